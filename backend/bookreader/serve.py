@@ -1,0 +1,56 @@
+"""Serve the web application as PID 1: `python -m bookreader.serve`."""
+
+import os
+import shutil
+import sys
+
+import uvicorn
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
+
+from bookreader.paths import DRAIN_FLAG, METRICS_DIR
+from bookreader.settings import Settings, settings
+
+# Longer than nginx keeps an idle upstream connection (60 s): no request meets a socket that just closed.
+KEEP_ALIVE_SECONDS = 75
+# The longest request that is waited for after SIGTERM.
+DRAIN_SECONDS = 60
+# A busy machine may keep a process from answering its parent: only one that hangs for this long is replaced.
+HUNG_SECONDS = 30
+
+
+def main() -> None:
+    """Serve until SIGTERM, finish the requests in flight, and leave."""
+    config = server_config(settings())
+    prepare()
+    supervisor = Multiprocess(config, sockets=[config.bind_socket()])
+    supervisor.run()
+    if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
+        sys.exit(STARTUP_FAILURE)
+
+
+def prepare() -> None:
+    """Forget the last run, and have every process write its metrics to one directory."""
+    DRAIN_FLAG.unlink(missing_ok=True)
+    shutil.rmtree(METRICS_DIR, ignore_errors=True)
+    METRICS_DIR.mkdir()
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(METRICS_DIR)  # read when prometheus_client is imported
+
+
+def server_config(wanted: Settings) -> uvicorn.Config:
+    """Describe the server; one process is supervised as well, because PID 1 must exit 0 after SIGTERM."""
+    return uvicorn.Config(
+        "bookreader.app:app",
+        host="0.0.0.0",  # noqa: S104  # the container's network is private
+        port=wanted.port,
+        workers=wanted.web_processes,
+        access_log=False,  # the edge writes the access log
+        forwarded_allow_ips="*",  # only the edge reaches the port
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+        timeout_worker_healthcheck=HUNG_SECONDS,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Test the app against a real PostgreSQL and a real Redis."""

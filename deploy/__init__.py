@@ -1,0 +1,1 @@
+"""BookReader Ops: build, deploy and look after a Dockerised web app."""

@@ -1,0 +1,255 @@
+"""The compose files as one checked model, and what is rendered from it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from deploy import secrets
+from deploy.errors import CommandFailed, Refused
+from deploy.hosts.local import LocalHost
+from deploy.shell import docker
+
+LABEL = "bookreader-ops"
+COLOURS = ("blue", "green")
+# what belongs to a checkout or to one project, not to a colour
+DROPPED = ("build", "ports", "container_name", "depends_on", "profiles", "env_file", "x-deploy")
+Role = Literal["web", "worker", "scheduler", "job", "data", "edge"]
+
+
+class Deploy(BaseModel):
+    """An x-deploy block: what the toolkit must know of a service that Compose has no word for."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    role: Role
+    port: int | None = Field(None, description="TCP port inside the container")
+    health: str = "/health"
+    version: str | None = None
+    drain: tuple[str, ...] = ()
+    migrate: tuple[str, ...] = ()
+    run: Literal["before_switch"] | None = None
+
+
+@dataclass(frozen=True)
+class Service:
+    """One service: its x-deploy block and its specification as Compose understood it."""
+
+    name: str
+    deploy: Deploy
+    spec: Mapping[str, Any]
+    has_secrets: bool
+
+    @property
+    def role(self) -> Role:
+        """What the service is for."""
+        return self.deploy.role
+
+    @property
+    def image(self) -> str:
+        """The image as the compose file names it."""
+        return str(self.spec.get("image", ""))
+
+
+@dataclass(frozen=True)
+class Model:
+    """All compose files of an app, merged by Compose itself."""
+
+    services: tuple[Service, ...]
+    networks: Mapping[str, Any]
+    volumes: Mapping[str, Any]
+
+    def of(self, *roles: Role) -> tuple[Service, ...]:
+        """The services with one of these roles, in the files' order."""
+        return tuple(service for service in self.services if service.role in roles)
+
+    @property
+    def web(self) -> tuple[Service, ...]:
+        """The services that answer requests behind the edge."""
+        return self.of("web")
+
+    @property
+    def migrating(self) -> Service | None:
+        """The service whose image migrates the database."""
+        return next((service for service in self.services if service.deploy.migrate), None)
+
+
+def read(files: Iterable[Path], variables: Mapping[str, str], host: LocalHost) -> Model:
+    """Read compose files; raise Refused with every mistake at once.
+
+    Compose reads them as YAML, since its JSON drops x- keys (seen with 2.26 and 5.6). env_file is taken out before:
+    Compose would print its values in clear.
+    """
+    files = list(files)
+    raw = [load(path) for path in files]
+    with_secrets = {name for document in raw for name in take_out_env_file(document)}
+    with tempfile.TemporaryDirectory() as folder:
+        copies = [Path(folder, f"{number}.yml") for number in range(len(raw))]
+        for copy, document in zip(copies, raw, strict=True):
+            copy.write_text(yaml.safe_dump(document, sort_keys=False))
+        arguments = [word for copy in copies for word in ("--file", str(copy))]
+        merged = ask_compose([*arguments, "--project-directory", str(files[0].parent)], files, variables, host)
+    return check(merged, with_secrets, files)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read one YAML file."""
+    try:
+        document = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise Refused(f"{path.name} cannot be read: {error.strerror}", where=str(path), then=f"mend {path.name}") from None
+    except yaml.YAMLError as error:
+        raise Refused(f"{path.name} is not YAML: {error}", where=str(path), then=f"mend {path.name}") from None
+    if not isinstance(document, dict) or not isinstance(document.get("services", {}), dict):
+        raise Refused(f"{path.name} is not a compose file: no services", where=str(path), then=f"mend {path.name}")
+    return document
+
+
+def take_out_env_file(document: dict[str, Any]) -> list[str]:
+    """Remove each service's env_file; return the services that had one."""
+    services = document.get("services") or {}
+    return [name for name, spec in services.items() if isinstance(spec, dict) and spec.pop("env_file", None)]
+
+
+def ask_compose(files: list[str], named: list[Path], variables: Mapping[str, str], host: LocalHost) -> dict[str, Any]:
+    """Let Compose check, merge and interpolate the files with these variables alone."""
+    names = ", ".join(path.name for path in named)
+    ask = docker("compose", "--project-name", "read", *files, "--env-file", "/dev/null", "--profile", "*", "config")
+    with tempfile.NamedTemporaryFile("w", suffix=".env") as own:
+        own.write(secrets.render(variables))
+        own.flush()
+        words = [own.name if word == "/dev/null" else word for word in ask.argv]
+        try:
+            answer = yaml.safe_load(host.run(docker(*words[1:])))
+        except CommandFailed as error:
+            raise Refused(f"Compose refuses the files:\n{error.output}", where=names, then="mend them") from None
+    return dict(answer)
+
+
+def check(merged: Mapping[str, Any], with_secrets: set[str], files: list[Path]) -> Model:
+    """Turn what Compose merged into a model, or refuse with every mistake."""
+    mistakes: list[str] = []
+    services = []
+    for name, spec in (merged.get("services") or {}).items():
+        try:
+            services.append(Service(name, Deploy.model_validate(block(spec)), spec, name in with_secrets))
+        except ValidationError as error:
+            mistakes += [f"service {name}: {explain(mistake)}" for mistake in error.errors()]
+        mistakes += [f"service {name}: {text}" for text in unfit(spec, files[0].parent)]
+    model = Model(tuple(services), merged.get("networks") or {}, merged.get("volumes") or {})
+    mistakes += inconsistencies(model) if not mistakes else []
+    if mistakes:
+        lines = "\n".join(f"    {line}" for line in mistakes)
+        raise Refused(f"the compose files have {len(mistakes)} mistake(s):\n{lines}",
+                      where=", ".join(path.name for path in files), then="mend them, then `inv plan`")
+    return model
+
+
+def block(spec: Mapping[str, Any]) -> Any:
+    """The x-deploy block of a service."""
+    return spec.get("x-deploy", {})
+
+
+def explain(mistake: Any) -> str:
+    """Say one mistake of an x-deploy block."""
+    path = ".".join(str(part) for part in mistake["loc"])
+    if path == "role" and mistake["type"] == "missing":
+        return "no x-deploy role; one of web, worker, scheduler, job, data, edge"
+    if mistake["type"] == "extra_forbidden":
+        return f"x-deploy.{path}: unknown key; known are {', '.join(Deploy.model_fields)}"
+    return f"x-deploy.{path}: {mistake['msg']}"
+
+
+def unfit(spec: Mapping[str, Any], checkout: Path) -> Iterable[str]:
+    """Name what would not be there on another host."""
+    for mount in spec.get("volumes", []):
+        if mount.get("type") == "bind" and Path(mount["source"]).is_relative_to(checkout):
+            yield f"mounts {mount['source']} of this checkout; put it into the image or a volume"
+    if not spec.get("image"):
+        yield "no image; name the one that is built (docker/bake.hcl) or pulled"
+
+
+def inconsistencies(model: Model) -> Iterable[str]:
+    """Name what is right by itself but not together."""
+    if not model.web:
+        yield "no service has the role web"
+    if len(model.of("edge")) != 1:
+        yield "exactly one service must have the role edge"
+    for service in model.web:
+        if service.deploy.port is None:
+            yield f"service {service.name}: x-deploy.port is missing"
+    if len(model.of("scheduler")) > 1:
+        yield "more than one service has the role scheduler"
+
+
+def render_shared(model: Model, settings_name: str, images: Mapping[str, str], env_file: str, app: str) -> str:
+    """Render the project of data and edge: it owns the networks and volumes that colours share. Pure."""
+    services = {}
+    for service in model.of("data", "edge"):
+        labels = own_labels(service, app, settings_name)
+        services[service.name] = pinned(service, images, env_file, labels)
+        if service.role == "edge":
+            services[service.name]["ports"] = service.spec.get("ports", [])
+    return dump({
+        "name": settings_name,
+        "services": services,
+        "networks": {name: {**(spec or {}), "name": f"{settings_name}_{name}"} for name, spec in model.networks.items()
+                     if name != "default"},
+        "volumes": {name: {**(spec or {}), "name": f"{settings_name}_{name}"} for name, spec in model.volumes.items()},
+    })
+
+
+def render_colour(
+    model: Model, settings_name: str, colour: str, release: str, images: Mapping[str, str], env_file: str, app: str
+) -> str:
+    """Render one colour's project, pinned, without a secret. Pure.
+
+    A service is renamed `<service>-<colour>`: on a shared network Compose gives each service its name as an alias, and
+    two colours under one name would both be reached. Inside the colour its own network keeps the plain names.
+    """
+    services = {}
+    for service in model.of("web", "worker", "scheduler", "job"):
+        labels = own_labels(service, app, settings_name) | {f"{LABEL}.colour": colour, f"{LABEL}.release": release}
+        spec = pinned(service, images, env_file, labels)
+        spec["environment"] = {**(spec.get("environment") or {}), "RELEASE": release, "COLOUR": colour}
+        if "network_mode" not in spec:
+            spec["networks"] = {**(spec.get("networks") or {}), "colour": {"aliases": [service.name]}}
+        if service.role == "job":
+            spec["profiles"] = ["job"]
+        services[f"{service.name}-{colour}"] = spec
+    shared = {name: {"name": f"{settings_name}_{name}", "external": True} for name in model.networks if name != "default"}
+    volumes = {name: {"name": f"{settings_name}_{name}", "external": True} for name in model.volumes}
+    return dump({
+        "name": f"{settings_name}-{colour}",
+        "services": services,
+        "networks": {**shared, "colour": {"name": f"{settings_name}-{colour}"}},
+        "volumes": volumes,
+    })
+
+
+def own_labels(service: Service, app: str, name: str) -> dict[str, str]:
+    """The labels by which the toolkit finds its containers again."""
+    return {LABEL: name, f"{LABEL}.app": app, f"{LABEL}.service": service.name, f"{LABEL}.role": service.role}
+
+
+def pinned(service: Service, images: Mapping[str, str], env_file: str, labels: Mapping[str, str]) -> dict[str, Any]:
+    """Copy a specification, its image replaced by what was built, its env_file by the release's."""
+    spec = {key: value for key, value in service.spec.items() if key not in DROPPED}
+    spec["image"] = images[service.image]
+    spec["pull_policy"] = "never"
+    spec["labels"] = {**(spec.get("labels") or {}), **labels}
+    spec["networks"] = {name: value for name, value in (spec.get("networks") or {}).items() if name != "default"}
+    if service.has_secrets:
+        spec["env_file"] = [env_file.replace("$", "$$")]
+    return {key: value for key, value in spec.items() if value not in ({}, None)}
+
+
+def dump(document: Mapping[str, Any]) -> str:
+    """Write YAML that says the same every time; what came from Compose has its `$` doubled already."""
+    return str(yaml.safe_dump(document, sort_keys=True, width=120))

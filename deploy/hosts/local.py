@@ -1,0 +1,123 @@
+"""This machine as a host."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from deploy.errors import CommandFailed, Refused
+from deploy.shell import Command, Result
+
+ANSWER_LIMIT = 1 << 20
+
+
+class LocalHost:
+    """Runs commands, keeps files and asks HTTP questions on this machine."""
+
+    name = "localhost"
+
+    def try_run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> Result:
+        """Run a command to its end, whatever its exit code.
+
+        Raises Refused when the program is not installed, CommandFailed when it takes longer than `timeout` seconds.
+        """
+        environment = {**os.environ, **command.environment}
+        feed = subprocess.DEVNULL if stdin is None else None
+        try:
+            done = subprocess.run(
+                command.argv, input=stdin, stdin=feed, env=environment, timeout=timeout, capture_output=True, text=True
+            )
+        except FileNotFoundError:
+            raise Refused(f"`{command.argv[0]}` is not installed", where=self.name, then="inv doctor") from None
+        except subprocess.TimeoutExpired:
+            raise CommandFailed(str(command), 124, f"no end after {timeout:.0f} s", self.name) from None
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    def run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> str:
+        """Run a command and return what it printed; raise CommandFailed unless it ended with 0."""
+        done = self.try_run(command, stdin=stdin, timeout=timeout)
+        if done.returncode:
+            raise CommandFailed(str(command), done.returncode, done.output, self.name)
+        return done.stdout
+
+    def watch(self, command: Command, on_line: Callable[[str], None], *, folder: Path | None = None) -> tuple[int, str, str]:
+        """Run a command and hand over each line of its stderr as it comes; return exit code, stdout, stderr."""
+        lines: list[str] = []
+        with tempfile.TemporaryFile("w+") as stdout:
+            process = subprocess.Popen(
+                command.argv, cwd=folder, env={**os.environ, **command.environment},
+                stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE, text=True,
+            )  # fmt: skip
+            with process:
+                for line in process.stderr or ():
+                    lines.append(line)
+                    on_line(line)
+            stdout.seek(0)
+            return process.returncode, stdout.read(), "".join(lines)
+
+    def follow(self, command: Command) -> int:
+        """Run a command with this terminal as its own; return its exit code."""
+        return subprocess.run(command.argv, env={**os.environ, **command.environment}).returncode
+
+    def write(self, path: Path, text: str, *, mode: int = 0o644) -> None:
+        """Write a file so that a reader, or a crash, sees the old text or the new, never half of one."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.part")
+        part.unlink(missing_ok=True)
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        part.rename(path)
+
+    def append(self, path: Path, line: str) -> None:
+        """Add one line to a file and have it on disk before returning."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as file:
+            file.write(line + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def read(self, path: Path) -> str | None:
+        """Read a file; None when there is none."""
+        return path.read_text() if path.exists() else None
+
+    def point(self, link: Path, target: str) -> None:
+        """Make a symbolic link name another target, in one step."""
+        part = link.with_name(f".{link.name}.part")
+        part.unlink(missing_ok=True)
+        part.symlink_to(target)
+        part.rename(link)
+
+    def pointed(self, link: Path) -> str | None:
+        """Read what a symbolic link names; None when there is none."""
+        return os.readlink(link) if link.is_symlink() else None
+
+    def free_bytes(self, path: Path) -> int:
+        """Tell how many bytes are free where a path is, or will be."""
+        return shutil.disk_usage(next(folder for folder in (path, *path.parents) if folder.exists())).free
+
+    def port_is_free(self, address: str, port: int) -> bool:
+        """Tell whether nothing listens on a TCP port of this host."""
+        with socket.socket() as probe:
+            probe.settimeout(2)
+            return probe.connect_ex(("127.0.0.1" if address == "0.0.0.0" else address, port)) != 0
+
+    def get(self, port: int, path: str, *, host: str = "localhost", timeout: float = 2) -> tuple[int, str]:
+        """Ask this host's own loopback over a new connection; return status and body, 0 when nothing answered."""
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+        try:
+            connection.request("GET", path, headers={"Host": host, "Connection": "close"})
+            answer = connection.getresponse()
+            return answer.status, answer.read(ANSWER_LIMIT).decode(errors="replace")
+        except (OSError, http.client.HTTPException) as error:
+            return 0, str(error)
+        finally:
+            connection.close()

@@ -1,0 +1,96 @@
+"""What `docker buildx bake` is asked, and what its answers mean. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from deploy.shell import Command, command
+
+# One fixed time in every layer: a layer that did not change keeps its digest over commits. The commit's time is a label.
+LAYER_TIME = "1700000000"
+
+
+@dataclass(frozen=True)
+class Target:
+    """One image of the bake file: its target's name, the name that compose files use, the bases it stands on."""
+
+    name: str
+    image: str
+    budget_mb: int | None = None
+
+
+def print_targets(file: str) -> Command:
+    """Ask for the targets of a bake file."""
+    return command("docker", "buildx", "bake", "--file", file, "--print", "--progress=quiet")
+
+
+def targets(printed: str, budget: Mapping[str, int]) -> tuple[Target, ...]:
+    """Read the targets that the default group builds; a target's first tag is its image's name."""
+    document = json.loads(printed)
+    return tuple(
+        Target(name, spec["tags"][0], budget.get(name)) for name, spec in document["target"].items() if spec.get("tags")
+    )
+
+
+def arguments(
+    file: str,
+    chosen: Iterable[Target],
+    bases: Mapping[str, str],
+    metadata: str,
+    *,
+    cache_from: Iterable[str] = (),
+    cache_to: Iterable[str] = (),
+) -> tuple[str, ...]:
+    """The words of the one bake that builds all images, in parallel."""
+    words = ["docker", "buildx", "bake", "--file", file, "--load", "--provenance=false"]
+    words += ["--progress=rawjson", "--metadata-file", metadata]
+    words += [f"--set=*.contexts.{name}=docker-image://{reference}" for name, reference in bases.items()]
+    for target in chosen:
+        # a scope per image: a shared one would keep the last image only
+        words += [f"--set={target.name}.cache-from={scoped(place, target.name)}" for place in cache_from]
+        words += [f"--set={target.name}.cache-to={scoped(place, target.name)},mode=max,ignore-error=true" for place in cache_to]
+    return tuple(words)
+
+
+def scoped(place: str, name: str) -> str:
+    """Give a cache address a place of its own for one image."""
+    if place.startswith("type=gha"):
+        return f"{place},scope={name}"
+    return re.sub(r"\b(src|dest|ref)=([^,]+)", lambda found: f"{found[1]}={found[2]}{'-' if found[1] == 'ref' else '/'}{name}", place)
+
+
+def documents(stream: str) -> Iterator[dict[str, Any]]:
+    """Split buildx's raw progress, one JSON document after another, into those documents."""
+    decoder, at = json.JSONDecoder(), 0
+    while (start := stream.find("{", at)) >= 0:
+        try:
+            document, at = decoder.raw_decode(stream, start)
+        except json.JSONDecodeError:
+            return
+        yield document
+
+
+def cached_steps(stream: str, target: str) -> tuple[int, int]:
+    """Count one target's steps: how many came from the cache, and how many there are."""
+    seen: dict[str, bool] = {}
+    for document in documents(stream):
+        for vertex in document.get("vertexes") or []:
+            if re.match(rf"\[{re.escape(target)}\b.* \d+/\d+\]", vertex["name"]) and vertex.get("completed"):
+                seen[vertex["digest"]] = bool(vertex.get("cached"))
+    return sum(seen.values()), len(seen)
+
+
+def error_of(stream: str, plain: str) -> str:
+    """Say why a build failed: the failed step, the last lines that it printed, the error."""
+    import base64
+
+    failed = [v for d in documents(stream) for v in d.get("vertexes") or [] if v.get("error")]
+    if not failed:
+        return "\n".join(plain.strip().splitlines()[-8:])
+    logs = [entry for d in documents(stream) for entry in d.get("logs") or [] if entry["vertex"] == failed[0]["digest"]]
+    printed = b"".join(base64.b64decode(entry["data"]) for entry in logs).decode(errors="replace").splitlines()
+    return "\n".join([failed[0]["name"], *printed[-12:], failed[0]["error"]])

@@ -1,0 +1,187 @@
+"""Build all images and say what came out."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy import checkout, console
+from deploy.errors import CommandFailed, GateClosed, OpsError, Refused
+from deploy.hosts.local import LocalHost
+from deploy.images import bake, bases
+from deploy.settings import Settings
+from deploy.shell import Command, docker
+
+MEGABYTE = 1_000_000
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer: uncompressed bytes, and the instruction that made it."""
+
+    size: int
+    created_by: str
+
+
+@dataclass(frozen=True)
+class Image:
+    """One built image: digests of manifest and configuration, layers, and how much of its build was cached."""
+
+    name: str
+    digest: str
+    config_digest: str
+    layers: tuple[Layer, ...]
+    cached: int
+    steps: int
+
+    @property
+    def megabytes(self) -> float:
+        """The sum of uncompressed layers, in MB."""
+        return sum(layer.size for layer in self.layers) / MEGABYTE
+
+
+@dataclass(frozen=True)
+class Built:
+    """What one build made, from which revision, in how many seconds."""
+
+    revision: str
+    commit: str
+    commit_time: str
+    images: tuple[Image, ...]
+    seconds: float
+
+
+def build(settings: Settings, host: LocalHost) -> Built:
+    """Build every image of the bake file from the checkout; raise OpsError naming the step that failed."""
+    started = time.monotonic()
+    require_buildx(host)
+    source = checkout.read(settings.root, host)
+    if source.dirty:
+        console.warn(f"the checkout has changes that are not committed; this build is {source.revision}")
+    note_classic_store(host)
+    file = str(settings.root / settings.bake)
+    targets = bake.targets(host.run(bake.print_targets(file)), settings.build.budget)
+    references = bases.prepare(settings.root, settings.build.bases, contexts(settings), host)
+    before = {target.image: layers(target.image, host) for target in targets}
+    with tempfile.TemporaryDirectory(prefix="ops-build-") as folder:
+        metadata = Path(folder, "metadata.json")
+        words = bake.arguments(
+            file, targets, references, str(metadata), cache_from=settings.build.cache_from, cache_to=settings.build.cache_to
+        )
+        progress = run_bake(Command(words, variables(settings, source)), settings.root, host)
+        said = json.loads(metadata.read_text())
+    images = tuple(describe(target, said[target.name], progress, host) for target in targets)
+    enforce_budget(targets, images, before)
+    return Built(source.revision, source.commit, source.time, images, time.monotonic() - started)
+
+
+def require_buildx(host: LocalHost) -> None:
+    """Refuse to start without an engine that answers and buildx."""
+    if host.try_run(docker("version", "--format", "{{.Server.Version}}")).returncode:
+        raise Refused("the Docker engine does not answer", where=host.name, then="./scripts/quickstart starts it; inv doctor says more")
+    if host.try_run(docker("buildx", "version")).returncode:
+        raise Refused("docker has no buildx plugin", where=host.name, then="apt-get install docker-buildx (or docker-buildx-plugin)")
+
+
+def uses_containerd_store(host: LocalHost) -> bool:
+    """Tell whether the engine keeps images in containerd: only there manifest digests are kept."""
+    return "io.containerd.snapshotter" in host.run(docker("info", "--format", "{{json .DriverStatus}}"))
+
+
+def note_classic_store(host: LocalHost) -> None:
+    """Say what the classic store cannot do."""
+    if not uses_containerd_store(host):
+        console.warn("classic image store: no cache export, no reproducible manifest digests; `inv doctor` prints the change")
+
+
+def contexts(settings: Settings) -> list[str]:
+    """The base images that this app's Dockerfiles and compose files ask for, by name."""
+    folder = settings.root / Path(settings.bake).parent
+    text = "\n".join(path.read_text() for path in sorted(folder.glob("*.Dockerfile")))
+    known = bases.read(settings.root)
+    return [name for name in known if re.search(rf"(?m)^FROM {re.escape(name)}\b", text)]
+
+
+def variables(settings: Settings, source: checkout.Checkout) -> dict[str, str]:
+    """What the bake file is told by its environment."""
+    return {
+        "SOURCE_DATE_EPOCH": bake.LAYER_TIME,
+        "VERSION": source.revision,
+        "REVISION": source.commit,
+        "CREATED": source.time,
+        "CA": str(settings.build.extra_ca),
+    }
+
+
+def run_bake(command: Command, root: Path, host: LocalHost) -> str:
+    """Run the bake, showing the steps as they start; return its raw progress."""
+    with console.working("building images") as show:
+        code, stdout, stderr = host.watch(command, lambda line: show(started_step(line)), folder=root)
+    if code:
+        raise OpsError(f"the build failed:\n{bake.error_of(stderr, stderr)}", where=host.name,
+                       serves="what was running; nothing was deployed", then="mend the step above, then inv build")
+    return stderr
+
+
+def started_step(line: str) -> str:
+    """Read a step's name off a line of raw progress; empty for other lines."""
+    found = re.search(r'"name": "\[([^\]]+ \d+/\d+)\] (.{0,60})', line)
+    return f"{found[1]}  {found[2]}" if found else ""
+
+
+def describe(target: bake.Target, said: Mapping[str, str], progress: str, host: LocalHost) -> Image:
+    """Put together what is known of a built image."""
+    cached, steps = bake.cached_steps(progress, target.name)
+    digest = host.run(docker("image", "inspect", "--format", "{{.Id}}", target.image)).strip()
+    return Image(target.image, digest, said.get("containerimage.config.digest", ""), layers(target.image, host), cached, steps)
+
+
+def layers(image: str, host: LocalHost) -> tuple[Layer, ...]:
+    """List an image's layers, none when there is no such image."""
+    done = host.try_run(docker("history", "--human=false", "--no-trunc", "--format", "{{.Size}}\t{{.CreatedBy}}", image))
+    rows = [line.split("\t", 1) for line in done.stdout.splitlines()] if done.returncode == 0 else []
+    return tuple(Layer(int(size), created_by) for size, created_by in rows)
+
+
+def enforce_budget(targets: Iterable[bake.Target], images: Iterable[Image], before: Mapping[str, tuple[Layer, ...]]) -> None:
+    """Raise GateClosed when an image is larger than its budget, naming the layers that grew."""
+    limits = {target.image: target.budget_mb for target in targets if target.budget_mb}
+    over = [image for image in images if image.name in limits and image.megabytes > limits[image.name]]
+    if over:
+        lines = [line for image in over for line in (
+            f"{image.name}: {image.megabytes:.0f} MB, its budget is {limits[image.name]} MB",
+            *grown(image.layers, before.get(image.name, ())),
+        )]  # fmt: skip
+        raise GateClosed("an image is over its size budget:\n    " + "\n    ".join(lines),
+                         then="make the layer smaller, or raise build.budget in deploy/app.toml")
+
+
+def grown(now: tuple[Layer, ...], before: tuple[Layer, ...]) -> list[str]:
+    """Name the layers that grew, largest growth first; with nothing to compare, the largest ones."""
+    old = {layer.created_by: layer.size for layer in before}
+    growth = sorted(((layer.size - old.get(layer.created_by, 0), layer) for layer in now), key=lambda pair: -pair[0])
+    return [f"  +{more / MEGABYTE:.1f} MB  {layer.created_by[:90]}" for more, layer in growth[:3] if more > 0]
+
+
+def resolve(names: Iterable[str], host: LocalHost) -> dict[str, str]:
+    """Find the local id of each image that a compose file names; pull what is not here.
+
+    Raises Refused for one that can neither be found nor pulled.
+    """
+    found = {}
+    for name in sorted(set(names)):
+        inspect = docker("image", "inspect", "--format", "{{.Id}}", name)
+        done = host.try_run(inspect)
+        if done.returncode:
+            try:
+                host.run(docker("pull", "--quiet", name))
+                done = host.try_run(inspect)
+            except CommandFailed as error:
+                raise Refused(f"image {name} is not here and cannot be pulled:\n{error.output}", where=host.name, then="inv build") from None
+        found[name] = done.stdout.strip()
+    return found

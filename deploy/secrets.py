@@ -1,0 +1,79 @@
+"""Secrets: read from one file, checked against .env.example, written for one release.
+
+python-dotenv alone parses the file. Docker Compose reads what `render` writes, which was tried against it for any value.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets as random
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from deploy.errors import Refused
+from deploy.shell import Secret
+
+EXAMPLE = ".env.example"
+PLACEHOLDERS = {"", "change-me", "changeme", "placeholder", "todo", "xxx", "secret", "password"}
+
+
+def read(path: Path, example: Path) -> dict[str, Secret]:
+    """Read the secrets of one environment.
+
+    Raises Refused, all reasons at once, when the file is missing, readable by others, lacks a key that the example
+    documents, or still holds a placeholder.
+    """
+    from dotenv import dotenv_values
+
+    if not path.exists():
+        raise Refused(f"{path.name} does not exist", where=str(path), then=f"cp {EXAMPLE} {path.name} and fill it in")
+    values = {key: Secret(value or "") for key, value in dotenv_values(path, interpolate=False).items()}
+    wanted = dotenv_values(example, interpolate=False) if example.exists() else {}
+    reasons = mistakes(values, wanted)
+    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        reasons.append(f"{path.name} can be read by others: chmod 600 {path.name}")
+    if reasons:
+        raise Refused("\n    ".join(["the secrets are not ready:", *reasons]), where=str(path), then=f"edit {path.name}")
+    return values
+
+
+def mistakes(values: Mapping[str, str], example: Mapping[str, str | None]) -> list[str]:
+    """List the keys that are missing or still hold a placeholder; never a value."""
+    found = [f"{key} is missing (documented in {EXAMPLE})" for key in example if key not in values]
+    return found + [f"{key} still holds a placeholder" for key, value in values.items() if is_placeholder(value)]
+
+
+def is_placeholder(value: str) -> bool:
+    """Tell whether a value is one that nobody chose."""
+    return value.strip().lower() in PLACEHOLDERS or ("<" in value and ">" in value and "random" in value)
+
+
+def generate(example: str) -> str:
+    """Fill in an example: each `<random NAME>` becomes a value of its own, the same wherever NAME stands."""
+    chosen: dict[str, str] = {}
+    while "<random " in example:
+        before, _, rest = example.partition("<random ")
+        name, _, after = rest.partition(">")
+        example = before + chosen.setdefault(name, random.token_urlsafe(24)) + after
+    return example
+
+
+def version(values: Mapping[str, str]) -> str:
+    """Name a set of secrets without saying anything about them: 12 hex digits."""
+    digest = hashlib.sha256()
+    for key in sorted(values):
+        digest.update(f"{len(key)}:{key}{len(values[key])}:{values[key]}".encode())
+    return digest.hexdigest()[:12]
+
+
+def render(values: Mapping[str, str]) -> str:
+    """Write values as an env_file that Docker Compose reads back to the letter."""
+    return "".join(f'{key}="{escape(value)}"\n' for key, value in sorted(values.items()))
+
+
+def escape(value: str) -> str:
+    """Escape what Compose would interpret inside double quotes."""
+    for plain, escaped in (("\\", "\\\\"), ('"', '\\"'), ("$", "$$"), ("\n", "\\n"), ("\r", "\\r")):
+        value = value.replace(plain, escaped)
+    return value

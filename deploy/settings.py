@@ -1,0 +1,181 @@
+"""What an environment is made of: defaults < deploy/app.toml < environments/<env>.toml < OPS_* variables."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from deploy.errors import Refused
+
+ROOT = Path(__file__).resolve().parent.parent
+ENVIRONMENTS = ROOT / "deploy" / "environments"
+PREFIX = "OPS_"
+
+
+class Section(BaseModel):
+    """A part of the settings; a key that it does not know is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Edge(Section):
+    """Where the edge listens: the public port, and the inner one that only this host reaches."""
+
+    address: str = "127.0.0.1"
+    port: int = Field(8080, gt=0, lt=65536)
+    probe_port: int = Field(9180, gt=0, lt=65536)
+
+
+class Build(Section):
+    """How images are built."""
+
+    bases: Literal["auto", "public", "debian"] = "auto"
+    cache_from: list[str] = []
+    cache_to: list[str] = []
+    extra_ca: Path = Path("/etc/ssl/certs/ca-certificates.crt")
+    budget: dict[str, int] = Field({}, description="image -> megabytes of uncompressed layers")
+
+
+class Rollout(Section):
+    """How releases change places; times in seconds."""
+
+    strategy: Literal["blue_green"] = "blue_green"
+    healthy_within: float = Field(60, gt=0)
+    served_within: float = Field(15, gt=0)
+    drain_within: float = Field(30, gt=0)
+    keep_releases: int = Field(5, ge=2)
+    free_disk_gb: float = Field(2, ge=0)
+
+
+class Settings(Section):
+    """Everything a command needs to know about one environment."""
+
+    env: str
+    app: str = Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")
+    compose: list[str] = Field(min_length=1)
+    bake: str = "docker/bake.hcl"
+    nginx: str = "nginx/edge.conf.j2"
+    domain: str
+    state: Path | None = None
+    secrets: str = ""
+    variables: dict[str, str] = {}
+    edge: Edge = Edge()
+    build: Build = Build()
+    rollout: Rollout = Rollout()
+    root: Path = ROOT
+
+    @property
+    def name(self) -> str:
+        """The name that networks, projects and state of this environment share."""
+        return f"{self.app}-{self.env}"
+
+    @property
+    def state_dir(self) -> Path:
+        """Where releases, journal, ledger and the edge's configuration live on the host."""
+        home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+        return self.state or (home / self.name if self.env == "local" else Path("/var/lib") / self.name)
+
+    @property
+    def secrets_file(self) -> Path:
+        """The file that holds this environment's secrets."""
+        return self.root / (self.secrets or f".env.{self.env}")
+
+
+def load(env: str, root: Path = ROOT) -> Settings:
+    """Read one environment's settings; raise Refused with every mistake at once."""
+    root = Path(os.environ.get("OPS_ROOT", root))
+    merged: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for name, layer in layers(env, root):
+        overlay(merged, layer, sources, name)
+    try:
+        return Settings(env=env, root=root, **merged)
+    except ValidationError as error:
+        mistakes = [explain(mistake, sources) for mistake in error.errors()]
+        raise Refused(
+            f"the settings of {env} have {len(mistakes)} mistake(s):\n" + "\n".join(f"    {line}" for line in mistakes),
+            then=f"mend them, then `inv plan --env={env}`",
+        ) from None
+
+
+def layers(env: str, root: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the settings' layers, weakest first, each with the name a person knows it by."""
+    folder = root / "deploy" / "environments"
+    known = sorted(path.stem for path in folder.glob("*.toml"))
+    if env not in known:
+        near = get_close_matches(env, known, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise Refused(
+            f"there is no environment `{env}`{hint}",
+            where=str(folder.relative_to(root)),
+            then=f"one of: {', '.join(known) or '(none yet)'}",
+        )
+    for path in (root / "deploy" / "app.toml", folder / f"{env}.toml"):
+        yield str(path.relative_to(root)), parse(path, root)
+    yield "the environment", from_variables(os.environ)
+
+
+def parse(path: Path, root: Path) -> dict[str, Any]:
+    """Read one TOML file."""
+    where = str(path.relative_to(root))
+    try:
+        return tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise Refused(f"{where} is not TOML: {error}", where=where, then=f"mend {where}") from None
+    except OSError as error:
+        raise Refused(f"{where} cannot be read: {error.strerror}", where=where, then=f"mend {where}") from None
+
+
+def from_variables(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Turn OPS_EDGE__PORT=8081 into {"edge": {"port": "8081"}}."""
+    layer: dict[str, Any] = {}
+    for name, value in environ.items():
+        if name.startswith(PREFIX) and name != "OPS_ROOT":
+            *sections, key = name.removeprefix(PREFIX).lower().split("__")
+            place = layer
+            for section in sections:
+                place = place.setdefault(section, {})
+            place[key] = value
+    return layer
+
+
+def overlay(below: dict[str, Any], above: Mapping[str, Any], sources: dict[str, str], name: str, at: str = "") -> None:
+    """Lay one layer over another and remember where each value came from."""
+    for key, value in above.items():
+        path = f"{at}.{key}" if at else key
+        sources[path] = name
+        if isinstance(value, dict) and isinstance(below.get(key), dict):
+            overlay(below[key], value, sources, name, path)
+        elif isinstance(value, dict):
+            below[key] = {}
+            overlay(below[key], value, sources, name, path)
+        else:
+            below[key] = value
+
+
+def explain(mistake: Any, sources: Mapping[str, str]) -> str:
+    """Say one mistake as file, key path and what is wrong, with the nearest right key."""
+    path = ".".join(str(part) for part in mistake["loc"])
+    source = sources.get(path) or next((name for key, name in sources.items() if path.startswith(key + ".")), "")
+    place = f"{source}: {path}" if source else path
+    if mistake["type"] == "extra_forbidden":
+        near = get_close_matches(str(mistake["loc"][-1]), known_keys(mistake["loc"][:-1]), 1)
+        return f"{place}: unknown key" + (f"; did you mean {near[0]}?" if near else "")
+    return f"{place}: {mistake['msg'][0].lower()}{mistake['msg'][1:]}"
+
+
+def known_keys(sections: tuple[str | int, ...]) -> list[str]:
+    """List the keys that a section takes."""
+    model: type[BaseModel] = Settings
+    for section in sections:
+        inner = model.model_fields[str(section)].annotation
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        model = inner
+    return [key for key in model.model_fields if key not in ("env", "root")]

@@ -1,0 +1,36 @@
+# All images in one `docker buildx bake`, in parallel. `inv build` sets the variables and names the base images
+# (contexts python, python-build, node, busybox, nginx); a target's first tag is the name that compose files use.
+
+variable "VERSION" { default = "dev" }
+variable "REVISION" { default = "unknown" }
+variable "CREATED" { default = "1970-01-01T00:00:00Z" }
+variable "CA" { default = "/etc/ssl/certs/ca-certificates.crt" }
+
+group "default" { targets = ["backend", "frontend", "edge"] }
+
+target "common" {
+  args   = { VERSION = VERSION, REVISION = REVISION, CREATED = CREATED }
+  secret = ["id=ca,src=${CA}"]
+}
+
+target "backend" {
+  inherits   = ["common"]
+  context    = "backend"
+  dockerfile = "../docker/backend.Dockerfile"
+  tags       = ["bookreader/backend"]
+}
+
+target "frontend" {
+  inherits   = ["common"]
+  context    = "frontend"
+  dockerfile = "../docker/frontend.Dockerfile"
+  contexts   = { scripts = "docker/frontend" }
+  tags       = ["bookreader/frontend"]
+}
+
+target "edge" {
+  inherits   = ["common"]
+  context    = "docker/frontend/site"
+  dockerfile = "../../edge.Dockerfile"
+  tags       = ["bookreader/edge"]
+}

@@ -1,0 +1,13 @@
+#!/bin/sh
+# Usage: customize.sh ROOT
+# Gives Debian's PostgreSQL the account, folders and entrypoint of the public image.
+set -eu
+root=$1
+echo 'postgres:x:999:999:PostgreSQL:/var/lib/postgresql:/bin/sh' >>"$root/etc/passwd"
+echo 'postgres:x:999:' >>"$root/etc/group"
+mkdir -p "$root/var/lib/postgresql/data" "$root/var/run/postgresql" "$root/usr/local/bin"
+chown -R 999:999 "$root/var/lib/postgresql" "$root/run/postgresql" "$root/var/run/postgresql" 2>/dev/null || true
+for tool in "$root"/usr/lib/postgresql/15/bin/*; do
+  ln -sf "/usr/lib/postgresql/15/bin/${tool##*/}" "$root/usr/local/bin/"
+done
+install -m 755 "${0%/*}/entrypoint.sh" "$root/usr/local/bin/docker-entrypoint.sh"

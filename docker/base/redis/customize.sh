@@ -1,0 +1,8 @@
+#!/bin/sh
+# Usage: customize.sh ROOT
+# Gives Debian's Redis the account and folder of the public image.
+set -eu
+root=$1
+echo 'redis:x:999:999:Redis:/data:/bin/false' >>"$root/etc/passwd"
+echo 'redis:x:999:' >>"$root/etc/group"
+install -d -o 999 -g 999 "$root/data"

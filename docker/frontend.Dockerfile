@@ -1,0 +1,29 @@
+# The frontend: built by Vite, carried by busybox, copied into the edge's volume before a release is switched to.
+
+FROM node AS build
+WORKDIR /build
+COPY package.json package-lock.json .npmrc ./
+RUN --mount=type=cache,target=/root/.npm,id=bookreader-npm \
+    --mount=type=secret,id=ca,target=/run/ca.crt \
+    NODE_EXTRA_CA_CERTS=/run/ca.crt npm ci --no-audit --no-fund --loglevel=error
+COPY . .
+COPY --from=scripts publish /out/publish
+COPY --from=scripts site /out/site
+# one fixed time and the same modes everywhere: a layer's digest says only what is in it
+ARG SOURCE_DATE_EPOCH=0
+RUN npm run build && mv dist /out/dist \
+    && chmod -R u=rwX,go=rX /out && chown -R 10001:10001 /out/site \
+    && find /out -exec touch --no-dereference --date=@$SOURCE_DATE_EPOCH {} +
+
+FROM busybox
+ARG VERSION=dev
+ARG REVISION=unknown
+ARG CREATED=1970-01-01T00:00:00Z
+# /dist, /publish and /site; a new volume takes over the owner of /site
+COPY --from=build /out/ /
+USER 10001:10001
+CMD ["/bin/busybox", "sh", "/publish"]
+LABEL org.opencontainers.image.title="BookReader frontend" \
+      org.opencontainers.image.revision=$REVISION \
+      org.opencontainers.image.version=$VERSION \
+      org.opencontainers.image.created=$CREATED

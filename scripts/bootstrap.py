@@ -1,0 +1,233 @@
+"""Prepare this machine: Docker Engine, what builds need, the Python environment. Standard library only.
+
+Usage: python3 scripts/bootstrap.py
+
+Looks first, says what it is about to change, changes only what is missing. A usable Docker is left alone.
+Supported: Debian 12 and 13, Ubuntu 22.04 and later. Elsewhere it names what to install.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+LOCK = ROOT / "requirements" / "dev.txt"
+DAEMON_JSON = Path("/etc/docker/daemon.json")
+DAEMON_PID = Path("/var/run/docker.pid")
+DAEMON_LOG = Path("/var/log/dockerd.log")
+ENGINE_PACKAGES = {
+    "debian": ["docker.io", "docker-cli", "docker-buildx", "docker-compose"],
+    "ubuntu": ["docker.io", "docker-buildx", "docker-compose-v2"],
+}
+# Debian 12's own Docker is 20.10 without buildx; 13's runs on 12 and is taken for these packages alone.
+NEWER_SUITE = "trixie"
+BASE_PACKAGES = ["mmdebstrap", "uidmap"]
+PROBE_IMAGE = "busybox:1.37-musl"
+
+
+def main() -> None:
+    """Bring this machine to where `inv` works."""
+    if sys.version_info < (3, 11):
+        stop(f"Python 3.11 or newer is needed; this is {sys.version.split()[0]}", "install python3.11 and run this again")
+    packages = missing_system_packages()
+    if packages:
+        install(packages)
+    if not engine_answers():
+        start_engine()
+    if not tags_reachable() and not shutil.which("mmdebstrap"):
+        say("no image registry answers: base images will be built here from Debian packages")
+        install(BASE_PACKAGES)
+    sync_environment()
+
+
+def say(text: str) -> None:
+    """Tell the person what happens next."""
+    print(f"bootstrap: {text}", file=sys.stderr, flush=True)
+
+
+def stop(what: str, then: str) -> None:
+    """End with the cause and the next command."""
+    say(f"{what}\n  next: {then}")
+    raise SystemExit(2)
+
+
+def succeeds(*argv: str, timeout: int = 20) -> bool:
+    """Tell whether a command exists, exits with 0 and does so in time."""
+    try:
+        return subprocess.run(argv, capture_output=True, timeout=timeout, stdin=subprocess.DEVNULL).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+def engine_answers() -> bool:
+    """Tell whether a Docker engine answers this user."""
+    return succeeds("docker", "info")
+
+
+def tags_reachable() -> bool:
+    """Ask the engine's own client whether a public tag can be resolved."""
+    return succeeds("docker", "buildx", "imagetools", "inspect", PROBE_IMAGE)
+
+
+def missing_system_packages() -> list[str]:
+    """List the packages without which neither the engine nor the environment can be had."""
+    wanted = []
+    if not engine_answers() and not shutil.which("dockerd"):
+        wanted += ENGINE_PACKAGES.get(distribution(), [])
+        if not wanted:
+            stop("this system is not Debian or Ubuntu", "install Docker Engine with buildx and compose, then run this again")
+    elif not (succeeds("docker", "buildx", "version") and succeeds("docker", "compose", "version")):
+        stop("Docker is here, but not its buildx and compose plugins",
+             "install docker-buildx and docker-compose (2.20 or newer) from where your Docker came from")
+    if not (VENV / "bin/python").exists() and not importlib.util.find_spec("ensurepip"):
+        wanted.append("python3-venv")
+    return wanted
+
+
+def os_release() -> dict[str, str]:
+    """Read /etc/os-release."""
+    lines = Path("/etc/os-release").read_text().splitlines()
+    return {key: value.strip('"') for key, _, value in (line.partition("=") for line in lines)}
+
+
+def distribution() -> str:
+    """Name the family whose packages this system takes."""
+    known = os_release()
+    family = f"{known.get('ID', '')} {known.get('ID_LIKE', '')}".split()
+    return next((name for name in ("ubuntu", "debian") if name in family), "")
+
+
+def install(packages: list[str]) -> None:
+    """Install Debian packages, saying so first."""
+    say("installing " + " ".join(packages))
+    if not shutil.which("apt-get"):
+        stop("apt-get is not here", f"install {' '.join(packages)} by hand, then run this again")
+    if "docker.io" in packages and os_release().get("VERSION_CODENAME") == "bookworm":
+        add_newer_suite()
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    as_root("apt-get", "update", "-qq", env=environment)
+    pinned = [f"{name}/{NEWER_SUITE}" if name.startswith("docker") and newer_suite_added() else name for name in packages]
+    as_root("apt-get", "install", "-qq", "-y", "--no-install-recommends", *pinned, *extras(packages), env=environment)
+    if "docker.io" in packages and not DAEMON_JSON.exists():
+        # this store keeps manifest digests, exports caches and builds reproducible images
+        write_as_root(DAEMON_JSON, json.dumps({"features": {"containerd-snapshotter": True}}) + "\n")
+
+
+def extras(packages: list[str]) -> list[str]:
+    """Name what docker.io only recommends and yet needs on a bare machine."""
+    return ["iptables", "ca-certificates"] if "docker.io" in packages else []
+
+
+def newer_suite_added() -> bool:
+    """Tell whether the newer suite was added by this script."""
+    return Path("/etc/apt/sources.list.d/bookreader-ops.sources").exists()
+
+
+def add_newer_suite() -> None:
+    """Add Debian 13 at priority 100, from the mirror that this machine already uses."""
+    say(f"adding Debian's {NEWER_SUITE} at priority 100 (only the Docker packages are taken from it)")
+    write_as_root(
+        Path("/etc/apt/sources.list.d/bookreader-ops.sources"),
+        f"Types: deb\nURIs: {own_mirror()}\nSuites: {NEWER_SUITE}\nComponents: main\n"
+        "Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n",
+    )
+    write_as_root(
+        Path("/etc/apt/preferences.d/bookreader-ops"),
+        f"Package: *\nPin: release n={NEWER_SUITE}\nPin-Priority: 100\n",
+    )
+
+
+def own_mirror() -> str:
+    """Find the address this machine's apt takes Debian's main archive from."""
+    listed = subprocess.run(
+        ["apt-get", "indextargets", "--format", "$(CODENAME) $(REPO_URI)", "Created-By: Packages"],
+        capture_output=True, text=True, check=True,
+    ).stdout
+    for line in listed.splitlines():
+        codename, _, address = line.partition(" ")
+        if codename == "bookworm":
+            return address
+    stop("apt has no source for Debian bookworm", "mend /etc/apt/sources.list")
+    raise AssertionError
+
+
+def as_root(*argv: str, env: dict[str, str] | None = None) -> None:
+    """Run a command as root, through sudo where needed; end with its output when it fails."""
+    sudo = [] if os.geteuid() == 0 else ["sudo", "-E"]
+    done = subprocess.run([*sudo, *argv], env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        stop(f"`{' '.join(argv)}` failed:\n{(done.stderr or done.stdout).strip()[-2000:]}", "mend that, then run this again")
+
+
+def write_as_root(path: Path, text: str) -> None:
+    """Write a system file in one step."""
+    part = Path(f"/tmp/{path.name}.{os.getpid()}")
+    part.write_text(text)
+    as_root("install", "-D", "-m", "644", str(part), str(path))
+    part.unlink()
+
+
+def start_engine() -> None:
+    """Start the installed engine, under systemd or by hand."""
+    if Path("/run/systemd/system").is_dir():
+        say("starting docker with systemctl")
+        as_root("systemctl", "start", "docker")
+    elif os.geteuid() == 0:
+        start_by_hand()
+    else:
+        stop("the Docker engine does not answer this user",
+             "start it (no systemd here: `sudo dockerd &`) and be in the docker group (`sudo usermod -aG docker $USER`)")
+    wait(engine_answers, 60, f"the Docker engine did not answer within 60 s; its log: {DAEMON_LOG}")
+
+
+def start_by_hand() -> None:
+    """Start dockerd detached from this terminal."""
+    say(f"starting dockerd (no systemd here), log in {DAEMON_LOG}")
+    if DAEMON_PID.exists() and not is_dockerd(DAEMON_PID.read_text().strip()):
+        DAEMON_PID.unlink()  # left by a killed engine: dockerd refuses to start when another process has that id
+    log = DAEMON_LOG.open("ab")
+    subprocess.Popen(["dockerd"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+
+
+def is_dockerd(pid: str) -> bool:
+    """Tell whether a process id belongs to a running dockerd."""
+    command = Path(f"/proc/{pid}/comm")
+    return pid.isdigit() and command.exists() and command.read_text().strip() == "dockerd"
+
+
+def wait(ready: Callable[[], bool], seconds: int, otherwise: str) -> None:
+    """Poll until something is ready, or end with the reason."""
+    deadline = time.monotonic() + seconds
+    while not ready():
+        if time.monotonic() > deadline:
+            stop(otherwise, "read the log's last lines")
+        time.sleep(0.2)
+
+
+def sync_environment() -> None:
+    """Bring .venv to exactly what the hashed lock says; a matching one is left alone."""
+    wanted = sha256(LOCK.read_bytes()).hexdigest()
+    stamp = VENV / "lock.sha256"
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    say(f"installing the Python environment into {VENV.name} from {LOCK.relative_to(ROOT)}")
+    subprocess.run([sys.executable, "-m", "venv", "--clear", VENV], check=True)
+    pip = [VENV / "bin/python", "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    done = subprocess.run([*pip, "--require-hashes", "--requirement", LOCK], stdin=subprocess.DEVNULL)
+    if done.returncode:
+        stop("pip could not install the locked packages", "see pip's message above; behind a proxy set PIP_CERT")
+    stamp.write_text(wanted)
+
+
+if __name__ == "__main__":
+    main()
