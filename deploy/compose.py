@@ -6,35 +6,19 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from deploy import secrets
 from deploy.errors import CommandFailed, Refused
 from deploy.hosts.local import LocalHost
+from deploy.model import LABEL, Deploy, Role
 from deploy.shell import docker
 
-LABEL = "bookreader-ops"
-COLOURS = ("blue", "green")
 # what belongs to a checkout or to one project, not to a colour
 DROPPED = ("build", "ports", "container_name", "depends_on", "profiles", "env_file", "x-deploy")
-Role = Literal["web", "worker", "scheduler", "job", "data", "edge"]
-
-
-class Deploy(BaseModel):
-    """An x-deploy block: what the toolkit must know of a service that Compose has no word for."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    role: Role
-    port: int | None = Field(None, description="TCP port inside the container")
-    health: str = "/health"
-    version: str | None = None
-    drain: tuple[str, ...] = ()
-    migrate: tuple[str, ...] = ()
-    run: Literal["before_switch"] | None = None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from deploy.errors import Refused
+from deploy.hosts.local import LocalHost
 from deploy.shell import Secret
 
 EXAMPLE = ".env.example"
@@ -57,6 +58,14 @@ def generate(example: str) -> str:
         name, _, after = rest.partition(">")
         example = before + chosen.setdefault(name, random.token_urlsafe(24)) + after
     return example
+
+
+def create(path: Path, example: Path, host: LocalHost) -> bool:
+    """Write a new secrets file from the example; False when there is one already."""
+    if path.exists():
+        return False
+    host.write(path, generate(example.read_text()), mode=0o600)
+    return True
 
 
 def version(values: Mapping[str, str]) -> str:

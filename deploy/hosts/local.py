@@ -9,12 +9,15 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 
 from deploy.errors import CommandFailed, Refused
+from deploy.hosts.engine import Engine
 from deploy.shell import Command, Result
 
 ANSWER_LIMIT = 1 << 20
+ENGINE = "unix:///var/run/docker.sock"
 
 
 class LocalHost:
@@ -22,16 +25,42 @@ class LocalHost:
 
     name = "localhost"
 
+    @cached_property
+    def engine(self) -> Engine:
+        """This machine's Docker engine."""
+        return Engine(self.endpoint)
+
+    @cached_property
+    def endpoint(self) -> str:
+        """The address of this machine's engine; refuse a client that points elsewhere: `local` means this machine."""
+        address = os.environ.get("DOCKER_HOST") or self.context_endpoint()
+        if not address.startswith("unix://"):
+            raise Refused(f"the Docker client points to another machine: {address}", where=self.name,
+                          then="unset DOCKER_HOST; docker context use default")
+        return address
+
+    def context_endpoint(self) -> str:
+        """Where the Docker client's active context points to."""
+        asked = ["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"]
+        try:
+            return subprocess.run(asked, capture_output=True, text=True, timeout=20).stdout.strip() or ENGINE
+        except FileNotFoundError:
+            raise Refused("`docker` is not installed", where=self.name, then="./scripts/quickstart") from None
+
+    def environment(self, command: Command) -> dict[str, str]:
+        """This process's environment with what a command adds; Docker's client is held to this machine's engine."""
+        held = {"DOCKER_HOST": self.endpoint} if command.argv[0] == "docker" else {}
+        return {**os.environ, **held, **command.environment}
+
     def try_run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> Result:
         """Run a command to its end, whatever its exit code.
 
         Raises Refused when the program is not installed, CommandFailed when it takes longer than `timeout` seconds.
         """
-        environment = {**os.environ, **command.environment}
         feed = subprocess.DEVNULL if stdin is None else None
         try:
             done = subprocess.run(
-                command.argv, input=stdin, stdin=feed, env=environment, timeout=timeout, capture_output=True, text=True
+                command.argv, input=stdin, stdin=feed, env=self.environment(command), timeout=timeout, capture_output=True, text=True
             )
         except FileNotFoundError:
             raise Refused(f"`{command.argv[0]}` is not installed", where=self.name, then="inv doctor") from None
@@ -51,7 +80,7 @@ class LocalHost:
         lines: list[str] = []
         with tempfile.TemporaryFile("w+") as stdout:
             process = subprocess.Popen(
-                command.argv, cwd=folder, env={**os.environ, **command.environment},
+                command.argv, cwd=folder, env=self.environment(command),
                 stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE, text=True,
             )  # fmt: skip
             with process:
@@ -63,7 +92,7 @@ class LocalHost:
 
     def follow(self, command: Command) -> int:
         """Run a command with this terminal as its own; return its exit code."""
-        return subprocess.run(command.argv, env={**os.environ, **command.environment}).returncode
+        return subprocess.run(command.argv, env=self.environment(command)).returncode
 
     def write(self, path: Path, text: str, *, mode: int = 0o644) -> None:
         """Write a file so that a reader, or a crash, sees the old text or the new, never half of one."""
@@ -88,6 +117,10 @@ class LocalHost:
     def read(self, path: Path) -> str | None:
         """Read a file; None when there is none."""
         return path.read_text() if path.exists() else None
+
+    def remove(self, folder: Path) -> None:
+        """Remove a folder with everything in it."""
+        shutil.rmtree(folder, ignore_errors=True)
 
     def point(self, link: Path, target: str) -> None:
         """Make a symbolic link name another target, in one step."""

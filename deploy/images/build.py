@@ -185,3 +185,16 @@ def resolve(names: Iterable[str], host: LocalHost) -> dict[str, str]:
                 raise Refused(f"image {name} is not here and cannot be pulled:\n{error.output}", where=host.name, then="inv build") from None
         found[name] = done.stdout.strip()
     return found
+
+
+def keep_for(release: str, built: Iterable[str], ids: Mapping[str, str], host: LocalHost) -> None:
+    """Name a release's images after it: an image without a name would go with the next prune."""
+    for name in built:
+        host.run(docker("tag", ids[name], f"{name}:{release}"))
+
+
+def prune_release(names: Iterable[str], release: str, host: LocalHost) -> None:
+    """Take a release's name off its images; the engine removes what has no other name."""
+    for name in names:
+        if "@" not in name and host.try_run(docker("image", "inspect", f"{name}:{release}")).returncode == 0:
+            host.try_run(docker("image", "rm", f"{name}:{release}"))

@@ -1,0 +1,1 @@
+"""The database's schema: which code can work on it."""

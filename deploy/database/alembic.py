@@ -1,0 +1,60 @@
+"""What Alembic says of its revisions. Pure.
+
+A revision whose docstring has a line `contract` takes something away: code of earlier revisions cannot work on the
+schema that it leaves. All others only add, so a release of an earlier revision still fits.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+MARK = "contract"
+
+
+@dataclass(frozen=True)
+class Revision:
+    """One revision: its parent, whether the database is at it, whether it takes something away."""
+
+    id: str
+    parent: str
+    current: bool
+    contract: bool
+
+
+def history_command(migrate: tuple[str, ...]) -> tuple[str, ...] | None:
+    """The command that lists revisions, made from `[...] alembic [...] upgrade head`; None for another tool."""
+    if "upgrade" not in migrate or not any(word.endswith("alembic") for word in migrate):
+        return None
+    return (*migrate[: migrate.index("upgrade")], "history", "--verbose", "--indicate-current")
+
+
+def history(printed: str) -> tuple[Revision, ...]:
+    """Read `alembic history --verbose --indicate-current`, newest revision first."""
+    blocks = re.split(r"(?m)^(?=Rev: )", printed)
+    return tuple(revision(block) for block in blocks if block.startswith("Rev: "))
+
+
+def revision(block: str) -> Revision:
+    """Read one revision's block."""
+    head = block.splitlines()[0]
+    parent = re.search(r"(?m)^Parent: (\S+)", block)
+    marked = any(line.strip().lower() == MARK for line in block.splitlines()[1:])
+    return Revision(head.split()[1], parent[1] if parent else "", "(current)" in head, marked)
+
+
+def current(revisions: tuple[Revision, ...]) -> str | None:
+    """The revision that the database is at."""
+    return next((known.id for known in revisions if known.current), None)
+
+
+def served_by(revisions: tuple[Revision, ...], at: str) -> tuple[str, ...]:
+    """The code revisions that can work on the schema at one revision: it, and its parents down to the last contract."""
+    known = {found.id: found for found in revisions}
+    fits: list[str] = []
+    while at in known:
+        fits.append(at)
+        if known[at].contract:
+            break
+        at = known[at].parent
+    return tuple(fits)

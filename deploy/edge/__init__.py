@@ -1,0 +1,1 @@
+"""The edge: nginx's configuration, rendered, tested and switched by generation."""

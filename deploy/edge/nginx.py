@@ -1,0 +1,75 @@
+"""nginx's configuration as a pure function of what should be served."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.compose import Service
+from deploy.model import COLOURS
+from deploy.errors import Refused
+from deploy.settings import Settings
+
+# keepalive_min_timeout came with it; `resolve` in upstreams one release earlier
+OLDEST = (1, 27, 4)
+
+
+@dataclass(frozen=True)
+class Route:
+    """What the edge serves: the colour and the release that it names."""
+
+    colour: str | None = None
+    release: str | None = None
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """One service in one colour, as nginx names it."""
+
+    service: str
+    colour: str
+    port: int
+
+    @property
+    def name(self) -> str:
+        """The upstream's name in the configuration."""
+        return f"{self.service}_{self.colour}"
+
+    @property
+    def server(self) -> str:
+        """The address on the edge's network."""
+        return f"{self.service}-{self.colour}:{self.port}"
+
+
+def render(settings: Settings, web: Iterable[Service], generation: int | str, route: Route) -> str:
+    """Render one generation of the edge's configuration."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
+
+    template = settings.root / settings.nginx
+    upstreams = [Upstream(service.name, colour, service.deploy.port or 80) for service in web for colour in COLOURS]
+    live = {upstream.service: upstream.name for upstream in upstreams if upstream.colour == route.colour}
+    engine = Environment(loader=FileSystemLoader(template.parent), undefined=StrictUndefined, keep_trailing_newline=True)
+    try:
+        return engine.get_template(template.name).render(
+            generation=generation, colour=route.colour, release=route.release, upstreams=upstreams, live=live,
+            domain=settings.domain, drain_seconds=round(settings.rollout.drain_within),
+        )  # fmt: skip
+    except TemplateError as error:
+        raise Refused(f"the edge's template cannot be rendered: {error}", where=settings.nginx, then=f"mend {settings.nginx}") from None
+
+
+def folder(settings: Settings) -> Path:
+    """Where the edge's configuration lives on the host; mounted into the edge as a folder, since a renamed file is not seen."""
+    return settings.state_dir / "edge"
+
+
+def generation_folder(generation: int) -> str:
+    """One generation's place, relative to the edge's folder."""
+    return f"generations/{generation}"
+
+
+def version(said: str) -> tuple[int, ...]:
+    """Read `nginx version: nginx/1.30.6` as (1, 30, 6); () when it is not one."""
+    number = said.partition("nginx/")[2].split()[:1]
+    return tuple(int(part) for part in number[0].split(".")) if number else ()

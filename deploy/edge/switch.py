@@ -1,0 +1,95 @@
+"""Change what the edge serves: stage, test, rename, reload, prove."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from deploy.edge import nginx
+from deploy.errors import CommandFailed, OpsError, Refused
+from deploy.hosts.local import LocalHost
+from deploy.settings import Settings
+from deploy.shell import docker
+from deploy.wait import until
+
+# the folder as the edge's container sees it
+MOUNTED = "/etc/edge"
+PROOFS = 3
+KEPT_GENERATIONS = 10
+
+
+def write(settings: Settings, host: LocalHost, text: str, generation: int, route: nginx.Route) -> Path:
+    """Write one generation beside the current one; nothing serves it yet."""
+    folder = nginx.folder(settings) / nginx.generation_folder(generation)
+    known = {"generation": generation, "colour": route.colour, "release": route.release}
+    host.write(folder / "nginx.conf", text)
+    host.write(folder / "route.json", json.dumps(known))
+    return folder
+
+
+def point(settings: Settings, host: LocalHost, generation: int) -> None:
+    """Make one generation the current one, in one rename."""
+    host.point(nginx.folder(settings) / "current", nginx.generation_folder(generation))
+
+
+def switch(settings: Settings, host: LocalHost, edge: str, text: str, generation: int, route: nginx.Route) -> None:
+    """Serve a new generation; on any failure the link is put back and the edge serves what it served."""
+    write(settings, host, text, generation, route)
+    before = host.pointed(nginx.folder(settings) / "current")
+    test(host, edge, f"{MOUNTED}/{nginx.generation_folder(generation)}/nginx.conf")
+    point(settings, host, generation)
+    try:
+        host.run(docker("kill", "--signal", "HUP", edge))
+        prove(settings, host, generation)
+    except OpsError:
+        if before:
+            host.point(nginx.folder(settings) / "current", before)
+            host.try_run(docker("kill", "--signal", "HUP", edge))
+        raise
+    forget(nginx.folder(settings), generation)
+
+
+def test(host: LocalHost, edge: str, path: str) -> None:
+    """Let the running nginx itself test a configuration; another container would test other files."""
+    try:
+        host.run(docker("exec", edge, "nginx", "-t", "-q", "-c", path))
+    except CommandFailed as error:
+        raise OpsError(f"nginx refuses the new configuration:\n{error.output}", where=path,
+                       serves="the configuration before it", then="mend nginx/*.j2, then inv deploy") from None
+
+
+def prove(settings: Settings, host: LocalHost, generation: int) -> None:
+    """Ask over new connections until the new generation answers several times in a row."""
+    in_a_row = 0
+
+    def proven() -> bool:
+        nonlocal in_a_row
+        status, body = host.get(settings.edge.probe_port, "/generation")
+        in_a_row = in_a_row + 1 if status == 200 and json.loads(body)["generation"] == generation else 0
+        return in_a_row >= PROOFS
+
+    if not until(proven, settings.rollout.served_within, pause=0.02):
+        raise OpsError(f"the edge did not serve generation {generation} within {settings.rollout.served_within:.0f} s",
+                       where=f"127.0.0.1:{settings.edge.probe_port}/generation", then="docker logs of the edge")
+
+
+def require_version(host: LocalHost, image: str) -> None:
+    """Refuse an nginx on which a reload loses requests."""
+    said = host.try_run(docker("run", "--rm", "--network=none", image, "nginx", "-v"))
+    found = nginx.version(said.stderr + said.stdout)
+    if found < nginx.OLDEST:
+        wanted, has = (".".join(map(str, v)) for v in (nginx.OLDEST, found))
+        raise Refused(f"the edge's nginx is {has or 'unknown'}; {wanted} or newer is needed to lose no request on a reload", then="inv build")
+
+
+def retiring_workers(host: LocalHost, edge: str) -> int:
+    """Count nginx workers of earlier generations that still finish their requests."""
+    return sum("worker process is shutting down" in line for line in host.engine.processes(edge))
+
+
+def forget(folder: Path, generation: int) -> None:
+    """Remove generations that are long past."""
+    for old in (folder / "generations").iterdir():
+        if old.name.isdigit() and int(old.name) <= generation - KEPT_GENERATIONS:
+            shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,77 @@
+"""The Docker engine of a host, asked through its API. The only importer of the docker SDK."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from deploy.model import LABEL
+from deploy.errors import OpsError, Refused
+from deploy.model import Container
+
+
+class Engine:
+    """Observes containers; changes are commands, so that they can be read and repeated."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.endpoint = endpoint
+
+    @cached_property
+    def client(self) -> Any:
+        """A connection to the engine; raise Refused when it does not answer."""
+        from docker import DockerClient
+        from docker.errors import DockerException
+
+        try:
+            return DockerClient(base_url=self.endpoint, timeout=60)
+        except DockerException:
+            raise Refused(
+                "the Docker engine does not answer", where=self.endpoint, then="./scripts/quickstart starts it; inv doctor says more"
+            ) from None
+
+    def containers(self, environment: str) -> tuple[Container, ...]:
+        """List one environment's containers, one-off ones left out."""
+        from docker.errors import DockerException
+
+        try:
+            listed = self.client.api.containers(all=True, filters={"label": [f"{LABEL}={environment}"]})
+        except (DockerException, OSError) as error:
+            raise OpsError(f"the Docker engine broke off: {error}", where=self.endpoint, then="inv doctor") from None
+        found = [self.inspect(entry["Id"]) for entry in listed if entry["Labels"].get("com.docker.compose.oneoff") != "True"]
+        return tuple(sorted((c for c in found if c), key=lambda c: c.name))
+
+    def inspect(self, name: str) -> Container | None:
+        """Look at one container; None when it is gone."""
+        from docker.errors import NotFound
+
+        try:
+            seen = self.client.api.inspect_container(name)
+        except NotFound:
+            return None
+        labels, state = seen["Config"]["Labels"], seen["State"]
+        return Container(
+            name=seen["Name"].lstrip("/"), service=labels.get(f"{LABEL}.service", ""), role=labels.get(f"{LABEL}.role", ""),
+            colour=labels.get(f"{LABEL}.colour", ""), release=labels.get(f"{LABEL}.release", ""), state=state["Status"],
+            health=state.get("Health", {}).get("Status", ""), image=seen["Image"], restarts=seen["RestartCount"],
+            exit_code=state["ExitCode"],
+        )  # fmt: skip
+
+    def processes(self, name: str) -> list[str]:
+        """List the command lines that run in a container."""
+        from docker.errors import DockerException
+
+        try:
+            top = self.client.api.top(name)
+        except DockerException:
+            return []
+        column = top["Titles"].index("CMD") if "CMD" in top["Titles"] else -1
+        return [row[column] for row in top["Processes"] or []]
+
+    def logs(self, name: str, lines: int = 15) -> str:
+        """The last lines that a container printed."""
+        from docker.errors import DockerException
+
+        try:
+            return bytes(self.client.api.logs(name, tail=lines)).decode(errors="replace").strip()
+        except DockerException:
+            return ""

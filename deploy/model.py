@@ -1,0 +1,158 @@
+"""What a release is, and what is observed on a host."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+LABEL = "bookreader-ops"
+COLOURS = ("blue", "green")
+Role = Literal["web", "worker", "scheduler", "job", "data", "edge"]
+
+
+class Frozen(BaseModel):
+    """A value that is kept on disk as JSON."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Deploy(Frozen):
+    """An x-deploy block: what the toolkit must know of a service that Compose has no word for."""
+
+    role: Role
+    port: int | None = Field(None, description="TCP port inside the container")
+    health: str = "/health"
+    version: str | None = None
+    drain: tuple[str, ...] = ()
+    migrate: tuple[str, ...] = ()
+    run: Literal["before_switch"] | None = None
+
+
+class ReleasedService(Frozen):
+    """One service of a release, as its bundle remembers it."""
+
+    name: str
+    image: str
+    deploy: Deploy
+
+    @property
+    def role(self) -> Role:
+        """What the service is for."""
+        return self.deploy.role
+
+
+class Release(Frozen):
+    """What runs, or should: code, images, configuration and secrets by their fingerprints."""
+
+    id: str
+    revision: str
+    commit: str
+    commit_time: str
+    images: dict[str, str]
+    config_digests: dict[str, str]
+    files: str
+    secrets: str
+    strategy: str
+    services: tuple[ReleasedService, ...]
+
+    def of(self, *roles: Role) -> tuple[ReleasedService, ...]:
+        """The services with one of these roles."""
+        return tuple(service for service in self.services if service.role in roles)
+
+    @property
+    def migrating(self) -> ReleasedService | None:
+        """The service whose image migrates the database."""
+        return next((service for service in self.services if service.deploy.migrate), None)
+
+
+class Schema(Frozen):
+    """The database's revision, and the code's revisions that can work on it."""
+
+    revision: str
+    serves: tuple[str, ...]
+    release: str
+
+
+class Record(Frozen):
+    """One line of the ledger: what was tried, when, by whom, and what came of it."""
+
+    release: str
+    revision: str
+    command: str
+    outcome: str
+    colour: str
+    generation: int
+    schema_revision: str | None
+    who: str
+    started: str
+    seconds: float
+    commit_time: str
+
+
+def release_id(revision: str, *parts: Mapping[str, str] | str) -> str:
+    """Name a release by its revision and a hash of everything that makes it what it is."""
+    text = "\n".join(part if isinstance(part, str) else repr(sorted(part.items())) for part in parts)
+    return f"{revision}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+
+
+def other(colour: str | None) -> str:
+    """The colour that is idle while this one serves."""
+    return COLOURS[1] if colour == COLOURS[0] else COLOURS[0]
+
+
+@dataclass(frozen=True)
+class Container:
+    """One container of this environment, as the engine shows it."""
+
+    name: str
+    service: str
+    role: str
+    colour: str
+    release: str
+    state: str
+    health: str
+    image: str
+    restarts: int = 0
+    exit_code: int = 0
+
+    @property
+    def up(self) -> bool:
+        """Tell whether it runs and nothing says that it is unwell."""
+        return self.state == "running" and self.health in ("", "healthy")
+
+    @property
+    def broken(self) -> bool:
+        """Tell whether it ended or keeps being started again."""
+        return self.state in ("exited", "dead", "restarting") or self.restarts > 0 or self.health == "unhealthy"
+
+
+@dataclass(frozen=True)
+class EdgeFacts:
+    """What the edge serves: asked of it, or read from its folder while it is down."""
+
+    running: bool = False
+    generation: int = 0
+    colour: str | None = None
+    release: str | None = None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is there now."""
+
+    containers: tuple[Container, ...] = ()
+    edge: EdgeFacts = EdgeFacts()
+    schema: Schema | None = None
+
+    def of(self, colour: str, *roles: str) -> tuple[Container, ...]:
+        """The containers of one colour, of all roles or some."""
+        return tuple(c for c in self.containers if c.colour == colour and (not roles or c.role in roles))
+
+    @property
+    def serving(self) -> str:
+        """Say what answers requests now."""
+        return f"release {self.edge.release} ({self.edge.colour})" if self.edge.release else "nothing yet"

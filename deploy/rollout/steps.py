@@ -1,0 +1,131 @@
+"""The steps that a plan is made of: values that say what will be done, in words a person reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to do; `str()` is the line that people see."""
+
+    @property
+    def name(self) -> str:
+        """The step's name in the journal."""
+        return type(self).__name__
+
+
+@dataclass(frozen=True)
+class PrepareEdge(Step):
+    """Write a first configuration for an edge that has none."""
+
+    def __str__(self) -> str:
+        return "write the edge's first configuration: no release in service"
+
+
+@dataclass(frozen=True)
+class StartShared(Step):
+    """Start data services and the edge, those that do not run; never recreate one."""
+
+    services: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"start {', '.join(self.services)}"
+
+
+@dataclass(frozen=True)
+class Migrate(Step):
+    """Migrate the database in a one-off container of the new image."""
+
+    colour: str
+    service: str
+    command: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"migrate the database: {' '.join(self.command)}"
+
+
+@dataclass(frozen=True)
+class RunJob(Step):
+    """Run a job to its end before traffic moves."""
+
+    colour: str
+    service: str
+
+    def __str__(self) -> str:
+        return f"run {self.service}"
+
+
+@dataclass(frozen=True)
+class StartColour(Step):
+    """Start services of the idle colour."""
+
+    colour: str
+    services: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"start {self.colour}: {', '.join(self.services)}"
+
+
+@dataclass(frozen=True)
+class AwaitHealthy(Step):
+    """Wait until the engine calls every container of a colour healthy."""
+
+    colour: str
+    services: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"wait until {self.colour} is healthy"
+
+
+@dataclass(frozen=True)
+class AwaitServed(Step):
+    """Ask the idle colour through the edge until it answers with the new version."""
+
+    colour: str
+
+    def __str__(self) -> str:
+        return f"probe {self.colour} through the edge"
+
+
+@dataclass(frozen=True)
+class Switch(Step):
+    """Make the edge name the other colour, and prove by generation and version that it does."""
+
+    colour: str | None
+    release: str | None
+    generation: int
+
+    def __str__(self) -> str:
+        return f"switch traffic to {self.colour or 'nothing'} (generation {self.generation}) and prove it"
+
+
+@dataclass(frozen=True)
+class Drain(Step):
+    """Let the old colour finish: WebSockets closed, requests answered, old edge workers gone."""
+
+    colour: str
+
+    def __str__(self) -> str:
+        return f"drain {self.colour}"
+
+
+@dataclass(frozen=True)
+class StopColour(Step):
+    """Stop services of a colour; they stay, so that going back starts them again."""
+
+    colour: str
+    services: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"stop {self.colour}: {', '.join(self.services)}"
+
+
+@dataclass(frozen=True)
+class Prune(Step):
+    """Remove bundles and image names of releases that are too old to go back to."""
+
+    releases: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"forget {len(self.releases)} old release(s)"

@@ -1,0 +1,31 @@
+"""Stop an environment."""
+
+from __future__ import annotations
+
+from deploy import console, lock
+from deploy.model import COLOURS
+from deploy.hosts.local import LocalHost
+from deploy.settings import Settings
+from deploy.shell import docker
+from deploy.state import State
+
+
+def down(settings: Settings, host: LocalHost, *, volumes: bool) -> None:
+    """Remove containers and networks, colours before what they share; with `volumes` the data and the state as well."""
+    with lock.held(settings.state_dir, "down"):
+        for project in (*(f"{settings.name}-{colour}" for colour in COLOURS), settings.name):
+            with console.step(f"remove the containers of {project}"):
+                host.run(docker("compose", "--project-name", project, "down", "--remove-orphans"))
+        if volumes:
+            with console.step("remove the data"):
+                remove_volumes(settings, host)
+        State(host, settings.state_dir).note(command="down", state="done", volumes=volumes)
+
+
+def remove_volumes(settings: Settings, host: LocalHost) -> None:
+    """Remove the environment's volumes and what its state says of them."""
+    named = host.run(docker("volume", "ls", "--quiet", "--filter", f"label=com.docker.compose.project={settings.name}")).split()
+    if named:
+        host.run(docker("volume", "rm", *named))
+    for path in ("schema.json", "edge", "releases", "ledger.jsonl"):
+        host.remove(settings.state_dir / path)

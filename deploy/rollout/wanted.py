@@ -1,0 +1,74 @@
+"""From settings, compose model and built images to a release with every file that it needs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+from deploy import compose, secrets
+from deploy.compose import Model
+from deploy.edge import nginx
+from deploy.hosts.local import LocalHost
+from deploy.images import bases
+from deploy.images.build import Built, resolve
+from deploy.model import COLOURS, Release, ReleasedService, release_id
+from deploy.settings import Settings
+from deploy.state import Bundle, State
+
+# stands in a bundle's edge configuration until the switch knows the number
+GENERATION = "@generation@"
+
+
+def variables(settings: Settings, host: LocalHost) -> dict[str, str]:
+    """What compose files may interpolate: the edge's places, base images, the environment's plain settings."""
+    references = bases.prepare(settings.root, settings.build.bases, bases.read(settings.root), host)
+    return {
+        "EDGE_ADDRESS": settings.edge.address,
+        "EDGE_PORT": str(settings.edge.port),
+        "EDGE_PROBE_PORT": str(settings.edge.probe_port),
+        "EDGE_CONFIGURATION": str(nginx.folder(settings)),
+        **{f"BASE_{name.upper().replace('-', '_')}": reference for name, reference in references.items()},
+        **settings.variables,
+    }
+
+
+def model(settings: Settings, host: LocalHost) -> Model:
+    """Read the app's compose files as one model."""
+    return compose.read([settings.root / file for file in settings.compose], variables(settings, host), host)
+
+
+def secret_values(settings: Settings) -> dict[str, secrets.Secret]:
+    """Read this environment's secrets."""
+    return dict(secrets.read(settings.secrets_file, settings.root / secrets.EXAMPLE))
+
+
+def bundle(settings: Settings, known: Model, built: Built, values: Mapping[str, str], state: State) -> Bundle:
+    """Put a release together: its id names the code, the images, the rendered files and the secrets."""
+    images = resolve((service.image for service in known.services), state.host)
+    version = secrets.version(values)
+    files_hash = fingerprint(render(settings, known, images, "", ""))
+    identity = release_id(built.revision, images, files_hash, version)
+    env_file = str(state.bundle_folder(identity) / "env")
+    release = Release(
+        id=identity, revision=built.revision, commit=built.commit, commit_time=built.commit_time, images=images,
+        config_digests={image.name: image.config_digest for image in built.images}, files=files_hash, secrets=version,
+        strategy=settings.rollout.strategy,
+        services=tuple(ReleasedService(name=s.name, image=images[s.image], deploy=s.deploy) for s in known.services),
+    )  # fmt: skip
+    return Bundle(release, render(settings, known, images, identity, env_file), secrets.render(values))
+
+
+def render(settings: Settings, known: Model, images: Mapping[str, str], release: str, env_file: str) -> dict[str, str]:
+    """Render every file of a release by name. Pure."""
+    files = {"shared.yml": compose.render_shared(known, settings.name, images, env_file, settings.app)}
+    for colour in COLOURS:
+        files[f"{colour}.yml"] = compose.render_colour(known, settings.name, colour, release, images, env_file, settings.app)
+        files[f"edge.{colour}.conf"] = nginx.render(settings, known.web, GENERATION, nginx.Route(colour, release))
+    return files | {"edge.none.conf": nginx.render(settings, known.web, GENERATION, nginx.Route())}
+
+
+def fingerprint(files: Mapping[str, str]) -> str:
+    """Hash what a release is rendered from; the shared services are not part of it, since a deploy never recreates them."""
+    own = {name: text for name, text in files.items() if name != "shared.yml"}
+    return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:12]

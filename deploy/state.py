@@ -1,0 +1,110 @@
+"""What a host remembers: journal, ledger, bundles, the schema. Plain files, one line or one rename at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from deploy.errors import OpsError, Refused
+from deploy.hosts.local import LocalHost
+from deploy.model import Record, Release, Schema
+
+T = TypeVar("T", bound=BaseModel)
+
+
+def now() -> str:
+    """The time as everything here writes it: ISO 8601, UTC, to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A release with every file that it needs; secrets stand in `env` alone."""
+
+    release: Release
+    files: Mapping[str, str]
+    env: str
+
+
+@dataclass(frozen=True)
+class State:
+    """The state directory of one environment on one host."""
+
+    host: LocalHost
+    folder: Path
+
+    def bundle_folder(self, release: str) -> Path:
+        """Where a release's bundle lives."""
+        return self.folder / "releases" / release
+
+    def keep(self, bundle: Bundle) -> None:
+        """Write a bundle; release.json comes last and makes it whole."""
+        folder = self.bundle_folder(bundle.release.id)
+        self.host.write(folder / "env", bundle.env, mode=0o600)
+        for name, text in bundle.files.items():
+            self.host.write(folder / name, text)
+        self.host.write(folder / "release.json", bundle.release.model_dump_json(indent=2))
+
+    def bundle(self, release: str) -> Bundle:
+        """Read a bundle; raise Refused when there is none, or only half of one."""
+        folder = self.bundle_folder(release)
+        text = self.host.read(folder / "release.json")
+        if text is None:
+            raise Refused(f"there is no release {release} here", where=str(folder.parent), then="inv history")
+        known = parse(Release, text, folder / "release.json")
+        names = [path.name for path in folder.iterdir() if path.suffix in (".yml", ".conf")]
+        files = {name: self.host.read(folder / name) or "" for name in names}
+        return Bundle(known, files, self.host.read(folder / "env") or "")
+
+    def has(self, release: str) -> bool:
+        """Tell whether a release's bundle is here."""
+        return self.host.read(self.bundle_folder(release) / "release.json") is not None
+
+    def record(self, entry: Record) -> None:
+        """Add a line to the ledger."""
+        self.host.append(self.folder / "ledger.jsonl", entry.model_dump_json())
+
+    def ledger(self) -> tuple[Record, ...]:
+        """Read the ledger, oldest first; a last line that a crash cut short is left out."""
+        lines = (self.host.read(self.folder / "ledger.jsonl") or "").splitlines()
+        entries = []
+        for number, line in enumerate(lines):
+            try:
+                entries.append(Record.model_validate_json(line))
+            except ValidationError:
+                if number < len(lines) - 1:
+                    raise OpsError(f"line {number + 1} of the ledger cannot be read",
+                                   where=str(self.folder / "ledger.jsonl"), then="mend or remove that line") from None
+        return tuple(entries)
+
+    def served(self) -> list[str]:
+        """The releases that were put into service, newest first, each once."""
+        return list(dict.fromkeys(entry.release for entry in reversed(self.ledger()) if entry.outcome == "in service"))
+
+    def note(self, **facts: object) -> None:
+        """Add a line to the journal."""
+        self.host.append(self.folder / "journal.jsonl", json.dumps({"time": now(), **facts}))
+
+    def schema(self) -> Schema | None:
+        """The database's schema as the last migration left it."""
+        path = self.folder / "schema.json"
+        text = self.host.read(path)
+        return parse(Schema, text, path) if text else None
+
+    def keep_schema(self, schema: Schema) -> None:
+        """Remember what the database's schema is now."""
+        self.host.write(self.folder / "schema.json", schema.model_dump_json())
+
+
+def parse(kind: type[T], text: str, path: Path) -> T:
+    """Read one kept value; raise OpsError naming the file when it is not whole."""
+    try:
+        return kind.model_validate_json(text)
+    except ValidationError as error:
+        raise OpsError(f"{path.name} cannot be read: {error.error_count()} mistake(s)", where=str(path), then="restore that file") from None

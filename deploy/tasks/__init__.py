@@ -1,0 +1,14 @@
+"""The doors: each task loads the settings, calls one function and shows the result."""
+
+from invoke import Collection
+
+from deploy.tasks import images, machine, observe, rollout, secrets
+
+namespace = Collection()
+for door in (
+    machine.doctor, images.build, rollout.plan, rollout.deploy, rollout.rollback,
+    observe.status, observe.history, observe.logs, rollout.down,
+):  # fmt: skip
+    namespace.add_task(door)
+namespace.add_collection(Collection("images", images.pin))
+namespace.add_collection(Collection("secrets", secrets.init, secrets.check))

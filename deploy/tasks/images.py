@@ -1,0 +1,29 @@
+"""`inv build` and `inv images.*`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deploy.tasks.door import ENV, JSON, door
+
+
+@door(help={**ENV, **JSON})
+def build(c: Any, env: str = "local", json: bool = False) -> None:
+    """Build all images with cached stages; print digest, size, cached steps and seconds."""
+    from deploy import settings
+    from deploy.hosts.local import LocalHost
+    from deploy.images import build as images
+    from deploy.images import show
+
+    show.built(images.build(settings.load(env), LocalHost()), json=json)
+
+
+@door()
+def pin(c: Any) -> None:
+    """Resolve the public base images to digests and write them into docker/bases.toml."""
+    from deploy import console
+    from deploy.hosts.local import LocalHost
+    from deploy.images import bases
+    from deploy.settings import ROOT
+
+    console.table(["base", "digest"], list(bases.pin(ROOT, LocalHost()).items()))

@@ -1,0 +1,52 @@
+"""`inv plan`, `inv deploy`, `inv rollback`, `inv down`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deploy.tasks.door import ENV, JSON, YES, door
+
+
+@door(help={**ENV, **JSON})
+def plan(c: Any, env: str = "local", json: bool = False) -> None:
+    """Show what a deploy would do now, and do nothing."""
+    from deploy import settings
+    from deploy.hosts.local import LocalHost
+    from deploy.rollout import release, show
+
+    show.plan(*release.intended(settings.load(env), LocalHost()), json=json)
+
+
+@door(help={**ENV, **JSON, **YES, "to": "an earlier release (default: this checkout)"})
+def deploy(c: Any, env: str = "local", to: str = "", yes: bool = False, json: bool = False) -> None:
+    """Put a release into service without losing a request."""
+    from deploy import settings
+    from deploy.hosts.local import LocalHost
+    from deploy.rollout import release, show
+
+    wanted = settings.load(env)
+    show.outcome(release.deploy(wanted, LocalHost(), to=to), wanted, json=json)
+
+
+@door(help={**ENV, **JSON, **YES, "to": "the release to go back to (default: the one before)"})
+def rollback(c: Any, env: str = "local", to: str = "", yes: bool = False, json: bool = False) -> None:
+    """Put an earlier release back into service: code, configuration and secrets together."""
+    from deploy import settings
+    from deploy.hosts.local import LocalHost
+    from deploy.rollout import release, show
+
+    wanted = settings.load(env)
+    show.outcome(release.rollback(wanted, LocalHost(), to=to), wanted, json=json)
+
+
+@door(help={**ENV, **YES, "volumes": "remove the data as well; asks for the environment's name"})
+def down(c: Any, env: str = "local", volumes: bool = False, yes: bool = False) -> None:
+    """Stop an environment; its data stays unless --volumes."""
+    from deploy import console, settings
+    from deploy.hosts.local import LocalHost
+    from deploy.rollout import takedown
+
+    wanted = settings.load(env)
+    if volumes:
+        console.confirm(f"This removes every volume of {wanted.name}, data included.", yes=yes, word=wanted.name)
+    takedown.down(wanted, LocalHost(), volumes=volumes)

@@ -1,0 +1,5 @@
+"""The front door: `inv --list`."""
+
+from deploy.tasks import namespace
+
+ns = namespace
