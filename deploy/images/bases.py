@@ -126,16 +126,20 @@ def build(base: Base, root: Path, host: LocalHost) -> None:
         with tempfile.TemporaryDirectory(prefix="ops-base-") as folder:
             host.run(unpack(base, root, Path(folder, "rootfs.tar")), timeout=900)
             Path(folder, "Dockerfile").write_text("FROM scratch\nADD rootfs.tar /\n")
-            host.run(docker("buildx", "build", "--provenance=false", "--output", f"type=docker,name={base.local_tag}", folder))
+            # uncompressed: gzip would take longer than everything else here (9.8 s against 3.8 s for 174 MB)
+            output = f"type=image,name={base.local_tag},compression=uncompressed"
+            host.run(docker("buildx", "build", "--provenance=false", "--output", output, folder))
 
 
 def unpack(base: Base, root: Path, tar: Path) -> Command:
     """The mmdebstrap command for one base; its default mirror is the machine's own. Pure."""
     overlay = root / FOLDER / base.name
     hook = f'"{root / FOLDER / "customize.sh"}" "$1"' + (f' "{overlay}"' if overlay.is_dir() else "")
+    # the variant that only unpacks never comes to the customize hooks
+    when = "extract" if base.variant == "extract" else "customize"
     return command(
         "mmdebstrap", "--quiet", f"--variant={base.variant}", f"--include={','.join(base.packages)}",
-        f"--customize-hook={hook}",
+        f"--{when}-hook={hook}",
         # a mirror of the testing suite may lag behind the date its index is valid until
         '--aptopt=Acquire::Check-Valid-Until "false"',
         base.suite, str(tar),

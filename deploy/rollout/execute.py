@@ -57,10 +57,10 @@ class Run:
 def execute(run: Run, plan: Iterable[steps.Step]) -> None:
     """Do each step; the journal says what was begun and what was done."""
     for step in plan:
-        run.state.note(step=step.name, state="begin", release=run.bundle.release.id, **asdict(step))
+        run.state.note(step=step.name, state="begin", target=run.bundle.release.id, details=asdict(step))
         with console.step(str(step)):
             perform(step, run)
-        run.state.note(step=step.name, state="done", release=run.bundle.release.id)
+        run.state.note(step=step.name, state="done", target=run.bundle.release.id)
 
 
 @singledispatch
@@ -79,8 +79,8 @@ def prepare_edge(step: steps.PrepareEdge, run: Run) -> None:
 @perform.register
 def start_shared(step: steps.StartShared, run: Run) -> None:
     """Start what is missing and wait until it is healthy."""
-    wait = f"--wait-timeout={run.settings.rollout.healthy_within:.0f}"
-    run.host.run(run.compose("", "up", "--detach", "--no-recreate", "--no-build", "--wait", wait, *step.services))
+    run.host.run(run.compose("", "up", "--detach", "--no-recreate", "--no-build", *step.services))
+    await_healthy(steps.AwaitHealthy("", step.services), run)
 
 
 @perform.register
@@ -129,7 +129,7 @@ def await_healthy(step: steps.AwaitHealthy, run: Run) -> None:
     until(settled, run.settings.rollout.healthy_within, pause=0.15)
     unwell = [c for c in seen if not c.up or c.broken]
     if unwell or len(seen) < len(step.services):
-        raise OpsError(f"{step.colour} did not become healthy:\n" + "\n".join(diagnose(run, c) for c in unwell), where=run.host.name,
+        raise OpsError(f"{step.colour or run.settings.name} did not become healthy:\n" + "\n".join(diagnose(run, c) for c in unwell), where=run.host.name,
                        then=f"mend it and inv deploy; docker logs {unwell[0].name if unwell else ''}")
 
 

@@ -122,7 +122,9 @@ def carry_out(run: Run, command: str, *, migrate: bool) -> Outcome:
     try:
         execute(run, towards.steps)
     except OpsError as error:
-        failed(run, before, entry, error)
+        raise failed(run, before, entry, error) from None
+    except Exception as error:
+        raise failed(run, before, entry, OpsError(f"{type(error).__name__}: {error}")) from error
     except KeyboardInterrupt:
         raise interrupted(run) from None
     seconds = time.monotonic() - began
@@ -138,8 +140,8 @@ def head(run: Run) -> str | None:
     return schema.revision if schema and schema.release == run.bundle.release.id else None
 
 
-def failed(run: Run, before: Facts, entry: Record, error: OpsError) -> None:
-    """Go back to what served before, write the failure down, and raise it with what serves now."""
+def failed(run: Run, before: Facts, entry: Record, error: OpsError) -> OpsError:
+    """Go back to what served before, write the failure down, and say what serves now."""
     console.warn("that failed; going back to what served before")
     facts = observe(run.settings, run.host, run.state)
     previous_bundle = run.state.bundle(before.edge.release) if before.edge.release else None
@@ -149,7 +151,7 @@ def failed(run: Run, before: Facts, entry: Record, error: OpsError) -> None:
     serving = observe(run.settings, run.host, run.state).serving
     run.state.note(command=entry.command, state="failed", target=entry.release, error=error.what)
     error.serves = serving
-    raise error
+    return error
 
 
 def go_back(run: Run, steps: Iterable[Step]) -> None:

@@ -1,11 +1,14 @@
 #!/bin/sh
 # Usage: customize.sh ROOT [OVERLAY]
-# mmdebstrap's customize hook: what package scripts would have done where none ran, and what no image needs.
+# Run by mmdebstrap as its last hook: what package scripts would have done where none ran, and what no image needs.
 set -eu
 root=$1
 overlay=${2:-}
 [ -s "$root/etc/passwd" ] || printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n' >"$root/etc/passwd"
 [ -s "$root/etc/group" ] || printf 'root:x:0:\nnogroup:x:65534:\n' >"$root/etc/group"
+for folder in bin sbin lib lib64; do
+  if [ -d "$root/usr/$folder" ] && [ ! -e "$root/$folder" ]; then ln -s "usr/$folder" "$root/$folder"; fi
+done
 mozilla=$root/usr/share/ca-certificates/mozilla
 bundle=$root/etc/ssl/certs/ca-certificates.crt
 if [ -d "$mozilla" ] && [ ! -s "$bundle" ]; then cat "$mozilla"/*.crt >"$bundle"; fi

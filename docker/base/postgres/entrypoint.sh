@@ -8,6 +8,7 @@ export PGDATA="${PGDATA:-/var/lib/postgresql/data}"
 user=${POSTGRES_USER:-postgres}
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
   umask 077
+  chmod 700 "$PGDATA"
   # initdb works beside and is renamed at the end: a cluster that was cut off half way is never taken for a whole one
   part=$PGDATA/.part
   rm -rf "$part"
