@@ -27,8 +27,10 @@ def read(path: Path, example: Path) -> dict[str, Secret]:
     """
     from dotenv import dotenv_values
 
+    if not path.exists() and not example.exists():
+        return {}  # an app without secrets
     if not path.exists():
-        raise Refused(f"{path.name} does not exist", where=str(path), then=f"cp {EXAMPLE} {path.name} and fill it in")
+        raise Refused(f"{path.name} does not exist", where=str(path), then="inv secrets.init makes it from .env.example")
     values = {key: Secret(value or "") for key, value in dotenv_values(path, interpolate=False).items()}
     wanted = dotenv_values(example, interpolate=False) if example.exists() else {}
     reasons = mistakes(values, wanted)

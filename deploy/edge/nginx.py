@@ -9,7 +9,7 @@ from pathlib import Path
 from deploy.compose import Service
 from deploy.model import COLOURS
 from deploy.errors import Refused
-from deploy.settings import Settings
+from deploy.settings import ROOT, Settings
 
 # keepalive_min_timeout came with it; `resolve` in upstreams one release earlier
 OLDEST = (1, 27, 4)
@@ -49,7 +49,8 @@ def render(settings: Settings, web: Iterable[Service], generation: int | str, ro
     template = settings.root / settings.nginx
     upstreams = [Upstream(service.name, colour, service.deploy.port or 80) for service in web for colour in COLOURS]
     live = {upstream.service: upstream.name for upstream in upstreams if upstream.colour == route.colour}
-    engine = Environment(loader=FileSystemLoader(template.parent), undefined=StrictUndefined, keep_trailing_newline=True)
+    places = [template.parent, ROOT / "nginx"]  # an app may bring its routes alone
+    engine = Environment(loader=FileSystemLoader(places), undefined=StrictUndefined, keep_trailing_newline=True)
     try:
         return engine.get_template(template.name).render(
             generation=generation, colour=route.colour, release=route.release, upstreams=upstreams, live=live,

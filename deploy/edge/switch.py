@@ -38,10 +38,13 @@ def switch(settings: Settings, host: LocalHost, edge: str, text: str, generation
     write(settings, host, text, generation, route)
     before = host.pointed(nginx.folder(settings) / "current")
     test(host, edge, f"{MOUNTED}/{nginx.generation_folder(generation)}/nginx.conf")
+    workers = accepting_workers(host, edge)
     point(settings, host, generation)
     try:
         host.run(docker("kill", "--signal", "HUP", edge))
         prove(settings, host, generation)
+        # nginx tells its old workers a moment after the new ones have begun to answer
+        until(lambda: not workers & accepting_workers(host, edge), settings.rollout.served_within, pause=0.02)
     except OpsError:
         if before:
             host.point(nginx.folder(settings) / "current", before)
@@ -83,9 +86,14 @@ def require_version(host: LocalHost, image: str) -> None:
         raise Refused(f"the edge's nginx is {has or 'unknown'}; {wanted} or newer is needed to lose no request on a reload", then="inv build")
 
 
+def accepting_workers(host: LocalHost, edge: str) -> set[int]:
+    """The nginx workers that take new connections, by process id."""
+    return {pid for pid, title in host.engine.processes(edge).items() if title == "nginx: worker process"}
+
+
 def retiring_workers(host: LocalHost, edge: str) -> int:
     """Count nginx workers of earlier generations that still finish their requests."""
-    return sum("worker process is shutting down" in line for line in host.engine.processes(edge))
+    return sum(title == "nginx: worker process is shutting down" for title in host.engine.processes(edge).values())
 
 
 def forget(folder: Path, generation: int) -> None:

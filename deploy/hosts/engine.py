@@ -56,16 +56,15 @@ class Engine:
             exit_code=state["ExitCode"],
         )  # fmt: skip
 
-    def processes(self, name: str) -> list[str]:
-        """List the command lines that run in a container."""
+    def processes(self, name: str) -> dict[int, str]:
+        """The processes of a container: id on the host -> command line."""
         from docker.errors import DockerException
 
         try:
-            top = self.client.api.top(name)
-        except DockerException:
-            return []
-        column = top["Titles"].index("CMD") if "CMD" in top["Titles"] else -1
-        return [row[column] for row in top["Processes"] or []]
+            top = self.client.api.top(name, ps_args="-eo pid,args")
+        except DockerException as error:
+            raise OpsError(f"the processes of {name} cannot be listed: {error}", where=self.endpoint, then="inv doctor") from None
+        return {int(row[0]): row[1] for row in top["Processes"] or []}
 
     def logs(self, name: str, lines: int = 15) -> str:
         """The last lines that a container printed."""

@@ -15,9 +15,11 @@ from typing import Literal
 from deploy import console
 from deploy.errors import CommandFailed, Refused
 from deploy.hosts.local import LocalHost
+from deploy.settings import ROOT
 from deploy.shell import Command, command, docker
 
 Source = Literal["public", "debian"]
+FILE = "docker/bases.toml"
 FOLDER = "docker/base"
 PROBE = "busybox"
 
@@ -45,9 +47,15 @@ class Base:
         return f"{self.public}@{self.digest}" if self.digest else self.public
 
 
+def home(root: Path) -> Path:
+    """The checkout whose docker/bases.toml counts: the app's own, or the toolkit's for an app without one."""
+    return root if (root / FILE).exists() else ROOT
+
+
 def read(root: Path) -> dict[str, Base]:
     """Read docker/bases.toml; a base's recipe is the hash of its entry and of the files it uses."""
-    entries = tomllib.loads((root / "docker" / "bases.toml").read_text())
+    root = home(root)
+    entries = tomllib.loads((root / FILE).read_text())
     return {
         name: Base(name, recipe=recipe(root, name, entry), **{**entry, "packages": tuple(entry["packages"])})
         for name, entry in entries.items()
@@ -133,8 +141,9 @@ def build(base: Base, root: Path, host: LocalHost) -> None:
 
 def unpack(base: Base, root: Path, tar: Path) -> Command:
     """The mmdebstrap command for one base; its default mirror is the machine's own. Pure."""
-    overlay = root / FOLDER / base.name
-    hook = f'"{root / FOLDER / "customize.sh"}" "$1"' + (f' "{overlay}"' if overlay.is_dir() else "")
+    folder = home(root) / FOLDER
+    overlay = folder / base.name
+    hook = f'"{folder / "customize.sh"}" "$1"' + (f' "{overlay}"' if overlay.is_dir() else "")
     # the variant that only unpacks never comes to the customize hooks
     when = "extract" if base.variant == "extract" else "customize"
     return command(
@@ -148,7 +157,7 @@ def unpack(base: Base, root: Path, tar: Path) -> Command:
 
 def pin(root: Path, host: LocalHost) -> dict[str, str]:
     """Resolve every public tag to its digest and write it into docker/bases.toml; return what was written."""
-    path = root / "docker" / "bases.toml"
+    path = home(root) / FILE
     text = path.read_text()
     found: dict[str, str] = {}
     for base in read(root).values():

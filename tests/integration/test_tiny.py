@@ -1,0 +1,32 @@
+"""Another team's app: its own compose file, no database, no secrets."""
+
+from __future__ import annotations
+
+import json
+
+from tests.site import Site
+
+
+def test_first_deploy_second_deploy_rollback_and_nothing_to_do(tiny: Site) -> None:
+    """The whole life of a small site."""
+    assert tiny.inv("plan", "--json").document["serving"] is None
+    first = tiny.inv("deploy", "--json").document
+    assert json.loads(tiny.get("/version")[1]) == {"release": first["release"]}
+    again = tiny.inv("deploy", "--json").document
+    assert (again["changed"], again["release"]) == (False, first["release"])
+    assert tiny.inv("plan", "--json").document["steps"] == []
+
+    tiny.replace("app/app.py", "says hello", "says good day")
+    tiny.commit()
+    second = tiny.inv("deploy", "--json").document
+    assert second["colour"] != first["colour"]
+    assert json.loads(tiny.get("/version")[1]) == {"release": second["release"]}
+
+    back = tiny.inv("rollback", "--json").document
+    assert (back["release"], back["colour"]) == (first["release"], first["colour"])
+    assert json.loads(tiny.get("/version")[1]) == {"release": first["release"]}
+    status = tiny.inv("status", "--json").document
+    assert (status["env"], status["release"], status["colour"]) == ("local", first["release"], first["colour"])
+    assert status["hosts"][0]["edge"]["generation"] == back["generation"]
+    commands = [(entry["command"], entry["outcome"]) for entry in tiny.inv("history", "--json").document]
+    assert commands == [("rollback", "in service"), ("deploy", "in service"), ("deploy", "in service")]

@@ -1,0 +1,183 @@
+"""A site of its own for a test: a checkout, an app name, ports, a state folder, on the real engine."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import uuid
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY = ROOT / "tests" / "apps" / "tiny"
+SWEPT = "bookreader-ops.app"
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command left behind."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def document(self) -> Any:
+        """The one JSON document on stdout."""
+        return json.loads(self.stdout)
+
+
+@dataclass
+class Site:
+    """A checkout in a temporary folder and how to run `inv` on it."""
+
+    folder: Path
+    app: str = field(default_factory=lambda: f"t{uuid.uuid4().hex[:8]}")
+    extra: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def root(self) -> Path:
+        """The checkout."""
+        return self.folder / "checkout"
+
+    @property
+    def state(self) -> Path:
+        """The state folder."""
+        return self.folder / "state" / f"{self.app}-local"
+
+    @cached_property
+    def port(self) -> int:
+        """A free port for the edge."""
+        return free_port()
+
+    @cached_property
+    def probe_port(self) -> int:
+        """A free port for the edge's inner listener."""
+        return free_port()
+
+    @property
+    def url(self) -> str:
+        """Where the site is served."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of this site's commands."""
+        own = {
+            "OPS_ROOT": str(self.root), "OPS_APP": self.app, "XDG_STATE_HOME": str(self.folder / "state"),
+            "OPS_EDGE__PORT": str(self.port), "OPS_EDGE__PROBE_PORT": str(self.probe_port),
+        }  # fmt: skip
+        return {**os.environ, **own, **self.extra}
+
+    def inv(self, *words: str, code: int | None = 0, **more: str) -> Done:
+        """Run `inv`; fail the test unless it ends with this code."""
+        argv = [sys.executable, "-m", "invoke", *words]
+        ran = subprocess.run(argv, cwd=ROOT, env={**self.environment, **more}, capture_output=True, text=True,
+                             stdin=subprocess.DEVNULL, timeout=600)
+        assert code is None or ran.returncode == code, f"inv {' '.join(words)} ended with {ran.returncode}\n{ran.stdout}\n{ran.stderr}"
+        return Done(ran.returncode, ran.stdout, ran.stderr)
+
+    def git(self, *words: str) -> str:
+        """Run git in the checkout."""
+        who = ["-c", "user.name=test", "-c", "user.email=test@example.invalid", "-c", "commit.gpgsign=false"]
+        return subprocess.run(["git", *who, *words], cwd=self.root, check=True, capture_output=True, text=True).stdout
+
+    def commit(self, message: str = "change") -> None:
+        """Commit everything in the checkout."""
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--allow-empty", "-m", message)
+
+    def write(self, path: str, text: str) -> None:
+        """Write a file of the checkout."""
+        (self.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.root / path).write_text(text)
+
+    def replace(self, path: str, old: str, new: str) -> None:
+        """Change a file of the checkout."""
+        text = (self.root / path).read_text()
+        assert old in text, f"{old!r} is not in {path}"
+        (self.root / path).write_text(text.replace(old, new))
+
+    def get(self, path: str, port: int | None = None) -> tuple[int, str]:
+        """Ask the site over a new connection; 0 when nothing answers."""
+        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=10)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        except OSError as error:
+            return 0, str(error)
+        finally:
+            connection.close()
+
+    def containers(self) -> dict[str, str]:
+        """This site's containers: name -> state."""
+        listed = docker("ps", "--all", "--filter", f"label={SWEPT}={self.app}", "--format", "{{.Names}}\t{{.State}}")
+        return dict(line.split("\t") for line in listed.splitlines())
+
+    def sweep(self) -> None:
+        """Remove everything that carries this site's label."""
+        for kind in ("containers", "volumes", "networks"):
+            remove_labelled(kind, self.app)
+        names = docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "--filter", f"reference=*/*:*{self.app}*")
+        if names.split():
+            subprocess.run(["docker", "image", "rm", "--force", *names.split()], capture_output=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def remove_labelled(kind: str, app: str) -> None:
+    """Remove containers, volumes or networks of one app."""
+    for project in (f"{app}-local", f"{app}-local-blue", f"{app}-local-green"):
+        label = f"label=com.docker.compose.project={project}"
+        if kind == "containers":
+            found, remove = docker("ps", "-aq", "--filter", label), ["rm", "--force", "--volumes"]
+        else:
+            found, remove = docker(kind[:-1], "ls", "-q", "--filter", label), [kind[:-1], "rm"]
+        if found.split():
+            subprocess.run(["docker", *remove, *found.split()], capture_output=True)
+
+
+def docker(*words: str) -> str:
+    """Run docker and return what it printed."""
+    return subprocess.run(["docker", *words], check=True, capture_output=True, text=True).stdout
+
+
+def free_port() -> int:
+    """Find a TCP port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def make_tiny(folder: Path) -> Site:
+    """A site of the tiny app: another team's compose file, one service, no database."""
+    site = Site(folder)
+    shutil.copytree(TINY, site.root, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("edge.Dockerfile", "edge.Dockerfile.dockerignore"):
+        shutil.copy(ROOT / "docker" / name, site.root / "docker")
+    shutil.copytree(ROOT / "docker" / "frontend" / "site", site.root / "docker" / "site")
+    site.git("init", "--quiet")
+    site.commit("tiny")
+    return site
+
+
+def make_bookreader(folder: Path) -> Site:
+    """A site of the reference app, from the files of this checkout as they are."""
+    site = Site(folder)
+    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT,
+                            check=True, capture_output=True, text=True).stdout
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).exists():
+            (site.root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, site.root / name)
+    site.git("init", "--quiet")
+    site.commit("bookreader")
+    site.inv("secrets.init")
+    return site
