@@ -46,7 +46,7 @@ def read(root: Path, host: LocalHost) -> Checkout:
 
 
 def git(root: Path, *words: str) -> Command:
-    """A git command on one checkout."""
+    """Return a git command on one checkout."""
     return command("git", "-C", str(root), *words)
 
 

@@ -50,7 +50,7 @@ class Model:
     volumes: Mapping[str, Any]
 
     def of(self, *roles: Role) -> tuple[Service, ...]:
-        """The services with one of these roles, in the files' order."""
+        """Return the services with one of these roles, in the files' order."""
         return tuple(service for service in self.services if service.role in roles)
 
     @property
@@ -130,13 +130,16 @@ def check(merged: Mapping[str, Any], with_secrets: set[str], files: list[Path]) 
     mistakes += inconsistencies(model) if not mistakes else []
     if mistakes:
         lines = "\n".join(f"    {line}" for line in mistakes)
-        raise Refused(f"the compose files have {len(mistakes)} mistake(s):\n{lines}",
-                      where=", ".join(path.name for path in files), then="mend them, then `inv plan`")
+        raise Refused(
+            f"the compose files have {len(mistakes)} mistake(s):\n{lines}",
+            where=", ".join(path.name for path in files),
+            then="mend them, then `inv plan`",
+        )
     return model
 
 
 def block(spec: Mapping[str, Any]) -> Any:
-    """The x-deploy block of a service."""
+    """Return the x-deploy block of a service."""
     return spec.get("x-deploy", {})
 
 
@@ -180,18 +183,19 @@ def render_shared(model: Model, settings_name: str, images: Mapping[str, str], e
         services[service.name] = pinned(service, images, env_file, labels)
         if service.role == "edge":
             services[service.name]["ports"] = service.spec.get("ports", [])
-    return dump({
-        "name": settings_name,
-        "services": services,
-        "networks": {name: {**(spec or {}), "name": f"{settings_name}_{name}"} for name, spec in model.networks.items()
-                     if name != "default"},
-        "volumes": {name: {**(spec or {}), "name": f"{settings_name}_{name}"} for name, spec in model.volumes.items()},
-    })
+    return dump(
+        {
+            "name": settings_name,
+            "services": services,
+            "networks": {
+                name: {**(spec or {}), "name": f"{settings_name}_{name}"} for name, spec in model.networks.items() if name != "default"
+            },
+            "volumes": {name: {**(spec or {}), "name": f"{settings_name}_{name}"} for name, spec in model.volumes.items()},
+        }
+    )
 
 
-def render_colour(
-    model: Model, settings_name: str, colour: str, release: str, images: Mapping[str, str], env_file: str, app: str
-) -> str:
+def render_colour(model: Model, settings_name: str, colour: str, release: str, images: Mapping[str, str], env_file: str, app: str) -> str:
     """Render one colour's project, pinned, without a secret. Pure.
 
     A service is renamed `<service>-<colour>`: on a shared network Compose gives each service its name as an alias, and
@@ -209,16 +213,18 @@ def render_colour(
         services[f"{service.name}-{colour}"] = spec
     shared = {name: {"name": f"{settings_name}_{name}", "external": True} for name in model.networks if name != "default"}
     volumes = {name: {"name": f"{settings_name}_{name}", "external": True} for name in model.volumes}
-    return dump({
-        "name": f"{settings_name}-{colour}",
-        "services": services,
-        "networks": {**shared, "colour": {"name": f"{settings_name}-{colour}"}},
-        "volumes": volumes,
-    })
+    return dump(
+        {
+            "name": f"{settings_name}-{colour}",
+            "services": services,
+            "networks": {**shared, "colour": {"name": f"{settings_name}-{colour}"}},
+            "volumes": volumes,
+        }
+    )
 
 
 def own_labels(service: Service, app: str, name: str) -> dict[str, str]:
-    """The labels by which the toolkit finds its containers again."""
+    """Return the labels by which the toolkit finds its containers again."""
     return {LABEL: name, f"{LABEL}.app": app, f"{LABEL}.service": service.name, f"{LABEL}.role": service.role}
 
 

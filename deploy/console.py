@@ -23,7 +23,7 @@ def escape(text: str) -> str:
 
 
 def people() -> Console:
-    """The console for people: plain when not a terminal, NO_COLOR kept."""
+    """Return the console for people: plain when not a terminal, NO_COLOR kept."""
     from rich.console import Console
 
     return Console(stderr=True, highlight=False, soft_wrap=True)
@@ -67,7 +67,7 @@ def working(title: str) -> Iterator[Callable[[str], None]]:
     screen = people()
     if not screen.is_terminal:
         with step(title):
-            yield lambda word: None
+            yield lambda _: None
         return
     started = time.monotonic()
     with screen.status(title) as status:
@@ -101,5 +101,3 @@ def confirm(question: str, *, yes: bool, word: str = "yes") -> None:
     people().print(f"{question} Type {word} to go on: ", end="", markup=False)
     if sys.stdin.readline().strip() != word:
         raise Refused("not confirmed; nothing was changed")
-
-

@@ -24,7 +24,7 @@ class Deploy(Frozen):
     """An x-deploy block: what the toolkit must know of a service that Compose has no word for."""
 
     role: Role
-    port: int | None = Field(None, description="TCP port inside the container")
+    port: int | None = Field(default=None, description="TCP port inside the container")
     health: str = "/health"
     version: str | None = None
     drain: tuple[str, ...] = ()
@@ -60,7 +60,7 @@ class Release(Frozen):
     services: tuple[ReleasedService, ...]
 
     def of(self, *roles: Role) -> tuple[ReleasedService, ...]:
-        """The services with one of these roles."""
+        """Return the services with one of these roles."""
         return tuple(service for service in self.services if service.role in roles)
 
     @property
@@ -100,7 +100,7 @@ def release_id(revision: str, *parts: Mapping[str, str] | str) -> str:
 
 
 def other(colour: str | None) -> str:
-    """The colour that is idle while this one serves."""
+    """Return the colour that is idle while this one serves."""
     return COLOURS[1] if colour == COLOURS[0] else COLOURS[0]
 
 
@@ -149,7 +149,7 @@ class Facts:
     schema: Schema | None = None
 
     def of(self, colour: str, *roles: str) -> tuple[Container, ...]:
-        """The containers of one colour, of all roles or some."""
+        """Return the containers of one colour, of all roles or some."""
         return tuple(c for c in self.containers if c.colour == colour and (not roles or c.role in roles))
 
     @property

@@ -28,8 +28,8 @@ class Edge(Section):
     """Where the edge listens: the public port, and the inner one that only this host reaches."""
 
     address: str = "127.0.0.1"
-    port: int = Field(8080, gt=0, lt=65536)
-    probe_port: int = Field(9180, gt=0, lt=65536)
+    port: int = Field(default=8080, gt=0, lt=65536)
+    probe_port: int = Field(default=9180, gt=0, lt=65536)
 
 
 class Build(Section):
@@ -39,18 +39,18 @@ class Build(Section):
     cache_from: list[str] = []
     cache_to: list[str] = []
     extra_ca: Path = Path("/etc/ssl/certs/ca-certificates.crt")
-    budget: dict[str, int] = Field({}, description="image -> megabytes of uncompressed layers")
+    budget: dict[str, int] = Field(default={}, description="image -> megabytes of uncompressed layers")
 
 
 class Rollout(Section):
     """How releases change places; times in seconds."""
 
     strategy: Literal["blue_green"] = "blue_green"
-    healthy_within: float = Field(60, gt=0)
-    served_within: float = Field(15, gt=0)
-    drain_within: float = Field(30, gt=0)
-    keep_releases: int = Field(5, ge=2)
-    free_disk_gb: float = Field(2, ge=0)
+    healthy_within: float = Field(default=60, gt=0)
+    served_within: float = Field(default=15, gt=0)
+    drain_within: float = Field(default=30, gt=0)
+    keep_releases: int = Field(default=5, ge=2)
+    free_disk_gb: float = Field(default=2, ge=0)
 
 
 class Settings(Section):

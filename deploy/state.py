@@ -19,7 +19,7 @@ T = TypeVar("T", bound=BaseModel)
 
 
 def now() -> str:
-    """The time as everything here writes it: ISO 8601, UTC, to the second."""
+    """Return the time as everything here writes it: ISO 8601, UTC, to the second."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -79,12 +79,15 @@ class State:
                 entries.append(Record.model_validate_json(line))
             except ValidationError:
                 if number < len(lines) - 1:
-                    raise OpsError(f"line {number + 1} of the ledger cannot be read",
-                                   where=str(self.folder / "ledger.jsonl"), then="mend or remove that line") from None
+                    raise OpsError(
+                        f"line {number + 1} of the ledger cannot be read",
+                        where=str(self.folder / "ledger.jsonl"),
+                        then="mend or remove that line",
+                    ) from None
         return tuple(entries)
 
     def served(self) -> list[str]:
-        """The releases that were put into service, newest first, each once."""
+        """Return the releases that were put into service, newest first, each once."""
         return list(dict.fromkeys(entry.release for entry in reversed(self.ledger()) if entry.outcome == "in service"))
 
     def note(self, **facts: object) -> None:
@@ -92,7 +95,7 @@ class State:
         self.host.append(self.folder / "journal.jsonl", json.dumps({"time": now(), **facts}))
 
     def schema(self) -> Schema | None:
-        """The database's schema as the last migration left it."""
+        """Return the database's schema as the last migration left it."""
         path = self.folder / "schema.json"
         text = self.host.read(path)
         return parse(Schema, text, path) if text else None

@@ -14,6 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from hashlib import sha256
@@ -87,8 +88,10 @@ def missing_system_packages() -> list[str]:
         if not wanted:
             stop("this system is not Debian or Ubuntu", "install Docker Engine with buildx and compose, then run this again")
     elif not (succeeds("docker", "buildx", "version") and succeeds("docker", "compose", "version")):
-        stop("Docker is here, but not its buildx and compose plugins",
-             "install docker-buildx and docker-compose (2.20 or newer) from where your Docker came from")
+        stop(
+            "Docker is here, but not its buildx and compose plugins",
+            "install docker-buildx and docker-compose (2.20 or newer) from where your Docker came from",
+        )
     if not (VENV / "bin/python").exists() and not importlib.util.find_spec("ensurepip"):
         wanted.append("python3-venv")
     return wanted
@@ -151,7 +154,9 @@ def own_mirror() -> str:
     """Find the address this machine's apt takes Debian's main archive from."""
     listed = subprocess.run(
         ["apt-get", "indextargets", "--format", "$(CODENAME) $(REPO_URI)", "Created-By: Packages"],
-        capture_output=True, text=True, check=True,
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
     for line in listed.splitlines():
         codename, _, address = line.partition(" ")
@@ -171,10 +176,10 @@ def as_root(*argv: str, env: dict[str, str] | None = None) -> None:
 
 def write_as_root(path: Path, text: str) -> None:
     """Write a system file in one step."""
-    part = Path(f"/tmp/{path.name}.{os.getpid()}")
-    part.write_text(text)
-    as_root("install", "-D", "-m", "644", str(part), str(path))
-    part.unlink()
+    with tempfile.NamedTemporaryFile("w") as part:
+        part.write(text)
+        part.flush()
+        as_root("install", "-D", "-m", "644", part.name, str(path))
 
 
 def start_engine() -> None:
@@ -185,8 +190,10 @@ def start_engine() -> None:
     elif os.geteuid() == 0:
         start_by_hand()
     else:
-        stop("the Docker engine does not answer this user",
-             "start it (no systemd here: `sudo dockerd &`) and be in the docker group (`sudo usermod -aG docker $USER`)")
+        stop(
+            "the Docker engine does not answer this user",
+            "start it (no systemd here: `sudo dockerd &`) and be in the docker group (`sudo usermod -aG docker $USER`)",
+        )
     wait(engine_answers, 60, f"the Docker engine did not answer within 60 s; its log: {DAEMON_LOG}")
 
 
@@ -222,8 +229,8 @@ def sync_environment() -> None:
         return
     say(f"installing the Python environment into {VENV.name} from {LOCK.relative_to(ROOT)}")
     subprocess.run([sys.executable, "-m", "venv", "--clear", VENV], check=True)
-    pip = [VENV / "bin/python", "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    done = subprocess.run([*pip, "--require-hashes", "--requirement", LOCK], stdin=subprocess.DEVNULL)
+    pip = [str(VENV / "bin/python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    done = subprocess.run([*pip, "--require-hashes", "--requirement", str(LOCK)], stdin=subprocess.DEVNULL)
     if done.returncode:
         stop("pip could not install the locked packages", "see pip's message above; behind a proxy set PIP_CERT")
     stamp.write_text(wanted)

@@ -79,8 +79,9 @@ class Site:
     def inv(self, *words: str, code: int | None = 0, **more: str) -> Done:
         """Run `inv`; fail the test unless it ends with this code."""
         argv = [sys.executable, "-m", "invoke", *words]
-        ran = subprocess.run(argv, cwd=ROOT, env={**self.environment, **more}, capture_output=True, text=True,
-                             stdin=subprocess.DEVNULL, timeout=600)
+        ran = subprocess.run(
+            argv, cwd=ROOT, env={**self.environment, **more}, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=600
+        )
         assert code is None or ran.returncode == code, f"inv {' '.join(words)} ended with {ran.returncode}\n{ran.stdout}\n{ran.stderr}"
         return Done(ran.returncode, ran.stdout, ran.stderr)
 
@@ -171,8 +172,9 @@ def make_tiny(folder: Path) -> Site:
 def make_bookreader(folder: Path) -> Site:
     """A site of the reference app, from the files of this checkout as they are."""
     site = Site(folder)
-    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT,
-                            check=True, capture_output=True, text=True).stdout
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
     for name in filter(None, listed.split("\0")):
         if (ROOT / name).exists():
             (site.root / name).parent.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ class Revision:
 
 
 def history_command(migrate: tuple[str, ...]) -> tuple[str, ...] | None:
-    """The command that lists revisions, made from `[...] alembic [...] upgrade head`; None for another tool."""
+    """Return the command that lists revisions, made from `[...] alembic [...] upgrade head`; None for another tool."""
     if "upgrade" not in migrate or not any(word.endswith("alembic") for word in migrate):
         return None
     return (*migrate[: migrate.index("upgrade")], "history", "--verbose", "--indicate-current")
@@ -44,12 +44,12 @@ def revision(block: str) -> Revision:
 
 
 def current(revisions: tuple[Revision, ...]) -> str | None:
-    """The revision that the database is at."""
+    """Return the revision that the database is at."""
     return next((known.id for known in revisions if known.current), None)
 
 
 def served_by(revisions: tuple[Revision, ...], at: str) -> tuple[str, ...]:
-    """The code revisions that can work on the schema at one revision: it, and its parents down to the last contract."""
+    """Return the code revisions that can work on the schema at one revision: it, and its parents down to the last contract."""
     known = {found.id: found for found in revisions}
     fits: list[str] = []
     while at in known:

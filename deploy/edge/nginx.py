@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.compose import Service
-from deploy.model import COLOURS
 from deploy.errors import Refused
+from deploy.model import COLOURS
 from deploy.settings import ROOT, Settings
 
 # keepalive_min_timeout came with it; `resolve` in upstreams one release earlier
@@ -50,7 +50,7 @@ def render(settings: Settings, web: Iterable[Service], generation: int | str, ro
     upstreams = [Upstream(service.name, colour, service.deploy.port or 80) for service in web for colour in COLOURS]
     live = {upstream.service: upstream.name for upstream in upstreams if upstream.colour == route.colour}
     places = [template.parent, ROOT / "nginx"]  # an app may bring its routes alone
-    engine = Environment(loader=FileSystemLoader(places), undefined=StrictUndefined, keep_trailing_newline=True)
+    engine = Environment(loader=FileSystemLoader(places), undefined=StrictUndefined, keep_trailing_newline=True)  # noqa: S701  # not HTML
     try:
         return engine.get_template(template.name).render(
             generation=generation, colour=route.colour, release=route.release, upstreams=upstreams, live=live,

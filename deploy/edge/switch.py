@@ -58,8 +58,12 @@ def test(host: LocalHost, edge: str, path: str) -> None:
     try:
         host.run(docker("exec", edge, "nginx", "-t", "-q", "-c", path))
     except CommandFailed as error:
-        raise OpsError(f"nginx refuses the new configuration:\n{error.output}", where=path,
-                       serves="the configuration before it", then="mend nginx/*.j2, then inv deploy") from None
+        raise OpsError(
+            f"nginx refuses the new configuration:\n{error.output}",
+            where=path,
+            serves="the configuration before it",
+            then="mend nginx/*.j2, then inv deploy",
+        ) from None
 
 
 def prove(settings: Settings, host: LocalHost, generation: int) -> None:
@@ -73,8 +77,11 @@ def prove(settings: Settings, host: LocalHost, generation: int) -> None:
         return in_a_row >= PROOFS
 
     if not until(proven, settings.rollout.served_within, pause=0.02):
-        raise OpsError(f"the edge did not serve generation {generation} within {settings.rollout.served_within:.0f} s",
-                       where=f"127.0.0.1:{settings.edge.probe_port}/generation", then="docker logs of the edge")
+        raise OpsError(
+            f"the edge did not serve generation {generation} within {settings.rollout.served_within:.0f} s",
+            where=f"127.0.0.1:{settings.edge.probe_port}/generation",
+            then="docker logs of the edge",
+        )
 
 
 def require_version(host: LocalHost, image: str) -> None:
@@ -83,11 +90,13 @@ def require_version(host: LocalHost, image: str) -> None:
     found = nginx.version(said.stderr + said.stdout)
     if found < nginx.OLDEST:
         wanted, has = (".".join(map(str, v)) for v in (nginx.OLDEST, found))
-        raise Refused(f"the edge's nginx is {has or 'unknown'}; {wanted} or newer is needed to lose no request on a reload", then="inv build")
+        raise Refused(
+            f"the edge's nginx is {has or 'unknown'}; {wanted} or newer is needed to lose no request on a reload", then="inv build"
+        )
 
 
 def accepting_workers(host: LocalHost, edge: str) -> set[int]:
-    """The nginx workers that take new connections, by process id."""
+    """Return the nginx workers that take new connections, by process id."""
     return {pid for pid, title in host.engine.processes(edge).items() if title == "nginx: worker process"}
 
 

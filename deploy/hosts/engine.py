@@ -5,9 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-from deploy.model import LABEL
 from deploy.errors import OpsError, Refused
-from deploy.model import Container
+from deploy.model import LABEL, Container
 
 
 class Engine:
@@ -57,7 +56,7 @@ class Engine:
         )  # fmt: skip
 
     def processes(self, name: str) -> dict[int, str]:
-        """The processes of a container: id on the host -> command line."""
+        """Return the processes of a container: id on the host -> command line."""
         from docker.errors import DockerException
 
         try:
@@ -67,7 +66,7 @@ class Engine:
         return {int(row[0]): row[1] for row in top["Processes"] or []}
 
     def logs(self, name: str, lines: int = 15) -> str:
-        """The last lines that a container printed."""
+        """Return the last lines that a container printed."""
         from docker.errors import DockerException
 
         try:

@@ -17,6 +17,7 @@ from deploy.hosts.engine import Engine
 from deploy.shell import Command, Result
 
 ANSWER_LIMIT = 1 << 20
+EVERYWHERE = "0.0.0.0"  # noqa: S104  # compared with, not bound to
 ENGINE = "unix:///var/run/docker.sock"
 
 
@@ -35,8 +36,11 @@ class LocalHost:
         """The address of this machine's engine; refuse a client that points elsewhere: `local` means this machine."""
         address = os.environ.get("DOCKER_HOST") or self.context_endpoint()
         if not address.startswith("unix://"):
-            raise Refused(f"the Docker client points to another machine: {address}", where=self.name,
-                          then="unset DOCKER_HOST; docker context use default")
+            raise Refused(
+                f"the Docker client points to another machine: {address}",
+                where=self.name,
+                then="unset DOCKER_HOST; docker context use default",
+            )
         return address
 
     def context_endpoint(self) -> str:
@@ -48,7 +52,7 @@ class LocalHost:
             raise Refused("`docker` is not installed", where=self.name, then="./scripts/quickstart") from None
 
     def environment(self, command: Command) -> dict[str, str]:
-        """This process's environment with what a command adds; Docker's client is held to this machine's engine."""
+        """Return this process's environment with what a command adds; Docker's client is held to this machine's engine."""
         held = {"DOCKER_HOST": self.endpoint} if command.argv[0] == "docker" else {}
         return {**os.environ, **held, **command.environment}
 
@@ -131,7 +135,7 @@ class LocalHost:
 
     def pointed(self, link: Path) -> str | None:
         """Read what a symbolic link names; None when there is none."""
-        return os.readlink(link) if link.is_symlink() else None
+        return str(link.readlink()) if link.is_symlink() else None
 
     def free_bytes(self, path: Path) -> int:
         """Tell how many bytes are free where a path is, or will be."""
@@ -141,7 +145,7 @@ class LocalHost:
         """Tell whether nothing listens on a TCP port of this host."""
         with socket.socket() as probe:
             probe.settimeout(2)
-            return probe.connect_ex(("127.0.0.1" if address == "0.0.0.0" else address, port)) != 0
+            return probe.connect_ex(("127.0.0.1" if address == EVERYWHERE else address, port)) != 0
 
     def get(self, port: int, path: str, *, host: str = "localhost", timeout: float = 2) -> tuple[int, str]:
         """Ask this host's own loopback over a new connection; return status and body, 0 when nothing answered."""

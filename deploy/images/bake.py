@@ -31,9 +31,7 @@ def print_targets(file: str) -> Command:
 def targets(printed: str, budget: Mapping[str, int]) -> tuple[Target, ...]:
     """Read the targets that the default group builds; a target's first tag is its image's name."""
     document = json.loads(printed)
-    return tuple(
-        Target(name, spec["tags"][0], budget.get(name)) for name, spec in document["target"].items() if spec.get("tags")
-    )
+    return tuple(Target(name, spec["tags"][0], budget.get(name)) for name, spec in document["target"].items() if spec.get("tags"))
 
 
 def arguments(
@@ -45,7 +43,7 @@ def arguments(
     cache_from: Iterable[str] = (),
     cache_to: Iterable[str] = (),
 ) -> tuple[str, ...]:
-    """The words of the one bake that builds all images, in parallel."""
+    """Return the words of the one bake that builds all images, in parallel."""
     words = ["docker", "buildx", "bake", "--file", file, "--load", "--provenance=false"]
     words += ["--progress=rawjson", "--metadata-file", metadata]
     words += [f"--set=*.contexts.{name}=docker-image://{reference}" for name, reference in bases.items()]

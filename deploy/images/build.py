@@ -100,7 +100,7 @@ def note_classic_store(host: LocalHost) -> None:
 
 
 def contexts(settings: Settings) -> list[str]:
-    """The base images that this app's Dockerfiles and compose files ask for, by name."""
+    """Return the base images that this app's Dockerfiles and compose files ask for, by name."""
     folder = settings.root / Path(settings.bake).parent
     text = "\n".join(path.read_text() for path in sorted(folder.glob("*.Dockerfile")))
     known = bases.read(settings.root)
@@ -108,7 +108,7 @@ def contexts(settings: Settings) -> list[str]:
 
 
 def variables(settings: Settings, source: checkout.Checkout) -> dict[str, str]:
-    """What the bake file is told by its environment."""
+    """Return what the bake file is told by its environment."""
     return {
         "SOURCE_DATE_EPOCH": bake.LAYER_TIME,
         "VERSION": source.revision,
@@ -121,10 +121,14 @@ def variables(settings: Settings, source: checkout.Checkout) -> dict[str, str]:
 def run_bake(command: Command, root: Path, host: LocalHost) -> str:
     """Run the bake, showing the steps as they start; return its raw progress."""
     with console.working("building images") as show:
-        code, stdout, stderr = host.watch(command, lambda line: show(started_step(line)), folder=root)
+        code, _, stderr = host.watch(command, lambda line: show(started_step(line)), folder=root)
     if code:
-        raise OpsError(f"the build failed:\n{bake.error_of(stderr, stderr)}", where=host.name,
-                       serves="what was running; nothing was deployed", then="mend the step above, then inv build")
+        raise OpsError(
+            f"the build failed:\n{bake.error_of(stderr, stderr)}",
+            where=host.name,
+            serves="what was running; nothing was deployed",
+            then="mend the step above, then inv build",
+        )
     return stderr
 
 
@@ -157,8 +161,10 @@ def enforce_budget(targets: Iterable[bake.Target], images: Iterable[Image], befo
             f"{image.name}: {image.megabytes:.0f} MB, its budget is {limits[image.name]} MB",
             *grown(image.layers, before.get(image.name, ())),
         )]  # fmt: skip
-        raise GateClosed("an image is over its size budget:\n    " + "\n    ".join(lines),
-                         then="make the layer smaller, or raise build.budget in deploy/app.toml")
+        raise GateClosed(
+            "an image is over its size budget:\n    " + "\n    ".join(lines),
+            then="make the layer smaller, or raise build.budget in deploy/app.toml",
+        )
 
 
 def grown(now: tuple[Layer, ...], before: tuple[Layer, ...]) -> list[str]:
@@ -182,7 +188,9 @@ def resolve(names: Iterable[str], host: LocalHost) -> dict[str, str]:
                 host.run(docker("pull", "--quiet", name))
                 done = host.try_run(inspect)
             except CommandFailed as error:
-                raise Refused(f"image {name} is not here and cannot be pulled:\n{error.output}", where=host.name, then="inv build") from None
+                raise Refused(
+                    f"image {name} is not here and cannot be pulled:\n{error.output}", where=host.name, then="inv build"
+                ) from None
         found[name] = done.stdout.strip()
     return found
 

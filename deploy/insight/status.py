@@ -26,7 +26,7 @@ def show(settings: Settings, host: LocalHost, *, json: bool) -> None:
 
 
 def document(settings: Settings, host: LocalHost, facts: Facts) -> dict[str, object]:
-    """The state as the command contract has it."""
+    """Return the state as the command contract has it."""
     services = [
         {"name": c.service, "colour": c.colour or None, "state": c.state, "health": c.health or None, "image": c.image}
         for c in facts.containers
@@ -35,8 +35,7 @@ def document(settings: Settings, host: LocalHost, facts: Facts) -> dict[str, obj
         "env": settings.env,
         "release": facts.edge.release,
         "colour": facts.edge.colour,
-        "hosts": [{"name": host.name, "services": services,
-                   "edge": {"running": facts.edge.running, "generation": facts.edge.generation}}],
+        "hosts": [{"name": host.name, "services": services, "edge": {"running": facts.edge.running, "generation": facts.edge.generation}}],
     }
 
 
@@ -53,6 +52,6 @@ def logs(settings: Settings, host: LocalHost, service: str, *, follow: bool, tai
 
 
 def choose(facts: Facts, service: str) -> Container | None:
-    """The container of a service that serves, else any."""
+    """Return the container of a service that serves, else any."""
     found = [c for c in facts.containers if c.service == service]
     return next((c for c in found if c.colour in ("", facts.edge.colour)), found[0] if found else None)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import singledispatch
 
 from deploy import console
-from deploy.model import LABEL
 from deploy.database import alembic
 from deploy.edge import nginx, switch
 from deploy.errors import OpsError
 from deploy.hosts.local import LocalHost
 from deploy.images.build import prune_release
-from deploy.model import Container, Schema
+from deploy.model import LABEL, Container, Schema
 from deploy.rollout import steps
 from deploy.rollout.wanted import GENERATION
 from deploy.settings import Settings
@@ -32,16 +31,16 @@ class Run:
     bundle: Bundle
 
     def project(self, colour: str) -> str:
-        """The Compose project of a colour, or of the shared services when it is empty."""
+        """Return the Compose project of a colour, or of the shared services when it is empty."""
         return f"{self.settings.name}-{colour}" if colour else self.settings.name
 
     def compose(self, colour: str, *words: str) -> Command:
-        """A Compose command on a file of the bundle."""
+        """Return a Compose command on a file of the bundle."""
         file = self.state.bundle_folder(self.bundle.release.id) / f"{colour or 'shared'}.yml"
         return compose(self.project(colour), str(file), *words)
 
     def containers(self, colour: str, names: Iterable[str]) -> tuple[Container, ...]:
-        """These services' containers in a colour."""
+        """Return these services' containers in a colour."""
         wanted = set(names)
         return tuple(c for c in self.host.engine.containers(self.settings.name) if c.colour == colour and c.service in wanted)
 
@@ -92,8 +91,11 @@ def migrate(step: steps.Migrate, run: Run) -> None:
         revisions = alembic.history(one_off(run, step.colour, step.service, ask))
         at = alembic.current(revisions)
         if at is None:
-            raise OpsError("the migration ended well, but the database is at no revision that the image knows",
-                           where=step.service, then="inv logs, and alembic current in the backend")
+            raise OpsError(
+                "the migration ended well, but the database is at no revision that the image knows",
+                where=step.service,
+                then="inv logs, and alembic current in the backend",
+            )
         run.state.keep_schema(Schema(revision=at, serves=alembic.served_by(revisions, at), release=run.bundle.release.id))
 
 
@@ -129,8 +131,11 @@ def await_healthy(step: steps.AwaitHealthy, run: Run) -> None:
     until(settled, run.settings.rollout.healthy_within, pause=0.15)
     unwell = [c for c in seen if not c.up or c.broken]
     if unwell or len(seen) < len(step.services):
-        raise OpsError(f"{step.colour or run.settings.name} did not become healthy:\n" + "\n".join(diagnose(run, c) for c in unwell), where=run.host.name,
-                       then=f"mend it and inv deploy; docker logs {unwell[0].name if unwell else ''}")
+        raise OpsError(
+            f"{step.colour or run.settings.name} did not become healthy:\n" + "\n".join(diagnose(run, c) for c in unwell),
+            where=run.host.name,
+            then=f"mend it and inv deploy; docker logs {unwell[0].name if unwell else ''}",
+        )
 
 
 def diagnose(run: Run, container: Container) -> str:
@@ -145,28 +150,29 @@ def diagnose(run: Run, container: Container) -> str:
 def await_served(step: steps.AwaitServed, run: Run) -> None:
     """Ask each web service of a colour through the edge for health and version."""
     for service in run.bundle.release.of("web"):
-        health, version = service.deploy.health, service.deploy.version
-        ask(run, step.colour, service.name, health, lambda status, body: status == 200, "must be 200")
-        if version:
-            expected = f'"{run.bundle.release.id}"'
-            ask(run, step.colour, service.name, version, lambda status, body: status == 200 and expected in body,
-                f"must name release {run.bundle.release.id}")  # fmt: skip
+        ask(run, step.colour, service.name, service.deploy.health)
+        if service.deploy.version:
+            ask(run, step.colour, service.name, service.deploy.version, naming=run.bundle.release.id)
 
 
-def ask(run: Run, colour: str, service: str, path: str, good: Callable[[int, str], bool], wish: str) -> None:
-    """Poll one path of a colour through the edge's inner listener."""
+def ask(run: Run, colour: str, service: str, path: str, *, naming: str = "") -> None:
+    """Poll one path of a colour through the edge's inner listener until it answers 200 and names what it should."""
     answer = (0, "")
 
     def answered() -> bool:
         nonlocal answer
         answer = run.host.get(run.settings.edge.probe_port, f"/{colour}/{service}{path}", timeout=5)
-        return good(*answer)
+        return answer[0] == 200 and naming in answer[1]
 
     if not until(answered, run.settings.rollout.served_within):
         status, body = answer
-        said = f"answered {status}" if status else "never answered"
-        raise OpsError(f"{service} ({colour}) {said} to {path}; it {wish}: {body.strip()[:200]}", where=f"{run.host.name}, through the edge",
-                       then=f"docker logs {run.project(colour)}-{service}-{colour}-1")
+        said = f"answered {status} to {path}" if status else f"did not answer to {path}"
+        wish = f"it must answer 200 and name release {naming}" if naming else "it must answer 200, without a redirect"
+        raise OpsError(
+            f"{service} ({colour}) {said}; {wish}: {body.strip()[:200]}",
+            where=f"{run.host.name}, through the edge",
+            then=f"docker logs {run.project(colour)}-{service}-{colour}-1",
+        )
 
 
 @perform.register
@@ -202,4 +208,3 @@ def prune(step: steps.Prune, run: Run) -> None:
     for release in step.releases:
         prune_release(run.bundle.release.images, release, run.host)
         run.host.remove(run.state.bundle_folder(release))
-

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from deploy.model import COLOURS
-from deploy.model import Facts, Release, other
+from deploy.model import COLOURS, Facts, Release, other
 from deploy.rollout.steps import (
     AwaitHealthy,
     AwaitServed,

@@ -14,15 +14,23 @@ def check(settings: Settings, host: LocalHost, facts: Facts) -> None:
     """Refuse, all reasons at once, on a host that cannot take a deploy."""
     reasons = [*disk(settings, host), *ports(settings, host, facts)]
     if reasons:
-        raise Refused("this host is not ready:\n    " + "\n    ".join(reasons), where=host.name, serves=facts.serving,
-                      then="mend that, then inv deploy")
+        raise Refused(
+            "this host is not ready:\n    " + "\n    ".join(reasons),
+            where=host.name,
+            serves=facts.serving,
+            then="mend that, then inv deploy",
+        )
 
 
 def disk(settings: Settings, host: LocalHost) -> list[str]:
     """Name the places where too little is free for a release."""
     free = host.free_bytes(settings.state_dir) / GIGABYTE
     wanted = settings.rollout.free_disk_gb
-    return [f"{settings.state_dir}: {free:.1f} GB free, {wanted:.1f} GB are wanted; docker system df shows what uses it"] if free < wanted else []
+    return (
+        [f"{settings.state_dir}: {free:.1f} GB free, {wanted:.1f} GB are wanted; docker system df shows what uses it"]
+        if free < wanted
+        else []
+    )
 
 
 def ports(settings: Settings, host: LocalHost, facts: Facts) -> list[str]:
@@ -39,8 +47,11 @@ def schema_fits(target: Release, revision: str | None, schema: Schema | None, se
     if not target.migrating:
         return
     if schema is None or revision is None:
-        raise Refused(f"it is not known whether release {target.id} fits the database's schema", serves=serving,
-                      then="go forward with inv deploy; only Alembic's history can be judged")
+        raise Refused(
+            f"it is not known whether release {target.id} fits the database's schema",
+            serves=serving,
+            then="go forward with inv deploy; only Alembic's history can be judged",
+        )
     if revision not in schema.serves:
         raise Refused(
             f"release {target.id} is of schema {revision}; the database is at {schema.revision}, on which only "

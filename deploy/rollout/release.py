@@ -17,7 +17,7 @@ from deploy.rollout.execute import Run, execute
 from deploy.rollout.facts import observe
 from deploy.rollout.steps import Step
 from deploy.settings import Settings
-from deploy.secrets import Secret
+from deploy.shell import Secret
 from deploy.state import Bundle, State, now
 
 
@@ -87,14 +87,14 @@ def planned(run: Run, facts: Facts, *, migrate: bool) -> plan.Plan:
 
 
 def too_old(run: Run, facts: Facts) -> list[str]:
-    """The releases beyond those that are kept; what serves and what is wanted are never among them."""
+    """Return the releases beyond those that are kept; what serves and what is wanted are never among them."""
     needed = {run.bundle.release.id, facts.edge.release}
     served = [release for release in run.state.served() if release not in needed]
     return [release for release in served[run.settings.rollout.keep_releases - 1 :] if run.state.has(release)]
 
 
 def previous(state: State, facts: Facts) -> str:
-    """The release that served before the one that serves now."""
+    """Return the release that served before the one that serves now."""
     found = next((release for release in state.served() if release != facts.edge.release), None)
     if not found:
         raise Refused("there is no earlier release to go back to", serves=facts.serving, then="inv history")
@@ -102,7 +102,7 @@ def previous(state: State, facts: Facts) -> str:
 
 
 def schema_of(state: State, release: str) -> str | None:
-    """The schema revision that a release's own code is of, as the ledger has it."""
+    """Return the schema revision that a release's own code is of, as the ledger has it."""
     return next((entry.schema_revision for entry in reversed(state.ledger()) if entry.release == release), None)
 
 
@@ -135,7 +135,7 @@ def carry_out(run: Run, command: str, *, migrate: bool) -> Outcome:
 
 
 def head(run: Run) -> str | None:
-    """The schema revision that this release migrated to."""
+    """Return the schema revision that this release migrated to."""
     schema = run.state.schema()
     return schema.revision if schema and schema.release == run.bundle.release.id else None
 
@@ -166,4 +166,3 @@ def interrupted(run: Run) -> Interrupted:
     """Say in which state Ctrl-C left things."""
     serving = observe(run.settings, run.host, run.state).serving
     return Interrupted("interrupted between two steps; nothing was undone", serves=serving, then="inv deploy goes on from here")
-

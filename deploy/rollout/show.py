@@ -14,8 +14,14 @@ from deploy.settings import Settings
 def plan(known: Plan, facts: Facts, *, json: bool) -> None:
     """Show a plan's steps."""
     if json:
-        console.document({"release": known.release.id, "serving": facts.edge.release, "colour": known.colour,
-                          "steps": [{"step": step.name, **asdict(step)} for step in known.steps]})
+        console.document(
+            {
+                "release": known.release.id,
+                "serving": facts.edge.release,
+                "colour": known.colour,
+                "steps": [{"step": step.name, **asdict(step)} for step in known.steps],
+            }
+        )
         return
     console.say(f"wanted: release {known.release.id}")
     console.say(f"serves: {facts.serving}")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from deploy import console, lock
-from deploy.model import COLOURS
 from deploy.hosts.local import LocalHost
+from deploy.model import COLOURS
 from deploy.settings import Settings
 from deploy.shell import docker
 from deploy.state import State

@@ -14,6 +14,7 @@ from deploy.images import bases
 from deploy.images.build import Built, resolve
 from deploy.model import COLOURS, Release, ReleasedService, release_id
 from deploy.settings import Settings
+from deploy.shell import Secret
 from deploy.state import Bundle, State
 
 # stands in a bundle's edge configuration until the switch knows the number
@@ -21,7 +22,7 @@ GENERATION = "@generation@"
 
 
 def variables(settings: Settings, host: LocalHost) -> dict[str, str]:
-    """What compose files may interpolate: the edge's places, base images, the environment's plain settings."""
+    """Return what compose files may interpolate: the edge's places, base images, the environment's plain settings."""
     references = bases.prepare(settings.root, settings.build.bases, bases.read(settings.root), host)
     return {
         "EDGE_ADDRESS": settings.edge.address,
@@ -38,7 +39,7 @@ def model(settings: Settings, host: LocalHost) -> Model:
     return compose.read([settings.root / file for file in settings.compose], variables(settings, host), host)
 
 
-def secret_values(settings: Settings) -> dict[str, secrets.Secret]:
+def secret_values(settings: Settings) -> dict[str, Secret]:
     """Read this environment's secrets."""
     return dict(secrets.read(settings.secrets_file, settings.root / secrets.EXAMPLE))
 

@@ -1,6 +1,6 @@
 """The doors: each task loads the settings, calls one function and shows the result."""
 
-from invoke import Collection
+from invoke.collection import Collection
 
 from deploy.tasks import images, machine, observe, rollout, secrets
 

@@ -27,8 +27,10 @@ def history(c: Any, env: str = "local", limit: int = 20, json: bool = False) -> 
     insight.show(settings.load(env), LocalHost(), limit=limit, json=json)
 
 
-@door(positional=["service"], help={**ENV, "service": "a service of the compose files", "follow": "go on as lines come",
-                                    "tail": "how many lines (default: 100)"})
+@door(
+    positional=["service"],
+    help={**ENV, "service": "a service of the compose files", "follow": "go on as lines come", "tail": "how many lines (default: 100)"},
+)
 def logs(c: Any, service: str, env: str = "local", follow: bool = False, tail: int = 100) -> None:
     """Show a service's log, of the colour that serves."""
     from deploy import settings

@@ -18,9 +18,7 @@ from .scenario import KINDS, MINIMUMS, Scenario, rest
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.load", description=__doc__)
     parser.add_argument("--url", required=True, help="http://host:port of the server")
-    parser.add_argument(
-        "--seconds", type=float, help="how long to run; default 30, or until the end of stdin"
-    )
+    parser.add_argument("--seconds", type=float, help="how long to run; default 30, or until the end of stdin")
     parser.add_argument("--until-eof", action="store_true", help="stop when stdin ends")
     parser.add_argument("--json", metavar="FILE", help="write the report there; - is stdout")
     parser.add_argument("--scenario", type=json.loads, default={}, help="all parameters as JSON")
@@ -29,9 +27,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rate", type=float, help="keep-alive GETs per second")
     parser.add_argument("--new-rate", type=float, help="new connections per second")
     parser.add_argument("--pause", type=float, help="seconds between two GETs of every other connection")
-    parser.add_argument(
-        "--distance", type=float, help="seconds that requests of the far half of the clients travel"
-    )
+    parser.add_argument("--distance", type=float, help="seconds that requests of the far half of the clients travel")
     names = ", ".join(f"{name}={least}" for name, least in MINIMUMS.items())
     parser.add_argument("--minimum", action="append", default=[], metavar="NAME=N", help=f"defaults: {names}")
     return parser

@@ -51,9 +51,7 @@ class App:
         self.turns += chosen
         return self.fault if chosen and self.turns == self.turn else ""
 
-    async def _reply(
-        self, writer: asyncio.StreamWriter, status: int, body: bytes, fault: str, close: bool
-    ) -> bool:
+    async def _reply(self, writer: asyncio.StreamWriter, status: int, body: bytes, fault: str, close: bool) -> bool:
         if fault == "502":
             status = 502
         head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Length: {len(body)}\r\n"
@@ -116,9 +114,7 @@ class App:
         digest = hashlib.sha256(text).hexdigest()
         return 201, json.dumps({"id": self.uploads, "bytes": len(text), "sha256": digest}).encode()
 
-    async def _websocket(
-        self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fault: str
-    ) -> None:
+    async def _websocket(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fault: str) -> None:
         server, pings = ServerProtocol(), 0
         server.receive_data(head)
         while True:
