@@ -23,6 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 LOCK = ROOT / "requirements" / "dev.txt"
+SYSTEM_CA = Path("/etc/ssl/certs/ca-certificates.crt")
 DAEMON_JSON = Path("/etc/docker/daemon.json")
 DAEMON_PID = Path("/var/run/docker.pid")
 DAEMON_LOG = Path("/var/log/dockerd.log")
@@ -115,10 +116,11 @@ def install(packages: list[str]) -> None:
     say("installing " + " ".join(packages))
     if not shutil.which("apt-get"):
         stop("apt-get is not here", f"install {' '.join(packages)} by hand, then run this again")
-    if "docker.io" in packages and os_release().get("VERSION_CODENAME") == "bookworm":
-        add_newer_suite()
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     as_root("apt-get", "update", "-qq", env=environment)
+    if "docker.io" in packages and os_release().get("VERSION_CODENAME") == "bookworm":
+        add_newer_suite()
+        as_root("apt-get", "update", "-qq", env=environment)
     pinned = [f"{name}/{NEWER_SUITE}" if name.startswith("docker") and newer_suite_added() else name for name in packages]
     as_root("apt-get", "install", "-qq", "-y", "--no-install-recommends", *pinned, *extras(packages), env=environment)
     if "docker.io" in packages and not DAEMON_JSON.exists():
@@ -230,7 +232,9 @@ def sync_environment() -> None:
     say(f"installing the Python environment into {VENV.name} from {LOCK.relative_to(ROOT)}")
     subprocess.run([sys.executable, "-m", "venv", "--clear", VENV], check=True)
     pip = [str(VENV / "bin/python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    done = subprocess.run([*pip, "--require-hashes", "--requirement", str(LOCK)], stdin=subprocess.DEVNULL)
+    trust = {"PIP_CERT": str(SYSTEM_CA)} if SYSTEM_CA.exists() else {}  # pip's own bundle knows no company's proxy
+    locked = ["--require-hashes", "--requirement", str(LOCK)]
+    done = subprocess.run([*pip, *locked], stdin=subprocess.DEVNULL, env={**trust, **os.environ})
     if done.returncode:
         stop("pip could not install the locked packages", "see pip's message above; behind a proxy set PIP_CERT")
     stamp.write_text(wanted)

@@ -169,17 +169,21 @@ def make_tiny(folder: Path) -> Site:
     return site
 
 
-def make_bookreader(folder: Path) -> Site:
-    """A site of the reference app, from the files of this checkout as they are."""
-    site = Site(folder)
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True, text=True
-    ).stdout
+def copy_checkout(site: Site) -> None:
+    """Copy the files of this checkout, as they are, into a repository of the site's own."""
+    list_files = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(list_files, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     for name in filter(None, listed.split("\0")):
         if (ROOT / name).exists():
             (site.root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, site.root / name)
     site.git("init", "--quiet")
     site.commit("bookreader")
+
+
+def make_bookreader(folder: Path) -> Site:
+    """A site of the reference app, from the files of this checkout as they are."""
+    site = Site(folder)
+    copy_checkout(site)
     site.inv("secrets.init")
     return site

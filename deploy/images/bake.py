@@ -42,10 +42,12 @@ def arguments(
     *,
     cache_from: Iterable[str] = (),
     cache_to: Iterable[str] = (),
+    no_cache: bool = False,
 ) -> tuple[str, ...]:
     """Return the words of the one bake that builds all images, in parallel."""
     words = ["docker", "buildx", "bake", "--file", file, "--load", "--provenance=false"]
     words += ["--progress=rawjson", "--metadata-file", metadata]
+    words += ["--no-cache"] if no_cache else []
     words += [f"--set=*.contexts.{name}=docker-image://{reference}" for name, reference in bases.items()]
     for target in chosen:
         # a scope per image: a shared one would keep the last image only

@@ -62,6 +62,11 @@ def read(root: Path) -> dict[str, Base]:
     }
 
 
+def variable(name: str) -> str:
+    """Return the variable by which compose files name a base image."""
+    return f"BASE_{name.upper().replace('-', '_')}"
+
+
 def recipe(root: Path, name: str, entry: dict[str, object]) -> str:
     """Hash what a base is made from: 12 hex digits."""
     debian = {key: value for key, value in sorted(entry.items()) if key not in ("public", "digest")}
@@ -69,6 +74,15 @@ def recipe(root: Path, name: str, entry: dict[str, object]) -> str:
     for file in (root / FOLDER / "customize.sh", *sorted((root / FOLDER / name).glob("*"))):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
+
+
+def references(root: Path, wanted: str, names: Iterable[str], host: LocalHost) -> dict[str, str]:
+    """Return the references of base images by name; nothing is built or pulled."""
+    bases = read(root)
+    chosen = {name: bases[name] for name in names if name in bases}
+    if choose(wanted, chosen, host) == "public":
+        return {name: base.public_reference for name, base in chosen.items()}
+    return {name: base.local_tag for name, base in chosen.items()}
 
 
 def prepare(root: Path, wanted: str, names: Iterable[str], host: LocalHost) -> dict[str, str]:

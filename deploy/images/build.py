@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy import checkout, console
-from deploy.errors import CommandFailed, GateClosed, OpsError, Refused
+from deploy.errors import CommandFailed, GateClosed, OpsError, Reasons, Refused
 from deploy.hosts.local import LocalHost
 from deploy.images import bake, bases
 from deploy.settings import Settings
@@ -56,22 +56,56 @@ class Built:
     seconds: float
 
 
-def build(settings: Settings, host: LocalHost) -> Built:
+@dataclass(frozen=True)
+class Order:
+    """What a build works from: the checkout's commit, and the images that the bake file names."""
+
+    source: checkout.Checkout
+    targets: tuple[bake.Target, ...]
+
+
+def look(settings: Settings, host: LocalHost) -> Order:
+    """Check what a build needs and build nothing; raise Refused with every reason at once."""
+    require_buildx(host)
+    reasons = Reasons()
+    with reasons:
+        source = checkout.read(settings.root, host)
+    with reasons:
+        targets = read_targets(settings, host)
+    reasons.refuse()
+    return Order(source, targets)
+
+
+def read_targets(settings: Settings, host: LocalHost) -> tuple[bake.Target, ...]:
+    """Read the bake file; raise Refused when Bake cannot."""
+    try:
+        printed = host.run(bake.print_targets(str(settings.root / settings.bake)))
+    except CommandFailed as error:
+        raise Refused(f"Bake refuses {settings.bake}:\n{error.output}", where=settings.bake, then=f"mend {settings.bake}") from None
+    return bake.targets(printed, settings.build.budget)
+
+
+def build(settings: Settings, host: LocalHost, order: Order | None = None, *, no_cache: bool = False) -> Built:
     """Build every image of the bake file from the checkout; raise OpsError naming the step that failed."""
     started = time.monotonic()
-    require_buildx(host)
-    source = checkout.read(settings.root, host)
+    order = order or look(settings, host)
+    source, targets = order.source, order.targets
     if source.dirty:
         console.warn(f"the checkout has changes that are not committed; this build is {source.revision}")
     note_classic_store(host)
     file = str(settings.root / settings.bake)
-    targets = bake.targets(host.run(bake.print_targets(file)), settings.build.budget)
     references = bases.prepare(settings.root, settings.build.bases, contexts(settings), host)
     before = {target.image: layers(target.image, host) for target in targets}
     with tempfile.TemporaryDirectory(prefix="ops-build-") as folder:
         metadata = Path(folder, "metadata.json")
         words = bake.arguments(
-            file, targets, references, str(metadata), cache_from=settings.build.cache_from, cache_to=settings.build.cache_to
+            file,
+            targets,
+            references,
+            str(metadata),
+            cache_from=settings.build.cache_from,
+            cache_to=settings.build.cache_to,
+            no_cache=no_cache,
         )
         progress = run_bake(Command(words, variables(settings, source)), settings.root, host)
         said = json.loads(metadata.read_text())
@@ -100,11 +134,12 @@ def note_classic_store(host: LocalHost) -> None:
 
 
 def contexts(settings: Settings) -> list[str]:
-    """Return the base images that this app's Dockerfiles and compose files ask for, by name."""
+    """Return the base images that this app's Dockerfiles (FROM name) and compose files (BASE_NAME) ask for, by name."""
     folder = settings.root / Path(settings.bake).parent
-    text = "\n".join(path.read_text() for path in sorted(folder.glob("*.Dockerfile")))
+    files = [*sorted(folder.glob("*.Dockerfile")), *(settings.root / name for name in settings.compose)]
+    text = "\n".join(path.read_text() for path in files if path.is_file())
     known = bases.read(settings.root)
-    return [name for name in known if re.search(rf"(?m)^FROM {re.escape(name)}\b", text)]
+    return [name for name in known if re.search(rf"(?m)^FROM {re.escape(name)}\b|\b{bases.variable(name)}\b", text)]
 
 
 def variables(settings: Settings, source: checkout.Checkout) -> dict[str, str]:
@@ -126,7 +161,6 @@ def run_bake(command: Command, root: Path, host: LocalHost) -> str:
         raise OpsError(
             f"the build failed:\n{bake.error_of(stderr, stderr)}",
             where=host.name,
-            serves="what was running; nothing was deployed",
             then="mend the step above, then inv build",
         )
     return stderr
@@ -163,6 +197,7 @@ def enforce_budget(targets: Iterable[bake.Target], images: Iterable[Image], befo
         )]  # fmt: skip
         raise GateClosed(
             "an image is over its size budget:\n    " + "\n    ".join(lines),
+            where=", ".join(image.name for image in over),
             then="make the layer smaller, or raise build.budget in deploy/app.toml",
         )
 

@@ -7,15 +7,15 @@ from typing import Any
 from deploy.tasks.door import ENV, JSON, door
 
 
-@door(help={**ENV, **JSON})
-def build(c: Any, env: str = "local", json: bool = False) -> None:
+@door(help={**ENV, **JSON, "no_cache": "run every step anew"})
+def build(c: Any, env: str = "local", no_cache: bool = False, json: bool = False) -> None:
     """Build all images with cached stages; print digest, size, cached steps and seconds."""
     from deploy import settings
     from deploy.hosts.local import LocalHost
     from deploy.images import build as images
     from deploy.images import show
 
-    show.built(images.build(settings.load(env), LocalHost()), json=json)
+    show.built(images.build(settings.load(env), LocalHost(), no_cache=no_cache), json=json)
 
 
 @door()

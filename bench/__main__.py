@@ -1,0 +1,183 @@
+"""Usage: python -m bench [--deploys 20] [--runs 5] [--json FILE]
+
+Measures the rows of the design on BookReader, and plain `docker compose up -d --build` of the same app in the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from bench.measure import Number, run, timed, until_served
+from deploy.hosts.local import LocalHost
+from deploy.images import bases
+from tests import load
+from tests.site import ROOT, Site, docker, free_port, make_bookreader
+
+TOUCHED = "backend/bookreader/paths.py"
+
+
+def main() -> None:
+    """Run every measurement and print the report."""
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--deploys", type=int, default=20)
+    arguments.add_argument("--runs", type=int, default=5)
+    arguments.add_argument("--json", type=Path)
+    chosen = arguments.parse_args()
+    with tempfile.TemporaryDirectory(prefix="ops-bench-") as folder:
+        site = make_bookreader(Path(folder))
+        try:
+            site.inv("deploy")
+            numbers = [
+                *builds(site, chosen.runs),
+                *deploys(site, chosen.runs),
+                *under_load(site, chosen.deploys),
+                *plain(site),
+                *listing(chosen.runs),
+            ]
+        finally:
+            site.inv("down", "--volumes", "--yes", code=None)
+            site.sweep()
+    report(numbers, chosen.json)
+
+
+def change(site: Site) -> None:
+    """Change one line of the backend."""
+    with (site.root / TOUCHED).open("a") as file:
+        file.write(f"# {time.time()}\n")
+    site.commit()
+
+
+def builds(site: Site, runs: int) -> list[Number]:
+    """Build times and image sizes."""
+    unchanged = Number("build, nothing changed", "s", 3, 1.5, [timed(lambda: site.inv("build")) for _ in range(runs)])
+    one_line = Number("build, one line changed", "s", 10, 5)
+    for _ in range(runs):
+        change(site)
+        one_line.runs.append(timed(lambda: site.inv("build")))
+    cold = Number("build, cold, bases present", "s", 120, 60, [timed(lambda: site.inv("build", "--no-cache"))])
+    images = {image["image"]: image["bytes"] / 1e6 for image in site.inv("build", "--json").document["images"]}
+    return [
+        unchanged, one_line, cold,
+        Number("image, backend", "MB", 200, 130, [images["bookreader/backend"]]),
+        Number("image, frontend", "MB", 80, 45, [images["bookreader/frontend"]]),
+    ]  # fmt: skip
+
+
+def deploys(site: Site, runs: int) -> list[Number]:
+    """Deploys and rollbacks without load; the time ends when the new release is first served."""
+    new = Number("deploy, new code, images built, until served", "s", 60, 20)
+    whole = Number("deploy, new code, until the old colour is stopped", "s")
+    back = Number("rollback, cold, until the old release serves", "s", 15, 8)
+    healthy = Number("container start until healthy (backend)", "s", 15, 3)
+    for _ in range(runs):
+        change(site)
+        site.inv("build")
+        served, ended = until_served(site.port, None, lambda: str(site.inv("deploy", "--json").document["release"]))
+        new.runs.append(served)
+        whole.runs.append(ended)
+        healthy.runs.append(start_to_healthy(site))
+        back.runs.append(until_served(site.port, None, lambda: str(site.inv("rollback", "--json").document["release"]))[0])
+        site.inv("deploy")
+    nothing = Number("deploy, nothing to do", "s", 5, 2, [timed(lambda: site.inv("deploy")) for _ in range(runs)])
+    return [new, whole, nothing, back, healthy]
+
+
+def start_to_healthy(site: Site) -> float:
+    """Seconds from the start of the live backend's container to its first passed health check."""
+    from datetime import datetime
+
+    status = site.inv("status", "--json").document
+    name = f"{site.app}-local-{status['colour']}-backend-{status['colour']}-1"
+    state = json.loads(docker("inspect", "--format", "{{json .State}}", name))
+    passed = next(entry["End"] for entry in state["Health"]["Log"] if entry["ExitCode"] == 0)
+    return (datetime.fromisoformat(passed[:26]) - datetime.fromisoformat(state["StartedAt"][:26])).total_seconds()
+
+
+def under_load(site: Site, count: int) -> list[Number]:
+    """Deploys and rollbacks in turn, under all clients."""
+    with load.during(site.url) as clients:
+        for number in range(count):
+            if number % 4 == 3:
+                site.inv("rollback")
+            else:
+                change(site)
+                site.inv("deploy")
+        result = clients.report()
+    sys.stderr.write(result.table() + "\n")
+    requests = sum(kind.requests for kind in result.kinds.values())
+    return [
+        Number(f"requests lost over {count} deploys and rollbacks", "requests", 0, 0, [result.lost], f"of {requests}; {result.verdict}")
+    ]
+
+
+def plain(site: Site) -> list[Number]:
+    """The baseline: one line changed, `docker compose up -d --build --wait` until the new version is served."""
+    project, port = f"{site.app}plain", free_port()
+    references = bases.prepare(ROOT, "auto", bases.read(ROOT), LocalHost())
+    named = {f"BASE_{name.upper().replace('-', '_')}": reference for name, reference in references.items()}
+    edge = docker("image", "inspect", "--format", "{{.Id}}", "bookreader/edge").strip()
+    environment = {**os.environ, **named, "PLAIN_PROJECT": project, "PLAIN_PORT": str(port), "CHECKOUT": str(site.root),
+                   "EDGE_IMAGE": edge, "PLAIN_FOLDER": str(ROOT / "bench" / "plain")}  # fmt: skip
+    file = str(ROOT / "bench/plain/compose.yml")
+    up = ["docker", "compose", "-f", file, "up", "--detach", "--build", "--wait"]
+    try:
+        run(*up, env={**environment, "RELEASE": "plain-0"})
+        times, lost = (
+            Number("plain compose, one line changed, until served", "s"),
+            Number("plain compose, requests lost in one deploy", "requests"),
+        )
+        unchanged = Number("plain compose, nothing changed", "s", runs=[timed(lambda: run(*up, env={**environment, "RELEASE": "plain-0"}))])
+        for number in range(1, 4):
+            change(site)
+            with load.during(f"http://127.0.0.1:{port}", load.Scenario(kinds=("get", "new"), paths=("/api/version",))) as clients:
+                served, _ = until_served(
+                    port, f"plain-{number}", lambda n=number: run(*up, env={**environment, "RELEASE": f"plain-{n}"}) and None
+                )  # type: ignore[misc]
+                times.runs.append(served)
+                lost.runs.append(clients.report().lost)
+    finally:
+        subprocess.run(["docker", "compose", "-f", file, "down", "--volumes"], env={**environment, "RELEASE": ""}, capture_output=True)
+    return [times, unchanged, lost]
+
+
+def listing(runs: int) -> list[Number]:
+    """`inv --list` beside a tasks.py of one task, in turn."""
+    ratio = Number("inv --list against a one-task tasks.py", "x", 2, 1.3)
+    inv = shutil.which("inv", path=str(Path(sys.executable).parent)) or "inv"
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "tasks.py").write_text('from invoke import task\n\n\n@task\ndef hello(c):\n    """Say hello."""\n')
+        for _ in range(runs):
+            ours = timed(lambda: run(inv, "--list", cwd=str(ROOT)))
+            ratio.runs.append(ours / timed(lambda: run(inv, "--list", cwd=folder)))
+    return [ratio]
+
+
+def report(numbers: list[Number], file: Path | None) -> None:
+    """Print a table, and write the JSON document when asked."""
+    sys.stdout.write(f"{'what':<58} {'median':>8} {'min':>8} {'max':>8}  {'must':>6} {'aim':>6}  verdict\n")
+    for n in numbers:
+        must, aim = ("-" if limit is None else f"{limit:g}" for limit in (n.must, n.aim))
+        sys.stdout.write(
+            f"{n.what:<58} {n.median:>8.2f} {min(n.runs):>8.2f} {max(n.runs):>8.2f}  {must:>6} {aim:>6}  {n.verdict} {n.note}\n"
+        )
+    if file:
+        rows = [asdict(n) | {"median": n.median, "verdict": n.verdict} for n in numbers]
+        file.write_text(json.dumps({"commit": commit(), "numbers": rows}, indent=1) + "\n")
+
+
+def commit() -> str:
+    """The commit that was measured."""
+    return run("git", "-C", str(ROOT), "rev-parse", "HEAD").strip()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""Promise 1: no request is lost across deploy, failed deploy and rollback of the reference app."""
+
+from __future__ import annotations
+
+import functools
+import re
+import sys
+
+from deploy.wait import until
+from tests import load
+from tests.site import Site, docker
+
+
+def change(site: Site, number: int) -> None:
+    """Change both halves, so that the next release has other images and other asset names."""
+    with (site.root / "backend/bookreader/paths.py").open("a") as file:
+        file.write(f"# release {number}\n")
+    main = site.root / "frontend/src/main.tsx"
+    main.write_text(
+        re.sub(r"\ndocument\.body\.dataset\.build = .*", "", main.read_text()) + f'\ndocument.body.dataset.build = "{number}";\n'
+    )
+    site.commit(f"release {number}")
+
+
+def test_three_deploys_a_failed_one_and_a_rollback_lose_nothing(bookreader: Site) -> None:
+    """Keep-alive and new connections, POSTs, slow responses, uploads and WebSockets, all at once."""
+    deployed = [bookreader.inv("status", "--json").document["release"]]
+    with load.during(bookreader.url) as clients:
+        for number in (1, 2, 3):
+            change(bookreader, number)
+            deployed.append(bookreader.inv("deploy", "--json").document["release"])
+        bookreader.write("backend/bookreader/serve.py", 'raise SystemExit("this release was made to exit at once")\n')
+        bookreader.commit("a release that exits at once")
+        bookreader.inv("deploy", code=1)
+        bookreader.git("revert", "--no-edit", "HEAD")
+        back = bookreader.inv("rollback", "--json").document["release"]
+        report = clients.report()
+    sys.stdout.write(report.table())
+    assert back == deployed[2]
+    assert set(report.releases) == set(deployed)
+    assert report.verdict == load.PASS, f"{report.reasons}\n{report.losses}\n{report.table()}"
+
+
+def test_the_clients_see_what_a_plain_reload_loses(bookreader: Site) -> None:
+    """The control: without keepalive_min_timeout the same clients report losses, so their zero means something."""
+    edge = next(name for name in bookreader.containers() if "-edge-" in name)
+    current = bookreader.state / "edge" / (bookreader.state / "edge" / "current").readlink() / "nginx.conf"
+    careful = current.read_text()
+    current.write_text(careful.replace("keepalive_min_timeout 5s;", "keepalive_min_timeout 0;"))
+    try:
+        docker("kill", "--signal", "HUP", edge)
+        with load.during(bookreader.url, load.Scenario(kinds=("get",))) as clients:
+            for _ in range(5):
+                workers = accepting(edge)
+                docker("kill", "--signal", "HUP", edge)
+                assert until(functools.partial(lambda before: not before & accepting(edge), workers), 10)
+            report = clients.report()
+    finally:
+        current.write_text(careful)
+        docker("kill", "--signal", "HUP", edge)
+    assert report.verdict == load.FAIL
+    assert report.lost >= 5, report.table()
+
+
+def accepting(edge: str) -> set[str]:
+    """The edge's workers that take new connections."""
+    lines = docker("top", edge, "-eo", "pid,args").splitlines()[1:]
+    return {line.split()[0] for line in lines if line.split(maxsplit=1)[1] == "nginx: worker process"}
