@@ -1,6 +1,6 @@
-"""Usage: python -m bench [--deploys 20] [--runs 5] [--json FILE]
+"""Measure the rows of the design on BookReader, beside plain `docker compose up -d --build` in the same run.
 
-Measures the rows of the design on BookReader, and plain `docker compose up -d --build` of the same app in the same run.
+Usage: python -m bench [--deploys 20] [--runs 5] [--json FILE]
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from bench.measure import Number, run, timed, until_served
@@ -139,14 +140,18 @@ def plain(site: Site) -> list[Number]:
         for number in range(1, 4):
             change(site)
             with load.during(f"http://127.0.0.1:{port}", load.Scenario(kinds=("get", "new"), paths=("/api/version",))) as clients:
-                served, _ = until_served(
-                    port, f"plain-{number}", lambda n=number: run(*up, env={**environment, "RELEASE": f"plain-{n}"}) and None
-                )  # type: ignore[misc]
+                release = f"plain-{number}"
+                served, _ = until_served(port, release, partial(bring_up, up, {**environment, "RELEASE": release}))
                 times.runs.append(served)
                 lost.runs.append(clients.report().lost)
     finally:
         subprocess.run(["docker", "compose", "-f", file, "down", "--volumes"], env={**environment, "RELEASE": ""}, capture_output=True)
     return [times, unchanged, lost]
+
+
+def bring_up(up: list[str], environment: dict[str, str]) -> None:
+    """Run `docker compose up` for one release."""
+    run(*up, env=environment)
 
 
 def listing(runs: int) -> list[Number]:
