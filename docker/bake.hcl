@@ -34,3 +34,20 @@ target "edge" {
   dockerfile = "../../edge.Dockerfile"
   tags       = ["bookreader/edge"]
 }
+
+# the app's own test suites; not part of `inv build`
+group "tests" { targets = ["backend-test", "frontend-test"] }
+
+target "backend-test" {
+  inherits   = ["common"]
+  context    = "backend"
+  dockerfile = "../docker/backend-test.Dockerfile"
+  tags       = ["bookreader/backend-test"]
+}
+
+target "frontend-test" {
+  inherits   = ["common"]
+  context    = "frontend"
+  dockerfile = "../docker/frontend-test.Dockerfile"
+  output     = ["type=cacheonly"]
+}
