@@ -17,6 +17,7 @@ from tests.site import ROOT, Site, copy_checkout, docker
 
 LABEL = "bookreader-ops.test-host"
 # what a fresh machine has: git, Python, and the certificates that its administrator installed
+CHECKOUT = "/root/bookreader-ops"
 PACKAGES = ("git", "python3", "ca-certificates")
 OWN_CA = Path("/usr/local/share/ca-certificates")
 
@@ -37,7 +38,7 @@ def bare_host(tmp_path: Path) -> Iterator[str]:
         copy_checkout(site)
         site.git("bundle", "create", str(tmp_path / "checkout.bundle"), "HEAD")
         docker("cp", str(tmp_path / "checkout.bundle"), f"{name}:/root/checkout.bundle")
-        run(name, "git", "clone", "--quiet", "/root/checkout.bundle", "/root/bookreader-ops")
+        run(name, "git", "clone", "--quiet", "/root/checkout.bundle", CHECKOUT)
         yield name
     finally:
         subprocess.run(["docker", "rm", "--force", "--volumes", name], capture_output=True)
@@ -53,7 +54,7 @@ def run(host: str, *words: str, folder: str = "/root") -> str:
 
 def test_quickstart_on_a_bare_debian_12_host(bare_host: str) -> None:
     """It says what it installs, ends with the URL and the next commands, and a second run takes seconds."""
-    said = run(bare_host, "./scripts/quickstart", folder="/root/bookreader-ops")
+    said = run(bare_host, "./scripts/quickstart", folder=CHECKOUT)
     sys.stdout.write(said)
     assert "installing docker.io" in said
     assert "starting dockerd" in said
@@ -64,15 +65,42 @@ def test_quickstart_on_a_bare_debian_12_host(bare_host: str) -> None:
     # the engine dies with its pid file left behind: quickstart starts it again
     run(bare_host, "python3", "-c", KILL_ENGINE)
     began = time.monotonic()
-    again = run(bare_host, "./scripts/quickstart", folder="/root/bookreader-ops")
+    again = run(bare_host, "./scripts/quickstart", folder=CHECKOUT)
     assert "starting dockerd" in again
     assert "installing" not in again
     assert '"release"' in run(bare_host, "python3", "-c", ask)
     assert time.monotonic() - began < 60
 
     began = time.monotonic()
-    assert "nothing to do" in run(bare_host, "./scripts/quickstart", folder="/root/bookreader-ops")
+    assert "nothing to do" in run(bare_host, "./scripts/quickstart", folder=CHECKOUT)
     assert time.monotonic() - began < 20
+
+    on_the_classic_store_as_a_member_of_the_docker_group(bare_host, ask)
+
+
+def on_the_classic_store_as_a_member_of_the_docker_group(host: str, ask: str) -> None:
+    """With a usable Docker nothing on the system is changed; the classic store is named with what it cannot do."""
+    inv = ".venv/bin/inv"
+    run(host, inv, "down", "--volumes", "--yes", folder=CHECKOUT)
+    tags = run(host, "docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "--filter", "reference=ops-base/*").split()
+    run(host, "docker", "save", "--output", "/root/bases.tar", *tags)
+    run(host, "python3", "-c", KILL_ENGINE)
+    run(host, "python3", "-c", "open('/etc/docker/daemon.json', 'w').write('{}')")
+    run(host, "python3", "scripts/bootstrap.py", folder=CHECKOUT)
+    run(host, "docker", "load", "--input", "/root/bases.tar")
+
+    run(host, "useradd", "--create-home", "--groups=docker", "dev")
+    run(host, "chmod", "a+rx", "/root")
+    as_dev = ("runuser", "--user=dev", "--", "env", "HOME=/home/dev", "USER=dev", "LOGNAME=dev")
+    run(host, *as_dev, "git", "clone", "--quiet", "/root/checkout.bundle", "/home/dev/ours")
+    before = run(host, "dpkg-query", "--show")
+    said = run(host, *as_dev, "sh", "-c", "umask 077; ./scripts/quickstart", folder="/home/dev/ours")
+    sys.stdout.write(said)
+    assert run(host, "dpkg-query", "--show") == before
+    assert "classic image store" in said
+    assert '"release"' in run(host, "python3", "-c", ask)
+    assert "containerd-snapshotter" in run(host, *as_dev, inv, "doctor", folder="/home/dev/ours")
+    run(host, *as_dev, inv, "down", folder="/home/dev/ours")
 
 
 # procps is not on a bare host
