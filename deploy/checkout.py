@@ -53,7 +53,13 @@ def git(root: Path, *words: str) -> Command:
 def fingerprint(root: Path, diff: str, untracked: list[str]) -> str:
     """Hash what differs from the commit."""
     digest = hashlib.sha256(diff.encode())
-    for name in untracked:
-        if name:
-            digest.update(name.encode() + b"\0" + (root / name).read_bytes())
+    for name in filter(None, untracked):
+        digest.update(f"{name}\0{content(root / name)}\0".encode())
     return digest.hexdigest()
+
+
+def content(path: Path) -> str:
+    """Name what an untracked path holds: a link's target, or a file's mode and the hash of its bytes; git says no more of a folder."""
+    if path.is_symlink():
+        return f"link {path.readlink()}"
+    return f"{path.stat().st_mode} {hashlib.sha256(path.read_bytes()).hexdigest()}" if path.is_file() else "folder"

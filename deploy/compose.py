@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,10 +14,11 @@ import yaml
 from pydantic import ValidationError
 
 from deploy import secrets
-from deploy.errors import CommandFailed, Refused
+from deploy.errors import CommandFailed, Reasons, Refused
 from deploy.hosts.local import LocalHost
 from deploy.model import LABEL, Deploy, Role
-from deploy.shell import docker
+from deploy.settings import nearest
+from deploy.shell import Command, command, docker
 
 # what belongs to a checkout or to one project, not to a colour
 DROPPED = ("build", "ports", "container_name", "depends_on", "profiles", "env_file", "x-deploy")
@@ -64,35 +67,64 @@ class Model:
         return next((service for service in self.services if service.deploy.migrate), None)
 
 
-def read(files: Iterable[Path], variables: Mapping[str, str], host: LocalHost) -> Model:
-    """Read compose files; raise Refused with every mistake at once.
+def read(root: Path, names: Iterable[str], variables: Mapping[str, str], host: LocalHost) -> Model:
+    """Read the compose files of a checkout; raise Refused with every mistake at once.
 
     Compose reads them as YAML, since its JSON drops x- keys (seen with 2.26 and 5.6). env_file is taken out before:
     Compose would print its values in clear.
     """
-    files = list(files)
-    raw = [load(path) for path in files]
+    files = {name: root / name for name in names}
+    raw = load_all(files)
     with_secrets = {name for document in raw for name in take_out_env_file(document)}
     with tempfile.TemporaryDirectory() as folder:
-        copies = [Path(folder, f"{number}.yml") for number in range(len(raw))]
+        copies = {str(Path(folder, f"{number}.yml")): name for number, name in enumerate(files)}
         for copy, document in zip(copies, raw, strict=True):
-            copy.write_text(yaml.safe_dump(document, sort_keys=False))
-        arguments = [word for copy in copies for word in ("--file", str(copy))]
-        merged = ask_compose([*arguments, "--project-directory", str(files[0].parent)], files, variables, host)
-    return check(merged, with_secrets, files)
+            Path(copy).write_text(yaml.safe_dump(document, sort_keys=False))
+        arguments = [word for copy in copies for word in ("--file", copy)]
+        merged = ask_compose([*arguments, "--project-directory", str(next(iter(files.values())).parent)], copies, variables, host)
+    return check(merged, with_secrets, root, ", ".join(files))
 
 
-def load(path: Path) -> dict[str, Any]:
+def load_all(files: Mapping[str, Path]) -> list[dict[str, Any]]:
+    """Read every file, or refuse naming all that cannot be read."""
+    reasons, documents = Reasons(), []
+    for name, path in files.items():
+        with reasons:
+            documents.append(load(name, path))
+    reasons.refuse()
+    return documents
+
+
+def load(name: str, path: Path) -> dict[str, Any]:
     """Read one YAML file."""
     try:
-        document = yaml.safe_load(path.read_text())
+        document = yaml.load(path.read_text(), Yaml)  # noqa: S506  # a SafeLoader
     except OSError as error:
-        raise Refused(f"{path.name} cannot be read: {error.strerror}", where=str(path), then=f"mend {path.name}") from None
-    except yaml.YAMLError as error:
-        raise Refused(f"{path.name} is not YAML: {error}", where=str(path), then=f"mend {path.name}") from None
+        raise Refused(f"{name} cannot be read: {error.strerror}", where=name, then=f"mend {name}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise Refused(f"{name} is not YAML: {error}", where=name, then=f"mend {name}, then inv plan") from None
     if not isinstance(document, dict) or not isinstance(document.get("services", {}), dict):
-        raise Refused(f"{path.name} is not a compose file: no services", where=str(path), then=f"mend {path.name}")
+        raise Refused(f"{name} is not a compose file: no services", where=name, then=f"mend {name}, then inv plan")
     return document
+
+
+class Yaml(yaml.SafeLoader):
+    """Read plain words as Compose does, which knows YAML 1.2: `yes`, `12:30` and `=` are text."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012  # as in its base class
+        first: [(tag, pattern) for tag, pattern in rules if not tag.endswith((":bool", ":int", ":timestamp", ":value"))]
+        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+Yaml.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+Yaml.add_implicit_resolver("tag:yaml.org,2002:int", re.compile("[-+]?[0-9]+$"), list("-+0123456789"))
+
+
+def alone(words: Iterable[str]) -> Command:
+    """Run Compose without this shell's variables, which would win over those of the environment."""
+    kept = [f"{name}={os.environ[name]}" for name in ("HOME", "PATH", "DOCKER_CONFIG") if name in os.environ]
+    return command("env", "--ignore-environment", *kept, *words)
 
 
 def take_out_env_file(document: dict[str, Any]) -> list[str]:
@@ -101,22 +133,32 @@ def take_out_env_file(document: dict[str, Any]) -> list[str]:
     return [name for name, spec in services.items() if isinstance(spec, dict) and spec.pop("env_file", None)]
 
 
-def ask_compose(files: list[str], named: list[Path], variables: Mapping[str, str], host: LocalHost) -> dict[str, Any]:
-    """Let Compose check, merge and interpolate the files with these variables alone."""
-    names = ", ".join(path.name for path in named)
+def ask_compose(files: list[str], copies: Mapping[str, str], variables: Mapping[str, str], host: LocalHost) -> dict[str, Any]:
+    """Let Compose check, merge and interpolate the files with these variables alone; `copies` are known by what they copy."""
     ask = docker("compose", "--project-name", "read", *files, "--env-file", "/dev/null", "--profile", "*", "config")
     with tempfile.NamedTemporaryFile("w", suffix=".env") as own:
         own.write(secrets.render(variables))
         own.flush()
         words = [own.name if word == "/dev/null" else word for word in ask.argv]
         try:
-            answer = yaml.safe_load(host.run(docker(*words[1:])))
+            answer = yaml.load(host.run(alone(words)), Yaml)  # noqa: S506  # a SafeLoader
         except CommandFailed as error:
-            raise Refused(f"Compose refuses the files:\n{error.output}", where=names, then="mend them") from None
+            require_plugin(host)
+            said = error.output
+            for copy, name in copies.items():
+                said = said.replace(copy, name)
+            then = "mend that (a missing variable belongs into [variables] of the environment), then inv plan"
+            raise Refused(f"Compose refuses the files:\n{said}", where=", ".join(copies.values()), then=then) from None
     return dict(answer)
 
 
-def check(merged: Mapping[str, Any], with_secrets: set[str], files: list[Path]) -> Model:
+def require_plugin(host: LocalHost) -> None:
+    """Refuse a Docker client without Compose, whose own message would blame an option."""
+    if host.try_run(docker("compose", "version")).returncode:
+        raise Refused("docker has no compose plugin", where=host.name, then="apt-get install docker-compose (or docker-compose-plugin)")
+
+
+def check(merged: Mapping[str, Any], with_secrets: set[str], root: Path, names: str) -> Model:
     """Turn what Compose merged into a model, or refuse with every mistake."""
     mistakes: list[str] = []
     services = []
@@ -125,15 +167,15 @@ def check(merged: Mapping[str, Any], with_secrets: set[str], files: list[Path]) 
             services.append(Service(name, Deploy.model_validate(block(spec)), spec, name in with_secrets))
         except ValidationError as error:
             mistakes += [f"service {name}: {explain(mistake)}" for mistake in error.errors()]
-        mistakes += [f"service {name}: {text}" for text in unfit(spec, files[0].parent)]
+        mistakes += [f"service {name}: {text}" for text in unfit(spec, root)]
     model = Model(tuple(services), merged.get("networks") or {}, merged.get("volumes") or {})
     mistakes += inconsistencies(model) if not mistakes else []
     if mistakes:
         lines = "\n".join(f"    {line}" for line in mistakes)
         raise Refused(
             f"the compose files have {len(mistakes)} mistake(s):\n{lines}",
-            where=", ".join(path.name for path in files),
-            then="mend them, then `inv plan`",
+            where=names,
+            then="mend them, then inv plan",
         )
     return model
 
@@ -149,15 +191,16 @@ def explain(mistake: Any) -> str:
     if path == "role" and mistake["type"] == "missing":
         return "no x-deploy role; one of web, worker, scheduler, job, data, edge"
     if mistake["type"] == "extra_forbidden":
-        return f"x-deploy.{path}: unknown key; known are {', '.join(Deploy.model_fields)}"
-    return f"x-deploy.{path}: {mistake['msg']}"
+        return f"x-deploy.{path}: unknown key{nearest(path, Deploy.model_fields)}; known are {', '.join(Deploy.model_fields)}"
+    return f"x-deploy{'.' if path else ''}{path}: {mistake['msg'][0].lower()}{mistake['msg'][1:]}"
 
 
 def unfit(spec: Mapping[str, Any], checkout: Path) -> Iterable[str]:
     """Name what would not be there on another host."""
     for mount in spec.get("volumes", []):
         if mount.get("type") == "bind" and Path(mount["source"]).is_relative_to(checkout):
-            yield f"mounts {mount['source']} of this checkout; put it into the image or a volume"
+            source = Path(mount["source"]).relative_to(checkout)
+            yield f"mounts {source} of this checkout, which another host does not have; put it into the image or a volume"
     if not spec.get("image"):
         yield "no image; name the one that is built (docker/bake.hcl) or pulled"
 

@@ -88,4 +88,6 @@ def show(findings: list[Finding], *, json: bool) -> None:
         console.table(["", "what", "mend it with"], [[found.state, found.what, found.mend] for found in findings])
     bad = [found.what for found in findings if found.state in ("missing", "unknown")]
     if bad:
-        raise GateClosed(f"not ready: {', '.join(bad)}", then="the commands in the table")
+        closed = GateClosed(f"not ready: {', '.join(bad)}", then="the commands in the table")
+        closed.documented = json
+        raise closed

@@ -2,34 +2,42 @@
 
 from __future__ import annotations
 
+from types import TracebackType
+
 
 class OpsError(Exception):
     """Something was tried and failed; what served before still serves."""
 
     code = 1
+    still = "what served before; inv status shows it"
+    documented = False  # the command that failed has printed its document
 
     def __init__(self, what: str, *, where: str = "", serves: str = "", then: str = "") -> None:
         super().__init__(what)
         self.what, self.where, self.serves, self.then = what, where, serves, then
 
     def __str__(self) -> str:
-        lines = [self.what]
-        lines += [f"  where:  {self.where}"] if self.where else []
-        lines += [f"  serves: {self.serves}"] if self.serves else []
-        lines += [f"  next:   {self.then}"] if self.then else []
-        return "\n".join(lines)
+        return "{error}\n  where:  {where}\n  serves: {serves}\n  next:   {next}".format(**self.document)
+
+    @property
+    def document(self) -> dict[str, object]:
+        """The error for programs."""
+        place, serves, then = self.where or "this machine", self.serves or self.still, self.then or "inv doctor"
+        return {"error": self.what, "code": self.code, "where": place, "serves": serves, "next": then}
 
 
 class Refused(OpsError):
     """Wrong usage, settings, or a machine that is not ready; nothing was changed."""
 
     code = 2
+    still = "what served before; nothing was changed"
 
 
 class GateClosed(OpsError):
     """A gate said FAIL, or UNKNOWN because it could not look."""
 
     code = 3
+    still = Refused.still
 
 
 class Locked(OpsError):
@@ -44,9 +52,38 @@ class Interrupted(OpsError):
     code = 5
 
 
+class MachineFailed(OpsError):
+    """The machine itself said no: a full disk, a folder of another account."""
+
+    def __init__(self, error: OSError, where: str = "") -> None:
+        super().__init__(error.strerror or str(error), where=str(error.filename or where), then="mend that; inv doctor looks at the disk")
+
+
 class CommandFailed(OpsError):
     """A command ended with a code other than 0."""
 
     def __init__(self, command: str, returncode: int, output: str, where: str) -> None:
         super().__init__(f"`{command}` ended with {returncode}" + (f":\n{output}" if output else ""), where=where)
         self.returncode, self.output = returncode, output
+
+
+class Reasons:
+    """Collect refusals, so that a person hears all of them at once: `with reasons:` around each look, then `refuse()`."""
+
+    def __init__(self) -> None:
+        self.found: list[Refused] = []
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        if isinstance(error, Refused):
+            self.found.append(error)
+        return isinstance(error, Refused)
+
+    def refuse(self) -> None:
+        """Raise what was collected as one Refused; do nothing when there was nothing."""
+        if self.found:
+            wheres = ", ".join(dict.fromkeys(error.where for error in self.found if error.where))
+            thens = "; ".join(dict.fromkeys(error.then for error in self.found if error.then))
+            raise Refused("\n".join(error.what for error in self.found), where=wheres, then=thens)

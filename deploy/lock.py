@@ -34,7 +34,7 @@ def held(folder: Path, command: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise Locked(describe(file.read()), where=str(path), serves="what was serving", then="wait for it to end") from None
+            raise Locked(describe(file.read()), where=str(path), then="wait for it to end") from None
         file.truncate(0)
         file.write(json.dumps({"who": who(), "pid": os.getpid(), "command": command, "since": now()}))
         file.flush()

@@ -125,9 +125,14 @@ class Container:
         return self.state == "running" and self.health in ("", "healthy")
 
     @property
+    def alive(self) -> bool:
+        """Tell whether it works, or will again without being told to."""
+        return self.state in ("running", "restarting", "paused")
+
+    @property
     def broken(self) -> bool:
-        """Tell whether it ended or keeps being started again."""
-        return self.state in ("exited", "dead", "restarting") or self.restarts > 0 or self.health == "unhealthy"
+        """Tell whether it ended, is being started again, or is unwell."""
+        return self.state in ("exited", "dead", "restarting") or self.health == "unhealthy"
 
 
 @dataclass(frozen=True)
@@ -155,4 +160,6 @@ class Facts:
     @property
     def serving(self) -> str:
         """Say what answers requests now."""
-        return f"release {self.edge.release} ({self.edge.colour})" if self.edge.release else "nothing yet"
+        if not self.edge.release:
+            return "nothing yet"
+        return f"release {self.edge.release} ({self.edge.colour})" + ("" if self.edge.running else ", once the edge runs; it does not")

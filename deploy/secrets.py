@@ -74,7 +74,8 @@ def version(values: Mapping[str, str]) -> str:
     """Name a set of secrets without saying anything about them: 12 hex digits."""
     digest = hashlib.sha256()
     for key in sorted(values):
-        digest.update(f"{len(key)}:{key}{len(values[key])}:{values[key]}".encode())
+        for word in (key, values[key]):
+            digest.update(f"{len(word)}:".encode() + word.encode())
     return digest.hexdigest()[:12]
 
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from deploy.errors import Refused
+from deploy.errors import Reasons, Refused
 
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENTS = ROOT / "deploy" / "environments"
 PREFIX = "OPS_"
+VARIABLES = "environment variable"
+OWN = ("env", "root")  # said by --env and by where the checkout is
 
 
 class Section(BaseModel):
@@ -89,19 +91,23 @@ class Settings(Section):
 
 def load(env: str, root: Path = ROOT) -> Settings:
     """Read one environment's settings; raise Refused with every mistake at once."""
-    root = Path(os.environ.get("OPS_ROOT", root))
+    root = Path(os.environ.get("OPS_ROOT", root)).resolve()
     merged: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for name, layer in layers(env, root):
         overlay(merged, layer, sources, name)
+    mistakes = [f"{place(key, sources)}: unknown key; --env and the checkout say it" for key in OWN if merged.pop(key, None)]
     try:
-        return Settings(env=env, root=root, **merged)
+        wanted = Settings.model_validate({**merged, "env": env, "root": root})
     except ValidationError as error:
-        mistakes = [explain(mistake, sources) for mistake in error.errors()]
+        mistakes += [explain(mistake, sources) for mistake in error.errors()]
+    if mistakes:
         raise Refused(
             f"the settings of {env} have {len(mistakes)} mistake(s):\n" + "\n".join(f"    {line}" for line in mistakes),
-            then=f"mend them, then `inv plan --env={env}`",
-        ) from None
+            where=f"deploy/app.toml, deploy/environments/{env}.toml, OPS_ variables",
+            then=f"mend them, then inv plan --env={env}",
+        )
+    return wanted
 
 
 def layers(env: str, root: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -109,16 +115,17 @@ def layers(env: str, root: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     folder = root / "deploy" / "environments"
     known = sorted(path.stem for path in folder.glob("*.toml"))
     if env not in known:
-        near = get_close_matches(env, known, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
         raise Refused(
-            f"there is no environment `{env}`{hint}",
+            f"there is no environment `{env}`{nearest(env, known)}",
             where=str(folder.relative_to(root)),
-            then=f"one of: {', '.join(known) or '(none yet)'}",
+            then=f"--env with one of: {', '.join(known) or '(none yet)'}",
         )
+    reasons = Reasons()
     for path in (root / "deploy" / "app.toml", folder / f"{env}.toml"):
-        yield str(path.relative_to(root)), parse(path, root)
-    yield "the environment", from_variables(os.environ)
+        with reasons:
+            yield str(path.relative_to(root)), parse(path, root)
+    reasons.refuse()
+    yield VARIABLES, from_variables(os.environ)
 
 
 def parse(path: Path, root: Path) -> dict[str, Any]:
@@ -126,7 +133,7 @@ def parse(path: Path, root: Path) -> dict[str, Any]:
     where = str(path.relative_to(root))
     try:
         return tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # not TOML, or not UTF-8
         raise Refused(f"{where} is not TOML: {error}", where=where, then=f"mend {where}") from None
     except OSError as error:
         raise Refused(f"{where} cannot be read: {error.strerror}", where=where, then=f"mend {where}") from None
@@ -135,14 +142,25 @@ def parse(path: Path, root: Path) -> dict[str, Any]:
 def from_variables(environ: Mapping[str, str]) -> dict[str, Any]:
     """Turn OPS_EDGE__PORT=8081 into {"edge": {"port": "8081"}}."""
     layer: dict[str, Any] = {}
-    for name, value in environ.items():
+    for name, value in sorted(environ.items()):
         if name.startswith(PREFIX) and name != "OPS_ROOT":
             *sections, key = name.removeprefix(PREFIX).lower().split("__")
+            key = name[-len(key) :] if sections == ["variables"] else key  # the app's own, as it is written
             place = layer
             for section in sections:
                 place = place.setdefault(section, {})
-            place[key] = value
+                if not isinstance(place, dict):
+                    raise Refused(f"{name} names a section, another OPS_ variable a value of that name", where=name, then=f"unset {name}")
+            place[key] = listed(value)
     return layer
+
+
+def listed(value: str) -> Any:
+    """Read `["a", "b"]` as the list that TOML would make of it; everything else stays a string."""
+    try:
+        return tomllib.loads(f"value = {value}")["value"] if value.startswith("[") else value
+    except tomllib.TOMLDecodeError:
+        return value
 
 
 def overlay(below: dict[str, Any], above: Mapping[str, Any], sources: dict[str, str], name: str, at: str = "") -> None:
@@ -162,12 +180,24 @@ def overlay(below: dict[str, Any], above: Mapping[str, Any], sources: dict[str, 
 def explain(mistake: Any, sources: Mapping[str, str]) -> str:
     """Say one mistake as file, key path and what is wrong, with the nearest right key."""
     path = ".".join(str(part) for part in mistake["loc"])
-    source = sources.get(path) or next((name for key, name in sources.items() if path.startswith(key + ".")), "")
-    place = f"{source}: {path}" if source else path
     if mistake["type"] == "extra_forbidden":
-        near = get_close_matches(str(mistake["loc"][-1]), known_keys(mistake["loc"][:-1]), 1)
-        return f"{place}: unknown key" + (f"; did you mean {near[0]}?" if near else "")
-    return f"{place}: {mistake['msg'][0].lower()}{mistake['msg'][1:]}"
+        known = [".".join((*map(str, mistake["loc"][:-1]), key)) for key in known_keys(mistake["loc"][:-1])]
+        return f"{place(path, sources)}: unknown key{nearest(path, known)}"
+    return f"{place(path, sources)}: {mistake['msg'][0].lower()}{mistake['msg'][1:]}"
+
+
+def nearest(key: str, known: Iterable[str]) -> str:
+    """Return the hint at the nearest right key; empty when none is near."""
+    near = get_close_matches(key, list(known), 1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def place(path: str, sources: Mapping[str, str]) -> str:
+    """Name a key as the person wrote it: file and path, or the variable."""
+    source = sources.get(path) or next((name for key, name in sources.items() if path.startswith(key + ".")), "")
+    if source == VARIABLES:
+        return f"{source} {PREFIX}{path.upper().replace('.', '__')} ({path})"
+    return f"{source}: {path}" if source else path
 
 
 def known_keys(sections: tuple[str | int, ...]) -> list[str]:
@@ -178,4 +208,4 @@ def known_keys(sections: tuple[str | int, ...]) -> list[str]:
         if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
             return []
         model = inner
-    return [key for key in model.model_fields if key not in ("env", "root")]
+    return [key for key in model.model_fields if key not in OWN]

@@ -8,10 +8,16 @@ from dataclasses import dataclass, field
 
 
 class Secret(str):
-    """A value that never shows in logs, errors or reprs."""
+    """A value that never shows in logs, errors or reprs; joining, encoding and replacing give it in clear."""
 
     def __repr__(self) -> str:
         return "'***'"
+
+    def __str__(self) -> str:
+        return "***"
+
+    def __format__(self, spec: str) -> str:
+        return "***"
 
 
 @dataclass(frozen=True)

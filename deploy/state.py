@@ -72,18 +72,17 @@ class State:
 
     def ledger(self) -> tuple[Record, ...]:
         """Read the ledger, oldest first; a last line that a crash cut short is left out."""
-        lines = (self.host.read(self.folder / "ledger.jsonl") or "").splitlines()
+        *lines, _ = (self.host.read(self.folder / "ledger.jsonl") or "").split("\n")
         entries = []
-        for number, line in enumerate(lines):
+        for number, line in enumerate(lines, 1):
             try:
                 entries.append(Record.model_validate_json(line))
             except ValidationError:
-                if number < len(lines) - 1:
-                    raise OpsError(
-                        f"line {number + 1} of the ledger cannot be read",
-                        where=str(self.folder / "ledger.jsonl"),
-                        then="mend or remove that line",
-                    ) from None
+                raise OpsError(
+                    f"line {number} of the ledger cannot be read",
+                    where=str(self.folder / "ledger.jsonl"),
+                    then="mend or remove that line",
+                ) from None
         return tuple(entries)
 
     def served(self) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +56,7 @@ def render(settings: Settings, web: Iterable[Service], generation: int | str, ro
     try:
         return engine.get_template(template.name).render(
             generation=generation, colour=route.colour, release=route.release, upstreams=upstreams, live=live,
-            domain=settings.domain, drain_seconds=round(settings.rollout.drain_within),
+            domain=settings.domain, drain_seconds=math.ceil(settings.rollout.drain_within),
         )  # fmt: skip
     except TemplateError as error:
         raise Refused(f"the edge's template cannot be rendered: {error}", where=settings.nginx, then=f"mend {settings.nginx}") from None
@@ -72,5 +74,5 @@ def generation_folder(generation: int) -> str:
 
 def version(said: str) -> tuple[int, ...]:
     """Read `nginx version: nginx/1.30.6` as (1, 30, 6); () when it is not one."""
-    number = said.partition("nginx/")[2].split()[:1]
-    return tuple(int(part) for part in number[0].split(".")) if number else ()
+    number = re.search(r"\bnginx/(\d+(?:\.\d+)*)", said)
+    return tuple(int(part) for part in number[1].split(".")) if number else ()

@@ -61,7 +61,6 @@ def test(host: LocalHost, edge: str, path: str) -> None:
         raise OpsError(
             f"nginx refuses the new configuration:\n{error.output}",
             where=path,
-            serves="the configuration before it",
             then="mend nginx/*.j2, then inv deploy",
         ) from None
 
@@ -97,12 +96,18 @@ def require_version(host: LocalHost, image: str) -> None:
 
 def accepting_workers(host: LocalHost, edge: str) -> set[int]:
     """Return the nginx workers that take new connections, by process id."""
-    return {pid for pid, title in host.engine.processes(edge).items() if title == "nginx: worker process"}
+    return {pid for pid, title in processes(host, edge).items() if title == "nginx: worker process"}
 
 
 def retiring_workers(host: LocalHost, edge: str) -> int:
     """Count nginx workers of earlier generations that still finish their requests."""
-    return sum(title == "nginx: worker process is shutting down" for title in host.engine.processes(edge).values())
+    return sum(title == "nginx: worker process is shutting down" for title in processes(host, edge).values())
+
+
+def processes(host: LocalHost, edge: str) -> dict[int, str]:
+    """List what runs in the edge: process id -> title. The edge brings its own ps; a bare host has none."""
+    rows = host.run(docker("exec", edge, "busybox", "ps", "-o", "pid,args")).splitlines()[1:]
+    return {int(pid): title for pid, title in (row.split(maxsplit=1) for row in rows)}
 
 
 def forget(folder: Path, generation: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from deploy.errors import OpsError, Refused
@@ -39,6 +40,14 @@ class Engine:
         found = [self.inspect(entry["Id"]) for entry in listed if entry["Labels"].get("com.docker.compose.oneoff") != "True"]
         return tuple(sorted((c for c in found if c), key=lambda c: c.name))
 
+    def require(self) -> None:
+        """Raise Refused unless the engine answers."""
+        _ = self.client
+
+    def folder(self) -> Path:
+        """Where the engine keeps images and volumes."""
+        return Path(self.client.api.info()["DockerRootDir"])
+
     def inspect(self, name: str) -> Container | None:
         """Look at one container; None when it is gone."""
         from docker.errors import NotFound
@@ -55,15 +64,10 @@ class Engine:
             exit_code=state["ExitCode"],
         )  # fmt: skip
 
-    def processes(self, name: str) -> dict[int, str]:
-        """Return the processes of a container: id on the host -> command line."""
-        from docker.errors import DockerException
-
-        try:
-            top = self.client.api.top(name, ps_args="-eo pid,args")
-        except DockerException as error:
-            raise OpsError(f"the processes of {name} cannot be listed: {error}", where=self.endpoint, then="inv doctor") from None
-        return {int(row[0]): row[1] for row in top["Processes"] or []}
+    def mounted(self, name: str, place: str) -> str | None:
+        """Return the host's folder that a container has at one place; None when it has none there."""
+        mounts = self.client.api.inspect_container(name)["Mounts"]
+        return next((mount["Source"] for mount in mounts if mount["Destination"] == place), None)
 
     def logs(self, name: str, lines: int = 15) -> str:
         """Return the last lines that a container printed."""

@@ -64,8 +64,9 @@ class LocalHost:
         feed = subprocess.DEVNULL if stdin is None else None
         try:
             done = subprocess.run(
-                command.argv, input=stdin, stdin=feed, env=self.environment(command), timeout=timeout, capture_output=True, text=True
-            )
+                command.argv, input=stdin, stdin=feed, env=self.environment(command), timeout=timeout, capture_output=True, text=True,
+                errors="backslashreplace",  # a file or a program may hold bytes that are no text
+            )  # fmt: skip
         except FileNotFoundError:
             raise Refused(f"`{command.argv[0]}` is not installed", where=self.name, then="inv doctor") from None
         except subprocess.TimeoutExpired:
@@ -85,7 +86,7 @@ class LocalHost:
         with tempfile.TemporaryFile("w+") as stdout:
             process = subprocess.Popen(
                 command.argv, cwd=folder, env=self.environment(command),
-                stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE, text=True,
+                stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE, text=True, errors="backslashreplace",
             )  # fmt: skip
             with process:
                 for line in process.stderr or ():
@@ -98,9 +99,15 @@ class LocalHost:
         """Run a command with this terminal as its own; return its exit code."""
         return subprocess.run(command.argv, env=self.environment(command)).returncode
 
+    def make_folder(self, folder: Path) -> None:
+        """Make a folder that others may enter, whatever the umask: the edge reads its own under another account."""
+        for missing in reversed([place for place in (folder, *folder.parents) if not place.exists()]):
+            missing.mkdir(exist_ok=True)
+            missing.chmod(0o755)
+
     def write(self, path: Path, text: str, *, mode: int = 0o644) -> None:
         """Write a file so that a reader, or a crash, sees the old text or the new, never half of one."""
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self.make_folder(path.parent)
         part = path.with_name(f".{path.name}.part")
         part.unlink(missing_ok=True)
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
@@ -111,9 +118,11 @@ class LocalHost:
         part.rename(path)
 
     def append(self, path: Path, line: str) -> None:
-        """Add one line to a file and have it on disk before returning."""
-        path.parent.mkdir(parents=True, exist_ok=True)
+        """Add one line to a file and have it on disk before returning; a last line that a crash cut short goes first."""
+        self.make_folder(path.parent)
+        whole = path.read_bytes().rfind(b"\n") + 1 if path.exists() else 0
         with path.open("a") as file:
+            file.truncate(whole)
             file.write(line + "\n")
             file.flush()
             os.fsync(file.fileno())
@@ -122,9 +131,12 @@ class LocalHost:
         """Read a file; None when there is none."""
         return path.read_text() if path.exists() else None
 
-    def remove(self, folder: Path) -> None:
-        """Remove a folder with everything in it."""
-        shutil.rmtree(folder, ignore_errors=True)
+    def remove(self, path: Path) -> None:
+        """Remove a file, or a folder with everything in it; one that is not there is fine."""
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
     def point(self, link: Path, target: str) -> None:
         """Make a symbolic link name another target, in one step."""

@@ -79,7 +79,7 @@ def cached_steps(stream: str, target: str) -> tuple[int, int]:
     seen: dict[str, bool] = {}
     for document in documents(stream):
         for vertex in document.get("vertexes") or []:
-            if re.match(rf"\[{re.escape(target)}\b.* \d+/\d+\]", vertex["name"]) and vertex.get("completed"):
+            if re.match(rf"\[{re.escape(target)} (?:\S+ )*\d+/\d+\]", vertex["name"]) and vertex.get("completed"):
                 seen[vertex["digest"]] = bool(vertex.get("cached"))
     return sum(seen.values()), len(seen)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import tempfile
-import tomllib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,12 +15,13 @@ from typing import Literal
 from deploy import console
 from deploy.errors import CommandFailed, Refused
 from deploy.hosts.local import LocalHost
-from deploy.settings import ROOT
+from deploy.settings import ROOT, parse
 from deploy.shell import Command, command, docker
 
 Source = Literal["public", "debian"]
 FILE = "docker/bases.toml"
 FOLDER = "docker/base"
+CUSTOMIZE = ROOT / FOLDER / "customize.sh"
 PROBE = "busybox"
 
 
@@ -54,12 +55,16 @@ def home(root: Path) -> Path:
 
 def read(root: Path) -> dict[str, Base]:
     """Read docker/bases.toml; a base's recipe is the hash of its entry and of the files it uses."""
-    root = home(root)
-    entries = tomllib.loads((root / FILE).read_text())
+    entries = parse(home(root) / FILE, home(root))
     return {
         name: Base(name, recipe=recipe(root, name, entry), **{**entry, "packages": tuple(entry["packages"])})
         for name, entry in entries.items()
     }
+
+
+def overlay(root: Path, name: str) -> Path:
+    """Return the folder of one base's own files, which need not exist: the app's, or the toolkit's."""
+    return next((folder for folder in (root / FOLDER / name, ROOT / FOLDER / name) if folder.is_dir()), root / FOLDER / name)
 
 
 def variable(name: str) -> str:
@@ -71,7 +76,7 @@ def recipe(root: Path, name: str, entry: dict[str, object]) -> str:
     """Hash what a base is made from: 12 hex digits."""
     debian = {key: value for key, value in sorted(entry.items()) if key not in ("public", "digest")}
     digest = hashlib.sha256(repr(debian).encode())
-    for file in (root / FOLDER / "customize.sh", *sorted((root / FOLDER / name).glob("*"))):
+    for file in (CUSTOMIZE, *sorted(overlay(root, name).glob("*"))):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
 
@@ -155,9 +160,8 @@ def build(base: Base, root: Path, host: LocalHost) -> None:
 
 def unpack(base: Base, root: Path, tar: Path) -> Command:
     """Return the mmdebstrap command for one base; its default mirror is the machine's own. Pure."""
-    folder = home(root) / FOLDER
-    overlay = folder / base.name
-    hook = f'"{folder / "customize.sh"}" "$1"' + (f' "{overlay}"' if overlay.is_dir() else "")
+    own = overlay(root, base.name)
+    hook = f'"{CUSTOMIZE}" "$1"' + (f' "{own}"' if own.is_dir() else "")
     # the variant that only unpacks never comes to the customize hooks
     when = "extract" if base.variant == "extract" else "customize"
     return command(
@@ -175,9 +179,9 @@ def pin(root: Path, host: LocalHost) -> dict[str, str]:
     text = path.read_text()
     found: dict[str, str] = {}
     for base in read(root).values():
-        ask = docker("buildx", "imagetools", "inspect", base.public, "--format", "{{.Manifest.Digest}}")
+        ask = docker("buildx", "imagetools", "inspect", base.public, "--format", "{{json .Manifest}}")
         try:
-            found[base.name] = host.run(ask, timeout=60).strip()
+            found[base.name] = json.loads(host.run(ask, timeout=60))["digest"]
         except CommandFailed as error:
             raise Refused(f"{base.public} cannot be resolved:\n{error.output}", then="inv images.pin, where a registry answers") from None
     for base in read(root).values():

@@ -139,7 +139,7 @@ def contexts(settings: Settings) -> list[str]:
     files = [*sorted(folder.glob("*.Dockerfile")), *(settings.root / name for name in settings.compose)]
     text = "\n".join(path.read_text() for path in files if path.is_file())
     known = bases.read(settings.root)
-    return [name for name in known if re.search(rf"(?m)^FROM {re.escape(name)}\b|\b{bases.variable(name)}\b", text)]
+    return [name for name in known if re.search(rf"(?m)^FROM {re.escape(name)}(?!\S)|\b{bases.variable(name)}\b", text)]
 
 
 def variables(settings: Settings, source: checkout.Checkout) -> dict[str, str]:
@@ -193,7 +193,7 @@ def enforce_budget(targets: Iterable[bake.Target], images: Iterable[Image], befo
     if over:
         lines = [line for image in over for line in (
             f"{image.name}: {image.megabytes:.0f} MB, its budget is {limits[image.name]} MB",
-            *grown(image.layers, before.get(image.name, ())),
+            *(grown(image.layers, before.get(image.name, ())) or grown(image.layers, ())),
         )]  # fmt: skip
         raise GateClosed(
             "an image is over its size budget:\n    " + "\n    ".join(lines),

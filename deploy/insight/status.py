@@ -19,7 +19,7 @@ def show(settings: Settings, host: LocalHost, *, json: bool) -> None:
     if json:
         console.document(document(settings, host, facts))
         return
-    console.say(f"{settings.name}: {facts.serving}" + ("" if facts.edge.running else "; the edge is not running"))
+    console.say(f"{settings.name}: {facts.serving}")
     rows = [[c.service, c.colour or "shared", c.state, c.health or "-", c.release or "-"] for c in facts.containers]
     if rows:
         console.table(["service", "colour", "state", "health", "release"], rows)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from deploy.edge import nginx
+from deploy.errors import MachineFailed, OpsError
 from deploy.hosts.local import LocalHost
 from deploy.model import Container, EdgeFacts, Facts
 from deploy.settings import Settings
@@ -28,10 +31,11 @@ def edge(settings: Settings, host: LocalHost, containers: tuple[Container, ...])
 def served(settings: Settings, host: LocalHost) -> EdgeFacts | None:
     """Read the generation that the running edge answers with; None when it does not answer."""
     status, body = host.get(settings.edge.probe_port, "/generation")
-    if status != 200:
-        return None
-    known = json.loads(body)
-    return EdgeFacts(True, known["generation"], known["colour"] or None, known["release"] or None)
+    try:
+        known = json.loads(body) if status == 200 else None
+        return EdgeFacts(True, known["generation"], known["colour"] or None, known["release"] or None) if known else None
+    except (ValueError, KeyError, TypeError):
+        return None  # another program has the port
 
 
 def configured(folder: Path, host: LocalHost, running: bool) -> EdgeFacts:
@@ -39,3 +43,26 @@ def configured(folder: Path, host: LocalHost, running: bool) -> EdgeFacts:
     target = host.pointed(folder / "current")
     text = host.read(folder / target / "route.json") if target else None
     return EdgeFacts(running, **json.loads(text)) if text else EdgeFacts(running)
+
+
+def serving(settings: Settings, host: LocalHost) -> str:
+    """Say what answers requests now; with the engine away the edge itself is asked."""
+    try:
+        return observe(settings, host, State(host, settings.state_dir)).serving
+    except OpsError:
+        known = served(settings, host)
+        return Facts(edge=known).serving if known else "not known: neither the engine nor the edge answers"
+
+
+@contextmanager
+def telling(settings: Settings, host: LocalHost) -> Iterator[None]:
+    """Let an error that passes say what serves now, unless it says so already."""
+    try:
+        yield
+    except OpsError as error:
+        error.serves = error.serves or serving(settings, host)
+        raise
+    except OSError as error:
+        failed = MachineFailed(error, str(settings.state_dir))
+        failed.serves = serving(settings, host)
+        raise failed from None

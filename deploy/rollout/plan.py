@@ -41,9 +41,10 @@ def blue_green(wanted: Release, facts: Facts, *, migrate: bool = True, old: Iter
     shared = start_shared(wanted, facts)
     idle = other(live)
     if live and serves(wanted, facts):
-        return Plan(wanted, live, facts.edge.generation, (*shared, *stop_all(idle, facts)))
+        return Plan(wanted, live, facts.edge.generation, (*shared, *retire(idle, facts)))
     generation = max(facts.edge.generation, 1) + 1
-    steps = [*shared, *migration(wanted, idle, migrate), *start(wanted, idle), Switch(idle, wanted.id, generation)]
+    steps = [*shared, *retire(idle, facts), *migration(wanted, idle, migrate), *start(wanted, idle)]
+    steps += [Switch(idle, wanted.id, generation)]
     steps += retire(live, facts) if live else []
     steps += start_scheduler(wanted, idle)
     steps += [Prune(tuple(old))] if tuple(old) else []
@@ -80,17 +81,21 @@ def start(wanted: Release, colour: str) -> list[Step]:
 
 
 def retire(colour: str, facts: Facts) -> list[Step]:
-    """Take a colour out: drain, stop web and workers, then the scheduler, so that there are never two."""
-    running = [c for c in facts.of(colour) if c.state == "running"]
+    """Take a colour out, scheduler included, so that there are never two.
+
+    Also done to what an interrupted run left in the idle colour, whatever its release: it may still answer requests, and
+    it may have been told to drain, which only a new start undoes.
+    """
+    running = [c for c in facts.of(colour) if c.alive]
     web = tuple(c.service for c in running if c.role == "web")
-    rest = tuple(c.service for c in running if c.role in ("worker", "scheduler"))
+    rest = tuple(c.service for c in running if c.role != "web")
     stops = [StopColour(colour, services) for services in (web, rest) if services]
     return [Drain(colour), *stops] if web else list(stops)
 
 
 def stop_all(colour: str, facts: Facts) -> list[Step]:
     """Stop whatever runs in a colour that serves nobody."""
-    running = tuple(c.service for c in facts.of(colour) if c.state in ("running", "restarting"))
+    running = tuple(c.service for c in facts.of(colour) if c.alive)
     return [StopColour(colour, running)] if running else []
 
 

@@ -2,35 +2,64 @@
 
 from __future__ import annotations
 
-from deploy.errors import Refused
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from deploy.compose import Model
+from deploy.edge import nginx, switch
+from deploy.errors import Reasons, Refused
 from deploy.hosts.local import LocalHost
-from deploy.model import Facts, Release, Schema
+from deploy.images import build as images
+from deploy.model import COLOURS, Facts, Release, Schema
+from deploy.rollout import wanted
 from deploy.settings import Settings
+from deploy.shell import Secret
 
 GIGABYTE = 1_000_000_000
 
 
+@dataclass(frozen=True)
+class Ready:
+    """What a deploy works from, checked before anything is changed."""
+
+    secrets: Mapping[str, Secret]
+    order: images.Order
+    model: Model
+
+
+def look(settings: Settings, host: LocalHost, facts: Facts) -> Ready:
+    """Check host, secrets, checkout, compose files and the edge's template; raise Refused with every reason at once."""
+    reasons = Reasons()
+    with reasons:
+        check(settings, host, facts)
+    with reasons:
+        values = wanted.secret_values(settings)
+    with reasons:
+        order = images.look(settings, host)
+    with reasons:
+        model = wanted.model(settings, host)
+        nginx.render(settings, model.web, wanted.GENERATION, nginx.Route(COLOURS[0], ""))
+    reasons.refuse()
+    return Ready(values, order, model)
+
+
 def check(settings: Settings, host: LocalHost, facts: Facts) -> None:
     """Refuse, all reasons at once, on a host that cannot take a deploy."""
-    reasons = [*disk(settings, host), *ports(settings, host, facts)]
+    reasons = [*disk(settings, host), *ports(settings, host, facts), *another_state(settings, host, facts)]
     if reasons:
         raise Refused(
             "this host is not ready:\n    " + "\n    ".join(reasons),
             where=host.name,
-            serves=facts.serving,
             then="mend that, then inv deploy",
         )
 
 
 def disk(settings: Settings, host: LocalHost) -> list[str]:
-    """Name the places where too little is free for a release."""
-    free = host.free_bytes(settings.state_dir) / GIGABYTE
-    wanted = settings.rollout.free_disk_gb
-    return (
-        [f"{settings.state_dir}: {free:.1f} GB free, {wanted:.1f} GB are wanted; docker system df shows what uses it"]
-        if free < wanted
-        else []
-    )
+    """Name the places, the state's and the engine's, where too little is free for a release."""
+    least = settings.rollout.free_disk_gb
+    free = {place: host.free_bytes(place) / GIGABYTE for place in (settings.state_dir, host.engine.folder())}
+    mend = "docker system df shows what uses it; rollout.free_disk_gb says how much is wanted"
+    return [f"{place}: {found:.1f} GB free, {least:.1f} GB are wanted; {mend}" for place, found in free.items() if found < least]
 
 
 def ports(settings: Settings, host: LocalHost, facts: Facts) -> list[str]:
@@ -40,6 +69,15 @@ def ports(settings: Settings, host: LocalHost, facts: Facts) -> list[str]:
     wanted = {"port": (settings.edge.address, settings.edge.port), "probe_port": ("127.0.0.1", settings.edge.probe_port)}
     taken = [(key, port) for key, (address, port) in wanted.items() if not host.port_is_free(address, port)]
     return [f"port {port} is taken by another program; stop it, or set edge.{key} (OPS_EDGE__{key.upper()}=…)" for key, port in taken]
+
+
+def another_state(settings: Settings, host: LocalHost, facts: Facts) -> list[str]:
+    """Name a state folder that is not ours and that the running edge is configured from: another account deployed it."""
+    edge = next((c.name for c in facts.containers if c.role == "edge" and c.state == "running"), None)
+    theirs, ours = host.engine.mounted(edge, switch.MOUNTED) if edge else None, str(nginx.folder(settings))
+    return (
+        [f"{edge} is configured from {theirs}, not from {ours}; deploy as its owner, or set `state`"] if theirs not in (None, ours) else []
+    )
 
 
 def schema_fits(target: Release, revision: str | None, schema: Schema | None, serving: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from deploy import console, lock
@@ -14,10 +13,8 @@ from deploy.images import build as images
 from deploy.model import Facts, Record
 from deploy.rollout import plan, preflight, wanted
 from deploy.rollout.execute import Run, execute
-from deploy.rollout.facts import observe
-from deploy.rollout.steps import Step
+from deploy.rollout.facts import observe, serving, telling
 from deploy.settings import Settings
-from deploy.shell import Secret
 from deploy.state import Bundle, State, now
 
 
@@ -37,17 +34,17 @@ def deploy(settings: Settings, host: LocalHost, *, to: str = "") -> Outcome:
     if to:
         return rollback(settings, host, to=to)
     state = State(host, settings.state_dir)
-    values = wanted.secret_values(settings)
-    preflight.check(settings, host, observe(settings, host, state))
-    with lock.held(settings.state_dir, "deploy"):
-        bundle = prepare(settings, host, state, values)
-        return carry_out(Run(settings, host, state, bundle), "deploy", migrate=True)
+    with telling(settings, host):
+        ready = preflight.look(settings, host, observe(settings, host, state))
+        with lock.held(settings.state_dir, "deploy"):
+            bundle = prepare(settings, host, state, ready)
+            return carry_out(Run(settings, host, state, bundle), "deploy", migrate=True)
 
 
 def rollback(settings: Settings, host: LocalHost, *, to: str = "") -> Outcome:
     """Put an earlier release back into service, with its images, files and secrets; the schema stays."""
     state = State(host, settings.state_dir)
-    with lock.held(settings.state_dir, "rollback"):
+    with telling(settings, host), lock.held(settings.state_dir, "rollback"):
         facts = observe(settings, host, state)
         target = to or previous(state, facts)
         bundle = state.bundle(target)
@@ -58,21 +55,21 @@ def rollback(settings: Settings, host: LocalHost, *, to: str = "") -> Outcome:
 def intended(settings: Settings, host: LocalHost) -> tuple[plan.Plan, Facts]:
     """Say what a deploy would do now; only images and the lock-free facts are touched."""
     state = State(host, settings.state_dir)
-    bundle = assemble(settings, host, state, wanted.secret_values(settings))
-    facts = observe(settings, host, state)
-    return planned(Run(settings, host, state, bundle), facts, migrate=True), facts
+    with telling(settings, host):
+        facts = observe(settings, host, state)
+        bundle = assemble(settings, host, state, preflight.look(settings, host, facts))
+        return planned(Run(settings, host, state, bundle), facts, migrate=True), facts
 
 
-def assemble(settings: Settings, host: LocalHost, state: State, values: dict[str, Secret]) -> Bundle:
+def assemble(settings: Settings, host: LocalHost, state: State, ready: preflight.Ready) -> Bundle:
     """Build the images and render the release."""
-    known = wanted.model(settings, host)
-    built = images.build(settings, host)
-    return wanted.bundle(settings, known, built, values, state)
+    built = images.build(settings, host, ready.order)
+    return wanted.bundle(settings, ready.model, built, ready.secrets, state)
 
 
-def prepare(settings: Settings, host: LocalHost, state: State, values: dict[str, Secret]) -> Bundle:
+def prepare(settings: Settings, host: LocalHost, state: State, ready: preflight.Ready) -> Bundle:
     """Assemble a release and keep it on the host."""
-    bundle = assemble(settings, host, state, values)
+    bundle = assemble(settings, host, state, ready)
     edge = bundle.release.of("edge")[0]
     switch.require_version(host, edge.image)
     state.keep(bundle)
@@ -94,16 +91,20 @@ def too_old(run: Run, facts: Facts) -> list[str]:
 
 
 def previous(state: State, facts: Facts) -> str:
-    """Return the release that served before the one that serves now."""
-    found = next((release for release in state.served() if release != facts.edge.release), None)
+    """Return the release that served when the one that serves now was deployed: going back twice goes back by two."""
+    served = [entry for entry in state.ledger() if entry.outcome == "in service"]
+    arrived = [at for at, entry in enumerate(served) if entry.release == facts.edge.release and entry.command == "deploy"]
+    before = [entry.release for entry in served[: arrived[-1] if arrived else 0] if entry.release != facts.edge.release]
+    found = before[-1] if before else None
     if not found:
-        raise Refused("there is no earlier release to go back to", serves=facts.serving, then="inv history")
+        raise Refused("there is no earlier release to go back to", where=str(state.folder / "ledger.jsonl"), then="inv history")
     return found
 
 
 def schema_of(state: State, release: str) -> str | None:
     """Return the schema revision that a release's own code is of, as the ledger has it."""
-    return next((entry.schema_revision for entry in reversed(state.ledger()) if entry.release == release), None)
+    known = (entry.schema_revision for entry in reversed(state.ledger()) if entry.release == release)
+    return next((revision for revision in known if revision), None)  # a failed try left none
 
 
 def carry_out(run: Run, command: str, *, migrate: bool) -> Outcome:
@@ -143,26 +144,28 @@ def head(run: Run) -> str | None:
 def failed(run: Run, before: Facts, entry: Record, error: OpsError) -> OpsError:
     """Go back to what served before, write the failure down, and say what serves now."""
     console.warn("that failed; going back to what served before")
-    facts = observe(run.settings, run.host, run.state)
-    previous_bundle = run.state.bundle(before.edge.release) if before.edge.release else None
-    home = replace(run, bundle=previous_bundle) if previous_bundle else run
-    go_back(home, plan.back(previous_bundle.release if previous_bundle else None, facts))
-    run.state.record(entry.model_copy(update={"outcome": "failed"}))
-    serving = observe(run.settings, run.host, run.state).serving
-    run.state.note(command=entry.command, state="failed", target=entry.release, error=error.what)
-    error.serves = serving
+    go_back(run, before)
+    try:
+        run.state.record(entry.model_copy(update={"outcome": "failed"}))
+        run.state.note(command=entry.command, state="failed", target=entry.release, error=error.what)
+    except OSError as full:
+        console.warn(f"the failure could not be written down: {full}")
+    error.serves, error.then = serving(run.settings, run.host), error.then or "mend it, then inv deploy"
+    error.code = OpsError.code  # it was tried, whatever the cause
     return error
 
 
-def go_back(run: Run, steps: Iterable[Step]) -> None:
-    """Do the way back; what cannot be done is said, since the first failure is the one to report."""
+def go_back(run: Run, before: Facts) -> None:
+    """Plan from what is there now back to what served, and do it; a second failure is said, the first is the one to report."""
     try:
-        execute(run, steps)
-    except OpsError as error:
+        facts = observe(run.settings, run.host, run.state)
+        bundle = run.state.bundle(before.edge.release) if before.edge.release else None
+        execute(replace(run, bundle=bundle) if bundle else run, plan.back(bundle.release if bundle else None, facts))
+    except (OpsError, OSError) as error:
         console.warn(f"going back failed as well:\n{error}")
 
 
 def interrupted(run: Run) -> Interrupted:
     """Say in which state Ctrl-C left things."""
-    serving = observe(run.settings, run.host, run.state).serving
-    return Interrupted("interrupted between two steps; nothing was undone", serves=serving, then="inv deploy goes on from here")
+    serves = serving(run.settings, run.host)
+    return Interrupted("interrupted between two steps; nothing was undone", serves=serves, then="inv deploy goes on from here")

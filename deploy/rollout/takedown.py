@@ -12,6 +12,7 @@ from deploy.state import State
 
 def down(settings: Settings, host: LocalHost, *, volumes: bool) -> None:
     """Remove containers and networks, colours before what they share; with `volumes` the data and the state as well."""
+    host.engine.require()
     with lock.held(settings.state_dir, "down"):
         for project in (*(f"{settings.name}-{colour}" for colour in COLOURS), settings.name):
             with console.step(f"remove the containers of {project}"):

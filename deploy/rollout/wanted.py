@@ -11,7 +11,7 @@ from deploy.compose import Model
 from deploy.edge import nginx
 from deploy.hosts.local import LocalHost
 from deploy.images import bases
-from deploy.images.build import Built, resolve
+from deploy.images.build import Built, contexts, resolve
 from deploy.model import COLOURS, Release, ReleasedService, release_id
 from deploy.settings import Settings
 from deploy.shell import Secret
@@ -23,20 +23,20 @@ GENERATION = "@generation@"
 
 def variables(settings: Settings, host: LocalHost) -> dict[str, str]:
     """Return what compose files may interpolate: the edge's places, base images, the environment's plain settings."""
-    references = bases.prepare(settings.root, settings.build.bases, bases.read(settings.root), host)
+    references = bases.references(settings.root, settings.build.bases, contexts(settings), host)
     return {
         "EDGE_ADDRESS": settings.edge.address,
         "EDGE_PORT": str(settings.edge.port),
         "EDGE_PROBE_PORT": str(settings.edge.probe_port),
         "EDGE_CONFIGURATION": str(nginx.folder(settings)),
-        **{f"BASE_{name.upper().replace('-', '_')}": reference for name, reference in references.items()},
+        **{bases.variable(name): reference for name, reference in references.items()},
         **settings.variables,
     }
 
 
 def model(settings: Settings, host: LocalHost) -> Model:
     """Read the app's compose files as one model."""
-    return compose.read([settings.root / file for file in settings.compose], variables(settings, host), host)
+    return compose.read(settings.root, settings.compose, variables(settings, host), host)
 
 
 def secret_values(settings: Settings) -> dict[str, Secret]:

@@ -18,12 +18,11 @@ def build(c: Any, env: str = "local", no_cache: bool = False, json: bool = False
     show.built(images.build(settings.load(env), LocalHost(), no_cache=no_cache), json=json)
 
 
-@door()
-def pin(c: Any) -> None:
+@door(help=ENV)
+def pin(c: Any, env: str = "local") -> None:
     """Resolve the public base images to digests and write them into docker/bases.toml."""
-    from deploy import console
+    from deploy import console, settings
     from deploy.hosts.local import LocalHost
     from deploy.images import bases
-    from deploy.settings import ROOT
 
-    console.table(["base", "digest"], list(bases.pin(ROOT, LocalHost()).items()))
+    console.table(["base", "digest"], list(bases.pin(settings.load(env).root, LocalHost()).items()))

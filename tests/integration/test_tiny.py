@@ -25,6 +25,7 @@ def test_first_deploy_second_deploy_rollback_and_nothing_to_do(tiny: Site) -> No
     back = tiny.inv("rollback", "--json").document
     assert (back["release"], back["colour"]) == (first["release"], first["colour"])
     assert json.loads(tiny.get("/version")[1]) == {"release": first["release"]}
+    assert "no earlier release" in tiny.inv("rollback", code=2).stderr  # never back to the one that was left
     status = tiny.inv("status", "--json").document
     assert (status["env"], status["release"], status["colour"]) == ("local", first["release"], first["colour"])
     assert status["hosts"][0]["edge"]["generation"] == back["generation"]

@@ -1,0 +1,39 @@
+"""What holds for every storey: a skip that tests/skips.toml does not list fails the run."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("steady", derandomize=True, deadline=None, database=None)
+settings.load_profile("steady")
+
+LISTED = Path(__file__).parent / "skips.toml"
+skipped: list[str] = []
+
+
+def unlisted(found: list[str], listed: Mapping[str, str]) -> Iterator[str]:
+    """Name skipped tests without a reason in the list; a parametrized test goes by its plain name."""
+    return (name for name in found if not listed.get(name.partition("[")[0]))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.skipped and not hasattr(report, "wasxfail"):
+        skipped.append(report.nodeid)
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    if report.skipped:
+        skipped.append(report.nodeid)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    bad = list(unlisted(skipped, tomllib.loads(LISTED.read_text())))
+    if bad and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        print(f"\nskipped without a reason in tests/skips.toml: {', '.join(bad)}")  # noqa: T201  # pytest's own report

@@ -1,0 +1,159 @@
+"""A host whose engine and edge are made of values; files are real, in a folder of the test."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from deploy.errors import OpsError
+from deploy.hosts.engine import Engine
+from deploy.hosts.local import LocalHost
+from deploy.model import LABEL, Container
+from deploy.shell import Command, Result
+
+HISTORY = "Rev: r2 (head) (current)\nParent: r1\n\nRev: r1\nParent: <base>\n"
+DONE = Result(0, "", "")
+
+
+@cache
+def parsed(text: str) -> Any:
+    """Read a rendered file, each text once."""
+    return yaml.safe_load(text)
+
+
+class FakeEngine(Engine):
+    """Containers by name."""
+
+    def __init__(self, host: FakeHost) -> None:
+        self.host = host
+        self.known: dict[str, Container] = {}
+
+    def containers(self, environment: str) -> tuple[Container, ...]:
+        """List them all; what has just been started is healthy the next time."""
+        self.host.hit()
+        listed = tuple(sorted(self.known.values(), key=lambda c: c.name))
+        for seen in listed:
+            if seen.health == "starting":
+                self.change(seen.name, health="healthy")
+        return listed
+
+    def require(self) -> None:
+        """Always answer."""
+
+    def logs(self, name: str, lines: int = 15) -> str:
+        """Return what the container said."""
+        return f"last words of {name}"
+
+    def change(self, name: str, **fields: Any) -> None:
+        """Change one container; watch that there are never two schedulers."""
+        self.known[name] = replace(self.known[name], **fields)
+        schedulers = [c.name for c in self.known.values() if c.role == "scheduler" and c.alive]
+        assert len(schedulers) <= 1, schedulers
+
+
+class FakeHost(LocalHost):
+    """Understands the commands of a rollout; `fault` is what the next journal line that names its step sets off."""
+
+    def __init__(self, edge: Path) -> None:
+        self.fake = FakeEngine(self)
+        self.edge_folder = edge
+        self.generation = 0
+        self.said: list[str] = []
+        self.fault: tuple[int, Callable[[], BaseException | None]] | None = None
+        self.begun = 0
+        self.mute = False
+        self.broken: Callable[[], BaseException | None] | None = None
+
+    @property
+    def engine(self) -> FakeEngine:
+        """The fake engine."""
+        return self.fake
+
+    def fail_at(self, number: int, fault: Callable[[], BaseException | None]) -> None:
+        """Set off a fault when the step of this number, from 0, begins."""
+        self.fault, self.begun = (number, fault), 0
+
+    def append(self, path: Path, line: str) -> None:
+        """Keep a line; a step's beginning may set off the fault, any other line ends it."""
+        super().append(path, line)
+        known = json.loads(line)
+        self.broken, self.mute = None, False
+        if path.name == "journal.jsonl" and "step" in known and known["state"] == "begin":
+            if self.fault and self.fault[0] == self.begun:
+                self.begin_fault(known["step"])
+            self.begun += 1
+
+    def begin_fault(self, step: str) -> None:
+        """Break what the step looks at: health, answers through the edge, or the next command."""
+        assert self.fault
+        if step == "AwaitHealthy" and self.fault[1]() is None:
+            newest = [name for name, c in self.engine.known.items() if c.health == "starting"]
+            for name in newest:
+                self.engine.change(name, state="exited", health="", exit_code=3)
+        elif step == "AwaitServed" and self.fault[1]() is None:
+            self.mute = True
+        else:
+            self.broken = self.fault[1]
+
+    def hit(self) -> None:
+        """Raise the fault, once."""
+        fault, self.broken = self.broken, None
+        if fault:
+            raise fault() or OpsError("it did not work")
+
+    def try_run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> Result:
+        """Do what a command would do."""
+        self.said.append(str(command))
+        self.hit()
+        match command.argv:
+            case ("docker", "compose", "--project-name", _, "--file", file, "--env-file", "/dev/null", "up", *words):
+                return self.up(Path(file), [word for word in words if not word.startswith("--")])
+            case ("docker", "compose", *_, "history", "--verbose", "--indicate-current"):
+                return Result(0, HISTORY, "")
+            case ("docker", "stop", *names):
+                for name in names:
+                    self.engine.change(name, state="exited", health="")
+            case ("docker", "exec", _, "busybox", "ps", *_):
+                return Result(0, f"PID COMMAND\n{self.generation} nginx: worker process\n", "")
+            case ("docker", "kill", "--signal", "HUP", _):
+                self.reload()
+            case ("docker", "image" | "tag" | "exec", *_) | ("docker", "compose", *_):
+                pass
+            case _:
+                raise AssertionError(f"nobody expected `{command}`")
+        return DONE
+
+    def up(self, file: Path, names: Sequence[str]) -> Result:
+        """Start services of a rendered file; those of another release are made anew."""
+        document = parsed(file.read_text())
+        for name in names:
+            labels = document["services"][name]["labels"]
+            key = f"{document['name']}-{name}-1"
+            fields: dict[str, Any] = {word: labels.get(f"{LABEL}.{word}", "") for word in ("service", "role", "colour", "release")}
+            old = self.engine.known.get(key)
+            if not (old and old.alive and old.release == fields["release"]):
+                self.engine.known[key] = Container(key, **fields, state="created", health="", image="sha256:x")
+                self.engine.change(key, state="running", health="starting")
+        if "edge" in names:
+            self.reload()
+        return DONE
+
+    def reload(self) -> None:
+        """Let the edge read the configuration that its link names."""
+        route = json.loads((self.edge_folder / "current" / "route.json").read_text())
+        self.generation = route["generation"]
+
+    def get(self, port: int, path: str, *, host: str = "localhost", timeout: float = 2) -> tuple[int, str]:
+        """Answer as the edge's inner listener."""
+        if path == "/generation":
+            text = (self.edge_folder / "generations" / str(self.generation) / "route.json").read_text()
+            return 200, text
+        _, colour, service, _ = path.split("/")
+        found = [c for c in self.engine.known.values() if (c.colour, c.service) == (colour, service) and c.up]
+        return (200, json.dumps({"release": found[0].release})) if found and not self.mute else (502, "")

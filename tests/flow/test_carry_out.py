@@ -1,0 +1,279 @@
+"""Deploys and rollbacks on a fake host: journal, failures, interruptions, going back."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.errors import CommandFailed, Interrupted, OpsError, Refused
+from deploy.hosts.local import LocalHost
+from deploy.model import Release, ReleasedService, Schema
+from deploy.rollout import release as rollout
+from deploy.rollout import wanted
+from deploy.rollout.execute import Run
+from deploy.rollout.facts import observe
+from deploy.settings import ROOT
+from deploy.state import Bundle, State
+from tests.flow.fake import FakeHost
+from tests.samples import IMAGES, model, settings
+
+FAST = {"healthy_within": 0.3, "served_within": 0.1, "drain_within": 0.1, "keep_releases": 2}
+
+
+class Killed(BaseException):
+    """The operator's process is gone: nothing after this is done."""
+
+
+@cache
+def bundled(name: str) -> Bundle:
+    """Make a release of the small app with its real files."""
+    known = model()
+    services = tuple(ReleasedService(name=s.name, image=IMAGES[s.image], deploy=s.deploy) for s in known.services)
+    made = Release(
+        id=name, revision=name, commit=name, commit_time="2026-01-01T00:00:00Z", images=IMAGES, config_digests={}, files="f",
+        secrets="s", strategy="blue_green", services=services,
+    )  # fmt: skip
+    return Bundle(made, wanted.render(settings(ROOT), known, IMAGES, name, "/env"), "A=1\n")
+
+
+class Place:
+    """One environment on a fake host, with a release in service."""
+
+    def __init__(self, folder: Path) -> None:
+        self.settings = settings(ROOT, state=folder, rollout=FAST)
+        self.host = FakeHost(folder / "edge")
+        self.state = State(self.host, folder)
+
+    def deploy(self, name: str) -> rollout.Outcome:
+        bundle = bundled(name)
+        self.state.keep(bundle)
+        return rollout.carry_out(Run(self.settings, self.host, self.state, bundle), "deploy", migrate=True)
+
+    def steps(self, name: str) -> list[str]:
+        """Name the steps that a deploy would take now."""
+        run = Run(self.settings, self.host, self.state, bundled(name))
+        return [step.name for step in rollout.planned(run, observe(self.settings, self.host, self.state), migrate=True).steps]
+
+    def journal(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.state.folder / "journal.jsonl").read_text().splitlines()]
+
+    def running(self) -> set[tuple[str, str]]:
+        """Which services run, of which release."""
+        return {(c.service, c.release) for c in self.host.engine.known.values() if c.alive and c.colour}
+
+    def serving(self) -> str | None:
+        found = observe(self.settings, self.host, self.state).edge.release
+        if found:
+            assert ("backend", found) in self.running(), "what the edge names does not run"
+        return found
+
+
+def whole(name: str) -> set[tuple[str, str]]:
+    return {(service, name) for service in ("backend", "worker", "beat")}
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Poll without a pause, write without waiting for the disk."""
+    monkeypatch.setattr("deploy.wait.time.sleep", lambda _: None)
+    monkeypatch.setattr("deploy.hosts.local.os.fsync", lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """Return a place where three releases served and the third does, so that a deploy also forgets one; Redis has stopped."""
+    made = Place(tmp_path_factory.mktemp("three"))
+    for name in ("r0", "r1", "r2"):
+        made.deploy(name)
+    made.host.engine.change("shop-local-redis-1", state="exited", health="")
+    return made
+
+
+@pytest.fixture
+def place(three: Place, tmp_path: Path) -> Place:
+    """Return a copy of it."""
+    shutil.copytree(three.state.folder, tmp_path, symlinks=True, dirs_exist_ok=True)
+    made = Place(tmp_path)
+    made.host.engine.known.update(three.host.engine.known)
+    made.host.generation = three.host.generation
+    return made
+
+
+STEPS = [
+    "StartShared", "Migrate", "RunJob", "StartColour", "AwaitHealthy", "AwaitServed", "Switch", "Drain", "StopColour", "StopColour",
+    "StartColour", "AwaitHealthy", "Prune",
+]  # fmt: skip
+EVERY_STEP = pytest.mark.parametrize("number", range(len(STEPS)), ids=[f"{n} {name}" for n, name in enumerate(STEPS, 1)])
+
+
+def test_the_steps_below_are_those_of_the_plan(place: Place) -> None:
+    assert place.steps("r3") == STEPS
+
+
+def test_a_deploy_serves_is_recorded_and_has_nothing_left_to_do(place: Place) -> None:
+    outcome = place.deploy("r3")
+    assert (outcome.release, outcome.changed) == ("r3", True)
+    assert place.serving() == "r3"
+    assert place.running() == whole("r3")
+    last = place.state.ledger()[-1]
+    assert (last.release, last.outcome, last.schema_revision, last.colour) == ("r3", "in service", "r2", outcome.colour)
+    assert place.steps("r3") == []
+    assert place.deploy("r3").changed is False
+    assert (place.state.has("r0"), place.state.has("r2")) == (False, True)
+
+
+def test_the_journal_has_a_line_before_and_after_each_step(place: Place) -> None:
+    before = len(place.journal())
+    place.deploy("r3")
+    first, *lines, last = place.journal()[before:]
+    assert (first["command"], first["state"], first["serving"], last["state"]) == ("deploy", "begin", "r2", "done")
+    assert [(line["step"], line["state"]) for line in lines] == [(name, state) for name in STEPS for state in ("begin", "done")]
+    assert all(line["target"] == "r3" and line["time"] for line in lines)
+
+
+FAULTS: dict[str, Callable[[], BaseException | None]] = {
+    "refused": lambda: CommandFailed("docker x", 1, "it did not work", "here"),
+    "unforeseen": lambda: ValueError("surprise"),
+}
+
+
+@EVERY_STEP
+@pytest.mark.parametrize("fault", [None, *FAULTS])
+def test_a_failure_at_any_step_leads_back(place: Place, number: int, fault: str | None) -> None:
+    place.host.fail_at(number, FAULTS[fault] if fault else lambda: None)
+    with pytest.raises(OpsError) as told:
+        place.deploy("r3")
+    assert place.serving() == "r2"
+    assert place.running() == whole("r2")
+    assert (told.value.code, "r2" in told.value.serves) == (1, True)
+    assert told.value.what
+    assert told.value.then
+    last = place.state.ledger()[-1]
+    assert (last.release, last.outcome) == ("r3", "failed")
+    assert place.journal()[-1]["state"] == "failed"
+    assert place.steps("r2") == []
+    assert place.deploy("r3").release == place.serving() == "r3"
+
+
+@EVERY_STEP
+def test_ctrl_c_at_any_step_keeps_something_serving_and_deploy_goes_on(place: Place, number: int) -> None:
+    place.host.fail_at(number, KeyboardInterrupt)
+    with pytest.raises(Interrupted) as told:
+        place.deploy("r3")
+    assert told.value.code == 5
+    assert str(place.serving()) in told.value.serves
+    assert len(place.state.ledger()) == 3, "neither in service nor failed"
+    place.deploy("r3")
+    assert (place.serving(), place.running()) == ("r3", whole("r3"))
+
+
+@EVERY_STEP
+@pytest.mark.parametrize("then", ["r3", "r2", "r4"])
+def test_killed_at_any_step_any_release_can_follow(place: Place, number: int, then: str) -> None:
+    place.host.fail_at(number, Killed)
+    with pytest.raises(Killed):
+        place.deploy("r3")
+    assert place.serving() in ("r2", "r3")
+    place.deploy(then)
+    assert (place.serving(), place.running()) == (then, whole(then))
+    assert place.steps(then) == []
+
+
+def test_the_first_deploy_that_fails_leaves_nothing_running(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    number = place.steps("r1").index("AwaitServed")
+    place.host.fail_at(number, lambda: None)
+    with pytest.raises(OpsError) as told:
+        place.deploy("r1")
+    assert (place.serving(), place.running()) == (None, set())
+    assert "nothing" in told.value.serves
+    assert place.deploy("r1").release == place.serving() == "r1"
+
+
+def test_the_error_says_why_a_container_ended(place: Place) -> None:
+    place.host.fail_at(STEPS.index("AwaitHealthy"), lambda: None)
+    with pytest.raises(OpsError, match=r"(?s)backend.*exited.*exit code 3.*last words of") as told:
+        place.deploy("r3")
+    assert "docker logs" in told.value.then
+
+
+def test_a_restart_of_last_week_does_not_hinder_going_back(place: Place) -> None:
+    colour = observe(place.settings, place.host, place.state).edge.colour
+    place.host.engine.change(f"shop-local-{colour}-backend-{colour}-1", restarts=3)
+    place.host.fail_at(STEPS.index("Drain"), lambda: None)
+    with pytest.raises(OpsError):
+        place.deploy("r3")
+    assert (place.serving(), place.running()) == ("r2", whole("r2"))
+
+
+def test_a_second_failure_on_the_way_back_is_said_and_the_first_is_reported(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    def also() -> OpsError:
+        place.host.broken = lambda: OpsError("the second")
+        return OpsError("the first")
+
+    place.host.fail_at(STEPS.index("StartColour"), also)
+    with pytest.raises(OpsError, match="the first"):
+        place.deploy("r3")
+    assert "the second" in capsys.readouterr().err
+    assert place.serving() == "r2"
+    assert place.state.ledger()[-1].outcome == "failed"
+
+
+def test_rollback_goes_to_the_release_before_and_does_not_migrate(place: Place) -> None:
+    place.host.said.clear()
+    outcome = rollout.rollback(place.settings, place.host)
+    assert (outcome.release, place.serving(), place.running()) == ("r1", "r1", whole("r1"))
+    assert not [command for command in place.host.said if "alembic" in command]
+    assert place.state.ledger()[-1].command == "rollback"
+
+
+def test_a_rollback_that_failed_can_be_tried_again(place: Place) -> None:
+    place.host.fail_at(2, lambda: None)
+    with pytest.raises(OpsError):
+        rollout.rollback(place.settings, place.host, to="r1")
+    assert rollout.rollback(place.settings, place.host, to="r1").release == place.serving() == "r1"
+
+
+@pytest.mark.parametrize(
+    ("schema", "words"),
+    [(Schema(revision="r9", serves=("r9",), release="r2"), "r9"), (None, "not known")],
+    ids=["contracted since", "unknown schema"],
+)
+def test_rollback_refuses_when_the_schema_would_not_fit(place: Place, schema: Schema | None, words: str) -> None:
+    (place.state.folder / "schema.json").unlink()
+    if schema:
+        place.state.keep_schema(schema)
+    before = place.running(), len(place.journal())
+    with pytest.raises(Refused, match=words) as told:
+        rollout.rollback(place.settings, place.host)
+    assert (told.value.code, "r2" in told.value.serves) == (2, True)
+    assert (place.running(), len(place.journal())) == before
+
+
+def test_rollback_refuses_a_release_of_unknown_schema(place: Place) -> None:
+    text = "\n".join(entry.model_copy(update={"schema_revision": None}).model_dump_json() for entry in place.state.ledger())
+    LocalHost().write(place.state.folder / "ledger.jsonl", text + "\n")
+    with pytest.raises(Refused, match="not known"):
+        rollout.rollback(place.settings, place.host)
+
+
+def test_rollback_needs_an_earlier_release(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    place.deploy("r1")
+    with pytest.raises(Refused, match="no earlier release"):
+        rollout.rollback(place.settings, place.host)
+    with pytest.raises(Refused, match="no release r7"):
+        rollout.rollback(place.settings, place.host, to="r7")
+
+
+def test_what_may_be_gone_back_to_is_never_forgotten(place: Place) -> None:
+    for name in ("r3", "r4", "r5"):
+        place.deploy(name)
+        kept = [release for release in place.state.served() if place.state.has(release)]
+        assert kept == place.state.served()[: place.settings.rollout.keep_releases + 1], name

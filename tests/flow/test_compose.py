@@ -1,0 +1,182 @@
+"""Our own compose files and any secret, through the real `docker compose config`; no engine is needed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+
+from deploy import compose, secrets
+from deploy.compose import Model
+from deploy.errors import Refused
+from deploy.hosts.local import LocalHost
+from deploy.settings import ROOT, load
+from deploy.shell import docker
+from tests.samples import IMAGES, model
+
+VARIABLES = {
+    "EDGE_ADDRESS": "127.0.0.1", "EDGE_PORT": "8080", "EDGE_PROBE_PORT": "9180", "EDGE_CONFIGURATION": "/state/edge",
+    "BASE_POSTGRES": "base/postgres", "BASE_REDIS": "base/redis", "DEBUG_ENDPOINTS": "$5 ${HOME} #\"'\\",
+}  # fmt: skip
+APP = ("backend", "worker", "beat", "frontend")
+ANY = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
+UGLY = st.text("'\"$#\\\n\r\t {}=`!", max_size=8)
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """Our own model, read where an env_file lies beside the compose files and the shell has variables of its own."""
+    files = load("local").compose
+    root = tmp_path_factory.mktemp("checkout")
+    (root / "docker").mkdir()
+    for file in files:
+        (root / file).write_text((ROOT / file).read_text())
+    (root / "docker" / ".env").write_text("POSTGRES_PASSWORD=hunter2\nDEBUG_ENDPOINTS=hunter2\nEDGE_PORT=1\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGE_PORT", "2")
+        patch.setenv("COMPOSE_PROFILES", "none")
+        return compose.read(root, files, VARIABLES, LocalHost())
+
+
+def colour(known: Model, name: str, release: str = "r1") -> dict[str, Any]:
+    images = {service.image: f"sha256:{service.image}" for service in known.services}
+    return dict(yaml.safe_load(compose.render_colour(known, "shop-local", name, release, images, f"/state/{release}/$x/env", "shop")))
+
+
+def test_every_service_has_its_role(ours: Model) -> None:
+    assert {service.name: service.role for service in ours.services} == {
+        "backend": "web", "worker": "worker", "beat": "scheduler", "frontend": "job", "postgres": "data", "redis": "data", "edge": "edge",
+    }  # fmt: skip
+    assert [s.name for s in ours.services if s.has_secrets] == ["backend", "beat", "postgres", "worker"]
+    assert ours.migrating
+    assert ours.migrating.name == "backend"
+
+
+def test_no_secret_is_in_the_model_or_in_what_is_rendered(ours: Model) -> None:
+    images = {service.image: "sha256:x" for service in ours.services}
+    rendered = [compose.render_colour(ours, "a", "blue", "r", images, "/env", "a"), compose.render_shared(ours, "a", images, "/env", "a")]
+    for text in (repr(ours), *rendered):
+        assert "hunter2" not in text
+        assert "PASSWORD" not in text
+
+
+def test_the_shell_and_files_nearby_say_nothing(ours: Model) -> None:
+    assert ours.of("edge")[0].spec["ports"][0]["published"] == "8080"
+
+
+def test_a_dollar_survives(ours: Model, tmp_path: Path) -> None:
+    rendered = tmp_path / "blue.yml"
+    rendered.write_text(yaml.safe_dump({**colour(ours, "blue"), "volumes": {}}).replace("/state/r1/$$x/env", "/dev/null"))
+    rendered.write_text(rendered.read_text().replace("- source: site", "- source: /x").replace("type: volume", "type: bind"))
+    read = LocalHost().run(docker("compose", "--file", str(rendered), "--env-file", "/dev/null", "config", "--format", "json"))
+    environment = json.loads(read)["services"]["backend-blue"]["environment"]
+    assert environment["DEBUG_ENDPOINTS"].replace("$$", "$") == VARIABLES["DEBUG_ENDPOINTS"]
+    assert colour(ours, "blue")["services"]["backend-blue"]["env_file"] == ["/state/r1/$$x/env"]
+
+
+@pytest.mark.parametrize("service", APP)
+def test_a_service_of_a_colour(ours: Model, service: str) -> None:
+    spec = colour(ours, "blue")["services"][f"{service}-blue"]
+    assert not {"build", "ports", "container_name", "depends_on", "x-deploy"} & set(spec)
+    assert spec["image"].startswith("sha256:")
+    assert spec["pull_policy"] == "never"
+    role = next(known.role for known in ours.services if known.name == service)
+    assert spec["labels"] == {
+        "bookreader-ops": "shop-local", "bookreader-ops.app": "shop", "bookreader-ops.service": service, "bookreader-ops.role": role,
+        "bookreader-ops.colour": "blue", "bookreader-ops.release": "r1",
+    }  # fmt: skip
+    assert (spec["environment"]["RELEASE"], spec["environment"]["COLOUR"]) == ("r1", "blue")
+    aliases = {name: value for name, value in spec.get("networks", {}).items() if value}
+    assert aliases == ({} if service == "frontend" else {"colour": {"aliases": [service]}}), "the plain name is the colour's own"
+
+
+@pytest.mark.parametrize("service", [*APP, "postgres", "redis", "edge"])
+def test_every_container_is_bounded_and_cannot_change_itself(ours: Model, service: str) -> None:
+    spec = next(known.spec for known in ours.services if known.name == service)
+    assert spec["read_only"] is True
+    assert spec["cap_drop"] == ["ALL"]
+    assert spec["security_opt"] == ["no-new-privileges:true"]
+    assert spec["user"].split(":")[0] not in ("", "0", "root")
+    assert int(spec["mem_limit"]) > 0
+    assert spec["logging"]["options"] == {"max-size": "10m", "max-file": "5"}
+    assert spec["restart"] == ("no" if service == "frontend" else "unless-stopped")
+    assert service == "frontend" or (spec["cpus"] and spec["healthcheck"]["timeout"])
+
+
+def test_what_colours_share_is_external(ours: Model) -> None:
+    document = colour(ours, "green")
+    assert document["name"] == "shop-local-green"
+    private = document["networks"].pop("colour")
+    assert private == {"name": "shop-local-green"}
+    for kind in ("networks", "volumes"):
+        assert document[kind]
+        assert all(value == {"name": f"shop-local_{name}", "external": True} for name, value in document[kind].items())
+
+
+def test_the_edge_cannot_reach_the_data(ours: Model) -> None:
+    document = yaml.safe_load(compose.render_shared(ours, "a", {s.image: "sha256:x" for s in ours.services}, "/env", "a"))
+    networks = {name: set(spec["networks"]) for name, spec in document["services"].items()}
+    assert networks == {"edge": {"edge"}, "postgres": {"data"}, "redis": {"data"}}
+    assert "edge" not in colour(ours, "blue")["services"]["worker-blue"]["networks"]
+    assert [name for name, spec in document["services"].items() if spec.get("ports")] == ["edge"]
+    assert "env_file" not in document["services"]["edge"]
+
+
+def test_rendering_says_the_same_every_time_and_colours_differ_by_name_only(ours: Model) -> None:
+    assert colour(ours, "blue") == colour(ours, "blue")
+    images = {service.image: "sha256:x" for service in ours.services}
+    blue, green = (compose.render_colour(ours, "a", name, "r", images, "/env", "a") for name in ("blue", "green"))
+    assert blue != green
+    assert blue.replace("blue", "green") == green
+
+
+def test_only_this_projects_fields_are_dropped() -> None:
+    text = """
+      services:
+        web: {image: redis, build: ., ports: ["1:1"], container_name: x, depends_on: [e], profiles: [p], command: [a],
+              x-deploy: {role: web, port: 1}}
+        e: {image: redis, x-deploy: {role: edge}}
+      networks: {default: {}}
+    """
+    spec = yaml.safe_load(compose.render_colour(model(text), "a", "blue", "r", IMAGES, "/env", "a"))["services"]["web-blue"]
+    assert set(spec) == {"image", "command", "labels", "networks", "environment", "pull_policy"}
+
+
+def read(folder: Path, web: Mapping[str, Any], variables: Mapping[str, str] | None = None) -> Mapping[str, Any]:
+    edge = {"image": "e", "x-deploy": {"role": "edge"}}
+    document = {"services": {"web": {"image": "w", "x-deploy": {"role": "web", "port": 1}, **web}, "edge": edge}}
+    (folder / "c.yml").write_text(yaml.safe_dump(document))
+    return compose.read(folder, ["c.yml"], variables or {}, LocalHost()).web[0].spec
+
+
+def test_plain_words_are_what_compose_takes_them_for(tmp_path: Path) -> None:
+    (tmp_path / "c.yml").write_text(
+        "services:\n  w: {image: w, environment: {A: yes, B: 12:30, C: off, D: 010, E: true, F: =}, x-deploy: {role: web, port: 1}}\n"
+        "  e: {image: e, x-deploy: {role: edge}}\n"
+    )
+    spec = compose.read(tmp_path, ["c.yml"], {}, LocalHost()).web[0].spec
+    assert spec["environment"] == {"A": "yes", "B": "12:30", "C": "off", "D": "8", "E": "true", "F": "="}
+
+
+def test_a_bind_of_the_checkout_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match=r"web: mounts code"):
+        read(tmp_path, {"volumes": ["./code:/code"]})
+
+
+@examples(max_examples=12)
+@given(st.lists(st.one_of(ANY, UGLY), min_size=20, max_size=20))
+def test_compose_reads_back_every_secret_to_the_letter(tmp_path_factory: pytest.TempPathFactory, chosen: list[str]) -> None:
+    folder = tmp_path_factory.mktemp("env")
+    values = {f"KEY_{number}": value for number, value in enumerate([*chosen, "s3cr$et#1", "a\\", "'", '"', "\\n", "\n", "${X:-y}"])}
+    LocalHost().write(folder / "env", secrets.render(values), mode=0o600)
+    (folder / "c.yml").write_text(yaml.safe_dump({"services": {"a": {"image": "x", "env_file": [str(folder / "env")]}}}))
+    words = ["--project-name", "p", "--file", str(folder / "c.yml"), "--env-file", "/dev/null", "config", "--format", "json"]
+    environment = json.loads(LocalHost().run(docker("compose", *words)))["services"]["a"]["environment"]
+    assert {key: value.replace("$$", "$") for key, value in environment.items()} == values

@@ -1,0 +1,136 @@
+"""The front door: short, quick, and true to the command contract."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from invoke.context import Context
+from invoke.exceptions import Exit
+
+from deploy import console, doctor, errors
+from deploy.settings import ROOT
+from deploy.tasks.door import door
+
+CODES = {"OpsError": 1, "CommandFailed": 1, "MachineFailed": 1, "Refused": 2, "GateClosed": 3, "Locked": 4, "Interrupted": 5}
+LISTING = """
+import sys
+from invoke.main import program
+own = set(sys.modules)  # invoke itself imports yaml
+sys.argv = ["inv", "--list"]
+try:
+    program.run()
+finally:
+    heavy = {"pydantic", "docker", "rich", "yaml", "jinja2", "fabric", "dotenv"}
+    print("heavy:", sorted(heavy & (set(sys.modules) - own)), file=sys.stderr)
+"""
+
+
+def kinds(root: type[errors.OpsError] = errors.OpsError) -> Iterator[type[errors.OpsError]]:
+    yield root
+    for child in root.__subclasses__():
+        yield from kinds(child)
+
+
+def made(kind: type[errors.OpsError]) -> errors.OpsError:
+    if kind is errors.CommandFailed:
+        return errors.CommandFailed("docker x", 7, "it said", "here")
+    if issubclass(kind, errors.MachineFailed):
+        return kind(OSError(28, "No space left on device", "/state"))
+    return kind("what failed", where="here", serves="release r1", then="inv doctor")
+
+
+def opened(body: Callable[..., None], *, json: bool = False) -> Exit:
+    """Go through a door that fails."""
+    body.__doc__ = "Fail."
+    with pytest.raises(Exit) as left:
+        door()(body)(Context(), json=json)
+    return left.value
+
+
+def raising(error: BaseException) -> Callable[..., None]:
+    def body(c: Context, json: bool = False) -> None:
+        raise error
+
+    return body
+
+
+def test_every_cause_has_its_exit_code() -> None:
+    assert {kind.__name__: kind.code for kind in kinds()} == CODES
+
+
+@pytest.mark.parametrize("kind", [*kinds()], ids=lambda kind: kind.__name__)
+def test_a_door_turns_an_error_into_message_code_and_document(kind: type[errors.OpsError], capsys: pytest.CaptureFixture[str]) -> None:
+    error = made(kind)
+    assert opened(raising(error)).code == CODES[kind.__name__]
+    plain = capsys.readouterr()
+    assert plain.out == ""
+    for words in (error.what, "where:", "serves:", "next:"):
+        assert words in plain.err
+    assert opened(raising(error), json=True).code == CODES[kind.__name__]
+    document = json.loads(capsys.readouterr().out)
+    assert (document["error"], document["code"]) == (error.what, CODES[kind.__name__])
+    assert set(document) == {"error", "code", "where", "serves", "next"}
+
+
+def test_ctrl_c_is_5_and_a_full_disk_is_1() -> None:
+    assert opened(raising(KeyboardInterrupt())).code == 5
+    assert opened(raising(OSError(28, "No space left on device"))).code == 1
+
+
+def test_doctor_prints_its_findings_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    findings = [doctor.Finding("git", "ok"), doctor.Finding("docker", "missing", "install it")]
+
+    def body(c: Context, json: bool = False) -> None:
+        doctor.show(findings, json=json)
+
+    assert opened(body, json=True).code == 3
+    assert [found["state"] for found in json.loads(capsys.readouterr().out)] == ["ok", "missing"]
+
+
+def test_markup_in_a_message_is_text(capsys: pytest.CaptureFixture[str]) -> None:
+    console.fail("[worker 2/3] RUN [bold]x[/]")
+    assert "[worker 2/3] RUN [bold]x[/]" in capsys.readouterr().err
+
+
+TASKS = sorted((ROOT / "deploy" / "tasks").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", TASKS, ids=[path.stem for path in TASKS])
+def test_a_task_is_at_most_ten_lines(path: Path) -> None:
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.FunctionDef) and any("door" in ast.unparse(mark) for mark in node.decorator_list):
+            assert node.end_lineno
+            assert node.end_lineno - node.lineno < 10, f"{path.name}: {node.name}"
+            assert ast.get_docstring(node), node.name
+
+
+def inv(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "invoke", *words]
+    return subprocess.run(argv, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+
+
+def test_list_is_quick_because_it_imports_nothing_heavy() -> None:
+    ran = subprocess.run([sys.executable, "-c", LISTING], cwd=ROOT, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    for name in ("build", "deploy", "doctor", "down", "history", "logs", "plan", "rollback", "status", "images.pin", "secrets.check"):
+        assert f"  {name} " in ran.stdout + " ", name
+    assert ran.stderr.splitlines()[-1] == "heavy: []"
+
+
+@pytest.mark.parametrize("words", [("plan", "--env=nope"), ("history", "--env=nope"), ("deploy", "--nope")], ids=" ".join)
+def test_a_command_that_fails_prints_one_document_too(words: tuple[str, ...]) -> None:
+    ran = inv(*words, "--json")
+    assert (ran.returncode, json.loads(ran.stdout)["code"]) == (2, 2)
+    assert "next:" in ran.stderr
+
+
+def test_a_command_that_works_prints_one_document(tmp_path: Path) -> None:
+    ran = inv("history", "--json", XDG_STATE_HOME=str(tmp_path))
+    assert (ran.returncode, json.loads(ran.stdout)) == (0, [])

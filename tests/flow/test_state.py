@@ -1,0 +1,145 @@
+"""What a host remembers, and who holds its lock."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy import lock
+from deploy.errors import Locked, OpsError, Refused
+from deploy.hosts.local import LocalHost
+from deploy.model import Record, Schema
+from deploy.settings import ROOT
+from deploy.state import Bundle, State
+from tests.samples import release
+
+HOLD = """
+import pathlib, sys
+from deploy import lock
+with lock.held(pathlib.Path(sys.argv[1]), "deploy"):
+    print("held", flush=True)
+    input()
+"""
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> State:
+    return State(LocalHost(), tmp_path / "state")
+
+
+def record(name: str, outcome: str = "in service") -> Record:
+    return Record(
+        release=name, revision=name, command="deploy", outcome=outcome, colour="blue", generation=2, schema_revision=None, who="me",
+        started="2026-01-01T00:00:00Z", seconds=1, commit_time="2026-01-01T00:00:00Z",
+    )  # fmt: skip
+
+
+def test_a_bundle_comes_back_as_it_was_kept(state: State) -> None:
+    kept = Bundle(release("a"), {"blue.yml": "name: x\n", "edge.blue.conf": "a\n\nb"}, 'A="1"\n')
+    assert not state.has("a")
+    state.keep(kept)
+    assert state.has("a")
+    assert state.bundle("a") == kept
+    folder = state.bundle_folder("a")
+    assert {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()} == {
+        "env": 0o600, "blue.yml": 0o644, "edge.blue.conf": 0o644, "release.json": 0o644,
+    }  # fmt: skip
+
+
+def test_half_a_bundle_is_none(state: State) -> None:
+    state.host.write(state.bundle_folder("a") / "env", "A=1", mode=0o600)
+    assert not state.has("a")
+    with pytest.raises(Refused, match="no release a"):
+        state.bundle("a")
+
+
+def test_a_broken_bundle_names_its_file(state: State) -> None:
+    state.host.write(state.bundle_folder("a") / "release.json", '{"id": "a"}')
+    with pytest.raises(OpsError, match=r"release\.json"):
+        state.bundle("a")
+
+
+def test_schema_round_trip(state: State) -> None:
+    assert state.schema() is None
+    state.keep_schema(Schema(revision="2", serves=("2", "1"), release="a"))
+    assert state.schema() == Schema(revision="2", serves=("2", "1"), release="a")
+
+
+def test_served_is_newest_first_and_each_once(state: State) -> None:
+    for name, outcome in (("a", "in service"), ("b", "in service"), ("c", "failed"), ("a", "in service")):
+        state.record(record(name, outcome))
+    assert state.served() == ["a", "b"]
+    assert [entry.release for entry in state.ledger()] == ["a", "b", "c", "a"]
+
+
+@pytest.mark.parametrize("keep", [1, 40, -1], ids=["one letter", "half a line", "no newline"])
+def test_a_line_that_a_crash_cut_short_is_left_out_and_does_no_harm(state: State, keep: int) -> None:
+    state.record(record("a"))
+    with (state.folder / "ledger.jsonl").open("a") as file:
+        file.write((record("cut").model_dump_json() + "\n")[:keep])
+    assert state.served() == ["a"]
+    state.record(record("b"))
+    state.record(record("c"))
+    assert state.served() == ["c", "b", "a"]
+
+
+def test_a_broken_line_in_the_middle_is_an_error_that_names_it(state: State) -> None:
+    state.record(record("a"))
+    state.host.append(state.folder / "ledger.jsonl", '{"release": "b"}')
+    state.record(record("c"))
+    with pytest.raises(OpsError, match="line 2") as told:
+        state.ledger()
+    assert "ledger.jsonl" in told.value.where
+
+
+def test_the_journal_is_one_json_document_a_line(state: State) -> None:
+    state.note(step="X", details={"a": "b\nc"})
+    state.note(step="Y")
+    lines = [json.loads(line) for line in (state.folder / "journal.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == ["X", "Y"]
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds the lock."""
+    argv = [sys.executable, "-c", HOLD, str(tmp_path)]
+    with subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_a_second_operator_is_told_who_holds_the_lock(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
+    with pytest.raises(Locked) as told, lock.held(tmp_path, "rollback"):
+        pass
+    assert lock.who() in str(told.value)
+    assert f"process {holder.pid}" in str(told.value)
+    assert "deploy" in str(told.value)
+    assert told.value.code == 4
+
+
+def test_the_kernel_frees_the_lock_of_a_killed_holder(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    with lock.held(tmp_path, "rollback"):
+        assert json.loads((tmp_path / "lock").read_text())["command"] == "rollback"
+    assert (tmp_path / "lock").read_text() == ""
+
+
+def test_the_lock_is_freed_after_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), lock.held(tmp_path, "deploy"):
+        raise RuntimeError
+    with lock.held(tmp_path, "deploy"):
+        pass
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"who": "x"}'])
+def test_a_holder_that_left_no_name_is_another_operator(text: str) -> None:
+    assert lock.describe(text) == "locked by another operator"

@@ -1,0 +1,68 @@
+"""Small releases, containers and compose models that the lower storeys share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from deploy import compose
+from deploy.model import Container, Deploy, EdgeFacts, Facts, Release, ReleasedService
+from deploy.settings import Settings
+
+ROLES = {"redis": "data", "edge": "edge", "backend": "web", "worker": "worker", "beat": "scheduler", "site": "job"}
+COMPOSE = """
+services:
+  backend:
+    image: app/backend
+    x-deploy: {role: web, port: 8000, version: /version, drain: [drain], migrate: [alembic, upgrade, head]}
+    networks: {edge: null, data: null}
+  worker: {image: app/backend, x-deploy: {role: worker}, networks: {data: null}}
+  beat: {image: app/backend, x-deploy: {role: scheduler}, networks: {data: null}}
+  site: {image: app/site, x-deploy: {role: job, run: before_switch}, network_mode: none}
+  redis: {image: redis, x-deploy: {role: data}, networks: {data: null}}
+  edge: {image: app/edge, x-deploy: {role: edge}, networks: {edge: null}, ports: [{target: 8080}]}
+networks: {edge: {}, data: {}}
+volumes: {}
+"""
+IMAGES = {name: f"sha256:{name}" for name in ("app/backend", "app/site", "app/edge", "redis")}
+
+
+def settings(root: Path = Path("/nowhere"), **more: Any) -> Settings:
+    """The settings of a small app."""
+    return Settings(env="local", app="shop", compose=["c.yml"], domain="shop.test", root=root, **more)
+
+
+def model(text: str = COMPOSE) -> compose.Model:
+    """Read what Compose would have merged."""
+    return compose.check(yaml.safe_load(text), {"backend"}, Path("/nowhere"), "c.yml")
+
+
+def release(name: str, without: tuple[str, ...] = (), extra: dict[str, str] | None = None) -> Release:
+    """Make a release of the small app."""
+    roles = {service: role for service, role in {**ROLES, **(extra or {})}.items() if service not in without}
+    blocks = {
+        "backend": Deploy(role="web", port=8000, migrate=("alembic", "upgrade", "head")),
+        "site": Deploy(role="job", run="before_switch"),
+    }
+    services = tuple(
+        ReleasedService(name=service, image=f"sha256:{name}", deploy=blocks.get(service) or Deploy.model_validate({"role": role}))
+        for service, role in roles.items()
+    )
+    return Release(
+        id=name, revision=name, commit=name * 40, commit_time="2026-01-01T00:00:00Z", images={}, config_digests={}, files="f",
+        secrets="s", strategy="blue_green", services=services,
+    )  # fmt: skip
+
+
+def container(service: str, colour: str = "", release: str = "", state: str = "running", role: str = "") -> Container:
+    """Make a container as the engine shows it."""
+    name = f"shop-local-{colour or 'shared'}-{service}-1"
+    return Container(name, service, role or ROLES[service], colour, release, state, "healthy", "sha256:x")
+
+
+def serving(name: str, colour: str, generation: int = 2) -> Facts:
+    """Facts of a release that serves and lacks nothing."""
+    own = tuple(container(service, colour, name) for service in ("backend", "worker", "beat"))
+    return Facts((*own, container("redis"), container("edge")), EdgeFacts(True, generation, colour, name))

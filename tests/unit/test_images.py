@@ -1,0 +1,194 @@
+"""What buildx is asked and what its answers mean; bases, budgets."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from deploy.checkout import Checkout
+from deploy.errors import CommandFailed, GateClosed, Refused
+from deploy.hosts.local import LocalHost
+from deploy.images import bake, bases, build
+from deploy.settings import ROOT
+from deploy.shell import Command, Result
+from tests.samples import settings
+
+PROGRESS = (Path(__file__).parent / "progress.rawjson").read_text()
+TARGETS = (bake.Target("backend", "app/backend", 200), bake.Target("edge", "app/edge"))
+CACHED = {
+    "type=gha": "type=gha,scope=backend",
+    "type=local,dest=/cache": "type=local,dest=/cache/backend",
+    "type=registry,ref=host/app:cache": "type=registry,ref=host/app:cache-backend",
+}
+BASES = """[nginx]
+public = "nginx:1.30"
+suite = "testing"
+variant = "extract"
+packages = ["nginx", "dash"]
+
+[python]
+public = "python:3.11"
+digest = "sha256:old"
+suite = "bookworm"
+variant = "minbase"
+packages = ["python3.11"]
+"""
+
+
+class Resolver(LocalHost):
+    """A host whose registry answers with a digest, or not at all."""
+
+    def __init__(self, answers: bool = True) -> None:
+        self.answers = answers
+
+    def try_run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> Result:
+        return Result(0, json.dumps({"digest": f"sha256:{command.argv[4]}"}), "") if self.answers else Result(1, "", "no route")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout with bases of its own."""
+    monkeypatch.setattr(bases, "CUSTOMIZE", tmp_path / "docker" / "base" / "customize.sh")
+    (tmp_path / "docker" / "base" / "nginx").mkdir(parents=True)
+    (tmp_path / "docker" / "bases.toml").write_text(BASES)
+    (tmp_path / "docker" / "base" / "customize.sh").write_text("clean")
+    (tmp_path / "docker" / "base" / "nginx" / "customize.sh").write_text("own")
+    return tmp_path
+
+
+def test_one_bake_builds_all() -> None:
+    words = bake.arguments("b.hcl", TARGETS, {"python": "base:1"}, "/meta")
+    assert words == (
+        "docker", "buildx", "bake", "--file", "b.hcl", "--load", "--provenance=false", "--progress=rawjson", "--metadata-file", "/meta",
+        "--set=*.contexts.python=docker-image://base:1",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("place", "own"), CACHED.items())
+def test_each_image_has_a_cache_of_its_own_and_a_full_cache_fails_no_build(place: str, own: str) -> None:
+    words = bake.arguments("b.hcl", TARGETS, {}, "/meta", cache_from=[place], cache_to=[place])
+    assert f"--set=backend.cache-from={own}" in words
+    assert f"--set=backend.cache-to={own},mode=max,ignore-error=true" in words
+    assert sum("cache-to" in word for word in words) == len({word for word in words if "cache-to" in word}) == 2
+
+
+def test_targets_are_those_with_a_name_for_their_image() -> None:
+    printed = json.dumps({"target": {"common": {}, "backend": {"tags": ["app/backend", "app/backend:x"]}}})
+    assert bake.targets(printed, {"backend": 200}) == (bake.Target("backend", "app/backend", 200),)
+
+
+def test_steps_are_counted_by_target() -> None:
+    assert bake.cached_steps(PROGRESS, "backend") == (3, 3)
+    assert bake.cached_steps(PROGRESS, "worker") == (0, 2)
+    assert bake.cached_steps(PROGRESS.replace("[worker ", "[backend-x "), "backend") == (3, 3)
+
+
+def test_the_error_is_step_output_and_reason() -> None:
+    step, printed, reason = bake.error_of(PROGRESS, "").splitlines()
+    assert step == "[worker 2/3] RUN echo out; echo boom >&2; exit 3"
+    assert "/bin/sh: no such file" in printed
+    assert "exit code: 1" in reason
+    assert bake.error_of("", "first\nERROR: no such file b.hcl\n") == "first\nERROR: no such file b.hcl"
+
+
+def test_layers_of_every_commit_have_one_time() -> None:
+    assert bake.LAYER_TIME == "1700000000"
+    source = Checkout("c" * 40, "2026-01-01T00:00:00Z", "d" * 64)
+    told = build.variables(settings(), source)
+    assert (told["SOURCE_DATE_EPOCH"], told["CREATED"]) == (bake.LAYER_TIME, source.time)
+    assert told["VERSION"] == "cccccccccccc-dirty-dddddd"
+
+
+def layers(**sizes: int) -> tuple[build.Layer, ...]:
+    return tuple(build.Layer(size * build.MEGABYTE, name) for name, size in sizes.items())
+
+
+def test_growth_is_named_largest_first() -> None:
+    now, before = layers(base=80, pip=90, app=3, tools=5), layers(base=80, pip=60, app=2)
+    assert build.grown(now, before) == ["  +30.0 MB  pip", "  +5.0 MB  tools", "  +1.0 MB  app"]
+    assert build.grown(now, ()) == ["  +90.0 MB  pip", "  +80.0 MB  base", "  +5.0 MB  tools"]
+    assert build.grown(before, before) == []
+
+
+def test_an_image_over_its_budget_closes_the_gate_and_names_what_grew() -> None:
+    def image(name: str, size: int) -> build.Image:
+        return build.Image(name, "sha256:m", "sha256:c", layers(pip=size), 0, 1)
+
+    build.enforce_budget(TARGETS, [image("app/backend", 200), image("app/edge", 900)], {})
+    with pytest.raises(GateClosed, match=r"(?s)app/backend: 201 MB.*200 MB.*\+50.0 MB  pip"):
+        build.enforce_budget(TARGETS, [image("app/backend", 201)], {"app/backend": layers(pip=151)})
+
+
+def test_the_bases_that_an_app_asks_for(checkout: Path) -> None:
+    wanted = settings(checkout)
+    (checkout / "docker" / "a.Dockerfile").write_text("FROM python-build AS one\nFROM nginx\n")
+    assert build.contexts(wanted) == ["nginx"]
+    (checkout / "docker" / "a.Dockerfile").write_text("FROM scratch\n")
+    (checkout / "c.yml").write_text("image: ${BASE_PYTHON:?set by inv}\n")
+    assert build.contexts(wanted) == ["python"]
+
+
+def test_our_own_images_ask_for_bases_that_are_described() -> None:
+    known = bases.read(ROOT)
+    assert set(build.contexts(settings(ROOT))) >= {"python", "python-build", "node", "nginx", "busybox"}
+    assert all(base.suite and base.packages for base in known.values())
+
+
+@pytest.mark.parametrize("file", ["base/customize.sh", "base/nginx/customize.sh", "base/nginx/added.sh", "bases.toml"])
+def test_a_recipe_changes_with_any_of_its_files(checkout: Path, file: str) -> None:
+    before = bases.read(checkout)["nginx"]
+    path = checkout / "docker" / file
+    path.write_text((path.read_text() if path.exists() else "x").replace('"dash"', '"bash"') + "\n# x\n")
+    after = bases.read(checkout)["nginx"]
+    assert before.local_tag != after.local_tag
+    assert after.local_tag == f"ops-base/nginx:{after.recipe}"
+
+
+def test_a_recipe_is_its_own(checkout: Path) -> None:
+    before = bases.read(checkout)
+    text = BASES.replace("nginx:1.30", "nginx:1.31").replace("python3.11", "python3.12")
+    (checkout / "docker" / "bases.toml").write_text(text)
+    shutil.rmtree(checkout / "docker" / "base" / "nginx")
+    (checkout / "docker" / "base" / "nginx").mkdir()
+    (checkout / "docker" / "base" / "nginx" / "customize.sh").write_text("own")
+    after = bases.read(checkout)
+    assert before["nginx"].recipe == after["nginx"].recipe  # the public tag is no part of what is built here
+    assert before["python"].recipe != after["python"].recipe
+
+
+def test_unpacking_is_one_exact_command(checkout: Path) -> None:
+    known = bases.read(checkout)
+    folder = checkout / "docker" / "base"
+    assert bases.unpack(known["nginx"], checkout, Path("/t/rootfs.tar")).argv == (
+        "mmdebstrap", "--quiet", "--variant=extract", "--include=nginx,dash",
+        f'--extract-hook="{folder}/customize.sh" "$1" "{folder}/nginx"',
+        '--aptopt=Acquire::Check-Valid-Until "false"', "testing", "/t/rootfs.tar",
+    )  # fmt: skip
+    assert f'--customize-hook="{folder}/customize.sh" "$1"' in bases.unpack(known["python"], checkout, Path("/t")).argv
+
+
+def test_pin_writes_every_digest_and_nothing_else(checkout: Path) -> None:
+    assert bases.pin(checkout, Resolver()) == {"nginx": "sha256:nginx:1.30", "python": "sha256:python:3.11"}
+    text = (checkout / "docker" / "bases.toml").read_text()
+    assert bases.read(checkout)["python"].public_reference == "python:3.11@sha256:python:3.11"
+    assert "".join(line for line in text.splitlines(keepends=True) if "digest" not in line) == BASES.replace('digest = "sha256:old"\n', "")
+    bases.pin(checkout, Resolver())
+    assert (checkout / "docker" / "bases.toml").read_text() == text
+
+
+def test_pin_writes_nothing_when_a_tag_cannot_be_resolved(checkout: Path) -> None:
+    with pytest.raises(Refused, match=r"(?s)nginx:1.30 cannot be resolved.*no route"):
+        bases.pin(checkout, Resolver(answers=False))
+    assert (checkout / "docker" / "bases.toml").read_text() == BASES
+
+
+def test_a_registry_that_hangs_is_one_that_does_not_answer(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hang(*_: object, **__: object) -> Result:
+        raise CommandFailed("docker", 124, "no end", "here")
+
+    host = Resolver()
+    monkeypatch.setattr(host, "try_run", hang)
+    assert bases.registry_answers(bases.read(checkout), host) is False

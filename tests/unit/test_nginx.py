@@ -1,0 +1,135 @@
+"""The edge's configuration as text."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from deploy.compose import Service
+from deploy.edge import nginx, switch
+from deploy.errors import Refused
+from deploy.hosts.local import LocalHost
+from deploy.model import Deploy
+from deploy.settings import ROOT
+from deploy.shell import Command, Result
+from tests.samples import settings
+
+WEB = (Service("backend", Deploy(role="web", port=8000), {}, True),)
+TWO = (*WEB, Service("api", Deploy(role="web", port=9000), {}, False))
+BLUE, GREEN, NONE = nginx.Route("blue", "r1"), nginx.Route("green", "r1"), nginx.Route()
+
+
+def render(route: nginx.Route, web: tuple[Service, ...] = WEB, **more: object) -> str:
+    return nginx.render(settings(ROOT, **more), web, 7, route)
+
+
+def blocks(text: str, head: str) -> list[str]:
+    """Return the blocks that begin with a word, braces balanced."""
+    found = []
+    for start in re.finditer(rf"(?m)^\s*{head}\b[^\n;{{]*{{", text):
+        depth, at = 1, start.end()
+        while depth:
+            depth += {"{": 1, "}": -1}.get(text[at], 0)
+            at += 1
+        found.append(text[start.start() : at])
+    return found
+
+
+@pytest.mark.parametrize("route", [BLUE, GREEN, NONE], ids=["blue", "green", "none"])
+@pytest.mark.parametrize("web", [WEB, TWO], ids=["one service", "two services"])
+def test_both_colours_are_permanent_upstreams(route: nginx.Route, web: tuple[Service, ...]) -> None:
+    text = render(route, web)
+    upstreams = blocks(text, "upstream")
+    assert len(upstreams) == 2 * len(web)
+    for service in web:
+        for colour in ("blue", "green"):
+            own = next(block for block in upstreams if f"upstream {service.name}_{colour} {{" in block)
+            assert f"server {service.name}-{colour}:{service.deploy.port} resolve" in own
+            assert f"zone {service.name}_{colour} " in own
+            assert f"location /{colour}/{service.name}/ {{\n            proxy_pass http://{service.name}_{colour}/;" in text
+    assert text.count("{") == text.count("}")
+
+
+def test_between_the_colours_only_proxy_pass_and_the_name_differ() -> None:
+    differ = [pair for pair in zip(render(BLUE).splitlines(), render(GREEN).splitlines(), strict=True) if pair[0] != pair[1]]
+    named = [pair for pair in differ if "proxy_pass" not in pair[0]]
+    assert len(differ) > len(named) == 2, differ
+    assert all('colour":"blue"' in blue and blue.replace("blue", "green") == green for blue, green in named)
+    assert all(blue.replace("backend_blue", "backend_green") == green for blue, green in differ if "proxy_pass" in blue)
+    assert "blue" not in blocks(render(GREEN), "server")[1]
+
+
+def test_what_a_reload_without_loss_needs() -> None:
+    text = render(BLUE, rollout={"drain_within": 0.4})
+    for line in ("keepalive_min_timeout 5s;", "resolver 127.0.0.11 valid=1s", "proxy_next_upstream off;", "worker_shutdown_timeout 1s;"):
+        assert line in text
+    assert re.search(r"proxy_http_version 1.1;", text)
+    assert re.search(r"proxy_set_header Connection \$connection_upgrade;", text)
+
+
+def test_the_inner_listener_proves_the_generation() -> None:
+    inner, public = blocks(render(BLUE), "server")
+    assert "listen 9180;" in inner
+    assert """return 200 '{"generation":7,"colour":"blue","release":"r1"}';""" in inner
+    assert "listen 8080;" in public
+    assert not re.search("generation|stub_status|/green/|/blue/", public)
+
+
+def test_of_the_bare_paths_health_and_version_alone_are_public() -> None:
+    public = blocks(render(BLUE), "server")[1]
+    passed = re.findall(r"proxy_pass http://backend_blue(/\w*)?;", public)
+    assert sorted(filter(None, passed)) == ["/health", "/version"]
+    without_path = [block for block in blocks(public, "location") if re.search(r"proxy_pass http://backend_blue;", block)]
+    assert without_path
+    assert all(re.search(r"location (= )?/api/", block) for block in without_path), "a path goes through as it is only below /api/"
+
+
+def test_without_a_release_the_site_says_so_and_names_no_upstream() -> None:
+    inner, public = blocks(render(NONE), "server")
+    assert "return 503" in public
+    assert "proxy_pass" not in public
+    assert '"colour":"","release":""' in inner
+
+
+def test_a_mistake_in_the_template_is_refused_by_name(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "nginx", tmp_path / "nginx")
+    (tmp_path / "nginx" / "site.conf.j2").write_text("{{ live.nobody }}")
+    with pytest.raises(Refused, match=r"nobody"):
+        nginx.render(settings(tmp_path), WEB, 1, BLUE)
+
+
+class Old(LocalHost):
+    """A host whose nginx says a version."""
+
+    def __init__(self, said: str) -> None:
+        self.said = said
+
+    def try_run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> Result:
+        return Result(0, "", self.said)
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        ("nginx version: nginx/1.30.6", (1, 30, 6)),
+        ("nginx version: nginx/1.27.4 (Debian)\n", (1, 27, 4)),
+        ("nginx version: nginx/1.29.0-beta", (1, 29, 0)),
+        ("exec: nginx: not found", ()),
+        ("", ()),
+    ],
+)
+def test_version(said: str, found: tuple[int, ...]) -> None:
+    assert nginx.version(said) == found
+
+
+@pytest.mark.parametrize("said", ["nginx version: nginx/1.27.3", "nginx version: nginx/1.9.15", "no nginx here"])
+def test_an_old_or_unknown_nginx_is_refused(said: str) -> None:
+    with pytest.raises(Refused, match=r"1\.27\.4"):
+        switch.require_version(Old(said), "app/edge")
+
+
+def test_a_new_nginx_will_do() -> None:
+    switch.require_version(Old("nginx version: nginx/1.27.4"), "app/edge")

@@ -1,0 +1,144 @@
+"""Plans as exact lists of steps, and what holds for every plan."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+
+from deploy.model import Container, EdgeFacts, Facts, Release, other
+from deploy.rollout.plan import back, blue_green
+from tests.samples import container, release, serving
+from tests.unit import simulator
+
+A, B = release("a"), release("b")
+FIRST = [
+    "write the edge's first configuration: no release in service",
+    "start redis, edge",
+    "migrate the database: alembic upgrade head",
+    "run site",
+    "start blue: backend, worker",
+    "wait until blue is healthy",
+    "probe blue through the edge",
+    "switch traffic to blue (generation 2) and prove it",
+    "start blue: beat",
+    "wait until blue is healthy",
+]
+START_GREEN = ["run site", "start green: backend, worker", "wait until green is healthy", "probe green through the edge"]
+REPLACE_BLUE = [
+    "switch traffic to green (generation 3) and prove it",
+    "drain blue",
+    "stop blue: backend",
+    "stop blue: worker, beat",
+    "start green: beat",
+    "wait until green is healthy",
+]
+MIGRATE = "migrate the database: alembic upgrade head"
+CLEAR_GREEN = ["drain green", "stop green: backend", "stop green: worker"]
+LEFT = tuple(container(service, "green", "b") for service in ("backend", "worker"))
+OLD = tuple(container(service, "green", "old") for service in ("backend", "worker"))
+
+
+def without(facts: Facts, *names: str) -> Facts:
+    """Let containers of these services end."""
+    for victim in [c for c in facts.containers if c.service in names]:
+        facts = simulator.ended(facts, victim)
+    return facts
+
+
+def beside(facts: Facts, *more: Container) -> Facts:
+    """Add containers."""
+    return replace(facts, containers=(*facts.containers, *more))
+
+
+PLANS = [
+    pytest.param(A, Facts(), FIRST, id="first deploy"),
+    pytest.param(B, serving("a", "blue"), [MIGRATE, *START_GREEN, *REPLACE_BLUE], id="second deploy"),
+    pytest.param(A, serving("a", "blue"), [], id="nothing to do"),
+    pytest.param(A, without(serving("a", "blue"), "edge"), ["start edge"], id="edge down"),
+    pytest.param(A, without(serving("a", "blue"), "worker"),
+                 [MIGRATE, *START_GREEN, REPLACE_BLUE[0], "drain blue", "stop blue: backend", "stop blue: beat", *REPLACE_BLUE[4:]],
+                 id="live colour with a stopped worker"),
+    pytest.param(A, beside(serving("a", "blue"), *LEFT), CLEAR_GREEN, id="serves already, leftovers in the idle colour"),
+    pytest.param(B, beside(serving("a", "blue"), *OLD), [*CLEAR_GREEN, MIGRATE, *START_GREEN, *REPLACE_BLUE],
+                 id="leftovers of another release go first"),
+    pytest.param(B, beside(serving("a", "blue"), *LEFT), [*CLEAR_GREEN, MIGRATE, *START_GREEN, *REPLACE_BLUE],
+                 id="leftovers of this release go too: they may have been told to drain"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("wanted", "facts", "steps"), PLANS)
+def test_exact_plan(wanted: Release, facts: Facts, steps: list[str]) -> None:
+    plan = blue_green(wanted, facts)
+    assert [str(step) for step in plan.steps] == steps
+    after = simulator.run(plan.steps, facts, wanted)
+    assert (after.edge.colour, after.edge.release) == (plan.colour, wanted.id)
+    assert blue_green(wanted, after).steps == ()
+
+
+def test_a_rollback_does_not_migrate_and_forgets_at_the_end() -> None:
+    plan = blue_green(B, serving("a", "blue"), migrate=False, old=["x", "y"])
+    assert [str(step) for step in plan.steps] == [*START_GREEN, *REPLACE_BLUE, "forget 2 old release(s)"]
+    assert (plan.colour, plan.generation) == ("green", 3)
+
+
+@pytest.mark.parametrize("state", ["restarting", "paused"])
+def test_what_only_seems_stopped_is_stopped_too(state: str) -> None:
+    facts = serving("a", "blue")
+    sick = replace(facts, containers=tuple(replace(c, state=state) if c.role == "scheduler" else c for c in facts.containers))
+    steps = [str(step) for step in blue_green(B, sick).steps]
+    assert steps.index("stop blue: worker, beat") < steps.index("start green: beat")
+
+
+@pytest.mark.parametrize("done", range(len(blue_green(B, serving("a", "blue")).steps) + 1))
+def test_the_way_back_from_every_point(done: int) -> None:
+    facts = serving("a", "blue")
+    failed = simulator.run(blue_green(B, facts).steps[:done], facts, B)
+    way = back(A, failed)
+    assert "Migrate" not in [step.name for step in way]
+    after = simulator.run(way, failed, A)
+    assert (after.edge.release, blue_green(A, after).steps) == ("a", ())
+
+
+@pytest.mark.parametrize("done", range(len(FIRST) + 1))
+def test_the_way_back_of_a_first_deploy_leaves_nothing_running(done: int) -> None:
+    failed = simulator.run(blue_green(A, Facts()).steps[:done], Facts(), A)
+    after = simulator.run(back(None, failed), failed, A)
+    assert after.edge.colour is None
+    assert not [c for c in after.containers if c.colour and c.alive]
+    assert blue_green(A, simulator.run(blue_green(A, after).steps, after, A)).steps == ()
+
+
+RELEASES = [A, B, release("c", without=("worker",)), release("d", extra={"mailer": "worker"}), release("e", without=("beat", "worker"))]
+EVENTS = st.one_of(
+    st.tuples(st.just("deploy"), st.sampled_from(RELEASES), st.integers(0, 14)),
+    st.tuples(st.just("fail"), st.sampled_from(RELEASES), st.integers(0, 14)),
+    st.tuples(st.just("die"), st.just(A), st.integers(0, 14)),
+)
+
+
+def happen(facts: Facts, kind: str, wanted: Release, number: int) -> Facts:
+    """Deploy up to a step, fail there and go back, or lose a container."""
+    if kind == "die":
+        mortal = [c for c in facts.containers if c.alive and not (c.role == "web" and c.colour == facts.edge.colour)]
+        return simulator.ended(facts, mortal[number % len(mortal)]) if mortal else facts
+    after = simulator.run(blue_green(wanted, facts).steps[:number], facts, wanted)
+    before = next((known for known in RELEASES if known.id == facts.edge.release), None)
+    return simulator.run(back(before, after), after, before or wanted) if kind == "fail" else after
+
+
+@examples(max_examples=300)
+@given(st.lists(EVENTS, max_size=6), st.sampled_from(RELEASES))
+def test_from_any_reachable_state_one_plan_is_enough(events: list[tuple[str, Release, int]], wanted: Release) -> None:
+    facts = Facts(edge=EdgeFacts())
+    for event in events:
+        facts = happen(facts, *event)
+    after = simulator.run(blue_green(wanted, facts).steps, facts, wanted)
+    assert after.edge.release == wanted.id
+    assert blue_green(wanted, after).steps == ()
+    running = {c.service for c in after.containers if c.alive and c.colour}
+    assert running == {service.name for service in wanted.of("web", "worker", "scheduler")}
+    assert not [c for c in after.of(other(after.edge.colour)) if c.alive]

@@ -1,0 +1,74 @@
+"""What is known of secrets without showing one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deploy import secrets
+from deploy.errors import Refused
+from deploy.hosts.local import LocalHost
+
+VALUES = st.dictionaries(st.text("ABC", min_size=1), st.text(st.characters(exclude_categories=["Cs"])), min_size=1)
+
+
+@pytest.mark.parametrize("value", ["", " ", "change-me", "ChangeMe", "TODO", "<random db>", "password"])
+def test_a_placeholder_is_refused_by_name_only(value: str) -> None:
+    assert secrets.mistakes({"TOKEN": value, "GOOD": "s3cr3t"}, {}) == ["TOKEN still holds a placeholder"]
+
+
+def test_all_reasons_at_once_and_no_value(tmp_path: Path) -> None:
+    (tmp_path / ".env.example").write_text("A=x\nB=y\n")
+    (tmp_path / ".env.local").write_text("A=changeme\nC=hunter2\n")
+    (tmp_path / ".env.local").chmod(0o644)
+    with pytest.raises(Refused) as told:
+        secrets.read(tmp_path / ".env.local", tmp_path / ".env.example")
+    text = str(told.value)
+    assert all(words in text for words in ("A still holds", "B is missing", "chmod 600")), text
+    assert "hunter2" not in text
+
+
+def test_an_app_without_secrets_needs_no_file(tmp_path: Path) -> None:
+    assert secrets.read(tmp_path / ".env.local", tmp_path / ".env.example") == {}
+
+
+def test_a_missing_file_says_what_makes_it(tmp_path: Path) -> None:
+    (tmp_path / ".env.example").write_text("A=x\n")
+    with pytest.raises(Refused, match=r"inv secrets\.init"):
+        secrets.read(tmp_path / ".env.local", tmp_path / ".env.example")
+
+
+def test_generate_gives_one_name_one_value() -> None:
+    lines = secrets.generate("A=<random db>\nURL=pg://u:<random db>@h\nB=<random other>\n").splitlines()
+    first, url, second = (line.partition("=")[2] for line in lines)
+    assert url == f"pg://u:{first}@h"
+    assert first != second
+    assert min(len(first), len(second)) >= 32
+
+
+def test_create_keeps_what_is_there_and_is_private(tmp_path: Path) -> None:
+    path, example = tmp_path / ".env.local", tmp_path / ".env.example"
+    example.write_text("A=<random a>\n")
+    assert secrets.create(path, example, LocalHost())
+    made = path.read_text()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert not secrets.create(path, example, LocalHost())
+    assert path.read_text() == made
+
+
+@given(VALUES, st.data())
+def test_the_version_changes_with_any_value_and_says_none(values: dict[str, str], data: st.DataObject) -> None:
+    key = data.draw(st.sampled_from(sorted(values)))
+    version = secrets.version(values)
+    assert version != secrets.version({**values, key: values[key] + "x"})
+    assert version != secrets.version({k: v for k, v in values.items() if k != key})
+    assert version == secrets.version(dict(reversed(values.items())))
+    assert len(version) == 12
+    assert set(version) <= set("0123456789abcdef")
+
+
+def test_values_do_not_run_into_each_other() -> None:
+    assert secrets.version({"A": "1", "B": "2"}) != secrets.version({"A": "1B2"})

@@ -1,0 +1,84 @@
+"""Where settings come from, and what a person is told of mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from deploy.errors import Refused
+from deploy.settings import Settings, load
+
+APP = 'app = "shop"\ncompose = ["c.yml"]\ndomain = "app.test"\n'
+Load = Callable[..., Settings]
+
+
+@pytest.fixture
+def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
+    """Load an environment from texts and OPS_ variables."""
+
+    def loaded(app: str = APP, local: str = "", env: str = "local", **variables: str) -> Settings:
+        folder = tmp_path / "deploy" / "environments"
+        folder.mkdir(parents=True)
+        (tmp_path / "deploy" / "app.toml").write_text(app)
+        (folder / "local.toml").write_text(local)
+        (folder / "staging.toml").write_text(local)
+        monkeypatch.setenv("OPS_ROOT", str(tmp_path))
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        return load(env)
+
+    return loaded
+
+
+@pytest.mark.parametrize(
+    ("app", "local", "variables", "port"),
+    [
+        pytest.param(APP, "", {}, 8080, id="default"),
+        pytest.param(APP + "edge.port = 1", "", {}, 1, id="app.toml over default"),
+        pytest.param(APP + "edge.port = 1", "edge.port = 2", {}, 2, id="environment over app.toml"),
+        pytest.param(APP + "edge.port = 1", "edge.port = 2", {"OPS_EDGE__PORT": "3"}, 3, id="variable over all"),
+    ],
+)
+def test_the_nearest_layer_wins_and_the_others_stay(read: Load, app: str, local: str, variables: dict[str, str], port: int) -> None:
+    found = read(app, local + "\nedge.probe_port = 77", **variables)
+    assert (found.edge.port, found.edge.probe_port, found.name) == (port, 77, "shop-local")
+
+
+def test_all_mistakes_are_told_at_once_with_file_path_and_nearest_key(read: Load) -> None:
+    with pytest.raises(Refused) as told:
+        read(APP + "[edge]\nprot = 1\n", "[rollout]\nhealthy_within = 0\n[bild]\n", OPS_EDGE__PROBE_PORT="x")
+    text = str(told.value)
+    for words in (
+        ("deploy/app.toml", "edge.prot", "unknown", "port"),
+        ("deploy/environments/local.toml", "rollout.healthy_within", "greater than 0"),
+        ("bild", "unknown", "build"),
+        ("OPS_EDGE__PROBE_PORT", "edge.probe_port", "integer"),
+    ):
+        assert any(all(word in line for word in words) for line in text.splitlines()), (words, text)
+
+
+def test_env_and_root_are_not_settings(read: Load) -> None:
+    with pytest.raises(Refused, match="env: unknown key"):
+        read('env = "prod"\n' + APP)
+
+
+@pytest.mark.parametrize(("env", "words"), [("stagin", "did you mean staging"), ("zzz", "local, staging")])
+def test_an_unknown_environment_names_those_there_are(read: Load, env: str, words: str) -> None:
+    with pytest.raises(Refused, match=words):
+        read(env=env)
+
+
+def test_malformed_toml_names_file_and_line(read: Load) -> None:
+    with pytest.raises(Refused, match=r"(?s)deploy/environments/local.toml.*line 2"):
+        read(local="a = 1\n= oops")
+
+
+def test_variables_keep_their_case(read: Load) -> None:
+    assert read(OPS_VARIABLES__DEBUG_ENDPOINTS="x").variables == {"DEBUG_ENDPOINTS": "x"}
+
+
+def test_a_missing_key_is_named(read: Load) -> None:
+    with pytest.raises(Refused, match="domain"):
+        read('app = "shop"\ncompose = ["c.yml"]\n')
