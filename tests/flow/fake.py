@@ -130,15 +130,16 @@ class FakeHost(LocalHost):
         return DONE
 
     def up(self, file: Path, names: Sequence[str]) -> Result:
-        """Start services of a rendered file; those of another release are made anew."""
+        """Start services of a rendered file; a stopped container starts again, one of another release is made anew."""
         document = parsed(file.read_text())
         for name in names:
             labels = document["services"][name]["labels"]
             key = f"{document['name']}-{name}-1"
             fields: dict[str, Any] = {word: labels.get(f"{LABEL}.{word}", "") for word in ("service", "role", "colour", "release")}
             old = self.engine.known.get(key)
-            if not (old and old.alive and old.release == fields["release"]):
+            if not (old and old.release == fields["release"]):
                 self.engine.known[key] = Container(key, **fields, state="created", health="", image="sha256:x")
+            if not self.engine.known[key].alive:
                 self.engine.change(key, state="running", health="starting")
         if "edge" in names:
             self.reload()

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from deploy.edge import switch
+from deploy.edge.nginx import Route
 from deploy.errors import CommandFailed, Interrupted, OpsError, Refused
 from deploy.hosts.local import LocalHost
 from deploy.model import Release, ReleasedService, Schema
@@ -210,6 +212,16 @@ def test_a_restart_of_last_week_does_not_hinder_going_back(place: Place) -> None
     with pytest.raises(OpsError):
         place.deploy("r3")
     assert (place.serving(), place.running()) == ("r2", whole("r2"))
+
+
+def test_a_switch_that_is_not_proven_puts_the_link_back(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = place.host.pointed(place.state.folder / "edge" / "current")
+    monkeypatch.setattr(place.host, "get", lambda *_, **__: (0, "refused"))
+    with pytest.raises(OpsError, match="generation 9"):
+        switch.switch(place.settings, place.host, "shop-local-edge-1", "new", 9, Route("green", "r9"))
+    assert place.host.pointed(place.state.folder / "edge" / "current") == before
+    assert place.host.said[-1] == "docker kill --signal HUP shop-local-edge-1"
+    assert f"generations/{place.host.generation}" == before
 
 
 def test_a_second_failure_on_the_way_back_is_said_and_the_first_is_reported(place: Place, capsys: pytest.CaptureFixture[str]) -> None:

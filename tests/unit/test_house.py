@@ -5,11 +5,14 @@ from __future__ import annotations
 import ast
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from deploy.settings import ROOT
 from tests import conftest
@@ -65,6 +68,11 @@ def test_only_the_engine_imports_the_sdk() -> None:
 
 def test_only_ssh_may_import_fabric() -> None:
     assert set(named(path for path in CODE if {"fabric", "paramiko"} & imports(path))) <= {"hosts/ssh.py"}
+
+
+def test_this_storey_has_no_network() -> None:
+    with socket.socket() as probe, pytest.raises(AssertionError, match="no network"):
+        probe.connect(("127.0.0.1", 9))
 
 
 def registries() -> set[str]:

@@ -1,0 +1,106 @@
+"""The documents name what there is: no more, no less."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from deploy import errors
+from deploy.model import Deploy, Record, Role
+from deploy.rollout import steps
+from deploy.rollout.release import Outcome
+from deploy.settings import OWN, ROOT, Settings
+from deploy.tasks import namespace
+
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "tests/load/README.md"]
+COMMANDS = (ROOT / "docs/reference/commands.md").read_text()
+
+
+def table(document: str, heading: str) -> dict[str, list[str]]:
+    """Read the table whose first heading is this: first cell, without backticks -> the others."""
+    rows = re.search(rf"(?m)^\| {heading} \|.*\n\|[-|]+\n((?:\|.*\n)+)", document)
+    assert rows, f"no table of {heading}"
+    cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in rows[1].splitlines()]
+    return {first.strip().strip("`"): others for first, *others in cells}
+
+
+def reference(name: str, heading: str) -> dict[str, list[str]]:
+    return table((ROOT / "docs/reference" / name).read_text(), heading)
+
+
+def keys(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, str]]:
+    """Name every key of a model with its default as the documents write it."""
+    for key, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from keys(field.annotation, f"{above}{key}.")
+        else:
+            yield above + key, shown(field.default)
+
+
+def shown(default: Any) -> str:
+    if default is PydanticUndefined:
+        return "required"
+    return f"`{default}`" if default not in (None, "", [], {}, ()) else "none"
+
+
+def test_every_setting_with_its_default() -> None:
+    assert {key: row[0] for key, row in reference("settings.md", "key").items()} == {k: d for k, d in keys(Settings) if k not in OWN}
+
+
+def test_every_key_of_x_deploy_with_its_default() -> None:
+    assert {key: row[0] for key, row in reference("x-deploy.md", "key").items()} == dict(keys(Deploy))
+    assert set(reference("x-deploy.md", "role")) == set(get_args(Role))
+
+
+def test_every_command_with_its_flags() -> None:
+    sections = dict(re.findall(r"(?ms)^### `inv ([\w.]+)`\n(.*?)(?=^##|\Z)", COMMANDS))
+    assert set(sections) == set(namespace.task_names)
+    for name, text in sections.items():
+        flags = {f"--{argument.name.replace('_', '-')}" for argument in namespace[name].get_arguments()}
+        assert set(re.findall(r"`(--[\w-]+)`", text.strip().split("\n\n")[0])) == flags, name
+    assert [name for name in namespace.task_names if f"`inv {name}" not in (ROOT / "README.md").read_text()] == []
+
+
+def test_every_step_with_its_keys() -> None:
+    known = {step.__name__: [field.name for field in dataclasses.fields(step)] for step in steps.Step.__subclasses__()}
+    assert {name: re.findall(r"`(\w+)`", row[0]) for name, row in table(COMMANDS, "step").items()} == known
+
+
+@pytest.mark.parametrize("shape", [Record, Outcome])
+def test_the_keys_of_what_is_printed_as_json(shape: type) -> None:
+    names = list(shape.model_fields) if issubclass(shape, BaseModel) else [field.name for field in dataclasses.fields(shape)]
+    assert ", ".join(f'"{name}"' for name in names) in re.sub(r"\s+", " ", COMMANDS)
+
+
+def test_exit_codes() -> None:
+    said = {code: name.strip("`") for code, (_, name) in table(COMMANDS, "code").items() if name}
+    assert said == {str(getattr(errors, name).code): name for name in said.values()}
+    assert set(said) == {"1", "2", "3", "4", "5"}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_a_document_points_to_is_there(document: Path) -> None:
+    text = document.read_text()
+    for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", text):
+        assert (document.parent / target).exists(), target
+    for path, name in re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", text):
+        assert f"def {name}(" in (ROOT / path).read_text() if name else (ROOT / path).is_file(), f"{path}::{name}"
+    if document.name != "own-app.md":  # that names the reader's own files
+        for path in re.findall(r"`((?:deploy|docker|nginx|scripts|bench|tests|requirements|backend)/[\w./-]*\w)`", text):
+            assert (ROOT / path).exists(), path
+
+
+def test_decisions_are_short_and_numbered_without_a_gap() -> None:
+    found = sorted((ROOT / "docs/decisions").glob("*.md"))
+    assert [path.name[:4] for path in found] == [f"{number:04}" for number in range(1, len(found) + 1)]
+    for path in found:
+        text = path.read_text()
+        assert len(text.splitlines()) < 40, path.name
+        assert text.startswith(f"# {path.name[:4]} "), path.name
