@@ -74,7 +74,7 @@ def test_every_step_with_its_keys() -> None:
 
 
 @pytest.mark.parametrize("shape", [Record, Outcome])
-def test_the_keys_of_what_is_printed_as_json(shape: type) -> None:
+def test_the_keys_of_what_is_printed_as_json(shape: Any) -> None:
     names = list(shape.model_fields) if issubclass(shape, BaseModel) else [field.name for field in dataclasses.fields(shape)]
     assert ", ".join(f'"{name}"' for name in names) in re.sub(r"\s+", " ", COMMANDS)
 
