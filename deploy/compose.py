@@ -20,6 +20,10 @@ from deploy.model import LABEL, Deploy, Role
 from deploy.settings import nearest
 from deploy.shell import Command, command, docker
 
+# the name that Compose reads the files under; what it names after it is renamed
+READING = "read"
+# the service that makes Compose create networks and volumes which only colours use
+HOLDER = "ops-holder"
 # what belongs to a checkout or to one project, not to a colour
 DROPPED = ("build", "ports", "container_name", "depends_on", "profiles", "env_file", "x-deploy")
 
@@ -37,6 +41,11 @@ class Service:
     def role(self) -> Role:
         """What the service is for."""
         return self.deploy.role
+
+    @property
+    def networks(self) -> Mapping[str, Any]:
+        """Return the networks that the service joins; one without any joins `default`."""
+        return self.spec.get("networks") or {}
 
     @property
     def image(self) -> str:
@@ -135,7 +144,7 @@ def take_out_env_file(document: dict[str, Any]) -> list[str]:
 
 def ask_compose(files: list[str], copies: Mapping[str, str], variables: Mapping[str, str], host: LocalHost) -> dict[str, Any]:
     """Let Compose check, merge and interpolate the files with these variables alone; `copies` are known by what they copy."""
-    ask = docker("compose", "--project-name", "read", *files, "--env-file", "/dev/null", "--profile", "*", "config")
+    ask = docker("compose", "--project-name", READING, *files, "--env-file", "/dev/null", "--profile", "*", "config")
     with tempfile.NamedTemporaryFile("w", suffix=".env") as own:
         own.write(secrets.render(variables))
         own.flush()
@@ -168,6 +177,9 @@ def check(merged: Mapping[str, Any], with_secrets: set[str], root: Path, names: 
         except ValidationError as error:
             mistakes += [f"service {name}: {explain(mistake)}" for mistake in error.errors()]
         mistakes += [f"service {name}: {text}" for text in unfit(spec, root)]
+    mistakes += [
+        f"top-level {key}: not rendered per colour; use an image, a volume or env_file" for key in ("configs", "secrets") if merged.get(key)
+    ]
     model = Model(tuple(services), merged.get("networks") or {}, merged.get("volumes") or {})
     mistakes += inconsistencies(model) if not mistakes else []
     if mistakes:
@@ -201,6 +213,8 @@ def unfit(spec: Mapping[str, Any], checkout: Path) -> Iterable[str]:
         if mount.get("type") == "bind" and Path(mount["source"]).is_relative_to(checkout):
             source = Path(mount["source"]).relative_to(checkout)
             yield f"mounts {source} of this checkout, which another host does not have; put it into the image or a volume"
+    if str(spec.get("network_mode", "")).startswith("service:") or spec.get("links"):
+        yield "shares another service's network; colours have names of their own, use networks"
     if not spec.get("image"):
         yield "no image; name the one that is built (docker/bake.hcl) or pulled"
 
@@ -214,13 +228,16 @@ def inconsistencies(model: Model) -> Iterable[str]:
     for service in model.web:
         if service.deploy.port is None:
             yield f"service {service.name}: x-deploy.port is missing"
+        if not any(set(service.networks) & set(edge.networks) for edge in model.of("edge")):
+            yield f"service {service.name}: shares no network with the edge"
     if len(model.of("scheduler")) > 1:
         yield "more than one service has the role scheduler"
 
 
 def render_shared(model: Model, settings_name: str, images: Mapping[str, str], env_file: str, app: str) -> str:
     """Render the project of data and edge: it owns the networks and volumes that colours share. Pure."""
-    services = {}
+    networks, volumes = resources(model.networks, settings_name), resources(model.volumes, settings_name)
+    services = {HOLDER: holder(images[model.of("edge")[0].image], networks, volumes)}
     for service in model.of("data", "edge"):
         labels = own_labels(service, app, settings_name)
         services[service.name] = pinned(service, images, env_file, labels)
@@ -230,12 +247,30 @@ def render_shared(model: Model, settings_name: str, images: Mapping[str, str], e
         {
             "name": settings_name,
             "services": services,
-            "networks": {
-                name: {**(spec or {}), "name": f"{settings_name}_{name}"} for name, spec in model.networks.items() if name != "default"
-            },
-            "volumes": {name: {**(spec or {}), "name": f"{settings_name}_{name}"} for name, spec in model.volumes.items()},
+            "networks": networks,
+            "volumes": volumes,
         }
     )
+
+
+def resources(declared: Mapping[str, Any], environment: str) -> dict[str, dict[str, Any]]:
+    """Name networks or volumes after the environment; a name that the file itself chose is kept."""
+    named = {name: dict(spec or {}) for name, spec in declared.items()}
+    for name, spec in named.items():
+        if spec.get("name") in (None, f"{READING}_{name}"):
+            spec["name"] = f"{environment}_{name}"
+    return named
+
+
+def resource_names(model: Model, environment: str) -> list[str]:
+    """List the names of all networks and volumes on the engine."""
+    return [spec["name"] for declared in (model.networks, model.volumes) for spec in resources(declared, environment).values()]
+
+
+def holder(image: str, networks: Iterable[str], volumes: Iterable[str]) -> dict[str, Any]:
+    """Describe a container that is created, never started, and removed: Compose makes only what some service uses."""
+    mounts = [f"{name}:/held/{name}" for name in volumes]
+    return {"image": image, "pull_policy": "never", "profiles": [HOLDER], "networks": sorted(networks), "volumes": mounts}
 
 
 def render_colour(model: Model, settings_name: str, colour: str, release: str, images: Mapping[str, str], env_file: str, app: str) -> str:
@@ -254,13 +289,15 @@ def render_colour(model: Model, settings_name: str, colour: str, release: str, i
         if service.role == "job":
             spec["profiles"] = ["job"]
         services[f"{service.name}-{colour}"] = spec
-    shared = {name: {"name": f"{settings_name}_{name}", "external": True} for name in model.networks if name != "default"}
-    volumes = {name: {"name": f"{settings_name}_{name}", "external": True} for name in model.volumes}
+    networks, volumes = (
+        {name: {"name": spec["name"], "external": True} for name, spec in resources(declared, settings_name).items()}
+        for declared in (model.networks, model.volumes)
+    )
     return dump(
         {
             "name": f"{settings_name}-{colour}",
             "services": services,
-            "networks": {**shared, "colour": {"name": f"{settings_name}-{colour}"}},
+            "networks": {**networks, "colour": {"name": f"{settings_name}-{colour}"}},
             "volumes": volumes,
         }
     )
@@ -277,7 +314,6 @@ def pinned(service: Service, images: Mapping[str, str], env_file: str, labels: M
     spec["image"] = images[service.image]
     spec["pull_policy"] = "never"
     spec["labels"] = {**(spec.get("labels") or {}), **labels}
-    spec["networks"] = {name: value for name, value in (spec.get("networks") or {}).items() if name != "default"}
     if service.has_secrets:
         spec["env_file"] = [env_file.replace("$", "$$")]
     return {key: value for key, value in spec.items() if value not in ({}, None)}

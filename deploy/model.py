@@ -58,6 +58,7 @@ class Release(Frozen):
     secrets: str
     strategy: str
     services: tuple[ReleasedService, ...]
+    resources: tuple[str, ...] = ()
 
     def of(self, *roles: Role) -> tuple[ReleasedService, ...]:
         """Return the services with one of these roles."""
@@ -152,6 +153,7 @@ class Facts:
     containers: tuple[Container, ...] = ()
     edge: EdgeFacts = EdgeFacts()
     schema: Schema | None = None
+    resources: frozenset[str] = frozenset()
 
     def of(self, colour: str, *roles: str) -> tuple[Container, ...]:
         """Return the containers of one colour, of all roles or some."""

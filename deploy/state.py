@@ -62,9 +62,9 @@ class State:
         files = {name: self.host.read(folder / name) or "" for name in names}
         return Bundle(known, files, self.host.read(folder / "env") or "")
 
-    def has(self, release: str) -> bool:
-        """Tell whether a release's bundle is here."""
-        return self.host.read(self.bundle_folder(release) / "release.json") is not None
+    def kept(self) -> list[str]:
+        """List the releases whose bundles are here, failed ones among them."""
+        return sorted(self.host.names(self.folder / "releases"))
 
     def record(self, entry: Record) -> None:
         """Add a line to the ledger."""

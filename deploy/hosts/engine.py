@@ -40,6 +40,11 @@ class Engine:
         found = [self.inspect(entry["Id"]) for entry in listed if entry["Labels"].get("com.docker.compose.oneoff") != "True"]
         return tuple(sorted((c for c in found if c), key=lambda c: c.name))
 
+    def resources(self) -> frozenset[str]:
+        """List the names of all networks and volumes."""
+        volumes = self.client.api.volumes()["Volumes"] or []
+        return frozenset(known["Name"] for known in (*self.client.api.networks(), *volumes))
+
     def require(self) -> None:
         """Raise Refused unless the engine answers."""
         _ = self.client

@@ -131,6 +131,10 @@ class LocalHost:
         """Read a file; None when there is none."""
         return path.read_text() if path.exists() else None
 
+    def names(self, folder: Path) -> list[str]:
+        """List what a folder holds; nothing when there is none."""
+        return [path.name for path in folder.iterdir()] if folder.is_dir() else []
+
     def remove(self, path: Path) -> None:
         """Remove a file, or a folder with everything in it; one that is not there is fine."""
         if path.is_dir() and not path.is_symlink():

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from functools import singledispatch
 
 from deploy import console
+from deploy.compose import HOLDER
 from deploy.database import alembic
 from deploy.edge import nginx, switch
 from deploy.errors import OpsError
@@ -73,6 +74,13 @@ def prepare_edge(step: steps.PrepareEdge, run: Run) -> None:
     """Give the edge something to start with."""
     switch.write(run.settings, run.host, run.bundle.files["edge.none.conf"].replace(GENERATION, "1"), 1, nginx.Route())
     switch.point(run.settings, run.host, 1)
+
+
+@perform.register
+def create_shared(step: steps.CreateShared, run: Run) -> None:
+    """Let Compose create them as the files declare them, for a container that is removed again."""
+    run.host.run(run.compose("", "--profile", HOLDER, "create", "--no-recreate", "--no-build", HOLDER))
+    run.host.run(run.compose("", "--profile", HOLDER, "rm", "--force", "--stop", HOLDER))
 
 
 @perform.register

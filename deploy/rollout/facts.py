@@ -18,7 +18,7 @@ from deploy.state import State
 def observe(settings: Settings, host: LocalHost, state: State) -> Facts:
     """Look at one environment on one host."""
     containers = host.engine.containers(settings.name)
-    return Facts(containers, edge(settings, host, containers), state.schema())
+    return Facts(containers, edge(settings, host, containers), state.schema(), host.engine.resources())
 
 
 def edge(settings: Settings, host: LocalHost, containers: tuple[Container, ...]) -> EdgeFacts:

@@ -9,6 +9,7 @@ from deploy.model import COLOURS, Facts, Release, other
 from deploy.rollout.steps import (
     AwaitHealthy,
     AwaitServed,
+    CreateShared,
     Drain,
     Migrate,
     PrepareEdge,
@@ -60,10 +61,12 @@ def serves(wanted: Release, facts: Facts) -> bool:
 
 
 def start_shared(wanted: Release, facts: Facts) -> list[Step]:
-    """Start data and edge where they are missing or stopped; a running one is never touched."""
+    """Create what colours share, start data and edge where they are missing or stopped; a running one is never touched."""
     running = {c.service for c in facts.containers if c.role in ("data", "edge") and c.state == "running"}
     missing = tuple(service.name for service in wanted.of("data", "edge") if service.name not in running)
+    absent = tuple(name for name in wanted.resources if name not in facts.resources)
     first: list[Step] = [PrepareEdge()] if facts.edge.generation == 0 else []
+    first += [CreateShared(absent)] if absent else []
     return [*first, StartShared(missing)] if missing else first
 
 

@@ -87,7 +87,8 @@ def too_old(run: Run, facts: Facts) -> list[str]:
     """Return the releases beyond those that are kept; what serves and what is wanted are never among them."""
     needed = {run.bundle.release.id, facts.edge.release}
     served = [release for release in run.state.served() if release not in needed]
-    return [release for release in served[run.settings.rollout.keep_releases - 1 :] if run.state.has(release)]
+    kept = needed | set(served[: run.settings.rollout.keep_releases - 1])
+    return [release for release in run.state.kept() if release not in kept]
 
 
 def previous(state: State, facts: Facts) -> str:

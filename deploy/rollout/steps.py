@@ -24,6 +24,16 @@ class PrepareEdge(Step):
 
 
 @dataclass(frozen=True)
+class CreateShared(Step):
+    """Create networks and volumes that colours share, those that are missing."""
+
+    resources: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"create {', '.join(self.resources)}"
+
+
+@dataclass(frozen=True)
 class StartShared(Step):
     """Start data services and the edge, those that do not run; never recreate one."""
 

@@ -56,6 +56,7 @@ def bundle(settings: Settings, known: Model, built: Built, values: Mapping[str, 
         config_digests={image.name: image.config_digest for image in built.images}, files=files_hash, secrets=version,
         strategy=settings.rollout.strategy,
         services=tuple(ReleasedService(name=s.name, image=images[s.image], deploy=s.deploy) for s in known.services),
+        resources=tuple(compose.resource_names(known, settings.name)),
     )  # fmt: skip
     return Bundle(release, render(settings, known, images, identity, env_file), secrets.render(values))
 

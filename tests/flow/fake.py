@@ -33,6 +33,11 @@ class FakeEngine(Engine):
     def __init__(self, host: FakeHost) -> None:
         self.host = host
         self.known: dict[str, Container] = {}
+        self.made: frozenset[str] = frozenset()
+
+    def resources(self) -> frozenset[str]:
+        """List what every release of the tests needs."""
+        return self.made
 
     def containers(self, environment: str) -> tuple[Container, ...]:
         """List them all; what has just been started is healthy the next time."""

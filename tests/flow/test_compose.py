@@ -122,7 +122,7 @@ def test_what_colours_share_is_external(ours: Model) -> None:
 
 def test_the_edge_cannot_reach_the_data(ours: Model) -> None:
     document = yaml.safe_load(compose.render_shared(ours, "a", {s.image: "sha256:x" for s in ours.services}, "/env", "a"))
-    networks = {name: set(spec["networks"]) for name, spec in document["services"].items()}
+    networks = {name: set(spec["networks"]) for name, spec in document["services"].items() if name != compose.HOLDER}
     assert networks == {"edge": {"edge"}, "postgres": {"data"}, "redis": {"data"}}
     assert "edge" not in colour(ours, "blue")["services"]["worker-blue"]["networks"]
     assert [name for name, spec in document["services"].items() if spec.get("ports")] == ["edge"]
@@ -141,12 +141,49 @@ def test_only_this_projects_fields_are_dropped() -> None:
     text = """
       services:
         web: {image: redis, build: ., ports: ["1:1"], container_name: x, depends_on: [e], profiles: [p], command: [a],
+              networks: {default: },
               x-deploy: {role: web, port: 1}}
-        e: {image: redis, x-deploy: {role: edge}}
+        e: {image: redis, networks: {default: }, x-deploy: {role: edge}}
       networks: {default: {}}
     """
     spec = yaml.safe_load(compose.render_colour(model(text), "a", "blue", "r", IMAGES, "/env", "a"))["services"]["web-blue"]
     assert set(spec) == {"image", "command", "labels", "networks", "environment", "pull_policy"}
+
+
+def test_what_only_colours_use_is_created_once_and_a_chosen_name_is_kept() -> None:
+    text = """
+      services:
+        web: {image: redis, networks: {inner: , front: }, volumes: [{type: volume, source: uploads, target: /u}],
+              x-deploy: {role: web, port: 1}}
+        e: {image: redis, networks: {front: }, x-deploy: {role: edge}}
+      networks: {front: {name: read_front}, inner: {name: read_inner, internal: true}}
+      volumes: {uploads: {name: books}}
+    """
+    known = model(text)
+    assert compose.resource_names(known, "a") == ["a_front", "a_inner", "books"]
+    shared = yaml.safe_load(compose.render_shared(known, "a", IMAGES, "/env", "a"))
+    assert shared["services"][compose.HOLDER]["networks"] == ["front", "inner"]
+    assert shared["services"][compose.HOLDER]["volumes"] == ["uploads:/held/uploads"]
+    assert shared["networks"]["inner"] == {"internal": True, "name": "a_inner"}
+    own = yaml.safe_load(compose.render_colour(known, "a", "blue", "r", IMAGES, "/env", "a"))
+    assert own["volumes"] == {"uploads": {"external": True, "name": "books"}}
+    assert own["networks"]["inner"] == {"external": True, "name": "a_inner"}
+
+
+@pytest.mark.parametrize(
+    ("web", "top", "said"),
+    [
+        ("networks: {other: }", "networks: {front: {}, other: {}}", "shares no network with the edge"),
+        ("networks: {front: }, links: [e]", "networks: {front: {}}", "shares another service's network"),
+        ("network_mode: 'service:e'", "networks: {front: {}}", "shares another service's network"),
+        ("networks: {front: }", "networks: {front: {}}\nsecrets: {key: {file: k}}", "top-level secrets"),
+    ],
+)
+def test_what_cannot_be_rendered_per_colour_is_refused(web: str, top: str, said: str) -> None:
+    text = f"services:\n  web: {{image: redis, {web}, x-deploy: {{role: web, port: 1}}}}\n"
+    text += f"  e: {{image: redis, networks: {{front: }}, x-deploy: {{role: edge}}}}\n{top}\n"
+    with pytest.raises(Refused, match=said):
+        model(text)
 
 
 def read(folder: Path, web: Mapping[str, Any], variables: Mapping[str, str] | None = None) -> Mapping[str, Any]:

@@ -34,11 +34,12 @@ def network() -> Iterator[str]:
     references = bases.prepare(ROOT, "auto", ["postgres", "redis"], LocalHost())
     docker("network", "create", "--label", LABEL, name)
     run = ["run", "--detach", f"--label={LABEL}", f"--network={name}", "--user=999:999", "--tmpfs=/tmp:mode=1777"]
+    postgres = [f"--name={name}-postgres", "--network-alias=postgres", "--env=POSTGRES_PASSWORD=suite", "--env=PGDATA=/data",
+                "--tmpfs=/data:uid=999", "--tmpfs=/var/run/postgresql:uid=999,gid=999"]  # fmt: skip
+    redis = [f"--name={name}-redis", "--network-alias=redis"]
     try:
-        docker(*run, f"--name={name}-postgres", "--network-alias=postgres", "--env=POSTGRES_PASSWORD=suite", "--tmpfs=/data:uid=999",
-               "--env=PGDATA=/data", "--tmpfs=/var/run/postgresql:uid=999,gid=999", references["postgres"], "docker-entrypoint.sh", "postgres")  # fmt: skip
-        docker(*run, f"--name={name}-redis", "--network-alias=redis", references["redis"], "redis-server", "--bind", "0.0.0.0",
-               "--protected-mode", "no", "--dir", "/tmp")  # fmt: skip
+        docker(*run, *postgres, references["postgres"], "docker-entrypoint.sh", "postgres")
+        docker(*run, *redis, references["redis"], "redis-server", "--bind", "0.0.0.0", "--protected-mode", "no", "--save", "")
         ready = ["docker", "exec", f"{name}-postgres", "pg_isready", "--host=127.0.0.1"]
         assert until(lambda: subprocess.run(ready, capture_output=True).returncode == 0, 60), docker("logs", f"{name}-postgres")
         yield name

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -41,6 +42,7 @@ mount -t tmpfs -o size=8m tmpfs "$small"; cp -a "$state/." "$small"; mount --bin
 [ -z "${FILL-}" ] || cat /dev/zero > "$state/filler" 2>/dev/null || true
 exec "$@"
 """
+UNSHARE = ("unshare", "--mount", *(() if os.geteuid() == 0 else ("--map-root-user",)))
 
 
 @dataclass(frozen=True)
@@ -172,12 +174,12 @@ def hide_plugin(name: str, folder: Path) -> tuple[str, ...]:
     """Return the words that run a command where the Docker client really lacks a plugin."""
     plugins = json.loads(docker("info", "--format", "{{json .ClientInfo.Plugins}}"))
     path = next(plugin["Path"] for plugin in plugins if plugin["Name"] == name)
-    return ("unshare", "--mount", "sh", "-euc", HIDE_PLUGIN, "sh", path, str(folder))
+    return (*UNSHARE, "sh", "-euc", HIDE_PLUGIN, "sh", path, str(folder))
 
 
 def small_disk(site: Site, folder: Path) -> tuple[str, ...]:
     """Return the words that run a command where the state, as it is, lies on a small file system."""
-    return ("unshare", "--mount", "sh", "-euc", SMALL_DISK, "sh", str(site.state), str(folder))
+    return (*UNSHARE, "sh", "-euc", SMALL_DISK, "sh", str(site.state), str(folder))
 
 
 # the machine
