@@ -92,7 +92,7 @@ def build(settings: Settings, host: LocalHost, order: Order | None = None, *, no
     source, targets = order.source, order.targets
     if source.dirty:
         console.warn(f"the checkout has changes that are not committed; this build is {source.revision}")
-    note_classic_store(host)
+    cache_to = exported_caches(settings, host)
     file = str(settings.root / settings.bake)
     references = bases.prepare(settings.root, settings.build.bases, contexts(settings), host)
     before = {target.image: layers(target.image, host) for target in targets}
@@ -104,7 +104,7 @@ def build(settings: Settings, host: LocalHost, order: Order | None = None, *, no
             references,
             str(metadata),
             cache_from=settings.build.cache_from,
-            cache_to=settings.build.cache_to,
+            cache_to=cache_to,
             no_cache=no_cache,
         )
         progress = run_bake(Command(words, variables(settings, source)), settings.root, host)
@@ -127,10 +127,12 @@ def uses_containerd_store(host: LocalHost) -> bool:
     return "io.containerd.snapshotter" in host.run(docker("info", "--format", "{{json .DriverStatus}}"))
 
 
-def note_classic_store(host: LocalHost) -> None:
-    """Say what the classic store cannot do."""
-    if not uses_containerd_store(host):
-        console.warn("classic image store: no cache export, no reproducible manifest digests; `inv doctor` prints the change")
+def exported_caches(settings: Settings, host: LocalHost) -> list[str]:
+    """Return where caches are exported to; say what the classic store cannot do, and leave that out."""
+    if uses_containerd_store(host):
+        return settings.build.cache_to
+    console.warn("classic image store: no cache export, no reproducible manifest digests; `inv doctor` prints the change")
+    return []
 
 
 def contexts(settings: Settings) -> list[str]:

@@ -20,16 +20,20 @@ def show(settings: Settings, host: LocalHost, *, json: bool) -> None:
         console.document(document(settings, host, facts))
         return
     console.say(f"{settings.name}: {facts.serving}")
-    rows = [[c.service, c.colour or "shared", c.state, c.health or "-", c.release or "-"] for c in facts.containers]
+    rows = [[c.service, c.colour or "shared", c.state, health(c) or "-", c.release or "-"] for c in facts.containers]
     if rows:
         console.table(["service", "colour", "state", "health", "release"], rows)
+
+
+def health(container: Container) -> str | None:
+    """Return what its health check says; None for one without, or for one that does not run (the engine says unhealthy)."""
+    return container.health or None if container.state == "running" else None
 
 
 def document(settings: Settings, host: LocalHost, facts: Facts) -> dict[str, object]:
     """Return the state as the command contract has it."""
     services = [
-        {"name": c.service, "colour": c.colour or None, "state": c.state, "health": c.health or None, "image": c.image}
-        for c in facts.containers
+        {"name": c.service, "colour": c.colour or None, "state": c.state, "health": health(c), "image": c.image} for c in facts.containers
     ]
     return {
         "env": settings.env,

@@ -30,7 +30,7 @@ class CreateShared(Step):
     resources: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"create {', '.join(self.resources)}"
+        return f"create {len(self.resources)} networks and volumes that colours share"
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,5 @@ def holds(archive: bytes, marker: bytes) -> bool:
 def test_caches_are_exported_per_image(tiny: Site, tmp_path: Path) -> None:
     """One folder per image: a shared one would keep the last image only."""
     place = tmp_path / "cache"
-    settings = {"OPS_BUILD__CACHE_TO": f'["type=local,dest={place}"]', "OPS_BUILD__CACHE_FROM": f'["type=local,src={place}"]'}
-    tiny.inv("build", "--no-cache", **settings)
+    tiny.inv("build", "--no-cache", OPS_BUILD__CACHE_TO=f'["type=local,dest={place}"]', OPS_BUILD__CACHE_FROM=f'["type=local,src={place}"]')
     assert sorted(folder.name for folder in place.iterdir()) == ["app", "edge"]

@@ -64,5 +64,5 @@ def test_the_clients_see_what_a_plain_reload_loses(bookreader: Site) -> None:
 
 def accepting(edge: str) -> set[str]:
     """The edge's workers that take new connections."""
-    lines = docker("top", edge, "-eo", "pid,args").splitlines()[1:]
+    lines = docker("exec", edge, "busybox", "ps", "-o", "pid,args").splitlines()[1:]
     return {line.split()[0] for line in lines if line.split(maxsplit=1)[1] == "nginx: worker process"}
