@@ -16,16 +16,12 @@ from pydantic import ValidationError
 from deploy import secrets
 from deploy.errors import CommandFailed, Reasons, Refused
 from deploy.hosts.local import LocalHost
-from deploy.model import LABEL, Deploy, Role
+from deploy.model import Deploy, Role
 from deploy.settings import nearest
 from deploy.shell import Command, command, docker
 
 # the name that Compose reads the files under; what it names after it is renamed
 READING = "read"
-# the service that makes Compose create networks and volumes which only colours use
-HOLDER = "ops-holder"
-# what belongs to a checkout or to one project, not to a colour
-DROPPED = ("build", "ports", "container_name", "depends_on", "profiles", "env_file", "x-deploy")
 
 
 @dataclass(frozen=True)
@@ -118,12 +114,22 @@ def load(name: str, path: Path) -> dict[str, Any]:
 
 
 class Yaml(yaml.SafeLoader):
-    """Read plain words as Compose does, which knows YAML 1.2: `yes`, `12:30` and `=` are text."""
+    """Read YAML as Compose does: by version 1.2 `yes`, `12:30` and `=` are text, and a key that stands twice is an error."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012  # as in its base class
         first: [(tag, pattern) for tag, pattern in rules if not tag.endswith((":bool", ":int", ":timestamp", ":value"))]
         for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        """Compose one mapping; merge keys are not resolved yet, so that what overrides one is no second key."""
+        node = super().compose_mapping_node(anchor)
+        keys: set[str] = set()
+        for key, _ in node.value:
+            if str(key.value) in keys:
+                raise yaml.MarkedYAMLError(problem=f"the key {key.value} stands twice", problem_mark=key.start_mark)
+            keys.add(str(key.value))
+        return node
 
 
 Yaml.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
@@ -232,93 +238,3 @@ def inconsistencies(model: Model) -> Iterable[str]:
             yield f"service {service.name}: shares no network with the edge"
     if len(model.of("scheduler")) > 1:
         yield "more than one service has the role scheduler"
-
-
-def render_shared(model: Model, settings_name: str, images: Mapping[str, str], env_file: str, app: str) -> str:
-    """Render the project of data and edge: it owns the networks and volumes that colours share. Pure."""
-    networks, volumes = resources(model.networks, settings_name), resources(model.volumes, settings_name)
-    services = {HOLDER: holder(images[model.of("edge")[0].image], networks, volumes)}
-    for service in model.of("data", "edge"):
-        labels = own_labels(service, app, settings_name)
-        services[service.name] = pinned(service, images, env_file, labels)
-        if service.role == "edge":
-            services[service.name]["ports"] = service.spec.get("ports", [])
-    return dump(
-        {
-            "name": settings_name,
-            "services": services,
-            "networks": networks,
-            "volumes": volumes,
-        }
-    )
-
-
-def resources(declared: Mapping[str, Any], environment: str) -> dict[str, dict[str, Any]]:
-    """Name networks or volumes after the environment; a name that the file itself chose is kept."""
-    named = {name: dict(spec or {}) for name, spec in declared.items()}
-    for name, spec in named.items():
-        if spec.get("name") in (None, f"{READING}_{name}"):
-            spec["name"] = f"{environment}_{name}"
-    return named
-
-
-def resource_names(model: Model, environment: str) -> list[str]:
-    """List the names of all networks and volumes on the engine."""
-    return [spec["name"] for declared in (model.networks, model.volumes) for spec in resources(declared, environment).values()]
-
-
-def holder(image: str, networks: Iterable[str], volumes: Iterable[str]) -> dict[str, Any]:
-    """Describe a container that is created, never started, and removed: Compose makes only what some service uses."""
-    mounts = [f"{name}:/held/{name}" for name in volumes]
-    return {"image": image, "pull_policy": "never", "profiles": [HOLDER], "networks": sorted(networks), "volumes": mounts}
-
-
-def render_colour(model: Model, settings_name: str, colour: str, release: str, images: Mapping[str, str], env_file: str, app: str) -> str:
-    """Render one colour's project, pinned, without a secret. Pure.
-
-    A service is renamed `<service>-<colour>`: on a shared network Compose gives each service its name as an alias, and
-    two colours under one name would both be reached. Inside the colour its own network keeps the plain names.
-    """
-    services = {}
-    for service in model.of("web", "worker", "scheduler", "job"):
-        labels = own_labels(service, app, settings_name) | {f"{LABEL}.colour": colour, f"{LABEL}.release": release}
-        spec = pinned(service, images, env_file, labels)
-        spec["environment"] = {**(spec.get("environment") or {}), "RELEASE": release, "COLOUR": colour}
-        if "network_mode" not in spec:
-            spec["networks"] = {**(spec.get("networks") or {}), "colour": {"aliases": [service.name]}}
-        if service.role == "job":
-            spec["profiles"] = ["job"]
-        services[f"{service.name}-{colour}"] = spec
-    networks, volumes = (
-        {name: {"name": spec["name"], "external": True} for name, spec in resources(declared, settings_name).items()}
-        for declared in (model.networks, model.volumes)
-    )
-    return dump(
-        {
-            "name": f"{settings_name}-{colour}",
-            "services": services,
-            "networks": {**networks, "colour": {"name": f"{settings_name}-{colour}"}},
-            "volumes": volumes,
-        }
-    )
-
-
-def own_labels(service: Service, app: str, name: str) -> dict[str, str]:
-    """Return the labels by which the toolkit finds its containers again."""
-    return {LABEL: name, f"{LABEL}.app": app, f"{LABEL}.service": service.name, f"{LABEL}.role": service.role}
-
-
-def pinned(service: Service, images: Mapping[str, str], env_file: str, labels: Mapping[str, str]) -> dict[str, Any]:
-    """Copy a specification, its image replaced by what was built, its env_file by the release's."""
-    spec = {key: value for key, value in service.spec.items() if key not in DROPPED}
-    spec["image"] = images[service.image]
-    spec["pull_policy"] = "never"
-    spec["labels"] = {**(spec.get("labels") or {}), **labels}
-    if service.has_secrets:
-        spec["env_file"] = [env_file.replace("$", "$$")]
-    return {key: value for key, value in spec.items() if value not in ({}, None)}
-
-
-def dump(document: Mapping[str, Any]) -> str:
-    """Write YAML that says the same every time; what came from Compose has its `$` doubled already."""
-    return str(yaml.safe_dump(document, sort_keys=True, width=120))

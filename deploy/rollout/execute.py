@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass
 from functools import singledispatch
 
 from deploy import console
-from deploy.compose import HOLDER
 from deploy.database import alembic
 from deploy.edge import nginx, switch
 from deploy.errors import OpsError
 from deploy.hosts.local import LocalHost
 from deploy.images.build import prune_release
 from deploy.model import LABEL, Container, Schema
+from deploy.render import HOLDER
 from deploy.rollout import steps
 from deploy.rollout.wanted import GENERATION
 from deploy.settings import Settings

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 
-from deploy import compose, secrets
+from deploy import compose, render, secrets
 from deploy.compose import Model
 from deploy.edge import nginx
 from deploy.hosts.local import LocalHost
@@ -48,7 +48,7 @@ def bundle(settings: Settings, known: Model, built: Built, values: Mapping[str, 
     """Put a release together: its id names the code, the images, the rendered files and the secrets."""
     images = resolve((service.image for service in known.services), state.host)
     version = secrets.version(values)
-    files_hash = fingerprint(render(settings, known, images, "", ""))
+    files_hash = fingerprint(render_all(settings, known, images, "", ""))
     identity = release_id(built.revision, images, files_hash, version)
     env_file = str(state.bundle_folder(identity) / "env")
     release = Release(
@@ -56,18 +56,18 @@ def bundle(settings: Settings, known: Model, built: Built, values: Mapping[str, 
         config_digests={image.name: image.config_digest for image in built.images}, files=files_hash, secrets=version,
         strategy=settings.rollout.strategy,
         services=tuple(ReleasedService(name=s.name, image=images[s.image], deploy=s.deploy) for s in known.services),
-        resources=tuple(compose.resource_names(known, settings.name)),
+        resources=tuple(render.resource_names(known, settings.name)),
     )  # fmt: skip
-    return Bundle(release, render(settings, known, images, identity, env_file), secrets.render(values))
+    return Bundle(release, render_all(settings, known, images, identity, env_file), secrets.render(values))
 
 
-def render(settings: Settings, known: Model, images: Mapping[str, str], release: str, env_file: str) -> dict[str, str]:
+def render_all(settings: Settings, known: Model, images: Mapping[str, str], release: str, env_file: str) -> dict[str, str]:
     """Render every file of a release by name. Pure."""
-    files = {"shared.yml": compose.render_shared(known, settings.name, images, env_file, settings.app)}
+    rendered = {"shared.yml": render.shared(known, settings.name, images, env_file, settings.app)}
     for colour in COLOURS:
-        files[f"{colour}.yml"] = compose.render_colour(known, settings.name, colour, release, images, env_file, settings.app)
-        files[f"edge.{colour}.conf"] = nginx.render(settings, known.web, GENERATION, nginx.Route(colour, release))
-    return files | {"edge.none.conf": nginx.render(settings, known.web, GENERATION, nginx.Route())}
+        rendered[f"{colour}.yml"] = render.per_colour(known, settings.name, colour, release, images, env_file, settings.app)
+        rendered[f"edge.{colour}.conf"] = nginx.render(settings, known.web, GENERATION, nginx.Route(colour, release))
+    return rendered | {"edge.none.conf": nginx.render(settings, known.web, GENERATION, nginx.Route())}
 
 
 def fingerprint(files: Mapping[str, str]) -> str:

@@ -41,7 +41,7 @@ def bundled(name: str) -> Bundle:
         id=name, revision=name, commit=name, commit_time="2026-01-01T00:00:00Z", images=IMAGES, config_digests={}, files="f",
         secrets="s", strategy="blue_green", services=services,
     )  # fmt: skip
-    return Bundle(made, wanted.render(settings(ROOT), known, IMAGES, name, "/env"), "A=1\n")
+    return Bundle(made, wanted.render_all(settings(ROOT), known, IMAGES, name, "/env"), "A=1\n")
 
 
 class Place:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from deploy import compose, secrets
+from deploy import compose, render, secrets
 from deploy.compose import Model
 from deploy.errors import Refused
 from deploy.hosts.local import LocalHost
@@ -47,7 +47,7 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 def colour(known: Model, name: str, release: str = "r1") -> dict[str, Any]:
     images = {service.image: f"sha256:{service.image}" for service in known.services}
-    return dict(yaml.safe_load(compose.render_colour(known, "shop-local", name, release, images, f"/state/{release}/$x/env", "shop")))
+    return dict(yaml.safe_load(render.per_colour(known, "shop-local", name, release, images, f"/state/{release}/$x/env", "shop")))
 
 
 def test_every_service_has_its_role(ours: Model) -> None:
@@ -61,7 +61,7 @@ def test_every_service_has_its_role(ours: Model) -> None:
 
 def test_no_secret_is_in_the_model_or_in_what_is_rendered(ours: Model) -> None:
     images = {service.image: "sha256:x" for service in ours.services}
-    rendered = [compose.render_colour(ours, "a", "blue", "r", images, "/env", "a"), compose.render_shared(ours, "a", images, "/env", "a")]
+    rendered = [render.per_colour(ours, "a", "blue", "r", images, "/env", "a"), render.shared(ours, "a", images, "/env", "a")]
     for text in (repr(ours), *rendered):
         assert "hunter2" not in text
         assert "PASSWORD" not in text
@@ -121,8 +121,8 @@ def test_what_colours_share_is_external(ours: Model) -> None:
 
 
 def test_the_edge_cannot_reach_the_data(ours: Model) -> None:
-    document = yaml.safe_load(compose.render_shared(ours, "a", {s.image: "sha256:x" for s in ours.services}, "/env", "a"))
-    networks = {name: set(spec["networks"]) for name, spec in document["services"].items() if name != compose.HOLDER}
+    document = yaml.safe_load(render.shared(ours, "a", {s.image: "sha256:x" for s in ours.services}, "/env", "a"))
+    networks = {name: set(spec["networks"]) for name, spec in document["services"].items() if name != render.HOLDER}
     assert networks == {"edge": {"edge"}, "postgres": {"data"}, "redis": {"data"}}
     assert "edge" not in colour(ours, "blue")["services"]["worker-blue"]["networks"]
     assert [name for name, spec in document["services"].items() if spec.get("ports")] == ["edge"]
@@ -132,7 +132,7 @@ def test_the_edge_cannot_reach_the_data(ours: Model) -> None:
 def test_rendering_says_the_same_every_time_and_colours_differ_by_name_only(ours: Model) -> None:
     assert colour(ours, "blue") == colour(ours, "blue")
     images = {service.image: "sha256:x" for service in ours.services}
-    blue, green = (compose.render_colour(ours, "a", name, "r", images, "/env", "a") for name in ("blue", "green"))
+    blue, green = (render.per_colour(ours, "a", name, "r", images, "/env", "a") for name in ("blue", "green"))
     assert blue != green
     assert blue.replace("blue", "green") == green
 
@@ -146,7 +146,7 @@ def test_only_this_projects_fields_are_dropped() -> None:
         e: {image: redis, networks: {default: }, x-deploy: {role: edge}}
       networks: {default: {}}
     """
-    spec = yaml.safe_load(compose.render_colour(model(text), "a", "blue", "r", IMAGES, "/env", "a"))["services"]["web-blue"]
+    spec = yaml.safe_load(render.per_colour(model(text), "a", "blue", "r", IMAGES, "/env", "a"))["services"]["web-blue"]
     assert set(spec) == {"image", "command", "labels", "networks", "environment", "pull_policy"}
 
 
@@ -160,12 +160,12 @@ def test_what_only_colours_use_is_created_once_and_a_chosen_name_is_kept() -> No
       volumes: {uploads: {name: books}}
     """
     known = model(text)
-    assert compose.resource_names(known, "a") == ["a_front", "a_inner", "books"]
-    shared = yaml.safe_load(compose.render_shared(known, "a", IMAGES, "/env", "a"))
-    assert shared["services"][compose.HOLDER]["networks"] == ["front", "inner"]
-    assert shared["services"][compose.HOLDER]["volumes"] == ["uploads:/held/uploads"]
+    assert render.resource_names(known, "a") == ["a_front", "a_inner", "books"]
+    shared = yaml.safe_load(render.shared(known, "a", IMAGES, "/env", "a"))
+    assert shared["services"][render.HOLDER]["networks"] == ["front", "inner"]
+    assert shared["services"][render.HOLDER]["volumes"] == ["uploads:/held/uploads"]
     assert shared["networks"]["inner"] == {"internal": True, "name": "a_inner"}
-    own = yaml.safe_load(compose.render_colour(known, "a", "blue", "r", IMAGES, "/env", "a"))
+    own = yaml.safe_load(render.per_colour(known, "a", "blue", "r", IMAGES, "/env", "a"))
     assert own["volumes"] == {"uploads": {"external": True, "name": "books"}}
     assert own["networks"]["inner"] == {"external": True, "name": "a_inner"}
 

@@ -309,6 +309,11 @@ def test_malformed_compose(bad: Bad) -> None:
     bad.meets("deploy")
 
 
+def test_key_twice(bad: Bad) -> None:
+    bad.site.replace(COMPOSE, "    image: tiny/app\n", "    image: tiny/app\n    image: tiny/other\n")
+    bad.meets("deploy")
+
+
 def test_missing_compose(bad: Bad) -> None:
     bad.site.replace("deploy/app.toml", '"docker/compose.yml"', '"docker/compose.yml", "docker/nowhere.yml"')
     bad.meets("deploy")
@@ -335,7 +340,7 @@ def test_unknown_key_in_x_deploy(bad: Bad) -> None:
 
 
 def test_relative_bind(bad: Bad) -> None:
-    bad.site.replace(COMPOSE, "    read_only: true\n", '    read_only: true\n    volumes: ["./data:/data", "../app:/code"]\n')
+    bad.site.replace(COMPOSE, '["scratch:/scratch"]', '["./data:/data", "../app:/code"]')
     bad.meets("deploy")
 
 
