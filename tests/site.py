@@ -127,9 +127,11 @@ class Site:
         """Remove everything that carries this site's label."""
         for kind in ("containers", "volumes", "networks"):
             remove_labelled(kind, self.app)
-        names = docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "--filter", f"reference=*/*:*{self.app}*")
-        if names.split():
-            subprocess.run(["docker", "image", "rm", "--force", *names.split()], capture_output=True)
+        releases = {path.name for path in (self.state / "releases").glob("*")}
+        listed = docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").split()
+        names = [name for name in listed if name.partition(":")[2] in releases]
+        if names:
+            subprocess.run(["docker", "image", "rm", "--force", *names], capture_output=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from deploy import console, lock
+from deploy.errors import Refused
 from deploy.hosts.local import LocalHost
+from deploy.images.build import prune_release
 from deploy.model import COLOURS
 from deploy.settings import Settings
 from deploy.shell import docker
@@ -28,5 +32,13 @@ def remove_volumes(settings: Settings, host: LocalHost) -> None:
     named = host.run(docker("volume", "ls", "--quiet", "--filter", f"label=com.docker.compose.project={settings.name}")).split()
     if named:
         host.run(docker("volume", "rm", *named))
+    forget_images(State(host, settings.state_dir), host)
     for path in ("schema.json", "edge", "releases", "ledger.jsonl"):
         host.remove(settings.state_dir / path)
+
+
+def forget_images(state: State, host: LocalHost) -> None:
+    """Take the releases' names off their images; half a bundle names none."""
+    for release in state.kept():
+        with suppress(Refused):
+            prune_release(state.bundle(release).release.images, release, host)

@@ -9,7 +9,8 @@ import uuid
 import pytest
 
 from deploy.wait import until
-from tests.site import Site
+from tests import load
+from tests.site import Site, docker
 
 BOOK = "Chapter 1. The Harbour\n\nThe boats lay still.\n\nChapter 2. The Storm\n\nThen the wind came.\n"
 
@@ -19,6 +20,16 @@ def test_a_missing_asset_is_a_404_and_never_the_index(bookreader: Site) -> None:
     assert bookreader.get("/assets/index-nope.js")[0] == 404
     status, page = bookreader.get("/books/somewhere")
     assert (status, '<div id="root"' in page) == (200, True)
+
+
+def test_publishing_again_never_shows_half_an_asset(bookreader: Site) -> None:
+    """A release that shares assets with the one that serves is published while they are being read."""
+    publish = ["run", "--rm", "--network=none", f"--volume={bookreader.app}-local_site:/site", "bookreader/frontend"]
+    with load.during(bookreader.url, load.Scenario(kinds=("get",), rate=600)) as clients:
+        for number in range(15):
+            docker(*publish[:3], f"--env=RELEASE=again-{number}", *publish[3:])
+        report = clients.report()
+    assert report.verdict == load.PASS, f"{report.losses}\n{report.table()}"
 
 
 @pytest.mark.parametrize("path", ["/ready", "/metrics", "/api/ready", "/api/metrics", "/generation", "/blue/backend/metrics"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tests.site import Site
+from tests.site import Site, docker
 
 
 def test_first_deploy_second_deploy_rollback_and_nothing_to_do(tiny: Site) -> None:
@@ -31,3 +31,12 @@ def test_first_deploy_second_deploy_rollback_and_nothing_to_do(tiny: Site) -> No
     assert status["hosts"][0]["edge"]["generation"] == back["generation"]
     commands = [(entry["command"], entry["outcome"]) for entry in tiny.inv("history", "--json").document]
     assert commands == [("rollback", "in service"), ("deploy", "in service"), ("deploy", "in service")]
+
+    tiny.inv("down")
+    assert tiny.containers() == {}
+    assert f"tiny/app:{second['release']}" in docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}")
+    assert "--yes" in tiny.inv("down", "--volumes", code=2).stderr  # nobody can be asked here
+    tiny.inv("down", "--volumes", "--yes")
+    assert second["release"] not in docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}")
+    assert f"{tiny.app}-local" not in docker("volume", "ls", "--quiet")
+    assert tiny.inv("status", "--json").document["release"] is None
