@@ -33,21 +33,23 @@ def main() -> None:
     arguments.add_argument("--runs", type=int, default=5)
     arguments.add_argument("--json", type=Path)
     chosen = arguments.parse_args()
+    numbers: list[Number] = []
     with tempfile.TemporaryDirectory(prefix="ops-bench-") as folder:
         site = make_bookreader(Path(folder))
         try:
             site.inv("deploy")
-            numbers = [
-                *builds(site, chosen.runs),
-                *deploys(site, chosen.runs),
-                *under_load(site, chosen.deploys),
-                *plain(site),
-                *listing(chosen.runs),
-            ]
+            parts = (partial(builds, site, chosen.runs), partial(deploys, site, chosen.runs), partial(listing, chosen.runs),
+                     partial(plain, site), partial(under_load, site, chosen.deploys))  # fmt: skip
+            for part in parts:
+                measured = part()
+                report(measured)
+                numbers += measured
         finally:
             site.inv("down", "--volumes", "--yes", code=None)
             site.sweep()
-    report(numbers, chosen.json)
+    if chosen.json:
+        rows = [asdict(n) | {"median": n.median, "verdict": n.verdict} for n in numbers]
+        chosen.json.write_text(json.dumps({"commit": commit(), "numbers": rows}, indent=1) + "\n")
 
 
 def change(site: Site) -> None:
@@ -166,17 +168,15 @@ def listing(runs: int) -> list[Number]:
     return [ratio]
 
 
-def report(numbers: list[Number], file: Path | None) -> None:
-    """Print a table, and write the JSON document when asked."""
+def report(numbers: list[Number]) -> None:
+    """Print what one part measured."""
     sys.stdout.write(f"{'what':<58} {'median':>8} {'min':>8} {'max':>8}  {'must':>6} {'aim':>6}  verdict\n")
     for n in numbers:
         must, aim = ("-" if limit is None else f"{limit:g}" for limit in (n.must, n.aim))
         sys.stdout.write(
             f"{n.what:<58} {n.median:>8.2f} {min(n.runs):>8.2f} {max(n.runs):>8.2f}  {must:>6} {aim:>6}  {n.verdict} {n.note}\n"
         )
-    if file:
-        rows = [asdict(n) | {"median": n.median, "verdict": n.verdict} for n in numbers]
-        file.write_text(json.dumps({"commit": commit(), "numbers": rows}, indent=1) + "\n")
+    sys.stdout.flush()
 
 
 def commit() -> str:
