@@ -53,6 +53,7 @@ class Rollout(Section):
     drain_within: float = Field(default=30, gt=0)
     keep_releases: int = Field(default=5, ge=2)
     free_disk_gb: float = Field(default=2, ge=0)
+    free_memory_gb: float = Field(default=0.2, ge=0)
 
 
 class Settings(Section):

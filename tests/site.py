@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 import uuid
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -122,6 +123,11 @@ class Site:
         """This site's containers: name -> state."""
         listed = docker("ps", "--all", "--filter", f"label={SWEPT}={self.app}", "--format", "{{.Names}}\t{{.State}}")
         return dict(line.split("\t") for line in listed.splitlines())
+
+    def killed_for_memory(self, since: float) -> list[str]:
+        """Which containers had a process killed at their memory limit, from a time of `time.time()` on."""
+        chosen = ("--filter=event=oom", f"--filter=label={SWEPT}={self.app}", "--format={{.Actor.Attributes.name}}")
+        return docker("events", f"--since={since:.0f}", f"--until={time.time():.0f}", *chosen).split()
 
     def sweep(self) -> None:
         """Remove everything that carries this site's label."""

@@ -1,18 +1,19 @@
 """Serve the shelf: upload, list, read, remember the position, delete."""
 
 import hashlib
+from functools import partial
 from pathlib import PurePath
 from typing import Annotated
 from uuid import UUID, uuid4
 
 from fastapi import APIRouter, HTTPException, Query, UploadFile
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from bookreader import broker
 from bookreader.database import sessions
 from bookreader.limits import MAX_FILE_BYTES, too_large
-from bookreader.models import Book, BookFile, Chapter, State
+from bookreader.models import Book, BookPart, Chapter, State
 from bookreader.schemas import (
     LARGEST_INT,
     BookDetail,
@@ -24,6 +25,8 @@ from bookreader.schemas import (
 )
 
 SUFFIXES = (".txt", ".epub")
+# What one upload takes of the process's memory, however large it is.
+PART_BYTES = 2**20
 
 router = APIRouter(prefix="/api/books")
 
@@ -31,31 +34,30 @@ router = APIRouter(prefix="/api/books")
 @router.post("", status_code=201)
 def upload(file: UploadFile) -> BookOut:
     """Store a book and queue it for parsing."""
-    name, data = checked(file)
-    book = Book(
-        id=uuid4(),
-        title=title_of(name),
-        bytes=len(data),
-        sha256=hashlib.sha256(data).hexdigest(),
-        file=BookFile(name=name, data=data),
-    )
+    name, sha256 = checked(file), hashlib.sha256()
+    book = Book(id=uuid4(), title=title_of(name), file_name=name, bytes=file.size or 0, sha256="")
     with sessions.begin() as db:
         db.add(book)
+        db.flush()
+        for number, data in enumerate(iter(partial(file.file.read, PART_BYTES), b"")):
+            sha256.update(data)
+            db.execute(insert(BookPart).values(book_id=book.id, number=number, data=data))
+        book.sha256 = sha256.hexdigest()
     broker.publish(book.id, State.QUEUED, 0)
     broker.queue(book.id)
     return BookOut.model_validate(book)
 
 
-def checked(file: UploadFile) -> tuple[str, bytes]:
-    """Return the name and the bytes of an acceptable upload, or refuse it with the reason."""
+def checked(file: UploadFile) -> str:
+    """Return the printable name of an acceptable upload, or refuse it with the reason."""
     name = "".join(character for character in file.filename or "" if character.isprintable())[-200:]
     if PurePath(name).suffix.lower() not in SUFFIXES:
         raise HTTPException(415, f"a book is a {' or '.join(SUFFIXES)} file, not {name!r}")
     if (file.size or 0) > MAX_FILE_BYTES:
         raise too_large()
-    if not (data := file.file.read()):
+    if not file.size:
         raise HTTPException(422, f"{name!r} is empty")
-    return name, data
+    return name
 
 
 def title_of(name: str) -> str:

@@ -3,7 +3,7 @@
 from fastapi import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-MAX_FILE_BYTES = 64 * 2**20
+MAX_FILE_BYTES = 32 * 2**20
 MAX_BODY_BYTES = MAX_FILE_BYTES + 2**16  # the multipart frame around the file
 
 

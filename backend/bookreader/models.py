@@ -5,7 +5,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from sqlalchemy import BigInteger, DateTime, ForeignKey, Identity, func
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
 class State(StrEnum):
@@ -33,6 +33,7 @@ class Book(Base):
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     title: Mapped[str]
+    file_name: Mapped[str]
     state: Mapped[str] = mapped_column(default=State.QUEUED)
     progress: Mapped[int] = mapped_column(default=0)
     error: Mapped[str | None]
@@ -44,16 +45,14 @@ class Book(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
 
-    file: Mapped["BookFile | None"] = relationship(cascade="all, delete-orphan", passive_deletes=True)
 
+class BookPart(Base):
+    """A piece of an uploaded file, kept until the book is parsed; the server never holds all of it."""
 
-class BookFile(Base):
-    """The bytes as they were uploaded, kept apart so that listing books never reads them."""
-
-    __tablename__ = "book_files"
+    __tablename__ = "book_parts"
 
     book_id: Mapped[UUID] = mapped_column(ForeignKey("books.id", ondelete="CASCADE"), primary_key=True)
-    name: Mapped[str]
+    number: Mapped[int] = mapped_column(primary_key=True)
     data: Mapped[bytes]
 
 

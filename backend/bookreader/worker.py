@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 
 from bookreader import broker
 from bookreader.database import sessions
-from bookreader.models import FINISHED, Book, BookFile, Chapter, ShelfStats, State
+from bookreader.models import FINISHED, Book, BookPart, Chapter, ShelfStats, State
 from bookreader.parsing import BrokenBook, Section, parse
 from bookreader.paths import WORKER_ALIVE
 
@@ -58,10 +58,11 @@ def take(book_id: UUID) -> Source | None:
     """Mark a book as being parsed and return its file, or None when it is gone or finished."""
     with sessions.begin() as db:
         book = db.get(Book, book_id, with_for_update=True)
-        if book is None or book.state in FINISHED or book.file is None:
+        if book is None or book.state in FINISHED:
             return None
+        parts = db.scalars(select(BookPart.data).where(BookPart.book_id == book_id).order_by(BookPart.number))
         book.state, book.progress, book.attempts = State.PARSING, 1, book.attempts + 1
-        source = Source(book_id, book.file.name, book.file.data, book.attempts)
+        source = Source(book_id, book.file_name, b"".join(parts), book.attempts)
     broker.publish(book_id, State.PARSING, 1)
     return source
 
@@ -105,7 +106,7 @@ def finish(
             return
         if sections:
             db.execute(insert(Chapter), chapters(book_id, sections))
-        db.execute(delete(BookFile).where(BookFile.book_id == book_id))
+        db.execute(delete(BookPart).where(BookPart.book_id == book_id))
         book.title, book.state, book.error, book.progress = title or book.title, state, error, 100
     broker.publish(book_id, state, 100)
 

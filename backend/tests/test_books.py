@@ -1,17 +1,20 @@
 """A book goes in, a worker splits it, a reader reads it."""
 
 import hashlib
+import tracemalloc
+from tempfile import NamedTemporaryFile
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from fastapi import UploadFile
 from fastapi.testclient import TestClient
 from redis import Redis
 from sqlalchemy import func, select, text, update
 
-from bookreader import broker, limits, worker
+from bookreader import books, broker, limits, worker
 from bookreader.database import sessions
-from bookreader.models import Book, BookFile, Chapter, ShelfStats, State
+from bookreader.models import Book, BookPart, Chapter, ShelfStats, State
 from tests.books import TEXT, epub
 from tests.processes import Worker, wait_for
 
@@ -54,7 +57,7 @@ def test_upload_parse_read(
     assert done["chapters"] == [{"number": n, "title": t} for n, t in enumerate(chapters, start=1)]
     assert client.get(f"{path}/chapters/2").json()["title"] == chapters[1]
     with sessions() as db:
-        assert db.get(BookFile, UUID(book["id"])) is None
+        assert db.scalar(select(func.count()).where(BookPart.book_id == UUID(book["id"]))) == 0
 
 
 @pytest.mark.usefixtures("worker")
@@ -81,6 +84,21 @@ def test_refused_upload(
     monkeypatch.setattr(limits, "MAX_BODY_BYTES", 3000)
     response = client.post("/api/books", files={"file": (name, data)})
     assert (response.status_code, detail in response.json()["detail"]) == (status, True)
+
+
+@pytest.mark.usefixtures("client", "queued")
+def test_upload_takes_little_memory_however_large_it_is() -> None:
+    """Uploads held whole once got server processes killed at the memory limit, with all their requests."""
+    name, data = "large.txt", b"A line of a long book.\n" * 10**6
+    with NamedTemporaryFile() as spooled:
+        spooled.write(data)
+        spooled.seek(0)
+        tracemalloc.start()
+        book = books.upload(UploadFile(spooled, size=len(data), filename=name))  # type: ignore[arg-type]
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert (book.bytes, book.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+    assert peak < 8 * 2**20 < len(data)
 
 
 def test_upload_without_a_file_says_so(client: TestClient) -> None:

@@ -69,6 +69,12 @@ class Engine:
             exit_code=state["ExitCode"],
         )  # fmt: skip
 
+    def memory(self, name: str) -> int:
+        """Tell how many bytes of memory a container holds that cannot be given back, as `docker stats` counts them."""
+        usage = self.client.api.stats(name, stream=False, one_shot=True).get("memory_stats", {})
+        details = usage.get("stats", {})
+        return int(usage.get("usage", 0)) - int(details.get("total_inactive_file", details.get("inactive_file", 0)))
+
     def mounted(self, name: str, place: str) -> str | None:
         """Return the host's folder that a container has at one place; None when it has none there."""
         mounts = self.client.api.inspect_container(name)["Mounts"]

@@ -157,6 +157,11 @@ class LocalHost:
         """Tell how many bytes are free where a path is, or will be."""
         return shutil.disk_usage(next(folder for folder in (path, *path.parents) if folder.exists())).free
 
+    def free_memory(self) -> int:
+        """Tell how many bytes of memory new programs can have without others being swapped out or killed."""
+        lines = (self.read(Path("/proc/meminfo")) or "").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+
     def port_is_free(self, address: str, port: int) -> bool:
         """Tell whether nothing listens on a TCP port of this host."""
         with socket.socket() as probe:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from deploy import console
 from deploy.compose import Model
 from deploy.edge import nginx, switch
 from deploy.errors import Reasons, Refused
 from deploy.hosts.local import LocalHost
 from deploy.images import build as images
-from deploy.model import COLOURS, Facts, Release, Schema
+from deploy.model import COLOURS, Facts, Record, Release, Schema, other
 from deploy.rollout import wanted
 from deploy.settings import Settings
 from deploy.shell import Secret
+from deploy.state import State, now
 
 GIGABYTE = 1_000_000_000
 
@@ -29,6 +31,7 @@ class Ready:
 
 def look(settings: Settings, host: LocalHost, facts: Facts) -> Ready:
     """Check host, secrets, checkout, compose files and the edge's template; raise Refused with every reason at once."""
+    clock(State(host, settings.state_dir).ledger())
     reasons = Reasons()
     with reasons:
         check(settings, host, facts)
@@ -45,7 +48,9 @@ def look(settings: Settings, host: LocalHost, facts: Facts) -> Ready:
 
 def check(settings: Settings, host: LocalHost, facts: Facts) -> None:
     """Refuse, all reasons at once, on a host that cannot take a deploy."""
-    reasons = [*disk(settings, host), *ports(settings, host, facts), *another_state(settings, host, facts)]
+    reasons = [
+        *disk(settings, host), *memory(settings, host, facts), *ports(settings, host, facts), *another_state(settings, host, facts)
+    ]  # fmt: skip
     if reasons:
         raise Refused(
             "this host is not ready:\n    " + "\n    ".join(reasons),
@@ -60,6 +65,24 @@ def disk(settings: Settings, host: LocalHost) -> list[str]:
     free = {place: host.free_bytes(place) / GIGABYTE for place in (settings.state_dir, host.engine.folder())}
     mend = "docker system df shows what uses it; rollout.free_disk_gb says how much is wanted"
     return [f"{place}: {found:.1f} GB free, {least:.1f} GB are wanted; {mend}" for place, found in free.items() if found < least]
+
+
+def memory(settings: Settings, host: LocalHost, facts: Facts) -> list[str]:
+    """Say when the new colour would not fit beside the live one: it will want what the live one holds now."""
+    live = facts.edge.colour or ""
+    held = {c.colour: 0 for c in facts.containers}
+    for c in facts.containers:
+        held[c.colour] += host.engine.memory(c.name) if c.colour and c.state == "running" else 0
+    wanted = (held.get(live, 0) - held.get(other(live), 0)) / GIGABYTE  # what is left of the idle colour is stopped first
+    least, free = settings.rollout.free_memory_gb, host.free_memory() / GIGABYTE
+    told = f"{free:.1f} GB of memory is available; a second colour takes {wanted:.1f} GB, and {least:.1f} GB must remain"
+    return [f"{told} (rollout.free_memory_gb)"] if live and free < wanted + least else []
+
+
+def clock(entries: Sequence[Record]) -> None:
+    """Warn when the clock is behind the ledger's last line: history and --since go by it; a release does not."""
+    if entries and entries[-1].started > now():
+        console.warn(f"this host's clock says {now()}, the last deploy was written down at {entries[-1].started}; mend the clock")
 
 
 def ports(settings: Settings, host: LocalHost, facts: Facts) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import sys
+import time
 
 from deploy.wait import until
 from tests import load
@@ -24,7 +25,7 @@ def change(site: Site, number: int) -> None:
 
 def test_three_deploys_a_failed_one_and_a_rollback_lose_nothing(bookreader: Site) -> None:
     """Keep-alive and new connections, POSTs, slow responses, uploads and WebSockets, all at once."""
-    deployed = [bookreader.inv("status", "--json").document["release"]]
+    began, deployed = time.time(), [bookreader.inv("status", "--json").document["release"]]
     with load.during(bookreader.url) as clients:
         for number in (1, 2, 3):
             change(bookreader, number)
@@ -36,6 +37,7 @@ def test_three_deploys_a_failed_one_and_a_rollback_lose_nothing(bookreader: Site
         back = bookreader.inv("rollback", "--json").document["release"]
         report = clients.report()
     sys.stdout.write(report.table())
+    assert bookreader.killed_for_memory(began) == []
     assert back == deployed[2]
     assert set(report.releases) == set(deployed)
     assert report.verdict == load.PASS, f"{report.reasons}\n{report.losses}\n{report.table()}"

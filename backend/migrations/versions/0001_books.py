@@ -1,4 +1,4 @@
-"""Books with their files and chapters.
+"""Books with their uploaded parts and chapters.
 
 Revision ID: 0001
 Revises:
@@ -21,6 +21,7 @@ def upgrade() -> None:
         "books",
         sa.Column("id", sa.Uuid(), primary_key=True),
         sa.Column("title", sa.String(), nullable=False),
+        sa.Column("file_name", sa.String(), nullable=False),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("progress", sa.Integer(), nullable=False),
         sa.Column("error", sa.String()),
@@ -33,9 +34,9 @@ def upgrade() -> None:
         sa.Column("updated_at", sa.DateTime(timezone=True), server_default=now, nullable=False),
     )
     op.create_table(
-        "book_files",
+        "book_parts",
         sa.Column("book_id", sa.Uuid(), sa.ForeignKey("books.id", ondelete="CASCADE"), primary_key=True),
-        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("number", sa.Integer(), primary_key=True, autoincrement=False),
         sa.Column("data", sa.LargeBinary(), nullable=False),
     )
     op.create_table(
@@ -57,5 +58,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Remove the shelf, in development only."""
-    for table in ("shelf_stats", "chapters", "book_files", "books"):
+    for table in ("shelf_stats", "chapters", "book_parts", "books"):
         op.drop_table(table)

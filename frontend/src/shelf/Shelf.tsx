@@ -88,7 +88,7 @@ function EmptyShelf({ onFiles }: { onFiles: (files: File[]) => void }) {
       </svg>
       <h2>Your shelf is waiting</h2>
       <p>
-        Add a book to begin: drop a file anywhere on this page, or choose one. Plain text and EPUB, up to 64 MB
+        Add a book to begin: drop a file anywhere on this page, or choose one. Plain text and EPUB, up to 32 MB
         each.
       </p>
       <FileButton onFiles={onFiles} />

@@ -9,13 +9,13 @@ export interface Upload {
   error: string | null;
 }
 
-const LARGEST = 64 * 1024 * 1024;
+const LARGEST = 32 * 1024 * 1024;
 let nextKey = 1;
 
 /** Why a file need not be sent at all; the server has the last word. */
 export function refusal(file: File): string | null {
   if (!/\.(txt|epub)$/i.test(file.name)) return "Only .txt and .epub files can be read.";
-  if (file.size > LARGEST) return "The file is larger than 64 MB.";
+  if (file.size > LARGEST) return "The file is larger than 32 MB.";
   if (file.size === 0) return "The file is empty.";
   return null;
 }

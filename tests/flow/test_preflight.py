@@ -1,0 +1,55 @@
+"""What must be true before anything is changed, where the real fault cannot be had on every machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deploy.model import Container, EdgeFacts, Facts, Record
+from deploy.rollout import preflight
+from tests.flow.fake import FakeHost
+from tests.samples import settings
+
+
+class Tight(FakeHost):
+    """A host whose memory is known."""
+
+    def free_memory(self) -> int:
+        """Half a gigabyte."""
+        return 500_000_000
+
+
+def colour(name: str, state: str = "running") -> Container:
+    return Container(f"{name}-web-1", "web", "web", name, "r1", state, "", "sha256:x")
+
+
+@pytest.mark.parametrize(
+    ("held", "containers", "told"),
+    [
+        ({"blue-web-1": 100_000_000}, [colour("blue")], False),
+        ({"blue-web-1": 400_000_000}, [colour("blue")], True),
+        ({"blue-web-1": 400_000_000, "green-web-1": 300_000_000}, [colour("blue"), colour("green")], False),
+        ({"blue-web-1": 400_000_000, "green-web-1": 300_000_000}, [colour("blue"), colour("green", "exited")], True),
+    ],
+    ids=["fits", "too much", "an idle colour is stopped first", "a stopped one gives nothing back"],
+)
+def test_two_colours_must_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: dict[str, int], containers: list[Container], told: bool
+) -> None:
+    host = Tight(tmp_path)
+    monkeypatch.setattr(host.engine, "memory", held.__getitem__, raising=False)
+    wanted = settings(tmp_path, rollout={"free_memory_gb": 0.2})
+    facts = Facts(tuple(containers), EdgeFacts(True, 2, "blue", "r1"))
+    said = preflight.memory(wanted, host, facts)
+    assert bool(said) == told
+    assert all("0.5 GB of memory is available; a second colour takes 0.4 GB, and 0.2 GB must remain" in line for line in said)
+
+
+def test_a_clock_behind_the_ledger_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    entry = Record(release="r1", revision="c1", command="deploy", outcome="in service", colour="blue", generation=2, schema_revision=None,
+                   who="me", started="2999-01-01T00:00:00Z", seconds=1, commit_time="")  # fmt: skip
+    preflight.clock([entry.model_copy(update={"started": "2020-01-01T00:00:00Z"})])
+    assert capsys.readouterr().err == ""
+    preflight.clock([entry])
+    assert "the last deploy was written down at 2999-01-01T00:00:00Z" in capsys.readouterr().err
