@@ -18,15 +18,6 @@ def tiny(tmp_path: Path) -> Iterator[Site]:
     site.sweep()
 
 
-@pytest.fixture(scope="module")
-def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A tiny site with a release in service, shared by a module's tests: each leaves it serving."""
-    site = make_tiny(tmp_path_factory.mktemp("serving"))
-    site.inv("deploy")
-    yield site
-    site.sweep()
-
-
 @pytest.fixture(scope="session")
 def bookreader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """The reference app with a first release in service."""

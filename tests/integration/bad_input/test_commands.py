@@ -1,0 +1,43 @@
+"""Commands that ask for what is not there, or that come while another operator works."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.integration.bad_input.bad import Bad
+from tests.site import ROOT
+
+ASKED = {
+    "unknown-environment": ["deploy --env=locl"],
+    "unknown-option": ["deploy --form"],
+    "unknown-release": ["deploy --to=nope", "rollback --to=nope"],
+    "unknown-service": ["logs nope"],
+}
+
+
+@pytest.mark.parametrize("bad", ASKED, indirect=True)
+def test_what_is_asked_for_is_not_there(bad: Bad) -> None:
+    for command in ASKED[bad.name]:
+        bad.meets(*command.split())
+
+
+def test_no_earlier_release(bad: Bad) -> None:
+    ledger = bad.site.state / "ledger.jsonl"
+    kept = ledger.read_text()
+    ledger.write_text("".join(line for line in kept.splitlines(keepends=True) if bad.release in line))
+    bad.meets("rollback")
+    ledger.write_text(kept)
+
+
+def test_locked(bad: Bad) -> None:
+    hold = "import sys; from pathlib import Path; from deploy import lock\nwith lock.held(Path(sys.argv[1]), 'deploy'): print(); input()"
+    argv = [sys.executable, "-c", hold, str(bad.site.state)]
+    with subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout
+        holder.stdout.readline()
+        assert f"process {holder.pid}" in bad.meets("deploy")
+        bad.meets("rollback")
+        holder.communicate("\n")
