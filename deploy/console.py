@@ -3,76 +3,175 @@
 from __future__ import annotations
 
 import json as jsonlib
+import os
+import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from deploy.errors import Refused
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
+    from rich.table import Table
 
 
-def escape(text: str) -> str:
-    """Keep square brackets from being read as markup."""
-    from rich.markup import escape as escaped
+class Done(NamedTuple):
+    """A step that is over."""
 
-    return escaped(text)
+    title: str
+    mark: str
+    seconds: float
+
+
+DONE: list[Done] = []  # of this run, for the summary
+MOVING: list[Console] = []  # the console whose last line moves; others must print through it
 
 
 def people() -> Console:
     """Return the console for people: plain when not a terminal, NO_COLOR kept."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return MOVING[0] if MOVING else Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+
+
+def put(text: str, style: str | None = None) -> None:
+    """Print a text as it is; what reads like a workflow command is none."""
+    people().print(re.sub(r"(?m)^(\s*):(?=:)|##(?=\[)", r"\g<0> ", text) if in_actions() else text, style=style, markup=False)
 
 
 def say(text: str) -> None:
     """Tell the person something."""
-    people().print(text, markup=False)
+    put(text)
 
 
 def warn(text: str) -> None:
     """Tell the person something that wants attention."""
-    people().print(f"! {text}", style="yellow", markup=False)
+    put(f"! {text}", "yellow")
 
 
 def fail(text: str) -> None:
-    """Show an error."""
-    people().print(text, style="red", markup=False)
+    """Show an error; in GitHub Actions as an annotation too."""
+    put(text, "red")
+    workflow_command("error", text)
+
+
+def in_actions() -> bool:
+    """Tell whether GitHub Actions reads what is printed."""
+    return os.environ.get("GITHUB_ACTIONS") == "true"
+
+
+def workflow_command(name: str, text: str = "") -> None:
+    """Tell GitHub Actions something; nothing elsewhere. Its runner reads both streams, and stdout may hold a document.
+
+    https://github.com/actions/runner/blob/main/src/Runner.Worker/Handlers/ScriptHandler.cs
+    """
+    if in_actions():
+        for plain, escaped in (("%", "%25"), ("\r", "%0D"), ("\n", "%0A")):
+            text = text.replace(plain, escaped)
+        people().print(f"::{name}::{text}", markup=False)
+
+
+class Step:
+    """A step that runs, and what it has to say meanwhile."""
+
+    def __init__(self, title: str, within: float) -> None:
+        self.title, self.within, self.latest, self.grouped, self.started = title, within, "", False, time.monotonic()
+
+    def line(self, text: str) -> None:
+        """Show a line of detail, indented; in GitHub Actions in the step's group."""
+        if not self.grouped:
+            workflow_command("group", self.title)
+            self.grouped = True
+        put(f"    {text}")
+
+    def word(self, text: str) -> None:
+        """Show the latest word: on a terminal beside the spinner, in GitHub Actions as a line, else not at all."""
+        if text and in_actions():
+            self.line(text)
+        self.latest = text or self.latest
+
+    def end(self, mark: str, style: str) -> None:
+        """Show the step's one line with its time."""
+        seconds = time.monotonic() - self.started
+        DONE.append(Done(self.title, mark, seconds))
+        if self.grouped:
+            workflow_command("endgroup")
+        people().print(f"[{style}]{mark:>3}[/] ", end="")
+        put(f"{self.title}  {seconds:.1f} s")
+
+    def __rich__(self) -> Table:
+        """Draw the line that moves: a spinner, and with a limit how much of it is used."""
+        from rich.progress_bar import ProgressBar
+        from rich.spinner import Spinner
+        from rich.table import Table
+        from rich.text import Text
+
+        seconds, grid = time.monotonic() - self.started, Table.grid(padding=(0, 1))
+        spinner = Spinner("dots")
+        spinner.start_time = 0  # made anew for each picture
+        bar: list[RenderableType] = [ProgressBar(self.within, min(seconds, self.within), 24), Text(f"{seconds:.0f} of {self.within:.0f} s")]
+        grid.add_row(spinner.render(time.monotonic()), Text(f"{self.title}  {self.latest}"), *(bar if self.within else []))
+        return grid
 
 
 @contextmanager
-def step(title: str) -> Iterator[None]:
-    """Show a step: a spinner while it runs, then one line with its time."""
-    screen, started = people(), time.monotonic()
-    mark, style = "x", "red"
+def step(title: str, *, within: float = 0) -> Iterator[Step]:
+    """Show a step: while it runs a spinner, or a bar when it may take `within` seconds; then one line with its time."""
+    shown, mark, style = Step(title, within), "x", "red"
     try:
-        if screen.is_terminal:
-            with screen.status(title):
-                yield
-        else:
-            yield
+        with moving(shown):
+            yield shown
         mark, style = "ok", "green"
     finally:
-        screen.print(f"[{style}]{mark:>3}[/] ", end="")
-        screen.print(f"{title}  {time.monotonic() - started:.1f} s", markup=False)
+        shown.end(mark, style)
+
+
+@contextmanager
+def moving(shown: Step) -> Iterator[None]:
+    """Keep a step's line moving; not where nobody sees it, nor under another that moves."""
+    screen = people()
+    if MOVING or not screen.is_terminal or screen.is_dumb_terminal or not sys.stderr.isatty():  # FORCE_COLOR makes no terminal
+        yield
+        return
+    from rich.live import Live
+
+    MOVING.append(screen)
+    try:
+        with Live(shown, console=screen, transient=True, refresh_per_second=10):
+            yield
+    finally:
+        MOVING.clear()
 
 
 @contextmanager
 def working(title: str) -> Iterator[Callable[[str], None]]:
-    """Show a step whose progress changes: the latest word beside a spinner on a terminal."""
-    screen = people()
-    if not screen.is_terminal:
-        with step(title):
-            yield lambda _: None
-        return
-    started = time.monotonic()
-    with screen.status(title) as status:
-        yield lambda word: status.update(f"{title}  {escape(word)}") if word else None
-    screen.print(f"[green] ok[/] {title}  {time.monotonic() - started:.1f} s")
+    """Show a step whose progress changes."""
+    with step(title) as shown:
+        yield shown.word
+
+
+def summary(title: str, facts: Mapping[str, str]) -> None:
+    """Add facts and the steps so far to the page that GitHub Actions shows of a job; nothing elsewhere."""
+    steps = [f"| {markdown(done.title)} | {done.mark} | {done.seconds:.1f} s |" for done in DONE]
+    DONE.clear()
+    lines = [f"### {markdown(title)}", "", *(f"- {name}: {markdown(text)}" for name, text in facts.items()), ""]
+    if steps:
+        lines += ["| step | | took |", "|---|---|---:|", *steps, ""]
+    try:
+        if path := os.environ.get("GITHUB_STEP_SUMMARY"):
+            with Path(path).open("a") as page:
+                page.write("\n".join(lines) + "\n")
+    except OSError as error:
+        warn(f"the step summary was not written: {error}")
+
+
+def markdown(text: str) -> str:
+    """Escape a text so that Markdown shows it as it is, on one line."""
+    return re.sub(r"([\\`*_{}\[\]<>()#|~!&])", r"\\\1", " ".join(text.split()))
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

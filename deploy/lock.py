@@ -6,13 +6,15 @@ import fcntl
 import getpass
 import json
 import os
+import signal
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from deploy.errors import Locked
 from deploy.state import now
+from deploy.wait import until
 
 
 def who() -> str:
@@ -34,12 +36,36 @@ def held(folder: Path, command: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise Locked(describe(file.read()), where=str(path), then="wait for it to end") from None
+            raise Locked(describe(file.read()), where=str(path), then="wait for it to end; inv unlock ends it") from None
         file.truncate(0)
         file.write(json.dumps({"who": who(), "pid": os.getpid(), "command": command, "since": now()}))
         file.flush()
         yield
         file.truncate(0)
+
+
+def holder(folder: Path) -> tuple[int, str] | None:
+    """Return the process that holds the lock, and who that is; None when nobody does."""
+    path = folder / "lock"
+    if not path.exists():
+        return None
+    with path.open("r+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            text = file.read()
+            return int(json.loads(text)["pid"]) if text else 0, describe(text)
+    return None
+
+
+def end(folder: Path, process: int) -> bool:
+    """End the process that holds the lock: the kernel frees it then. Tell whether that came true within 10 s."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.kill(process, number)
+        if until(lambda: holder(folder) is None, 5):
+            return True
+    return False
 
 
 def describe(holder: str) -> str:

@@ -28,6 +28,9 @@ class Deploy(Frozen):
     health: str = "/health"
     version: str | None = None
     drain: tuple[str, ...] = ()
+    resume: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
     migrate: tuple[str, ...] = ()
     run: Literal["before_switch"] | None = None
 
@@ -119,6 +122,7 @@ class Container:
     image: str
     restarts: int = 0
     exit_code: int = 0
+    config: str = ""  # Compose's hash of what it was made from
 
     @property
     def up(self) -> bool:
@@ -144,6 +148,12 @@ class EdgeFacts:
     generation: int = 0
     colour: str | None = None
     release: str | None = None
+    unproven: int = 0  # a generation that the link names and that was never proven; an interrupted switch left it
+
+    @property
+    def next(self) -> int:
+        """The number of the generation that comes next."""
+        return max(self.generation, self.unproven, 1) + 1
 
 
 @dataclass(frozen=True)
@@ -154,6 +164,8 @@ class Facts:
     edge: EdgeFacts = EdgeFacts()
     schema: Schema | None = None
     resources: frozenset[str] = frozenset()
+    orphans: tuple[str, ...] = ()  # one-off containers that still run although nobody waits for them
+    accepted: str | None = None  # the last release that the ledger calls in service
 
     def of(self, colour: str, *roles: str) -> tuple[Container, ...]:
         """Return the containers of one colour, of all roles or some."""

@@ -16,6 +16,7 @@ from deploy.hosts.local import LocalHost
 from deploy.shell import Secret
 
 EXAMPLE = ".env.example"
+OWN = ("NOTIFY_URLS",)  # for the toolkit alone: optional, given to no container, part of no release
 PLACEHOLDERS = {"", "change-me", "changeme", "placeholder", "todo", "xxx", "secret", "password"}
 
 
@@ -31,7 +32,7 @@ def read(path: Path, example: Path) -> dict[str, Secret]:
         return {}  # an app without secrets
     if not path.exists():
         raise Refused(f"{path.name} does not exist", where=str(path), then="inv secrets.init makes it from .env.example")
-    values = {key: Secret(value or "") for key, value in dotenv_values(path, interpolate=False).items()}
+    values = {key: Secret(value or "") for key, value in dotenv_values(path, interpolate=False).items() if key not in OWN}
     wanted = dotenv_values(example, interpolate=False) if example.exists() else {}
     reasons = mistakes(values, wanted)
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
@@ -41,9 +42,16 @@ def read(path: Path, example: Path) -> dict[str, Secret]:
     return values
 
 
+def own(path: Path) -> dict[str, Secret]:
+    """Read the secrets that are for the toolkit alone, those that are set."""
+    from dotenv import dotenv_values
+
+    return {key: Secret(value) for key, value in dotenv_values(path, interpolate=False).items() if key in OWN and value}
+
+
 def mistakes(values: Mapping[str, str], example: Mapping[str, str | None]) -> list[str]:
     """List the keys that are missing or still hold a placeholder; never a value."""
-    found = [f"{key} is missing (documented in {EXAMPLE})" for key in example if key not in values]
+    found = [f"{key} is missing (documented in {EXAMPLE})" for key in example if key not in values and key not in OWN]
     return found + [f"{key} still holds a placeholder" for key, value in values.items() if is_placeholder(value)]
 
 

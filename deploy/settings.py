@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENTS = ROOT / "deploy" / "environments"
 PREFIX = "OPS_"
 VARIABLES = "environment variable"
+Shell = Annotated[str, Field(pattern=r"^[^\x00]*$")]
 OWN = ("env", "root")  # said by --env and by where the checkout is
 
 
@@ -40,6 +41,7 @@ class Build(Section):
     bases: Literal["auto", "public", "debian"] = "auto"
     cache_from: list[str] = []
     cache_to: list[str] = []
+    cache_gb: float = Field(default=10, ge=0)
     extra_ca: Path = Path("/etc/ssl/certs/ca-certificates.crt")
     budget: dict[str, int] = Field(default={}, description="image -> megabytes of uncompressed layers")
 
@@ -51,9 +53,31 @@ class Rollout(Section):
     healthy_within: float = Field(default=60, gt=0)
     served_within: float = Field(default=15, gt=0)
     drain_within: float = Field(default=30, gt=0)
+    tasks_within: float = Field(default=300, gt=0)
+    watch: float = Field(default=10, ge=0)
+    watch_errors: float = Field(default=0.05, ge=0, le=1)
+    watch_p95: float = Field(default=2, gt=0)
+    watch_failed_tasks: int = Field(default=3, ge=0)
+    keep_warm: bool = False
     keep_releases: int = Field(default=5, ge=2)
     free_disk_gb: float = Field(default=2, ge=0)
     free_memory_gb: float = Field(default=0.2, ge=0)
+
+
+class Hooks(Section):
+    """Shell lines of the app's own around a release; time in seconds."""
+
+    before_deploy: Shell = ""
+    after_deploy: Shell = ""
+    on_failure: Shell = ""
+    within: float = Field(default=300, gt=0)
+
+
+class Notify(Section):
+    """What people are told of, at the addresses that the secret NOTIFY_URLS holds; time in seconds."""
+
+    on: list[Literal["deploy", "rollback", "failure"]] = ["deploy", "rollback", "failure"]
+    within: float = Field(default=10, gt=0)
 
 
 class Settings(Section):
@@ -71,6 +95,8 @@ class Settings(Section):
     edge: Edge = Edge()
     build: Build = Build()
     rollout: Rollout = Rollout()
+    hooks: Hooks = Hooks()
+    notify: Notify = Notify()
     root: Path = ROOT
 
     @property
@@ -82,7 +108,7 @@ class Settings(Section):
     def state_dir(self) -> Path:
         """Where releases, journal, ledger and the edge's configuration live on the host."""
         home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-        return self.state or (home / self.name if self.env == "local" else Path("/var/lib") / self.name)
+        return self.state or (home / self.name if self.env in ("local", "dev") else Path("/var/lib") / self.name)
 
     @property
     def secrets_file(self) -> Path:

@@ -33,6 +33,15 @@ class Bundle:
 
 
 @dataclass(frozen=True)
+class Intention:
+    """What an interrupted command was about to do, as the journal has it."""
+
+    command: str
+    target: str
+    since: str
+
+
+@dataclass(frozen=True)
 class State:
     """The state directory of one environment on one host."""
 
@@ -92,6 +101,18 @@ class State:
     def note(self, **facts: object) -> None:
         """Add a line to the journal."""
         self.host.append(self.folder / "journal.jsonl", json.dumps({"time": now(), **facts}))
+
+    def intention(self) -> Intention | None:
+        """Return the command that began last and never said how it ended; lines that a crash cut or garbled are passed over."""
+        for line in reversed((self.host.read(self.folder / "journal.jsonl") or "").splitlines()):
+            try:
+                known = json.loads(line)
+                command, state = known.get("command"), known["state"]
+            except (ValueError, KeyError, AttributeError, TypeError):
+                continue
+            if command in ("deploy", "rollback"):
+                return Intention(command, str(known.get("target")), str(known.get("time"))) if state == "begin" else None
+        return None
 
     def schema(self) -> Schema | None:
         """Return the database's schema as the last migration left it."""

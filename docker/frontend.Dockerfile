@@ -1,11 +1,14 @@
 # The frontend: built by Vite, carried by busybox, copied into the edge's volume before a release is switched to.
 
-FROM node AS build
+# also what `inv dev` runs, with the sources mounted
+FROM node AS packages
 WORKDIR /build
 COPY package.json package-lock.json .npmrc ./
 RUN --mount=type=cache,target=/root/.npm,id=bookreader-npm \
     --mount=type=secret,id=ca,target=/run/ca.crt \
     NODE_EXTRA_CA_CERTS=/run/ca.crt npm ci --no-audit --no-fund --loglevel=error
+
+FROM packages AS build
 COPY . .
 COPY --from=scripts publish /out/publish
 COPY --from=scripts site /out/site

@@ -16,9 +16,12 @@ COMPOSE = """
 services:
   backend:
     image: app/backend
-    x-deploy: {role: web, port: 8000, version: /version, drain: [drain], migrate: [alembic, upgrade, head]}
+    x-deploy: {role: web, port: 8000, version: /version, drain: [drain], resume: [resume], migrate: [alembic, upgrade, head]}
     networks: {edge: null, data: null}
-  worker: {image: app/backend, x-deploy: {role: worker}, networks: {data: null}}
+  worker:
+    image: app/backend
+    x-deploy: {role: worker, drain: [quiet], resume: [resume], tasks: [tasks], failed: [failed]}
+    networks: {data: null}
   beat: {image: app/backend, x-deploy: {role: scheduler}, networks: {data: null}}
   site: {image: app/site, x-deploy: {role: job, run: before_switch}, network_mode: none}
   redis: {image: redis, x-deploy: {role: data}, networks: {data: null}}
@@ -56,6 +59,14 @@ def release(name: str, without: tuple[str, ...] = (), extra: dict[str, str] | No
     )  # fmt: skip
 
 
+def able(known: Release) -> Release:
+    """Make a release whose web services and workers can be told to drain and to go on, and whose workers tell of their tasks."""
+    words = {"drain": ("drain",), "resume": ("resume",)}
+    blocks = {"web": words, "worker": {**words, "tasks": ("tasks",)}}
+    services = tuple(s.model_copy(update={"deploy": s.deploy.model_copy(update=blocks.get(s.role, {}))}) for s in known.services)
+    return known.model_copy(update={"services": services})
+
+
 def container(service: str, colour: str = "", release: str = "", state: str = "running", role: str = "") -> Container:
     """Make a container as the engine shows it."""
     name = f"shop-local-{colour or 'shared'}-{service}-1"
@@ -65,4 +76,4 @@ def container(service: str, colour: str = "", release: str = "", state: str = "r
 def serving(name: str, colour: str, generation: int = 2) -> Facts:
     """Facts of a release that serves and lacks nothing."""
     own = tuple(container(service, colour, name) for service in ("backend", "worker", "beat"))
-    return Facts((*own, container("redis"), container("edge")), EdgeFacts(True, generation, colour, name))
+    return Facts((*own, container("redis"), container("edge")), EdgeFacts(True, generation, colour, name), accepted=name)

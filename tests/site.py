@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -41,7 +42,7 @@ class Site:
 
     folder: Path
     app: str = field(default_factory=lambda: f"t{uuid.uuid4().hex[:8]}")
-    extra: dict[str, str] = field(default_factory=dict)
+    extra: dict[str, str] = field(default_factory=lambda: {"OPS_ROLLOUT__WATCH": "0"})
 
     @property
     def root(self) -> Path:
@@ -85,6 +86,15 @@ class Site:
         )
         assert code is None or ran.returncode == code, f"inv {' '.join(words)} ended with {ran.returncode}\n{ran.stdout}\n{ran.stderr}"
         return Done(ran.returncode, ran.stdout, ran.stderr)
+
+    def killed(self, number: int, state: str, *words: str) -> str:
+        """Run `inv` and kill it with -9 just after the journal's line of a step, numbered from 0; return that step's name."""
+        argv = [sys.executable, "-m", "tests.killed", str(number), state, *words]
+        ran = subprocess.run(argv, cwd=ROOT, env=self.environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=600)
+        assert ran.returncode == -signal.SIGKILL, f"step {number} ({state}) was not hit: {ran.returncode}\n{ran.stdout}\n{ran.stderr}"
+        last = json.loads((self.state / "journal.jsonl").read_text().splitlines()[-1])
+        assert last["state"] == state
+        return str(last["step"])
 
     def git(self, *words: str) -> str:
         """Run git in the checkout."""

@@ -15,6 +15,8 @@ from deploy.wait import until
 
 # the folder as the edge's container sees it
 MOUNTED = "/etc/edge"
+# links in the edge's folder: what nginx reads, and what it was seen to serve
+CURRENT, PROVEN = "current", "proven"
 PROOFS = 3
 KEPT_GENERATIONS = 10
 
@@ -28,29 +30,51 @@ def write(settings: Settings, host: LocalHost, text: str, generation: int, route
     return folder
 
 
-def point(settings: Settings, host: LocalHost, generation: int) -> None:
-    """Make one generation the current one, in one rename."""
-    host.point(nginx.folder(settings) / "current", nginx.generation_folder(generation))
+def point(settings: Settings, host: LocalHost, target: str, *links: str) -> None:
+    """Make links name one generation, each in one rename."""
+    for link in links:
+        host.point(nginx.folder(settings) / link, target)
 
 
 def switch(settings: Settings, host: LocalHost, edge: str, text: str, generation: int, route: nginx.Route) -> None:
     """Serve a new generation; on any failure the link is put back and the edge serves what it served."""
     write(settings, host, text, generation, route)
-    before = host.pointed(nginx.folder(settings) / "current")
-    test(host, edge, f"{MOUNTED}/{nginx.generation_folder(generation)}/nginx.conf")
-    workers = accepting_workers(host, edge)
-    point(settings, host, generation)
+    target, before = nginx.generation_folder(generation), host.pointed(nginx.folder(settings) / CURRENT)
+    test(host, edge, f"{MOUNTED}/{target}/nginx.conf")
     try:
-        host.run(docker("kill", "--signal", "HUP", edge))
-        prove(settings, host, generation)
-        # nginx tells its old workers a moment after the new ones have begun to answer
-        until(lambda: not workers & accepting_workers(host, edge), settings.rollout.served_within, pause=0.02)
+        load(settings, host, edge, target, generation)
     except OpsError:
         if before:
-            host.point(nginx.folder(settings) / "current", before)
+            point(settings, host, before, CURRENT)
             host.try_run(docker("kill", "--signal", "HUP", edge))
         raise
+    point(settings, host, target, PROVEN)
     forget(nginx.folder(settings), generation)
+
+
+def load(settings: Settings, host: LocalHost, edge: str, target: str, generation: int) -> None:
+    """Have the running edge read one generation, and prove that it serves it."""
+    workers = accepting_workers(host, edge)
+    point(settings, host, target, CURRENT)
+    host.run(docker("kill", "--signal", "HUP", edge))
+    prove(settings, host, generation)
+    # nginx tells its old workers a moment after the new ones have begun to answer
+    until(lambda: not workers & accepting_workers(host, edge), settings.rollout.served_within, pause=0.02)
+
+
+def unproven(settings: Settings, host: LocalHost) -> int:
+    """Return the generation that the edge's link names although nobody saw it served; 0 when there is none."""
+    named, seen = (host.pointed(nginx.folder(settings) / link) for link in (CURRENT, PROVEN))
+    return int(Path(named).name) if named and seen and named != seen else 0
+
+
+def revert(settings: Settings, host: LocalHost, edge: str | None) -> None:
+    """Go back to the generation that was proven last; without a running edge only the link changes."""
+    target = host.pointed(nginx.folder(settings) / PROVEN) or ""
+    if edge:
+        load(settings, host, edge, target, int(Path(target).name))
+    else:
+        point(settings, host, target, CURRENT)
 
 
 def test(host: LocalHost, edge: str, path: str) -> None:

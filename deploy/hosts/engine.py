@@ -40,6 +40,12 @@ class Engine:
         found = [self.inspect(entry["Id"]) for entry in listed if entry["Labels"].get("com.docker.compose.oneoff") != "True"]
         return tuple(sorted((c for c in found if c), key=lambda c: c.name))
 
+    def one_offs(self, environment: str) -> tuple[str, ...]:
+        """List the names of one environment's one-off containers that run."""
+        labels = [f"{LABEL}={environment}", "com.docker.compose.oneoff=True"]
+        listed = self.client.api.containers(filters={"label": labels})
+        return tuple(sorted(entry["Names"][0].lstrip("/") for entry in listed))
+
     def resources(self) -> frozenset[str]:
         """List the names of all networks and volumes."""
         volumes = self.client.api.volumes()["Volumes"] or []
@@ -66,7 +72,7 @@ class Engine:
             name=seen["Name"].lstrip("/"), service=labels.get(f"{LABEL}.service", ""), role=labels.get(f"{LABEL}.role", ""),
             colour=labels.get(f"{LABEL}.colour", ""), release=labels.get(f"{LABEL}.release", ""), state=state["Status"],
             health=state.get("Health", {}).get("Status", ""), image=seen["Image"], restarts=seen["RestartCount"],
-            exit_code=state["ExitCode"],
+            exit_code=state["ExitCode"], config=labels.get("com.docker.compose.config-hash", ""),
         )  # fmt: skip
 
     def memory(self, name: str) -> int:
@@ -74,6 +80,15 @@ class Engine:
         usage = self.client.api.stats(name, stream=False, one_shot=True).get("memory_stats", {})
         details = usage.get("stats", {})
         return int(usage.get("usage", 0)) - int(details.get("total_inactive_file", details.get("inactive_file", 0)))
+
+    def usage(self) -> dict[str, Any]:
+        """Tell what images, volumes and build cache take, as `docker system df` has it."""
+        return dict(self.client.api.df())
+
+    def log_file(self, name: str) -> Path | None:
+        """Return the file that a container's log is kept in; None when its logging driver keeps none."""
+        path = self.client.api.inspect_container(name)["LogPath"]
+        return Path(path) if path else None
 
     def mounted(self, name: str, place: str) -> str | None:
         """Return the host's folder that a container has at one place; None when it has none there."""

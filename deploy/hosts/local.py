@@ -95,6 +95,12 @@ class LocalHost:
             stdout.seek(0)
             return process.returncode, stdout.read(), "".join(lines)
 
+    def open(self, command: Command) -> subprocess.Popen[bytes]:
+        """Start a command whose output, both streams as one, is read while it runs."""
+        return subprocess.Popen(
+            command.argv, env=self.environment(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+
     def follow(self, command: Command) -> int:
         """Run a command with this terminal as its own; return its exit code."""
         return subprocess.run(command.argv, env=self.environment(command)).returncode

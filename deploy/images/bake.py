@@ -12,6 +12,8 @@ from deploy.shell import Command, command
 
 # One fixed time in every layer: a layer that did not change keeps its digest over commits. The commit's time is a label.
 LAYER_TIME = "1700000000"
+# by it an image that lost its name to a later build is known as ours
+LABEL = "bookreader-ops.image"
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ def arguments(
     words += ["--no-cache"] if no_cache else []
     words += [f"--set=*.contexts.{name}=docker-image://{reference}" for name, reference in bases.items()]
     for target in chosen:
+        words += [f"--set={target.name}.labels.{LABEL}={target.image}"]
         # a scope per image: a shared one would keep the last image only
         words += [f"--set={target.name}.cache-from={scoped(place, target.name)}" for place in cache_from]
         words += [f"--set={target.name}.cache-to={scoped(place, target.name)},mode=max,ignore-error=true" for place in cache_to]

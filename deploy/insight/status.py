@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from deploy import console
-from deploy.errors import Refused
 from deploy.hosts.local import LocalHost
 from deploy.model import Container, Facts
 from deploy.settings import Settings
-from deploy.shell import docker
 from deploy.state import State
 
 
@@ -41,21 +39,3 @@ def document(settings: Settings, host: LocalHost, facts: Facts) -> dict[str, obj
         "colour": facts.edge.colour,
         "hosts": [{"name": host.name, "services": services, "edge": {"running": facts.edge.running, "generation": facts.edge.generation}}],
     }
-
-
-def logs(settings: Settings, host: LocalHost, service: str, *, follow: bool, tail: int) -> None:
-    """Show a service's log; of two colours the one that serves."""
-    from deploy.rollout.facts import observe
-
-    facts = observe(settings, host, State(host, settings.state_dir))
-    chosen = choose(facts, service)
-    if not chosen:
-        known = ", ".join(sorted({c.service for c in facts.containers})) or "none: inv deploy starts them"
-        raise Refused(f"there is no container of a service `{service}`", where=settings.name, then=f"one of: {known}")
-    host.follow(docker("logs", "--tail", str(tail), *(["--follow"] if follow else []), chosen.name))
-
-
-def choose(facts: Facts, service: str) -> Container | None:
-    """Return the container of a service that serves, else any."""
-    found = [c for c in facts.containers if c.service == service]
-    return next((c for c in found if c.colour in ("", facts.edge.colour)), found[0] if found else None)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from deploy.edge import nginx
+from deploy.edge import nginx, switch
 from deploy.errors import MachineFailed, OpsError
 from deploy.hosts.local import LocalHost
 from deploy.model import Container, EdgeFacts, Facts
@@ -18,14 +19,18 @@ from deploy.state import State
 def observe(settings: Settings, host: LocalHost, state: State) -> Facts:
     """Look at one environment on one host."""
     containers = host.engine.containers(settings.name)
-    return Facts(containers, edge(settings, host, containers), state.schema(), host.engine.resources())
+    return Facts(
+        containers, edge(settings, host, containers), state.schema(), host.engine.resources(),
+        host.engine.one_offs(settings.name), next(iter(state.served()), None),
+    )  # fmt: skip
 
 
 def edge(settings: Settings, host: LocalHost, containers: tuple[Container, ...]) -> EdgeFacts:
-    """Ask the edge what it serves; while it is down, read what it will serve when it starts."""
+    """Ask the edge what it serves; while it is down, or was told to serve what was never proven, read what was proven last."""
     running = any(c.role == "edge" and c.state == "running" for c in containers)
-    said = served(settings, host) if running else None
-    return said or configured(nginx.folder(settings), host, running)
+    unproven = switch.unproven(settings, host)
+    said = served(settings, host) if running and not unproven else None
+    return said or replace(configured(nginx.folder(settings), host, running), unproven=unproven)
 
 
 def served(settings: Settings, host: LocalHost) -> EdgeFacts | None:
@@ -39,8 +44,8 @@ def served(settings: Settings, host: LocalHost) -> EdgeFacts | None:
 
 
 def configured(folder: Path, host: LocalHost, running: bool) -> EdgeFacts:
-    """Read the generation that the edge's link names."""
-    target = host.pointed(folder / "current")
+    """Read the generation that was proven last."""
+    target = host.pointed(folder / switch.PROVEN) or host.pointed(folder / switch.CURRENT)
     text = host.read(folder / target / "route.json") if target else None
     return EdgeFacts(running, **json.loads(text)) if text else EdgeFacts(running)
 

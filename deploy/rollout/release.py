@@ -5,15 +5,17 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 
-from deploy import console, lock
+from deploy import console, hooks, lock, notify
 from deploy.edge import switch
 from deploy.errors import Interrupted, OpsError, Refused
+from deploy.event import Event
 from deploy.hosts.local import LocalHost
 from deploy.images import build as images
-from deploy.model import Facts, Record
-from deploy.rollout import plan, preflight, wanted
-from deploy.rollout.execute import Run, execute
+from deploy.model import Facts, Record, Release
+from deploy.rollout import drift, plan, preflight, wanted
+from deploy.rollout.execute import execute
 from deploy.rollout.facts import observe, serving, telling
+from deploy.rollout.run import Run
 from deploy.settings import Settings
 from deploy.state import Bundle, State, now
 
@@ -29,8 +31,11 @@ class Outcome:
     seconds: float
 
 
-def deploy(settings: Settings, host: LocalHost, *, to: str = "") -> Outcome:
-    """Build the checkout and put it into service without losing a request; `to` names an earlier release instead."""
+def deploy(settings: Settings, host: LocalHost, *, to: str = "", include: str = "") -> Outcome:
+    """Build the checkout and put it into service without losing a request; `to` names an earlier release instead.
+
+    `include` names shared services, with commas, that are made anew where they drifted: an outage, said before.
+    """
     if to:
         return rollback(settings, host, to=to)
     state = State(host, settings.state_dir)
@@ -38,7 +43,8 @@ def deploy(settings: Settings, host: LocalHost, *, to: str = "") -> Outcome:
         ready = preflight.look(settings, host, observe(settings, host, state))
         with lock.held(settings.state_dir, "deploy"):
             bundle = prepare(settings, host, state, ready)
-            return carry_out(Run(settings, host, state, bundle), "deploy", migrate=True)
+            run = Run(settings, host, state, bundle)
+            return carry_out(run, "deploy", anew=drift.chosen(include, run, observe(settings, host, state)))
 
 
 def rollback(settings: Settings, host: LocalHost, *, to: str = "") -> Outcome:
@@ -49,16 +55,17 @@ def rollback(settings: Settings, host: LocalHost, *, to: str = "") -> Outcome:
         target = to or previous(state, facts)
         bundle = state.bundle(target)
         preflight.schema_fits(bundle.release, schema_of(state, target), facts.schema, facts.serving)
-        return carry_out(Run(settings, host, state, bundle), "rollback", migrate=False)
+        return carry_out(Run(settings, host, state, bundle), "rollback")
 
 
-def intended(settings: Settings, host: LocalHost) -> tuple[plan.Plan, Facts]:
-    """Say what a deploy would do now; only images and the lock-free facts are touched."""
+def intended(settings: Settings, host: LocalHost) -> tuple[plan.Plan, Facts, tuple[str, ...]]:
+    """Say what a deploy would do now, and which shared services it leaves although they drifted; only images are touched."""
     state = State(host, settings.state_dir)
     with telling(settings, host):
         facts = observe(settings, host, state)
         bundle = assemble(settings, host, state, preflight.look(settings, host, facts))
-        return planned(Run(settings, host, state, bundle), facts, migrate=True), facts
+        run = Run(settings, host, state, bundle)
+        return planned(run, facts, "deploy"), facts, drift.drifted(run, facts)
 
 
 def assemble(settings: Settings, host: LocalHost, state: State, ready: preflight.Ready) -> Bundle:
@@ -78,9 +85,13 @@ def prepare(settings: Settings, host: LocalHost, state: State, ready: preflight.
     return bundle
 
 
-def planned(run: Run, facts: Facts, *, migrate: bool) -> plan.Plan:
+def planned(run: Run, facts: Facts, command: str, anew: tuple[str, ...] = ()) -> plan.Plan:
     """Plan towards the bundle's release."""
-    return plan.blue_green(run.bundle.release, facts, migrate=migrate, old=too_old(run, facts))
+    chosen = run.settings.rollout
+    return plan.blue_green(
+        run.bundle.release, facts, forward=command == "deploy", watch=chosen.watch > 0, warm=chosen.keep_warm, anew=anew,
+        old=too_old(run, facts),
+    )  # fmt: skip
 
 
 def too_old(run: Run, facts: Facts) -> list[str]:
@@ -108,32 +119,48 @@ def schema_of(state: State, release: str) -> str | None:
     return next((revision for revision in known if revision), None)  # a failed try left none
 
 
-def carry_out(run: Run, command: str, *, migrate: bool) -> Outcome:
-    """Plan from the facts, do it, and write down what came of it; on a failure go back to what served."""
-    started, began = now(), time.monotonic()
+def carry_out(run: Run, command: str, *, anew: tuple[str, ...] = (), resumed: bool = False) -> Outcome:
+    """Plan from the facts, do it, and write down what came of it; on a failure go back to what served.
+
+    What `resumed` has passed its before_deploy hook already.
+    """
+    started, began, target = now(), time.monotonic(), run.bundle.release
     before = observe(run.settings, run.host, run.state)
-    towards = planned(run, before, migrate=migrate)
-    if not towards.steps:
-        return Outcome(run.bundle.release.id, towards.colour, towards.generation, False, 0.0)
-    run.state.note(command=command, state="begin", target=run.bundle.release.id, serving=before.edge.release)
-    entry = Record(
-        release=run.bundle.release.id, revision=run.bundle.release.revision, command=command, outcome="in service",
-        colour=towards.colour, generation=towards.generation, schema_revision=None, who=lock.who(), started=started,
-        seconds=0, commit_time=run.bundle.release.commit_time,
-    )  # fmt: skip
+    towards = planned(run, before, command, anew)
+    event = Event(command, "begins", target.id, target.commit, before=before.edge.release or "", who=lock.who())
+    if not towards.steps and before.accepted == target.id:
+        if run.state.intention():
+            run.state.note(command=command, state="done", target=target.id)
+        notify.tell(run.settings, run.host, replace(event, outcome="unchanged", serves=before.serving))
+        return Outcome(target.id, towards.colour, towards.generation, False, 0.0)
+    if not resumed:
+        hooks.gate(run.settings, event)
+    run.state.note(command=command, state="begin", target=target.id, serving=before.edge.release)
+    entry = record_of(target, command, started, towards.colour, towards.generation)
     try:
         execute(run, towards.steps)
     except OpsError as error:
-        raise failed(run, before, entry, error) from None
+        raise failed(run, before, entry, event, error) from None
     except Exception as error:
-        raise failed(run, before, entry, OpsError(f"{type(error).__name__}: {error}")) from error
+        raise failed(run, before, entry, event, OpsError(f"{type(error).__name__}: {error}")) from error
     except KeyboardInterrupt:
-        raise interrupted(run) from None
-    seconds = time.monotonic() - began
-    schema = schema_of(run.state, run.bundle.release.id) or head(run)
-    run.state.record(entry.model_copy(update={"seconds": round(seconds, 1), "schema_revision": schema}))
-    run.state.note(command=command, state="done", target=run.bundle.release.id)
-    return Outcome(run.bundle.release.id, towards.colour, towards.generation, True, seconds)
+        raise interrupted(run, event) from None
+    seconds = round(time.monotonic() - began, 1)
+    schema = schema_of(run.state, target.id) or head(run)
+    run.state.record(entry.model_copy(update={"seconds": seconds, "schema_revision": schema}))
+    run.state.note(command=command, state="done", target=target.id)
+    done = replace(event, outcome="in service", serves=f"release {target.id} ({towards.colour})", seconds=seconds)
+    warning = hooks.follow(run.settings, "after_deploy", done)
+    notify.tell(run.settings, run.host, replace(done, warning=warning))
+    return Outcome(target.id, towards.colour, towards.generation, True, seconds)
+
+
+def record_of(release: Release, command: str, started: str, colour: str, generation: int) -> Record:
+    """Begin a line of the ledger."""
+    return Record(
+        release=release.id, revision=release.revision, command=command, outcome="in service", colour=colour, generation=generation,
+        schema_revision=None, who=lock.who(), started=started, seconds=0, commit_time=release.commit_time,
+    )  # fmt: skip
 
 
 def head(run: Run) -> str | None:
@@ -142,7 +169,7 @@ def head(run: Run) -> str | None:
     return schema.revision if schema and schema.release == run.bundle.release.id else None
 
 
-def failed(run: Run, before: Facts, entry: Record, error: OpsError) -> OpsError:
+def failed(run: Run, before: Facts, entry: Record, event: Event, error: OpsError) -> OpsError:
     """Go back to what served before, write the failure down, and say what serves now."""
     console.warn("that failed; going back to what served before")
     go_back(run, before)
@@ -153,20 +180,29 @@ def failed(run: Run, before: Facts, entry: Record, error: OpsError) -> OpsError:
         console.warn(f"the failure could not be written down: {full}")
     error.serves, error.then = serving(run.settings, run.host), error.then or "mend it, then inv deploy"
     error.code = OpsError.code  # it was tried, whatever the cause
+    told = replace(event, outcome="failed", serves=error.serves, error=error.what, then=error.then)
+    hooks.follow(run.settings, "on_failure", told)
+    notify.tell(run.settings, run.host, told)
     return error
 
 
 def go_back(run: Run, before: Facts) -> None:
-    """Plan from what is there now back to what served, and do it; a second failure is said, the first is the one to report."""
+    """Plan from what is there now back to what served, and do it; a second failure is said, the first is the one to report.
+
+    A run that was resumed after its switch found its own release serving: it goes back to the one that was accepted.
+    """
+    served = before.edge.release if before.edge.release != run.bundle.release.id else before.accepted or before.edge.release
     try:
         facts = observe(run.settings, run.host, run.state)
-        bundle = run.state.bundle(before.edge.release) if before.edge.release else None
-        execute(replace(run, bundle=bundle) if bundle else run, plan.back(bundle.release if bundle else None, facts))
+        bundle = run.state.bundle(served) if served else None
+        back = replace(run, bundle=bundle or run.bundle, going_back=True)
+        execute(back, plan.back(bundle.release if bundle else None, facts))
     except (OpsError, OSError) as error:
         console.warn(f"going back failed as well:\n{error}")
 
 
-def interrupted(run: Run) -> Interrupted:
+def interrupted(run: Run, event: Event) -> Interrupted:
     """Say in which state Ctrl-C left things."""
-    serves = serving(run.settings, run.host)
-    return Interrupted("interrupted between two steps; nothing was undone", serves=serves, then="inv deploy goes on from here")
+    serves, then = serving(run.settings, run.host), "inv resume goes on, inv abort goes back"
+    notify.tell(run.settings, run.host, replace(event, outcome="interrupted", serves=serves, then=then))
+    return Interrupted("interrupted; nothing was undone", serves=serves, then=then)

@@ -16,6 +16,26 @@ class Step:
 
 
 @dataclass(frozen=True)
+class RevertEdge(Step):
+    """Take back a generation of the edge that an interrupted switch left unproven."""
+
+    generation: int
+
+    def __str__(self) -> str:
+        return f"take back the edge's generation {self.generation}, which was never proven"
+
+
+@dataclass(frozen=True)
+class AwaitOrphans(Step):
+    """Wait for one-off containers that an interrupted run left, above all a migration."""
+
+    containers: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"wait for what an interrupted run left: {', '.join(self.containers)}"
+
+
+@dataclass(frozen=True)
 class PrepareEdge(Step):
     """Write a first configuration for an edge that has none."""
 
@@ -41,6 +61,16 @@ class StartShared(Step):
 
     def __str__(self) -> str:
         return f"start {', '.join(self.services)}"
+
+
+@dataclass(frozen=True)
+class RecreateShared(Step):
+    """Make data services or the edge anew, which a deploy never does unless it was told to; requests are lost meanwhile."""
+
+    services: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"make {', '.join(self.services)} anew: an outage"
 
 
 @dataclass(frozen=True)
@@ -99,6 +129,28 @@ class AwaitServed(Step):
 
 
 @dataclass(frozen=True)
+class Quiet(Step):
+    """Tell workers to take no new tasks: a task that only the next release knows would be lost on them."""
+
+    colour: str
+    services: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"let {self.colour} take no new tasks: {', '.join(self.services)}"
+
+
+@dataclass(frozen=True)
+class Resume(Step):
+    """Take back what a drain told services of a colour."""
+
+    colour: str
+    services: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"let {self.colour} work as before: {', '.join(self.services)}"
+
+
+@dataclass(frozen=True)
 class Switch(Step):
     """Make the edge name the other colour, and prove by generation and version that it does."""
 
@@ -111,6 +163,17 @@ class Switch(Step):
 
 
 @dataclass(frozen=True)
+class Watch(Step):
+    """Compare what the edge's log says of a release with the minute before; raise when it is worse."""
+
+    colour: str
+    release: str
+
+    def __str__(self) -> str:
+        return f"watch {self.colour} under real traffic"
+
+
+@dataclass(frozen=True)
 class Drain(Step):
     """Let the old colour finish: WebSockets closed, requests answered, old edge workers gone."""
 
@@ -118,6 +181,17 @@ class Drain(Step):
 
     def __str__(self) -> str:
         return f"drain {self.colour}"
+
+
+@dataclass(frozen=True)
+class AwaitTasks(Step):
+    """Wait until no task is left that only the workers of this colour know."""
+
+    colour: str
+    service: str
+
+    def __str__(self) -> str:
+        return f"wait for tasks that only {self.service} of {self.colour} knows"
 
 
 @dataclass(frozen=True)

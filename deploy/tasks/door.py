@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 from invoke.exceptions import Exit, ParseError
@@ -47,16 +49,34 @@ def leave(error: OpsError, *, json: bool = False, **others: Any) -> Exit:
     return Exit(code=error.code)
 
 
+def gathered(parser: Parser, argv: list[str]) -> list[str]:
+    """Write `logs a b` as `logs --service=a --service=b`: invoke knows no argument that takes any number of words."""
+    context = parser.contexts.get(argv[0]) if argv else None
+    many = next((flag for flag, known in context.flags.items() if known.kind is list), None) if context else None
+    if not context or not many:
+        return argv
+    body, single, words = argv[: argv.index("--")] if "--" in argv else argv, len(context.positional_args), argv[:1]
+    for before, word in pairwise(body):
+        value = before in context.flags and context.flags[before].takes_value
+        single -= (bare := not value and not word.startswith("-"))
+        words.append(f"{many}={word}" if bare and single < 0 else word)
+    return words
+
+
+def rest() -> list[str]:
+    """Return what was typed behind `--`, word by word; invoke keeps it as one text."""
+    return sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
+
+
 def strict(parse: Callable[[Parser, list[str]], Any]) -> Callable[[Parser, list[str]], Any]:
     """Make wrong usage of `inv` exit 2, as the command contract has it; invoke alone exits 1, or shows a traceback."""
 
     def parsed(parser: Parser, argv: list[str]) -> Any:
         try:
-            return parse(parser, argv)
+            return parse(parser, gathered(parser, argv))
         except (ParseError, ValueError) as error:
-            raise leave(
-                Refused(str(error), where=f"inv {' '.join(argv)}", then="inv --list, or inv --help TASK"), json="--json" in argv
-            ) from None
+            then = "inv --list, or inv --help TASK; what exec runs stands behind --"
+            raise leave(Refused(str(error), where=f"inv {' '.join(argv)}", then=then), json="--json" in argv) from None
 
     return parsed
 

@@ -1,4 +1,4 @@
-"""`inv plan`, `inv deploy`, `inv rollback`, `inv down`."""
+"""`inv plan`, `inv deploy`, `inv rollback`, after an interruption `inv resume`, `inv abort`, `inv unlock`, and `inv down`."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ def plan(c: Any, env: str = "local", json: bool = False) -> None:
     show.plan(*release.intended(settings.load(env), LocalHost()), json=json)
 
 
-@door(help={**ENV, **JSON, **YES, "to": "an earlier release (default: this checkout)"})
-def deploy(c: Any, env: str = "local", to: str = "", yes: bool = False, json: bool = False) -> None:
+@door(help={**ENV, **JSON, **YES, "to": "an earlier release (default: this checkout)", "include": "shared services to make anew: edge,…"})
+def deploy(c: Any, env: str = "local", to: str = "", include: str = "", yes: bool = False, json: bool = False) -> None:
     """Put a release into service without losing a request."""
     from deploy import settings
     from deploy.hosts.local import LocalHost
     from deploy.rollout import release, show
 
     wanted = settings.load(env)
-    show.outcome(release.deploy(wanted, LocalHost(), to=to), wanted, json=json)
+    show.outcome(release.deploy(wanted, LocalHost(), to=to, include=include), wanted, json=json)
 
 
 @door(help={**ENV, **JSON, **YES, "to": "the release to go back to (default: the one before)"})
@@ -37,6 +37,37 @@ def rollback(c: Any, env: str = "local", to: str = "", yes: bool = False, json: 
 
     wanted = settings.load(env)
     show.outcome(release.rollback(wanted, LocalHost(), to=to), wanted, json=json)
+
+
+@door(help={**ENV, **JSON})
+def resume(c: Any, env: str = "local", json: bool = False) -> None:
+    """Go on with a deploy or rollback that was interrupted."""
+    from deploy import settings
+    from deploy.hosts.local import LocalHost
+    from deploy.rollout import recovery, show
+
+    wanted = settings.load(env)
+    show.recovered(recovery.resume(wanted, LocalHost()), wanted, "go on with", json=json)
+
+
+@door(help={**ENV, **JSON})
+def abort(c: Any, env: str = "local", json: bool = False) -> None:
+    """Undo a deploy or rollback that was interrupted: back to the release that was in service."""
+    from deploy import settings
+    from deploy.hosts.local import LocalHost
+    from deploy.rollout import recovery, show
+
+    wanted = settings.load(env)
+    show.recovered(recovery.abort(wanted, LocalHost()), wanted, "undo", json=json)
+
+
+@door(help={**ENV, **YES})
+def unlock(c: Any, env: str = "local", yes: bool = False) -> None:
+    """End another operator's command that holds the lock; a dead one never holds it."""
+    from deploy import console, settings
+    from deploy.rollout import recovery
+
+    console.say(recovery.unlock(settings.load(env), yes=yes))
 
 
 @door(help={**ENV, **YES, "volumes": "remove the data as well; asks for the environment's name"})

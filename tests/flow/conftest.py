@@ -2,11 +2,42 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 
 from tests import network
+from tests.flow.place import Place
 
 
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     network.block(monkeypatch, loopback=True)
+
+
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Poll without a pause, write without waiting for the disk."""
+    monkeypatch.setattr("deploy.wait.time.sleep", lambda _: None)
+    monkeypatch.setattr("deploy.hosts.local.os.fsync", lambda _: None)
+
+
+@pytest.fixture(scope="session")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """Return a place where three releases served and the third does, so that a deploy also forgets one; Redis has stopped."""
+    made = Place(tmp_path_factory.mktemp("three"))
+    for name in ("r0", "r1", "r2"):
+        made.deploy(name)
+    made.host.engine.change("shop-local-redis-1", state="exited", health="")
+    return made
+
+
+@pytest.fixture
+def place(three: Place, tmp_path: Path, no_waiting: None) -> Place:
+    """Return a copy of it."""
+    shutil.copytree(three.state.folder, tmp_path, symlinks=True, dirs_exist_ok=True)
+    made = Place(tmp_path)
+    made.host.engine.known.update(three.host.engine.known)
+    made.host.generation = three.host.generation
+    return made

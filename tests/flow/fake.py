@@ -34,6 +34,7 @@ class FakeEngine(Engine):
         self.host = host
         self.known: dict[str, Container] = {}
         self.made: frozenset[str] = frozenset()
+        self.orphans: tuple[str, ...] = ()
 
     def resources(self) -> frozenset[str]:
         """List what every release of the tests needs."""
@@ -47,6 +48,11 @@ class FakeEngine(Engine):
             if seen.health == "starting":
                 self.change(seen.name, health="healthy")
         return listed
+
+    def one_offs(self, environment: str) -> tuple[str, ...]:
+        """List orphans; each is asked for twice before it ends."""
+        seen, self.orphans = self.orphans, self.orphans[: len(self.orphans) - 1]
+        return seen
 
     def require(self) -> None:
         """Always answer."""
@@ -73,6 +79,8 @@ class FakeHost(LocalHost):
         self.fault: tuple[int, Callable[[], BaseException | None]] | None = None
         self.begun = 0
         self.mute = False
+        self.tasks: list[list[str]] = []  # what waits besides, each time that a worker is asked
+        self.killed_at: tuple[int, str, type[BaseException]] | None = None
         self.broken: Callable[[], BaseException | None] | None = None
 
     @property
@@ -84,12 +92,21 @@ class FakeHost(LocalHost):
         """Set off a fault when the step of this number, from 0, begins."""
         self.fault, self.begun = (number, fault), 0
 
+    def kill_at(self, number: int, state: str, killed: type[BaseException]) -> None:
+        """End the operator's process just after the journal's line of a step, numbered from 0, was written."""
+        self.killed_at, self.begun = (number, state, killed), 0
+
     def append(self, path: Path, line: str) -> None:
         """Keep a line; a step's beginning may set off the fault, any other line ends it."""
         super().append(path, line)
         known = json.loads(line)
         self.broken, self.mute = None, False
-        if path.name == "journal.jsonl" and "step" in known and known["state"] == "begin":
+        if path.name != "journal.jsonl" or "step" not in known:
+            return
+        if self.killed_at and self.killed_at[:2] == (self.begun - (known["state"] == "done"), known["state"]):
+            killed, self.killed_at = self.killed_at[2], None
+            raise killed
+        if known["state"] == "begin":
             if self.fault and self.fault[0] == self.begun:
                 self.begin_fault(known["step"])
             self.begun += 1
@@ -119,6 +136,14 @@ class FakeHost(LocalHost):
         match command.argv:
             case ("docker", "compose", "--project-name", _, "--file", file, "--env-file", "/dev/null", "up", *words):
                 return self.up(Path(file), [word for word in words if not word.startswith("--")])
+            case ("docker", "compose", *_, "tasks", "known"):
+                return Result(0, "old\n", "")
+            case ("docker", "exec", _, "tasks", "pending"):
+                return Result(0, "\n".join(["old", *self.tasks.pop(0)] if self.tasks else []), "")
+            case ("docker", "exec", _, "failed"):
+                return Result(0, "0", "")
+            case ("docker", "logs", *_):
+                return Result(0, "", "")
             case ("docker", "compose", *_, "history", "--verbose", "--indicate-current"):
                 return Result(0, HISTORY, "")
             case ("docker", "stop", *names):

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,103 +11,12 @@ from deploy.edge import switch
 from deploy.edge.nginx import Route
 from deploy.errors import CommandFailed, Interrupted, OpsError, Refused
 from deploy.hosts.local import LocalHost
-from deploy.model import Release, ReleasedService, Schema
+from deploy.model import Schema
 from deploy.rollout import release as rollout
-from deploy.rollout import wanted
-from deploy.rollout.execute import Run
 from deploy.rollout.facts import observe
-from deploy.settings import ROOT
-from deploy.state import Bundle, State
-from tests.flow.fake import FakeHost
-from tests.samples import IMAGES, model, settings
+from tests.flow.place import EVERY_STEP, STEPS, Killed, Place, whole
 
-FAST = {"healthy_within": 0.3, "served_within": 0.1, "drain_within": 0.1, "keep_releases": 2}
-
-
-class Killed(BaseException):
-    """The operator's process is gone: nothing after this is done."""
-
-
-@cache
-def bundled(name: str) -> Bundle:
-    """Make a release of the small app with its real files."""
-    known = model()
-    services = tuple(ReleasedService(name=s.name, image=IMAGES[s.image], deploy=s.deploy) for s in known.services)
-    made = Release(
-        id=name, revision=name, commit=name, commit_time="2026-01-01T00:00:00Z", images=IMAGES, config_digests={}, files="f",
-        secrets="s", strategy="blue_green", services=services,
-    )  # fmt: skip
-    return Bundle(made, wanted.render_all(settings(ROOT), known, IMAGES, name, "/env"), "A=1\n")
-
-
-class Place:
-    """One environment on a fake host, with a release in service."""
-
-    def __init__(self, folder: Path) -> None:
-        self.settings = settings(ROOT, state=folder, rollout=FAST)
-        self.host = FakeHost(folder / "edge")
-        self.state = State(self.host, folder)
-
-    def deploy(self, name: str) -> rollout.Outcome:
-        bundle = bundled(name)
-        self.state.keep(bundle)
-        return rollout.carry_out(Run(self.settings, self.host, self.state, bundle), "deploy", migrate=True)
-
-    def steps(self, name: str) -> list[str]:
-        """Name the steps that a deploy would take now."""
-        run = Run(self.settings, self.host, self.state, bundled(name))
-        return [step.name for step in rollout.planned(run, observe(self.settings, self.host, self.state), migrate=True).steps]
-
-    def journal(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in (self.state.folder / "journal.jsonl").read_text().splitlines()]
-
-    def running(self) -> set[tuple[str, str]]:
-        """Which services run, of which release."""
-        return {(c.service, c.release) for c in self.host.engine.known.values() if c.alive and c.colour}
-
-    def serving(self) -> str | None:
-        found = observe(self.settings, self.host, self.state).edge.release
-        if found:
-            assert ("backend", found) in self.running(), "what the edge names does not run"
-        return found
-
-
-def whole(name: str) -> set[tuple[str, str]]:
-    return {(service, name) for service in ("backend", "worker", "beat")}
-
-
-@pytest.fixture(autouse=True)
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Poll without a pause, write without waiting for the disk."""
-    monkeypatch.setattr("deploy.wait.time.sleep", lambda _: None)
-    monkeypatch.setattr("deploy.hosts.local.os.fsync", lambda _: None)
-
-
-@pytest.fixture(scope="module")
-def three(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """Return a place where three releases served and the third does, so that a deploy also forgets one; Redis has stopped."""
-    made = Place(tmp_path_factory.mktemp("three"))
-    for name in ("r0", "r1", "r2"):
-        made.deploy(name)
-    made.host.engine.change("shop-local-redis-1", state="exited", health="")
-    return made
-
-
-@pytest.fixture
-def place(three: Place, tmp_path: Path) -> Place:
-    """Return a copy of it."""
-    shutil.copytree(three.state.folder, tmp_path, symlinks=True, dirs_exist_ok=True)
-    made = Place(tmp_path)
-    made.host.engine.known.update(three.host.engine.known)
-    made.host.generation = three.host.generation
-    return made
-
-
-STEPS = [
-    "StartShared", "Migrate", "RunJob", "StartColour", "AwaitHealthy", "AwaitServed", "Switch", "Drain", "StopColour", "StopColour",
-    "StartColour", "AwaitHealthy", "Prune",
-]  # fmt: skip
-EVERY_STEP = pytest.mark.parametrize("number", range(len(STEPS)), ids=[f"{n} {name}" for n, name in enumerate(STEPS, 1)])
+pytestmark = pytest.mark.usefixtures("no_waiting")
 
 
 def test_the_steps_below_are_those_of_the_plan(place: Place) -> None:
@@ -243,6 +148,30 @@ def test_rollback_goes_to_the_release_before_and_does_not_migrate(place: Place) 
     assert (outcome.release, place.serving(), place.running()) == ("r1", "r1", whole("r1"))
     assert not [command for command in place.host.said if "alembic" in command]
     assert place.state.ledger()[-1].command == "rollback"
+
+
+def asked_for_tasks(place: Place) -> int:
+    return len([command for command in place.host.said if command.endswith("tasks pending")])
+
+
+def test_a_rollback_waits_for_tasks_that_the_old_release_does_not_know(place: Place) -> None:
+    place.host.tasks = [["new", "newer"], ["new"], []]
+    place.host.said.clear()
+    rollout.rollback(place.settings, place.host)
+    assert asked_for_tasks(place) == 3
+    last = place.host.said.index(next(command for command in reversed(place.host.said) if command.endswith("tasks pending")))
+    started = next(at for at, command in enumerate(place.host.said) if " up " in command and "worker" in command)
+    assert last < started, "the old workers start once the new tasks are done"
+
+
+@pytest.mark.parametrize("trouble", ["never done", "cannot be asked"])
+def test_a_rollback_is_not_undone_for_tasks(place: Place, trouble: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if trouble == "never done":
+        place.host.tasks = [["new"]] * 10**6
+    else:
+        place.host.fail_at(place.steps("r1", "rollback").index("AwaitTasks"), FAULTS["refused"])
+    assert rollout.rollback(place.settings, place.host).release == place.serving() == "r1"
+    assert ("tasks are left that r1 does not know: new" if trouble == "never done" else "it is not known") in capsys.readouterr().err
 
 
 def test_a_rollback_that_failed_can_be_tried_again(place: Place) -> None:

@@ -27,7 +27,7 @@ sys.argv = ["inv", "--list"]
 try:
     program.run()
 finally:
-    heavy = {"pydantic", "docker", "rich", "yaml", "jinja2", "fabric", "dotenv"}
+    heavy = {"pydantic", "docker", "rich", "yaml", "jinja2", "fabric", "dotenv", "apprise"}
     print("heavy:", sorted(heavy & (set(sys.modules) - own)), file=sys.stderr)
 """
 

@@ -50,8 +50,18 @@ def apply(step: steps.Step, facts: Facts, release: Release) -> Facts:
             assert facts.edge.colour != colour, "what serves is never drained"
         case steps.StopColour(colour, services):
             return changed(facts, colour, services, state="exited", health="")
+        case steps.RevertEdge():
+            return replace(facts, edge=replace(facts.edge, unproven=0))
+        case steps.AwaitOrphans():
+            return replace(facts, orphans=())
+        case steps.Quiet(colour, services) | steps.Resume(colour, services):
+            assert {c.service for c in facts.of(colour) if c.alive} >= set(services)
+        case steps.Watch(colour, name):
+            assert (facts.edge.colour, facts.edge.release) == (colour, name), "what does not serve cannot be watched"
+        case steps.AwaitTasks(colour, service):
+            assert any(c.service == service and c.alive for c in facts.of(colour))
         case steps.Migrate() | steps.RunJob() | steps.Prune():
-            pass
+            assert not facts.orphans, "a migration beside one that still runs"
         case _:
             raise AssertionError(step)
     return facts

@@ -66,6 +66,10 @@ def test_only_the_engine_imports_the_sdk() -> None:
     assert named(path for path in CODE if "docker" in imports(path)) == ["hosts/engine.py"]
 
 
+def test_only_notify_imports_apprise() -> None:
+    assert named(path for path in CODE if "apprise" in imports(path)) == ["notify.py"]
+
+
 def test_only_ssh_may_import_fabric() -> None:
     assert set(named(path for path in CODE if {"fabric", "paramiko"} & imports(path))) <= {"hosts/ssh.py"}
 

@@ -64,6 +64,7 @@ def test_one_bake_builds_all() -> None:
     assert words == (
         "docker", "buildx", "bake", "--file", "b.hcl", "--load", "--provenance=false", "--progress=rawjson", "--metadata-file", "/meta",
         "--set=*.contexts.python=docker-image://base:1",
+        "--set=backend.labels.bookreader-ops.image=app/backend", "--set=edge.labels.bookreader-ops.image=app/edge",
     )  # fmt: skip
 
 

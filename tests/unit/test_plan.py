@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from deploy.model import Container, EdgeFacts, Facts, Release, other
 from deploy.rollout.plan import back, blue_green
-from tests.samples import container, release, serving
+from tests.samples import able, container, release, serving
 from tests.unit import simulator
 
 A, B = release("a"), release("b")
@@ -24,12 +24,14 @@ FIRST = [
     "wait until blue is healthy",
     "probe blue through the edge",
     "switch traffic to blue (generation 2) and prove it",
+    "watch blue under real traffic",
     "start blue: beat",
     "wait until blue is healthy",
 ]
 START_GREEN = ["run site", "start green: backend, worker", "wait until green is healthy", "probe green through the edge"]
 REPLACE_BLUE = [
     "switch traffic to green (generation 3) and prove it",
+    "watch green under real traffic",
     "drain blue",
     "stop blue: backend",
     "stop blue: worker, beat",
@@ -38,6 +40,11 @@ REPLACE_BLUE = [
 ]
 MIGRATE = "migrate the database: alembic upgrade head"
 CLEAR_GREEN = ["drain green", "stop green: backend", "stop green: worker"]
+DRAINED = B.model_copy(update={"services": tuple(
+    s.model_copy(update={"deploy": s.deploy.model_copy(update={"drain": ("drain",)})}) if s.role == "web" else s for s in B.services
+)})  # fmt: skip
+ABLE = able(B)
+NOT_YET_RETIRED = tuple(container(service, "blue", "a") for service in ("backend", "worker"))
 LEFT = tuple(container(service, "green", "b") for service in ("backend", "worker"))
 OLD = tuple(container(service, "green", "old") for service in ("backend", "worker"))
 
@@ -60,13 +67,26 @@ PLANS = [
     pytest.param(A, serving("a", "blue"), [], id="nothing to do"),
     pytest.param(A, without(serving("a", "blue"), "edge"), ["start edge"], id="edge down"),
     pytest.param(A, without(serving("a", "blue"), "worker"),
-                 [MIGRATE, *START_GREEN, REPLACE_BLUE[0], "drain blue", "stop blue: backend", "stop blue: beat", *REPLACE_BLUE[4:]],
+                 [MIGRATE, *START_GREEN, *REPLACE_BLUE[:4], "stop blue: beat", *REPLACE_BLUE[5:]],
                  id="live colour with a stopped worker"),
     pytest.param(A, beside(serving("a", "blue"), *LEFT), CLEAR_GREEN, id="serves already, leftovers in the idle colour"),
     pytest.param(B, beside(serving("a", "blue"), *OLD), [*CLEAR_GREEN, MIGRATE, *START_GREEN, *REPLACE_BLUE],
                  id="leftovers of another release go first"),
-    pytest.param(B, beside(serving("a", "blue"), *LEFT), [*CLEAR_GREEN, MIGRATE, *START_GREEN, *REPLACE_BLUE],
-                 id="leftovers of this release go too: they may have been told to drain"),
+    pytest.param(B, beside(serving("a", "blue"), *LEFT), [MIGRATE, START_GREEN[3], *REPLACE_BLUE], id="leftovers of this release are used"),
+    pytest.param(DRAINED, beside(serving("a", "blue"), *LEFT), [*CLEAR_GREEN, MIGRATE, *START_GREEN, *REPLACE_BLUE],
+                 id="but not those whose drain cannot be taken back"),
+    pytest.param(ABLE, beside(serving("a", "blue"), *LEFT),
+                 [MIGRATE, "let green work as before: backend, worker", START_GREEN[3],
+                  "let blue take no new tasks: worker", *REPLACE_BLUE],
+                 id="a drain that can be taken back is taken back; old workers take nothing new before the switch"),
+    pytest.param(A, without(serving("a", "blue"), "beat"), ["start blue: beat", "wait until blue is healthy"], id="a stopped scheduler"),
+    pytest.param(B, beside(replace(serving("b", "green", 3), accepted="a"), *NOT_YET_RETIRED),
+                 ["watch green under real traffic", "drain blue", "stop blue: backend", "stop blue: worker"], id="cut off in the watch"),
+    pytest.param(B, replace(serving("a", "blue"), orphans=("migration",)),
+                 ["wait for what an interrupted run left: migration", MIGRATE, *START_GREEN, *REPLACE_BLUE], id="orphaned migration"),
+    pytest.param(B, replace(serving("a", "blue"), edge=EdgeFacts(True, 2, "blue", "a", 3)),
+                 ["take back the edge's generation 3, which was never proven", MIGRATE, *START_GREEN,
+                  "switch traffic to green (generation 4) and prove it", *REPLACE_BLUE[1:]], id="unproven generation"),
 ]  # fmt: skip
 
 
@@ -79,10 +99,33 @@ def test_exact_plan(wanted: Release, facts: Facts, steps: list[str]) -> None:
     assert blue_green(wanted, after).steps == ()
 
 
+START_WEB = ["run site", "start green: backend", "wait until green is healthy", "probe green through the edge"]
+HAND_BACK = [
+    "switch traffic to green (generation 3) and prove it", "drain blue", "stop blue: backend", "stop blue: beat",
+    "start green: worker", "wait until green is healthy", "stop blue: worker", "start green: beat", "wait until green is healthy",
+]  # fmt: skip
+
+
 def test_a_rollback_does_not_migrate_and_forgets_at_the_end() -> None:
-    plan = blue_green(B, serving("a", "blue"), migrate=False, old=["x", "y"])
-    assert [str(step) for step in plan.steps] == [*START_GREEN, *REPLACE_BLUE, "forget 2 old release(s)"]
+    plan = blue_green(B, serving("a", "blue"), forward=False, old=["x", "y"])
+    assert [str(step) for step in plan.steps] == [*START_WEB, *HAND_BACK, "forget 2 old release(s)"]
     assert (plan.colour, plan.generation) == ("green", 3)
+
+
+def test_a_rollback_keeps_the_workers_until_their_own_tasks_are_done() -> None:
+    steps = [str(step) for step in blue_green(ABLE, serving("a", "blue"), forward=False).steps]
+    waiting = steps.index("wait for tasks that only worker of blue knows")
+    assert steps.index("drain blue") < waiting < steps.index("start green: worker") < steps.index("stop blue: worker")
+
+
+def test_a_warm_colour_is_one_switch_away() -> None:
+    kept = beside(serving("a", "blue"), container("backend", "green", "b"))
+    assert [str(step) for step in blue_green(ABLE, kept, forward=False, warm=True).steps][:3] == [
+        "let green work as before: backend", "probe green through the edge", "switch traffic to green (generation 3) and prove it",
+    ]  # fmt: skip
+    assert blue_green(able(A), kept, warm=True).steps == ()
+    assert [str(step) for step in blue_green(able(A), kept).steps][-2:] == ["drain green", "stop green: backend"]
+    assert "stop blue: backend" not in [str(step) for step in blue_green(B, serving("a", "blue"), warm=True).steps]
 
 
 @pytest.mark.parametrize("state", ["restarting", "paused"])
@@ -98,7 +141,7 @@ def test_the_way_back_from_every_point(done: int) -> None:
     facts = serving("a", "blue")
     failed = simulator.run(blue_green(B, facts).steps[:done], facts, B)
     way = back(A, failed)
-    assert "Migrate" not in [step.name for step in way]
+    assert not {"Migrate", "Watch"} & {step.name for step in way}
     after = simulator.run(way, failed, A)
     assert (after.edge.release, blue_green(A, after).steps) == ("a", ())
 
@@ -112,31 +155,39 @@ def test_the_way_back_of_a_first_deploy_leaves_nothing_running(done: int) -> Non
     assert blue_green(A, simulator.run(blue_green(A, after).steps, after, A)).steps == ()
 
 
-RELEASES = [A, B, release("c", without=("worker",)), release("d", extra={"mailer": "worker"}), release("e", without=("beat", "worker"))]
+RELEASES = [
+    A, B, release("c", without=("worker",)), able(release("d", extra={"mailer": "worker"})), release("e", without=("beat", "worker")),
+    able(release("f")),
+]  # fmt: skip
 EVENTS = st.one_of(
     st.tuples(st.just("deploy"), st.sampled_from(RELEASES), st.integers(0, 14)),
     st.tuples(st.just("fail"), st.sampled_from(RELEASES), st.integers(0, 14)),
-    st.tuples(st.just("die"), st.just(A), st.integers(0, 14)),
+    st.tuples(st.sampled_from(["die", "orphan", "unproven"]), st.just(A), st.integers(0, 14)),
+    st.tuples(st.just("rollback"), st.sampled_from(RELEASES), st.integers(0, 17)),
 )
 
 
 def happen(facts: Facts, kind: str, wanted: Release, number: int) -> Facts:
     """Deploy up to a step, fail there and go back, or lose a container."""
+    if kind == "orphan":
+        return replace(facts, orphans=("migration",))
+    if kind == "unproven" and facts.edge.running:
+        return replace(facts, edge=replace(facts.edge, unproven=facts.edge.next))
     if kind == "die":
         mortal = [c for c in facts.containers if c.alive and not (c.role == "web" and c.colour == facts.edge.colour)]
         return simulator.ended(facts, mortal[number % len(mortal)]) if mortal else facts
-    after = simulator.run(blue_green(wanted, facts).steps[:number], facts, wanted)
+    after = simulator.run(blue_green(wanted, facts, forward=kind != "rollback").steps[:number], facts, wanted)
     before = next((known for known in RELEASES if known.id == facts.edge.release), None)
     return simulator.run(back(before, after), after, before or wanted) if kind == "fail" else after
 
 
 @examples(max_examples=300)
-@given(st.lists(EVENTS, max_size=6), st.sampled_from(RELEASES))
-def test_from_any_reachable_state_one_plan_is_enough(events: list[tuple[str, Release, int]], wanted: Release) -> None:
+@given(st.lists(EVENTS, max_size=6), st.sampled_from(RELEASES), st.booleans())
+def test_from_any_reachable_state_one_plan_is_enough(events: list[tuple[str, Release, int]], wanted: Release, forward: bool) -> None:
     facts = Facts(edge=EdgeFacts())
     for event in events:
         facts = happen(facts, *event)
-    after = simulator.run(blue_green(wanted, facts).steps, facts, wanted)
+    after = simulator.run(blue_green(wanted, facts, forward=forward).steps, facts, wanted)
     assert after.edge.release == wanted.id
     assert blue_green(wanted, after).steps == ()
     running = {c.service for c in after.containers if c.alive and c.colour}

@@ -1,10 +1,11 @@
-"""A small web app that can be told to misbehave: BEHAVIOUR=well|exits|redirects|fails|hangs."""
+"""A small web app that can be told to misbehave: BEHAVIOUR=well|exits|redirects|fails|hangs|errs|crawls."""
 
 import json
 import os
 import signal
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 BEHAVIOUR = os.environ["BEHAVIOUR"]
@@ -21,6 +22,10 @@ class App(BaseHTTPRequestHandler):
         if self.path == "/health" and BEHAVIOUR == "hangs":
             threading.Event().wait()
         status = HEALTH.get(BEHAVIOUR, 200) if self.path == "/health" else 200
+        if self.path == "/" and BEHAVIOUR == "errs":  # healthy, and of no use
+            status = 500
+        if self.path == "/" and BEHAVIOUR == "crawls":
+            time.sleep(1.5)
         self.answer(status, {"release": os.environ.get("RELEASE", "")})
 
     def answer(self, status: int, body: dict[str, str]) -> None:

@@ -1,0 +1,82 @@
+"""The app with hot reload, until Ctrl-C: afterwards nothing runs, and the data stays."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+
+from deploy import console, lock
+from deploy.errors import CommandFailed, OpsError, Refused
+from deploy.hosts.local import LocalHost
+from deploy.images import build as images
+from deploy.insight import logs
+from deploy.rollout import wanted
+from deploy.settings import Settings
+from deploy.shell import Command, docker
+from deploy.wait import until
+
+READY_SECONDS = 30
+
+
+def run(settings: Settings, host: LocalHost, *, fresh: bool) -> None:
+    """Build what is missing, start everything, say where it is, follow what it says; stop it on the way out."""
+    for number in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal stops it as Ctrl-C does
+        signal.signal(number, signal.default_int_handler)
+    host.engine.require()
+    with lock.held(settings.state_dir, "dev"), logs.ending():
+        require_port(settings, host)
+        build(settings, host)
+        # the sources are mounted: who may read them here may there
+        own = {"ENVIRONMENT": settings.name, "OWNER": f"{os.getuid()}:{os.getgid()}"}
+        variables = wanted.variables(settings, host) | own
+        try:
+            start(settings, host, variables, fresh=fresh)
+            logs.show(settings, host, [], logs.Query(tail=0), follow=True)
+        finally:
+            with suppress(OSError):
+                console.say("\nstopping; the data stays")
+            host.run(compose(settings, variables, "down", "--remove-orphans"))
+
+
+def require_port(settings: Settings, host: LocalHost) -> None:
+    """Refuse a port that another program has; what an earlier `inv dev` left behind is taken over."""
+    ours = any(c.state == "running" for c in host.engine.containers(settings.name))
+    if not ours and not host.port_is_free(settings.edge.address, settings.edge.port):
+        then = "stop that program, or OPS_EDGE__PORT=5174 inv dev"
+        raise Refused(f"port {settings.edge.port} is taken by another program", where=host.name, then=then)
+
+
+def build(settings: Settings, host: LocalHost) -> None:
+    """Build the images, of packages alone: that the code has changes goes without saying."""
+    order = images.look(settings, host)
+    images.build(settings, host, replace(order, source=replace(order.source, changes="")))
+
+
+def start(settings: Settings, host: LocalHost, variables: Mapping[str, str], *, fresh: bool) -> None:
+    """Start everything and wait until it is healthy; broken code is no reason to end: it is what is being worked on."""
+    if fresh:
+        with console.step("remove the data of last time"):
+            host.run(compose(settings, variables, "down", "--volumes", "--remove-orphans"))
+    with console.step("start services, migrate the database"):
+        try:
+            host.run(compose(settings, variables, "up", "--detach", "--remove-orphans"))
+        except CommandFailed as error:
+            ended = [c for c in host.engine.containers(settings.name) if c.state == "exited" and c.exit_code]
+            said = "\n".join([error.output, *(f"{c.service} said:\n{host.engine.logs(c.name, 40)}" for c in ended)])
+            raise OpsError(f"not everything started:\n{said}", where=settings.name, then="mend it, then inv dev") from None
+    with console.step("wait until all is healthy", within=READY_SECONDS):
+        ready = until(lambda: all(c.up for c in host.engine.containers(settings.name) if c.role != "job"), READY_SECONDS)
+    if not ready:
+        unwell = [c.service for c in host.engine.containers(settings.name) if not c.up and c.role != "job"]
+        console.warn(f"not healthy yet: {', '.join(unwell)}; mend the code and it reloads. inv logs {unwell[0]} --env=dev")
+    console.say(f"\n{settings.app} with hot reload:  http://{settings.edge.address}:{settings.edge.port}")
+    console.say("save a file and see it; Ctrl-C stops everything, the data stays (inv dev --fresh starts anew)\n")
+
+
+def compose(settings: Settings, variables: Mapping[str, str], *words: str) -> Command:
+    """Make a Compose command on the files of the environment as they are, deaf to any .env file nearby. Pure."""
+    files = [word for name in settings.compose for word in ("--file", str(settings.root / name))]
+    return Command(docker("compose", "--project-name", settings.name, *files, "--env-file", "/dev/null", *words).argv, variables)

@@ -1,0 +1,86 @@
+"""Where the space goes, and what gives most of it back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from deploy import console
+from deploy.errors import OpsError
+from deploy.hosts.local import LocalHost
+from deploy.insight import prune
+from deploy.insight.space import GIGABYTE, cache_bytes, folder_bytes, log_bytes, shown
+from deploy.settings import Settings
+
+PRUNE = "inv prune"
+IMAGES = "docker image ls; of this environment only those are left that one may go back to"
+CACHE = "docker builder prune; the next build takes longer"
+STATE = "fewer rollout.keep_releases, then inv prune"
+DATA = "that is the app's data: tidy up in the app, or give the machine a larger disk"
+OTHERS = "docker system df --verbose says whose they are"
+LOG = "set max-size under logging: in the compose file; the service's next container keeps to it"
+PROJECT = "com.docker.compose.project"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing that takes space; `bytes` is None when this account may not look."""
+
+    what: str
+    name: str
+    bytes: int | None
+    then: str
+
+
+@dataclass(frozen=True)
+class Disk:
+    """What takes space, largest first, and how many bytes are free at which place."""
+
+    items: tuple[Item, ...]
+    free: dict[str, int]
+    wanted: int
+
+
+def look(settings: Settings, host: LocalHost) -> Disk:
+    """Measure everything that grows."""
+    used, waste = host.engine.usage(), prune.NOTHING
+    with suppress(OpsError):  # with a broken state all the rest is still worth knowing
+        waste = prune.look(settings, host, used)
+    logs = [Item("log", c.name, log_bytes(host.engine.log_file(c.name)), LOG) for c in host.engine.containers(settings.name)]
+    state = Item("state", str(settings.state_dir), folder_bytes(settings.state_dir), PRUNE if waste.releases else STATE)
+    items = sorted([*engine_items(used, settings.name, waste), *logs, state], key=lambda item: -(item.bytes or 0))
+    places = dict.fromkeys((settings.state_dir, host.engine.folder()))
+    free = {str(place): host.free_bytes(place) for place in places}
+    return Disk(tuple(items), free, int(settings.rollout.free_disk_gb * GIGABYTE))
+
+
+def engine_items(used: dict[str, Any], environment: str, waste: prune.Waste) -> Iterator[Item]:
+    """Read what the engine says of itself; volumes by name where they are this environment's. Pure."""
+    yield Item("images", "all of this engine's", used["LayersSize"] or 0, PRUNE if waste.names or waste.unnamed else IMAGES)
+    yield Item("build cache", "all of this engine's", cache_bytes(used), PRUNE if waste.cache else CACHE)
+    others = []
+    for volume in used["Volumes"] or []:
+        size = max(volume["UsageData"]["Size"], 0)
+        if (volume["Labels"] or {}).get(PROJECT) == environment:
+            yield Item("volume", volume["Name"], size, DATA)
+        else:
+            others.append(size)
+    if others:
+        yield Item("volumes", f"{len(others)} that are not {environment}'s", sum(others), OTHERS)
+
+
+def show(known: Disk, *, json: bool) -> None:
+    """Show what takes space, largest first, what is free, and the command for the largest."""
+    largest = known.items[0]
+    if json:
+        items = [{"what": item.what, "name": item.name, "bytes": item.bytes, "next": item.then} for item in known.items]
+        free = [{"place": place, "bytes": size} for place, size in known.free.items()]
+        console.document({"items": items, "free": free, "next": largest.then})
+        return
+    console.table(["what", "size", "of"], [[item.what, shown(item.bytes), item.name] for item in known.items])
+    for place, size in known.free.items():
+        tell = console.warn if size < known.wanted else console.say
+        tell(f"{shown(size)} free at {place}" + (f"; a deploy wants {shown(known.wanted)}" if size < known.wanted else ""))
+    console.say(f"most is in {largest.what}: {shown(largest.bytes)}\nnext: {largest.then}")

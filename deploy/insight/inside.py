@@ -1,0 +1,46 @@
+"""Run a command inside a service's container."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+
+from deploy.errors import OpsError, Refused
+from deploy.hosts.local import LocalHost
+from deploy.insight import services
+from deploy.settings import Settings
+from deploy.shell import Command, docker
+
+NOT_THERE = (126, 127)  # what Docker ends with when the image has no such program, or it cannot be run
+
+
+def run(settings: Settings, host: LocalHost, service: str, words: Sequence[str]) -> None:
+    """Run it with this terminal, or this standard input, as its own; raise OpsError naming its exit code."""
+    if not words:
+        raise Refused("no command was given", where="inv exec", then=f"inv exec {service} -- COMMAND ARGUMENT...")
+    container = services.find(settings, host, [service])[service]
+    if container.state != "running":
+        raise Refused(f"{container.name} does not run: {container.state}", where=settings.name, then=f"inv logs {service}")
+    code = host.follow(command(container.name, words, terminal=sys.stdin.isatty() and sys.stdout.isatty()))
+    if code:
+        then = (
+            "is that program in the image? It may even have no shell" if code in NOT_THERE else f"what it said is above; inv logs {service}"
+        )
+        raise OpsError(f"`{shlex.join(words)}` ended with {code}", where=container.name, then=then)
+
+
+def command(container: str, words: Sequence[str], *, terminal: bool) -> Command:
+    """Make the command; standard input is passed on in any case. Pure."""
+    return docker("exec", "--interactive", *(["--tty"] if terminal else []), container, *words)
+
+
+def split(said: Sequence[str], rest: Sequence[str]) -> list[str]:
+    """Return a command's words: all behind `--` as they are, one word in quotes as a shell would split it. Pure."""
+    if len(said) != 1 or rest:
+        return [*said, *rest]
+    try:
+        return shlex.split(said[0])
+    except ValueError as error:
+        then = "close the quotes, or put -- before the command: what follows is not split"
+        raise Refused(f"the command cannot be split into words: {error}", where="inv exec", then=then) from None

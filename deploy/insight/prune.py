@@ -1,0 +1,122 @@
+"""Remove what nobody will go back to: by the ledger, not by age."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from deploy import console, lock
+from deploy.errors import Refused
+from deploy.hosts.local import LocalHost
+from deploy.images.bake import LABEL
+from deploy.images.build import prune_release
+from deploy.insight.space import GIGABYTE, cache_bytes, folder_bytes, shown
+from deploy.rollout.facts import observe, telling
+from deploy.rollout.release import previous, too_old
+from deploy.rollout.run import Run
+from deploy.settings import Settings
+from deploy.shell import docker
+from deploy.state import State
+
+
+@dataclass(frozen=True)
+class Waste:
+    """What can go, and how many bytes that frees at most: releases, names of images, images without one, build cache."""
+
+    releases: tuple[str, ...]
+    names: tuple[str, ...]
+    unnamed: tuple[str, ...]
+    cache: int
+    bytes: int
+
+
+NOTHING = Waste((), (), (), 0, 0)
+
+
+def prune(settings: Settings, host: LocalHost, *, yes: bool, json: bool) -> None:
+    """Say what can go, ask, remove it under the lock, and say what that freed."""
+    with telling(settings, host):
+        waste, freed = look(settings, host, host.engine.usage()), 0
+        tell(waste, settings)
+        if waste != NOTHING:
+            console.confirm(f"That frees {shown(waste.bytes)} at most: layers that other images share stay.", yes=yes)
+            with lock.held(settings.state_dir, "prune"):
+                if (now := look(settings, host, host.engine.usage())).releases != waste.releases:
+                    raise Refused("another release was deployed meanwhile; nothing was removed", where=settings.name, then="inv prune")
+                freed = remove(settings, host, now)
+            console.say(f"freed {shown(freed)}; {shown(host.free_bytes(host.engine.folder()))} are free")
+    if json:
+        console.document({"releases": waste.releases, "images": waste.names, "unnamed_images": len(waste.unnamed), "freed_bytes": freed})
+
+
+def tell(waste: Waste, settings: Settings) -> None:
+    """Say what can go and what stays."""
+    cache = f"build cache beyond {settings.build.cache_gb:g} GB: {shown(waste.cache)}"
+    lines = [
+        f"{len(waste.releases)} releases that nobody will go back to: {', '.join(waste.releases)}" if waste.releases else "",
+        f"{len(waste.names)} image names of such releases" if waste.names else "",
+        f"{len(waste.unnamed)} images of earlier builds that have no name left" if waste.unnamed else "",
+        cache if waste.cache else "",
+    ]
+    for line in filter(None, lines):
+        console.say(line)
+    if not any(lines):
+        console.say("nothing to prune; inv disk shows where the space goes")
+
+
+def look(settings: Settings, host: LocalHost, used: dict[str, Any]) -> Waste:
+    """Find what can go; `used` is what the engine says of itself."""
+    state = State(host, settings.state_dir)
+    old, gone = outdated(settings, host, state)
+    names, unnamed, size = images(used["Images"] or [], {*old, *gone})
+    size += sum(folder_bytes(state.bundle_folder(release)) for release in old)
+    cache = max(0, cache_bytes(used) - int(settings.build.cache_gb * GIGABYTE))
+    return Waste(tuple(old), names, unnamed, cache, size + cache)
+
+
+def outdated(settings: Settings, host: LocalHost, state: State) -> tuple[list[str], list[str]]:
+    """Return releases that are kept here and that nobody will go back to, and those of the ledger that are gone already.
+
+    Besides what a deploy keeps, these stay: the one before, of which `inv rollback` takes the way, what a container is
+    made of, and what an interrupted command was about.
+    """
+    facts, intention = observe(settings, host, state), state.intention()
+    needed = {facts.edge.release, *(c.release for c in facts.containers), *([intention.target] if intention else [])}
+    with suppress(Refused):
+        needed.add(previous(state, facts))
+    old = too_old(Run(settings, host, state, state.bundle(facts.edge.release)), facts) if facts.edge.release else []
+    gone = {entry.release for entry in state.ledger()} - set(state.kept()) - needed
+    return [release for release in old if release not in needed], sorted(gone)
+
+
+def images(known: list[dict[str, Any]], releases: set[str]) -> tuple[tuple[str, ...], tuple[str, ...], int]:
+    """Find the images' names that end with one of these releases, our images without a name, and what both take. Pure."""
+    tags = {image["Id"]: tuple(image["RepoTags"] or ()) for image in known}
+    names = tuple(name for each in tags.values() for name in each if name.rpartition(":")[2] in releases)
+    unnamed = tuple(image["Id"] for image in known if not tags[image["Id"]] and LABEL in (image["Labels"] or {}))
+    going = [image for image in known if image["Id"] in unnamed or (tags[image["Id"]] and {*tags[image["Id"]]} <= {*names})]
+    return names, unnamed, sum(image["Size"] - max(image["SharedSize"], 0) for image in going)
+
+
+def remove(settings: Settings, host: LocalHost, waste: Waste) -> int:
+    """Remove it; return how many bytes less are taken."""
+    state, before = State(host, settings.state_dir), taken(settings, host)
+    with console.step("remove releases and images"):
+        for name, _, release in (name.rpartition(":") for name in waste.names):
+            prune_release([name], release, host)
+        for image in waste.unnamed:
+            host.try_run(docker("image", "rm", image))
+        for release in waste.releases:
+            host.remove(state.bundle_folder(release))
+    if waste.cache:
+        with console.step("remove build cache"):
+            host.run(docker("builder", "prune", "--force", "--keep-storage", int(settings.build.cache_gb * GIGABYTE)))
+    state.note(command="prune", state="done", releases=waste.releases)
+    return max(0, before - taken(settings, host))
+
+
+def taken(settings: Settings, host: LocalHost) -> int:
+    """Add up what images, build cache and releases take."""
+    used = host.engine.usage()
+    return int(used["LayersSize"] or 0) + cache_bytes(used) + folder_bytes(settings.state_dir)

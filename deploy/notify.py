@@ -1,0 +1,124 @@
+"""Notifications through Apprise: what a deploy came to, told wherever a team listens.
+
+Apprise runs in a process of its own. It waits for its threads when a process ends, so a service that hangs would hold
+up a deploy that is done. The addresses hold tokens: they go to that process by its stdin, and nothing that it prints
+is shown but the names of services.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+from deploy import console, secrets
+from deploy.errors import OpsError, Refused
+from deploy.event import Event
+from deploy.hosts.local import LocalHost
+from deploy.settings import ROOT, Settings
+from deploy.shell import Secret, command
+
+KEY = "NOTIFY_URLS"
+START = 5.0  # seconds for Apprise to be read
+KINDS = {"failed": "failure", "interrupted": "failure", "in service": "success"}
+
+
+def tell(settings: Settings, host: LocalHost, event: Event) -> None:
+    """Tell CI's summary and, where `notify.on` has it, people what came of a command; warn when that fails, never raise."""
+    title, facts = headline(settings, event), details(settings, event)
+    console.summary(title, facts)
+    if not wanted(settings, event):
+        return
+    try:
+        trouble = send(settings, host, title, facts, "warning" if event.warning else KINDS[event.outcome])
+    except (OpsError, OSError, ValueError) as error:
+        trouble = error.what if isinstance(error, OpsError) else type(error).__name__
+    if trouble:
+        console.warn(f"not everybody was notified: {trouble}; inv notify.test tries again")
+
+
+def wanted(settings: Settings, event: Event) -> bool:
+    """Tell whether the settings ask for a notification of this."""
+    kinds = {event.command} if event.outcome == "in service" else set()
+    return bool((kinds | ({"failure"} if event.bad else set())) & set(settings.notify.on))
+
+
+def probe(settings: Settings, host: LocalHost) -> None:
+    """Send a notification that says it is a test; raise when there is nobody to tell, or somebody could not be told."""
+    if not addresses(settings):
+        raise Refused(f"{KEY} is not set, so nobody is notified", where=str(settings.secrets_file), then=f"add {KEY} to it")
+    trouble = send(settings, host, f"{settings.name}: a test", {"this": "came from inv notify.test; nothing happened"}, "info")
+    if trouble:
+        raise OpsError(trouble, where=KEY, then=f"mend {KEY} in {settings.secrets_file.name}, then inv notify.test")
+    console.say(f"sent to {len(addresses(settings))} service(s)")
+
+
+def addresses(settings: Settings) -> list[str]:
+    """Return the addresses of those who want to know."""
+    return "".join(secrets.own(settings.secrets_file).get(KEY, Secret())).split()
+
+
+def send(settings: Settings, host: LocalHost, title: str, facts: dict[str, str], kind: str) -> str:
+    """Send a message to every address at once, within `notify.within` seconds; return what went wrong."""
+    urls, within = addresses(settings), settings.notify.within
+    if not urls:
+        return ""
+    body = "\n".join(f"{name}: {text}" for name, text in facts.items())
+    order = json.dumps({"urls": urls, "sender": settings.app, "title": title, "body": body, "kind": kind, "within": within})
+    sender = command(sys.executable, "-P", "-m", "deploy.notify", PYTHONPATH=str(ROOT))
+    try:
+        done = host.try_run(sender, stdin=order, timeout=within + START)
+    except OpsError:
+        return f"no answer within {within + START:.0f} s"
+    return "; ".join(json.loads(done.stdout)) if done.returncode == 0 else f"Apprise ended with {done.returncode}"
+
+
+def deliver(order: dict[str, Any]) -> list[str]:
+    """Give a message to Apprise; return who did not take it, by the name of the service."""
+    from apprise import Apprise, AppriseAsset, NotifyFormat
+
+    services, asset, missed = Apprise(), AppriseAsset(app_id=order["sender"]), []
+    for number, url in enumerate(order["urls"], 1):
+        service = Apprise.instantiate(url, asset=asset)
+        missed += [] if service and services.add(service) else [f"address {number} of {KEY} is none that Apprise knows"]
+    results = services.notify(
+        order["body"], title=order["title"], notify_type=order["kind"], body_format=NotifyFormat.TEXT, timeout=order["within"]
+    )  # fmt: skip
+    return missed + [f"{result.name} did not take it ({result.status.name.lower()})" for result in results if not result]
+
+
+def headline(settings: Settings, event: Event) -> str:
+    """Say in one line what came of a command."""
+    serves = event.serves or "nothing"
+    happened = {
+        "begins": f"{event.command} of {event.release} begins",
+        "in service": f"{event.command} done, {event.release} serves" + (f", but {event.warning}" if event.warning else ""),
+        "unchanged": f"nothing to do, {event.release} already serves",
+        "failed": f"{event.command} FAILED; {serves} serves",
+        "interrupted": f"{event.command} INTERRUPTED; {serves} serves",
+    }
+    return f"{settings.name}: {happened[event.outcome]}"
+
+
+def details(settings: Settings, event: Event) -> dict[str, str]:
+    """List what a person wants to know, most urgent first; of an error the first line, since the rest may hold anything."""
+    then = event.then or (f"inv rollback --env={settings.env} goes back" if event.outcome == "in service" else "")
+    told = {
+        "error": event.error.strip().partition("\n")[0].rstrip(":"), "warning": event.warning, "serves": event.serves, "next": then,
+        "env": settings.env, "release": event.release, "commit": event.commit, "served before": event.before, "by": event.who,
+        "took": f"{event.seconds:.1f} s" if event.seconds else "", "log": log(),
+    }  # fmt: skip
+    return {name: text for name, text in told.items() if text}
+
+
+def log() -> str:
+    """Return the address of this run's log in GitHub Actions."""
+    parts = [os.environ.get(f"GITHUB_{name}", "") for name in ("SERVER_URL", "REPOSITORY", "RUN_ID")]
+    return "{}/{}/actions/runs/{}".format(*parts) if all(parts) else ""
+
+
+if __name__ == "__main__":
+    console.document(deliver(json.load(sys.stdin)))
+    sys.stdout.flush()
+    os._exit(0)  # a service that hangs holds a thread, which a normal end would wait for

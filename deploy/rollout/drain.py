@@ -1,0 +1,63 @@
+"""Let containers finish what they have begun, and take that back."""
+
+from __future__ import annotations
+
+from deploy import console
+from deploy.edge import switch
+from deploy.errors import CommandFailed, OpsError
+from deploy.model import other
+from deploy.rollout import steps
+from deploy.rollout.run import Run
+from deploy.shell import docker
+from deploy.wait import until
+
+
+def quiet(step: steps.Quiet, run: Run) -> None:
+    """Tell workers to take no new tasks; what they have begun they finish, at the latest when they are stopped."""
+    deaf = run.tell(step.colour, step.services, lambda known: known.drain)
+    if deaf:
+        raise OpsError(f"{', '.join(deaf)} did not stop taking tasks", where=run.host.name, then=f"docker logs {deaf[0]}, inv deploy")
+
+
+def resume(step: steps.Resume, run: Run) -> None:
+    """Take back what a drain told."""
+    deaf = run.tell(step.colour, step.services, lambda known: known.resume)
+    if deaf:
+        raise OpsError(f"{', '.join(deaf)} did not go on", where=run.host.name, then=f"docker restart {' '.join(deaf)}, inv resume")
+
+
+def drain(step: steps.Drain, run: Run) -> None:
+    """Close WebSockets, then wait until the edge's old workers have finished their requests and left."""
+    edge = run.edge
+    run.tell(step.colour, [service.name for service in run.bundle.release.of("web")], lambda known: known.drain)
+    if not until(lambda: switch.retiring_workers(run.host, edge) == 0, run.settings.rollout.drain_within):
+        console.warn(f"requests of {step.colour} were still running after {run.settings.rollout.drain_within:.0f} s")
+
+
+def await_tasks(step: steps.AwaitTasks, run: Run) -> None:
+    """Compare what is queued, running or scheduled with what the release that takes over knows.
+
+    Traffic has moved by now: what cannot be told, or takes too long, is said, and is no reason to return to a bad release.
+    """
+    limit, left = run.settings.rollout.tasks_within, set[str]()
+    words = next(service.deploy.tasks for service in run.bundle.release.services if service.name == step.service)
+
+    def done() -> bool:
+        nonlocal left
+        left = set(run.host.run(docker("exec", asked, *words, "pending")).split()) - known
+        return not left
+
+    try:
+        asked = run.containers(step.colour, [step.service])[0].name
+        known = set(run.one_off(other(step.colour), step.service, (*words, "known")).split())
+        if not until(done, limit, pause=1):
+            console.warn(f"after {limit:.0f} s tasks are left that {run.bundle.release.id} does not know: {', '.join(sorted(left))}")
+    except CommandFailed as error:
+        console.warn(f"it is not known whether tasks are left that {run.bundle.release.id} does not know: {error}")
+
+
+def stop_colour(step: steps.StopColour, run: Run) -> None:
+    """Stop containers, each within its own grace period; keep them, so that going back starts them again."""
+    names = [c.name for c in run.containers(step.colour, step.services)]
+    if names:
+        run.host.run(docker("stop", *names))

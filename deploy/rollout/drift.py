@@ -1,0 +1,67 @@
+"""Where shared services differ from what the compose files say now, and how they are made anew."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from deploy import console
+from deploy.edge import nginx
+from deploy.errors import Refused
+from deploy.model import Facts
+from deploy.rollout import steps
+from deploy.rollout.facts import configured
+from deploy.rollout.health import await_healthy
+from deploy.rollout.run import Run
+from deploy.shell import compose
+
+POLL_SECONDS = 0.02
+
+
+def drifted(run: Run, facts: Facts) -> tuple[str, ...]:
+    """Name the running data services and the edge that Compose would make anew; a deploy leaves them alone."""
+    kept = str(run.state.bundle_folder(run.bundle.release.id) / "env")
+    with tempfile.NamedTemporaryFile("w", suffix=".env") as env:  # `inv plan` keeps no bundle
+        env.write(run.bundle.env)
+        env.flush()
+        text = run.bundle.files["shared.yml"].replace(kept, env.name)
+        said = run.host.run(compose(run.settings.name, "-", "config", "--hash", "*"), stdin=text)
+    wanted = dict(line.split() for line in said.splitlines())
+    shared = [c for c in facts.containers if c.role in ("data", "edge") and c.state == "running"]
+    return tuple(c.service for c in shared if wanted.get(c.service, c.config) != c.config)
+
+
+def chosen(include: str, run: Run, facts: Facts) -> tuple[str, ...]:
+    """Return the drifted services among those that `--include` names; refuse a name that is none."""
+    names = [name.strip() for name in include.split(",") if name.strip()]
+    known = [service.name for service in run.bundle.release.of("data", "edge")]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise Refused(f"not a shared service: {', '.join(unknown)}", where="--include", then=f"some of: {', '.join(known)}")
+    return tuple(name for name in drifted(run, facts) if name in names) if names else ()
+
+
+def recreate(step: steps.RecreateShared, run: Run) -> None:
+    """Make services anew, and measure for how long the app did not answer."""
+    console.say(f"     {', '.join(step.services)} will be stopped, made anew and started; what needs them fails for some seconds")
+    colour = configured(nginx.folder(run.settings), run.host, running=True).colour
+    began = last = time.monotonic()
+    worst, done = 0.0, False
+    with ThreadPoolExecutor(1) as pool:
+        made = pool.submit(run.host.run, run.compose("", "up", "--detach", "--no-deps", "--no-build", *step.services))
+        while not done and time.monotonic() - began < run.settings.rollout.healthy_within:
+            over = made.done()
+            if answers(run, colour):
+                done = over
+                worst, last = max(worst, time.monotonic() - last), time.monotonic()
+            time.sleep(POLL_SECONDS)
+        made.result()
+    await_healthy(steps.AwaitHealthy("", step.services), run)
+    console.say(f"     measured: the app did not answer for {worst:.1f} s; all healthy after {time.monotonic() - began:.1f} s")
+
+
+def answers(run: Run, colour: str | None) -> bool:
+    """Ask the serving colour's health through the edge; before a first release, the edge alone."""
+    paths = [f"/{colour}/{service.name}{service.deploy.health}" for service in run.bundle.release.of("web")] if colour else ["/generation"]
+    return all(run.host.get(run.settings.edge.probe_port, path, timeout=1)[0] == 200 for path in paths)

@@ -1,0 +1,73 @@
+"""Whether containers are well: by the engine, and through the edge."""
+
+from __future__ import annotations
+
+from deploy.errors import OpsError
+from deploy.model import Container
+from deploy.rollout import steps
+from deploy.rollout.run import Run
+from deploy.wait import until
+
+
+def await_healthy(step: steps.AwaitHealthy, run: Run) -> None:
+    """Wait for the engine's health checks; a container that ended or starts over is given up at once."""
+    seen = run.containers(step.colour, step.services)
+    before = {c.name: c.restarts for c in seen}  # a restart of last week says nothing about now
+
+    def broken(c: Container) -> bool:
+        return c.broken or c.restarts > before.get(c.name, 0)
+
+    def settled() -> bool:
+        nonlocal seen
+        seen = run.containers(step.colour, step.services)
+        return any(broken(c) for c in seen) or (len(seen) >= len(step.services) and all(c.up for c in seen))
+
+    until(settled, run.settings.rollout.healthy_within, pause=0.15)
+    unwell = [c for c in seen if not c.up or broken(c)]
+    if unwell or len(seen) < len(step.services):
+        raise OpsError(
+            f"{step.colour or run.settings.name} did not become healthy:\n" + "\n".join(diagnose(run, c) for c in unwell),
+            where=run.host.name,
+            then=f"docker logs {unwell[0].name}, mend it, inv deploy" if unwell else "inv deploy",
+        )
+
+
+def diagnose(run: Run, container: Container) -> str:
+    """Say what is wrong with a container, with the last lines that it printed."""
+    ended = f", exit code {container.exit_code}" if container.exit_code else ""
+    health = f", {container.health}" if container.health else ""
+    logs = run.host.engine.logs(container.name).replace("\n", "\n      ")
+    return f"    {container.name}: {container.state}{health}{ended}, restarted {container.restarts} times\n      {logs}"
+
+
+def await_served(step: steps.AwaitServed, run: Run) -> None:
+    """Ask each web service of a colour through the edge for health and version."""
+    for service in run.bundle.release.of("web"):
+        ask(run, step.colour, service.name, service.deploy.health)
+        if service.deploy.version:
+            ask(run, step.colour, service.name, service.deploy.version, naming=run.bundle.release.id)
+
+
+def ask(run: Run, colour: str, service: str, path: str, *, naming: str = "") -> None:
+    """Poll one path of a colour through the edge's inner listener until it answers 200 and names what it should.
+
+    Waiting mends neither a redirect nor a container that ended: both are given up at once.
+    """
+    limit = run.settings.rollout.served_within
+    status, body, unwell = 0, "", list[Container]()
+
+    def settled() -> bool:
+        nonlocal status, body, unwell
+        status, body = run.host.get(run.settings.edge.probe_port, f"/{colour}/{service}{path}", timeout=min(5, limit))
+        unwell = [c for c in run.containers(colour, [service]) if not c.up]
+        return (status == 200 and naming in body) or 300 <= status < 400 or bool(unwell)
+
+    until(settled, limit)
+    if status != 200 or naming not in body:
+        said = f"answered {status} to {path}" if status else f"did not answer to {path}"
+        wish = f"it must answer 200 and name release {naming}" if naming else "it must answer 200, without a redirect"
+        raise OpsError(
+            "\n".join([f"{service} ({colour}) {said}; {wish}: {body.strip()[:200]}", *(diagnose(run, c) for c in unwell)]),
+            where=f"{run.host.name}, through the edge",
+            then=f"docker logs {run.project(colour)}-{service}-{colour}-1, mend it, inv deploy",
+        )

@@ -1,0 +1,68 @@
+"""Bring up what a colour stands on: the edge, the data services, the schema, the jobs."""
+
+from __future__ import annotations
+
+from deploy.database import alembic
+from deploy.edge import nginx, switch
+from deploy.errors import OpsError
+from deploy.model import Schema
+from deploy.render import HOLDER
+from deploy.rollout import steps
+from deploy.rollout.health import await_healthy
+from deploy.rollout.run import ONE_OFF_SECONDS, Run
+from deploy.rollout.wanted import GENERATION
+from deploy.wait import until
+
+
+def revert_edge(step: steps.RevertEdge, run: Run) -> None:
+    """Let the edge serve again what it was last seen to serve."""
+    switch.revert(run.settings, run.host, run.running_edge)
+
+
+def await_orphans(step: steps.AwaitOrphans, run: Run) -> None:
+    """Wait for them: a second migration beside the first would be worse."""
+    if not until(lambda: not run.host.engine.one_offs(run.settings.name), ONE_OFF_SECONDS, pause=0.5):
+        raise OpsError(
+            f"an interrupted run's container still works after {ONE_OFF_SECONDS} s: {', '.join(step.containers)}",
+            where=run.host.name,
+            then=f"docker logs {step.containers[0]}; docker stop {step.containers[0]} ends it; inv resume",
+        )
+
+
+def prepare_edge(step: steps.PrepareEdge, run: Run) -> None:
+    """Give the edge something to start with."""
+    switch.write(run.settings, run.host, run.bundle.files["edge.none.conf"].replace(GENERATION, "1"), 1, nginx.Route())
+    switch.point(run.settings, run.host, nginx.generation_folder(1), switch.CURRENT, switch.PROVEN)
+
+
+def create_shared(step: steps.CreateShared, run: Run) -> None:
+    """Let Compose create them as the files declare them, for a container that is removed again."""
+    run.host.run(run.compose("", "--profile", HOLDER, "create", "--no-recreate", "--no-build", HOLDER))
+    run.host.run(run.compose("", "--profile", HOLDER, "rm", "--force", "--stop", HOLDER))
+
+
+def start_shared(step: steps.StartShared, run: Run) -> None:
+    """Start what is missing and wait until it is healthy."""
+    run.host.run(run.compose("", "up", "--detach", "--no-recreate", "--no-build", *step.services))
+    await_healthy(steps.AwaitHealthy("", step.services), run)
+
+
+def migrate(step: steps.Migrate, run: Run) -> None:
+    """Migrate, then remember which releases the schema still fits."""
+    run.one_off(step.colour, step.service, step.command)
+    ask = alembic.history_command(step.command)
+    if ask:
+        revisions = alembic.history(run.one_off(step.colour, step.service, ask))
+        at = alembic.current(revisions)
+        if at is None:
+            raise OpsError(
+                "the migration ended well, but the database is at no revision that the image knows",
+                where=step.service,
+                then="inv logs, and alembic current in the backend",
+            )
+        run.state.keep_schema(Schema(revision=at, serves=alembic.served_by(revisions, at), release=run.bundle.release.id))
+
+
+def run_job(step: steps.RunJob, run: Run) -> None:
+    """Run a job to its end."""
+    run.one_off(step.colour, step.service, ())

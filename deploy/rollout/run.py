@@ -1,0 +1,77 @@
+"""What a step works with: where, on which release, and the commands on its files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from deploy import console
+from deploy.errors import OpsError
+from deploy.hosts.local import LocalHost
+from deploy.model import LABEL, Container, Deploy
+from deploy.settings import Settings
+from deploy.shell import Command, compose, docker
+from deploy.state import Bundle, State
+
+# the longest that a migration or a job may take
+ONE_OFF_SECONDS = 900
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a step needs: where it works, and the bundle of the release that it works towards."""
+
+    settings: Settings
+    host: LocalHost
+    state: State
+    bundle: Bundle
+    going_back: bool = False
+
+    def note(self, **facts: object) -> None:
+        """Add a line to the journal; on the way back a full disk must not keep the old release from serving."""
+        try:
+            self.state.note(**facts)
+        except OSError as full:
+            if not self.going_back:
+                raise
+            console.warn(f"the journal cannot be written: {full.strerror}")
+
+    def project(self, colour: str) -> str:
+        """Return the Compose project of a colour, or of the shared services when it is empty."""
+        return f"{self.settings.name}-{colour}" if colour else self.settings.name
+
+    def compose(self, colour: str, *words: str) -> Command:
+        """Return a Compose command on a file of the bundle."""
+        file = self.state.bundle_folder(self.bundle.release.id) / f"{colour or 'shared'}.yml"
+        return compose(self.project(colour), str(file), *words)
+
+    def containers(self, colour: str, names: Iterable[str]) -> tuple[Container, ...]:
+        """Return these services' containers in a colour."""
+        wanted = set(names)
+        return tuple(c for c in self.host.engine.containers(self.settings.name) if c.colour == colour and c.service in wanted)
+
+    @property
+    def edge(self) -> str:
+        """The name of the edge's container; raise OpsError when it does not run."""
+        found = self.running_edge
+        if not found:
+            raise OpsError("the edge does not run", where=self.host.name, then="docker logs of the edge; inv deploy starts it")
+        return found
+
+    @property
+    def running_edge(self) -> str | None:
+        """The name of the edge's container; None when it does not run."""
+        found = (c.name for c in self.host.engine.containers(self.settings.name) if c.role == "edge" and c.state == "running")
+        return next(found, None)
+
+    def tell(self, colour: str, services: Iterable[str], words: Callable[[Deploy], tuple[str, ...]]) -> list[str]:
+        """Run a command of x-deploy in each running container of these services; return who did not do it."""
+        known = {service.name: words(service.deploy) for service in self.bundle.release.services}
+        told = [c for c in self.containers(colour, services) if c.state == "running" and known[c.service]]
+        return [c.name for c in told if self.host.try_run(docker("exec", c.name, *known[c.service])).returncode]
+
+    def one_off(self, colour: str, service: str, command: tuple[str, ...]) -> str:
+        """Run a command in a container of its own that is labelled and removed; return what it printed."""
+        label = f"--label={LABEL}.oneoff={service}"
+        ran = self.compose(colour, "run", "--rm", "--no-deps", "-T", label, f"{service}-{colour}", *command)
+        return self.host.run(ran, timeout=ONE_OFF_SECONDS)

@@ -1,0 +1,81 @@
+"""One environment on a fake host: deploy to it, and look what became of it."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.model import Release, ReleasedService
+from deploy.rollout import release as rollout
+from deploy.rollout import wanted
+from deploy.rollout.facts import observe
+from deploy.rollout.run import Run
+from deploy.settings import ROOT
+from deploy.state import Bundle, State
+from tests.flow.fake import FakeHost
+from tests.samples import IMAGES, model, settings
+
+FAST = {"healthy_within": 0.3, "served_within": 0.1, "drain_within": 0.1, "tasks_within": 0.1, "watch": 0.001, "keep_releases": 2}
+
+
+class Killed(BaseException):
+    """The operator's process is gone: nothing after this is done."""
+
+
+@cache
+def bundled(name: str) -> Bundle:
+    """Make a release of the small app with its real files."""
+    known = model()
+    services = tuple(ReleasedService(name=s.name, image=IMAGES[s.image], deploy=s.deploy) for s in known.services)
+    made = Release(
+        id=name, revision=name, commit=name, commit_time="2026-01-01T00:00:00Z", images=IMAGES, config_digests={}, files="f",
+        secrets="s", strategy="blue_green", services=services,
+    )  # fmt: skip
+    return Bundle(made, wanted.render_all(settings(ROOT), known, IMAGES, name, "/env"), "A=1\n")
+
+
+class Place:
+    """One environment on a fake host, with a release in service."""
+
+    def __init__(self, folder: Path) -> None:
+        self.settings = settings(ROOT, state=folder, rollout=FAST)
+        self.host = FakeHost(folder / "edge")
+        self.state = State(self.host, folder)
+
+    def deploy(self, name: str) -> rollout.Outcome:
+        bundle = bundled(name)
+        self.state.keep(bundle)
+        return rollout.carry_out(Run(self.settings, self.host, self.state, bundle), "deploy")
+
+    def steps(self, name: str, command: str = "deploy") -> list[str]:
+        """Name the steps that a deploy, or a rollback, would take now."""
+        run = Run(self.settings, self.host, self.state, bundled(name))
+        return [step.name for step in rollout.planned(run, observe(self.settings, self.host, self.state), command).steps]
+
+    def journal(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.state.folder / "journal.jsonl").read_text().splitlines()]
+
+    def running(self) -> set[tuple[str, str]]:
+        """Which services run, of which release."""
+        return {(c.service, c.release) for c in self.host.engine.known.values() if c.alive and c.colour}
+
+    def serving(self) -> str | None:
+        found = observe(self.settings, self.host, self.state).edge.release
+        if found:
+            assert ("backend", found) in self.running(), "what the edge names does not run"
+        return found
+
+
+def whole(name: str) -> set[tuple[str, str]]:
+    return {(service, name) for service in ("backend", "worker", "beat")}
+
+
+STEPS = [
+    "StartShared", "Migrate", "RunJob", "StartColour", "AwaitHealthy", "AwaitServed", "Quiet", "Switch", "Watch", "Drain", "StopColour",
+    "StopColour", "StartColour", "AwaitHealthy", "Prune",
+]  # fmt: skip
+EVERY_STEP = pytest.mark.parametrize("number", range(len(STEPS)), ids=[f"{n} {name}" for n, name in enumerate(STEPS, 1)])

@@ -1,0 +1,281 @@
+"""Logs, exec, disk and prune on a fake host: which containers are meant, what is refused, what may go and what may not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from invoke.exceptions import Exit
+from invoke.parser import Parser
+
+from deploy import lock
+from deploy.errors import Locked, OpsError, Refused
+from deploy.insight import disk, inside, logs, prune, services
+from deploy.insight.space import shown
+from deploy.model import Container
+from deploy.rollout import release as rollout
+from deploy.shell import Command, Result
+from deploy.tasks import namespace
+from deploy.tasks.door import rest
+from tests.flow.fake import DONE, FakeHost
+from tests.flow.place import Place
+from tests.samples import container
+
+AT = "2026-11-23T13:00:0{}.000000000Z {}"
+SAID = {
+    "shop-local-blue-backend-blue-1": [AT.format(1, "GET /1"), AT.format(4, "ERROR four"), AT.format(6, "ERROR six")],
+    "shop-local-green-backend-green-1": [AT.format(2, "never seen")],
+    "shop-local-redis-1": [AT.format(3, "ready"), AT.format(5, "ERROR five \udcff")],
+}
+
+
+def say(host: FakeHost, monkeypatch: pytest.MonkeyPatch, said: dict[str, list[str]]) -> list[tuple[str, ...]]:
+    """Have containers say something, and note what the engine was asked for."""
+    asked = []
+
+    def opened(command: Command) -> subprocess.Popen[bytes]:
+        asked.append(command.argv)
+        text = "".join(f"{line}\n" for line in said.get(command.argv[-1], [])).encode(errors="surrogateescape")
+        return subprocess.Popen([sys.executable, "-c", f"import sys; sys.stdout.buffer.write({text!r})"], stdout=subprocess.PIPE)
+
+    monkeypatch.setattr(host, "open", opened)
+    return asked
+
+
+def show(place: Place, *names: str, since: str = "", grep: str = "", tail: int = -1) -> None:
+    logs.show(place.settings, place.host, list(names), logs.query(since, grep, tail), follow=False)
+
+
+def test_several_logs_are_one_in_the_order_of_time(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    say(place.host, monkeypatch, SAID)
+    show(place)
+    said = capsys.readouterr().out.splitlines()
+    assert said == [
+        "backend | GET /1", "redis   | ready", "backend | ERROR four", "redis   | ERROR five \\xff", "backend | ERROR six"
+    ]  # fmt: skip
+
+
+def test_one_log_is_shown_as_it_is(place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = say(place.host, monkeypatch, SAID)
+    show(place, "backend", since="10m")
+    assert capsys.readouterr().out == "GET /1\nERROR four\nERROR six\n"
+    assert asked == [("docker", "logs", "--timestamps", "--since", "10m", "shop-local-blue-backend-blue-1")]
+
+
+def test_tail_with_grep_counts_the_lines_that_match(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = say(place.host, monkeypatch, SAID)
+    show(place, "backend", grep="(?i)error|get", tail=2)
+    assert capsys.readouterr().out == "ERROR four\nERROR six\n"
+    assert "--tail" not in asked[0]
+    show(place, "backend", grep="no such thing")
+    assert "no lines" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("since", ["10m", "1h30m", "1.5h", "90s", "1763900000", "1763900000.5", "2026-11-23", "2026-11-23T13:00",
+                                   "2026-11-23T13:00:00.123456789Z", "2026-11-23T13:00:00+01:00"])  # fmt: skip
+def test_what_since_takes(since: str) -> None:
+    assert logs.query(since, "", -1) == logs.Query(since, None, None)
+
+
+@pytest.mark.parametrize(("since", "grep", "words"), [
+    ("1d", "", "there are no days"), ("yesterday", "", "--since=10m"), ("2026-06-31", "", "no time"), ("10", "a(b", "at character 2"),
+    ("1d", "*", "nothing to repeat"),
+])  # fmt: skip
+def test_what_since_and_grep_refuse(since: str, grep: str, words: str) -> None:
+    with pytest.raises(Refused) as refused:
+        logs.query(since, grep, -1)
+    assert words in str(refused.value)
+
+
+def test_a_service_that_is_not_there_and_a_job_are_told_apart(place: Place) -> None:
+    with pytest.raises(Refused, match="did you mean backend") as wrong:
+        services.find(place.settings, place.host, ["backen", "worker"])
+    assert wrong.value.then == "one of: backend, beat, edge, redis, worker"
+    with pytest.raises(Refused, match=r"`site` is a job.*output of that inv deploy"):
+        services.find(place.settings, place.host, ["site"])
+    place.host.engine.known.clear()
+    with pytest.raises(Refused, match="nothing runs in shop-local"):
+        services.find(place.settings, place.host)
+
+
+def test_of_two_colours_the_one_that_serves(place: Place) -> None:
+    place.deploy("r3")
+    assert {c.colour for c in services.find(place.settings, place.host).values()} == {"", "green"}
+    assert services.find(place.settings, place.host, ["backend"])["backend"].release == "r3"
+
+
+def test_what_is_followed_goes_on_over_a_restart_and_a_switch(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    blue, green = (container("backend", colour, "r") for colour in ("blue", "green"))
+    asked = say(
+        place.host, monkeypatch, {blue.name: [AT.format(1, "old"), AT.format(5, "from blue")], green.name: [AT.format(6, "from green")]}
+    )
+    monkeypatch.setattr(logs, "LOOK_SECONDS", 0.05)
+    looks: list[dict[str, Container]] = [{"backend": blue}] * 3
+    seen = defaultdict[str, str](lambda: "2026-11-23T13:00:02.000000000Z")
+    lines = logs.live(place.host, lambda: looks.pop() if looks else {"backend": green}, seen)
+    assert [next(lines).text, next(lines).text] == ["from blue", "from green"]
+    lines.close()  # type: ignore[attr-defined]  # a generator, promised as an iterator
+    assert asked[0][3:5] == ("--follow", "--since")
+    assert [words[5] for words in asked if words[6] == blue.name][:2] == [
+        "2026-11-23T13:00:02.000000000Z",
+        "2026-11-23T13:00:05.000000000Z",
+    ]
+
+
+def parse(*argv: str) -> dict[str, Any]:
+    """Parse a command line as `inv` does."""
+    return dict(Parser(contexts=namespace.to_contexts()).parse_argv([*argv])[0].as_kwargs)
+
+
+def test_any_number_of_words_may_follow_logs_and_exec() -> None:
+    assert parse("logs")["service"] == []
+    given = parse("logs", "backend", "--tail", "5", "worker", "--grep=a b", "--follow", "edge")
+    assert (given["service"], given["tail"], given["grep"], given["follow"]) == (["backend", "worker", "edge"], 5, "a b", True)
+    assert parse("logs", "--service=edge", "--service", "redis")["service"] == ["edge", "redis"]
+    given = parse("exec", "postgres", "psql -c 'select 1'", "--env=prod")
+    assert (given["service"], given["command"], given["env"]) == ("postgres", ["psql -c 'select 1'"], "prod")
+    assert parse("exec", "backend", "ls", "/a=b")["command"] == ["ls", "/a=b"]
+    assert parse("exec", "backend", "--", "ls", "-l", "--env=x")["env"] == "local"
+    with pytest.raises(Exit):
+        parse("exec", "backend", "ls", "-l")
+
+
+def test_the_words_of_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["inv", "exec", "backend", "--", "sh", "-c", "echo 'a  b'", "--"])
+    assert inside.split([], rest()) == ["sh", "-c", "echo 'a  b'", "--"]
+    assert inside.split(["psql -c 'select 1'"], []) == ["psql", "-c", "select 1"]
+    assert inside.split(["ls", "a b"], []) == ["ls", "a b"]
+    assert inside.split([], ["a b"]) == ["a b"]
+    with pytest.raises(Refused, match="No closing quotation"):
+        inside.split(["echo 'a"], [])
+
+
+def test_exec_names_the_exit_code_and_what_is_not_running(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    followed: list[tuple[str, ...]] = []
+
+    def follow(command: Command) -> int:
+        followed.append(command.argv)
+        return 7
+
+    monkeypatch.setattr(place.host, "follow", follow)
+    with pytest.raises(OpsError, match="`sh -c 'exit 7'` ended with 7") as failed:
+        inside.run(place.settings, place.host, "backend", ["sh", "-c", "exit 7"])
+    assert (failed.value.code, failed.value.where) == (1, "shop-local-blue-backend-blue-1")
+    assert followed == [("docker", "exec", "--interactive", "shop-local-blue-backend-blue-1", "sh", "-c", "exit 7")]
+    assert "--tty" in inside.command("x", ["ls"], terminal=True).argv
+    for service, words, message in (("redis", ["ls"], "does not run: exited"), ("backend", [], "no command"), ("nope", ["ls"], "nope")):
+        with pytest.raises(Refused, match=message):
+            inside.run(place.settings, place.host, service, words)
+
+
+def image(name: str, *tags: str, size: int = 100, shared: int = 40, labels: dict[str, str] | None = None) -> dict[str, Any]:
+    return {"Id": name, "RepoTags": list(tags), "Size": size, "SharedSize": shared, "Labels": labels}
+
+
+USED = {
+    "LayersSize": 5_000_000, "Images": [
+        image("i0", "app/backend:r0"), image("i1", "app/backend:r1", "app/backend:latest"), image("i2", "app/backend:r2"),
+        image("i3", labels={"bookreader-ops.image": "app/backend"}), image("i4", labels={"org": "other"}),
+    ],
+    "Volumes": [
+        {"Name": "shop-local_data", "Labels": {disk.PROJECT: "shop-local"}, "UsageData": {"Size": 7_000_000_000}},
+        {"Name": "x", "Labels": None, "UsageData": {"Size": -1}},
+    ],
+    "BuildCache": [{"Size": 12_000_000_000, "Shared": False}, {"Size": 9, "Shared": True}],
+}  # fmt: skip
+
+
+@pytest.fixture
+def used(place: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """An engine whose space is known, and whose build cache can be pruned."""
+    usual = place.host.try_run
+
+    def try_run(command: Command, **more: Any) -> Result:
+        if command.argv[1] != "builder":
+            return usual(command, **more)
+        place.host.said.append(str(command))
+        return DONE
+
+    monkeypatch.setattr(place.host, "try_run", try_run)
+    monkeypatch.setattr(place.host.engine, "usage", lambda: USED, raising=False)
+    monkeypatch.setattr(place.host.engine, "folder", lambda: place.state.folder, raising=False)
+    monkeypatch.setattr(place.host.engine, "log_file", lambda _: Path("/nowhere/log"), raising=False)
+    return place
+
+
+def test_prune_takes_what_nobody_goes_back_to_and_nothing_else(used: Place) -> None:
+    waste = prune.look(used.settings, used.host, USED)
+    assert used.state.kept() == ["r0", "r1", "r2"]
+    assert (waste.releases, waste.names, waste.unnamed, waste.cache) == (("r0",), ("app/backend:r0",), ("i3",), 2_000_000_000)
+    used.host.said.clear()
+    prune.prune(used.settings, used.host, yes=True, json=False)
+    assert used.state.kept() == ["r1", "r2"]
+    removals = [words for words in used.host.said if " rm " in words or "prune" in words]
+    assert removals == ["docker image rm app/backend:r0", "docker image rm i3", "docker builder prune --force --keep-storage 10000000000"]
+    assert prune.look(used.settings, used.host, USED).releases == ()
+    assert [item.then for item in disk.look(used.settings, used.host).items if item.what == "state"] == [disk.STATE]
+
+
+def test_prune_keeps_what_a_rollback_or_a_resume_goes_to(used: Place) -> None:
+    used.state.note(command="deploy", state="begin", target="r0")
+    assert prune.look(used.settings, used.host, USED).releases == ()
+    used.deploy("r3")
+    assert prune.look(used.settings, used.host, USED).releases == ("r1",)
+    rollout.rollback(used.settings, used.host)
+    assert (used.serving(), used.state.served()) == ("r2", ["r2", "r3", "r1", "r0"])
+    assert prune.look(used.settings, used.host, USED).releases == ()  # the next inv rollback goes to r1
+    rollout.rollback(used.settings, used.host)
+    assert used.serving() == "r1"
+
+
+def test_prune_asks_before_and_holds_the_lock(used: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    used.host.said.clear()
+    with pytest.raises(Refused, match=r"frees 2.0 GB at most.*Nobody can be asked"):
+        prune.prune(used.settings, used.host, yes=False, json=False)
+    with lock.held(used.state.folder, "deploy"), pytest.raises(Locked, match="locked by"):
+        prune.prune(used.settings, used.host, yes=True, json=False)
+    assert (used.state.kept(), [words for words in used.host.said if " rm " in words]) == (["r0", "r1", "r2"], [])
+    capsys.readouterr()
+    prune.prune(used.settings, used.host, yes=True, json=True)
+    known = json.loads(capsys.readouterr().out)
+    assert known["freed_bytes"] > 0
+    assert (known["releases"], known["images"], known["unnamed_images"]) == (["r0"], ["app/backend:r0"], 1)
+
+
+def test_what_changed_while_the_person_was_asked_is_not_removed(used: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deploy.console.confirm", lambda *_, **__: used.deploy("r3"))
+    with pytest.raises(Refused, match="was deployed meanwhile"):
+        prune.prune(used.settings, used.host, yes=False, json=False)
+
+
+def test_disk_names_the_largest_and_the_command_for_it(used: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    known = disk.look(used.settings, used.host)
+    assert [(item.what, item.bytes) for item in known.items[:3]] == [
+        ("build cache", 12_000_000_000), ("volume", 7_000_000_000), ("images", 5_000_000)
+    ]  # fmt: skip
+    assert {item.bytes for item in known.items if item.what == "log"} == {None}
+    disk.show(known, json=True)
+    document = json.loads(capsys.readouterr().out)
+    assert (document["items"][1]["name"], document["next"]) == ("shop-local_data", "inv prune")
+    disk.show(replace(known, free={"/x": 1_500_000_000}), json=False)
+    said = capsys.readouterr()
+    assert "! 1.5 GB free at /x; a deploy wants 2.0 GB" in said.err
+    assert "most is in build cache: 12.0 GB\nnext: inv prune" in said.err
+    assert "only root may look" in said.out
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [(0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 kB"), (12_300_000, "12.3 MB"), (9_949_000_000, "9.9 GB")]
+)
+def test_sizes(size: int, text: str) -> None:
+    assert shown(size) == text

@@ -1,0 +1,185 @@
+"""Hooks: what they are told, what their end means, and that none outlives its time."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy import hooks
+from deploy.errors import GateClosed
+from deploy.event import Event
+from deploy.settings import Hooks, Settings, from_variables
+from deploy.wait import until
+from tests import samples
+
+EVENT = Event("deploy", "begins", release="r2", commit="c2", before="r1")
+Printed = pytest.CaptureFixture[str]
+Made = Callable[..., Settings]
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Made:
+    """Settings with hooks, in a checkout of their own."""
+
+    def settings(within: float = 20, **lines: str) -> Settings:
+        return samples.settings(tmp_path, hooks=Hooks(within=within, **lines))
+
+    return settings
+
+
+def running(path: Path) -> list[int]:
+    """Of the processes that a hook wrote down, those that run."""
+    return [pid for pid in map(int, path.read_text().split()) if not ended(pid)]
+
+
+def ended(pid: int) -> bool:
+    """Tell whether a process is gone, or dead and not yet buried."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def test_a_hook_runs_in_the_checkout_and_is_told_of_the_release(made: Made, tmp_path: Path) -> None:
+    settings = made(on_failure='pwd > where; python3 -c "import os, json; print(json.dumps(dict(os.environ)))" > told')
+    assert hooks.follow(settings, "on_failure", Event("rollback", "failed", "r2", "c2", before="r1", error="a\nb\0")) == ""
+    told = json.loads((tmp_path / "told").read_text())
+    assert {name: value for name, value in told.items() if name.startswith("HOOK_")} == {
+        "HOOK_APP": "shop", "HOOK_ENV": "local", "HOOK_COMMAND": "rollback", "HOOK_RELEASE": "r2", "HOOK_COMMIT": "c2",
+        "HOOK_SERVED": "r1", "HOOK_OUTCOME": "failed", "HOOK_ERROR": "a\nb ",
+    }  # fmt: skip
+    assert (tmp_path / "where").read_text() == f"{tmp_path}\n"
+
+
+def test_a_hook_may_call_inv_and_is_given_no_secret(made: Made, tmp_path: Path) -> None:
+    (tmp_path / ".env.local").write_text("TOKEN=hunter2\n")
+    own = hooks.environment(made(), EVENT)
+    assert from_variables(own) == {}
+    hooks.gate(made(before_deploy="env > told"), EVENT)
+    assert "hunter2" not in (tmp_path / "told").read_text()
+
+
+@pytest.mark.parametrize("error", ["x" * 300_000, "\ud800", "\0"], ids=["longer than the kernel takes", "no unicode", "nul"])
+def test_any_error_can_be_told(made: Made, tmp_path: Path, error: str) -> None:
+    assert hooks.follow(made(on_failure="printenv HOOK_ERROR > told"), "on_failure", Event("deploy", "failed", error=error)) == ""
+    assert len((tmp_path / "told").read_text()) <= hooks.VALUE_LIMIT + 1
+
+
+def test_a_gate_that_fails_is_3_and_says_how(made: Made) -> None:
+    with pytest.raises(GateClosed) as told:
+        hooks.gate(made(before_deploy="echo no; exit 7"), EVENT)
+    assert told.value.code == 3
+    for words in ("before_deploy ended with 7", "echo no; exit 7", "hooks.before_deploy", "nothing was changed"):
+        assert words in str(told.value)
+
+
+def test_no_hook_is_no_gate(made: Made, capsys: Printed) -> None:
+    hooks.gate(made(), EVENT)
+    assert hooks.follow(made(), "after_deploy", EVENT) == ""
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "words"), [("exit 7", "ended with 7"), ("kill -9 $$", "ended by signal 9"), ("no-such-program", "ended with 127")]
+)
+def test_a_hook_that_fails_afterwards_is_a_warning(made: Made, capsys: Printed, line: str, words: str) -> None:
+    assert hooks.follow(made(after_deploy=line), "after_deploy", EVENT) == "the hook after_deploy failed"
+    told = capsys.readouterr().err
+    assert f"! the hook after_deploy {'was ' if 'signal' in words else ''}{words}" in told
+    assert "  x hook after_deploy" in told
+
+
+def test_a_checkout_that_is_gone_is_a_warning(tmp_path: Path, made: Made, capsys: Printed) -> None:
+    settings = made(after_deploy="true").model_copy(update={"root": tmp_path / "gone"})
+    assert hooks.follow(settings, "after_deploy", EVENT)
+    assert "No such file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param("sleep 60", id="a child"),
+        pytest.param("(echo $$ >> pids; sleep 60 & echo $! >> pids; wait) & wait", id="grandchildren"),
+        pytest.param("trap '' TERM; sleep 60 & echo $! >> pids; while :; do wait; done", id="deaf to SIGTERM"),
+        pytest.param("exec >&- 2>&-; sleep 60", id="with its output closed"),
+        pytest.param("yes", id="with endless output"),
+        pytest.param("kill -STOP $$", id="stopped"),
+    ],
+)
+def test_a_hook_that_hangs_is_ended_with_its_whole_group(made: Made, tmp_path: Path, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hooks, "GRACE", 0.5)
+    started = time.monotonic()
+    with pytest.raises(GateClosed, match=r"had not ended after 1 s and was stopped"):
+        hooks.gate(made(before_deploy=f"echo $$ > pids; {line}", within=1), EVENT)
+    assert time.monotonic() - started < 8
+    assert until(lambda: not running(tmp_path / "pids"), 5)
+
+
+def test_a_hook_is_asked_to_end_before_it_is_killed(made: Made, tmp_path: Path) -> None:
+    line = "sh -c 'trap \"sleep 0.3; echo tidied > done; exit\" TERM; echo up > up; while :; do sleep 0.1; done' & wait"
+    with pytest.raises(GateClosed, match="was stopped"):
+        hooks.gate(made(before_deploy=line, within=1), EVENT)
+    assert (tmp_path / "done").read_text() == "tidied\n"
+
+
+@pytest.mark.parametrize("leave", ["sleep 60 &", "setsid sleep 60 &"], ids=["in the background", "in a session of its own"])
+def test_a_hook_is_over_when_its_shell_is(made: Made, tmp_path: Path, leave: str) -> None:
+    started = time.monotonic()
+    hooks.gate(made(before_deploy=f"{leave} echo $! > pids"), EVENT)
+    assert time.monotonic() - started < 5
+    for pid in map(int, (tmp_path / "pids").read_text().split()):
+        os.kill(pid, 9)
+
+
+def test_ctrl_c_ends_a_hook(made: Made, tmp_path: Path) -> None:
+    def interrupt(line: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        hooks.attend("echo $$ > pids; echo x; sleep 60", tmp_path, os.environ, 20, interrupt)
+    assert until(lambda: not running(tmp_path / "pids"), 5)
+
+
+def test_output_is_shown_as_it_comes(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    def show(line: str) -> None:
+        seen.append(line)
+        (tmp_path / line).touch()
+
+    line = "echo one; while [ ! -e one ]; do sleep 0.05; done; echo two >&2"
+    assert hooks.attend(line, tmp_path, os.environ, 10, show) == 0
+    assert seen == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        (r"printf 'a\nb'", ["a", "b"]),
+        (r"printf '1%%\r2%%\r\nend\n'", ["1%", "2%", "end"]),
+        (r"printf 'caf\303'; sleep 0.3; printf '\251 \377\n'", ["café \\xff"]),
+        ("head -c 150000 /dev/zero | tr '\\0' x", 150_000),
+        ("seq 20000", 20_000),
+    ],
+    ids=["no last newline", "carriage returns", "a letter in two pieces, and no letter", "no line at all", "much"],
+)
+def test_all_output_is_shown(tmp_path: Path, line: str, shown: Any) -> None:
+    seen: list[str] = []
+    assert hooks.attend(line, tmp_path, os.environ, 20, seen.append) == 0
+    if isinstance(shown, int):
+        assert shown in (len(seen), len("".join(seen)))
+    else:
+        assert seen == shown
+
+
+def test_a_hook_leaves_no_thread_and_no_pipe(tmp_path: Path) -> None:
+    before = set(os.listdir("/proc/self/fd")), threading.active_count()  # noqa: PTH208  # names of descriptors
+    hooks.attend("echo x", tmp_path, os.environ, 20, lambda _: None)
+    assert (set(os.listdir("/proc/self/fd")), threading.active_count()) == before  # noqa: PTH208  # see above

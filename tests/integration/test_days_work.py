@@ -1,0 +1,159 @@
+"""Logs, exec, disk and prune on a site that serves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.wait import until
+from tests.site import ROOT, Site, docker, make_tiny
+
+SAY = "import sys; open('/proc/1/fd/1', 'w').write(sys.argv[1] + '\\n')"
+
+
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A tiny site with a release in service."""
+    site = make_tiny(tmp_path_factory.mktemp("day"))
+    site.inv("deploy")
+    yield site
+    site.sweep()
+
+
+def say(site: Site, text: str) -> None:
+    """Have the app that serves print a line."""
+    site.inv("exec", "app", "--", "python3.11", "-c", SAY, text)
+
+
+def deploy(site: Site, greeting: str) -> str:
+    """Deploy a change; return the release."""
+    path = site.root / "app" / "app.py"
+    path.write_text(f"{path.read_text()}# {greeting}\n")
+    site.commit()
+    return str(site.inv("deploy", "--json").document["release"])
+
+
+def fed(site: Site, text: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run `inv` with something on its standard input."""
+    argv = [sys.executable, "-m", "invoke", *words]
+    return subprocess.run(argv, cwd=ROOT, env=site.environment, input=text, capture_output=True, text=True, timeout=60)
+
+
+@contextmanager
+def running(site: Site, said: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `inv` in a process group of its own, as a shell does."""
+    argv = [sys.executable, "-m", "invoke", *words]
+    with (
+        said.open("wb") as out,
+        subprocess.Popen(argv, cwd=ROOT, env=site.environment, stdout=out, stderr=out, start_new_session=True) as ran,
+    ):
+        try:
+            yield ran
+        finally:
+            if ran.poll() is None:
+                os.killpg(ran.pid, signal.SIGKILL)
+                ran.wait()
+
+
+def test_exec_passes_words_input_and_codes(serving: Site) -> None:
+    show = "import sys; print(sys.argv[1:], sys.stdin.read(), sys.stdin.isatty())"
+    ran = fed(serving, "from a file\n", "exec", "app", "--", "python3.11", "-c", show, "a  b", "--env", "*", "")
+    assert (ran.returncode, ran.stdout) == (0, "['a  b', '--env', '*', ''] from a file\n False\n")
+    assert serving.inv("exec", "app", "python3.11 -c 'print(6 * 7)'").stdout == "42\n"
+    failed = serving.inv("exec", "app", "--", "python3.11", "-c", "raise SystemExit(7)", code=1).stderr
+    assert "ended with 7" in failed
+    assert f"{serving.app}-local-blue-app-blue-1" in failed
+    assert "ended with 12" in serving.inv("exec", "app", "--", "nope", code=1).stderr
+    assert "one of: app, edge" in serving.inv("exec", "nope", "--", "ls", code=2).stderr
+    assert "no command was given" in serving.inv("exec", "app", code=2).stderr
+    assert "behind --" in serving.inv("exec", "app", "ls", "-l", code=2).stderr
+
+
+def test_logs_of_all_services_with_since_grep_and_tail(serving: Site) -> None:
+    for number in range(3):
+        say(serving, f"said {number}")
+        serving.get(f"/asked-{number}")
+    everything = [line for line in serving.inv("logs", "--since=5m").stdout.splitlines() if "said" in line or "asked" in line]
+    assert [line.split(" | ")[0].strip() for line in everything] == ["app", "edge"] * 3
+    assert serving.inv("logs", "app", "--grep=said", "--tail=2").stdout == "said 1\nsaid 2\n"
+    assert serving.inv("logs", "app", "--tail=1").stdout == "said 2\n"
+    assert serving.inv("logs", "app", "--since=2001-01-01", "--grep=said 0").stdout == "said 0\n"
+    assert "no lines" in serving.inv("logs", "app", "--since=1ns").stderr
+    assert "not a regular expression" in serving.inv("logs", "--grep=*", code=2).stderr
+    assert "there are no days" in serving.inv("logs", "--since=2d", code=2).stderr
+    piped = f"{sys.executable} -m invoke logs app | head -n 1"
+    ran = subprocess.run(piped, shell=True, cwd=ROOT, env=serving.environment, capture_output=True, text=True)  # noqa: S602  # a pipe is the test
+    assert "Traceback" not in ran.stderr
+    assert "Broken" not in ran.stderr
+
+
+def test_follow_goes_on_over_a_restart_and_a_deploy_until_ctrl_c(serving: Site, tmp_path: Path) -> None:
+    said = tmp_path / "said"
+
+    def comes(text: str) -> bool:
+        return until(lambda: text in said.read_text(), 20)
+
+    with running(serving, said, "logs", "app", "edge", "--follow", "--grep=came|met") as ran:
+        say(serving, "before it came")
+        assert comes("before it came"), said.read_text()
+        docker("restart", f"{serving.app}-local-blue-app-blue-1")
+        until(lambda: serving.get("/version")[0] == 200, 20)
+        say(serving, "again it came")
+        assert comes("again it came"), said.read_text()
+        deploy(serving, "followed")
+        say(serving, "from green it came")
+        assert comes("from green it came"), said.read_text()
+        serving.get("/met")
+        assert comes("/met"), said.read_text()
+        os.killpg(ran.pid, signal.SIGINT)
+        assert ran.wait(10) == 0
+    lines = said.read_text()
+    assert [lines.count(f"{words} it came") for words in ("before", "again", "from green")] == [1, 1, 1]
+    assert "Traceback" not in lines
+
+
+def named() -> set[str]:
+    """The engine's images, by tag and by id."""
+    return set(docker("image", "ls", "--no-trunc", "--format", "{{.Tag}}\n{{.ID}}").split())
+
+
+def unnamed(site: Site, label: str) -> str:
+    """Make an image that has no name; return its id."""
+    (site.folder / "Dockerfile").write_text(f"FROM scratch\nCOPY checkout/app /\nLABEL {label}\n")
+    return docker("build", "--quiet", str(site.folder)).strip()
+
+
+def test_prune_frees_what_nobody_goes_back_to(serving: Site) -> None:
+    few: dict[str, Any] = {"OPS_ROLLOUT__KEEP_RELEASES": "2", "OPS_BUILD__CACHE_GB": "1000"}
+    releases = [deploy(serving, f"release {number}") for number in range(4)]
+    ours, theirs = (unnamed(serving, label) for label in ("bookreader-ops.image=tiny/app", "com.example=theirs"))
+    assert "Nobody can be asked" in serving.inv("prune", code=2, **few).stderr
+    assert {releases[0], ours, theirs} <= named()
+    done = serving.inv("prune", "--yes", "--json", **few).document
+    assert set(releases[:2]) <= set(done["releases"])
+    assert done["freed_bytes"] > 0
+    assert (ours in named(), theirs in named()) == (False, True)
+    docker("image", "rm", theirs)
+    assert [release for release in releases if release in named()] == releases[2:]
+    assert serving.inv("rollback", "--json").document["release"] == releases[2]
+    assert json.loads(serving.get("/version")[1]) == {"release": releases[2]}
+    assert "nothing to prune" in serving.inv("prune", **few).stderr
+
+
+def test_disk_says_where_the_space_went(serving: Site) -> None:
+    known = serving.inv("disk", "--json").document
+    sizes = {item["name"]: item["bytes"] for item in known["items"]}
+    assert f"{serving.app}-local_edge-temp" in sizes
+    assert sizes[f"{serving.app}-local-edge-1"] > 0
+    assert [item["bytes"] or 0 for item in known["items"]] == sorted((item["bytes"] or 0 for item in known["items"]), reverse=True)
+    assert known["next"] == known["items"][0]["next"]
+    assert "free at" in serving.inv("disk").stderr

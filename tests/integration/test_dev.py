@@ -1,0 +1,86 @@
+"""`inv dev` with the reference app: what is saved is served, Ctrl-C leaves the data and nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from deploy.wait import until
+from tests.integration.test_days_work import running
+from tests.site import ROOT, Site, copy_checkout, docker
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    """A checkout of the reference app, without secrets."""
+    made = Site(tmp_path)
+    copy_checkout(made)
+    yield made
+    made.inv("down", "--env=dev", "--volumes", "--yes", code=None)
+    made.sweep()
+
+
+@contextmanager
+def dev(site: Site, *words: str) -> Iterator[float]:
+    """Run it until it says where it is; afterwards Ctrl-C, and nothing of it is left."""
+    said, began = site.folder / "said", time.monotonic()
+    with running(site, said, "dev", *words) as ran:
+        assert until(lambda: "http://" in said.read_text() or ran.poll() is not None, 300), said.read_text()
+        assert ran.poll() is None, said.read_text()
+        try:
+            yield time.monotonic() - began
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{said.read_text()}") from error
+        os.killpg(ran.pid, signal.SIGINT)
+        assert ran.wait(60) == 0, said.read_text()
+    assert f'File "{ROOT}' not in said.read_text(), f"a traceback of the toolkit:\n{said.read_text()}"
+    assert site.containers() == {}
+    assert site.get("/")[0] == 0
+
+
+def books(site: Site) -> dict[str, str]:
+    """The shelf: title -> id of those that can be read."""
+    status, body = site.get("/api/books")
+    return {book["title"]: book["id"] for book in json.loads(body) if book["state"] == "ready"} if status == 200 else {}
+
+
+def test_what_is_saved_is_served_and_the_data_stays(site: Site) -> None:
+    with dev(site):
+        assert '<div id="root">' in site.get("/")[1]
+        assert until(lambda: len(books(site)) == 2, 60), site.get("/api/books")
+        first = books(site)
+        site.replace("backend/bookreader/probes.py", '"status": "ok"', '"status": "changed"')
+        assert until(lambda: "changed" in site.get("/api/health")[1], 15), site.get("/api/health")
+        assert "a new word" not in site.get("/src/App.tsx")[1]
+        site.write("frontend/src/App.tsx", (site.root / "frontend/src/App.tsx").read_text() + '\nconsole.log("a new word");\n')
+        assert until(lambda: "a new word" in site.get("/src/App.tsx")[1], 15)
+        site.replace("backend/bookreader/probes.py", '"status": "changed"', '"status": broken(')
+        assert until(lambda: site.get("/api/health")[0] != 200, 15)
+        site.replace("backend/bookreader/probes.py", '"status": broken(', '"status": "mended"')
+        assert until(lambda: "mended" in site.get("/api/health")[1], 15), site.get("/api/health")
+        assert "another operator" in site.inv("dev", code=4).stderr or "locked by" in site.inv("dev", code=4).stderr
+    assert f"{site.app}-dev_postgres" in docker("volume", "ls", "--quiet")
+    with dev(site) as seconds:
+        assert seconds < 30
+        assert until(lambda: books(site) == first, 30)
+    with dev(site, "--fresh"):
+        assert until(lambda: len(books(site)) == 2, 60)
+        assert not set(books(site).values()) & set(first.values())
+
+
+def test_a_taken_port_is_named(site: Site) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", site.port)):
+        said = site.inv("dev", code=2).stderr
+    assert f"port {site.port} is taken" in said
+    assert "OPS_EDGE__PORT=" in said
+    assert subprocess.run(["docker", "volume", "inspect", f"{site.app}-dev_postgres"], capture_output=True).returncode

@@ -1,0 +1,49 @@
+"""Promise 2: killed with -9 at any step, something serves, and resume or abort converges. Promise 1 holds meanwhile."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+from tests import load
+from tests.site import Site
+
+READERS = load.Scenario(kinds=("get", "new"), paths=("/", "/version"), rate=150, new_rate=20)
+
+
+def change(site: Site) -> None:
+    """Make the next release another one."""
+    with (site.root / "app/app.py").open("a") as file:
+        file.write("# changed\n")
+    site.commit()
+
+
+def released(site: Site) -> str:
+    """Ask the site itself which release answers."""
+    return str(json.loads(site.get("/version")[1])["release"])
+
+
+def test_killed_at_every_step_and_nothing_is_lost(tiny: Site) -> None:
+    """Each step of a second deploy once, at its first line or its last; resume and abort in turn. The nights have them all."""
+    tiny.extra["OPS_ROLLOUT__WATCH"] = "1"
+    tiny.inv("deploy")
+    change(tiny)
+    steps = [step["step"] for step in tiny.inv("plan", "--json").document["steps"]]
+    assert {"StartColour", "AwaitServed", "Switch", "Watch", "Drain", "StopColour"} <= set(steps)
+    kinds = (("begin", "resume"), ("done", "abort"), ("done", "resume"), ("begin", "abort"))
+    nights = [(number, *kind) for number in range(len(steps)) for kind in kinds]
+    with load.during(tiny.url, READERS) as clients:
+        for number, state, then in nights if os.environ.get("NIGHTS") else [(n, *kinds[n % 4]) for n in range(len(steps))]:
+            before = released(tiny)
+            assert tiny.killed(number, state, "deploy") == steps[number]
+            assert released(tiny), "something serves before any command is typed"
+            said = tiny.inv(then, "--json").document
+            assert (said["release"] == before) == (then == "abort")
+            outcome = tiny.inv("history", "--json").document[0]["outcome"]
+            assert (released(tiny), outcome) == (said["release"], "aborted" if then == "abort" else "in service")
+            assert "nothing to" in tiny.inv("resume").stderr
+            change(tiny)
+        report = clients.report()
+    sys.stdout.write(report.table())
+    assert report.verdict == load.PASS, f"{report.reasons}\n{report.table()}"
