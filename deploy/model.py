@@ -148,6 +148,7 @@ class EdgeFacts:
     generation: int = 0
     colour: str | None = None
     release: str | None = None
+    maintenance: bool = False
     unproven: int = 0  # a generation that the link names and that was never proven; an interrupted switch left it
 
     @property
@@ -176,4 +177,7 @@ class Facts:
         """Say what answers requests now."""
         if not self.edge.release:
             return "nothing yet"
-        return f"release {self.edge.release} ({self.edge.colour})" + ("" if self.edge.running else ", once the edge runs; it does not")
+        told = ", behind the maintenance page" if self.edge.maintenance else ""
+        return f"release {self.edge.release} ({self.edge.colour}){told}" + (
+            "" if self.edge.running else ", once the edge runs; it does not"
+        )

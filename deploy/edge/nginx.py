@@ -19,10 +19,11 @@ OLDEST = (1, 27, 4)
 
 @dataclass(frozen=True)
 class Route:
-    """What the edge serves: the colour and the release that it names."""
+    """What the edge serves: the colour and the release that it names, or a page that says it will be back."""
 
     colour: str | None = None
     release: str | None = None
+    maintenance: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,19 @@ def render(settings: Settings, web: Iterable[Service], generation: int | str, ro
     places = [template.parent, ROOT / "nginx"]  # an app may bring its routes alone
     engine = Environment(loader=FileSystemLoader(places), undefined=StrictUndefined, keep_trailing_newline=True)  # noqa: S701  # not HTML
     try:
+        page = engine.get_template("maintenance.html").render()
         return engine.get_template(template.name).render(
             generation=generation, colour=route.colour, release=route.release, upstreams=upstreams, live=live,
+            maintenance=quoted(page) if route.maintenance else "",
             domain=settings.domain, drain_seconds=math.ceil(settings.rollout.drain_within),
         )  # fmt: skip
     except TemplateError as error:
         raise Refused(f"the edge's template cannot be rendered: {error}", where=settings.nginx, then=f"mend {settings.nginx}") from None
+
+
+def quoted(page: str) -> str:
+    """Write HTML so that it can stand between single quotes in a configuration; nginx reads `$` as a variable's beginning."""
+    return " ".join(page.split()).replace("\\", "&#92;").replace("'", "&#39;").replace("$", "&#36;")
 
 
 def folder(settings: Settings) -> Path:

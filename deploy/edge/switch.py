@@ -24,7 +24,7 @@ KEPT_GENERATIONS = 10
 def write(settings: Settings, host: LocalHost, text: str, generation: int, route: nginx.Route) -> Path:
     """Write one generation beside the current one; nothing serves it yet."""
     folder = nginx.folder(settings) / nginx.generation_folder(generation)
-    known = {"generation": generation, "colour": route.colour, "release": route.release}
+    known = {"generation": generation, "colour": route.colour, "release": route.release, "maintenance": route.maintenance}
     host.write(folder / "nginx.conf", text)
     host.write(folder / "route.json", json.dumps(known))
     return folder

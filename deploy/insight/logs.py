@@ -159,7 +159,7 @@ def parsed(process: Popen[bytes], service: str, container: str, seen: dict[str, 
         stamp, _, text = raw.decode(errors="backslashreplace").rstrip("\r\n").partition(" ")
         if STAMP.match(stamp):
             seen[container] = stamp
-            yield Line(stamp, service, text)
+            yield Line(stamp, service, text.replace(f"{stamp} ", ""))  # it stands again in each 16 kB of a long line
         else:
             yield Line(seen.get(container, ""), service, f"{stamp} {text}")
 
@@ -168,23 +168,23 @@ def live(host: LocalHost, look: Callable[[], dict[str, Container]], seen: dict[s
     """Yield lines as they come, also of services that start again or change their colour; never ends by itself."""
     arriving: Queue[Line | Container] = Queue(1000)  # a container stands for the end of its log
     attached: dict[str, Popen[bytes]] = {}
-    first = True
+    stopped: set[str] = set()
     try:
         while True:
             with suppress(OpsError):
                 for service, container in look().items():
-                    if container.name not in attached and container.state == "running":
-                        process = host.open(read(container.name, "--follow", "--since", seen[container.name]))
-                        attached[container.name] = process
+                    if container.name not in attached and container.alive:  # one that restarts without end is never seen running
+                        stopped -= {container.name} if container.state == "running" else set()
+                        attached[container.name] = process = host.open(read(container.name, "--follow", "--since", seen[container.name]))
                         Thread(target=pump, args=(process, service, container, seen, arriving), daemon=True).start()
-                        console.say(f"-- {container.name} runs") if not first else None
-            first, due = False, time.monotonic() + LOOK_SECONDS
+            due = time.monotonic() + LOOK_SECONDS
             with suppress(Empty):
                 while (left := due - time.monotonic()) > 0:
                     came = arriving.get(timeout=left)
                     if isinstance(came, Line):
                         yield came
-                    elif attached.pop(came.name):
+                    elif attached.pop(came.name) and came.name not in stopped:
+                        stopped.add(came.name)
                         console.say(f"-- {came.name} stopped")
     finally:
         for process in attached.values():

@@ -51,17 +51,18 @@ def prune(settings: Settings, host: LocalHost, *, yes: bool, json: bool) -> None
 
 
 def tell(waste: Waste, settings: Settings) -> None:
-    """Say what can go and what stays."""
-    cache = f"build cache beyond {settings.build.cache_gb:g} GB: {shown(waste.cache)}"
-    lines = [
-        f"{len(waste.releases)} releases that nobody will go back to: {', '.join(waste.releases)}" if waste.releases else "",
-        f"{len(waste.names)} image names of such releases" if waste.names else "",
-        f"{len(waste.unnamed)} images of earlier builds that have no name left" if waste.unnamed else "",
-        cache if waste.cache else "",
-    ]
-    for line in filter(None, lines):
-        console.say(line)
-    if not any(lines):
+    """Say what can go."""
+    cache = f"build cache beyond {settings.build.cache_gb:g} GB"
+    found = {
+        "releases that nobody will go back to": ", ".join(waste.releases),
+        "names of images of such releases": len(waste.names),
+        "images that lost their name to a later build": len(waste.unnamed),
+        cache: shown(waste.cache) if waste.cache else 0,
+    }
+    for what, much in found.items():
+        if much:
+            console.say(f"{what}: {much}")
+    if waste == NOTHING:
         console.say("nothing to prune; inv disk shows where the space goes")
 
 

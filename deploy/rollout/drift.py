@@ -38,7 +38,7 @@ def chosen(include: str, run: Run, facts: Facts) -> tuple[str, ...]:
     known = [service.name for service in run.bundle.release.of("data", "edge")]
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise Refused(f"not a shared service: {', '.join(unknown)}", where="--include", then=f"some of: {', '.join(known)}")
+        raise Refused(f"{', '.join(unknown)} is no shared service", where="--include", then=f"some of: {', '.join(known)}")
     return tuple(name for name in drifted(run, facts) if name in names) if names else ()
 
 

@@ -42,8 +42,9 @@ def start_colour(step: steps.StartColour, run: Run) -> None:
 
 def switch_traffic(step: steps.Switch, run: Run) -> None:
     """Move traffic, then prove through the edge that the new version answers."""
-    text = run.bundle.files[f"edge.{step.colour or 'none'}.conf"].replace(GENERATION, str(step.generation))
-    switch.switch(run.settings, run.host, run.edge, text, step.generation, nginx.Route(step.colour, step.release))
+    name = f"edge.{step.colour or 'none'}{'.maintenance' if step.maintenance else ''}.conf"
+    text = run.bundle.files[name].replace(GENERATION, str(step.generation))
+    switch.switch(run.settings, run.host, run.edge, text, step.generation, nginx.Route(step.colour, step.release, step.maintenance))
 
 
 def watch_traffic(step: steps.Watch, run: Run) -> None:

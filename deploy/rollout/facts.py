@@ -38,7 +38,9 @@ def served(settings: Settings, host: LocalHost) -> EdgeFacts | None:
     status, body = host.get(settings.edge.probe_port, "/generation")
     try:
         known = json.loads(body) if status == 200 else None
-        return EdgeFacts(True, known["generation"], known["colour"] or None, known["release"] or None) if known else None
+        return (
+            EdgeFacts(True, known["generation"], known["colour"] or None, known["release"] or None, known["maintenance"]) if known else None
+        )
     except (ValueError, KeyError, TypeError):
         return None  # another program has the port
 

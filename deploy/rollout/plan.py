@@ -54,7 +54,7 @@ def blue_green(
     steps = [*settle(facts), *start_shared(wanted, facts), *([RecreateShared(tuple(anew))] if tuple(anew) else [])]
     if live and carries(wanted, live, facts):
         return Plan(wanted, live, facts.edge.generation, (*steps, *finish(wanted, live, facts, watch=forward and watch, warm=warm)))
-    switch = Switch(idle, wanted.id, facts.edge.next)
+    switch = Switch(idle, wanted.id, facts.edge.next, facts.edge.maintenance)
     if reusable(wanted, idle, facts):
         there = facts.of(idle)
         steps += migration(wanted, idle) if forward else []
@@ -63,7 +63,7 @@ def blue_green(
         steps += [*retire(idle, facts), *(migration(wanted, idle) if forward else []), *jobs(wanted, idle)]
     if forward:
         steps += [*bring_up(wanted, idle, ("web", "worker"), there), AwaitServed(idle), *quiet(wanted, live, facts)]
-        steps += [switch, *([Watch(idle, wanted.id)] if watch else []), *retire(live, facts, warm=warm)]
+        steps += [switch, *([Watch(idle, wanted.id)] if watch and not facts.edge.maintenance else []), *retire(live, facts, warm=warm)]
     else:
         steps += [*bring_up(wanted, idle, ("web",), there), AwaitServed(idle), switch, *retire(live, facts, warm=warm, but="worker")]
         steps += [*await_tasks(wanted, live, facts), *bring_up(wanted, idle, ("worker",), there), *stop(live, facts, "worker")]

@@ -157,9 +157,11 @@ class Switch(Step):
     colour: str | None
     release: str | None
     generation: int
+    maintenance: bool = False
 
     def __str__(self) -> str:
-        return f"switch traffic to {self.colour or 'nothing'} (generation {self.generation}) and prove it"
+        told = "the maintenance page" if self.maintenance else self.colour or "nothing"
+        return f"switch traffic to {told} (generation {self.generation}) and prove it"
 
 
 @dataclass(frozen=True)

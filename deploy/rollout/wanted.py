@@ -66,7 +66,9 @@ def render_all(settings: Settings, known: Model, images: Mapping[str, str], rele
     rendered = {"shared.yml": render.shared(known, settings.name, images, env_file, settings.app)}
     for colour in COLOURS:
         rendered[f"{colour}.yml"] = render.per_colour(known, settings.name, colour, release, images, env_file, settings.app)
-        rendered[f"edge.{colour}.conf"] = nginx.render(settings, known.web, GENERATION, nginx.Route(colour, release))
+        for kind, maintenance in (("", False), (".maintenance", True)):
+            route = nginx.Route(colour, release, maintenance)
+            rendered[f"edge.{colour}{kind}.conf"] = nginx.render(settings, known.web, GENERATION, route)
     return rendered | {"edge.none.conf": nginx.render(settings, known.web, GENERATION, nginx.Route())}
 
 

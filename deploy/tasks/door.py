@@ -50,7 +50,10 @@ def leave(error: OpsError, *, json: bool = False, **others: Any) -> Exit:
 
 
 def gathered(parser: Parser, argv: list[str]) -> list[str]:
-    """Write `logs a b` as `logs --service=a --service=b`: invoke knows no argument that takes any number of words."""
+    """Write `logs a b` as `logs --service=a --service=b`: invoke knows no argument that takes any number of words.
+
+    Of a task with another argument before it (exec), everything from the first such word on is meant.
+    """
     context = parser.contexts.get(argv[0]) if argv else None
     many = next((flag for flag, known in context.flags.items() if known.kind is list), None) if context else None
     if not context or not many:
@@ -58,8 +61,11 @@ def gathered(parser: Parser, argv: list[str]) -> list[str]:
     body, single, words = argv[: argv.index("--")] if "--" in argv else argv, len(context.positional_args), argv[:1]
     for before, word in pairwise(body):
         value = before in context.flags and context.flags[before].takes_value
+        command = single < 0 and bool(context.positional_args)
+        if command and word in context.flags:
+            raise ValueError(f"{word} is an option of inv {argv[0]} too; put -- before the command")
         single -= (bare := not value and not word.startswith("-"))
-        words.append(f"{many}={word}" if bare and single < 0 else word)
+        words.append(f"{many}={word}" if command or (bare and single < 0) else word)
     return words
 
 
@@ -75,7 +81,7 @@ def strict(parse: Callable[[Parser, list[str]], Any]) -> Callable[[Parser, list[
         try:
             return parse(parser, gathered(parser, argv))
         except (ParseError, ValueError) as error:
-            then = "inv --list, or inv --help TASK; what exec runs stands behind --"
+            then = "inv --list, or inv --help TASK"
             raise leave(Refused(str(error), where=f"inv {' '.join(argv)}", then=then), json="--json" in argv) from None
 
     return parsed

@@ -70,6 +70,16 @@ def unlock(c: Any, env: str = "local", yes: bool = False) -> None:
     console.say(recovery.unlock(settings.load(env), yes=yes))
 
 
+@door(help={**ENV, "on": "serve the page to everybody", "off": "serve the app again"})
+def maintenance(c: Any, env: str = "local", on: bool = False, off: bool = False) -> None:
+    """Put a page that says "back in a moment" in front of the app, or take it away; deploys go on behind it."""
+    from deploy import console, settings
+    from deploy.hosts.local import LocalHost
+    from deploy.rollout import maintenance
+
+    console.say(maintenance.turn(settings.load(env), LocalHost(), on=on, off=off))
+
+
 @door(help={**ENV, **YES, "volumes": "remove the data as well; asks for the environment's name"})
 def down(c: Any, env: str = "local", volumes: bool = False, yes: bool = False) -> None:
     """Stop an environment; its data stays unless --volumes."""

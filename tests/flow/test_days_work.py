@@ -29,7 +29,7 @@ from tests.samples import container
 
 AT = "2026-11-23T13:00:0{}.000000000Z {}"
 SAID = {
-    "shop-local-blue-backend-blue-1": [AT.format(1, "GET /1"), AT.format(4, "ERROR four"), AT.format(6, "ERROR six")],
+    "shop-local-blue-backend-blue-1": [AT.format(1, "GET /1"), AT.format(4, "ERROR four"), AT.format(6, "ERR" + AT.format(6, "OR six"))],
     "shop-local-green-backend-green-1": [AT.format(2, "never seen")],
     "shop-local-redis-1": [AT.format(3, "ready"), AT.format(5, "ERROR five \udcff")],
 }
@@ -142,12 +142,15 @@ def test_any_number_of_words_may_follow_logs_and_exec() -> None:
     given = parse("logs", "backend", "--tail", "5", "worker", "--grep=a b", "--follow", "edge")
     assert (given["service"], given["tail"], given["grep"], given["follow"]) == (["backend", "worker", "edge"], 5, "a b", True)
     assert parse("logs", "--service=edge", "--service", "redis")["service"] == ["edge", "redis"]
-    given = parse("exec", "postgres", "psql -c 'select 1'", "--env=prod")
+    given = parse("exec", "--env=prod", "postgres", "psql -c 'select 1'")
     assert (given["service"], given["command"], given["env"]) == ("postgres", ["psql -c 'select 1'"], "prod")
     assert parse("exec", "backend", "ls", "/a=b")["command"] == ["ls", "/a=b"]
     assert parse("exec", "backend", "--", "ls", "-l", "--env=x")["env"] == "local"
-    with pytest.raises(Exit):
-        parse("exec", "backend", "ls", "-l")
+    given = parse("exec", "backend", "--env=dev", "ls", "-l", "x", "--env=y", "--help")
+    assert (given["command"], given["env"]) == (["ls", "-l", "x", "--env=y", "--help"], "dev")
+    for option in ("--env", "--service", "--command"):
+        with pytest.raises(Exit):
+            parse("exec", "backend", "env", option, "x")
 
 
 def test_the_words_of_a_command(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,7 +73,7 @@ def test_what_a_reload_without_loss_needs() -> None:
 def test_the_inner_listener_proves_the_generation() -> None:
     inner, public = blocks(render(BLUE), "server")
     assert "listen 9180;" in inner
-    assert """return 200 '{"generation":7,"colour":"blue","release":"r1"}';""" in inner
+    assert """return 200 '{"generation":7,"colour":"blue","release":"r1","maintenance":false}';""" in inner
     assert "listen 8080;" in public
     assert not re.search("generation|stub_status|/green/|/blue/", public)
 
@@ -133,3 +133,14 @@ def test_an_old_or_unknown_nginx_is_refused(said: str) -> None:
 
 def test_a_new_nginx_will_do() -> None:
     switch.require_version(Old("nginx version: nginx/1.27.4"), "app/edge")
+
+
+def test_the_maintenance_page_replaces_the_app_and_keeps_the_colour() -> None:
+    text = render(nginx.Route("blue", "r1", maintenance=True))
+    assert '"colour":"blue","release":"r1","maintenance":true' in text
+    public = blocks(text, "server")[1]
+    assert "return 503 '<!doctype html>" in public
+    assert "proxy_pass" not in public
+    page = (ROOT / "nginx" / "maintenance.html").read_text()
+    assert len(nginx.quoted(page)) < 4000, "nginx takes no longer word"
+    assert nginx.quoted("it's\n  $5 \\") == "it&#39;s &#36;5 &#92;"

@@ -84,7 +84,7 @@ PLANS = [
                  ["watch green under real traffic", "drain blue", "stop blue: backend", "stop blue: worker"], id="cut off in the watch"),
     pytest.param(B, replace(serving("a", "blue"), orphans=("migration",)),
                  ["wait for what an interrupted run left: migration", MIGRATE, *START_GREEN, *REPLACE_BLUE], id="orphaned migration"),
-    pytest.param(B, replace(serving("a", "blue"), edge=EdgeFacts(True, 2, "blue", "a", 3)),
+    pytest.param(B, replace(serving("a", "blue"), edge=EdgeFacts(True, 2, "blue", "a", unproven=3)),
                  ["take back the edge's generation 3, which was never proven", MIGRATE, *START_GREEN,
                   "switch traffic to green (generation 4) and prove it", *REPLACE_BLUE[1:]], id="unproven generation"),
 ]  # fmt: skip
