@@ -7,7 +7,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
-from bookreader import books, events, metrics, notes, probes
+from bookreader import books, debug, events, metrics, notes, probes
 from bookreader.limits import BodyLimit
 from bookreader.settings import settings
 
@@ -33,4 +33,4 @@ app.add_middleware(metrics.Measured)
 for room in (books, events, metrics, notes, probes):
     app.include_router(room.router)
 if settings().debug_endpoints:
-    app.include_router(probes.debug)
+    app.include_router(debug.router)

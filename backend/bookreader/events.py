@@ -17,6 +17,9 @@ from bookreader.settings import settings
 RESTARTING = 1012  # IANA's WebSocket close codes: "Service Restart"; the client connects again
 RETRY_SECONDS = 1.0
 DRAIN_CHECK_SECONDS = 0.25
+# Clients that are hung up on come back at once: all in one instant would be a wave for the new server.
+HANG_UP_SECONDS = 2.0
+HANG_UP_STEPS = 20
 BACKLOG = 200
 PONG = json.dumps({"type": "pong", "release": settings().release})
 HANG_UP = ""
@@ -64,11 +67,22 @@ class Hub:
                 self.tell(message["data"].decode())
 
     async def watch_drain(self) -> None:
-        """Hang up on everyone while the drain flag is there."""
+        """Hang up while the drain flag is there."""
         while True:
             if DRAIN_FLAG.exists():
-                self.tell(HANG_UP)
+                await self.hang_up()
             await asyncio.sleep(DRAIN_CHECK_SECONDS)
+
+    async def hang_up(self) -> None:
+        """Hang up on everyone, a few at a time; whoever is left when the flag is lowered stays."""
+        mailboxes = list(self.mailboxes)
+        for step in range(HANG_UP_STEPS if mailboxes else 0):
+            await asyncio.sleep(HANG_UP_SECONDS / HANG_UP_STEPS)
+            if not DRAIN_FLAG.exists():
+                return
+            done, until = (len(mailboxes) * count // HANG_UP_STEPS for count in (step, step + 1))
+            for mailbox in mailboxes[done:until]:
+                post(mailbox, HANG_UP)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

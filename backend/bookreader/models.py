@@ -89,3 +89,15 @@ class ShelfStats(Base):
     ready: Mapped[int]
     failed: Mapped[int]
     counted_at: Mapped[datetime]
+
+
+class TaskRun(Base):
+    """One start of the debug task; the same id twice is a task that ran twice."""
+
+    __tablename__ = "task_runs"
+
+    run: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    id: Mapped[UUID]
+    started_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    finished_at: Mapped[datetime | None]
+    release: Mapped[str]

@@ -8,4 +8,5 @@ TMP = Path(os.environ.get("TMPDIR", "/tmp"))  # noqa: S108  # the only writable 
 DRAIN_FLAG = TMP / "draining"
 METRICS_DIR = TMP / "metrics"
 WORKER_ALIVE = TMP / "worker.alive"
+WORKER_NAME = TMP / "worker.name"
 BEAT_ALIVE = TMP / "beat.alive"

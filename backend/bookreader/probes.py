@@ -1,10 +1,9 @@
 """Answer those who watch the container; the edge lets only /health and /version out."""
 
-import asyncio
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Response
 from redis import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -13,7 +12,6 @@ from bookreader.database import SchemaMismatch, check_database, check_schema
 from bookreader.settings import settings
 
 router = APIRouter()
-debug = APIRouter(prefix="/api/debug")
 
 
 @router.get("/health")
@@ -52,10 +50,3 @@ def check_redis() -> None:
 
 
 CHECKS = {"database": check_database, "redis": check_redis, "schema": check_schema}
-
-
-@debug.get("/sleep")
-async def sleep(seconds: Annotated[float, Query(ge=0, le=60, allow_inf_nan=False)] = 5) -> dict[str, Any]:
-    """Answer late, so that a deploy can be tried with a slow request in flight."""
-    await asyncio.sleep(seconds)
-    return {"slept": seconds, "release": settings().release}

@@ -1,5 +1,6 @@
 """Shape what comes in and goes out as JSON."""
 
+from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -87,3 +88,19 @@ class NoteOut(Out):
     book_id: UUID | None
     chapter: int | None
     text: str
+
+
+class DebugTask(BaseModel):
+    """A task to queue; it must end well below the time limit of tasks."""
+
+    id: UUID
+    seconds: float = Field(ge=0, le=60, allow_inf_nan=False)
+
+
+class TaskRunOut(Out):
+    """One start of a debug task."""
+
+    id: UUID
+    started_at: datetime
+    finished_at: datetime | None
+    release: str

@@ -5,16 +5,20 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from celery.signals import heartbeat_sent
+from celery.signals import celeryd_init, heartbeat_sent
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import OperationalError
 
-from bookreader import broker
+from bookreader import broker, failures  # noqa: F401  # failures listens to the worker's signals
 from bookreader.database import sessions
 from bookreader.models import FINISHED, Book, BookPart, Chapter, ShelfStats, State
 from bookreader.parsing import BrokenBook, Section, parse
-from bookreader.paths import WORKER_ALIVE
+from bookreader.paths import WORKER_ALIVE, WORKER_NAME
+from bookreader.settings import settings
+
+if settings().debug_endpoints:
+    from bookreader import runs  # noqa: F401  # registers its task
 
 app = broker.celery
 
@@ -32,6 +36,12 @@ class Source:
     name: str
     data: bytes
     attempts: int
+
+
+@celeryd_init.connect
+def note_name(sender: str, **_: Any) -> None:
+    """Leave the worker's name for `python -m bookreader.tasks quiet`, which is run beside it."""
+    WORKER_NAME.write_text(sender)
 
 
 @heartbeat_sent.connect

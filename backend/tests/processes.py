@@ -21,15 +21,20 @@ Seen = TypeVar("Seen")
 
 @dataclass(frozen=True)
 class Running:
-    """A process of the app, and the one directory it may write to."""
+    """A process of the app, and the environment of its container."""
 
     process: subprocess.Popen[bytes]
-    tmp: Path
+    env: dict[str, str]
+
+    @property
+    def tmp(self) -> Path:
+        """Return the one directory it may write to."""
+        return Path(self.env["TMPDIR"])
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a module beside the process, as `docker exec` does."""
         command = [sys.executable, "-m", *arguments]
-        return subprocess.run(command, env=environment(self.tmp), capture_output=True, text=True, check=False)
+        return subprocess.run(command, env=self.env, capture_output=True, text=True, check=False)
 
 
 @dataclass(frozen=True)
@@ -41,22 +46,19 @@ class Worker(Running):
 class Server(Running):
     """A running web server."""
 
-    port: int
+    @property
+    def address(self) -> str:
+        """Return its host and port."""
+        return f"127.0.0.1:{self.env['PORT']}"
 
     @property
     def url(self) -> str:
         """Return where it answers."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.address}"
 
     def listen(self) -> ClientConnection:
         """Open a WebSocket to the events."""
-        return connect(f"ws://127.0.0.1:{self.port}/api/events")
-
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a module beside the server, with its port."""
-        command = [sys.executable, "-m", *arguments]
-        env = environment(self.tmp, PORT=str(self.port))
-        return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+        return connect(f"ws://{self.address}/api/events")
 
 
 def environment(tmp: Path, **more: str) -> dict[str, str]:
@@ -65,12 +67,13 @@ def environment(tmp: Path, **more: str) -> dict[str, str]:
 
 
 @contextmanager
-def started(command: list[str], tmp: Path, **more: str) -> Iterator[subprocess.Popen[bytes]]:
+def started(command: list[str], env: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     """Run a process, in a directory apart, for as long as the block lasts."""
-    process = subprocess.Popen(command, cwd=tmp, env=environment(tmp, **more))
+    process = subprocess.Popen([sys.executable, "-m", *command], cwd=env["TMPDIR"], env=env)
     try:
         yield process
     finally:
+        process.send_signal(signal.SIGCONT)  # a test may have stopped it
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=30)
 
@@ -81,9 +84,9 @@ def serving(tmp: Path, **more: str) -> Iterator[Server]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    more = {"PORT": str(port), "WEB_PROCESSES": "2", **more}
-    with started([sys.executable, "-m", "bookreader.serve"], tmp, **more) as process:
-        server = Server(process, tmp, port)
+    env = environment(tmp, **{"PORT": str(port), "WEB_PROCESSES": "2", **more})
+    with started(["bookreader.serve"], env) as process:
+        server = Server(process, env)
         wait_for(lambda: answers(server))
         yield server
 
@@ -102,13 +105,24 @@ def both_processes(server: Server) -> list[Path]:
 
 
 @contextmanager
-def working(tmp: Path, role: str = "worker") -> Iterator[Worker]:
-    """Run Celery until the block ends."""
-    command = [sys.executable, "-m", "celery", "-A", "bookreader.worker", role]
-    with started(command, tmp) as process:
-        worker = Worker(process, tmp)
-        wait_for(lambda: worker.run("bookreader.health", role).returncode == 0)
+def working(tmp: Path, **more: str) -> Iterator[Worker]:
+    """Run a worker until the block ends, under a name of its own."""
+    env = environment(tmp, **more)
+    options = ["--without-mingle", "--without-gossip", f"--hostname={tmp.name}@%h"]
+    with started(["celery", "-A", "bookreader.worker", "worker", *options], env) as process:
+        worker = Worker(process, env)
+        wait_for(lambda: worker.run("bookreader.health", "worker").returncode == 0)
         yield worker
+
+
+@contextmanager
+def scheduling(tmp: Path, app: str = "bookreader.worker", **more: str) -> Iterator[Worker]:
+    """Run a scheduler until the block ends."""
+    env = environment(tmp, **more)
+    with started(["celery", "-A", app, "beat"], env) as process:
+        beat = Worker(process, env)
+        wait_for(lambda: beat.run("bookreader.health", "beat").returncode == 0)
+        yield beat
 
 
 def wait_for(look: Callable[[], Seen], seconds: float = 30) -> Seen:

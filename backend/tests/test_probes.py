@@ -39,10 +39,10 @@ def record(revision: str | None) -> None:
 @pytest.mark.parametrize(
     ("revision_there", "status", "said"),
     [
-        ("0002", 200, "ok"),
+        ("0003", 200, "ok"),
         ("f00d", 200, "ok"),
-        ("0001", 503, "the schema is at 0001, this release needs 0002"),
-        (None, 503, "there is no schema, this release needs 0002"),
+        ("0002", 503, "the schema is at 0002, this release needs 0003"),
+        (None, 503, "there is no schema, this release needs 0003"),
     ],
     ids=["head", "newer", "older", "none"],
 )

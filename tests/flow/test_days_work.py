@@ -159,6 +159,7 @@ def test_the_words_of_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
     assert inside.split(["psql -c 'select 1'"], []) == ["psql", "-c", "select 1"]
     assert inside.split(["ls", "a b"], []) == ["ls", "a b"]
     assert inside.split([], ["a b"]) == ["a b"]
+    assert inside.split(["a b"], ["c"]) == ["a b", "c"]
     with pytest.raises(Refused, match="No closing quotation"):
         inside.split(["echo 'a"], [])
 

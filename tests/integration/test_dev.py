@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 from deploy.wait import until
 from tests.integration.test_days_work import running
@@ -52,6 +55,20 @@ def books(site: Site) -> dict[str, str]:
     return {book["title"]: book["id"] for book in json.loads(body) if book["state"] == "ready"} if status == 200 else {}
 
 
+@contextmanager
+def page(site: Site) -> Iterator[Callable[[str], str]]:
+    """Listen as an open page does; what is given waits for a message of one type."""
+    token = re.findall(r'wsToken = "([^"]+)"', site.get("/@vite/client")[1])[0]
+    with connect(f"ws://127.0.0.1:{site.port}/?token={token}", subprotocols=[Subprotocol("vite-hmr")]) as socket:
+
+        def told(kind: str) -> str:
+            while json.loads(message := str(socket.recv(timeout=15)))["type"] != kind:
+                pass
+            return message
+
+        yield told
+
+
 def test_what_is_saved_is_served_and_the_data_stays(site: Site) -> None:
     with dev(site):
         assert '<div id="root">' in site.get("/")[1]
@@ -60,8 +77,10 @@ def test_what_is_saved_is_served_and_the_data_stays(site: Site) -> None:
         site.replace("backend/bookreader/probes.py", '"status": "ok"', '"status": "changed"')
         assert until(lambda: "changed" in site.get("/api/health")[1], 15), site.get("/api/health")
         assert "a new word" not in site.get("/src/App.tsx")[1]
-        site.write("frontend/src/App.tsx", (site.root / "frontend/src/App.tsx").read_text() + '\nconsole.log("a new word");\n')
-        assert until(lambda: "a new word" in site.get("/src/App.tsx")[1], 15)
+        with page(site) as told:
+            site.write("frontend/src/App.tsx", (site.root / "frontend/src/App.tsx").read_text() + '\nconsole.log("a new word");\n')
+            assert "/src/App.tsx" in told("update")
+        assert "a new word" in site.get("/src/App.tsx")[1]
         site.replace("backend/bookreader/probes.py", '"status": "changed"', '"status": broken(')
         assert until(lambda: site.get("/api/health")[0] != 200, 15)
         site.replace("backend/bookreader/probes.py", '"status": broken(', '"status": "mended"')

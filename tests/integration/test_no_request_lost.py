@@ -1,4 +1,4 @@
-"""Promise 1: no request is lost across deploy, failed deploy and rollback of the reference app."""
+"""Promise 1: no request is lost across deploy, failed deploy and rollback of the reference app; and no task."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 
 from deploy.wait import until
 from tests import load
+from tests.queue import Queue
 from tests.site import Site, docker
 
 
@@ -26,7 +27,7 @@ def change(site: Site, number: int) -> None:
 def test_three_deploys_a_failed_one_and_a_rollback_lose_nothing(bookreader: Site) -> None:
     """Keep-alive and new connections, POSTs, slow responses, uploads and WebSockets, all at once."""
     began, deployed = time.time(), [bookreader.inv("status", "--json").document["release"]]
-    with load.during(bookreader.url) as clients:
+    with load.during(bookreader.url) as clients, Queue(bookreader.port) as queue:
         for number in (1, 2, 3):
             change(bookreader, number)
             deployed.append(bookreader.inv("deploy", "--json").document["release"])
@@ -37,6 +38,8 @@ def test_three_deploys_a_failed_one_and_a_rollback_lose_nothing(bookreader: Site
         back = bookreader.inv("rollback", "--json").document["release"]
         report = clients.report()
     sys.stdout.write(report.table())
+    lost, doubled = queue.verdict()
+    assert (lost, doubled) == ([], []), f"of {len(queue.accepted)} tasks"
     assert bookreader.killed_for_memory(began) == []
     assert back == deployed[2]
     assert set(report.releases) == set(deployed)
