@@ -21,6 +21,7 @@ from bench.measure import Number, run, timed, until_served
 from deploy.hosts.local import LocalHost
 from deploy.images import bases
 from tests import load
+from tests.queue import Queue
 from tests.site import ROOT, Site, docker, free_port, make_bookreader
 
 TOUCHED = "backend/bookreader/paths.py"
@@ -107,7 +108,7 @@ def start_to_healthy(site: Site) -> float:
 
 def under_load(site: Site, count: int) -> list[Number]:
     """Deploys and rollbacks in turn, under all clients."""
-    with load.during(site.url) as clients:
+    with load.during(site.url) as clients, Queue(site.port, long=30, long_every=40) as queue:
         for number in range(count):
             if number % 4 == 3:
                 site.inv("rollback")
@@ -115,10 +116,13 @@ def under_load(site: Site, count: int) -> list[Number]:
                 change(site)
                 site.inv("deploy")
         result = clients.report()
+    lost, doubled = queue.verdict()
+    tasks = f"of {len(queue.accepted)}, short ones and some of 30 s"
     sys.stderr.write(result.table() + "\n")
     requests = sum(kind.requests for kind in result.kinds.values())
     return [
-        Number(f"requests lost over {count} deploys and rollbacks", "requests", 0, 0, [result.lost], f"of {requests}; {result.verdict}")
+        Number(f"requests lost over {count} deploys and rollbacks", "requests", 0, 0, [result.lost], f"of {requests}; {result.verdict}"),
+        Number(f"tasks lost or run twice over {count} deploys and rollbacks", "tasks", 0, 0, [len(lost) + len(doubled)], tasks),
     ]
 
 

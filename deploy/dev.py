@@ -69,9 +69,9 @@ def start(settings: Settings, host: LocalHost, variables: Mapping[str, str], *, 
             raise OpsError(f"not everything started:\n{said}", where=settings.name, then="mend it, then inv dev") from None
     with console.step("wait until all is healthy", within=READY_SECONDS):
         ready = until(lambda: all(c.up for c in host.engine.containers(settings.name) if c.role != "job"), READY_SECONDS)
-    if not ready:
-        unwell = [c.service for c in host.engine.containers(settings.name) if not c.up and c.role != "job"]
-        console.warn(f"not healthy yet: {', '.join(unwell)}; mend the code and it reloads. inv logs {unwell[0]} --env=dev")
+    for c in () if ready else host.engine.containers(settings.name):
+        if not c.up and c.role != "job":
+            console.warn(f"{c.service} is not healthy yet; mend the code and it reloads. It said:\n{host.engine.logs(c.name)}")
     console.say(f"\n{settings.app} with hot reload:  http://{settings.edge.address}:{settings.edge.port}")
     console.say("save a file and see it; Ctrl-C stops everything, the data stays (inv dev --fresh starts anew)\n")
 

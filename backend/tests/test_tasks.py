@@ -105,11 +105,13 @@ def test_only_the_worker_of_this_container_is_quiet(queue: Line, team: Team) -> 
 @pytest.mark.parametrize("first", [(), ("quiet",)], ids=["at once", "quiet before"])
 def test_stopped_worker_finishes_and_leaves_the_rest(queue: Line, team: Team, first: tuple[str, ...]) -> None:
     with team("old") as old:
+        rest = [queue.sleeper(countdown=8)]  # the worker has it, and has not begun
+        wait_for(lambda: len(queue.unacknowledged()) == 1)
         tasks = [queue.sleeper(3) for _ in range(2)]
         wait_for(lambda: all(map(running, tasks)))
         for command in first:
             ask(old, command)
-        rest = [queue.sleeper(), queue.sleeper(), queue.sleeper(countdown=1)]
+        rest += [queue.sleeper(), queue.sleeper()]
         old.process.send_signal(signal.SIGTERM)
         assert old.process.wait(timeout=20) == 0
     assert once_each(*tasks)

@@ -95,19 +95,24 @@ def planned(run: Run, facts: Facts, command: str, anew: tuple[str, ...] = ()) ->
 
 
 def too_old(run: Run, facts: Facts) -> list[str]:
-    """Return the releases beyond those that are kept; what serves and what is wanted are never among them."""
+    """Return the releases beyond those that are kept; what serves, what is wanted and where a rollback goes are never among them."""
     needed = {run.bundle.release.id, facts.edge.release}
     served = [release for release in run.state.served() if release not in needed]
-    kept = needed | set(served[: run.settings.rollout.keep_releases - 1])
+    kept = needed | {before(run.state, run.bundle.release.id), *served[: run.settings.rollout.keep_releases - 1]}
     return [release for release in run.state.kept() if release not in kept]
 
 
-def previous(state: State, facts: Facts) -> str:
-    """Return the release that served when the one that serves now was deployed: going back twice goes back by two."""
+def before(state: State, release: str | None) -> str | None:
+    """Return the release that served when this one was deployed last; going back twice goes back by two."""
     served = [entry for entry in state.ledger() if entry.outcome == "in service"]
-    arrived = [at for at, entry in enumerate(served) if entry.release == facts.edge.release and entry.command == "deploy"]
-    before = [entry.release for entry in served[: arrived[-1] if arrived else 0] if entry.release != facts.edge.release]
-    found = before[-1] if before else None
+    arrived = [at for at, entry in enumerate(served) if entry.release == release and entry.command == "deploy"]
+    earlier = [entry.release for entry in served[: arrived[-1] if arrived else 0] if entry.release != release]
+    return earlier[-1] if earlier else None
+
+
+def previous(state: State, facts: Facts) -> str:
+    """Return the release that a rollback goes to; raise Refused when there is none."""
+    found = before(state, facts.edge.release)
     if not found:
         raise Refused("there is no earlier release to go back to", where=str(state.folder / "ledger.jsonl"), then="inv history")
     return found

@@ -62,7 +62,7 @@ def masked(text: str) -> str:
 @pytest.fixture
 def clone(tmp_path: Path) -> Iterator[Site]:
     """A clone that nothing was done in; its environment is this one, so that bootstrap has nothing to install."""
-    site = Site(tmp_path)
+    site = Site(tmp_path, extra={})  # watched as by default: it is what a reader sees
     copy_checkout(site)
     environment = site.root / ".venv"
     environment.mkdir()
