@@ -35,3 +35,10 @@ def tests(session: nox.Session) -> None:
     session.run(
         "pytest", "tests/unit", "tests/flow", "tests/integration/test_tiny.py", "tests/integration", *session.posargs, external=True
     )
+
+
+@nox.session(default=False)
+def nights(session: nox.Session) -> None:
+    """Run the full matrix of bad nights with real faults, and write docs/nights.md; takes most of an hour on a quiet machine."""
+    everything = {"NIGHTS": "1", "NIGHTS_REPORT": "docs/nights.md"}
+    session.run("pytest", "tests/nights", "tests/integration/test_interrupted.py", *session.posargs, env=everything, external=True)

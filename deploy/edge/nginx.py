@@ -15,6 +15,8 @@ from deploy.settings import ROOT, Settings
 
 # keepalive_min_timeout came with it; `resolve` in upstreams one release earlier
 OLDEST = (1, 27, 4)
+# nginx counts from the switch on: its own limit must come after the watch and the drain, which say what they cut
+SPARE_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def render(settings: Settings, web: Iterable[Service], generation: int | str, ro
         return engine.get_template(template.name).render(
             generation=generation, colour=route.colour, release=route.release, upstreams=upstreams, live=live,
             maintenance=quoted(page) if route.maintenance else "",
-            domain=settings.domain, drain_seconds=math.ceil(settings.rollout.drain_within),
+            domain=settings.domain, shutdown_seconds=math.ceil(settings.rollout.watch + settings.rollout.drain_within) + SPARE_SECONDS,
         )  # fmt: skip
     except TemplateError as error:
         raise Refused(f"the edge's template cannot be rendered: {error}", where=settings.nginx, then=f"mend {settings.nginx}") from None

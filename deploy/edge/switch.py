@@ -10,7 +10,7 @@ from deploy.edge import nginx
 from deploy.errors import CommandFailed, OpsError, Refused
 from deploy.hosts.local import LocalHost
 from deploy.settings import Settings
-from deploy.shell import docker
+from deploy.shell import Command, docker
 from deploy.wait import until
 
 # the folder as the edge's container sees it
@@ -46,17 +46,26 @@ def switch(settings: Settings, host: LocalHost, edge: str, text: str, generation
     except OpsError:
         if before:
             point(settings, host, before, CURRENT)
-            host.try_run(docker("kill", "--signal", "HUP", edge))
+            host.try_run(reload(edge))
         raise
     point(settings, host, target, PROVEN)
     forget(nginx.folder(settings), generation)
+
+
+def reload(edge: str) -> Command:
+    """Tell nginx to read its configuration.
+
+    Not by `docker kill`: after that the engine counts the container as stopped by hand, and starts it neither after a
+    crash nor after a reboot (moby #41302).
+    """
+    return docker("exec", edge, "busybox", "kill", "-HUP", "1")
 
 
 def load(settings: Settings, host: LocalHost, edge: str, target: str, generation: int) -> None:
     """Have the running edge read one generation, and prove that it serves it."""
     workers = accepting_workers(host, edge)
     point(settings, host, target, CURRENT)
-    host.run(docker("kill", "--signal", "HUP", edge))
+    host.run(reload(edge))
     prove(settings, host, generation)
     # nginx tells its old workers a moment after the new ones have begun to answer
     until(lambda: not workers & accepting_workers(host, edge), settings.rollout.served_within, pause=0.02)
@@ -95,8 +104,7 @@ def prove(settings: Settings, host: LocalHost, generation: int) -> None:
 
     def proven() -> bool:
         nonlocal in_a_row
-        status, body = host.get(settings.edge.probe_port, "/generation")
-        in_a_row = in_a_row + 1 if status == 200 and json.loads(body)["generation"] == generation else 0
+        in_a_row = in_a_row + 1 if answered(settings, host) == generation else 0
         return in_a_row >= PROOFS
 
     if not until(proven, settings.rollout.served_within, pause=0.02):
@@ -105,6 +113,15 @@ def prove(settings: Settings, host: LocalHost, generation: int) -> None:
             where=f"127.0.0.1:{settings.edge.probe_port}/generation",
             then="docker logs of the edge",
         )
+
+
+def answered(settings: Settings, host: LocalHost) -> int | None:
+    """Ask the edge for its generation; None when nothing answers, or something else does in its place."""
+    status, body = host.get(settings.edge.probe_port, "/generation")
+    try:
+        return int(json.loads(body)["generation"]) if status == 200 else None
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def require_version(host: LocalHost, image: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploy import console
+from deploy import console, lock
 from deploy.hosts.local import LocalHost
 from deploy.model import Container, Facts
 from deploy.settings import Settings
@@ -13,11 +13,18 @@ def show(settings: Settings, host: LocalHost, *, json: bool) -> None:
     """Show one environment's state."""
     from deploy.rollout.facts import observe
 
-    facts = observe(settings, host, State(host, settings.state_dir))
+    state = State(host, settings.state_dir)
+    facts, held = observe(settings, host, state), lock.holder(settings.state_dir)
+    cut_off = None if held else state.intention()
     if json:
-        console.document(document(settings, host, facts))
+        told = {"command": cut_off.command, "release": cut_off.target, "since": cut_off.since} if cut_off else None
+        console.document({**document(settings, host, facts), "interrupted": told})
         return
     console.say(f"{settings.name}: {facts.serving}")
+    if held:
+        console.say(held[1])
+    if cut_off:
+        console.warn(f"{cut_off.command} of {cut_off.target} was cut off ({cut_off.since}): inv resume goes on, inv abort goes back")
     rows = [[c.service, c.colour or "shared", c.state, health(c) or "-", c.release or "-"] for c in facts.containers]
     if rows:
         console.table(["service", "colour", "state", "health", "release"], rows)

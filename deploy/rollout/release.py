@@ -202,7 +202,7 @@ def go_back(run: Run, before: Facts) -> None:
         bundle = run.state.bundle(served) if served else None
         back = replace(run, bundle=bundle or run.bundle, going_back=True)
         execute(back, plan.back(bundle.release if bundle else None, facts))
-    except (OpsError, OSError) as error:
+    except Exception as error:  # noqa: BLE001  # whatever it is, the first failure must still be written down
         console.warn(f"going back failed as well:\n{error}")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from deploy import console
 from deploy.errors import CommandFailed, OpsError
 from deploy.hosts.local import LocalHost
-from deploy.model import Release
+from deploy.model import Release, ReleasedService
 from deploy.settings import Rollout, Settings
 from deploy.shell import docker
 
@@ -29,6 +29,7 @@ HANGING_AFTER, HANGING_SHARE = 6, 0.1
 SLOWER_FACTOR, SLOWER_SECONDS = 3, 0.5
 PROBES_IN_A_ROW = 3
 PROBE_SECONDS = 2
+TASKS_SECONDS = 3
 
 
 @dataclass(frozen=True)
@@ -117,15 +118,15 @@ class Watch:
     def __init__(self, settings: Settings, host: LocalHost, edge: str, colour: str, release: Release) -> None:
         self.settings, self.host, self.colour, self.release = settings, host, colour, release
         self.log = EdgeLog(host, edge)
-        self.probes = self.refused = self.tasks_failed = 0
-        self.began = time.monotonic()
+        self.answered = self.refused = 0  # probes in all, and in a row
+        self.asked = 0.0  # when the workers were asked last, in seconds of watching
 
     def run(self) -> None:
         """Watch until the time is over; raise OpsError as soon as the release does worse than is allowed."""
-        limits = self.settings.rollout
+        limits, began, seen = self.settings.rollout, time.monotonic(), Traffic(0, 0, 0)
         self.log.read()
-        before = sum_up(r for r in self.log.requests if r.release != self.release.id)
-        while (elapsed := time.monotonic() - self.began) < limits.watch:
+        before = sum_up(request for request in self.log.requests if request.release != self.release.id)
+        while (elapsed := time.monotonic() - began) < limits.watch:
             self.probe()
             self.log.read()
             seen = sum_up(self.log.of(self.release.id))
@@ -137,17 +138,16 @@ class Watch:
                     then="inv logs, mend it, inv deploy",
                 )
             time.sleep(PAUSE_SECONDS)
-        if sum_up(self.log.of(self.release.id)).requests < LOW_TRAFFIC:
-            seen = sum_up(self.log.of(self.release.id))
-            console.say(f"     low traffic: {seen.requests} requests in {limits.watch:.0f} s; {self.probes} probes were answered")
+        if seen.requests < LOW_TRAFFIC:
+            console.say(f"     low traffic: {seen.requests} requests in {limits.watch:.0f} s; {self.answered} probes were answered")
 
     def probe(self) -> None:
         """Ask each web service for its health through the edge."""
         for service in self.release.of("web"):
             path = f"/{self.colour}/{service.name}{service.deploy.health}"
-            status, _ = self.host.get(self.settings.edge.probe_port, path, timeout=PROBE_SECONDS)
-            self.probes += status == 200
-            self.refused = 0 if status == 200 else self.refused + 1
+            well = self.host.get(self.settings.edge.probe_port, path, timeout=PROBE_SECONDS)[0] == 200
+            self.answered += well
+            self.refused = 0 if well else self.refused + 1
 
     def unanswered(self) -> str:
         """Say that probes were refused several times in a row."""
@@ -155,22 +155,18 @@ class Watch:
 
     def failed_tasks(self, elapsed: float) -> str:
         """Say that more of the release's tasks have failed than are allowed; asked every few seconds, for it starts a program."""
-        if elapsed < self.tasks_failed + 3:
+        if elapsed < self.asked + TASKS_SECONDS:
             return ""
-        self.tasks_failed = int(elapsed)
-        for service in self.release.of("worker"):
-            if service.deploy.failed:
-                count = self.count(service.name, service.deploy.failed)
-                if count > self.settings.rollout.watch_failed_tasks:
-                    return f"{count} tasks of {service.name} have failed"
-        return ""
+        self.asked, limit = elapsed, self.settings.rollout.watch_failed_tasks
+        counts = {service.name: self.count(service) for service in self.release.of("worker") if service.deploy.failed}
+        return "; ".join(f"{count} tasks of {name} have failed" for name, count in counts.items() if count > limit)
 
-    def count(self, service: str, command: tuple[str, ...]) -> int:
+    def count(self, service: ReleasedService) -> int:
         """Ask a worker how many of its release's tasks have failed; 0 when it cannot say."""
         for container in self.host.engine.containers(self.settings.name):
-            if (container.service, container.colour, container.state) == (service, self.colour, "running"):
+            if (container.service, container.colour, container.state) == (service.name, self.colour, "running"):
                 try:
-                    return int(self.host.run(docker("exec", container.name, *command), timeout=10))
+                    return int(self.host.run(docker("exec", container.name, *service.deploy.failed), timeout=10))
                 except (CommandFailed, ValueError) as error:
-                    console.warn(f"{service} cannot say how many tasks failed: {error}")
+                    console.warn(f"{service.name} cannot say how many tasks failed: {error}")
         return 0

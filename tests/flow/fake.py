@@ -151,7 +151,7 @@ class FakeHost(LocalHost):
                     self.engine.change(name, state="exited", health="")
             case ("docker", "exec", _, "busybox", "ps", *_):
                 return Result(0, f"PID COMMAND\n{self.generation} nginx: worker process\n", "")
-            case ("docker", "kill", "--signal", "HUP", _):
+            case ("docker", "exec", _, "busybox", "kill", "-HUP", "1"):
                 self.reload()
             case ("docker", "image" | "tag" | "exec", *_) | ("docker", "compose", *_):
                 pass

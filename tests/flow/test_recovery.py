@@ -11,6 +11,7 @@ import pytest
 
 from deploy import lock
 from deploy.errors import Locked, OpsError, Refused
+from deploy.insight import status
 from deploy.model import Schema
 from deploy.rollout import recovery
 from deploy.rollout import release as rollout
@@ -206,6 +207,21 @@ def test_a_rollback_is_resumed_as_a_rollback(place: Place) -> None:
     assert outcome
     assert (outcome.release, place.state.ledger()[-1].command) == ("r1", "rollback")
     assert not [command for command in place.host.said if "upgrade" in command]
+
+
+def test_status_says_what_was_cut_off_and_what_goes_on(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    status.show(place.settings, place.host, json=False)
+    assert "cut off" not in capsys.readouterr().err
+    kill(place, STEPS.index("Drain"), "begin")
+    capsys.readouterr()
+    status.show(place.settings, place.host, json=False)
+    assert "deploy of r3 was cut off" in capsys.readouterr().err
+    status.show(place.settings, place.host, json=True)
+    assert json.loads(capsys.readouterr().out)["interrupted"]["release"] == "r3"
+    with lock.held(place.settings.state_dir, "deploy"):
+        status.show(place.settings, place.host, json=False)
+    said = capsys.readouterr().err
+    assert ("locked by" in said, "cut off" in said) == (True, False)
 
 
 def test_unlock_ends_a_holder_that_lives_and_only_that(tmp_path: Path) -> None:

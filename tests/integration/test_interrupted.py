@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 
+from deploy.wait import until
 from tests import load
-from tests.site import Site
+from tests.site import Site, docker
 
 READERS = load.Scenario(kinds=("get", "new"), paths=("/", "/version"), rate=150, new_rate=20)
 
@@ -22,6 +24,15 @@ def change(site: Site) -> None:
 def released(site: Site) -> str:
     """Ask the site itself which release answers."""
     return str(json.loads(site.get("/version")[1])["release"])
+
+
+def test_the_edge_comes_back_by_itself_after_a_crash(tiny: Site) -> None:
+    """Also once it was told to reload, which a `docker kill` would have had it pay for."""
+    tiny.inv("deploy")
+    edge = next(name for name in tiny.containers() if "-edge-" in name)
+    os.kill(int(docker("inspect", "--format", "{{.State.Pid}}", edge)), signal.SIGKILL)
+    assert until(lambda: tiny.get("/version")[0] == 200, 15), tiny.containers()
+    assert docker("inspect", "--format", "{{.RestartCount}}", edge).strip() == "1"
 
 
 def test_killed_at_every_step_and_nothing_is_lost(tiny: Site) -> None:

@@ -53,16 +53,16 @@ def test_the_clients_see_what_a_plain_reload_loses(bookreader: Site) -> None:
     careful = current.read_text()
     current.write_text(careful.replace("keepalive_min_timeout 5s;", "keepalive_min_timeout 0;"))
     try:
-        docker("kill", "--signal", "HUP", edge)
+        docker("exec", edge, "busybox", "kill", "-HUP", "1")
         with load.during(bookreader.url, load.Scenario(kinds=("get",))) as clients:
             for _ in range(5):
                 workers = accepting(edge)
-                docker("kill", "--signal", "HUP", edge)
+                docker("exec", edge, "busybox", "kill", "-HUP", "1")
                 assert until(functools.partial(lambda before: not before & accepting(edge), workers), 10)
             report = clients.report()
     finally:
         current.write_text(careful)
-        docker("kill", "--signal", "HUP", edge)
+        docker("exec", edge, "busybox", "kill", "-HUP", "1")
     assert report.verdict == load.FAIL
     assert report.lost >= 5, report.table()
 

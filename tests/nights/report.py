@@ -1,0 +1,76 @@
+"""What the nights came to, as a page for people."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.site import ROOT, docker
+
+HEAD = """# Bad nights
+
+Real faults on a real engine, one row each. `nox -s nights` runs them and writes this page; the code is in `tests/nights`.
+A night passes when something serves, the exit code and the message are right, nothing is stranded, and the next plain
+command converges to an empty plan.
+
+{when}, commit {commit}, {engine}: {passed} of {all} passed in {minutes:.0f} minutes.
+
+| night | fault | what happened | verdict | seconds |
+|---|---|---|---|---:|
+"""
+
+
+@dataclass
+class Row:
+    """One night."""
+
+    test: str
+    fault: str
+    story: list[str] = field(default_factory=list)
+    verdict: str = "NOT FINISHED"
+    seconds: float = 0.0
+
+    def judge(self, seen: pytest.TestReport) -> None:
+        """Take one phase of the test into account."""
+        if hasattr(seen, "wasxfail"):
+            self.verdict = "KNOWN BUG" if seen.skipped else "FAIL"
+            self.story.append(seen.wasxfail)
+        elif not seen.passed:
+            self.verdict = "SKIPPED" if seen.skipped else "FAIL"
+        elif seen.when == "call":
+            self.verdict = "PASS"
+
+    @property
+    def night(self) -> str:
+        """The test's name as words."""
+        name, _, case = self.test.rpartition("::")[2].removeprefix("test_").partition("[")
+        return name.replace("_", " ") + (f": {case.rstrip(']')}" if case else "")
+
+    @property
+    def line(self) -> str:
+        """One line of the table."""
+        told = "; ".join(self.story) or "as it should be"
+        return f"| {cell(self.night)} | {cell(self.fault)} | {cell(told)} | {self.verdict} | {self.seconds:.0f} |\n"
+
+
+def cell(text: str) -> str:
+    """Write a text so that it stays in its cell, and names no place of this machine."""
+    shown = " ".join(text.replace("|", "\\|").split())
+    shown = re.sub(r"/\S*/(?=[\w.-]+)", "…/", shown) if len(shown) > 40 else shown
+    return re.sub(r"\b[0-9a-f]{12}-[0-9a-f]{6}\b", "RELEASE", shown)[:420]
+
+
+def write(path: Path, rows: list[Row]) -> None:
+    """Write the page."""
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    engine = "Docker Engine " + docker("version", "--format", "{{.Server.Version}}").strip()
+    head = HEAD.format(
+        when=datetime.now(UTC).strftime("%Y-%m-%d"), commit=commit, engine=engine, all=len(rows),
+        passed=sum(row.verdict == "PASS" for row in rows), minutes=sum(row.seconds for row in rows) / 60,
+    )  # fmt: skip
+    path.write_text(head + "".join(row.line for row in rows))

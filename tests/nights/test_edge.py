@@ -1,0 +1,80 @@
+"""The edge: configurations that it refuses or does not serve, and its death in the middle of a switch."""
+
+from __future__ import annotations
+
+import pytest
+
+from deploy.wait import until
+from tests import load
+from tests.nights.night import READERS, Night, lost_nothing
+from tests.nights.test_operators import crash
+
+TEMPLATE = "nginx/site.conf.j2"
+PLACE = "        location / {"
+# a server of the site's own takes the inner listener: nginx -t is content, and the generation is never answered
+PROXY = "proxy_pass http://{{ live.app }};\n        }\n"
+STOLEN = f"""{PROXY}    }}
+    server {{
+        listen 9180 default_server;
+        location / {{ return 200 'mine'; }}
+    }}
+    server {{
+        listen 8080;
+        server_name other;
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "cause"),
+    [
+        pytest.param(PLACE, f"        nonsense on;\n{PLACE}", "nginx refuses the new configuration", id="unknown directive"),
+        pytest.param("http://{{ live.app }}", "http://nowhere.invalid", "nginx refuses the new configuration", id="unknown host"),
+        pytest.param(PROXY, STOLEN, "did not serve generation", id="never answers its generation"),
+    ],
+)
+def test_a_configuration_that_must_not_serve(night: Night, old: str, new: str, cause: str) -> None:
+    """The template renders, and nginx -t refuses it, or it passes and does not serve what it should."""
+    night.site.replace(TEMPLATE, old, new)
+    night.site.commit("bad")
+    with load.during(night.site.url, READERS) as clients:
+        said = night.fails("deploy", code=1)
+        lost_nothing(clients, night)
+    night.says(said, cause, where="", then="inv deploy" if "refuses" in cause else "docker logs")
+    assert night.serves() == night.first
+    alive = [name for name, state in night.site.containers().items() if state == "running"]
+    assert len(alive) == 2, "the idle colour is stopped again"
+    night.site.git("revert", "--no-edit", "HEAD")
+    night.morning()
+
+
+MOMENTS = ["Switch:begin", "deploy.edge.switch.point:done", "deploy.edge.switch.prove:begin", "Switch:done", "Drain:begin"]
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_the_edge_is_killed_during_the_switch(night: Night, moment: str) -> None:
+    """`docker kill` of the edge, which the engine does not start again by itself."""
+    night.change()
+    edge = next(name for name in night.site.containers() if "-edge-" in name)
+    said = night.start("deploy", at=(moment, f"docker kill {edge}")).end(None)
+    night.tell(f"exit {said.code}")
+    if said.code:
+        night.says(said.stderr, where="", then="", serves="release")
+        assert night.serves(), "the way back starts the edge"
+        assert night.serves() in said.stderr.rpartition("serves:")[2], said.stderr
+    night.morning()
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_the_edge_crashes_during_the_switch(night: Night, moment: str) -> None:
+    """The edge's first process is killed with -9; the engine starts it again."""
+    night.change()
+    with night.held(moment, "deploy") as operator:
+        crash(night)
+    said = operator.end(None)
+    night.tell(f"exit {said.code}")
+    assert until(lambda: bool(night.serves()), 10)
+    if said.code:
+        assert night.serves() in said.stderr.rpartition("serves:")[2], said.stderr
+    else:
+        assert night.serves() != night.first
+    night.morning()
