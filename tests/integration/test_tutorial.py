@@ -26,6 +26,7 @@ MASKS = {
     r"\b[0-9a-f]{64}\b": "DIGEST",
     r"\b[0-9a-f]{12}-dirty-[0-9a-f]{6}\b": "REVISION",
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ": "TIME",
+    r"\b\d+ probes\b": "N probes",
     r"\b\d+(\.\d)? s\b": "SECONDS",
     r"\S+@\S+": "WHO",
     r" {2,}": "  ",
