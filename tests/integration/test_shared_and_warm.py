@@ -51,6 +51,7 @@ def test_a_warm_colour_runs_on_and_takes_over_as_it_is(tiny: Site) -> None:
 
 
 def test_maintenance_is_kept_by_a_deploy_and_taken_away_again(tiny: Site) -> None:
+    tiny.extra["OPS_ROLLOUT__WATCH"] = "3"
     assert "no release" in tiny.inv("maintenance", "--on", code=2).stderr
     first = tiny.inv("deploy", "--json").document["release"]
     assert "--on or --off" in tiny.inv("maintenance", code=2).stderr
@@ -61,7 +62,7 @@ def test_maintenance_is_kept_by_a_deploy_and_taken_away_again(tiny: Site) -> Non
     assert "already" in tiny.inv("maintenance", "--on").stderr
     tiny.replace("app/app.py", "Takes a burst", "Stands a burst")
     tiny.commit()
-    second = tiny.inv("deploy", "--json", OPS_ROLLOUT__WATCH="3").document["release"]
+    second = tiny.inv("deploy", "--json").document["release"]
     assert tiny.get("/")[0] == 503
     tiny.inv("maintenance", "--off")
     assert (tiny.get("/version")[0], second in tiny.get("/version")[1]) == (200, True)
