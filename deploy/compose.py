@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from deploy import secrets
 from deploy.errors import CommandFailed, Reasons, Refused
 from deploy.hosts.local import LocalHost
-from deploy.model import Deploy, Role
+from deploy.model import Deploy, Role, replicas_unfit
 from deploy.settings import nearest
 from deploy.shell import Command, command, docker
 
@@ -42,6 +42,11 @@ class Service:
     def networks(self) -> Mapping[str, Any]:
         """Return the networks that the service joins; one without any joins `default`."""
         return self.spec.get("networks") or {}
+
+    @property
+    def replicas(self) -> int:
+        """How many containers of it run at once."""
+        return int(self.spec.get("scale", (self.spec.get("deploy") or {}).get("replicas", 1)))
 
     @property
     def image(self) -> str:
@@ -236,5 +241,9 @@ def inconsistencies(model: Model) -> Iterable[str]:
             yield f"service {service.name}: x-deploy.port is missing"
         if not any(set(service.networks) & set(edge.networks) for edge in model.of("edge")):
             yield f"service {service.name}: shares no network with the edge"
+    for service in model.services:
+        reason = replicas_unfit(service.role, service.replicas)
+        if reason:
+            yield f"service {service.name}: {reason}"
     if len(model.of("scheduler")) > 1:
         yield "more than one service has the role scheduler"

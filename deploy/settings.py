@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from deploy.errors import Reasons, Refused
 
@@ -49,7 +49,7 @@ class Build(Section):
 class Rollout(Section):
     """How releases change places; times in seconds."""
 
-    strategy: Literal["blue_green"] = "blue_green"
+    strategy: Literal["blue_green", "rolling"] = "blue_green"
     healthy_within: float = Field(default=60, gt=0)
     served_within: float = Field(default=15, gt=0)
     drain_within: float = Field(default=30, gt=0)
@@ -62,6 +62,12 @@ class Rollout(Section):
     keep_releases: int = Field(default=5, ge=2)
     free_disk_gb: float = Field(default=2, ge=0)
     free_memory_gb: float = Field(default=0.2, ge=0)
+
+    @model_validator(mode="after")
+    def _one_at_a_time(self) -> Rollout:
+        if self.keep_warm and self.strategy == "rolling":
+            raise ValueError("keep_warm needs strategy blue_green: rolling stops each old replica when a new one serves")
+        return self
 
 
 class Hooks(Section):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 from deploy.edge import nginx
@@ -21,13 +23,19 @@ PROOFS = 3
 KEPT_GENERATIONS = 10
 
 
-def write(settings: Settings, host: LocalHost, text: str, generation: int, route: nginx.Route) -> Path:
+def write(settings: Settings, host: LocalHost, files: Mapping[str, str], generation: int, route: nginx.Route) -> None:
     """Write one generation beside the current one; nothing serves it yet."""
     folder = nginx.folder(settings) / nginx.generation_folder(generation)
-    known = {"generation": generation, "colour": route.colour, "release": route.release, "maintenance": route.maintenance}
-    host.write(folder / "nginx.conf", text)
-    host.write(folder / "route.json", json.dumps(known))
-    return folder
+    for name, text in files.items():
+        host.write(folder / name, text)
+    host.write(folder / "route.json", json.dumps({"generation": generation, **asdict(route)}))
+
+
+def members(settings: Settings, host: LocalHost, generation: int | None = None) -> tuple[str, ...]:
+    """Return the containers that a generation named, or that the proven one names; none when it is forgotten."""
+    place = PROVEN if generation is None else nginx.generation_folder(generation)
+    text = host.read(nginx.folder(settings) / place / "route.json")
+    return tuple(json.loads(text)["members"]) if text else ()
 
 
 def point(settings: Settings, host: LocalHost, target: str, *links: str) -> None:
@@ -36,9 +44,9 @@ def point(settings: Settings, host: LocalHost, target: str, *links: str) -> None
         host.point(nginx.folder(settings) / link, target)
 
 
-def switch(settings: Settings, host: LocalHost, edge: str, text: str, generation: int, route: nginx.Route) -> None:
+def switch(settings: Settings, host: LocalHost, edge: str, files: Mapping[str, str], generation: int, route: nginx.Route) -> None:
     """Serve a new generation; on any failure the link is put back and the edge serves what it served."""
-    write(settings, host, text, generation, route)
+    write(settings, host, files, generation, route)
     target, before = nginx.generation_folder(generation), host.pointed(nginx.folder(settings) / CURRENT)
     test(host, edge, f"{MOUNTED}/{target}/nginx.conf")
     try:

@@ -21,7 +21,7 @@ POLL_SECONDS = 0.02
 
 def drifted(run: Run, facts: Facts) -> tuple[str, ...]:
     """Name the running data services and the edge that Compose would make anew; a deploy leaves them alone."""
-    kept = str(run.state.bundle_folder(run.bundle.release.id) / "env")
+    kept = str(run.state.bundle_folder(run.release.id) / "env")
     with tempfile.NamedTemporaryFile("w", suffix=".env") as env:  # `inv plan` keeps no bundle
         env.write(run.bundle.env)
         env.flush()
@@ -35,7 +35,7 @@ def drifted(run: Run, facts: Facts) -> tuple[str, ...]:
 def chosen(include: str, run: Run, facts: Facts) -> tuple[str, ...]:
     """Return the drifted services among those that `--include` names; refuse a name that is none."""
     names = [name.strip() for name in include.split(",") if name.strip()]
-    known = [service.name for service in run.bundle.release.of("data", "edge")]
+    known = [service.name for service in run.release.of("data", "edge")]
     unknown = [name for name in names if name not in known]
     if unknown:
         raise Refused(f"{', '.join(unknown)} is no shared service", where="--include", then=f"some of: {', '.join(known)}")
@@ -63,5 +63,5 @@ def recreate(step: steps.RecreateShared, run: Run) -> None:
 
 def answers(run: Run, colour: str | None) -> bool:
     """Ask the serving colour's health through the edge; before a first release, the edge alone."""
-    paths = [f"/{colour}/{service.name}{service.deploy.health}" for service in run.bundle.release.of("web")] if colour else ["/generation"]
+    paths = [f"/{colour}/{service.name}{service.deploy.health}" for service in run.release.of("web")] if colour else ["/generation"]
     return all(run.host.get(run.settings.edge.probe_port, path, timeout=1)[0] == 200 for path in paths)

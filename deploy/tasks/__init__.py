@@ -7,7 +7,7 @@ from deploy.tasks import images, machine, notify, observe, rollout, secrets, wor
 namespace = Collection()
 for door in (
     machine.doctor, images.build, rollout.plan, rollout.deploy, rollout.rollback,
-    rollout.resume, rollout.abort, rollout.unlock, rollout.maintenance,
+    rollout.resume, rollout.abort, rollout.unlock, rollout.scale, rollout.maintenance,
     observe.status, observe.history, observe.logs, observe.exec, observe.disk, work.prune, work.dev, rollout.down,
 ):  # fmt: skip
     namespace.add_task(door)

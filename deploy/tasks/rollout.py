@@ -70,6 +70,16 @@ def unlock(c: Any, env: str = "local", yes: bool = False) -> None:
     console.say(recovery.unlock(settings.load(env), yes=yes))
 
 
+@door(positional=["service"], help={**ENV, "service": "SERVICE=N"})
+def scale(c: Any, service: str, env: str = "local") -> None:
+    """Bring a service to a number of replicas, now and in later releases: inv scale SERVICE=N."""
+    from deploy import console, settings
+    from deploy.hosts.local import LocalHost
+    from deploy.rollout import scale
+
+    console.say(scale.scale(settings.load(env), LocalHost(), service))
+
+
 @door(help={**ENV, "on": "serve the page to everybody", "off": "serve the app again"})
 def maintenance(c: Any, env: str = "local", on: bool = False, off: bool = False) -> None:
     """Put a page that says "back in a moment" in front of the app, or take it away; deploys go on behind it."""

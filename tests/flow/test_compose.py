@@ -186,6 +186,29 @@ def test_what_cannot_be_rendered_per_colour_is_refused(web: str, top: str, said:
         model(text)
 
 
+@pytest.mark.parametrize(
+    ("service", "role", "said"),
+    [
+        ("scale: 3", "web, port: 1", 3),
+        ("deploy: {replicas: 2}", "worker", 2),
+        ("deploy: {replicas: 0}", "worker", 0),
+        ("scale: 2", "scheduler", "2 replicas; a scheduler has 1"),
+        ("scale: 0", "web, port: 1", "0 replicas; a web has 1 to 50"),
+        ("scale: 51", "worker", "51 replicas; a worker has 0 to 50"),
+        ("scale: 2", "data", "2 replicas; a data has 1"),
+    ],
+)
+def test_replicas(service: str, role: str, said: int | str) -> None:
+    text = f"services:\n  it: {{image: redis, {service}, networks: {{front: }}, x-deploy: {{role: {role}}}}}\n"
+    text += "  w: {image: redis, networks: {front: }, x-deploy: {role: web, port: 1}}\n"
+    text += "  e: {image: redis, networks: {front: }, x-deploy: {role: edge}}\nnetworks: {front: {}}\n"
+    if isinstance(said, str):
+        with pytest.raises(Refused, match=f"service it: {said}"):
+            model(text)
+    else:
+        assert next(s for s in model(text).services if s.name == "it").replicas == said
+
+
 def read(folder: Path, web: Mapping[str, Any], variables: Mapping[str, str] | None = None) -> Mapping[str, Any]:
     edge = {"image": "e", "x-deploy": {"role": "edge"}}
     document = {"services": {"web": {"image": "w", "x-deploy": {"role": "web", "port": 1}, **web}, "edge": edge}}

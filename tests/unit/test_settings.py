@@ -59,6 +59,11 @@ def test_all_mistakes_are_told_at_once_with_file_path_and_nearest_key(read: Load
         assert any(all(word in line for word in words) for line in text.splitlines()), (words, text)
 
 
+def test_settings_that_contradict_each_other_are_refused(read: Load) -> None:
+    with pytest.raises(Refused, match=r"keep_warm needs strategy blue_green"):
+        read(APP, '[rollout]\nstrategy = "rolling"\nkeep_warm = true\n')
+
+
 def test_env_and_root_are_not_settings(read: Load) -> None:
     with pytest.raises(Refused, match="env: unknown key"):
         read('env = "prod"\n' + APP)
