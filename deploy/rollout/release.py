@@ -154,9 +154,7 @@ def carry_out(run: Run, command: str, *, anew: tuple[str, ...] = (), resumed: bo
     schema = schema_of(run.state, target.id) or head(run)
     run.state.record(entry.model_copy(update={"seconds": seconds, "schema_revision": schema}))
     run.state.note(command=command, state="done", target=target.id)
-    done = replace(event, outcome="in service", serves=f"release {target.id} ({towards.colour})", seconds=seconds)
-    warning = hooks.follow(run.settings, "after_deploy", done)
-    notify.tell(run.settings, run.host, replace(done, warning=warning))
+    tell_success(run, replace(event, outcome="in service", serves=f"release {target.id} ({towards.colour})", seconds=seconds))
     return Outcome(target.id, towards.colour, towards.generation, True, seconds)
 
 
@@ -204,6 +202,15 @@ def go_back(run: Run, before: Facts) -> None:
         execute(back, plan.back(bundle.release if bundle else None, facts))
     except Exception as error:  # noqa: BLE001  # whatever it is, the first failure must still be written down
         console.warn(f"going back failed as well:\n{error}")
+
+
+def tell_success(run: Run, done: Event) -> None:
+    """Run the hook and tell people; whoever interrupts that finds a deploy that is done."""
+    try:
+        warning = hooks.follow(run.settings, "after_deploy", done)
+        notify.tell(run.settings, run.host, replace(done, warning=warning))
+    except KeyboardInterrupt:
+        console.warn(f"interrupted once {done.serves} was in service; not everybody was told")
 
 
 def interrupted(run: Run, event: Event) -> Interrupted:

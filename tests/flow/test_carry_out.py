@@ -19,6 +19,13 @@ from tests.flow.place import EVERY_STEP, STEPS, Killed, Place, whole
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
 
+def raising(error: type[BaseException]) -> Callable[..., None]:
+    def called(*_: object, **__: object) -> None:
+        raise error
+
+    return called
+
+
 def test_the_steps_below_are_those_of_the_plan(place: Place) -> None:
     assert place.steps("r3") == STEPS
 
@@ -78,6 +85,16 @@ def test_ctrl_c_at_any_step_keeps_something_serving_and_deploy_goes_on(place: Pl
     assert len(place.state.ledger()) == 3, "neither in service nor failed"
     place.deploy("r3")
     assert (place.serving(), place.running()) == ("r3", whole("r3"))
+
+
+@pytest.mark.parametrize("told", ["hooks.follow", "notify.tell"])
+def test_ctrl_c_while_people_are_told_leaves_a_deploy_that_is_done(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], told: str
+) -> None:
+    monkeypatch.setattr(f"deploy.{told}", raising(KeyboardInterrupt))
+    assert place.deploy("r3").release == place.serving() == "r3"
+    assert "interrupted once release r3" in capsys.readouterr().err
+    assert (place.state.ledger()[-1].outcome, place.state.intention()) == ("in service", None)
 
 
 @EVERY_STEP
