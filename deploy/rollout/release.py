@@ -106,7 +106,7 @@ def before(state: State, release: str | None) -> str | None:
     """Return the release that served when this one was deployed last; going back twice goes back by two."""
     served = [entry for entry in state.ledger() if entry.outcome == "in service"]
     arrived = [at for at, entry in enumerate(served) if entry.release == release and entry.command == "deploy"]
-    earlier = [entry.release for entry in served[: arrived[-1] if arrived else 0] if entry.release != release]
+    earlier = [entry.release for entry in served[: arrived[-1] if arrived else None] if entry.release != release]
     return earlier[-1] if earlier else None
 
 
@@ -152,9 +152,9 @@ def carry_out(run: Run, command: str, *, anew: tuple[str, ...] = (), resumed: bo
         raise interrupted(run, event) from None
     seconds = round(time.monotonic() - began, 1)
     schema = schema_of(run.state, target.id) or head(run)
-    run.state.record(entry.model_copy(update={"seconds": seconds, "schema_revision": schema}))
-    run.state.note(command=command, state="done", target=target.id)
-    tell_success(run, replace(event, outcome="in service", serves=f"release {target.id} ({towards.colour})", seconds=seconds))
+    warning = write_down(run, entry.model_copy(update={"seconds": seconds, "schema_revision": schema}))
+    done = replace(event, outcome="in service", serves=f"release {target.id} ({towards.colour})", seconds=seconds, warning=warning)
+    tell_success(run, done)
     return Outcome(target.id, towards.colour, towards.generation, True, seconds)
 
 
@@ -204,11 +204,23 @@ def go_back(run: Run, before: Facts) -> None:
         console.warn(f"going back failed as well:\n{error}")
 
 
+def write_down(run: Run, entry: Record) -> str:
+    """Write a release that serves into the ledger; return a warning when the disk is full: that does not make it a bad release."""
+    try:
+        run.state.record(entry)
+        run.state.note(command=entry.command, state="done", target=entry.release)
+    except OSError as full:
+        warning = f"that could not be written down: {full.strerror}"
+        console.warn(f"release {entry.release} serves, but {warning}; make room, then inv resume")
+        return warning
+    return ""
+
+
 def tell_success(run: Run, done: Event) -> None:
     """Run the hook and tell people; whoever interrupts that finds a deploy that is done."""
     try:
-        warning = hooks.follow(run.settings, "after_deploy", done)
-        notify.tell(run.settings, run.host, replace(done, warning=warning))
+        warnings = (done.warning, hooks.follow(run.settings, "after_deploy", done))
+        notify.tell(run.settings, run.host, replace(done, warning="; ".join(filter(None, warnings))))
     except KeyboardInterrupt:
         console.warn(f"interrupted once {done.serves} was in service; not everybody was told")
 

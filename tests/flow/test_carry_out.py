@@ -12,6 +12,7 @@ from deploy.edge.nginx import Route
 from deploy.errors import CommandFailed, Interrupted, OpsError, Refused
 from deploy.hosts.local import LocalHost
 from deploy.model import Schema
+from deploy.rollout import recovery
 from deploy.rollout import release as rollout
 from deploy.rollout.facts import observe
 from tests.flow.place import EVERY_STEP, STEPS, Killed, Place, whole
@@ -95,6 +96,42 @@ def test_ctrl_c_while_people_are_told_leaves_a_deploy_that_is_done(
     assert place.deploy("r3").release == place.serving() == "r3"
     assert "interrupted once release r3" in capsys.readouterr().err
     assert (place.state.ledger()[-1].outcome, place.state.intention()) == ("in service", None)
+
+
+@pytest.fixture
+def unwritten(place: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """A place where r3 was put into service while the ledger's disk was full; there is room again."""
+    append = place.host.append
+
+    def full(path: Path, line: str) -> None:
+        if path.name == "ledger.jsonl":
+            raise OSError(28, "No space left on device", str(path))
+        append(path, line)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place.host, "append", full)
+        assert place.deploy("r3").release == place.serving() == "r3"
+    return place
+
+
+def test_a_release_that_serves_and_cannot_be_written_down_is_a_warning(capsys: pytest.CaptureFixture[str], unwritten: Place) -> None:
+    assert "release r3 serves, but that could not be written down: No space left on device" in capsys.readouterr().err
+    assert unwritten.running() == whole("r3")
+    assert unwritten.state.ledger()[-1].release == "r2"
+
+
+@pytest.mark.parametrize("then", ["resume", "deploy"])
+def test_what_was_not_written_down_is_written_by_the_next_command(unwritten: Place, then: str) -> None:
+    if then == "resume":
+        assert recovery.resume(unwritten.settings, unwritten.host)
+    else:
+        unwritten.deploy("r3")
+    last = unwritten.state.ledger()[-1]
+    assert (last.release, last.outcome, unwritten.state.intention()) == ("r3", "in service", None)
+
+
+def test_a_release_that_was_not_written_down_can_be_rolled_back(unwritten: Place) -> None:
+    assert rollout.rollback(unwritten.settings, unwritten.host).release == unwritten.serving() == "r2"
 
 
 @EVERY_STEP
