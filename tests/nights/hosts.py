@@ -49,12 +49,12 @@ class Machine:
     """A nested host."""
 
     image: str
-    extra: tuple[str, ...] = ()
+    disk: str = ""  # an option of `docker run`; a volume when it is empty
     name: str = field(default_factory=lambda: f"night-{uuid.uuid4().hex[:8]}")
 
     def boot(self) -> None:
         """Make it and start it, without an engine."""
-        mounts = [f"--volume={self.name}-data:/data", f"--volume={OWN_CA}:{OWN_CA}:ro", "--tmpfs=/run:exec", *self.extra]
+        mounts = [self.disk or f"--volume={self.name}-data:/data", f"--volume={OWN_CA}:{OWN_CA}:ro", "--tmpfs=/run:exec"]
         docker(
             "run", "--detach", "--privileged", "--init", f"--name={self.name}", f"--label={LABEL}", *mounts, self.image, "sleep", "infinity"
         )
@@ -199,9 +199,9 @@ def image() -> str:
 
 
 @contextlib.contextmanager
-def far_night(folder: Path, *extra: str) -> Iterator[Night]:
+def far_night(folder: Path, disk: str = "") -> Iterator[Night]:
     """A tiny site on a machine of its own, that nothing was deployed to."""
-    machine = Machine(image(), extra)
+    machine = Machine(image(), disk)
     made = make_tiny(folder)
     site = FarSite(made.folder, made.app, made.extra)
     site.machine = machine

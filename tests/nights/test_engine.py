@@ -12,11 +12,14 @@ from deploy.wait import until
 from tests.nights.hosts import CHECKOUT, PYTHON, FarSite, Machine, far_night
 from tests.nights.night import PATIENCE, Night
 
+WATCH = "3"  # of every deploy of a site: it is part of a release, by the edge's own limit
+
 
 @pytest.fixture
 def far(tmp_path: Path) -> Iterator[Night]:
     """A tiny site in service on a machine of its own."""
     with far_night(tmp_path) as night:
+        night.site.extra["OPS_ROLLOUT__WATCH"] = WATCH
         night.falls()
         yield night
 
@@ -25,6 +28,7 @@ def far(tmp_path: Path) -> Iterator[Night]:
 def small_disk(tmp_path: Path) -> Iterator[Night]:
     """The same, where engine and state share a small disk."""
     with far_night(tmp_path, "--tmpfs=/data:exec,size=1500m") as night:
+        night.site.extra |= {"OPS_ROLLOUT__WATCH": WATCH, "OPS_ROLLOUT__FREE_DISK_GB": "0"}
         night.falls()
         yield night
 
@@ -39,7 +43,7 @@ def reached(night: Night, moment: str) -> None:
     """Begin a deploy there and hold it at a moment."""
     line = "touch /data/reached; until [ -e /data/go ]; do sleep 0.05; done"
     machine(night).run("rm", "-f", "/data/reached", "/data/go")
-    operator = night.start("deploy", at=(moment, line), OPS_ROLLOUT__WATCH="8")
+    operator = night.start("deploy", at=(moment, line))
     there = ("test", "-e", "/data/reached")
     assert until(lambda: machine(night).run(*there, code=None).code == 0, PATIENCE), operator.err.read_text()
 
@@ -129,7 +133,7 @@ def test_the_whole_disk_is_full(small_disk: Night, moment: str) -> None:
     site.replace("docker/app.Dockerfile", "COPY app.py /app.py", "COPY app.py more.bin /")
     site.replace("docker/app.Dockerfile", 'CMD ["python3.11", "-u", "/app.py"]', 'CMD ["python3.11", "-u", "/app.py"]\n')
     night.change()
-    said = night.start("deploy", at=(moment, f"{FULL} {site.far_state}"), OPS_ROLLOUT__FREE_DISK_GB="0", OPS_ROLLOUT__WATCH="3").end(None)
+    said = night.start("deploy", at=(moment, f"{FULL} {site.far_state}")).end(None)
     night.tell(f"exit {said.code}")
     assert night.serves(), said.stderr
     night.tell(f"{night.called(night.serves())} serves")
