@@ -40,11 +40,11 @@ def deploy(settings: Settings, host: LocalHost, *, to: str = "", include: str = 
         return rollback(settings, host, to=to)
     state = State(host, settings.state_dir)
     with telling(settings, host):
-        ready = preflight.look(settings, host, observe(settings, host, state))
+        ready = preflight.look(settings, host, observe(settings, host, state), include)
         with lock.held(settings.state_dir, "deploy"):
             bundle = prepare(settings, host, state, ready)
             run = Run(settings, host, state, bundle)
-            return carry_out(run, "deploy", anew=drift.chosen(include, run, observe(settings, host, state)))
+            return carry_out(run, "deploy", anew=drift.chosen(ready.anew, run, observe(settings, host, state)))
 
 
 def rollback(settings: Settings, host: LocalHost, *, to: str = "") -> Outcome:

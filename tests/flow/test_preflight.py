@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from deploy.errors import Refused
 from deploy.model import Container, EdgeFacts, Facts, Record
 from deploy.rollout import preflight
 from tests.flow.fake import FakeHost
-from tests.samples import settings
+from tests.samples import model, settings
 
 
 class Tight(FakeHost):
@@ -53,3 +54,9 @@ def test_a_clock_behind_the_ledger_is_said(capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr().err == ""
     preflight.clock([entry])
     assert "the last deploy was written down at 2999-01-01T00:00:00Z" in capsys.readouterr().err
+
+
+def test_only_shared_services_can_be_included() -> None:
+    assert preflight.included(" redis,edge ,", model()) == ("redis", "edge")
+    with pytest.raises(Refused, match="backend, nope is no shared service"):
+        preflight.included("backend,edge,nope", model())
