@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -146,19 +147,16 @@ def test_the_first_deploy_killed_at_every_step(dusk: Night) -> None:
 def test_an_operator_who_loses_the_connection(night: Night) -> None:
     """SIGHUP in the middle of a deploy, as when ssh breaks off."""
     night.change()
-    operator = night.start("deploy", at=("AwaitServed:begin", "kill -HUP $PPID"))
-    said = operator.end(None)
-    assert said.code != 0
-    night.tell(f"exit {said.code}")
+    night.struck("AwaitServed:begin", "kill -HUP $PPID", "deploy", code=-signal.SIGHUP)
     assert night.serves() == night.first
     night.morning("resume")
 
 
-def test_ctrl_c_in_the_middle(night: Night) -> None:
-    """Ctrl-C while the new colour is probed; the process group gets SIGINT as from a terminal."""
+@pytest.mark.parametrize("line", ["kill -INT -- -$PPID", "kill -TERM $PPID"], ids=["Ctrl-C", "SIGTERM"])
+def test_an_interruption_in_the_middle(night: Night, line: str) -> None:
+    """While the new colour is probed, Ctrl-C at a terminal, which the process group gets, or SIGTERM from a job that is cancelled."""
     night.change()
-    moment = ("AwaitServed:begin", "kill -INT -- -$(ps -o pgid= -p $PPID | tr -d ' ')")
-    said = night.start("deploy", at=moment).end(5).stderr
+    said = night.struck("AwaitServed:begin", line, "deploy", code=5)
     night.says(said, "interrupted", where="", then="inv resume goes on, inv abort goes back")
     night.morning("resume")
 
