@@ -13,6 +13,7 @@ from deploy.rollout import drain, drift, health, prepare, steps
 from deploy.rollout.run import Run
 from deploy.rollout.wanted import GENERATION
 from deploy.rollout.watch import Watch
+from deploy.shell import docker
 
 
 def execute(run: Run, plan: Iterable[steps.Step]) -> None:
@@ -36,8 +37,11 @@ def limit(step: steps.Step, run: Run) -> float:
 
 def start_colour(step: steps.StartColour, run: Run) -> None:
     """Start services; stopped ones of the same release start again, others are created anew."""
+    stopped = [c.name for c in run.containers(step.colour, step.services) if (c.release, c.state) == (run.bundle.release.id, "exited")]
     names = [f"{service}-{step.colour}" for service in step.services]
     run.host.run(run.compose(step.colour, "up", "--detach", "--no-deps", "--no-build", *names))
+    if stopped:  # what stopped on a full disk is listed as running by the engine, and Compose leaves it as it is
+        run.host.run(docker("start", *stopped))
 
 
 def switch_traffic(step: steps.Switch, run: Run) -> None:

@@ -79,6 +79,7 @@ class FakeHost(LocalHost):
         self.fault: tuple[int, Callable[[], BaseException | None]] | None = None
         self.begun = 0
         self.mute = False
+        self.stale: set[str] = set()  # containers that Compose takes for running whatever became of them
         self.tasks: list[list[str]] = []  # what waits besides, each time that a worker is asked
         self.killed_at: tuple[int, str, type[BaseException]] | None = None
         self.broken: Callable[[], BaseException | None] | None = None
@@ -149,6 +150,9 @@ class FakeHost(LocalHost):
             case ("docker", "stop", *names):
                 for name in names:
                     self.engine.change(name, state="exited", health="")
+            case ("docker", "start", *names):
+                for name in names:
+                    self.engine.change(name, state="running", health="starting")
             case ("docker", "exec", _, "busybox", "ps", *_):
                 return Result(0, f"PID COMMAND\n{self.generation} nginx: worker process\n", "")
             case ("docker", "exec", _, "busybox", "kill", "-HUP", "1"):
@@ -169,7 +173,7 @@ class FakeHost(LocalHost):
             old = self.engine.known.get(key)
             if not (old and old.release == fields["release"]):
                 self.engine.known[key] = Container(key, **fields, state="created", health="", image="sha256:x")
-            if not self.engine.known[key].alive:
+            if not self.engine.known[key].alive and key not in self.stale:
                 self.engine.change(key, state="running", health="starting")
         if "edge" in names:
             self.reload()

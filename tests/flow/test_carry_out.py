@@ -173,6 +173,15 @@ def test_a_restart_of_last_week_does_not_hinder_going_back(place: Place) -> None
     assert (place.serving(), place.running()) == ("r2", whole("r2"))
 
 
+def test_containers_that_the_engine_lists_as_running_although_they_stopped_are_started(place: Place) -> None:
+    place.host.fail_at(STEPS.index("Switch"), lambda: None)
+    with pytest.raises(OpsError):
+        place.deploy("r3")
+    place.host.stale = {c.name for c in place.host.engine.known.values() if c.release == "r3"}
+    place.deploy("r3")
+    assert (place.serving(), place.running()) == ("r3", whole("r3"))
+
+
 def test_a_switch_that_is_not_proven_puts_the_link_back(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     before = place.host.pointed(place.state.folder / "edge" / "current")
     monkeypatch.setattr(place.host, "get", lambda *_, **__: (0, "refused"))
