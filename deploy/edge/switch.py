@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 from deploy.edge import nginx
@@ -24,10 +25,24 @@ KEPT_GENERATIONS = 10
 def write(settings: Settings, host: LocalHost, text: str, generation: int, route: nginx.Route) -> Path:
     """Write one generation beside the current one; nothing serves it yet."""
     folder = nginx.folder(settings) / nginx.generation_folder(generation)
-    known = {"generation": generation, "colour": route.colour, "release": route.release, "maintenance": route.maintenance}
+    host.remove(folder)  # a failed switch may have left its own under this number
     host.write(folder / "nginx.conf", text)
-    host.write(folder / "route.json", json.dumps(known))
+    host.write(folder / "route.json", json.dumps({"generation": generation, **asdict(route)}))
     return folder
+
+
+def stage(settings: Settings, host: LocalHost, text: str, generation: int, route: nginx.Route) -> int:
+    """Write one generation; on a full disk take an earlier one that serves the same, so that going back needs no room."""
+    try:
+        write(settings, host, text, generation, route)
+    except OSError:
+        folder = nginx.folder(settings) / "generations"
+        known = [json.loads(host.read(folder / name / "route.json") or "{}") for name in host.names(folder)]
+        earlier = [int(kept["generation"]) for kept in known if kept == {"generation": kept.get("generation"), **asdict(route)}]
+        if not earlier:
+            raise
+        return max(earlier)
+    return generation
 
 
 def point(settings: Settings, host: LocalHost, target: str, *links: str) -> None:
@@ -38,7 +53,7 @@ def point(settings: Settings, host: LocalHost, target: str, *links: str) -> None
 
 def switch(settings: Settings, host: LocalHost, edge: str, text: str, generation: int, route: nginx.Route) -> None:
     """Serve a new generation; on any failure the link is put back and the edge serves what it served."""
-    write(settings, host, text, generation, route)
+    generation = stage(settings, host, text, generation, route)
     target, before = nginx.generation_folder(generation), host.pointed(nginx.folder(settings) / CURRENT)
     test(host, edge, f"{MOUNTED}/{target}/nginx.conf")
     try:

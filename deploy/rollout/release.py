@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from deploy import console, hooks, lock, notify
 from deploy.edge import switch
-from deploy.errors import Interrupted, OpsError, Refused
+from deploy.errors import Interrupted, MachineFailed, OpsError, Refused
 from deploy.event import Event
 from deploy.hosts.local import LocalHost
 from deploy.images import build as images
@@ -146,6 +146,8 @@ def carry_out(run: Run, command: str, *, anew: tuple[str, ...] = (), resumed: bo
         execute(run, towards.steps)
     except OpsError as error:
         raise failed(run, before, entry, event, error) from None
+    except OSError as error:
+        raise failed(run, before, entry, event, MachineFailed(error, str(run.state.folder))) from error
     except Exception as error:
         raise failed(run, before, entry, event, OpsError(f"{type(error).__name__}: {error}")) from error
     except KeyboardInterrupt:

@@ -20,7 +20,7 @@ from tests.flow.place import EVERY_STEP, STEPS, Killed, Place, whole
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
 
-def raising(error: type[BaseException]) -> Callable[..., None]:
+def raising(error: BaseException | type[BaseException]) -> Callable[..., None]:
     def called(*_: object, **__: object) -> None:
         raise error
 
@@ -73,6 +73,21 @@ def test_a_failure_at_any_step_leads_back(place: Place, number: int, fault: str 
     assert (last.release, last.outcome) == ("r3", "failed")
     assert place.journal()[-1]["state"] == "failed"
     assert place.steps("r2") == []
+    assert place.deploy("r3").release == place.serving() == "r3"
+
+
+@pytest.mark.parametrize("step", ["Watch", "Drain", "StopColour", "Prune"])
+def test_going_back_needs_no_room_on_the_disk(place: Place, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    def full() -> OSError:
+        for name in ("write", "append"):
+            monkeypatch.setattr(LocalHost, name, raising(OSError(28, "No space left on device")))
+        return OSError(28, "No space left on device")
+
+    place.host.fail_at(STEPS.index(step), full)
+    with pytest.raises(OpsError, match="No space left"):
+        place.deploy("r3")
+    assert (place.serving(), place.running()) == ("r2", whole("r2"))
+    monkeypatch.undo()
     assert place.deploy("r3").release == place.serving() == "r3"
 
 
