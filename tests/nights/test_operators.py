@@ -152,7 +152,7 @@ def test_an_operator_who_loses_the_connection(night: Night) -> None:
     night.morning("resume")
 
 
-@pytest.mark.parametrize("line", ["kill -INT -- -$PPID", "kill -TERM $PPID"], ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize("line", ["kill -s INT -- -$PPID", "kill -TERM $PPID"], ids=["Ctrl-C", "SIGTERM"])
 def test_an_interruption_in_the_middle(night: Night, line: str) -> None:
     """While the new colour is probed, Ctrl-C at a terminal, which the process group gets, or SIGTERM from a job that is cancelled."""
     night.change()
