@@ -82,9 +82,9 @@ class Machine:
         """Start the engine as quickstart does where there is no systemd; a unit with Restart=always does the same."""
         self.run("python3", "scripts/bootstrap.py", folder=CHECKOUT)
 
-    def restart_engine(self) -> None:
-        """Restart the engine as `systemctl restart docker` does."""
-        self.run("sh", "-c", "kill $(cat /var/run/docker.pid); while [ -e /var/run/docker.pid ]; do sleep 0.1; done")
+    def restart_engine(self, number: str) -> None:
+        """Restart the engine as `systemctl restart docker` does with TERM, or as its unit does after its death by KILL."""
+        self.run("sh", "-c", f"p=$(cat /var/run/docker.pid); kill -{number} $p; while [ -e /proc/$p ]; do sleep 0.1; done")
         self.engine()
 
     def kill_engine(self) -> None:
@@ -194,7 +194,7 @@ def image() -> str:
         for name in PREPARED:
             machine.run("mkdir", "-p", f"{CHECKOUT}/{Path(name).parent}")
             docker("cp", str(ROOT / name), f"{machine.name}:{CHECKOUT}/{name}")
-        setting = json.dumps({"data-root": "/data/docker", "features": {"containerd-snapshotter": True}})
+        setting = json.dumps({"data-root": "/data/docker", "features": {"containerd-snapshotter": True}, "live-restore": True})
         machine.run("sh", "-c", f"mkdir -p /etc/docker && echo '{setting}' > /etc/docker/daemon.json")
         machine.engine()
         docker("commit", machine.name, tag)
