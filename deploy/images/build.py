@@ -236,7 +236,11 @@ def resolve(names: Iterable[str], built: Iterable[Image], host: LocalHost) -> di
 def keep_for(release: str, built: Iterable[str], ids: Mapping[str, str], host: LocalHost) -> None:
     """Name a release's images after it: an image without a name would go with the next prune."""
     for name in built:
-        host.run(docker("tag", ids[name], f"{name}:{release}"))
+        try:
+            host.run(docker("tag", ids[name], f"{name}:{release}"))
+        except CommandFailed as error:
+            gone = f"the image {name} that was built just now is gone; another build has taken its name:\n{error.output}"
+            raise OpsError(gone, where=host.name, then="inv deploy builds it again") from None
 
 
 def prune_release(names: Iterable[str], release: str, host: LocalHost) -> None:

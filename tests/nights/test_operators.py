@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -11,7 +13,7 @@ import pytest
 
 from deploy.wait import until
 from tests import load
-from tests.nights.night import COMPOSE, READERS, Night, lost_nothing
+from tests.nights.night import APP, COMPOSE, READERS, Night, lost_nothing
 from tests.site import docker
 
 MIGRATION = "import time; time.sleep(20)"
@@ -168,3 +170,17 @@ def test_somebody_waits_for_the_lock_of_one_that_dies(night: Night) -> None:
         first.kill()
     assert night.serves() == night.first
     night.morning("deploy")
+
+
+def test_two_checkouts_build_the_same_names_at_once(night: Night) -> None:
+    """Another checkout builds images of the same names while a deploy has built its own and not yet started them."""
+    other = night.site.folder / "other"
+    shutil.copytree(night.site.root, other)
+    night.change("# mine\n")
+    with night.held("deploy.images.build.run_bake:done", "deploy") as operator:
+        (other / APP).write_text((other / APP).read_text().replace('"release":', '"whose": "other", "release":'))
+        night.site.inv("build", OPS_ROOT=str(other))
+    night.says(operator.end(1).stderr, "another build has taken its name", where="localhost", then="inv deploy builds it again")
+    assert night.serves() == night.first
+    night.morning()
+    assert json.loads(night.site.get("/version")[1]).keys() == {"release"}, "the other checkout's code serves"
