@@ -13,6 +13,7 @@ from deploy.settings import Settings
 from deploy.shell import Command, command, docker
 
 STORE_CHANGE = """put {"features": {"containerd-snapshotter": true}} into /etc/docker/daemon.json and restart docker"""
+RESTORE_CHANGE = """put {"live-restore": true} into /etc/docker/daemon.json and reload docker: else all stops when the engine crashes"""
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ def examine(settings: Settings, host: LocalHost) -> list[Finding]:
         finding(host, "docker buildx", docker("buildx", "version"), "apt-get install docker-buildx"),
         finding(host, "docker compose", docker("compose", "version"), "apt-get install docker-compose"),
         finding(host, "git", command("git", "--version"), "apt-get install git"),
-        store(host),
+        setting(host, "image store", "{{json .DriverStatus}}", "io.containerd.snapshotter", STORE_CHANGE),
+        setting(host, "live restore", "{{.LiveRestoreEnabled}}", "true", RESTORE_CHANGE),
         mmdebstrap(),
         disk(settings, host),
         attempt("git checkout", lambda: checkout.read(settings.root, host)),
@@ -57,13 +59,13 @@ def attempt(what: str, look: Callable[[], object]) -> Finding:
     return Finding(what, "ok")
 
 
-def store(host: LocalHost) -> Finding:
-    """Look at the engine's image store."""
+def setting(host: LocalHost, what: str, ask: str, wanted: str, mend: str) -> Finding:
+    """Look at a setting of the engine."""
     try:
-        good = "io.containerd.snapshotter" in host.run(docker("info", "--format", "{{json .DriverStatus}}"), timeout=20)
+        good = wanted in host.run(docker("info", "--format", ask), timeout=20)
     except OpsError:
-        return Finding("image store", "unknown", "the engine does not answer")
-    return Finding("image store", "ok" if good else "advice", "" if good else STORE_CHANGE)
+        return Finding(what, "unknown", "the engine does not answer")
+    return Finding(what, "ok" if good else "advice", "" if good else mend)
 
 
 def mmdebstrap() -> Finding:

@@ -26,6 +26,7 @@ KEPT_GENERATIONS = 10
 def write(settings: Settings, host: LocalHost, files: Mapping[str, str], generation: int, route: nginx.Route) -> None:
     """Write one generation beside the current one; nothing serves it yet."""
     folder = nginx.folder(settings) / nginx.generation_folder(generation)
+    host.remove(folder)  # a failed switch may have left its own under this number
     for name, text in files.items():
         host.write(folder / name, text)
     host.write(folder / "route.json", json.dumps({"generation": generation, **asdict(route)}))
@@ -38,6 +39,21 @@ def members(settings: Settings, host: LocalHost, generation: int | None = None) 
     return tuple(json.loads(text)["members"]) if text else ()
 
 
+def stage(settings: Settings, host: LocalHost, files: Mapping[str, str], generation: int, route: nginx.Route) -> int:
+    """Write one generation; on a full disk take an earlier one that serves the same, so that going back needs no room."""
+    try:
+        write(settings, host, files, generation, route)
+    except OSError:
+        folder = nginx.folder(settings) / "generations"
+        known = [json.loads(host.read(folder / name / "route.json") or "{}") for name in host.names(folder)]
+        wanted = json.loads(json.dumps(asdict(route)))
+        earlier = [int(kept["generation"]) for kept in known if kept == {"generation": kept.get("generation"), **wanted}]
+        if not earlier:
+            raise
+        return max(earlier)
+    return generation
+
+
 def point(settings: Settings, host: LocalHost, target: str, *links: str) -> None:
     """Make links name one generation, each in one rename."""
     for link in links:
@@ -46,7 +62,7 @@ def point(settings: Settings, host: LocalHost, target: str, *links: str) -> None
 
 def switch(settings: Settings, host: LocalHost, edge: str, files: Mapping[str, str], generation: int, route: nginx.Route) -> None:
     """Serve a new generation; on any failure the link is put back and the edge serves what it served."""
-    write(settings, host, files, generation, route)
+    generation = stage(settings, host, files, generation, route)
     target, before = nginx.generation_folder(generation), host.pointed(nginx.folder(settings) / CURRENT)
     test(host, edge, f"{MOUNTED}/{target}/nginx.conf")
     try:

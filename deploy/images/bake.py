@@ -93,7 +93,7 @@ def error_of(stream: str, plain: str) -> str:
 
     failed = [v for d in documents(stream) for v in d.get("vertexes") or [] if v.get("error")]
     if not failed:
-        return "\n".join(plain.strip().splitlines()[-8:])
+        return "\n".join([line for line in plain.strip().splitlines() if line[:1] not in ("{", "}", " ")][-8:])
     logs = [entry for d in documents(stream) for entry in d.get("logs") or [] if entry["vertex"] == failed[0]["digest"]]
     printed = b"".join(base64.b64decode(entry["data"]) for entry in logs).decode(errors="replace").splitlines()
     return "\n".join([failed[0]["name"], *printed[-12:], failed[0]["error"]])

@@ -175,10 +175,10 @@ def started_step(line: str) -> str:
 
 
 def describe(target: bake.Target, said: Mapping[str, str], progress: str, host: LocalHost) -> Image:
-    """Put together what is known of a built image."""
+    """Put together what is known of a built image; its name is not asked, another build may have taken it meanwhile."""
     cached, steps = bake.cached_steps(progress, target.name)
-    digest = host.run(docker("image", "inspect", "--format", "{{.Id}}", target.image)).strip()
-    return Image(target.image, digest, said.get("containerimage.config.digest", ""), layers(target.image, host), cached, steps)
+    digest = said["containerimage.digest"]
+    return Image(target.image, digest, said.get("containerimage.config.digest", ""), layers(digest, host), cached, steps)
 
 
 def layers(image: str, host: LocalHost) -> tuple[Layer, ...]:
@@ -211,13 +211,14 @@ def grown(now: tuple[Layer, ...], before: tuple[Layer, ...]) -> list[str]:
     return [f"  +{more / MEGABYTE:.1f} MB  {layer.created_by[:90]}" for more, layer in growth[:3] if more > 0]
 
 
-def resolve(names: Iterable[str], host: LocalHost) -> dict[str, str]:
-    """Find the local id of each image that a compose file names; pull what is not here.
+def resolve(names: Iterable[str], built: Iterable[Image], host: LocalHost) -> dict[str, str]:
+    """Find the local id of each image that a compose file names, as it was built just now or is here; pull what is not.
 
     Raises Refused for one that can neither be found nor pulled.
     """
-    found = {}
-    for name in sorted(set(names)):
+    wanted = set(names)
+    found = {image.name: image.digest for image in built if image.name in wanted}
+    for name in sorted(wanted - found.keys()):
         inspect = docker("image", "inspect", "--format", "{{.Id}}", name)
         done = host.try_run(inspect)
         if done.returncode:
@@ -235,7 +236,11 @@ def resolve(names: Iterable[str], host: LocalHost) -> dict[str, str]:
 def keep_for(release: str, built: Iterable[str], ids: Mapping[str, str], host: LocalHost) -> None:
     """Name a release's images after it: an image without a name would go with the next prune."""
     for name in built:
-        host.run(docker("tag", ids[name], f"{name}:{release}"))
+        try:
+            host.run(docker("tag", ids[name], f"{name}:{release}"))
+        except CommandFailed as error:
+            gone = f"the image {name} that was built just now is gone; another build has taken its name:\n{error.output}"
+            raise OpsError(gone, where=host.name, then="inv deploy builds it again") from None
 
 
 def prune_release(names: Iterable[str], release: str, host: LocalHost) -> None:

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 from deploy import console
 from deploy.edge import nginx
-from deploy.errors import Refused
 from deploy.model import Facts
 from deploy.rollout import steps
 from deploy.rollout.facts import configured
@@ -32,13 +31,8 @@ def drifted(run: Run, facts: Facts) -> tuple[str, ...]:
     return tuple(c.service for c in shared if wanted.get(c.service, c.config) != c.config)
 
 
-def chosen(include: str, run: Run, facts: Facts) -> tuple[str, ...]:
-    """Return the drifted services among those that `--include` names; refuse a name that is none."""
-    names = [name.strip() for name in include.split(",") if name.strip()]
-    known = [service.name for service in run.release.of("data", "edge")]
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise Refused(f"{', '.join(unknown)} is no shared service", where="--include", then=f"some of: {', '.join(known)}")
+def chosen(names: tuple[str, ...], run: Run, facts: Facts) -> tuple[str, ...]:
+    """Return the drifted services among those that `--include` names."""
     return tuple(name for name in drifted(run, facts) if name in names) if names else ()
 
 

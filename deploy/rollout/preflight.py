@@ -29,10 +29,11 @@ class Ready:
     secrets: Mapping[str, Secret]
     order: images.Order
     model: Model
+    anew: tuple[str, ...]
 
 
-def look(settings: Settings, host: LocalHost, facts: Facts) -> Ready:
-    """Check host, secrets, checkout, compose files and the edge's template; raise Refused with every reason at once."""
+def look(settings: Settings, host: LocalHost, facts: Facts, include: str = "") -> Ready:
+    """Check host, secrets, checkout, compose files, template and `--include`; raise Refused with every reason at once."""
     clock(State(host, settings.state_dir).ledger())
     reasons = Reasons()
     with reasons:
@@ -44,9 +45,20 @@ def look(settings: Settings, host: LocalHost, facts: Facts) -> Ready:
     with reasons:
         model = wanted.model(settings, host)
         nameable(settings, model)
+        anew = included(include, model)
         nginx.render(settings, model.web, wanted.GENERATION, nginx.Route(COLOURS[0], ""))
     reasons.refuse()
-    return Ready(values, order, model)
+    return Ready(values, order, model, anew)
+
+
+def included(include: str, model: Model) -> tuple[str, ...]:
+    """Read the names that `--include` has, with commas between; refuse one that is no shared service."""
+    names = tuple(name.strip() for name in include.split(",") if name.strip())
+    known = [service.name for service in model.of("data", "edge")]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise Refused(f"{', '.join(unknown)} is no shared service", where="--include", then=f"some of: {', '.join(known)}")
+    return names
 
 
 def check(settings: Settings, host: LocalHost, facts: Facts) -> None:

@@ -53,17 +53,20 @@ def start_colour(step: steps.StartColour, run: Run) -> None:
 
     Stopped ones beyond that number go: Compose would choose itself which to remove, also one that runs.
     """
-    scale, surplus = [], []
+    scale, again, surplus = [], [], []
     for service in (s for s in run.release.services if s.name in step.services):
         own = [c for c in run.containers(step.colour, [service.name]) if c.release == run.release.id]
         alive, stopped = sum(c.alive for c in own), [c.name for c in own if not c.alive]
         number = max(run.replicas(service, step.upto), alive)
+        again += stopped[: number - alive]
         surplus += stopped[number - alive :]
         scale.append(f"--scale={service.name}-{step.colour}={number}")
     if surplus:
         run.host.run(docker("rm", *surplus))
     names = [f"{service}-{step.colour}" for service in step.services]
     run.host.run(run.compose(step.colour, "up", "--detach", "--no-deps", "--no-build", *scale, *names))
+    if again:  # what stopped on a full disk is listed as running by the engine, and Compose leaves it as it is
+        run.host.run(docker("start", *again))
 
 
 def migrate(step: steps.Migrate, run: Run) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from deploy import console, hooks, lock, notify
 from deploy.edge import switch
-from deploy.errors import Interrupted, OpsError, Refused
+from deploy.errors import Interrupted, MachineFailed, OpsError, Refused
 from deploy.event import Event
 from deploy.hosts.local import LocalHost
 from deploy.images import build as images
@@ -40,11 +40,11 @@ def deploy(settings: Settings, host: LocalHost, *, to: str = "", include: str = 
         return rollback(settings, host, to=to)
     state = State(host, settings.state_dir)
     with telling(settings, host):
-        ready = preflight.look(settings, host, observe(settings, host, state))
+        ready = preflight.look(settings, host, observe(settings, host, state), include)
         with lock.held(settings.state_dir, "deploy"):
             bundle = prepare(settings, host, state, ready)
             run = Run(settings, host, state, bundle)
-            return carry_out(run, "deploy", anew=drift.chosen(include, run, observe(settings, host, state)))
+            return carry_out(run, "deploy", anew=drift.chosen(ready.anew, run, observe(settings, host, state)))
 
 
 def rollback(settings: Settings, host: LocalHost, *, to: str = "") -> Outcome:
@@ -106,7 +106,7 @@ def before(state: State, release: str | None) -> str | None:
     """Return the release that served when this one was deployed last; going back twice goes back by two."""
     served = [entry for entry in state.ledger() if entry.outcome == "in service"]
     arrived = [at for at, entry in enumerate(served) if entry.release == release and entry.command == "deploy"]
-    earlier = [entry.release for entry in served[: arrived[-1] if arrived else 0] if entry.release != release]
+    earlier = [entry.release for entry in served[: arrived[-1] if arrived else None] if entry.release != release]
     return earlier[-1] if earlier else None
 
 
@@ -146,17 +146,17 @@ def carry_out(run: Run, command: str, *, anew: tuple[str, ...] = (), resumed: bo
         execute(run, towards.steps)
     except OpsError as error:
         raise failed(run, before, entry, event, error) from None
+    except OSError as error:
+        raise failed(run, before, entry, event, MachineFailed(error, str(run.state.folder))) from error
     except Exception as error:
         raise failed(run, before, entry, event, OpsError(f"{type(error).__name__}: {error}")) from error
     except KeyboardInterrupt:
         raise interrupted(run, event) from None
     seconds = round(time.monotonic() - began, 1)
     schema = schema_of(run.state, target.id) or head(run)
-    run.state.record(entry.model_copy(update={"seconds": seconds, "schema_revision": schema}))
-    run.state.note(command=command, state="done", target=target.id)
-    done = replace(event, outcome="in service", serves=f"release {target.id} ({towards.colour})", seconds=seconds)
-    warning = hooks.follow(run.settings, "after_deploy", done)
-    notify.tell(run.settings, run.host, replace(done, warning=warning))
+    warning = write_down(run, entry.model_copy(update={"seconds": seconds, "schema_revision": schema}))
+    done = replace(event, outcome="in service", serves=f"release {target.id} ({towards.colour})", seconds=seconds, warning=warning)
+    tell_success(run, done)
     return Outcome(target.id, towards.colour, towards.generation, True, seconds)
 
 
@@ -216,6 +216,27 @@ def go_back(run: Run, before: Facts) -> None:
         execute(back, plan.back(back.release if bundle else None, facts))
     except Exception as error:  # noqa: BLE001  # whatever it is, the first failure must still be written down
         console.warn(f"going back failed as well:\n{error}")
+
+
+def write_down(run: Run, entry: Record) -> str:
+    """Write a release that serves into the ledger; return a warning when the disk is full: that does not make it a bad release."""
+    try:
+        run.state.record(entry)
+        run.state.note(command=entry.command, state="done", target=entry.release)
+    except OSError as full:
+        warning = f"that could not be written down: {full.strerror}"
+        console.warn(f"release {entry.release} serves, but {warning}; make room, then inv resume")
+        return warning
+    return ""
+
+
+def tell_success(run: Run, done: Event) -> None:
+    """Run the hook and tell people; whoever interrupts that finds a deploy that is done."""
+    try:
+        warnings = (done.warning, hooks.follow(run.settings, "after_deploy", done))
+        notify.tell(run.settings, run.host, replace(done, warning="; ".join(filter(None, warnings))))
+    except KeyboardInterrupt:
+        console.warn(f"interrupted once {done.serves} was in service; not everybody was told")
 
 
 def interrupted(run: Run, event: Event) -> Interrupted:

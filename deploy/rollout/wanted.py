@@ -46,7 +46,7 @@ def secret_values(settings: Settings) -> dict[str, Secret]:
 
 def bundle(settings: Settings, known: Model, built: Built, values: Mapping[str, str], state: State) -> Bundle:
     """Put a release together: its id names the code, the images, the rendered files and the secrets."""
-    images = resolve((service.image for service in known.services), state.host)
+    images = resolve((service.image for service in known.services), built.images, state.host)
     version = secrets.version(values)
     files_hash = fingerprint(render_all(settings, known, images, "", ""))
     identity = release_id(built.revision, images, files_hash, version)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import signal
 import sys
 from collections.abc import Callable
 from itertools import pairwise
@@ -25,6 +26,8 @@ def door(**options: Any) -> Callable[[Callable[..., None]], Any]:
     def made(body: Callable[..., None]) -> Any:
         @functools.wraps(body)
         def opened(*args: Any, **kwargs: Any) -> None:
+            # a job that is cancelled, a machine that shuts down, `inv unlock`: as if Ctrl-C had been typed
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
             try:
                 body(*args, **kwargs)
             except OpsError as error:

@@ -79,6 +79,7 @@ class FakeHost(LocalHost):
         self.fault: tuple[int, Callable[[], BaseException | None]] | None = None
         self.begun = 0
         self.mute = False
+        self.stale: set[str] = set()  # containers that Compose takes for running whatever became of them
         self.tasks: list[list[str]] = []  # what waits besides, each time that a worker is asked
         self.killed_at: tuple[int, str, type[BaseException]] | None = None
         self.broken: Callable[[], BaseException | None] | None = None
@@ -153,6 +154,9 @@ class FakeHost(LocalHost):
             case ("docker", "rm", *names):
                 for name in names:
                     assert not self.engine.known.pop(name).alive
+            case ("docker", "start", *names):
+                for name in names:
+                    self.engine.change(name, state="running", health="starting")
             case ("docker", "exec", _, "busybox", "ps", *_):
                 return Result(0, f"PID COMMAND\n{self.generation} nginx: worker process\n", "")
             case ("docker", "exec", _, "busybox", "kill", "-HUP", "1"):
@@ -177,7 +181,7 @@ class FakeHost(LocalHost):
             for number in [*kept, *(n for n in range(1, 99) if n not in kept)][: int(scale.get(name, 1))]:
                 key = f"{document['name']}-{name}-{number}"
                 made = Container(key, **fields, state="created", health="", image="sha256:x", number=number)
-                if not self.engine.known.setdefault(key, made).alive:
+                if not self.engine.known.setdefault(key, made).alive and key not in self.stale:
                     self.engine.change(key, state="running", health="starting")
         if "edge" in names:
             self.reload()

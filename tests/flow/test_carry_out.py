@@ -12,11 +12,19 @@ from deploy.edge.nginx import Route
 from deploy.errors import CommandFailed, Interrupted, OpsError, Refused
 from deploy.hosts.local import LocalHost
 from deploy.model import Schema
+from deploy.rollout import recovery
 from deploy.rollout import release as rollout
 from deploy.rollout.facts import observe
 from tests.flow.place import EVERY_STEP, STEPS, Killed, Place, whole
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
+
+
+def raising(error: BaseException | type[BaseException]) -> Callable[..., None]:
+    def called(*_: object, **__: object) -> None:
+        raise error
+
+    return called
 
 
 def test_the_steps_below_are_those_of_the_plan(place: Place) -> None:
@@ -68,6 +76,21 @@ def test_a_failure_at_any_step_leads_back(place: Place, number: int, fault: str 
     assert place.deploy("r3").release == place.serving() == "r3"
 
 
+@pytest.mark.parametrize("step", ["Watch", "Drain", "StopColour", "Prune"])
+def test_going_back_needs_no_room_on_the_disk(place: Place, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    def full() -> OSError:
+        for name in ("write", "append"):
+            monkeypatch.setattr(LocalHost, name, raising(OSError(28, "No space left on device")))
+        return OSError(28, "No space left on device")
+
+    place.host.fail_at(STEPS.index(step), full)
+    with pytest.raises(OpsError, match="No space left"):
+        place.deploy("r3")
+    assert (place.serving(), place.running()) == ("r2", whole("r2"))
+    monkeypatch.undo()
+    assert place.deploy("r3").release == place.serving() == "r3"
+
+
 @EVERY_STEP
 def test_ctrl_c_at_any_step_keeps_something_serving_and_deploy_goes_on(place: Place, number: int) -> None:
     place.host.fail_at(number, KeyboardInterrupt)
@@ -78,6 +101,52 @@ def test_ctrl_c_at_any_step_keeps_something_serving_and_deploy_goes_on(place: Pl
     assert len(place.state.ledger()) == 3, "neither in service nor failed"
     place.deploy("r3")
     assert (place.serving(), place.running()) == ("r3", whole("r3"))
+
+
+@pytest.mark.parametrize("told", ["hooks.follow", "notify.tell"])
+def test_ctrl_c_while_people_are_told_leaves_a_deploy_that_is_done(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], told: str
+) -> None:
+    monkeypatch.setattr(f"deploy.{told}", raising(KeyboardInterrupt))
+    assert place.deploy("r3").release == place.serving() == "r3"
+    assert "interrupted once release r3" in capsys.readouterr().err
+    assert (place.state.ledger()[-1].outcome, place.state.intention()) == ("in service", None)
+
+
+@pytest.fixture
+def unwritten(place: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """A place where r3 was put into service while the ledger's disk was full; there is room again."""
+    append = place.host.append
+
+    def full(path: Path, line: str) -> None:
+        if path.name == "ledger.jsonl":
+            raise OSError(28, "No space left on device", str(path))
+        append(path, line)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place.host, "append", full)
+        assert place.deploy("r3").release == place.serving() == "r3"
+    return place
+
+
+def test_a_release_that_serves_and_cannot_be_written_down_is_a_warning(capsys: pytest.CaptureFixture[str], unwritten: Place) -> None:
+    assert "release r3 serves, but that could not be written down: No space left on device" in capsys.readouterr().err
+    assert unwritten.running() == whole("r3")
+    assert unwritten.state.ledger()[-1].release == "r2"
+
+
+@pytest.mark.parametrize("then", ["resume", "deploy"])
+def test_what_was_not_written_down_is_written_by_the_next_command(unwritten: Place, then: str) -> None:
+    if then == "resume":
+        assert recovery.resume(unwritten.settings, unwritten.host)
+    else:
+        unwritten.deploy("r3")
+    last = unwritten.state.ledger()[-1]
+    assert (last.release, last.outcome, unwritten.state.intention()) == ("r3", "in service", None)
+
+
+def test_a_release_that_was_not_written_down_can_be_rolled_back(unwritten: Place) -> None:
+    assert rollout.rollback(unwritten.settings, unwritten.host).release == unwritten.serving() == "r2"
 
 
 @EVERY_STEP
@@ -117,6 +186,15 @@ def test_a_restart_of_last_week_does_not_hinder_going_back(place: Place) -> None
     with pytest.raises(OpsError):
         place.deploy("r3")
     assert (place.serving(), place.running()) == ("r2", whole("r2"))
+
+
+def test_containers_that_the_engine_lists_as_running_although_they_stopped_are_started(place: Place) -> None:
+    place.host.fail_at(STEPS.index("Switch"), lambda: None)
+    with pytest.raises(OpsError):
+        place.deploy("r3")
+    place.host.stale = {c.name for c in place.host.engine.known.values() if c.release == "r3"}
+    place.deploy("r3")
+    assert (place.serving(), place.running()) == ("r3", whole("r3"))
 
 
 def test_a_switch_that_is_not_proven_puts_the_link_back(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

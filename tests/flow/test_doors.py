@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -82,6 +83,13 @@ def test_a_door_turns_an_error_into_message_code_and_document(kind: type[errors.
 def test_ctrl_c_is_5_and_a_full_disk_is_1() -> None:
     assert opened(raising(KeyboardInterrupt())).code == 5
     assert opened(raising(OSError(28, "No space left on device"))).code == 1
+
+
+def test_sigterm_is_as_ctrl_c() -> None:
+    def body(c: Context, json: bool = False) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    assert opened(body).code == 5
 
 
 def test_doctor_prints_its_findings_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:

@@ -72,3 +72,9 @@ def test_a_clock_behind_the_ledger_is_said(capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr().err == ""
     preflight.clock([entry])
     assert "the last deploy was written down at 2999-01-01T00:00:00Z" in capsys.readouterr().err
+
+
+def test_only_shared_services_can_be_included() -> None:
+    assert preflight.included(" redis,edge ,", model()) == ("redis", "edge")
+    with pytest.raises(Refused, match="backend, nope is no shared service"):
+        preflight.included("backend,edge,nope", model())

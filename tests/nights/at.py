@@ -6,6 +6,7 @@ A moment is a step's line in the journal, or the begin or end of a function: `de
 from __future__ import annotations
 
 import importlib
+import signal
 import subprocess
 import sys
 from typing import Any
@@ -59,6 +60,8 @@ def at_function(path: str, state: str, fault: Fault) -> None:
 
 def main() -> None:
     """Prepare the fault, then be `inv`."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run in the background, where both are ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     moment, line, *words = sys.argv[1:]
     name, _, state = moment.partition(":")
     (at_function if "." in name else at_line)(name, state, Fault(line))

@@ -7,6 +7,8 @@ import hashlib
 import json
 import subprocess
 import tempfile
+import urllib.error
+import urllib.request
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -41,7 +43,6 @@ while pids := [int(place.name) for place in pathlib.Path("/proc").glob("[0-9]*")
             pass
     time.sleep(0.05)
 """
-ASK = "import sys, urllib.request as u; a = u.urlopen(sys.argv[1], timeout=10); print(a.status, a.read().decode())"
 
 
 @dataclass
@@ -49,12 +50,12 @@ class Machine:
     """A nested host."""
 
     image: str
-    extra: tuple[str, ...] = ()
+    disk: str = ""  # an option of `docker run`; a volume when it is empty
     name: str = field(default_factory=lambda: f"night-{uuid.uuid4().hex[:8]}")
 
     def boot(self) -> None:
         """Make it and start it, without an engine."""
-        mounts = [f"--volume={self.name}-data:/data", f"--volume={OWN_CA}:{OWN_CA}:ro", "--tmpfs=/run:exec", *self.extra]
+        mounts = [self.disk or f"--volume={self.name}-data:/data", f"--volume={OWN_CA}:{OWN_CA}:ro", "--tmpfs=/run:exec"]
         docker(
             "run", "--detach", "--privileged", "--init", f"--name={self.name}", f"--label={LABEL}", *mounts, self.image, "sleep", "infinity"
         )
@@ -81,9 +82,9 @@ class Machine:
         """Start the engine as quickstart does where there is no systemd; a unit with Restart=always does the same."""
         self.run("python3", "scripts/bootstrap.py", folder=CHECKOUT)
 
-    def restart_engine(self) -> None:
-        """Restart the engine as `systemctl restart docker` does."""
-        self.run("sh", "-c", "kill $(cat /var/run/docker.pid); while [ -e /var/run/docker.pid ]; do sleep 0.1; done")
+    def restart_engine(self, number: str) -> None:
+        """Restart the engine as `systemctl restart docker` does with TERM, or as its unit does after its death by KILL."""
+        self.run("sh", "-c", f"p=$(cat /var/run/docker.pid); kill -{number} $p; while [ -e /proc/$p ]; do sleep 0.1; done")
         self.engine()
 
     def kill_engine(self) -> None:
@@ -140,10 +141,14 @@ class FarSite(NightSite):
         return self.machine.run(PYTHON, "-m", "invoke", *words, code=code, folder=CHECKOUT, env={**self.words, **more})
 
     def get(self, path: str, port: int | None = None) -> tuple[int, str]:
-        """Ask the site from here, or its inner listener from there."""
-        said = self.machine.run("python3", "-c", ASK, f"http://127.0.0.1:{port or self.port}{path}", code=None)
-        status, _, body = said.stdout.strip().partition(" ")
-        return (int(status), body) if said.code == 0 else (0, said.stderr)
+        """Ask the site from here, as its users do."""
+        try:
+            with urllib.request.urlopen(f"{self.url}{path}", timeout=10) as answer:  # noqa: S310  # http, as `url` has it
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, ""
+        except OSError as error:
+            return 0, str(error)
 
     def docker(self, *words: str) -> str:
         """Run docker there."""
@@ -189,7 +194,7 @@ def image() -> str:
         for name in PREPARED:
             machine.run("mkdir", "-p", f"{CHECKOUT}/{Path(name).parent}")
             docker("cp", str(ROOT / name), f"{machine.name}:{CHECKOUT}/{name}")
-        setting = json.dumps({"data-root": "/data/docker", "features": {"containerd-snapshotter": True}})
+        setting = json.dumps({"data-root": "/data/docker", "features": {"containerd-snapshotter": True}, "live-restore": True})
         machine.run("sh", "-c", f"mkdir -p /etc/docker && echo '{setting}' > /etc/docker/daemon.json")
         machine.engine()
         docker("commit", machine.name, tag)
@@ -199,9 +204,9 @@ def image() -> str:
 
 
 @contextlib.contextmanager
-def far_night(folder: Path, *extra: str) -> Iterator[Night]:
+def far_night(folder: Path, disk: str = "") -> Iterator[Night]:
     """A tiny site on a machine of its own, that nothing was deployed to."""
-    machine = Machine(image(), extra)
+    machine = Machine(image(), disk)
     made = make_tiny(folder)
     site = FarSite(made.folder, made.app, made.extra)
     site.machine = machine

@@ -9,7 +9,8 @@ import pytest
 from deploy.hosts.local import LocalHost
 from tests import load
 from tests.integration.bad_input.bad import look
-from tests.nights.night import APP, COMPOSE, READERS, Night, lost_nothing
+from tests.nights.disks import FULL, small
+from tests.nights.night import APP, COMPOSE, READERS, Night, Operator, lost_nothing
 
 GIGABYTE = 1_000_000_000
 
@@ -54,16 +55,10 @@ def test_a_new_colour_that_is_killed_for_memory(night: Night) -> None:
 @pytest.mark.parametrize("moment", ["StartColour:begin", "StartColour:done", "AwaitServed:done"])
 def test_the_journals_disk_is_full(night: Night, tmp_path: Path, moment: str) -> None:
     """The file system of the state folder is full from one step on, before anything was switched."""
-    from tests.nights.disks import FULL, small
-
     night.change()
-    argv = small(night.site, tmp_path) + night.site.argv(
-        "tests.nights.at", moment, f"{FULL} {night.site.state}", "deploy", OPS_ROLLOUT__FREE_DISK_GB="0"
-    )
-    from tests.nights.night import Operator
-
+    command = night.site.argv("tests.nights.at", moment, f"{FULL} {night.site.state}", "deploy", OPS_ROLLOUT__FREE_DISK_GB="0")
     with load.during(night.site.url, READERS) as clients:
-        said = Operator(night.site, tmp_path, *argv).end(1)
+        said = Operator(night.site, tmp_path, *small(night.site, tmp_path), *command).end(1)
         lost_nothing(clients, night)
     night.tell("exit 1")
     night.says(said.stderr, "No space left on device", where="", then="inv")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +13,7 @@ import pytest
 
 from deploy.wait import until
 from tests import load
-from tests.nights.night import COMPOSE, READERS, Night, lost_nothing
+from tests.nights.night import APP, COMPOSE, READERS, Night, lost_nothing
 from tests.site import docker
 
 MIGRATION = "import time; time.sleep(20)"
@@ -146,19 +149,16 @@ def test_the_first_deploy_killed_at_every_step(dusk: Night) -> None:
 def test_an_operator_who_loses_the_connection(night: Night) -> None:
     """SIGHUP in the middle of a deploy, as when ssh breaks off."""
     night.change()
-    operator = night.start("deploy", at=("AwaitServed:begin", "kill -HUP $PPID"))
-    said = operator.end(None)
-    assert said.code != 0
-    night.tell(f"exit {said.code}")
+    night.struck("AwaitServed:begin", "kill -HUP $PPID", "deploy", code=-signal.SIGHUP)
     assert night.serves() == night.first
     night.morning("resume")
 
 
-def test_ctrl_c_in_the_middle(night: Night) -> None:
-    """Ctrl-C while the new colour is probed; the process group gets SIGINT as from a terminal."""
+@pytest.mark.parametrize("line", ["kill -s INT -- -$PPID", "kill -TERM $PPID"], ids=["Ctrl-C", "SIGTERM"])
+def test_an_interruption_in_the_middle(night: Night, line: str) -> None:
+    """While the new colour is probed, Ctrl-C at a terminal, which the process group gets, or SIGTERM from a job that is cancelled."""
     night.change()
-    moment = ("AwaitServed:begin", "kill -INT -- -$(ps -o pgid= -p $PPID | tr -d ' ')")
-    said = night.start("deploy", at=moment).end(5).stderr
+    said = night.struck("AwaitServed:begin", line, "deploy", code=5)
     night.says(said, "interrupted", where="", then="inv resume goes on, inv abort goes back")
     night.morning("resume")
 
@@ -170,3 +170,17 @@ def test_somebody_waits_for_the_lock_of_one_that_dies(night: Night) -> None:
         first.kill()
     assert night.serves() == night.first
     night.morning("deploy")
+
+
+def test_two_checkouts_build_the_same_names_at_once(night: Night) -> None:
+    """Another checkout builds images of the same names while a deploy has built its own and not yet started them."""
+    other = night.site.folder / "other"
+    shutil.copytree(night.site.root, other)
+    night.change("# mine\n")
+    with night.held("deploy.images.build.run_bake:done", "deploy") as operator:
+        (other / APP).write_text((other / APP).read_text().replace('"release":', '"whose": "other", "release":'))
+        night.site.inv("build", OPS_ROOT=str(other))
+    night.says(operator.end(1).stderr, "another build has taken its name", where="localhost", then="inv deploy builds it again")
+    assert night.serves() == night.first
+    night.morning()
+    assert json.loads(night.site.get("/version")[1]).keys() == {"release"}, "the other checkout's code serves"

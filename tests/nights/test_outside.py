@@ -46,7 +46,7 @@ def test_the_hook_after_a_failure(night: Night, line: str, cause: str) -> None:
     night.change()
     said = night.fails("deploy", code=1, OPS_HOOKS__ON_FAILURE=line, OPS_VARIABLES__BEHAVIOUR="exits", OPS_HOOKS__WITHIN="2")
     assert f"! the hook on_failure {cause}" in said, said
-    night.says(said, "did not become healthy", "told to exit at once", where="localhost", then="docker logs")
+    night.says(said, "told to exit at once", where="localhost", then="docker logs")
     assert night.serves() == night.first
     night.morning()
 
@@ -94,5 +94,5 @@ def test_a_notification_service(dusk: Night, deaf: int, fault: str) -> None:
     night.tell(f"exit 0 after {took:.0f} s; warned: not everybody was notified")
     failed = night.fails("deploy", code=1, OPS_NOTIFY__WITHIN="2", OPS_VARIABLES__BEHAVIOUR="exits")
     assert "! not everybody was notified" in failed
-    night.says(failed, "did not become healthy", where="localhost", then="docker logs", serves=f"release {night.serves()}")
+    night.says(failed, "told to exit at once", where="localhost", then="docker logs", serves=f"release {night.serves()}")
     night.morning()

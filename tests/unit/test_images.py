@@ -92,7 +92,9 @@ def test_the_error_is_step_output_and_reason() -> None:
     assert step == "[worker 2/3] RUN echo out; echo boom >&2; exit 3"
     assert "/bin/sh: no such file" in printed
     assert "exit code: 1" in reason
-    assert bake.error_of("", "first\nERROR: no such file b.hcl\n") == "first\nERROR: no such file b.hcl"
+    for progress in ("", '{\n  "vertexes": []\n}\n'):
+        told = f"first\n{progress}ERROR: no such file b.hcl\n"
+        assert bake.error_of(told, told) == "first\nERROR: no such file b.hcl"
 
 
 def test_layers_of_every_commit_have_one_time() -> None:
@@ -101,6 +103,16 @@ def test_layers_of_every_commit_have_one_time() -> None:
     told = build.variables(settings(), source)
     assert (told["SOURCE_DATE_EPOCH"], told["CREATED"]) == (bake.LAYER_TIME, source.time)
     assert told["VERSION"] == "cccccccccccc-dirty-dddddd"
+
+
+def test_an_image_is_what_its_own_build_made_whoever_took_its_name_meanwhile() -> None:
+    class Taken(LocalHost):
+        def try_run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> Result:
+            return Result(0, "sha256:another" if "inspect" in command.argv else "", "")
+
+    image = build.describe(TARGETS[0], {"containerimage.digest": "sha256:mine"}, PROGRESS, Taken())
+    assert image.digest == "sha256:mine"
+    assert build.resolve(["app/backend", "redis"], [image], Taken()) == {"app/backend": "sha256:mine", "redis": "sha256:another"}
 
 
 def layers(**sizes: int) -> tuple[build.Layer, ...]:
