@@ -7,8 +7,10 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,6 +29,7 @@ class Done(NamedTuple):
     seconds: float
 
 
+COLOURS = ("cyan", "green", "yellow", "magenta", "blue", "red")  # of names in front of lines
 DONE: list[Done] = []  # of this run, for the summary
 MOVING: list[Console] = []  # the console whose last line moves; others must print through it
 
@@ -147,13 +150,6 @@ def moving(shown: Step) -> Iterator[None]:
         MOVING.clear()
 
 
-@contextmanager
-def working(title: str) -> Iterator[Callable[[str], None]]:
-    """Show a step whose progress changes."""
-    with step(title) as shown:
-        yield shown.word
-
-
 def summary(title: str, facts: Mapping[str, str]) -> None:
     """Add facts and the steps so far to the page that GitHub Actions shows of a job; nothing elsewhere."""
     steps = [f"| {markdown(done.title)} | {done.mark} | {done.seconds:.1f} s |" for done in DONE]
@@ -184,6 +180,18 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         sheet.add_row(*(str(cell) for cell in row))
     width = None if sys.stdout.isatty() else 200
     Console(highlight=False, width=width).print(sheet)
+
+
+def lines(names: Collection[str]) -> Callable[[str, str], None]:
+    """Return what prints a line on stdout at once, behind its name in a colour of its own where there are several names."""
+    from rich.console import Console
+
+    screen, width, prefixes = Console(), max(map(len, names), default=0), defaultdict[str, str](str)
+    for name, colour in zip(names if len(names) > 1 else (), cycle(COLOURS), strict=False):
+        with screen.capture() as styled:
+            screen.print(f"{name:<{width}} |", style=colour, end=" ", markup=False, highlight=False, soft_wrap=True)
+        prefixes[name] = styled.get()
+    return lambda name, text: print(f"{prefixes[name]}{text}", flush=True)
 
 
 def document(value: Any) -> None:

@@ -157,8 +157,8 @@ def variables(settings: Settings, source: checkout.Checkout) -> dict[str, str]:
 
 def run_bake(command: Command, root: Path, host: LocalHost) -> str:
     """Run the bake, showing the steps as they start; return its raw progress."""
-    with console.working("building images") as show:
-        code, _, stderr = host.watch(command, lambda line: show(started_step(line)), folder=root)
+    with console.step("building images") as shown:
+        code, _, stderr = host.watch(command, lambda line: shown.word(started_step(line)), folder=root)
     if code:
         raise OpsError(
             f"the build failed:\n{bake.error_of(stderr, stderr)}",

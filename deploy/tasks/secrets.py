@@ -1,28 +1,37 @@
-"""`inv secrets.*`."""
+"""`inv secrets.*`, `inv notify.*`: what .env.<env> holds."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
-from deploy.tasks.door import ENV, door
+from deploy.tasks.door import door
 
-
-@door(help=ENV)
-def init(c: Any, env: str = "local") -> None:
-    """Make .env.<env> from .env.example, a random value in each <random NAME>; an existing file stays."""
-    from deploy import console, secrets, settings
+if TYPE_CHECKING:
     from deploy.hosts.local import LocalHost
-
-    wanted = settings.load(env)
-    made = secrets.create(wanted.secrets_file, wanted.root / secrets.EXAMPLE, LocalHost())
-    console.say(f"{wanted.secrets_file.name}: {'made, mode 0600' if made else 'is there already; nothing changed'}")
+    from deploy.settings import Settings
 
 
-@door(help=ENV)
-def check(c: Any, env: str = "local") -> None:
+@door()
+def init(settings: Settings, host: LocalHost) -> None:
+    """Make .env.<env> from .env.example, a random value in each <random NAME>; an existing file stays."""
+    from deploy import console, secrets
+
+    made = secrets.create(settings.secrets_file, settings.root / secrets.EXAMPLE, host)
+    console.say(f"{settings.secrets_file.name}: {'made, mode 0600' if made else 'is there already; nothing changed'}")
+
+
+@door()
+def check(settings: Settings, host: LocalHost) -> None:
     """Check that every documented secret is set and none is a placeholder."""
-    from deploy import console, secrets, settings
+    from deploy import console, secrets
 
-    wanted = settings.load(env)
-    values = secrets.read(wanted.secrets_file, wanted.root / secrets.EXAMPLE)
-    console.say(f"{wanted.secrets_file.name}: {len(values)} secrets, version {secrets.version(values)}")
+    values = secrets.read(settings.secrets_file, settings.root / secrets.EXAMPLE)
+    console.say(f"{settings.secrets_file.name}: {len(values)} secrets, version {secrets.version(values)}")
+
+
+@door(name="test")
+def notification(settings: Settings, host: LocalHost) -> None:
+    """Send a test notification to every address in NOTIFY_URLS."""
+    from deploy import notify
+
+    notify.probe(settings, host)

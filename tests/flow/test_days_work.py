@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from tests.flow.fake import DONE, FakeHost
 from tests.flow.place import Place
 from tests.samples import container
 
+Printed = pytest.CaptureFixture[str]
 AT = "2026-11-23T13:00:0{}.000000000Z {}"
 SAID = {
     "shop-local-blue-backend-blue-1": [AT.format(1, "GET /1"), AT.format(4, "ERROR four"), AT.format(6, "ERR" + AT.format(6, "OR six"))],
@@ -48,52 +50,46 @@ def say(host: FakeHost, monkeypatch: pytest.MonkeyPatch, said: dict[str, list[st
     return asked
 
 
-def show(place: Place, *names: str, since: str = "", grep: str = "", tail: int = -1) -> None:
-    logs.show(place.settings, place.host, list(names), logs.query(since, grep, tail), follow=False)
+ALONE = "GET /1\nERROR four\nERROR six\n"
+TOGETHER = "backend | GET /1\nredis   | ready\nbackend | ERROR four\nredis   | ERROR five \\xff\nbackend | ERROR six\n"
 
 
-def test_several_logs_are_one_in_the_order_of_time(
-    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    say(place.host, monkeypatch, SAID)
-    show(place)
-    said = capsys.readouterr().out.splitlines()
-    assert said == [
-        "backend | GET /1", "redis   | ready", "backend | ERROR four", "redis   | ERROR five \\xff", "backend | ERROR six"
-    ]  # fmt: skip
+@pytest.mark.parametrize(
+    ("names", "since", "grep", "shown", "asked"),
+    [
+        pytest.param([], "", "", TOGETHER, "--tail 100", id="several are one, in the order of time"),
+        pytest.param(["backend"], "", "", ALONE, "--tail 100", id="one is shown as it is"),
+        pytest.param(["backend"], "2026-11-23T13:00:00+01:00", "", ALONE, "--since 2026-11-23T12:00:00.000000000Z", id="since a time"),
+        pytest.param(["backend"], "", "(?i)get", "GET /1\n", "", id="with a pattern all is searched"),
+        pytest.param(["backend"], "", "no such thing", "", "", id="nothing"),
+    ],
+)
+def test_logs(place: Place, monkeypatch: pytest.MonkeyPatch, capsys: Printed, names: list[str], since: str, grep: str, shown: str,
+              asked: str) -> None:  # fmt: skip
+    commands = say(place.host, monkeypatch, SAID)
+    logs.show(place.settings, place.host, names, logs.query(since, grep), follow=False)
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == (shown, "" if shown else "no lines\n")
+    assert {" ".join(words[3:-1]) for words in commands} == {asked}
 
 
-def test_one_log_is_shown_as_it_is(place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    asked = say(place.host, monkeypatch, SAID)
-    show(place, "backend", since="10m")
-    assert capsys.readouterr().out == "GET /1\nERROR four\nERROR six\n"
-    assert asked == [("docker", "logs", "--timestamps", "--since", "10m", "shop-local-blue-backend-blue-1")]
+@pytest.mark.parametrize(("since", "ago"), [("90s", 90), ("10m", 600), ("1h30m", 5400), ("1.5h", 5400), ("2d", 172_800)])
+def test_how_long_ago(since: str, ago: int) -> None:
+    assert datetime.now(UTC) - logs.moment(since) == pytest.approx(timedelta(seconds=ago), abs=timedelta(seconds=5))
 
 
-def test_tail_with_grep_counts_the_lines_that_match(
-    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    asked = say(place.host, monkeypatch, SAID)
-    show(place, "backend", grep="(?i)error|get", tail=2)
-    assert capsys.readouterr().out == "ERROR four\nERROR six\n"
-    assert "--tail" not in asked[0]
-    show(place, "backend", grep="no such thing")
-    assert "no lines" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("since", ["10m", "1h30m", "1.5h", "90s", "1763900000", "1763900000.5", "2026-11-23", "2026-11-23T13:00",
-                                   "2026-11-23T13:00:00.123456789Z", "2026-11-23T13:00:00+01:00"])  # fmt: skip
-def test_what_since_takes(since: str) -> None:
-    assert logs.query(since, "", -1) == logs.Query(since, None, None)
+@pytest.mark.parametrize("since", ["2026-11-23", "2026-11-23T00:00", "2026-11-23T00:00:00.000000000"])
+def test_a_time_without_a_zone_is_of_this_machine(since: str) -> None:
+    assert logs.moment(since) == datetime(2026, 11, 23).astimezone()
 
 
 @pytest.mark.parametrize(("since", "grep", "words"), [
-    ("1d", "", "there are no days"), ("yesterday", "", "--since=10m"), ("2026-06-31", "", "no time"), ("10", "a(b", "at character 2"),
-    ("1d", "*", "nothing to repeat"),
+    ("yesterday", "", "--since=10m"), ("2026-06-31", "", "no time"), ("9999999999d", "", "2d"), ("10", "a(b", "at character 2"),
+    ("1w", "*", "nothing to repeat"),
 ])  # fmt: skip
 def test_what_since_and_grep_refuse(since: str, grep: str, words: str) -> None:
     with pytest.raises(Refused) as refused:
-        logs.query(since, grep, -1)
+        logs.query(since, grep)
     assert words in str(refused.value)
 
 
@@ -139,8 +135,8 @@ def parse(*argv: str) -> dict[str, Any]:
 
 def test_any_number_of_words_may_follow_logs_and_exec() -> None:
     assert parse("logs")["service"] == []
-    given = parse("logs", "backend", "--tail", "5", "worker", "--grep=a b", "--follow", "edge")
-    assert (given["service"], given["tail"], given["grep"], given["follow"]) == (["backend", "worker", "edge"], 5, "a b", True)
+    given = parse("logs", "backend", "--since", "5m", "worker", "--grep=a b", "--follow", "edge")
+    assert (given["service"], given["since"], given["grep"], given["follow"]) == (["backend", "worker", "edge"], "5m", "a b", True)
     assert parse("logs", "--service=edge", "--service", "redis")["service"] == ["edge", "redis"]
     given = parse("exec", "--env=prod", "postgres", "psql -c 'select 1'")
     assert (given["service"], given["command"], given["env"]) == ("postgres", ["psql -c 'select 1'"], "prod")
@@ -242,7 +238,7 @@ def test_prune_keeps_what_a_rollback_or_a_resume_goes_to(used: Place) -> None:
     assert used.serving() == "r1"
 
 
-def test_prune_asks_before_and_holds_the_lock(used: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prune_asks_before_and_holds_the_lock(used: Place, capsys: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
     used.host.said.clear()
     with pytest.raises(Refused, match=r"frees 2.0 GB at most.*Nobody can be asked"):
         prune.prune(used.settings, used.host, yes=False, json=False)
@@ -262,7 +258,7 @@ def test_what_changed_while_the_person_was_asked_is_not_removed(used: Place, mon
         prune.prune(used.settings, used.host, yes=False, json=False)
 
 
-def test_disk_names_the_largest_and_the_command_for_it(used: Place, capsys: pytest.CaptureFixture[str]) -> None:
+def test_disk_names_the_largest_and_the_command_for_it(used: Place, capsys: Printed) -> None:
     known = disk.look(used.settings, used.host)
     assert [(item.what, item.bytes) for item in known.items[:3]] == [
         ("build cache", 12_000_000_000), ("volume", 7_000_000_000), ("images", 5_000_000)

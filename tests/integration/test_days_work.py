@@ -84,12 +84,11 @@ def test_logs_of_all_services_with_since_grep_and_tail(serving: Site) -> None:
         serving.get(f"/asked-{number}")
     everything = [line for line in serving.inv("logs", "--since=5m").stdout.splitlines() if "said" in line or "asked" in line]
     assert [line.split(" | ")[0].strip() for line in everything] == ["app", "edge"] * 3
-    assert serving.inv("logs", "app", "--grep=said", "--tail=2").stdout == "said 1\nsaid 2\n"
-    assert serving.inv("logs", "app", "--tail=1").stdout == "said 2\n"
+    assert serving.inv("logs", "app", "--grep=said [12]").stdout == "said 1\nsaid 2\n"
     assert serving.inv("logs", "app", "--since=2001-01-01", "--grep=said 0").stdout == "said 0\n"
-    assert "no lines" in serving.inv("logs", "app", "--since=1ns").stderr
+    assert "no lines" in serving.inv("logs", "app", "--since=0s").stderr
     assert "not a regular expression" in serving.inv("logs", "--grep=*", code=2).stderr
-    assert "there are no days" in serving.inv("logs", "--since=2d", code=2).stderr
+    assert "is no duration and no time" in serving.inv("logs", "--since=2w", code=2).stderr
     piped = f"{sys.executable} -m invoke logs app | head -n 1"
     ran = subprocess.run(piped, shell=True, cwd=ROOT, env=serving.environment, capture_output=True, text=True)  # noqa: S602  # a pipe is the test
     assert "Traceback" not in ran.stderr
