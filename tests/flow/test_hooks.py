@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -15,7 +18,7 @@ import pytest
 from deploy import hooks
 from deploy.errors import GateClosed
 from deploy.event import Event
-from deploy.settings import Hooks, Settings, from_variables
+from deploy.settings import ROOT, Hooks, Settings, from_variables
 from deploy.wait import until
 from tests import samples
 
@@ -140,10 +143,24 @@ def test_a_hook_is_over_when_its_shell_is(made: Made, tmp_path: Path, leave: str
 
 def test_ctrl_c_ends_a_hook(made: Made, tmp_path: Path) -> None:
     def interrupt(line: str) -> None:
-        raise KeyboardInterrupt
+        os.kill(os.getpid(), signal.SIGINT)
 
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     with pytest.raises(KeyboardInterrupt):
         hooks.attend("echo $$ > pids; echo x; sleep 60", tmp_path, os.environ, 20, interrupt)
+    signal.signal(signal.SIGINT, before)
+    assert not running(tmp_path / "pids")
+
+
+def test_a_hook_dies_with_inv(made: Made, tmp_path: Path) -> None:
+    script = (
+        "import sys\nfrom tests.flow.test_hooks import *\n"
+        "hooks.gate(samples.settings(Path(sys.argv[1]), hooks=Hooks(before_deploy=sys.argv[2])), EVENT)"
+    )
+    line = "echo $$ > pids; (sleep 60; touch late) & echo $! >> pids; echo > up; wait"
+    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path), line], cwd=ROOT, stderr=subprocess.DEVNULL) as inv:
+        assert until((tmp_path / "up").exists, 20)
+        inv.kill()
     assert until(lambda: not running(tmp_path / "pids"), 5)
 
 
