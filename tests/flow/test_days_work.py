@@ -17,7 +17,7 @@ from invoke.parser import Parser
 
 from deploy import lock
 from deploy.errors import Locked, OpsError, Refused
-from deploy.insight import disk, inside, logs, prune, services
+from deploy.insight import disk, inside, logs, prune, services, status
 from deploy.model import Container
 from deploy.rollout import release as rollout
 from deploy.shell import Command, Result
@@ -125,6 +125,16 @@ def test_what_is_followed_goes_on_over_a_restart_and_a_switch(place: Place, monk
         "2026-11-23T13:00:02.000000000Z",
         "2026-11-23T13:00:05.000000000Z",
     ]
+
+
+def test_status_names_a_container_that_ran_out_of_memory(place: Place, capsys: Printed) -> None:
+    name = "shop-local-blue-worker-blue-1"
+    place.host.engine.killed.add(name)
+    status.show(place.settings, place.host, json=False)
+    assert f"! {name}: a process was killed at the memory limit; inv logs worker" in capsys.readouterr().err
+    status.show(place.settings, place.host, json=True)
+    listed = json.loads(capsys.readouterr().out)["hosts"][0]["services"]
+    assert [known["name"] for known in listed if known["out_of_memory"]] == ["worker"]
 
 
 def parse(*argv: str) -> dict[str, Any]:

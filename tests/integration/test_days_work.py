@@ -120,6 +120,14 @@ def test_follow_goes_on_over_a_restart_and_a_deploy_until_ctrl_c(serving: Site, 
     assert "Traceback" not in lines
 
 
+def test_status_names_a_container_that_ran_out_of_memory(serving: Site) -> None:
+    colour = serving.inv("status", "--json").document["colour"]
+    name = f"{serving.app}-local-{colour}-app-{colour}-1"
+    docker("update", "--memory=64m", "--memory-swap=64m", name)
+    serving.inv("exec", "app", "--", "python3.11", "-c", "bytearray(500_000_000)", code=1)
+    assert f"{name}: a process was killed at the memory limit" in serving.inv("status").stderr
+
+
 def named() -> set[str]:
     """The engine's images, by tag and by id."""
     return set(docker("image", "ls", "--no-trunc", "--format", "{{.Tag}}\n{{.ID}}").split())
