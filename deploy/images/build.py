@@ -66,6 +66,7 @@ class Order:
 
 def look(settings: Settings, host: LocalHost) -> Order:
     """Check what a build needs and build nothing; raise Refused with every reason at once."""
+    require_engine(host)
     require_buildx(host)
     reasons = Reasons()
     with reasons:
@@ -93,20 +94,14 @@ def build(settings: Settings, host: LocalHost, order: Order | None = None, *, no
     if source.dirty:
         console.warn(f"the checkout has changes that are not committed; this build is {source.revision}")
     cache_to = exported_caches(settings, host)
-    file = str(settings.root / settings.bake)
     references = bases.prepare(settings.root, settings.build.bases, contexts(settings), host)
     before = {target.image: layers(target.image, host) for target in targets}
     with tempfile.TemporaryDirectory(prefix="ops-build-") as folder:
         metadata = Path(folder, "metadata.json")
         words = bake.arguments(
-            file,
-            targets,
-            references,
-            str(metadata),
-            cache_from=settings.build.cache_from,
-            cache_to=cache_to,
-            no_cache=no_cache,
-        )
+            str(settings.root / settings.bake), targets, references, str(metadata),
+            cache_from=settings.build.cache_from, cache_to=cache_to, no_cache=no_cache,
+        )  # fmt: skip
         progress = run_bake(Command(words, variables(settings, source)), settings.root, host)
         said = json.loads(metadata.read_text())
     images = tuple(describe(target, said[target.name], progress, host) for target in targets)
@@ -114,17 +109,21 @@ def build(settings: Settings, host: LocalHost, order: Order | None = None, *, no
     return Built(source.revision, source.commit, source.time, images, time.monotonic() - started)
 
 
-def require_buildx(host: LocalHost) -> None:
-    """Refuse to start without an engine that answers and buildx."""
-    if host.try_run(docker("version", "--format", "{{.Server.Version}}")).returncode:
+def require_engine(host: LocalHost) -> None:
+    """Refuse to start without an engine that answers."""
+    if host.try_run(docker("version", "--format", "{{.Server.Version}}"), timeout=20).returncode:
         raise Refused("the Docker engine does not answer", where=host.name, then="./scripts/quickstart starts it; inv doctor says more")
-    if host.try_run(docker("buildx", "version")).returncode:
+
+
+def require_buildx(host: LocalHost) -> None:
+    """Refuse a Docker client without buildx."""
+    if host.try_run(docker("buildx", "version"), timeout=20).returncode:
         raise Refused("docker has no buildx plugin", where=host.name, then="apt-get install docker-buildx (or docker-buildx-plugin)")
 
 
 def uses_containerd_store(host: LocalHost) -> bool:
     """Tell whether the engine keeps images in containerd: only there manifest digests are kept."""
-    return "io.containerd.snapshotter" in host.run(docker("info", "--format", "{{json .DriverStatus}}"))
+    return "io.containerd.snapshotter" in host.run(docker("info", "--format", "{{json .DriverStatus}}"), timeout=20)
 
 
 def exported_caches(settings: Settings, host: LocalHost) -> list[str]:
@@ -160,11 +159,8 @@ def run_bake(command: Command, root: Path, host: LocalHost) -> str:
     with console.step("building images") as shown:
         code, _, stderr = host.watch(command, lambda line: shown.word(started_step(line)), folder=root)
     if code:
-        raise OpsError(
-            f"the build failed:\n{bake.error_of(stderr, stderr)}",
-            where=host.name,
-            then="mend the step above, then inv build",
-        )
+        told = f"the build failed:\n{bake.error_of(stderr, stderr)}"
+        raise OpsError(told, where=host.name, then="mend the step above, then inv build")
     return stderr
 
 
@@ -192,16 +188,14 @@ def enforce_budget(targets: Iterable[bake.Target], images: Iterable[Image], befo
     """Raise GateClosed when an image is larger than its budget, naming the layers that grew."""
     limits = {target.image: target.budget_mb for target in targets if target.budget_mb}
     over = [image for image in images if image.name in limits and image.megabytes > limits[image.name]]
+    lines = []
+    for image in over:
+        lines.append(f"{image.name}: {image.megabytes:.0f} MB, its budget is {limits[image.name]} MB")
+        lines += grown(image.layers, before.get(image.name, ())) or grown(image.layers, ())
     if over:
-        lines = [line for image in over for line in (
-            f"{image.name}: {image.megabytes:.0f} MB, its budget is {limits[image.name]} MB",
-            *(grown(image.layers, before.get(image.name, ())) or grown(image.layers, ())),
-        )]  # fmt: skip
-        raise GateClosed(
-            "an image is over its size budget:\n    " + "\n    ".join(lines),
-            where=", ".join(image.name for image in over),
-            then="make the layer smaller, or raise build.budget in deploy/app.toml",
-        )
+        then = "make the layer smaller, or raise build.budget in deploy/app.toml"
+        told = "\n    ".join(["an image is over its size budget:", *lines])
+        raise GateClosed(told, where=", ".join(image.name for image in over), then=then)
 
 
 def grown(now: tuple[Layer, ...], before: tuple[Layer, ...]) -> list[str]:
@@ -216,20 +210,22 @@ def resolve(names: Iterable[str], host: LocalHost) -> dict[str, str]:
 
     Raises Refused for one that can neither be found nor pulled.
     """
-    found = {}
-    for name in sorted(set(names)):
-        inspect = docker("image", "inspect", "--format", "{{.Id}}", name)
-        done = host.try_run(inspect)
-        if done.returncode:
-            try:
-                host.run(docker("pull", "--quiet", name))
-                done = host.try_run(inspect)
-            except CommandFailed as error:
-                raise Refused(
-                    f"image {name} is not here and cannot be pulled:\n{error.output}", where=host.name, then="inv build"
-                ) from None
-        found[name] = done.stdout.strip()
-    return found
+    return {name: identify(name, host) or pulled(name, host) for name in sorted(set(names))}
+
+
+def identify(name: str, host: LocalHost) -> str:
+    """Return the local id of an image; empty when it is not here."""
+    return host.try_run(docker("image", "inspect", "--format", "{{.Id}}", name)).stdout.strip()
+
+
+def pulled(name: str, host: LocalHost) -> str:
+    """Pull an image; return its local id."""
+    try:
+        host.run(docker("pull", "--quiet", name))
+    except CommandFailed as error:
+        told = f"image {name} is not here and cannot be pulled:\n{error.output}"
+        raise Refused(told, where=host.name, then="inv build") from None
+    return identify(name, host)
 
 
 def keep_for(release: str, built: Iterable[str], ids: Mapping[str, str], host: LocalHost) -> None:
@@ -241,5 +237,5 @@ def keep_for(release: str, built: Iterable[str], ids: Mapping[str, str], host: L
 def prune_release(names: Iterable[str], release: str, host: LocalHost) -> None:
     """Take a release's name off its images; the engine removes what has no other name."""
     for name in names:
-        if "@" not in name and host.try_run(docker("image", "inspect", f"{name}:{release}")).returncode == 0:
+        if "@" not in name:
             host.try_run(docker("image", "rm", f"{name}:{release}"))

@@ -192,4 +192,4 @@ def test_a_registry_that_hangs_is_one_that_does_not_answer(checkout: Path, monke
 
     host = Resolver()
     monkeypatch.setattr(host, "try_run", hang)
-    assert bases.registry_answers(bases.read(checkout), host) is False
+    assert bases.registry_answers(list(bases.read(checkout).values()), host) is False
