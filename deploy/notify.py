@@ -17,7 +17,7 @@ from deploy.errors import OpsError, Refused
 from deploy.event import Event
 from deploy.hosts.local import LocalHost
 from deploy.settings import ROOT, Settings
-from deploy.shell import Secret, command
+from deploy.shell import command
 
 KEY = "NOTIFY_URLS"
 START = 5.0  # seconds for Apprise to be read
@@ -56,7 +56,7 @@ def probe(settings: Settings, host: LocalHost) -> None:
 
 def addresses(settings: Settings) -> list[str]:
     """Return the addresses of those who want to know."""
-    return "".join(secrets.own(settings.secrets_file).get(KEY, Secret())).split()
+    return secrets.own(settings.secrets_file, KEY).split()
 
 
 def send(settings: Settings, host: LocalHost, title: str, facts: dict[str, str], kind: str) -> str:
