@@ -138,8 +138,9 @@ def test_a_service_that_is_down_is_a_warning_and_the_others_are_told(made: Made,
 
 def test_a_service_that_hangs_takes_no_longer_than_it_may(made: Made, receiver: Receiver, hanging: str) -> None:
     script = (
-        "import sys, time\nfrom pathlib import Path\nfrom deploy import notify\nfrom tests.flow.test_notify import *\nbegan = time.monotonic()\n"
-        "notify.tell(samples.settings(Path(sys.argv[1]), notify=Notify(within=1)), LocalHost(), DONE)\nprint(time.monotonic() - began)"
+        "import sys, time\nfrom pathlib import Path\nfrom deploy import notify\nfrom tests.flow.test_notify import *\n"
+        "began = time.monotonic()\nnotify.tell(samples.settings(Path(sys.argv[1]), notify=Notify(within=1)), LocalHost(), DONE)\n"
+        "print(time.monotonic() - began)"
     )
     argv = [sys.executable, "-c", script, str(made(hanging, address(receiver.server_port)).root)]
     ran = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=30)
