@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -173,24 +172,18 @@ def test_what_only_colours_use_is_created_once_and_a_chosen_name_is_kept() -> No
 @pytest.mark.parametrize(
     ("web", "top", "said"),
     [
-        ("networks: {other: }", "networks: {front: {}, other: {}}", "shares no network with the edge"),
-        ("networks: {front: }, links: [e]", "networks: {front: {}}", "shares another service's network"),
-        ("network_mode: 'service:e'", "networks: {front: {}}", "shares another service's network"),
-        ("networks: {front: }", "networks: {front: {}}\nsecrets: {key: {file: k}}", "top-level secrets"),
+        ("networks: {other: }", "", "shares no network with the edge"),
+        ("networks: {front: }, links: [e]", "", "shares another service's network"),
+        ("network_mode: 'service:e'", "", "shares another service's network"),
+        ("networks: {front: }, volumes: [{type: bind, source: /nowhere/code, target: /code}]", "", "web: mounts code of this checkout"),
+        ("networks: {front: }", "secrets: {key: {file: k}}", "top-level secrets"),
     ],
 )
 def test_what_cannot_be_rendered_per_colour_is_refused(web: str, top: str, said: str) -> None:
     text = f"services:\n  web: {{image: redis, {web}, x-deploy: {{role: web, port: 1}}}}\n"
-    text += f"  e: {{image: redis, networks: {{front: }}, x-deploy: {{role: edge}}}}\n{top}\n"
+    text += f"  e: {{image: redis, networks: {{front: }}, x-deploy: {{role: edge}}}}\nnetworks: {{front: {{}}, other: {{}}}}\n{top}\n"
     with pytest.raises(Refused, match=said):
         model(text)
-
-
-def read(folder: Path, web: Mapping[str, Any], variables: Mapping[str, str] | None = None) -> Mapping[str, Any]:
-    edge = {"image": "e", "x-deploy": {"role": "edge"}}
-    document = {"services": {"web": {"image": "w", "x-deploy": {"role": "web", "port": 1}, **web}, "edge": edge}}
-    (folder / "c.yml").write_text(yaml.safe_dump(document))
-    return compose.read(folder, ["c.yml"], variables or {}, LocalHost()).web[0].spec
 
 
 def test_plain_words_are_what_compose_takes_them_for(tmp_path: Path) -> None:
@@ -200,11 +193,6 @@ def test_plain_words_are_what_compose_takes_them_for(tmp_path: Path) -> None:
     )
     spec = compose.read(tmp_path, ["c.yml"], {}, LocalHost()).web[0].spec
     assert spec["environment"] == {"A": "yes", "B": "12:30", "C": "off", "D": "8", "E": "true", "F": "="}
-
-
-def test_a_bind_of_the_checkout_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Refused, match=r"web: mounts code"):
-        read(tmp_path, {"volumes": ["./code:/code"]})
 
 
 @examples(max_examples=12)
