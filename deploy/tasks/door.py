@@ -6,13 +6,25 @@ import sys
 from collections.abc import Callable, Mapping
 from inspect import Signature, signature
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from invoke.exceptions import Exit, ParseError
 from invoke.parser import Parser
 from invoke.tasks import task
 
 from deploy.errors import Interrupted, MachineFailed, OpsError, Refused
+
+if TYPE_CHECKING:
+    from deploy.hosts.local import LocalHost
+    from deploy.settings import Settings
+
+
+class At(NamedTuple):
+    """Where a command is to act."""
+
+    settings: Settings
+    host: LocalHost
+
 
 COMMON = {
     "env": "environment, a file in deploy/environments (default: local)",
@@ -22,7 +34,7 @@ COMMON = {
 
 
 def door(*, only: str = "", help: Mapping[str, str] | None = None, **options: Any) -> Callable[[Callable[..., None]], Any]:
-    """Make a task of a function of settings, host and flags; OpsError becomes a message and an exit code.
+    """Make a task of a function of a place and flags; OpsError becomes a message and an exit code.
 
     `--env` names the settings, unless the task is for `only` one environment. `options` are what invoke knows.
     """
@@ -33,7 +45,7 @@ def door(*, only: str = "", help: Mapping[str, str] | None = None, **options: An
             from deploy.settings import load
 
             try:
-                body(load(env), LocalHost(), **flags)
+                body(At(load(env), LocalHost()), **flags)
             except OpsError as error:
                 raise leave(error, **flags) from None
             except OSError as error:
@@ -42,7 +54,7 @@ def door(*, only: str = "", help: Mapping[str, str] | None = None, **options: An
                 raise leave(Interrupted("interrupted", then="inv status shows what serves"), **flags) from None
 
         c, env, _ = signature(opened).parameters.values()
-        _, _, *flags = signature(body).parameters.values()
+        _, *flags = signature(body).parameters.values()
         shown = Signature([c, *flags] if only else [c, *flags, env])
         opened.__name__, opened.__doc__ = body.__name__, body.__doc__
         opened.__signature__ = shown  # type: ignore[attr-defined]  # invoke makes options of it

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from deploy.tasks.door import door
-
-if TYPE_CHECKING:
-    from deploy.hosts.local import LocalHost
-    from deploy.settings import Settings
+from deploy.tasks.door import At, door
 
 
 @door(help={"no_cache": "run every step anew"})
-def build(settings: Settings, host: LocalHost, no_cache: bool = False, json: bool = False) -> None:
+def build(at: At, no_cache: bool = False, json: bool = False) -> None:
     """Build all images with cached stages; print digest, size, cached steps and seconds."""
     from deploy.images import build, show
 
-    show.built(build.build(settings, host, no_cache=no_cache), json=json)
+    show.built(build.build(*at, no_cache=no_cache), json=json)
 
 
 @door()
-def pin(settings: Settings, host: LocalHost) -> None:
+def pin(at: At) -> None:
     """Resolve the public base images to digests and write them into docker/bases.toml."""
     from deploy import console
     from deploy.images import bases
 
-    console.table(["base", "digest"], list(bases.pin(settings.root, host).items()))
+    console.table(["base", "digest"], list(bases.pin(at.settings.root, at.host).items()))

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from deploy.tasks.door import door, rest
-
-if TYPE_CHECKING:
-    from deploy.hosts.local import LocalHost
-    from deploy.settings import Settings
+from deploy.tasks.door import At, door, rest
 
 
 @door()
-def status(settings: Settings, host: LocalHost, json: bool = False) -> None:
+def status(at: At, json: bool = False) -> None:
     """Show which release serves, and how its services are."""
     from deploy.insight import status
 
-    status.show(settings, host, json=json)
+    status.show(*at, json=json)
 
 
 @door(help={"limit": "how many lines (default: 20)"})
-def history(settings: Settings, host: LocalHost, limit: int = 20, json: bool = False) -> None:
+def history(at: At, limit: int = 20, json: bool = False) -> None:
     """List what was deployed, when, by whom, and what came of it."""
     from deploy.insight import history
 
-    history.show(settings, host, limit=limit, json=json)
+    history.show(*at, limit=limit, json=json)
 
 
 LOGS = {
@@ -36,16 +32,16 @@ LOGS = {
 
 
 @door(iterable=["service"], help=LOGS)
-def logs(settings: Settings, host: LocalHost, service: Any, since: str = "", grep: str = "", follow: bool = False) -> None:
+def logs(at: At, service: Any, since: str = "", grep: str = "", follow: bool = False) -> None:
     """Show what services say, of the colour that serves: inv logs SERVICE ..., of all when none is named."""
     from deploy.insight import logs
 
-    logs.show(settings, host, service, logs.query(since, grep), follow=follow)
+    logs.show(*at, service, logs.query(since, grep), follow=follow)
 
 
 @door(positional=["service"], iterable=["command"], help={"service": "a service", "command": "inv exec SERVICE -- COMMAND ..."})
-def exec(settings: Settings, host: LocalHost, service: str, command: Any) -> None:
+def exec(at: At, service: str, command: Any) -> None:
     """Run a command in a service's container, of the colour that serves: inv exec SERVICE -- COMMAND ARGUMENT ..."""
     from deploy.insight import inside
 
-    inside.run(settings, host, service, inside.split(command, rest()))
+    inside.run(*at, service, inside.split(command, rest()))

@@ -2,79 +2,73 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from deploy.tasks.door import door
-
-if TYPE_CHECKING:
-    from deploy.hosts.local import LocalHost
-    from deploy.settings import Settings
+from deploy.tasks.door import At, door
 
 
 @door()
-def plan(settings: Settings, host: LocalHost, json: bool = False) -> None:
+def plan(at: At, json: bool = False) -> None:
     """Show what a deploy would do now, and do nothing."""
     from deploy.rollout import release, show
 
-    show.plan(*release.intended(settings, host), json=json)
+    show.plan(*release.intended(*at), json=json)
 
 
 @door(help={"to": "an earlier release (default: this checkout)", "include": "shared services to make anew: edge,…"})
-def deploy(settings: Settings, host: LocalHost, to: str = "", include: str = "", yes: bool = False, json: bool = False) -> None:
+def deploy(at: At, to: str = "", include: str = "", yes: bool = False, json: bool = False) -> None:
     """Put a release into service without losing a request."""
     from deploy.rollout import release, show
 
-    show.outcome(release.deploy(settings, host, to=to, include=include), settings, json=json)
+    show.outcome(release.deploy(*at, to=to, include=include), at.settings, json=json)
 
 
 @door(help={"to": "the release to go back to (default: the one before)"})
-def rollback(settings: Settings, host: LocalHost, to: str = "", yes: bool = False, json: bool = False) -> None:
+def rollback(at: At, to: str = "", yes: bool = False, json: bool = False) -> None:
     """Put an earlier release back into service: code, configuration and secrets together."""
     from deploy.rollout import release, show
 
-    show.outcome(release.rollback(settings, host, to=to), settings, json=json)
+    show.outcome(release.rollback(*at, to=to), at.settings, json=json)
 
 
 @door()
-def resume(settings: Settings, host: LocalHost, json: bool = False) -> None:
+def resume(at: At, json: bool = False) -> None:
     """Go on with a deploy or rollback that was interrupted."""
     from deploy.rollout import recovery, show
 
-    show.recovered(recovery.resume(settings, host), settings, "go on with", json=json)
+    show.recovered(recovery.resume(*at), at.settings, "go on with", json=json)
 
 
 @door()
-def abort(settings: Settings, host: LocalHost, json: bool = False) -> None:
+def abort(at: At, json: bool = False) -> None:
     """Undo a deploy or rollback that was interrupted: back to the release that was in service."""
     from deploy.rollout import recovery, show
 
-    show.recovered(recovery.abort(settings, host), settings, "undo", json=json)
+    show.recovered(recovery.abort(*at), at.settings, "undo", json=json)
 
 
 @door()
-def unlock(settings: Settings, host: LocalHost, yes: bool = False) -> None:
+def unlock(at: At, yes: bool = False) -> None:
     """End another operator's command that holds the lock; a dead one never holds it."""
     from deploy import console
     from deploy.rollout import recovery
 
-    console.say(recovery.unlock(settings, yes=yes))
+    console.say(recovery.unlock(at.settings, yes=yes))
 
 
 @door(help={"on": "serve the page to everybody", "off": "serve the app again"})
-def maintenance(settings: Settings, host: LocalHost, on: bool = False, off: bool = False) -> None:
+def maintenance(at: At, on: bool = False, off: bool = False) -> None:
     """Put a page that says "back in a moment" in front of the app, or take it away; deploys go on behind it."""
     from deploy import console
     from deploy.rollout import maintenance
 
-    console.say(maintenance.turn(settings, host, on=on, off=off))
+    console.say(maintenance.turn(*at, on=on, off=off))
 
 
 @door(help={"volumes": "remove the data as well; asks for the environment's name"})
-def down(settings: Settings, host: LocalHost, volumes: bool = False, yes: bool = False) -> None:
+def down(at: At, volumes: bool = False, yes: bool = False) -> None:
     """Stop an environment; its data stays unless --volumes."""
     from deploy import console
     from deploy.rollout import takedown
 
     if volumes:
-        console.confirm(f"This removes every volume of {settings.name}, data included.", yes=yes, word=settings.name)
-    takedown.down(settings, host, volumes=volumes)
+        console.confirm(f"This removes every volume of {at.settings.name}, data included.", yes=yes, word=at.settings.name)
+    takedown.down(*at, volumes=volumes)

@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from deploy.tasks.door import door
-
-if TYPE_CHECKING:
-    from deploy.hosts.local import LocalHost
-    from deploy.settings import Settings
+from deploy.tasks.door import At, door
 
 
 @door()
-def init(settings: Settings, host: LocalHost) -> None:
+def init(at: At) -> None:
     """Make .env.<env> from .env.example, a random value in each <random NAME>; an existing file stays."""
     from deploy import console, secrets
 
-    made = secrets.create(settings.secrets_file, settings.root / secrets.EXAMPLE, host)
-    console.say(f"{settings.secrets_file.name}: {'made, mode 0600' if made else 'is there already; nothing changed'}")
+    made = secrets.create(at.settings.secrets_file, at.settings.root / secrets.EXAMPLE, at.host)
+    console.say(f"{at.settings.secrets_file.name}: {'made, mode 0600' if made else 'is there already; nothing changed'}")
 
 
 @door()
-def check(settings: Settings, host: LocalHost) -> None:
+def check(at: At) -> None:
     """Check that every documented secret is set and none is a placeholder."""
     from deploy import console, secrets
 
-    values = secrets.read(settings.secrets_file, settings.root / secrets.EXAMPLE)
-    console.say(f"{settings.secrets_file.name}: {len(values)} secrets, version {secrets.version(values)}")
+    values = secrets.read(at.settings.secrets_file, at.settings.root / secrets.EXAMPLE)
+    console.say(f"{at.settings.secrets_file.name}: {len(values)} secrets, version {secrets.version(values)}")
 
 
 @door(name="test")
-def notification(settings: Settings, host: LocalHost) -> None:
+def notification(at: At) -> None:
     """Send a test notification to every address in NOTIFY_URLS."""
     from deploy import notify
 
-    notify.probe(settings, host)
+    notify.probe(*at)

@@ -15,9 +15,8 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 
 from deploy import console, doctor, errors
-from deploy.hosts.local import LocalHost
-from deploy.settings import ROOT, Settings
-from deploy.tasks.door import door
+from deploy.settings import ROOT
+from deploy.tasks.door import At, door
 
 CODES = {"OpsError": 1, "CommandFailed": 1, "MachineFailed": 1, "Refused": 2, "GateClosed": 3, "Locked": 4, "Interrupted": 5}
 LISTING = """
@@ -56,7 +55,7 @@ def opened(body: Callable[..., None], *, json: bool = False) -> Exit:
 
 
 def raising(error: BaseException) -> Callable[..., None]:
-    def body(settings: Settings, host: LocalHost, json: bool = False) -> None:
+    def body(at: At, json: bool = False) -> None:
         raise error
 
     return body
@@ -88,7 +87,7 @@ def test_ctrl_c_is_5_and_a_full_disk_is_1() -> None:
 def test_doctor_prints_its_findings_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
     findings = [doctor.Finding("git", "ok"), doctor.Finding("docker", "missing", "install it")]
 
-    def body(settings: Settings, host: LocalHost, json: bool = False) -> None:
+    def body(at: At, json: bool = False) -> None:
         doctor.show(findings, json=json)
 
     assert opened(body, json=True).code == 3
