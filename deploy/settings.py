@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from deploy.errors import Reasons, Refused
 
 ROOT = Path(__file__).resolve().parent.parent
-ENVIRONMENTS = ROOT / "deploy" / "environments"
 PREFIX = "OPS_"
 VARIABLES = "environment variable"
 Shell = Annotated[str, Field(pattern=r"^[^\x00]*$")]

@@ -6,6 +6,7 @@ import json
 import re
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,28 +22,20 @@ MEGABYTE = 1_000_000
 
 
 @dataclass(frozen=True)
-class Layer:
-    """One layer: uncompressed bytes, and the instruction that made it."""
-
-    size: int
-    created_by: str
-
-
-@dataclass(frozen=True)
 class Image:
     """One built image: digests of manifest and configuration, layers, and how much of its build was cached."""
 
     name: str
     digest: str
     config_digest: str
-    layers: tuple[Layer, ...]
+    layers: Counter[str]
     cached: int
     steps: int
 
     @property
     def megabytes(self) -> float:
         """The sum of uncompressed layers, in MB."""
-        return sum(layer.size for layer in self.layers) / MEGABYTE
+        return self.layers.total() / MEGABYTE
 
 
 @dataclass(frozen=True)
@@ -177,32 +170,32 @@ def describe(target: bake.Target, said: Mapping[str, str], progress: str, host: 
     return Image(target.image, digest, said.get("containerimage.config.digest", ""), layers(target.image, host), cached, steps)
 
 
-def layers(image: str, host: LocalHost) -> tuple[Layer, ...]:
-    """List an image's layers, none when there is no such image."""
+def layers(image: str, host: LocalHost) -> Counter[str]:
+    """Add up an image's layers: instruction -> uncompressed bytes; none when there is no such image."""
     done = host.try_run(docker("history", "--human=false", "--no-trunc", "--format", "{{.Size}}\t{{.CreatedBy}}", image))
-    rows = [line.split("\t", 1) for line in done.stdout.splitlines()] if done.returncode == 0 else []
-    return tuple(Layer(int(size), created_by) for size, created_by in rows)
+    found = Counter[str]()
+    for size, instruction in (line.split("\t", 1) for line in done.stdout.splitlines()):
+        found[instruction] += int(size)
+    return found
 
 
-def enforce_budget(targets: Iterable[bake.Target], images: Iterable[Image], before: Mapping[str, tuple[Layer, ...]]) -> None:
+def enforce_budget(targets: Iterable[bake.Target], images: Iterable[Image], before: Mapping[str, Counter[str]]) -> None:
     """Raise GateClosed when an image is larger than its budget, naming the layers that grew."""
     limits = {target.image: target.budget_mb for target in targets if target.budget_mb}
     over = [image for image in images if image.name in limits and image.megabytes > limits[image.name]]
     lines = []
     for image in over:
         lines.append(f"{image.name}: {image.megabytes:.0f} MB, its budget is {limits[image.name]} MB")
-        lines += grown(image.layers, before.get(image.name, ())) or grown(image.layers, ())
+        lines += grown(image.layers, before[image.name]) or grown(image.layers, Counter())
     if over:
         then = "make the layer smaller, or raise build.budget in deploy/app.toml"
         told = "\n    ".join(["an image is over its size budget:", *lines])
         raise GateClosed(told, where=", ".join(image.name for image in over), then=then)
 
 
-def grown(now: tuple[Layer, ...], before: tuple[Layer, ...]) -> list[str]:
-    """Name the layers that grew, largest growth first; with nothing to compare, the largest ones."""
-    old = {layer.created_by: layer.size for layer in before}
-    growth = sorted(((layer.size - old.get(layer.created_by, 0), layer) for layer in now), key=lambda pair: -pair[0])
-    return [f"  +{more / MEGABYTE:.1f} MB  {layer.created_by[:90]}" for more, layer in growth[:3] if more > 0]
+def grown(now: Counter[str], before: Counter[str]) -> list[str]:
+    """Name the layers that grew, largest growth first."""
+    return [f"  +{more / MEGABYTE:.1f} MB  {instruction[:90]}" for instruction, more in (now - before).most_common(3)]
 
 
 def resolve(names: Iterable[str], host: LocalHost) -> dict[str, str]:

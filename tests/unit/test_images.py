@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -103,14 +104,14 @@ def test_layers_of_every_commit_have_one_time() -> None:
     assert told["VERSION"] == "cccccccccccc-dirty-dddddd"
 
 
-def layers(**sizes: int) -> tuple[build.Layer, ...]:
-    return tuple(build.Layer(size * build.MEGABYTE, name) for name, size in sizes.items())
+def layers(**sizes: int) -> Counter[str]:
+    return Counter({name: size * build.MEGABYTE for name, size in sizes.items()})
 
 
 def test_growth_is_named_largest_first() -> None:
     now, before = layers(base=80, pip=90, app=3, tools=5), layers(base=80, pip=60, app=2)
     assert build.grown(now, before) == ["  +30.0 MB  pip", "  +5.0 MB  tools", "  +1.0 MB  app"]
-    assert build.grown(now, ()) == ["  +90.0 MB  pip", "  +80.0 MB  base", "  +5.0 MB  tools"]
+    assert build.grown(now, Counter()) == ["  +90.0 MB  pip", "  +80.0 MB  base", "  +5.0 MB  tools"]
     assert build.grown(before, before) == []
 
 
