@@ -16,7 +16,7 @@ from invoke.exceptions import Exit
 from invoke.parser import Parser
 
 from deploy import lock
-from deploy.errors import Locked, OpsError, Refused
+from deploy.errors import Locked, Refused
 from deploy.insight import disk, inside, logs, prune, services, status
 from deploy.model import Container
 from deploy.rollout import release as rollout
@@ -168,22 +168,18 @@ def test_the_words_of_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
         inside.split(["echo 'a"], [])
 
 
-def test_exec_names_the_exit_code_and_what_is_not_running(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    followed: list[tuple[str, ...]] = []
+@pytest.mark.parametrize(
+    ("service", "words", "message"), [("redis", ["ls"], "does not run: exited"), ("backend", [], "no command"), ("nope", ["ls"], "nope")]
+)
+def test_exec_names_what_is_missing(place: Place, service: str, words: list[str], message: str) -> None:
+    with pytest.raises(Refused, match=message):
+        inside.run(place.settings, place.host, service, words)
 
-    def follow(command: Command) -> int:
-        followed.append(command.argv)
-        return 7
 
-    monkeypatch.setattr(place.host, "follow", follow)
-    with pytest.raises(OpsError, match="`sh -c 'exit 7'` ended with 7") as failed:
-        inside.run(place.settings, place.host, "backend", ["sh", "-c", "exit 7"])
-    assert (failed.value.code, failed.value.where) == (1, "shop-local-blue-backend-blue-1")
-    assert followed == [("docker", "exec", "--interactive", "shop-local-blue-backend-blue-1", "sh", "-c", "exit 7")]
-    assert "--tty" in inside.command("x", ["ls"], terminal=True).argv
-    for service, words, message in (("redis", ["ls"], "does not run: exited"), ("backend", [], "no command"), ("nope", ["ls"], "nope")):
-        with pytest.raises(Refused, match=message):
-            inside.run(place.settings, place.host, service, words)
+def test_exec_has_a_terminal_where_there_is_one() -> None:
+    assert [" ".join(inside.command("x", ["ls"], terminal=seen).argv) for seen in (True, False)] == [
+        "docker exec --interactive --tty x ls", "docker exec --interactive x ls"
+    ]  # fmt: skip
 
 
 USED = {
