@@ -77,6 +77,15 @@ class Engine:
             addresses=tuple(joined["IPAddress"] for joined in seen["NetworkSettings"]["Networks"].values() if joined["IPAddress"]),
         )  # fmt: skip
 
+    def ran_out_of_memory(self, name: str) -> bool:
+        """Tell whether a process in a container was killed at its memory limit since the container started."""
+        from docker.errors import NotFound
+
+        try:
+            return bool(self.client.api.inspect_container(name)["State"]["OOMKilled"])
+        except NotFound:
+            return False
+
     def memory(self, name: str) -> int:
         """Tell how many bytes of memory a container holds that cannot be given back, as `docker stats` counts them."""
         usage = self.client.api.stats(name, stream=False, one_shot=True).get("memory_stats", {})

@@ -84,6 +84,12 @@ def test_variables_keep_their_case(read: Load) -> None:
     assert read(OPS_VARIABLES__DEBUG_ENDPOINTS="x").variables == {"DEBUG_ENDPOINTS": "x"}
 
 
+@pytest.mark.parametrize("variables", [{"OPS_EDGE": "1", "OPS_EDGE__PORT": "2"}, {"OPS_APP__X": "1"}], ids=str)
+def test_a_key_is_a_section_or_a_value(read: Load, variables: dict[str, str]) -> None:
+    with pytest.raises(Refused, match=r"(edge|app) is a section in one place and a value in another"):
+        read(**variables)
+
+
 def test_a_missing_key_is_named(read: Load) -> None:
     with pytest.raises(Refused, match="domain"):
         read('app = "shop"\ncompose = ["c.yml"]\n')
