@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -22,9 +22,11 @@ from deploy.hosts.local import LocalHost
 from deploy.images import bases
 from tests import load
 from tests.queue import Queue
-from tests.site import ROOT, Site, docker, free_port, make_bookreader
+from tests.site import ROOT, Site, docker, free_port, make_bookreader, make_tiny
 
 TOUCHED = "backend/bookreader/paths.py"
+# the same on a machine of this kind, as the design has it
+KAMAL_PROXY_SECONDS = 4.4
 
 
 def main() -> None:
@@ -39,8 +41,9 @@ def main() -> None:
         site = make_bookreader(Path(folder))
         try:
             site.inv("deploy")
-            parts = (partial(builds, site, chosen.runs), partial(deploys, site, chosen.runs), partial(listing, chosen.runs),
-                     partial(plain, site), partial(under_load, site, chosen.deploys))  # fmt: skip
+            parts = (partial(peers, Path(folder) / "tiny", chosen.runs), partial(builds, site, chosen.runs),
+                     partial(deploys, site, chosen.runs), partial(listing, chosen.runs), partial(plain, site),
+                     partial(under_load, site, chosen.deploys), partial(rolling_under_load, site, chosen.deploys // 4))  # fmt: skip
             for part in parts:
                 measured = part()
                 report(measured)
@@ -89,10 +92,20 @@ def deploys(site: Site, runs: int) -> list[Number]:
         new.runs.append(served)
         whole.runs.append(ended)
         healthy.runs.append(start_to_healthy(site))
-        back.runs.append(until_served(site.port, None, lambda: str(site.inv("rollback", "--json").document["release"]))[0])
+        back.runs.append(until_served(site.port, None, partial(go_back, site))[0])
         site.inv("deploy")
+    warm = Number("rollback, warm, until the old release serves", "s", 3, 1)
+    for _ in range(runs):
+        change(site)
+        site.inv("deploy", OPS_ROLLOUT__KEEP_WARM="true")
+        warm.runs.append(until_served(site.port, None, partial(go_back, site, OPS_ROLLOUT__KEEP_WARM="true"))[0])
     nothing = Number("deploy, nothing to do", "s", 5, 2, [timed(lambda: site.inv("deploy")) for _ in range(runs)])
-    return [new, whole, nothing, back, healthy]
+    return [new, whole, nothing, back, warm, healthy]
+
+
+def go_back(site: Site, **more: str) -> str:
+    """Roll back; return the release that serves then."""
+    return str(site.inv("rollback", "--json", **more).document["release"])
 
 
 def start_to_healthy(site: Site) -> float:
@@ -124,6 +137,41 @@ def under_load(site: Site, count: int) -> list[Number]:
         Number(f"requests lost over {count} deploys and rollbacks", "requests", 0, 0, [result.lost], f"of {requests}; {result.verdict}"),
         Number(f"tasks lost or run twice over {count} deploys and rollbacks", "tasks", 0, 0, [len(lost) + len(doubled)], tasks),
     ]
+
+
+def rolling_under_load(site: Site, count: int) -> list[Number]:
+    """The same with two backends that change places one by one."""
+    site.extra |= {"OPS_ROLLOUT__STRATEGY": "rolling"}
+    site.inv("scale", "backend=2")
+    rows = under_load(site, count)
+    return [replace(row, what=f"{row.what}, rolling") for row in rows]
+
+
+def peers(folder: Path, runs: int) -> list[Number]:
+    """One small service: from the start of a deploy with one line changed until the old container is stopped, beside plain compose."""
+    site, port = make_tiny(folder), free_port()
+    references = bases.prepare(ROOT, "auto", bases.read(ROOT), LocalHost())
+    environment = {**os.environ, "PLAIN_PROJECT": f"{site.app}plain", "PLAIN_PORT": str(port), "CHECKOUT": str(site.root),
+                   "BASE_PYTHON": references["python"], "RELEASE": "0"}  # fmt: skip
+    up = ["docker", "compose", "-f", str(ROOT / "bench/plain/tiny.yml"), "up", "--detach", "--build", "--wait"]
+    ours = Number("one small service, start of deploy to old stopped", "s", 1.2 * KAMAL_PROXY_SECONDS, 0.8 * KAMAL_PROXY_SECONDS)
+    plainly = Number("plain compose, the same", "s")
+    lost = Number("plain compose, the same: requests lost in one deploy", "requests")
+    try:
+        site.inv("deploy")
+        bring_up(up, environment)
+        for number in range(1, runs + 1):
+            site.write("app/app.py", (site.root / "app/app.py").read_text() + f"# {number}\n")
+            site.commit()
+            ours.runs.append(timed(partial(site.inv, "deploy")))
+            with load.during(f"http://127.0.0.1:{port}", load.Scenario(kinds=("get", "new"), paths=("/version",))) as clients:
+                site.write("app/app.py", (site.root / "app/app.py").read_text() + f"# {number}\n")
+                plainly.runs.append(timed(partial(bring_up, up, {**environment, "RELEASE": str(number)})))
+                lost.runs.append(clients.report().lost)
+    finally:
+        subprocess.run([*up[:4], "down", "--volumes", "--rmi=local"], env=environment, capture_output=True)
+        site.sweep()
+    return [ours, plainly, lost]
 
 
 def plain(site: Site) -> list[Number]:

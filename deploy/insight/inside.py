@@ -19,7 +19,7 @@ def run(settings: Settings, host: LocalHost, service: str, words: Sequence[str])
     """Run it with this terminal, or this standard input, as its own; raise OpsError naming its exit code."""
     if not words:
         raise Refused("no command was given", where="inv exec", then=f"inv exec {service} -- COMMAND ARGUMENT...")
-    container = services.find(settings, host, [service])[service]
+    container = next(iter(services.find(settings, host, [service]).values()))
     if container.state != "running":
         raise Refused(f"{container.name} does not run: {container.state}", where=settings.name, then=f"inv logs {service}")
     code = host.follow(command(container.name, words, terminal=sys.stdin.isatty() and sys.stdout.isatty()))

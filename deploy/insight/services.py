@@ -1,4 +1,4 @@
-"""Which container stands for a service."""
+"""Which containers stand for a service."""
 
 from __future__ import annotations
 
@@ -13,23 +13,26 @@ from deploy.state import State
 
 
 def find(settings: Settings, host: LocalHost, names: Collection[str] = ()) -> dict[str, Container]:
-    """Return each named service's container, every service's when none is named; raise Refused naming all that have none."""
+    """Return the containers of the named services, of every service when none is named, by what to call them.
+
+    Raises Refused naming all services that have none.
+    """
     from deploy.rollout.facts import observe
 
     state = State(host, settings.state_dir)
     facts = observe(settings, host, state)
     known = sorted({c.service for c in facts.containers})
-    found = {name: container for name in names or known if (container := choose(facts, name))}
-    missing = [name for name in names if name not in found]
+    found = {name: choose(facts, name) for name in names or known}
+    missing = [name for name in names if not found[name]]
     if missing or not found:
         raise absent(settings, missing, known, jobs(state, facts.edge.release))
-    return found
+    return {(c.service if len(own) == 1 else f"{c.service}-{c.number}"): c for own in found.values() for c in own}
 
 
-def choose(facts: Facts, service: str) -> Container | None:
-    """Return the container of a service that serves, else any."""
-    found = [c for c in facts.containers if c.service == service]
-    return next((c for c in found if c.colour in ("", facts.edge.colour)), found[0] if found else None)
+def choose(facts: Facts, service: str) -> list[Container]:
+    """Return the containers of a service that serve, those that run first; else what there is."""
+    own = sorted((c for c in facts.containers if c.service == service), key=lambda c: not c.alive)
+    return [c for c in own if c.colour in ("", facts.edge.colour)] or own
 
 
 def jobs(state: State, release: str | None) -> set[str]:

@@ -20,6 +20,7 @@ from deploy.errors import Locked, Refused
 from deploy.insight import disk, inside, logs, prune, services, status
 from deploy.model import Container
 from deploy.rollout import release as rollout
+from deploy.rollout import scale
 from deploy.shell import Command, Result
 from deploy.tasks import namespace
 from deploy.tasks.door import rest
@@ -107,6 +108,13 @@ def test_of_two_colours_the_one_that_serves(place: Place) -> None:
     place.deploy("r3")
     assert {c.colour for c in services.find(place.settings, place.host).values()} == {"", "green"}
     assert services.find(place.settings, place.host, ["backend"])["backend"].release == "r3"
+
+
+def test_every_replica_is_found_and_a_command_runs_in_one_that_works(place: Place) -> None:
+    scale.scale(place.settings, place.host, "backend=2")
+    place.host.engine.change("shop-local-blue-backend-blue-1", state="exited")
+    found = services.find(place.settings, place.host, ["backend"])
+    assert list(found) == ["backend-2", "backend-1"]
 
 
 def test_what_is_followed_goes_on_over_a_restart_and_a_switch(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,11 +7,20 @@ import os
 import signal
 import sys
 
+import pytest
+
 from deploy.wait import until
 from tests import load
 from tests.site import Site, docker
 
 READERS = load.Scenario(kinds=("get", "new"), paths=("/", "/version"), rate=150, new_rate=20)
+
+
+def roll(site: Site) -> None:
+    """Let a tiny site roll, with two replicas."""
+    site.extra["OPS_ROLLOUT__STRATEGY"] = "rolling"
+    site.replace("docker/compose.yml", "    read_only: true", "    scale: 2\n    read_only: true")
+    site.commit()
 
 
 def change(site: Site) -> None:
@@ -35,17 +44,25 @@ def test_the_edge_comes_back_by_itself_after_a_crash(tiny: Site) -> None:
     assert docker("inspect", "--format", "{{.RestartCount}}", edge).strip() == "1"
 
 
-def test_killed_at_every_step_and_nothing_is_lost(tiny: Site) -> None:
-    """Each step of a second deploy once, at its first line or its last; resume and abort in turn. The nights have them all."""
+@pytest.mark.parametrize("strategy", ["blue_green", "rolling"])
+def test_killed_at_every_step_and_nothing_is_lost(tiny: Site, strategy: str) -> None:
+    """Each step of a second deploy once, at its first line or its last; resume and abort in turn. The nights have them all.
+
+    Of a rolling one the steps between its two switches, where both releases serve.
+    """
     tiny.extra["OPS_ROLLOUT__WATCH"] = "1"
+    if strategy == "rolling":
+        roll(tiny)
     tiny.inv("deploy")
     change(tiny)
     steps = [step["step"] for step in tiny.inv("plan", "--json").document["steps"]]
     assert {"StartColour", "AwaitServed", "Switch", "Watch", "Drain", "StopColour"} <= set(steps)
     kinds = (("begin", "resume"), ("done", "abort"), ("done", "resume"), ("begin", "abort"))
     nights = [(number, *kind) for number in range(len(steps)) for kind in kinds]
+    first, last = steps.index("Switch"), len(steps) - 1 - steps[::-1].index("Switch")
+    some = [(n, *kinds[n % 4]) for n in (range(first, last + 1) if first < last else range(len(steps)))]
     with load.during(tiny.url, READERS) as clients:
-        for number, state, then in nights if os.environ.get("NIGHTS") else [(n, *kinds[n % 4]) for n in range(len(steps))]:
+        for number, state, then in nights if os.environ.get("NIGHTS") else some:
             before = released(tiny)
             assert tiny.killed(number, state, "deploy") == steps[number]
             assert released(tiny), "something serves before any command is typed"

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests import load
+from tests.integration.test_interrupted import roll
 from tests.site import Site
 
 READERS = load.Scenario(kinds=("get", "new"), paths=("/",), rate=150, new_rate=20)
@@ -46,8 +47,14 @@ def watched(tiny: Site) -> Site:
     return tiny
 
 
-@pytest.mark.parametrize(("behaviour", "words"), [("errs", "were answered with 5xx; before, 0%"), ("crawls", "95th percentile")])
-def test_a_bad_release_is_out_of_service_within_ten_seconds(watched: Site, behaviour: str, words: str) -> None:
+BAD = [("errs", "were answered with 5xx; before, 0%", False), ("crawls", "95th percentile", False), ("crawls", "95th percentile", True)]
+
+
+@pytest.mark.parametrize(("behaviour", "words", "rolling"), BAD, ids=["errs", "crawls", "crawls beside a good one"])
+def test_a_bad_release_is_out_of_service_within_ten_seconds(watched: Site, behaviour: str, words: str, rolling: bool) -> None:
+    if rolling:
+        roll(watched)
+        watched.inv("deploy", OPS_ROLLOUT__WATCH="0")
     good = watched.inv("status", "--json").document["release"]
     with load.during(watched.url, READERS) as clients, seen(watched) as times:
         threading.Event().wait(10)  # the minute before must have requests to compare with
