@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from threading import Event as Flag
 from threading import Thread
-from typing import Literal
+from typing import IO, Literal
 
 from deploy import console
 from deploy.errors import GateClosed, OpsError
@@ -19,7 +19,8 @@ from deploy.settings import Settings
 from deploy.wait import until
 
 GRACE = 5.0  # seconds between SIGTERM and SIGKILL
-LAST_WORDS = 0.5  # seconds for what is in the pipe when the shell is over
+LAST_WORDS = 5.0  # seconds for what is in the pipe when the shell is over
+SILENCE = 0.3  # seconds without a line: whoever has the pipe is in the background
 LONGEST = 1 << 16  # characters; a longer line is shown in pieces
 VALUE_LIMIT = 4000  # characters of an error; the kernel takes 128 KiB in one variable
 
@@ -76,28 +77,43 @@ def attend(line: str, folder: Path, environ: Mapping[str, str], within: float, s
     guarded = ["setpriv", "--pdeathsig=TERM", "timeout", f"--kill-after={GRACE}", "0", "sh", "-c", line]
     process = subprocess.Popen(
         guarded, cwd=folder, env=environ, start_new_session=True, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="backslashreplace",
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="backslashreplace",
     )  # fmt: skip
-    over = Flag()
-    reader = Thread(target=read, args=(process, show, over), daemon=True)
-    reader.start()
+    reader, last_words = Reader(process.stdout, show), LAST_WORDS
     try:
+        reader.start()
         with suppress(subprocess.TimeoutExpired):
             return process.wait(within)
         return None
     finally:
         if process.poll() is None:
             end(process)
-        reader.join(LAST_WORDS)
-        over.set()
+            last_words = SILENCE
+        reader.finish(last_words)
 
 
-def read(process: subprocess.Popen[str], show: Callable[[str], None], over: Flag) -> None:
-    """Show what a process prints until all that have its output closed it, or nobody listens any more."""
-    assert process.stdout  # noqa: S101  # it was asked for
-    with process.stdout as output:
-        while not over.is_set() and (text := output.readline(LONGEST)):
-            show(text.removesuffix("\n"))
+class Reader(Thread):
+    """Shows what a process prints, until all that have its output closed it, or nobody listens any more."""
+
+    def __init__(self, output: IO[str] | None, show: Callable[[str], None]) -> None:
+        super().__init__(daemon=True)
+        assert output  # noqa: S101  # it was asked for
+        self.output, self.show, self.count, self.over = output, show, 0, False
+
+    def run(self) -> None:
+        """Show each line as it comes."""
+        with self.output:
+            while (text := self.output.readline(LONGEST)) and not self.over:
+                self.show(text.removesuffix("\n"))
+                self.count += 1
+
+    def finish(self, seconds: float) -> None:
+        """Let it show what is in the pipe: it is over after some seconds, or when nothing comes any more."""
+        seen, deadline = -1, time.monotonic() + seconds
+        while self.is_alive() and seen != self.count and time.monotonic() < deadline:
+            seen = self.count
+            self.join(SILENCE)
+        self.over = True
 
 
 def end(process: subprocess.Popen[str]) -> None:

@@ -124,6 +124,19 @@ def test_a_hook_is_asked_to_end_before_it_is_killed(made: Made, tmp_path: Path) 
     assert (tmp_path / "done").read_text() == "tidied\n"
 
 
+def test_what_a_hook_said_is_shown_although_that_takes_longer_than_the_hook(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    def slowly(line: str) -> None:
+        time.sleep(0.01)
+        seen.append(line)
+
+    assert hooks.attend("seq 50; (sleep 2; echo unheard) &", tmp_path, os.environ, 20, slowly) == 0
+    assert seen == [str(number) for number in range(1, 51)]
+    time.sleep(1.5)
+    assert len(seen) == 50
+
+
 @pytest.mark.parametrize("leave", ["sleep 60 &", "setsid sleep 60 &"], ids=["in the background", "in a session of its own"])
 def test_a_hook_is_over_when_its_shell_is(made: Made, tmp_path: Path, leave: str) -> None:
     started = time.monotonic()
