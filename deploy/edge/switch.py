@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -61,7 +62,8 @@ def switch(settings: Settings, host: LocalHost, edge: str, text: str, generation
     except OpsError:
         if before:
             point(settings, host, before, CURRENT)
-            host.try_run(reload(edge))
+            with suppress(OpsError):  # what was tried is about to be stopped: nginx must have let go of it
+                load(settings, host, edge, before, int(Path(before).name))
         raise
     point(settings, host, target, PROVEN)
     forget(nginx.folder(settings), generation)
