@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from deploy import secrets
 from deploy.errors import CommandFailed, Reasons, Refused
 from deploy.hosts.local import LocalHost
-from deploy.model import Deploy, Role
+from deploy.model import Deploy, Role, replicas_unfit
 from deploy.settings import nearest
 from deploy.shell import Command, command, docker
 
@@ -42,6 +42,11 @@ class Service:
     def networks(self) -> Mapping[str, Any]:
         """Return the networks that the service joins; one without any joins `default`."""
         return self.spec.get("networks") or {}
+
+    @property
+    def replicas(self) -> int:
+        """How many containers of it run at once."""
+        return int(self.spec.get("scale", (self.spec.get("deploy") or {}).get("replicas", 1)))
 
     @property
     def image(self) -> str:
@@ -75,32 +80,32 @@ class Model:
 def read(root: Path, names: Iterable[str], variables: Mapping[str, str], host: LocalHost) -> Model:
     """Read the compose files of a checkout; raise Refused with every mistake at once.
 
-    Compose reads them as YAML, since its JSON drops x- keys (seen with 2.26 and 5.6). env_file is taken out before:
-    Compose would print its values in clear.
+    Compose reads copies, without env_file: it would print those values in clear. It is asked for YAML, since its JSON
+    drops x- keys (seen with 2.26 and 5.6).
     """
-    files = {name: root / name for name in names}
-    raw = load_all(files)
-    with_secrets = {name for document in raw for name in take_out_env_file(document)}
-    with tempfile.TemporaryDirectory() as folder:
-        copies = {str(Path(folder, f"{number}.yml")): name for number, name in enumerate(files)}
-        for copy, document in zip(copies, raw, strict=True):
-            Path(copy).write_text(yaml.safe_dump(document, sort_keys=False))
-        arguments = [word for copy in copies for word in ("--file", copy)]
-        merged = ask_compose([*arguments, "--project-directory", str(next(iter(files.values())).parent)], copies, variables, host)
-    return check(merged, with_secrets, root, ", ".join(files))
-
-
-def load_all(files: Mapping[str, Path]) -> list[dict[str, Any]]:
-    """Read every file, or refuse naming all that cannot be read."""
-    reasons, documents = Reasons(), []
-    for name, path in files.items():
+    reasons, raw = Reasons(), dict[str, dict[str, Any]]()
+    for name in names:
         with reasons:
-            documents.append(load(name, path))
+            raw[name] = load(root / name, name)
     reasons.refuse()
-    return documents
+    with_secrets = {service for document in raw.values() for service in take_out_env_file(document)}
+    with tempfile.TemporaryDirectory() as folder:
+        copies = {str(Path(folder, f"{number}.yml")): name for number, name in enumerate(raw)}
+        for copy, name in copies.items():
+            Path(copy).write_text(yaml.safe_dump(raw[name], sort_keys=False))
+        own = Path(folder, "variables")
+        own.write_text(secrets.render(variables))
+        place = ("--project-directory", str((root / next(iter(raw))).parent), "--env-file", str(own))
+        files = (word for copy in copies for word in ("--file", copy))
+        ask = docker("compose", "--project-name", READING, *files, *place, "--profile", "*", "config")
+        try:
+            answer = host.run(alone(ask))
+        except CommandFailed as error:
+            raise refused(error.output, copies, host) from None
+    return check(yaml.load(answer, Yaml), with_secrets, root, ", ".join(raw))  # noqa: S506  # a SafeLoader
 
 
-def load(name: str, path: Path) -> dict[str, Any]:
+def load(path: Path, name: str) -> dict[str, Any]:
     """Read one YAML file."""
     try:
         document = yaml.load(path.read_text(), Yaml)  # noqa: S506  # a SafeLoader
@@ -136,10 +141,10 @@ Yaml.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("(?:true|True|TR
 Yaml.add_implicit_resolver("tag:yaml.org,2002:int", re.compile("[-+]?[0-9]+$"), list("-+0123456789"))
 
 
-def alone(words: Iterable[str]) -> Command:
+def alone(ask: Command) -> Command:
     """Run Compose without this shell's variables, which would win over those of the environment."""
     kept = [f"{name}={os.environ[name]}" for name in ("HOME", "PATH", "DOCKER_CONFIG") if name in os.environ]
-    return command("env", "--ignore-environment", *kept, *words)
+    return command("env", "--ignore-environment", *kept, *ask.argv)
 
 
 def take_out_env_file(document: dict[str, Any]) -> list[str]:
@@ -148,59 +153,38 @@ def take_out_env_file(document: dict[str, Any]) -> list[str]:
     return [name for name, spec in services.items() if isinstance(spec, dict) and spec.pop("env_file", None)]
 
 
-def ask_compose(files: list[str], copies: Mapping[str, str], variables: Mapping[str, str], host: LocalHost) -> dict[str, Any]:
-    """Let Compose check, merge and interpolate the files with these variables alone; `copies` are known by what they copy."""
-    ask = docker("compose", "--project-name", READING, *files, "--env-file", "/dev/null", "--profile", "*", "config")
-    with tempfile.NamedTemporaryFile("w", suffix=".env") as own:
-        own.write(secrets.render(variables))
-        own.flush()
-        words = [own.name if word == "/dev/null" else word for word in ask.argv]
-        try:
-            answer = yaml.load(host.run(alone(words)), Yaml)  # noqa: S506  # a SafeLoader
-        except CommandFailed as error:
-            require_plugin(host)
-            said = error.output
-            for copy, name in copies.items():
-                said = said.replace(copy, name)
-            then = "mend that (a missing variable belongs into [variables] of the environment), then inv plan"
-            raise Refused(f"Compose refuses the files:\n{said}", where=", ".join(copies.values()), then=then) from None
-    return dict(answer)
+def refused(said: str, copies: Mapping[str, str], host: LocalHost) -> Refused:
+    """Say what Compose found in the files, by their own names."""
+    require_plugin(host)
+    for copy, name in copies.items():
+        said = said.replace(copy, name)
+    then = "mend that (a missing variable belongs into [variables] of the environment), then inv plan"
+    return Refused(f"Compose refuses the files:\n{said}", where=", ".join(copies.values()), then=then)
 
 
 def require_plugin(host: LocalHost) -> None:
     """Refuse a Docker client without Compose, whose own message would blame an option."""
-    if host.try_run(docker("compose", "version")).returncode:
+    if host.try_run(docker("compose", "version"), timeout=20).returncode:
         raise Refused("docker has no compose plugin", where=host.name, then="apt-get install docker-compose (or docker-compose-plugin)")
 
 
 def check(merged: Mapping[str, Any], with_secrets: set[str], root: Path, names: str) -> Model:
     """Turn what Compose merged into a model, or refuse with every mistake."""
-    mistakes: list[str] = []
-    services = []
+    mistakes, services = [], []
     for name, spec in (merged.get("services") or {}).items():
         try:
-            services.append(Service(name, Deploy.model_validate(block(spec)), spec, name in with_secrets))
+            services.append(Service(name, Deploy.model_validate(spec.get("x-deploy", {})), spec, name in with_secrets))
         except ValidationError as error:
             mistakes += [f"service {name}: {explain(mistake)}" for mistake in error.errors()]
         mistakes += [f"service {name}: {text}" for text in unfit(spec, root)]
-    mistakes += [
-        f"top-level {key}: not rendered per colour; use an image, a volume or env_file" for key in ("configs", "secrets") if merged.get(key)
-    ]
+    for key in ("configs", "secrets"):
+        mistakes += [f"top-level {key}: not rendered per colour; use an image, a volume or env_file"] if merged.get(key) else []
     model = Model(tuple(services), merged.get("networks") or {}, merged.get("volumes") or {})
     mistakes += inconsistencies(model) if not mistakes else []
     if mistakes:
-        lines = "\n".join(f"    {line}" for line in mistakes)
-        raise Refused(
-            f"the compose files have {len(mistakes)} mistake(s):\n{lines}",
-            where=names,
-            then="mend them, then inv plan",
-        )
+        told = "\n    ".join([f"the compose files have {len(mistakes)} mistake(s):", *mistakes])
+        raise Refused(told, where=names, then="mend them, then inv plan")
     return model
-
-
-def block(spec: Mapping[str, Any]) -> Any:
-    """Return the x-deploy block of a service."""
-    return spec.get("x-deploy", {})
 
 
 def explain(mistake: Any) -> str:
@@ -236,5 +220,9 @@ def inconsistencies(model: Model) -> Iterable[str]:
             yield f"service {service.name}: x-deploy.port is missing"
         if not any(set(service.networks) & set(edge.networks) for edge in model.of("edge")):
             yield f"service {service.name}: shares no network with the edge"
+    for service in model.services:
+        reason = replicas_unfit(service.role, service.replicas)
+        if reason:
+            yield f"service {service.name}: {reason}"
     if len(model.of("scheduler")) > 1:
         yield "more than one service has the role scheduler"

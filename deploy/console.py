@@ -7,27 +7,23 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from deploy.errors import Refused
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import Console
     from rich.table import Table
 
 
-class Done(NamedTuple):
-    """A step that is over."""
-
-    title: str
-    mark: str
-    seconds: float
-
-
-DONE: list[Done] = []  # of this run, for the summary
+COLOURS = ("cyan", "green", "yellow", "magenta", "blue", "red")  # of names in front of lines
+SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+DONE: list[tuple[str, str, float]] = []  # title, mark and seconds of this run's steps, for the summary
 MOVING: list[Console] = []  # the console whose last line moves; others must print through it
 
 
@@ -38,24 +34,19 @@ def people() -> Console:
     return MOVING[0] if MOVING else Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
-def put(text: str, style: str | None = None) -> None:
-    """Print a text as it is; what reads like a workflow command is none."""
+def say(text: str, style: str | None = None) -> None:
+    """Tell the person something, as it is; what reads like a workflow command is none."""
     people().print(re.sub(r"(?m)^(\s*):(?=:)|##(?=\[)", r"\g<0> ", text) if in_actions() else text, style=style, markup=False)
-
-
-def say(text: str) -> None:
-    """Tell the person something."""
-    put(text)
 
 
 def warn(text: str) -> None:
     """Tell the person something that wants attention."""
-    put(f"! {text}", "yellow")
+    say(f"! {text}", "yellow")
 
 
 def fail(text: str) -> None:
     """Show an error; in GitHub Actions as an annotation too."""
-    put(text, "red")
+    say(text, "red")
     workflow_command("error", text)
 
 
@@ -86,7 +77,7 @@ class Step:
         if not self.grouped:
             workflow_command("group", self.title)
             self.grouped = True
-        put(f"    {text}")
+        say(f"    {text}")
 
     def word(self, text: str) -> None:
         """Show the latest word: on a terminal beside the spinner, in GitHub Actions as a line, else not at all."""
@@ -97,25 +88,22 @@ class Step:
     def end(self, mark: str, style: str) -> None:
         """Show the step's one line with its time."""
         seconds = time.monotonic() - self.started
-        DONE.append(Done(self.title, mark, seconds))
+        DONE.append((self.title, mark, seconds))
         if self.grouped:
             workflow_command("endgroup")
         people().print(f"[{style}]{mark:>3}[/] ", end="")
-        put(f"{self.title}  {seconds:.1f} s")
+        say(f"{self.title}  {seconds:.1f} s")
 
     def __rich__(self) -> Table:
         """Draw the line that moves: a spinner, and with a limit how much of it is used."""
         from rich.progress_bar import ProgressBar
-        from rich.spinner import Spinner
         from rich.table import Table
         from rich.text import Text
 
-        seconds, grid = time.monotonic() - self.started, Table.grid(padding=(0, 1))
-        spinner = Spinner("dots")
-        spinner.start_time = 0  # made anew for each picture
-        bar: list[RenderableType] = [ProgressBar(self.within, min(seconds, self.within), 24), Text(f"{seconds:.0f} of {self.within:.0f} s")]
-        grid.add_row(spinner.render(time.monotonic()), Text(f"{self.title}  {self.latest}"), *(bar if self.within else []))
-        return grid
+        seconds, line = time.monotonic() - self.started, Table.grid(padding=(0, 1))
+        bar = (ProgressBar(self.within, seconds, 24), Text(f"{seconds:.0f} of {self.within:.0f} s")) if self.within else ()
+        line.add_row(SPINNER[int(seconds * 10) % len(SPINNER)], Text(f"{self.title}  {self.latest}"), *bar)
+        return line
 
 
 @contextmanager
@@ -147,16 +135,9 @@ def moving(shown: Step) -> Iterator[None]:
         MOVING.clear()
 
 
-@contextmanager
-def working(title: str) -> Iterator[Callable[[str], None]]:
-    """Show a step whose progress changes."""
-    with step(title) as shown:
-        yield shown.word
-
-
 def summary(title: str, facts: Mapping[str, str]) -> None:
     """Add facts and the steps so far to the page that GitHub Actions shows of a job; nothing elsewhere."""
-    steps = [f"| {markdown(done.title)} | {done.mark} | {done.seconds:.1f} s |" for done in DONE]
+    steps = [f"| {markdown(title)} | {mark} | {seconds:.1f} s |" for title, mark, seconds in DONE]
     DONE.clear()
     lines = [f"### {markdown(title)}", "", *(f"- {name}: {markdown(text)}" for name, text in facts.items()), ""]
     if steps:
@@ -184,6 +165,18 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         sheet.add_row(*(str(cell) for cell in row))
     width = None if sys.stdout.isatty() else 200
     Console(highlight=False, width=width).print(sheet)
+
+
+def lines(names: Collection[str]) -> Callable[[str, str], None]:
+    """Return what prints a line on stdout at once, behind its name in a colour of its own where there are several names."""
+    from rich.console import Console
+
+    screen, width, prefixes = Console(), max(map(len, names), default=0), defaultdict[str, str](str)
+    for name, colour in zip(names if len(names) > 1 else (), cycle(COLOURS), strict=False):
+        with screen.capture() as styled:
+            screen.print(f"{name:<{width}} |", style=colour, end=" ", markup=False, highlight=False, soft_wrap=True)
+        prefixes[name] = styled.get()
+    return lambda name, text: print(f"{prefixes[name]}{text}", flush=True)
 
 
 def document(value: Any) -> None:

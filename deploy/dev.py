@@ -34,7 +34,7 @@ def run(settings: Settings, host: LocalHost, *, fresh: bool) -> None:
         variables = wanted.variables(settings, host) | own
         try:
             start(settings, host, variables, fresh=fresh)
-            logs.show(settings, host, [], logs.Query(tail=0), follow=True)
+            logs.show(settings, host, [], logs.query(since="0s", grep=""), follow=True)
         finally:
             with suppress(OSError):
                 console.say("\nstopping; the data stays")

@@ -5,81 +5,75 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import Literal
 
-from deploy import checkout, console, secrets
-from deploy.errors import GateClosed, OpsError
+from deploy import checkout, compose, console, secrets
+from deploy.errors import GateClosed, OpsError, Refused
 from deploy.hosts.local import LocalHost
+from deploy.images import bases
+from deploy.images import build as images
+from deploy.rollout import preflight
 from deploy.settings import Settings
-from deploy.shell import Command, command, docker
+from deploy.shell import docker
 
+State = Literal["ok", "missing", "advice", "unknown"]
+LIVE_RESTORE = docker("info", "--format", "{{.LiveRestoreEnabled}}")
 STORE_CHANGE = """put {"features": {"containerd-snapshotter": true}} into /etc/docker/daemon.json and restart docker"""
 RESTORE_CHANGE = """put {"live-restore": true} into /etc/docker/daemon.json and reload docker: else all stops when the engine crashes"""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at: ok, missing (stops work) or advice."""
+    """One thing that was looked at: ok, missing (stops work), advice, or unknown."""
 
     what: str
-    state: str
+    state: State
     mend: str = ""
 
 
 def examine(settings: Settings, host: LocalHost) -> list[Finding]:
-    """Look at everything that the commands need."""
+    """Look at everything that the commands need, by doing what they do."""
     return [
-        finding(host, "Docker engine", docker("version", "--format", "{{.Server.Version}}"), "./scripts/quickstart"),
-        finding(host, "docker buildx", docker("buildx", "version"), "apt-get install docker-buildx"),
-        finding(host, "docker compose", docker("compose", "version"), "apt-get install docker-compose"),
-        finding(host, "git", command("git", "--version"), "apt-get install git"),
-        setting(host, "image store", "{{json .DriverStatus}}", "io.containerd.snapshotter", STORE_CHANGE),
-        setting(host, "live restore", "{{.LiveRestoreEnabled}}", "true", RESTORE_CHANGE),
-        mmdebstrap(),
-        disk(settings, host),
+        attempt("Docker engine", lambda: images.require_engine(host)),
+        attempt("docker buildx", lambda: images.require_buildx(host)),
+        attempt("docker compose", lambda: compose.require_plugin(host)),
+        attempt("git", git),
+        setting("image store", lambda: images.uses_containerd_store(host), STORE_CHANGE),
+        setting("live restore", lambda: host.run(LIVE_RESTORE).strip() == "true", RESTORE_CHANGE),
+        attempt("mmdebstrap", bases.require_mmdebstrap, "advice"),
+        attempt("disk", lambda: room(settings, host)),
         attempt("git checkout", lambda: checkout.read(settings.root, host)),
         attempt("secrets", lambda: secrets.read(settings.secrets_file, settings.root / secrets.EXAMPLE)),
     ]
 
 
-def finding(host: LocalHost, what: str, ask: Command, mend: str) -> Finding:
-    """Look whether a program answers."""
-    try:
-        works = host.try_run(ask, timeout=20).returncode == 0
-    except OpsError:
-        works = False
-    return Finding(what, "ok" if works else "missing", "" if works else mend)
-
-
-def attempt(what: str, look: Callable[[], object]) -> Finding:
+def attempt(what: str, look: Callable[[], object], otherwise: State = "missing") -> Finding:
     """Look by doing what a command would do."""
     try:
         look()
     except OpsError as error:
-        return Finding(what, "missing", f"{error.what}; {error.then}")
+        return Finding(what, otherwise, f"{error.what}; {error.then}")
     return Finding(what, "ok")
 
 
-def setting(host: LocalHost, what: str, ask: str, wanted: str, mend: str) -> Finding:
+def git() -> None:
+    """Refuse a machine without git."""
+    if not shutil.which("git"):
+        raise Refused("it is not installed", then="apt-get install git")
+
+
+def room(settings: Settings, host: LocalHost) -> None:
+    """Refuse disks that are too full for a release."""
+    if low := preflight.disk(settings, host):
+        raise Refused("\n".join(low), then="inv disk")
+
+
+def setting(what: str, good: Callable[[], bool], mend: str) -> Finding:
     """Look at a setting of the engine."""
     try:
-        good = wanted in host.run(docker("info", "--format", ask), timeout=20)
+        return Finding(what, "ok") if good() else Finding(what, "advice", mend)
     except OpsError:
         return Finding(what, "unknown", "the engine does not answer")
-    return Finding(what, "ok" if good else "advice", "" if good else mend)
-
-
-def mmdebstrap() -> Finding:
-    """Look for the tool that builds base images where no registry answers."""
-    here = shutil.which("mmdebstrap")
-    advice = "only where no image registry answers: apt-get install mmdebstrap uidmap"
-    return Finding("mmdebstrap", "ok" if here else "advice", "" if here else advice)
-
-
-def disk(settings: Settings, host: LocalHost) -> Finding:
-    """Look at the free space."""
-    free = host.free_bytes(settings.state_dir) / 1e9
-    enough = free >= settings.rollout.free_disk_gb
-    return Finding(f"disk ({free:.0f} GB free)", "ok" if enough else "missing", "" if enough else "docker system df; docker image prune")
 
 
 def show(findings: list[Finding], *, json: bool) -> None:

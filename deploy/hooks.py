@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import codecs
 import os
-import re
-import select
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Literal
+from threading import Event as Flag
+from threading import Thread
+from typing import Literal
 
 from deploy import console
 from deploy.errors import GateClosed, OpsError
@@ -21,8 +19,7 @@ from deploy.settings import Settings
 from deploy.wait import until
 
 GRACE = 5.0  # seconds between SIGTERM and SIGKILL
-PIECE = 4096  # bytes read at once: the time is looked at in between
-PIPE = 16  # pieces that a pipe holds
+LAST_WORDS = 0.5  # seconds for what is in the pipe when the shell is over
 LONGEST = 1 << 16  # characters; a longer line is shown in pieces
 VALUE_LIMIT = 4000  # characters of an error; the kernel takes 128 KiB in one variable
 
@@ -73,72 +70,50 @@ def attend(line: str, folder: Path, environ: Mapping[str, str], within: float, s
     """Run a shell line as a process group of its own and hand over each line of output as it comes.
 
     Returns its exit code, None when time was up. Over when the shell is: what it left in the background goes on,
-    unheard. When time is up, or this process is interrupted, the whole group is ended.
+    unheard. When time is up, or this process is interrupted or killed, the whole group is ended.
     """
+    # setpriv has the kernel send SIGTERM when this process dies; timeout, here without a time, passes it on to the group
+    guarded = ["setpriv", "--pdeathsig=TERM", "timeout", f"--kill-after={GRACE}", "0", "sh", "-c", line]
     process = subprocess.Popen(
-        ["sh", "-c", line], cwd=folder, env=environ, start_new_session=True,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0,
+        guarded, cwd=folder, env=environ, start_new_session=True, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="backslashreplace",
     )  # fmt: skip
-    deadline, output = time.monotonic() + within, Output(process.stdout, show)
+    over = Flag()
+    reader = Thread(target=read, args=(process, show, over), daemon=True)
+    reader.start()
     try:
-        while process.poll() is None:
-            if time.monotonic() >= deadline:
-                return None
-            if not output.read(0.1):
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(0.1)  # it closed its output and works on
-        return process.returncode
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(within)
+        return None
     finally:
-        left = PIPE
         if process.poll() is None:
             end(process)
-            left = 1
-        output.close(left)
+        reader.join(LAST_WORDS)
+        over.set()
 
 
-def end(process: subprocess.Popen[bytes]) -> None:
+def read(process: subprocess.Popen[str], show: Callable[[str], None], over: Flag) -> None:
+    """Show what a process prints until all that have its output closed it, or nobody listens any more."""
+    assert process.stdout  # noqa: S101  # it was asked for
+    with process.stdout as output:
+        while not over.is_set() and (text := output.readline(LONGEST)):
+            show(text.removesuffix("\n"))
+
+
+def end(process: subprocess.Popen[str]) -> None:
     """End a process group: SIGTERM, and SIGKILL for what is left of it after GRACE seconds."""
+    process.terminate()
+    until(lambda: gone(process), GRACE)
     with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGTERM)
-        until(lambda: process.poll() is not None and not alive(process.pid), GRACE)
         os.killpg(process.pid, signal.SIGKILL)
     process.wait(GRACE)
 
 
-def alive(group: int) -> bool:
-    """Tell whether a process group has a member."""
+def gone(process: subprocess.Popen[str]) -> bool:
+    """Tell whether a process group has no member left, or none that is ours."""
+    process.poll()
     try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-class Output:
-    """What a process prints, as lines of text."""
-
-    def __init__(self, pipe: IO[bytes] | None, show: Callable[[str], None]) -> None:
-        assert pipe  # noqa: S101  # it was asked for
-        self.pipe, self.show, self.rest = pipe, show, ""
-        self.decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
-
-    def read(self, seconds: float) -> bool:
-        """Show what comes within some seconds; False when nothing will come any more."""
-        if not select.select([self.pipe], [], [], seconds)[0]:
-            return True
-        piece = self.pipe.read(PIECE) or b""
-        *lines, self.rest = re.split(r"\r\n|\r|\n", self.rest + self.decoder.decode(piece))
-        for line in lines:
-            self.show(line)
-        if len(self.rest) >= LONGEST:
-            self.show(self.rest)
-            self.rest = ""
-        return bool(piece)
-
-    def close(self, pieces: int) -> None:
-        """Show what is left in the pipe, some pieces of it at most, and the last line when it has no end."""
-        for _ in range(pieces):
-            self.read(0)
-        self.pipe.close()
-        if self.rest:
-            self.show(self.rest)
+        os.killpg(process.pid, 0)
+    except (ProcessLookupError, PermissionError):
+        return True
+    return False

@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 LABEL = "bookreader-ops"
 COLOURS = ("blue", "green")
 Role = Literal["web", "worker", "scheduler", "job", "data", "edge"]
+# the least and the most containers that a service of a role has at once; all others have one
+REPLICAS: Mapping[str, tuple[int, int]] = {"web": (1, 50), "worker": (0, 50)}
 
 
 class Frozen(BaseModel):
@@ -41,6 +43,7 @@ class ReleasedService(Frozen):
     name: str
     image: str
     deploy: Deploy
+    replicas: int = 1
 
     @property
     def role(self) -> Role:
@@ -66,6 +69,11 @@ class Release(Frozen):
     def of(self, *roles: Role) -> tuple[ReleasedService, ...]:
         """Return the services with one of these roles."""
         return tuple(service for service in self.services if service.role in roles)
+
+    def scaled(self, replicas: Mapping[str, int]) -> Release:
+        """Return the release with these numbers of replicas in place of its own."""
+        services = tuple(s.model_copy(update={"replicas": replicas.get(s.name, s.replicas)}) for s in self.services)
+        return self.model_copy(update={"services": services})
 
     @property
     def migrating(self) -> ReleasedService | None:
@@ -103,6 +111,12 @@ def release_id(revision: str, *parts: Mapping[str, str] | str) -> str:
     return f"{revision}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
+def replicas_unfit(role: str, number: int) -> str:
+    """Say why a service of this role cannot have so many replicas; empty when it can."""
+    least, most = REPLICAS.get(role, (1, 1))
+    return "" if least <= number <= most else f"{number} replicas; a {role} has {least}" + (f" to {most}" if most > least else "")
+
+
 def other(colour: str | None) -> str:
     """Return the colour that is idle while this one serves."""
     return COLOURS[1] if colour == COLOURS[0] else COLOURS[0]
@@ -123,6 +137,8 @@ class Container:
     restarts: int = 0
     exit_code: int = 0
     config: str = ""  # Compose's hash of what it was made from
+    number: int = 1  # which replica of its service it is
+    addresses: tuple[str, ...] = ()  # on its networks, while it runs
 
     @property
     def up(self) -> bool:
@@ -149,6 +165,7 @@ class EdgeFacts:
     colour: str | None = None
     release: str | None = None
     maintenance: bool = False
+    members: tuple[str, ...] = ()  # the containers that it named when it was switched
     unproven: int = 0  # a generation that the link names and that was never proven; an interrupted switch left it
 
     @property
@@ -173,11 +190,17 @@ class Facts:
         return tuple(c for c in self.containers if c.colour == colour and (not roles or c.role in roles))
 
     @property
+    def beside(self) -> tuple[Container, ...]:
+        """Return the replicas of the other colour that still serve: a rolling release has not come to them yet."""
+        return tuple(c for c in self.containers if c.name in self.edge.members and c.colour != self.edge.colour)
+
+    @property
     def serving(self) -> str:
         """Say what answers requests now."""
         if not self.edge.release:
             return "nothing yet"
-        told = ", behind the maintenance page" if self.edge.maintenance else ""
+        told = f", beside {len(self.beside)} replica(s) of the one before" if self.beside else ""
+        told += ", behind the maintenance page" if self.edge.maintenance else ""
         return f"release {self.edge.release} ({self.edge.colour}){told}" + (
             "" if self.edge.running else ", once the edge runs; it does not"
         )

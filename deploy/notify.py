@@ -17,21 +17,25 @@ from deploy.errors import OpsError, Refused
 from deploy.event import Event
 from deploy.hosts.local import LocalHost
 from deploy.settings import ROOT, Settings
-from deploy.shell import Secret, command
+from deploy.shell import command
 
 KEY = "NOTIFY_URLS"
 START = 5.0  # seconds for Apprise to be read
-KINDS = {"failed": "failure", "interrupted": "failure", "in service": "success"}
+OUTCOMES = {  # what Apprise calls it, and what people read
+    "in service": ("success", "{command} done, {release} serves"),
+    "unchanged": ("info", "nothing to do, {release} already serves"),
+    "failed": ("failure", "{command} FAILED; {serves} serves"),
+    "interrupted": ("failure", "{command} INTERRUPTED; {serves} serves"),
+}
 
 
 def tell(settings: Settings, host: LocalHost, event: Event) -> None:
     """Tell CI's summary and, where `notify.on` has it, people what came of a command; warn when that fails, never raise."""
     title, facts = headline(settings, event), details(settings, event)
     console.summary(title, facts)
-    if not wanted(settings, event):
-        return
+    kind = "warning" if event.warning else OUTCOMES[event.outcome][0]
     try:
-        trouble = send(settings, host, title, facts, "warning" if event.warning else KINDS[event.outcome])
+        trouble = send(settings, host, title, facts, kind) if wanted(settings, event) else ""
     except (OpsError, OSError, ValueError) as error:
         trouble = error.what if isinstance(error, OpsError) else type(error).__name__
     if trouble:
@@ -40,8 +44,8 @@ def tell(settings: Settings, host: LocalHost, event: Event) -> None:
 
 def wanted(settings: Settings, event: Event) -> bool:
     """Tell whether the settings ask for a notification of this."""
-    kinds = {event.command} if event.outcome == "in service" else set()
-    return bool((kinds | ({"failure"} if event.bad else set())) & set(settings.notify.on))
+    kinds = {event.command: event.outcome == "in service", "failure": event.bad}
+    return any(true and kind in settings.notify.on for kind, true in kinds.items())
 
 
 def probe(settings: Settings, host: LocalHost) -> None:
@@ -56,7 +60,7 @@ def probe(settings: Settings, host: LocalHost) -> None:
 
 def addresses(settings: Settings) -> list[str]:
     """Return the addresses of those who want to know."""
-    return "".join(secrets.own(settings.secrets_file).get(KEY, Secret())).split()
+    return secrets.own(settings.secrets_file, KEY).split()
 
 
 def send(settings: Settings, host: LocalHost, title: str, facts: dict[str, str], kind: str) -> str:
@@ -90,15 +94,8 @@ def deliver(order: dict[str, Any]) -> list[str]:
 
 def headline(settings: Settings, event: Event) -> str:
     """Say in one line what came of a command."""
-    serves = event.serves or "nothing"
-    happened = {
-        "begins": f"{event.command} of {event.release} begins",
-        "in service": f"{event.command} done, {event.release} serves" + (f", but {event.warning}" if event.warning else ""),
-        "unchanged": f"nothing to do, {event.release} already serves",
-        "failed": f"{event.command} FAILED; {serves} serves",
-        "interrupted": f"{event.command} INTERRUPTED; {serves} serves",
-    }
-    return f"{settings.name}: {happened[event.outcome]}"
+    happened = OUTCOMES[event.outcome][1].format(command=event.command, release=event.release, serves=event.serves or "nothing")
+    return f"{settings.name}: {happened}" + (f", but {event.warning}" if event.warning else "")
 
 
 def details(settings: Settings, event: Event) -> dict[str, str]:

@@ -6,9 +6,11 @@ python-dotenv alone parses the file. Docker Compose reads what `render` writes, 
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets as random
 import stat
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from deploy.errors import Refused
@@ -26,15 +28,12 @@ def read(path: Path, example: Path) -> dict[str, Secret]:
     Raises Refused, all reasons at once, when the file is missing, readable by others, lacks a key that the example
     documents, or still holds a placeholder.
     """
-    from dotenv import dotenv_values
-
     if not path.exists() and not example.exists():
         return {}  # an app without secrets
     if not path.exists():
         raise Refused(f"{path.name} does not exist", where=str(path), then="inv secrets.init makes it from .env.example")
-    values = {key: Secret(value or "") for key, value in dotenv_values(path, interpolate=False).items() if key not in OWN}
-    wanted = dotenv_values(example, interpolate=False) if example.exists() else {}
-    reasons = mistakes(values, wanted)
+    values = {key: value for key, value in parsed(path).items() if key not in OWN}
+    reasons = mistakes(values, parsed(example))
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
         reasons.append(f"{path.name} can be read by others: chmod 600 {path.name}")
     if reasons:
@@ -42,16 +41,21 @@ def read(path: Path, example: Path) -> dict[str, Secret]:
     return values
 
 
-def own(path: Path) -> dict[str, Secret]:
-    """Read the secrets that are for the toolkit alone, those that are set."""
+def own(path: Path, key: str) -> str:
+    """Read a secret that is for the toolkit alone, in clear; empty when it is not set."""
+    return "".join(parsed(path).get(key, ""))
+
+
+def parsed(path: Path) -> dict[str, Secret]:
+    """Read a file of secrets; nothing when there is none."""
     from dotenv import dotenv_values
 
-    return {key: Secret(value) for key, value in dotenv_values(path, interpolate=False).items() if key in OWN and value}
+    return {key: Secret(value or "") for key, value in dotenv_values(path, interpolate=False).items()}
 
 
-def mistakes(values: Mapping[str, str], example: Mapping[str, str | None]) -> list[str]:
+def mistakes(values: Mapping[str, str], documented: Iterable[str]) -> list[str]:
     """List the keys that are missing or still hold a placeholder; never a value."""
-    found = [f"{key} is missing (documented in {EXAMPLE})" for key in example if key not in values and key not in OWN]
+    found = [f"{key} is missing (documented in {EXAMPLE})" for key in documented if key not in values and key not in OWN]
     return found + [f"{key} still holds a placeholder" for key, value in values.items() if is_placeholder(value)]
 
 
@@ -62,12 +66,8 @@ def is_placeholder(value: str) -> bool:
 
 def generate(example: str) -> str:
     """Fill in an example: each `<random NAME>` becomes a value of its own, the same wherever NAME stands."""
-    chosen: dict[str, str] = {}
-    while "<random " in example:
-        before, _, rest = example.partition("<random ")
-        name, _, after = rest.partition(">")
-        example = before + chosen.setdefault(name, random.token_urlsafe(24)) + after
-    return example
+    chosen = defaultdict[str, str](lambda: random.token_urlsafe(24))
+    return re.sub(r"<random ([^>]*)>", lambda found: chosen[found[1]], example)
 
 
 def create(path: Path, example: Path, host: LocalHost) -> bool:

@@ -9,15 +9,15 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from deploy.errors import Reasons, Refused
 
 ROOT = Path(__file__).resolve().parent.parent
-ENVIRONMENTS = ROOT / "deploy" / "environments"
 PREFIX = "OPS_"
 VARIABLES = "environment variable"
 Shell = Annotated[str, Field(pattern=r"^[^\x00]*$")]
+Key = tuple[str, ...]
 OWN = ("env", "root")  # said by --env and by where the checkout is
 
 
@@ -49,7 +49,7 @@ class Build(Section):
 class Rollout(Section):
     """How releases change places; times in seconds."""
 
-    strategy: Literal["blue_green"] = "blue_green"
+    strategy: Literal["blue_green", "rolling"] = "blue_green"
     healthy_within: float = Field(default=60, gt=0)
     served_within: float = Field(default=15, gt=0)
     drain_within: float = Field(default=30, gt=0)
@@ -62,6 +62,12 @@ class Rollout(Section):
     keep_releases: int = Field(default=5, ge=2)
     free_disk_gb: float = Field(default=2, ge=0)
     free_memory_gb: float = Field(default=0.2, ge=0)
+
+    @model_validator(mode="after")
+    def _one_at_a_time(self) -> Rollout:
+        if self.keep_warm and self.strategy == "rolling":
+            raise ValueError("keep_warm needs strategy blue_green: rolling stops each old replica when a new one serves")
+        return self
 
 
 class Hooks(Section):
@@ -119,13 +125,14 @@ class Settings(Section):
 def load(env: str, root: Path = ROOT) -> Settings:
     """Read one environment's settings; raise Refused with every mistake at once."""
     root = Path(os.environ.get("OPS_ROOT", root)).resolve()
-    merged: dict[str, Any] = {}
-    sources: dict[str, str] = {}
+    values: dict[Key, Any] = {}
+    sources: dict[Key, str] = {}
     for name, layer in layers(env, root):
-        overlay(merged, layer, sources, name)
-    mistakes = [f"{place(key, sources)}: unknown key; --env and the checkout say it" for key in OWN if merged.pop(key, None)]
+        values |= layer
+        sources |= dict.fromkeys(layer, name)
+    mistakes = [f"{place((key,), sources)}: unknown key; --env and the checkout say it" for key in OWN if values.pop((key,), None)]
     try:
-        wanted = Settings.model_validate({**merged, "env": env, "root": root})
+        wanted = Settings.model_validate({**nested(values), "env": env, "root": root})
     except ValidationError as error:
         mistakes += [explain(mistake, sources) for mistake in error.errors()]
     if mistakes:
@@ -137,7 +144,7 @@ def load(env: str, root: Path = ROOT) -> Settings:
     return wanted
 
 
-def layers(env: str, root: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def layers(env: str, root: Path) -> Iterator[tuple[str, dict[Key, Any]]]:
     """Yield the settings' layers, weakest first, each with the name a person knows it by."""
     folder = root / "deploy" / "environments"
     known = sorted(path.stem for path in folder.glob("*.toml"))
@@ -150,7 +157,7 @@ def layers(env: str, root: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     reasons = Reasons()
     for path in (root / "deploy" / "app.toml", folder / f"{env}.toml"):
         with reasons:
-            yield str(path.relative_to(root)), parse(path, root)
+            yield str(path.relative_to(root)), dict(flat(parse(path, root)))
     reasons.refuse()
     yield VARIABLES, from_variables(os.environ)
 
@@ -166,20 +173,35 @@ def parse(path: Path, root: Path) -> dict[str, Any]:
         raise Refused(f"{where} cannot be read: {error.strerror}", where=where, then=f"mend {where}") from None
 
 
-def from_variables(environ: Mapping[str, str]) -> dict[str, Any]:
-    """Turn OPS_EDGE__PORT=8081 into {"edge": {"port": "8081"}}."""
-    layer: dict[str, Any] = {}
-    for name, value in sorted(environ.items()):
-        if name.startswith(PREFIX) and name != "OPS_ROOT":
-            *sections, key = name.removeprefix(PREFIX).lower().split("__")
-            key = name[-len(key) :] if sections == ["variables"] else key  # the app's own, as it is written
-            place = layer
-            for section in sections:
-                place = place.setdefault(section, {})
-                if not isinstance(place, dict):
-                    raise Refused(f"{name} names a section, another OPS_ variable a value of that name", where=name, then=f"unset {name}")
-            place[key] = listed(value)
-    return layer
+def flat(table: Mapping[str, Any], above: Key = ()) -> Iterator[tuple[Key, Any]]:
+    """Yield the values of nested tables by key; an empty table is a value."""
+    for name, value in table.items():
+        if value and isinstance(value, dict):
+            yield from flat(value, (*above, name))
+        else:
+            yield (*above, name), value
+
+
+def nested(values: Mapping[Key, Any]) -> dict[str, Any]:
+    """Make tables of values; raise Refused when one stands where another has a table."""
+    tables: dict[str, Any] = {}
+    for key, value in sorted(values.items(), key=lambda item: len(item[0])):
+        table = tables
+        for section in key[:-1]:
+            table = table.setdefault(section, {})
+            if not isinstance(table, dict):
+                raise Refused(f"{section} is a section in one place and a value in another", where=".".join(key), then="remove one of them")
+        table[key[-1]] = value
+    return tables
+
+
+def from_variables(environ: Mapping[str, str]) -> dict[Key, Any]:
+    """Turn OPS_EDGE__PORT=8081 into {("edge", "port"): "8081"}; the names of the app's own variables stay as they are written."""
+    names = {name: name.removeprefix(PREFIX).split("__") for name in environ if name.startswith(PREFIX) and name != "OPS_ROOT"}
+    return {
+        (first.lower(), *(rest if first == "VARIABLES" else map(str.lower, rest))): listed(environ[name])
+        for name, (first, *rest) in names.items()
+    }
 
 
 def listed(value: str) -> Any:
@@ -190,27 +212,12 @@ def listed(value: str) -> Any:
         return value
 
 
-def overlay(below: dict[str, Any], above: Mapping[str, Any], sources: dict[str, str], name: str, at: str = "") -> None:
-    """Lay one layer over another and remember where each value came from."""
-    for key, value in above.items():
-        path = f"{at}.{key}" if at else key
-        sources[path] = name
-        if isinstance(value, dict) and isinstance(below.get(key), dict):
-            overlay(below[key], value, sources, name, path)
-        elif isinstance(value, dict):
-            below[key] = {}
-            overlay(below[key], value, sources, name, path)
-        else:
-            below[key] = value
-
-
-def explain(mistake: Any, sources: Mapping[str, str]) -> str:
+def explain(mistake: Any, sources: Mapping[Key, str]) -> str:
     """Say one mistake as file, key path and what is wrong, with the nearest right key."""
-    path = ".".join(str(part) for part in mistake["loc"])
+    key = tuple(str(part) for part in mistake["loc"])
     if mistake["type"] == "extra_forbidden":
-        known = [".".join((*map(str, mistake["loc"][:-1]), key)) for key in known_keys(mistake["loc"][:-1])]
-        return f"{place(path, sources)}: unknown key{nearest(path, known)}"
-    return f"{place(path, sources)}: {mistake['msg'][0].lower()}{mistake['msg'][1:]}"
+        return f"{place(key, sources)}: unknown key{nearest('.'.join(key), known_keys(key[:-1]))}"
+    return f"{place(key, sources)}: {mistake['msg'][0].lower()}{mistake['msg'][1:]}"
 
 
 def nearest(key: str, known: Iterable[str]) -> str:
@@ -219,20 +226,18 @@ def nearest(key: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
-def place(path: str, sources: Mapping[str, str]) -> str:
+def place(key: Key, sources: Mapping[Key, str]) -> str:
     """Name a key as the person wrote it: file and path, or the variable."""
-    source = sources.get(path) or next((name for key, name in sources.items() if path.startswith(key + ".")), "")
+    path = ".".join(key)
+    source = next((name for known, name in sources.items() if all(one == other for one, other in zip(key, known, strict=False))), "")
     if source == VARIABLES:
         return f"{source} {PREFIX}{path.upper().replace('.', '__')} ({path})"
     return f"{source}: {path}" if source else path
 
 
-def known_keys(sections: tuple[str | int, ...]) -> list[str]:
-    """List the keys that a section takes."""
-    model: type[BaseModel] = Settings
-    for section in sections:
-        inner = model.model_fields[str(section)].annotation
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            return []
-        model = inner
-    return [key for key in model.model_fields if key not in OWN]
+def known_keys(above: Key) -> list[str]:
+    """List the keys that a section takes, with the section's own."""
+    model: Any = Settings
+    for section in above:
+        model = model.model_fields[section].annotation
+    return [".".join((*above, name)) for name in model.model_fields if name not in OWN]

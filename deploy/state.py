@@ -114,6 +114,14 @@ class State:
                 return Intention(command, str(known.get("target")), str(known.get("time"))) if state == "begin" else None
         return None
 
+    def scale(self) -> dict[str, int]:
+        """Return the numbers of replicas that were chosen in place of the compose file's."""
+        return dict(json.loads(self.host.read(self.folder / "scale.json") or "{}"))
+
+    def keep_scale(self, scale: Mapping[str, int]) -> None:
+        """Remember chosen numbers of replicas; they hold for every release from now on."""
+        self.host.write(self.folder / "scale.json", json.dumps(scale))
+
     def schema(self) -> Schema | None:
         """Return the database's schema as the last migration left it."""
         path = self.folder / "schema.json"

@@ -67,13 +67,20 @@ def able(known: Release) -> Release:
     return known.model_copy(update={"services": services})
 
 
-def container(service: str, colour: str = "", release: str = "", state: str = "running", role: str = "") -> Container:
+def rolling(known: Release, replicas: int) -> Release:
+    """Make a release that rolls, with this number of replicas of each web service and worker."""
+    services = {s.name: replicas for s in known.of("web", "worker")}
+    return known.model_copy(update={"strategy": "rolling"}).scaled(services)
+
+
+def container(service: str, colour: str = "", release: str = "", state: str = "running", role: str = "", number: int = 1) -> Container:
     """Make a container as the engine shows it."""
-    name = f"shop-local-{colour or 'shared'}-{service}-1"
-    return Container(name, service, role or ROLES[service], colour, release, state, "healthy", "sha256:x")
+    name = f"shop-local-{colour or 'shared'}-{service}-{number}"
+    return Container(name, service, role or ROLES[service], colour, release, state, "healthy", "sha256:x", number=number)
 
 
 def serving(name: str, colour: str, generation: int = 2) -> Facts:
     """Facts of a release that serves and lacks nothing."""
     own = tuple(container(service, colour, name) for service in ("backend", "worker", "beat"))
-    return Facts((*own, container("redis"), container("edge")), EdgeFacts(True, generation, colour, name), accepted=name)
+    edge = EdgeFacts(True, generation, colour, name, members=(own[0].name,))
+    return Facts((*own, container("redis"), container("edge")), edge, accepted=name)

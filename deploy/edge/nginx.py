@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.compose import Service
 from deploy.errors import Refused
-from deploy.model import COLOURS
+from deploy.model import COLOURS, Container, ReleasedService
 from deploy.settings import ROOT, Settings
 
 # keepalive_min_timeout came with it; `resolve` in upstreams one release earlier
@@ -21,11 +21,12 @@ SPARE_SECONDS = 5
 
 @dataclass(frozen=True)
 class Route:
-    """What the edge serves: the colour and the release that it names, or a page that says it will be back."""
+    """What the edge serves: the colour and the release that it names, on which containers, or a page that says it will be back."""
 
     colour: str | None = None
     release: str | None = None
     maintenance: bool = False
+    members: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,6 @@ class Upstream:
     def name(self) -> str:
         """The upstream's name in the configuration."""
         return f"{self.service}_{self.colour}"
-
-    @property
-    def server(self) -> str:
-        """The address on the edge's network."""
-        return f"{self.service}-{self.colour}:{self.port}"
 
 
 def render(settings: Settings, web: Iterable[Service], generation: int | str, route: Route) -> str:
@@ -65,6 +61,29 @@ def render(settings: Settings, web: Iterable[Service], generation: int | str, ro
         )  # fmt: skip
     except TemplateError as error:
         raise Refused(f"the edge's template cannot be rendered: {error}", where=settings.nginx, then=f"mend {settings.nginx}") from None
+
+
+def upstreams(settings: Settings, web: Iterable[ReleasedService], there: Iterable[Container], members: Collection[str], live: str) -> str:
+    """Render a generation's upstreams: in each colour the replicas that are there or will be; in the live one just its members.
+
+    Each replica is a server by its container's name, so that one can be taken out and drained. nginx carries the
+    addresses that it knows over a reload, by name: an upstream must not get new names alone, or it is empty for a moment.
+    """
+    blocks, known = [], tuple(there)
+    for service in web:
+        for colour in COLOURS:
+            upstream = Upstream(service.name, colour, service.deploy.port or 80)
+            named = [c.name for c in known if c.service == service.name and c.name in members] if colour == live else []
+            idle = [c.name for c in known if (c.service, c.colour) == (service.name, colour)]
+            idle += [replica(settings, service.name, colour, n + 1) for n in range(service.replicas)]
+            servers = "".join(f"    server {name}:{upstream.port} resolve max_fails=0;\n" for name in dict.fromkeys(named or idle))
+            blocks.append(f"upstream {upstream.name} {{\n    zone {upstream.name} 256k;\n{servers}    keepalive 32;\n}}\n")
+    return "".join(blocks)
+
+
+def replica(settings: Settings, service: str, colour: str, number: int) -> str:
+    """Return the name that Compose gives a replica's container."""
+    return f"{settings.name}-{colour}-{service}-{colour}-{number}"
 
 
 def quoted(page: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -23,23 +24,31 @@ PROOFS = 3
 KEPT_GENERATIONS = 10
 
 
-def write(settings: Settings, host: LocalHost, text: str, generation: int, route: nginx.Route) -> Path:
+def write(settings: Settings, host: LocalHost, files: Mapping[str, str], generation: int, route: nginx.Route) -> None:
     """Write one generation beside the current one; nothing serves it yet."""
     folder = nginx.folder(settings) / nginx.generation_folder(generation)
     host.remove(folder)  # a failed switch may have left its own under this number
-    host.write(folder / "nginx.conf", text)
+    for name, text in files.items():
+        host.write(folder / name, text)
     host.write(folder / "route.json", json.dumps({"generation": generation, **asdict(route)}))
-    return folder
 
 
-def stage(settings: Settings, host: LocalHost, text: str, generation: int, route: nginx.Route) -> int:
+def members(settings: Settings, host: LocalHost, generation: int | None = None) -> tuple[str, ...]:
+    """Return the containers that a generation named, or that the proven one names; none when it is forgotten."""
+    place = PROVEN if generation is None else nginx.generation_folder(generation)
+    text = host.read(nginx.folder(settings) / place / "route.json")
+    return tuple(json.loads(text)["members"]) if text else ()
+
+
+def stage(settings: Settings, host: LocalHost, files: Mapping[str, str], generation: int, route: nginx.Route) -> int:
     """Write one generation; on a full disk take an earlier one that serves the same, so that going back needs no room."""
     try:
-        write(settings, host, text, generation, route)
+        write(settings, host, files, generation, route)
     except OSError:
         folder = nginx.folder(settings) / "generations"
         known = [json.loads(host.read(folder / name / "route.json") or "{}") for name in host.names(folder)]
-        earlier = [int(kept["generation"]) for kept in known if kept == {"generation": kept.get("generation"), **asdict(route)}]
+        wanted = json.loads(json.dumps(asdict(route)))
+        earlier = [int(kept["generation"]) for kept in known if kept == {"generation": kept.get("generation"), **wanted}]
         if not earlier:
             raise
         return max(earlier)
@@ -52,9 +61,9 @@ def point(settings: Settings, host: LocalHost, target: str, *links: str) -> None
         host.point(nginx.folder(settings) / link, target)
 
 
-def switch(settings: Settings, host: LocalHost, edge: str, text: str, generation: int, route: nginx.Route) -> None:
+def switch(settings: Settings, host: LocalHost, edge: str, files: Mapping[str, str], generation: int, route: nginx.Route) -> None:
     """Serve a new generation; on any failure the link is put back and the edge serves what it served."""
-    generation = stage(settings, host, text, generation, route)
+    generation = stage(settings, host, files, generation, route)
     target, before = nginx.generation_folder(generation), host.pointed(nginx.folder(settings) / CURRENT)
     test(host, edge, f"{MOUNTED}/{target}/nginx.conf")
     try:

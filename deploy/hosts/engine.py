@@ -38,7 +38,7 @@ class Engine:
         except (DockerException, OSError) as error:
             raise OpsError(f"the Docker engine broke off: {error}", where=self.endpoint, then="inv doctor") from None
         found = [self.inspect(entry["Id"]) for entry in listed if entry["Labels"].get("com.docker.compose.oneoff") != "True"]
-        return tuple(sorted((c for c in found if c), key=lambda c: c.name))
+        return tuple(sorted((c for c in found if c), key=lambda c: (c.colour, c.service, c.number)))
 
     def one_offs(self, environment: str) -> tuple[str, ...]:
         """List the names of one environment's one-off containers that run."""
@@ -73,7 +73,18 @@ class Engine:
             colour=labels.get(f"{LABEL}.colour", ""), release=labels.get(f"{LABEL}.release", ""), state=state["Status"],
             health=state.get("Health", {}).get("Status", ""), image=seen["Image"], restarts=seen["RestartCount"],
             exit_code=state["ExitCode"], config=labels.get("com.docker.compose.config-hash", ""),
+            number=int(labels.get("com.docker.compose.container-number", 1)),
+            addresses=tuple(joined["IPAddress"] for joined in seen["NetworkSettings"]["Networks"].values() if joined["IPAddress"]),
         )  # fmt: skip
+
+    def ran_out_of_memory(self, name: str) -> bool:
+        """Tell whether a process in a container was killed at its memory limit since the container started."""
+        from docker.errors import NotFound
+
+        try:
+            return bool(self.client.api.inspect_container(name)["State"]["OOMKilled"])
+        except NotFound:
+            return False
 
     def memory(self, name: str) -> int:
         """Tell how many bytes of memory a container holds that cannot be given back, as `docker stats` counts them."""

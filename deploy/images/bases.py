@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -19,6 +20,7 @@ from deploy.settings import ROOT, parse
 from deploy.shell import Command, command, docker
 
 Source = Literal["public", "debian"]
+Wanted = Source | Literal["auto"]
 FILE = "docker/bases.toml"
 FOLDER = "docker/base"
 CUSTOMIZE = ROOT / FOLDER / "customize.sh"
@@ -81,37 +83,35 @@ def recipe(root: Path, name: str, entry: dict[str, object]) -> str:
     return digest.hexdigest()[:12]
 
 
-def references(root: Path, wanted: str, names: Iterable[str], host: LocalHost) -> dict[str, str]:
+def references(root: Path, wanted: Wanted, names: Iterable[str], host: LocalHost) -> dict[str, str]:
     """Return the references of base images by name; nothing is built or pulled."""
-    bases = read(root)
-    chosen = {name: bases[name] for name in names if name in bases}
-    if choose(wanted, chosen, host) == "public":
-        return {name: base.public_reference for name, base in chosen.items()}
-    return {name: base.local_tag for name, base in chosen.items()}
+    known = read(root)
+    chosen = [known[name] for name in names if name in known]
+    public = settle(wanted, chosen, host) == "public"
+    return {base.name: base.public_reference if public else base.local_tag for base in chosen}
 
 
-def prepare(root: Path, wanted: str, names: Iterable[str], host: LocalHost) -> dict[str, str]:
+def prepare(root: Path, wanted: Wanted, names: Iterable[str], host: LocalHost) -> dict[str, str]:
     """Make base images available; return their references by name."""
-    bases = read(root)
-    chosen = {name: bases[name] for name in names if name in bases}
-    source = choose(wanted, chosen, host)
-    if source == "public":
-        warn_unpinned(chosen)
-        return {name: base.public_reference for name, base in chosen.items()}
-    missing = [base for base in chosen.values() if not present(base.local_tag, host)]
+    known, found = read(root), references(root, wanted, names, host)
+    unpinned = sorted({reference for name, reference in found.items() if reference == known[name].public})
+    if unpinned:
+        console.warn(f"not pinned by digest: {', '.join(unpinned)}; `inv images.pin` resolves and writes the digests")
+    built = (known[name] for name, reference in found.items() if reference == known[name].local_tag)
+    missing = [base for base in built if not present(base.local_tag, host)]
     if missing:
         require_mmdebstrap()
     # two at a time: the work is unpacking, and small machines have two cores
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda base: build(base, root, host), missing))
-    return {name: base.local_tag for name, base in chosen.items()}
+    return found
 
 
-def choose(wanted: str, bases: dict[str, Base], host: LocalHost) -> Source:
+def settle(wanted: Wanted, bases: list[Base], host: LocalHost) -> Source:
     """Settle `auto`: what was built here before, else a registry that answers, else Debian packages."""
-    if wanted == "public" or wanted == "debian":
-        return wanted  # type: ignore[return-value]  # narrowed by the comparison, which mypy does not follow for str
-    if all(present(base.local_tag, host) for base in bases.values()):
+    if wanted != "auto":
+        return wanted
+    if all(present(base.local_tag, host) for base in bases):
         return "debian"
     if registry_answers(bases, host):
         console.say("base images: public tags (an image registry answers)")
@@ -120,11 +120,11 @@ def choose(wanted: str, bases: dict[str, Base], host: LocalHost) -> Source:
     return "debian"
 
 
-def registry_answers(bases: dict[str, Base], host: LocalHost) -> bool:
+def registry_answers(bases: list[Base], host: LocalHost) -> bool:
     """Ask for the smallest public tag."""
-    tag = bases[PROBE].public_reference if PROBE in bases else next(iter(bases.values())).public_reference
+    smallest = min(bases, key=lambda base: base.name != PROBE)
     try:
-        return host.try_run(docker("buildx", "imagetools", "inspect", tag), timeout=20).returncode == 0
+        return host.try_run(docker("buildx", "imagetools", "inspect", smallest.public_reference), timeout=20).returncode == 0
     except CommandFailed:
         return False
 
@@ -132,13 +132,6 @@ def registry_answers(bases: dict[str, Base], host: LocalHost) -> bool:
 def present(tag: str, host: LocalHost) -> bool:
     """Tell whether the engine has an image under this name."""
     return host.try_run(docker("image", "inspect", "--format", "{{.Id}}", tag)).returncode == 0
-
-
-def warn_unpinned(bases: dict[str, Base]) -> None:
-    """Say which public tags may change under our feet."""
-    unpinned = sorted({base.public for base in bases.values() if not base.digest})
-    if unpinned:
-        console.warn(f"not pinned by digest: {', '.join(unpinned)}; `inv images.pin` resolves and writes the digests")
 
 
 def require_mmdebstrap() -> None:
@@ -175,20 +168,17 @@ def unpack(base: Base, root: Path, tar: Path) -> Command:
 
 def pin(root: Path, host: LocalHost) -> dict[str, str]:
     """Resolve every public tag to its digest and write it into docker/bases.toml; return what was written."""
-    path = home(root) / FILE
-    text = path.read_text()
-    found: dict[str, str] = {}
-    for base in read(root).values():
-        ask = docker("buildx", "imagetools", "inspect", base.public, "--format", "{{json .Manifest}}")
-        try:
-            found[base.name] = json.loads(host.run(ask, timeout=60))["digest"]
-        except CommandFailed as error:
-            raise Refused(f"{base.public} cannot be resolved:\n{error.output}", then="inv images.pin, where a registry answers") from None
-    for base in read(root).values():
-        text = text.replace(f'digest = "{base.digest}"\n', "") if base.digest else text
-    for base in read(root).values():
-        head, line, rest = text.partition(f"[{base.name}]")
-        first, _, others = rest.partition(f'public = "{base.public}"\n')
-        text = f'{head}{line}{first}public = "{base.public}"\ndigest = "{found[base.name]}"\n{others}'
-    host.write(path, text)
-    return found
+    path, bases = home(root) / FILE, read(root).values()
+    digests = {base.public: resolve(base.public, host) for base in bases}
+    unpinned = re.sub(r"(?m)^digest = .*\n", "", path.read_text())
+    host.write(path, re.sub(r'(?m)^public = "(.*)"$', lambda line: f'{line[0]}\ndigest = "{digests[line[1]]}"', unpinned))
+    return {base.name: digests[base.public] for base in bases}
+
+
+def resolve(public: str, host: LocalHost) -> str:
+    """Ask a registry for a tag's digest; raise Refused when none answers."""
+    ask = docker("buildx", "imagetools", "inspect", public, "--format", "{{json .Manifest}}")
+    try:
+        return str(json.loads(host.run(ask, timeout=60))["digest"])
+    except CommandFailed as error:
+        raise Refused(f"{public} cannot be resolved:\n{error.output}", then="inv images.pin, where a registry answers") from None

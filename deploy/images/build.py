@@ -6,6 +6,7 @@ import json
 import re
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,28 +22,20 @@ MEGABYTE = 1_000_000
 
 
 @dataclass(frozen=True)
-class Layer:
-    """One layer: uncompressed bytes, and the instruction that made it."""
-
-    size: int
-    created_by: str
-
-
-@dataclass(frozen=True)
 class Image:
     """One built image: digests of manifest and configuration, layers, and how much of its build was cached."""
 
     name: str
     digest: str
     config_digest: str
-    layers: tuple[Layer, ...]
+    layers: Counter[str]
     cached: int
     steps: int
 
     @property
     def megabytes(self) -> float:
         """The sum of uncompressed layers, in MB."""
-        return sum(layer.size for layer in self.layers) / MEGABYTE
+        return self.layers.total() / MEGABYTE
 
 
 @dataclass(frozen=True)
@@ -66,6 +59,7 @@ class Order:
 
 def look(settings: Settings, host: LocalHost) -> Order:
     """Check what a build needs and build nothing; raise Refused with every reason at once."""
+    require_engine(host)
     require_buildx(host)
     reasons = Reasons()
     with reasons:
@@ -93,20 +87,14 @@ def build(settings: Settings, host: LocalHost, order: Order | None = None, *, no
     if source.dirty:
         console.warn(f"the checkout has changes that are not committed; this build is {source.revision}")
     cache_to = exported_caches(settings, host)
-    file = str(settings.root / settings.bake)
     references = bases.prepare(settings.root, settings.build.bases, contexts(settings), host)
     before = {target.image: layers(target.image, host) for target in targets}
     with tempfile.TemporaryDirectory(prefix="ops-build-") as folder:
         metadata = Path(folder, "metadata.json")
         words = bake.arguments(
-            file,
-            targets,
-            references,
-            str(metadata),
-            cache_from=settings.build.cache_from,
-            cache_to=cache_to,
-            no_cache=no_cache,
-        )
+            str(settings.root / settings.bake), targets, references, str(metadata),
+            cache_from=settings.build.cache_from, cache_to=cache_to, no_cache=no_cache,
+        )  # fmt: skip
         progress = run_bake(Command(words, variables(settings, source)), settings.root, host)
         said = json.loads(metadata.read_text())
     images = tuple(describe(target, said[target.name], progress, host) for target in targets)
@@ -114,17 +102,21 @@ def build(settings: Settings, host: LocalHost, order: Order | None = None, *, no
     return Built(source.revision, source.commit, source.time, images, time.monotonic() - started)
 
 
-def require_buildx(host: LocalHost) -> None:
-    """Refuse to start without an engine that answers and buildx."""
-    if host.try_run(docker("version", "--format", "{{.Server.Version}}")).returncode:
+def require_engine(host: LocalHost) -> None:
+    """Refuse to start without an engine that answers."""
+    if host.try_run(docker("version", "--format", "{{.Server.Version}}"), timeout=20).returncode:
         raise Refused("the Docker engine does not answer", where=host.name, then="./scripts/quickstart starts it; inv doctor says more")
-    if host.try_run(docker("buildx", "version")).returncode:
+
+
+def require_buildx(host: LocalHost) -> None:
+    """Refuse a Docker client without buildx."""
+    if host.try_run(docker("buildx", "version"), timeout=20).returncode:
         raise Refused("docker has no buildx plugin", where=host.name, then="apt-get install docker-buildx (or docker-buildx-plugin)")
 
 
 def uses_containerd_store(host: LocalHost) -> bool:
     """Tell whether the engine keeps images in containerd: only there manifest digests are kept."""
-    return "io.containerd.snapshotter" in host.run(docker("info", "--format", "{{json .DriverStatus}}"))
+    return "io.containerd.snapshotter" in host.run(docker("info", "--format", "{{json .DriverStatus}}"), timeout=20)
 
 
 def exported_caches(settings: Settings, host: LocalHost) -> list[str]:
@@ -157,14 +149,11 @@ def variables(settings: Settings, source: checkout.Checkout) -> dict[str, str]:
 
 def run_bake(command: Command, root: Path, host: LocalHost) -> str:
     """Run the bake, showing the steps as they start; return its raw progress."""
-    with console.working("building images") as show:
-        code, _, stderr = host.watch(command, lambda line: show(started_step(line)), folder=root)
+    with console.step("building images") as shown:
+        code, _, stderr = host.watch(command, lambda line: shown.word(started_step(line)), folder=root)
     if code:
-        raise OpsError(
-            f"the build failed:\n{bake.error_of(stderr, stderr)}",
-            where=host.name,
-            then="mend the step above, then inv build",
-        )
+        told = f"the build failed:\n{bake.error_of(stderr, stderr)}"
+        raise OpsError(told, where=host.name, then="mend the step above, then inv build")
     return stderr
 
 
@@ -181,34 +170,32 @@ def describe(target: bake.Target, said: Mapping[str, str], progress: str, host: 
     return Image(target.image, digest, said.get("containerimage.config.digest", ""), layers(digest, host), cached, steps)
 
 
-def layers(image: str, host: LocalHost) -> tuple[Layer, ...]:
-    """List an image's layers, none when there is no such image."""
+def layers(image: str, host: LocalHost) -> Counter[str]:
+    """Add up an image's layers: instruction -> uncompressed bytes; none when there is no such image."""
     done = host.try_run(docker("history", "--human=false", "--no-trunc", "--format", "{{.Size}}\t{{.CreatedBy}}", image))
-    rows = [line.split("\t", 1) for line in done.stdout.splitlines()] if done.returncode == 0 else []
-    return tuple(Layer(int(size), created_by) for size, created_by in rows)
+    found = Counter[str]()
+    for size, instruction in (line.split("\t", 1) for line in done.stdout.splitlines()):
+        found[instruction] += int(size)
+    return found
 
 
-def enforce_budget(targets: Iterable[bake.Target], images: Iterable[Image], before: Mapping[str, tuple[Layer, ...]]) -> None:
+def enforce_budget(targets: Iterable[bake.Target], images: Iterable[Image], before: Mapping[str, Counter[str]]) -> None:
     """Raise GateClosed when an image is larger than its budget, naming the layers that grew."""
     limits = {target.image: target.budget_mb for target in targets if target.budget_mb}
     over = [image for image in images if image.name in limits and image.megabytes > limits[image.name]]
+    lines = []
+    for image in over:
+        lines.append(f"{image.name}: {image.megabytes:.0f} MB, its budget is {limits[image.name]} MB")
+        lines += grown(image.layers, before[image.name]) or grown(image.layers, Counter())
     if over:
-        lines = [line for image in over for line in (
-            f"{image.name}: {image.megabytes:.0f} MB, its budget is {limits[image.name]} MB",
-            *(grown(image.layers, before.get(image.name, ())) or grown(image.layers, ())),
-        )]  # fmt: skip
-        raise GateClosed(
-            "an image is over its size budget:\n    " + "\n    ".join(lines),
-            where=", ".join(image.name for image in over),
-            then="make the layer smaller, or raise build.budget in deploy/app.toml",
-        )
+        then = "make the layer smaller, or raise build.budget in deploy/app.toml"
+        told = "\n    ".join(["an image is over its size budget:", *lines])
+        raise GateClosed(told, where=", ".join(image.name for image in over), then=then)
 
 
-def grown(now: tuple[Layer, ...], before: tuple[Layer, ...]) -> list[str]:
-    """Name the layers that grew, largest growth first; with nothing to compare, the largest ones."""
-    old = {layer.created_by: layer.size for layer in before}
-    growth = sorted(((layer.size - old.get(layer.created_by, 0), layer) for layer in now), key=lambda pair: -pair[0])
-    return [f"  +{more / MEGABYTE:.1f} MB  {layer.created_by[:90]}" for more, layer in growth[:3] if more > 0]
+def grown(now: Counter[str], before: Counter[str]) -> list[str]:
+    """Name the layers that grew, largest growth first."""
+    return [f"  +{more / MEGABYTE:.1f} MB  {instruction[:90]}" for instruction, more in (now - before).most_common(3)]
 
 
 def resolve(names: Iterable[str], built: Iterable[Image], host: LocalHost) -> dict[str, str]:
@@ -218,19 +205,22 @@ def resolve(names: Iterable[str], built: Iterable[Image], host: LocalHost) -> di
     """
     wanted = set(names)
     found = {image.name: image.digest for image in built if image.name in wanted}
-    for name in sorted(wanted - found.keys()):
-        inspect = docker("image", "inspect", "--format", "{{.Id}}", name)
-        done = host.try_run(inspect)
-        if done.returncode:
-            try:
-                host.run(docker("pull", "--quiet", name))
-                done = host.try_run(inspect)
-            except CommandFailed as error:
-                raise Refused(
-                    f"image {name} is not here and cannot be pulled:\n{error.output}", where=host.name, then="inv build"
-                ) from None
-        found[name] = done.stdout.strip()
-    return found
+    return found | {name: identify(name, host) or pulled(name, host) for name in sorted(wanted - found.keys())}
+
+
+def identify(name: str, host: LocalHost) -> str:
+    """Return the local id of an image; empty when it is not here."""
+    return host.try_run(docker("image", "inspect", "--format", "{{.Id}}", name)).stdout.strip()
+
+
+def pulled(name: str, host: LocalHost) -> str:
+    """Pull an image; return its local id."""
+    try:
+        host.run(docker("pull", "--quiet", name))
+    except CommandFailed as error:
+        told = f"image {name} is not here and cannot be pulled:\n{error.output}"
+        raise Refused(told, where=host.name, then="inv build") from None
+    return identify(name, host)
 
 
 def keep_for(release: str, built: Iterable[str], ids: Mapping[str, str], host: LocalHost) -> None:
@@ -246,5 +236,5 @@ def keep_for(release: str, built: Iterable[str], ids: Mapping[str, str], host: L
 def prune_release(names: Iterable[str], release: str, host: LocalHost) -> None:
     """Take a release's name off its images; the engine removes what has no other name."""
     for name in names:
-        if "@" not in name and host.try_run(docker("image", "inspect", f"{name}:{release}")).returncode == 0:
+        if "@" not in name:
             host.try_run(docker("image", "rm", f"{name}:{release}"))

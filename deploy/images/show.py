@@ -12,7 +12,7 @@ def built(result: Built, *, json: bool) -> None:
         console.document({
             "revision": result.revision, "commit": result.commit, "seconds": round(result.seconds, 2),
             "images": [{"image": image.name, "digest": image.digest, "config_digest": image.config_digest,
-                        "bytes": sum(layer.size for layer in image.layers), "cached_steps": image.cached, "steps": image.steps}
+                        "bytes": image.layers.total(), "cached_steps": image.cached, "steps": image.steps}
                        for image in result.images],
         })  # fmt: skip
         return

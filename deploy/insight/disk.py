@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from deploy import console
@@ -31,7 +31,7 @@ class Item:
     what: str
     name: str
     bytes: int | None
-    then: str
+    next: str
 
 
 @dataclass(frozen=True)
@@ -60,27 +60,24 @@ def engine_items(used: dict[str, Any], environment: str, waste: prune.Waste) -> 
     """Read what the engine says of itself; volumes by name where they are this environment's. Pure."""
     yield Item("images", "all of this engine's", used["LayersSize"] or 0, PRUNE if waste.names or waste.unnamed else IMAGES)
     yield Item("build cache", "all of this engine's", cache_bytes(used), PRUNE if waste.cache else CACHE)
-    others = []
-    for volume in used["Volumes"] or []:
-        size = max(volume["UsageData"]["Size"], 0)
-        if (volume["Labels"] or {}).get(PROJECT) == environment:
-            yield Item("volume", volume["Name"], size, DATA)
-        else:
-            others.append(size)
-    if others:
-        yield Item("volumes", f"{len(others)} that are not {environment}'s", sum(others), OTHERS)
+    sizes = {v["Name"]: max(v["UsageData"]["Size"], 0) for v in used["Volumes"] or []}
+    ours = [v["Name"] for v in used["Volumes"] or [] if (v["Labels"] or {}).get(PROJECT) == environment]
+    yield from (Item("volume", name, sizes[name], DATA) for name in ours)
+    if others := sizes.keys() - ours:
+        yield Item("volumes", f"{len(others)} that are not {environment}'s", sum(sizes[name] for name in others), OTHERS)
 
 
 def show(known: Disk, *, json: bool) -> None:
     """Show what takes space, largest first, what is free, and the command for the largest."""
     largest = known.items[0]
     if json:
-        items = [{"what": item.what, "name": item.name, "bytes": item.bytes, "next": item.then} for item in known.items]
         free = [{"place": place, "bytes": size} for place, size in known.free.items()]
-        console.document({"items": items, "free": free, "next": largest.then})
+        console.document({"items": [asdict(item) for item in known.items], "free": free, "next": largest.next})
         return
     console.table(["what", "size", "of"], [[item.what, shown(item.bytes), item.name] for item in known.items])
     for place, size in known.free.items():
-        tell = console.warn if size < known.wanted else console.say
-        tell(f"{shown(size)} free at {place}" + (f"; a deploy wants {shown(known.wanted)}" if size < known.wanted else ""))
-    console.say(f"most is in {largest.what}: {shown(largest.bytes)}\nnext: {largest.then}")
+        if size < known.wanted:
+            console.warn(f"{shown(size)} free at {place}; a deploy wants {shown(known.wanted)}")
+        else:
+            console.say(f"{shown(size)} free at {place}")
+    console.say(f"most is in {largest.what}: {shown(largest.bytes)}\nnext: {largest.next}")

@@ -7,12 +7,12 @@ import os
 import re
 import sys
 import time
-from collections import defaultdict, deque
-from collections.abc import Callable, Collection, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from itertools import cycle
+from datetime import UTC, datetime, timedelta
+from itertools import chain
 from queue import Empty, Queue
 from subprocess import Popen
 from threading import Thread
@@ -25,14 +25,9 @@ from deploy.model import Container
 from deploy.settings import Settings
 from deploy.shell import Command, docker
 
-TAIL = 100
+TAIL = 100  # lines of each service, when nothing says which
 LOOK_SECONDS = 2
-COLOURS = ("cyan", "green", "yellow", "magenta", "blue", "red")
-# a duration of Go, a Unix time, a date
-SINCE = re.compile(
-    r"((\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h))+|\d+(\.\d{1,9})?"
-    r"|(?P<date>\d{4}-\d\d-\d\d(T\d\d(:\d\d(:\d\d(\.\d{1,9})?)?)?)?(Z|[+-]\d\d:\d\d)?)"
-)
+UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 STAMP = re.compile(r"\d{4}-\d\d-\d\dT\S+Z$")
 
 
@@ -47,38 +42,46 @@ class Line:
 
 @dataclass(frozen=True)
 class Query:
-    """Which lines are wanted; `tail` is the number of each service's last ones, None for all."""
+    """Which lines are wanted: those since a time, those with a pattern; without either the last ones of each service."""
 
     since: str = ""
     pattern: re.Pattern[str] | None = None
-    tail: int | None = None
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What `docker logs` is told."""
+        return ("--since", self.since) if self.since else () if self.pattern else ("--tail", str(TAIL))
 
     def wants(self, line: Line) -> bool:
-        """Tell whether a line is one of them."""
+        """Tell whether a line has the pattern."""
         return not self.pattern or bool(self.pattern.search(line.text))
 
 
-def query(since: str, grep: str, tail: int) -> Query:
-    """Check what was asked for; raise Refused with every mistake. A negative `tail`: 100 lines, all with `since` or `grep`."""
-    reasons, pattern = Reasons(), None
+def query(since: str, grep: str) -> Query:
+    """Read what was asked for; raise Refused with every mistake."""
+    reasons, beginning, pattern = Reasons(), "", None
     with reasons:
-        check_since(since)
+        beginning = stamp(moment(since)) if since else ""
     with reasons:
         pattern = compiled(grep) if grep else None
     reasons.refuse()
-    return Query(since, pattern, tail if tail >= 0 else None if since or grep else TAIL)
+    return Query(beginning, pattern)
 
 
-def check_since(since: str) -> None:
-    """Refuse a time that `docker logs --since` would not take."""
-    known = SINCE.fullmatch(since)
+def moment(since: str) -> datetime:
+    """Read how long ago, or a time, which without a zone is this machine's."""
     try:
-        _ = datetime.fromisoformat(known["date"]) if known and known["date"] else None
-    except ValueError:  # the 31st of June
-        known = None
-    if since and not known:
-        then = "--since=10m, 1h30m, 24h (there are no days), 2026-11-23, 2026-11-23T13:00:00Z, or a Unix time"
-        raise Refused(f"--since={since} is no duration and no time", where="inv logs", then=then)
+        if re.fullmatch(r"(\d+(\.\d+)?[dhms])+", since):
+            return datetime.now(UTC) - timedelta(**{UNITS[unit]: float(much) for much, unit in re.findall(r"([\d.]+)(.)", since)})
+        return datetime.fromisoformat(since).astimezone(UTC)
+    except (ValueError, OverflowError):
+        then = "--since=10m, 1h30m, 2d, 2026-11-23, or 2026-11-23T13:00:00Z"
+        raise Refused(f"--since={since} is no duration and no time", where="inv logs", then=then) from None
+
+
+def stamp(moment: datetime) -> str:
+    """Write a time as the engine does in front of lines, so that as text they compare."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
 
 
 def compiled(grep: str) -> re.Pattern[str]:
@@ -94,16 +97,15 @@ def compiled(grep: str) -> re.Pattern[str]:
 def show(settings: Settings, host: LocalHost, names: list[str], wanted: Query, *, follow: bool) -> None:
     """Show what services said; with `follow` go on until Ctrl-C."""
     chosen = services.find(settings, host, names)
-    say = printer(chosen if len(chosen) > 1 else ())
-    began = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
+    began = stamp(datetime.now(UTC))
     seen = defaultdict[str, str](lambda: began)
+    before = heapq.merge(*(history(host, service, container, wanted, seen) for service, container in chosen.items()))
+    after = live(host, lambda: services.find(settings, host, names), seen) if follow else ()
+    say, line = console.lines(chosen), None
     with ending():
-        before = [history(host, service, container, wanted, seen) for service, container in chosen.items()]
-        count = sum(say(line) for line in heapq.merge(*before))
-        if follow:
-            for line in filter(wanted.wants, live(host, lambda: services.find(settings, host, names), seen)):
-                say(line)
-        elif not count:
+        for line in filter(wanted.wants, chain(before, after)):
+            say(line.service, line.text)
+        if not line:
             console.say("no lines")
 
 
@@ -118,37 +120,15 @@ def ending() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def printer(names: Collection[str]) -> Callable[[Line], int]:
-    """Return what prints a line, behind its service's name in a colour of its own when there are several; it counts 1."""
-    from rich.console import Console
-
-    screen, width = Console(soft_wrap=True), max(map(len, names), default=0)
-    prefixes = {}
-    for name, colour in zip(names, cycle(COLOURS), strict=False):
-        with screen.capture() as styled:
-            screen.print(f"{name:<{width}} |", style=colour, end=" ", markup=False, highlight=False)
-        prefixes[name] = styled.get()
-
-    def say(line: Line) -> int:
-        screen.file.write(f"{prefixes.get(line.service, '')}{line.text}\n")
-        screen.file.flush()
-        return 1
-
-    return say
-
-
 def read(container: str, *words: str) -> Command:
     """Ask for a container's log. Pure."""
     return docker("logs", "--timestamps", *words, container)
 
 
 def history(host: LocalHost, service: str, container: Container, wanted: Query, seen: dict[str, str]) -> Iterator[Line]:
-    """Yield what a container said; with a pattern the last lines are the last that match."""
-    words = ["--since", wanted.since] if wanted.since else []
-    words += ["--tail", str(wanted.tail)] if wanted.tail is not None and not wanted.pattern else []
-    with host.open(read(container.name, *words)) as process:
-        lines = (line for line in parsed(process, service, container.name, seen) if wanted.wants(line))
-        yield from deque(lines, wanted.tail) if wanted.pattern and wanted.tail is not None else lines
+    """Yield what a container said."""
+    with host.open(read(container.name, *wanted.words)) as process:
+        yield from parsed(process, service, container.name, seen)
     if process.returncode:
         console.warn(f"not the whole log of {service}: docker logs {container.name} says why")
 
@@ -166,36 +146,33 @@ def parsed(process: Popen[bytes], service: str, container: str, seen: dict[str, 
 
 def live(host: LocalHost, look: Callable[[], dict[str, Container]], seen: dict[str, str]) -> Iterator[Line]:
     """Yield lines as they come, also of services that start again or change their colour; never ends by itself."""
-    arriving: Queue[Line | Container] = Queue(1000)  # a container stands for the end of its log
-    attached: dict[str, Popen[bytes]] = {}
-    stopped: set[str] = set()
+    arriving: Queue[Line] = Queue(1000)
+    attached: dict[str, tuple[Popen[bytes], Thread]] = {}
     try:
         while True:
             with suppress(OpsError):
                 for service, container in look().items():
-                    if container.name not in attached and container.alive:  # one that restarts without end is never seen running
-                        stopped -= {container.name} if container.state == "running" else set()
-                        attached[container.name] = process = host.open(read(container.name, "--follow", "--since", seen[container.name]))
-                        Thread(target=pump, args=(process, service, container, seen, arriving), daemon=True).start()
+                    name = container.name
+                    if not container.alive:
+                        if attached.pop(name, None):
+                            console.say(f"-- {name} stopped")
+                    elif name not in attached or not attached[name][1].is_alive():
+                        process = host.open(read(name, "--follow", "--since", seen[name]))
+                        attached[name] = process, Thread(target=pump, args=(process, service, name, seen, arriving), daemon=True)
+                        attached[name][1].start()
             due = time.monotonic() + LOOK_SECONDS
             with suppress(Empty):
                 while (left := due - time.monotonic()) > 0:
-                    came = arriving.get(timeout=left)
-                    if isinstance(came, Line):
-                        yield came
-                    elif attached.pop(came.name) and came.name not in stopped:
-                        stopped.add(came.name)
-                        console.say(f"-- {came.name} stopped")
+                    yield arriving.get(timeout=left)
     finally:
-        for process in attached.values():
+        for process, _ in attached.values():
             process.terminate()
 
 
-def pump(process: Popen[bytes], service: str, container: Container, seen: dict[str, str], arriving: Queue[Line | Container]) -> None:
-    """Hand over what a container says from now on, then the container itself."""
-    known = seen[container.name]
+def pump(process: Popen[bytes], service: str, container: str, seen: dict[str, str], arriving: Queue[Line]) -> None:
+    """Hand over what a container says from now on."""
+    known = seen[container]
     with process:
-        for line in parsed(process, service, container.name, seen):
+        for line in parsed(process, service, container, seen):
             if line.time > known:
                 arriving.put(line)
-    arriving.put(container)

@@ -10,7 +10,6 @@ from deploy import console, lock
 from deploy.errors import Refused
 from deploy.hosts.local import LocalHost
 from deploy.images.bake import LABEL
-from deploy.images.build import prune_release
 from deploy.insight.space import GIGABYTE, cache_bytes, folder_bytes, shown
 from deploy.rollout.facts import observe, telling
 from deploy.rollout.release import previous, too_old
@@ -22,16 +21,15 @@ from deploy.state import State
 
 @dataclass(frozen=True)
 class Waste:
-    """What can go, and how many bytes that frees at most: releases, names of images, images without one, build cache."""
+    """What can go: releases, names of their images, our images without a name, bytes of build cache."""
 
-    releases: tuple[str, ...]
-    names: tuple[str, ...]
-    unnamed: tuple[str, ...]
-    cache: int
-    bytes: int
+    releases: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    unnamed: tuple[str, ...] = ()
+    cache: int = 0
 
 
-NOTHING = Waste((), (), (), 0, 0)
+NOTHING = Waste()
 
 
 def prune(settings: Settings, host: LocalHost, *, yes: bool, json: bool) -> None:
@@ -40,7 +38,7 @@ def prune(settings: Settings, host: LocalHost, *, yes: bool, json: bool) -> None
         waste, freed = look(settings, host, host.engine.usage()), 0
         tell(waste, settings)
         if waste != NOTHING:
-            console.confirm(f"That frees {shown(waste.bytes)} at most: layers that other images share stay.", yes=yes)
+            console.confirm("That is removed for good.", yes=yes)
             with lock.held(settings.state_dir, "prune"):
                 if (now := look(settings, host, host.engine.usage())).releases != waste.releases:
                     raise Refused("another release was deployed meanwhile; nothing was removed", where=settings.name, then="inv prune")
@@ -52,12 +50,11 @@ def prune(settings: Settings, host: LocalHost, *, yes: bool, json: bool) -> None
 
 def tell(waste: Waste, settings: Settings) -> None:
     """Say what can go."""
-    cache = f"build cache beyond {settings.build.cache_gb:g} GB"
     found = {
         "releases that nobody will go back to": ", ".join(waste.releases),
         "names of images of such releases": len(waste.names),
         "images that lost their name to a later build": len(waste.unnamed),
-        cache: shown(waste.cache) if waste.cache else 0,
+        f"build cache beyond {settings.build.cache_gb:g} GB": shown(waste.cache) if waste.cache else "",
     }
     for what, much in found.items():
         if much:
@@ -68,12 +65,9 @@ def tell(waste: Waste, settings: Settings) -> None:
 
 def look(settings: Settings, host: LocalHost, used: dict[str, Any]) -> Waste:
     """Find what can go; `used` is what the engine says of itself."""
-    state = State(host, settings.state_dir)
-    old, gone = outdated(settings, host, state)
-    names, unnamed, size = images(used["Images"] or [], {*old, *gone})
-    size += sum(folder_bytes(state.bundle_folder(release)) for release in old)
-    cache = max(0, cache_bytes(used) - int(settings.build.cache_gb * GIGABYTE))
-    return Waste(tuple(old), names, unnamed, cache, size + cache)
+    old, gone = outdated(settings, host, State(host, settings.state_dir))
+    names, unnamed = images(used["Images"] or [], {*old, *gone})
+    return Waste(tuple(old), names, unnamed, max(0, cache_bytes(used) - int(settings.build.cache_gb * GIGABYTE)))
 
 
 def outdated(settings: Settings, host: LocalHost, state: State) -> tuple[list[str], list[str]]:
@@ -91,23 +85,19 @@ def outdated(settings: Settings, host: LocalHost, state: State) -> tuple[list[st
     return [release for release in old if release not in needed], sorted(gone)
 
 
-def images(known: list[dict[str, Any]], releases: set[str]) -> tuple[tuple[str, ...], tuple[str, ...], int]:
-    """Find the images' names that end with one of these releases, our images without a name, and what both take. Pure."""
-    tags = {image["Id"]: tuple(image["RepoTags"] or ()) for image in known}
-    names = tuple(name for each in tags.values() for name in each if name.rpartition(":")[2] in releases)
-    unnamed = tuple(image["Id"] for image in known if not tags[image["Id"]] and LABEL in (image["Labels"] or {}))
-    going = [image for image in known if image["Id"] in unnamed or (tags[image["Id"]] and {*tags[image["Id"]]} <= {*names})]
-    return names, unnamed, sum(image["Size"] - max(image["SharedSize"], 0) for image in going)
+def images(known: list[dict[str, Any]], releases: set[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Find the images' names that end with one of these releases, and our images without a name. Pure."""
+    names = (name for image in known for name in image["RepoTags"] or ())
+    unnamed = (image["Id"] for image in known if not image["RepoTags"] and LABEL in (image["Labels"] or {}))
+    return tuple(name for name in names if name.rpartition(":")[2] in releases), tuple(unnamed)
 
 
 def remove(settings: Settings, host: LocalHost, waste: Waste) -> int:
     """Remove it; return how many bytes less are taken."""
     state, before = State(host, settings.state_dir), taken(settings, host)
     with console.step("remove releases and images"):
-        for name, _, release in (name.rpartition(":") for name in waste.names):
-            prune_release([name], release, host)
-        for image in waste.unnamed:
-            host.try_run(docker("image", "rm", image))
+        if known := (*waste.names, *waste.unnamed):
+            host.try_run(docker("image", "rm", *known))  # what a container is made of stays
         for release in waste.releases:
             host.remove(state.bundle_folder(release))
     if waste.cache:

@@ -28,9 +28,6 @@ def log_bytes(file: Path | None) -> int | None:
 
 def shown(size: int | None) -> str:
     """Write bytes as people read them."""
-    if size is None:
-        return "not known; only root may look"
-    for unit, word in ((GIGABYTE, "GB"), (1_000_000, "MB"), (1000, "kB")):
-        if size >= unit:
-            return f"{size / unit:.1f} {word}"
-    return f"{size} bytes"
+    from rich.filesize import decimal
+
+    return "not known; only root may look" if size is None else decimal(size)

@@ -28,6 +28,9 @@ def show(settings: Settings, host: LocalHost, *, json: bool) -> None:
     rows = [[c.service, c.colour or "shared", c.state, health(c) or "-", c.release or "-"] for c in facts.containers]
     if rows:
         console.table(["service", "colour", "state", "health", "release"], rows)
+    for c in facts.containers:
+        if host.engine.ran_out_of_memory(c.name):
+            console.warn(f"{c.name}: a process was killed at the memory limit; inv logs {c.service}, or raise its mem_limit")
 
 
 def health(container: Container) -> str | None:
@@ -38,8 +41,10 @@ def health(container: Container) -> str | None:
 def document(settings: Settings, host: LocalHost, facts: Facts) -> dict[str, object]:
     """Return the state as the command contract has it."""
     services = [
-        {"name": c.service, "colour": c.colour or None, "state": c.state, "health": health(c), "image": c.image} for c in facts.containers
-    ]
+        {"name": c.service, "colour": c.colour or None, "state": c.state, "health": health(c), "image": c.image,
+         "out_of_memory": host.engine.ran_out_of_memory(c.name)}
+        for c in facts.containers
+    ]  # fmt: skip
     return {
         "env": settings.env,
         "release": facts.edge.release,

@@ -14,24 +14,30 @@ from deploy.wait import until
 
 def quiet(step: steps.Quiet, run: Run) -> None:
     """Tell workers to take no new tasks; what they have begun they finish, at the latest when they are stopped."""
-    deaf = run.tell(step.colour, step.services, lambda known: known.drain)
+    deaf = run.tell(run.containers(step.colour, step.services), lambda known: known.drain)
     if deaf:
         raise OpsError(f"{', '.join(deaf)} did not stop taking tasks", where=run.host.name, then=f"docker logs {deaf[0]}, inv deploy")
 
 
 def resume(step: steps.Resume, run: Run) -> None:
     """Take back what a drain told."""
-    deaf = run.tell(step.colour, step.services, lambda known: known.resume)
+    deaf = run.tell(run.containers(step.colour, step.services), lambda known: known.resume)
     if deaf:
         raise OpsError(f"{', '.join(deaf)} did not go on", where=run.host.name, then=f"docker restart {' '.join(deaf)}, inv resume")
 
 
 def drain(step: steps.Drain, run: Run) -> None:
-    """Close WebSockets, then wait until the edge's old workers have finished their requests and left."""
-    edge = run.edge
-    run.tell(step.colour, [service.name for service in run.bundle.release.of("web")], lambda known: known.drain)
+    """Close WebSockets, then wait until the edge's old workers have finished their requests and left.
+
+    WebSockets of replicas that serve on hold those workers as well: they are closed too, and allowed again.
+    """
+    edge, before, now = run.edge, *(switch.members(run.settings, run.host, number) for number in (step.since, None))
+    web = [c for c in run.host.engine.containers(run.settings.name) if c.role == "web"]
+    told = [c for c in web if c.name in before or (c.colour == step.colour and c.name not in now)]
+    run.tell(told, lambda known: known.drain)
     if not until(lambda: switch.retiring_workers(run.host, edge) == 0, run.settings.rollout.drain_within):
         console.warn(f"requests of {step.colour} were still running after {run.settings.rollout.drain_within:.0f} s")
+    run.tell([c for c in told if c.name in now], lambda known: known.resume)
 
 
 def await_tasks(step: steps.AwaitTasks, run: Run) -> None:
@@ -40,7 +46,7 @@ def await_tasks(step: steps.AwaitTasks, run: Run) -> None:
     Traffic has moved by now: what cannot be told, or takes too long, is said, and is no reason to return to a bad release.
     """
     limit, left = run.settings.rollout.tasks_within, set[str]()
-    words = next(service.deploy.tasks for service in run.bundle.release.services if service.name == step.service)
+    words = next(service.deploy.tasks for service in run.release.services if service.name == step.service)
 
     def done() -> bool:
         nonlocal left
@@ -48,16 +54,23 @@ def await_tasks(step: steps.AwaitTasks, run: Run) -> None:
         return not left
 
     try:
-        asked = run.containers(step.colour, [step.service])[0].name
+        asked = next(c.name for c in run.containers(step.colour, [step.service]) if c.state == "running")
         known = set(run.one_off(other(step.colour), step.service, (*words, "known")).split())
         if not until(done, limit, pause=1):
-            console.warn(f"after {limit:.0f} s tasks are left that {run.bundle.release.id} does not know: {', '.join(sorted(left))}")
+            console.warn(f"after {limit:.0f} s tasks are left that {run.release.id} does not know: {', '.join(sorted(left))}")
     except CommandFailed as error:
-        console.warn(f"it is not known whether tasks are left that {run.bundle.release.id} does not know: {error}")
+        console.warn(f"it is not known whether tasks are left that {run.release.id} does not know: {error}")
 
 
 def stop_colour(step: steps.StopColour, run: Run) -> None:
     """Stop containers, each within its own grace period; keep them, so that going back starts them again."""
-    names = [c.name for c in run.containers(step.colour, step.services)]
+    names = [c.name for c in run.containers(step.colour, step.services) if c.alive and c.name not in step.keep]
     if names:
         run.host.run(docker("stop", *names))
+
+
+def remove_stopped(step: steps.RemoveStopped, run: Run) -> None:
+    """Remove containers that were stopped."""
+    names = [c.name for c in run.containers(step.colour, step.services) if not c.alive]
+    if names:
+        run.host.run(docker("rm", *names))

@@ -20,7 +20,7 @@ POLL_SECONDS = 0.02
 
 def drifted(run: Run, facts: Facts) -> tuple[str, ...]:
     """Name the running data services and the edge that Compose would make anew; a deploy leaves them alone."""
-    kept = str(run.state.bundle_folder(run.bundle.release.id) / "env")
+    kept = str(run.state.bundle_folder(run.release.id) / "env")
     with tempfile.NamedTemporaryFile("w", suffix=".env") as env:  # `inv plan` keeps no bundle
         env.write(run.bundle.env)
         env.flush()
@@ -57,5 +57,5 @@ def recreate(step: steps.RecreateShared, run: Run) -> None:
 
 def answers(run: Run, colour: str | None) -> bool:
     """Ask the serving colour's health through the edge; before a first release, the edge alone."""
-    paths = [f"/{colour}/{service.name}{service.deploy.health}" for service in run.bundle.release.of("web")] if colour else ["/generation"]
+    paths = [f"/{colour}/{service.name}{service.deploy.health}" for service in run.release.of("web")] if colour else ["/generation"]
     return all(run.host.get(run.settings.edge.probe_port, path, timeout=1)[0] == 200 for path in paths)

@@ -7,22 +7,19 @@ from dataclasses import asdict
 from typing import Any
 
 from deploy import console
-from deploy.edge import nginx, switch
 from deploy.images.build import prune_release
-from deploy.rollout import drain, drift, health, prepare, steps
+from deploy.rollout import drain, drift, health, prepare, steps, traffic
 from deploy.rollout.run import Run
-from deploy.rollout.wanted import GENERATION
 from deploy.rollout.watch import Watch
-from deploy.shell import docker
 
 
 def execute(run: Run, plan: Iterable[steps.Step]) -> None:
     """Do each step; the journal says what was begun and what was done. Raise OpsError when one did not come to its end."""
     for step in plan:
-        run.note(step=step.name, state="begin", target=run.bundle.release.id, details=asdict(step))
+        run.note(step=step.name, state="begin", target=run.release.id, details=asdict(step))
         with console.step(str(step), within=limit(step, run)):
             PERFORM[type(step)](step, run)
-        run.note(step=step.name, state="done", target=run.bundle.release.id)
+        run.note(step=step.name, state="done", target=run.release.id)
 
 
 def limit(step: steps.Step, run: Run) -> float:
@@ -35,31 +32,15 @@ def limit(step: steps.Step, run: Run) -> float:
     return known.get(type(step), 0)
 
 
-def start_colour(step: steps.StartColour, run: Run) -> None:
-    """Start services; stopped ones of the same release start again, others are created anew."""
-    stopped = [c.name for c in run.containers(step.colour, step.services) if (c.release, c.state) == (run.bundle.release.id, "exited")]
-    names = [f"{service}-{step.colour}" for service in step.services]
-    run.host.run(run.compose(step.colour, "up", "--detach", "--no-deps", "--no-build", *names))
-    if stopped:  # what stopped on a full disk is listed as running by the engine, and Compose leaves it as it is
-        run.host.run(docker("start", *stopped))
-
-
-def switch_traffic(step: steps.Switch, run: Run) -> None:
-    """Move traffic, then prove through the edge that the new version answers."""
-    name = f"edge.{step.colour or 'none'}{'.maintenance' if step.maintenance else ''}.conf"
-    text = run.bundle.files[name].replace(GENERATION, str(step.generation))
-    switch.switch(run.settings, run.host, run.edge, text, step.generation, nginx.Route(step.colour, step.release, step.maintenance))
-
-
 def watch_traffic(step: steps.Watch, run: Run) -> None:
     """Watch the release under real traffic."""
-    Watch(run.settings, run.host, run.edge, step.colour, run.bundle.release).run()
+    Watch(run.settings, run.host, run.edge, step, run.release).run()
 
 
 def prune(step: steps.Prune, run: Run) -> None:
     """Forget releases that nobody will go back to."""
     for release in step.releases:
-        prune_release(run.bundle.release.images, release, run.host)
+        prune_release(run.release.images, release, run.host)
         run.host.remove(run.state.bundle_folder(release))
 
 
@@ -72,15 +53,16 @@ PERFORM: Mapping[type[steps.Step], Callable[[Any, Run], None]] = {
     steps.RecreateShared: drift.recreate,
     steps.Migrate: prepare.migrate,
     steps.RunJob: prepare.run_job,
-    steps.StartColour: start_colour,
+    steps.StartColour: prepare.start_colour,
     steps.AwaitHealthy: health.await_healthy,
     steps.AwaitServed: health.await_served,
     steps.Quiet: drain.quiet,
     steps.Resume: drain.resume,
-    steps.Switch: switch_traffic,
+    steps.Switch: traffic.switch_traffic,
     steps.Watch: watch_traffic,
     steps.Drain: drain.drain,
     steps.AwaitTasks: drain.await_tasks,
     steps.StopColour: drain.stop_colour,
+    steps.RemoveStopped: drain.remove_stopped,
     steps.Prune: prune,
 }

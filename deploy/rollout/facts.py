@@ -30,7 +30,9 @@ def edge(settings: Settings, host: LocalHost, containers: tuple[Container, ...])
     running = any(c.role == "edge" and c.state == "running" for c in containers)
     unproven = switch.unproven(settings, host)
     said = served(settings, host) if running and not unproven else None
-    return said or replace(configured(nginx.folder(settings), host, running), unproven=unproven)
+    if said:
+        return replace(said, members=switch.members(settings, host, said.generation))
+    return replace(configured(nginx.folder(settings), host, running), unproven=unproven)
 
 
 def served(settings: Settings, host: LocalHost) -> EdgeFacts | None:
@@ -49,7 +51,8 @@ def configured(folder: Path, host: LocalHost, running: bool) -> EdgeFacts:
     """Read the generation that was proven last."""
     target = host.pointed(folder / switch.PROVEN) or host.pointed(folder / switch.CURRENT)
     text = host.read(folder / target / "route.json") if target else None
-    return EdgeFacts(running, **json.loads(text)) if text else EdgeFacts(running)
+    known = json.loads(text) if text else {}
+    return EdgeFacts(running, **{**known, "members": tuple(known.get("members", ()))})
 
 
 def serving(settings: Settings, host: LocalHost) -> str:

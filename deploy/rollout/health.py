@@ -12,6 +12,7 @@ from deploy.wait import until
 def await_healthy(step: steps.AwaitHealthy, run: Run) -> None:
     """Wait for the engine's health checks; a container that ended or starts over is given up at once."""
     seen = run.containers(step.colour, step.services)
+    expected = sum(run.replicas(s, step.upto) for s in run.release.services if s.name in step.services)
     before = {c.name: c.restarts for c in seen}  # a restart of last week says nothing about now
 
     def broken(c: Container) -> bool:
@@ -20,11 +21,11 @@ def await_healthy(step: steps.AwaitHealthy, run: Run) -> None:
     def settled() -> bool:
         nonlocal seen
         seen = run.containers(step.colour, step.services)
-        return any(broken(c) for c in seen) or (len(seen) >= len(step.services) and all(c.up for c in seen))
+        return any(broken(c) for c in seen) or (len(seen) >= expected and all(c.up for c in seen))
 
     until(settled, run.settings.rollout.healthy_within, pause=0.15)
     unwell = [c for c in seen if not c.up or broken(c)]
-    if unwell or len(seen) < len(step.services):
+    if unwell or len(seen) < expected:
         raise OpsError(
             f"{step.colour or run.settings.name} did not become healthy:\n" + "\n".join(diagnose(run, c) for c in unwell),
             where=run.host.name,
@@ -41,15 +42,17 @@ def diagnose(run: Run, container: Container) -> str:
 
 
 def await_served(step: steps.AwaitServed, run: Run) -> None:
-    """Ask each web service of a colour through the edge for health and version."""
-    for service in run.bundle.release.of("web"):
-        ask(run, step.colour, service.name, service.deploy.health)
-        if service.deploy.version:
-            ask(run, step.colour, service.name, service.deploy.version, naming=run.bundle.release.id)
+    """Ask through the edge for health and version: each web service of a colour, then each replica by itself."""
+    for service in run.release.of("web"):
+        replicas = [f"replica/{c.name}:{service.deploy.port}" for c in run.containers(step.colour, [service.name]) if c.alive]
+        for place in (f"{step.colour}/{service.name}", *replicas):
+            ask(run, step.colour, service.name, f"/{place}{service.deploy.health}")
+            if service.deploy.version:
+                ask(run, step.colour, service.name, f"/{place}{service.deploy.version}", naming=run.release.id)
 
 
 def ask(run: Run, colour: str, service: str, path: str, *, naming: str = "") -> None:
-    """Poll one path of a colour through the edge's inner listener until it answers 200 and names what it should.
+    """Poll one path on the edge's inner listener until it answers 200 and names what it should.
 
     Waiting mends neither a redirect nor a container that ended: both are given up at once.
     """
@@ -58,7 +61,7 @@ def ask(run: Run, colour: str, service: str, path: str, *, naming: str = "") -> 
 
     def settled() -> bool:
         nonlocal status, body, unwell
-        status, body = run.host.get(run.settings.edge.probe_port, f"/{colour}/{service}{path}", timeout=min(5, limit))
+        status, body = run.host.get(run.settings.edge.probe_port, path, timeout=min(5, limit))
         unwell = [c for c in run.containers(colour, [service]) if not c.up]
         return (status == 200 and naming in body) or 300 <= status < 400 or bool(unwell)
 

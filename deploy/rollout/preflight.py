@@ -18,6 +18,8 @@ from deploy.shell import Secret
 from deploy.state import State, now
 
 GIGABYTE = 1_000_000_000
+# of one label, RFC 1035, 2.3.4
+LONGEST_NAME = 63
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ def look(settings: Settings, host: LocalHost, facts: Facts, include: str = "") -
         order = images.look(settings, host)
     with reasons:
         model = wanted.model(settings, host)
+        nameable(settings, model)
         anew = included(include, model)
         nginx.render(settings, model.web, wanted.GENERATION, nginx.Route(COLOURS[0], ""))
     reasons.refuse()
@@ -86,9 +89,23 @@ def memory(settings: Settings, host: LocalHost, facts: Facts) -> list[str]:
     for c in facts.containers:
         held[c.colour] += host.engine.memory(c.name) if c.colour and c.state == "running" else 0
     wanted = (held.get(live, 0) - held.get(other(live), 0)) / GIGABYTE  # what is left of the idle colour is stopped first
+    what = "a second colour"
+    if settings.rollout.strategy == "rolling":
+        what, wanted = "one more replica of each service", wanted / max((c.number for c in facts.of(live)), default=1)
     least, free = settings.rollout.free_memory_gb, host.free_memory() / GIGABYTE
-    told = f"{free:.1f} GB of memory is available; a second colour takes {wanted:.1f} GB, and {least:.1f} GB must remain"
+    told = f"{free:.1f} GB of memory is available; {what} takes {wanted:.1f} GB, and {least:.1f} GB must remain"
     return [f"{told} (rollout.free_memory_gb)"] if live and free < wanted + least else []
+
+
+def nameable(settings: Settings, model: Model) -> None:
+    """Refuse replicas whose container's name no DNS can know: the edge finds them by it."""
+    names = [nginx.replica(settings, service.name, COLOURS[1], service.replicas) for service in model.web]
+    long = [name for name in names if len(name) > LONGEST_NAME]
+    if long:
+        raise Refused(
+            f"a container's name would have more than {LONGEST_NAME} characters, which no DNS knows: {', '.join(long)}",
+            where="app and services", then="a shorter app or service name",
+        )  # fmt: skip
 
 
 def clock(entries: Sequence[Record]) -> None:

@@ -10,7 +10,8 @@ from deploy.render import HOLDER
 from deploy.rollout import steps
 from deploy.rollout.health import await_healthy
 from deploy.rollout.run import ONE_OFF_SECONDS, Run
-from deploy.rollout.wanted import GENERATION
+from deploy.rollout.traffic import edge_files
+from deploy.shell import docker
 from deploy.wait import until
 
 
@@ -31,7 +32,7 @@ def await_orphans(step: steps.AwaitOrphans, run: Run) -> None:
 
 def prepare_edge(step: steps.PrepareEdge, run: Run) -> None:
     """Give the edge something to start with."""
-    switch.write(run.settings, run.host, run.bundle.files["edge.none.conf"].replace(GENERATION, "1"), 1, nginx.Route())
+    switch.write(run.settings, run.host, edge_files(run, 1, nginx.Route()), 1, nginx.Route())
     switch.point(run.settings, run.host, nginx.generation_folder(1), switch.CURRENT, switch.PROVEN)
 
 
@@ -47,6 +48,27 @@ def start_shared(step: steps.StartShared, run: Run) -> None:
     await_healthy(steps.AwaitHealthy("", step.services), run)
 
 
+def start_colour(step: steps.StartColour, run: Run) -> None:
+    """Start replicas up to the number that is wanted; stopped ones of the same release start again, others are created anew.
+
+    Stopped ones beyond that number go: Compose would choose itself which to remove, also one that runs.
+    """
+    scale, again, surplus = [], [], []
+    for service in (s for s in run.release.services if s.name in step.services):
+        own = [c for c in run.containers(step.colour, [service.name]) if c.release == run.release.id]
+        alive, stopped = sum(c.alive for c in own), [c.name for c in own if not c.alive]
+        number = max(run.replicas(service, step.upto), alive)
+        again += stopped[: number - alive]
+        surplus += stopped[number - alive :]
+        scale.append(f"--scale={service.name}-{step.colour}={number}")
+    if surplus:
+        run.host.run(docker("rm", *surplus))
+    names = [f"{service}-{step.colour}" for service in step.services]
+    run.host.run(run.compose(step.colour, "up", "--detach", "--no-deps", "--no-build", *scale, *names))
+    if again:  # what stopped on a full disk is listed as running by the engine, and Compose leaves it as it is
+        run.host.run(docker("start", *again))
+
+
 def migrate(step: steps.Migrate, run: Run) -> None:
     """Migrate, then remember which releases the schema still fits."""
     run.one_off(step.colour, step.service, step.command)
@@ -60,7 +82,7 @@ def migrate(step: steps.Migrate, run: Run) -> None:
                 where=step.service,
                 then="inv logs, and alembic current in the backend",
             )
-        run.state.keep_schema(Schema(revision=at, serves=alembic.served_by(revisions, at), release=run.bundle.release.id))
+        run.state.keep_schema(Schema(revision=at, serves=alembic.served_by(revisions, at), release=run.release.id))
 
 
 def run_job(step: steps.RunJob, run: Run) -> None:

@@ -41,7 +41,7 @@ def abort(settings: Settings, host: LocalHost) -> Outcome | None:
         bundle = state.bundle(facts.accepted) if facts.accepted else None
         if bundle and facts.edge.release != facts.accepted:
             preflight.schema_fits(bundle.release, schema_of(state, bundle.release.id), facts.schema, facts.serving)
-        steps = back(bundle.release if bundle else None, facts)
+        steps = back(bundle.release.scaled(state.scale()) if bundle else None, facts)
         if not (steps or known):
             return None
         unwanted = bundle or state.bundle(known.target if known else str(facts.edge.release))

@@ -88,17 +88,17 @@ def prepare(settings: Settings, host: LocalHost, state: State, ready: preflight.
 def planned(run: Run, facts: Facts, command: str, anew: tuple[str, ...] = ()) -> plan.Plan:
     """Plan towards the bundle's release."""
     chosen = run.settings.rollout
-    return plan.blue_green(
-        run.bundle.release, facts, forward=command == "deploy", watch=chosen.watch > 0, warm=chosen.keep_warm, anew=anew,
+    return plan.towards(
+        run.release, facts, forward=command == "deploy", watch=chosen.watch > 0, warm=chosen.keep_warm, anew=anew,
         old=too_old(run, facts),
     )  # fmt: skip
 
 
 def too_old(run: Run, facts: Facts) -> list[str]:
     """Return the releases beyond those that are kept; what serves, what is wanted and where a rollback goes are never among them."""
-    needed = {run.bundle.release.id, facts.edge.release}
+    needed = {run.release.id, facts.edge.release}
     served = [release for release in run.state.served() if release not in needed]
-    kept = needed | {before(run.state, run.bundle.release.id), *served[: run.settings.rollout.keep_releases - 1]}
+    kept = needed | {before(run.state, run.release.id), *served[: run.settings.rollout.keep_releases - 1]}
     return [release for release in run.state.kept() if release not in kept]
 
 
@@ -129,8 +129,8 @@ def carry_out(run: Run, command: str, *, anew: tuple[str, ...] = (), resumed: bo
 
     What `resumed` has passed its before_deploy hook already.
     """
-    started, began, target = now(), time.monotonic(), run.bundle.release
-    before = observe(run.settings, run.host, run.state)
+    started, began, target = now(), time.monotonic(), run.release
+    before = whole(run)
     towards = planned(run, before, command, anew)
     event = Event(command, "begins", target.id, target.commit, before=before.edge.release or "", who=lock.who())
     if not towards.steps and before.accepted == target.id:
@@ -160,6 +160,18 @@ def carry_out(run: Run, command: str, *, anew: tuple[str, ...] = (), resumed: bo
     return Outcome(target.id, towards.colour, towards.generation, True, seconds)
 
 
+def whole(run: Run) -> Facts:
+    """Observe; where another release is half in service, go back to the one before it first."""
+    facts = observe(run.settings, run.host, run.state)
+    earlier = plan.undone_first(run.release, facts)
+    if not earlier:
+        return facts
+    console.say(f"release {facts.edge.release} is half in service: back to {earlier} first")
+    back = replace(run, bundle=run.state.bundle(earlier), going_back=True)
+    execute(back, plan.back(back.release, facts))
+    return observe(run.settings, run.host, run.state)
+
+
 def record_of(release: Release, command: str, started: str, colour: str, generation: int) -> Record:
     """Begin a line of the ledger."""
     return Record(
@@ -171,7 +183,7 @@ def record_of(release: Release, command: str, started: str, colour: str, generat
 def head(run: Run) -> str | None:
     """Return the schema revision that this release migrated to."""
     schema = run.state.schema()
-    return schema.revision if schema and schema.release == run.bundle.release.id else None
+    return schema.revision if schema and schema.release == run.release.id else None
 
 
 def failed(run: Run, before: Facts, entry: Record, event: Event, error: OpsError) -> OpsError:
@@ -196,12 +208,12 @@ def go_back(run: Run, before: Facts) -> None:
 
     A run that was resumed after its switch found its own release serving: it goes back to the one that was accepted.
     """
-    served = before.edge.release if before.edge.release != run.bundle.release.id else before.accepted or before.edge.release
+    served = before.edge.release if before.edge.release != run.release.id else before.accepted or before.edge.release
     try:
         facts = observe(run.settings, run.host, run.state)
         bundle = run.state.bundle(served) if served else None
         back = replace(run, bundle=bundle or run.bundle, going_back=True)
-        execute(back, plan.back(bundle.release if bundle else None, facts))
+        execute(back, plan.back(back.release if bundle else None, facts))
     except Exception as error:  # noqa: BLE001  # whatever it is, the first failure must still be written down
         console.warn(f"going back failed as well:\n{error}")
 

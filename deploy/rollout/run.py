@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 from deploy import console
 from deploy.errors import OpsError
 from deploy.hosts.local import LocalHost
-from deploy.model import LABEL, Container, Deploy
+from deploy.model import LABEL, Container, Deploy, Release, ReleasedService
 from deploy.settings import Settings
 from deploy.shell import Command, compose, docker
 from deploy.state import Bundle, State
@@ -27,6 +28,15 @@ class Run:
     bundle: Bundle
     going_back: bool = False
 
+    @cached_property
+    def release(self) -> Release:
+        """The release, with the numbers of replicas that `inv scale` chose."""
+        return self.bundle.release.scaled(self.state.scale())
+
+    def replicas(self, service: ReleasedService, upto: int = 0) -> int:
+        """Return how many containers a service has, when up to so many of each are wanted (0: all)."""
+        return min(upto or service.replicas, service.replicas)
+
     def note(self, **facts: object) -> None:
         """Add a line to the journal; on the way back a full disk must not keep the old release from serving."""
         try:
@@ -42,7 +52,7 @@ class Run:
 
     def compose(self, colour: str, *words: str) -> Command:
         """Return a Compose command on a file of the bundle."""
-        file = self.state.bundle_folder(self.bundle.release.id) / f"{colour or 'shared'}.yml"
+        file = self.state.bundle_folder(self.release.id) / f"{colour or 'shared'}.yml"
         return compose(self.project(colour), str(file), *words)
 
     def containers(self, colour: str, names: Iterable[str]) -> tuple[Container, ...]:
@@ -64,10 +74,10 @@ class Run:
         found = (c.name for c in self.host.engine.containers(self.settings.name) if c.role == "edge" and c.state == "running")
         return next(found, None)
 
-    def tell(self, colour: str, services: Iterable[str], words: Callable[[Deploy], tuple[str, ...]]) -> list[str]:
-        """Run a command of x-deploy in each running container of these services; return who did not do it."""
-        known = {service.name: words(service.deploy) for service in self.bundle.release.services}
-        told = [c for c in self.containers(colour, services) if c.state == "running" and known[c.service]]
+    def tell(self, containers: Iterable[Container], words: Callable[[Deploy], tuple[str, ...]]) -> list[str]:
+        """Run a command of x-deploy in each of these containers that runs; return who did not do it."""
+        known = {service.name: words(service.deploy) for service in self.release.services}
+        told = [c for c in containers if c.state == "running" and known.get(c.service)]
         return [c.name for c in told if self.host.try_run(docker("exec", c.name, *known[c.service])).returncode]
 
     def one_off(self, colour: str, service: str, command: tuple[str, ...]) -> str:

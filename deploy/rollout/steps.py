@@ -98,13 +98,14 @@ class RunJob(Step):
 
 @dataclass(frozen=True)
 class StartColour(Step):
-    """Start services of the idle colour."""
+    """Start services of the idle colour: all their replicas, or up to some number of each."""
 
     colour: str
     services: tuple[str, ...]
+    upto: int = 0
 
     def __str__(self) -> str:
-        return f"start {self.colour}: {', '.join(self.services)}"
+        return f"start {self.colour}: {', '.join(self.services)}" + (f", up to {self.upto} of each" if self.upto else "")
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,7 @@ class AwaitHealthy(Step):
 
     colour: str
     services: tuple[str, ...]
+    upto: int = 0
 
     def __str__(self) -> str:
         return f"wait until {self.colour} is healthy"
@@ -152,15 +154,17 @@ class Resume(Step):
 
 @dataclass(frozen=True)
 class Switch(Step):
-    """Make the edge name the other colour, and prove by generation and version that it does."""
+    """Make the edge name a colour, and replicas of the other `beside` it; prove by generation that it does."""
 
     colour: str | None
     release: str | None
     generation: int
     maintenance: bool = False
+    beside: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         told = "the maintenance page" if self.maintenance else self.colour or "nothing"
+        told += f", beside {len(self.beside)} of the other colour" if self.beside else ""
         return f"switch traffic to {told} (generation {self.generation}) and prove it"
 
 
@@ -170,6 +174,7 @@ class Watch(Step):
 
     colour: str
     release: str
+    beside: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"watch {self.colour} under real traffic"
@@ -177,9 +182,13 @@ class Watch(Step):
 
 @dataclass(frozen=True)
 class Drain(Step):
-    """Let the old colour finish: WebSockets closed, requests answered, old edge workers gone."""
+    """Let what the edge names no longer finish: WebSockets closed, requests answered, old edge workers gone.
+
+    What generation `since` named and the edge still names only closes the WebSockets that would hold those workers.
+    """
 
     colour: str
+    since: int = 0
 
     def __str__(self) -> str:
         return f"drain {self.colour}"
@@ -198,13 +207,25 @@ class AwaitTasks(Step):
 
 @dataclass(frozen=True)
 class StopColour(Step):
-    """Stop services of a colour; they stay, so that going back starts them again."""
+    """Stop services of a colour, all but the containers to `keep`; they stay, so that going back starts them again."""
+
+    colour: str
+    services: tuple[str, ...]
+    keep: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"stop {self.colour}: {', '.join(self.services)}" + (f" (but {len(self.keep)})" if self.keep else "")
+
+
+@dataclass(frozen=True)
+class RemoveStopped(Step):
+    """Remove the containers of services of a colour that do not run."""
 
     colour: str
     services: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"stop {self.colour}: {', '.join(self.services)}"
+        return f"remove what was stopped of {self.colour}: {', '.join(self.services)}"
 
 
 @dataclass(frozen=True)

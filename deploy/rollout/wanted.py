@@ -55,7 +55,7 @@ def bundle(settings: Settings, known: Model, built: Built, values: Mapping[str, 
         id=identity, revision=built.revision, commit=built.commit, commit_time=built.commit_time, images=images,
         config_digests={image.name: image.config_digest for image in built.images}, files=files_hash, secrets=version,
         strategy=settings.rollout.strategy,
-        services=tuple(ReleasedService(name=s.name, image=images[s.image], deploy=s.deploy) for s in known.services),
+        services=tuple(ReleasedService(name=s.name, image=images[s.image], deploy=s.deploy, replicas=s.replicas) for s in known.services),
         resources=tuple(render.resource_names(known, settings.name)),
     )  # fmt: skip
     return Bundle(release, render_all(settings, known, images, identity, env_file), secrets.render(values))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,6 +14,7 @@ from deploy import console
 from deploy.errors import CommandFailed, OpsError
 from deploy.hosts.local import LocalHost
 from deploy.model import Release, ReleasedService
+from deploy.rollout import steps
 from deploy.settings import Rollout, Settings
 from deploy.shell import docker
 
@@ -40,6 +41,7 @@ class Request:
     release: str
     status: int
     seconds: float
+    address: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,8 @@ def parse(line: str) -> Request | None:
         if not known["upstream"] or known["status"] == 101:
             return None
         seconds = float(upstream) if upstream not in ("", "-") else known["seconds"]
-        return Request(datetime.fromisoformat(known["time"]).timestamp(), known["release"], int(known["status"]), seconds)
+        at, address = datetime.fromisoformat(known["time"]).timestamp(), known["upstream"].rpartition(":")[0]
+        return Request(at, known["release"], int(known["status"]), seconds, address)
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -73,15 +76,15 @@ def sum_up(requests: Iterable[Request]) -> Traffic:
     return Traffic(len(seen), sum(r.status >= 500 for r in seen) / len(seen), p95)
 
 
-def judge(now: Traffic, before: Traffic, elapsed: float, limits: Rollout) -> str:
-    """Say why a release must go, after `elapsed` seconds of watching; empty while nothing speaks against it. Pure."""
+def judge(now: Traffic, before: Traffic, elapsed: float, limits: Rollout, share: float = 1) -> str:
+    """Say why a release must go, after `elapsed` seconds of watching its `share` of the traffic; empty if nothing says so. Pure."""
     known = before.requests >= ENOUGH
     if now.requests >= ENOUGH and now.errors > limits.watch_errors + (before.errors if known else 0):
         return f"{now.errors:.0%} of {now.requests} requests were answered with 5xx" + (f"; before, {before.errors:.0%}" if known else "")
     slow = max(before.p95 * SLOWER_FACTOR, before.p95 + SLOWER_SECONDS) if known else limits.watch_p95
     if now.requests >= ENOUGH and elapsed > WARM_UP_SECONDS and now.p95 > slow:
         return f"the 95th percentile of {now.requests} requests is {now.p95:.2f} s" + (f"; before, {before.p95:.2f} s" if known else "")
-    expected = before.requests / BASELINE_SECONDS * elapsed
+    expected = before.requests / BASELINE_SECONDS * elapsed * share
     if elapsed >= HANGING_AFTER and expected >= LOW_TRAFFIC and now.requests < expected * HANGING_SHARE:
         return f"only {now.requests} requests were answered; by the minute before it would be {expected:.0f}"
     return ""
@@ -107,16 +110,12 @@ class EdgeLog:
             if request:
                 self.requests.append(request)
 
-    def of(self, release: str) -> Iterator[Request]:
-        """Return the requests that one release answered."""
-        return (request for request in self.requests if request.release == release)
-
 
 class Watch:
-    """One release under real traffic, and probed besides, for a site may have none."""
+    """One release under real traffic, and probed besides, for a site may have none; `beside` it the old one may still answer."""
 
-    def __init__(self, settings: Settings, host: LocalHost, edge: str, colour: str, release: Release) -> None:
-        self.settings, self.host, self.colour, self.release = settings, host, colour, release
+    def __init__(self, settings: Settings, host: LocalHost, edge: str, step: steps.Watch, release: Release) -> None:
+        self.settings, self.host, self.colour, self.beside, self.release = settings, host, step.colour, step.beside, release
         self.log = EdgeLog(host, edge)
         self.answered = self.refused = 0  # probes in all, and in a row
         self.asked = 0.0  # when the workers were asked last, in seconds of watching
@@ -125,12 +124,19 @@ class Watch:
         """Watch until the time is over; raise OpsError as soon as the release does worse than is allowed."""
         limits, began, seen = self.settings.rollout, time.monotonic(), Traffic(0, 0, 0)
         self.log.read()
-        before = sum_up(request for request in self.log.requests if request.release != self.release.id)
+        web = [c for c in self.host.engine.containers(self.settings.name) if c.role == "web"]
+        others = {address for c in web if c.name in self.beside for address in c.addresses}
+        share = 1 - len(self.beside) / max(len(self.beside) + sum(c.colour == self.colour for c in web), 1)
+
+        def mine(request: Request) -> bool:
+            return request.release == self.release.id and request.address not in others
+
+        before, known = sum_up(request for request in self.log.requests if not mine(request)), len(self.log.requests)
         while (elapsed := time.monotonic() - began) < limits.watch:
             self.probe()
             self.log.read()
-            seen = sum_up(self.log.of(self.release.id))
-            reason = judge(seen, before, elapsed, limits) or self.unanswered() or self.failed_tasks(elapsed)
+            seen = sum_up(request for request in self.log.requests[known:] if mine(request))
+            reason = judge(seen, before, elapsed, limits, share) or self.unanswered() or self.failed_tasks(elapsed)
             if reason:
                 raise OpsError(
                     f"release {self.release.id} was in service for {elapsed:.0f} s and did worse than is allowed: {reason}",

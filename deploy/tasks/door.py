@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from inspect import Signature, signature
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from invoke.exceptions import Exit, ParseError
 from invoke.parser import Parser
@@ -15,29 +15,55 @@ from invoke.tasks import task
 
 from deploy.errors import Interrupted, MachineFailed, OpsError, Refused
 
-ENV = {"env": "environment, a file in deploy/environments (default: local)"}
-JSON = {"json": "one JSON document on stdout"}
-YES = {"yes": "answer confirmations with yes"}
+if TYPE_CHECKING:
+    from deploy.hosts.local import LocalHost
+    from deploy.settings import Settings
 
 
-def door(**options: Any) -> Callable[[Callable[..., None]], Any]:
-    """Make a task of a function: `help` and `positional` as invoke knows them, OpsError as message and exit code."""
+class At(NamedTuple):
+    """Where a command is to act."""
+
+    settings: Settings
+    host: LocalHost
+
+
+COMMON = {
+    "env": "environment, a file in deploy/environments (default: local)",
+    "json": "one JSON document on stdout",
+    "yes": "answer confirmations with yes",
+}
+
+
+def door(*, only: str = "", help: Mapping[str, str] | None = None, **options: Any) -> Callable[[Callable[..., None]], Any]:
+    """Make a task of a function of a place and flags; OpsError becomes a message and an exit code.
+
+    `--env` names the settings, unless the task is for `only` one environment. `options` are what invoke knows.
+    """
 
     def made(body: Callable[..., None]) -> Any:
-        @functools.wraps(body)
-        def opened(*args: Any, **kwargs: Any) -> None:
+        def opened(c: Any, env: str = only or "local", **flags: Any) -> None:
+            from deploy.hosts.local import LocalHost
+            from deploy.settings import load
+
             # a job that is cancelled, a machine that shuts down, `inv unlock`: as if Ctrl-C had been typed
             signal.signal(signal.SIGTERM, signal.default_int_handler)
-            try:
-                body(*args, **kwargs)
-            except OpsError as error:
-                raise leave(error, **kwargs) from None
-            except OSError as error:
-                raise leave(MachineFailed(error), **kwargs) from None
-            except KeyboardInterrupt:
-                raise leave(Interrupted("interrupted", then="inv status shows what serves"), **kwargs) from None
 
-        return task(opened, auto_shortflags=False, **{"positional": [], **options})
+            try:
+                body(At(load(env), LocalHost()), **flags)
+            except OpsError as error:
+                raise leave(error, **flags) from None
+            except OSError as error:
+                raise leave(MachineFailed(error), **flags) from None
+            except KeyboardInterrupt:
+                raise leave(Interrupted("interrupted", then="inv status shows what serves"), **flags) from None
+
+        c, env, _ = signature(opened).parameters.values()
+        _, *flags = signature(body).parameters.values()
+        shown = Signature([c, *flags] if only else [c, *flags, env])
+        opened.__name__, opened.__doc__ = body.__name__, body.__doc__
+        opened.__signature__ = shown  # type: ignore[attr-defined]  # invoke makes options of it
+        told = {name: text for name, text in {**COMMON, **(help or {})}.items() if name in shown.parameters}
+        return task(opened, auto_shortflags=False, help=told, **{"positional": [], **options})
 
     return made
 

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from deploy.tasks.door import ENV, JSON, door
+from deploy.tasks.door import At, door
 
 
-@door(help={**ENV, **JSON, "no_cache": "run every step anew"})
-def build(c: Any, env: str = "local", no_cache: bool = False, json: bool = False) -> None:
+@door(help={"no_cache": "run every step anew"})
+def build(at: At, no_cache: bool = False, json: bool = False) -> None:
     """Build all images with cached stages; print digest, size, cached steps and seconds."""
-    from deploy import settings
-    from deploy.hosts.local import LocalHost
-    from deploy.images import build as images
-    from deploy.images import show
+    from deploy.images import build, show
 
-    show.built(images.build(settings.load(env), LocalHost(), no_cache=no_cache), json=json)
+    show.built(build.build(*at, no_cache=no_cache), json=json)
 
 
-@door(help=ENV)
-def pin(c: Any, env: str = "local") -> None:
+@door()
+def pin(at: At) -> None:
     """Resolve the public base images to digests and write them into docker/bases.toml."""
-    from deploy import console, settings
-    from deploy.hosts.local import LocalHost
+    from deploy import console
     from deploy.images import bases
 
-    console.table(["base", "digest"], list(bases.pin(settings.load(env).root, LocalHost()).items()))
+    console.table(["base", "digest"], list(bases.pin(at.settings.root, at.host).items()))

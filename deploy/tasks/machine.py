@@ -1,16 +1,37 @@
-"""`inv doctor`."""
+"""`inv doctor`, `inv dev`, `inv disk`, `inv prune`."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from deploy.tasks.door import ENV, JSON, door
+from deploy.tasks.door import At, door
 
 
-@door(help={**ENV, **JSON})
-def doctor(c: Any, env: str = "local", json: bool = False) -> None:
+@door()
+def doctor(at: At, json: bool = False) -> None:
     """Say what is missing on this machine, and the command that mends it."""
-    from deploy import doctor, settings
-    from deploy.hosts.local import LocalHost
+    from deploy import doctor
 
-    doctor.show(doctor.examine(settings.load(env), LocalHost()), json=json)
+    doctor.show(doctor.examine(*at), json=json)
+
+
+@door(only="dev", help={"fresh": "begin with an empty database"})
+def dev(at: At, fresh: bool = False) -> None:
+    """Run the app with hot reload of both halves, until Ctrl-C."""
+    from deploy import dev
+
+    dev.run(*at, fresh=fresh)
+
+
+@door()
+def disk(at: At, json: bool = False) -> None:
+    """Show where the space went, and what gives most of it back."""
+    from deploy.insight import disk
+
+    disk.show(disk.look(*at), json=json)
+
+
+@door()
+def prune(at: At, yes: bool = False, json: bool = False) -> None:
+    """Remove releases that nobody will go back to, their images, and build cache beyond build.cache_gb; asks before."""
+    from deploy.insight import prune
+
+    prune.prune(*at, yes=yes, json=json)

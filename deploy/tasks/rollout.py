@@ -2,92 +2,82 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from deploy.tasks.door import ENV, JSON, YES, door
+from deploy.tasks.door import At, door
 
 
-@door(help={**ENV, **JSON})
-def plan(c: Any, env: str = "local", json: bool = False) -> None:
+@door()
+def plan(at: At, json: bool = False) -> None:
     """Show what a deploy would do now, and do nothing."""
-    from deploy import settings
-    from deploy.hosts.local import LocalHost
     from deploy.rollout import release, show
 
-    show.plan(*release.intended(settings.load(env), LocalHost()), json=json)
+    show.plan(*release.intended(*at), json=json)
 
 
-@door(help={**ENV, **JSON, **YES, "to": "an earlier release (default: this checkout)", "include": "shared services to make anew: edge,…"})
-def deploy(c: Any, env: str = "local", to: str = "", include: str = "", yes: bool = False, json: bool = False) -> None:
+@door(help={"to": "an earlier release (default: this checkout)", "include": "shared services to make anew: edge,…"})
+def deploy(at: At, to: str = "", include: str = "", yes: bool = False, json: bool = False) -> None:
     """Put a release into service without losing a request."""
-    from deploy import settings
-    from deploy.hosts.local import LocalHost
     from deploy.rollout import release, show
 
-    wanted = settings.load(env)
-    show.outcome(release.deploy(wanted, LocalHost(), to=to, include=include), wanted, json=json)
+    show.outcome(release.deploy(*at, to=to, include=include), at.settings, json=json)
 
 
-@door(help={**ENV, **JSON, **YES, "to": "the release to go back to (default: the one before)"})
-def rollback(c: Any, env: str = "local", to: str = "", yes: bool = False, json: bool = False) -> None:
+@door(help={"to": "the release to go back to (default: the one before)"})
+def rollback(at: At, to: str = "", yes: bool = False, json: bool = False) -> None:
     """Put an earlier release back into service: code, configuration and secrets together."""
-    from deploy import settings
-    from deploy.hosts.local import LocalHost
     from deploy.rollout import release, show
 
-    wanted = settings.load(env)
-    show.outcome(release.rollback(wanted, LocalHost(), to=to), wanted, json=json)
+    show.outcome(release.rollback(*at, to=to), at.settings, json=json)
 
 
-@door(help={**ENV, **JSON})
-def resume(c: Any, env: str = "local", json: bool = False) -> None:
+@door()
+def resume(at: At, json: bool = False) -> None:
     """Go on with a deploy or rollback that was interrupted."""
-    from deploy import settings
-    from deploy.hosts.local import LocalHost
     from deploy.rollout import recovery, show
 
-    wanted = settings.load(env)
-    show.recovered(recovery.resume(wanted, LocalHost()), wanted, "go on with", json=json)
+    show.recovered(recovery.resume(*at), at.settings, "go on with", json=json)
 
 
-@door(help={**ENV, **JSON})
-def abort(c: Any, env: str = "local", json: bool = False) -> None:
+@door()
+def abort(at: At, json: bool = False) -> None:
     """Undo a deploy or rollback that was interrupted: back to the release that was in service."""
-    from deploy import settings
-    from deploy.hosts.local import LocalHost
     from deploy.rollout import recovery, show
 
-    wanted = settings.load(env)
-    show.recovered(recovery.abort(wanted, LocalHost()), wanted, "undo", json=json)
+    show.recovered(recovery.abort(*at), at.settings, "undo", json=json)
 
 
-@door(help={**ENV, **YES})
-def unlock(c: Any, env: str = "local", yes: bool = False) -> None:
+@door()
+def unlock(at: At, yes: bool = False) -> None:
     """End another operator's command that holds the lock; a dead one never holds it."""
-    from deploy import console, settings
+    from deploy import console
     from deploy.rollout import recovery
 
-    console.say(recovery.unlock(settings.load(env), yes=yes))
+    console.say(recovery.unlock(at.settings, yes=yes))
 
 
-@door(help={**ENV, "on": "serve the page to everybody", "off": "serve the app again"})
-def maintenance(c: Any, env: str = "local", on: bool = False, off: bool = False) -> None:
+@door(positional=["service"], help={"service": "SERVICE=N"})
+def scale(at: At, service: str) -> None:
+    """Bring a service to a number of replicas, now and in later releases: inv scale SERVICE=N."""
+    from deploy import console
+    from deploy.rollout import scale
+
+    console.say(scale.scale(*at, service))
+
+
+@door(help={"on": "serve the page to everybody", "off": "serve the app again"})
+def maintenance(at: At, on: bool = False, off: bool = False) -> None:
     """Put a page that says "back in a moment" in front of the app, or take it away; deploys go on behind it."""
-    from deploy import console, settings
-    from deploy.hosts.local import LocalHost
+    from deploy import console
     from deploy.rollout import maintenance
 
-    console.say(maintenance.turn(settings.load(env), LocalHost(), on=on, off=off))
+    console.say(maintenance.turn(*at, on=on, off=off))
 
 
-@door(help={**ENV, **YES, "volumes": "remove the data as well; asks for the environment's name"})
-def down(c: Any, env: str = "local", volumes: bool = False, yes: bool = False) -> None:
+@door(help={"volumes": "remove the data as well; asks for the environment's name"})
+def down(at: At, volumes: bool = False, yes: bool = False) -> None:
     """Stop an environment; its data stays unless --volumes."""
-    from deploy import console, settings
-    from deploy.hosts.local import LocalHost
+    from deploy import console
     from deploy.rollout import takedown
 
-    wanted = settings.load(env)
     if volumes:
-        console.confirm(f"This removes every volume of {wanted.name}, data included.", yes=yes, word=wanted.name)
-    takedown.down(wanted, LocalHost(), volumes=volumes)
+        console.confirm(f"This removes every volume of {at.settings.name}, data included.", yes=yes, word=at.settings.name)
+    takedown.down(*at, volumes=volumes)

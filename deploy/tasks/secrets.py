@@ -1,28 +1,31 @@
-"""`inv secrets.*`."""
+"""`inv secrets.*`, `inv notify.*`: what .env.<env> holds."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from deploy.tasks.door import ENV, door
+from deploy.tasks.door import At, door
 
 
-@door(help=ENV)
-def init(c: Any, env: str = "local") -> None:
+@door()
+def init(at: At) -> None:
     """Make .env.<env> from .env.example, a random value in each <random NAME>; an existing file stays."""
-    from deploy import console, secrets, settings
-    from deploy.hosts.local import LocalHost
+    from deploy import console, secrets
 
-    wanted = settings.load(env)
-    made = secrets.create(wanted.secrets_file, wanted.root / secrets.EXAMPLE, LocalHost())
-    console.say(f"{wanted.secrets_file.name}: {'made, mode 0600' if made else 'is there already; nothing changed'}")
+    made = secrets.create(at.settings.secrets_file, at.settings.root / secrets.EXAMPLE, at.host)
+    console.say(f"{at.settings.secrets_file.name}: {'made, mode 0600' if made else 'is there already; nothing changed'}")
 
 
-@door(help=ENV)
-def check(c: Any, env: str = "local") -> None:
+@door()
+def check(at: At) -> None:
     """Check that every documented secret is set and none is a placeholder."""
-    from deploy import console, secrets, settings
+    from deploy import console, secrets
 
-    wanted = settings.load(env)
-    values = secrets.read(wanted.secrets_file, wanted.root / secrets.EXAMPLE)
-    console.say(f"{wanted.secrets_file.name}: {len(values)} secrets, version {secrets.version(values)}")
+    values = secrets.read(at.settings.secrets_file, at.settings.root / secrets.EXAMPLE)
+    console.say(f"{at.settings.secrets_file.name}: {len(values)} secrets, version {secrets.version(values)}")
+
+
+@door(name="test")
+def notification(at: At) -> None:
+    """Send a test notification to every address in NOTIFY_URLS."""
+    from deploy import notify
+
+    notify.probe(*at)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -35,6 +35,7 @@ class FakeEngine(Engine):
         self.known: dict[str, Container] = {}
         self.made: frozenset[str] = frozenset()
         self.orphans: tuple[str, ...] = ()
+        self.killed: set[str] = set()
 
     def resources(self) -> frozenset[str]:
         """List what every release of the tests needs."""
@@ -56,6 +57,10 @@ class FakeEngine(Engine):
 
     def require(self) -> None:
         """Always answer."""
+
+    def ran_out_of_memory(self, name: str) -> bool:
+        """Tell of those that a test names."""
+        return name in self.killed
 
     def logs(self, name: str, lines: int = 15) -> str:
         """Return what the container said."""
@@ -136,7 +141,8 @@ class FakeHost(LocalHost):
         self.hit()
         match command.argv:
             case ("docker", "compose", "--project-name", _, "--file", file, "--env-file", "/dev/null", "up", *words):
-                return self.up(Path(file), [word for word in words if not word.startswith("--")])
+                scale = dict(word.removeprefix("--scale=").split("=") for word in words if word.startswith("--scale="))
+                return self.up(Path(file), [word for word in words if not word.startswith("--")], scale)
             case ("docker", "compose", *_, "tasks", "known"):
                 return Result(0, "old\n", "")
             case ("docker", "exec", _, "tasks", "pending"):
@@ -150,6 +156,9 @@ class FakeHost(LocalHost):
             case ("docker", "stop", *names):
                 for name in names:
                     self.engine.change(name, state="exited", health="")
+            case ("docker", "rm", *names):
+                for name in names:
+                    assert not self.engine.known.pop(name).alive
             case ("docker", "start", *names):
                 for name in names:
                     self.engine.change(name, state="running", health="starting")
@@ -163,18 +172,22 @@ class FakeHost(LocalHost):
                 raise AssertionError(f"nobody expected `{command}`")
         return DONE
 
-    def up(self, file: Path, names: Sequence[str]) -> Result:
+    def up(self, file: Path, names: Sequence[str], scale: Mapping[str, str]) -> Result:
         """Start services of a rendered file; a stopped container starts again, one of another release is made anew."""
         document = parsed(file.read_text())
         for name in names:
             labels = document["services"][name]["labels"]
-            key = f"{document['name']}-{name}-1"
             fields: dict[str, Any] = {word: labels.get(f"{LABEL}.{word}", "") for word in ("service", "role", "colour", "release")}
-            old = self.engine.known.get(key)
-            if not (old and old.release == fields["release"]):
-                self.engine.known[key] = Container(key, **fields, state="created", health="", image="sha256:x")
-            if not self.engine.known[key].alive and key not in self.stale:
-                self.engine.change(key, state="running", health="starting")
+            there = [c for c in self.engine.known.values() if (c.colour, c.service) == (fields["colour"], fields["service"])]
+            for old in [c for c in there if c.release != fields["release"]]:
+                del self.engine.known[old.name]
+            kept = [c.number for c in there if c.release == fields["release"]]
+            assert len(kept) <= int(scale.get(name, 1)), "Compose would remove one of its own choice"
+            for number in [*kept, *(n for n in range(1, 99) if n not in kept)][: int(scale.get(name, 1))]:
+                key = f"{document['name']}-{name}-{number}"
+                made = Container(key, **fields, state="created", health="", image="sha256:x", number=number)
+                if not self.engine.known.setdefault(key, made).alive and key not in self.stale:
+                    self.engine.change(key, state="running", health="starting")
         if "edge" in names:
             self.reload()
         return DONE
@@ -190,5 +203,7 @@ class FakeHost(LocalHost):
             text = (self.edge_folder / "generations" / str(self.generation) / "route.json").read_text()
             return 200, text
         _, colour, service, _ = path.split("/")
-        found = [c for c in self.engine.known.values() if (c.colour, c.service) == (colour, service) and c.up]
+        found = [
+            c for c in self.engine.known.values() if ((c.colour, c.service) == (colour, service) or service == f"{c.name}:8000") and c.up
+        ]
         return (200, json.dumps({"release": found[0].release})) if found and not self.mute else (502, "")

@@ -27,33 +27,34 @@ class Killed(BaseException):
 
 
 @cache
-def bundled(name: str) -> Bundle:
-    """Make a release of the small app with its real files."""
+def bundled(name: str, replicas: int = 1) -> Bundle:
+    """Make a release of the small app with its real files; with more than one replica it rolls."""
     known = model()
     services = tuple(ReleasedService(name=s.name, image=IMAGES[s.image], deploy=s.deploy) for s in known.services)
     made = Release(
         id=name, revision=name, commit=name, commit_time="2026-01-01T00:00:00Z", images=IMAGES, config_digests={}, files="f",
-        secrets="s", strategy="blue_green", services=services,
-    )  # fmt: skip
+        secrets="s", strategy="rolling" if replicas > 1 else "blue_green", services=services,
+    ).scaled({"backend": replicas, "worker": replicas})  # fmt: skip
     return Bundle(made, wanted.render_all(settings(ROOT), known, IMAGES, name, "/env"), "A=1\n")
 
 
 class Place:
     """One environment on a fake host, with a release in service."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, replicas: int = 1) -> None:
+        self.replicas = replicas
         self.settings = settings(ROOT, state=folder, rollout=FAST)
         self.host = FakeHost(folder / "edge")
         self.state = State(self.host, folder)
 
     def deploy(self, name: str) -> rollout.Outcome:
-        bundle = bundled(name)
+        bundle = bundled(name, self.replicas)
         self.state.keep(bundle)
         return rollout.carry_out(Run(self.settings, self.host, self.state, bundle), "deploy")
 
     def steps(self, name: str, command: str = "deploy") -> list[str]:
         """Name the steps that a deploy, or a rollback, would take now."""
-        run = Run(self.settings, self.host, self.state, bundled(name))
+        run = Run(self.settings, self.host, self.state, bundled(name, self.replicas))
         return [step.name for step in rollout.planned(run, observe(self.settings, self.host, self.state), command).steps]
 
     def journal(self) -> list[dict[str, Any]]:
@@ -61,7 +62,19 @@ class Place:
 
     def running(self) -> set[tuple[str, str]]:
         """Which services run, of which release."""
-        return {(c.service, c.release) for c in self.host.engine.known.values() if c.alive and c.colour}
+        return set(self.containers())
+
+    def containers(self) -> list[tuple[str, str]]:
+        """Which services run, of which release, once for each replica."""
+        return sorted((c.service, c.release) for c in self.host.engine.known.values() if c.alive and c.colour)
+
+    def members(self) -> list[str]:
+        """Which releases the edge names, once for each replica, all of which run."""
+        named = observe(self.settings, self.host, self.state).edge.members
+        found = [c for c in self.host.engine.known.values() if c.name in named]
+        assert len(found) == len(named)
+        assert all(c.up for c in found), "what the edge names does not run"
+        return sorted(c.release for c in found)
 
     def serving(self) -> str | None:
         found = observe(self.settings, self.host, self.state).edge.release

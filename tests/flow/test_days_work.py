@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,8 @@ from invoke.exceptions import Exit
 from invoke.parser import Parser
 
 from deploy import lock
-from deploy.errors import Locked, OpsError, Refused
-from deploy.insight import disk, inside, logs, prune, services
-from deploy.insight.space import shown
+from deploy.errors import Locked, Refused
+from deploy.insight import disk, inside, logs, prune, services, status
 from deploy.model import Container
 from deploy.rollout import release as rollout
 from deploy.shell import Command, Result
@@ -27,6 +27,7 @@ from tests.flow.fake import DONE, FakeHost
 from tests.flow.place import Place
 from tests.samples import container
 
+Printed = pytest.CaptureFixture[str]
 AT = "2026-11-23T13:00:0{}.000000000Z {}"
 SAID = {
     "shop-local-blue-backend-blue-1": [AT.format(1, "GET /1"), AT.format(4, "ERROR four"), AT.format(6, "ERR" + AT.format(6, "OR six"))],
@@ -48,52 +49,46 @@ def say(host: FakeHost, monkeypatch: pytest.MonkeyPatch, said: dict[str, list[st
     return asked
 
 
-def show(place: Place, *names: str, since: str = "", grep: str = "", tail: int = -1) -> None:
-    logs.show(place.settings, place.host, list(names), logs.query(since, grep, tail), follow=False)
+ALONE = "GET /1\nERROR four\nERROR six\n"
+TOGETHER = "backend | GET /1\nredis   | ready\nbackend | ERROR four\nredis   | ERROR five \\xff\nbackend | ERROR six\n"
 
 
-def test_several_logs_are_one_in_the_order_of_time(
-    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    say(place.host, monkeypatch, SAID)
-    show(place)
-    said = capsys.readouterr().out.splitlines()
-    assert said == [
-        "backend | GET /1", "redis   | ready", "backend | ERROR four", "redis   | ERROR five \\xff", "backend | ERROR six"
-    ]  # fmt: skip
+@pytest.mark.parametrize(
+    ("names", "since", "grep", "shown", "asked"),
+    [
+        pytest.param([], "", "", TOGETHER, "--tail 100", id="several are one, in the order of time"),
+        pytest.param(["backend"], "", "", ALONE, "--tail 100", id="one is shown as it is"),
+        pytest.param(["backend"], "2026-11-23T13:00:00+01:00", "", ALONE, "--since 2026-11-23T12:00:00.000000000Z", id="since a time"),
+        pytest.param(["backend"], "", "(?i)get", "GET /1\n", "", id="with a pattern all is searched"),
+        pytest.param(["backend"], "", "no such thing", "", "", id="nothing"),
+    ],
+)
+def test_logs(place: Place, monkeypatch: pytest.MonkeyPatch, capsys: Printed, names: list[str], since: str, grep: str, shown: str,
+              asked: str) -> None:  # fmt: skip
+    commands = say(place.host, monkeypatch, SAID)
+    logs.show(place.settings, place.host, names, logs.query(since, grep), follow=False)
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == (shown, "" if shown else "no lines\n")
+    assert {" ".join(words[3:-1]) for words in commands} == {asked}
 
 
-def test_one_log_is_shown_as_it_is(place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    asked = say(place.host, monkeypatch, SAID)
-    show(place, "backend", since="10m")
-    assert capsys.readouterr().out == "GET /1\nERROR four\nERROR six\n"
-    assert asked == [("docker", "logs", "--timestamps", "--since", "10m", "shop-local-blue-backend-blue-1")]
+@pytest.mark.parametrize(("since", "ago"), [("90s", 90), ("10m", 600), ("1h30m", 5400), ("1.5h", 5400), ("2d", 172_800)])
+def test_how_long_ago(since: str, ago: int) -> None:
+    assert datetime.now(UTC) - logs.moment(since) == pytest.approx(timedelta(seconds=ago), abs=timedelta(seconds=5))
 
 
-def test_tail_with_grep_counts_the_lines_that_match(
-    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    asked = say(place.host, monkeypatch, SAID)
-    show(place, "backend", grep="(?i)error|get", tail=2)
-    assert capsys.readouterr().out == "ERROR four\nERROR six\n"
-    assert "--tail" not in asked[0]
-    show(place, "backend", grep="no such thing")
-    assert "no lines" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("since", ["10m", "1h30m", "1.5h", "90s", "1763900000", "1763900000.5", "2026-11-23", "2026-11-23T13:00",
-                                   "2026-11-23T13:00:00.123456789Z", "2026-11-23T13:00:00+01:00"])  # fmt: skip
-def test_what_since_takes(since: str) -> None:
-    assert logs.query(since, "", -1) == logs.Query(since, None, None)
+@pytest.mark.parametrize("since", ["2026-11-23", "2026-11-23T00:00", "2026-11-23T00:00:00.000000000"])
+def test_a_time_without_a_zone_is_of_this_machine(since: str) -> None:
+    assert logs.moment(since) == datetime(2026, 11, 23).astimezone()
 
 
 @pytest.mark.parametrize(("since", "grep", "words"), [
-    ("1d", "", "there are no days"), ("yesterday", "", "--since=10m"), ("2026-06-31", "", "no time"), ("10", "a(b", "at character 2"),
-    ("1d", "*", "nothing to repeat"),
+    ("yesterday", "", "--since=10m"), ("2026-06-31", "", "no time"), ("9999999999d", "", "2d"), ("10", "a(b", "at character 2"),
+    ("1w", "*", "nothing to repeat"),
 ])  # fmt: skip
 def test_what_since_and_grep_refuse(since: str, grep: str, words: str) -> None:
     with pytest.raises(Refused) as refused:
-        logs.query(since, grep, -1)
+        logs.query(since, grep)
     assert words in str(refused.value)
 
 
@@ -132,25 +127,35 @@ def test_what_is_followed_goes_on_over_a_restart_and_a_switch(place: Place, monk
     ]
 
 
-def parse(*argv: str) -> dict[str, Any]:
-    """Parse a command line as `inv` does."""
-    return dict(Parser(contexts=namespace.to_contexts()).parse_argv([*argv])[0].as_kwargs)
+def test_status_names_a_container_that_ran_out_of_memory(place: Place, capsys: Printed) -> None:
+    name = "shop-local-blue-worker-blue-1"
+    place.host.engine.killed.add(name)
+    status.show(place.settings, place.host, json=False)
+    assert f"! {name}: a process was killed at the memory limit; inv logs worker" in capsys.readouterr().err
+    status.show(place.settings, place.host, json=True)
+    listed = json.loads(capsys.readouterr().out)["hosts"][0]["services"]
+    assert [known["name"] for known in listed if known["out_of_memory"]] == ["worker"]
 
 
-def test_any_number_of_words_may_follow_logs_and_exec() -> None:
-    assert parse("logs")["service"] == []
-    given = parse("logs", "backend", "--tail", "5", "worker", "--grep=a b", "--follow", "edge")
-    assert (given["service"], given["tail"], given["grep"], given["follow"]) == (["backend", "worker", "edge"], 5, "a b", True)
-    assert parse("logs", "--service=edge", "--service", "redis")["service"] == ["edge", "redis"]
-    given = parse("exec", "--env=prod", "postgres", "psql -c 'select 1'")
-    assert (given["service"], given["command"], given["env"]) == ("postgres", ["psql -c 'select 1'"], "prod")
-    assert parse("exec", "backend", "ls", "/a=b")["command"] == ["ls", "/a=b"]
-    assert parse("exec", "backend", "--", "ls", "-l", "--env=x")["env"] == "local"
-    given = parse("exec", "backend", "--env=dev", "ls", "-l", "x", "--env=y", "--help")
-    assert (given["command"], given["env"]) == (["ls", "-l", "x", "--env=y", "--help"], "dev")
-    for option in ("--env", "--service", "--command"):
-        with pytest.raises(Exit):
-            parse("exec", "backend", "env", option, "x")
+@pytest.mark.parametrize(
+    ("typed", "given"),
+    [
+        ("logs", {"service": []}),
+        ("logs backend --since 5m worker --grep=x edge", {"service": ["backend", "worker", "edge"], "since": "5m", "grep": "x"}),
+        ("logs --service=edge --service redis", {"service": ["edge", "redis"]}),
+        ("exec --env=prod postgres psql", {"service": "postgres", "command": ["psql"], "env": "prod"}),
+        ("exec backend -- ls -l --env=x", {"service": "backend", "command": [], "env": "local"}),
+        ("exec backend --env=dev ls -l /a=b --env=y --help", {"command": ["ls", "-l", "/a=b", "--env=y", "--help"], "env": "dev"}),
+    ],
+)
+def test_any_number_of_words_may_follow_logs_and_exec(typed: str, given: dict[str, Any]) -> None:
+    assert given.items() <= Parser(contexts=namespace.to_contexts()).parse_argv(typed.split())[0].as_kwargs.items()
+
+
+@pytest.mark.parametrize("option", ["--env", "--service", "--command"])
+def test_a_word_of_the_command_that_is_an_option_of_exec_is_refused(option: str) -> None:
+    with pytest.raises(Exit):
+        Parser(contexts=namespace.to_contexts()).parse_argv(["exec", "backend", "env", option, "x"])
 
 
 def test_the_words_of_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,38 +163,32 @@ def test_the_words_of_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
     assert inside.split([], rest()) == ["sh", "-c", "echo 'a  b'", "--"]
     assert inside.split(["psql -c 'select 1'"], []) == ["psql", "-c", "select 1"]
     assert inside.split(["ls", "a b"], []) == ["ls", "a b"]
-    assert inside.split([], ["a b"]) == ["a b"]
     assert inside.split(["a b"], ["c"]) == ["a b", "c"]
     with pytest.raises(Refused, match="No closing quotation"):
         inside.split(["echo 'a"], [])
 
 
-def test_exec_names_the_exit_code_and_what_is_not_running(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    followed: list[tuple[str, ...]] = []
-
-    def follow(command: Command) -> int:
-        followed.append(command.argv)
-        return 7
-
-    monkeypatch.setattr(place.host, "follow", follow)
-    with pytest.raises(OpsError, match="`sh -c 'exit 7'` ended with 7") as failed:
-        inside.run(place.settings, place.host, "backend", ["sh", "-c", "exit 7"])
-    assert (failed.value.code, failed.value.where) == (1, "shop-local-blue-backend-blue-1")
-    assert followed == [("docker", "exec", "--interactive", "shop-local-blue-backend-blue-1", "sh", "-c", "exit 7")]
-    assert "--tty" in inside.command("x", ["ls"], terminal=True).argv
-    for service, words, message in (("redis", ["ls"], "does not run: exited"), ("backend", [], "no command"), ("nope", ["ls"], "nope")):
-        with pytest.raises(Refused, match=message):
-            inside.run(place.settings, place.host, service, words)
+@pytest.mark.parametrize(
+    ("service", "words", "message"), [("redis", ["ls"], "does not run: exited"), ("backend", [], "no command"), ("nope", ["ls"], "nope")]
+)
+def test_exec_names_what_is_missing(place: Place, service: str, words: list[str], message: str) -> None:
+    with pytest.raises(Refused, match=message):
+        inside.run(place.settings, place.host, service, words)
 
 
-def image(name: str, *tags: str, size: int = 100, shared: int = 40, labels: dict[str, str] | None = None) -> dict[str, Any]:
-    return {"Id": name, "RepoTags": list(tags), "Size": size, "SharedSize": shared, "Labels": labels}
+def test_exec_has_a_terminal_where_there_is_one() -> None:
+    assert [" ".join(inside.command("x", ["ls"], terminal=seen).argv) for seen in (True, False)] == [
+        "docker exec --interactive --tty x ls", "docker exec --interactive x ls"
+    ]  # fmt: skip
 
 
 USED = {
     "LayersSize": 5_000_000, "Images": [
-        image("i0", "app/backend:r0"), image("i1", "app/backend:r1", "app/backend:latest"), image("i2", "app/backend:r2"),
-        image("i3", labels={"bookreader-ops.image": "app/backend"}), image("i4", labels={"org": "other"}),
+        {"Id": "i0", "RepoTags": ["app/backend:r0"], "Labels": None},
+        {"Id": "i1", "RepoTags": ["app/backend:r1", "app/backend:latest"], "Labels": None},
+        {"Id": "i2", "RepoTags": ["app/backend:r2"], "Labels": None},
+        {"Id": "i3", "RepoTags": [], "Labels": {"bookreader-ops.image": "app/backend"}},
+        {"Id": "i4", "RepoTags": None, "Labels": {"org": "other"}},
     ],
     "Volumes": [
         {"Name": "shop-local_data", "Labels": {disk.PROJECT: "shop-local"}, "UsageData": {"Size": 7_000_000_000}},
@@ -211,23 +210,26 @@ def used(place: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
         return DONE
 
     monkeypatch.setattr(place.host, "try_run", try_run)
-    monkeypatch.setattr(place.host.engine, "usage", lambda: USED, raising=False)
-    monkeypatch.setattr(place.host.engine, "folder", lambda: place.state.folder, raising=False)
+    for name, value in {"usage": USED, "folder": place.state.folder}.items():
+        monkeypatch.setattr(place.host.engine, name, lambda value=value: value, raising=False)
     monkeypatch.setattr(place.host.engine, "log_file", lambda _: Path("/nowhere/log"), raising=False)
+    place.host.said.clear()
     return place
 
 
+def removals(place: Place) -> list[str]:
+    """What was removed from the engine."""
+    return [words for words in place.host.said if " rm " in words or "prune" in words]
+
+
 def test_prune_takes_what_nobody_goes_back_to_and_nothing_else(used: Place) -> None:
-    waste = prune.look(used.settings, used.host, USED)
+    assert prune.look(used.settings, used.host, USED) == prune.Waste(("r0",), ("app/backend:r0",), ("i3",), 2_000_000_000)
     assert used.state.kept() == ["r0", "r1", "r2"]
-    assert (waste.releases, waste.names, waste.unnamed, waste.cache) == (("r0",), ("app/backend:r0",), ("i3",), 2_000_000_000)
-    used.host.said.clear()
     prune.prune(used.settings, used.host, yes=True, json=False)
     assert used.state.kept() == ["r1", "r2"]
-    removals = [words for words in used.host.said if " rm " in words or "prune" in words]
-    assert removals == ["docker image rm app/backend:r0", "docker image rm i3", "docker builder prune --force --keep-storage 10000000000"]
+    assert removals(used) == ["docker image rm app/backend:r0 i3", "docker builder prune --force --keep-storage 10000000000"]
     assert prune.look(used.settings, used.host, USED).releases == ()
-    assert [item.then for item in disk.look(used.settings, used.host).items if item.what == "state"] == [disk.STATE]
+    assert [item.next for item in disk.look(used.settings, used.host).items if item.what == "state"] == [disk.STATE]
 
 
 def test_prune_keeps_what_a_rollback_or_a_resume_goes_to(used: Place) -> None:
@@ -242,18 +244,17 @@ def test_prune_keeps_what_a_rollback_or_a_resume_goes_to(used: Place) -> None:
     assert used.serving() == "r1"
 
 
-def test_prune_asks_before_and_holds_the_lock(used: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    used.host.said.clear()
-    with pytest.raises(Refused, match=r"frees 2.0 GB at most.*Nobody can be asked"):
+def test_prune_asks_before_and_holds_the_lock(used: Place, capsys: Printed) -> None:
+    with pytest.raises(Refused, match=r"removed for good.*Nobody can be asked"):
         prune.prune(used.settings, used.host, yes=False, json=False)
     with lock.held(used.state.folder, "deploy"), pytest.raises(Locked, match="locked by"):
         prune.prune(used.settings, used.host, yes=True, json=False)
-    assert (used.state.kept(), [words for words in used.host.said if " rm " in words]) == (["r0", "r1", "r2"], [])
+    assert (used.state.kept(), removals(used)) == (["r0", "r1", "r2"], [])
     capsys.readouterr()
     prune.prune(used.settings, used.host, yes=True, json=True)
     known = json.loads(capsys.readouterr().out)
-    assert known["freed_bytes"] > 0
-    assert (known["releases"], known["images"], known["unnamed_images"]) == (["r0"], ["app/backend:r0"], 1)
+    assert known.pop("freed_bytes") > 0
+    assert known == {"releases": ["r0"], "images": ["app/backend:r0"], "unnamed_images": 1}
 
 
 def test_what_changed_while_the_person_was_asked_is_not_removed(used: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,7 +263,7 @@ def test_what_changed_while_the_person_was_asked_is_not_removed(used: Place, mon
         prune.prune(used.settings, used.host, yes=False, json=False)
 
 
-def test_disk_names_the_largest_and_the_command_for_it(used: Place, capsys: pytest.CaptureFixture[str]) -> None:
+def test_disk_names_the_largest_and_the_command_for_it(used: Place, capsys: Printed) -> None:
     known = disk.look(used.settings, used.host)
     assert [(item.what, item.bytes) for item in known.items[:3]] == [
         ("build cache", 12_000_000_000), ("volume", 7_000_000_000), ("images", 5_000_000)
@@ -276,10 +277,3 @@ def test_disk_names_the_largest_and_the_command_for_it(used: Place, capsys: pyte
     assert "! 1.5 GB free at /x; a deploy wants 2.0 GB" in said.err
     assert "most is in build cache: 12.0 GB\nnext: inv prune" in said.err
     assert "only root may look" in said.out
-
-
-@pytest.mark.parametrize(
-    ("size", "text"), [(0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 kB"), (12_300_000, "12.3 MB"), (9_949_000_000, "9.9 GB")]
-)
-def test_sizes(size: int, text: str) -> None:
-    assert shown(size) == text

@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -28,6 +27,8 @@ DONE = Event("deploy", "in service", "r2", "c2", before="r1", serves="release r2
 FAILED = Event(
     "rollback", "failed", "r1", serves="release r2 (green)", error="blue did not become healthy:\npassword=hunter2", then="docker logs x"
 )
+HOOK_FAILED = Event("deploy", "in service", "r2", warning="the hook after_deploy failed")
+ALL = ["deploy", "rollback", "failure"]
 TOKEN = "t0ken-of-the-team"
 Printed = pytest.CaptureFixture[str]
 Made = Callable[..., Settings]
@@ -39,10 +40,6 @@ class Receiver(HTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Taking)
         self.taken: list[dict[str, Any]] = []
-
-    @property
-    def url(self) -> str:
-        return f"json://{TOKEN}@127.0.0.1:{self.server_port}/"
 
 
 class Taking(BaseHTTPRequestHandler):
@@ -56,6 +53,10 @@ class Taking(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *words: object) -> None:
         pass
+
+
+def address(port: int) -> str:
+    return f"json://{TOKEN}@127.0.0.1:{port}/?rto=60"
 
 
 @pytest.fixture
@@ -72,14 +73,14 @@ def receiver() -> Iterator[Receiver]:
 def hanging() -> Iterator[str]:
     """A service that takes connections and never answers."""
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        yield f"json://{TOKEN}@127.0.0.1:{server.getsockname()[1]}/?rto=60"
+        yield address(server.getsockname()[1])
 
 
 @pytest.fixture
 def down() -> str:
     """A service that nothing listens for."""
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        return f"json://{TOKEN}@127.0.0.1:{server.getsockname()[1]}/"
+        return address(server.getsockname()[1])
 
 
 @pytest.fixture
@@ -96,16 +97,22 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
     return settings
 
 
-class Deaf(LocalHost):
-    """A host on which Apprise must not be started, or never ends."""
+class Instead(LocalHost):
+    """A host on which Apprise never ends, or ends as is said; it notes what it was asked."""
+
+    def __init__(self, result: Result | None = None) -> None:
+        self.result, self.asked = result, list[tuple[Command, str]]()
 
     def try_run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> Result:
+        self.asked.append((command, stdin or ""))
+        if self.result:
+            return self.result
         raise CommandFailed("python", 124, "no end", "here")
 
 
 def test_people_are_told_what_they_want_to_know_most_urgent_first(made: Made, receiver: Receiver, capsys: Printed) -> None:
-    notify.tell(made(receiver.url), LocalHost(), DONE)
-    notify.tell(made(receiver.url), LocalHost(), FAILED)
+    for event in (DONE, FAILED):
+        notify.tell(made(address(receiver.server_port)), LocalHost(), event)
     done, failed = receiver.taken
     assert (done["title"], done["type"]) == ("shop-local: deploy done, r2 serves", "success")
     assert done["message"].splitlines() == [
@@ -121,52 +128,42 @@ def test_people_are_told_what_they_want_to_know_most_urgent_first(made: Made, re
 
 
 def test_a_service_that_is_down_is_a_warning_and_the_others_are_told(made: Made, receiver: Receiver, down: str, capsys: Printed) -> None:
-    notify.tell(made(down, receiver.url, "nonsense://x"), LocalHost(), DONE)
-    told = capsys.readouterr().err
-    assert told.splitlines() == [
+    notify.tell(made(down, address(receiver.server_port), "nonsense://x"), LocalHost(), DONE)
+    assert capsys.readouterr().err == (
         "! not everybody was notified: address 3 of NOTIFY_URLS is none that Apprise knows; "
-        "JSON did not take it (failure); inv notify.test tries again"
-    ]
-    assert len(receiver.taken) == 1
-    assert TOKEN not in told
-
-
-def test_a_service_that_hangs_takes_no_longer_than_it_may(made: Made, receiver: Receiver, hanging: str, capsys: Printed) -> None:
-    started = time.monotonic()
-    notify.tell(made(hanging, receiver.url, within=1), LocalHost(), DONE)
-    assert time.monotonic() - started < 1 + notify.START
-    assert "JSON did not take it (timeout)" in capsys.readouterr().err
-    assert len(receiver.taken) == 1
-
-
-def test_the_process_itself_ends_when_a_service_hangs(made: Made, hanging: str) -> None:
-    script = (
-        "import sys\nfrom pathlib import Path\nfrom deploy import notify\nfrom tests.flow.test_notify import *\n"
-        "notify.tell(samples.settings(Path(sys.argv[1]), notify=Notify(within=1)), LocalHost(), DONE)"
+        "JSON did not take it (failure); inv notify.test tries again\n"
     )
-    argv = [sys.executable, "-c", script, str(made(hanging).root)]
+    assert len(receiver.taken) == 1
+
+
+def test_a_service_that_hangs_takes_no_longer_than_it_may(made: Made, receiver: Receiver, hanging: str) -> None:
+    script = (
+        "import sys, time\nfrom pathlib import Path\nfrom deploy import notify\nfrom tests.flow.test_notify import *\n"
+        "began = time.monotonic()\nnotify.tell(samples.settings(Path(sys.argv[1]), notify=Notify(within=1)), LocalHost(), DONE)\n"
+        "print(time.monotonic() - began)"
+    )
+    argv = [sys.executable, "-c", script, str(made(hanging, address(receiver.server_port)).root)]
     ran = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=30)
-    assert (ran.returncode, "timeout" in ran.stderr) == (0, True), ran.stderr
+    assert "JSON did not take it (timeout)" in ran.stderr
+    assert float(ran.stdout) < 1 + notify.START
+    assert len(receiver.taken) == 1
+
+
+def test_no_apprise_and_no_secrets_file_can_fail_a_deploy(made: Made, capsys: Printed) -> None:
+    settings = made("json://x")
+    notify.tell(settings, Instead(), DONE)
+    assert "no answer within 15 s" in capsys.readouterr().err
+    settings.secrets_file.write_bytes(b"NOTIFY_URLS=\xff\n")
+    notify.tell(settings, LocalHost(), DONE)
+    assert "not everybody was notified" in capsys.readouterr().err
 
 
 def test_what_lies_where_inv_is_typed_is_not_run(made: Made, receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "deploy").mkdir()
     (tmp_path / "deploy" / "__init__.py").write_text("raise SystemExit('not this one')")
     monkeypatch.chdir(tmp_path)
-    notify.probe(made(receiver.url), LocalHost())
+    notify.probe(made(address(receiver.server_port)), LocalHost())
     assert len(receiver.taken) == 1
-
-
-def test_an_apprise_that_never_ends_is_a_warning(made: Made, capsys: Printed) -> None:
-    notify.tell(made("json://x"), Deaf(), DONE)
-    assert "no answer within 15 s" in capsys.readouterr().err
-
-
-def test_no_secrets_file_can_fail_a_deploy(made: Made, tmp_path: Path, capsys: Printed) -> None:
-    settings = made("x")
-    (tmp_path / ".env.local").write_bytes(b"NOTIFY_URLS=\xff\n")
-    notify.tell(settings, LocalHost(), DONE)
-    assert "not everybody was notified" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -175,54 +172,43 @@ def test_no_secrets_file_can_fail_a_deploy(made: Made, tmp_path: Path, capsys: P
         (["failure"], DONE, False),
         (["failure"], FAILED, True),
         (["failure"], Event("deploy", "interrupted"), True),
-        (["failure"], Event("deploy", "in service", warning="the hook after_deploy failed"), True),
+        (["failure"], HOOK_FAILED, True),
         (["deploy"], FAILED, False),
         (["deploy"], DONE, True),
         (["rollback"], DONE, False),
         (["rollback"], Event("rollback", "in service"), True),
         ([], FAILED, False),
-        (["deploy", "rollback", "failure"], Event("deploy", "unchanged"), False),
+        (ALL, Event("deploy", "unchanged"), False),
     ],
 )
-def test_only_what_the_settings_ask_for_is_told(made: Made, capsys: Printed, on: list[str], event: Event, told: bool) -> None:
-    notify.tell(made("json://x", on=on), Deaf(), event)
-    assert bool(capsys.readouterr().err) == told
+def test_only_what_the_settings_ask_for_is_told(made: Made, on: list[str], event: Event, told: bool) -> None:
+    for urls in (["json://x"], []):
+        host = Instead(Result(0, "[]", ""))
+        notify.tell(made(*urls, on=on), host, event)
+        assert len(host.asked) == (told and bool(urls))
 
 
-def test_without_an_address_nothing_is_started(made: Made, capsys: Printed) -> None:
-    notify.tell(made(), Deaf(), DONE)
-    assert capsys.readouterr().err == ""
-
-
-def test_addresses_are_in_no_command_line_no_environment_and_no_output(
-    made: Made, monkeypatch: pytest.MonkeyPatch, capsys: Printed
-) -> None:
-    seen: list[Command] = []
-
-    def refused(self: LocalHost, command: Command, *, stdin: str | None = None, timeout: float = 600) -> Result:
-        seen.append(command)
-        assert TOKEN in (stdin or "")
-        return Result(1, f"{TOKEN}", f"{TOKEN}")
-
-    monkeypatch.setattr(LocalHost, "try_run", refused)
-    notify.tell(made(f"json://{TOKEN}@x"), LocalHost(), DONE)
+def test_addresses_are_in_no_command_line_no_environment_and_no_output(made: Made, capsys: Printed) -> None:
+    host = Instead(Result(1, TOKEN, TOKEN))
+    notify.tell(made(f"json://{TOKEN}@x"), host, DONE)
+    [(command, stdin)] = host.asked
     printed = capsys.readouterr()
+    assert TOKEN in stdin
     assert "Apprise ended with 1" in printed.err
-    assert TOKEN not in f"{seen}{[command.argv for command in seen]}{dict(seen[0].environment)}{printed}"
+    assert TOKEN not in f"{command}{command.argv}{dict(command.environment)}{printed}"
 
 
-def test_the_addresses_are_no_secret_of_the_app(made: Made, tmp_path: Path) -> None:
-    settings = made("json://x")
-    example = tmp_path / ".env.example"
+@pytest.mark.parametrize(("line", "urls"), [("NOTIFY_URLS=json://x\n", ["json://x"]), ("NOTIFY_URLS=\n", []), ("", [])])
+def test_the_addresses_are_no_secret_of_the_app(made: Made, tmp_path: Path, line: str, urls: list[str]) -> None:
+    settings, example = made(), tmp_path / ".env.example"
     example.write_text("A=<random a>\nNOTIFY_URLS=\n")
-    for added, urls in (("A=value\n", ["json://x"]), ("A=value\nNOTIFY_URLS=\n", [])):
-        settings.secrets_file.write_text(added + ("NOTIFY_URLS=json://x\n" if urls else ""))
-        assert secrets.read(settings.secrets_file, example) == {"A": "value"}
-        assert notify.addresses(settings) == urls
+    settings.secrets_file.write_text(f"A=value\n{line}")
+    assert secrets.read(settings.secrets_file, example) == {"A": "value"}
+    assert notify.addresses(settings) == urls
 
 
 def test_the_test_says_what_came_of_it(made: Made, receiver: Receiver, down: str, capsys: Printed) -> None:
-    notify.probe(made(receiver.url), LocalHost())
+    notify.probe(made(address(receiver.server_port)), LocalHost())
     assert receiver.taken[0]["title"] == "shop-local: a test"
     assert capsys.readouterr().err == "sent to 1 service(s)\n"
     with pytest.raises(OpsError, match=r"(?s)JSON did not take it.*inv notify\.test") as failed:
@@ -235,10 +221,7 @@ def test_the_test_says_what_came_of_it(made: Made, receiver: Receiver, down: str
 @pytest.mark.parametrize(
     ("event", "title"),
     [
-        (
-            Event("deploy", "in service", "r2", warning="the hook after_deploy failed"),
-            "deploy done, r2 serves, but the hook after_deploy failed",
-        ),
+        (HOOK_FAILED, "deploy done, r2 serves, but the hook after_deploy failed"),
         (Event("deploy", "unchanged", "r2"), "nothing to do, r2 already serves"),
         (Event("deploy", "failed"), "deploy FAILED; nothing serves"),
         (Event("deploy", "interrupted", serves="release r1 (blue)"), "deploy INTERRUPTED; release r1 (blue) serves"),
@@ -249,13 +232,10 @@ def test_the_title_says_it_all(made: Made, event: Event, title: str) -> None:
     assert notify.headline(made(), event) == f"shop-local: {title}"
 
 
-def test_the_summary_of_ci_says_the_same_whether_or_not_people_are_told(
-    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "page.md"))
-    for name, value in (("SERVER_URL", "https://git.test"), ("REPOSITORY", "a/b"), ("RUN_ID", "7")):
-        monkeypatch.setenv(f"GITHUB_{name}", value)
-    notify.tell(made(on=[]), Deaf(), DONE)
-    page = (tmp_path / "page.md").read_text()
-    assert "### shop-local: deploy done, r2 serves" in page
-    assert "- log: https://git.test/a/b/actions/runs/7" in page
+def test_the_summary_of_ci_says_the_same_although_nobody_is_told(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = tmp_path / "page.md"
+    for name, value in (("STEP_SUMMARY", page), ("SERVER_URL", "https://git.test"), ("REPOSITORY", "a/b"), ("RUN_ID", "7")):
+        monkeypatch.setenv(f"GITHUB_{name}", str(value))
+    notify.tell(made(on=[]), Instead(), DONE)
+    assert "### shop-local: deploy done, r2 serves" in page.read_text()
+    assert "- log: https://git.test/a/b/actions/runs/7" in page.read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from deploy.errors import Refused
 from deploy.model import Container, EdgeFacts, Facts, Record
 from deploy.rollout import preflight
 from tests.flow.fake import FakeHost
-from tests.samples import model, settings
+from tests.samples import COMPOSE, model, settings
 
 
 class Tight(FakeHost):
@@ -45,6 +46,23 @@ def test_two_colours_must_fit(
     said = preflight.memory(wanted, host, facts)
     assert bool(said) == told
     assert all("0.5 GB of memory is available; a second colour takes 0.4 GB, and 0.2 GB must remain" in line for line in said)
+
+
+def test_rolling_wants_room_for_one_replica(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    two = [replace(colour("blue"), name=f"blue-web-{number}", number=number) for number in (1, 2)]
+    host = Tight(tmp_path)
+    monkeypatch.setattr(host.engine, "memory", lambda _: 250_000_000, raising=False)
+    facts = Facts(tuple(two), EdgeFacts(True, 2, "blue", "r1"))
+    for strategy, least, told in (("blue_green", 0.2, True), ("rolling", 0.2, False), ("rolling", 0.3, True)):
+        wanted = settings(tmp_path, rollout={"free_memory_gb": least, "strategy": strategy})
+        assert bool(preflight.memory(wanted, host, facts)) == told, strategy
+
+
+def test_a_name_that_no_dns_can_know_is_refused(tmp_path: Path) -> None:
+    known = model(COMPOSE.replace("  backend:", f"  {'b' * 20}:"))
+    preflight.nameable(settings(tmp_path), known)
+    with pytest.raises(Refused, match=r"more than 63 characters.*bbb-green-1"):
+        preflight.nameable(settings(tmp_path).model_copy(update={"app": "a" * 31}), known)
 
 
 def test_a_clock_behind_the_ledger_is_said(capsys: pytest.CaptureFixture[str]) -> None:

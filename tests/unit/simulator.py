@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any
 
-from deploy.model import Container, EdgeFacts, Facts, Release
+from deploy.model import Container, EdgeFacts, Facts, Release, ReleasedService
 from deploy.rollout import steps
 from tests.samples import container
 
@@ -35,21 +35,26 @@ def apply(step: steps.Step, facts: Facts, release: Release) -> Facts:
         case steps.StartShared(services):
             shared = started(facts, "", services, release)
             return replace(shared, edge=replace(shared.edge, running=True))
-        case steps.StartColour(colour, services):
-            return started(facts, colour, services, release)
-        case steps.AwaitHealthy(colour, services):
-            assert {c.service for c in facts.of(colour) if c.state == "running"} >= set(services)
-            return changed(facts, colour, services, health="healthy")
+        case steps.StartColour(colour, services, upto):
+            return started(facts, colour, services, release, upto)
+        case steps.AwaitHealthy(colour, services, upto):
+            for service in (s for s in release.services if s.name in services):
+                running = sum(c.service == service.name and c.state == "running" for c in facts.of(colour))
+                assert running >= wished(service, upto)
+            return changed(facts, {c.name for c in facts.of(colour) if c.service in services and c.state == "running"}, health="healthy")
         case steps.AwaitServed(colour):
             assert facts.edge.running
-            assert all(c.up and c.release == release.id for c in facts.of(colour, "web"))
-        case steps.Switch(colour, name, generation):
+            assert all(c.up and c.release == release.id for c in facts.of(colour, "web") if c.alive)
+        case steps.Switch(colour, name, generation, maintenance, beside):
             assert generation > facts.edge.generation
-            return replace(facts, edge=EdgeFacts(True, generation, colour, name))
-        case steps.Drain(colour):
-            assert facts.edge.colour != colour, "what serves is never drained"
-        case steps.StopColour(colour, services):
-            return changed(facts, colour, services, state="exited", health="")
+            own = [c.name for c in facts.of(colour or "", "web") if c.alive]
+            return replace(facts, edge=EdgeFacts(True, generation, colour, name, maintenance, (*own, *beside)))
+        case steps.Drain():
+            pass
+        case steps.StopColour(colour, services, keep):
+            leaving = {c.name for c in facts.of(colour) if c.service in services} - set(keep)
+            assert not leaving & set(facts.edge.members), "what the edge names is never stopped"
+            return changed(facts, leaving, state="exited", health="")
         case steps.RevertEdge():
             return replace(facts, edge=replace(facts.edge, unproven=0))
         case steps.AwaitOrphans():
@@ -60,6 +65,9 @@ def apply(step: steps.Step, facts: Facts, release: Release) -> Facts:
             assert (facts.edge.colour, facts.edge.release) == (colour, name), "what does not serve cannot be watched"
         case steps.AwaitTasks(colour, service):
             assert any(c.service == service and c.alive for c in facts.of(colour))
+        case steps.RemoveStopped(colour, services):
+            gone = {c.name for c in facts.of(colour) if c.service in services and not c.alive}
+            return replace(facts, containers=tuple(c for c in facts.containers if c.name not in gone))
         case steps.Migrate() | steps.RunJob() | steps.Prune():
             assert not facts.orphans, "a migration beside one that still runs"
         case _:
@@ -67,23 +75,28 @@ def apply(step: steps.Step, facts: Facts, release: Release) -> Facts:
     return facts
 
 
-def changed(facts: Facts, colour: str, services: Iterable[str], **fields: Any) -> Facts:
-    """Change some containers of a colour."""
-    wanted = set(services)
-    return replace(
-        facts,
-        containers=tuple(replace(c, **fields) if c.colour == colour and c.service in wanted else c for c in facts.containers),
-    )
+def changed(facts: Facts, names: Collection[str], **fields: Any) -> Facts:
+    """Change some containers."""
+    return replace(facts, containers=tuple(replace(c, **fields) if c.name in names else c for c in facts.containers))
 
 
-def started(facts: Facts, colour: str, services: Iterable[str], release: Release) -> Facts:
-    """Start containers as `compose up` does: those of another release are made anew."""
-    roles = {service.name: service.role for service in release.services}
+def wished(service: ReleasedService, upto: int) -> int:
+    """Count the replicas that a step is about."""
+    return min(upto or service.replicas, service.replicas)
+
+
+def started(facts: Facts, colour: str, services: Iterable[str], release: Release, upto: int = 0) -> Facts:
+    """Start replicas up to a number; those of another release are made anew."""
     kept = {c.name: c for c in facts.containers}
-    for service in services:
-        new = replace(container(service, colour, release.id if colour else "", role=roles[service]), health="starting")
-        old = kept.get(new.name)
-        kept[new.name] = old if old and old.alive and old.release == new.release else new
+    for service in (s for s in release.services if s.name in services):
+        own = release.id if colour else ""
+        kept = {name: c for name, c in kept.items() if (c.colour, c.service) != (colour, service.name) or c.release == own}
+        there = [c for c in kept.values() if (c.colour, c.service) == (colour, service.name)]
+        lacking = wished(service, upto) - sum(c.state == "running" for c in there)
+        free = {container(service.name, colour, own, role=service.role, number=n).name for n in range(1, service.replicas + 1)}
+        fresh = [c.name for c in there if c.state != "running"] + sorted(free - {c.name for c in there})
+        for name in fresh[: max(lacking, 0)]:
+            kept[name] = replace(container(service.name, colour, own, role=service.role), name=name, health="starting")
     return replace(facts, containers=tuple(kept.values()))
 
 

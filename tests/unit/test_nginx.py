@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,10 @@ from deploy.compose import Service
 from deploy.edge import nginx, switch
 from deploy.errors import Refused
 from deploy.hosts.local import LocalHost
-from deploy.model import Deploy
+from deploy.model import Container, Deploy, ReleasedService
 from deploy.settings import ROOT
 from deploy.shell import Command, Result
-from tests.samples import settings
+from tests.samples import container, settings
 
 WEB = (Service("backend", Deploy(role="web", port=8000), {}, True),)
 TWO = (*WEB, Service("api", Deploy(role="web", port=9000), {}, False))
@@ -40,17 +41,46 @@ def blocks(text: str, head: str) -> list[str]:
 
 @pytest.mark.parametrize("route", [BLUE, GREEN, NONE], ids=["blue", "green", "none"])
 @pytest.mark.parametrize("web", [WEB, TWO], ids=["one service", "two services"])
-def test_both_colours_are_permanent_upstreams(route: nginx.Route, web: tuple[Service, ...]) -> None:
+def test_both_colours_are_probed_on_the_inner_listener(route: nginx.Route, web: tuple[Service, ...]) -> None:
     text = render(route, web)
-    upstreams = blocks(text, "upstream")
-    assert len(upstreams) == 2 * len(web)
+    assert "include upstreams.conf;" in text
     for service in web:
         for colour in ("blue", "green"):
-            own = next(block for block in upstreams if f"upstream {service.name}_{colour} {{" in block)
-            assert f"server {service.name}-{colour}:{service.deploy.port} resolve" in own
-            assert f"zone {service.name}_{colour} " in own
             assert f"location /{colour}/{service.name}/ {{\n            proxy_pass http://{service.name}_{colour}/;" in text
     assert text.count("{") == text.count("}")
+
+
+def servers(live: str, members: tuple[str, ...], *there: Container, replicas: int = 1) -> dict[str, list[str]]:
+    """Render upstreams: name -> servers."""
+    web = [ReleasedService(name=s.name, image="", deploy=s.deploy, replicas=replicas) for s in TWO]
+    text = nginx.upstreams(settings(ROOT), web, there, members, live)
+    assert text.count("zone ") == text.count("keepalive 32;") == 4
+    return {
+        block.split()[1]: re.findall(r"server shop-local-(\S+) resolve max_fails=0;", block)
+        for block in blocks(text, "upstream")
+        if f"zone {block.split()[1]} 256k;" in block
+    }  # fmt: skip
+
+
+def replica(colour: str, number: int) -> Container:
+    name = nginx.replica(settings(ROOT), "backend", colour, number)
+    return replace(container("backend", colour, number=number), name=name)
+
+
+def test_upstreams_name_the_members_of_the_live_colour_and_whatever_may_come_in_the_idle_one() -> None:
+    first, second, odd = replica("blue", 1), replica("blue", 2), replica("green", 7)
+    found = servers("blue", (second.name,), first, second, odd, replicas=2)
+    assert found["backend_blue"] == ["blue-backend-blue-2:8000"], "what is not named is not served, though it runs"
+    assert found["backend_green"] == [f"green-backend-green-{n}:8000" for n in (7, 1, 2)], "what is there, and what will be"
+    assert found["api_green"] == ["green-api-green-1:9000", "green-api-green-2:9000"]
+    assert found["api_blue"] == ["blue-api-blue-1:9000", "blue-api-blue-2:9000"], "nginx takes no upstream without a server"
+
+
+def test_a_rolling_release_serves_from_both_colours_in_one_upstream() -> None:
+    old, new = replica("blue", 2), replica("green", 1)
+    found = servers("green", (new.name, old.name), replica("blue", 1), old, new, replicas=2)
+    assert found["backend_green"] == ["blue-backend-blue-2:8000", "green-backend-green-1:8000"]
+    assert found["backend_blue"] == ["blue-backend-blue-1:8000", "blue-backend-blue-2:8000"]
 
 
 def test_between_the_colours_only_proxy_pass_and_the_name_differ() -> None:
@@ -75,7 +105,7 @@ def test_the_inner_listener_proves_the_generation() -> None:
     assert "listen 9180;" in inner
     assert """return 200 '{"generation":7,"colour":"blue","release":"r1","maintenance":false}';""" in inner
     assert "listen 8080;" in public
-    assert not re.search("generation|stub_status|/green/|/blue/", public)
+    assert not re.search("generation|stub_status|/green/|/blue/|replica", public)
 
 
 def test_of_the_bare_paths_health_and_version_alone_are_public() -> None:

@@ -10,8 +10,8 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from deploy.model import Container, EdgeFacts, Facts, Release, other
-from deploy.rollout.plan import back, blue_green
-from tests.samples import able, container, release, serving
+from deploy.rollout.plan import back, towards, undone_first
+from tests.samples import able, container, release, rolling, serving
 from tests.unit import simulator
 
 A, B = release("a"), release("b")
@@ -92,11 +92,11 @@ PLANS = [
 
 @pytest.mark.parametrize(("wanted", "facts", "steps"), PLANS)
 def test_exact_plan(wanted: Release, facts: Facts, steps: list[str]) -> None:
-    plan = blue_green(wanted, facts)
+    plan = towards(wanted, facts)
     assert [str(step) for step in plan.steps] == steps
     after = simulator.run(plan.steps, facts, wanted)
     assert (after.edge.colour, after.edge.release) == (plan.colour, wanted.id)
-    assert blue_green(wanted, after).steps == ()
+    assert towards(wanted, after).steps == ()
 
 
 START_WEB = ["run site", "start green: backend", "wait until green is healthy", "probe green through the edge"]
@@ -107,64 +107,119 @@ HAND_BACK = [
 
 
 def test_a_rollback_does_not_migrate_and_forgets_at_the_end() -> None:
-    plan = blue_green(B, serving("a", "blue"), forward=False, old=["x", "y"])
+    plan = towards(B, serving("a", "blue"), forward=False, old=["x", "y"])
     assert [str(step) for step in plan.steps] == [*START_WEB, *HAND_BACK, "forget 2 old release(s)"]
     assert (plan.colour, plan.generation) == ("green", 3)
 
 
 def test_a_rollback_keeps_the_workers_until_their_own_tasks_are_done() -> None:
-    steps = [str(step) for step in blue_green(ABLE, serving("a", "blue"), forward=False).steps]
+    steps = [str(step) for step in towards(ABLE, serving("a", "blue"), forward=False).steps]
     waiting = steps.index("wait for tasks that only worker of blue knows")
     assert steps.index("drain blue") < waiting < steps.index("start green: worker") < steps.index("stop blue: worker")
 
 
 def test_a_warm_colour_is_one_switch_away() -> None:
     kept = beside(serving("a", "blue"), container("backend", "green", "b"))
-    assert [str(step) for step in blue_green(ABLE, kept, forward=False, warm=True).steps][:3] == [
+    assert [str(step) for step in towards(ABLE, kept, forward=False, warm=True).steps][:3] == [
         "let green work as before: backend", "probe green through the edge", "switch traffic to green (generation 3) and prove it",
     ]  # fmt: skip
-    assert blue_green(able(A), kept, warm=True).steps == ()
-    assert [str(step) for step in blue_green(able(A), kept).steps][-2:] == ["drain green", "stop green: backend"]
-    assert "stop blue: backend" not in [str(step) for step in blue_green(B, serving("a", "blue"), warm=True).steps]
+    assert towards(able(A), kept, warm=True).steps == ()
+    assert [str(step) for step in towards(able(A), kept).steps][-2:] == ["drain green", "stop green: backend"]
+    assert "stop blue: backend" not in [str(step) for step in towards(B, serving("a", "blue"), warm=True).steps]
+
+
+ROLLED = rolling(B, 2)
+HALF = serving("a", "blue")
+TWO = replace(HALF, containers=(*HALF.containers, *(container(service, "blue", "a", number=2) for service in ("backend", "worker"))))
+ROLLING = [
+    MIGRATE, "run site",
+    "start green: backend, worker, up to 1 of each", "wait until green is healthy", "probe green through the edge",
+    "switch traffic to green, beside 1 of the other colour (generation 3) and prove it", "watch green under real traffic",
+    "drain blue", "stop blue: backend (but 1)", "stop blue: worker (but 1)",
+    "start green: backend, worker", "wait until green is healthy", "probe green through the edge",
+    "switch traffic to green (generation 4) and prove it", "watch green under real traffic",
+    "drain blue", "stop blue: backend", "stop blue: worker, beat", "start green: beat", "wait until green is healthy",
+]  # fmt: skip
+
+
+def test_a_rolling_release_takes_a_turn_for_each_replica() -> None:
+    assert [str(step) for step in towards(ROLLED, TWO).steps] == ROLLING
+
+
+def serving_replicas(facts: Facts) -> int:
+    return sum(c.up for c in facts.containers if c.name in facts.edge.members)
+
+
+@pytest.mark.parametrize("forward", [True, False], ids=["forward", "back"])
+@pytest.mark.parametrize(("replicas", "before"), [(2, 2), (3, 3), (5, 5), (2, 5), (5, 2)])
+def test_rolling_never_serves_with_fewer_replicas_and_runs_one_more_at_most(replicas: int, before: int, forward: bool) -> None:
+    """Also when it fails at any step and goes back; one more yet where a turn was cut off before its old replica was stopped."""
+    old, new = rolling(able(A), before), rolling(able(B), replicas)
+    facts = simulator.run(towards(old, Facts()).steps, Facts(), old)
+    plan = towards(new, facts, forward=forward).steps
+    for done in range(len(plan) + 1):
+        after = facts
+        for step in plan[:done]:
+            after = simulator.apply(step, after, new)
+            assert serving_replicas(after) >= min(replicas, before), step
+            for service in ("backend", "worker"):
+                assert sum(c.alive for c in after.containers if c.service == service) <= max(replicas, before) + 1
+        for step in back(old, after):
+            after = simulator.apply(step, after, old)
+            assert serving_replicas(after) >= min(replicas, before), step
+            assert sum(c.alive for c in after.containers if c.service == "backend") <= max(replicas, before) + 2
+        assert (after.edge.release, towards(old, after).steps) == ("a", ())
 
 
 @pytest.mark.parametrize("state", ["restarting", "paused"])
 def test_what_only_seems_stopped_is_stopped_too(state: str) -> None:
     facts = serving("a", "blue")
     sick = replace(facts, containers=tuple(replace(c, state=state) if c.role == "scheduler" else c for c in facts.containers))
-    steps = [str(step) for step in blue_green(B, sick).steps]
+    steps = [str(step) for step in towards(B, sick).steps]
     assert steps.index("stop blue: worker, beat") < steps.index("start green: beat")
 
 
-@pytest.mark.parametrize("done", range(len(blue_green(B, serving("a", "blue")).steps) + 1))
+@pytest.mark.parametrize("done", range(len(towards(B, serving("a", "blue")).steps) + 1))
 def test_the_way_back_from_every_point(done: int) -> None:
     facts = serving("a", "blue")
-    failed = simulator.run(blue_green(B, facts).steps[:done], facts, B)
+    failed = simulator.run(towards(B, facts).steps[:done], facts, B)
     way = back(A, failed)
     assert not {"Migrate", "Watch"} & {step.name for step in way}
     after = simulator.run(way, failed, A)
-    assert (after.edge.release, blue_green(A, after).steps) == ("a", ())
+    assert (after.edge.release, towards(A, after).steps) == ("a", ())
 
 
 @pytest.mark.parametrize("done", range(len(FIRST) + 1))
 def test_the_way_back_of_a_first_deploy_leaves_nothing_running(done: int) -> None:
-    failed = simulator.run(blue_green(A, Facts()).steps[:done], Facts(), A)
+    failed = simulator.run(towards(A, Facts()).steps[:done], Facts(), A)
     after = simulator.run(back(None, failed), failed, A)
     assert after.edge.colour is None
     assert not [c for c in after.containers if c.colour and c.alive]
-    assert blue_green(A, simulator.run(blue_green(A, after).steps, after, A)).steps == ()
+    assert towards(A, simulator.run(towards(A, after).steps, after, A)).steps == ()
 
 
 RELEASES = [
     A, B, release("c", without=("worker",)), able(release("d", extra={"mailer": "worker"})), release("e", without=("beat", "worker")),
-    able(release("f")),
+    able(release("f")), rolling(release("g"), 3), rolling(able(release("h", extra={"mailer": "worker"})), 2),
+    release("i").scaled({"backend": 2}),
 ]  # fmt: skip
 EVENTS = st.one_of(
-    st.tuples(st.just("deploy"), st.sampled_from(RELEASES), st.integers(0, 14)),
-    st.tuples(st.just("fail"), st.sampled_from(RELEASES), st.integers(0, 14)),
+    st.tuples(st.just("deploy"), st.sampled_from(RELEASES), st.integers(0, 30)),
+    st.tuples(st.just("fail"), st.sampled_from(RELEASES), st.integers(0, 30)),
     st.tuples(st.sampled_from(["die", "orphan", "unproven"]), st.just(A), st.integers(0, 14)),
-    st.tuples(st.just("rollback"), st.sampled_from(RELEASES), st.integers(0, 17)),
+    st.tuples(st.just("rollback"), st.sampled_from(RELEASES), st.integers(0, 30)),
 )
+
+
+def known(name: str | None) -> Release | None:
+    """Find a release by its id."""
+    return next((release for release in RELEASES if release.id == name), None)
+
+
+def unhalved(facts: Facts, wanted: Release) -> Facts:
+    """Go back first from a release that is half in service, as a deploy of a third one does."""
+    before = known(undone_first(wanted, facts))
+    return simulator.run(back(before, facts), facts, before) if before else facts
 
 
 def happen(facts: Facts, kind: str, wanted: Release, number: int) -> Facts:
@@ -176,8 +231,9 @@ def happen(facts: Facts, kind: str, wanted: Release, number: int) -> Facts:
     if kind == "die":
         mortal = [c for c in facts.containers if c.alive and not (c.role == "web" and c.colour == facts.edge.colour)]
         return simulator.ended(facts, mortal[number % len(mortal)]) if mortal else facts
-    after = simulator.run(blue_green(wanted, facts, forward=kind != "rollback").steps[:number], facts, wanted)
-    before = next((known for known in RELEASES if known.id == facts.edge.release), None)
+    facts = unhalved(facts, wanted)
+    after = simulator.run(towards(wanted, facts, forward=kind != "rollback").steps[:number], facts, wanted)
+    before = known(facts.edge.release if not facts.beside else facts.beside[0].release)
     return simulator.run(back(before, after), after, before or wanted) if kind == "fail" else after
 
 
@@ -187,9 +243,11 @@ def test_from_any_reachable_state_one_plan_is_enough(events: list[tuple[str, Rel
     facts = Facts(edge=EdgeFacts())
     for event in events:
         facts = happen(facts, *event)
-    after = simulator.run(blue_green(wanted, facts, forward=forward).steps, facts, wanted)
+    facts = unhalved(facts, wanted)
+    after = simulator.run(towards(wanted, facts, forward=forward).steps, facts, wanted)
     assert after.edge.release == wanted.id
-    assert blue_green(wanted, after).steps == ()
-    running = {c.service for c in after.containers if c.alive and c.colour}
-    assert running == {service.name for service in wanted.of("web", "worker", "scheduler")}
+    assert towards(wanted, after).steps == ()
+    running = sorted(c.service for c in after.containers if c.alive and c.colour)
+    assert running == sorted(s.name for s in wanted.of("web", "worker", "scheduler") for _ in range(s.replicas))
+    assert set(after.edge.members) == {c.name for c in after.containers if c.role == "web" and c.alive}
     assert not [c for c in after.of(other(after.edge.colour)) if c.alive]

@@ -59,6 +59,11 @@ def test_all_mistakes_are_told_at_once_with_file_path_and_nearest_key(read: Load
         assert any(all(word in line for word in words) for line in text.splitlines()), (words, text)
 
 
+def test_settings_that_contradict_each_other_are_refused(read: Load) -> None:
+    with pytest.raises(Refused, match=r"keep_warm needs strategy blue_green"):
+        read(APP, '[rollout]\nstrategy = "rolling"\nkeep_warm = true\n')
+
+
 def test_env_and_root_are_not_settings(read: Load) -> None:
     with pytest.raises(Refused, match="env: unknown key"):
         read('env = "prod"\n' + APP)
@@ -77,6 +82,12 @@ def test_malformed_toml_names_file_and_line(read: Load) -> None:
 
 def test_variables_keep_their_case(read: Load) -> None:
     assert read(OPS_VARIABLES__DEBUG_ENDPOINTS="x").variables == {"DEBUG_ENDPOINTS": "x"}
+
+
+@pytest.mark.parametrize("variables", [{"OPS_EDGE": "1", "OPS_EDGE__PORT": "2"}, {"OPS_APP__X": "1"}], ids=str)
+def test_a_key_is_a_section_or_a_value(read: Load, variables: dict[str, str]) -> None:
+    with pytest.raises(Refused, match=r"(edge|app) is a section in one place and a value in another"):
+        read(**variables)
 
 
 def test_a_missing_key_is_named(read: Load) -> None:

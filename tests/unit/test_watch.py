@@ -53,9 +53,9 @@ def line(**changed: Any) -> str:
 @pytest.mark.parametrize(
     ("text", "request_seen"),
     [
-        (line(), Request(1795448230.0, "r2", 200, 0.127)),
-        (line(upstream_seconds="5.000, 0.200"), Request(1795448230.0, "r2", 200, 0.2)),
-        (line(status=504, upstream_seconds="-"), Request(1795448230.0, "r2", 504, 6.1)),
+        (line(), Request(1795448230.0, "r2", 200, 0.127, "172.23.0.4")),
+        (line(upstream_seconds="5.000, 0.200"), Request(1795448230.0, "r2", 200, 0.2, "172.23.0.4")),
+        (line(status=504, upstream_seconds="-"), Request(1795448230.0, "r2", 504, 6.1, "172.23.0.4")),
         (line(upstream="", upstream_seconds=""), None),
         (line(status=101), None),
         ("2026/11/23 15:54:37 [error] 21#21: *33 no live upstreams", None),

@@ -1,0 +1,28 @@
+"""What the edge serves: its files for a generation, and the switch to them."""
+
+from __future__ import annotations
+
+from deploy.edge import nginx, switch
+from deploy.rollout import steps
+from deploy.rollout.plan import replicas
+from deploy.rollout.run import Run
+from deploy.rollout.wanted import GENERATION
+
+
+def switch_traffic(step: steps.Switch, run: Run) -> None:
+    """Move traffic, and prove through the edge that it did."""
+    there = run.containers(step.colour, [s.name for s in run.release.of("web")]) if step.colour else ()
+    own = [c.name for s in run.release.of("web") for c in replicas(s.name, there)[: s.replicas]]
+    members = (*own, *step.beside)
+    route = nginx.Route(step.colour, step.release, step.maintenance, members)
+    switch.switch(run.settings, run.host, run.edge, edge_files(run, step.generation, route), step.generation, route)
+
+
+def edge_files(run: Run, generation: int, route: nginx.Route) -> dict[str, str]:
+    """Render what the edge reads: the release's own configuration, and the containers that it names now."""
+    name = f"edge.{route.colour or 'none'}{'.maintenance' if route.maintenance else ''}.conf"
+    there = run.host.engine.containers(run.settings.name)
+    return {
+        "nginx.conf": run.bundle.files[name].replace(GENERATION, str(generation)),
+        "upstreams.conf": nginx.upstreams(run.settings, run.release.of("web"), there, route.members, route.colour or ""),
+    }

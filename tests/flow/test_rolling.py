@@ -1,0 +1,147 @@
+"""A rolling release on a fake host: whatever happens at whichever step, two replicas serve, and every command converges."""
+
+from __future__ import annotations
+
+import shutil
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from deploy.errors import OpsError, Refused
+from deploy.rollout import recovery, scale
+from tests.flow.place import Killed, Place
+
+TURN = ["StartColour", "AwaitHealthy", "AwaitServed"]
+STEPS = [
+    "Migrate", "RunJob", *TURN, "Quiet", "Switch", "Watch", "Drain", "StopColour", "StopColour",
+    *TURN, "Switch", "Watch", "Drain", "StopColour", "StopColour", "StartColour", "AwaitHealthy", "Prune",
+]  # fmt: skip
+EVERY_STEP = pytest.mark.parametrize("number", range(len(STEPS)), ids=[f"{n} {name}" for n, name in enumerate(STEPS, 1)])
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """Return a place where three releases served with two replicas each."""
+    made = Place(tmp_path_factory.mktemp("two"), replicas=2)
+    for name in ("r0", "r1", "r2"):
+        made.deploy(name)
+    return made
+
+
+@pytest.fixture
+def rolled(two: Place, tmp_path: Path, no_waiting: None) -> Place:
+    """Return a copy of it."""
+    shutil.copytree(two.state.folder, tmp_path, symlinks=True, dirs_exist_ok=True)
+    made = Place(tmp_path, replicas=2)
+    made.host.engine.known.update(two.host.engine.known)
+    made.host.generation = two.host.generation
+    return made
+
+
+def settled(place: Place, name: str) -> None:
+    """One release runs and serves, with all its replicas, and nothing is left to do."""
+    assert place.members() == [name] * 2
+    assert place.containers() == sorted([("backend", name), ("worker", name)] * 2 + [("beat", name)])
+    assert place.steps(name) == []
+
+
+def test_the_steps_below_are_those_of_the_plan(rolled: Place) -> None:
+    assert rolled.steps("r3") == STEPS
+
+
+def test_replicas_change_places_one_by_one(rolled: Place) -> None:
+    rolled.deploy("r3")
+    settled(rolled, "r3")
+    ups = [line.split(" up ")[1] for line in rolled.host.said if " up " in line]
+    assert ups[:2] == [
+        f"--detach --no-deps --no-build --scale=backend-green={n} --scale=worker-green={n} backend-green worker-green" for n in (1, 2)
+    ]
+    assert len([line for line in rolled.host.said if line.startswith("docker stop") and line.count("-backend-") == 1]) == 2
+
+
+@EVERY_STEP
+def test_a_failure_at_any_step_leads_back(rolled: Place, number: int) -> None:
+    rolled.host.fail_at(number, lambda: None)
+    with pytest.raises(OpsError) as told:
+        rolled.deploy("r3")
+    assert (told.value.code, "r2" in told.value.serves) == (1, True)
+    settled(rolled, "r2")
+    assert rolled.deploy("r3").release == "r3"
+    settled(rolled, "r3")
+
+
+@EVERY_STEP
+@pytest.mark.parametrize(("state", "then"), [*product(["begin", "done"], ["resume", "abort"]), *product(["done"], ["r2", "r3", "r4"])])
+def test_killed_at_any_step_two_serve_and_any_command_converges(rolled: Place, number: int, state: str, then: str) -> None:
+    rolled.host.kill_at(number, state, Killed)
+    with pytest.raises(Killed):
+        rolled.deploy("r3")
+    assert rolled.journal()[-1]["step"] == STEPS[number]
+    assert len(rolled.members()) == 2, "before any command is typed"
+    if then in ("resume", "abort"):
+        assert getattr(recovery, then)(rolled.settings, rolled.host)
+    else:
+        rolled.deploy(then)
+    settled(rolled, {"resume": "r3", "abort": "r2"}.get(then, then))
+    assert rolled.state.intention() is None
+
+
+def test_scaling_up_and_down(place: Place) -> None:
+    """New replicas are asked before the edge names them; others leave the edge before they stop; the number holds from now on."""
+    assert scale.scale(place.settings, place.host, "backend=3").startswith("backend has 3 replica(s), in later")
+    assert place.members() == ["r2"] * 3
+    assert [line["step"] for line in place.journal() if line["state"] == "done" and "step" in line][-5:] == [
+        "StartColour", "AwaitHealthy", "AwaitServed", "Switch", "Drain",
+    ]  # fmt: skip
+    assert scale.scale(place.settings, place.host, "backend=3").startswith("backend has 3 replica(s) already")
+    place.deploy("r3")
+    assert place.members() == ["r3"] * 3
+    scale.scale(place.settings, place.host, "backend=1")
+    assert (place.members(), place.containers().count(("backend", "r3"))) == (["r3"], 1)
+    assert not [c for c in place.host.engine.known.values() if c.release == "r3" and not c.alive], "what was stopped is removed"
+    scale.scale(place.settings, place.host, "worker=0")
+    assert place.running() == {("backend", "r3"), ("beat", "r3")}
+    assert place.steps("r3") == []
+
+
+@pytest.mark.parametrize(
+    ("wish", "said"),
+    [
+        ("backend", "not SERVICE=N"), ("backend=x", "not SERVICE=N"), ("backend=-1", "not SERVICE=N"), ("=2", "not SERVICE=N"),
+        ("backnd=2", "did you mean backend"), ("backend=0", "0 replicas; a web has 1 to 50"), ("beat=2", "a scheduler has 1"),
+        ("worker=51", "a worker has 0 to 50"), ("redis=2", "a data has 1"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_scaled_is_refused(place: Place, wish: str, said: str) -> None:
+    before = len(place.journal())
+    with pytest.raises(Refused, match=said):
+        scale.scale(place.settings, place.host, wish)
+    assert (len(place.journal()), place.state.scale()) == (before, {})
+
+
+def test_replicas_that_do_not_get_well_leave_the_old_number(place: Place) -> None:
+    place.host.fail_at(1, lambda: None)
+    with pytest.raises(OpsError) as told:
+        scale.scale(place.settings, place.host, "backend=2")
+    assert (told.value.code, "r2" in told.value.serves, "inv" in told.value.then or "docker" in told.value.then) == (1, True, True)
+    assert (place.members(), place.state.scale()) == (["r2"], {})
+    assert len(place.host.engine.known) == len({c.name for c in place.host.engine.known.values() if c.up or c.release != "r2"})
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_scaling_that_was_killed_can_be_said_again(place: Place, number: int) -> None:
+    place.host.kill_at(number, "done", Killed)
+    with pytest.raises(Killed):
+        scale.scale(place.settings, place.host, "backend=2")
+    assert set(place.members()) == {"r2"}
+    scale.scale(place.settings, place.host, "backend=2")
+    assert place.members() == ["r2"] * 2
+
+
+def test_nothing_is_scaled_while_a_deploy_is_half_done(place: Place) -> None:
+    place.host.kill_at(3, "done", Killed)
+    with pytest.raises(Killed):
+        place.deploy("r3")
+    with pytest.raises(Refused, match="cut off"):
+        scale.scale(place.settings, place.host, "backend=2")

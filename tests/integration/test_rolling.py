@@ -1,0 +1,58 @@
+"""Promise 1 for `rolling` and for `inv scale`: replicas change places one by one, and nothing is lost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests import load
+from tests.integration.test_no_request_lost import change
+from tests.queue import Queue
+from tests.site import Site, make_bookreader
+
+STARTS_BADLY = 'raise SystemExit("this release was made to exit at once")\n'
+ROLLING = {"OPS_ROLLOUT__STRATEGY": "rolling", "OPS_ROLLOUT__FREE_MEMORY_GB": "0"}
+
+
+@pytest.fixture(scope="module")
+def rolling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """BookReader with two backends."""
+    site = make_bookreader(tmp_path_factory.mktemp("rolling"))
+    site.extra |= ROLLING
+    try:
+        site.inv("deploy")
+        site.inv("scale", "backend=2")
+        yield site
+    finally:
+        site.sweep()
+
+
+def running(site: Site, service: str) -> list[str]:
+    return sorted(name for name, state in site.containers().items() if f"-{service}-" in name and state == "running")
+
+
+def test_a_deploy_a_failed_one_a_rollback_and_more_and_fewer_replicas_lose_nothing(rolling: Site) -> None:
+    began, deployed = time.time(), [rolling.inv("status", "--json").document["release"]]
+    with load.during(rolling.url) as clients, Queue(rolling.port) as queue:
+        change(rolling, 1)
+        deployed.append(rolling.inv("deploy", "--json").document["release"])
+        assert len(running(rolling, "backend")) == 2
+        rolling.write("backend/bookreader/serve.py", STARTS_BADLY)
+        rolling.commit("a release that exits at once")
+        rolling.inv("deploy", code=1)
+        assert len(running(rolling, "backend")) == 2
+        rolling.git("revert", "--no-edit", "HEAD")
+        assert rolling.inv("rollback", "--json").document["release"] == deployed[0]
+        rolling.inv("scale", "backend=3")
+        rolling.inv("scale", "backend=1")
+        report = clients.report()
+    assert queue.verdict() == ([], []), f"of {len(queue.accepted)} tasks"
+    assert rolling.killed_for_memory(began) == []
+    assert set(report.releases) == set(deployed)
+    assert report.verdict == load.PASS, f"{report.reasons}\n{report.losses}\n{report.table()}"
+    assert len(running(rolling, "backend")) == 1
+    assert [
+        name for name, state in rolling.containers().items() if state == "exited" and f"{running(rolling, 'backend')[0][:-1]}" in name
+    ] == []
