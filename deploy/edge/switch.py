@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -70,7 +71,8 @@ def switch(settings: Settings, host: LocalHost, edge: str, files: Mapping[str, s
     except OpsError:
         if before:
             point(settings, host, before, CURRENT)
-            host.try_run(reload(edge))
+            with suppress(OpsError):  # what was tried is about to be stopped: nginx must have let go of it
+                load(settings, host, edge, before, int(Path(before).name))
         raise
     point(settings, host, target, PROVEN)
     forget(nginx.folder(settings), generation)

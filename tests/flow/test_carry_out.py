@@ -207,6 +207,26 @@ def test_a_switch_that_is_not_proven_puts_the_link_back(place: Place, monkeypatc
     assert f"generations/{place.host.generation}" == before
 
 
+def test_a_switch_that_is_not_proven_ends_only_when_the_old_generation_answers_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    answered, reload, slow = place.host.get, place.host.reload, [0]
+
+    def get(*words: object, **more: object) -> tuple[int, str]:
+        slow[0] -= 1
+        if slow[0] == 0:
+            reload()
+        return answered(0, "/generation")
+
+    monkeypatch.setattr(place.host, "reload", lambda: slow.__setitem__(0, 3))  # nginx takes its time
+    monkeypatch.setattr(place.host, "get", get)
+    before = place.host.generation
+    prove = switch.prove
+    monkeypatch.setattr(switch, "prove", lambda *words: prove(*words) if words[2] == before else raising(OpsError("no"))())
+    place.host.generation = 9
+    with pytest.raises(OpsError, match="no"):
+        switch.switch(place.settings, place.host, "shop-local-edge-1", {"nginx.conf": "new"}, 9, Route("green", "r9"))
+    assert place.host.generation == before
+
+
 def test_another_server_in_the_place_of_the_proof_is_no_proof(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(place.host, "get", lambda *_, **__: (200, "mine"))
     with pytest.raises(OpsError, match="did not serve generation 9"):

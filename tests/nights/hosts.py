@@ -18,7 +18,7 @@ from deploy.hosts.local import LocalHost
 from deploy.images import bases
 from deploy.wait import until
 from tests.integration.test_quickstart import LABEL, OWN_CA, PACKAGES
-from tests.nights.night import Night, NightSite
+from tests.nights.night import UNHURRIED, Night, NightSite
 from tests.site import ROOT, Done, copy_checkout, docker, make_tiny
 
 CHECKOUT, APP, STATE = "/root/bookreader-ops", "/root/tiny", "/data/state"
@@ -208,7 +208,7 @@ def far_night(folder: Path, disk: str = "") -> Iterator[Night]:
     """A tiny site on a machine of its own, that nothing was deployed to."""
     machine = Machine(image(), disk)
     made = make_tiny(folder)
-    site = FarSite(made.folder, made.app, made.extra)
+    site = FarSite(made.folder, made.app, made.extra | UNHURRIED)
     site.machine = machine
     checkout = NightSite(folder / "toolkit")
     try:

@@ -23,6 +23,7 @@ from tests.site import ROOT, Done, Site, docker, make_tiny
 APP, COMPOSE, BAKE = "app/app.py", "docker/compose.yml", "docker/bake.hcl"
 READERS = load.Scenario(kinds=("get", "new"), paths=("/", "/version"), rate=100, new_rate=20, minimums={"get": 200})
 PATIENCE = 120
+UNHURRIED = {"OPS_ROLLOUT__SERVED_WITHIN": "20", "OPS_ROLLOUT__HEALTHY_WITHIN": "40"}  # the tiny app's own 4 s are for a quiet machine
 SHOWN = re.compile(r"( ok|  x|!|     \w)")  # lines of steps, before the error itself
 
 
@@ -185,7 +186,7 @@ class Night:
 def make_night(folder: Path) -> Night:
     """A tiny site that nothing was deployed to."""
     made = make_tiny(folder)
-    site = NightSite(made.folder, made.app, made.extra)
+    site = NightSite(made.folder, made.app, made.extra | UNHURRIED)
     site.name_images()
     return Night(site)
 

@@ -18,10 +18,10 @@ Real faults on a real engine, one row each. `nox -s nights` runs them and writes
 A night passes when something serves, the exit code and the message are right, nothing is stranded, and the next plain
 command converges to an empty plan.
 
-{when}, commit {commit}, {engine}: {passed} of {all} passed in {minutes:.0f} minutes.
+{when}, {engine}: {passed} of {all} passed. A night that is run again replaces its own row; the row says on which commit it ran.
 
-| night | fault | what happened | verdict | seconds |
-|---|---|---|---|---:|
+| night | fault | what happened | verdict | seconds | commit |
+|---|---|---|---|---:|---|
 """
 
 
@@ -51,11 +51,10 @@ class Row:
         name, _, case = self.test.rpartition("::")[2].removeprefix("test_").partition("[")
         return name.replace("_", " ") + (f": {case.rstrip(']')}" if case else "")
 
-    @property
-    def line(self) -> str:
+    def line(self, commit: str) -> str:
         """One line of the table."""
         told = "; ".join(self.story) or "as it should be"
-        return f"| {cell(self.night)} | {cell(self.fault)} | {cell(told)} | {self.verdict} | {self.seconds:.0f} |\n"
+        return f"| {cell(self.night)} | {cell(self.fault)} | {cell(told)} | {self.verdict} | {self.seconds:.0f} | {commit} |\n"
 
 
 def cell(text: str) -> str:
@@ -66,11 +65,12 @@ def cell(text: str) -> str:
 
 
 def write(path: Path, rows: list[Row]) -> None:
-    """Write the page."""
+    """Write the page; nights that were not run this time keep their rows."""
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
     engine = "Docker Engine " + docker("version", "--format", "{{.Server.Version}}").strip()
-    head = HEAD.format(
-        when=datetime.now(UTC).strftime("%Y-%m-%d"), commit=commit, engine=engine, all=len(rows),
-        passed=sum(row.verdict == "PASS" for row in rows), minutes=sum(row.seconds for row in rows) / 60,
-    )  # fmt: skip
-    path.write_text(head + "".join(row.line for row in rows))
+    old = path.read_text().splitlines(keepends=True) if path.exists() else []
+    lines = [line for line in old if line.startswith("| ") and not line.startswith("| night |")] + [row.line(commit) for row in rows]
+    last = {line.split(" | ")[0]: line for line in lines}
+    passed = sum("| PASS |" in line for line in last.values())
+    head = HEAD.format(when=datetime.now(UTC).strftime("%Y-%m-%d"), engine=engine, all=len(last), passed=passed)
+    path.write_text(head + "".join(last.values()))
