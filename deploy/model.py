@@ -190,9 +190,14 @@ class Facts:
         return tuple(c for c in self.containers if c.colour == colour and (not roles or c.role in roles))
 
     @property
+    def named(self) -> tuple[Container, ...]:
+        """Return the containers that the edge names."""
+        return tuple(c for c in self.containers if c.name in self.edge.members)
+
+    @property
     def beside(self) -> tuple[Container, ...]:
         """Return the replicas of the other colour that still serve: a rolling release has not come to them yet."""
-        return tuple(c for c in self.containers if c.name in self.edge.members and c.colour != self.edge.colour)
+        return tuple(c for c in self.named if c.colour != self.edge.colour)
 
     @property
     def serving(self) -> str:

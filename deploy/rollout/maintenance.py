@@ -7,7 +7,7 @@ from deploy.errors import Refused
 from deploy.hosts.local import LocalHost
 from deploy.rollout.execute import execute
 from deploy.rollout.facts import observe, telling
-from deploy.rollout.plan import settle
+from deploy.rollout.pieces import settle
 from deploy.rollout.run import Run
 from deploy.rollout.steps import Drain, Switch
 from deploy.settings import Settings

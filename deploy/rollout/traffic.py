@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from deploy.edge import nginx, switch
 from deploy.rollout import steps
-from deploy.rollout.plan import replicas
 from deploy.rollout.run import Run
+from deploy.rollout.turns import replicas
 from deploy.rollout.wanted import GENERATION
 
 

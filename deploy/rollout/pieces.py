@@ -1,0 +1,105 @@
+"""The pieces that plans are put together from: each the few steps of one purpose, none where nothing is to be done. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from deploy.model import Container, Facts, Release, Role
+from deploy.rollout.steps import (
+    AwaitHealthy,
+    AwaitOrphans,
+    AwaitTasks,
+    CreateShared,
+    Drain,
+    Migrate,
+    PrepareEdge,
+    Quiet,
+    Resume,
+    RevertEdge,
+    RunJob,
+    StartColour,
+    StartShared,
+    Step,
+    StopColour,
+)
+from deploy.rollout.turns import Turn, well
+
+
+def settle(facts: Facts) -> list[Step]:
+    """Bring to an end what an interrupted run left half done, before anything builds on it."""
+    orphans: list[Step] = [AwaitOrphans(facts.orphans)] if facts.orphans else []
+    return [*orphans, RevertEdge(facts.edge.unproven)] if facts.edge.unproven else orphans
+
+
+def start_shared(wanted: Release, facts: Facts) -> list[Step]:
+    """Create what colours share, start data and edge where they are missing or stopped; a running one is never touched."""
+    running = {c.service for c in facts.containers if c.role in ("data", "edge") and c.state == "running"}
+    lacking = tuple(service.name for service in wanted.of("data", "edge") if service.name not in running)
+    absent = tuple(name for name in wanted.resources if name not in facts.resources)
+    first: list[Step] = [PrepareEdge()] if facts.edge.generation == 0 else []
+    first += [CreateShared(absent)] if absent else []
+    return [*first, StartShared(lacking)] if lacking else first
+
+
+def migration(wanted: Release, colour: str) -> list[Step]:
+    """Migrate with the new image, before anything of it serves."""
+    service = wanted.migrating
+    return [Migrate(colour, service.name, service.deploy.migrate)] if service else []
+
+
+def jobs(wanted: Release, colour: str) -> list[Step]:
+    """Run what a release asks for before traffic moves."""
+    return [RunJob(colour, job.name) for job in wanted.of("job") if job.deploy.run == "before_switch"]
+
+
+def bring_up(
+    wanted: Release, colour: str, roles: tuple[Role, ...], there: Iterable[Container], turn: Turn | None = None
+) -> list[Step]:  # fmt: skip
+    """Start what does not run yet, all of it or one turn's; what runs already may have been told to drain and is told to go on."""
+    services = wanted.of(*roles)
+    turn = turn or Turn(max((s.replicas for s in services), default=0))
+    running = {s.name: well(s, wanted, there) for s in services}
+    less = tuple(s.name for s in services if turn.brings(s, running[s.name]))
+    able = tuple(s.name for s in services if s.deploy.resume and turn.first and running[s.name])
+    upto = 0 if turn.last else turn.upto
+    steps: list[Step] = [StartColour(colour, less, upto), AwaitHealthy(colour, tuple(running), upto)] if less else []
+    return [*steps, Resume(colour, able)] if able else steps
+
+
+def quiet(wanted: Release, colour: str | None, facts: Facts) -> list[Step]:
+    """Let the live workers take no new tasks: the new web services may queue some that these do not know."""
+    running = {c.service for c in facts.of(colour or "", "worker") if c.alive}
+    workers = tuple(s.name for s in wanted.of("worker") if s.deploy.drain and s.name in running)
+    return [Quiet(colour, workers)] if colour and workers else []
+
+
+def await_tasks(wanted: Release, colour: str | None, facts: Facts) -> list[Step]:
+    """Keep the workers that are left until nothing waits that only they know."""
+    running = {c.service for c in facts.of(colour or "", "worker") if c.state == "running"}
+    return [AwaitTasks(colour, s.name) for s in wanted.of("worker") if colour and s.deploy.tasks and s.name in running]
+
+
+def retire(
+    colour: str | None, facts: Facts, roles: Iterable[str] = ("web", "worker", "scheduler", "job"), *, warm: bool = False,
+    keep: tuple[str, ...] = (), since: int = 0,
+) -> list[Step]:  # fmt: skip
+    """Take a colour out, all but what to `keep`; with its scheduler, so that there are never two. `warm` keeps web services.
+
+    Also done to what an interrupted run left in the idle colour, whatever its release: it may still answer requests, and
+    it may have been told to drain.
+    """
+    web = stop(colour, facts, "web", keep=keep)
+    rest = [role for role in roles if role != "web"]
+    steps: list[Step] = [Drain(colour, since)] if colour and web else []
+    return [*steps, *([] if warm else web), *(stop(colour, facts, *rest, keep=keep) if rest else [])]
+
+
+def stop(colour: str | None, facts: Facts, *roles: str, keep: tuple[str, ...] = ()) -> list[Step]:
+    """Stop what runs in a colour, of all roles or some."""
+    leaving = [c.service for c in facts.of(colour or "", *roles) if c.alive and c.name not in keep]
+    return [StopColour(colour, tuple(dict.fromkeys(leaving)), only(keep, facts, *roles))] if colour and leaving else []
+
+
+def only(names: tuple[str, ...], facts: Facts, *roles: str) -> tuple[str, ...]:
+    """Return those of some containers that have one of these roles."""
+    return tuple(c.name for c in facts.containers if c.name in names and c.role in roles)
