@@ -83,7 +83,7 @@ class FakeHost(LocalHost):
         self.said: list[str] = []
         self.fault: tuple[int, Callable[[], BaseException | None]] | None = None
         self.begun = 0
-        self.mute = False
+        self.mute, self.deaf = False, ""  # nobody answers, or one container
         self.stale: set[str] = set()  # containers that Compose takes for running whatever became of them
         self.tasks: list[list[str]] = []  # what waits besides, each time that a worker is asked
         self.killed_at: tuple[int, str, type[BaseException]] | None = None
@@ -180,6 +180,7 @@ class FakeHost(LocalHost):
             fields: dict[str, Any] = {word: labels.get(f"{LABEL}.{word}", "") for word in ("service", "role", "colour", "release")}
             there = [c for c in self.engine.known.values() if (c.colour, c.service) == (fields["colour"], fields["service"])]
             for old in [c for c in there if c.release != fields["release"]]:
+                assert not (old.alive and old.name in self.named()), "what the edge names is made anew"
                 del self.engine.known[old.name]
             kept = [c.number for c in there if c.release == fields["release"]]
             assert len(kept) <= int(scale.get(name, 1)), "Compose would remove one of its own choice"
@@ -192,6 +193,11 @@ class FakeHost(LocalHost):
             self.reload()
         return DONE
 
+    def named(self) -> list[str]:
+        """Which containers the edge names."""
+        route = self.edge_folder / "current" / "route.json"
+        return list(json.loads(route.read_text())["members"]) if route.exists() else []
+
     def reload(self) -> None:
         """Let the edge read the configuration that its link names."""
         route = json.loads((self.edge_folder / "current" / "route.json").read_text())
@@ -203,6 +209,8 @@ class FakeHost(LocalHost):
             text = (self.edge_folder / "generations" / str(self.generation) / "route.json").read_text()
             return 200, text
         _, colour, service, _ = path.split("/")
+        if self.deaf and self.deaf in service:
+            return 502, ""
         found = [
             c for c in self.engine.known.values() if ((c.colour, c.service) == (colour, service) or service == f"{c.name}:8000") and c.up
         ]

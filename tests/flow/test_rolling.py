@@ -60,6 +60,24 @@ def test_replicas_change_places_one_by_one(rolled: Place) -> None:
     assert len([line for line in rolled.host.said if line.startswith("docker stop") and line.count("-backend-") == 1]) == 2
 
 
+def test_websockets_of_all_that_were_named_are_closed_and_those_that_stay_take_new_ones(rolled: Place) -> None:
+    rolled.deploy("r3")
+    web = [
+        line.removeprefix("docker exec shop-local-") for line in rolled.host.said if "-backend-" in line and line.startswith("docker exec")
+    ]
+    assert web == [
+        "blue-backend-blue-1 drain", "blue-backend-blue-2 drain", "blue-backend-blue-2 resume",
+        "blue-backend-blue-2 drain", "green-backend-green-1 drain", "green-backend-green-1 resume",
+    ]  # fmt: skip
+
+
+def test_a_replica_that_does_not_answer_is_not_hidden_by_those_that_do(rolled: Place) -> None:
+    rolled.host.deaf = "backend-green-2"
+    with pytest.raises(OpsError, match=r"backend \(green\) answered 502"):
+        rolled.deploy("r3")
+    settled(rolled, "r2")
+
+
 @EVERY_STEP
 def test_a_failure_at_any_step_leads_back(rolled: Place, number: int) -> None:
     rolled.host.fail_at(number, lambda: None)

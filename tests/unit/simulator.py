@@ -90,7 +90,9 @@ def started(facts: Facts, colour: str, services: Iterable[str], release: Release
     kept = {c.name: c for c in facts.containers}
     for service in (s for s in release.services if s.name in services):
         own = release.id if colour else ""
-        kept = {name: c for name, c in kept.items() if (c.colour, c.service) != (colour, service.name) or c.release == own}
+        gone = {name for name, c in kept.items() if (c.colour, c.service) == (colour, service.name) and c.release != own}
+        assert not gone & {c.name for c in facts.beside}, "what serves beside another release is made anew"
+        kept = {name: c for name, c in kept.items() if name not in gone}
         there = [c for c in kept.values() if (c.colour, c.service) == (colour, service.name)]
         lacking = wished(service, upto) - sum(c.state == "running" for c in there)
         free = {container(service.name, colour, own, role=service.role, number=n).name for n in range(1, service.replicas + 1)}

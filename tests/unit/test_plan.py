@@ -146,6 +146,11 @@ def test_a_rolling_release_takes_a_turn_for_each_replica() -> None:
     assert [str(step) for step in towards(ROLLED, TWO).steps] == ROLLING
 
 
+def test_what_another_release_serves_beside_is_not_done() -> None:
+    facts = replace(TWO, edge=replace(TWO.edge, members=(TWO.containers[0].name, LEFT[0].name)), containers=(*TWO.containers, *LEFT))
+    assert towards(A, facts).steps != ()
+
+
 def serving_replicas(facts: Facts) -> int:
     return sum(c.up for c in facts.containers if c.name in facts.edge.members)
 

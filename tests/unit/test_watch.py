@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from deploy.rollout.watch import Request, Traffic, judge, parse, sum_up
+from deploy.errors import OpsError
+from deploy.hosts.local import LocalHost
+from deploy.rollout import steps
+from deploy.rollout.watch import Request, Traffic, Watch, judge, parse, sum_up
 from deploy.settings import Rollout
+from deploy.shell import Command
+from tests.samples import container, release, settings
 
 LIMITS = Rollout()
 NONE = Traffic(0, 0, 0)
@@ -75,3 +82,38 @@ def test_sum_up() -> None:
     assert (found.requests, found.errors) == (100, 0.01)
     assert found.p95 == pytest.approx(0.95, abs=0.01)
     assert sum_up([]) == NONE
+
+
+class Rolling(LocalHost):
+    """A host on which an old replica errs beside a new one; its log comes in two readings."""
+
+    def __init__(self, address: str) -> None:
+        self.readings: list[list[str]] = [[], [line(release="r3", status=500, upstream=f"{address}:8000")] * 40]
+        two = (container("backend", "green", "r3"), replace(container("backend", "blue", "r2"), addresses=("10.0.0.2",)))
+        self.known: Any = SimpleNamespace(containers=lambda _: two)
+
+    @property
+    def engine(self) -> Any:
+        """Two replicas."""
+        return self.known
+
+    def run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> str:
+        """Give the next lines of the log."""
+        new = self.readings.pop(0) if self.readings else []
+        return "\n".join(f"2026-01-01T00:00:{number:02}.0Z {text}" for number, text in enumerate(new))
+
+    def get(self, port: int, path: str, *, host: str = "localhost", timeout: float = 2) -> tuple[int, str]:
+        """Be well."""
+        return 200, ""
+
+
+@pytest.mark.parametrize(("address", "judged"), [("10.0.0.2", False), ("10.0.0.3", True)], ids=["the old one", "the new one"])
+def test_what_an_old_replica_answers_beside_a_new_one_is_not_counted(address: str, judged: bool) -> None:
+    known = settings(rollout={"watch": 0.01})
+    step = steps.Watch("green", "r3", (container("backend", "blue").name,))
+    watch = Watch(known, Rolling(address), "edge", step, release("r3"))
+    if judged:
+        with pytest.raises(OpsError, match="100% of 40 requests"):
+            watch.run()
+    else:
+        watch.run()
