@@ -12,7 +12,7 @@ from deploy.hosts.local import LocalHost
 from deploy.images.bake import LABEL
 from deploy.insight.space import GIGABYTE, cache_bytes, folder_bytes, shown
 from deploy.rollout.facts import observe, telling
-from deploy.rollout.release import previous, too_old
+from deploy.rollout.lineage import previous, too_old
 from deploy.rollout.run import Run
 from deploy.settings import Settings
 from deploy.shell import docker

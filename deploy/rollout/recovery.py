@@ -9,10 +9,11 @@ from deploy.errors import Locked, Refused
 from deploy.hosts.local import LocalHost
 from deploy.model import EdgeFacts
 from deploy.rollout import preflight
+from deploy.rollout.carry_out import Outcome, carry_out
 from deploy.rollout.execute import execute
 from deploy.rollout.facts import observe, telling
+from deploy.rollout.lineage import record_of, schema_of
 from deploy.rollout.plan import back
-from deploy.rollout.release import Outcome, carry_out, record_of, schema_of
 from deploy.rollout.run import Run
 from deploy.settings import Settings
 from deploy.state import Intention, State

@@ -6,8 +6,8 @@ from dataclasses import asdict
 
 from deploy import console
 from deploy.model import Facts
+from deploy.rollout.carry_out import Outcome
 from deploy.rollout.plan import Plan
-from deploy.rollout.release import Outcome
 from deploy.settings import Settings
 
 

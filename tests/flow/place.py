@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from deploy.model import Release, ReleasedService
-from deploy.rollout import release as rollout
 from deploy.rollout import wanted
+from deploy.rollout.carry_out import Outcome, carry_out, planned
 from deploy.rollout.facts import observe
 from deploy.rollout.run import Run
 from deploy.settings import ROOT
@@ -47,15 +47,15 @@ class Place:
         self.host = FakeHost(folder / "edge")
         self.state = State(self.host, folder)
 
-    def deploy(self, name: str) -> rollout.Outcome:
+    def deploy(self, name: str) -> Outcome:
         bundle = bundled(name, self.replicas)
         self.state.keep(bundle)
-        return rollout.carry_out(Run(self.settings, self.host, self.state, bundle), "deploy")
+        return carry_out(Run(self.settings, self.host, self.state, bundle), "deploy")
 
     def steps(self, name: str, command: str = "deploy") -> list[str]:
         """Name the steps that a deploy, or a rollback, would take now."""
         run = Run(self.settings, self.host, self.state, bundled(name, self.replicas))
-        return [step.name for step in rollout.planned(run, observe(self.settings, self.host, self.state), command).steps]
+        return [step.name for step in planned(run, observe(self.settings, self.host, self.state), command).steps]
 
     def journal(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in (self.state.folder / "journal.jsonl").read_text().splitlines()]

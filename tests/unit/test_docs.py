@@ -15,7 +15,7 @@ from pydantic_core import PydanticUndefined
 from deploy import errors
 from deploy.model import Deploy, Record, Role
 from deploy.rollout import steps
-from deploy.rollout.release import Outcome
+from deploy.rollout.carry_out import Outcome
 from deploy.settings import OWN, ROOT, Settings
 from deploy.tasks import namespace
 

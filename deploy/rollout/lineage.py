@@ -1,0 +1,53 @@
+"""Which release came before which, by the ledger; and which are kept."""
+
+from __future__ import annotations
+
+from deploy import lock
+from deploy.errors import Refused
+from deploy.model import Facts, Record, Release
+from deploy.rollout.run import Run
+from deploy.state import State
+
+
+def before(state: State, release: str | None) -> str | None:
+    """Return the release that served when this one was deployed last; going back twice goes back by two."""
+    served = [entry for entry in state.ledger() if entry.outcome == "in service"]
+    arrived = [at for at, entry in enumerate(served) if entry.release == release and entry.command == "deploy"]
+    earlier = [entry.release for entry in served[: arrived[-1] if arrived else None] if entry.release != release]
+    return earlier[-1] if earlier else None
+
+
+def previous(state: State, facts: Facts) -> str:
+    """Return the release that a rollback goes to; raise Refused when there is none."""
+    found = before(state, facts.edge.release)
+    if not found:
+        raise Refused("there is no earlier release to go back to", where=str(state.folder / "ledger.jsonl"), then="inv history")
+    return found
+
+
+def too_old(run: Run, facts: Facts) -> list[str]:
+    """Return the releases beyond those that are kept; what serves, what is wanted and where a rollback goes are never among them."""
+    needed = {run.release.id, facts.edge.release}
+    served = [release for release in run.state.served() if release not in needed]
+    kept = needed | {before(run.state, run.release.id), *served[: run.settings.rollout.keep_releases - 1]}
+    return [release for release in run.state.kept() if release not in kept]
+
+
+def schema_of(state: State, release: str) -> str | None:
+    """Return the schema revision that a release's own code is of, as the ledger has it."""
+    known = (entry.schema_revision for entry in reversed(state.ledger()) if entry.release == release)
+    return next((revision for revision in known if revision), None)  # a failed try left none
+
+
+def head(run: Run) -> str | None:
+    """Return the schema revision that this release migrated to."""
+    schema = run.state.schema()
+    return schema.revision if schema and schema.release == run.release.id else None
+
+
+def record_of(release: Release, command: str, started: str, colour: str, generation: int) -> Record:
+    """Begin a line of the ledger."""
+    return Record(
+        release=release.id, revision=release.revision, command=command, outcome="in service", colour=colour, generation=generation,
+        schema_revision=None, who=lock.who(), started=started, seconds=0, commit_time=release.commit_time,
+    )  # fmt: skip
