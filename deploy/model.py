@@ -137,6 +137,7 @@ class Container:
     restarts: int = 0
     exit_code: int = 0
     config: str = ""  # Compose's hash of what it was made from
+    out_of_memory: bool = False  # a process in it was killed at its memory limit since it started
     number: int = 1  # which replica of its service it is
     addresses: tuple[str, ...] = ()  # on its networks, while it runs
 

@@ -73,18 +73,10 @@ class Engine:
             colour=labels.get(f"{LABEL}.colour", ""), release=labels.get(f"{LABEL}.release", ""), state=state["Status"],
             health=state.get("Health", {}).get("Status", ""), image=seen["Image"], restarts=seen["RestartCount"],
             exit_code=state["ExitCode"], config=labels.get("com.docker.compose.config-hash", ""),
+            out_of_memory=state["OOMKilled"],
             number=int(labels.get("com.docker.compose.container-number", 1)),
             addresses=tuple(joined["IPAddress"] for joined in seen["NetworkSettings"]["Networks"].values() if joined["IPAddress"]),
         )  # fmt: skip
-
-    def ran_out_of_memory(self, name: str) -> bool:
-        """Tell whether a process in a container was killed at its memory limit since the container started."""
-        from docker.errors import NotFound
-
-        try:
-            return bool(self.client.api.inspect_container(name)["State"]["OOMKilled"])
-        except NotFound:
-            return False
 
     def memory(self, name: str) -> int:
         """Tell how many bytes of memory a container holds that cannot be given back, as `docker stats` counts them."""

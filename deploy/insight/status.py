@@ -29,7 +29,7 @@ def show(settings: Settings, host: LocalHost, *, json: bool) -> None:
     if rows:
         console.table(["service", "colour", "state", "health", "release"], rows)
     for c in facts.containers:
-        if host.engine.ran_out_of_memory(c.name):
+        if c.out_of_memory:
             console.warn(f"{c.name}: a process was killed at the memory limit; inv logs {c.service}, or raise its mem_limit")
 
 
@@ -42,7 +42,7 @@ def document(settings: Settings, host: LocalHost, facts: Facts) -> dict[str, obj
     """Return the state as the command contract has it."""
     services = [
         {"name": c.service, "colour": c.colour or None, "state": c.state, "health": health(c), "image": c.image,
-         "out_of_memory": host.engine.ran_out_of_memory(c.name)}
+         "out_of_memory": c.out_of_memory}
         for c in facts.containers
     ]  # fmt: skip
     return {

@@ -35,7 +35,6 @@ class FakeEngine(Engine):
         self.known: dict[str, Container] = {}
         self.made: frozenset[str] = frozenset()
         self.orphans: tuple[str, ...] = ()
-        self.killed: set[str] = set()
 
     def resources(self) -> frozenset[str]:
         """List what every release of the tests needs."""
@@ -57,10 +56,6 @@ class FakeEngine(Engine):
 
     def require(self) -> None:
         """Always answer."""
-
-    def ran_out_of_memory(self, name: str) -> bool:
-        """Tell of those that a test names."""
-        return name in self.killed
 
     def logs(self, name: str, lines: int = 15) -> str:
         """Return what the container said."""

@@ -137,7 +137,7 @@ def test_what_is_followed_goes_on_over_a_restart_and_a_switch(place: Place, monk
 
 def test_status_names_a_container_that_ran_out_of_memory(place: Place, capsys: Printed) -> None:
     name = "shop-local-blue-worker-blue-1"
-    place.host.engine.killed.add(name)
+    place.host.engine.change(name, out_of_memory=True)
     status.show(place.settings, place.host, json=False)
     assert f"! {name}: a process was killed at the memory limit; inv logs worker" in capsys.readouterr().err
     status.show(place.settings, place.host, json=True)
