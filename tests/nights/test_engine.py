@@ -119,7 +119,7 @@ def test_the_whole_disk_is_full(small_disk: Night, moment: str) -> None:
     """Engine and state share a disk, and it is full from one moment of a deploy on."""
     night = small_disk
     said = night.struck(moment, fill(night), "deploy", code=1)
-    night.says(said, "no space left on device", where="", then="inv d")
+    night.says(said, "o space left on device", where="", then="inv d")
     assert night.serves() == night.first
     empty(night)
     night.morning()
