@@ -44,6 +44,7 @@ def reached(night: Night, moment: str) -> None:
     """Begin a deploy there and hold it at a moment."""
     line = "touch /data/reached; until [ -e /data/go ]; do sleep 0.05; done"
     machine(night).run("rm", "-f", "/data/reached", "/data/go")
+    night.first = night.serves()
     operator = night.start("deploy", at=(moment, line))
     there = ("test", "-e", "/data/reached")
     assert until(lambda: machine(night).run(*there, code=None).code == 0, PATIENCE), operator.err.read_text()
