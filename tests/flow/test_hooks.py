@@ -154,7 +154,7 @@ def test_ctrl_c_ends_a_hook(made: Made, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         hooks.attend("echo $$ > pids; echo x; sleep 60", tmp_path, os.environ, 20, interrupt)
     signal.signal(signal.SIGINT, before)
-    assert not running(tmp_path / "pids")
+    assert until(lambda: not running(tmp_path / "pids"), 5)
 
 
 def test_a_hook_dies_with_inv(made: Made, tmp_path: Path) -> None:

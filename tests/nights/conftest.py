@@ -37,9 +37,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     seen = yield
     row = ROWS.setdefault(item.nodeid, report.Row(item.nodeid, fault(item)))
     row.seconds += call.duration
-    known = getattr(item, "funcargs", {})
-    told = known.get("night") or known.get("dusk") or known.get("far")
-    row.story = list(told.story) if told else row.story
+    for told in getattr(item, "funcargs", {}).values():
+        row.story = list(told.story) if isinstance(told, Night) else row.story
     row.judge(seen)
     return seen
 
