@@ -33,7 +33,7 @@ def remove_volumes(settings: Settings, host: LocalHost) -> None:
     if named:
         host.run(docker("volume", "rm", *named))
     forget_images(State(host, settings.state_dir), host)
-    for path in ("schema.json", "edge", "releases", "ledger.jsonl"):
+    for path in ("schema.json", "scale.json", "edge", "releases", "ledger.jsonl"):
         host.remove(settings.state_dir / path)
 
 
