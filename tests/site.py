@@ -140,12 +140,11 @@ class Site:
         return docker("events", f"--since={since:.0f}", f"--until={time.time():.0f}", *chosen).split()
 
     def sweep(self) -> None:
-        """Remove everything that carries this site's label."""
+        """Remove everything that carries this site's label, its releases' images, and those that have its name."""
         for kind in ("containers", "volumes", "networks"):
             remove_labelled(kind, self.app)
         releases = {path.name for path in (self.state / "releases").glob("*")}
-        listed = docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").split()
-        names = [name for name in listed if name.partition(":")[2] in releases]
+        names = [name for name in images() if name.partition(":")[2] in releases or name.startswith(f"{self.app}/")]
         if names:
             subprocess.run(["docker", "image", "rm", "--force", *names], capture_output=True)
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -166,6 +165,16 @@ def remove_labelled(kind: str, app: str) -> None:
 def docker(*words: str) -> str:
     """Run docker and return what it printed."""
     return subprocess.run(["docker", *words], check=True, capture_output=True, text=True).stdout
+
+
+def images() -> list[str]:
+    """List the names of all images; asked again where the engine stumbles over one that others remove just then."""
+    words = ["docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}"]
+    for _ in range(5):
+        listed = subprocess.run(words, capture_output=True, text=True)
+        if listed.returncode == 0:
+            break
+    return listed.stdout.split()
 
 
 def free_port() -> int:

@@ -44,14 +44,6 @@ class NightSite(Site):
             self.replace(name, "tiny/", f"{self.app}/")
         self.commit("images of our own")
 
-    def sweep(self) -> None:
-        """Remove what carries this site's label, and its images."""
-        super().sweep()
-        listed = docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").split()
-        names = [name for name in listed if name.startswith(f"{self.app}/")]
-        if names:
-            subprocess.run(["docker", "image", "rm", "--force", *names], capture_output=True)
-
 
 class Operator:
     """Somebody's `inv` in the background."""
