@@ -38,8 +38,8 @@ def held(folder: Path, command: str) -> Iterator[None]:
             file.seek(0)
             raise Locked(describe(file.read()), where=str(path), then="wait for it to end; inv unlock ends it") from None
         file.truncate(0)
-        file.write(json.dumps({"who": who(), "pid": os.getpid(), "command": command, "since": now()}))
-        file.flush()
+        with suppress(OSError):  # on a full disk nobody can read who it is; it is held all the same, and inv prune needs it
+            os.write(file.fileno(), json.dumps({"who": who(), "pid": os.getpid(), "command": command, "since": now()}).encode())
         yield
         file.truncate(0)
 
@@ -56,7 +56,9 @@ def holder(folder: Path) -> tuple[int, str] | None:
     if not any(row[1] == "FLOCK" and row[5].endswith(f":{path.stat().st_ino}") for row in rows):
         return None
     text = path.read_text()
-    return int(json.loads(text)["pid"]) if text else 0, describe(text)
+    with suppress(ValueError):
+        return int(json.loads(text)["pid"]), describe(text)
+    return 0, describe(text)
 
 
 def end(folder: Path, process: int) -> bool:

@@ -37,7 +37,7 @@ def members(settings: Settings, host: LocalHost, generation: int | None = None) 
     """Return the containers that a generation named, or that the proven one names; none when it is forgotten."""
     place = PROVEN if generation is None else nginx.generation_folder(generation)
     text = host.read(nginx.folder(settings) / place / "route.json")
-    return tuple(json.loads(text)["members"]) if text else ()
+    return tuple(json.loads(text).get("members", ())) if text else ()
 
 
 def stage(settings: Settings, host: LocalHost, files: Mapping[str, str], generation: int, route: nginx.Route) -> int:

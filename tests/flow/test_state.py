@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
 import subprocess
@@ -137,6 +138,20 @@ def test_the_lock_is_freed_after_an_error(tmp_path: Path) -> None:
         raise RuntimeError
     with lock.held(tmp_path, "deploy"):
         pass
+
+
+def test_the_lock_is_held_on_a_full_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or `inv prune` could not make room."""
+
+    def full(descriptor: int, text: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr("deploy.lock.os.write", full)
+        with lock.held(tmp_path, "prune"):
+            assert lock.holder(tmp_path) == (0, "locked by another operator")
+            with pytest.raises(Locked), lock.held(tmp_path, "deploy"):
+                pass
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"who": "x"}'])
