@@ -71,8 +71,9 @@ class Release(Frozen):
         return tuple(service for service in self.services if service.role in roles)
 
     def scaled(self, replicas: Mapping[str, int]) -> Release:
-        """Return the release with these numbers of replicas in place of its own."""
-        services = tuple(s.model_copy(update={"replicas": replicas.get(s.name, s.replicas)}) for s in self.services)
+        """Return the release with these numbers of replicas in place of its own, where its services can have them."""
+        chosen = {s.name: replicas[s.name] for s in self.services if s.name in replicas and not replicas_unfit(s.role, replicas[s.name])}
+        services = tuple(s.model_copy(update={"replicas": chosen.get(s.name, s.replicas)}) for s in self.services)
         return self.model_copy(update={"services": services})
 
     @property
@@ -87,6 +88,12 @@ class Schema(Frozen):
     revision: str
     serves: tuple[str, ...]
     release: str
+
+
+class Scale(Frozen):
+    """The numbers of replicas that were chosen in place of the compose file's."""
+
+    replicas: dict[str, int]
 
 
 class Record(Frozen):

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from deploy.errors import OpsError, Refused
 from deploy.hosts.local import LocalHost
-from deploy.model import Record, Release, Schema
+from deploy.model import Record, Release, Scale, Schema
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -116,11 +116,13 @@ class State:
 
     def scale(self) -> dict[str, int]:
         """Return the numbers of replicas that were chosen in place of the compose file's."""
-        return dict(json.loads(self.host.read(self.folder / "scale.json") or "{}"))
+        path = self.folder / "scale.json"
+        text = self.host.read(path)
+        return dict(parse(Scale, text, path).replicas) if text else {}
 
     def keep_scale(self, scale: Mapping[str, int]) -> None:
         """Remember chosen numbers of replicas; they hold for every release from now on."""
-        self.host.write(self.folder / "scale.json", json.dumps(scale))
+        self.host.write(self.folder / "scale.json", Scale(replicas=dict(scale)).model_dump_json())
 
     def schema(self) -> Schema | None:
         """Return the database's schema as the last migration left it."""

@@ -157,6 +157,18 @@ def test_scaling_that_was_killed_can_be_said_again(place: Place, number: int) ->
     assert place.members() == ["r2"] * 2
 
 
+def test_a_number_that_a_service_can_no_longer_have_is_passed_over(place: Place) -> None:
+    place.state.keep_scale({"beat": 2, "backend": 2, "gone": 3})
+    place.deploy("r3")
+    assert place.containers() == [("backend", "r3"), ("backend", "r3"), ("beat", "r3"), ("worker", "r3")]
+
+
+def test_a_damaged_number_of_replicas_is_an_error_that_names_its_file(place: Place) -> None:
+    (place.state.folder / "scale.json").write_text("{")
+    with pytest.raises(OpsError, match=r"scale\.json cannot be read"):
+        place.steps("r3")
+
+
 def test_nothing_is_scaled_while_a_deploy_is_half_done(place: Place) -> None:
     place.host.kill_at(3, "done", Killed)
     with pytest.raises(Killed):
