@@ -46,13 +46,13 @@ def await_served(step: steps.AwaitServed, run: Run) -> None:
     for service in run.release.of("web"):
         replicas = [f"replica/{c.name}:{service.deploy.port}" for c in run.containers(step.colour, [service.name]) if c.alive]
         for place in (f"{step.colour}/{service.name}", *replicas):
-            ask(run, step.colour, service.name, f"/{place}{service.deploy.health}")
+            ask(run, step.colour, service.name, place, service.deploy.health)
             if service.deploy.version:
-                ask(run, step.colour, service.name, f"/{place}{service.deploy.version}", naming=run.release.id)
+                ask(run, step.colour, service.name, place, service.deploy.version, naming=run.release.id)
 
 
-def ask(run: Run, colour: str, service: str, path: str, *, naming: str = "") -> None:
-    """Poll one path on the edge's inner listener until it answers 200 and names what it should.
+def ask(run: Run, colour: str, service: str, place: str, path: str, *, naming: str = "") -> None:
+    """Poll a path at one place of the edge's inner listener until it answers 200 and names what it should.
 
     Waiting mends neither a redirect nor a container that ended: both are given up at once.
     """
@@ -61,16 +61,17 @@ def ask(run: Run, colour: str, service: str, path: str, *, naming: str = "") -> 
 
     def settled() -> bool:
         nonlocal status, body, unwell
-        status, body = run.host.get(run.settings.edge.probe_port, path, timeout=min(5, limit))
+        status, body = run.host.get(run.settings.edge.probe_port, f"/{place}{path}", timeout=min(5, limit))
         unwell = [c for c in run.containers(colour, [service]) if not c.up]
         return (status == 200 and naming in body) or 300 <= status < 400 or bool(unwell)
 
     until(settled, limit)
     if status != 200 or naming not in body:
+        container = place.removeprefix("replica/").partition(":")[0] if place.startswith("replica/") else ""
         said = f"answered {status} to {path}" if status else f"did not answer to {path}"
         wish = f"it must answer 200 and name release {naming}" if naming else "it must answer 200, without a redirect"
         raise OpsError(
-            "\n".join([f"{service} ({colour}) {said}; {wish}: {body.strip()[:200]}", *(diagnose(run, c) for c in unwell)]),
+            "\n".join([f"{container or service} ({colour}) {said}; {wish}: {body.strip()[:200]}", *(diagnose(run, c) for c in unwell)]),
             where=f"{run.host.name}, through the edge",
-            then=f"docker logs {run.project(colour)}-{service}-{colour}-1, mend it, inv deploy",
+            then=f"docker logs {container or f'{run.project(colour)}-{service}-{colour}-1'}, mend it, inv deploy",
         )

@@ -73,7 +73,7 @@ def test_websockets_of_all_that_were_named_are_closed_and_those_that_stay_take_n
 
 def test_a_replica_that_does_not_answer_is_not_hidden_by_those_that_do(rolled: Place) -> None:
     rolled.host.deaf = "backend-green-2"
-    with pytest.raises(OpsError, match=r"backend \(green\) answered 502"):
+    with pytest.raises(OpsError, match=r"backend-green-2 \(green\) answered 502 to /health"):
         rolled.deploy("r3")
     settled(rolled, "r2")
 
