@@ -99,6 +99,7 @@ def deploys(site: Site, runs: int) -> list[Number]:
         change(site)
         site.inv("deploy", OPS_ROLLOUT__KEEP_WARM="true")
         warm.runs.append(until_served(site.port, None, partial(go_back, site, warm="true"))[0])
+    site.inv("deploy")
     nothing = Number("deploy, nothing to do", "s", 5, 2, [timed(lambda: site.inv("deploy")) for _ in range(runs)])
     return [new, whole, nothing, back, warm, healthy]
 
