@@ -118,7 +118,11 @@ class State:
         """Return the numbers of replicas that were chosen in place of the compose file's."""
         path = self.folder / "scale.json"
         text = self.host.read(path)
-        return dict(parse(Scale, text, path).replicas) if text else {}
+        return (
+            dict(parse(Scale, text, path, "remove it: the compose file's numbers hold then, and inv scale sets others").replicas)
+            if text
+            else {}
+        )
 
     def keep_scale(self, scale: Mapping[str, int]) -> None:
         """Remember chosen numbers of replicas; they hold for every release from now on."""
@@ -135,9 +139,9 @@ class State:
         self.host.write(self.folder / "schema.json", schema.model_dump_json())
 
 
-def parse(kind: type[T], text: str, path: Path) -> T:
+def parse(kind: type[T], text: str, path: Path, then: str = "restore that file") -> T:
     """Read one kept value; raise OpsError naming the file when it is not whole."""
     try:
         return kind.model_validate_json(text)
     except ValidationError as error:
-        raise OpsError(f"{path.name} cannot be read: {error.error_count()} mistake(s)", where=str(path), then="restore that file") from None
+        raise OpsError(f"{path.name} cannot be read: {error.error_count()} mistake(s)", where=str(path), then=then) from None

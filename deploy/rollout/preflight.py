@@ -104,7 +104,7 @@ def nameable(settings: Settings, model: Model) -> None:
     if long:
         raise Refused(
             f"a container's name would have more than {LONGEST_NAME} characters, which no DNS knows: {', '.join(long)}",
-            where="app and services", then="a shorter app or service name",
+            where="app and services", then="give app or service a shorter name",
         )  # fmt: skip
 
 

@@ -13,6 +13,8 @@ from deploy.rollout.run import Run
 from deploy.settings import Settings, nearest
 from deploy.state import State
 
+MENDS = {"web": "inv scale within that range; inv maintenance --on keeps everybody out", "worker": "inv scale within that range"}
+
 
 def scale(settings: Settings, host: LocalHost, wish: str) -> str:
     """Bring a service, `SERVICE=N`, to N replicas without losing a request; return what is so now.
@@ -62,7 +64,9 @@ def check(release: Release, name: str, number: int) -> None:
         raise Refused(f"there is no service `{name}`{nearest(name, known)}", where="inv scale", then=f"one of: {', '.join(known)}")
     unfit = replicas_unfit(known[name], number)
     if unfit:
-        raise Refused(f"{name} cannot have {unfit}", where="inv scale", then="inv maintenance --on keeps everybody out; inv down stops all")
+        raise Refused(
+            f"{name} cannot have {unfit}", where="inv scale", then=MENDS.get(known[name], "only a web service or a worker can be scaled")
+        )
 
 
 def undo(run: Run) -> None:

@@ -165,8 +165,9 @@ def test_a_number_that_a_service_can_no_longer_have_is_passed_over(place: Place)
 
 def test_a_damaged_number_of_replicas_is_an_error_that_names_its_file(place: Place) -> None:
     (place.state.folder / "scale.json").write_text("{")
-    with pytest.raises(OpsError, match=r"scale\.json cannot be read"):
+    with pytest.raises(OpsError, match=r"scale\.json cannot be read") as told:
         place.steps("r3")
+    assert told.value.then.startswith("remove it")
 
 
 def test_nothing_is_scaled_while_a_deploy_is_half_done(place: Place) -> None:
