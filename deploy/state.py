@@ -12,7 +12,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from deploy.errors import OpsError, Refused
-from deploy.hosts.local import LocalHost
+from deploy.hosts.host import Host
 from deploy.model import Record, Release, Scale, Schema
 
 T = TypeVar("T", bound=BaseModel)
@@ -45,7 +45,7 @@ class Intention:
 class State:
     """The state directory of one environment on one host."""
 
-    host: LocalHost
+    host: Host
     folder: Path
 
     def bundle_folder(self, release: str) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from deploy.edge import nginx
 from deploy.errors import CommandFailed, OpsError, Refused
-from deploy.hosts.local import LocalHost
+from deploy.hosts.host import Host
 from deploy.settings import Settings
 from deploy.shell import Command, docker
 from deploy.wait import until
@@ -24,7 +24,7 @@ PROOFS = 3
 KEPT_GENERATIONS = 10
 
 
-def write(settings: Settings, host: LocalHost, files: Mapping[str, str], generation: int, route: nginx.Route) -> None:
+def write(settings: Settings, host: Host, files: Mapping[str, str], generation: int, route: nginx.Route) -> None:
     """Write one generation beside the current one; nothing serves it yet."""
     folder = nginx.folder(settings) / nginx.generation_folder(generation)
     host.remove(folder)  # a failed switch may have left its own under this number
@@ -33,14 +33,14 @@ def write(settings: Settings, host: LocalHost, files: Mapping[str, str], generat
     host.write(folder / "route.json", json.dumps({"generation": generation, **asdict(route)}))
 
 
-def members(settings: Settings, host: LocalHost, generation: int | None = None) -> tuple[str, ...]:
+def members(settings: Settings, host: Host, generation: int | None = None) -> tuple[str, ...]:
     """Return the containers that a generation named, or that the proven one names; none when it is forgotten."""
     place = PROVEN if generation is None else nginx.generation_folder(generation)
     text = host.read(nginx.folder(settings) / place / "route.json")
     return tuple(json.loads(text).get("members", ())) if text else ()
 
 
-def stage(settings: Settings, host: LocalHost, files: Mapping[str, str], generation: int, route: nginx.Route) -> int:
+def stage(settings: Settings, host: Host, files: Mapping[str, str], generation: int, route: nginx.Route) -> int:
     """Write one generation; on a full disk take an earlier one that serves the same, so that going back needs no room."""
     try:
         write(settings, host, files, generation, route)
@@ -55,13 +55,13 @@ def stage(settings: Settings, host: LocalHost, files: Mapping[str, str], generat
     return generation
 
 
-def point(settings: Settings, host: LocalHost, target: str, *links: str) -> None:
+def point(settings: Settings, host: Host, target: str, *links: str) -> None:
     """Make links name one generation, each in one rename."""
     for link in links:
         host.point(nginx.folder(settings) / link, target)
 
 
-def switch(settings: Settings, host: LocalHost, edge: str, files: Mapping[str, str], generation: int, route: nginx.Route) -> None:
+def switch(settings: Settings, host: Host, edge: str, files: Mapping[str, str], generation: int, route: nginx.Route) -> None:
     """Serve a new generation; on any failure the link is put back and the edge serves what it served."""
     generation = stage(settings, host, files, generation, route)
     target, before = nginx.generation_folder(generation), host.pointed(nginx.folder(settings) / CURRENT)
@@ -87,7 +87,7 @@ def reload(edge: str) -> Command:
     return docker("exec", edge, "busybox", "kill", "-HUP", "1")
 
 
-def load(settings: Settings, host: LocalHost, edge: str, target: str, generation: int) -> None:
+def load(settings: Settings, host: Host, edge: str, target: str, generation: int) -> None:
     """Have the running edge read one generation, and prove that it serves it."""
     workers = accepting_workers(host, edge)
     point(settings, host, target, CURRENT)
@@ -97,13 +97,13 @@ def load(settings: Settings, host: LocalHost, edge: str, target: str, generation
     until(lambda: not workers & accepting_workers(host, edge), settings.rollout.served_within, pause=0.02)
 
 
-def unproven(settings: Settings, host: LocalHost) -> int:
+def unproven(settings: Settings, host: Host) -> int:
     """Return the generation that the edge's link names although nobody saw it served; 0 when there is none."""
     named, seen = (host.pointed(nginx.folder(settings) / link) for link in (CURRENT, PROVEN))
     return int(Path(named).name) if named and seen and named != seen else 0
 
 
-def revert(settings: Settings, host: LocalHost, edge: str | None) -> None:
+def revert(settings: Settings, host: Host, edge: str | None) -> None:
     """Go back to the generation that was proven last; without a running edge only the link changes."""
     target = host.pointed(nginx.folder(settings) / PROVEN) or ""
     if edge:
@@ -112,7 +112,7 @@ def revert(settings: Settings, host: LocalHost, edge: str | None) -> None:
         point(settings, host, target, CURRENT)
 
 
-def test(host: LocalHost, edge: str, path: str) -> None:
+def test(host: Host, edge: str, path: str) -> None:
     """Let the running nginx itself test a configuration; another container would test other files."""
     try:
         host.run(docker("exec", edge, "nginx", "-t", "-q", "-c", path))
@@ -124,7 +124,7 @@ def test(host: LocalHost, edge: str, path: str) -> None:
         ) from None
 
 
-def prove(settings: Settings, host: LocalHost, generation: int) -> None:
+def prove(settings: Settings, host: Host, generation: int) -> None:
     """Ask over new connections until the new generation answers several times in a row."""
     in_a_row = 0
 
@@ -141,7 +141,7 @@ def prove(settings: Settings, host: LocalHost, generation: int) -> None:
         )
 
 
-def answered(settings: Settings, host: LocalHost) -> int | None:
+def answered(settings: Settings, host: Host) -> int | None:
     """Ask the edge for its generation; None when nothing answers, or something else does in its place."""
     status, body = host.get(settings.edge.probe_port, "/generation")
     try:
@@ -150,7 +150,7 @@ def answered(settings: Settings, host: LocalHost) -> int | None:
         return None
 
 
-def require_version(host: LocalHost, image: str) -> None:
+def require_version(host: Host, image: str) -> None:
     """Refuse an nginx on which a reload loses requests."""
     said = host.try_run(docker("run", "--rm", "--network=none", image, "nginx", "-v"))
     found = nginx.version(said.stderr + said.stdout)
@@ -161,17 +161,17 @@ def require_version(host: LocalHost, image: str) -> None:
         )
 
 
-def accepting_workers(host: LocalHost, edge: str) -> set[int]:
+def accepting_workers(host: Host, edge: str) -> set[int]:
     """Return the nginx workers that take new connections, by process id."""
     return {pid for pid, title in processes(host, edge).items() if title == "nginx: worker process"}
 
 
-def retiring_workers(host: LocalHost, edge: str) -> int:
+def retiring_workers(host: Host, edge: str) -> int:
     """Count nginx workers of earlier generations that still finish their requests."""
     return sum(title == "nginx: worker process is shutting down" for title in processes(host, edge).values())
 
 
-def processes(host: LocalHost, edge: str) -> dict[int, str]:
+def processes(host: Host, edge: str) -> dict[int, str]:
     """List what runs in the edge: process id -> title. The edge brings its own ps; a bare host has none."""
     rows = host.run(docker("exec", edge, "busybox", "ps", "-o", "pid,args")).splitlines()[1:]
     return {int(pid): title for pid, title in (row.split(maxsplit=1) for row in rows)}

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from deploy.errors import CommandFailed, Refused
 from deploy.hosts.engine import Engine
+from deploy.hosts.host import Host
 from deploy.shell import Command, Result
 
 ANSWER_LIMIT = 1 << 20
@@ -21,7 +22,7 @@ EVERYWHERE = "0.0.0.0"  # noqa: S104  # compared with, not bound to
 ENGINE = "unix:///var/run/docker.sock"
 
 
-class LocalHost:
+class LocalHost(Host):
     """Runs commands, keeps files and asks HTTP questions on this machine."""
 
     name = "localhost"
@@ -73,13 +74,6 @@ class LocalHost:
             raise CommandFailed(str(command), 124, f"no end after {timeout:.0f} s", self.name) from None
         return Result(done.returncode, done.stdout, done.stderr)
 
-    def run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> str:
-        """Run a command and return what it printed; raise CommandFailed unless it ended with 0."""
-        done = self.try_run(command, stdin=stdin, timeout=timeout)
-        if done.returncode:
-            raise CommandFailed(str(command), done.returncode, done.output, self.name)
-        return done.stdout
-
     def watch(self, command: Command, on_line: Callable[[str], None], *, folder: Path | None = None) -> tuple[int, str, str]:
         """Run a command and hand over each line of its stderr as it comes; return exit code, stdout, stderr."""
         lines: list[str] = []
@@ -95,10 +89,11 @@ class LocalHost:
             stdout.seek(0)
             return process.returncode, stdout.read(), "".join(lines)
 
-    def open(self, command: Command) -> subprocess.Popen[bytes]:
+    def open(self, command: Command, *, fed: bool = False) -> subprocess.Popen[bytes]:
         """Start a command whose output, both streams as one, is read while it runs."""
+        stdin = subprocess.PIPE if fed else subprocess.DEVNULL
         return subprocess.Popen(
-            command.argv, env=self.environment(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            command.argv, env=self.environment(command), stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
 
     def follow(self, command: Command) -> int:
@@ -162,11 +157,6 @@ class LocalHost:
     def free_bytes(self, path: Path) -> int:
         """Tell how many bytes are free where a path is, or will be."""
         return shutil.disk_usage(next(folder for folder in (path, *path.parents) if folder.exists())).free
-
-    def free_memory(self) -> int:
-        """Tell how many bytes of memory new programs can have without others being swapped out or killed."""
-        lines = (self.read(Path("/proc/meminfo")) or "").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
 
     def port_is_free(self, address: str, port: int) -> bool:
         """Tell whether nothing listens on a TCP port of this host."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from deploy import checkout, console
 from deploy.errors import CommandFailed, GateClosed, OpsError, Reasons, Refused
+from deploy.hosts.host import Host
 from deploy.hosts.local import LocalHost
 from deploy.images import bake, bases
 from deploy.settings import Settings
@@ -198,7 +199,7 @@ def grown(now: Counter[str], before: Counter[str]) -> list[str]:
     return [f"  +{more / MEGABYTE:.1f} MB  {instruction[:90]}" for instruction, more in (now - before).most_common(3)]
 
 
-def resolve(names: Iterable[str], built: Iterable[Image], host: LocalHost) -> dict[str, str]:
+def resolve(names: Iterable[str], built: Iterable[Image], host: Host) -> dict[str, str]:
     """Find the local id of each image that a compose file names, as it was built just now or is here; pull what is not.
 
     Raises Refused for one that can neither be found nor pulled.
@@ -208,12 +209,12 @@ def resolve(names: Iterable[str], built: Iterable[Image], host: LocalHost) -> di
     return found | {name: identify(name, host) or pulled(name, host) for name in sorted(wanted - found.keys())}
 
 
-def identify(name: str, host: LocalHost) -> str:
+def identify(name: str, host: Host) -> str:
     """Return the local id of an image; empty when it is not here."""
     return host.try_run(docker("image", "inspect", "--format", "{{.Id}}", name)).stdout.strip()
 
 
-def pulled(name: str, host: LocalHost) -> str:
+def pulled(name: str, host: Host) -> str:
     """Pull an image; return its local id."""
     try:
         host.run(docker("pull", "--quiet", name))
@@ -223,7 +224,7 @@ def pulled(name: str, host: LocalHost) -> str:
     return identify(name, host)
 
 
-def keep_for(release: str, built: Iterable[str], ids: Mapping[str, str], host: LocalHost) -> None:
+def keep_for(release: str, built: Iterable[str], ids: Mapping[str, str], host: Host) -> None:
     """Name a release's images after it: an image without a name would go with the next prune."""
     for name in built:
         try:
@@ -233,7 +234,7 @@ def keep_for(release: str, built: Iterable[str], ids: Mapping[str, str], host: L
             raise OpsError(gone, where=host.name, then="inv deploy builds it again") from None
 
 
-def prune_release(names: Iterable[str], release: str, host: LocalHost) -> None:
+def prune_release(names: Iterable[str], release: str, host: Host) -> None:
     """Take a release's name off its images; the engine removes what has no other name."""
     for name in names:
         if "@" not in name:

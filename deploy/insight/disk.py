@@ -9,7 +9,7 @@ from typing import Any
 
 from deploy import console
 from deploy.errors import OpsError
-from deploy.hosts.local import LocalHost
+from deploy.hosts.host import Host
 from deploy.insight import prune
 from deploy.insight.space import GIGABYTE, cache_bytes, folder_bytes, log_bytes, shown
 from deploy.settings import Settings
@@ -43,7 +43,7 @@ class Disk:
     wanted: int
 
 
-def look(settings: Settings, host: LocalHost) -> Disk:
+def look(settings: Settings, host: Host) -> Disk:
     """Measure everything that grows."""
     used, waste = host.engine.usage(), prune.NOTHING
     with suppress(OpsError):  # with a broken state all the rest is still worth knowing

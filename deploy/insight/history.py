@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from deploy import console
-from deploy.hosts.local import LocalHost
+from deploy.hosts.host import Host
 from deploy.settings import Settings
 from deploy.state import State
 
 
-def show(settings: Settings, host: LocalHost, *, limit: int, json: bool) -> None:
+def show(settings: Settings, host: Host, *, limit: int, json: bool) -> None:
     """List the ledger, newest first."""
     entries = State(host, settings.state_dir).ledger()[::-1][:limit]
     if json:

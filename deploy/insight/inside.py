@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from deploy.errors import OpsError, Refused
-from deploy.hosts.local import LocalHost
+from deploy.hosts.host import Host
 from deploy.insight import services
 from deploy.settings import Settings
 from deploy.shell import Command, docker
@@ -15,7 +15,7 @@ from deploy.shell import Command, docker
 NOT_THERE = (126, 127)  # what Docker ends with when the image has no such program, or it cannot be run
 
 
-def run(settings: Settings, host: LocalHost, service: str, words: Sequence[str]) -> None:
+def run(settings: Settings, host: Host, service: str, words: Sequence[str]) -> None:
     """Run it with this terminal, or this standard input, as its own; raise OpsError naming its exit code."""
     if not words:
         raise Refused("no command was given", where="inv exec", then=f"inv exec {service} -- COMMAND ARGUMENT...")

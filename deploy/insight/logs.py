@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from queue import Empty, Queue
-from subprocess import Popen
 from threading import Thread
 
 from deploy import console
 from deploy.errors import OpsError, Reasons, Refused
-from deploy.hosts.local import LocalHost
+from deploy.hosts.host import Host, Process
 from deploy.insight import services
 from deploy.model import Container
 from deploy.settings import Settings
@@ -94,7 +93,7 @@ def compiled(grep: str) -> re.Pattern[str]:
         raise Refused(f"--grep={grep} is not a regular expression: {error.msg}{place}", where="inv logs", then=then) from None
 
 
-def show(settings: Settings, host: LocalHost, names: list[str], wanted: Query, *, follow: bool) -> None:
+def show(settings: Settings, host: Host, names: list[str], wanted: Query, *, follow: bool) -> None:
     """Show what services said; with `follow` go on until Ctrl-C."""
     chosen = services.find(settings, host, names)
     began = stamp(datetime.now(UTC))
@@ -125,7 +124,7 @@ def read(container: str, *words: str) -> Command:
     return docker("logs", "--timestamps", *words, container)
 
 
-def history(host: LocalHost, service: str, container: Container, wanted: Query, seen: dict[str, str]) -> Iterator[Line]:
+def history(host: Host, service: str, container: Container, wanted: Query, seen: dict[str, str]) -> Iterator[Line]:
     """Yield what a container said."""
     with host.open(read(container.name, *wanted.words)) as process:
         yield from parsed(process, service, container.name, seen)
@@ -133,7 +132,7 @@ def history(host: LocalHost, service: str, container: Container, wanted: Query, 
         console.warn(f"not the whole log of {service}: docker logs {container.name} says why")
 
 
-def parsed(process: Popen[bytes], service: str, container: str, seen: dict[str, str]) -> Iterator[Line]:
+def parsed(process: Process, service: str, container: str, seen: dict[str, str]) -> Iterator[Line]:
     """Read lines and remember the time of the newest; what is the engine's own word has no time."""
     for raw in process.stdout or ():
         stamp, _, text = raw.decode(errors="backslashreplace").rstrip("\r\n").partition(" ")
@@ -144,10 +143,10 @@ def parsed(process: Popen[bytes], service: str, container: str, seen: dict[str, 
             yield Line(seen.get(container, ""), service, f"{stamp} {text}")
 
 
-def live(host: LocalHost, look: Callable[[], dict[str, Container]], seen: dict[str, str]) -> Iterator[Line]:
+def live(host: Host, look: Callable[[], dict[str, Container]], seen: dict[str, str]) -> Iterator[Line]:
     """Yield lines as they come, also of services that start again or change their colour; never ends by itself."""
     arriving: Queue[Line] = Queue(1000)
-    attached: dict[str, tuple[Popen[bytes], Thread]] = {}
+    attached: dict[str, tuple[Process, Thread]] = {}
     try:
         while True:
             with suppress(OpsError):
@@ -169,7 +168,7 @@ def live(host: LocalHost, look: Callable[[], dict[str, Container]], seen: dict[s
             process.terminate()
 
 
-def pump(process: Popen[bytes], service: str, container: str, seen: dict[str, str], arriving: Queue[Line]) -> None:
+def pump(process: Process, service: str, container: str, seen: dict[str, str], arriving: Queue[Line]) -> None:
     """Hand over what a container says from now on."""
     known = seen[container]
     with process:

@@ -8,7 +8,7 @@ from typing import Any
 
 from deploy import console, lock
 from deploy.errors import Refused
-from deploy.hosts.local import LocalHost
+from deploy.hosts.host import Host
 from deploy.images.bake import LABEL
 from deploy.insight.space import GIGABYTE, cache_bytes, folder_bytes, shown
 from deploy.rollout.facts import observe, telling
@@ -32,7 +32,7 @@ class Waste:
 NOTHING = Waste()
 
 
-def prune(settings: Settings, host: LocalHost, *, yes: bool, json: bool) -> None:
+def prune(settings: Settings, host: Host, *, yes: bool, json: bool) -> None:
     """Say what can go, ask, remove it under the lock, and say what that freed."""
     with telling(settings, host):
         waste, freed = look(settings, host, host.engine.usage()), 0
@@ -63,14 +63,14 @@ def tell(waste: Waste, settings: Settings) -> None:
         console.say("nothing to prune; inv disk shows where the space goes")
 
 
-def look(settings: Settings, host: LocalHost, used: dict[str, Any]) -> Waste:
+def look(settings: Settings, host: Host, used: dict[str, Any]) -> Waste:
     """Find what can go; `used` is what the engine says of itself."""
     old, gone = outdated(settings, host, State(host, settings.state_dir))
     names, unnamed = images(used["Images"] or [], {*old, *gone})
     return Waste(tuple(old), names, unnamed, max(0, cache_bytes(used) - int(settings.build.cache_gb * GIGABYTE)))
 
 
-def outdated(settings: Settings, host: LocalHost, state: State) -> tuple[list[str], list[str]]:
+def outdated(settings: Settings, host: Host, state: State) -> tuple[list[str], list[str]]:
     """Return releases that are kept here and that nobody will go back to, and those of the ledger that are gone already.
 
     Besides what a deploy keeps, these stay: the one before, of which `inv rollback` takes the way, what a container is
@@ -92,7 +92,7 @@ def images(known: list[dict[str, Any]], releases: set[str]) -> tuple[tuple[str, 
     return tuple(name for name in names if name.rpartition(":")[2] in releases), tuple(unnamed)
 
 
-def remove(settings: Settings, host: LocalHost, waste: Waste) -> int:
+def remove(settings: Settings, host: Host, waste: Waste) -> int:
     """Remove it; return how many bytes less are taken."""
     state, before = State(host, settings.state_dir), taken(settings, host)
     with console.step("remove releases and images"):
@@ -107,7 +107,7 @@ def remove(settings: Settings, host: LocalHost, waste: Waste) -> int:
     return max(0, before - taken(settings, host))
 
 
-def taken(settings: Settings, host: LocalHost) -> int:
+def taken(settings: Settings, host: Host) -> int:
     """Add up what images, build cache and releases take."""
     used = host.engine.usage()
     return int(used["LayersSize"] or 0) + cache_bytes(used) + folder_bytes(settings.state_dir)

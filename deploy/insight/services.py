@@ -6,13 +6,13 @@ from collections.abc import Collection
 from contextlib import suppress
 
 from deploy.errors import Refused
-from deploy.hosts.local import LocalHost
+from deploy.hosts.host import Host
 from deploy.model import Container, Facts
 from deploy.settings import Settings, nearest
 from deploy.state import State
 
 
-def find(settings: Settings, host: LocalHost, names: Collection[str] = ()) -> dict[str, Container]:
+def find(settings: Settings, host: Host, names: Collection[str] = ()) -> dict[str, Container]:
     """Return the containers of the named services, of every service when none is named, by what to call them.
 
     Raises Refused naming all services that have none.

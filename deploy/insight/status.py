@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from deploy import console, lock
-from deploy.hosts.local import LocalHost
+from deploy.hosts.host import Host
 from deploy.model import Container, Facts
 from deploy.settings import Settings
 from deploy.state import State
 
 
-def show(settings: Settings, host: LocalHost, *, json: bool) -> None:
+def show(settings: Settings, host: Host, *, json: bool) -> None:
     """Show one environment's state."""
     from deploy.rollout.facts import observe
 
@@ -38,7 +38,7 @@ def health(container: Container) -> str | None:
     return container.health or None if container.state == "running" else None
 
 
-def document(settings: Settings, host: LocalHost, facts: Facts) -> dict[str, object]:
+def document(settings: Settings, host: Host, facts: Facts) -> dict[str, object]:
     """Return the state as the command contract has it."""
     services = [
         {"name": c.service, "colour": c.colour or None, "state": c.state, "health": health(c), "image": c.image,

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from deploy.edge import nginx, switch
 from deploy.errors import MachineFailed, OpsError
-from deploy.hosts.local import LocalHost
+from deploy.hosts.host import Host
 from deploy.model import Container, EdgeFacts, Facts
 from deploy.settings import Settings
 from deploy.state import State
 
 
-def observe(settings: Settings, host: LocalHost, state: State) -> Facts:
+def observe(settings: Settings, host: Host, state: State) -> Facts:
     """Look at one environment on one host."""
     containers = host.engine.containers(settings.name)
     return Facts(
@@ -25,7 +25,7 @@ def observe(settings: Settings, host: LocalHost, state: State) -> Facts:
     )  # fmt: skip
 
 
-def edge(settings: Settings, host: LocalHost, containers: tuple[Container, ...]) -> EdgeFacts:
+def edge(settings: Settings, host: Host, containers: tuple[Container, ...]) -> EdgeFacts:
     """Ask the edge what it serves; while it is down, or was told to serve what was never proven, read what was proven last."""
     running = any(c.role == "edge" and c.state == "running" for c in containers)
     unproven = switch.unproven(settings, host)
@@ -35,7 +35,7 @@ def edge(settings: Settings, host: LocalHost, containers: tuple[Container, ...])
     return replace(configured(nginx.folder(settings), host, running), unproven=unproven)
 
 
-def served(settings: Settings, host: LocalHost) -> EdgeFacts | None:
+def served(settings: Settings, host: Host) -> EdgeFacts | None:
     """Read the generation that the running edge answers with; None when it does not answer."""
     status, body = host.get(settings.edge.probe_port, "/generation")
     try:
@@ -47,7 +47,7 @@ def served(settings: Settings, host: LocalHost) -> EdgeFacts | None:
         return None  # another program has the port
 
 
-def configured(folder: Path, host: LocalHost, running: bool) -> EdgeFacts:
+def configured(folder: Path, host: Host, running: bool) -> EdgeFacts:
     """Read the generation that was proven last."""
     target = host.pointed(folder / switch.PROVEN) or host.pointed(folder / switch.CURRENT)
     text = host.read(folder / target / "route.json") if target else None
@@ -55,7 +55,7 @@ def configured(folder: Path, host: LocalHost, running: bool) -> EdgeFacts:
     return EdgeFacts(running, **{**known, "members": tuple(known.get("members", ()))})
 
 
-def serving(settings: Settings, host: LocalHost) -> str:
+def serving(settings: Settings, host: Host) -> str:
     """Say what answers requests now; with the engine away the edge itself is asked."""
     try:
         return observe(settings, host, State(host, settings.state_dir)).serving
@@ -65,7 +65,7 @@ def serving(settings: Settings, host: LocalHost) -> str:
 
 
 @contextmanager
-def telling(settings: Settings, host: LocalHost) -> Iterator[None]:
+def telling(settings: Settings, host: Host) -> Iterator[None]:
     """Let an error that passes say what serves now, unless it says so already."""
     try:
         yield

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from deploy import lock
 from deploy.errors import Refused
-from deploy.hosts.local import LocalHost
+from deploy.hosts.host import Host
 from deploy.rollout.execute import execute
 from deploy.rollout.facts import observe, telling
 from deploy.rollout.pieces import settle
@@ -14,7 +14,7 @@ from deploy.settings import Settings
 from deploy.state import State
 
 
-def turn(settings: Settings, host: LocalHost, *, on: bool, off: bool) -> str:
+def turn(settings: Settings, host: Host, *, on: bool, off: bool) -> str:
     """Serve the page to everybody, or the app again, which runs on behind it; return what is so now."""
     if on == off:
         raise Refused("say --on or --off", then="inv maintenance --on, or inv maintenance --off")

@@ -9,7 +9,7 @@ from deploy import console
 from deploy.compose import Model
 from deploy.edge import nginx, switch
 from deploy.errors import Reasons, Refused
-from deploy.hosts.local import LocalHost
+from deploy.hosts.host import Host
 from deploy.images import build as images
 from deploy.model import COLOURS, Facts, Record, Release, Schema, other
 from deploy.rollout import wanted
@@ -32,7 +32,7 @@ class Ready:
     anew: tuple[str, ...]
 
 
-def look(settings: Settings, host: LocalHost, facts: Facts, include: str = "") -> Ready:
+def look(settings: Settings, host: Host, facts: Facts, include: str = "") -> Ready:
     """Check host, secrets, checkout, compose files, template and `--include`; raise Refused with every reason at once."""
     clock(State(host, settings.state_dir).ledger())
     reasons = Reasons()
@@ -61,7 +61,7 @@ def included(include: str, model: Model) -> tuple[str, ...]:
     return names
 
 
-def check(settings: Settings, host: LocalHost, facts: Facts) -> None:
+def check(settings: Settings, host: Host, facts: Facts) -> None:
     """Refuse, all reasons at once, on a host that cannot take a deploy."""
     reasons = [
         *disk(settings, host), *memory(settings, host, facts), *ports(settings, host, facts), *another_state(settings, host, facts)
@@ -74,7 +74,7 @@ def check(settings: Settings, host: LocalHost, facts: Facts) -> None:
         )
 
 
-def disk(settings: Settings, host: LocalHost) -> list[str]:
+def disk(settings: Settings, host: Host) -> list[str]:
     """Name the places, the state's and the engine's, where too little is free for a release."""
     least = settings.rollout.free_disk_gb
     free = {place: host.free_bytes(place) / GIGABYTE for place in (settings.state_dir, host.engine.folder())}
@@ -82,7 +82,7 @@ def disk(settings: Settings, host: LocalHost) -> list[str]:
     return [f"{place}: {found:.1f} GB free, {least:.1f} GB are wanted; {mend}" for place, found in free.items() if found < least]
 
 
-def memory(settings: Settings, host: LocalHost, facts: Facts) -> list[str]:
+def memory(settings: Settings, host: Host, facts: Facts) -> list[str]:
     """Say when the new colour would not fit beside the live one: it will want what the live one holds now."""
     live = facts.edge.colour or ""
     held = {c.colour: 0 for c in facts.containers}
@@ -114,7 +114,7 @@ def clock(entries: Sequence[Record]) -> None:
         console.warn(f"this host's clock says {now()}, the last deploy was written down at {entries[-1].started}; mend the clock")
 
 
-def ports(settings: Settings, host: LocalHost, facts: Facts) -> list[str]:
+def ports(settings: Settings, host: Host, facts: Facts) -> list[str]:
     """Name the edge's ports that something else has taken."""
     if any(c.role == "edge" and c.state == "running" for c in facts.containers):
         return []
@@ -123,7 +123,7 @@ def ports(settings: Settings, host: LocalHost, facts: Facts) -> list[str]:
     return [f"port {port} is taken by another program; stop it, or set edge.{key} (OPS_EDGE__{key.upper()}=…)" for key, port in taken]
 
 
-def another_state(settings: Settings, host: LocalHost, facts: Facts) -> list[str]:
+def another_state(settings: Settings, host: Host, facts: Facts) -> list[str]:
     """Name a state folder that is not ours and that the running edge is configured from: another account deployed it."""
     edge = next((c.name for c in facts.containers if c.role == "edge" and c.state == "running"), None)
     theirs, ours = host.engine.mounted(edge, switch.MOUNTED) if edge else None, str(nginx.folder(settings))

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from deploy import console, lock
 from deploy.errors import Locked, Refused
-from deploy.hosts.local import LocalHost
+from deploy.hosts.host import Host
 from deploy.model import EdgeFacts
 from deploy.rollout import preflight
 from deploy.rollout.carry_out import Outcome, carry_out
@@ -19,7 +19,7 @@ from deploy.settings import Settings
 from deploy.state import Intention, State
 
 
-def resume(settings: Settings, host: LocalHost) -> Outcome | None:
+def resume(settings: Settings, host: Host) -> Outcome | None:
     """Go on towards what the interrupted command wanted; None when nothing was interrupted.
 
     A journal that lost that line leaves what the edge serves: then it is that release that is brought to its end.
@@ -34,7 +34,7 @@ def resume(settings: Settings, host: LocalHost) -> Outcome | None:
         return outcome if known or outcome.changed else None
 
 
-def abort(settings: Settings, host: LocalHost) -> Outcome | None:
+def abort(settings: Settings, host: Host) -> Outcome | None:
     """Go back to the release that the ledger calls in service, whatever was begun since; None when there is nothing to undo."""
     state = State(host, settings.state_dir)
     with telling(settings, host), lock.held(settings.state_dir, "abort"):

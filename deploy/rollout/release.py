@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from deploy import lock
 from deploy.edge import switch
-from deploy.hosts.local import LocalHost
+from deploy.hosts.host import Host
 from deploy.images import build as images
 from deploy.model import Facts
 from deploy.rollout import drift, plan, preflight, wanted
@@ -16,7 +16,7 @@ from deploy.settings import Settings
 from deploy.state import Bundle, State
 
 
-def deploy(settings: Settings, host: LocalHost, *, to: str = "", include: str = "") -> Outcome:
+def deploy(settings: Settings, host: Host, *, to: str = "", include: str = "") -> Outcome:
     """Build the checkout and put it into service without losing a request; `to` names an earlier release instead.
 
     `include` names shared services, with commas, that are made anew where they drifted: an outage, said before.
@@ -32,7 +32,7 @@ def deploy(settings: Settings, host: LocalHost, *, to: str = "", include: str = 
             return carry_out(run, "deploy", anew=drift.chosen(ready.anew, run, observe(settings, host, state)))
 
 
-def rollback(settings: Settings, host: LocalHost, *, to: str = "") -> Outcome:
+def rollback(settings: Settings, host: Host, *, to: str = "") -> Outcome:
     """Put an earlier release back into service, with its images, files and secrets; the schema stays."""
     state = State(host, settings.state_dir)
     with telling(settings, host), lock.held(settings.state_dir, "rollback"):
@@ -43,7 +43,7 @@ def rollback(settings: Settings, host: LocalHost, *, to: str = "") -> Outcome:
         return carry_out(Run(settings, host, state, bundle), "rollback")
 
 
-def intended(settings: Settings, host: LocalHost) -> tuple[plan.Plan, Facts, tuple[str, ...]]:
+def intended(settings: Settings, host: Host) -> tuple[plan.Plan, Facts, tuple[str, ...]]:
     """Say what a deploy would do now, and which shared services it leaves although they drifted; only images are touched."""
     state = State(host, settings.state_dir)
     with telling(settings, host):
@@ -53,13 +53,13 @@ def intended(settings: Settings, host: LocalHost) -> tuple[plan.Plan, Facts, tup
         return planned(run, facts, "deploy"), facts, drift.drifted(run, facts)
 
 
-def assemble(settings: Settings, host: LocalHost, state: State, ready: preflight.Ready) -> Bundle:
+def assemble(settings: Settings, host: Host, state: State, ready: preflight.Ready) -> Bundle:
     """Build the images and render the release."""
     built = images.build(settings, host, ready.order)
     return wanted.bundle(settings, ready.model, built, ready.secrets, state)
 
 
-def prepare(settings: Settings, host: LocalHost, state: State, ready: preflight.Ready) -> Bundle:
+def prepare(settings: Settings, host: Host, state: State, ready: preflight.Ready) -> Bundle:
     """Assemble a release and keep it on the host."""
     bundle = assemble(settings, host, state, ready)
     edge = bundle.release.of("edge")[0]

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from deploy import console
 from deploy.errors import OpsError
-from deploy.hosts.local import LocalHost
+from deploy.hosts.host import Host
 from deploy.model import LABEL, Container, Deploy, Release, ReleasedService
 from deploy.settings import Settings
 from deploy.shell import Command, compose, docker
@@ -23,7 +23,7 @@ class Run:
     """What a step needs: where it works, and the bundle of the release that it works towards."""
 
     settings: Settings
-    host: LocalHost
+    host: Host
     state: State
     bundle: Bundle
     going_back: bool = False

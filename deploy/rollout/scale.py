@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from deploy import console, lock
 from deploy.errors import OpsError, Refused
-from deploy.hosts.local import LocalHost
+from deploy.hosts.host import Host
 from deploy.model import Facts, Release, replicas_unfit
 from deploy.rollout import plan
 from deploy.rollout.execute import execute
@@ -16,7 +16,7 @@ from deploy.state import State
 MENDS = {"web": "inv scale within that range; inv maintenance --on keeps everybody out", "worker": "inv scale within that range"}
 
 
-def scale(settings: Settings, host: LocalHost, wish: str) -> str:
+def scale(settings: Settings, host: Host, wish: str) -> str:
     """Bring a service, `SERVICE=N`, to N replicas without losing a request; return what is so now.
 
     The number holds for every later release; when the new replicas do not get well, the old number stays.

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from deploy import console, lock
 from deploy.errors import Refused
-from deploy.hosts.local import LocalHost
+from deploy.hosts.host import Host
 from deploy.images.build import prune_release
 from deploy.model import COLOURS
 from deploy.settings import Settings
@@ -14,7 +14,7 @@ from deploy.shell import docker
 from deploy.state import State
 
 
-def down(settings: Settings, host: LocalHost, *, volumes: bool) -> None:
+def down(settings: Settings, host: Host, *, volumes: bool) -> None:
     """Remove containers and networks, colours before what they share; with `volumes` the data and the state as well."""
     host.engine.require()
     with lock.held(settings.state_dir, "down"):
@@ -27,7 +27,7 @@ def down(settings: Settings, host: LocalHost, *, volumes: bool) -> None:
         State(host, settings.state_dir).note(command="down", state="done", volumes=volumes)
 
 
-def remove_volumes(settings: Settings, host: LocalHost) -> None:
+def remove_volumes(settings: Settings, host: Host) -> None:
     """Remove the environment's volumes and what its state says of them."""
     named = host.run(docker("volume", "ls", "--quiet", "--filter", f"label=com.docker.compose.project={settings.name}")).split()
     if named:
@@ -37,7 +37,7 @@ def remove_volumes(settings: Settings, host: LocalHost) -> None:
         host.remove(settings.state_dir / path)
 
 
-def forget_images(state: State, host: LocalHost) -> None:
+def forget_images(state: State, host: Host) -> None:
     """Take the releases' names off their images; half a bundle names none."""
     for release in state.kept():
         with suppress(Refused):

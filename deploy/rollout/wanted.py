@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from deploy import compose, render, secrets
 from deploy.compose import Model
 from deploy.edge import nginx
-from deploy.hosts.local import LocalHost
+from deploy.hosts.host import Host
 from deploy.images import bases
 from deploy.images.build import Built, contexts, resolve
 from deploy.model import COLOURS, Release, ReleasedService, release_id
@@ -21,7 +21,7 @@ from deploy.state import Bundle, State
 GENERATION = "@generation@"
 
 
-def variables(settings: Settings, host: LocalHost) -> dict[str, str]:
+def variables(settings: Settings, host: Host) -> dict[str, str]:
     """Return what compose files may interpolate: the edge's places, base images, the environment's plain settings."""
     references = bases.references(settings.root, settings.build.bases, contexts(settings), host)
     return {
@@ -34,7 +34,7 @@ def variables(settings: Settings, host: LocalHost) -> dict[str, str]:
     }
 
 
-def model(settings: Settings, host: LocalHost) -> Model:
+def model(settings: Settings, host: Host) -> Model:
     """Read the app's compose files as one model."""
     return compose.read(settings.root, settings.compose, variables(settings, host), host)
 

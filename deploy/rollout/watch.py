@@ -12,7 +12,7 @@ from typing import Any
 
 from deploy import console
 from deploy.errors import CommandFailed, OpsError
-from deploy.hosts.local import LocalHost
+from deploy.hosts.host import Host
 from deploy.model import Release, ReleasedService
 from deploy.rollout import steps
 from deploy.settings import Rollout, Settings
@@ -93,7 +93,7 @@ def judge(now: Traffic, before: Traffic, elapsed: float, limits: Rollout, share:
 class EdgeLog:
     """The requests that the edge has written down since a while ago, read on from where the last reading ended."""
 
-    def __init__(self, host: LocalHost, edge: str) -> None:
+    def __init__(self, host: Host, edge: str) -> None:
         self.host, self.edge = host, edge
         self.since = f"{BASELINE_SECONDS + PAUSE_SECONDS:.0f}s"
         self.last = ""
@@ -114,7 +114,7 @@ class EdgeLog:
 class Watch:
     """One release under real traffic, and probed besides, for a site may have none; `beside` it the old one may still answer."""
 
-    def __init__(self, settings: Settings, host: LocalHost, edge: str, step: steps.Watch, release: Release) -> None:
+    def __init__(self, settings: Settings, host: Host, edge: str, step: steps.Watch, release: Release) -> None:
         self.settings, self.host, self.colour, self.beside, self.release = settings, host, step.colour, step.beside, release
         self.log = EdgeLog(host, edge)
         self.answered = self.refused = 0  # probes in all, and in a row
