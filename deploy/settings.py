@@ -50,6 +50,9 @@ class Rollout(Section):
     """How releases change places; times in seconds."""
 
     strategy: Literal["blue_green", "rolling"] = "blue_green"
+    canary: int = Field(default=1, ge=0, description="how many hosts switch first, alone; 0: all at once")
+    batch: int = Field(default=0, ge=0, description="how many hosts switch at once after the canary; 0: all that are left")
+    on_failure: Literal["unwind", "hold"] = "unwind"
     healthy_within: float = Field(default=60, gt=0)
     served_within: float = Field(default=15, gt=0)
     drain_within: float = Field(default=30, gt=0)

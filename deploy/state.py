@@ -67,7 +67,7 @@ class State:
         if text is None:
             raise Refused(f"there is no release {release} here", where=str(folder.parent), then="inv history")
         known = parse(Release, text, folder / "release.json")
-        names = [path.name for path in folder.iterdir() if path.suffix in (".yml", ".conf")]
+        names = [name for name in self.host.names(folder) if name.endswith((".yml", ".conf"))]
         files = {name: self.host.read(folder / name) or "" for name in names}
         return Bundle(known, files, self.host.read(folder / "env") or "")
 

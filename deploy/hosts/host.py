@@ -7,9 +7,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Protocol
 
-from deploy.errors import CommandFailed
+from deploy.errors import CommandFailed, Interrupted
 from deploy.hosts.engine import Engine
 from deploy.shell import Command, Result
+
+
+# what a guard ends with and says, once the lock is another's
+GUARDED, LOST = 75, "the lock was lost"
 
 
 class Process(Protocol):
@@ -44,11 +48,15 @@ class Host(ABC):
     """A machine that runs an environment. Whatever fails at a file raises OSError, as it would here."""
 
     name: str
+    guard: tuple[str, ...] = ()  # words in front of every command, which refuse it once the lock is lost
 
     @property
     @abstractmethod
     def engine(self) -> Engine:
         """The host's Docker engine."""
+
+    def close(self) -> None:
+        """End the connection, where there is one."""
 
     @abstractmethod
     def try_run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> Result:
@@ -63,6 +71,12 @@ class Host(ABC):
         if done.returncode:
             raise CommandFailed(str(command), done.returncode, done.output, self.name)
         return done.stdout
+
+    def heed(self, done: Result) -> Result:
+        """Pass on what a command left; raise Interrupted when its guard has refused it."""
+        if self.guard and done.returncode == GUARDED and LOST in done.stderr:
+            raise Interrupted(LOST, where=self.name, then="inv status shows who has it now; inv resume goes on, inv abort goes back")
+        return done
 
     @abstractmethod
     def open(self, command: Command, *, fed: bool = False) -> Process:

@@ -65,14 +65,14 @@ class LocalHost(Host):
         feed = subprocess.DEVNULL if stdin is None else None
         try:
             done = subprocess.run(
-                command.argv, input=stdin, stdin=feed, env=self.environment(command), timeout=timeout, capture_output=True, text=True,
+                (*self.guard, *command.argv), input=stdin, stdin=feed, env=self.environment(command), timeout=timeout, capture_output=True, text=True,
                 errors="backslashreplace",  # a file or a program may hold bytes that are no text
             )  # fmt: skip
         except FileNotFoundError:
             raise Refused(f"`{command.argv[0]}` is not installed", where=self.name, then="inv doctor") from None
         except subprocess.TimeoutExpired:
             raise CommandFailed(str(command), 124, f"no end after {timeout:.0f} s", self.name) from None
-        return Result(done.returncode, done.stdout, done.stderr)
+        return self.heed(Result(done.returncode, done.stdout, done.stderr))
 
     def watch(self, command: Command, on_line: Callable[[str], None], *, folder: Path | None = None) -> tuple[int, str, str]:
         """Run a command and hand over each line of its stderr as it comes; return exit code, stdout, stderr."""

@@ -7,25 +7,13 @@ import sys
 from collections.abc import Callable, Mapping
 from inspect import Signature, signature
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 from invoke.exceptions import Exit, ParseError
 from invoke.parser import Parser
 from invoke.tasks import task
 
 from deploy.errors import Interrupted, MachineFailed, OpsError, Refused
-
-if TYPE_CHECKING:
-    from deploy.hosts.local import LocalHost
-    from deploy.settings import Settings
-
-
-class At(NamedTuple):
-    """Where a command is to act."""
-
-    settings: Settings
-    host: LocalHost
-
 
 COMMON = {
     "env": "environment, a file in deploy/environments (default: local)",
@@ -42,14 +30,13 @@ def door(*, only: str = "", help: Mapping[str, str] | None = None, **options: An
 
     def made(body: Callable[..., None]) -> Any:
         def opened(c: Any, env: str = only or "local", **flags: Any) -> None:
-            from deploy.hosts.local import LocalHost
-            from deploy.settings import load
+            from deploy.environment import enter
 
             # a job that is cancelled, a machine that shuts down, `inv unlock`: as if Ctrl-C had been typed
             signal.signal(signal.SIGTERM, signal.default_int_handler)
 
             try:
-                body(At(load(env), LocalHost()), **flags)
+                body(enter(env), **flags)
             except OpsError as error:
                 raise leave(error, **flags) from None
             except OSError as error:

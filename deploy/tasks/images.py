@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from deploy.tasks.door import At, door
+from typing import TYPE_CHECKING
+
+from deploy.tasks.door import door
+
+if TYPE_CHECKING:
+    from deploy.environment import Environment
 
 
 @door(help={"no_cache": "run every step anew"})
-def build(at: At, no_cache: bool = False, json: bool = False) -> None:
+def build(at: Environment, no_cache: bool = False, json: bool = False) -> None:
     """Build all images with cached stages; print digest, size, cached steps and seconds."""
     from deploy.images import build, show
 
@@ -14,7 +19,7 @@ def build(at: At, no_cache: bool = False, json: bool = False) -> None:
 
 
 @door()
-def pin(at: At) -> None:
+def pin(at: Environment) -> None:
     """Resolve the public base images to digests and write them into docker/bases.toml."""
     from deploy import console
     from deploy.images import bases

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from deploy.tasks.door import At, door
+from typing import TYPE_CHECKING
+
+from deploy.tasks.door import door
+
+if TYPE_CHECKING:
+    from deploy.environment import Environment
 
 
 @door()
-def doctor(at: At, json: bool = False) -> None:
+def doctor(at: Environment, json: bool = False) -> None:
     """Say what is missing on this machine, and the command that mends it."""
     from deploy import doctor
 
@@ -14,7 +19,7 @@ def doctor(at: At, json: bool = False) -> None:
 
 
 @door(only="dev", help={"fresh": "begin with an empty database"})
-def dev(at: At, fresh: bool = False) -> None:
+def dev(at: Environment, fresh: bool = False) -> None:
     """Run the app with hot reload of both halves, until Ctrl-C."""
     from deploy import dev
 
@@ -22,7 +27,7 @@ def dev(at: At, fresh: bool = False) -> None:
 
 
 @door()
-def disk(at: At, json: bool = False) -> None:
+def disk(at: Environment, json: bool = False) -> None:
     """Show where the space went, and what gives most of it back."""
     from deploy.insight import disk
 
@@ -30,7 +35,7 @@ def disk(at: At, json: bool = False) -> None:
 
 
 @door()
-def prune(at: At, yes: bool = False, json: bool = False) -> None:
+def prune(at: Environment, yes: bool = False, json: bool = False) -> None:
     """Remove releases that nobody will go back to, their images, and build cache beyond build.cache_gb; asks before."""
     from deploy.insight import prune
 

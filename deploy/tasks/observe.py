@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from deploy.tasks.door import At, door, rest
+from deploy.tasks.door import door, rest
+
+if TYPE_CHECKING:
+    from deploy.environment import Environment
 
 
 @door()
-def status(at: At, json: bool = False) -> None:
+def status(at: Environment, json: bool = False) -> None:
     """Show which release serves, and how its services are."""
     from deploy.insight import status
 
@@ -16,7 +19,7 @@ def status(at: At, json: bool = False) -> None:
 
 
 @door(help={"limit": "how many lines (default: 20)"})
-def history(at: At, limit: int = 20, json: bool = False) -> None:
+def history(at: Environment, limit: int = 20, json: bool = False) -> None:
     """List what was deployed, when, by whom, and what came of it."""
     from deploy.insight import history
 
@@ -32,7 +35,7 @@ LOGS = {
 
 
 @door(iterable=["service"], help=LOGS)
-def logs(at: At, service: Any, since: str = "", grep: str = "", follow: bool = False) -> None:
+def logs(at: Environment, service: Any, since: str = "", grep: str = "", follow: bool = False) -> None:
     """Show what services say, of the colour that serves: inv logs SERVICE ..., of all when none is named."""
     from deploy.insight import logs
 
@@ -40,7 +43,7 @@ def logs(at: At, service: Any, since: str = "", grep: str = "", follow: bool = F
 
 
 @door(positional=["service"], iterable=["command"], help={"service": "a service", "command": "inv exec SERVICE -- COMMAND ..."})
-def exec(at: At, service: str, command: Any) -> None:
+def exec(at: Environment, service: str, command: Any) -> None:
     """Run a command in a service's container, of the colour that serves: inv exec SERVICE -- COMMAND ARGUMENT ..."""
     from deploy.insight import inside
 

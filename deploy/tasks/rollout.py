@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from deploy.tasks.door import At, door
+from typing import TYPE_CHECKING
+
+from deploy.tasks.door import door
+
+if TYPE_CHECKING:
+    from deploy.environment import Environment
 
 
 @door()
-def plan(at: At, json: bool = False) -> None:
+def plan(at: Environment, json: bool = False) -> None:
     """Show what a deploy would do now, and do nothing."""
     from deploy.rollout import release, show
 
@@ -14,7 +19,7 @@ def plan(at: At, json: bool = False) -> None:
 
 
 @door(help={"to": "an earlier release (default: this checkout)", "include": "shared services to make anew: edge,…"})
-def deploy(at: At, to: str = "", include: str = "", yes: bool = False, json: bool = False) -> None:
+def deploy(at: Environment, to: str = "", include: str = "", yes: bool = False, json: bool = False) -> None:
     """Put a release into service without losing a request."""
     from deploy.rollout import release, show
 
@@ -22,7 +27,7 @@ def deploy(at: At, to: str = "", include: str = "", yes: bool = False, json: boo
 
 
 @door(help={"to": "the release to go back to (default: the one before)"})
-def rollback(at: At, to: str = "", yes: bool = False, json: bool = False) -> None:
+def rollback(at: Environment, to: str = "", yes: bool = False, json: bool = False) -> None:
     """Put an earlier release back into service: code, configuration and secrets together."""
     from deploy.rollout import release, show
 
@@ -30,7 +35,7 @@ def rollback(at: At, to: str = "", yes: bool = False, json: bool = False) -> Non
 
 
 @door()
-def resume(at: At, json: bool = False) -> None:
+def resume(at: Environment, json: bool = False) -> None:
     """Go on with a deploy or rollback that was interrupted."""
     from deploy.rollout import recovery, show
 
@@ -38,7 +43,7 @@ def resume(at: At, json: bool = False) -> None:
 
 
 @door()
-def abort(at: At, json: bool = False) -> None:
+def abort(at: Environment, json: bool = False) -> None:
     """Undo a deploy or rollback that was interrupted: back to the release that was in service."""
     from deploy.rollout import recovery, show
 
@@ -46,7 +51,7 @@ def abort(at: At, json: bool = False) -> None:
 
 
 @door()
-def unlock(at: At, yes: bool = False) -> None:
+def unlock(at: Environment, yes: bool = False) -> None:
     """End another operator's command that holds the lock; a dead one never holds it."""
     from deploy import console
     from deploy.rollout import recovery
@@ -55,7 +60,7 @@ def unlock(at: At, yes: bool = False) -> None:
 
 
 @door(positional=["service"], help={"service": "SERVICE=N"})
-def scale(at: At, service: str) -> None:
+def scale(at: Environment, service: str) -> None:
     """Bring a service to a number of replicas, now and in later releases: inv scale SERVICE=N."""
     from deploy import console
     from deploy.rollout import scale
@@ -64,7 +69,7 @@ def scale(at: At, service: str) -> None:
 
 
 @door(help={"on": "serve the page to everybody", "off": "serve the app again"})
-def maintenance(at: At, on: bool = False, off: bool = False) -> None:
+def maintenance(at: Environment, on: bool = False, off: bool = False) -> None:
     """Put a page that says "back in a moment" in front of the app, or take it away; deploys go on behind it."""
     from deploy import console
     from deploy.rollout import maintenance
@@ -73,7 +78,7 @@ def maintenance(at: At, on: bool = False, off: bool = False) -> None:
 
 
 @door(help={"volumes": "remove the data as well; asks for the environment's name"})
-def down(at: At, volumes: bool = False, yes: bool = False) -> None:
+def down(at: Environment, volumes: bool = False, yes: bool = False) -> None:
     """Stop an environment; its data stays unless --volumes."""
     from deploy import console
     from deploy.rollout import takedown

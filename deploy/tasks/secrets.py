@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from deploy.tasks.door import At, door
+from typing import TYPE_CHECKING
+
+from deploy.tasks.door import door
+
+if TYPE_CHECKING:
+    from deploy.environment import Environment
 
 
 @door()
-def init(at: At) -> None:
+def init(at: Environment) -> None:
     """Make .env.<env> from .env.example, a random value in each <random NAME>; an existing file stays."""
     from deploy import console, secrets
 
@@ -15,7 +20,7 @@ def init(at: At) -> None:
 
 
 @door()
-def check(at: At) -> None:
+def check(at: Environment) -> None:
     """Check that every documented secret is set and none is a placeholder."""
     from deploy import console, secrets
 
@@ -24,7 +29,7 @@ def check(at: At) -> None:
 
 
 @door(name="test")
-def notification(at: At) -> None:
+def notification(at: Environment) -> None:
     """Send a test notification to every address in NOTIFY_URLS."""
     from deploy import notify
 
