@@ -26,7 +26,7 @@ def run(settings: Settings, host: LocalHost, *, fresh: bool) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal stops it as Ctrl-C does
         signal.signal(number, signal.default_int_handler)
     host.engine.require()
-    with lock.held(settings.state_dir, "dev"), logs.ending():
+    with lock.held([host], settings.state_dir, "dev"), logs.ending():
         require_port(settings, host)
         build(settings, host)
         # the sources are mounted: who may read them here may there

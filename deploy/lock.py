@@ -80,7 +80,7 @@ def held(hosts: Iterable[Host], folder: Path, doing: str) -> Iterator[None]:
 def held_on(host: Host, folder: Path, doing: str) -> Iterator[None]:
     """Hold the lock of one host."""
     token, identity = random.token_hex(8), json.dumps({"who": who(), "pid": os.getpid(), "command": doing, "since": now()})
-    holding = host.open(command("sh", "-c", HOLD, token, folder, identity, SILENCE_SECONDS, LONGEST_COMMAND), fed=True)
+    holding = host.open(command("sh", "-c", HOLD, token, str(folder), identity, SILENCE_SECONDS, LONGEST_COMMAND), fed=True)
     ended = Event()
     try:
         process = taken(holding, host, folder)
@@ -127,7 +127,7 @@ def holder(host: Host, folder: Path) -> Holder | None:
     if not process.isdigit() or str(folder) not in (host.read(Path(f"/proc/{process}/cmdline")) or ""):
         return None
     with suppress(CommandFailed):
-        times = host.run(command("stat", "--format", "%Y", folder / "lock")), host.run(command("date", "+%s"))
+        times = host.run(command("stat", "--format", "%Y", str(folder / "lock"))), host.run(command("date", "+%s"))
         return Holder(int(process), describe(identity), int(times[1]) - int(times[0]))
     return None
 

@@ -9,7 +9,7 @@ from typing import IO, Protocol
 
 from deploy.errors import CommandFailed, Interrupted
 from deploy.hosts.engine import Engine
-from deploy.shell import Command, Result
+from deploy.shell import Command, Result, command
 
 
 # what a guard ends with and says, once the lock is another's
@@ -125,6 +125,10 @@ class Host(ABC):
         """Tell how many bytes of memory new programs can have without others being swapped out or killed."""
         lines = (self.read(Path("/proc/meminfo")) or "").splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+
+    def now(self) -> str:
+        """Tell what the host's clock says: ISO 8601, UTC, to the second."""
+        return self.run(command("date", "--utc", "+%Y-%m-%dT%H:%M:%SZ")).strip()
 
     @abstractmethod
     def port_is_free(self, address: str, port: int) -> bool:

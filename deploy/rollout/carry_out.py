@@ -58,7 +58,7 @@ def carry_out(fleet: Fleet, command: str, *, anew: Mapping[str, tuple[str, ...]]
     event = Event(command, "begins", target.id, target.commit, before=served, who=lock.who())
     towards = {name: (known.colour, known.generation) for name, known in plans.items()}
     if not any(known.steps for known in plans.values()) and all(facts.accepted == target.id for facts in before.values()):
-        fleet.each(lambda run: run.state.intention() and run.state.note(command=command, state="done", target=target.id))
+        fleet.each(lambda run: run.state.note(command=command, state="done", target=target.id) if run.state.intention() else None)
         notify.tell(*at.machine, replace(event, outcome="unchanged", serves=serving(at)))
         return came_of(target.id, towards, changed=False)
     if not resumed:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from deploy import console
+from deploy import checkout, console
+from deploy.checkout import Checkout
 from deploy.compose import Model
 from deploy.edge import nginx, switch
+from deploy.environment import Environment
 from deploy.errors import Reasons, Refused
 from deploy.hosts.host import Host
 from deploy.images import build as images
@@ -15,7 +17,7 @@ from deploy.model import COLOURS, Facts, Record, Release, Schema, other
 from deploy.rollout import wanted
 from deploy.settings import Settings
 from deploy.shell import Secret
-from deploy.state import State, now
+from deploy.state import State
 
 GIGABYTE = 1_000_000_000
 # of one label, RFC 1035, 2.3.4
@@ -24,31 +26,33 @@ LONGEST_NAME = 63
 
 @dataclass(frozen=True)
 class Ready:
-    """What a deploy works from, checked before anything is changed."""
+    """What a deploy works from, checked before anything is changed; `order` where the images are built on the way."""
 
     secrets: Mapping[str, Secret]
-    order: images.Order
+    source: Checkout
+    order: images.Order | None
     model: Model
     anew: tuple[str, ...]
 
 
-def look(settings: Settings, host: Host, facts: Facts, include: str = "") -> Ready:
-    """Check host, secrets, checkout, compose files, template and `--include`; raise Refused with every reason at once."""
-    clock(State(host, settings.state_dir).ledger())
-    reasons = Reasons()
+def look(at: Environment, facts: Mapping[str, Facts], include: str = "") -> Ready:
+    """Check hosts, secrets, checkout, compose files, template and `--include`; raise Refused with every reason at once."""
+    settings, reasons, order = at.settings, Reasons(), None
     with reasons:
-        check(settings, host, facts)
+        at.each(lambda host: check(settings, host, facts[host.name]))
     with reasons:
         values = wanted.secret_values(settings)
     with reasons:
-        order = images.look(settings, host)
+        order = None if at.remote else images.look(*at.machine)
+        source = order.source if order else checkout.read(settings.root, at.here)
     with reasons:
-        model = wanted.model(settings, host)
+        model = wanted.model(*at.machine)
         nameable(settings, model)
         anew = included(include, model)
         nginx.render(settings, model.web, wanted.GENERATION, nginx.Route(COLOURS[0], ""))
+        wanted.placed(at, model)
     reasons.refuse()
-    return Ready(values, order, model, anew)
+    return Ready(values, source, order, model, anew)
 
 
 def included(include: str, model: Model) -> tuple[str, ...]:
@@ -63,6 +67,7 @@ def included(include: str, model: Model) -> tuple[str, ...]:
 
 def check(settings: Settings, host: Host, facts: Facts) -> None:
     """Refuse, all reasons at once, on a host that cannot take a deploy."""
+    clock(host, State(host, settings.state_dir).ledger())
     reasons = [
         *disk(settings, host), *memory(settings, host, facts), *ports(settings, host, facts), *another_state(settings, host, facts)
     ]  # fmt: skip
@@ -108,10 +113,11 @@ def nameable(settings: Settings, model: Model) -> None:
         )  # fmt: skip
 
 
-def clock(entries: Sequence[Record]) -> None:
+def clock(host: Host, entries: Sequence[Record]) -> None:
     """Warn when the clock is behind the ledger's last line: history and --since go by it; a release does not."""
-    if entries and entries[-1].started > now():
-        console.warn(f"this host's clock says {now()}, the last deploy was written down at {entries[-1].started}; mend the clock")
+    said = host.now()
+    if entries and entries[-1].started > said:
+        console.warn(f"this host's clock says {said}, the last deploy was written down at {entries[-1].started}; mend the clock")
 
 
 def ports(settings: Settings, host: Host, facts: Facts) -> list[str]:
