@@ -136,7 +136,9 @@ def step(title: str, *, within: float = 0) -> Iterator[Step]:
 def moving(shown: Step) -> Iterator[None]:
     """Keep a step's line moving; not where nobody sees it, nor under another that moves."""
     screen = people()
-    if MOVING or SPEAKER.get() or not screen.is_terminal or screen.is_dumb_terminal or not sys.stderr.isatty():  # FORCE_COLOR makes no terminal
+    if (
+        MOVING or SPEAKER.get() or not screen.is_terminal or screen.is_dumb_terminal or not sys.stderr.isatty()
+    ):  # FORCE_COLOR makes no terminal
         yield
         return
     from rich.live import Live

@@ -80,19 +80,18 @@ def held(hosts: Iterable[Host], folder: Path, doing: str) -> Iterator[None]:
 def held_on(host: Host, folder: Path, doing: str) -> Iterator[None]:
     """Hold the lock of one host."""
     token, identity = random.token_hex(8), json.dumps({"who": who(), "pid": os.getpid(), "command": doing, "since": now()})
-    holding = host.open(command("sh", "-c", HOLD, token, str(folder), identity, SILENCE_SECONDS, LONGEST_COMMAND), fed=True)
-    ended = Event()
-    try:
-        process = taken(holding, host, folder)
-        Thread(target=beat, args=(holding, ended), daemon=True).start()
-        host.guard = ("sh", "-c", GUARD, str(folder), str(process), token)
-        yield
-    finally:
-        host.guard = ()
-        ended.set()
-        with suppress(OSError):
-            holding.stdin.close()  # type: ignore[union-attr]  # it was opened to be fed
-        holding.wait(SILENCE_SECONDS)
+    hold, ended = command("sh", "-c", HOLD, token, str(folder), identity, SILENCE_SECONDS, LONGEST_COMMAND), Event()
+    with host.open(hold, fed=True) as holding:
+        try:
+            process = taken(holding, host, folder)
+            Thread(target=beat, args=(holding, ended), daemon=True).start()
+            host.guard = ("sh", "-c", GUARD, str(folder), str(process), token)
+            yield
+        finally:
+            host.guard = ()
+            ended.set()
+            with suppress(OSError):
+                holding.stdin.close()  # type: ignore[union-attr]  # it was opened to be fed
 
 
 def taken(holding: Process, host: Host, folder: Path) -> int:

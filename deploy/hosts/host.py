@@ -11,7 +11,6 @@ from deploy.errors import CommandFailed, Interrupted
 from deploy.hosts.engine import Engine
 from deploy.shell import Command, Result, command
 
-
 # what a guard ends with and says, once the lock is another's
 GUARDED, LOST = 75, "the lock was lost"
 
@@ -55,7 +54,7 @@ class Host(ABC):
     def engine(self) -> Engine:
         """The host's Docker engine."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  # this machine has nothing to close
         """End the connection, where there is one."""
 
     @abstractmethod

@@ -65,7 +65,8 @@ class LocalHost(Host):
         feed = subprocess.DEVNULL if stdin is None else None
         try:
             done = subprocess.run(
-                (*self.guard, *command.argv), input=stdin, stdin=feed, env=self.environment(command), timeout=timeout, capture_output=True, text=True,
+                (*self.guard, *command.argv), input=stdin, stdin=feed, env=self.environment(command), timeout=timeout,
+                capture_output=True, text=True,
                 errors="backslashreplace",  # a file or a program may hold bytes that are no text
             )  # fmt: skip
         except FileNotFoundError:
@@ -92,9 +93,7 @@ class LocalHost(Host):
     def open(self, command: Command, *, fed: bool = False) -> subprocess.Popen[bytes]:
         """Start a command whose output, both streams as one, is read while it runs."""
         stdin = subprocess.PIPE if fed else subprocess.DEVNULL
-        return subprocess.Popen(
-            command.argv, env=self.environment(command), stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
+        return subprocess.Popen(command.argv, env=self.environment(command), stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
     def follow(self, command: Command) -> int:
         """Run a command with this terminal as its own; return its exit code."""

@@ -15,7 +15,10 @@ NOT_THERE = (126, 127)  # what Docker ends with when the image has no such progr
 
 
 def run(at: Environment, service: str, words: Sequence[str], *, host: str = "") -> None:
-    """Run it, on the first host that has the service or on the one that is named, with this terminal, or this standard input, as its own; raise OpsError naming its exit code."""
+    """Run it with this terminal, or this standard input, as its own, on the first host that has the service or the one named.
+
+    Raises OpsError naming its exit code.
+    """
     if not words:
         raise Refused("no command was given", where="inv exec", then=f"inv exec {service} -- COMMAND ARGUMENT...")
     found = [one for one in services.find(at, [service]).values() if host in ("", one.host.name)]

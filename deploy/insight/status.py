@@ -20,8 +20,8 @@ def show(at: Environment, *, json: bool) -> None:
     held = {name: holder for name, state in states.items() if (holder := lock.holder(state.host, state.folder))}
     cut_off = next((told for name, state in states.items() if name not in held and (told := state.intention())), None) if not held else None
     if json:
-        told = {"command": cut_off.command, "release": cut_off.target, "since": cut_off.since} if cut_off else None
-        console.document({**document(at.settings, seen, unseen), "interrupted": told})
+        interrupted = {"command": cut_off.command, "release": cut_off.target, "since": cut_off.since} if cut_off else None
+        console.document({**document(at.settings, seen, unseen), "interrupted": interrupted})
     else:
         tell(at, seen)
         for words in dict.fromkeys(found.words for found in held.values()):

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 from deploy.compose import Model, Service
 from deploy.errors import Refused
-from deploy.settings import Machine
+from deploy.settings import Server
 
 # the role that a host must have for a service's role
 HOST_ROLE = {"web": "app", "worker": "worker", "scheduler": "worker", "data": "data", "edge": "edge"}
 
 
-def place(known: Model, machines: Mapping[str, Machine]) -> dict[str, Model]:
+def place(known: Model, machines: Mapping[str, Server]) -> dict[str, Model]:
     """Give each host the services that its roles ask for; raise Refused, all reasons at once, where that cannot work."""
     hosts = {service.name: hosts_of(service, known, machines) for service in known.services}
     mistakes = [f"no host has the role {HOST_ROLE.get(s.role, 'app')}, which {s.name} needs" for s in known.services if not hosts[s.name]]
@@ -31,7 +31,7 @@ def place(known: Model, machines: Mapping[str, Machine]) -> dict[str, Model]:
     return {name: on(known, name, hosts, first, {d: (h, machines[h].private) for d, h in away.items()}) for name in machines}
 
 
-def hosts_of(service: Service, known: Model, machines: Mapping[str, Machine]) -> list[str]:
+def hosts_of(service: Service, known: Model, machines: Mapping[str, Server]) -> list[str]:
     """Name the hosts of one service: data and the scheduler have one, a job runs where the edge shares a volume with it, or once."""
     if service.role == "job":
         shared = set(volumes(service)) & {name for edge in known.of("edge") for name in volumes(edge)}

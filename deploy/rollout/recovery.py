@@ -47,7 +47,8 @@ def agreed(facts: Mapping[str, Facts]) -> str | None:
     """Return the release that all hosts serve; raise Refused when they differ and no journal says what was wanted."""
     releases = {known.edge.release for known in facts.values()}
     if len(releases) > 1:
-        raise Refused("the hosts serve different releases, and no journal says which was wanted", then="inv deploy, or inv deploy --to=RELEASE")
+        told = "the hosts serve different releases, and no journal says which was wanted"
+        raise Refused(told, then="inv deploy, or inv deploy --to=RELEASE")
     return releases.pop()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 
 from deploy import console
@@ -11,24 +12,36 @@ from deploy.rollout.plan import Plan
 from deploy.settings import Settings
 
 
-def plan(known: Plan, facts: Facts, drifted: tuple[str, ...], *, json: bool) -> None:
-    """Show a plan's steps, and the shared services that it leaves as they are."""
+def plan(known: Mapping[str, Plan], facts: Mapping[str, Facts], drifted: Mapping[str, tuple[str, ...]], *, json: bool) -> None:
+    """Show each host's steps, and the shared services that a deploy leaves as they are."""
     if json:
-        console.document(
-            {
-                "release": known.release.id,
-                "serving": facts.edge.release,
-                "colour": known.colour,
-                "drifted": list(drifted),
-                "steps": [{"step": step.name, **asdict(step)} for step in known.steps],
-            }
-        )
+        documents = [{"host": name, **document(known[name], facts[name], drifted[name])} for name in known]
+        console.document(documents[0] if len(documents) == 1 else documents)
         return
-    console.say(f"wanted: release {known.release.id}")
+    console.say(f"wanted: release {next(iter(known.values())).release.id}")
+    for name in known:
+        with console.speaking(f"{name} | " if len(known) > 1 else ""):
+            tell(known[name], facts[name], drifted[name])
+    if any(plan.steps for plan in known.values()):
+        console.say("next: inv deploy")
+
+
+def document(known: Plan, facts: Facts, drifted: tuple[str, ...]) -> dict[str, object]:
+    """Return one host's plan, for programs."""
+    return {
+        "release": known.release.id,
+        "serving": facts.edge.release,
+        "colour": known.colour,
+        "drifted": list(drifted),
+        "steps": [{"step": step.name, **asdict(step)} for step in known.steps],
+    }
+
+
+def tell(known: Plan, facts: Facts, drifted: tuple[str, ...]) -> None:
+    """Say one host's plan."""
     console.say(f"serves: {facts.serving}")
     if known.steps:
         console.table(["", "step"], [[number, step] for number, step in enumerate(known.steps, 1)])
-        console.say("next: inv deploy")
     else:
         console.say("nothing to do: this release already serves")
     if drifted:
@@ -44,7 +57,11 @@ def outcome(known: Outcome, settings: Settings, *, json: bool) -> None:
     elif not known.release:
         console.say("no release is in service")
     elif known.changed:
-        console.say(f"release {known.release} serves ({known.colour}, generation {known.generation}) after {known.seconds:.1f} s")
+        if len(known.hosts) > 1:
+            rows = [[place.name, known.release, place.colour, place.generation] for place in known.hosts]
+            console.table(["host", "release", "colour", "generation"], rows)
+        where = f"on {len(known.hosts)} hosts" if len(known.hosts) > 1 else f"{known.colour}, generation {known.generation}"
+        console.say(f"release {known.release} serves ({where}) after {known.seconds:.1f} s")
     else:
         console.say(f"nothing to do: release {known.release} already serves")
 

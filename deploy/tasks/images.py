@@ -15,7 +15,7 @@ def build(at: Environment, no_cache: bool = False, json: bool = False) -> None:
     """Build all images with cached stages; print digest, size, cached steps and seconds."""
     from deploy.images import build, show
 
-    show.built(build.build(*at, no_cache=no_cache), json=json)
+    show.built(build.build(*at.machine, no_cache=no_cache), json=json)
 
 
 @door()
@@ -24,4 +24,4 @@ def pin(at: Environment) -> None:
     from deploy import console
     from deploy.images import bases
 
-    console.table(["base", "digest"], list(bases.pin(at.settings.root, at.host).items()))
+    console.table(["base", "digest"], list(bases.pin(at.settings.root, at.here).items()))

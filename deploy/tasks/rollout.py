@@ -15,7 +15,7 @@ def plan(at: Environment, json: bool = False) -> None:
     """Show what a deploy would do now, and do nothing."""
     from deploy.rollout import release, show
 
-    show.plan(*release.intended(*at), json=json)
+    show.plan(*release.intended(at), json=json)
 
 
 @door(help={"to": "an earlier release (default: this checkout)", "include": "shared services to make anew: edge,…"})
@@ -23,7 +23,7 @@ def deploy(at: Environment, to: str = "", include: str = "", yes: bool = False, 
     """Put a release into service without losing a request."""
     from deploy.rollout import release, show
 
-    show.outcome(release.deploy(*at, to=to, include=include), at.settings, json=json)
+    show.outcome(release.deploy(at, to=to, include=include), at.settings, json=json)
 
 
 @door(help={"to": "the release to go back to (default: the one before)"})
@@ -31,7 +31,7 @@ def rollback(at: Environment, to: str = "", yes: bool = False, json: bool = Fals
     """Put an earlier release back into service: code, configuration and secrets together."""
     from deploy.rollout import release, show
 
-    show.outcome(release.rollback(*at, to=to), at.settings, json=json)
+    show.outcome(release.rollback(at, to=to), at.settings, json=json)
 
 
 @door()
@@ -39,7 +39,7 @@ def resume(at: Environment, json: bool = False) -> None:
     """Go on with a deploy or rollback that was interrupted."""
     from deploy.rollout import recovery, show
 
-    show.recovered(recovery.resume(*at), at.settings, "go on with", json=json)
+    show.recovered(recovery.resume(at), at.settings, "go on with", json=json)
 
 
 @door()
@@ -47,16 +47,16 @@ def abort(at: Environment, json: bool = False) -> None:
     """Undo a deploy or rollback that was interrupted: back to the release that was in service."""
     from deploy.rollout import recovery, show
 
-    show.recovered(recovery.abort(*at), at.settings, "undo", json=json)
+    show.recovered(recovery.abort(at), at.settings, "undo", json=json)
 
 
 @door()
-def unlock(at: Environment, yes: bool = False) -> None:
-    """End another operator's command that holds the lock; a dead one never holds it."""
+def unlock(at: Environment) -> None:
+    """Say who holds the lock, and free it where nothing is heard of them any more; one who lives keeps it."""
     from deploy import console
     from deploy.rollout import recovery
 
-    console.say(recovery.unlock(at.settings, yes=yes))
+    console.say(recovery.unlock(at))
 
 
 @door(positional=["service"], help={"service": "SERVICE=N"})
@@ -65,7 +65,7 @@ def scale(at: Environment, service: str) -> None:
     from deploy import console
     from deploy.rollout import scale
 
-    console.say(scale.scale(*at, service))
+    console.say(scale.scale(at, service))
 
 
 @door(help={"on": "serve the page to everybody", "off": "serve the app again"})
@@ -74,7 +74,7 @@ def maintenance(at: Environment, on: bool = False, off: bool = False) -> None:
     from deploy import console
     from deploy.rollout import maintenance
 
-    console.say(maintenance.turn(*at, on=on, off=off))
+    console.say(maintenance.turn(at, on=on, off=off))
 
 
 @door(help={"volumes": "remove the data as well; asks for the environment's name"})
@@ -85,4 +85,4 @@ def down(at: Environment, volumes: bool = False, yes: bool = False) -> None:
 
     if volumes:
         console.confirm(f"This removes every volume of {at.settings.name}, data included.", yes=yes, word=at.settings.name)
-    takedown.down(*at, volumes=volumes)
+    takedown.down(at, volumes=volumes)

@@ -15,7 +15,7 @@ def init(at: Environment) -> None:
     """Make .env.<env> from .env.example, a random value in each <random NAME>; an existing file stays."""
     from deploy import console, secrets
 
-    made = secrets.create(at.settings.secrets_file, at.settings.root / secrets.EXAMPLE, at.host)
+    made = secrets.create(at.settings.secrets_file, at.settings.root / secrets.EXAMPLE, at.here)
     console.say(f"{at.settings.secrets_file.name}: {'made, mode 0600' if made else 'is there already; nothing changed'}")
 
 
@@ -33,4 +33,4 @@ def notification(at: Environment) -> None:
     """Send a test notification to every address in NOTIFY_URLS."""
     from deploy import notify
 
-    notify.probe(*at)
+    notify.probe(*at.machine)

@@ -17,7 +17,8 @@ from invoke.exceptions import Exit
 
 from deploy import console, doctor, errors
 from deploy.settings import ROOT
-from deploy.tasks.door import At, door
+from deploy.environment import Environment
+from deploy.tasks.door import door
 
 CODES = {"OpsError": 1, "CommandFailed": 1, "MachineFailed": 1, "Refused": 2, "GateClosed": 3, "Locked": 4, "Interrupted": 5}
 LISTING = """
@@ -56,7 +57,7 @@ def opened(body: Callable[..., None], *, json: bool = False) -> Exit:
 
 
 def raising(error: BaseException) -> Callable[..., None]:
-    def body(at: At, json: bool = False) -> None:
+    def body(at: Environment, json: bool = False) -> None:
         raise error
 
     return body
@@ -95,7 +96,7 @@ def test_sigterm_is_as_ctrl_c() -> None:
 def test_doctor_prints_its_findings_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
     findings = [doctor.Finding("git", "ok"), doctor.Finding("docker", "missing", "install it")]
 
-    def body(at: At, json: bool = False) -> None:
+    def body(at: Environment, json: bool = False) -> None:
         doctor.show(findings, json=json)
 
     assert opened(body, json=True).code == 3

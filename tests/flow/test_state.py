@@ -23,7 +23,8 @@ from tests.samples import release
 HOLD = """
 import pathlib, sys
 from deploy import lock
-with lock.held(pathlib.Path(sys.argv[1]), "deploy"):
+from deploy.hosts.local import LocalHost
+with lock.held([LocalHost()], pathlib.Path(sys.argv[1]), "deploy"):
     print("held", flush=True)
     input()
 """
@@ -117,7 +118,7 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_a_second_operator_is_told_who_holds_the_lock(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
-    with pytest.raises(Locked) as told, lock.held(tmp_path, "rollback"):
+    with pytest.raises(Locked) as told, lock.held([LocalHost()], tmp_path, "rollback"):
         pass
     assert lock.who() in str(told.value)
     assert f"process {holder.pid}" in str(told.value)
@@ -128,15 +129,15 @@ def test_a_second_operator_is_told_who_holds_the_lock(tmp_path: Path, holder: su
 def test_the_kernel_frees_the_lock_of_a_killed_holder(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
     holder.send_signal(signal.SIGKILL)
     holder.wait()
-    with lock.held(tmp_path, "rollback"):
+    with lock.held([LocalHost()], tmp_path, "rollback"):
         assert json.loads((tmp_path / "lock").read_text())["command"] == "rollback"
     assert (tmp_path / "lock").read_text() == ""
 
 
 def test_the_lock_is_freed_after_an_error(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), lock.held(tmp_path, "deploy"):
+    with pytest.raises(RuntimeError), lock.held([LocalHost()], tmp_path, "deploy"):
         raise RuntimeError
-    with lock.held(tmp_path, "deploy"):
+    with lock.held([LocalHost()], tmp_path, "deploy"):
         pass
 
 
@@ -148,9 +149,9 @@ def test_the_lock_is_held_on_a_full_disk_too(tmp_path: Path, monkeypatch: pytest
 
     with monkeypatch.context() as disk:
         disk.setattr("deploy.lock.os.write", full)
-        with lock.held(tmp_path, "prune"):
+        with lock.held([LocalHost()], tmp_path, "prune"):
             assert lock.holder(tmp_path) == (0, "locked by another operator")
-            with pytest.raises(Locked), lock.held(tmp_path, "deploy"):
+            with pytest.raises(Locked), lock.held([LocalHost()], tmp_path, "deploy"):
                 pass
 
 
