@@ -25,6 +25,7 @@ UsePAM no
 PermitRootLogin yes
 PasswordAuthentication no
 KbdInteractiveAuthentication no
+SetEnv HOME={folder}
 LogLevel VERBOSE
 """
 

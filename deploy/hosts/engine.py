@@ -138,7 +138,7 @@ def dialled(dial: Callable[[], Any]) -> Any:
             return self.pool
 
     def client(version: str) -> Any:
-        made = DockerClient(base_url="http://engine", version=version, timeout=TIMEOUT)
+        made = DockerClient(base_url="http://engine:1", version=version, timeout=TIMEOUT)
         made.api.trust_env = False  # no proxy stands between
         made.api.mount("http://engine", Adapter())
         return made
