@@ -95,7 +95,7 @@ class Notify(Section):
 class Machine(Section):
     """A machine that is reached over SSH: where it is, as whom, and the host key that it must show."""
 
-    address: str = Field(min_length=1)
+    address: str = Field(pattern=r"^([\w.-]+|[\w.%]*:[\w.%]*:[\w.:%]*)$")
     port: int = Field(default=22, gt=0, lt=65536)
     user: str = ""
     key: HostKey = ""
