@@ -37,10 +37,14 @@ class Environment(NamedTuple):
 
     def each(self, act: Callable[[Host], T], hosts: Iterable[Host] | None = None) -> dict[str, T]:
         """Do something on every host, or on some of them, several at once; return the results by the hosts' names."""
-        return each(self.hosts if hosts is None else hosts, act)
+        return each(self.hosts if hosts is None else hosts, act, at_once=self.settings.ssh.parallel)
 
 
 def enter(env: str) -> Environment:
     """Read an environment's settings; nothing is connected to yet."""
-    here = LocalHost()
-    return Environment(load(env), here, (here,))
+    settings, here = load(env), LocalHost()
+    if not settings.hosts:
+        return Environment(settings, here, (here,))
+    from deploy.hosts import ssh
+
+    return Environment(settings, here, tuple(ssh.hosts(settings).values()))

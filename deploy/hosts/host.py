@@ -71,11 +71,10 @@ class Host(ABC):
             raise CommandFailed(str(command), done.returncode, done.output, self.name)
         return done.stdout
 
-    def heed(self, done: Result) -> Result:
-        """Pass on what a command left; raise Interrupted when its guard has refused it."""
-        if self.guard and done.returncode == GUARDED and LOST in done.stderr:
+    def heed(self, code: int, said: str) -> None:
+        """Raise Interrupted when a command was refused by its guard."""
+        if self.guard and code == GUARDED and LOST in said:
             raise Interrupted(LOST, where=self.name, then="inv status shows who has it now; inv resume goes on, inv abort goes back")
-        return done
 
     @abstractmethod
     def open(self, command: Command, *, fed: bool = False) -> Process:

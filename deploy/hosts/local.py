@@ -73,7 +73,8 @@ class LocalHost(Host):
             raise Refused(f"`{command.argv[0]}` is not installed", where=self.name, then="inv doctor") from None
         except subprocess.TimeoutExpired:
             raise CommandFailed(str(command), 124, f"no end after {timeout:.0f} s", self.name) from None
-        return self.heed(Result(done.returncode, done.stdout, done.stderr))
+        self.heed(done.returncode, done.stderr)
+        return Result(done.returncode, done.stdout, done.stderr)
 
     def watch(self, command: Command, on_line: Callable[[str], None], *, folder: Path | None = None) -> tuple[int, str, str]:
         """Run a command and hand over each line of its stderr as it comes; return exit code, stdout, stderr."""

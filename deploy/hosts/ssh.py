@@ -331,24 +331,27 @@ class SshHost(ShellFiles):
     def __init__(self, name: str, machine: Server, settings: Settings, gateway: Link | None = None) -> None:
         self.name, self.machine, self.sudo = name, machine, settings.ssh.sudo
         self.link = Link(name, machine, settings, gateway)
-        self.guard: tuple[str, ...] = ()  # words before every command
         self.sessions: list[Channel] = []
 
     @cached_property
     def engine(self) -> Engine:
         """The host's Docker engine, asked over the same connection."""
         starts = f"on {self.name}: systemctl start docker; may {self.link.user} use it (group docker, or ssh.sudo)?"
-        return Engine(self.name, lambda: self.start(self.line(command("docker", "system", "dial-stdio"))), starts)
+        return Engine(self.name, lambda: self.start(self.line(command("docker", "system", "dial-stdio"), guarded=False)), starts)
 
     def close(self) -> None:
         """End the connection."""
         self.link.close()
 
-    def line(self, wanted: Command, *before: str) -> str:
-        """Write a command for the login shell over there, in plain C locale; the shell stays, to tell of a killed program."""
+    def line(self, wanted: Command, *before: str, guarded: bool = True) -> str:
+        """Write a command for the login shell over there, in plain C locale; the shell stays, to tell of a killed program.
+
+        What only looks and lasts is not `guarded`: whoever takes the lock next would wait for its end.
+        """
+        guard = self.guard if guarded else ()
         root = ("env", "LC_ALL=C", "sudo", "-n", "--") if self.sudo else ()
         added = (f"{name}={value}" for name, value in wanted.environment.items())
-        return shlex.join([*root, "env", "LC_ALL=C", *added, *self.guard, *before, *wanted.argv]) + "; exit $?"
+        return shlex.join([*root, "env", "LC_ALL=C", *added, *guard, *before, *wanted.argv]) + "; exit $?"
 
     def start(self, line: str, prepare: Callable[[Channel], object] | None = None, window: int | None = None) -> Channel:
         """Start a line over there; wait while as many programs run as the other side allows."""
@@ -385,7 +388,9 @@ class SshHost(ShellFiles):
                 raise late from None
         if code in (124, 137) and time.monotonic() - began >= timeout:
             raise late
-        self.refuse(code, err.decode(errors="replace"))
+        said = err.decode(errors="replace")
+        self.heed(code, said)
+        self.refuse(code, said)
         return code, out, err
 
     def refuse(self, code: int, said: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 
-from deploy import lock
+from deploy import console, lock
 from deploy.environment import Environment
 from deploy.errors import Locked, OpsError, Refused
 from deploy.hosts.host import Host
@@ -86,30 +86,29 @@ def undo(at: Environment, host: Host, facts: Facts) -> bool:
     return True
 
 
-def unlock(at: Environment) -> str:
+def unlock(at: Environment, *, yes: bool) -> str:
     """Say who holds the lock, where, since when and at which step; end a holder of whose operator nothing is heard.
 
     Raises Locked while the operator lives. A dead one never holds it: the kernel frees it then.
     """
-    said = at.each(lambda host: unlock_on(at, host))
-    held = {name: words for name, words in said.items() if words}
-    return "\n".join(f"{name}: {words}" for name, words in held.items()) or "nobody holds the lock"
-
-
-def unlock_on(at: Environment, host: Host) -> str:
-    """Judge one host's lock by the connection of its holder; empty when nobody holds it."""
     folder = at.settings.state_dir
-    found = lock.holder(host, folder)
-    if found is None:
-        return ""
-    step = at.state(host).last_step()
-    words = f"{found.words}, at step {step}" if step else found.words
-    if found.silent < lock.LATE_SECONDS:
+    held = {name: found for name, found in at.each(lambda host: lock.holder(host, folder)).items() if found}
+    if not held:
+        return "nobody holds the lock"
+    steps = at.each(lambda host: at.state(host).last_step())
+    words = "\n".join(
+        f"{name}: {found.words}, step {steps[name] or 'none'}, heard {found.silent:.0f} s ago" for name, found in held.items()
+    )
+    if any(found.silent < lock.LATE_SECONDS for found in held.values()):
         then = "wait for it to end, or end that process where it runs; then inv resume or inv abort"
-        raise Locked(f"{words}; its operator was heard {found.silent:.0f} s ago", where=f"{host.name}: {folder / 'lock'}", then=then)
-    if not lock.end(host, folder, found):
-        raise OpsError(f"{words}; it could not be ended", where=host.name, then=f"end process {found.process} there")
-    return f"{words}; nothing was heard for {found.silent:.0f} s, it was ended. inv resume goes on, inv abort goes back"
+        raise Locked(words, where=", ".join(f"{name}: {folder / 'lock'}" for name in held), then=then)
+    console.confirm(f"{words}. Ending it leaves its command interrupted.", yes=yes)
+    kept = [
+        name for name, ended in at.each(lambda host: host.name not in held or lock.end(host, folder, held[host.name])).items() if not ended
+    ]
+    if kept:
+        raise OpsError(f"it could not be ended on {', '.join(kept)}", where=str(folder / "lock"), then="end its process there")
+    return f"{words}; it was ended. inv resume goes on, inv abort goes back"
 
 
 def write_down(state: State, known: Intention, after: Facts) -> None:

@@ -51,12 +51,12 @@ def abort(at: Environment, json: bool = False) -> None:
 
 
 @door()
-def unlock(at: Environment) -> None:
+def unlock(at: Environment, yes: bool = False) -> None:
     """Say who holds the lock, and free it where nothing is heard of them any more; one who lives keeps it."""
     from deploy import console
     from deploy.rollout import recovery
 
-    console.say(recovery.unlock(at))
+    console.say(recovery.unlock(at, yes=yes))
 
 
 @door(positional=["service"], help={"service": "SERVICE=N"})

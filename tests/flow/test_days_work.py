@@ -18,7 +18,6 @@ from invoke.parser import Parser
 from deploy import lock
 from deploy.errors import Locked, Refused
 from deploy.insight import disk, inside, logs, prune, services, status
-from deploy.model import Container
 from deploy.rollout import release as rollout
 from deploy.rollout import scale
 from deploy.shell import Command, Result
@@ -106,8 +105,8 @@ def test_a_service_that_is_not_there_and_a_job_are_told_apart(place: Place) -> N
 
 def test_of_two_colours_the_one_that_serves(place: Place) -> None:
     place.deploy("r3")
-    assert {c.colour for c in services.find(place.at).values()} == {"", "green"}
-    assert services.find(place.at, ["backend"])["backend"].release == "r3"
+    assert {one.container.colour for one in services.find(place.at).values()} == {"", "green"}
+    assert services.find(place.at, ["backend"])["backend"].container.release == "r3"
 
 
 def test_every_replica_is_found_and_a_command_runs_in_one_that_works(place: Place) -> None:
@@ -123,9 +122,10 @@ def test_what_is_followed_goes_on_over_a_restart_and_a_switch(place: Place, monk
         place.host, monkeypatch, {blue.name: [AT.format(1, "old"), AT.format(5, "from blue")], green.name: [AT.format(6, "from green")]}
     )
     monkeypatch.setattr(logs, "LOOK_SECONDS", 0.05)
-    looks: list[dict[str, Container]] = [{"backend": blue}] * 3
+    before, after = ({"backend": services.Found(place.host, one)} for one in (blue, green))
+    looks = [before] * 3
     seen = defaultdict[str, str](lambda: "2026-11-23T13:00:02.000000000Z")
-    lines = logs.live(place.host, lambda: looks.pop() if looks else {"backend": green}, seen)
+    lines = logs.live(lambda: looks.pop() if looks else after, seen)
     assert [next(lines).text, next(lines).text] == ["from blue", "from green"]
     lines.close()  # type: ignore[attr-defined]  # a generator, promised as an iterator
     assert asked[0][3:5] == ("--follow", "--since")
@@ -277,10 +277,10 @@ def test_disk_names_the_largest_and_the_command_for_it(used: Place, capsys: Prin
         ("build cache", 12_000_000_000), ("volume", 7_000_000_000), ("images", 5_000_000)
     ]  # fmt: skip
     assert {item.bytes for item in known.items if item.what == "log"} == {None}
-    disk.show(known, json=True)
+    disk.show({"localhost": known}, json=True)
     document = json.loads(capsys.readouterr().out)
     assert (document["items"][1]["name"], document["next"]) == ("shop-local_data", "inv prune")
-    disk.show(replace(known, free={"/x": 1_500_000_000}), json=False)
+    disk.show({"localhost": replace(known, free={"/x": 1_500_000_000})}, json=False)
     said = capsys.readouterr()
     assert "! 1.5 GB free at /x; a deploy wants 2.0 GB" in said.err
     assert "most is in build cache: 12.0 GB\nnext: inv prune" in said.err

@@ -16,8 +16,8 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 
 from deploy import console, doctor, errors
-from deploy.settings import ROOT
 from deploy.environment import Environment
+from deploy.settings import ROOT
 from deploy.tasks.door import door
 
 CODES = {"OpsError": 1, "CommandFailed": 1, "MachineFailed": 1, "Refused": 2, "GateClosed": 3, "Locked": 4, "Interrupted": 5}

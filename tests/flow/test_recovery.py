@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from deploy import lock
+from deploy.environment import Environment
 from deploy.errors import Locked, OpsError, Refused
 from deploy.hosts.local import LocalHost
 from deploy.insight import status
@@ -225,18 +228,24 @@ def test_status_says_what_was_cut_off_and_what_goes_on(place: Place, capsys: pyt
     assert ("locked by" in said, "cut off" in said) == (True, False)
 
 
-def test_unlock_ends_a_holder_that_lives_and_only_that(tmp_path: Path) -> None:
-    known = settings(state=tmp_path)
-    assert "nobody" in recovery.unlock(known, yes=True)
-    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE) as other:
+def test_unlock_ends_only_a_holder_whose_operator_is_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at = Environment(settings(state=tmp_path), LocalHost(), (LocalHost(),))
+    assert "nobody" in recovery.unlock(at, yes=True)
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout
         other.stdout.readline()
-        with pytest.raises(Locked, match=str(other.pid)), lock.held([LocalHost()], tmp_path, "deploy"):
-            pass
+        State(at.here, tmp_path).note(step="Drain", state="begin")
+        with pytest.raises(Locked, match=rf"process {other.pid}\): deploy since .*, step Drain, heard [0-3] s ago"):
+            recovery.unlock(at, yes=True)
+        other.send_signal(signal.SIGSTOP)
+        monkeypatch.setattr(lock, "LATE_SECONDS", 1)
+        found = lock.holder(at.here, tmp_path)
+        assert found
+        os.utime(tmp_path / "lock", (0, 0))
         with pytest.raises(Refused, match="Nobody can be asked"):
-            recovery.unlock(known, yes=False)
-        assert str(other.pid) in recovery.unlock(known, yes=True)
-        assert other.wait(5) != 0
-    with lock.held([LocalHost()], tmp_path, "deploy"):
-        pass
-    assert "nobody" in recovery.unlock(known, yes=True)
+            recovery.unlock(at, yes=False)
+        assert "it was ended" in recovery.unlock(at, yes=True)
+        with lock.held([LocalHost()], tmp_path, "deploy"):
+            pass
+        other.kill()
+    assert "nobody" in recovery.unlock(at, yes=True)
