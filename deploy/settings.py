@@ -141,6 +141,12 @@ class Settings(Section):
     hosts: dict[HostName, Server] = {}
     root: Path = ROOT
 
+    @model_validator(mode="after")
+    def _one_gateway(self) -> Settings:
+        if "gateway" in self.hosts:
+            raise ValueError("hosts.gateway: the gateway is the section [gateway]; give the host another name")
+        return self
+
     @property
     def name(self) -> str:
         """The name that networks, projects and state of this environment share."""

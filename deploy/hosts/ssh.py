@@ -43,6 +43,7 @@ WINDOW = 1 << 31  # bytes that may come before they are read; nothing then waits
 BUFFER = 1 << 16
 PROHIBITED = 1  # https://www.rfc-editor.org/rfc/rfc4254#section-5.1
 PASSPHRASE = "SSH_KEY_PASSPHRASE"  # noqa: S105  # the name of the variable
+GATEWAY = "gateway"  # its name, which no other machine may have
 HOST_KEY = "/etc/ssh/ssh_host_ed25519_key.pub"
 MISSING = re.compile(r"(?:timeout: failed to run command|env:) '(.+)': No such file or directory|.*(sudo): (?:command )?not found")
 # sshd tells a program without a terminal nothing when we are gone: its input, which ends then, is watched in its place
@@ -507,5 +508,5 @@ def write_all(number: int, data: bytes) -> None:
 
 def hosts(settings: Settings) -> Mapping[str, SshHost]:
     """Make the hosts of an environment, by name; one connection to the gateway serves them all."""
-    gateway = Link("the gateway", settings.gateway, settings) if settings.gateway else None
+    gateway = Link(GATEWAY, settings.gateway, settings) if settings.gateway else None
     return {name: SshHost(name, machine, settings, gateway) for name, machine in sorted(settings.hosts.items())}

@@ -115,7 +115,7 @@ def require_buildx(host: LocalHost) -> None:
         raise Refused("docker has no buildx plugin", where=host.name, then="apt-get install docker-buildx (or docker-buildx-plugin)")
 
 
-def uses_containerd_store(host: LocalHost) -> bool:
+def uses_containerd_store(host: Host) -> bool:
     """Tell whether the engine keeps images in containerd: only there manifest digests are kept."""
     return "io.containerd.snapshotter" in host.run(docker("info", "--format", "{{json .DriverStatus}}"), timeout=20)
 

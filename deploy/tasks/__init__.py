@@ -2,7 +2,7 @@
 
 from invoke.collection import Collection
 
-from deploy.tasks import images, machine, observe, rollout, secrets
+from deploy.tasks import hosts, images, machine, observe, rollout, secrets
 
 namespace = Collection()
 for door in (
@@ -11,6 +11,7 @@ for door in (
     observe.status, observe.history, observe.logs, observe.exec, machine.disk, machine.prune, machine.dev,
 ):  # fmt: skip
     namespace.add_task(door)
+namespace.add_collection(Collection("hosts", hosts.pin, hosts.check))
 namespace.add_collection(Collection("images", images.pin))
 namespace.add_collection(Collection("notify", secrets.notification))
 namespace.add_collection(Collection("secrets", secrets.init, secrets.check))
