@@ -96,18 +96,16 @@ def unlock(at: Environment, *, yes: bool) -> str:
     if not held:
         return "nobody holds the lock"
     steps = at.each(lambda host: at.state(host).last_step())
-    words = "\n".join(
-        f"{name}: {found.words}, step {steps[name] or 'none'}, heard {found.silent:.0f} s ago" for name, found in held.items()
-    )
+    said = (f"{name}: {one.words}, step {steps[name] or 'none'}, heard {one.silent:.0f} s ago" for name, one in held.items())
+    words = "\n".join(said)
     if any(found.silent < lock.LATE_SECONDS for found in held.values()):
         then = "wait for it to end, or end that process where it runs; then inv resume or inv abort"
         raise Locked(words, where=", ".join(f"{name}: {folder / 'lock'}" for name in held), then=then)
     console.confirm(f"{words}. Ending it leaves its command interrupted.", yes=yes)
-    kept = [
-        name for name, ended in at.each(lambda host: host.name not in held or lock.end(host, folder, held[host.name])).items() if not ended
-    ]
-    if kept:
-        raise OpsError(f"it could not be ended on {', '.join(kept)}", where=str(folder / "lock"), then="end its process there")
+    ended = at.each(lambda host: lock.end(host, folder, held[host.name]), [host for host in at.hosts if host.name in held])
+    if not all(ended.values()):
+        kept = ", ".join(name for name, gone in ended.items() if not gone)
+        raise OpsError(f"it could not be ended on {kept}", where=str(folder / "lock"), then="end its process there")
     return f"{words}; it was ended. inv resume goes on, inv abort goes back"
 
 

@@ -19,6 +19,7 @@ from deploy.insight import status
 from deploy.model import Schema
 from deploy.rollout import recovery
 from deploy.rollout import release as rollout
+from deploy.state import State
 from tests.flow.place import EVERY_STEP, STEPS, Killed, Place, whole
 from tests.samples import settings
 
