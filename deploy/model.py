@@ -174,6 +174,7 @@ class EdgeFacts:
     release: str | None = None
     maintenance: bool = False
     members: tuple[str, ...] = ()  # the containers that it named when it was switched
+    expected: bool = True  # a host of workers or data has none
     unproven: int = 0  # a generation that the link names and that was never proven; an interrupted switch left it
 
     @property
@@ -215,5 +216,5 @@ class Facts:
         told = f", beside {len(self.beside)} replica(s) of the one before" if self.beside else ""
         told += ", behind the maintenance page" if self.edge.maintenance else ""
         return f"release {self.edge.release} ({self.edge.colour}){told}" + (
-            "" if self.edge.running else ", once the edge runs; it does not"
+            "" if self.edge.running or not self.edge.expected else ", once the edge runs; it does not"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from deploy import console, hooks, lock, notify
@@ -107,8 +107,10 @@ def whole(run: Run) -> Facts:
 
 def failed(fleet: Fleet, before: Mapping[str, Facts], entries: Mapping[str, Record], event: Event, error: OpsError) -> OpsError:
     """Go back to what served before, write the failure down, and say what serves now."""
+    if held := held_back(fleet, before):
+        return hold(fleet, before, held, event, error)
     console.warn("that failed; going back to what served before")
-    go_back(fleet, before)
+    go_back(fleet.runs, fleet, before)
 
     def record(run: Run) -> None:
         entry = entries[run.host.name]
@@ -127,7 +129,31 @@ def failed(fleet: Fleet, before: Mapping[str, Facts], entries: Mapping[str, Reco
     return error
 
 
-def go_back(fleet: Fleet, before: Mapping[str, Facts]) -> None:
+def held_back(fleet: Fleet, before: Mapping[str, Facts]) -> list[Run]:
+    """Return the hosts that serve the new release already and are to keep it: none unless `rollout.on_failure` is hold."""
+    if fleet.at.settings.rollout.on_failure != "hold" or len(fleet.runs) == 1:
+        return []
+
+    def switched(run: Run) -> bool:
+        try:
+            return observe(run.settings, run.host, run.state).edge.release == run.release.id != before[run.host.name].edge.release
+        except (OpsError, OSError):
+            return False
+
+    found = fleet.each(switched)
+    return [run for run in fleet.runs if found[run.host.name]]
+
+
+def hold(fleet: Fleet, before: Mapping[str, Facts], held: list[Run], event: Event, error: OpsError) -> Interrupted:
+    """Leave the hosts that have switched as they are, take the others back, and leave the choice to a person."""
+    console.warn(f"that failed; {', '.join(run.host.name for run in held)} keeps the new release, the others go back")
+    go_back([run for run in fleet.runs if run not in held], fleet, before)
+    stopped = interrupted(fleet.at, event, f"held after a failure:\n{error.what}")
+    stopped.where = error.where
+    return stopped
+
+
+def go_back(runs: Iterable[Run], fleet: Fleet, before: Mapping[str, Facts]) -> None:
     """Plan from what is there now back to what served, and do it; a second failure is said, the first is the one to report.
 
     A run that was resumed after its switch found its own release serving: it goes back to the one that was accepted.
@@ -144,7 +170,7 @@ def go_back(fleet: Fleet, before: Mapping[str, Facts]) -> None:
         except Exception as error:  # noqa: BLE001  # whatever it is, the first failure must still be written down
             console.warn(f"going back failed as well:\n{error}")
 
-    fleet.each(back)
+    fleet.each(back, runs)
 
 
 def write_down(fleet: Fleet, entries: Mapping[str, Record]) -> str:

@@ -53,7 +53,7 @@ def limit(step: steps.Step, run: Run) -> float:
 
 def watch_traffic(step: steps.Watch, run: Run) -> None:
     """Watch the release under real traffic."""
-    Watch(run.settings, run.host, run.edge, step, run.release).run()
+    Watch(run.settings, run.host, run.edge if run.release.of("edge") else "", step, run.release).run()
 
 
 def prune(step: steps.Prune, run: Run) -> None:

@@ -33,7 +33,10 @@ def edge(settings: Settings, host: Host, containers: tuple[Container, ...]) -> E
     said = served(settings, host) if running and not unproven else None
     if said:
         return replace(said, members=switch.members(settings, host, said.generation))
-    return replace(configured(nginx.folder(settings), host, running), unproven=unproven)
+    own = settings.hosts.get(host.name)
+    return replace(
+        configured(nginx.folder(settings), host, running), unproven=unproven, expected=own is None or "edge" in own.roles
+    )  # fmt: skip
 
 
 def served(settings: Settings, host: Host) -> EdgeFacts | None:

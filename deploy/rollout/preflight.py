@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from deploy import checkout, console
 from deploy.checkout import Checkout
@@ -20,6 +21,7 @@ from deploy.shell import Secret
 from deploy.state import State
 
 GIGABYTE = 1_000_000_000
+SKEW_SECONDS = 60
 # of one label, RFC 1035, 2.3.4
 LONGEST_NAME = 63
 
@@ -69,7 +71,7 @@ def check(settings: Settings, host: Host, facts: Facts) -> None:
     """Refuse, all reasons at once, on a host that cannot take a deploy."""
     clock(host, State(host, settings.state_dir).ledger())
     reasons = [
-        *disk(settings, host), *memory(settings, host, facts), *ports(settings, host, facts), *another_state(settings, host, facts)
+        *skew(host), *disk(settings, host), *memory(settings, host, facts), *ports(settings, host, facts), *another_state(settings, host, facts)
     ]  # fmt: skip
     if reasons:
         raise Refused(
@@ -113,6 +115,15 @@ def nameable(settings: Settings, model: Model) -> None:
         )  # fmt: skip
 
 
+def skew(host: Host) -> list[str]:
+    """Say when the host's clock and this machine's are far apart: logs, certificates and schedules go by it."""
+    apart = (datetime.fromisoformat(host.now()) - datetime.now(UTC)).total_seconds()
+    told = (
+        f"the clock is {abs(apart):.0f} s {'ahead of' if apart > 0 else 'behind'} this machine's; timedatectl set-ntp true, there or here"
+    )
+    return [told] if abs(apart) > SKEW_SECONDS else []
+
+
 def clock(host: Host, entries: Sequence[Record]) -> None:
     """Warn when the clock is behind the ledger's last line: history and --since go by it; a release does not."""
     said = host.now()
@@ -122,7 +133,7 @@ def clock(host: Host, entries: Sequence[Record]) -> None:
 
 def ports(settings: Settings, host: Host, facts: Facts) -> list[str]:
     """Name the edge's ports that something else has taken."""
-    if any(c.role == "edge" and c.state == "running" for c in facts.containers):
+    if facts.edge.running or not facts.edge.expected:
         return []
     wanted = {"port": (settings.edge.address, settings.edge.port), "probe_port": ("127.0.0.1", settings.edge.probe_port)}
     taken = [(key, port) for key, (address, port) in wanted.items() if not host.port_is_free(address, port)]
