@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.machines import Fleet, Machine, fleet
 from tests.site import Site, make_bookreader, make_tiny
 
 
@@ -25,3 +26,18 @@ def bookreader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     site.inv("deploy")
     yield site
     site.sweep()
+
+
+@pytest.fixture(scope="session")
+def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """What starts test hosts."""
+    with fleet(tmp_path_factory.mktemp("operator")) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def machine(machines: Fleet) -> Iterator[Machine]:
+    """A server that one file's tests share."""
+    started = machines.start()
+    yield started
+    machines.end(started)
