@@ -296,6 +296,21 @@ def test_silence_is_noticed(tmp_path: Path, act: Callable[[SshHost], object], th
         assert broken(lambda: host.get(80, "/")) < 0.1
 
 
+def test_silence_is_noticed_as_such_when_connecting_may_take_less(tmp_path: Path) -> None:
+    with sshd.running(tmp_path) as server:
+        host = host_of(server, connect_within=0.9)
+        host.run(command("true"))
+        send(server, signal.SIGSTOP)
+        assert broken(lambda: host.run(command("true"))) < 6
+
+
+def test_a_server_that_allows_fewer_programs_at_once(tmp_path: Path) -> None:
+    with sshd.running(tmp_path, "MaxSessions 1\n") as server:
+        host = host_of(server)
+        with host.open(command("sleep", "60")):
+            assert "MaxSessions" in refused(lambda: host.run(command("true")))
+
+
 def test_silence_is_noticed_while_much_is_sent(tmp_path: Path) -> None:
     with sshd.running(tmp_path) as server:
         host = host_of(server)
