@@ -6,15 +6,23 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from deploy.errors import Refused
+from deploy.hosts import ssh
+from deploy.hosts.ssh import SshHost
 from deploy.settings import Machine, Server, Settings, Ssh
+from deploy.wait import until
 from tests import samples
 
+PROGRAM = "/usr/sbin/sshd"
+HARDENED = "ForceCommand /bin/false\nPermitTTY no\n"
 CONFIG = """Port {port}
 ListenAddress 127.0.0.1
 HostKey {folder}/host
@@ -99,7 +107,7 @@ def running(folder: Path, config: str = "", *, user: Path | None = None) -> Iter
     port = free_port()
     (folder / "config").write_text(config + CONFIG.format(port=port, folder=folder))
     with (folder / "log").open("wb") as log:
-        argv = ["/usr/sbin/sshd", "-D", "-e", "-f", str(folder / "config")]
+        argv = [PROGRAM, "-D", "-e", "-f", str(folder / "config")]
         process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
     made = Sshd(folder, port, process)
     try:
@@ -107,13 +115,35 @@ def running(folder: Path, config: str = "", *, user: Path | None = None) -> Iter
         yield made
     finally:
         for child in (*made.children(), process.pid):
-            os.kill(child, signal.SIGCONT)
-            os.kill(child, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGCONT)
+                os.kill(child, signal.SIGKILL)
         process.wait()
 
 
 def wait_for(server: Sshd) -> None:
     """Wait until it listens."""
-    from deploy.wait import until
-
     assert until(lambda: "Server listening" in server.log, 10), server.log
+
+
+def require() -> None:
+    """Skip where there is none."""
+    if not Path(PROGRAM).exists() or os.geteuid():
+        pytest.skip("sshd is not here, or this is not root")
+
+
+def host_of(server: Sshd, **more: Any) -> SshHost:
+    """Make a host of it."""
+    return ssh.hosts(server.settings(Path("/nowhere"), **more))["app1"]
+
+
+def refused(act: Callable[[], object]) -> str:
+    """Do what must be refused; return all that a person is told."""
+    with pytest.raises(Refused) as told:
+        act()
+    return str(told.value)
+
+
+def runs(line: str) -> bool:
+    """Tell whether a program runs, by its whole command line."""
+    return subprocess.run(["pgrep", "-fx", line], capture_output=True).returncode == 0

@@ -130,7 +130,7 @@ class LocalHost(Host):
 
     def read(self, path: Path) -> str | None:
         """Read a file; None when there is none."""
-        return path.read_text() if path.exists() else None
+        return path.read_bytes().decode() if path.exists() else None  # line ends as they are
 
     def names(self, folder: Path) -> list[str]:
         """List what a folder holds; nothing when there is none."""

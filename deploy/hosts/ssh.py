@@ -356,12 +356,16 @@ class SshHost(ShellFiles):
 
     def start(self, line: str, prepare: Callable[[Channel], object] | None = None, window: int | None = None) -> Channel:
         """Start a line over there; wait while as many programs run as the other side allows."""
-        with self.link.lasting() as transport:
-            channel = self.session(transport, window)
-            if prepare:
-                prepare(channel)
-            channel.exec_command(line)
-            return channel
+        try:
+            with self.link.lasting() as transport:
+                channel = self.session(transport, window)
+                if prepare:
+                    prepare(channel)
+                channel.exec_command(line)
+                return channel
+        except SSHException as error:
+            then = f"MaxSessions in its sshd_config: {SESSIONS} at least; and does its sshd let {self.link.user} run commands?"
+            raise Refused(f"{self.name} starts no program: {error}", where=self.link.where, then=then) from None
 
     def session(self, transport: Transport, window: int | None) -> Channel:
         """Open a session once there are fewer than the other side allows."""
@@ -369,7 +373,8 @@ class SshHost(ShellFiles):
             with self.link.opening:
                 self.sessions = [channel for channel in self.sessions if not channel.closed]
                 if len(self.sessions) < SESSIONS:
-                    self.sessions.append(transport.open_session(window_size=window))
+                    patience = SILENCE * self.link.ssh.keepalive + GRACE  # a connection that is dead is noticed before
+                    self.sessions.append(transport.open_session(window_size=window, timeout=patience))
                     return self.sessions[-1]
             time.sleep(0.01)
 

@@ -70,9 +70,12 @@ def drifted(fleet: Fleet, facts: Mapping[str, Facts], names: tuple[str, ...]) ->
 
 
 def assemble(at: Environment, ready: preflight.Ready) -> dict[str, Bundle]:
-    """Make the release, for each host what runs there: here its images are built, elsewhere they were shipped before."""
-    code = wanted.built(at, ready.order, ready.model) if ready.order else wanted.shipped(at, ready.source, ready.model)
-    return wanted.bundles(at, ready.model, code, ready.secrets)
+    """Make the release, for each host what runs there: on this machine its images are built, elsewhere they were shipped before."""
+    if ready.order:
+        return wanted.bundles(at, ready.model, wanted.built(at, ready.order, ready.model), ready.secrets)
+    code = wanted.shipped(at, ready.source, ready.model)
+    made = wanted.bundles(at, ready.model, code, ready.secrets)
+    return at.each(lambda host: wanted.as_kept(made[host.name], code, host))
 
 
 def prepare(at: Environment, ready: preflight.Ready) -> Fleet:
@@ -81,8 +84,9 @@ def prepare(at: Environment, ready: preflight.Ready) -> Fleet:
 
     def keep(host: Host) -> Run:
         bundle = bundles[host.name]
+        ids = wanted.ids(bundle.release, host)
         for edge in bundle.release.of("edge"):
-            switch.require_version(host, edge.image)
+            switch.require_version(host, ids[edge.name])
         at.state(host).keep(bundle)
         built = [name for name in bundle.release.images if name in bundle.release.config_digests]
         images.keep_for(bundle.release.id, built, bundle.release.images, host)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from deploy import compose, render, secrets
 from deploy.checkout import Checkout
 from deploy.compose import Model
 from deploy.edge import nginx
 from deploy.environment import Environment
+from deploy.errors import Refused
+from deploy.hosts.host import Host
 from deploy.hosts.local import LocalHost
-from deploy.images import bases
+from deploy.images import bases, stock
 from deploy.images import build as images
 from deploy.model import COLOURS, Release, ReleasedService, release_id
 from deploy.rollout import placement
@@ -62,6 +64,27 @@ def built(at: Environment, order: images.Order, known: Model) -> Code:
     made = images.build(*at.machine, order).images
     names = (service.image for service in known.services)
     return Code(order.source, images.resolve(names, made, at.here), {image.name: image.config_digest for image in made})
+
+
+def shipped(at: Environment, source: Checkout, known: Model) -> Code:
+    """Find the images that every host was given for a commit; raise Refused where one lacks some, or has others."""
+    names = {service.image for service in known.services}
+    records = at.each(lambda host: {name: one for name, one in stock.pushed(at.settings, host, source.revision, names).items() if name in names})
+    first, *others = records.values()
+    if any(record != first for record in others):
+        raise Refused(f"the hosts were given different builds of {source.revision}", where=", ".join(records),
+                      then=f"inv push --env={at.settings.env}")  # fmt: skip
+    return Code(source, {name: one.digest for name, one in first.items()}, {name: one.config for name, one in first.items()})
+
+
+def as_kept(bundle: Bundle, code: Code, host: Host) -> Bundle:
+    """Return a bundle as one host runs it: the classic image store knows images by the digests of their configurations."""
+    if not images.uses_containerd_store(host):
+        files = dict(bundle.files)
+        for name, digest in code.images.items():
+            files = {file: text.replace(digest, code.config_digests.get(name, digest)) for file, text in files.items()}
+        return replace(bundle, files=files)
+    return bundle
 
 
 def placed(at: Environment, known: Model) -> dict[str, Model]:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from deploy.hosts.ssh import SshHost
+from tests import sshd
 from tests.machines import Fleet, Machine, fleet
 from tests.site import Site, make_bookreader, make_tiny
 
@@ -41,3 +43,26 @@ def machine(machines: Fleet) -> Iterator[Machine]:
     started = machines.start()
     yield started
     machines.end(started)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sshd.Sshd]:
+    """An SSH server on loopback that lets us in."""
+    sshd.require()
+    with sshd.running(tmp_path_factory.mktemp("sshd")) as made:
+        yield made
+
+
+@pytest.fixture
+def remote(server: sshd.Sshd) -> Iterator[SshHost]:
+    """It as a host."""
+    made = sshd.host_of(server)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def gateway(server: sshd.Sshd, tmp_path: Path) -> Iterator[sshd.Sshd]:
+    """Another one in front of it, on which nothing may run."""
+    with sshd.running(tmp_path / "gateway", sshd.HARDENED, user=server.folder / "user") as made:
+        yield made
