@@ -92,9 +92,7 @@ class LocalHost(Host):
     def open(self, command: Command, *, fed: bool = False) -> subprocess.Popen[bytes]:
         """Start a command whose output, both streams as one, is read while it runs."""
         stdin = subprocess.PIPE if fed else subprocess.DEVNULL
-        return subprocess.Popen(
-            command.argv, env=self.environment(command), stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
+        return subprocess.Popen(command.argv, env=self.environment(command), stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
     def follow(self, command: Command) -> int:
         """Run a command with this terminal as its own; return its exit code."""
