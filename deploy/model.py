@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 LABEL = "bookreader-ops"
 COLOURS = ("blue", "green")
@@ -94,6 +94,17 @@ class Scale(Frozen):
     """The numbers of replicas that were chosen in place of the compose file's."""
 
     replicas: dict[str, int]
+
+
+class Digests(Frozen):
+    """An image by what its manifest and its configuration hash to; engines keep one or the other."""
+
+    digest: str
+    config: str
+
+
+class Pushed(RootModel[dict[str, Digests]]):
+    """The images of one git revision that a host was given, by the names that compose files use."""
 
 
 class Record(Frozen):

@@ -49,6 +49,21 @@ class Build(Section):
     budget: dict[str, int] = Field(default={}, description="image -> megabytes of uncompressed layers")
 
 
+class Ship(Section):
+    """How images come to hosts: through a registry, over the connection to the host, or not at all."""
+
+    by: Literal["registry", "ssh", "local"] = "local"
+    registry: str = Field(default="", pattern=r"^[a-zA-Z0-9.-]*(:\d+)?(/[a-z0-9._/-]+)?$")
+    user: str = ""
+    hosts_at_once: int = Field(default=4, gt=0)
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> Ship:
+        if self.by == "registry" and not self.registry:
+            raise ValueError("by registry needs ship.registry, as in registry.example.org/team")
+        return self
+
+
 class Rollout(Section):
     """How releases change places; times in seconds."""
 
@@ -133,6 +148,7 @@ class Settings(Section):
     variables: dict[str, str] = {}
     edge: Edge = Edge()
     build: Build = Build()
+    ship: Ship = Ship()
     rollout: Rollout = Rollout()
     hooks: Hooks = Hooks()
     notify: Notify = Notify()

@@ -224,6 +224,13 @@ def pulled(name: str, host: Host) -> str:
     return identify(name, host)
 
 
+def build_and_keep(settings: Settings, host: LocalHost, *, no_cache: bool = False) -> Built:
+    """Build every image and name it after the checkout's revision, by which `inv push` finds it."""
+    built = build(settings, host, no_cache=no_cache)
+    keep_for(built.revision, [image.name for image in built.images], {image.name: image.digest for image in built.images}, host)
+    return built
+
+
 def keep_for(release: str, built: Iterable[str], ids: Mapping[str, str], host: Host) -> None:
     """Name a release's images after it: an image without a name would go with the next prune."""
     for name in built:
@@ -232,6 +239,12 @@ def keep_for(release: str, built: Iterable[str], ids: Mapping[str, str], host: H
         except CommandFailed as error:
             gone = f"the image {name} that was built just now is gone; another build has taken its name:\n{error.output}"
             raise OpsError(gone, where=host.name, then="inv deploy builds it again") from None
+
+
+def kept(name: str, revision: str) -> str:
+    """Return the name that an image keeps on every host: its own tag, else the revision it belongs to. Pure."""
+    plain = name.partition("@")[0]
+    return plain if ":" in plain.rpartition("/")[2] else f"{plain}:{revision}"
 
 
 def prune_release(names: Iterable[str], release: str, host: Host) -> None:
