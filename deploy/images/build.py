@@ -235,7 +235,7 @@ def keep_for(release: str, built: Iterable[str], ids: Mapping[str, str], host: H
     """Name a release's images after it: an image without a name would go with the next prune."""
     for name in built:
         try:
-            host.run(docker("tag", ids[name], f"{name}:{release}"))
+            host.run(docker("tag", ids[name], kept(name, release)))
         except CommandFailed as error:
             gone = f"the image {name} that was built just now is gone; another build has taken its name:\n{error.output}"
             raise OpsError(gone, where=host.name, then="inv deploy builds it again") from None
@@ -250,5 +250,5 @@ def kept(name: str, revision: str) -> str:
 def prune_release(names: Iterable[str], release: str, host: Host) -> None:
     """Take a release's name off its images; the engine removes what has no other name."""
     for name in names:
-        if "@" not in name:
-            host.try_run(docker("image", "rm", f"{name}:{release}"))
+        if kept(name, release) != name:  # what brings a tag of its own keeps it
+            host.try_run(docker("image", "rm", kept(name, release)))

@@ -75,7 +75,7 @@ def assemble(at: Environment, ready: preflight.Ready) -> dict[str, Bundle]:
         return wanted.bundles(at, ready.model, wanted.built(at, ready.order, ready.model), ready.secrets)
     code = wanted.shipped(at, ready.source, ready.model)
     made = wanted.bundles(at, ready.model, code, ready.secrets)
-    return at.each(lambda host: wanted.as_kept(made[host.name], code, host))
+    return at.each(lambda host: wanted.as_kept(made[host.name], host))
 
 
 def prepare(at: Environment, ready: preflight.Ready) -> Fleet:
@@ -84,12 +84,11 @@ def prepare(at: Environment, ready: preflight.Ready) -> Fleet:
 
     def keep(host: Host) -> Run:
         bundle = bundles[host.name]
-        ids = wanted.ids(bundle.release, host)
-        for edge in bundle.release.of("edge"):
-            switch.require_version(host, ids[edge.name])
+        release = bundle.release
+        for edge in release.of("edge"):
+            switch.require_version(host, edge.image)
         at.state(host).keep(bundle)
-        built = [name for name in bundle.release.images if name in bundle.release.config_digests]
-        images.keep_for(bundle.release.id, built, bundle.release.images, host)
+        images.keep_for(release.id, release.config_digests, wanted.ids(release, host), host)
         return Run(at.settings, host, at.state(host), bundle)
 
     return Fleet(at, tuple(at.each(keep).values()))

@@ -77,14 +77,20 @@ def shipped(at: Environment, source: Checkout, known: Model) -> Code:
     return Code(source, {name: one.digest for name, one in first.items()}, {name: one.config for name, one in first.items()})
 
 
-def as_kept(bundle: Bundle, code: Code, host: Host) -> Bundle:
-    """Return a bundle as one host runs it: the classic image store knows images by the digests of their configurations."""
-    if not images.uses_containerd_store(host):
-        files = dict(bundle.files)
-        for name, digest in code.images.items():
-            files = {file: text.replace(digest, code.config_digests.get(name, digest)) for file, text in files.items()}
-        return replace(bundle, files=files)
-    return bundle
+def as_kept(bundle: Bundle, host: Host) -> Bundle:
+    """Return a bundle as one host runs it: by the ids that its engine knows the images by."""
+    release, own = bundle.release, ids(bundle.release, host)
+    renamed = {digest: own[name] for name, digest in release.images.items() if own[name] != digest}
+    files = dict(bundle.files)
+    for digest, known in renamed.items():
+        files = {name: text.replace(digest, known) for name, text in files.items()}
+    services = tuple(s.model_copy(update={"image": renamed.get(s.image, s.image)}) for s in release.services)
+    return replace(bundle, release=release.model_copy(update={"services": services}), files=files)
+
+
+def ids(release: Release, host: Host) -> dict[str, str]:
+    """Return what a host's engine calls each image: the classic store knows the digests of configurations only."""
+    return release.images if images.uses_containerd_store(host) else {**release.images, **release.config_digests}
 
 
 def placed(at: Environment, known: Model) -> dict[str, Model]:
