@@ -37,7 +37,7 @@ class Environment(NamedTuple):
 
     def each(self, act: Callable[[Host], T], hosts: Iterable[Host] | None = None) -> dict[str, T]:
         """Do something on every host, or on some of them, several at once; return the results by the hosts' names."""
-        return each(self.hosts if hosts is None else hosts, act, at_once=self.settings.ssh.parallel)
+        return each(self.hosts if hosts is None else hosts, act, among=self.hosts, at_once=self.settings.ssh.parallel)
 
 
 def enter(env: str) -> Environment:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -13,16 +13,17 @@ from deploy.hosts.host import Host
 T = TypeVar("T")
 
 
-def each(hosts: Iterable[Host], act: Callable[[Host], T], *, at_once: int = 8) -> dict[str, T]:
+def each(hosts: Iterable[Host], act: Callable[[Host], T], *, among: Collection[Host], at_once: int = 8) -> dict[str, T]:
     """Do something on every host, some at once; return the results by the hosts' names.
 
-    All are waited for. Raises what failed; of several hosts one error that names each.
+    All are waited for. Raises what failed; of several hosts one error that names each. Lines say whose they are where the
+    hosts are `among` several.
     """
     hosts = tuple(hosts)
-    if len(hosts) == 1:
-        return {hosts[0].name: act(hosts[0])}
+    if len(among) == 1:
+        return {hosts[0].name: act(hosts[0])} if hosts else {}
     results, errors = dict[str, T](), dict[str, OpsError]()
-    width = max((len(host.name) for host in hosts), default=0)
+    width = max(len(host.name) for host in among)
 
     def named(host: Host) -> T:
         with console.speaking(f"{host.name:<{width}} | "):

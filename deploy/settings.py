@@ -169,6 +169,11 @@ class Settings(Section):
         return f"{self.app}-{self.env}"
 
     @property
+    def asks(self) -> bool:
+        """Tell whether a person is asked before what serves here is changed."""
+        return self.env in ("prod", "production")
+
+    @property
     def state_dir(self) -> Path:
         """Where releases, journal, ledger and the edge's configuration live on the host."""
         home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")

@@ -117,9 +117,9 @@ class Site:
         assert old in text, f"{old!r} is not in {path}"
         (self.root / path).write_text(text.replace(old, new))
 
-    def get(self, path: str, port: int | None = None) -> tuple[int, str]:
+    def get(self, path: str, port: int | None = None, address: str = "127.0.0.1") -> tuple[int, str]:
         """Ask the site over a new connection; 0 when nothing answers."""
-        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=10)
+        connection = http.client.HTTPConnection(address, port or self.port, timeout=10)
         try:
             connection.request("GET", path)
             answer = connection.getresponse()

@@ -73,6 +73,9 @@ def show(known: Mapping[str, Disk], *, json: bool) -> None:
         documents = [{"host": name, **document(disk)} for name, disk in known.items()]
         console.document(documents[0] if len(documents) == 1 else documents)
         return
+    hosts = ["host"] if len(known) > 1 else []
+    rows = [[*([name] if hosts else []), item.what, shown(item.bytes), item.name] for name, disk in known.items() for item in disk.items]
+    console.table([*hosts, "what", "size", "of"], rows)
     for name, disk in known.items():
         with console.speaking(f"{name} | " if len(known) > 1 else ""):
             tell(disk)
@@ -85,9 +88,8 @@ def document(known: Disk) -> dict[str, object]:
 
 
 def tell(known: Disk) -> None:
-    """Say what takes space."""
+    """Say what is free, and what takes most."""
     largest = known.items[0]
-    console.table(["what", "size", "of"], [[item.what, shown(item.bytes), item.name] for item in known.items])
     for place, size in known.free.items():
         if size < known.wanted:
             console.warn(f"{shown(size)} free at {place}; a deploy wants {shown(known.wanted)}")

@@ -71,7 +71,8 @@ def check(settings: Settings, host: Host, facts: Facts) -> None:
     """Refuse, all reasons at once, on a host that cannot take a deploy."""
     clock(host, State(host, settings.state_dir).ledger())
     reasons = [
-        *skew(host), *disk(settings, host), *memory(settings, host, facts), *ports(settings, host, facts), *another_state(settings, host, facts)
+        *skew(host), *disk(settings, host), *memory(settings, host, facts), *ports(settings, host, facts),
+        *another_state(settings, host, facts),
     ]  # fmt: skip
     if reasons:
         raise Refused(

@@ -22,6 +22,10 @@ def plan(known: Mapping[str, Plan], facts: Mapping[str, Facts], drifted: Mapping
     for name in known:
         with console.speaking(f"{name} | " if len(known) > 1 else ""):
             tell(known[name], facts[name], drifted[name])
+    hosts = ["host"] if len(known) > 1 else []
+    rows = [[*([name] if hosts else []), at, step] for name, plan in known.items() for at, step in enumerate(plan.steps, 1)]
+    if rows:
+        console.table([*hosts, "", "step"], rows)
     if any(plan.steps for plan in known.values()):
         console.say("next: inv deploy")
 
@@ -40,9 +44,7 @@ def document(known: Plan, facts: Facts, drifted: tuple[str, ...]) -> dict[str, o
 def tell(known: Plan, facts: Facts, drifted: tuple[str, ...]) -> None:
     """Say one host's plan."""
     console.say(f"serves: {facts.serving}")
-    if known.steps:
-        console.table(["", "step"], [[number, step] for number, step in enumerate(known.steps, 1)])
-    else:
+    if not known.steps:
         console.say("nothing to do: this release already serves")
     if drifted:
         names = ",".join(drifted)

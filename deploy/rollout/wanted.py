@@ -69,7 +69,9 @@ def built(at: Environment, order: images.Order, known: Model) -> Code:
 def shipped(at: Environment, source: Checkout, known: Model) -> Code:
     """Find the images that every host was given for a commit; raise Refused where one lacks some, or has others."""
     names = {service.image for service in known.services}
-    records = at.each(lambda host: {name: one for name, one in stock.pushed(at.settings, host, source.revision, names).items() if name in names})
+    records = at.each(
+        lambda host: {name: one for name, one in stock.pushed(at.settings, host, source.revision, names).items() if name in names}
+    )
     first, *others = records.values()
     if any(record != first for record in others):
         raise Refused(f"the hosts were given different builds of {source.revision}", where=", ".join(records),

@@ -10,6 +10,15 @@ if TYPE_CHECKING:
     from deploy.environment import Environment
 
 
+def ask(at: Environment, what: str, *, yes: bool) -> None:
+    """Ask before what serves people is changed."""
+    from deploy import console
+
+    if at.settings.asks:
+        hosts = ", ".join(host.name for host in at.hosts)
+        console.confirm(f"{what} in {at.settings.env}, on {hosts}?", yes=yes)
+
+
 @door()
 def plan(at: Environment, json: bool = False) -> None:
     """Show what a deploy would do now, and do nothing."""
@@ -23,6 +32,7 @@ def deploy(at: Environment, to: str = "", include: str = "", yes: bool = False, 
     """Put a release into service without losing a request."""
     from deploy.rollout import release, show
 
+    ask(at, f"go back to {to}" if to else "deploy", yes=yes)
     show.outcome(release.deploy(at, to=to, include=include), at.settings, json=json)
 
 
@@ -31,6 +41,7 @@ def rollback(at: Environment, to: str = "", yes: bool = False, json: bool = Fals
     """Put an earlier release back into service: code, configuration and secrets together."""
     from deploy.rollout import release, show
 
+    ask(at, f"go back to {to or 'the release before'}", yes=yes)
     show.outcome(release.rollback(at, to=to), at.settings, json=json)
 
 

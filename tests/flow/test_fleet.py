@@ -263,7 +263,8 @@ def fail_at(host: FakeHost, step: str) -> None:
 
 STEP = st.sampled_from([
     steps.StartShared(("x",)), steps.Migrate("blue", "b", ()), steps.RunJob("blue", "s"), steps.StartColour("blue", ("b",)),
-    steps.Quiet("blue", ("w",)), steps.Switch("blue", "r", 2), steps.Watch("blue", "r"), steps.Drain("green"), steps.StopColour("green", ()),
+    steps.Quiet("blue", ("w",)), steps.Switch("blue", "r", 2), steps.Watch("blue", "r"), steps.Drain("green"),
+    steps.StopColour("green", ()),
 ])  # fmt: skip
 
 

@@ -135,7 +135,7 @@ def test_what_was_cut_off_is_not_there_and_comes_with_the_next_run(store: str, s
 def test_a_layer_that_is_pruned_between_asking_and_loading_is_sent_after_all(store: str, source: Source, nested: Engines) -> None:
     sent(source, "r1", nested[store])
 
-    gone = []
+    gone: list[int] = []
 
     def prune(so_far: int) -> None:
         if not gone:
