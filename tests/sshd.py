@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import signal
 import socket
@@ -75,7 +76,7 @@ class Sshd:
         known = hosts if hosts is not None else {"app1": self.machine()}
         return samples.settings(
             root,
-            ssh=Ssh(**{"key_file": self.folder / "user", "keepalive": 1, "connect_within": 5, **ssh}),
+            ssh=Ssh(**{"key_file": self.folder / "user", "user": getpass.getuser(), "keepalive": 1, "connect_within": 5, **ssh}),
             hosts={name: Server(**machine) for name, machine in known.items()},
             gateway=Machine(**gateway.machine()) if gateway else None,
         )
@@ -98,7 +99,9 @@ def free_port() -> int:
 @contextmanager
 def running(folder: Path, config: str = "", *, user: Path | None = None) -> Iterator[Sshd]:
     """Run one; `config` goes over what is set here, `user` is whose key is let in."""
-    Path("/run/sshd").mkdir(exist_ok=True)
+    assert Path(PROGRAM).exists(), "apt-get install openssh-server, or scripts/bootstrap.py --tests"
+    if not os.geteuid():
+        Path("/run/sshd").mkdir(exist_ok=True)
     folder.mkdir(exist_ok=True)
     key(folder / "host")
     key(folder / "user")
@@ -124,12 +127,6 @@ def running(folder: Path, config: str = "", *, user: Path | None = None) -> Iter
 def wait_for(server: Sshd) -> None:
     """Wait until it listens."""
     assert until(lambda: "Server listening" in server.log, 10), server.log
-
-
-def require() -> None:
-    """Skip where there is none."""
-    if not Path(PROGRAM).exists() or os.geteuid():
-        pytest.skip("sshd is not here, or this is not root")
 
 
 def host_of(server: Sshd, **more: Any) -> SshHost:

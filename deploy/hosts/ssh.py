@@ -46,11 +46,12 @@ PASSPHRASE = "SSH_KEY_PASSPHRASE"  # noqa: S105  # the name of the variable
 GATEWAY = "gateway"  # its name, which no other machine may have
 HOST_KEY = "/etc/ssh/ssh_host_ed25519_key.pub"
 MISSING = re.compile(r"(?:timeout: failed to run command|env:) '(.+)': No such file or directory|.*(sudo): (?:command )?not found")
-# sshd tells a program without a terminal nothing when we are gone: its input, which ends then, is watched in its place
+# sshd tells a program without a terminal nothing when we are gone: its input, which ends then, is watched in its place.
+# The group that `timeout` makes is signalled: while it starts a program it passes nothing on.
 WATCHED = """exec 3<&0
 "$@" </dev/null 3<&- & program=$!
-{ while read -r _ <&3; do :; done; kill "$program"; } >/dev/null 2>&1 & watcher=$!
-exec 3<&-
+{ while read -r _ <&3; do :; done; until kill -TERM "-$program" || ! kill -0 "$program"; do sleep 0.1; done; } >/dev/null 2>&1 & watcher=$!
+exec 3<&- 2>/dev/null
 wait "$program"; code=$?
 kill "$watcher"
 exit "$code"

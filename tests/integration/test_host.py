@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import http.server
+import os
 import stat
 import subprocess
 import time
@@ -34,6 +35,8 @@ def host(request: pytest.FixtureRequest) -> Host:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
+    if os.geteuid():
+        pytest.skip("only root may mount")
     folder = tmp_path / "small"
     folder.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)], check=True)
@@ -112,6 +115,17 @@ def test_a_reader_sees_the_old_text_or_the_new(host: Host, tmp_path: Path) -> No
         while not writing.done():
             seen.add(path.read_text())
     assert {(len(text), len(set(text))) for text in seen} == {(50_000, 1)}
+
+
+def test_a_secret_is_not_readable_by_others_for_a_moment(host: Host, tmp_path: Path) -> None:
+    seen = set()
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(lambda: [host.write(tmp_path / "env", "x" * 3_000_000, mode=0o600) for _ in range(5)])
+        while not writing.done():
+            for path in tmp_path.iterdir():
+                with suppress(FileNotFoundError):
+                    seen.add(stat.S_IMODE(path.stat().st_mode))
+    assert seen == {0o600}
 
 
 def test_links(host: Host, tmp_path: Path) -> None:
