@@ -16,6 +16,7 @@ from invoke.tasks import task
 from deploy.errors import Interrupted, MachineFailed, OpsError, Refused
 
 if TYPE_CHECKING:
+    from deploy.hosts.host import Host
     from deploy.hosts.local import LocalHost
     from deploy.settings import Settings
 
@@ -25,6 +26,16 @@ class At(NamedTuple):
 
     settings: Settings
     host: LocalHost
+
+    @property
+    def here(self) -> LocalHost:
+        """This machine, which builds."""
+        return self.host
+
+    @property
+    def hosts(self) -> tuple[Host, ...]:
+        """The machines that run the environment."""
+        return (self.host,)
 
 
 COMMON = {
