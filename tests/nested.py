@@ -8,9 +8,10 @@ import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from deploy.hosts.local import LocalHost
-from deploy.shell import Command, Result
+from deploy.shell import Command, Result, command
 from deploy.wait import until
 from tests.nights.hosts import image
 from tests.site import docker
@@ -19,7 +20,7 @@ LABEL = "bookreader-ops.test-host"
 
 
 class Nested(LocalHost):
-    """A host whose commands run in a container; its files are this machine's."""
+    """A host whose commands run in a container; the files it is given are this machine's."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -34,6 +35,9 @@ class Nested(LocalHost):
 
     def open(self, command: Command, *, fed: bool = False) -> subprocess.Popen[bytes]:
         return super().open(self.inside(command), fed=fed)
+
+    def remove(self, path: Path) -> None:
+        self.run(command("rm", "-rf", str(path)))
 
     def docker(self, *words: str) -> str:
         """Run docker there."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tarfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,15 +116,19 @@ def keep(host: Host, state_dir: Path, revision: str, arrived: Iterable[Parcel], 
     host.write(record_file(state_dir, revision), Pushed(images).model_dump_json(indent=2) + "\n")
 
 
-def pushed(settings: Settings, host: Host, revision: str, names: Iterable[str]) -> Mapping[str, Digests]:
-    """Read which images a host was given for a revision; raise Refused unless its engine still has every one of them, whole."""
+def recorded(host: Host, state_dir: Path, revision: str) -> dict[str, Digests]:
+    """Read the record of a revision's images on a host; nothing when there is none that can be read."""
     try:
-        record = Pushed.model_validate_json(host.read(record_file(settings.state_dir, revision)) or "{}").root
+        return Pushed.model_validate_json(host.read(record_file(state_dir, revision)) or "{}").root
     except ValidationError:
-        record = {}
-    stock = look(host)
-    missing = [name for name in sorted(set(names)) if name not in record or not stock.has(record[name])]
+        return {}
+
+
+def pushed(settings: Settings, host: Host, revision: str, names: Iterable[str]) -> dict[str, Digests]:
+    """Say which images a host was given for a revision; raise Refused unless its engine still has every one of them, whole."""
+    known, seen = recorded(host, settings.state_dir, revision), look(host)
+    missing = [name for name in sorted(set(names)) if name not in known or not seen.has(known[name])]
     if missing:
         told = f"{host.name} does not have the images of {revision}: {', '.join(missing)}"
         raise Refused(told, where=host.name, then=f"inv build --push --env={settings.env}")
-    return record
+    return known

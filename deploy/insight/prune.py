@@ -71,7 +71,9 @@ def tell(waste: Waste, settings: Settings) -> None:
 def look(settings: Settings, host: Host, used: dict[str, Any]) -> Waste:
     """Find what can go; `used` is what the engine says of itself."""
     old, gone = outdated(settings, host, State(host, settings.state_dir))
-    names, unnamed = images(used["Images"] or [], {*old, *gone})
+    kept = {revision(release) for release in State(host, settings.state_dir).kept() if release not in old}
+    forgotten = {revision(release) for release in (*old, *gone)} - kept
+    names, unnamed = images(used["Images"] or [], {*old, *gone, *forgotten})
     return Waste(tuple(old), names, unnamed, max(0, cache_bytes(used) - int(settings.build.cache_gb * GIGABYTE)))
 
 
@@ -88,6 +90,11 @@ def outdated(settings: Settings, host: Host, state: State) -> tuple[list[str], l
     old = too_old(Run(settings, host, state, state.bundle(facts.edge.release)), facts) if facts.edge.release else []
     gone = {entry.release for entry in state.ledger()} - set(state.kept()) - needed
     return [release for release in old if release not in needed], sorted(gone)
+
+
+def revision(release: str) -> str:
+    """Return the revision that a release's id begins with: `inv build` names images after it. Pure."""
+    return release.rpartition("-")[0]
 
 
 def images(known: list[dict[str, Any]], releases: set[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

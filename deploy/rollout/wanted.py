@@ -54,6 +54,11 @@ def model(settings: Settings, here: LocalHost) -> Model:
     return compose.read(settings.root, settings.compose, variables(settings, here), here)
 
 
+def image_names(settings: Settings, here: Host) -> tuple[str, ...]:
+    """List the images that the app's compose files name, built ones and those of others."""
+    return tuple(service.image for service in model(settings, here).services)
+
+
 def secret_values(settings: Settings) -> dict[str, Secret]:
     """Read this environment's secrets."""
     return dict(secrets.read(settings.secrets_file, settings.root / secrets.EXAMPLE))

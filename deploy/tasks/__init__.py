@@ -6,7 +6,7 @@ from deploy.tasks import hosts, images, machine, observe, rollout, secrets
 
 namespace = Collection()
 for door in (
-    machine.doctor, images.build, rollout.plan, rollout.deploy, rollout.rollback,
+    machine.doctor, images.build, images.push, rollout.plan, rollout.deploy, rollout.rollback,
     rollout.resume, rollout.abort, rollout.unlock, rollout.scale, rollout.maintenance, rollout.down,
     observe.status, observe.history, observe.logs, observe.exec, machine.disk, machine.prune, machine.dev,
 ):  # fmt: skip

@@ -10,12 +10,26 @@ if TYPE_CHECKING:
     from deploy.environment import Environment
 
 
-@door(help={"no_cache": "run every step anew"})
-def build(at: Environment, no_cache: bool = False, json: bool = False) -> None:
+@door(help={"no_cache": "run every step anew", "push": "bring the images to every host"})
+def build(at: Environment, no_cache: bool = False, push: bool = False, json: bool = False) -> None:
     """Build all images with cached stages; print digest, size, cached steps and seconds."""
     from deploy.images import build, show
+    from deploy.images.push import push as to_hosts
+    from deploy.rollout import wanted
 
-    show.built(build.build(*at.machine, no_cache=no_cache), json=json)
+    names = wanted.image_names(at.settings, at.here) if push else ()
+    made = build.build_and_keep(at.settings, at.here, no_cache=no_cache)
+    show.built(made, to_hosts(at.settings, at.here, at.hosts, names) if push else None, json=json)
+
+
+@door()
+def push(at: Environment, json: bool = False) -> None:
+    """Bring the images that `inv build` made of this checkout to every host; only what a host lacks travels."""
+    from deploy.images import show
+    from deploy.images.push import push
+    from deploy.rollout import wanted
+
+    show.pushed(push(at.settings, at.here, at.hosts, wanted.image_names(at.settings, at.here)), json=json)
 
 
 @door()
