@@ -54,7 +54,7 @@ def model(settings: Settings, here: LocalHost) -> Model:
     return compose.read(settings.root, settings.compose, variables(settings, here), here)
 
 
-def image_names(settings: Settings, here: Host) -> tuple[str, ...]:
+def image_names(settings: Settings, here: LocalHost) -> tuple[str, ...]:
     """List the images that the app's compose files name, built ones and those of others."""
     return tuple(service.image for service in model(settings, here).services)
 
