@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import getpass
 import os
+import pty
 import shutil
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from select import select
 from threading import Timer
 
 import pytest
@@ -130,7 +133,7 @@ def test_known_hosts_and_ssh_config_are_not_read(server: Sshd, tmp_path: Path, m
     home = tmp_path / ".ssh"
     home.mkdir()
     (home / "known_hosts").write_text(f"[127.0.0.1]:{server.port} {server.key}\n")
-    (home / "config").write_text("Host 127.0.0.1\n  Port 1\n  User nobody\n")
+    (home / "config").write_text("Host 127.0.0.1\n  HostName no-such-host.invalid\n")
     monkeypatch.setenv("HOME", str(tmp_path))
     host = host_of(server)
     assert host.run(command("id", "-un")) == f"{getpass.getuser()}\n"
@@ -334,13 +337,74 @@ def test_a_quiet_connection_is_no_broken_one(remote: SshHost) -> None:
     assert remote.run(command("sh", "-c", "sleep 5; echo x")) == "x\n"
 
 
-def test_a_program_that_ends_as_soon_as_it_began_leaves_nothing(remote: SshHost) -> None:
-    began = time.monotonic()
-    for _ in range(80):  # `timeout` passes no signal on while it starts its program: one in thirty lived on
-        with remote.open(command("sleep", "73.5")):
-            pass
-    assert time.monotonic() - began < 30
+def test_a_program_whose_input_ends_while_it_starts_leaves_nothing() -> None:
+    argv = ["sh", "-c", ssh.WATCHED, "sh", "timeout", "-k", "5", "0", "sleep", "73.5"]
+    for number in range(120):  # `timeout` passes no signal on while it starts its program: one in thirty lived on
+        with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL):
+            time.sleep(0.00002 * number)
     assert not runs("sleep 73.5")
+
+
+def test_what_nobody_reads_yet_stays_there(remote: SshHost) -> None:
+    with remote.open(command("head", "-c", "50000000", "/dev/zero")) as process, pytest.raises(TimeoutError):
+        process.wait(1)
+
+
+def test_an_exit_code_that_comes_after_the_output(remote: SshHost) -> None:
+    for _ in range(100):
+        with remote.open(command("sh", "-c", "exec >&- 2>&-; exit 4")) as process:
+            assert not (process.stdout or sys.stdin).read()
+        assert process.returncode == 4
+
+
+FOLLOWER = """
+import sys
+from deploy.hosts import ssh
+from deploy.settings import Settings
+from deploy.shell import command
+
+sys.exit(ssh.hosts(Settings.model_validate_json(sys.argv[1]))["app1"].follow(command(*sys.argv[2:])))
+"""
+
+
+def following(server: Sshd, *words: str) -> list[str]:
+    return [sys.executable, "-c", FOLLOWER, server.settings(Path("/nowhere")).model_dump_json(), *words]
+
+
+def test_follow_passes_all_three_streams_on(server: Sshd) -> None:
+    argv, data = following(server, "sh", "-c", "wc -c; echo err >&2; tty; exit 7"), os.urandom(5_000_000)
+    done = subprocess.run(argv, input=data, capture_output=True, timeout=30)
+    assert (done.returncode, done.stdout, done.stderr) == (7, b"5000000\nnot a tty\n", b"err\n")
+
+
+def test_follow_gives_a_terminal_where_there_is_one(server: Sshd) -> None:
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (33, 77))
+    line = "trap 'stty size; exit 5' WINCH; stty size; read -r x; echo got $x; while :; do sleep 0.1; done"
+    with subprocess.Popen(
+        following(server, "sh", "-c", line), stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+    ) as process:
+        before = termios.tcgetattr(theirs)
+        assert "33 77" in shown(ours, "33 77")
+        assert termios.tcgetattr(theirs) != before, "raw"
+        os.write(ours, b"hello\r")
+        assert "got hello" in shown(ours, "got hello")
+        termios.tcsetwinsize(ours, (44, 88))
+        process.send_signal(signal.SIGWINCH)
+        assert "44 88" in shown(ours, "44 88")
+        assert process.wait(10) == 5
+        assert termios.tcgetattr(theirs) == before
+    os.close(ours)
+    os.close(theirs)
+
+
+def shown(terminal: int, words: str) -> str:
+    """Read a terminal until it shows these words, 10 s at most."""
+    said, deadline = "", time.monotonic() + 10
+    while words not in said and time.monotonic() < deadline:
+        if select([terminal], [], [], 0.5)[0]:
+            said += os.read(terminal, 4096).decode()
+    return said
 
 
 def test_a_program_ends_when_its_reader_is_killed(server: Sshd, tmp_path: Path) -> None:
