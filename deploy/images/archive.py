@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import json
 import tarfile
 import zlib
@@ -16,6 +17,7 @@ from deploy.model import Frozen
 CHUNK = 1 << 20
 BLOCK = 512  # what a tar is made of
 METADATA = 4 << 20  # a larger blob is a layer
+SMALL = 1 << 16
 COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")  # gzip, zstd
 GZIP = 31  # zlib's word for a gzip header
 
@@ -77,25 +79,36 @@ def spared(images: Iterable[Archived], present: Iterable[str]) -> Mapping[str, i
 
 
 def copy(source: IO[bytes], write: Callable[[bytes], object], without: Container[str]) -> None:
-    """Copy a saved archive without some blobs, compressed once and not twice.
+    """Copy a saved archive without some blobs, compressed once and not twice; what names the images comes last.
 
-    The whole is one gzip file of several members: those of blobs that are compressed already only store them.
+    The whole is one gzip file of several members: those of blobs that are compressed already only store them. All small
+    files share the last member, where they compress well together.
     """
+    small = list[bytes]()
     with tarfile.open(fileobj=source, mode="r|") as tar:
         for member in tar:
-            if member.name not in without:
-                for part in packed(tar, member):
-                    write(part)
-    write(gzip.compress(bytes(2 * BLOCK)))
+            if member.name in without:
+                continue
+            file = tar.extractfile(member) if member.isfile() else io.BytesIO()
+            first = file.read(SMALL) if file else b""
+            if member.size < SMALL and not (first.startswith(COMPRESSED) and member.size > BLOCK):
+                small.append(member.tobuf() + first + padding(member))
+                continue
+            write(gzip.compress(member.tobuf(), mtime=0))
+            press = zlib.compressobj(0 if first.startswith(COMPRESSED) else 6, wbits=GZIP)
+            for part in chunks(first, file):
+                write(press.compress(part))
+            write(press.flush() + gzip.compress(padding(member), mtime=0))
+    write(gzip.compress(b"".join(small) + bytes(2 * BLOCK), mtime=0))
 
 
-def packed(tar: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[bytes]:
-    """Yield one member of a tar as a gzip member of its own."""
-    file = tar.extractfile(member) if member.isfile() else None
-    part = file.read(CHUNK) if file else b""
-    press = zlib.compressobj(0 if part.startswith(COMPRESSED) else 6, wbits=GZIP)
-    yield press.compress(member.tobuf())
-    while part:
-        yield press.compress(part)
-        part = file.read(CHUNK) if file else b""
-    yield press.compress(bytes(-member.size % BLOCK)) + press.flush()
+def chunks(first: bytes, rest: IO[bytes] | None) -> Iterator[bytes]:
+    """Yield a file in parts, the first of which has been read."""
+    yield first
+    while rest and (part := rest.read(CHUNK)):
+        yield part
+
+
+def padding(member: tarfile.TarInfo) -> bytes:
+    """Return what fills a file up to whole blocks."""
+    return bytes(-member.size % BLOCK)
