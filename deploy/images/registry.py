@@ -68,7 +68,7 @@ def place(registry: str, kept: str) -> str:
 @contextmanager
 def logged_in(who: Account, host: Host) -> Iterator[tuple[str, ...]]:
     """Yield the words before a command of a Docker client that has logged in; what it keeps of that is removed afterwards."""
-    folder = Path(host.run(command("mktemp", "-d")).strip())
+    folder = Path(host.run(command("mktemp", "--directory", "--tmpdir", "ops-login.XXXXXX")).strip())
     try:
         words = ("--config", str(folder))
         if who.user:
