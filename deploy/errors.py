@@ -52,6 +52,10 @@ class Interrupted(OpsError):
     code = 5
 
 
+class Unreachable(OpsError):
+    """The connection to a host broke; what was begun there goes on."""
+
+
 class MachineFailed(OpsError):
     """The machine itself said no: a full disk, a folder of another account."""
 

@@ -29,7 +29,7 @@ from paramiko.hostkeys import HostKeyEntry
 from paramiko.packet import Packetizer
 from paramiko.ssh_exception import AuthenticationException, BadHostKeyException, ChannelException, SSHException
 
-from deploy.errors import CommandFailed, OpsError, Refused
+from deploy.errors import CommandFailed, OpsError, Refused, Unreachable
 from deploy.hosts.engine import Engine
 from deploy.hosts.files import ShellFiles
 from deploy.hosts.local import ANSWER_LIMIT, EVERYWHERE
@@ -126,9 +126,9 @@ class Link:
             raise self.broken()
         return cast(Watched, self.connection.transport)
 
-    def broken(self) -> OpsError:
+    def broken(self) -> Unreachable:
         """Say that the connection broke."""
-        return OpsError(
+        return Unreachable(
             f"the connection to {self.name} broke",
             where=self.where,
             serves="what served before; what runs there goes on",
@@ -241,9 +241,10 @@ class Link:
         return f"{key.get_name()} {key.get_base64()}"
 
     def close(self) -> None:
-        """End the connection."""
-        if self.connection:
-            self.connection.close()
+        """End the connection; the next use makes another."""
+        made, self.connection = self.connection, None
+        if made:
+            made.close()
 
 
 def public_key(text: str, where: str, then: str) -> PKey:
@@ -306,7 +307,7 @@ class Program:
         """Wait for its end; raise TimeoutError, or OpsError when the connection broke."""
         if not self.channel.status_event.wait(timeout):
             raise TimeoutError(f"no end within {timeout} s")
-        if self.channel.exit_status < 0 and not self.link.connection.is_connected:
+        if self.channel.exit_status < 0 and not self.channel.get_transport().is_active():
             raise self.link.broken()
         self.returncode = self.channel.exit_status
         return self.returncode

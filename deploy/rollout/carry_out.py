@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from deploy import console, hooks, lock, notify
 from deploy.environment import Environment
-from deploy.errors import Interrupted, MachineFailed, OpsError
+from deploy.errors import Interrupted, MachineFailed, OpsError, Unreachable
 from deploy.event import Event
 from deploy.model import Facts, Record
 from deploy.rollout import plan
@@ -70,6 +70,8 @@ def carry_out(fleet: Fleet, command: str, *, anew: Mapping[str, tuple[str, ...]]
     except Interrupted as lost:
         raise interrupted(at, event, lost.what) from None
     except OpsError as error:
+        if isinstance(error, Unreachable) and len(fleet.runs) == 1:  # nothing can be taken back there now
+            raise interrupted(at, event, error.what) from None
         raise failed(fleet, before, entries, event, error) from None
     except OSError as error:
         raise failed(fleet, before, entries, event, MachineFailed(error, str(at.settings.state_dir))) from error

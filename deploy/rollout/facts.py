@@ -10,7 +10,7 @@ from pathlib import Path
 
 from deploy.edge import nginx, switch
 from deploy.environment import Environment
-from deploy.errors import MachineFailed, OpsError
+from deploy.errors import MachineFailed, OpsError, Unreachable
 from deploy.hosts.host import Host
 from deploy.model import Container, EdgeFacts, Facts
 from deploy.settings import Settings
@@ -76,6 +76,8 @@ def serving_on(settings: Settings, host: Host) -> str:
     """Say what answers requests on one host; with the engine away the edge itself is asked."""
     try:
         return observe(settings, host, State(host, settings.state_dir)).serving
+    except Unreachable as error:
+        return f"not known: {error.what}"
     except (OpsError, OSError):
         with suppress(OpsError, OSError):
             if known := served(settings, host):

@@ -19,16 +19,21 @@ def place(known: Model, machines: Mapping[str, Server]) -> dict[str, Model]:
     mistakes = [f"no host has the role {HOST_ROLE.get(s.role, 'app')}, which {s.name} needs" for s in known.services if not hosts[s.name]]
     apart = [name for name, machine in machines.items() if "app" in machine.roles and "edge" not in machine.roles]
     mistakes += [f"{name} has the role app without edge" for name in apart]
-    away = {s.name: hosts[s.name][0] for s in known.of("data") if hosts[s.name] and set(machines) != set(hosts[s.name])}
-    for name, host in away.items():
-        port = next(s.deploy.port for s in known.services if s.name == name)
+    far = away(known, machines)
+    for name, (host, port) in far.items():
         mistakes += [] if machines[host].private else [f"hosts.{host}.private is missing: {name} runs there, and other hosts must reach it"]
         mistakes += [] if port else [f"service {name}: x-deploy.port is missing, by which other hosts reach it"]
     if mistakes:
         raise Refused("\n    ".join(["the services cannot be placed on the hosts:", *mistakes]), where="[hosts] and the compose files",
                       then="mend that, then inv plan")  # fmt: skip
     first = {s.name: hosts[s.name][0] for s in known.services}
-    return {name: on(known, name, hosts, first, {d: (h, machines[h].private) for d, h in away.items()}) for name in machines}
+    return {name: on(known, name, hosts, first, {d: (h, machines[h].private) for d, (h, _) in far.items()}) for name in machines}
+
+
+def away(known: Model, machines: Mapping[str, Server]) -> dict[str, tuple[str, int | None]]:
+    """Return the data services that other hosts must reach: the host that has each, and its port."""
+    shared = known.of("data") if len(machines) > 1 else ()
+    return {service.name: (host, service.deploy.port) for service in shared for host in hosts_of(service, known, machines)[:1]}
 
 
 def hosts_of(service: Service, known: Model, machines: Mapping[str, Server]) -> list[str]:

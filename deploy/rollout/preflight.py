@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from deploy import checkout, console
 from deploy.checkout import Checkout
@@ -15,9 +16,9 @@ from deploy.errors import Reasons, Refused
 from deploy.hosts.host import Host
 from deploy.images import build as images
 from deploy.model import COLOURS, Facts, Record, Release, Schema, other
-from deploy.rollout import wanted
+from deploy.rollout import placement, wanted
 from deploy.settings import Settings
-from deploy.shell import Secret
+from deploy.shell import Secret, command
 from deploy.state import State
 
 GIGABYTE = 1_000_000_000
@@ -53,8 +54,31 @@ def look(at: Environment, facts: Mapping[str, Facts], include: str = "") -> Read
         anew = included(include, model)
         nginx.render(settings, model.web, wanted.GENERATION, nginx.Route(COLOURS[0], ""))
         wanted.placed(at, model)
+        reachable(at, model)
     reasons.refuse()
     return Ready(values, source, order, model, anew)
+
+
+def reachable(at: Environment, known: Model) -> None:
+    """Refuse data on another host that the others cannot reach, or that anybody can: Docker's ports pass by a host's firewall."""
+    mistakes, servers = [], at.settings.hosts
+    for name, (owner, port) in placement.away(known, servers).items():
+        private, public = servers[owner].private, servers[owner].address
+        others = [host for host in at.hosts if host.name != owner]
+        seen = at.each(partial(answers, address=private, port=int(port or 0)), others)
+        blind = [host for host, well in seen.items() if not well]
+        mistakes += [f"{', '.join(blind)} cannot reach {private}:{port}, where {name} is on {owner}"] if blind else []
+        if public != private and not at.here.port_is_free(public, int(port or 0)):
+            mistakes.append(f"{name} on {owner} is open to the outside, at {public}:{port}; close that port in front of the host")
+    if mistakes:
+        told = "\n    ".join(["the private network is not as it must be:", *mistakes])
+        raise Refused(told, where="[hosts]", then="mend that, then inv deploy")
+
+
+def answers(host: Host, address: str, port: int) -> bool:
+    """Tell whether a host reaches an address; that nothing listens there yet is an answer too."""
+    done = host.try_run(command("timeout", "3", "bash", "-c", 'exec 3<>"/dev/tcp/$0/$1"', address, port))
+    return not done.returncode or "refused" in done.stderr
 
 
 def included(include: str, model: Model) -> tuple[str, ...]:

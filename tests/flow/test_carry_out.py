@@ -9,7 +9,7 @@ import pytest
 
 from deploy.edge import switch
 from deploy.edge.nginx import Route
-from deploy.errors import CommandFailed, Interrupted, OpsError, Refused
+from deploy.errors import CommandFailed, Interrupted, OpsError, Refused, Unreachable
 from deploy.hosts.local import LocalHost
 from deploy.model import Schema
 from deploy.rollout import recovery
@@ -56,6 +56,18 @@ FAULTS: dict[str, Callable[[], BaseException | None]] = {
     "refused": lambda: CommandFailed("docker x", 1, "it did not work", "here"),
     "unforeseen": lambda: ValueError("surprise"),
 }
+
+
+@EVERY_STEP
+def test_a_connection_that_breaks_interrupts(place: Place, number: int) -> None:
+    """Nothing can be taken back there then; whoever returns goes on or goes back."""
+    place.host.fail_at(number, lambda: Unreachable("the connection to app1 broke"))
+    with pytest.raises(Interrupted, match="the connection to app1 broke; nothing was undone"):
+        place.deploy("r3")
+    assert place.serving() in ("r2", "r3")
+    assert place.state.intention()
+    assert recovery.resume(place.at)
+    assert place.serving() == "r3"
 
 
 @EVERY_STEP

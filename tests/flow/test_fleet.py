@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from deploy import lock
 from deploy.environment import Environment
-from deploy.errors import Interrupted, Locked, OpsError, Refused
+from deploy.errors import Interrupted, Locked, OpsError, Refused, Unreachable
 from deploy.model import Facts
-from deploy.rollout import placement, recovery, scale, steps
+from deploy.rollout import placement, preflight, recovery, scale, steps
 from deploy.rollout import release as rollout
 from deploy.rollout.carry_out import Outcome, carry_out
 from deploy.rollout.facts import observe_all
@@ -210,6 +210,18 @@ def test_killed_at_any_step_another_machine_converges(site: Site, victim: str, n
     assert [State(host, FOLDER).intention() for host in site.hosts.values()] == [None] * 3
 
 
+@pytest.mark.parametrize("lost", NAMES)
+def test_a_host_that_is_cut_off_is_left_and_the_others_go_back(site: Site, lost: str) -> None:
+    """What it serves is not known; when it returns, the next command takes it along."""
+    fail_at(site.hosts[lost], "Switch", Unreachable(f"the connection to {lost} broke"))
+    with pytest.raises(OpsError, match=f"the connection to {lost} broke"):
+        site.deploy("r3")
+    assert {release for name, release in zip(NAMES, site.serving, strict=True) if name != lost} == {"r2"}
+    site.revive()
+    site.deploy("r3")
+    assert site.serving == ["r3"] * 3
+
+
 def test_rollback_takes_all_back(site: Site) -> None:
     assert rollout.rollback(site.at).release == "r1"
     assert (site.serving, site.running()) == (["r1"] * 3, {"r1"})
@@ -244,12 +256,12 @@ def test_scaling_fails_on_one_host_and_is_undone_on_all(site: Site) -> None:
     assert [State(host, FOLDER).scale() for host in site.hosts.values()] == [{"backend": 2}] * 3
 
 
-def fail_at(host: Any, step: str) -> None:
+def fail_at(host: Any, step: str, error: OpsError | None = None) -> None:
     """Let a host fail when it comes to a step, whichever number it has."""
     begin = FakeHost.begin_fault
 
     def fault() -> BaseException | None:
-        return None if step in ("AwaitHealthy", "AwaitServed") else OpsError(f"{step} failed on {host.name}")
+        return error or (None if step in ("AwaitHealthy", "AwaitServed") else OpsError(f"{step} failed on {host.name}"))
 
     def watching(path: Path, line: str, append: Callable[[Path, str], None] = host.append) -> None:
         append(path, line)
@@ -283,6 +295,9 @@ def test_a_canary_then_batches(canary: int, size: int, expected: list[list[int]]
     assert batches([1, 2, 3, 4], canary, size) == expected
 
 
+DATA = COMPOSE.replace("redis: {image: redis, x-deploy: {role: data}", "redis: {image: redis, x-deploy: {role: data, port: 6379}")
+
+
 def server(*roles: str, private: str = "") -> Server:
     return Server.model_validate({"address": "192.0.2.1", "roles": roles, "private": private})
 
@@ -312,3 +327,36 @@ def test_services_go_where_roles_ask_for_them_and_find_data_that_is_elsewhere() 
 def test_what_cannot_be_placed_is_refused(servers: dict[str, Server], words: str) -> None:
     with pytest.raises(Refused, match=f"(?s){words}"):
         placement.place(model(), servers)
+
+
+class Asked(Apart):
+    """A host that tells how it reaches another."""
+
+    def __init__(self, name: str, root: Path, said: str) -> None:
+        super().__init__(name, root, Event())
+        self.words = said
+
+    def try_run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> Result:
+        assert command.argv[:2] == ("timeout", "3")
+        return Result(1 if self.words else 0, "", self.words)
+
+
+@pytest.mark.parametrize(
+    ("said", "public", "words"),
+    [
+        ("", True, ""),
+        ("bash: connect: Connection refused", True, ""),
+        ("bash: connect: No route to host", True, "a cannot reach 10.0.0.9:6379, where redis is on d"),
+        ("", False, "redis on d is open to the outside, at 192.0.2.1:6379"),
+    ],
+)
+def test_the_private_path_is_proven_and_the_public_one_closed(tmp_path: Path, said: str, public: bool, words: str) -> None:
+    servers = {"a": server("edge", "app", "worker"), "d": server("data", private="10.0.0.9")}
+    here = FakeHost(tmp_path)
+    here.port_is_free = lambda address, port: public or address != "192.0.2.1"  # type: ignore[method-assign]  # who listens there
+    at = Environment(settings(state=tmp_path, hosts=servers), here, (Asked("a", tmp_path, said), Asked("d", tmp_path, "not asked")))
+    if not words:
+        preflight.reachable(at, model(DATA))
+        return
+    with pytest.raises(Refused, match=words):
+        preflight.reachable(at, model(DATA))
