@@ -370,15 +370,18 @@ class SshHost(ShellFiles):
             raise Refused(f"{self.name} starts no program: {error}", where=self.link.where, then=then) from None
 
     def session(self, transport: Transport, window: int | None) -> Channel:
-        """Open a session once there are fewer than the other side allows."""
-        while True:
+        """Open a session once there are fewer than the other side allows; raise Refused when none of them ends."""
+        patience = SILENCE * self.link.ssh.keepalive + GRACE  # a connection that is dead is noticed before
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline:
             with self.link.opening:
                 self.sessions = [channel for channel in self.sessions if not channel.closed]
                 if len(self.sessions) < SESSIONS:
-                    patience = SILENCE * self.link.ssh.keepalive + GRACE  # a connection that is dead is noticed before
                     self.sessions.append(transport.open_session(window_size=window, timeout=patience))
                     return self.sessions[-1]
             time.sleep(0.01)
+        then = "fewer services for inv logs --follow, for example"
+        raise Refused(f"{SESSIONS} programs run over the connection to {self.name}, and none has ended", where=self.link.where, then=then)
 
     def exchange(self, wanted: Command, *, stdin: bytes = b"", timeout: float = 600) -> tuple[int, bytes, bytes]:
         """Run a program to its end; over there `timeout` ends it, also when we are gone."""

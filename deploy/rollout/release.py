@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from deploy import lock
 from deploy.edge import switch
@@ -11,7 +12,7 @@ from deploy.errors import Refused
 from deploy.hosts.host import Host
 from deploy.images import build as images
 from deploy.model import Facts
-from deploy.rollout import drift, plan, preflight, wanted
+from deploy.rollout import changes, drift, plan, preflight, wanted
 from deploy.rollout.carry_out import Outcome, carry_out, planned
 from deploy.rollout.facts import observe_all, telling
 from deploy.rollout.lineage import previous, schema_of
@@ -54,14 +55,30 @@ def earlier(at: Environment, facts: Mapping[str, Facts]) -> str:
     return next(iter(found.values()))
 
 
-def intended(at: Environment) -> tuple[dict[str, plan.Plan], dict[str, Facts], dict[str, tuple[str, ...]]]:
-    """Say what a deploy would do on each host, what is there, and which shared services it leaves although they drifted."""
+@dataclass(frozen=True)
+class Intended:
+    """What a deploy would do on one host: its plan, what is there, what changes, and which drifted shared services it leaves."""
+
+    plan: plan.Plan
+    facts: Facts
+    changes: tuple[str, ...]
+    drifted: tuple[str, ...]
+
+
+def intended(at: Environment) -> dict[str, Intended]:
+    """Say what a deploy would do on each host."""
     with telling(at):
         facts = observe_all(at)
         bundles = assemble(at, preflight.look(at, facts))
         fleet = Fleet(at, tuple(Run(at.settings, host, at.state(host), bundles[host.name]) for host in at.hosts))
-        plans = fleet.each(lambda run: planned(run, facts[run.host.name], "deploy"))
-        return plans, facts, fleet.each(lambda run: drift.drifted(run, facts[run.host.name]))
+        return fleet.each(lambda run: intended_on(run, facts[run.host.name]))
+
+
+def intended_on(run: Run, facts: Facts) -> Intended:
+    """Say what a deploy would do on one host."""
+    serving = facts.edge.release
+    changed = changes.between(run.state.bundle(serving), run.bundle) if serving in run.state.kept() else ()
+    return Intended(planned(run, facts, "deploy"), facts, changed, drift.drifted(run, facts))
 
 
 def drifted(fleet: Fleet, facts: Mapping[str, Facts], names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:

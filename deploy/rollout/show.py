@@ -6,49 +6,50 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 from deploy import console
-from deploy.model import Facts
 from deploy.rollout.carry_out import Outcome
-from deploy.rollout.plan import Plan
+from deploy.rollout.release import Intended
 from deploy.settings import Settings
 
 
-def plan(known: Mapping[str, Plan], facts: Mapping[str, Facts], drifted: Mapping[str, tuple[str, ...]], *, json: bool) -> None:
-    """Show each host's steps, and the shared services that a deploy leaves as they are."""
+def plan(known: Mapping[str, Intended], *, json: bool) -> None:
+    """Show each host's steps, what the release changes, and the shared services that a deploy leaves as they are."""
     if json:
-        documents = [{"host": name, **document(known[name], facts[name], drifted[name])} for name in known]
+        documents = [{"host": name, **document(one)} for name, one in known.items()]
         console.document(documents[0] if len(documents) == 1 else documents)
         return
-    console.say(f"wanted: release {next(iter(known.values())).release.id}")
-    for name in known:
+    console.say(f"wanted: release {next(iter(known.values())).plan.release.id}")
+    for change in dict.fromkeys(change for one in known.values() for change in one.changes):
+        console.say(f"    {change}")
+    for name, one in known.items():
         with console.speaking(f"{name} | " if len(known) > 1 else ""):
-            tell(known[name], facts[name], drifted[name])
+            tell(one)
     hosts = ["host"] if len(known) > 1 else []
-    rows = [[*([name] if hosts else []), at, step] for name, plan in known.items() for at, step in enumerate(plan.steps, 1)]
+    rows = [[*([name] if hosts else []), at, step] for name, one in known.items() for at, step in enumerate(one.plan.steps, 1)]
     if rows:
         console.table([*hosts, "", "step"], rows)
-    if any(plan.steps for plan in known.values()):
         console.say("next: inv deploy")
 
 
-def document(known: Plan, facts: Facts, drifted: tuple[str, ...]) -> dict[str, object]:
+def document(known: Intended) -> dict[str, object]:
     """Return one host's plan, for programs."""
     return {
-        "release": known.release.id,
-        "serving": facts.edge.release,
-        "colour": known.colour,
-        "drifted": list(drifted),
-        "steps": [{"step": step.name, **asdict(step)} for step in known.steps],
+        "release": known.plan.release.id,
+        "serving": known.facts.edge.release,
+        "colour": known.plan.colour,
+        "changes": list(known.changes),
+        "drifted": list(known.drifted),
+        "steps": [{"step": step.name, **asdict(step)} for step in known.plan.steps],
     }
 
 
-def tell(known: Plan, facts: Facts, drifted: tuple[str, ...]) -> None:
+def tell(known: Intended) -> None:
     """Say one host's plan."""
-    console.say(f"serves: {facts.serving}")
-    if not known.steps:
+    console.say(f"serves: {known.facts.serving}")
+    if not known.plan.steps:
         console.say("nothing to do: this release already serves")
-    if drifted:
-        names = ",".join(drifted)
-        console.say(f"{', '.join(drifted)}: not as the compose files say now; a deploy leaves shared services alone")
+    if known.drifted:
+        names = ",".join(known.drifted)
+        console.say(f"{', '.join(known.drifted)}: not as the compose files say now; a deploy leaves shared services alone")
         console.say(f"      inv deploy --include={names} makes them anew, with an outage of some seconds")
 
 

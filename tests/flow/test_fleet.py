@@ -352,8 +352,8 @@ class Asked(Apart):
 )
 def test_the_private_path_is_proven_and_the_public_one_closed(tmp_path: Path, said: str, public: bool, words: str) -> None:
     servers = {"a": server("edge", "app", "worker"), "d": server("data", private="10.0.0.9")}
-    here = FakeHost(tmp_path)
-    here.port_is_free = lambda address, _: public or address != "192.0.2.1"  # type: ignore[method-assign]  # who listens there
+    here: Any = FakeHost(tmp_path)
+    here.port_is_free = lambda address, _: public or address != "192.0.2.1"
     at = Environment(settings(state=tmp_path, hosts=servers), here, (Asked("a", tmp_path, said), Asked("d", tmp_path, "not asked")))
     if not words:
         preflight.reachable(at, model(DATA))
