@@ -88,11 +88,11 @@ class Apart(FakeHost):
 class Site:
     """Three hosts that serve r2; r1 served before."""
 
-    def __init__(self, root: Path, **rollout: Any) -> None:
-        servers = {name: Server(address=f"10.0.0.{n}") for n, name in enumerate(NAMES, 1)}
+    def __init__(self, root: Path, names: tuple[str, ...] = NAMES, kind: type[Apart] = Apart, **rollout: Any) -> None:
+        servers = {name: Server(address=f"10.0.0.{n}") for n, name in enumerate(names, 1)}
         self.settings: Settings = settings(state=FOLDER, rollout={**FAST, "watch": 0, **rollout}, hosts=servers)
         self.dead = Event()
-        self.hosts = {name: Apart(name, root / name, self.dead) for name in NAMES}
+        self.hosts = {name: kind(name, root / name, self.dead) for name in names}
         for name in ("r1", "r2"):
             self.deploy(name)
 
