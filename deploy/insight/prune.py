@@ -71,9 +71,8 @@ def tell(waste: Waste, settings: Settings) -> None:
 def look(settings: Settings, host: Host, used: dict[str, Any]) -> Waste:
     """Find what can go; `used` is what the engine says of itself."""
     old, gone = outdated(settings, host, State(host, settings.state_dir))
-    kept = {revision(release) for release in State(host, settings.state_dir).kept() if release not in old}
-    forgotten = {revision(release) for release in (*old, *gone)} - kept
-    names, unnamed = images(used["Images"] or [], {*old, *gone, *forgotten})
+    kept = set(State(host, settings.state_dir).kept()) - set(old)
+    names, unnamed = images(used["Images"] or [], {*old, *gone, *revisions({*old, *gone}, kept)})
     return Waste(tuple(old), names, unnamed, max(0, cache_bytes(used) - int(settings.build.cache_gb * GIGABYTE)))
 
 
@@ -92,9 +91,9 @@ def outdated(settings: Settings, host: Host, state: State) -> tuple[list[str], l
     return [release for release in old if release not in needed], sorted(gone)
 
 
-def revision(release: str) -> str:
-    """Return the revision that a release's id begins with: `inv build` names images after it. Pure."""
-    return release.rpartition("-")[0]
+def revisions(gone: set[str], kept: set[str]) -> set[str]:
+    """Return the revisions of which no release is kept: `inv build` names images after them. Pure."""
+    return {release.rpartition("-")[0] for release in gone} - {release.rpartition("-")[0] for release in kept} - {""}
 
 
 def images(known: list[dict[str, Any]], releases: set[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

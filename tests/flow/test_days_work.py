@@ -252,6 +252,11 @@ def test_prune_keeps_what_a_rollback_or_a_resume_goes_to(used: Place) -> None:
     assert used.serving() == "r1"
 
 
+def test_prune_takes_names_of_revisions_with_their_last_release() -> None:
+    assert prune.revisions({"abc-111111", "def-dirty-123456-222222"}, {"abc-333333"}) == {"def-dirty-123456"}
+    assert prune.revisions({"r0"}, set()) == set()
+
+
 def test_prune_asks_before_and_holds_the_lock(used: Place, capsys: Printed) -> None:
     with pytest.raises(Refused, match=r"removed for good.*Nobody can be asked"):
         prune.prune(used.at, yes=False, json=False)

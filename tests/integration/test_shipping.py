@@ -17,7 +17,7 @@ from deploy.images.ship import Shipped
 from deploy.settings import load
 from deploy.shell import docker
 from tests.nested import Nested, engines
-from tests.site import ROOT
+from tests.site import ROOT, Site
 
 SETTINGS = load("local")
 BIG, SMALL = 3_000_000, 200_000
@@ -144,6 +144,35 @@ def test_a_layer_that_is_pruned_between_asking_and_loading_is_sent_after_all(sto
 
     assert (sent(source, "r2", nested[store], prune).sent or 0) > BIG
     runs(source.build("r2"), nested[store])
+
+
+@pytest.mark.parametrize("store", ["containerd", "classic"])
+def test_what_lacks_a_layer_is_not_believed_and_goes(store: str, source: Source, nested: Engines) -> None:
+    """The containerd store says that such a load failed, and goes on showing name and id of what it has half of."""
+    parcels = source.build("r1")
+    layers = {layer.blob for parcel in parcels for layer in parcel.image.layers}
+    host, own = nested[store], [parcel for parcel in parcels if parcel.name in source.built]
+    assert ship.send(own, layers, source.here, host, lambda _: None)[1]
+    for parcel in own:
+        assert host.try_run(docker("image", "inspect", parcel.kept)).returncode
+        assert not stock.look(host).has(parcel.image)
+    assert (sent(source, "r1", host).sent or 0) > BIG
+
+
+def test_the_doors_push_what_was_built_of_this_checkout(tiny: Site) -> None:
+    """Here nothing needs to travel; the record is left as on any host."""
+    refused = tiny.inv("push", code=2)
+    assert "inv build --push" in refused.stderr
+    built = tiny.inv("build", "--push", "--json").document
+    (host,) = built["hosts"]
+    assert (host["host"], host["sent"], host["error"]) == ("localhost", 0, None)
+    again = tiny.inv("push", "--json").document
+    assert (again["revision"], again["hosts"][0]["images"]) == (built["revision"], host["images"])
+    record = stock.recorded(LocalHost(), tiny.state, built["revision"])
+    for image in built["images"]:
+        assert record[image["image"]].digest == image["digest"]
+        assert record[image["image"]].config == image["config_digest"]
+    assert "localhost" in tiny.inv("push").stdout
 
 
 @pytest.mark.parametrize("store", ["containerd", "classic"])
