@@ -10,6 +10,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from deploy.hosts.local import LocalHost
 from deploy.shell import Command, Result, command
 from deploy.wait import until
@@ -42,6 +44,14 @@ class Nested(LocalHost):
     def docker(self, *words: str) -> str:
         """Run docker there."""
         return docker("exec", self.name, "docker", *words)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what is learnt of the tests' images out of the person's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @contextmanager

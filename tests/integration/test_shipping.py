@@ -16,9 +16,10 @@ from deploy.images import bases, ship, stock
 from deploy.images.ship import Shipped
 from deploy.settings import load
 from deploy.shell import docker
-from tests.nested import Nested, engines
+from tests.nested import Nested, engines, own_cache
 from tests.site import ROOT, Site
 
+__all__ = ["own_cache"]  # a fixture for every test here
 SETTINGS = load("local")
 BIG, SMALL = 3_000_000, 200_000
 Engines = dict[str, Nested]
