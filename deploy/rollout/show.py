@@ -28,6 +28,9 @@ def plan(known: Mapping[str, Intended], *, json: bool) -> None:
     if rows:
         console.table([*hosts, "", "step"], rows)
         console.say("next: inv deploy")
+    for name, one in known.items():
+        with console.speaking(f"{name} | " if hosts else ""):
+            drift(one)
 
 
 def document(known: Intended) -> dict[str, object]:
@@ -47,6 +50,10 @@ def tell(known: Intended) -> None:
     console.say(f"serves: {known.facts.serving}")
     if not known.plan.steps:
         console.say("nothing to do: this release already serves")
+
+
+def drift(known: Intended) -> None:
+    """Say which shared services of a host are not as the compose files say, and what makes them so."""
     if known.drifted:
         names = ",".join(known.drifted)
         console.say(f"{', '.join(known.drifted)}: not as the compose files say now; a deploy leaves shared services alone")
