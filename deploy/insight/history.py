@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from deploy import console
 from deploy.environment import Environment
+from deploy.errors import acting
 from deploy.model import Record
 
 
@@ -21,7 +22,7 @@ def show(at: Environment, *, limit: int, json: bool) -> None:
         ]
         console.table(["when (UTC)", "command", "release", "outcome", "took", "who", *(["hosts"] if len(at.hosts) > 1 else [])], rows)
     else:
-        console.say(f"nothing was deployed to {at.settings.name} yet; inv deploy does")
+        console.say(acting(f"nothing was deployed to {at.settings.name} yet; inv deploy does", at.settings.env))
 
 
 def merged(ledgers: Mapping[str, Sequence[Record]]) -> list[tuple[Record, list[str]]]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from deploy import console, lock
 from deploy.environment import Environment
-from deploy.errors import OpsError
+from deploy.errors import OpsError, acting
 from deploy.fleet import together
 from deploy.hosts.host import Host
 from deploy.model import Container, Facts
@@ -27,7 +27,8 @@ def show(at: Environment, *, json: bool) -> None:
         for words in dict.fromkeys(found.words for found in held.values()):
             console.say(words)
         if cut_off:
-            console.warn(f"{cut_off.command} of {cut_off.target} was cut off ({cut_off.since}): inv resume goes on, inv abort goes back")
+            words = f"{cut_off.command} of {cut_off.target} was cut off ({cut_off.since}): inv resume goes on, inv abort goes back"
+            console.warn(acting(words, at.settings.env))
     if unseen:
         failed = together(unseen)
         failed.documented = json

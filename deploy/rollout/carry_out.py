@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from deploy import console, hooks, lock, notify
 from deploy.environment import Environment
-from deploy.errors import Interrupted, MachineFailed, OpsError, Unreachable
+from deploy.errors import Interrupted, MachineFailed, OpsError, Unreachable, acting
 from deploy.event import Event
 from deploy.model import Facts, Record
 from deploy.rollout import plan
@@ -123,7 +123,8 @@ def failed(fleet: Fleet, before: Mapping[str, Facts], entries: Mapping[str, Reco
             console.warn(f"the failure could not be written down: {full}")
 
     fleet.each(record)
-    error.serves, error.then = serving(fleet.at), error.then or "mend it, then inv deploy"
+    error.serves = serving(fleet.at)
+    error.then = acting(error.then or "mend it, then inv deploy", fleet.at.settings.env)
     error.code = OpsError.code  # it was tried, whatever the cause
     told = replace(event, outcome="failed", serves=error.serves, error=error.what, then=error.then)
     hooks.follow(fleet.at.settings, "on_failure", told)
@@ -186,7 +187,7 @@ def write_down(fleet: Fleet, entries: Mapping[str, Record]) -> str:
             run.state.note(command=entry.command, state="done", target=entry.release)
         except OSError as full:
             warning = f"that could not be written down: {full.strerror}"
-            console.warn(f"release {entry.release} serves, but {warning}; make room, then inv resume")
+            console.warn(acting(f"release {entry.release} serves, but {warning}; make room, then inv resume", run.settings.env))
             return warning
         return ""
 
@@ -204,6 +205,6 @@ def tell_success(at: Environment, done: Event) -> None:
 
 def interrupted(at: Environment, event: Event, why: str) -> Interrupted:
     """Say in which state Ctrl-C, or the loss of the lock, left things."""
-    serves, then = serving(at), "inv resume goes on, inv abort goes back"
+    serves, then = serving(at), acting("inv resume goes on, inv abort goes back", at.settings.env)
     notify.tell(*at.machine, replace(event, outcome="interrupted", serves=serves, then=then))
     return Interrupted(f"{why}; nothing was undone", serves=serves, then=then)

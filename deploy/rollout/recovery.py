@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from deploy import console, lock
 from deploy.environment import Environment
-from deploy.errors import Locked, OpsError, Refused
+from deploy.errors import Locked, OpsError, Refused, acting
 from deploy.hosts.host import Host
 from deploy.model import Facts
 from deploy.rollout import preflight
@@ -106,7 +106,7 @@ def unlock(at: Environment, *, yes: bool) -> str:
     if not all(ended.values()):
         kept = ", ".join(name for name, gone in ended.items() if not gone)
         raise OpsError(f"it could not be ended on {kept}", where=str(folder / "lock"), then="end its process there")
-    return f"{words}; it was ended. inv resume goes on, inv abort goes back"
+    return acting(f"{words}; it was ended. inv resume goes on, inv abort goes back", at.settings.env)
 
 
 def write_down(state: State, known: Intention, after: Facts) -> None:

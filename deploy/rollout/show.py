@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 from deploy import console
+from deploy.errors import acting
 from deploy.rollout.carry_out import Outcome
 from deploy.rollout.release import Intended
 from deploy.settings import Settings
 
 
-def plan(known: Mapping[str, Intended], *, json: bool) -> None:
+def plan(known: Mapping[str, Intended], settings: Settings, *, json: bool) -> None:
     """Show each host's steps, what the release changes, and the shared services that a deploy leaves as they are."""
     if json:
         documents = [{"host": name, **document(one)} for name, one in known.items()]
@@ -27,10 +28,10 @@ def plan(known: Mapping[str, Intended], *, json: bool) -> None:
     rows = [[*([name] if hosts else []), at, step] for name, one in known.items() for at, step in enumerate(one.plan.steps, 1)]
     if rows:
         console.table([*hosts, "", "step"], rows)
-        console.say("next: inv deploy")
+        console.say(acting("next: inv deploy", settings.env))
     for name, one in known.items():
         with console.speaking(f"{name} | " if hosts else ""):
-            drift(one)
+            drift(one, settings)
 
 
 def document(known: Intended) -> dict[str, object]:
@@ -52,12 +53,12 @@ def tell(known: Intended) -> None:
         console.say("nothing to do: this release already serves")
 
 
-def drift(known: Intended) -> None:
+def drift(known: Intended, settings: Settings) -> None:
     """Say which shared services of a host are not as the compose files say, and what makes them so."""
     if known.drifted:
         names = ",".join(known.drifted)
         console.say(f"{', '.join(known.drifted)}: not as the compose files say now; a deploy leaves shared services alone")
-        console.say(f"      inv deploy --include={names} makes them anew, with an outage of some seconds")
+        console.say(acting(f"      inv deploy --include={names} makes them anew, with an outage of some seconds", settings.env))
 
 
 def outcome(known: Outcome, settings: Settings, *, json: bool) -> None:

@@ -38,11 +38,11 @@ def door(*, only: str = "", help: Mapping[str, str] | None = None, **options: An
             try:
                 body(enter(env), **flags)
             except OpsError as error:
-                raise leave(error, **flags) from None
+                raise leave(error, env, **flags) from None
             except OSError as error:
-                raise leave(MachineFailed(error), **flags) from None
+                raise leave(MachineFailed(error), env, **flags) from None
             except KeyboardInterrupt:
-                raise leave(Interrupted("interrupted", then="inv status shows what serves"), **flags) from None
+                raise leave(Interrupted("interrupted", then="inv status shows what serves"), env, **flags) from None
 
         c, env, _ = signature(opened).parameters.values()
         _, *flags = signature(body).parameters.values()
@@ -55,10 +55,11 @@ def door(*, only: str = "", help: Mapping[str, str] | None = None, **options: An
     return made
 
 
-def leave(error: OpsError, *, json: bool = False, **others: Any) -> Exit:
+def leave(error: OpsError, env: str = "local", *, json: bool = False, **others: Any) -> Exit:
     """Show an error and name its exit code; with --json it is the one document, unless the command has printed its own."""
     from deploy import console
 
+    error.env = env
     console.fail(str(error))
     if json and not error.documented:
         console.document(error.document)

@@ -24,7 +24,7 @@ def plan(at: Environment, json: bool = False) -> None:
     """Show what a deploy would do now, and do nothing."""
     from deploy.rollout import release, show
 
-    show.plan(release.intended(at), json=json)
+    show.plan(release.intended(at), at.settings, json=json)
 
 
 @door(help={"to": "an earlier release (default: this checkout)", "include": "shared services to make anew: edge,…"})

@@ -20,7 +20,16 @@ from deploy.environment import Environment
 from deploy.settings import ROOT
 from deploy.tasks.door import door
 
-CODES = {"OpsError": 1, "CommandFailed": 1, "MachineFailed": 1, "Refused": 2, "GateClosed": 3, "Locked": 4, "Interrupted": 5}
+CODES = {
+    "OpsError": 1,
+    "CommandFailed": 1,
+    "MachineFailed": 1,
+    "Unreachable": 1,
+    "Refused": 2,
+    "GateClosed": 3,
+    "Locked": 4,
+    "Interrupted": 5,
+}
 LISTING = """
 import sys
 from invoke.main import program
