@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from deploy import secrets
 from deploy.errors import CommandFailed, Reasons, Refused
+from deploy.hosts.host import Host
 from deploy.hosts.local import LocalHost
 from deploy.model import Deploy, Role, replicas_unfit
 from deploy.settings import nearest
@@ -162,7 +163,7 @@ def refused(said: str, copies: Mapping[str, str], host: LocalHost) -> Refused:
     return Refused(f"Compose refuses the files:\n{said}", where=", ".join(copies.values()), then=then)
 
 
-def require_plugin(host: LocalHost) -> None:
+def require_plugin(host: Host) -> None:
     """Refuse a Docker client without Compose, whose own message would blame an option."""
     if host.try_run(docker("compose", "version"), timeout=20).returncode:
         raise Refused("docker has no compose plugin", where=host.name, then="apt-get install docker-compose (or docker-compose-plugin)")

@@ -10,6 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ COLOURS = ("cyan", "green", "yellow", "magenta", "blue", "red")  # of names in f
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 DONE: list[tuple[str, str, float]] = []  # title, mark and seconds of this run's steps, for the summary
 MOVING: list[Console] = []  # the console whose last line moves; others must print through it
+SPEAKER = ContextVar("SPEAKER", default="")  # stands in front of each line, where several hosts are at work
 
 
 def people() -> Console:
@@ -36,7 +38,18 @@ def people() -> Console:
 
 def say(text: str, style: str | None = None) -> None:
     """Tell the person something, as it is; what reads like a workflow command is none."""
+    text = re.sub("(?m)^", SPEAKER.get(), text) if SPEAKER.get() else text
     people().print(re.sub(r"(?m)^(\s*):(?=:)|##(?=\[)", r"\g<0> ", text) if in_actions() else text, style=style, markup=False)
+
+
+@contextmanager
+def speaking(name: str) -> Iterator[None]:
+    """Put a name in front of every line that this thread says."""
+    token = SPEAKER.set(name)
+    try:
+        yield
+    finally:
+        SPEAKER.reset(token)
 
 
 def warn(text: str) -> None:
@@ -87,12 +100,13 @@ class Step:
 
     def end(self, mark: str, style: str) -> None:
         """Show the step's one line with its time."""
+        from rich.markup import escape
+
         seconds = time.monotonic() - self.started
-        DONE.append((self.title, mark, seconds))
+        DONE.append((SPEAKER.get() + self.title, mark, seconds))
         if self.grouped:
             workflow_command("endgroup")
-        people().print(f"[{style}]{mark:>3}[/] ", end="")
-        say(f"{self.title}  {seconds:.1f} s")
+        people().print(f"{SPEAKER.get()}[{style}]{mark:>3}[/] {escape(self.title)}  {seconds:.1f} s")
 
     def __rich__(self) -> Table:
         """Draw the line that moves: a spinner, and with a limit how much of it is used."""
@@ -122,7 +136,9 @@ def step(title: str, *, within: float = 0) -> Iterator[Step]:
 def moving(shown: Step) -> Iterator[None]:
     """Keep a step's line moving; not where nobody sees it, nor under another that moves."""
     screen = people()
-    if MOVING or not screen.is_terminal or screen.is_dumb_terminal or not sys.stderr.isatty():  # FORCE_COLOR makes no terminal
+    if (
+        MOVING or SPEAKER.get() or not screen.is_terminal or screen.is_dumb_terminal or not sys.stderr.isatty()
+    ):  # FORCE_COLOR makes no terminal
         yield
         return
     from rich.live import Live

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from deploy import console, lock
+from deploy.environment import Environment
 from deploy.errors import CommandFailed, OpsError, Refused
 from deploy.hosts.local import LocalHost
 from deploy.images import build as images
@@ -21,12 +22,13 @@ from deploy.wait import until
 READY_SECONDS = 30
 
 
-def run(settings: Settings, host: LocalHost, *, fresh: bool) -> None:
+def run(at: Environment, *, fresh: bool) -> None:
     """Build what is missing, start everything, say where it is, follow what it says; stop it on the way out."""
+    settings, host = at.machine
     for number in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal stops it as Ctrl-C does
         signal.signal(number, signal.default_int_handler)
     host.engine.require()
-    with lock.held(settings.state_dir, "dev"), logs.ending():
+    with lock.held([host], settings.state_dir, "dev"), logs.ending():
         require_port(settings, host)
         build(settings, host)
         # the sources are mounted: who may read them here may there
@@ -34,7 +36,7 @@ def run(settings: Settings, host: LocalHost, *, fresh: bool) -> None:
         variables = wanted.variables(settings, host) | own
         try:
             start(settings, host, variables, fresh=fresh)
-            logs.show(settings, host, [], logs.query(since="0s", grep=""), follow=True)
+            logs.show(at, [], logs.query(since="0s", grep=""), follow=True)
         finally:
             with suppress(OSError):
                 console.say("\nstopping; the data stays")

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from deploy import checkout, compose, console, secrets
 from deploy.errors import GateClosed, OpsError, Refused
+from deploy.hosts.host import Host
 from deploy.hosts.local import LocalHost
 from deploy.images import bases
 from deploy.images import build as images
 from deploy.rollout import preflight
 from deploy.settings import Settings
-from deploy.shell import docker
+from deploy.shell import command, docker
+
+if TYPE_CHECKING:
+    from deploy.hosts.ssh import SshHost
 
 State = Literal["ok", "missing", "advice", "unknown"]
+CLOCK_SECONDS = 2  # by which a host's clock may differ
 LIVE_RESTORE = docker("info", "--format", "{{.LiveRestoreEnabled}}")
 STORE_CHANGE = """put {"features": {"containerd-snapshotter": true}} into /etc/docker/daemon.json and restart docker"""
 RESTORE_CHANGE = """put {"live-restore": true} into /etc/docker/daemon.json and reload docker: else all stops when the engine crashes"""
@@ -47,6 +54,41 @@ def examine(settings: Settings, host: LocalHost) -> list[Finding]:
     ]
 
 
+def examine_hosts(settings: Settings) -> list[Finding]:
+    """Look at what each host must have, at several at once."""
+    from deploy.hosts import ssh
+
+    with ThreadPoolExecutor(settings.ssh.parallel) as pool:
+        found = pool.map(lambda host: examine_host(settings, host), ssh.hosts(settings).values())
+        return [finding for findings in found for finding in findings]
+
+
+def examine_host(settings: Settings, host: SshHost) -> list[Finding]:
+    """Look at what one host must have; at nothing more when it is not reached."""
+    reached = attempt(f"{host.name}: connection", lambda: host.run(command("true")))
+    if reached.state != "ok":
+        return [reached]
+    looks: list[tuple[str, Callable[[], object]]] = [
+        ("flock", lambda: host.run(command("flock", "--version"))),
+        ("Docker engine", host.engine.require),
+        ("docker compose", lambda: compose.require_plugin(host)),
+        ("disk", lambda: room(settings, host)),
+        ("clock", lambda: clock(host)),
+        ("forwarding", lambda: host.get(1, "/")),
+    ]
+    found = [attempt(f"{host.name}: {what}", look) for what, look in looks]
+    return [reached, *found, setting(f"{host.name}: image store", lambda: images.uses_containerd_store(host), STORE_CHANGE)]
+
+
+def clock(host: SshHost) -> None:
+    """Refuse a host whose clock differs: logs, locks and certificates are compared by time."""
+    before = time.time()
+    there = float(host.run(command("date", "+%s.%N")))
+    after = time.time()
+    if there - after > CLOCK_SECONDS or before - there > CLOCK_SECONDS:
+        raise Refused(f"its clock differs from this machine's by {there - after:+.0f} s", then="timedatectl set-ntp true, on both")
+
+
 def attempt(what: str, look: Callable[[], object], otherwise: State = "missing") -> Finding:
     """Look by doing what a command would do."""
     try:
@@ -62,7 +104,7 @@ def git() -> None:
         raise Refused("it is not installed", then="apt-get install git")
 
 
-def room(settings: Settings, host: LocalHost) -> None:
+def room(settings: Settings, host: Host) -> None:
     """Refuse disks that are too full for a release."""
     if low := preflight.disk(settings, host):
         raise Refused("\n".join(low), then="inv disk")

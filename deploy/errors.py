@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from types import TracebackType
+
+COMMAND = re.compile(r"\binv (?:[a-z]+\.)?[a-z]+\b(?! --env|\.[a-z])")
+
+
+def acting(text: str, env: str) -> str:
+    """Make the commands that a text names act on the environment that it speaks of."""
+    return text if env == "local" else COMMAND.sub(rf"\g<0> --env={env}", text)
 
 
 class OpsError(Exception):
@@ -11,6 +19,7 @@ class OpsError(Exception):
     code = 1
     still = "what served before; inv status shows it"
     documented = False  # the command that failed has printed its document
+    env = "local"
 
     def __init__(self, what: str, *, where: str = "", serves: str = "", then: str = "") -> None:
         super().__init__(what)
@@ -23,7 +32,8 @@ class OpsError(Exception):
     def document(self) -> dict[str, object]:
         """The error for programs."""
         place, serves, then = self.where or "this machine", self.serves or self.still, self.then or "inv doctor"
-        return {"error": self.what, "code": self.code, "where": place, "serves": serves, "next": then}
+        what, serves, then = (acting(text, self.env) for text in (self.what, serves, then))
+        return {"error": what, "code": self.code, "where": place, "serves": serves, "next": then}
 
 
 class Refused(OpsError):
@@ -50,6 +60,10 @@ class Interrupted(OpsError):
     """The run was cut off between two steps."""
 
     code = 5
+
+
+class Unreachable(OpsError):
+    """The connection to a host broke; what was begun there goes on."""
 
 
 class MachineFailed(OpsError):

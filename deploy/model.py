@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 LABEL = "bookreader-ops"
 COLOURS = ("blue", "green")
@@ -96,6 +96,17 @@ class Scale(Frozen):
     replicas: dict[str, int]
 
 
+class Digests(Frozen):
+    """An image by what its manifest and its configuration hash to; engines keep one or the other."""
+
+    digest: str
+    config: str
+
+
+class Pushed(RootModel[dict[str, Digests]]):
+    """The images of one git revision that a host was given, by the names that compose files use."""
+
+
 class Record(Frozen):
     """One line of the ledger: what was tried, when, by whom, and what came of it."""
 
@@ -174,6 +185,7 @@ class EdgeFacts:
     release: str | None = None
     maintenance: bool = False
     members: tuple[str, ...] = ()  # the containers that it named when it was switched
+    expected: bool = True  # a host of workers or data has none
     unproven: int = 0  # a generation that the link names and that was never proven; an interrupted switch left it
 
     @property
@@ -215,5 +227,5 @@ class Facts:
         told = f", beside {len(self.beside)} replica(s) of the one before" if self.beside else ""
         told += ", behind the maintenance page" if self.edge.maintenance else ""
         return f"release {self.edge.release} ({self.edge.colour}){told}" + (
-            "" if self.edge.running else ", once the edge runs; it does not"
+            "" if self.edge.running or not self.edge.expected else ", once the edge runs; it does not"
         )

@@ -18,7 +18,7 @@ from deploy.hosts.local import LocalHost
 from deploy.shell import Secret
 
 EXAMPLE = ".env.example"
-OWN = ("NOTIFY_URLS",)  # for the toolkit alone: optional, given to no container, part of no release
+OWN = ("NOTIFY_URLS", "REGISTRY_PASSWORD")  # for the toolkit alone: optional, given to no container, part of no release
 PLACEHOLDERS = {"", "change-me", "changeme", "placeholder", "todo", "xxx", "secret", "password"}
 
 

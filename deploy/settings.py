@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -17,6 +17,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PREFIX = "OPS_"
 VARIABLES = "environment variable"
 Shell = Annotated[str, Field(pattern=r"^[^\x00]*$")]
+HostName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
+HostKey = Annotated[str, Field(pattern=r"^((ssh|ecdsa)-[a-z0-9-]+ [A-Za-z0-9+/]+=*)?$")]
+Role = Literal["app", "worker", "edge", "data"]
 Key = tuple[str, ...]
 OWN = ("env", "root")  # said by --env and by where the checkout is
 
@@ -46,10 +49,28 @@ class Build(Section):
     budget: dict[str, int] = Field(default={}, description="image -> megabytes of uncompressed layers")
 
 
+class Ship(Section):
+    """How images come to hosts: through a registry, over the connection to the host, or not at all."""
+
+    by: Literal["registry", "ssh", "local"] = "local"
+    registry: str = Field(default="", pattern=r"^[a-zA-Z0-9.-]*(:\d+)?(/[a-z0-9._/-]+)?$")
+    user: str = ""
+    hosts_at_once: int = Field(default=4, gt=0)
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> Ship:
+        if self.by == "registry" and not self.registry:
+            raise ValueError("by registry needs ship.registry, as in registry.example.org/team")
+        return self
+
+
 class Rollout(Section):
     """How releases change places; times in seconds."""
 
     strategy: Literal["blue_green", "rolling"] = "blue_green"
+    canary: int = Field(default=1, ge=0, description="how many hosts switch first, alone; 0: all at once")
+    batch: int = Field(default=0, ge=0, description="how many hosts switch at once after the canary; 0: all that are left")
+    on_failure: Literal["unwind", "hold"] = "unwind"
     healthy_within: float = Field(default=60, gt=0)
     served_within: float = Field(default=15, gt=0)
     drain_within: float = Field(default=30, gt=0)
@@ -86,6 +107,33 @@ class Notify(Section):
     within: float = Field(default=10, gt=0)
 
 
+class Machine(Section):
+    """A machine that is reached over SSH: where it is, as whom, and the host key that it must show."""
+
+    address: str = Field(pattern=r"^([\w.-]+|[\w.%]*:[\w.%]*:[\w.:%]*)$")
+    port: int = Field(default=22, gt=0, lt=65536)
+    user: str = ""
+    key: HostKey = ""
+
+
+class Server(Machine):
+    """A host of the environment: what it is there for, and where the other hosts reach it."""
+
+    roles: list[Role] = Field(default=["app", "worker", "edge", "data"], min_length=1)
+    private: str = ""
+
+
+class Ssh(Section):
+    """How hosts are reached; times in seconds."""
+
+    user: str = Field(default="root", min_length=1)
+    key_file: Path | None = None
+    sudo: bool = False
+    connect_within: float = Field(default=10, gt=0)
+    keepalive: float = Field(default=5, gt=0)
+    parallel: int = Field(default=8, gt=0)
+
+
 class Settings(Section):
     """Everything a command needs to know about one environment."""
 
@@ -100,15 +148,30 @@ class Settings(Section):
     variables: dict[str, str] = {}
     edge: Edge = Edge()
     build: Build = Build()
+    ship: Ship = Ship()
     rollout: Rollout = Rollout()
     hooks: Hooks = Hooks()
     notify: Notify = Notify()
+    ssh: Ssh = Ssh()
+    gateway: Machine | None = None
+    hosts: dict[HostName, Server] = {}
     root: Path = ROOT
+
+    @model_validator(mode="after")
+    def _one_gateway(self) -> Settings:
+        if "gateway" in self.hosts:
+            raise ValueError("hosts.gateway: the gateway is the section [gateway]; give the host another name")
+        return self
 
     @property
     def name(self) -> str:
         """The name that networks, projects and state of this environment share."""
         return f"{self.app}-{self.env}"
+
+    @property
+    def asks(self) -> bool:
+        """Tell whether a person is asked before what serves here is changed."""
+        return self.env in ("prod", "production")
 
     @property
     def state_dir(self) -> Path:
@@ -198,10 +261,14 @@ def nested(values: Mapping[Key, Any]) -> dict[str, Any]:
 def from_variables(environ: Mapping[str, str]) -> dict[Key, Any]:
     """Turn OPS_EDGE__PORT=8081 into {("edge", "port"): "8081"}; the names of the app's own variables stay as they are written."""
     names = {name: name.removeprefix(PREFIX).split("__") for name in environ if name.startswith(PREFIX) and name != "OPS_ROOT"}
-    return {
-        (first.lower(), *(rest if first == "VARIABLES" else map(str.lower, rest))): listed(environ[name])
-        for name, (first, *rest) in names.items()
-    }
+    return {from_words(*words): listed(environ[name]) for name, words in names.items()}
+
+
+def from_words(first: str, *rest: str) -> Key:
+    """Turn a variable's words into a key; a shell's variable has no hyphen, so that OPS_HOSTS__APP_1__PORT is of app-1."""
+    if first == "HOSTS" and rest:
+        rest = (rest[0].replace("_", "-"), *rest[1:])
+    return (first.lower(), *(rest if first == "VARIABLES" else map(str.lower, rest)))
 
 
 def listed(value: str) -> Any:
@@ -231,13 +298,19 @@ def place(key: Key, sources: Mapping[Key, str]) -> str:
     path = ".".join(key)
     source = next((name for known, name in sources.items() if all(one == other for one, other in zip(key, known, strict=False))), "")
     if source == VARIABLES:
-        return f"{source} {PREFIX}{path.upper().replace('.', '__')} ({path})"
+        return f"{source} {PREFIX}{path.upper().replace('.', '__').replace('-', '_')} ({path})"
     return f"{source}: {path}" if source else path
 
 
 def known_keys(above: Key) -> list[str]:
     """List the keys that a section takes, with the section's own."""
-    model: Any = Settings
-    for section in above:
-        model = model.model_fields[section].annotation
+    model: type[BaseModel] = Settings
+    for part in above:
+        known = model.model_fields.get(part)  # none for the name of a host
+        model = (known and section(known.annotation)) or model
     return [".".join((*above, name)) for name in model.model_fields if name not in OWN]
+
+
+def section(annotation: Any) -> type[Section] | None:
+    """Return the section that an annotation is about: `Edge`, `Machine | None`, `dict[HostName, Server]`."""
+    return next((one for one in (annotation, *get_args(annotation)) if isinstance(one, type) and issubclass(one, Section)), None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -67,7 +68,7 @@ class State:
         if text is None:
             raise Refused(f"there is no release {release} here", where=str(folder.parent), then="inv history")
         known = parse(Release, text, folder / "release.json")
-        names = [path.name for path in folder.iterdir() if path.suffix in (".yml", ".conf")]
+        names = [name for name in self.host.names(folder) if name.endswith((".yml", ".conf"))]
         files = {name: self.host.read(folder / name) or "" for name in names}
         return Bundle(known, files, self.host.read(folder / "env") or "")
 
@@ -113,6 +114,13 @@ class State:
             if command in ("deploy", "rollback"):
                 return Intention(command, str(known.get("target")), str(known.get("time"))) if state == "begin" else None
         return None
+
+    def last_step(self) -> str:
+        """Return the step that the journal names last; empty when it names none."""
+        for line in reversed((self.host.read(self.folder / "journal.jsonl") or "").splitlines()):
+            with suppress(ValueError, AttributeError):
+                return str(json.loads(line).get("step") or "")
+        return ""
 
     def scale(self) -> dict[str, int]:
         """Return the numbers of replicas that were chosen in place of the compose file's."""

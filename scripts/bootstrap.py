@@ -1,7 +1,8 @@
 """Prepare this machine: Docker Engine, what builds need, the Python environment. Standard library only.
 
-Usage: python3 scripts/bootstrap.py
+Usage: python3 scripts/bootstrap.py [--tests]
 
+--tests adds what the tests need and nothing else does: an sshd that they start on loopback.
 Looks first, says what it is about to change, changes only what is missing. A usable Docker is left alone.
 Supported: Debian 12 and 13, Ubuntu 22.04 and later. Elsewhere it names what to install.
 """
@@ -26,6 +27,7 @@ LOCK = ROOT / "requirements" / "dev.txt"
 SYSTEM_CA = Path("/etc/ssl/certs/ca-certificates.crt")
 DAEMON_JSON = Path("/etc/docker/daemon.json")
 DAEMON_PID = Path("/var/run/docker.pid")
+SSHD = Path("/usr/sbin/sshd")
 DAEMON_LOG = Path("/var/log/dockerd.log")
 ENGINE_PACKAGES = {
     "debian": ["docker.io", "docker-cli", "docker-buildx", "docker-compose"],
@@ -93,6 +95,8 @@ def missing_system_packages() -> list[str]:
             "Docker is here, but not its buildx and compose plugins",
             "install docker-buildx and docker-compose (2.20 or newer) from where your Docker came from",
         )
+    if "--tests" in sys.argv and not SSHD.exists():
+        wanted.append("openssh-server")
     if not (VENV / "bin/python").exists() and not importlib.util.find_spec("ensurepip"):
         wanted.append("python3-venv")
     return wanted

@@ -117,9 +117,9 @@ class Site:
         assert old in text, f"{old!r} is not in {path}"
         (self.root / path).write_text(text.replace(old, new))
 
-    def get(self, path: str, port: int | None = None) -> tuple[int, str]:
+    def get(self, path: str, port: int | None = None, address: str = "127.0.0.1") -> tuple[int, str]:
         """Ask the site over a new connection; 0 when nothing answers."""
-        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=10)
+        connection = http.client.HTTPConnection(address, port or self.port, timeout=10)
         try:
             connection.request("GET", path)
             answer = connection.getresponse()
@@ -144,7 +144,9 @@ class Site:
         for kind in ("containers", "volumes", "networks"):
             remove_labelled(kind, self.app)
         releases = {path.name for path in (self.state / "releases").glob("*")}
-        names = [name for name in images() if name.partition(":")[2] in releases or name.startswith(f"{self.app}/")]
+        own = {*releases, *(commit[:12] for commit in self.git("log", "--all", "--format=%H").split())}
+        tags = {name: name.partition(":")[2] for name in images()}
+        names = [name for name, tag in tags.items() if tag in own or tag.partition("-dirty")[0] in own or name.startswith(f"{self.app}/")]
         if names:
             subprocess.run(["docker", "image", "rm", "--force", *names], capture_output=True)
         shutil.rmtree(self.folder, ignore_errors=True)

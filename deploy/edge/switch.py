@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -75,7 +74,7 @@ def switch(settings: Settings, host: Host, edge: str, files: Mapping[str, str], 
                 load(settings, host, edge, before, int(Path(before).name))
         raise
     point(settings, host, target, PROVEN)
-    forget(nginx.folder(settings), generation)
+    forget(host, nginx.folder(settings) / "generations", generation)
 
 
 def reload(edge: str) -> Command:
@@ -177,8 +176,8 @@ def processes(host: Host, edge: str) -> dict[int, str]:
     return {int(pid): title for pid, title in (row.split(maxsplit=1) for row in rows)}
 
 
-def forget(folder: Path, generation: int) -> None:
+def forget(host: Host, folder: Path, generation: int) -> None:
     """Remove generations that are long past."""
-    for old in (folder / "generations").iterdir():
-        if old.name.isdigit() and int(old.name) <= generation - KEPT_GENERATIONS:
-            shutil.rmtree(old, ignore_errors=True)
+    for name in host.names(folder):
+        if name.isdigit() and int(name) <= generation - KEPT_GENERATIONS:
+            host.remove(folder / name)

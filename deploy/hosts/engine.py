@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,15 @@ from typing import Any
 from deploy.errors import OpsError, Refused
 from deploy.model import LABEL, Container
 
+TIMEOUT = 60  # seconds for an answer
+STARTS = "./scripts/quickstart starts it"
+
 
 class Engine:
     """Observes containers; changes are commands, so that they can be read and repeated."""
 
-    def __init__(self, endpoint: str) -> None:
-        self.endpoint = endpoint
+    def __init__(self, endpoint: str, dial: Callable[[], Any] | None = None, starts: str = STARTS) -> None:
+        self.endpoint, self.dial, self.starts = endpoint, dial, starts
 
     @cached_property
     def client(self) -> Any:
@@ -23,11 +27,9 @@ class Engine:
         from docker.errors import DockerException
 
         try:
-            return DockerClient(base_url=self.endpoint, timeout=60)
-        except DockerException:
-            raise Refused(
-                "the Docker engine does not answer", where=self.endpoint, then="./scripts/quickstart starts it; inv doctor says more"
-            ) from None
+            return dialled(self.dial) if self.dial else DockerClient(base_url=self.endpoint, timeout=TIMEOUT)
+        except (DockerException, OSError):
+            raise Refused("the Docker engine does not answer", where=self.endpoint, then=f"{self.starts}; inv doctor says more") from None
 
     def containers(self, environment: str) -> tuple[Container, ...]:
         """List one environment's containers, one-off ones left out."""
@@ -106,3 +108,39 @@ class Engine:
             return bytes(self.client.api.logs(name, tail=lines)).decode(errors="replace").strip()
         except DockerException:
             return ""
+
+
+def dialled(dial: Callable[[], Any]) -> Any:
+    """Return a client that asks over channels which end at an engine, as `docker system dial-stdio` makes them."""
+    from docker import DockerClient
+    from docker.transport.basehttpadapter import BaseHTTPAdapter
+    from urllib3.connection import HTTPConnection
+    from urllib3.connectionpool import HTTPConnectionPool
+
+    class Connection(HTTPConnection):
+        sock: Any
+
+        @property
+        def is_connected(self) -> bool:
+            return self.sock is not None and not (self.sock.closed or self.sock.eof_received)
+
+        def connect(self) -> None:
+            self.sock = dial()
+            self.sock.settimeout(TIMEOUT)
+
+    class Pool(HTTPConnectionPool):
+        ConnectionCls = Connection
+
+    class Adapter(BaseHTTPAdapter):
+        pool = Pool("engine", maxsize=4)
+
+        def get_connection(self, *_: object) -> Pool:
+            return self.pool
+
+    def client(version: str) -> Any:
+        made = DockerClient(base_url="http://engine:1", version=version, timeout=TIMEOUT)
+        made.api.trust_env = False  # no proxy stands between
+        made.api.mount("http://engine", Adapter())
+        return made
+
+    return client(client("1.44").api.version(api_version=False)["ApiVersion"])

@@ -7,9 +7,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Protocol
 
-from deploy.errors import CommandFailed
+from deploy.errors import CommandFailed, Interrupted
 from deploy.hosts.engine import Engine
-from deploy.shell import Command, Result
+from deploy.shell import Command, Result, command
+
+# what a guard ends with and says, once the lock is another's
+GUARDED, LOST = 75, "the lock was lost"
 
 
 class Process(Protocol):
@@ -44,11 +47,15 @@ class Host(ABC):
     """A machine that runs an environment. Whatever fails at a file raises OSError, as it would here."""
 
     name: str
+    guard: tuple[str, ...] = ()  # words in front of every command, which refuse it once the lock is lost
 
     @property
     @abstractmethod
     def engine(self) -> Engine:
         """The host's Docker engine."""
+
+    def close(self) -> None:  # noqa: B027  # this machine has nothing to close
+        """End the connection, where there is one."""
 
     @abstractmethod
     def try_run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> Result:
@@ -63,6 +70,11 @@ class Host(ABC):
         if done.returncode:
             raise CommandFailed(str(command), done.returncode, done.output, self.name)
         return done.stdout
+
+    def heed(self, code: int, said: str) -> None:
+        """Raise Interrupted when a command was refused by its guard."""
+        if self.guard and code == GUARDED and LOST in said:
+            raise Interrupted(LOST, where=self.name, then="inv status shows who has it now; inv resume goes on, inv abort goes back")
 
     @abstractmethod
     def open(self, command: Command, *, fed: bool = False) -> Process:
@@ -111,6 +123,10 @@ class Host(ABC):
         """Tell how many bytes of memory new programs can have without others being swapped out or killed."""
         lines = (self.read(Path("/proc/meminfo")) or "").splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+
+    def now(self) -> str:
+        """Tell what the host's clock says: ISO 8601, UTC, to the second."""
+        return self.run(command("date", "--utc", "+%Y-%m-%dT%H:%M:%SZ")).strip()
 
     @abstractmethod
     def port_is_free(self, address: str, port: int) -> bool:

@@ -65,13 +65,15 @@ class LocalHost(Host):
         feed = subprocess.DEVNULL if stdin is None else None
         try:
             done = subprocess.run(
-                command.argv, input=stdin, stdin=feed, env=self.environment(command), timeout=timeout, capture_output=True, text=True,
+                (*self.guard, *command.argv), input=stdin, stdin=feed, env=self.environment(command), timeout=timeout,
+                capture_output=True, text=True,
                 errors="backslashreplace",  # a file or a program may hold bytes that are no text
             )  # fmt: skip
         except FileNotFoundError:
             raise Refused(f"`{command.argv[0]}` is not installed", where=self.name, then="inv doctor") from None
         except subprocess.TimeoutExpired:
             raise CommandFailed(str(command), 124, f"no end after {timeout:.0f} s", self.name) from None
+        self.heed(done.returncode, done.stderr)
         return Result(done.returncode, done.stdout, done.stderr)
 
     def watch(self, command: Command, on_line: Callable[[str], None], *, folder: Path | None = None) -> tuple[int, str, str]:
@@ -92,9 +94,7 @@ class LocalHost(Host):
     def open(self, command: Command, *, fed: bool = False) -> subprocess.Popen[bytes]:
         """Start a command whose output, both streams as one, is read while it runs."""
         stdin = subprocess.PIPE if fed else subprocess.DEVNULL
-        return subprocess.Popen(
-            command.argv, env=self.environment(command), stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
+        return subprocess.Popen(command.argv, env=self.environment(command), stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
     def follow(self, command: Command) -> int:
         """Run a command with this terminal as its own; return its exit code."""
@@ -130,7 +130,7 @@ class LocalHost(Host):
 
     def read(self, path: Path) -> str | None:
         """Read a file; None when there is none."""
-        return path.read_text() if path.exists() else None
+        return path.read_bytes().decode() if path.exists() else None  # line ends as they are
 
     def names(self, folder: Path) -> list[str]:
         """List what a folder holds; nothing when there is none."""

@@ -115,7 +115,7 @@ def require_buildx(host: LocalHost) -> None:
         raise Refused("docker has no buildx plugin", where=host.name, then="apt-get install docker-buildx (or docker-buildx-plugin)")
 
 
-def uses_containerd_store(host: LocalHost) -> bool:
+def uses_containerd_store(host: Host) -> bool:
     """Tell whether the engine keeps images in containerd: only there manifest digests are kept."""
     return "io.containerd.snapshotter" in host.run(docker("info", "--format", "{{json .DriverStatus}}"), timeout=20)
 
@@ -224,18 +224,31 @@ def pulled(name: str, host: Host) -> str:
     return identify(name, host)
 
 
+def build_and_keep(settings: Settings, host: LocalHost, *, no_cache: bool = False) -> Built:
+    """Build every image and name it after the checkout's revision, by which `inv push` finds it."""
+    built = build(settings, host, no_cache=no_cache)
+    keep_for(built.revision, [image.name for image in built.images], {image.name: image.digest for image in built.images}, host)
+    return built
+
+
 def keep_for(release: str, built: Iterable[str], ids: Mapping[str, str], host: Host) -> None:
     """Name a release's images after it: an image without a name would go with the next prune."""
     for name in built:
         try:
-            host.run(docker("tag", ids[name], f"{name}:{release}"))
+            host.run(docker("tag", ids[name], kept(name, release)))
         except CommandFailed as error:
             gone = f"the image {name} that was built just now is gone; another build has taken its name:\n{error.output}"
             raise OpsError(gone, where=host.name, then="inv deploy builds it again") from None
 
 
+def kept(name: str, revision: str) -> str:
+    """Return the name that an image keeps on every host: its own tag, else the revision it belongs to. Pure."""
+    plain = name.partition("@")[0]
+    return plain if ":" in plain.rpartition("/")[2] else f"{plain}:{revision}"
+
+
 def prune_release(names: Iterable[str], release: str, host: Host) -> None:
     """Take a release's name off its images; the engine removes what has no other name."""
     for name in names:
-        if "@" not in name:
-            host.try_run(docker("image", "rm", f"{name}:{release}"))
+        if kept(name, release) != name:  # what brings a tag of its own keeps it
+            host.try_run(docker("image", "rm", kept(name, release)))

@@ -1,23 +1,60 @@
-"""What a build made, for people and for programs."""
+"""What a build made and what hosts got of it, for people and for programs."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import Any
+
 from deploy import console
-from deploy.images.build import Built
+from deploy.errors import OpsError
+from deploy.images.build import MEGABYTE, Built
+from deploy.images.push import Outcome
+from deploy.images.ship import UNTOUCHED
 
 
-def built(result: Built, *, json: bool) -> None:
-    """Show a build's images."""
+def built(result: Built, outcome: Outcome | None = None, *, json: bool) -> None:
+    """Show a build's images, and what hosts got of them; raise OpsError when one did not get everything."""
     if json:
         console.document({
             "revision": result.revision, "commit": result.commit, "seconds": round(result.seconds, 2),
             "images": [{"image": image.name, "digest": image.digest, "config_digest": image.config_digest,
                         "bytes": image.layers.total(), "cached_steps": image.cached, "steps": image.steps}
                        for image in result.images],
+            **({"hosts": hosts(outcome)} if outcome else {}),
         })  # fmt: skip
-        return
-    console.table(
-        ["image", "digest", "size", "cached steps"],
-        [[i.name, i.digest[:19], f"{i.megabytes:.0f} MB", f"{i.cached} of {i.steps}"] for i in result.images],
-    )
-    console.say(f"built {result.revision} in {result.seconds:.1f} s")
+    else:
+        console.table(
+            ["image", "digest", "size", "cached steps"],
+            [[i.name, i.digest[:19], f"{i.megabytes:.0f} MB", f"{i.cached} of {i.steps}"] for i in result.images],
+        )
+        console.say(f"built {result.revision} in {result.seconds:.1f} s")
+    if outcome:
+        pushed(outcome, json=json, documented=json)
+
+
+def pushed(outcome: Outcome, *, json: bool, documented: bool = False) -> None:
+    """Show what every host got, unless the document has said it; raise OpsError when one did not get everything."""
+    if json and not documented:
+        console.document({"revision": outcome.revision, "hosts": hosts(outcome)})
+    if not json:
+        rows = [[one.host, one.images, megabytes(one.sent), megabytes(one.skipped), f"{one.seconds:.1f} s"] for one in outcome.shipped]
+        rows += [[name, "failed", "-", "-", "-"] for name in outcome.failed]
+        console.table(["host", "images", "sent", "skipped", "took"], rows)
+    if outcome.failed:
+        told = "\n".join(f"{name}: {error.what}" for name, error in outcome.failed.items())
+        thens = "; ".join(dict.fromkeys(error.then for error in outcome.failed.values()))
+        failed = OpsError(f"the images are not on every host:\n{told}", where=", ".join(outcome.failed), serves=UNTOUCHED, then=thens)
+        failed.documented = json
+        raise failed
+
+
+def hosts(outcome: Outcome) -> list[dict[str, Any]]:
+    """Return what every host got, for programs."""
+    nothing = dict.fromkeys(("images", "sent", "skipped", "seconds"))
+    got = [{**asdict(one), "seconds": round(one.seconds, 2), "error": None} for one in outcome.shipped]
+    return got + [{"host": name, **nothing, "error": error.what} for name, error in outcome.failed.items()]
+
+
+def megabytes(count: int | None) -> str:
+    """Write bytes for people."""
+    return "-" if count is None else f"{count / MEGABYTE:.2f} MB"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -48,8 +48,8 @@ def look(settings: Settings, host: Host) -> Disk:
     used, waste = host.engine.usage(), prune.NOTHING
     with suppress(OpsError):  # with a broken state all the rest is still worth knowing
         waste = prune.look(settings, host, used)
-    logs = [Item("log", c.name, log_bytes(host.engine.log_file(c.name)), LOG) for c in host.engine.containers(settings.name)]
-    state = Item("state", str(settings.state_dir), folder_bytes(settings.state_dir), PRUNE if waste.releases else STATE)
+    logs = [Item("log", c.name, log_bytes(host, host.engine.log_file(c.name)), LOG) for c in host.engine.containers(settings.name)]
+    state = Item("state", str(settings.state_dir), folder_bytes(host, settings.state_dir), PRUNE if waste.releases else STATE)
     items = sorted([*engine_items(used, settings.name, waste), *logs, state], key=lambda item: -(item.bytes or 0))
     places = dict.fromkeys((settings.state_dir, host.engine.folder()))
     free = {str(place): host.free_bytes(place) for place in places}
@@ -67,14 +67,29 @@ def engine_items(used: dict[str, Any], environment: str, waste: prune.Waste) -> 
         yield Item("volumes", f"{len(others)} that are not {environment}'s", sum(sizes[name] for name in others), OTHERS)
 
 
-def show(known: Disk, *, json: bool) -> None:
-    """Show what takes space, largest first, what is free, and the command for the largest."""
-    largest = known.items[0]
+def show(known: Mapping[str, Disk], *, json: bool) -> None:
+    """Show for each host what takes space, largest first, what is free, and the command for the largest."""
     if json:
-        free = [{"place": place, "bytes": size} for place, size in known.free.items()]
-        console.document({"items": [asdict(item) for item in known.items], "free": free, "next": largest.next})
+        documents = [{"host": name, **document(disk)} for name, disk in known.items()]
+        console.document(documents[0] if len(documents) == 1 else documents)
         return
-    console.table(["what", "size", "of"], [[item.what, shown(item.bytes), item.name] for item in known.items])
+    hosts = ["host"] if len(known) > 1 else []
+    rows = [[*([name] if hosts else []), item.what, shown(item.bytes), item.name] for name, disk in known.items() for item in disk.items]
+    console.table([*hosts, "what", "size", "of"], rows)
+    for name, disk in known.items():
+        with console.speaking(f"{name} | " if len(known) > 1 else ""):
+            tell(disk)
+
+
+def document(known: Disk) -> dict[str, object]:
+    """Return what takes space, for programs."""
+    free = [{"place": place, "bytes": size} for place, size in known.free.items()]
+    return {"items": [asdict(item) for item in known.items], "free": free, "next": known.items[0].next}
+
+
+def tell(known: Disk) -> None:
+    """Say what is free, and what takes most."""
+    largest = known.items[0]
     for place, size in known.free.items():
         if size < known.wanted:
             console.warn(f"{shown(size)} free at {place}; a deploy wants {shown(known.wanted)}")

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from deploy import console
-from deploy.hosts.host import Host
-from deploy.settings import Settings
-from deploy.state import State
+from deploy.environment import Environment
+from deploy.errors import acting
+from deploy.model import Record
 
 
-def show(settings: Settings, host: Host, *, limit: int, json: bool) -> None:
-    """List the ledger, newest first."""
-    entries = State(host, settings.state_dir).ledger()[::-1][:limit]
+def show(at: Environment, *, limit: int, json: bool) -> None:
+    """List what was deployed, newest first; a line of a host that has its own to say names it."""
+    entries = merged(at.each(lambda host: at.state(host).ledger()))[:limit]
     if json:
-        console.document([entry.model_dump() for entry in entries])
+        console.document([{**entry.model_dump(), "hosts": hosts} for entry, hosts in entries])
     elif entries:
-        rows = [[e.started, e.command, e.release, e.outcome, f"{e.seconds:.0f} s", e.who] for e in entries]
-        console.table(["when (UTC)", "command", "release", "outcome", "took", "who"], rows)
+        rows = [
+            [e.started, e.command, e.release, e.outcome, f"{e.seconds:.0f} s", e.who, *([", ".join(hosts)] if len(at.hosts) > 1 else [])]
+            for e, hosts in entries
+        ]
+        console.table(["when (UTC)", "command", "release", "outcome", "took", "who", *(["hosts"] if len(at.hosts) > 1 else [])], rows)
     else:
-        console.say(f"nothing was deployed to {settings.name} yet; inv deploy does")
+        console.say(acting(f"nothing was deployed to {at.settings.name} yet; inv deploy does", at.settings.env))
+
+
+def merged(ledgers: Mapping[str, Sequence[Record]]) -> list[tuple[Record, list[str]]]:
+    """Return the lines of all hosts, newest first, with the hosts that each is of: the same command is one line. Pure."""
+    lines: dict[tuple[str, ...], tuple[Record, list[str]]] = {}
+    for host, entries in ledgers.items():
+        for entry in entries:
+            key = (entry.started, entry.command, entry.release, entry.outcome)
+            lines.setdefault(key, (entry, []))[1].append(host)
+    return sorted(lines.values(), key=lambda line: line[0].started)[::-1]

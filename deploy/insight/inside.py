@@ -6,23 +6,29 @@ import shlex
 import sys
 from collections.abc import Sequence
 
+from deploy.environment import Environment
 from deploy.errors import OpsError, Refused
-from deploy.hosts.host import Host
 from deploy.insight import services
-from deploy.settings import Settings
 from deploy.shell import Command, docker
 
 NOT_THERE = (126, 127)  # what Docker ends with when the image has no such program, or it cannot be run
 
 
-def run(settings: Settings, host: Host, service: str, words: Sequence[str]) -> None:
-    """Run it with this terminal, or this standard input, as its own; raise OpsError naming its exit code."""
+def run(at: Environment, service: str, words: Sequence[str], *, host: str = "") -> None:
+    """Run it with this terminal, or this standard input, as its own, on the first host that has the service or the one named.
+
+    Raises OpsError naming its exit code.
+    """
     if not words:
         raise Refused("no command was given", where="inv exec", then=f"inv exec {service} -- COMMAND ARGUMENT...")
-    container = next(iter(services.find(settings, host, [service]).values()))
+    found = [one for one in services.find(at, [service]).values() if host in ("", one.host.name)]
+    if not found:
+        names = ", ".join(known.name for known in at.hosts)
+        raise Refused(f"{service} does not run on `{host}`", where=at.settings.name, then=f"--host with one of: {names}")
+    container = found[0].container
     if container.state != "running":
-        raise Refused(f"{container.name} does not run: {container.state}", where=settings.name, then=f"inv logs {service}")
-    code = host.follow(command(container.name, words, terminal=sys.stdin.isatty() and sys.stdout.isatty()))
+        raise Refused(f"{container.name} does not run: {container.state}", where=at.settings.name, then=f"inv logs {service}")
+    code = found[0].host.follow(command(container.name, words, terminal=sys.stdin.isatty() and sys.stdout.isatty()))
     if code:
         then = (
             "is that program in the image? It may even have no shell" if code in NOT_THERE else f"what it said is above; inv logs {service}"

@@ -17,11 +17,11 @@ from queue import Empty, Queue
 from threading import Thread
 
 from deploy import console
+from deploy.environment import Environment
 from deploy.errors import OpsError, Reasons, Refused
-from deploy.hosts.host import Host, Process
+from deploy.hosts.host import Process
 from deploy.insight import services
-from deploy.model import Container
-from deploy.settings import Settings
+from deploy.insight.services import Found
 from deploy.shell import Command, docker
 
 TAIL = 100  # lines of each service, when nothing says which
@@ -93,13 +93,15 @@ def compiled(grep: str) -> re.Pattern[str]:
         raise Refused(f"--grep={grep} is not a regular expression: {error.msg}{place}", where="inv logs", then=then) from None
 
 
-def show(settings: Settings, host: Host, names: list[str], wanted: Query, *, follow: bool) -> None:
-    """Show what services said; with `follow` go on until Ctrl-C."""
-    chosen = services.find(settings, host, names)
+def show(at: Environment, names: list[str], wanted: Query, *, follow: bool) -> None:
+    """Show what services said, on all hosts in the order of time; with `follow` go on until Ctrl-C."""
+    chosen = services.find(at, names)
     began = stamp(datetime.now(UTC))
     seen = defaultdict[str, str](lambda: began)
-    before = heapq.merge(*(history(host, service, container, wanted, seen) for service, container in chosen.items()))
-    after = live(host, lambda: services.find(settings, host, names), seen) if follow else ()
+    said = (history(service, one, wanted, seen) for service, one in chosen.items())
+    # a connection carries few sessions at once: over one, each container's lines are read to their end first
+    before = heapq.merge(*(map(list, said) if at.remote else said))
+    after = live(lambda: services.find(at, names), seen) if follow else ()
     say, line = console.lines(chosen), None
     with ending():
         for line in filter(wanted.wants, chain(before, after)):
@@ -124,41 +126,41 @@ def read(container: str, *words: str) -> Command:
     return docker("logs", "--timestamps", *words, container)
 
 
-def history(host: Host, service: str, container: Container, wanted: Query, seen: dict[str, str]) -> Iterator[Line]:
+def history(service: str, one: Found, wanted: Query, seen: dict[str, str]) -> Iterator[Line]:
     """Yield what a container said."""
-    with host.open(read(container.name, *wanted.words)) as process:
-        yield from parsed(process, service, container.name, seen)
+    with one.host.open(read(one.container.name, *wanted.words)) as process:
+        yield from parsed(process, service, one.place, seen)
     if process.returncode:
-        console.warn(f"not the whole log of {service}: docker logs {container.name} says why")
+        console.warn(f"not the whole log of {service}: docker logs {one.container.name} says why")
 
 
-def parsed(process: Process, service: str, container: str, seen: dict[str, str]) -> Iterator[Line]:
+def parsed(process: Process, service: str, place: str, seen: dict[str, str]) -> Iterator[Line]:
     """Read lines and remember the time of the newest; what is the engine's own word has no time."""
     for raw in process.stdout or ():
         stamp, _, text = raw.decode(errors="backslashreplace").rstrip("\r\n").partition(" ")
         if STAMP.match(stamp):
-            seen[container] = stamp
+            seen[place] = stamp
             yield Line(stamp, service, text.replace(f"{stamp} ", ""))  # it stands again in each 16 kB of a long line
         else:
-            yield Line(seen.get(container, ""), service, f"{stamp} {text}")
+            yield Line(seen.get(place, ""), service, f"{stamp} {text}")
 
 
-def live(host: Host, look: Callable[[], dict[str, Container]], seen: dict[str, str]) -> Iterator[Line]:
+def live(look: Callable[[], dict[str, Found]], seen: dict[str, str]) -> Iterator[Line]:
     """Yield lines as they come, also of services that start again or change their colour; never ends by itself."""
     arriving: Queue[Line] = Queue(1000)
     attached: dict[str, tuple[Process, Thread]] = {}
     try:
         while True:
             with suppress(OpsError):
-                for service, container in look().items():
-                    name = container.name
-                    if not container.alive:
-                        if attached.pop(name, None):
-                            console.say(f"-- {name} stopped")
-                    elif name not in attached or not attached[name][1].is_alive():
-                        process = host.open(read(name, "--follow", "--since", seen[name]))
-                        attached[name] = process, Thread(target=pump, args=(process, service, name, seen, arriving), daemon=True)
-                        attached[name][1].start()
+                for service, one in look().items():
+                    place = one.place
+                    if not one.container.alive:
+                        if attached.pop(place, None):
+                            console.say(f"-- {one.container.name} stopped")
+                    elif place not in attached or not attached[place][1].is_alive():
+                        process = one.host.open(read(one.container.name, "--follow", "--since", seen[place]))
+                        attached[place] = process, Thread(target=pump, args=(process, service, place, seen, arriving), daemon=True)
+                        attached[place][1].start()
             due = time.monotonic() + LOOK_SECONDS
             with suppress(Empty):
                 while (left := due - time.monotonic()) > 0:
@@ -168,10 +170,10 @@ def live(host: Host, look: Callable[[], dict[str, Container]], seen: dict[str, s
             process.terminate()
 
 
-def pump(process: Process, service: str, container: str, seen: dict[str, str], arriving: Queue[Line]) -> None:
+def pump(process: Process, service: str, place: str, seen: dict[str, str], arriving: Queue[Line]) -> None:
     """Hand over what a container says from now on."""
-    known = seen[container]
+    known = seen[place]
     with process:
-        for line in parsed(process, service, container, seen):
+        for line in parsed(process, service, place, seen):
             if line.time > known:
                 arriving.put(line)

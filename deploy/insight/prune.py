@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deploy import console, lock
+from deploy.environment import Environment
 from deploy.errors import Refused
 from deploy.hosts.host import Host
 from deploy.images.bake import LABEL
@@ -32,20 +33,24 @@ class Waste:
 NOTHING = Waste()
 
 
-def prune(settings: Settings, host: Host, *, yes: bool, json: bool) -> None:
+def prune(at: Environment, *, yes: bool, json: bool) -> None:
     """Say what can go, ask, remove it under the lock, and say what that freed."""
-    with telling(settings, host):
-        waste, freed = look(settings, host, host.engine.usage()), 0
-        tell(waste, settings)
-        if waste != NOTHING:
+    with telling(at):
+        waste, freed = at.each(lambda host: look(at.settings, host, host.engine.usage())), dict[str, int]()
+        at.each(lambda host: tell(waste[host.name], at.settings))
+        if any(found != NOTHING for found in waste.values()):
             console.confirm("That is removed for good.", yes=yes)
-            with lock.held(settings.state_dir, "prune"):
-                if (now := look(settings, host, host.engine.usage())).releases != waste.releases:
-                    raise Refused("another release was deployed meanwhile; nothing was removed", where=settings.name, then="inv prune")
-                freed = remove(settings, host, now)
-            console.say(f"freed {shown(freed)}; {shown(host.free_bytes(host.engine.folder()))} are free")
+            with lock.held(at.hosts, at.settings.state_dir, "prune"):
+                now = at.each(lambda host: look(at.settings, host, host.engine.usage()))
+                if any(now[name].releases != found.releases for name, found in waste.items()):
+                    raise Refused("another release was deployed meanwhile; nothing was removed", where=at.settings.name, then="inv prune")
+                freed = at.each(lambda host: remove(at.settings, host, now[host.name]))
     if json:
-        console.document({"releases": waste.releases, "images": waste.names, "unnamed_images": len(waste.unnamed), "freed_bytes": freed})
+        found = waste.values()
+        console.document({
+            "releases": sorted({release for one in found for release in one.releases}), "images": [n for one in found for n in one.names],
+            "unnamed_images": sum(len(one.unnamed) for one in found), "freed_bytes": sum(freed.values()),
+        })  # fmt: skip
 
 
 def tell(waste: Waste, settings: Settings) -> None:
@@ -66,7 +71,8 @@ def tell(waste: Waste, settings: Settings) -> None:
 def look(settings: Settings, host: Host, used: dict[str, Any]) -> Waste:
     """Find what can go; `used` is what the engine says of itself."""
     old, gone = outdated(settings, host, State(host, settings.state_dir))
-    names, unnamed = images(used["Images"] or [], {*old, *gone})
+    kept = set(State(host, settings.state_dir).kept()) - set(old)
+    names, unnamed = images(used["Images"] or [], {*old, *gone, *revisions({*old, *gone}, kept)})
     return Waste(tuple(old), names, unnamed, max(0, cache_bytes(used) - int(settings.build.cache_gb * GIGABYTE)))
 
 
@@ -83,6 +89,11 @@ def outdated(settings: Settings, host: Host, state: State) -> tuple[list[str], l
     old = too_old(Run(settings, host, state, state.bundle(facts.edge.release)), facts) if facts.edge.release else []
     gone = {entry.release for entry in state.ledger()} - set(state.kept()) - needed
     return [release for release in old if release not in needed], sorted(gone)
+
+
+def revisions(gone: set[str], kept: set[str]) -> set[str]:
+    """Return the revisions of which no release is kept: `inv build` names images after them. Pure."""
+    return {release.rpartition("-")[0] for release in gone} - {release.rpartition("-")[0] for release in kept} - {""}
 
 
 def images(known: list[dict[str, Any]], releases: set[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -104,10 +115,12 @@ def remove(settings: Settings, host: Host, waste: Waste) -> int:
         with console.step("remove build cache"):
             host.run(docker("builder", "prune", "--force", "--keep-storage", int(settings.build.cache_gb * GIGABYTE)))
     state.note(command="prune", state="done", releases=waste.releases)
-    return max(0, before - taken(settings, host))
+    freed = max(0, before - taken(settings, host))
+    console.say(f"freed {shown(freed)}; {shown(host.free_bytes(host.engine.folder()))} are free")
+    return freed
 
 
 def taken(settings: Settings, host: Host) -> int:
     """Add up what images, build cache and releases take."""
     used = host.engine.usage()
-    return int(used["LayersSize"] or 0) + cache_bytes(used) + folder_bytes(settings.state_dir)
+    return int(used["LayersSize"] or 0) + cache_bytes(used) + folder_bytes(host, settings.state_dir)

@@ -2,31 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 
+from deploy.environment import Environment
 from deploy.errors import Refused
 from deploy.hosts.host import Host
 from deploy.model import Container, Facts
 from deploy.settings import Settings, nearest
-from deploy.state import State
 
 
-def find(settings: Settings, host: Host, names: Collection[str] = ()) -> dict[str, Container]:
+@dataclass(frozen=True)
+class Found:
+    """A container, and the host that it is on."""
+
+    host: Host
+    container: Container
+
+    @property
+    def place(self) -> str:
+        """What no other container has: its host's name and its own."""
+        return f"{self.host.name}/{self.container.name}"
+
+
+def find(at: Environment, names: Collection[str] = ()) -> dict[str, Found]:
     """Return the containers of the named services, of every service when none is named, by what to call them.
 
-    Raises Refused naming all services that have none.
+    Raises Refused naming all services that have none on any host.
     """
-    from deploy.rollout.facts import observe
+    from deploy.rollout.facts import observe_all
 
-    state = State(host, settings.state_dir)
-    facts = observe(settings, host, state)
-    known = sorted({c.service for c in facts.containers})
-    found = {name: choose(facts, name) for name in names or known}
+    seen = observe_all(at)
+    known = sorted({c.service for facts in seen.values() for c in facts.containers})
+    found = {name: [Found(host, c) for host in at.hosts for c in choose(seen[host.name], name)] for name in names or known}
     missing = [name for name in names if not found[name]]
     if missing or not found:
-        raise absent(settings, missing, known, jobs(state, facts.edge.release))
-    return {(c.service if len(own) == 1 else f"{c.service}-{c.number}"): c for own in found.values() for c in own}
+        raise absent(at.settings, missing, known, jobs(at, seen))
+    return {called(one, own, many=len(at.hosts) > 1): one for own in found.values() for one in own}
+
+
+def called(one: Found, own: Collection[Found], *, many: bool) -> str:
+    """Name a container by its service, its number where there are several, and its host where there are several. Pure."""
+    several = sum(other.host == one.host for other in own) > 1
+    name = f"{one.container.service}-{one.container.number}" if several else one.container.service
+    return f"{one.host.name} {name}" if many else name
 
 
 def choose(facts: Facts, service: str) -> list[Container]:
@@ -35,11 +55,14 @@ def choose(facts: Facts, service: str) -> list[Container]:
     return [c for c in own if c.colour in ("", facts.edge.colour)] or own
 
 
-def jobs(state: State, release: str | None) -> set[str]:
-    """Name the jobs of a release: their containers are gone when they end."""
-    with suppress(Refused):
-        return {service.name for service in state.bundle(release).release.of("job")} if release else set()
-    return set()
+def jobs(at: Environment, seen: Mapping[str, Facts]) -> set[str]:
+    """Name the jobs of the releases that serve: their containers are gone when they end."""
+    named = set[str]()
+    for host in at.hosts:
+        with suppress(Refused):
+            if release := seen[host.name].edge.release:
+                named |= {service.name for service in at.state(host).bundle(release).release.of("job")}
+    return named
 
 
 def absent(settings: Settings, missing: list[str], known: list[str], jobs: set[str]) -> Refused:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from deploy.hosts.host import Host
+from deploy.shell import command
+
 GIGABYTE = 1_000_000_000
 
 
@@ -13,17 +16,18 @@ def cache_bytes(used: dict[str, Any]) -> int:
     return sum(entry["Size"] for entry in used["BuildCache"] or [] if not entry["Shared"])
 
 
-def folder_bytes(folder: Path) -> int:
+def folder_bytes(host: Host, folder: Path) -> int:
     """Add up the files below a folder; none when there is none."""
-    return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
+    said = host.try_run(command("du", "--summarize", "--bytes", str(folder))).stdout.split()
+    return int(said[0]) if said else 0
 
 
-def log_bytes(file: Path | None) -> int | None:
+def log_bytes(host: Host, file: Path | None) -> int | None:
     """Measure a container's log with its rotated parts; None where there is no file, or where only root may look."""
-    try:
-        return sum(part.stat().st_size for part in file.parent.iterdir() if part.name.startswith(file.name)) if file else None
-    except OSError:
+    if not file:
         return None
+    done = host.try_run(command("find", str(file.parent), "-maxdepth", 1, "-name", f"{file.name}*", "-printf", "%s\n"))
+    return None if done.returncode else sum(map(int, done.stdout.split()))
 
 
 def shown(size: int | None) -> str:

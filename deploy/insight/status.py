@@ -2,35 +2,69 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from deploy import console, lock
+from deploy.environment import Environment
+from deploy.errors import OpsError, acting
+from deploy.fleet import together
 from deploy.hosts.host import Host
 from deploy.model import Container, Facts
 from deploy.settings import Settings
-from deploy.state import State
 
 
-def show(settings: Settings, host: Host, *, json: bool) -> None:
-    """Show one environment's state."""
+def show(at: Environment, *, json: bool) -> None:
+    """Show one environment's state on all its hosts; a host that cannot be reached is said, and the others are shown."""
+    seen, unseen = look(at)
+    states = {host.name: at.state(host) for host in at.hosts if host.name in seen}
+    held = {name: holder for name, state in states.items() if (holder := lock.holder(state.host, state.folder))}
+    cut_off = next((told for name, state in states.items() if name not in held and (told := state.intention())), None) if not held else None
+    if json:
+        interrupted = {"command": cut_off.command, "release": cut_off.target, "since": cut_off.since} if cut_off else None
+        console.document({**document(at.settings, seen, unseen), "interrupted": interrupted})
+    else:
+        tell(at, seen)
+        for words in dict.fromkeys(found.words for found in held.values()):
+            console.say(words)
+        if cut_off:
+            words = f"{cut_off.command} of {cut_off.target} was cut off ({cut_off.since}): inv resume goes on, inv abort goes back"
+            console.warn(acting(words, at.settings.env))
+    if unseen:
+        failed = together(unseen)
+        failed.documented = json
+        raise failed
+
+
+def look(at: Environment) -> tuple[dict[str, Facts], dict[str, OpsError]]:
+    """Observe every host; what cannot be seen comes second."""
     from deploy.rollout.facts import observe
 
-    state = State(host, settings.state_dir)
-    facts, held = observe(settings, host, state), lock.holder(settings.state_dir)
-    cut_off = None if held else state.intention()
-    if json:
-        told = {"command": cut_off.command, "release": cut_off.target, "since": cut_off.since} if cut_off else None
-        console.document({**document(settings, host, facts), "interrupted": told})
-        return
-    console.say(f"{settings.name}: {facts.serving}")
-    if held:
-        console.say(held[1])
-    if cut_off:
-        console.warn(f"{cut_off.command} of {cut_off.target} was cut off ({cut_off.since}): inv resume goes on, inv abort goes back")
-    rows = [[c.service, c.colour or "shared", c.state, health(c) or "-", c.release or "-"] for c in facts.containers]
+    def seen(host: Host) -> Facts | OpsError:
+        try:
+            return observe(at.settings, host, at.state(host))
+        except OpsError as error:
+            return error
+
+    found = at.each(seen)
+    unseen = {name: known for name, known in found.items() if isinstance(known, OpsError)}
+    return {name: known for name, known in found.items() if isinstance(known, Facts)}, unseen
+
+
+def tell(at: Environment, seen: Mapping[str, Facts]) -> None:
+    """Say what serves, and how each service is."""
+    many = len(at.hosts) > 1
+    for name, facts in seen.items():
+        console.say(f"{at.settings.name}{f' on {name}' if many else ''}: {facts.serving}")
+    rows = [
+        [*([name] if many else []), c.service, c.colour or "shared", c.state, health(c) or "-", c.release or "-"]
+        for name, facts in seen.items() for c in facts.containers
+    ]  # fmt: skip
     if rows:
-        console.table(["service", "colour", "state", "health", "release"], rows)
-    for c in facts.containers:
-        if c.out_of_memory:
-            console.warn(f"{c.name}: a process was killed at the memory limit; inv logs {c.service}, or raise its mem_limit")
+        console.table([*(["host"] if many else []), "service", "colour", "state", "health", "release"], rows)
+    for facts in seen.values():
+        for c in facts.containers:
+            if c.out_of_memory:
+                console.warn(f"{c.name}: a process was killed at the memory limit; inv logs {c.service}, or raise its mem_limit")
 
 
 def health(container: Container) -> str | None:
@@ -38,16 +72,26 @@ def health(container: Container) -> str | None:
     return container.health or None if container.state == "running" else None
 
 
-def document(settings: Settings, host: Host, facts: Facts) -> dict[str, object]:
-    """Return the state as the command contract has it."""
-    services = [
-        {"name": c.service, "colour": c.colour or None, "state": c.state, "health": health(c), "image": c.image,
-         "out_of_memory": c.out_of_memory}
-        for c in facts.containers
+def document(settings: Settings, seen: Mapping[str, Facts], unseen: Mapping[str, OpsError]) -> dict[str, object]:
+    """Return the state as the command contract has it; release and colour are null where hosts differ."""
+    hosts = [
+        {
+            "name": name,
+            "release": facts.edge.release,
+            "services": [
+                {"name": c.service, "colour": c.colour or None, "state": c.state, "health": health(c), "image": c.image,
+                 "out_of_memory": c.out_of_memory}
+                for c in facts.containers
+            ],
+            "edge": {"running": facts.edge.running, "generation": facts.edge.generation},
+        }
+        for name, facts in seen.items()
     ]  # fmt: skip
+    releases, colours = ({getattr(facts.edge, key) for facts in seen.values()} for key in ("release", "colour"))
     return {
         "env": settings.env,
-        "release": facts.edge.release,
-        "colour": facts.edge.colour,
-        "hosts": [{"name": host.name, "services": services, "edge": {"running": facts.edge.running, "generation": facts.edge.generation}}],
+        "release": releases.pop() if len(releases) == 1 else None,
+        "colour": colours.pop() if len(colours) == 1 else None,
+        "hosts": hosts,
+        **({"unseen": {name: error.document for name, error in unseen.items()}} if unseen else {}),
     }

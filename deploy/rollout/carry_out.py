@@ -3,65 +3,87 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from deploy import console, hooks, lock, notify
-from deploy.errors import Interrupted, MachineFailed, OpsError
+from deploy.environment import Environment
+from deploy.errors import Interrupted, MachineFailed, OpsError, Unreachable, acting
 from deploy.event import Event
 from deploy.model import Facts, Record
 from deploy.rollout import plan
-from deploy.rollout.execute import execute
+from deploy.rollout.execute import execute, execute_all
 from deploy.rollout.facts import observe, serving
 from deploy.rollout.lineage import head, record_of, schema_of, too_old
-from deploy.rollout.run import Run
+from deploy.rollout.run import Fleet, Run
 from deploy.state import now
 
 
 @dataclass(frozen=True)
+class Place:
+    """What serves on one host after a command."""
+
+    name: str
+    colour: str
+    generation: int
+
+
+@dataclass(frozen=True)
 class Outcome:
-    """What came of a command: the release that serves, whether anything had to be done, seconds."""
+    """What came of a command: the release that serves, where, whether anything had to be done, seconds."""
 
     release: str
     colour: str
     generation: int
     changed: bool
     seconds: float
+    hosts: tuple[Place, ...]
 
 
-def carry_out(run: Run, command: str, *, anew: tuple[str, ...] = (), resumed: bool = False) -> Outcome:
+def came_of(release: str, hosts: Mapping[str, tuple[str, int]], *, changed: bool, seconds: float = 0) -> Outcome:
+    """Put an outcome together; its own colour and generation are those of the first host."""
+    places = tuple(Place(name, *hosts[name]) for name in sorted(hosts))
+    return Outcome(release, places[0].colour, places[0].generation, changed, seconds, places)
+
+
+def carry_out(fleet: Fleet, command: str, *, anew: Mapping[str, tuple[str, ...]] | None = None, resumed: bool = False) -> Outcome:
     """Plan from the facts, do it, and write down what came of it; on a failure go back to what served.
 
-    What `resumed` has passed its before_deploy hook already.
+    What `resumed` has passed its before_deploy hook already. `anew` names shared services to recreate, by host.
     """
-    started, began, target = now(), time.monotonic(), run.release
-    before = whole(run)
-    towards = planned(run, before, command, anew)
-    event = Event(command, "begins", target.id, target.commit, before=before.edge.release or "", who=lock.who())
-    if not towards.steps and before.accepted == target.id:
-        if run.state.intention():
-            run.state.note(command=command, state="done", target=target.id)
-        notify.tell(run.settings, run.host, replace(event, outcome="unchanged", serves=before.serving))
-        return Outcome(target.id, towards.colour, towards.generation, False, 0.0)
+    started, began, target, at = now(), time.monotonic(), fleet.release, fleet.at
+    before = fleet.each(whole)
+    plans = fleet.each(lambda run: planned(run, before[run.host.name], command, (anew or {}).get(run.host.name, ())))
+    served = ", ".join(dict.fromkeys(facts.edge.release for facts in before.values() if facts.edge.release))
+    event = Event(command, "begins", target.id, target.commit, before=served, who=lock.who())
+    towards = {name: (known.colour, known.generation) for name, known in plans.items()}
+    if not any(known.steps for known in plans.values()) and all(facts.accepted == target.id for facts in before.values()):
+        fleet.each(lambda run: run.state.note(command=command, state="done", target=target.id) if run.state.intention() else None)
+        notify.tell(*at.machine, replace(event, outcome="unchanged", serves=serving(at)))
+        return came_of(target.id, towards, changed=False)
     if not resumed:
-        hooks.gate(run.settings, event)
-    run.state.note(command=command, state="begin", target=target.id, serving=before.edge.release)
-    entry = record_of(target, command, started, towards.colour, towards.generation)
+        hooks.gate(at.settings, event)
+    fleet.each(lambda run: run.state.note(command=command, state="begin", target=target.id, serving=before[run.host.name].edge.release))
+    entries = {name: record_of(target, command, started, *towards[name]) for name in plans}
     try:
-        execute(run, towards.steps)
+        execute_all(fleet, {name: known.steps for name, known in plans.items()})
+    except Interrupted as lost:
+        raise interrupted(at, event, lost.what) from None
     except OpsError as error:
-        raise failed(run, before, entry, event, error) from None
+        if isinstance(error, Unreachable) and len(fleet.runs) == 1:  # nothing can be taken back there now
+            raise interrupted(at, event, error.what) from None
+        raise failed(fleet, before, entries, event, error) from None
     except OSError as error:
-        raise failed(run, before, entry, event, MachineFailed(error, str(run.state.folder))) from error
+        raise failed(fleet, before, entries, event, MachineFailed(error, str(at.settings.state_dir))) from error
     except Exception as error:
-        raise failed(run, before, entry, event, OpsError(f"{type(error).__name__}: {error}")) from error
+        raise failed(fleet, before, entries, event, OpsError(f"{type(error).__name__}: {error}")) from error
     except KeyboardInterrupt:
-        raise interrupted(run, event) from None
+        raise interrupted(at, event, "interrupted") from None
     seconds = round(time.monotonic() - began, 1)
-    schema = schema_of(run.state, target.id) or head(run)
-    warning = write_down(run, entry.model_copy(update={"seconds": seconds, "schema_revision": schema}))
-    done = replace(event, outcome="in service", serves=f"release {target.id} ({towards.colour})", seconds=seconds, warning=warning)
-    tell_success(run, done)
-    return Outcome(target.id, towards.colour, towards.generation, True, seconds)
+    warning = write_down(fleet, {name: entry.model_copy(update={"seconds": seconds}) for name, entry in entries.items()})
+    told = f"release {target.id} ({towards[fleet.runs[0].host.name][0]})" if len(fleet.runs) == 1 else serving(at)
+    tell_success(at, replace(event, outcome="in service", serves=told, seconds=seconds, warning=warning))
+    return came_of(target.id, towards, changed=True, seconds=seconds)
 
 
 def planned(run: Run, facts: Facts, command: str, anew: tuple[str, ...] = ()) -> plan.Plan:
@@ -85,61 +107,104 @@ def whole(run: Run) -> Facts:
     return observe(run.settings, run.host, run.state)
 
 
-def failed(run: Run, before: Facts, entry: Record, event: Event, error: OpsError) -> OpsError:
+def failed(fleet: Fleet, before: Mapping[str, Facts], entries: Mapping[str, Record], event: Event, error: OpsError) -> OpsError:
     """Go back to what served before, write the failure down, and say what serves now."""
+    if held := held_back(fleet, before):
+        return hold(fleet, before, held, event, error)
     console.warn("that failed; going back to what served before")
-    go_back(run, before)
-    try:
-        run.state.record(entry.model_copy(update={"outcome": "failed"}))
-        run.state.note(command=entry.command, state="failed", target=entry.release, error=error.what)
-    except OSError as full:
-        console.warn(f"the failure could not be written down: {full}")
-    error.serves, error.then = serving(run.settings, run.host), error.then or "mend it, then inv deploy"
+    go_back(fleet.runs, fleet, before)
+
+    def record(run: Run) -> None:
+        entry = entries[run.host.name]
+        try:
+            run.state.record(entry.model_copy(update={"outcome": "failed"}))
+            run.state.note(command=entry.command, state="failed", target=entry.release, error=error.what)
+        except (OSError, OpsError) as full:
+            console.warn(f"the failure could not be written down: {full}")
+
+    fleet.each(record)
+    error.serves = serving(fleet.at)
+    error.then = acting(error.then or "mend it, then inv deploy", fleet.at.settings.env)
     error.code = OpsError.code  # it was tried, whatever the cause
     told = replace(event, outcome="failed", serves=error.serves, error=error.what, then=error.then)
-    hooks.follow(run.settings, "on_failure", told)
-    notify.tell(run.settings, run.host, told)
+    hooks.follow(fleet.at.settings, "on_failure", told)
+    notify.tell(*fleet.at.machine, told)
     return error
 
 
-def go_back(run: Run, before: Facts) -> None:
+def held_back(fleet: Fleet, before: Mapping[str, Facts]) -> list[Run]:
+    """Return the hosts that serve the new release already and are to keep it: none unless `rollout.on_failure` is hold."""
+    if fleet.at.settings.rollout.on_failure != "hold" or len(fleet.runs) == 1:
+        return []
+
+    def switched(run: Run) -> bool:
+        try:
+            return observe(run.settings, run.host, run.state).edge.release == run.release.id != before[run.host.name].edge.release
+        except (OpsError, OSError):
+            return False
+
+    found = fleet.each(switched)
+    return [run for run in fleet.runs if found[run.host.name]]
+
+
+def hold(fleet: Fleet, before: Mapping[str, Facts], held: list[Run], event: Event, error: OpsError) -> Interrupted:
+    """Leave the hosts that have switched as they are, take the others back, and leave the choice to a person."""
+    console.warn(f"that failed; {', '.join(run.host.name for run in held)} keeps the new release, the others go back")
+    go_back([run for run in fleet.runs if run not in held], fleet, before)
+    stopped = interrupted(fleet.at, event, f"held after a failure:\n{error.what}")
+    stopped.where = error.where
+    return stopped
+
+
+def go_back(runs: Iterable[Run], fleet: Fleet, before: Mapping[str, Facts]) -> None:
     """Plan from what is there now back to what served, and do it; a second failure is said, the first is the one to report.
 
     A run that was resumed after its switch found its own release serving: it goes back to the one that was accepted.
     """
-    served = before.edge.release if before.edge.release != run.release.id else before.accepted or before.edge.release
-    try:
-        facts = observe(run.settings, run.host, run.state)
-        bundle = run.state.bundle(served) if served else None
-        back = replace(run, bundle=bundle or run.bundle, going_back=True)
-        execute(back, plan.back(back.release if bundle else None, facts))
-    except Exception as error:  # noqa: BLE001  # whatever it is, the first failure must still be written down
-        console.warn(f"going back failed as well:\n{error}")
+
+    def back(run: Run) -> None:
+        edge, accepted = before[run.host.name].edge, before[run.host.name].accepted
+        served = edge.release if edge.release != run.release.id else accepted or edge.release
+        try:
+            facts = observe(run.settings, run.host, run.state)
+            bundle = run.state.bundle(served) if served else None
+            returning = replace(run, bundle=bundle or run.bundle, going_back=True)
+            execute(returning, plan.back(returning.release if bundle else None, facts))
+        except Exception as error:  # noqa: BLE001  # whatever it is, the first failure must still be written down
+            console.warn(f"going back failed as well:\n{error}")
+
+    fleet.each(back, runs)
 
 
-def write_down(run: Run, entry: Record) -> str:
+def write_down(fleet: Fleet, entries: Mapping[str, Record]) -> str:
     """Write a release that serves into the ledger; return a warning when the disk is full: that does not make it a bad release."""
-    try:
-        run.state.record(entry)
-        run.state.note(command=entry.command, state="done", target=entry.release)
-    except OSError as full:
-        warning = f"that could not be written down: {full.strerror}"
-        console.warn(f"release {entry.release} serves, but {warning}; make room, then inv resume")
-        return warning
-    return ""
+
+    def write(run: Run) -> str:
+        entry = entries[run.host.name]
+        try:
+            schema = schema_of(run.state, entry.release) or head(run)
+            run.state.record(entry.model_copy(update={"schema_revision": schema}))
+            run.state.note(command=entry.command, state="done", target=entry.release)
+        except OSError as full:
+            warning = f"that could not be written down: {full.strerror}"
+            console.warn(acting(f"release {entry.release} serves, but {warning}; make room, then inv resume", run.settings.env))
+            return warning
+        return ""
+
+    return "; ".join(dict.fromkeys(filter(None, fleet.each(write).values())))
 
 
-def tell_success(run: Run, done: Event) -> None:
+def tell_success(at: Environment, done: Event) -> None:
     """Run the hook and tell people; whoever interrupts that finds a deploy that is done."""
     try:
-        warnings = (done.warning, hooks.follow(run.settings, "after_deploy", done))
-        notify.tell(run.settings, run.host, replace(done, warning="; ".join(filter(None, warnings))))
+        warnings = (done.warning, hooks.follow(at.settings, "after_deploy", done))
+        notify.tell(*at.machine, replace(done, warning="; ".join(filter(None, warnings))))
     except KeyboardInterrupt:
         console.warn(f"interrupted once {done.serves} was in service; not everybody was told")
 
 
-def interrupted(run: Run, event: Event) -> Interrupted:
-    """Say in which state Ctrl-C left things."""
-    serves, then = serving(run.settings, run.host), "inv resume goes on, inv abort goes back"
-    notify.tell(run.settings, run.host, replace(event, outcome="interrupted", serves=serves, then=then))
-    return Interrupted("interrupted; nothing was undone", serves=serves, then=then)
+def interrupted(at: Environment, event: Event, why: str) -> Interrupted:
+    """Say in which state Ctrl-C, or the loss of the lock, left things."""
+    serves, then = serving(at), acting("inv resume goes on, inv abort goes back", at.settings.env)
+    notify.tell(*at.machine, replace(event, outcome="interrupted", serves=serves, then=then))
+    return Interrupted(f"{why}; nothing was undone", serves=serves, then=then)

@@ -1,16 +1,35 @@
-"""Do a plan's steps, one after the other, each written down before and after."""
+"""Do the steps of plans: on one host one after the other, on many in step with each other, all written down before and after."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from deploy import console
 from deploy.images.build import prune_release
 from deploy.rollout import drain, drift, health, prepare, steps, traffic
-from deploy.rollout.run import Run
+from deploy.rollout.run import Fleet, Run
+from deploy.rollout.stages import Stage, batches, stages
 from deploy.rollout.watch import Watch
+
+
+def execute_all(fleet: Fleet, plans: Mapping[str, Sequence[steps.Step]]) -> None:
+    """Do each host's plan, stage by stage: nothing switches anywhere before every host is ready to; then a canary, then the others."""
+    cut, chosen = {name: stages(plan) for name, plan in plans.items()}, fleet.at.settings.rollout
+    for stage in Stage:
+        busy = [run for run in fleet.runs if cut[run.host.name].get(stage)]
+        for batch in batches(busy, chosen.canary, chosen.batch) if stage is Stage.SWITCH else [busy] if busy else []:
+            fleet.each(lambda run, stage=stage: execute(run, cut[run.host.name][stage]), batch)  # type: ignore[misc]  # a default binds it
+        if stage is Stage.MIGRATE and busy:
+            share_schema(fleet, busy[0])
+
+
+def share_schema(fleet: Fleet, migrated: Run) -> None:
+    """Let every host know what the one that migrated found: a rollback is judged by it."""
+    schema = migrated.state.schema()
+    if schema:
+        fleet.each(lambda run: run.state.keep_schema(schema), [run for run in fleet.runs if run is not migrated])
 
 
 def execute(run: Run, plan: Iterable[steps.Step]) -> None:
@@ -34,7 +53,7 @@ def limit(step: steps.Step, run: Run) -> float:
 
 def watch_traffic(step: steps.Watch, run: Run) -> None:
     """Watch the release under real traffic."""
-    Watch(run.settings, run.host, run.edge, step, run.release).run()
+    Watch(run.settings, run.host, run.edge if run.release.of("edge") else "", step, run.release).run()
 
 
 def prune(step: steps.Prune, run: Run) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from deploy.edge import nginx, switch
-from deploy.errors import MachineFailed, OpsError
+from deploy.environment import Environment
+from deploy.errors import MachineFailed, OpsError, Unreachable
 from deploy.hosts.host import Host
 from deploy.model import Container, EdgeFacts, Facts
 from deploy.settings import Settings
@@ -32,7 +33,10 @@ def edge(settings: Settings, host: Host, containers: tuple[Container, ...]) -> E
     said = served(settings, host) if running and not unproven else None
     if said:
         return replace(said, members=switch.members(settings, host, said.generation))
-    return replace(configured(nginx.folder(settings), host, running), unproven=unproven)
+    own = settings.hosts.get(host.name)
+    return replace(
+        configured(nginx.folder(settings), host, running), unproven=unproven, expected=own is None or "edge" in own.roles
+    )  # fmt: skip
 
 
 def served(settings: Settings, host: Host) -> EdgeFacts | None:
@@ -55,24 +59,41 @@ def configured(folder: Path, host: Host, running: bool) -> EdgeFacts:
     return EdgeFacts(running, **{**known, "members": tuple(known.get("members", ()))})
 
 
-def serving(settings: Settings, host: Host) -> str:
-    """Say what answers requests now; with the engine away the edge itself is asked."""
+def observe_all(at: Environment) -> dict[str, Facts]:
+    """Look at an environment on all its hosts."""
+    return at.each(lambda host: observe(at.settings, host, at.state(host)))
+
+
+def serving(at: Environment) -> str:
+    """Say what answers requests now, hosts that serve the same in one breath."""
+    said: dict[str, list[str]] = {}
+    for name, words in at.each(lambda host: serving_on(at.settings, host)).items():
+        said.setdefault(words, []).append(name)
+    return "; ".join(said) if len(at.hosts) == 1 else "; ".join(f"{', '.join(names)}: {words}" for words, names in said.items())
+
+
+def serving_on(settings: Settings, host: Host) -> str:
+    """Say what answers requests on one host; with the engine away the edge itself is asked."""
     try:
         return observe(settings, host, State(host, settings.state_dir)).serving
-    except OpsError:
-        known = served(settings, host)
-        return Facts(edge=known).serving if known else "not known: neither the engine nor the edge answers"
+    except Unreachable as error:
+        return f"not known: {error.what}"
+    except (OpsError, OSError):
+        with suppress(OpsError, OSError):
+            if known := served(settings, host):
+                return Facts(edge=known).serving
+        return "not known: neither the engine nor the edge answers"
 
 
 @contextmanager
-def telling(settings: Settings, host: Host) -> Iterator[None]:
+def telling(at: Environment) -> Iterator[None]:
     """Let an error that passes say what serves now, unless it says so already."""
     try:
         yield
     except OpsError as error:
-        error.serves = error.serves or serving(settings, host)
+        error.serves = error.serves or serving(at)
         raise
     except OSError as error:
-        failed = MachineFailed(error, str(settings.state_dir))
-        failed.serves = serving(settings, host)
+        failed = MachineFailed(error, str(at.settings.state_dir))
+        failed.serves = serving(at)
         raise failed from None

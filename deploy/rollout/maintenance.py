@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 from deploy import lock
+from deploy.environment import Environment
 from deploy.errors import Refused
 from deploy.hosts.host import Host
+from deploy.model import Facts
 from deploy.rollout.execute import execute
-from deploy.rollout.facts import observe, telling
+from deploy.rollout.facts import observe_all, telling
 from deploy.rollout.pieces import settle
 from deploy.rollout.run import Run
 from deploy.rollout.steps import Drain, Switch
-from deploy.settings import Settings
-from deploy.state import State
 
 
-def turn(settings: Settings, host: Host, *, on: bool, off: bool) -> str:
+def turn(at: Environment, *, on: bool, off: bool) -> str:
     """Serve the page to everybody, or the app again, which runs on behind it; return what is so now."""
     if on == off:
         raise Refused("say --on or --off", then="inv maintenance --on, or inv maintenance --off")
-    state = State(host, settings.state_dir)
-    with telling(settings, host), lock.held(settings.state_dir, "maintenance"):
-        facts = observe(settings, host, state)
-        edge, beside = facts.edge, tuple(c.name for c in facts.beside)
-        if not edge.release or not edge.colour:
-            raise Refused("there is no release in service", where=settings.name, then="inv deploy")
-        if edge.maintenance == on:
+    with telling(at), lock.held(at.hosts, at.settings.state_dir, "maintenance"):
+        facts = {name: known for name, known in observe_all(at).items() if known.edge.running}
+        if not facts or not all(known.edge.release for known in facts.values()):
+            raise Refused("there is no release in service", where=at.settings.name, then="inv deploy")
+        turned = at.each(lambda host: turn_on(at, host, facts[host.name], on=on), [host for host in at.hosts if host.name in facts])
+        if not any(turned.values()):
             return f"maintenance is {'on' if on else 'off'} already"
-        switch = Switch(edge.colour, edge.release, edge.next, on, beside)
-        execute(Run(settings, host, state, state.bundle(edge.release)), [*settle(facts), switch, Drain(edge.colour, edge.generation)])
         return f"maintenance is {'on; inv maintenance --off ends it' if on else 'off'}"
+
+
+def turn_on(at: Environment, host: Host, facts: Facts, *, on: bool) -> bool:
+    """Put the page in front of the app on one host, or take it away; tell whether anything was to be done."""
+    edge, beside, state = facts.edge, tuple(c.name for c in facts.beside), at.state(host)
+    if edge.maintenance == on:
+        return False
+    switch = Switch(edge.colour, edge.release, edge.next, on, beside)
+    run = Run(at.settings, host, state, state.bundle(str(edge.release)))
+    execute(run, [*settle(facts), switch, Drain(str(edge.colour), edge.generation)])
+    return True

@@ -36,7 +36,7 @@ def start_shared(wanted: Release, facts: Facts) -> list[Step]:
     running = {c.service for c in facts.containers if c.role in ("data", "edge") and c.state == "running"}
     lacking = tuple(service.name for service in wanted.of("data", "edge") if service.name not in running)
     absent = tuple(name for name in wanted.resources if name not in facts.resources)
-    first: list[Step] = [PrepareEdge()] if facts.edge.generation == 0 else []
+    first: list[Step] = [PrepareEdge()] if facts.edge.generation == 0 and wanted.of("edge") else []
     first += [CreateShared(absent)] if absent else []
     return [*first, StartShared(lacking)] if lacking else first
 

@@ -62,12 +62,12 @@ def towards(
     steps += migration(wanted, new) if forward else []
     steps += [] if usable else jobs(wanted, new)
     roles: tuple[Role, ...] = ("web", "worker") if forward else ("web",)
-    watched = forward and watch and not facts.edge.maintenance
+    watched = forward and watch and not facts.edge.maintenance and wanted.of("web", "worker")
     generation, since = facts.edge.next, facts.edge.generation
     for generation, turn in enumerate(turns(wanted, roles, there, facts.of(former or "", "web")), facts.edge.next):
         keep = staying(wanted, former, facts, roles, turn)
         beside = only(keep, facts, "web")
-        steps += [*bring_up(wanted, new, roles, there, turn), AwaitServed(new)]
+        steps += [*bring_up(wanted, new, roles, there, turn), *([AwaitServed(new)] if wanted.of("web") else [])]
         steps += quiet(wanted, former, facts) if forward and turn.first else []
         steps += [Switch(new, wanted.id, generation, facts.edge.maintenance, beside)]
         steps += [Watch(new, wanted.id, beside)] if watched and (turn.first or turn.last) else []

@@ -4,51 +4,81 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
 
-from deploy import console
+from deploy import checkout, console
+from deploy.checkout import Checkout
 from deploy.compose import Model
 from deploy.edge import nginx, switch
+from deploy.environment import Environment
 from deploy.errors import Reasons, Refused
 from deploy.hosts.host import Host
 from deploy.images import build as images
 from deploy.model import COLOURS, Facts, Record, Release, Schema, other
-from deploy.rollout import wanted
+from deploy.rollout import placement, wanted
 from deploy.settings import Settings
-from deploy.shell import Secret
-from deploy.state import State, now
+from deploy.shell import Secret, command
+from deploy.state import State
 
 GIGABYTE = 1_000_000_000
+SKEW_SECONDS = 60
 # of one label, RFC 1035, 2.3.4
 LONGEST_NAME = 63
 
 
 @dataclass(frozen=True)
 class Ready:
-    """What a deploy works from, checked before anything is changed."""
+    """What a deploy works from, checked before anything is changed; `order` where the images are built on the way."""
 
     secrets: Mapping[str, Secret]
-    order: images.Order
+    source: Checkout
+    order: images.Order | None
     model: Model
     anew: tuple[str, ...]
 
 
-def look(settings: Settings, host: Host, facts: Facts, include: str = "") -> Ready:
-    """Check host, secrets, checkout, compose files, template and `--include`; raise Refused with every reason at once."""
-    clock(State(host, settings.state_dir).ledger())
-    reasons = Reasons()
+def look(at: Environment, facts: Mapping[str, Facts], include: str = "") -> Ready:
+    """Check hosts, secrets, checkout, compose files, template and `--include`; raise Refused with every reason at once."""
+    settings, reasons, order = at.settings, Reasons(), None
     with reasons:
-        check(settings, host, facts)
+        at.each(lambda host: check(settings, host, facts[host.name]))
     with reasons:
         values = wanted.secret_values(settings)
     with reasons:
-        order = images.look(settings, host)
+        order = None if at.remote else images.look(*at.machine)
+        source = order.source if order else checkout.read(settings.root, at.here)
     with reasons:
-        model = wanted.model(settings, host)
+        model = wanted.model(*at.machine)
         nameable(settings, model)
         anew = included(include, model)
         nginx.render(settings, model.web, wanted.GENERATION, nginx.Route(COLOURS[0], ""))
+        wanted.placed(at, model)
+        reachable(at, model)
     reasons.refuse()
-    return Ready(values, order, model, anew)
+    return Ready(values, source, order, model, anew)
+
+
+def reachable(at: Environment, known: Model) -> None:
+    """Refuse data on another host that the others cannot reach, or that anybody can: Docker's ports pass by a host's firewall."""
+    mistakes, servers = [], at.settings.hosts
+    for name, (owner, port) in placement.away(known, servers).items():
+        private, public = servers[owner].private, servers[owner].address
+        others = [host for host in at.hosts if host.name != owner]
+        seen = at.each(partial(answers, address=private, port=int(port or 0)), others)
+        blind = [host for host, well in seen.items() if not well]
+        mistakes += [f"{', '.join(blind)} cannot reach {private}:{port}, where {name} is on {owner}"] if blind else []
+        if public != private and not at.here.port_is_free(public, int(port or 0)):
+            mistakes.append(f"{name} on {owner} is open to the outside, at {public}:{port}; close that port in front of the host")
+    if mistakes:
+        told = "\n    ".join(["the private network is not as it must be:", *mistakes])
+        raise Refused(told, where="[hosts]", then="mend that, then inv deploy")
+
+
+def answers(host: Host, address: str, port: int) -> bool:
+    """Tell whether a host reaches an address; that nothing listens there yet is an answer too."""
+    done = host.try_run(command("timeout", "3", "bash", "-c", 'exec 3<>"/dev/tcp/$0/$1"', address, port))
+    return not done.returncode or "refused" in done.stderr
 
 
 def included(include: str, model: Model) -> tuple[str, ...]:
@@ -63,8 +93,10 @@ def included(include: str, model: Model) -> tuple[str, ...]:
 
 def check(settings: Settings, host: Host, facts: Facts) -> None:
     """Refuse, all reasons at once, on a host that cannot take a deploy."""
+    clock(host, State(host, settings.state_dir).ledger())
     reasons = [
-        *disk(settings, host), *memory(settings, host, facts), *ports(settings, host, facts), *another_state(settings, host, facts)
+        *skew(host), *disk(settings, host), *memory(settings, host, facts), *ports(settings, host, facts),
+        *another_state(settings, host, facts),
     ]  # fmt: skip
     if reasons:
         raise Refused(
@@ -108,15 +140,25 @@ def nameable(settings: Settings, model: Model) -> None:
         )  # fmt: skip
 
 
-def clock(entries: Sequence[Record]) -> None:
+def skew(host: Host) -> list[str]:
+    """Say when the host's clock and this machine's are far apart: logs, certificates and schedules go by it."""
+    apart = (datetime.fromisoformat(host.now()) - datetime.now(UTC)).total_seconds()
+    told = (
+        f"the clock is {abs(apart):.0f} s {'ahead of' if apart > 0 else 'behind'} this machine's; timedatectl set-ntp true, there or here"
+    )
+    return [told] if abs(apart) > SKEW_SECONDS else []
+
+
+def clock(host: Host, entries: Sequence[Record]) -> None:
     """Warn when the clock is behind the ledger's last line: history and --since go by it; a release does not."""
-    if entries and entries[-1].started > now():
-        console.warn(f"this host's clock says {now()}, the last deploy was written down at {entries[-1].started}; mend the clock")
+    said = host.now()
+    if entries and entries[-1].started > said:
+        console.warn(f"this host's clock says {said}, the last deploy was written down at {entries[-1].started}; mend the clock")
 
 
 def ports(settings: Settings, host: Host, facts: Facts) -> list[str]:
     """Name the edge's ports that something else has taken."""
-    if any(c.role == "edge" and c.state == "running" for c in facts.containers):
+    if facts.edge.running or not facts.edge.expected:
         return []
     wanted = {"port": (settings.edge.address, settings.edge.port), "probe_port": ("127.0.0.1", settings.edge.probe_port)}
     taken = [(key, port) for key, (address, port) in wanted.items() if not host.port_is_free(address, port)]

@@ -2,73 +2,117 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 
 from deploy import console, lock
-from deploy.errors import Locked, Refused
+from deploy.environment import Environment
+from deploy.errors import Locked, OpsError, Refused, acting
 from deploy.hosts.host import Host
-from deploy.model import EdgeFacts
+from deploy.model import Facts
 from deploy.rollout import preflight
-from deploy.rollout.carry_out import Outcome, carry_out
+from deploy.rollout.carry_out import Outcome, came_of, carry_out
 from deploy.rollout.execute import execute
-from deploy.rollout.facts import observe, telling
+from deploy.rollout.facts import observe, observe_all, telling
 from deploy.rollout.lineage import record_of, schema_of
 from deploy.rollout.plan import back
-from deploy.rollout.run import Run
-from deploy.settings import Settings
+from deploy.rollout.run import Run, of
 from deploy.state import Intention, State
 
 
-def resume(settings: Settings, host: Host) -> Outcome | None:
+def resume(at: Environment) -> Outcome | None:
     """Go on towards what the interrupted command wanted; None when nothing was interrupted.
 
     A journal that lost that line leaves what the edge serves: then it is that release that is brought to its end.
     """
-    state = State(host, settings.state_dir)
-    with telling(settings, host), lock.held(settings.state_dir, "resume"):
-        known, facts = state.intention(), observe(settings, host, state)
-        target = known.target if known else facts.edge.release
+    with telling(at), lock.held(at.hosts, at.settings.state_dir, "resume"):
+        known, facts = intention(at), observe_all(at)
+        target = known.target if known else agreed(facts)
         if not target:
             return None
-        outcome = carry_out(Run(settings, host, state, state.bundle(target)), known.command if known else "deploy", resumed=True)
+        outcome = carry_out(of(at, target), known.command if known else "deploy", resumed=True)
         return outcome if known or outcome.changed else None
 
 
-def abort(settings: Settings, host: Host) -> Outcome | None:
+def intention(at: Environment) -> Intention | None:
+    """Return what was cut off; some hosts may not have heard of it. Raises Refused when hosts were told different things."""
+    found = {name: told for name, told in at.each(lambda host: at.state(host).intention()).items() if told}
+    if len({(told.command, told.target) for told in found.values()}) > 1:
+        said = "; ".join(f"{name}: {told.command} of {told.target}" for name, told in found.items())
+        raise Refused(f"different commands were cut off: {said}", then="inv abort, then inv deploy")
+    return next(iter(found.values()), None)
+
+
+def agreed(facts: Mapping[str, Facts]) -> str | None:
+    """Return the release that all hosts serve; raise Refused when they differ and no journal says what was wanted."""
+    releases = {known.edge.release for known in facts.values()}
+    if len(releases) > 1:
+        told = "the hosts serve different releases, and no journal says which was wanted"
+        raise Refused(told, then="inv deploy, or inv deploy --to=RELEASE")
+    return releases.pop()
+
+
+def abort(at: Environment) -> Outcome | None:
     """Go back to the release that the ledger calls in service, whatever was begun since; None when there is nothing to undo."""
-    state = State(host, settings.state_dir)
-    with telling(settings, host), lock.held(settings.state_dir, "abort"):
-        known, facts = state.intention(), observe(settings, host, state)
-        bundle = state.bundle(facts.accepted) if facts.accepted else None
-        if bundle and facts.edge.release != facts.accepted:
-            preflight.schema_fits(bundle.release, schema_of(state, bundle.release.id), facts.schema, facts.serving)
-        steps = back(bundle.release.scaled(state.scale()) if bundle else None, facts)
-        if not (steps or known):
+    with telling(at), lock.held(at.hosts, at.settings.state_dir, "abort"):
+        facts = observe_all(at)
+        at.each(lambda host: fits(at.state(host), facts[host.name]))
+        undone = at.each(lambda host: undo(at, host, facts[host.name]))
+        if not any(undone.values()):
             return None
-        unwanted = bundle or state.bundle(known.target if known else str(facts.edge.release))
-        execute(Run(settings, host, state, unwanted, going_back=True), steps)
-        after = observe(settings, host, state).edge
-        if known:
-            write_down(state, known, after)
-        return Outcome(after.release or "", after.colour or "", after.generation, bool(steps), 0.0)
+        after = {name: known.edge for name, known in observe_all(at).items()}
+        release = next(iter(after.values())).release or ""
+        return came_of(release, {name: (edge.colour or "", edge.generation) for name, edge in after.items()}, changed=True)
 
 
-def unlock(settings: Settings, *, yes: bool) -> str:
-    """End the operator that holds the lock; return what was found and done. A dead one never holds it."""
-    held = lock.holder(settings.state_dir)
-    if held is None:
+def fits(state: State, facts: Facts) -> None:
+    """Refuse to go back to code that cannot work on the schema."""
+    if facts.accepted and facts.edge.release != facts.accepted:
+        release = state.bundle(facts.accepted).release
+        preflight.schema_fits(release, schema_of(state, release.id), facts.schema, facts.serving)
+
+
+def undo(at: Environment, host: Host, facts: Facts) -> bool:
+    """Take one host back; tell whether there was anything to undo."""
+    state = at.state(host)
+    known, bundle = state.intention(), state.bundle(facts.accepted) if facts.accepted else None
+    steps = back(bundle.release.scaled(state.scale()) if bundle else None, facts)
+    if not (steps or known):
+        return False
+    unwanted = bundle or state.bundle(known.target if known else str(facts.edge.release))
+    execute(Run(at.settings, host, state, unwanted, going_back=True), steps)
+    if known:
+        write_down(state, known, observe(at.settings, host, state))
+    return True
+
+
+def unlock(at: Environment, *, yes: bool) -> str:
+    """Say who holds the lock, where, since when and at which step; end a holder of whose operator nothing is heard.
+
+    Raises Locked while the operator lives. A dead one never holds it: the kernel frees it then.
+    """
+    folder = at.settings.state_dir
+    held = {name: found for name, found in at.each(lambda host: lock.holder(host, folder)).items() if found}
+    if not held:
         return "nobody holds the lock"
-    process, words = held
-    console.confirm(f"{words}. Ending it leaves its deploy interrupted.", yes=yes)
-    if not process or not lock.end(settings.state_dir, process):
-        raise Locked(words, where=str(settings.state_dir / "lock"), then=f"end process {process} there, then inv resume or inv abort")
-    return f"{words}; it was ended. inv resume goes on, inv abort goes back"
+    steps = at.each(lambda host: at.state(host).last_step())
+    said = (f"{name}: {one.words}, step {steps[name] or 'none'}, heard {one.silent:.0f} s ago" for name, one in held.items())
+    words = "\n".join(said)
+    if any(found.silent < lock.LATE_SECONDS for found in held.values()):
+        then = "wait for it to end, or end that process where it runs; then inv resume or inv abort"
+        raise Locked(words, where=", ".join(f"{name}: {folder / 'lock'}" for name in held), then=then)
+    console.confirm(f"{words}. Ending it leaves its command interrupted.", yes=yes)
+    ended = at.each(lambda host: lock.end(host, folder, held[host.name]), [host for host in at.hosts if host.name in held])
+    if not all(ended.values()):
+        kept = ", ".join(name for name, gone in ended.items() if not gone)
+        raise OpsError(f"it could not be ended on {kept}", where=str(folder / "lock"), then="end its process there")
+    return acting(f"{words}; it was ended. inv resume goes on, inv abort goes back", at.settings.env)
 
 
-def write_down(state: State, known: Intention, after: EdgeFacts) -> None:
+def write_down(state: State, known: Intention, after: Facts) -> None:
     """Say in ledger and journal that a command was aborted; of a release without a bundle there is no more to say."""
     with suppress(Refused):
         release = state.bundle(known.target).release
-        entry = record_of(release, known.command, known.since, after.colour or "", after.generation)
+        entry = record_of(release, known.command, known.since, after.edge.colour or "", after.edge.generation)
         state.record(entry.model_copy(update={"outcome": "aborted"}))
     state.note(command=known.command, state="aborted", target=known.target)

@@ -2,69 +2,110 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from deploy import lock
 from deploy.edge import switch
+from deploy.environment import Environment
+from deploy.errors import Refused
 from deploy.hosts.host import Host
 from deploy.images import build as images
 from deploy.model import Facts
-from deploy.rollout import drift, plan, preflight, wanted
+from deploy.rollout import changes, drift, plan, preflight, wanted
 from deploy.rollout.carry_out import Outcome, carry_out, planned
-from deploy.rollout.facts import observe, telling
+from deploy.rollout.facts import observe_all, telling
 from deploy.rollout.lineage import previous, schema_of
-from deploy.rollout.run import Run
-from deploy.settings import Settings
-from deploy.state import Bundle, State
+from deploy.rollout.run import Fleet, Run, of
+from deploy.state import Bundle
 
 
-def deploy(settings: Settings, host: Host, *, to: str = "", include: str = "") -> Outcome:
-    """Build the checkout and put it into service without losing a request; `to` names an earlier release instead.
+def deploy(at: Environment, *, to: str = "", include: str = "") -> Outcome:
+    """Put the checkout into service without losing a request; `to` names an earlier release instead.
 
     `include` names shared services, with commas, that are made anew where they drifted: an outage, said before.
     """
     if to:
-        return rollback(settings, host, to=to)
-    state = State(host, settings.state_dir)
-    with telling(settings, host):
-        ready = preflight.look(settings, host, observe(settings, host, state), include)
-        with lock.held(settings.state_dir, "deploy"):
-            bundle = prepare(settings, host, state, ready)
-            run = Run(settings, host, state, bundle)
-            return carry_out(run, "deploy", anew=drift.chosen(ready.anew, run, observe(settings, host, state)))
+        return rollback(at, to=to)
+    with telling(at):
+        ready = preflight.look(at, observe_all(at), include)
+        with lock.held(at.hosts, at.settings.state_dir, "deploy"):
+            fleet = prepare(at, ready)
+            return carry_out(fleet, "deploy", anew=drifted(fleet, observe_all(at), ready.anew))
 
 
-def rollback(settings: Settings, host: Host, *, to: str = "") -> Outcome:
+def rollback(at: Environment, *, to: str = "") -> Outcome:
     """Put an earlier release back into service, with its images, files and secrets; the schema stays."""
-    state = State(host, settings.state_dir)
-    with telling(settings, host), lock.held(settings.state_dir, "rollback"):
-        facts = observe(settings, host, state)
-        target = to or previous(state, facts)
-        bundle = state.bundle(target)
-        preflight.schema_fits(bundle.release, schema_of(state, target), facts.schema, facts.serving)
-        return carry_out(Run(settings, host, state, bundle), "rollback")
+    with telling(at), lock.held(at.hosts, at.settings.state_dir, "rollback"):
+        facts = observe_all(at)
+        target = to or earlier(at, facts)
+        fleet = of(at, target)
+        fleet.each(lambda run: preflight.schema_fits(
+            run.release, schema_of(run.state, target), facts[run.host.name].schema, facts[run.host.name].serving
+        ))  # fmt: skip
+        return carry_out(fleet, "rollback")
 
 
-def intended(settings: Settings, host: Host) -> tuple[plan.Plan, Facts, tuple[str, ...]]:
-    """Say what a deploy would do now, and which shared services it leaves although they drifted; only images are touched."""
-    state = State(host, settings.state_dir)
-    with telling(settings, host):
-        facts = observe(settings, host, state)
-        bundle = assemble(settings, host, state, preflight.look(settings, host, facts))
-        run = Run(settings, host, state, bundle)
-        return planned(run, facts, "deploy"), facts, drift.drifted(run, facts)
+def earlier(at: Environment, facts: Mapping[str, Facts]) -> str:
+    """Return the release that a rollback goes to; raise Refused where hosts do not agree."""
+    found = at.each(lambda host: previous(at.state(host), facts[host.name]))
+    if len(set(found.values())) > 1:
+        told = "; ".join(f"{name}: {release}" for name, release in found.items())
+        raise Refused(f"the hosts do not agree which release was before: {told}", then="inv rollback --to=RELEASE; inv history")
+    return next(iter(found.values()))
 
 
-def assemble(settings: Settings, host: Host, state: State, ready: preflight.Ready) -> Bundle:
-    """Build the images and render the release."""
-    built = images.build(settings, host, ready.order)
-    return wanted.bundle(settings, ready.model, built, ready.secrets, state)
+@dataclass(frozen=True)
+class Intended:
+    """What a deploy would do on one host: its plan, what is there, what changes, and which drifted shared services it leaves."""
+
+    plan: plan.Plan
+    facts: Facts
+    changes: tuple[str, ...]
+    drifted: tuple[str, ...]
 
 
-def prepare(settings: Settings, host: Host, state: State, ready: preflight.Ready) -> Bundle:
-    """Assemble a release and keep it on the host."""
-    bundle = assemble(settings, host, state, ready)
-    edge = bundle.release.of("edge")[0]
-    switch.require_version(host, edge.image)
-    state.keep(bundle)
-    built = [name for name in bundle.release.images if name in bundle.release.config_digests]
-    images.keep_for(bundle.release.id, built, bundle.release.images, host)
-    return bundle
+def intended(at: Environment) -> dict[str, Intended]:
+    """Say what a deploy would do on each host."""
+    with telling(at):
+        facts = observe_all(at)
+        bundles = assemble(at, preflight.look(at, facts))
+        fleet = Fleet(at, tuple(Run(at.settings, host, at.state(host), bundles[host.name]) for host in at.hosts))
+        return fleet.each(lambda run: intended_on(run, facts[run.host.name]))
+
+
+def intended_on(run: Run, facts: Facts) -> Intended:
+    """Say what a deploy would do on one host."""
+    serving = facts.edge.release
+    changed = changes.between(run.state.bundle(serving), run.bundle) if serving in run.state.kept() else ()
+    return Intended(planned(run, facts, "deploy"), facts, changed, drift.drifted(run, facts))
+
+
+def drifted(fleet: Fleet, facts: Mapping[str, Facts], names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """Return the drifted services among those that `--include` names, by host."""
+    return fleet.each(lambda run: drift.chosen(names, run, facts[run.host.name]))
+
+
+def assemble(at: Environment, ready: preflight.Ready) -> dict[str, Bundle]:
+    """Make the release, for each host what runs there: on this machine its images are built, elsewhere they were shipped before."""
+    if ready.order:
+        return wanted.bundles(at, ready.model, wanted.built(at, ready.order, ready.model), ready.secrets)
+    code = wanted.shipped(at, ready.source, ready.model)
+    made = wanted.bundles(at, ready.model, code, ready.secrets)
+    return at.each(lambda host: wanted.as_kept(made[host.name], host))
+
+
+def prepare(at: Environment, ready: preflight.Ready) -> Fleet:
+    """Assemble a release and keep it on every host."""
+    bundles = assemble(at, ready)
+
+    def keep(host: Host) -> Run:
+        bundle = bundles[host.name]
+        release = bundle.release
+        for edge in release.of("edge"):
+            switch.require_version(host, edge.image)
+        at.state(host).keep(bundle)
+        images.keep_for(release.id, release.config_digests, wanted.ids(release, host), host)
+        return Run(at.settings, host, at.state(host), bundle)
+
+    return Fleet(at, tuple(at.each(keep).values()))

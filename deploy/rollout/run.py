@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 from deploy import console
+from deploy.environment import Environment
 from deploy.errors import OpsError
 from deploy.hosts.host import Host
 from deploy.model import LABEL, Container, Deploy, Release, ReleasedService
@@ -14,13 +16,14 @@ from deploy.settings import Settings
 from deploy.shell import Command, compose, docker
 from deploy.state import Bundle, State
 
+T = TypeVar("T")
 # the longest that a migration or a job may take
 ONE_OFF_SECONDS = 900
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a step needs: where it works, and the bundle of the release that it works towards."""
+    """What a step needs on one host: where it works, and the bundle of the release that it works towards."""
 
     settings: Settings
     host: Host
@@ -85,3 +88,31 @@ class Run:
         label = f"--label={LABEL}.oneoff={service}"
         ran = self.compose(colour, "run", "--rm", "--no-deps", "-T", label, f"{service}-{colour}", *command)
         return self.host.run(ran, timeout=ONE_OFF_SECONDS)
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """The runs of one release, one on each host of an environment."""
+
+    at: Environment
+    runs: tuple[Run, ...]
+
+    @property
+    def release(self) -> Release:
+        """The release; what it is called and made of is the same on every host."""
+        return self.runs[0].release
+
+    def each(self, act: Callable[[Run], T], some: Iterable[Run] | None = None) -> dict[str, T]:
+        """Do something for every run, or for some, several at once; return the results by the hosts' names."""
+        runs = {run.host.name: run for run in (self.runs if some is None else some)}
+        return self.at.each(lambda host: act(runs[host.name]), (run.host for run in runs.values()))
+
+
+def of(at: Environment, release: str) -> Fleet:
+    """Return the runs of a release that every host keeps; raise Refused naming those that do not."""
+
+    def run(host: Host) -> Run:
+        state = at.state(host)
+        return Run(at.settings, host, state, state.bundle(release))
+
+    return Fleet(at, tuple(at.each(run).values()))

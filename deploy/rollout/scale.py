@@ -2,42 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 from deploy import console, lock
+from deploy.environment import Environment
 from deploy.errors import OpsError, Refused
 from deploy.hosts.host import Host
-from deploy.model import Facts, Release, replicas_unfit
+from deploy.model import Facts, replicas_unfit
 from deploy.rollout import plan
 from deploy.rollout.execute import execute
-from deploy.rollout.facts import observe, serving, telling
-from deploy.rollout.run import Run
-from deploy.settings import Settings, nearest
+from deploy.rollout.facts import observe, observe_all, serving, telling
+from deploy.rollout.run import Fleet, Run
+from deploy.settings import nearest
 from deploy.state import State
 
 MENDS = {"web": "inv scale within that range; inv maintenance --on keeps everybody out", "worker": "inv scale within that range"}
 
 
-def scale(settings: Settings, host: Host, wish: str) -> str:
-    """Bring a service, `SERVICE=N`, to N replicas without losing a request; return what is so now.
+def scale(at: Environment, wish: str) -> str:
+    """Bring a service, `SERVICE=N`, to N replicas on each host that runs it, without losing a request; return what is so now.
 
-    The number holds for every later release; when the new replicas do not get well, the old number stays.
+    The number holds for every later release; when the new replicas do not get well, the old number stays everywhere.
     """
     name, number = read(wish)
-    state = State(host, settings.state_dir)
-    with telling(settings, host), lock.held(settings.state_dir, "scale"):
-        facts, chosen = observe(settings, host, state), state.scale()
-        bundle = state.bundle(ready(state, facts))
-        check(bundle.release, name, number)
-        state.keep_scale({**chosen, name: number})
-        run = Run(settings, host, state, bundle)
-        todo = plan.rescale(run.release, facts)
+    with telling(at), lock.held(at.hosts, at.settings.state_dir, "scale"):
+        facts = observe_all(at)
+        fleet = Fleet(at, tuple(at.each(lambda host: serving_run(at, host, facts[host.name])).values()))
+        having = concerned(fleet, name, number)
+        chosen = fleet.each(lambda run: run.state.scale(), having)
+        fleet.each(lambda run: run.state.keep_scale({**chosen[run.host.name], name: number}), having)
         try:
-            execute(run, todo)
+            done = fleet.each(lambda run: rescale(run, facts[run.host.name]), having)
         except OpsError as error:
-            state.keep_scale(chosen)
-            undo(Run(settings, host, state, bundle, going_back=True))
-            error.serves, error.then = serving(settings, host), error.then or f"mend it, then inv scale {wish}"
+            fleet.each(lambda run: undo(run, chosen[run.host.name]), having)
+            error.serves, error.then = serving(at), error.then or f"mend it, then inv scale {wish}"
             raise
-        return f"{name} has {number} replica(s)" + ("" if todo else " already") + ", in later releases too"
+        each = " on each host" if len(having) > 1 else ""
+        return f"{name} has {number} replica(s){each}" + ("" if any(done.values()) else " already") + ", in later releases too"
+
+
+def serving_run(at: Environment, host: Host, facts: Facts) -> Run:
+    """Return what a step needs to work on the release that serves."""
+    state = at.state(host)
+    return Run(at.settings, host, state, state.bundle(ready(state, facts)))
+
+
+def rescale(run: Run, facts: Facts) -> bool:
+    """Bring one host to the number that it was told; tell whether anything was to be done."""
+    run = replace(run)  # its numbers of replicas are read anew
+    todo = plan.rescale(run.release, facts)
+    execute(run, todo)
+    return bool(todo)
 
 
 def read(wish: str) -> tuple[str, int]:
@@ -57,9 +73,9 @@ def ready(state: State, facts: Facts) -> str:
     return facts.edge.release
 
 
-def check(release: Release, name: str, number: int) -> None:
-    """Refuse a service that is not there, or that cannot have so many replicas."""
-    known = {service.name: service.role for service in release.services}
+def concerned(fleet: Fleet, name: str, number: int) -> list[Run]:
+    """Return the runs on hosts that have the service; refuse one that is nowhere, or that cannot have so many replicas."""
+    known = {service.name: service.role for run in fleet.runs for service in run.release.services}
     if name not in known:
         raise Refused(f"there is no service `{name}`{nearest(name, known)}", where="inv scale", then=f"one of: {', '.join(known)}")
     unfit = replicas_unfit(known[name], number)
@@ -67,11 +83,14 @@ def check(release: Release, name: str, number: int) -> None:
         raise Refused(
             f"{name} cannot have {unfit}", where="inv scale", then=MENDS.get(known[name], "only a web service or a worker can be scaled")
         )
+    return [run for run in fleet.runs if any(service.name == name for service in run.release.services)]
 
 
-def undo(run: Run) -> None:
+def undo(run: Run, chosen: Mapping[str, int]) -> None:
     """Take away what was started; a second failure is said, the first is the one to report."""
     try:
-        execute(run, plan.rescale(run.release, observe(run.settings, run.host, run.state), undo=True))
-    except OpsError as error:
+        run.state.keep_scale(chosen)
+        returning = replace(run, going_back=True)
+        execute(returning, plan.rescale(returning.release, observe(run.settings, run.host, run.state), undo=True))
+    except (OpsError, OSError) as error:
         console.warn(f"going back failed as well:\n{error}")

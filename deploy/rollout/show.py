@@ -2,39 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 
 from deploy import console
-from deploy.model import Facts
+from deploy.errors import acting
 from deploy.rollout.carry_out import Outcome
-from deploy.rollout.plan import Plan
+from deploy.rollout.release import Intended
 from deploy.settings import Settings
 
 
-def plan(known: Plan, facts: Facts, drifted: tuple[str, ...], *, json: bool) -> None:
-    """Show a plan's steps, and the shared services that it leaves as they are."""
+def plan(known: Mapping[str, Intended], settings: Settings, *, json: bool) -> None:
+    """Show each host's steps, what the release changes, and the shared services that a deploy leaves as they are."""
     if json:
-        console.document(
-            {
-                "release": known.release.id,
-                "serving": facts.edge.release,
-                "colour": known.colour,
-                "drifted": list(drifted),
-                "steps": [{"step": step.name, **asdict(step)} for step in known.steps],
-            }
-        )
+        documents = [{"host": name, **document(one)} for name, one in known.items()]
+        console.document(documents[0] if len(documents) == 1 else documents)
         return
-    console.say(f"wanted: release {known.release.id}")
-    console.say(f"serves: {facts.serving}")
-    if known.steps:
-        console.table(["", "step"], [[number, step] for number, step in enumerate(known.steps, 1)])
-        console.say("next: inv deploy")
-    else:
+    console.say(f"wanted: release {next(iter(known.values())).plan.release.id}")
+    for change in dict.fromkeys(change for one in known.values() for change in one.changes):
+        console.say(f"    {change}")
+    for name, one in known.items():
+        with console.speaking(f"{name} | " if len(known) > 1 else ""):
+            tell(one)
+    hosts = ["host"] if len(known) > 1 else []
+    rows = [[*([name] if hosts else []), at, step] for name, one in known.items() for at, step in enumerate(one.plan.steps, 1)]
+    if rows:
+        console.table([*hosts, "", "step"], rows)
+        console.say(acting("next: inv deploy", settings.env))
+    for name, one in known.items():
+        with console.speaking(f"{name} | " if hosts else ""):
+            drift(one, settings)
+
+
+def document(known: Intended) -> dict[str, object]:
+    """Return one host's plan, for programs."""
+    return {
+        "release": known.plan.release.id,
+        "serving": known.facts.edge.release,
+        "colour": known.plan.colour,
+        "changes": list(known.changes),
+        "drifted": list(known.drifted),
+        "steps": [{"step": step.name, **asdict(step)} for step in known.plan.steps],
+    }
+
+
+def tell(known: Intended) -> None:
+    """Say one host's plan."""
+    console.say(f"serves: {known.facts.serving}")
+    if not known.plan.steps:
         console.say("nothing to do: this release already serves")
-    if drifted:
-        names = ",".join(drifted)
-        console.say(f"{', '.join(drifted)}: not as the compose files say now; a deploy leaves shared services alone")
-        console.say(f"      inv deploy --include={names} makes them anew, with an outage of some seconds")
+
+
+def drift(known: Intended, settings: Settings) -> None:
+    """Say which shared services of a host are not as the compose files say, and what makes them so."""
+    if known.drifted:
+        names = ",".join(known.drifted)
+        console.say(f"{', '.join(known.drifted)}: not as the compose files say now; a deploy leaves shared services alone")
+        console.say(acting(f"      inv deploy --include={names} makes them anew, with an outage of some seconds", settings.env))
 
 
 def outcome(known: Outcome, settings: Settings, *, json: bool) -> None:
@@ -44,7 +68,11 @@ def outcome(known: Outcome, settings: Settings, *, json: bool) -> None:
     elif not known.release:
         console.say("no release is in service")
     elif known.changed:
-        console.say(f"release {known.release} serves ({known.colour}, generation {known.generation}) after {known.seconds:.1f} s")
+        if len(known.hosts) > 1:
+            rows = [[place.name, known.release, place.colour, place.generation] for place in known.hosts]
+            console.table(["host", "release", "colour", "generation"], rows)
+        where = f"on {len(known.hosts)} hosts" if len(known.hosts) > 1 else f"{known.colour}, generation {known.generation}"
+        console.say(f"release {known.release} serves ({where}) after {known.seconds:.1f} s")
     else:
         console.say(f"nothing to do: release {known.release} already serves")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from deploy import console, lock
+from deploy.environment import Environment
 from deploy.errors import Refused
 from deploy.hosts.host import Host
 from deploy.images.build import prune_release
@@ -14,17 +15,22 @@ from deploy.shell import docker
 from deploy.state import State
 
 
-def down(settings: Settings, host: Host, *, volumes: bool) -> None:
+def down(at: Environment, *, volumes: bool) -> None:
     """Remove containers and networks, colours before what they share; with `volumes` the data and the state as well."""
-    host.engine.require()
-    with lock.held(settings.state_dir, "down"):
-        for project in (*(f"{settings.name}-{colour}" for colour in COLOURS), settings.name):
-            with console.step(f"remove the containers of {project}"):
-                host.run(docker("compose", "--project-name", project, "down", "--remove-orphans"))
-        if volumes:
-            with console.step("remove the data"):
-                remove_volumes(settings, host)
-        State(host, settings.state_dir).note(command="down", state="done", volumes=volumes)
+    at.each(lambda host: host.engine.require())
+    with lock.held(at.hosts, at.settings.state_dir, "down"):
+        at.each(lambda host: down_on(at.settings, host, volumes=volumes))
+
+
+def down_on(settings: Settings, host: Host, *, volumes: bool) -> None:
+    """Take one host down."""
+    for project in (*(f"{settings.name}-{colour}" for colour in COLOURS), settings.name):
+        with console.step(f"remove the containers of {project}"):
+            host.run(docker("compose", "--project-name", project, "down", "--remove-orphans"))
+    if volumes:
+        with console.step("remove the data"):
+            remove_volumes(settings, host)
+    State(host, settings.state_dir).note(command="down", state="done", volumes=volumes)
 
 
 def remove_volumes(settings: Settings, host: Host) -> None:

@@ -15,7 +15,11 @@ def switch_traffic(step: steps.Switch, run: Run) -> None:
     own = [c.name for s in run.release.of("web") for c in replicas(s.name, there)[: s.replicas]]
     members = (*own, *step.beside)
     route = nginx.Route(step.colour, step.release, step.maintenance, members)
-    switch.switch(run.settings, run.host, run.edge, edge_files(run, step.generation, route), step.generation, route)
+    if run.release.of("edge"):
+        switch.switch(run.settings, run.host, run.edge, edge_files(run, step.generation, route), step.generation, route)
+    else:  # a host of workers or data: what is in service is written down, and nobody asks there
+        switch.write(run.settings, run.host, {}, step.generation, route)
+        switch.point(run.settings, run.host, nginx.generation_folder(step.generation), switch.CURRENT, switch.PROVEN)
 
 
 def edge_files(run: Run, generation: int, route: nginx.Route) -> dict[str, str]:

@@ -5,25 +5,40 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from deploy import compose, render, secrets
+from deploy.checkout import Checkout
 from deploy.compose import Model
 from deploy.edge import nginx
+from deploy.environment import Environment
+from deploy.errors import Refused
 from deploy.hosts.host import Host
-from deploy.images import bases
-from deploy.images.build import Built, contexts, resolve
+from deploy.hosts.local import LocalHost
+from deploy.images import bases, stock
+from deploy.images import build as images
 from deploy.model import COLOURS, Release, ReleasedService, release_id
+from deploy.rollout import placement
 from deploy.settings import Settings
 from deploy.shell import Secret
-from deploy.state import Bundle, State
+from deploy.state import Bundle
 
 # stands in a bundle's edge configuration until the switch knows the number
 GENERATION = "@generation@"
 
 
-def variables(settings: Settings, host: Host) -> dict[str, str]:
+@dataclass(frozen=True)
+class Code:
+    """What a release is made of: the commit, and its images by name, as digests of manifests and of configurations."""
+
+    source: Checkout
+    images: Mapping[str, str]
+    config_digests: Mapping[str, str]
+
+
+def variables(settings: Settings, here: LocalHost) -> dict[str, str]:
     """Return what compose files may interpolate: the edge's places, base images, the environment's plain settings."""
-    references = bases.references(settings.root, settings.build.bases, contexts(settings), host)
+    references = bases.references(settings.root, settings.build.bases, images.contexts(settings), here)
     return {
         "EDGE_ADDRESS": settings.edge.address,
         "EDGE_PORT": str(settings.edge.port),
@@ -34,9 +49,14 @@ def variables(settings: Settings, host: Host) -> dict[str, str]:
     }
 
 
-def model(settings: Settings, host: Host) -> Model:
+def model(settings: Settings, here: LocalHost) -> Model:
     """Read the app's compose files as one model."""
-    return compose.read(settings.root, settings.compose, variables(settings, host), host)
+    return compose.read(settings.root, settings.compose, variables(settings, here), here)
+
+
+def image_names(settings: Settings, here: LocalHost) -> tuple[str, ...]:
+    """List the images that the app's compose files name, built ones and those of others."""
+    return tuple(service.image for service in model(settings, here).services)
 
 
 def secret_values(settings: Settings) -> dict[str, Secret]:
@@ -44,21 +64,64 @@ def secret_values(settings: Settings) -> dict[str, Secret]:
     return dict(secrets.read(settings.secrets_file, settings.root / secrets.EXAMPLE))
 
 
-def bundle(settings: Settings, known: Model, built: Built, values: Mapping[str, str], state: State) -> Bundle:
-    """Put a release together: its id names the code, the images, the rendered files and the secrets."""
-    images = resolve((service.image for service in known.services), built.images, state.host)
-    version = secrets.version(values)
-    files_hash = fingerprint(render_all(settings, known, images, "", ""))
-    identity = release_id(built.revision, images, files_hash, version)
-    env_file = str(state.bundle_folder(identity) / "env")
-    release = Release(
-        id=identity, revision=built.revision, commit=built.commit, commit_time=built.commit_time, images=images,
-        config_digests={image.name: image.config_digest for image in built.images}, files=files_hash, secrets=version,
-        strategy=settings.rollout.strategy,
-        services=tuple(ReleasedService(name=s.name, image=images[s.image], deploy=s.deploy, replicas=s.replicas) for s in known.services),
-        resources=tuple(render.resource_names(known, settings.name)),
-    )  # fmt: skip
-    return Bundle(release, render_all(settings, known, images, identity, env_file), secrets.render(values))
+def built(at: Environment, order: images.Order, known: Model) -> Code:
+    """Build the images here."""
+    made = images.build(*at.machine, order).images
+    names = (service.image for service in known.services)
+    return Code(order.source, images.resolve(names, made, at.here), {image.name: image.config_digest for image in made})
+
+
+def shipped(at: Environment, source: Checkout, known: Model) -> Code:
+    """Find the images that every host was given for a commit; raise Refused where one lacks some, or has others."""
+    names = {service.image for service in known.services}
+    records = at.each(
+        lambda host: {name: one for name, one in stock.pushed(at.settings, host, source.revision, names).items() if name in names}
+    )
+    first, *others = records.values()
+    if any(record != first for record in others):
+        raise Refused(f"the hosts were given different builds of {source.revision}", where=", ".join(records),
+                      then=f"inv push --env={at.settings.env}")  # fmt: skip
+    return Code(source, {name: one.digest for name, one in first.items()}, {name: one.config for name, one in first.items()})
+
+
+def as_kept(bundle: Bundle, host: Host) -> Bundle:
+    """Return a bundle as one host runs it: by the ids that its engine knows the images by."""
+    release, own = bundle.release, ids(bundle.release, host)
+    renamed = {digest: own[name] for name, digest in release.images.items() if own[name] != digest}
+    files = dict(bundle.files)
+    for digest, known in renamed.items():
+        files = {name: text.replace(digest, known) for name, text in files.items()}
+    services = tuple(s.model_copy(update={"image": renamed.get(s.image, s.image)}) for s in release.services)
+    return replace(bundle, release=release.model_copy(update={"services": services}), files=files)
+
+
+def ids(release: Release, host: Host) -> dict[str, str]:
+    """Return what a host's engine calls each image: the classic store knows the digests of configurations only."""
+    return release.images if images.uses_containerd_store(host) else {**release.images, **release.config_digests}
+
+
+def placed(at: Environment, known: Model) -> dict[str, Model]:
+    """Return what runs on which host."""
+    return placement.place(known, at.settings.hosts) if at.remote else {at.here.name: known}
+
+
+def bundles(at: Environment, known: Model, code: Code, values: Mapping[str, Secret]) -> dict[str, Bundle]:
+    """Put a release together, for each host: its id names the code, the images, all hosts' rendered files and the secrets."""
+    settings, version, own = at.settings, secrets.version(values), placed(at, known)
+    files = fingerprint({name: render_all(settings, here, code.images, "", "") for name, here in own.items()})
+    identity = release_id(code.source.revision, code.images, files, version)
+    env_file = str(settings.state_dir / "releases" / identity / "env")
+
+    def bundle(here: Model) -> Bundle:
+        services = (ReleasedService(name=s.name, image=code.images[s.image], deploy=s.deploy, replicas=s.replicas) for s in here.services)
+        release = Release(
+            id=identity, revision=code.source.revision, commit=code.source.commit, commit_time=code.source.time, images=dict(code.images),
+            config_digests=dict(code.config_digests), files=files, secrets=version, strategy=settings.rollout.strategy,
+            services=tuple(services), resources=tuple(render.resource_names(here, settings.name)),
+        )  # fmt: skip
+        return Bundle(release, render_all(settings, here, code.images, identity, env_file), secrets.render(values))
+
+    return {name: bundle(here) for name, here in own.items()}
 
 
 def render_all(settings: Settings, known: Model, images: Mapping[str, str], release: str, env_file: str) -> dict[str, str]:
@@ -72,7 +135,7 @@ def render_all(settings: Settings, known: Model, images: Mapping[str, str], rele
     return rendered | {"edge.none.conf": nginx.render(settings, known.web, GENERATION, nginx.Route())}
 
 
-def fingerprint(files: Mapping[str, str]) -> str:
+def fingerprint(rendered: Mapping[str, Mapping[str, str]]) -> str:
     """Hash what a release is rendered from; the shared services are not part of it, since a deploy never recreates them."""
-    own = {name: text for name, text in files.items() if name != "shared.yml"}
+    own = {host: {name: text for name, text in files.items() if name != "shared.yml"} for host, files in rendered.items()}
     return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:12]

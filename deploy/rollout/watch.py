@@ -100,7 +100,9 @@ class EdgeLog:
         self.requests: list[Request] = []
 
     def read(self) -> None:
-        """Read what has come since."""
+        """Read what has come since; on a host without an edge nothing does."""
+        if not self.edge:
+            return
         for line in self.host.run(docker("logs", "--timestamps", "--since", self.since, self.edge)).splitlines():
             stamp, _, text = line.partition(" ")
             if stamp <= self.last:
@@ -144,7 +146,7 @@ class Watch:
                     then="inv logs, mend it, inv deploy",
                 )
             time.sleep(PAUSE_SECONDS)
-        if seen.requests < LOW_TRAFFIC:
+        if self.log.edge and seen.requests < LOW_TRAFFIC:
             console.say(f"     low traffic: {seen.requests} requests in {limits.watch:.0f} s; {self.answered} probes were answered")
 
     def probe(self) -> None:

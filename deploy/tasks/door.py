@@ -7,25 +7,13 @@ import sys
 from collections.abc import Callable, Mapping
 from inspect import Signature, signature
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 from invoke.exceptions import Exit, ParseError
 from invoke.parser import Parser
 from invoke.tasks import task
 
 from deploy.errors import Interrupted, MachineFailed, OpsError, Refused
-
-if TYPE_CHECKING:
-    from deploy.hosts.local import LocalHost
-    from deploy.settings import Settings
-
-
-class At(NamedTuple):
-    """Where a command is to act."""
-
-    settings: Settings
-    host: LocalHost
-
 
 COMMON = {
     "env": "environment, a file in deploy/environments (default: local)",
@@ -42,20 +30,19 @@ def door(*, only: str = "", help: Mapping[str, str] | None = None, **options: An
 
     def made(body: Callable[..., None]) -> Any:
         def opened(c: Any, env: str = only or "local", **flags: Any) -> None:
-            from deploy.hosts.local import LocalHost
-            from deploy.settings import load
+            from deploy.environment import enter
 
             # a job that is cancelled, a machine that shuts down, `inv unlock`: as if Ctrl-C had been typed
             signal.signal(signal.SIGTERM, signal.default_int_handler)
 
             try:
-                body(At(load(env), LocalHost()), **flags)
+                body(enter(env), **flags)
             except OpsError as error:
-                raise leave(error, **flags) from None
+                raise leave(error, env, **flags) from None
             except OSError as error:
-                raise leave(MachineFailed(error), **flags) from None
+                raise leave(MachineFailed(error), env, **flags) from None
             except KeyboardInterrupt:
-                raise leave(Interrupted("interrupted", then="inv status shows what serves"), **flags) from None
+                raise leave(Interrupted("interrupted", then="inv status shows what serves"), env, **flags) from None
 
         c, env, _ = signature(opened).parameters.values()
         _, *flags = signature(body).parameters.values()
@@ -68,10 +55,11 @@ def door(*, only: str = "", help: Mapping[str, str] | None = None, **options: An
     return made
 
 
-def leave(error: OpsError, *, json: bool = False, **others: Any) -> Exit:
+def leave(error: OpsError, env: str = "local", *, json: bool = False, **others: Any) -> Exit:
     """Show an error and name its exit code; with --json it is the one document, unless the command has printed its own."""
     from deploy import console
 
+    error.env = env
     console.fail(str(error))
     if json and not error.documented:
         console.document(error.document)

@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
-from deploy.tasks.door import At, door
+from typing import TYPE_CHECKING
+
+from deploy.tasks.door import door
+
+if TYPE_CHECKING:
+    from deploy.environment import Environment
 
 
-@door(help={"no_cache": "run every step anew"})
-def build(at: At, no_cache: bool = False, json: bool = False) -> None:
+@door(help={"no_cache": "run every step anew", "push": "bring the images to every host"})
+def build(at: Environment, no_cache: bool = False, push: bool = False, json: bool = False) -> None:
     """Build all images with cached stages; print digest, size, cached steps and seconds."""
     from deploy.images import build, show
+    from deploy.images.push import push as to_hosts
+    from deploy.rollout import wanted
 
-    show.built(build.build(*at, no_cache=no_cache), json=json)
+    names = wanted.image_names(at.settings, at.here) if push else ()
+    made = build.build_and_keep(at.settings, at.here, no_cache=no_cache)
+    show.built(made, to_hosts(at.settings, at.here, at.hosts, names) if push else None, json=json)
 
 
 @door()
-def pin(at: At) -> None:
+def push(at: Environment, json: bool = False) -> None:
+    """Bring the images that `inv build` made of this checkout to every host; only what a host lacks travels."""
+    from deploy.images import show
+    from deploy.images.push import push
+    from deploy.rollout import wanted
+
+    show.pushed(push(at.settings, at.here, at.hosts, wanted.image_names(at.settings, at.here)), json=json)
+
+
+@door()
+def pin(at: Environment) -> None:
     """Resolve the public base images to digests and write them into docker/bases.toml."""
     from deploy import console
     from deploy.images import bases
 
-    console.table(["base", "digest"], list(bases.pin(at.settings.root, at.host).items()))
+    console.table(["base", "digest"], list(bases.pin(at.settings.root, at.here).items()))

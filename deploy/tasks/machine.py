@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
-from deploy.tasks.door import At, door
+from typing import TYPE_CHECKING
+
+from deploy.tasks.door import door
+
+if TYPE_CHECKING:
+    from deploy.environment import Environment
 
 
 @door()
-def doctor(at: At, json: bool = False) -> None:
+def doctor(at: Environment, json: bool = False) -> None:
     """Say what is missing on this machine, and the command that mends it."""
     from deploy import doctor
 
-    doctor.show(doctor.examine(*at), json=json)
+    doctor.show(doctor.examine(*at.machine), json=json)
 
 
 @door(only="dev", help={"fresh": "begin with an empty database"})
-def dev(at: At, fresh: bool = False) -> None:
+def dev(at: Environment, fresh: bool = False) -> None:
     """Run the app with hot reload of both halves, until Ctrl-C."""
     from deploy import dev
 
-    dev.run(*at, fresh=fresh)
+    dev.run(at, fresh=fresh)
 
 
 @door()
-def disk(at: At, json: bool = False) -> None:
+def disk(at: Environment, json: bool = False) -> None:
     """Show where the space went, and what gives most of it back."""
     from deploy.insight import disk
 
-    disk.show(disk.look(*at), json=json)
+    disk.show(at.each(lambda host: disk.look(at.settings, host)), json=json)
 
 
 @door()
-def prune(at: At, yes: bool = False, json: bool = False) -> None:
+def prune(at: Environment, yes: bool = False, json: bool = False) -> None:
     """Remove releases that nobody will go back to, their images, and build cache beyond build.cache_gb; asks before."""
     from deploy.insight import prune
 
-    prune.prune(*at, yes=yes, json=json)
+    prune.prune(at, yes=yes, json=json)

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from deploy.tasks.door import At, door, rest
+from deploy.tasks.door import door, rest
+
+if TYPE_CHECKING:
+    from deploy.environment import Environment
 
 
 @door()
-def status(at: At, json: bool = False) -> None:
+def status(at: Environment, json: bool = False) -> None:
     """Show which release serves, and how its services are."""
     from deploy.insight import status
 
-    status.show(*at, json=json)
+    status.show(at, json=json)
 
 
 @door(help={"limit": "how many lines (default: 20)"})
-def history(at: At, limit: int = 20, json: bool = False) -> None:
+def history(at: Environment, limit: int = 20, json: bool = False) -> None:
     """List what was deployed, when, by whom, and what came of it."""
     from deploy.insight import history
 
-    history.show(*at, limit=limit, json=json)
+    history.show(at, limit=limit, json=json)
 
 
 LOGS = {
@@ -32,16 +35,19 @@ LOGS = {
 
 
 @door(iterable=["service"], help=LOGS)
-def logs(at: At, service: Any, since: str = "", grep: str = "", follow: bool = False) -> None:
+def logs(at: Environment, service: Any, since: str = "", grep: str = "", follow: bool = False) -> None:
     """Show what services say, of the colour that serves: inv logs SERVICE ..., of all when none is named."""
     from deploy.insight import logs
 
-    logs.show(*at, service, logs.query(since, grep), follow=follow)
+    logs.show(at, service, logs.query(since, grep), follow=follow)
 
 
-@door(positional=["service"], iterable=["command"], help={"service": "a service", "command": "inv exec SERVICE -- COMMAND ..."})
-def exec(at: At, service: str, command: Any) -> None:
+EXEC = {"service": "a service", "command": "inv exec SERVICE -- COMMAND ...", "host": "one of its hosts (default: the first)"}
+
+
+@door(positional=["service"], iterable=["command"], help=EXEC)
+def exec(at: Environment, service: str, command: Any, host: str = "") -> None:
     """Run a command in a service's container, of the colour that serves: inv exec SERVICE -- COMMAND ARGUMENT ..."""
     from deploy.insight import inside
 
-    inside.run(*at, service, inside.split(command, rest()))
+    inside.run(at, service, inside.split(command, rest()), host=host)

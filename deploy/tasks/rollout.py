@@ -2,82 +2,98 @@
 
 from __future__ import annotations
 
-from deploy.tasks.door import At, door
+from typing import TYPE_CHECKING
+
+from deploy.tasks.door import door
+
+if TYPE_CHECKING:
+    from deploy.environment import Environment
+
+
+def ask(at: Environment, what: str, *, yes: bool) -> None:
+    """Ask before what serves people is changed."""
+    from deploy import console
+
+    if at.settings.asks:
+        hosts = ", ".join(host.name for host in at.hosts)
+        console.confirm(f"{what} in {at.settings.env}, on {hosts}?", yes=yes)
 
 
 @door()
-def plan(at: At, json: bool = False) -> None:
+def plan(at: Environment, json: bool = False) -> None:
     """Show what a deploy would do now, and do nothing."""
     from deploy.rollout import release, show
 
-    show.plan(*release.intended(*at), json=json)
+    show.plan(release.intended(at), at.settings, json=json)
 
 
 @door(help={"to": "an earlier release (default: this checkout)", "include": "shared services to make anew: edge,…"})
-def deploy(at: At, to: str = "", include: str = "", yes: bool = False, json: bool = False) -> None:
+def deploy(at: Environment, to: str = "", include: str = "", yes: bool = False, json: bool = False) -> None:
     """Put a release into service without losing a request."""
     from deploy.rollout import release, show
 
-    show.outcome(release.deploy(*at, to=to, include=include), at.settings, json=json)
+    ask(at, f"go back to {to}" if to else "deploy", yes=yes)
+    show.outcome(release.deploy(at, to=to, include=include), at.settings, json=json)
 
 
 @door(help={"to": "the release to go back to (default: the one before)"})
-def rollback(at: At, to: str = "", yes: bool = False, json: bool = False) -> None:
+def rollback(at: Environment, to: str = "", yes: bool = False, json: bool = False) -> None:
     """Put an earlier release back into service: code, configuration and secrets together."""
     from deploy.rollout import release, show
 
-    show.outcome(release.rollback(*at, to=to), at.settings, json=json)
+    ask(at, f"go back to {to or 'the release before'}", yes=yes)
+    show.outcome(release.rollback(at, to=to), at.settings, json=json)
 
 
 @door()
-def resume(at: At, json: bool = False) -> None:
+def resume(at: Environment, json: bool = False) -> None:
     """Go on with a deploy or rollback that was interrupted."""
     from deploy.rollout import recovery, show
 
-    show.recovered(recovery.resume(*at), at.settings, "go on with", json=json)
+    show.recovered(recovery.resume(at), at.settings, "go on with", json=json)
 
 
 @door()
-def abort(at: At, json: bool = False) -> None:
+def abort(at: Environment, json: bool = False) -> None:
     """Undo a deploy or rollback that was interrupted: back to the release that was in service."""
     from deploy.rollout import recovery, show
 
-    show.recovered(recovery.abort(*at), at.settings, "undo", json=json)
+    show.recovered(recovery.abort(at), at.settings, "undo", json=json)
 
 
 @door()
-def unlock(at: At, yes: bool = False) -> None:
-    """End another operator's command that holds the lock; a dead one never holds it."""
+def unlock(at: Environment, yes: bool = False) -> None:
+    """Say who holds the lock, and free it where nothing is heard of them any more; one who lives keeps it."""
     from deploy import console
     from deploy.rollout import recovery
 
-    console.say(recovery.unlock(at.settings, yes=yes))
+    console.say(recovery.unlock(at, yes=yes))
 
 
 @door(positional=["service"], help={"service": "SERVICE=N"})
-def scale(at: At, service: str) -> None:
+def scale(at: Environment, service: str) -> None:
     """Bring a service to a number of replicas, now and in later releases: inv scale SERVICE=N."""
     from deploy import console
     from deploy.rollout import scale
 
-    console.say(scale.scale(*at, service))
+    console.say(scale.scale(at, service))
 
 
 @door(help={"on": "serve the page to everybody", "off": "serve the app again"})
-def maintenance(at: At, on: bool = False, off: bool = False) -> None:
+def maintenance(at: Environment, on: bool = False, off: bool = False) -> None:
     """Put a page that says "back in a moment" in front of the app, or take it away; deploys go on behind it."""
     from deploy import console
     from deploy.rollout import maintenance
 
-    console.say(maintenance.turn(*at, on=on, off=off))
+    console.say(maintenance.turn(at, on=on, off=off))
 
 
 @door(help={"volumes": "remove the data as well; asks for the environment's name"})
-def down(at: At, volumes: bool = False, yes: bool = False) -> None:
+def down(at: Environment, volumes: bool = False, yes: bool = False) -> None:
     """Stop an environment; its data stays unless --volumes."""
     from deploy import console
     from deploy.rollout import takedown
 
     if volumes:
         console.confirm(f"This removes every volume of {at.settings.name}, data included.", yes=yes, word=at.settings.name)
-    takedown.down(*at, volumes=volumes)
+    takedown.down(at, volumes=volumes)

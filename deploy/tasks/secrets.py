@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from deploy.tasks.door import At, door
+from typing import TYPE_CHECKING
+
+from deploy.tasks.door import door
+
+if TYPE_CHECKING:
+    from deploy.environment import Environment
 
 
 @door()
-def init(at: At) -> None:
+def init(at: Environment) -> None:
     """Make .env.<env> from .env.example, a random value in each <random NAME>; an existing file stays."""
     from deploy import console, secrets
 
-    made = secrets.create(at.settings.secrets_file, at.settings.root / secrets.EXAMPLE, at.host)
+    made = secrets.create(at.settings.secrets_file, at.settings.root / secrets.EXAMPLE, at.here)
     console.say(f"{at.settings.secrets_file.name}: {'made, mode 0600' if made else 'is there already; nothing changed'}")
 
 
 @door()
-def check(at: At) -> None:
+def check(at: Environment) -> None:
     """Check that every documented secret is set and none is a placeholder."""
     from deploy import console, secrets
 
@@ -24,8 +29,8 @@ def check(at: At) -> None:
 
 
 @door(name="test")
-def notification(at: At) -> None:
+def notification(at: Environment) -> None:
     """Send a test notification to every address in NOTIFY_URLS."""
     from deploy import notify
 
-    notify.probe(*at)
+    notify.probe(*at.machine)

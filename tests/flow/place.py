@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from deploy.environment import Environment
 from deploy.model import Release, ReleasedService
 from deploy.rollout import wanted
 from deploy.rollout.carry_out import Outcome, carry_out, planned
 from deploy.rollout.facts import observe
-from deploy.rollout.run import Run
+from deploy.rollout.run import Fleet, Run
 from deploy.settings import ROOT
 from deploy.state import Bundle, State
 from tests.flow.fake import FakeHost
@@ -46,11 +47,12 @@ class Place:
         self.settings = settings(ROOT, state=folder, rollout=FAST)
         self.host = FakeHost(folder / "edge")
         self.state = State(self.host, folder)
+        self.at = Environment(self.settings, self.host, (self.host,))
 
     def deploy(self, name: str) -> Outcome:
         bundle = bundled(name, self.replicas)
         self.state.keep(bundle)
-        return carry_out(Run(self.settings, self.host, self.state, bundle), "deploy")
+        return carry_out(Fleet(self.at, (Run(self.settings, self.host, self.state, bundle),)), "deploy")
 
     def steps(self, name: str, command: str = "deploy") -> list[str]:
         """Name the steps that a deploy, or a rollback, would take now."""

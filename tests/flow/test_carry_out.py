@@ -9,7 +9,7 @@ import pytest
 
 from deploy.edge import switch
 from deploy.edge.nginx import Route
-from deploy.errors import CommandFailed, Interrupted, OpsError, Refused
+from deploy.errors import CommandFailed, Interrupted, OpsError, Refused, Unreachable
 from deploy.hosts.local import LocalHost
 from deploy.model import Schema
 from deploy.rollout import recovery
@@ -56,6 +56,18 @@ FAULTS: dict[str, Callable[[], BaseException | None]] = {
     "refused": lambda: CommandFailed("docker x", 1, "it did not work", "here"),
     "unforeseen": lambda: ValueError("surprise"),
 }
+
+
+@EVERY_STEP
+def test_a_connection_that_breaks_interrupts(place: Place, number: int) -> None:
+    """Nothing can be taken back there then; whoever returns goes on or goes back."""
+    place.host.fail_at(number, lambda: Unreachable("the connection to app1 broke"))
+    with pytest.raises(Interrupted, match="the connection to app1 broke; nothing was undone"):
+        place.deploy("r3")
+    assert place.serving() in ("r2", "r3")
+    assert place.state.intention()
+    assert recovery.resume(place.at)
+    assert place.serving() == "r3"
 
 
 @EVERY_STEP
@@ -138,7 +150,7 @@ def test_a_release_that_serves_and_cannot_be_written_down_is_a_warning(capsys: p
 @pytest.mark.parametrize("then", ["resume", "deploy"])
 def test_what_was_not_written_down_is_written_by_the_next_command(unwritten: Place, then: str) -> None:
     if then == "resume":
-        assert recovery.resume(unwritten.settings, unwritten.host)
+        assert recovery.resume(unwritten.at)
     else:
         unwritten.deploy("r3")
     last = unwritten.state.ledger()[-1]
@@ -146,7 +158,7 @@ def test_what_was_not_written_down_is_written_by_the_next_command(unwritten: Pla
 
 
 def test_a_release_that_was_not_written_down_can_be_rolled_back(unwritten: Place) -> None:
-    assert rollout.rollback(unwritten.settings, unwritten.host).release == unwritten.serving() == "r2"
+    assert rollout.rollback(unwritten.at).release == unwritten.serving() == "r2"
 
 
 @EVERY_STEP
@@ -248,7 +260,7 @@ def test_a_second_failure_on_the_way_back_is_said_and_the_first_is_reported(plac
 
 def test_rollback_goes_to_the_release_before_and_does_not_migrate(place: Place) -> None:
     place.host.said.clear()
-    outcome = rollout.rollback(place.settings, place.host)
+    outcome = rollout.rollback(place.at)
     assert (outcome.release, place.serving(), place.running()) == ("r1", "r1", whole("r1"))
     assert not [command for command in place.host.said if "alembic" in command]
     assert place.state.ledger()[-1].command == "rollback"
@@ -261,7 +273,7 @@ def asked_for_tasks(place: Place) -> int:
 def test_a_rollback_waits_for_tasks_that_the_old_release_does_not_know(place: Place) -> None:
     place.host.tasks = [["new", "newer"], ["new"], []]
     place.host.said.clear()
-    rollout.rollback(place.settings, place.host)
+    rollout.rollback(place.at)
     assert asked_for_tasks(place) == 3
     last = place.host.said.index(next(command for command in reversed(place.host.said) if command.endswith("tasks pending")))
     started = next(at for at, command in enumerate(place.host.said) if " up " in command and "worker" in command)
@@ -274,15 +286,15 @@ def test_a_rollback_is_not_undone_for_tasks(place: Place, trouble: str, capsys: 
         place.host.tasks = [["new"]] * 10**6
     else:
         place.host.fail_at(place.steps("r1", "rollback").index("AwaitTasks"), FAULTS["refused"])
-    assert rollout.rollback(place.settings, place.host).release == place.serving() == "r1"
+    assert rollout.rollback(place.at).release == place.serving() == "r1"
     assert ("tasks are left that r1 does not know: new" if trouble == "never done" else "it is not known") in capsys.readouterr().err
 
 
 def test_a_rollback_that_failed_can_be_tried_again(place: Place) -> None:
     place.host.fail_at(2, lambda: None)
     with pytest.raises(OpsError):
-        rollout.rollback(place.settings, place.host, to="r1")
-    assert rollout.rollback(place.settings, place.host, to="r1").release == place.serving() == "r1"
+        rollout.rollback(place.at, to="r1")
+    assert rollout.rollback(place.at, to="r1").release == place.serving() == "r1"
 
 
 @pytest.mark.parametrize(
@@ -296,7 +308,7 @@ def test_rollback_refuses_when_the_schema_would_not_fit(place: Place, schema: Sc
         place.state.keep_schema(schema)
     before = place.running(), len(place.journal())
     with pytest.raises(Refused, match=words) as told:
-        rollout.rollback(place.settings, place.host)
+        rollout.rollback(place.at)
     assert (told.value.code, "r2" in told.value.serves) == (2, True)
     assert (place.running(), len(place.journal())) == before
 
@@ -305,16 +317,16 @@ def test_rollback_refuses_a_release_of_unknown_schema(place: Place) -> None:
     text = "\n".join(entry.model_copy(update={"schema_revision": None}).model_dump_json() for entry in place.state.ledger())
     LocalHost().write(place.state.folder / "ledger.jsonl", text + "\n")
     with pytest.raises(Refused, match="not known"):
-        rollout.rollback(place.settings, place.host)
+        rollout.rollback(place.at)
 
 
 def test_rollback_needs_an_earlier_release(tmp_path: Path) -> None:
     place = Place(tmp_path)
     place.deploy("r1")
     with pytest.raises(Refused, match="no earlier release"):
-        rollout.rollback(place.settings, place.host)
+        rollout.rollback(place.at)
     with pytest.raises(Refused, match="no release r7"):
-        rollout.rollback(place.settings, place.host, to="r7")
+        rollout.rollback(place.at, to="r7")
 
 
 def test_what_may_be_gone_back_to_is_never_forgotten(place: Place) -> None:

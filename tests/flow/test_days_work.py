@@ -18,7 +18,6 @@ from invoke.parser import Parser
 from deploy import lock
 from deploy.errors import Locked, Refused
 from deploy.insight import disk, inside, logs, prune, services, status
-from deploy.model import Container
 from deploy.rollout import release as rollout
 from deploy.rollout import scale
 from deploy.shell import Command, Result
@@ -67,7 +66,7 @@ TOGETHER = "backend | GET /1\nredis   | ready\nbackend | ERROR four\nredis   | E
 def test_logs(place: Place, monkeypatch: pytest.MonkeyPatch, capsys: Printed, names: list[str], since: str, grep: str, shown: str,
               asked: str) -> None:  # fmt: skip
     commands = say(place.host, monkeypatch, SAID)
-    logs.show(place.settings, place.host, names, logs.query(since, grep), follow=False)
+    logs.show(place.at, names, logs.query(since, grep), follow=False)
     printed = capsys.readouterr()
     assert (printed.out, printed.err) == (shown, "" if shown else "no lines\n")
     assert {" ".join(words[3:-1]) for words in commands} == {asked}
@@ -95,25 +94,25 @@ def test_what_since_and_grep_refuse(since: str, grep: str, words: str) -> None:
 
 def test_a_service_that_is_not_there_and_a_job_are_told_apart(place: Place) -> None:
     with pytest.raises(Refused, match="did you mean backend") as wrong:
-        services.find(place.settings, place.host, ["backen", "worker"])
+        services.find(place.at, ["backen", "worker"])
     assert wrong.value.then == "one of: backend, beat, edge, redis, worker"
     with pytest.raises(Refused, match=r"`site` is a job.*output of that inv deploy"):
-        services.find(place.settings, place.host, ["site"])
+        services.find(place.at, ["site"])
     place.host.engine.known.clear()
     with pytest.raises(Refused, match="nothing runs in shop-local"):
-        services.find(place.settings, place.host)
+        services.find(place.at)
 
 
 def test_of_two_colours_the_one_that_serves(place: Place) -> None:
     place.deploy("r3")
-    assert {c.colour for c in services.find(place.settings, place.host).values()} == {"", "green"}
-    assert services.find(place.settings, place.host, ["backend"])["backend"].release == "r3"
+    assert {one.container.colour for one in services.find(place.at).values()} == {"", "green"}
+    assert services.find(place.at, ["backend"])["backend"].container.release == "r3"
 
 
 def test_every_replica_is_found_and_a_command_runs_in_one_that_works(place: Place) -> None:
-    scale.scale(place.settings, place.host, "backend=2")
+    scale.scale(place.at, "backend=2")
     place.host.engine.change("shop-local-blue-backend-blue-1", state="exited")
-    found = services.find(place.settings, place.host, ["backend"])
+    found = services.find(place.at, ["backend"])
     assert list(found) == ["backend-2", "backend-1"]
 
 
@@ -123,9 +122,10 @@ def test_what_is_followed_goes_on_over_a_restart_and_a_switch(place: Place, monk
         place.host, monkeypatch, {blue.name: [AT.format(1, "old"), AT.format(5, "from blue")], green.name: [AT.format(6, "from green")]}
     )
     monkeypatch.setattr(logs, "LOOK_SECONDS", 0.05)
-    looks: list[dict[str, Container]] = [{"backend": blue}] * 3
+    before, after = ({"backend": services.Found(place.host, one)} for one in (blue, green))
+    looks = [before] * 3
     seen = defaultdict[str, str](lambda: "2026-11-23T13:00:02.000000000Z")
-    lines = logs.live(place.host, lambda: looks.pop() if looks else {"backend": green}, seen)
+    lines = logs.live(lambda: looks.pop() if looks else after, seen)
     assert [next(lines).text, next(lines).text] == ["from blue", "from green"]
     lines.close()  # type: ignore[attr-defined]  # a generator, promised as an iterator
     assert asked[0][3:5] == ("--follow", "--since")
@@ -138,9 +138,9 @@ def test_what_is_followed_goes_on_over_a_restart_and_a_switch(place: Place, monk
 def test_status_names_a_container_that_ran_out_of_memory(place: Place, capsys: Printed) -> None:
     name = "shop-local-blue-worker-blue-1"
     place.host.engine.change(name, out_of_memory=True)
-    status.show(place.settings, place.host, json=False)
+    status.show(place.at, json=False)
     assert f"! {name}: a process was killed at the memory limit; inv logs worker" in capsys.readouterr().err
-    status.show(place.settings, place.host, json=True)
+    status.show(place.at, json=True)
     listed = json.loads(capsys.readouterr().out)["hosts"][0]["services"]
     assert [known["name"] for known in listed if known["out_of_memory"]] == ["worker"]
 
@@ -181,7 +181,7 @@ def test_the_words_of_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_exec_names_what_is_missing(place: Place, service: str, words: list[str], message: str) -> None:
     with pytest.raises(Refused, match=message):
-        inside.run(place.settings, place.host, service, words)
+        inside.run(place.at, service, words)
 
 
 def test_exec_has_a_terminal_where_there_is_one() -> None:
@@ -233,7 +233,7 @@ def removals(place: Place) -> list[str]:
 def test_prune_takes_what_nobody_goes_back_to_and_nothing_else(used: Place) -> None:
     assert prune.look(used.settings, used.host, USED) == prune.Waste(("r0",), ("app/backend:r0",), ("i3",), 2_000_000_000)
     assert used.state.kept() == ["r0", "r1", "r2"]
-    prune.prune(used.settings, used.host, yes=True, json=False)
+    prune.prune(used.at, yes=True, json=False)
     assert used.state.kept() == ["r1", "r2"]
     assert removals(used) == ["docker image rm app/backend:r0 i3", "docker builder prune --force --keep-storage 10000000000"]
     assert prune.look(used.settings, used.host, USED).releases == ()
@@ -245,21 +245,26 @@ def test_prune_keeps_what_a_rollback_or_a_resume_goes_to(used: Place) -> None:
     assert prune.look(used.settings, used.host, USED).releases == ()
     used.deploy("r3")
     assert prune.look(used.settings, used.host, USED).releases == ("r1",)
-    rollout.rollback(used.settings, used.host)
+    rollout.rollback(used.at)
     assert (used.serving(), used.state.served()) == ("r2", ["r2", "r3", "r1", "r0"])
     assert prune.look(used.settings, used.host, USED).releases == ()  # the next inv rollback goes to r1
-    rollout.rollback(used.settings, used.host)
+    rollout.rollback(used.at)
     assert used.serving() == "r1"
+
+
+def test_prune_takes_names_of_revisions_with_their_last_release() -> None:
+    assert prune.revisions({"abc-111111", "def-dirty-123456-222222"}, {"abc-333333"}) == {"def-dirty-123456"}
+    assert prune.revisions({"r0"}, set()) == set()
 
 
 def test_prune_asks_before_and_holds_the_lock(used: Place, capsys: Printed) -> None:
     with pytest.raises(Refused, match=r"removed for good.*Nobody can be asked"):
-        prune.prune(used.settings, used.host, yes=False, json=False)
-    with lock.held(used.state.folder, "deploy"), pytest.raises(Locked, match="locked by"):
-        prune.prune(used.settings, used.host, yes=True, json=False)
+        prune.prune(used.at, yes=False, json=False)
+    with lock.held([used.host], used.state.folder, "deploy"), pytest.raises(Locked, match="locked by"):
+        prune.prune(used.at, yes=True, json=False)
     assert (used.state.kept(), removals(used)) == (["r0", "r1", "r2"], [])
     capsys.readouterr()
-    prune.prune(used.settings, used.host, yes=True, json=True)
+    prune.prune(used.at, yes=True, json=True)
     known = json.loads(capsys.readouterr().out)
     assert known.pop("freed_bytes") > 0
     assert known == {"releases": ["r0"], "images": ["app/backend:r0"], "unnamed_images": 1}
@@ -268,7 +273,7 @@ def test_prune_asks_before_and_holds_the_lock(used: Place, capsys: Printed) -> N
 def test_what_changed_while_the_person_was_asked_is_not_removed(used: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deploy.console.confirm", lambda *_, **__: used.deploy("r3"))
     with pytest.raises(Refused, match="was deployed meanwhile"):
-        prune.prune(used.settings, used.host, yes=False, json=False)
+        prune.prune(used.at, yes=False, json=False)
 
 
 def test_disk_names_the_largest_and_the_command_for_it(used: Place, capsys: Printed) -> None:
@@ -277,10 +282,10 @@ def test_disk_names_the_largest_and_the_command_for_it(used: Place, capsys: Prin
         ("build cache", 12_000_000_000), ("volume", 7_000_000_000), ("images", 5_000_000)
     ]  # fmt: skip
     assert {item.bytes for item in known.items if item.what == "log"} == {None}
-    disk.show(known, json=True)
+    disk.show({"localhost": known}, json=True)
     document = json.loads(capsys.readouterr().out)
     assert (document["items"][1]["name"], document["next"]) == ("shop-local_data", "inv prune")
-    disk.show(replace(known, free={"/x": 1_500_000_000}), json=False)
+    disk.show({"localhost": replace(known, free={"/x": 1_500_000_000})}, json=False)
     said = capsys.readouterr()
     assert "! 1.5 GB free at /x; a deploy wants 2.0 GB" in said.err
     assert "most is in build cache: 12.0 GB\nnext: inv prune" in said.err

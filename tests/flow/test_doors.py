@@ -16,10 +16,20 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 
 from deploy import console, doctor, errors
+from deploy.environment import Environment
 from deploy.settings import ROOT
-from deploy.tasks.door import At, door
+from deploy.tasks.door import door
 
-CODES = {"OpsError": 1, "CommandFailed": 1, "MachineFailed": 1, "Refused": 2, "GateClosed": 3, "Locked": 4, "Interrupted": 5}
+CODES = {
+    "OpsError": 1,
+    "CommandFailed": 1,
+    "MachineFailed": 1,
+    "Unreachable": 1,
+    "Refused": 2,
+    "GateClosed": 3,
+    "Locked": 4,
+    "Interrupted": 5,
+}
 LISTING = """
 import sys
 from invoke.main import program
@@ -56,7 +66,7 @@ def opened(body: Callable[..., None], *, json: bool = False) -> Exit:
 
 
 def raising(error: BaseException) -> Callable[..., None]:
-    def body(at: At, json: bool = False) -> None:
+    def body(at: Environment, json: bool = False) -> None:
         raise error
 
     return body
@@ -95,7 +105,7 @@ def test_sigterm_is_as_ctrl_c() -> None:
 def test_doctor_prints_its_findings_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
     findings = [doctor.Finding("git", "ok"), doctor.Finding("docker", "missing", "install it")]
 
-    def body(at: At, json: bool = False) -> None:
+    def body(at: Environment, json: bool = False) -> None:
         doctor.show(findings, json=json)
 
     assert opened(body, json=True).code == 3

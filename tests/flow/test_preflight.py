@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from deploy.errors import Refused
+from deploy.hosts.local import LocalHost
 from deploy.model import Container, EdgeFacts, Facts, Record
 from deploy.rollout import preflight
 from tests.flow.fake import FakeHost
@@ -68,9 +69,9 @@ def test_a_name_that_no_dns_can_know_is_refused(tmp_path: Path) -> None:
 def test_a_clock_behind_the_ledger_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     entry = Record(release="r1", revision="c1", command="deploy", outcome="in service", colour="blue", generation=2, schema_revision=None,
                    who="me", started="2999-01-01T00:00:00Z", seconds=1, commit_time="")  # fmt: skip
-    preflight.clock([entry.model_copy(update={"started": "2020-01-01T00:00:00Z"})])
+    preflight.clock(LocalHost(), [entry.model_copy(update={"started": "2020-01-01T00:00:00Z"})])
     assert capsys.readouterr().err == ""
-    preflight.clock([entry])
+    preflight.clock(LocalHost(), [entry])
     assert "the last deploy was written down at 2999-01-01T00:00:00Z" in capsys.readouterr().err
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,11 +12,14 @@ from pathlib import Path
 import pytest
 
 from deploy import lock
+from deploy.environment import Environment
 from deploy.errors import Locked, OpsError, Refused
+from deploy.hosts.local import LocalHost
 from deploy.insight import status
 from deploy.model import Schema
 from deploy.rollout import recovery
 from deploy.rollout import release as rollout
+from deploy.state import State
 from tests.flow.place import EVERY_STEP, STEPS, Killed, Place, whole
 from tests.samples import settings
 
@@ -24,7 +29,8 @@ BOTH_LINES = pytest.mark.parametrize("state", ["begin", "done"])
 HOLD = """
 import pathlib, sys, time
 from deploy import lock
-with lock.held(pathlib.Path(sys.argv[1]), "deploy"):
+from deploy.hosts.local import LocalHost
+with lock.held([LocalHost()], pathlib.Path(sys.argv[1]), "deploy"):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -44,26 +50,26 @@ def kill(place: Place, number: int, state: str) -> None:
 @BOTH_LINES
 def test_resume_goes_on(place: Place, number: int, state: str) -> None:
     kill(place, number, state)
-    outcome = recovery.resume(place.settings, place.host)
+    outcome = recovery.resume(place.at)
     assert outcome
     assert (outcome.release, place.serving(), place.running()) == ("r3", "r3", whole("r3"))
     assert [entry.release for entry in place.state.ledger() if entry.outcome == "in service"][-2:] == ["r2", "r3"]
     assert place.steps("r3") == []
-    assert recovery.resume(place.settings, place.host) is None
-    assert recovery.abort(place.settings, place.host) is None
+    assert recovery.resume(place.at) is None
+    assert recovery.abort(place.at) is None
 
 
 @EVERY_STEP
 @BOTH_LINES
 def test_abort_goes_back(place: Place, number: int, state: str) -> None:
     kill(place, number, state)
-    outcome = recovery.abort(place.settings, place.host)
+    outcome = recovery.abort(place.at)
     assert outcome
     assert (outcome.release, place.serving(), place.running()) == ("r2", "r2", whole("r2"))
     assert (place.state.ledger()[-1].release, place.state.ledger()[-1].outcome) == ("r3", "aborted")
     assert place.steps("r2") == []
-    assert recovery.abort(place.settings, place.host) is None
-    assert recovery.resume(place.settings, place.host) is None
+    assert recovery.abort(place.at) is None
+    assert recovery.resume(place.at) is None
 
 
 @EVERY_STEP
@@ -72,7 +78,7 @@ def test_killed_in_the_middle_of_a_step(place: Place, number: int, then: str) ->
     place.host.fail_at(number, Killed)
     with pytest.raises(Killed):
         place.deploy("r3")
-    outcome = getattr(recovery, then)(place.settings, place.host)
+    outcome = getattr(recovery, then)(place.at)
     wanted = "r3" if then == "resume" else "r2"
     assert (outcome.release, place.serving(), place.running()) == (wanted, wanted, whole(wanted))
     assert place.steps(wanted) == []
@@ -83,8 +89,8 @@ def test_a_resume_that_is_killed_can_be_resumed(place: Place, number: int) -> No
     kill(place, 0, "begin")
     place.host.kill_at(number, "begin", Killed)
     with pytest.raises(Killed):
-        recovery.resume(place.settings, place.host)
-    assert recovery.resume(place.settings, place.host)
+        recovery.resume(place.at)
+    assert recovery.resume(place.at)
     assert (place.serving(), place.running()) == ("r3", whole("r3"))
 
 
@@ -99,7 +105,7 @@ def test_a_damaged_journal_still_converges(place: Place, step: str, damage: str,
     kill(place, STEPS.index(step), "begin")
     path = place.state.folder / "journal.jsonl"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]) + damage)
-    assert getattr(recovery, then)(place.settings, place.host)
+    assert getattr(recovery, then)(place.at)
     wanted = "r3" if then == "resume" else "r2"
     assert (place.serving(), place.running()) == (wanted, whole(wanted))
 
@@ -114,7 +120,7 @@ def test_a_false_journal_leads_to_what_serves(place: Place, step: str, lie: str,
     else:
         (place.state.folder / "journal.jsonl").unlink()
     before = place.serving()
-    getattr(recovery, then)(place.settings, place.host)
+    getattr(recovery, then)(place.at)
     wanted = before if then == "resume" else "r2"
     assert (place.serving(), place.running()) == (wanted, whole(wanted or ""))
     assert place.steps(str(wanted)) == []
@@ -123,9 +129,9 @@ def test_a_false_journal_leads_to_what_serves(place: Place, step: str, lie: str,
 def test_a_journal_from_another_machine_names_a_release_that_is_not_here(place: Place) -> None:
     place.state.note(command="deploy", state="begin", target="r9")
     with pytest.raises(Refused, match="r9") as told:
-        recovery.resume(place.settings, place.host)
+        recovery.resume(place.at)
     assert "r2" in told.value.serves
-    assert recovery.abort(place.settings, place.host)
+    assert recovery.abort(place.at)
     assert (place.serving(), place.running()) == ("r2", whole("r2"))
 
 
@@ -133,7 +139,7 @@ def test_an_orphaned_migration_is_waited_for(place: Place) -> None:
     kill(place, STEPS.index("Migrate"), "begin")
     place.host.engine.orphans = ("shop-local-migrate",) * 3
     place.host.said.clear()
-    recovery.resume(place.settings, place.host)
+    recovery.resume(place.at)
     assert place.journal()[[line.get("step") for line in place.journal()].index("AwaitOrphans")]["details"]
     assert not place.host.engine.orphans
     assert place.serving() == "r3"
@@ -162,7 +168,7 @@ def test_an_unproven_generation_is_taken_back_first(place: Place, edge: str, the
         place.host.reload()
     assert place.serving() == "r2"
     before = len(place.journal())
-    getattr(recovery, then)(place.settings, place.host)
+    getattr(recovery, then)(place.at)
     steps = [line.get("step") for line in place.journal()[before:] if line.get("state") == "begin" and "step" in line]
     assert steps[0] == "RevertEdge"
     wanted = "r3" if then == "resume" else "r2"
@@ -176,7 +182,7 @@ def test_a_release_that_was_resumed_after_its_switch_and_fails_goes_back_to_the_
     kill(place, STEPS.index("Watch"), "begin")
     place.host.fail_at(STEPS.index("Watch") - STEPS.index("Switch"), lambda: None)
     with pytest.raises(OpsError):
-        recovery.resume(place.settings, place.host)
+        recovery.resume(place.at)
     assert (place.serving(), place.running()) == ("r2", whole("r2"))
 
 
@@ -184,9 +190,9 @@ def test_abort_refuses_where_the_schema_would_not_fit(place: Place) -> None:
     kill(place, STEPS.index("Drain"), "begin")
     place.state.keep_schema(Schema(revision="r9", serves=("r9",), release="r3"))
     with pytest.raises(Refused, match="r9"):
-        recovery.abort(place.settings, place.host)
+        recovery.abort(place.at)
     assert place.serving() == "r3"
-    assert recovery.resume(place.settings, place.host)
+    assert recovery.resume(place.at)
 
 
 def test_abort_of_a_first_deploy_leaves_nothing(tmp_path: Path) -> None:
@@ -194,48 +200,54 @@ def test_abort_of_a_first_deploy_leaves_nothing(tmp_path: Path) -> None:
     place.host.kill_at(place.steps("r1").index("Drain") if "Drain" in place.steps("r1") else 6, "begin", Killed)
     with pytest.raises(Killed):
         place.deploy("r1")
-    assert recovery.abort(place.settings, place.host)
+    assert recovery.abort(place.at)
     assert (place.serving(), place.running()) == (None, set())
 
 
 def test_a_rollback_is_resumed_as_a_rollback(place: Place) -> None:
     place.host.kill_at(3, "begin", Killed)
     with pytest.raises(Killed):
-        rollout.rollback(place.settings, place.host)
+        rollout.rollback(place.at)
     place.host.said.clear()
-    outcome = recovery.resume(place.settings, place.host)
+    outcome = recovery.resume(place.at)
     assert outcome
     assert (outcome.release, place.state.ledger()[-1].command) == ("r1", "rollback")
     assert not [command for command in place.host.said if "upgrade" in command]
 
 
 def test_status_says_what_was_cut_off_and_what_goes_on(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
-    status.show(place.settings, place.host, json=False)
+    status.show(place.at, json=False)
     assert "cut off" not in capsys.readouterr().err
     kill(place, STEPS.index("Drain"), "begin")
     capsys.readouterr()
-    status.show(place.settings, place.host, json=False)
+    status.show(place.at, json=False)
     assert "deploy of r3 was cut off" in capsys.readouterr().err
-    status.show(place.settings, place.host, json=True)
+    status.show(place.at, json=True)
     assert json.loads(capsys.readouterr().out)["interrupted"]["release"] == "r3"
-    with lock.held(place.settings.state_dir, "deploy"):
-        status.show(place.settings, place.host, json=False)
+    with lock.held([place.host], place.settings.state_dir, "deploy"):
+        status.show(place.at, json=False)
     said = capsys.readouterr().err
     assert ("locked by" in said, "cut off" in said) == (True, False)
 
 
-def test_unlock_ends_a_holder_that_lives_and_only_that(tmp_path: Path) -> None:
-    known = settings(state=tmp_path)
-    assert "nobody" in recovery.unlock(known, yes=True)
-    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE) as other:
+def test_unlock_ends_only_a_holder_whose_operator_is_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at = Environment(settings(state=tmp_path), LocalHost(), (LocalHost(),))
+    assert "nobody" in recovery.unlock(at, yes=True)
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout
         other.stdout.readline()
-        with pytest.raises(Locked, match=str(other.pid)), lock.held(tmp_path, "deploy"):
-            pass
+        State(at.here, tmp_path).note(step="Drain", state="begin")
+        with pytest.raises(Locked, match=rf"process {other.pid}\): deploy since .*, step Drain, heard [0-3] s ago"):
+            recovery.unlock(at, yes=True)
+        other.send_signal(signal.SIGSTOP)
+        monkeypatch.setattr(lock, "LATE_SECONDS", 1)
+        found = lock.holder(at.here, tmp_path)
+        assert found
+        os.utime(tmp_path / "lock", (0, 0))
         with pytest.raises(Refused, match="Nobody can be asked"):
-            recovery.unlock(known, yes=False)
-        assert str(other.pid) in recovery.unlock(known, yes=True)
-        assert other.wait(5) != 0
-    with lock.held(tmp_path, "deploy"):
-        pass
-    assert "nobody" in recovery.unlock(known, yes=True)
+            recovery.unlock(at, yes=False)
+        assert "it was ended" in recovery.unlock(at, yes=True)
+        with lock.held([LocalHost()], tmp_path, "deploy"):
+            pass
+        other.kill()
+    assert "nobody" in recovery.unlock(at, yes=True)

@@ -98,7 +98,7 @@ def test_killed_at_any_step_two_serve_and_any_command_converges(rolled: Place, n
     assert rolled.journal()[-1]["step"] == STEPS[number]
     assert len(rolled.members()) == 2, "before any command is typed"
     if then in ("resume", "abort"):
-        assert getattr(recovery, then)(rolled.settings, rolled.host)
+        assert getattr(recovery, then)(rolled.at)
     else:
         rolled.deploy(then)
     settled(rolled, {"resume": "r3", "abort": "r2"}.get(then, then))
@@ -107,18 +107,18 @@ def test_killed_at_any_step_two_serve_and_any_command_converges(rolled: Place, n
 
 def test_scaling_up_and_down(place: Place) -> None:
     """New replicas are asked before the edge names them; others leave the edge before they stop; the number holds from now on."""
-    assert scale.scale(place.settings, place.host, "backend=3").startswith("backend has 3 replica(s), in later")
+    assert scale.scale(place.at, "backend=3").startswith("backend has 3 replica(s), in later")
     assert place.members() == ["r2"] * 3
     assert [line["step"] for line in place.journal() if line["state"] == "done" and "step" in line][-5:] == [
         "StartColour", "AwaitHealthy", "AwaitServed", "Switch", "Drain",
     ]  # fmt: skip
-    assert scale.scale(place.settings, place.host, "backend=3").startswith("backend has 3 replica(s) already")
+    assert scale.scale(place.at, "backend=3").startswith("backend has 3 replica(s) already")
     place.deploy("r3")
     assert place.members() == ["r3"] * 3
-    scale.scale(place.settings, place.host, "backend=1")
+    scale.scale(place.at, "backend=1")
     assert (place.members(), place.containers().count(("backend", "r3"))) == (["r3"], 1)
     assert not [c for c in place.host.engine.known.values() if c.release == "r3" and not c.alive], "what was stopped is removed"
-    scale.scale(place.settings, place.host, "worker=0")
+    scale.scale(place.at, "worker=0")
     assert place.running() == {("backend", "r3"), ("beat", "r3")}
     assert place.steps("r3") == []
 
@@ -134,14 +134,14 @@ def test_scaling_up_and_down(place: Place) -> None:
 def test_what_cannot_be_scaled_is_refused(place: Place, wish: str, said: str) -> None:
     before = len(place.journal())
     with pytest.raises(Refused, match=said):
-        scale.scale(place.settings, place.host, wish)
+        scale.scale(place.at, wish)
     assert (len(place.journal()), place.state.scale()) == (before, {})
 
 
 def test_replicas_that_do_not_get_well_leave_the_old_number(place: Place) -> None:
     place.host.fail_at(1, lambda: None)
     with pytest.raises(OpsError) as told:
-        scale.scale(place.settings, place.host, "backend=2")
+        scale.scale(place.at, "backend=2")
     assert (told.value.code, "r2" in told.value.serves, "inv" in told.value.then or "docker" in told.value.then) == (1, True, True)
     assert (place.members(), place.state.scale()) == (["r2"], {})
     assert len(place.host.engine.known) == len({c.name for c in place.host.engine.known.values() if c.up or c.release != "r2"})
@@ -151,9 +151,9 @@ def test_replicas_that_do_not_get_well_leave_the_old_number(place: Place) -> Non
 def test_scaling_that_was_killed_can_be_said_again(place: Place, number: int) -> None:
     place.host.kill_at(number, "done", Killed)
     with pytest.raises(Killed):
-        scale.scale(place.settings, place.host, "backend=2")
+        scale.scale(place.at, "backend=2")
     assert set(place.members()) == {"r2"}
-    scale.scale(place.settings, place.host, "backend=2")
+    scale.scale(place.at, "backend=2")
     assert place.members() == ["r2"] * 2
 
 
@@ -175,4 +175,4 @@ def test_nothing_is_scaled_while_a_deploy_is_half_done(place: Place) -> None:
     with pytest.raises(Killed):
         place.deploy("r3")
     with pytest.raises(Refused, match="cut off"):
-        scale.scale(place.settings, place.host, "backend=2")
+        scale.scale(place.at, "backend=2")

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from deploy import lock
-from deploy.errors import Locked, OpsError, Refused
+from deploy.errors import Interrupted, Locked, OpsError, Refused
 from deploy.hosts.local import LocalHost
 from deploy.model import Record, Schema
 from deploy.settings import ROOT
+from deploy.shell import command
 from deploy.state import Bundle, State
+from deploy.wait import until
 from tests.samples import release
 
 HOLD = """
 import pathlib, sys
 from deploy import lock
-with lock.held(pathlib.Path(sys.argv[1]), "deploy"):
+from deploy.hosts.local import LocalHost
+with lock.held([LocalHost()], pathlib.Path(sys.argv[1]), "deploy"):
     print("held", flush=True)
     input()
 """
@@ -117,7 +120,7 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_a_second_operator_is_told_who_holds_the_lock(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
-    with pytest.raises(Locked) as told, lock.held(tmp_path, "rollback"):
+    with pytest.raises(Locked) as told, lock.held([LocalHost()], tmp_path, "rollback"):
         pass
     assert lock.who() in str(told.value)
     assert f"process {holder.pid}" in str(told.value)
@@ -128,30 +131,65 @@ def test_a_second_operator_is_told_who_holds_the_lock(tmp_path: Path, holder: su
 def test_the_kernel_frees_the_lock_of_a_killed_holder(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
     holder.send_signal(signal.SIGKILL)
     holder.wait()
-    with lock.held(tmp_path, "rollback"):
-        assert json.loads((tmp_path / "lock").read_text())["command"] == "rollback"
-    assert (tmp_path / "lock").read_text() == ""
+    with lock.held([LocalHost()], tmp_path, "rollback"):
+        assert "rollback since" in str(lock.holder(LocalHost(), tmp_path))
+    assert lock.holder(LocalHost(), tmp_path) is None
 
 
 def test_the_lock_is_freed_after_an_error(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), lock.held(tmp_path, "deploy"):
+    with pytest.raises(RuntimeError), lock.held([LocalHost()], tmp_path, "deploy"):
         raise RuntimeError
-    with lock.held(tmp_path, "deploy"):
+    with lock.held([LocalHost()], tmp_path, "deploy"):
         pass
 
 
-def test_the_lock_is_held_on_a_full_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_of_one_who_lost_the_lock_are_refused(tmp_path: Path) -> None:
+    """A laptop that slept, or a network that was cut: another may be at work now."""
+    host = LocalHost()
+    with lock.held([host], tmp_path, "deploy"):
+        assert host.run(command("echo", "a  b", "$x")) == "a  b $x\n"
+        found = lock.holder(host, tmp_path)
+        assert found
+        assert lock.end(host, tmp_path, found)
+        with pytest.raises(Interrupted, match="the lock was lost"):
+            host.run(command("echo"))
+    assert host.run(command("echo")) == "\n"
+
+
+def test_who_is_silent_loses_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "SILENCE_SECONDS", 1)
+    with lock.held([LocalHost()], tmp_path, "deploy"):
+        assert until(lambda: lock.holder(LocalHost(), tmp_path) is None, 5)
+
+
+def test_what_the_one_before_began_is_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = LocalHost(), LocalHost()
+    with lock.held([first], tmp_path, "deploy"):
+        working = first.open(command(*first.guard, "sleep", "1"))
+        found = lock.holder(second, tmp_path)
+        assert found
+        assert lock.end(second, tmp_path, found)
+    with lock.held([second], tmp_path, "resume"), working:
+        assert working.poll() == 0
+    assert "wait for what the operator before has begun" in capsys.readouterr().err
+
+
+def test_the_lock_is_held_on_a_full_disk_too(tmp_path: Path) -> None:
     """Or `inv prune` could not make room."""
-
-    def full(descriptor: int, text: bytes) -> int:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with monkeypatch.context() as disk:
-        disk.setattr("deploy.lock.os.write", full)
-        with lock.held(tmp_path, "prune"):
-            assert lock.holder(tmp_path) == (0, "locked by another operator")
-            with pytest.raises(Locked), lock.held(tmp_path, "deploy"):
+    host, disk = LocalHost(), tmp_path / "disk"
+    disk.mkdir()
+    host.run(command("mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)))
+    try:
+        with lock.held([host], disk, "deploy"):
+            pass
+        with suppress(OSError):
+            (disk / "filler").write_bytes(b"x" * 100_000)
+        with lock.held([host], disk, "prune"):
+            assert "prune since" in str(lock.holder(host, disk))
+            with pytest.raises(Locked, match="prune since"), lock.held([LocalHost()], disk, "deploy"):
                 pass
+    finally:
+        host.run(command("umount", str(disk)))
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"who": "x"}'])

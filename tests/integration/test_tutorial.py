@@ -24,7 +24,7 @@ RELEASE = re.compile(r"\b[0-9a-f]{12}(?:-dirty-[0-9a-f]{6})?-[0-9a-f]{6}\b")
 MASKS = {
     r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}": "ID",
     r"\b[0-9a-f]{64}\b": "DIGEST",
-    r"\b[0-9a-f]{12}-dirty-[0-9a-f]{6}\b": "REVISION",
+    r"\b[0-9a-f]{12}(-dirty-[0-9a-f]{6})?\b": "REVISION",
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ": "TIME",
     r"\b\d+ probes\b": "N probes",
     r"\b\d+(\.\d)? s\b": "SECONDS",

@@ -140,7 +140,7 @@ class FarSite(NightSite):
         """Run `inv` there."""
         return self.machine.run(PYTHON, "-m", "invoke", *words, code=code, folder=CHECKOUT, env={**self.words, **more})
 
-    def get(self, path: str, port: int | None = None) -> tuple[int, str]:
+    def get(self, path: str, port: int | None = None, address: str = "") -> tuple[int, str]:
         """Ask the site from here, as its users do."""
         try:
             with urllib.request.urlopen(f"{self.url}{path}", timeout=10) as answer:  # noqa: S310  # http, as `url` has it

@@ -6,7 +6,7 @@ import dataclasses
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import pytest
 from pydantic import BaseModel
@@ -16,7 +16,7 @@ from deploy import errors
 from deploy.model import Deploy, Record, Role
 from deploy.rollout import steps
 from deploy.rollout.carry_out import Outcome
-from deploy.settings import OWN, ROOT, Settings
+from deploy.settings import OWN, ROOT, Settings, section
 from deploy.tasks import namespace
 
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "tests/load/README.md"]
@@ -38,8 +38,8 @@ def reference(name: str, heading: str) -> dict[str, list[str]]:
 def keys(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, str]]:
     """Name every key of a model with its default as the documents write it."""
     for key, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from keys(field.annotation, f"{above}{key}.")
+        if inner := section(field.annotation):
+            yield from keys(inner, f"{above}{key}.{'NAME.' if get_origin(field.annotation) is dict else ''}")
         else:
             yield above + key, shown(field.default)
 

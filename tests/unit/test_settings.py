@@ -93,3 +93,38 @@ def test_a_key_is_a_section_or_a_value(read: Load, variables: dict[str, str]) ->
 def test_a_missing_key_is_named(read: Load) -> None:
     with pytest.raises(Refused, match="domain"):
         read('app = "shop"\ncompose = ["c.yml"]\n')
+
+
+HOSTS = '[gateway]\naddress = "g"\n[hosts.app-1]\naddress = "a"\n[hosts.port]\naddress = "fd00::1"\nroles = ["app", "worker"]\n'
+
+
+def test_hosts_by_name_and_by_variables_without_hyphens(read: Load) -> None:
+    found = read(APP, HOSTS, OPS_HOSTS__APP_1__PORT="2222", OPS_HOSTS__NEW__ADDRESS="n", OPS_SSH__USER="ops")
+    assert {name: (host.address, host.port, host.roles) for name, host in found.hosts.items()} == {
+        "app-1": ("a", 2222, ["app", "worker", "edge", "data"]),
+        "port": ("fd00::1", 22, ["app", "worker"]),
+        "new": ("n", 22, ["app", "worker", "edge", "data"]),
+    }
+    assert (found.gateway and found.gateway.address, found.ssh.user) == ("g", "ops")
+
+
+def test_mistakes_about_hosts_name_the_host_and_the_nearest_key(read: Load) -> None:
+    wrong = HOSTS + 'privat = "1"\nkey = "AAAA"\n[hosts.App]\naddress = "a"\n[hosts.b]\naddress = "b:22"\nroles = []\n'
+    with pytest.raises(Refused) as told:
+        read(APP, wrong, OPS_HOSTS__APP_1__USR="x", OPS_GATEWAY__PRT="1")
+    text = str(told.value)
+    for words in (
+        ("deploy/environments/local.toml: hosts.port.privat", "did you mean hosts.port.private?"),
+        ("OPS_HOSTS__APP_1__USR (hosts.app-1.usr)", "did you mean hosts.app-1.user?"),
+        ("OPS_GATEWAY__PRT", "did you mean gateway.port?"),
+        ("hosts.port.key",),
+        ("hosts.App",),
+        ("hosts.b.address",),
+        ("hosts.b.roles",),
+    ):
+        assert any(all(word in line for word in words) for line in text.splitlines()), (words, text)
+
+
+def test_no_host_is_called_gateway(read: Load) -> None:
+    with pytest.raises(Refused, match="give the host another name"):
+        read(APP, '[hosts.gateway]\naddress = "a"\n')

@@ -33,7 +33,12 @@ def test_no_earlier_release(bad: Bad) -> None:
 
 
 def test_locked(bad: Bad) -> None:
-    hold = "import sys; from pathlib import Path; from deploy import lock\nwith lock.held(Path(sys.argv[1]), 'deploy'): print(); input()"
+    hold = """import sys
+from pathlib import Path
+from deploy import lock
+from deploy.hosts.local import LocalHost
+with lock.held([LocalHost()], Path(sys.argv[1]), 'deploy'): print(); input()
+"""
     argv = [sys.executable, "-c", hold, str(bad.site.state)]
     with subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout

@@ -1,4 +1,4 @@
-"""A small web app that can be told to misbehave: BEHAVIOUR=well|exits|redirects|fails|hangs|errs|crawls."""
+"""A small web app that can be told to misbehave: BEHAVIOUR=well|exits|exits-where-marked|redirects|fails|hangs|errs|crawls."""
 
 import json
 import os
@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 BEHAVIOUR = os.environ["BEHAVIOUR"]
 HEALTH = {"redirects": 301, "fails": 500}
@@ -52,7 +53,7 @@ class Server(ThreadingHTTPServer):
 
 def main() -> None:
     """Serve until SIGTERM."""
-    if BEHAVIOUR == "exits":
+    if BEHAVIOUR == "exits" or (BEHAVIOUR == "exits-where-marked" and Path("/scratch/marked").exists()):
         sys.exit("tiny: told to exit at once")
     server = Server(("0.0.0.0", 8000), App)
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())

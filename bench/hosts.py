@@ -1,0 +1,109 @@
+"""Measure what other machines add: SSH against local, bytes against changed layers, eight hosts against one.
+
+Usage: python -m bench.hosts [--runs 3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from pathlib import Path
+
+from bench.__main__ import report
+from bench.measure import Number, timed
+from deploy import checkout
+from deploy.environment import enter
+from deploy.images import build, stock
+from deploy.rollout import wanted
+from deploy.shell import Command, Result
+from tests import remote
+from tests.flow.test_fleet import Apart
+from tests.flow.test_fleet import Site as Simulated
+from tests.machines import fleet
+from tests.site import Site, make_tiny
+
+COMMAND_SECONDS = 0.02  # of a simulated host: a round trip, and the program
+START_SECONDS = 2.0  # until its containers run
+HOSTS = 8
+
+
+def main() -> None:
+    """Run every measurement and print the report."""
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--runs", type=int, default=3)
+    runs = arguments.parse_args().runs
+    with tempfile.TemporaryDirectory(prefix="ops-bench-") as name:
+        folder = Path(name)
+        report(over_ssh(folder, runs))
+        report(eight_hosts(folder, runs))
+
+
+def over_ssh(folder: Path, runs: int) -> list[Number]:
+    """The same release of the tiny app here and on a test host, images there already; and what its images cost to ship."""
+    overhead = Number("deploy over SSH, beyond the same deploy here", "s", 5)
+    sent = Number("bytes sent per byte of changed layers", "x", 1.2, 1.05)
+    here, there = Number("deploy of one small service, here", "s"), Number("deploy of one small service, over SSH", "s")
+    site = make_tiny(folder / "site")
+    with fleet(folder / "operator") as machines:
+        machine = machines.start("bench")
+        remote.name_hosts(site, {"app1": machine}, machines.key, '[variables]\nBEHAVIOUR = "well"')
+        try:
+            before = blobs(site)
+            for number in range(runs + 1):
+                with (site.root / "app/app.py").open("a") as file:
+                    file.write(f"# {number}\n")
+                site.commit()
+                shipped = remote.inv(site, "build", "--push", "--json").document["hosts"][0]["sent"]
+                after = blobs(site)
+                local, far = timed(lambda: site.inv("deploy")), timed(lambda: remote.inv(site, "deploy"))
+                if number:  # the first starts the edge
+                    changed = sum(size for blob, size in after.items() if blob not in before)
+                    sent.runs.append(shipped / changed)
+                    here.runs.append(local)
+                    there.runs.append(far)
+                    overhead.runs.append(far - local)
+                before = after
+        finally:
+            site.sweep()
+    return [here, there, overhead, sent]
+
+
+def blobs(site: Site) -> dict[str, int]:
+    """The layers of this checkout's images as they are saved: name -> bytes."""
+    os.environ.update({key: value for key, value in site.environment.items() if key.startswith("OPS_")})
+    at = enter(remote.ENV)
+    built = build.build_and_keep(*at.machine)
+    own = [image.name for image in built.images]
+    names = wanted.image_names(*at.machine)
+    found = stock.parcels(names, own, checkout.read(at.settings.root, at.here).revision, at.here)
+    return {layer.blob: layer.size for parcel in found for layer in parcel.image.layers}
+
+
+class Slow(Apart):
+    """A host as far away as a server is."""
+
+    def try_run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> Result:
+        """Take as long as a command there."""
+        time.sleep(START_SECONDS if "up" in command.argv else COMMAND_SECONDS)
+        return super().try_run(command, stdin=stdin, timeout=timeout)
+
+
+def eight_hosts(folder: Path, runs: int) -> list[Number]:
+    """The same release on simulated hosts: what the toolkit itself makes of their number."""
+    seconds: dict[int, list[float]] = {1: [], HOSTS: []}
+    for run in range(runs):
+        for count, found in seconds.items():
+            site = Simulated(folder / f"{run}-{count}", tuple(f"app{n}" for n in range(1, count + 1)), Slow)
+            found.append(timed(lambda site=site: site.deploy("r3")))  # type: ignore[misc]  # a default binds it
+    ratios = [many / one for many, one in zip(seconds[HOSTS], seconds[1], strict=True)]
+    return [
+        Number("deploy to one simulated host", "s", runs=seconds[1]),
+        Number("deploy to eight simulated hosts", "s", runs=seconds[HOSTS]),
+        Number("eight hosts against one", "x", 2, 1.3, ratios),
+    ]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""One environment: its settings, this machine, and the hosts that it runs on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, TypeVar
+
+from deploy.fleet import each
+from deploy.hosts.host import Host
+from deploy.hosts.local import LocalHost
+from deploy.settings import Settings, load
+from deploy.state import State
+
+T = TypeVar("T")
+
+
+class Environment(NamedTuple):
+    """Where a command acts: by its settings, from this machine, on hosts; `local` has this machine as its only one."""
+
+    settings: Settings
+    here: LocalHost
+    hosts: tuple[Host, ...]
+
+    @property
+    def machine(self) -> tuple[Settings, LocalHost]:
+        """What a command needs that has nothing to do with hosts."""
+        return self.settings, self.here
+
+    @property
+    def remote(self) -> bool:
+        """Tell whether it runs on other machines than this one."""
+        return self.hosts != (self.here,)
+
+    def state(self, host: Host) -> State:
+        """Return what a host remembers of this environment."""
+        return State(host, self.settings.state_dir)
+
+    def each(self, act: Callable[[Host], T], hosts: Iterable[Host] | None = None) -> dict[str, T]:
+        """Do something on every host, or on some of them, several at once; return the results by the hosts' names."""
+        return each(self.hosts if hosts is None else hosts, act, among=self.hosts, at_once=self.settings.ssh.parallel)
+
+
+def enter(env: str) -> Environment:
+    """Read an environment's settings; nothing is connected to yet."""
+    settings, here = load(env), LocalHost()
+    if not settings.hosts:
+        return Environment(settings, here, (here,))
+    from deploy.hosts import ssh
+
+    return Environment(settings, here, tuple(ssh.hosts(settings).values()))

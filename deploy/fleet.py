@@ -1,0 +1,62 @@
+"""The same work on many hosts at once: each line says whose it is, and every host that failed is named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from deploy import console
+from deploy.errors import Interrupted, Locked, MachineFailed, OpsError, Refused
+from deploy.hosts.host import Host
+
+T = TypeVar("T")
+
+
+def each(hosts: Iterable[Host], act: Callable[[Host], T], *, among: Collection[Host], at_once: int = 8) -> dict[str, T]:
+    """Do something on every host, some at once; return the results by the hosts' names.
+
+    All are waited for. Raises what failed; of several hosts one error that names each. Lines say whose they are where the
+    hosts are `among` several.
+    """
+    hosts = tuple(hosts)
+    if len(among) == 1:
+        return {hosts[0].name: act(hosts[0])} if hosts else {}
+    results, errors = dict[str, T](), dict[str, OpsError]()
+    width = max(len(host.name) for host in among)
+
+    def named(host: Host) -> T:
+        with console.speaking(f"{host.name:<{width}} | "):
+            return act(host)
+
+    with ThreadPoolExecutor(at_once) as pool:
+        working: dict[str, Future[T]] = {host.name: pool.submit(named, host) for host in hosts}
+        try:
+            for name, work in working.items():
+                try:
+                    results[name] = work.result()
+                except OpsError as error:
+                    errors[name] = error
+                except OSError as error:
+                    errors[name] = MachineFailed(error, name)
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for host in hosts:
+                host.close()
+            raise
+    if errors:
+        raise together(errors)
+    return results
+
+
+def together(errors: Mapping[str, OpsError]) -> OpsError:
+    """Make one error of those of several hosts: of their kind where they are of one."""
+    if len(errors) == 1:
+        name, error = next(iter(errors.items()))
+        error.where = error.where if name in error.where else f"{name}: {error.where}" if error.where else name
+        return error
+    kinds = {type(error) for error in errors.values()}
+    kind = Interrupted if Interrupted in kinds else next(iter(kinds)) if len(kinds) == 1 and kinds <= {Refused, Locked} else OpsError
+    what = "\n".join(f"{name}: {error.what}" for name, error in errors.items())
+    thens = "; ".join(dict.fromkeys(error.then for error in errors.values() if error.then))
+    return kind(what, where=", ".join(errors), then=thens)

@@ -1,0 +1,68 @@
+"""Host keys into the settings: what a host shows is compared by a person at the host, then written down."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+
+from deploy import console
+from deploy.errors import Refused
+from deploy.hosts.ssh import GATEWAY, HOST_KEY, Link, fingerprint
+from deploy.settings import Settings
+
+
+def pin(settings: Settings, names: Sequence[str] = (), *, yes: bool) -> None:
+    """Pin the keys of these machines, or of all; the gateway's first, since the others are seen through it."""
+    gateway = Link(GATEWAY, settings.gateway, settings) if settings.gateway else None
+    links = [gateway] if gateway else []
+    links += [Link(name, machine, settings, gateway) for name, machine in sorted(settings.hosts.items())]
+    known = [link.name for link in links]
+    if strangers := [name for name in names if name not in known]:
+        raise Refused(f"there is no host `{strangers[0]}`", where=file(settings).name, then=f"one of: {', '.join(known) or '(none yet)'}")
+    if not links:
+        raise Refused(f"{settings.env} has no hosts", where=file(settings).name, then="a section [hosts.NAME] with an address; or --env")
+    for link in links:
+        if not names or link.name in names:
+            pin_one(file(settings), link, yes=yes)
+
+
+def pin_one(path: Path, link: Link, *, yes: bool) -> None:
+    """Show the key that a machine offers, ask whether it is the right one, and write it down."""
+    offered, pinned = link.offered(), link.machine.key
+    shown = f"{link.name} ({link.machine.address}:{link.machine.port})"
+    if offered == pinned:
+        console.say(f"{shown}: unchanged, {fingerprint(offered)}")
+        return
+    console.say(f"{shown} offers {fingerprint(offered)} ({offered.split()[0]})")
+    if pinned:
+        console.warn(f"pinned is {fingerprint(pinned)}: somebody may be in between, or the host was made anew")
+    console.say(f"    compare it at the host: ssh-keygen -lf {HOST_KEY}")
+    console.confirm(f"Is this the key of {link.name}?", yes=yes, word=link.name if pinned else "yes")
+    write(path, (GATEWAY, "key") if link.name == GATEWAY else ("hosts", link.name, "key"), offered)
+    link.machine = link.machine.model_copy(update={"key": offered})
+    console.say(f"{link.name}: pinned in {path.name}")
+
+
+def file(settings: Settings) -> Path:
+    """Return the file that says where the hosts are."""
+    return settings.root / "deploy" / "environments" / f"{settings.env}.toml"
+
+
+def write(path: Path, key: tuple[str, ...], value: str) -> None:
+    """Change one value of a TOML file, comments and order kept, so that a reader sees the old file or the new."""
+    document = tomlkit.parse(path.read_text())
+    table: Any = document
+    for name in key[:-1]:
+        table = table.setdefault(name, tomlkit.table())
+    table[key[-1]] = value
+    part = path.with_name(f".{path.name}.part")
+    with part.open("w") as text:
+        os.fchmod(text.fileno(), path.stat().st_mode & 0o777)
+        text.write(tomlkit.dumps(document))
+        text.flush()
+        os.fsync(text.fileno())
+    part.rename(path)

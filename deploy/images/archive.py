@@ -1,0 +1,114 @@
+"""What `docker save` says, read as it streams: which blobs are layers, which of them a host has already."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import tarfile
+import zlib
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from itertools import accumulate
+from typing import IO
+
+from deploy.model import Frozen
+
+CHUNK = 1 << 20
+BLOCK = 512  # what a tar is made of
+METADATA = 4 << 20  # a larger blob is a layer
+SMALL = 1 << 16
+COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")  # gzip, zstd
+GZIP = 31  # zlib's word for a gzip header
+
+
+class Layer(Frozen):
+    """A layer: the name of its blob, the hash of what it unpacks to, and the blob's size."""
+
+    blob: str
+    diff: str
+    size: int
+
+
+class Archived(Frozen):
+    """An image as it is saved: digests of its manifest and its configuration, and its layers from the bottom up."""
+
+    digest: str
+    config: str
+    layers: tuple[Layer, ...]
+
+    @property
+    def chain(self) -> list[str]:
+        """Name each layer together with those under it."""
+        return chain([layer.diff for layer in self.layers])
+
+
+def chain(diffs: Iterable[str]) -> list[str]:
+    """Name each layer together with those under it: a host has a layer for one chain, not for another.
+
+    https://github.com/opencontainers/image-spec/blob/main/config.md#layer-chainid
+    """
+    return list(accumulate(diffs, lambda below, diff: f"sha256:{hashlib.sha256(f'{below} {diff}'.encode()).hexdigest()}"))
+
+
+def read(stream: IO[bytes]) -> Archived:
+    """Read a saved image to its end and keep what describes it; raise tarfile.TarError or KeyError when it is none."""
+    small, sizes = dict[str, bytes](), dict[str, int]()
+    with tarfile.open(fileobj=stream, mode="r|") as tar:
+        for member in tar:
+            sizes[member.name] = member.size
+            if member.isfile() and member.size < METADATA and (file := tar.extractfile(member)):
+                small[member.name] = file.read()
+    entry = json.loads(small["manifest.json"])[0]
+    diffs = json.loads(small[entry["Config"]])["rootfs"]["diff_ids"]
+    layers = tuple(Layer(blob=blob, diff=diff, size=sizes[blob]) for blob, diff in zip(entry["Layers"], diffs, strict=True))
+    digest = json.loads(small["index.json"])["manifests"][0]["digest"]
+    return Archived(digest=digest, config=f"sha256:{entry['Config'].rsplit('/', 1)[-1]}", layers=layers)
+
+
+def spared(images: Iterable[Archived], present: Iterable[str]) -> Mapping[str, int]:
+    """Choose the blobs that need not travel, with their sizes: wherever an image has one, the host has that chain. Pure."""
+    chains, found, wanted = set(present), dict[str, int](), set[str]()
+    for image in images:
+        for layer, name in zip(image.layers, image.chain, strict=True):
+            if name in chains:
+                found[layer.blob] = layer.size
+            else:
+                wanted.add(layer.blob)
+    return {blob: size for blob, size in found.items() if blob not in wanted}
+
+
+def copy(source: IO[bytes], write: Callable[[bytes], object], without: Container[str]) -> None:
+    """Copy a saved archive without some blobs, compressed once and not twice; what names the images comes last.
+
+    The whole is one gzip file of several members: those of blobs that are compressed already only store them. All small
+    files share the last member, where they compress well together.
+    """
+    small = list[bytes]()
+    with tarfile.open(fileobj=source, mode="r|") as tar:
+        for member in tar:
+            if member.name in without:
+                continue
+            file = tar.extractfile(member) if member.isfile() else io.BytesIO()
+            first = file.read(SMALL) if file else b""
+            if member.size < SMALL and not (first.startswith(COMPRESSED) and member.size > BLOCK):
+                small.append(member.tobuf() + first + padding(member))
+                continue
+            write(gzip.compress(member.tobuf(), mtime=0))
+            press = zlib.compressobj(0 if first.startswith(COMPRESSED) else 6, wbits=GZIP)
+            for part in chunks(first, file):
+                write(press.compress(part))
+            write(press.flush() + gzip.compress(padding(member), mtime=0))
+    write(gzip.compress(b"".join(small) + bytes(2 * BLOCK), mtime=0))
+
+
+def chunks(first: bytes, rest: IO[bytes] | None) -> Iterator[bytes]:
+    """Yield a file in parts, the first of which has been read."""
+    yield first
+    while rest and (part := rest.read(CHUNK)):
+        yield part
+
+
+def padding(member: tarfile.TarInfo) -> bytes:
+    """Return what fills a file up to whole blocks."""
+    return bytes(-member.size % BLOCK)

@@ -1,0 +1,76 @@
+"""Bring a revision's images to every host, and say what that took."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from threading import Event
+
+from deploy import checkout, console
+from deploy.errors import Interrupted, OpsError, Refused
+from deploy.hosts.host import Host
+from deploy.hosts.local import LocalHost
+from deploy.images import build, registry, ship, stock
+from deploy.images.ship import Shipped
+from deploy.settings import Settings
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a push: what hosts got, and why others did not."""
+
+    revision: str
+    shipped: tuple[Shipped, ...]
+    failed: dict[str, OpsError]
+
+
+def push(settings: Settings, here: LocalHost, hosts: Sequence[Host], names: Iterable[str]) -> Outcome:
+    """Bring the images that the checkout's compose files name to every host, a few hosts at once."""
+    by = settings.ship.by
+    far = [host.name for host in hosts if not isinstance(host, LocalHost)]
+    if by == "local" and far:
+        told = f"ship.by is local, and {', '.join(far)} is another machine"
+        raise Refused(told, where=f"deploy/environments/{settings.env}.toml", then="set ship.by to ssh or registry")
+    revision = checkout.read(settings.root, here).revision
+    own = [target.image for target in build.read_targets(settings, here)]
+    who = registry.account(settings) if by == "registry" else None
+    with console.step("images of this revision"):
+        parcels = stock.parcels(names, own, revision, here)
+    if who:
+        with console.step(f"push to {who.address}"):
+            parcels = registry.publish(parcels, who, here)
+        fetch = partial(registry.fetch, parcels, revision, settings.state_dir, who)
+        return to_all(hosts, revision, settings.ship.hosts_at_once, lambda host, _: fetch(host))
+    carry = partial(ship.ship, parcels, revision, settings.state_dir, here)
+    return to_all(hosts, revision, settings.ship.hosts_at_once, carry)
+
+
+def to_all(hosts: Sequence[Host], revision: str, at_once: int, bring: Callable[[Host, Callable[[int], None]], Shipped]) -> Outcome:
+    """Do it for every host, whatever becomes of the others; Ctrl-C ends all of them."""
+    stopped = Event()
+    with console.step(f"images to {', '.join(host.name for host in hosts)}") as shown:
+
+        def on_bytes(host: Host, sent: int) -> None:
+            if stopped.is_set():
+                raise Interrupted("interrupted", where=host.name, serves=ship.UNTOUCHED, then="inv push sends what is missing")
+            shown.latest = f"{host.name}: {sent / build.MEGABYTE:.1f} MB"
+
+        def one(host: Host) -> Shipped | OpsError:
+            try:
+                return bring(host, partial(on_bytes, host))
+            except OpsError as error:
+                return error
+            except OSError as error:
+                return OpsError(str(error), where=host.name, serves=ship.UNTOUCHED, then="inv push")
+
+        with ThreadPoolExecutor(at_once) as pool:
+            try:
+                found = dict(zip((host.name for host in hosts), pool.map(one, hosts), strict=True))
+            except BaseException:
+                stopped.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+    shipped = tuple(one for one in found.values() if isinstance(one, Shipped))
+    return Outcome(revision, shipped, {name: one for name, one in found.items() if isinstance(one, OpsError)})

@@ -1,0 +1,62 @@
+"""What differs between two releases, by the names of keys and never by a value. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import yaml
+
+from deploy.model import COLOURS
+from deploy.state import Bundle
+
+# what every release has of its own
+OWN = ("image", "env_file", "labels", "RELEASE")
+
+
+def between(before: Bundle, after: Bundle) -> tuple[str, ...]:
+    """Name what a release changes: code, images, secrets, settings of services, the edge's configuration."""
+    old, new = before.release, after.release
+    images = sorted(name for name in {**old.images, **new.images} if old.images.get(name) != new.images.get(name))
+    found = [f"code: {old.revision} -> {new.revision}"] if old.revision != new.revision else []
+    found += [f"images: {', '.join(images)}"] if images else []
+    found += [f"secrets: {words}" for words in listed(secrets(before.env), secrets(after.env))]
+    found += [f"settings: {words}" for words in listed(settings(before), settings(after))]
+    return (*found, *(["the edge's configuration"] if edge(before) != edge(after) else []))
+
+
+def listed(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the keys that are new, gone or have another value, each kind in one line."""
+    changed = [key for key in before if key in after and before[key] != after[key]]
+    kinds = {"new": [key for key in after if key not in before], "gone": [key for key in before if key not in after], "changed": changed}
+    return (f"{', '.join(sorted(keys))} {kind}" for kind, keys in kinds.items() if keys)
+
+
+def secrets(env: str) -> dict[str, str]:
+    """Read a release's secrets; `secrets.render` writes one in a line."""
+    return dict(line.split("=", 1) for line in env.splitlines() if "=" in line)
+
+
+def settings(bundle: Bundle) -> dict[str, str]:
+    """Return what a release's compose files say of each service, by path: `backend.environment.DEBUG`."""
+    return {
+        key: value
+        for name in ("shared.yml", f"{COLOURS[0]}.yml")
+        for service, spec in ((yaml.safe_load(bundle.files.get(name, "")) or {}).get("services") or {}).items()
+        for key, value in paths(spec, service.removesuffix(f"-{COLOURS[0]}"))
+    }
+
+
+def paths(value: Any, above: str) -> Iterator[tuple[str, str]]:
+    """Yield the leaves of nested tables by path."""
+    if isinstance(value, dict):
+        for key, below in value.items():
+            if key not in OWN:
+                yield from paths(below, f"{above}.{key}")
+    else:
+        yield above, repr(value)
+
+
+def edge(bundle: Bundle) -> str:
+    """Return the edge's configuration without the release's name."""
+    return bundle.files.get(f"edge.{COLOURS[0]}.conf", "").replace(bundle.release.id, "")

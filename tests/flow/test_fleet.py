@@ -1,0 +1,362 @@
+"""One release on three hosts: all of them change, or none does, whatever fails and wherever the operator dies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deploy import lock
+from deploy.environment import Environment
+from deploy.errors import Interrupted, Locked, OpsError, Refused, Unreachable
+from deploy.model import Facts
+from deploy.rollout import placement, preflight, recovery, scale, steps
+from deploy.rollout import release as rollout
+from deploy.rollout.carry_out import Outcome, carry_out
+from deploy.rollout.facts import observe_all
+from deploy.rollout.run import Fleet, Run
+from deploy.rollout.stages import Stage, batches, stages
+from deploy.settings import Server, Settings
+from deploy.shell import Command, Result
+from deploy.state import State
+from tests.flow.fake import FakeHost
+from tests.flow.place import FAST, Killed, bundled
+from tests.samples import COMPOSE, model, settings
+
+FOLDER = Path("/var/lib/shop-test")
+NAMES = ("app1", "app2", "app3")
+
+
+class Apart(FakeHost):
+    """A fake host with files of its own, although every host has them at the same paths; `dead` ends whatever works on it."""
+
+    def __init__(self, name: str, root: Path, dead: Event) -> None:
+        super().__init__(root / FOLDER.relative_to("/") / "edge")
+        self.name, self.root, self.dead = name, root, dead
+
+    def real(self, path: Path) -> Path:
+        return self.root / path.relative_to("/") if path.is_relative_to(FOLDER) else path
+
+    def hit(self) -> None:
+        if self.dead.is_set():
+            raise Killed
+        super().hit()
+
+    def append(self, path: Path, line: str) -> None:
+        if self.dead.is_set():
+            raise Killed
+        try:
+            super().append(self.real(path), line)
+        except Killed:
+            self.dead.set()
+            raise
+
+    def write(self, path: Path, text: str, *, mode: int = 0o644) -> None:
+        super().write(self.real(path), text, mode=mode)
+
+    def read(self, path: Path) -> str | None:
+        return super().read(self.real(path))
+
+    def names(self, folder: Path) -> list[str]:
+        return super().names(self.real(folder))
+
+    def remove(self, path: Path) -> None:
+        super().remove(self.real(path))
+
+    def point(self, link: Path, target: str) -> None:
+        super().point(self.real(link), target)
+
+    def pointed(self, link: Path) -> str | None:
+        return super().pointed(self.real(link))
+
+    def placed(self, command: Command) -> Command:
+        words = (word.replace(str(FOLDER), str(self.real(FOLDER))) for word in command.argv)
+        return Command(tuple(words), command.environment)
+
+    def open(self, command: Command, *, fed: bool = False) -> Any:
+        return super().open(self.placed(command), fed=fed)
+
+    def try_run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> Result:
+        return super().try_run(self.placed(command), stdin=stdin, timeout=timeout)
+
+
+class Site:
+    """Three hosts that serve r2; r1 served before."""
+
+    def __init__(self, root: Path, names: tuple[str, ...] = NAMES, kind: type[Apart] = Apart, **rollout: Any) -> None:
+        servers = {name: Server(address=f"10.0.0.{n}") for n, name in enumerate(names, 1)}
+        self.settings: Settings = settings(state=FOLDER, rollout={**FAST, "watch": 0, **rollout}, hosts=servers)
+        self.dead = Event()
+        self.hosts = {name: kind(name, root / name, self.dead) for name in names}
+        for name in ("r1", "r2"):
+            self.deploy(name)
+
+    @property
+    def at(self) -> Environment:
+        return Environment(self.settings, FakeHost(FOLDER), tuple(self.hosts.values()))
+
+    def deploy(self, name: str) -> Outcome:
+        runs = [Run(self.settings, host, State(host, FOLDER), bundled(name)) for host in self.hosts.values()]
+        for run in runs:
+            run.state.keep(bundled(name))
+        return carry_out(Fleet(self.at, tuple(runs)), "deploy")
+
+    def facts(self) -> dict[str, Facts]:
+        return observe_all(self.at)
+
+    @property
+    def serving(self) -> list[str | None]:
+        for facts in self.facts().values():
+            assert all(c.up for c in facts.named), "what an edge names does not run"
+        return [self.facts()[name].edge.release for name in NAMES]
+
+    def running(self) -> set[str]:
+        return {c.release for host in self.hosts.values() for c in host.engine.known.values() if c.alive and c.colour}
+
+    def switches(self) -> list[str]:
+        return [name for name, host in self.hosts.items() for said in host.said if "-HUP" in said]
+
+    def revive(self) -> None:
+        """Another operator comes, from another machine."""
+        self.dead.clear()
+        for host in self.hosts.values():
+            host.fault = host.killed_at = host.broken = None
+            host.mute = False
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
+def test_every_host_gets_the_release_and_has_it_in_its_ledger(site: Site) -> None:
+    outcome = site.deploy("r3")
+    assert (site.serving, site.running()) == (["r3"] * 3, {"r3"})
+    assert [place.name for place in outcome.hosts] == list(NAMES)
+    assert [State(host, FOLDER).served()[0] for host in site.hosts.values()] == ["r3"] * 3
+    assert not site.deploy("r3").changed
+
+
+def test_one_host_migrates_and_every_host_knows_the_schema(site: Site) -> None:
+    assert {name: facts.schema.release for name, facts in site.facts().items() if facts.schema} == dict.fromkeys(NAMES, "r2")
+
+
+@pytest.mark.parametrize("bad", NAMES)
+@pytest.mark.parametrize("step", ["AwaitHealthy", "AwaitServed", "StartColour", "RunJob"])
+def test_what_fails_on_one_host_before_any_has_switched_switches_none(site: Site, bad: str, step: str) -> None:
+    for host in site.hosts.values():
+        host.said.clear()
+    fail_at(site.hosts[bad], step)
+    with pytest.raises(OpsError, match=rf"(?s){bad}|did not"):
+        site.deploy("r3")
+    assert (site.serving, site.switches()) == (["r2"] * 3, [])
+    assert site.running() == {"r2"}
+
+
+@pytest.mark.parametrize("bad", NAMES)
+def test_what_fails_after_others_have_switched_unwinds_them_all(site: Site, bad: str) -> None:
+    fail_at(site.hosts[bad], "Switch")
+    with pytest.raises(OpsError) as told:
+        site.deploy("r3")
+    assert (site.serving, site.running(), told.value.code) == (["r2"] * 3, {"r2"}, 1)
+    assert "r2" in told.value.serves
+    assert [State(host, FOLDER).ledger()[-1].outcome for host in site.hosts.values()] == ["failed"] * 3
+
+
+def test_held_what_has_switched_stays_and_resume_goes_on(tmp_path: Path) -> None:
+    site = Site(tmp_path, on_failure="hold")
+    fail_at(site.hosts["app2"], "Switch")
+    with pytest.raises(Interrupted, match="app2") as told:
+        site.deploy("r3")
+    assert told.value.code == 5
+    assert site.serving[:2] == ["r3", "r2"]
+    assert "r3" in told.value.serves
+    assert "r2" in told.value.serves
+    site.revive()
+    assert recovery.resume(site.at)
+    assert (site.serving, site.running()) == (["r3"] * 3, {"r3"})
+
+
+def test_held_and_aborted_all_are_back(tmp_path: Path) -> None:
+    site = Site(tmp_path, on_failure="hold")
+    fail_at(site.hosts["app3"], "Switch")
+    with pytest.raises(Interrupted):
+        site.deploy("r3")
+    site.revive()
+    assert recovery.abort(site.at)
+    assert (site.serving, site.running()) == (["r2"] * 3, {"r2"})
+
+
+@pytest.mark.parametrize("victim", NAMES)
+@pytest.mark.parametrize("number", range(12))
+def test_killed_at_any_step_another_machine_converges(site: Site, victim: str, number: int) -> None:
+    then = ("resume", "abort", "deploy")[(number + NAMES.index(victim)) % 3]
+    site.hosts[victim].kill_at(number, "begin" if number % 2 else "done", Killed)
+    with pytest.raises(Killed):
+        site.deploy("r3")
+    site.revive()
+    assert all(release in ("r2", "r3") for release in site.serving), "before any command is typed"
+    wanted = "r2" if then == "abort" else "r3"
+    if then == "deploy":
+        site.deploy("r3")
+    else:
+        getattr(recovery, then)(site.at)
+    assert (site.serving, site.running()) == ([wanted] * 3, {wanted})
+    assert [State(host, FOLDER).intention() for host in site.hosts.values()] == [None] * 3
+
+
+@pytest.mark.parametrize("lost", NAMES)
+def test_a_host_that_is_cut_off_is_left_and_the_others_go_back(site: Site, lost: str) -> None:
+    """What it serves is not known; when it returns, the next command takes it along."""
+    fail_at(site.hosts[lost], "Switch", Unreachable(f"the connection to {lost} broke"))
+    with pytest.raises(OpsError, match=f"the connection to {lost} broke"):
+        site.deploy("r3")
+    assert {release for name, release in zip(NAMES, site.serving, strict=True) if name != lost} == {"r2"}
+    site.revive()
+    site.deploy("r3")
+    assert site.serving == ["r3"] * 3
+
+
+def test_rollback_takes_all_back(site: Site) -> None:
+    assert rollout.rollback(site.at).release == "r1"
+    assert (site.serving, site.running()) == (["r1"] * 3, {"r1"})
+
+
+def test_a_host_that_came_later_has_nothing_to_go_back_to(site: Site) -> None:
+    new = Apart("app4", site.hosts["app1"].root.parent / "app4", site.dead)
+    site.hosts["app4"] = new
+    with pytest.raises(Refused, match="app4"):
+        rollout.rollback(site.at)
+    assert site.serving == ["r2"] * 3
+    site.deploy("r2")
+    assert site.facts()["app4"].edge.release == "r2"
+
+
+def test_all_locks_or_none(site: Site) -> None:
+    with lock.held([site.hosts["app2"]], FOLDER, "deploy"):
+        with pytest.raises(Locked, match="locked by") as told:
+            rollout.rollback(site.at)
+        assert "app2" in told.value.where
+        with lock.held([site.hosts["app1"]], FOLDER, "status"):
+            pass
+    assert rollout.rollback(site.at)
+
+
+def test_scaling_fails_on_one_host_and_is_undone_on_all(site: Site) -> None:
+    assert scale.scale(site.at, "backend=2") == "backend has 2 replica(s) on each host, in later releases too"
+    fail_at(site.hosts["app3"], "AwaitHealthy")
+    with pytest.raises(OpsError):
+        scale.scale(site.at, "backend=3")
+    assert [sum(c.service == "backend" and c.alive for c in host.engine.known.values()) for host in site.hosts.values()] == [2, 2, 2]
+    assert [State(host, FOLDER).scale() for host in site.hosts.values()] == [{"backend": 2}] * 3
+
+
+def fail_at(host: Any, step: str, error: OpsError | None = None) -> None:
+    """Let a host fail when it comes to a step, whichever number it has."""
+    begin = FakeHost.begin_fault
+
+    def fault() -> BaseException | None:
+        return error or (None if step in ("AwaitHealthy", "AwaitServed") else OpsError(f"{step} failed on {host.name}"))
+
+    def watching(path: Path, line: str, append: Callable[[Path, str], None] = host.append) -> None:
+        append(path, line)
+        if path.name == "journal.jsonl" and f'"step": "{step}", "state": "begin"' in line:
+            host.fault = (-1, fault)
+            begin(host, step)
+            host.append = append  # once
+
+    host.append = watching
+
+
+STEP = st.sampled_from([
+    steps.StartShared(("x",)), steps.Migrate("blue", "b", ()), steps.RunJob("blue", "s"), steps.StartColour("blue", ("b",)),
+    steps.Quiet("blue", ("w",)), steps.Switch("blue", "r", 2), steps.Watch("blue", "r"), steps.Drain("green"),
+    steps.StopColour("green", ()),
+])  # fmt: skip
+
+
+@given(st.lists(STEP, max_size=12))
+def test_a_plan_that_is_cut_keeps_its_order_and_never_switches_early(plan: list[steps.Step]) -> None:
+    cut = stages(plan)
+    assert [step for stage in sorted(cut) for step in cut[stage]] == plan
+    assert all(not isinstance(step, steps.Switch) for stage, part in cut.items() if stage < Stage.SWITCH for step in part)
+
+
+@pytest.mark.parametrize(
+    ("canary", "size", "expected"),
+    [(1, 0, [[1], [2, 3, 4]]), (1, 2, [[1], [2, 3], [4]]), (0, 0, [[1, 2, 3, 4]]), (2, 1, [[1, 2], [3], [4]]), (9, 0, [[1, 2, 3, 4]])],
+)
+def test_a_canary_then_batches(canary: int, size: int, expected: list[list[int]]) -> None:
+    assert batches([1, 2, 3, 4], canary, size) == expected
+
+
+DATA = COMPOSE.replace("redis: {image: redis, x-deploy: {role: data}", "redis: {image: redis, x-deploy: {role: data, port: 6379}")
+
+
+def server(*roles: str, private: str = "") -> Server:
+    return Server.model_validate({"address": "192.0.2.1", "roles": roles, "private": private})
+
+
+def test_services_go_where_roles_ask_for_them_and_find_data_that_is_elsewhere() -> None:
+    known = model(
+        COMPOSE.replace("redis: {image: redis, x-deploy: {role: data}", "redis: {image: redis, x-deploy: {role: data, port: 6379}")
+    )
+    placed = placement.place(
+        known, {"a": server("edge", "app"), "b": server("edge", "app"), "d": server("data", private="10.0.0.9"), "w": server("worker")}
+    )
+    named = {name: sorted(service.name for service in own.services) for name, own in placed.items()}
+    assert named == {"a": ["backend", "edge", "site"], "b": ["backend", "edge"], "d": ["redis"], "w": ["beat", "worker"]}
+    assert [name for name, own in placed.items() if own.migrating] == ["a"]
+    assert placed["d"].services[0].spec["ports"] == ["10.0.0.9:6379:6379"]
+    assert all(service.spec["extra_hosts"] == ["redis=10.0.0.9"] for name in "abw" for service in placed[name].services)
+
+
+@pytest.mark.parametrize(
+    ("servers", "words"),
+    [
+        ({"a": server("edge", "app")}, "no host has the role worker.*no host has the role data"),
+        ({"a": server("app", "worker", "data", private="10.0.0.1"), "b": server("edge")}, "a has the role app without edge"),
+        ({"a": server("edge", "app", "worker"), "d": server("data")}, r"hosts\.d\.private is missing.*x-deploy\.port is missing"),
+    ],
+)
+def test_what_cannot_be_placed_is_refused(servers: dict[str, Server], words: str) -> None:
+    with pytest.raises(Refused, match=f"(?s){words}"):
+        placement.place(model(), servers)
+
+
+class Asked(Apart):
+    """A host that tells how it reaches another."""
+
+    def __init__(self, name: str, root: Path, said: str) -> None:
+        super().__init__(name, root, Event())
+        self.words = said
+
+    def try_run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> Result:
+        assert command.argv[:2] == ("timeout", "3")
+        return Result(1 if self.words else 0, "", self.words)
+
+
+@pytest.mark.parametrize(
+    ("said", "public", "words"),
+    [
+        ("", True, ""),
+        ("bash: connect: Connection refused", True, ""),
+        ("bash: connect: No route to host", True, "a cannot reach 10.0.0.9:6379, where redis is on d"),
+        ("", False, "redis on d is open to the outside, at 192.0.2.1:6379"),
+    ],
+)
+def test_the_private_path_is_proven_and_the_public_one_closed(tmp_path: Path, said: str, public: bool, words: str) -> None:
+    servers = {"a": server("edge", "app", "worker"), "d": server("data", private="10.0.0.9")}
+    here: Any = FakeHost(tmp_path)
+    here.port_is_free = lambda address, _: public or address != "192.0.2.1"
+    at = Environment(settings(state=tmp_path, hosts=servers), here, (Asked("a", tmp_path, said), Asked("d", tmp_path, "not asked")))
+    if not words:
+        preflight.reachable(at, model(DATA))
+        return
+    with pytest.raises(Refused, match=words):
+        preflight.reachable(at, model(DATA))

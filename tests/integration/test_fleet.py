@@ -1,0 +1,82 @@
+"""One release on three real hosts over SSH, one of them on the classic image store: from bare hosts to a resume from elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import load, remote
+from tests.machines import Fleet, Machine, Store
+from tests.site import Site, make_tiny
+
+Hosts = dict[str, Machine]
+
+
+@pytest.fixture(scope="module")
+def hosts(machines: Fleet) -> Iterator[Hosts]:
+    """Three bare hosts."""
+    stores: dict[str, Store] = {"app1": "containerd", "app2": "containerd", "app3": "classic"}
+    started = {name: machines.start(f"fleet-{name}", store) for name, store in stores.items()}
+    yield started
+    for machine in started.values():
+        machines.end(machine)
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory, machines: Fleet, hosts: Hosts) -> Iterator[Site]:
+    """The tiny app with these hosts as its environment."""
+    site = make_tiny(tmp_path_factory.mktemp("fleet"))
+    remote.name_hosts(site, hosts, machines.key, '[variables]\nBEHAVIOUR = "well"')
+    yield site
+    site.sweep()
+
+
+def release(site: Site, greeting: str) -> None:
+    """Make another release of the app and bring its images to the hosts."""
+    with (site.root / "app/app.py").open("a") as file:
+        file.write(f"# {greeting}\n")
+    site.commit(greeting)
+    remote.inv(site, "build", "--push")
+
+
+def test_from_bare_hosts_to_a_resume_from_elsewhere(fleet: Site, hosts: Hosts, tmp_path: Path) -> None:
+    """First deploy, second release, one that fails on one host, rollback, operator killed, resume from another machine; under load."""
+    assert "inv build --push --env=staging" in remote.inv(fleet, "deploy", code=2).stderr
+    release(fleet, "first")
+    first = remote.inv(fleet, "deploy", "--json").document["release"]
+    assert remote.served(fleet, hosts) == dict.fromkeys(hosts, first)
+    with remote.under_load(fleet, hosts) as clients:
+        release(fleet, "second")
+        second = remote.inv(fleet, "deploy", "--json").document["release"]
+        assert remote.served(fleet, hosts) == dict.fromkeys(hosts, second)
+
+        fleet.replace(f"deploy/environments/{remote.ENV}.toml", '"well"', '"exits-where-marked"')
+        release(fleet, "third, which exits on one host")
+        volume = f"{fleet.app}-{remote.ENV}_scratch"
+        hosts["app3"].sh('touch "$(docker volume inspect --format "{{.Mountpoint}}" "$1")/marked"', volume)
+        failed = remote.inv(fleet, "deploy", code=1).stderr
+        assert "app3" in failed
+        assert "told to exit at once" in failed
+        assert f"release {second}" in failed.rpartition("serves:")[2]
+        assert remote.served(fleet, hosts) == dict.fromkeys(hosts, second)
+
+        back = remote.inv(fleet, "rollback", "--json").document
+        assert back["release"] == first
+        assert remote.served(fleet, hosts) == dict.fromkeys(hosts, first)
+
+        fleet.replace(f"deploy/environments/{remote.ENV}.toml", '"exits-where-marked"', '"well"')
+        release(fleet, "fourth, whose operator dies")
+        remote.killed(fleet, 10, "begin", "deploy")  # the canary has switched
+        assert all(remote.served(fleet, hosts).values()), "every host serves before any command is typed"
+        other = remote.elsewhere(fleet, tmp_path / "elsewhere")
+        assert "was cut off" in remote.inv(other, "status").stderr
+        fourth = remote.inv(other, "resume", "--json").document["release"]
+        assert remote.served(fleet, hosts) == dict.fromkeys(hosts, fourth)
+        reports = {name: one.report() for name, one in clients.items()}
+    for name, report in reports.items():
+        sys.stdout.write(f"{name}\n{report.table()}\n")
+        assert report.verdict == load.PASS, f"{name}: {report.reasons}\n{report.losses}\n{report.table()}"
+    assert not remote.inv(fleet, "deploy", "--json").document["changed"]

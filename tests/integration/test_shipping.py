@@ -1,0 +1,197 @@
+"""Images come to hosts, layer by layer, on either image store."""
+
+from __future__ import annotations
+
+import gzip
+import random
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.errors import Interrupted, OpsError, Refused
+from deploy.hosts.local import LocalHost
+from deploy.images import bases, ship, stock
+from deploy.images.ship import Shipped
+from deploy.settings import load
+from deploy.shell import docker
+from tests.nested import Nested, engines, own_cache
+from tests.site import ROOT, Site
+
+__all__ = ["own_cache"]  # a fixture for every test here
+SETTINGS = load("local")
+BIG, SMALL = 3_000_000, 200_000
+Engines = dict[str, Nested]
+
+
+class Source:
+    """An app of two images that share a layer, and one image of others, on one engine."""
+
+    def __init__(self, here: LocalHost, folder: Path) -> None:
+        self.here, self.folder, self.app = here, folder, f"ship{uuid.uuid4().hex[:8]}"
+        self.other = bases.read(ROOT)["busybox"].local_tag
+        self.built = (f"{self.app}/backend", f"{self.app}/worker")
+        self.made: dict[str, tuple[stock.Parcel, ...]] = {}
+
+    def build(self, revision: str) -> tuple[stock.Parcel, ...]:
+        """Build a revision, once: both images stand on a large file, and have a small one of their own."""
+        if revision in self.made:
+            return self.made[revision]
+        for name in self.built:
+            noise = {"big": random.Random(self.app).randbytes(BIG), "own": random.Random(name + revision).randbytes(SMALL)}
+            lines = [f"FROM {self.other}", "COPY big /", "COPY own /"]
+            self.context(name, {"Dockerfile": "\n".join(lines).encode(), **noise}, f"{name}:{revision}")
+        self.made[revision] = stock.parcels([*self.built, self.other], self.built, revision, self.here)
+        return self.made[revision]
+
+    def context(self, name: str, files: dict[str, bytes], tag: str) -> None:
+        """Build one image of these files."""
+        folder = self.folder / name
+        folder.mkdir(parents=True, exist_ok=True)
+        for file, data in files.items():
+            (folder / file).write_bytes(data)
+        if isinstance(self.here, Nested):  # a folder of its own: BuildKit goes by size and time, and docker cp cuts times to seconds
+            there = f"/{uuid.uuid4().hex}"
+            LocalHost().run(docker("cp", str(folder), f"{self.here.name}:{there}"))
+            folder = Path(there)
+        self.here.run(docker("buildx", "build", "--quiet", "--load", "--provenance=false", f"--tag={tag}", str(folder)))
+
+    def sweep(self) -> None:
+        """Remove what was built."""
+        names = self.here.run(docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "--filter", f"reference={self.app}/*")).split()
+        self.here.try_run(docker("image", "rm", *names))
+
+
+@pytest.fixture(scope="module")
+def nested() -> Iterator[Engines]:
+    """A host on the containerd store, one on the classic one, and a classic one to build on, with busybox."""
+    with engines("containerd", "classic", "classic") as (containerd, classic, builder):
+        bases.prepare(ROOT, "debian", ["busybox"], LocalHost())
+        (parcel,) = stock.parcels([bases.read(ROOT)["busybox"].local_tag], (), "1", LocalHost())
+        ship.send([parcel], (), LocalHost(), builder, lambda _: None)
+        yield {"containerd": containerd, "classic": classic, "builder": builder}
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Iterator[Source]:
+    made = Source(LocalHost(), tmp_path)
+    yield made
+    made.sweep()
+
+
+@pytest.fixture
+def classic_source(tmp_path: Path, nested: Engines) -> Iterator[Source]:
+    made = Source(nested["builder"], tmp_path)
+    yield made
+    made.sweep()
+
+
+def sent(source: Source, revision: str, host: Nested, on_bytes: Callable[[int], None] = lambda _: None) -> Shipped:
+    """Ship a revision."""
+    return ship.ship(source.build(revision), revision, source.folder, source.here, host, on_bytes)
+
+
+def runs(parcels: tuple[stock.Parcel, ...], host: Nested) -> None:
+    """Prove that images are there by digest, and run."""
+    seen = stock.look(host)
+    for parcel in parcels:
+        assert host.docker("run", "--rm", seen.id(parcel.image), "busybox", "echo", "hello") == "hello\n"
+        assert host.docker("image", "inspect", "--format", "{{.Id}}", parcel.kept).strip() == seen.id(parcel.image)
+
+
+@pytest.mark.parametrize("target", ["containerd", "classic"])
+@pytest.mark.parametrize("origin", ["source", "classic_source"])
+def test_only_what_a_host_lacks_travels(origin: str, target: str, nested: Engines, request: pytest.FixtureRequest) -> None:
+    """First everything, once; then the changed layers alone; then nothing."""
+    app: Source = request.getfixturevalue(origin)
+    host = nested[target]
+    first = sent(app, "r1", host)
+    assert BIG + 2 * SMALL < (first.sent or 0) < 2 * BIG  # the large layer once
+    runs(app.build("r1"), host)
+    second = sent(app, "r2", host)
+    changed = len(gzip.compress(random.Random(f"{app.app}/backendr2").randbytes(SMALL))) * 2
+    assert changed < (second.sent or 0) <= 1.05 * changed
+    assert (second.skipped or 0) > BIG
+    runs(app.build("r2"), host)
+    assert sent(app, "r2", host).sent == 0
+
+
+@pytest.mark.parametrize("store", ["containerd", "classic"])
+def test_what_was_cut_off_is_not_there_and_comes_with_the_next_run(store: str, source: Source, nested: Engines) -> None:
+    def cut(so_far: int) -> None:
+        if so_far > BIG:
+            raise Interrupted("cut")
+
+    with pytest.raises(Interrupted):
+        sent(source, "r1", nested[store], cut)
+    assert not nested[store].docker("image", "ls", "--quiet", f"{source.app}/*")
+    with pytest.raises(Refused, match="does not have the images of r1"):
+        stock.pushed(SETTINGS.model_copy(update={"state": source.folder}), nested[store], "r1", source.built)
+    assert (sent(source, "r1", nested[store]).sent or 0) > BIG
+    runs(source.build("r1"), nested[store])
+
+
+@pytest.mark.parametrize("store", ["containerd", "classic"])
+def test_a_layer_that_is_pruned_between_asking_and_loading_is_sent_after_all(store: str, source: Source, nested: Engines) -> None:
+    sent(source, "r1", nested[store])
+
+    gone = list[int]()
+
+    def prune(so_far: int) -> None:
+        if not gone:
+            gone.append(so_far)
+            nested[store].docker("image", "rm", *(f"{name}:r1" for name in source.built))
+
+    assert (sent(source, "r2", nested[store], prune).sent or 0) > BIG
+    runs(source.build("r2"), nested[store])
+
+
+@pytest.mark.parametrize("store", ["containerd", "classic"])
+def test_what_lacks_a_layer_is_not_believed_and_goes(store: str, source: Source, nested: Engines) -> None:
+    """The containerd store says that such a load failed, and goes on showing name and id of what it has half of."""
+    parcels = source.build("r1")
+    layers = {layer.blob for parcel in parcels for layer in parcel.image.layers}
+    host, own = nested[store], [parcel for parcel in parcels if parcel.name in source.built]
+    assert ship.send(own, layers, source.here, host, lambda _: None)[1]
+    for parcel in own:
+        assert host.try_run(docker("image", "inspect", parcel.kept)).returncode
+        assert not stock.look(host).has(parcel.image)
+    assert (sent(source, "r1", host).sent or 0) > BIG
+
+
+def test_the_doors_push_what_was_built_of_this_checkout(tiny: Site) -> None:
+    """Here nothing needs to travel; the record is left as on any host."""
+    refused = tiny.inv("push", code=2)
+    assert "inv build --push" in refused.stderr
+    built = tiny.inv("build", "--push", "--json").document
+    (host,) = built["hosts"]
+    assert (host["host"], host["sent"], host["error"]) == ("localhost", 0, None)
+    again = tiny.inv("push", "--json").document
+    assert (again["revision"], again["hosts"][0]["images"]) == (built["revision"], host["images"])
+    record = stock.recorded(LocalHost(), tiny.state, built["revision"])
+    for image in built["images"]:
+        assert record[image["image"]].digest == image["digest"]
+        assert record[image["image"]].config == image["config_digest"]
+    assert "localhost" in tiny.inv("push").stdout
+
+
+@pytest.mark.parametrize("store", ["containerd", "classic"])
+def test_the_record_is_believed_as_long_as_the_engine_has_the_images(store: str, source: Source, nested: Engines) -> None:
+    settings = SETTINGS.model_copy(update={"state": source.folder})
+    sent(source, "r1", nested[store])
+    found = stock.pushed(settings, nested[store], "r1", [*source.built, source.other])
+    assert {name: known.digest for name, known in found.items()} == {p.name: p.image.digest for p in source.build("r1")}
+    nested[store].docker("image", "rm", f"{source.built[1]}:r1")
+    with pytest.raises(Refused, match=source.built[1]) as refused:
+        stock.pushed(settings, nested[store], "r1", source.built)
+    assert refused.value.then == "inv build --push --env=local"
+
+
+@pytest.mark.parametrize("store", ["containerd", "classic"])
+def test_a_full_disk_is_told_and_leaves_nothing_that_is_believed(store: str, source: Source) -> None:
+    with engines(store, disk="3m") as (host,):
+        with pytest.raises(OpsError, match="no space left") as failed:
+            sent(source, "r1", host)
+        assert failed.value.where == host.name
+        assert not stock.look(host).ids

@@ -1,0 +1,41 @@
+"""What a release changes is told by names, never by values."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deploy import secrets
+from deploy.rollout import changes
+from deploy.state import Bundle
+from tests.samples import release
+
+FILE = "services:\n  backend-blue:\n    image: sha256:{0}\n    environment: {{RELEASE: {0}, DEBUG: '{1}'}}\n    labels: {{r: {0}}}\n"
+
+
+def bundle(name: str, debug: str = "no", env: str = 'A="1"\n', edge: str = "listen 80;", revision: str = "c") -> Bundle:
+    known = release(name).model_copy(update={"revision": revision})
+    return Bundle(known, {"blue.yml": FILE.format(name, debug), "edge.blue.conf": f"# {name}\n{edge}"}, env)
+
+
+@pytest.mark.parametrize(
+    ("after", "told"),
+    [
+        (bundle("r2"), ()),
+        (bundle("r2", revision="d"), ("code: c -> d",)),
+        (bundle("r2", debug="hunter2"), ("settings: backend.environment.DEBUG changed",)),
+        (bundle("r2", env='A="hunter2"\nB="x"\n'), ("secrets: B new", "secrets: A changed")),
+        (bundle("r2", env=""), ("secrets: A gone",)),
+        (bundle("r2", edge="listen 81;"), ("the edge's configuration",)),
+    ],
+)
+def test_what_a_release_changes(after: Bundle, told: tuple[str, ...]) -> None:
+    assert changes.between(bundle("r1"), after) == told
+
+
+@given(st.dictionaries(st.from_regex(r"\A[A-Z]{3,6}\Z"), st.text(min_size=20, max_size=30), min_size=1))
+def test_no_value_is_ever_told(values: dict[str, str]) -> None:
+    told = " ".join(changes.between(bundle("r1", env=""), bundle("r2", env=secrets.render(values))))
+    assert all(key in told for key in values)
+    assert not any(value in told for value in values.values())

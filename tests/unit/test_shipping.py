@@ -1,0 +1,203 @@
+"""Which blobs travel, what an archive is made of, what a registry's complaint means."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import tarfile
+import zlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deploy.errors import Interrupted, OpsError
+from deploy.hosts.local import LocalHost
+from deploy.images import archive, build, registry, show, stock
+from deploy.images.archive import Archived, Layer
+from deploy.images.push import Outcome, to_all
+from deploy.images.ship import Shipped, Wire
+
+
+def image(*layers: str) -> Archived:
+    """Make an image of layers, each one's blob named after it and 10 bytes long."""
+    return Archived(digest="m", config="c", layers=tuple(Layer(blob=f"blobs/{name}", diff=name, size=10) for name in layers))
+
+
+@pytest.mark.parametrize(
+    ("images", "there", "spared"),
+    [
+        ([image("a", "b")], [], []),
+        ([image("a", "b")], [["a"]], ["a"]),
+        ([image("a", "b")], [["a", "b", "c"]], ["a", "b"]),
+        ([image("a", "b")], [["b", "a"]], []),
+        ([image("a", "b"), image("a", "c")], [["a", "b"]], ["a", "b"]),
+        ([image("a", "b"), image("c", "b")], [["a", "b"]], ["a"]),
+        ([image("a", "a")], [["a"]], []),
+    ],
+    ids=["nothing", "base", "all", "other-order", "shared", "one-of-two-chains", "twice-in-one"],
+)
+def test_a_blob_stays_here_only_where_every_image_finds_its_chain(
+    images: list[Archived], there: list[list[str]], spared: list[str]
+) -> None:
+    present = [name for diffs in there for name in archive.chain(diffs)]
+    assert archive.spared(images, present) == {f"blobs/{name}": 10 for name in spared}
+
+
+def test_chains_are_named_as_the_image_specification_has_it() -> None:
+    two = hashlib.sha256(b"sha256:a sha256:b").hexdigest()
+    assert archive.chain(["sha256:a", "sha256:b"]) == ["sha256:a", f"sha256:{two}"]
+    assert archive.chain([]) == []
+
+
+def saved(blobs: dict[str, bytes]) -> bytes:
+    """Make a tar as `docker save` does."""
+    held = io.BytesIO()
+    with tarfile.open(fileobj=held, mode="w") as tar:
+        folder = tarfile.TarInfo("blobs/")
+        folder.type = tarfile.DIRTYPE
+        tar.addfile(folder)
+        for name, data in blobs.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return held.getvalue()
+
+
+def copied(tar: bytes, without: list[str]) -> bytes:
+    """Copy an archive."""
+    out = io.BytesIO()
+    archive.copy(io.BytesIO(tar), out.write, without)
+    return out.getvalue()
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from("abcdef"), st.binary(max_size=2000) | st.just(b"y" * 70_000) | st.just(gzip.compress(bytes(range(256)) * 9))
+    ),
+    st.sets(st.sampled_from("abcdef")),
+)
+def test_a_copy_has_everything_but_what_is_left_out(blobs: dict[str, bytes], without: set[str]) -> None:
+    made = copied(saved(blobs), list(without))
+    with tarfile.open(fileobj=io.BytesIO(gzip.decompress(made))) as tar:
+        found = {member.name: file.read() for member in tar if (file := tar.extractfile(member))}
+    assert found == {name: data for name, data in blobs.items() if name not in without}
+
+
+def test_a_blob_is_compressed_once() -> None:
+    plain = b"".join(b"%d " % number for number in range(200_000))
+    packed = gzip.compress(plain)
+    for data in (plain, packed, zlib.compress(plain, wbits=archive.GZIP)):
+        assert len(copied(saved({"blob": data}), [])) < 1.01 * len(packed) + 300
+    assert packed[:60_000] in copied(saved({"blob": packed}), [])
+
+
+def test_what_is_cut_off_is_no_whole_archive() -> None:
+    made = copied(saved({"a": b"x" * 5000, "index.json": b"{}"}), [])
+    for end in (10, len(made) // 2, len(made) - 1):
+        with pytest.raises(EOFError):
+            gzip.decompress(made[:end])
+
+
+def test_an_archive_says_what_its_image_is_made_of() -> None:
+    manifest = [{"Config": "blobs/sha256/c", "Layers": ["blobs/sha256/l1", "blobs/sha256/l2"]}]
+    found = archive.read(io.BytesIO(saved({
+        "blobs/sha256/c": json.dumps({"rootfs": {"diff_ids": ["sha256:d1", "sha256:d2"]}}).encode(),
+        "blobs/sha256/l1": b"12345", "blobs/sha256/l2": b"1",
+        "index.json": json.dumps({"manifests": [{"digest": "sha256:m"}]}).encode(),
+        "manifest.json": json.dumps(manifest).encode(),
+    })))  # fmt: skip
+    assert (found.digest, found.config) == ("sha256:m", "sha256:c")
+    assert [(layer.blob[-2:], layer.diff, layer.size) for layer in found.layers] == [("l1", "sha256:d1", 5), ("l2", "sha256:d2", 1)]
+
+
+def test_each_store_has_its_own_name_for_an_image() -> None:
+    assert stock.reference(True, "sha256:m", "sha256:c") == "sha256:c"
+    assert stock.reference(False, "sha256:m", "sha256:c") == "sha256:m"
+    assert stock.Stock(True, frozenset({"c"}), frozenset()).has(image())
+    assert not stock.Stock(False, frozenset({"c"}), frozenset()).has(image())
+
+
+@pytest.mark.parametrize(
+    ("name", "kept", "place"),
+    [
+        ("shop/web", "shop/web:r1", "hub.example.org/team/shop/web:r1"),
+        ("postgres:15", "postgres:15", "hub.example.org/team/postgres:15"),
+        ("quay.io/a/b@sha256:1", "quay.io/a/b:r1", "hub.example.org/team/a/b:r1"),
+        ("localhost:5000/a", "localhost:5000/a:r1", "hub.example.org/team/a:r1"),
+        ("postgres:15@sha256:1", "postgres:15", "hub.example.org/team/postgres:15"),
+    ],
+)
+def test_names_that_images_keep(name: str, kept: str, place: str) -> None:
+    assert build.kept(name, "r1") == kept
+    assert registry.place("hub.example.org/team", kept) == place
+
+
+@pytest.mark.parametrize(
+    ("output", "told", "again"),
+    [
+        ("received unexpected HTTP status: 500 Internal Server Error", "fails by itself", True),
+        ("toomanyrequests: You have reached your pull rate limit", "takes no more requests", True),
+        ("unauthorized: authentication required", "refuses the user", False),
+        ("denied: requested access to the resource is denied", "does not let", False),
+        ("dial tcp: lookup hub.example.org: no such host", "cannot be reached", True),
+        ("x509: certificate signed by unknown authority", "certificate", False),
+        ("something else", "did not do it", False),
+        ("manifest for sha256:5004291429f", "did not do it", False),
+    ],
+)
+def test_what_a_registry_complains_of(output: str, told: str, again: bool) -> None:
+    what, retried, _ = registry.cause(output)
+    assert told in what
+    assert retried is again
+
+
+def bring(failing: dict[str, BaseException], name: str) -> Shipped:
+    if name in failing:
+        raise failing[name]
+    return Shipped(name, 3, 1_500_000, 2, 1.0)
+
+
+def hosts(*names: str) -> list[LocalHost]:
+    found = [LocalHost() for _ in names]
+    for host, name in zip(found, names, strict=True):
+        host.name = name
+    return found
+
+
+def test_one_host_that_fails_keeps_no_other_from_its_images(capsys: pytest.CaptureFixture[str]) -> None:
+    failing: dict[str, BaseException] = {"b": OpsError("no space left", where="b", then="inv disk"), "c": OSError("cable cut")}
+    outcome = to_all(hosts("a", "b", "c", "d"), "r1", 2, lambda host, _: bring(failing, host.name))
+    assert [one.host for one in outcome.shipped] == ["a", "d"]
+    with pytest.raises(OpsError, match=r"(?s)b: no space left.*c: cable cut") as failed:
+        show.pushed(outcome, json=True)
+    assert failed.value.code == 1
+    assert failed.value.documented
+    document = json.loads(capsys.readouterr().out)
+    assert [(host["host"], host["sent"], host["error"]) for host in document["hosts"]] == [
+        ("a", 1_500_000, None), ("d", 1_500_000, None), ("b", None, "no space left"), ("c", None, "cable cut"),
+    ]  # fmt: skip
+    show.pushed(Outcome("r1", outcome.shipped, {}), json=False)
+    assert "1.50 MB" in capsys.readouterr().out
+
+
+def test_ctrl_c_stops_what_the_other_hosts_receive() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        to_all(hosts("a"), "r1", 1, lambda host, _: bring({"a": KeyboardInterrupt()}, host.name))
+
+    def stop(_: int) -> None:
+        raise Interrupted("interrupted")
+
+    with pytest.raises(Interrupted):
+        Wire(io.BytesIO(), stop).write(b"x")
+
+
+def test_a_damaged_record_is_no_record(tmp_path: Path) -> None:
+    host = LocalHost()
+    host.write(stock.record_file(tmp_path, "r1"), "{half of")
+    assert stock.recorded(host, tmp_path, "r1") == {}
+    host.write(stock.record_file(tmp_path, "r1"), '{"web": {"digest": "m", "config": "c"}}')
+    assert stock.recorded(host, tmp_path, "r1")["web"].digest == "m"
