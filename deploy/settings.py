@@ -174,6 +174,12 @@ class Settings(Section):
         return self.env in ("prod", "production")
 
     @property
+    def fronts(self) -> dict[str, str]:
+        """Name, for each host without an edge, the host whose edge serves what runs there; none where several have one."""
+        edges = [name for name, server in self.hosts.items() if "edge" in server.roles]
+        return {name: edges[0] for name in self.hosts if len(edges) == 1 and name not in edges}
+
+    @property
     def state_dir(self) -> Path:
         """Where releases, journal, ledger and the edge's configuration live on the host."""
         home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")

@@ -519,4 +519,7 @@ def write_all(number: int, data: bytes) -> None:
 def hosts(settings: Settings) -> Mapping[str, SshHost]:
     """Make the hosts of an environment, by name; one connection to the gateway serves them all."""
     gateway = Link(GATEWAY, settings.gateway, settings) if settings.gateway else None
-    return {name: SshHost(name, machine, settings, gateway) for name, machine in sorted(settings.hosts.items())}
+    made = {name: SshHost(name, machine, settings, gateway) for name, machine in sorted(settings.hosts.items())}
+    for name, front in settings.fronts.items():
+        made[name].front = made[front]
+    return made

@@ -12,7 +12,7 @@ from deploy.errors import Interrupted, MachineFailed, OpsError, Unreachable, act
 from deploy.event import Event
 from deploy.model import Facts, Record
 from deploy.rollout import plan
-from deploy.rollout.execute import execute, execute_all
+from deploy.rollout.execute import execute, execute_all, return_all
 from deploy.rollout.facts import observe, serving
 from deploy.rollout.lineage import head, record_of, schema_of, too_old
 from deploy.rollout.run import Fleet, Run
@@ -53,7 +53,7 @@ def carry_out(fleet: Fleet, command: str, *, anew: Mapping[str, tuple[str, ...]]
     """
     started, began, target, at = now(), time.monotonic(), fleet.release, fleet.at
     before = fleet.each(whole)
-    plans = fleet.each(lambda run: planned(run, before[run.host.name], command, (anew or {}).get(run.host.name, ())))
+    plans = planned(fleet, before, command, anew)
     served = ", ".join(dict.fromkeys(facts.edge.release for facts in before.values() if facts.edge.release))
     event = Event(command, "begins", target.id, target.commit, before=served, who=lock.who())
     towards = {name: (known.colour, known.generation) for name, known in plans.items()}
@@ -86,13 +86,28 @@ def carry_out(fleet: Fleet, command: str, *, anew: Mapping[str, tuple[str, ...]]
     return came_of(target.id, towards, changed=True, seconds=seconds)
 
 
-def planned(run: Run, facts: Facts, command: str, anew: tuple[str, ...] = ()) -> plan.Plan:
-    """Plan towards the bundle's release."""
-    chosen = run.settings.rollout
-    return plan.towards(
-        run.release, facts, forward=command == "deploy", watch=chosen.watch > 0, warm=chosen.keep_warm, anew=anew,
-        old=too_old(run, facts),
-    )  # fmt: skip
+def planned(
+    fleet: Fleet, facts: Mapping[str, Facts], command: str, anew: Mapping[str, tuple[str, ...]] | None = None
+) -> dict[str, plan.Plan]:  # fmt: skip
+    """Plan each host towards the fleet's release."""
+    chosen, beside = fleet.at.settings.rollout, others(fleet.runs, facts)
+
+    def towards(run: Run) -> plan.Plan:
+        known = facts[run.host.name]
+        return plan.towards(
+            run.release, known, forward=command == "deploy", watch=chosen.watch > 0, warm=chosen.keep_warm,
+            anew=(anew or {}).get(run.host.name, ()), old=too_old(run, known), others=beside,
+        )  # fmt: skip
+
+    return fleet.each(towards)
+
+
+def others(runs: Iterable[Run], facts: Mapping[str, Facts]) -> plan.Others:
+    """Look at all hosts of one edge together."""
+    tied = [(run.release, facts[run.host.name]) for run in runs if run.settings.fronts]
+    lacking = any(known.edge.release == wanted.id and not plan.carries(wanted, str(known.edge.colour), known) for wanted, known in tied)
+    behind = (c for _, known in tied if known.edge.front for c in known.containers if c.role == "web" and c.alive)
+    return plan.Others(lacking, frozenset(c.colour for c in behind))
 
 
 def whole(run: Run) -> Facts:
@@ -162,18 +177,21 @@ def go_back(runs: Iterable[Run], fleet: Fleet, before: Mapping[str, Facts]) -> N
     A run that was resumed after its switch found its own release serving: it goes back to the one that was accepted.
     """
 
-    def back(run: Run) -> None:
+    def look(run: Run) -> tuple[Facts, Run, bool] | None:
         edge, accepted = before[run.host.name].edge, before[run.host.name].accepted
         served = edge.release if edge.release != run.release.id else accepted or edge.release
         try:
-            facts = observe(run.settings, run.host, run.state)
             bundle = run.state.bundle(served) if served else None
-            returning = replace(run, bundle=bundle or run.bundle, going_back=True)
-            execute(returning, plan.back(returning.release if bundle else None, facts))
+            return observe(run.settings, run.host, run.state), replace(run, bundle=bundle or run.bundle, going_back=True), bool(bundle)
         except Exception as error:  # noqa: BLE001  # whatever it is, the first failure must still be written down
             console.warn(f"going back failed as well:\n{error}")
+            return None
 
-    fleet.each(back, runs)
+    found = {name: known for name, known in fleet.each(look, runs).items() if known}
+    returning = tuple(run for _, run, _ in found.values())
+    beside = others(returning, {name: facts for name, (facts, *_) in found.items()})
+    plans = {name: plan.back(run.release if known else None, facts, beside) for name, (facts, run, known) in found.items()}
+    return_all(Fleet(fleet.at, returning), plans)
 
 
 def write_down(fleet: Fleet, entries: Mapping[str, Record]) -> str:

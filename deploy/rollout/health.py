@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from deploy.edge import nginx
 from deploy.errors import OpsError
 from deploy.model import Container
 from deploy.rollout import steps
@@ -44,7 +45,8 @@ def diagnose(run: Run, container: Container) -> str:
 def await_served(step: steps.AwaitServed, run: Run) -> None:
     """Ask through the edge for health and version: each web service of a colour, then each replica by itself."""
     for service in run.release.of("web"):
-        replicas = [f"replica/{c.name}:{service.deploy.port}" for c in run.containers(step.colour, [service.name]) if c.alive]
+        here = [f"{c.name}:{service.deploy.port}" for c in run.containers(step.colour, [service.name]) if c.alive]
+        replicas = [f"replica/{place}" for place in (*here, *nginx.behind(service, step.colour))]
         for place in (f"{step.colour}/{service.name}", *replicas):
             ask(run, step.colour, service.name, place, service.deploy.health)
             if service.deploy.version:
@@ -67,11 +69,13 @@ def ask(run: Run, colour: str, service: str, place: str, path: str, *, naming: s
 
     until(settled, limit)
     if status != 200 or naming not in body:
-        container = place.removeprefix("replica/").partition(":")[0] if place.startswith("replica/") else ""
+        container = place.removeprefix("replica/").rpartition(":")[0] if place.startswith("replica/") else ""
         said = f"answered {status} to {path}" if status else f"did not answer to {path}"
         wish = f"it must answer 200 and name release {naming}" if naming else "it must answer 200, without a redirect"
+        away = container in {address for s in run.release.services for address in s.behind}
+        logs = f"inv logs {service}" if away else f"docker logs {container or f'{run.project(colour)}-{service}-{colour}-1'}"
         raise OpsError(
             "\n".join([f"{container or service} ({colour}) {said}; {wish}: {body.strip()[:200]}", *(diagnose(run, c) for c in unwell)]),
             where=f"{run.host.name}, through the edge",
-            then=f"docker logs {container or f'{run.project(colour)}-{service}-{colour}-1'}, mend it, inv deploy",
+            then=f"{logs}, mend it, inv deploy",
         )

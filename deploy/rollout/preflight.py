@@ -60,15 +60,14 @@ def look(at: Environment, facts: Mapping[str, Facts], include: str = "") -> Read
 
 
 def reachable(at: Environment, known: Model) -> None:
-    """Refuse data on another host that the others cannot reach, or that anybody can: Docker's ports pass by a host's firewall."""
+    """Refuse data or apps elsewhere that those who need them cannot reach, or that anybody can: Docker's ports pass by a firewall."""
     mistakes, servers = [], at.settings.hosts
-    for name, (owner, port) in placement.away(known, servers).items():
+    for name, owner, port, askers in placement.paths(known, servers):
         private, public = servers[owner].private, servers[owner].address
-        others = [host for host in at.hosts if host.name != owner]
-        seen = at.each(partial(answers, address=private, port=int(port or 0)), others)
+        seen = at.each(partial(answers, address=private, port=port), [host for host in at.hosts if host.name in askers])
         blind = [host for host, well in seen.items() if not well]
         mistakes += [f"{', '.join(blind)} cannot reach {private}:{port}, where {name} is on {owner}"] if blind else []
-        if public != private and not at.here.port_is_free(public, int(port or 0)):
+        if public != private and not at.here.port_is_free(public, port):
             mistakes.append(f"{name} on {owner} is open to the outside, at {public}:{port}; close that port in front of the host")
     if mistakes:
         told = "\n    ".join(["the private network is not as it must be:", *mistakes])
