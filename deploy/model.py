@@ -13,7 +13,8 @@ LABEL = "bookreader-ops"
 COLOURS = ("blue", "green")
 # on a host behind another's edge a colour's containers have these ports: the port inside, and so many more
 BEHIND = {"blue": 10_000, "green": 20_000}
-Role = Literal["web", "worker", "scheduler", "job", "data", "edge"]
+Role = Literal["web", "worker", "scheduler", "job", "data", "edge", "monitoring"]
+SHARED: tuple[Role, ...] = ("data", "edge", "monitoring")  # of no colour: a deploy starts what is missing, and touches nothing that runs
 # the least and the most containers that a service of a role has at once; all others have one
 REPLICAS: Mapping[str, tuple[int, int]] = {"web": (1, 50), "worker": (0, 50)}
 

@@ -19,7 +19,7 @@ VARIABLES = "environment variable"
 Shell = Annotated[str, Field(pattern=r"^[^\x00]*$")]
 HostName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
 HostKey = Annotated[str, Field(pattern=r"^((ssh|ecdsa)-[a-z0-9-]+ [A-Za-z0-9+/]+=*)?$")]
-Role = Literal["app", "worker", "edge", "data"]
+Role = Literal["app", "worker", "edge", "data", "monitoring"]
 Key = tuple[str, ...]
 OWN = ("env", "root")  # said by --env and by where the checkout is
 
@@ -119,7 +119,7 @@ class Machine(Section):
 class Server(Machine):
     """A host of the environment: what it is there for, and where the other hosts reach it."""
 
-    roles: list[Role] = Field(default=["app", "worker", "edge", "data"], min_length=1)
+    roles: list[Role] = Field(default=["app", "worker", "edge", "data", "monitoring"], min_length=1)
     private: str = ""
 
 

@@ -11,7 +11,7 @@ from deploy.model import BEHIND
 from deploy.settings import Server
 
 # the role that a host must have for a service's role
-HOST_ROLE = {"web": "app", "worker": "worker", "scheduler": "worker", "data": "data", "edge": "edge"}
+HOST_ROLE = {"web": "app", "worker": "worker", "scheduler": "worker", "data": "data", "edge": "edge", "monitoring": "monitoring"}
 
 
 def place(known: Model, machines: Mapping[str, Server]) -> dict[str, Model]:

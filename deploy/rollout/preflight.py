@@ -15,7 +15,7 @@ from deploy.environment import Environment
 from deploy.errors import Reasons, Refused
 from deploy.hosts.host import Host
 from deploy.images import build as images
-from deploy.model import COLOURS, Facts, Record, Release, Schema, other
+from deploy.model import COLOURS, SHARED, Facts, Record, Release, Schema, other
 from deploy.rollout import placement, wanted
 from deploy.settings import Settings
 from deploy.shell import Secret, command
@@ -83,7 +83,7 @@ def answers(host: Host, address: str, port: int) -> bool:
 def included(include: str, model: Model) -> tuple[str, ...]:
     """Read the names that `--include` has, with commas between; refuse one that is no shared service."""
     names = tuple(name.strip() for name in include.split(",") if name.strip())
-    known = [service.name for service in model.of("data", "edge")]
+    known = [service.name for service in model.of(*SHARED)]
     unknown = [name for name in names if name not in known]
     if unknown:
         raise Refused(f"{', '.join(unknown)} is no shared service", where="--include", then=f"some of: {', '.join(known)}")
