@@ -120,7 +120,7 @@ class Server(Machine):
     """A host of the environment: what it is there for, and where the other hosts reach it."""
 
     roles: list[Role] = Field(default=["app", "worker", "edge", "data", "monitoring"], min_length=1)
-    private: str = ""
+    private: str = Field(default="", pattern=r"^(\d{1,3}(\.\d{1,3}){3})?$")
 
 
 class Ssh(Section):

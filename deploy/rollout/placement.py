@@ -12,6 +12,7 @@ from deploy.settings import Server
 
 # the role that a host must have for a service's role
 HOST_ROLE = {"web": "app", "worker": "worker", "scheduler": "worker", "data": "data", "edge": "edge", "monitoring": "monitoring"}
+LAST_PORT = 65535
 
 
 def place(known: Model, machines: Mapping[str, Server]) -> dict[str, Model]:
@@ -32,19 +33,18 @@ def place(known: Model, machines: Mapping[str, Server]) -> dict[str, Model]:
 def unserved(known: Model, machines: Mapping[str, Server]) -> list[str]:
     """Say why edge and app cannot be on the hosts that they are on: each edge has its app beside it, or one has all behind it."""
     edges = [name for name, machine in machines.items() if "edge" in machine.roles]
-    behind = {name: machine for name, machine in machines.items() if {"app", "edge"} & set(machine.roles) == {"app"}}
+    behind = [name for name, machine in machines.items() if {"app", "edge"} & set(machine.roles) == {"app"}]
     bare = [name for name in edges if "app" not in machines[name].roles]
-    mistakes = []
+    mistakes = [f"hosts.{name}.private is missing: the edge on another host must reach it" for name in behind if not machines[name].private]
     if len(edges) > 1:
-        mistakes += [
-            f"{name} has the role app without edge, and there are several edges: give it one, or have one alone" for name in behind
-        ]
-        mistakes += [f"{name} has the role edge without app, and there are several edges: each answers from its own host" for name in bare]
-    mistakes += [
-        f"hosts.{name}.private is missing: the edge, on {edges[0]}, must reach it" for name in behind if not machines[name].private
-    ]
-    many = [s.name for s in known.web if s.replicas > 1] if behind else []
-    return mistakes + [f"{name} has one container on each host behind an edge elsewhere: add hosts, not replicas" for name in many]
+        mistakes += [f"{name} has the role app without edge, and several others have one: give it one too" for name in behind]
+        mistakes += [f"{name} has the role edge without app: of several edges each answers from its own host" for name in bare]
+    for service in known.web if behind else ():
+        if service.replicas > 1:
+            mistakes.append(f"{service.name} has one container on each host behind an edge elsewhere: add hosts, not replicas")
+        if (service.deploy.port or 80) + max(BEHIND.values()) > LAST_PORT:
+            mistakes.append(f"{service.name}: its port and {max(BEHIND.values())} make more than {LAST_PORT}; let it listen on a lower one")
+    return mistakes
 
 
 def away(known: Model, machines: Mapping[str, Server]) -> dict[str, tuple[str, int | None]]:
