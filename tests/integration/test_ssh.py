@@ -19,7 +19,7 @@ from threading import Timer
 
 import pytest
 
-from deploy.errors import OpsError
+from deploy.errors import OpsError, Unreachable
 from deploy.hosts import ssh
 from deploy.hosts.ssh import SshHost
 from deploy.shell import command
@@ -269,7 +269,7 @@ def broken(act: Callable[[], object]) -> float:
     began = time.monotonic()
     with pytest.raises(OpsError, match="the connection to app1 broke") as told:
         act()
-    assert type(told.value) is OpsError
+    assert type(told.value) is Unreachable
     assert "what runs there goes on" in told.value.serves
     assert "inv resume" in told.value.then
     return time.monotonic() - began
