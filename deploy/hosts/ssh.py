@@ -74,7 +74,7 @@ class Listening(Packetizer):
 
 
 class Watched(Transport):
-    """A transport that ends when the other side is silent; paramiko's own keepalive asks for no answer."""
+    """A transport that ends when the other side is silent; paramiko's own keepalive asks for no answer, and for none while we send."""
 
     packetizer: Listening
 
@@ -86,17 +86,20 @@ class Watched(Transport):
         options.ciphers = sorted(options.ciphers, key=lambda name: "gcm" not in name)  # half as fast again as those with a MAC
 
     def watch(self, every: float) -> None:
-        """Ask for a sign of life when there is none, and look for it in a thread of its own: writing may hang."""
-        self.packetizer.set_keepalive(every, self.ask)
-        threading.Thread(target=self.end_when_silent, args=(every,), daemon=True).start()
+        """Ask for signs of life, and look for them in a thread of its own: writing may hang."""
+        for work in (self.ask, self.end_when_silent):
+            threading.Thread(target=work, args=(every,), daemon=True).start()
 
-    def ask(self) -> None:
-        """Send a request that the other side must at least refuse."""
+    def ask(self, every: float) -> None:
+        """Send, again and again, a request that the other side must at least refuse."""
         message = Message()
         message.add_byte(cMSG_GLOBAL_REQUEST)
         message.add_string("keepalive@openssh.com")
         message.add_boolean(True)
-        self._send_user_message(message)  # type: ignore[attr-defined]  # global_request() would wait for the answer
+        with suppress(SSHException, OSError, EOFError):
+            while self.is_active():
+                self._send_user_message(message)  # type: ignore[attr-defined]  # global_request() would wait for the answer
+                time.sleep(every)
 
     def end_when_silent(self, every: float) -> None:
         """Close the transport once nothing was heard for too long; everybody who waits on it hears of that."""
@@ -207,8 +210,8 @@ class Link:
         transport = self.transport
         try:
             yield transport
-        except (SSHException, OSError, EOFError):
-            if transport.is_active():
+        except (SSHException, OSError, EOFError) as error:
+            if transport.is_active() and not isinstance(error, EOFError):  # that one comes a moment before it is known to be over
                 raise
             raise self.broken() from None
 

@@ -14,6 +14,7 @@ from deploy.model import Facts, Record
 from deploy.rollout import plan
 from deploy.rollout.execute import execute, execute_all, return_all
 from deploy.rollout.facts import observe, serving
+from deploy.rollout.health import seen_behind
 from deploy.rollout.lineage import head, record_of, schema_of, too_old
 from deploy.rollout.run import Fleet, Run
 from deploy.state import now
@@ -124,6 +125,8 @@ def whole(run: Run) -> Facts:
 
 def failed(fleet: Fleet, before: Mapping[str, Facts], entries: Mapping[str, Record], event: Event, error: OpsError) -> OpsError:
     """Go back to what served before, write the failure down, and say what serves now."""
+    if fleet.at.settings.fronts:
+        error.what = "\n".join([error.what, *(told for told in fleet.each(seen_behind).values() if told and told not in error.what)])
     if held := held_back(fleet, before):
         return hold(fleet, before, held, event, error)
     console.warn("that failed; going back to what served before")

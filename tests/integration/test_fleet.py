@@ -112,7 +112,9 @@ def test_one_edge_with_app_hosts_behind_it(behind: Site, hosts: Hosts, tmp_path:
         behind.replace(f"deploy/environments/{remote.ENV}.toml", '"well"', '"exits-where-marked"')
         release(behind, "third, which exits on one host")
         mark(behind, hosts["app3"])
-        assert "told to exit at once" in remote.inv(behind, "deploy", code=1).stderr
+        said = remote.inv(behind, "deploy", code=1).stderr
+        assert "on app3:" in said
+        assert "told to exit at once" in said
         assert remote.served(behind, front) == {"app1": second}
 
         behind.replace(f"deploy/environments/{remote.ENV}.toml", '"exits-where-marked"', '"well"')

@@ -337,6 +337,18 @@ def test_a_quiet_connection_is_no_broken_one(remote: SshHost) -> None:
     assert remote.run(command("sh", "-c", "sleep 5; echo x")) == "x\n"
 
 
+def test_a_connection_on_which_only_we_speak_is_no_broken_one(remote: SshHost) -> None:
+    """As while the lock is held and a migration says nothing."""
+    with remote.open(command("sh", "-c", "cat >/dev/null"), fed=True) as process:
+        assert process.stdin
+        for _ in range(25):
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+            time.sleep(0.2)
+        process.terminate()
+    assert remote.run(command("echo", "x")) == "x\n"
+
+
 def test_a_program_whose_input_ends_while_it_starts_leaves_nothing() -> None:
     argv = ["sh", "-c", ssh.WATCHED, "sh", "timeout", "-k", "5", "0", "sleep", "73.5"]
     for number in range(120):  # `timeout` passes no signal on while it starts its program: one in thirty lived on
