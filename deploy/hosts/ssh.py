@@ -24,7 +24,13 @@ from typing import IO, Any, cast
 
 import fabric  # type: ignore[import-untyped]  # it has no types
 from paramiko import Channel, Message, PKey, RejectPolicy, SSHConfig, Transport
-from paramiko.common import cMSG_GLOBAL_REQUEST
+from paramiko.common import (
+    MSG_CHANNEL_CLOSE,
+    MSG_CHANNEL_OPEN_SUCCESS,
+    MSG_CHANNEL_REQUEST,
+    MSG_CHANNEL_WINDOW_ADJUST,
+    cMSG_GLOBAL_REQUEST,
+)
 from paramiko.hostkeys import HostKeyEntry
 from paramiko.packet import Packetizer
 from paramiko.ssh_exception import AuthenticationException, BadHostKeyException, ChannelException, SSHException
@@ -56,21 +62,43 @@ wait "$program"; code=$?
 kill "$watcher"
 exit "$code"
 """
+# https://www.rfc-editor.org/rfc/rfc4254#section-5: what names a channel, up to its close
+ON_CHANNEL = range(MSG_CHANNEL_WINDOW_ADJUST, MSG_CHANNEL_REQUEST + 1)
 ASKING = threading.Lock()
 
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # what fails is told by our own errors
 
 
 class Listening(Packetizer):
-    """Knows when the other side last said anything."""
+    """Knows when the other side last said anything, and says nothing on a channel once it has closed it.
+
+    paramiko writes a message under a lock and sends it without: the answer to a program's end may come in between, and
+    sshd ends the whole connection over what comes after that.
+    """
 
     heard = 0.0
 
+    def __init__(self, sock: Any) -> None:
+        super().__init__(sock)
+        self.order, self.closed_there = threading.Lock(), set[bytes]()
+
+    def send_message(self, data: Message) -> None:
+        """Send a message, unless its channel is closed."""
+        kind, channel = data.asbytes()[0], data.asbytes()[1:5]
+        with self.order:
+            if kind in ON_CHANNEL and channel in self.closed_there:
+                return
+            if kind == MSG_CHANNEL_CLOSE:
+                self.closed_there.add(channel)
+            super().send_message(data)
+
     def read_message(self) -> tuple[int, Message]:
         """Read what the other side says next."""
-        message = super().read_message()
+        kind, message = super().read_message()
         self.heard = time.monotonic()
-        return message
+        if kind == MSG_CHANNEL_OPEN_SUCCESS:  # with our number and theirs, which is used again
+            self.closed_there.discard(message.asbytes()[4:8])
+        return kind, message
 
 
 class Watched(Transport):

@@ -18,6 +18,8 @@ from select import select
 from threading import Timer
 
 import pytest
+from paramiko import Message
+from paramiko.common import cMSG_CHANNEL_EOF
 
 from deploy.errors import OpsError, Unreachable
 from deploy.hosts import ssh
@@ -347,6 +349,18 @@ def test_a_connection_on_which_only_we_speak_is_no_broken_one(remote: SshHost) -
             time.sleep(0.2)
         process.terminate()
     assert remote.run(command("echo", "x")) == "x\n"
+
+
+def test_what_is_said_on_a_channel_after_its_end_ends_nothing_else(remote: SshHost) -> None:
+    """Paramiko may be about to end a program's input when the program has ended; sshd would end the connection."""
+    ended = remote.start("true")
+    assert until(lambda: ended.closed, 5)
+    late = Message()
+    late.add_byte(cMSG_CHANNEL_EOF)
+    late.add_int(ended.remote_chanid)
+    remote.link.transport._send_user_message(late)  # type: ignore[attr-defined]  # as Channel.shutdown does
+    for _ in range(20):
+        assert remote.run(command("cat"), stdin="x") == "x"
 
 
 def test_a_program_whose_input_ends_while_it_starts_leaves_nothing() -> None:
