@@ -75,7 +75,7 @@ def test_a_server_that_is_down(trio: ServersNight) -> None:
     night.change()
     docker("kill", gone.container)
     said = night.fails("deploy", code=2)
-    night.says(said, "no SSH connection to app2", where="app2", then="is the machine up", serves="what served before")
+    night.says(said, "app2 did not answer at", where="app2", then="is the machine up", serves=f"app1, app3: release {night.first}")
     night.still_serve("app1", "app3")
     returned(gone)
     night.all_answer()
