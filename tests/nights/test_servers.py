@@ -137,7 +137,9 @@ def test_an_engine_that_is_stopped(trio: ServersNight) -> None:
     night.change()
     machine.stop_engine()
     said = night.fails("deploy", code=2)
-    night.says(said, "the Docker engine does not answer", where="app2", then="systemctl start docker", serves="what served before")
+    night.says(
+        said, "the Docker engine does not answer", where="app2", then="systemctl start docker", serves=f"app1, app3: release {night.first}"
+    )
     night.still_serve()
     machine.start_engine()
     night.morning()
@@ -156,7 +158,7 @@ def test_images_for_another_processor(single: ServersNight) -> None:
     docker("buildx", "build", "--quiet", "--load", "--provenance=false", "--platform=linux/arm64", f"--tag={own}", str(recipe))
     before = images_on(night)
     said = night.fails("push", code=2)
-    night.says(said, "app1 is amd64", f"{night.site.app}/app (arm64)", where="app1", then="inv build --push", serves="what served before")
+    night.says(said, "app1 is amd64", f"{night.site.app}/app (arm64)", where="app1", then="platforms", serves="what served before")
     assert images_on(night) == before
     assert "does not have the images" in night.fails("deploy", code=2)
     night.still_serve()
@@ -176,7 +178,7 @@ def test_a_host_key_that_has_changed(single: ServersNight) -> None:
     pinned, entered = machine.key, logins(machine)
     machine.new_host_key()
     said = night.fails("deploy", code=2)
-    night.says(said, "the host key of app1 has changed", where="app1", then="ssh-keygen -lf", serves="what served before")
+    night.says(said, "the host key of app1 has changed", where="app1", then="ssh-keygen -lf", serves="not known")
     assert logins(machine) == entered, "somebody logged in"
     night.still_serve()
     night.site.inv("hosts.pin", "--yes")
@@ -196,7 +198,7 @@ def test_sudo_that_asks_for_a_password(single: ServersNight) -> None:
     night = single
     night.change()
     said = night.fails("deploy", code=2, OPS_SSH__USER="asker", OPS_SSH__SUDO="true")
-    night.says(said, "sudo asks asker for a password", where="app1", then="asker ALL=(ALL) NOPASSWD: ALL", serves="what served before")
+    night.says(said, "sudo asks asker for a password", where="app1", then="asker ALL=(ALL) NOPASSWD: ALL")
     night.still_serve()
     night.morning()
 
@@ -224,7 +226,7 @@ def test_a_key_file_that_others_can_read(single: ServersNight, started: Fleet) -
     shutil.copy(started.key, opened)
     opened.chmod(0o644)
     said = night.fails("deploy", code=2, OPS_SSH__KEY_FILE=str(opened))
-    night.says(said, "others than you can read this private key", where="key", then=f"chmod 600 {opened}", serves="what served before")
+    night.says(said, "others than you can read this private key", where="key", then=f"chmod 600 {opened}", serves="not known")
     opened.chmod(0o600)
     night.still_serve()
     night.morning()
