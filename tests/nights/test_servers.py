@@ -29,6 +29,7 @@ done
 dd if=/dev/zero of="$1/filler" bs=4096 2>/dev/null; true
 """
 REFUSALS = [(401, "refuses the user", "REGISTRY_PASSWORD"), (429, "takes no more requests", "minutes"), (500, "fails by itself", "log")]
+RESUME = f"inv resume --env={remote.ENV} goes on"
 HARD = 'it\'s "$HOME" $(id) `id` \\ $$ #no %s\tüñ 本 !'
 
 
@@ -257,7 +258,7 @@ def test_a_power_cut_of_the_only_server(single: ServersNight) -> None:
     night, machine = single, single.machines["app1"]
     night.change()
     said = night.struck("Switch:begin", power_cut(machine), "deploy", code=5, OPS_SSH__KEEPALIVE="2")
-    night.says(said, "the connection to app1 broke", where="", then="inv resume goes on", serves="not known")
+    night.says(said, "the connection to app1 broke", where="app1", then=RESUME, serves="not known")
     returned(machine)
     night.all_answer()
     night.morning("resume")
@@ -269,7 +270,7 @@ def test_ssh_that_is_cut_while_the_old_colour_drains(single: ServersNight) -> No
     night.change()
     with remote.under_load(night.site, night.machines) as clients:
         said = night.struck("Drain:begin", inside(machine, CUT_SSH), "deploy", code=5)
-        night.says(said, "the connection to app1 broke", where="", then="inv resume goes on", serves="not known")
+        night.says(said, "the connection to app1 broke", where="app1", then=RESUME, serves="not known")
         assert night.serves() != night.first
         machine.heal()
         night.retried("resume")
@@ -294,7 +295,7 @@ def test_a_partition_that_outlasts_the_lock(single: ServersNight, tmp_path: Path
         there = night.site.on(machine)
     said = first.end(5).stderr
     night.tell("exit 5")
-    night.says(said, "the lock was lost", where="", then="inv", serves=f"release {theirs}")
+    night.says(said, "the lock was lost", where="app1", then="inv", serves=f"release {theirs}")
     assert (night.serves(), night.site.on(machine)) == (theirs, there), "the first operator changed something"
     night.tell("what the next operator deployed was left alone")
     night.morning()
@@ -310,7 +311,7 @@ def test_held_after_a_failure(trio: ServersNight, then: str) -> None:
     with remote.under_load(night.site, night.machines) as clients:
         frozen = inside(machine, f"mount --bind {edge} {edge} && mount -o remount,ro,bind {edge}")
         said = night.struck("Switch:done", frozen, "deploy", code=5)
-        night.says(said, "held after a failure", "Read-only file system", where="app2", then="inv resume goes on", serves=night.first)
+        night.says(said, "held after a failure", "Read-only file system", where="app2", then=RESUME, serves=night.first)
         found = night.served()
         assert found["app1"] != night.first == found["app2"]
         machine.sh('umount "$1"', edge)
@@ -360,7 +361,7 @@ def test_an_interruption_on_three_servers(trio: ServersNight, line: str) -> None
     night = trio
     night.change()
     said = night.struck("AwaitServed:begin", line, "deploy", code=5)
-    night.says(said, "interrupted", where="", then="inv resume goes on, inv abort goes back")
+    night.says(said, "interrupted", where="", then=RESUME)
     night.still_serve()
     night.retried("resume")
     night.tell("then `inv resume` converges")
