@@ -371,7 +371,13 @@ class SshHost(ShellFiles):
     def engine(self) -> Engine:
         """The host's Docker engine, asked over the same connection."""
         starts = f"on {self.name}: systemctl start docker; may {self.link.user} use it (group docker, or ssh.sudo)?"
-        return Engine(self.name, lambda: self.start(self.line(command("docker", "system", "dial-stdio"), guarded=False)), starts)
+        return Engine(self.name, self.dial, starts)
+
+    def dial(self) -> Channel:
+        """Open a channel to the engine; raise Refused where sudo asks for a password, which the engine's silence would not tell."""
+        if self.sudo:
+            self.try_run(command("true"))
+        return self.start(self.line(command("docker", "system", "dial-stdio"), guarded=False))
 
     def close(self) -> None:
         """End the connection."""

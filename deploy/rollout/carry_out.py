@@ -69,10 +69,10 @@ def carry_out(fleet: Fleet, command: str, *, anew: Mapping[str, tuple[str, ...]]
     try:
         execute_all(fleet, {name: known.steps for name, known in plans.items()})
     except Interrupted as lost:
-        raise interrupted(at, event, lost.what) from None
+        raise interrupted(at, event, lost.what, lost.where) from None
     except OpsError as error:
         if isinstance(error, Unreachable) and len(fleet.runs) == 1:  # nothing can be taken back there now
-            raise interrupted(at, event, error.what) from None
+            raise interrupted(at, event, error.what, error.where) from None
         raise failed(fleet, before, entries, event, error) from None
     except OSError as error:
         raise failed(fleet, before, entries, event, MachineFailed(error, str(at.settings.state_dir))) from error
@@ -169,9 +169,7 @@ def hold(fleet: Fleet, before: Mapping[str, Facts], held: list[Run], event: Even
     """Leave the hosts that have switched as they are, take the others back, and leave the choice to a person."""
     console.warn(f"that failed; {', '.join(run.host.name for run in held)} keeps the new release, the others go back")
     go_back([run for run in fleet.runs if run not in held], fleet, before)
-    stopped = interrupted(fleet.at, event, f"held after a failure:\n{error.what}")
-    stopped.where = error.where
-    return stopped
+    return interrupted(fleet.at, event, f"held after a failure:\n{error.what}", error.where)
 
 
 def go_back(runs: Iterable[Run], fleet: Fleet, before: Mapping[str, Facts]) -> None:
@@ -224,8 +222,8 @@ def tell_success(at: Environment, done: Event) -> None:
         console.warn(f"interrupted once {done.serves} was in service; not everybody was told")
 
 
-def interrupted(at: Environment, event: Event, why: str) -> Interrupted:
-    """Say in which state Ctrl-C, or the loss of the lock, left things."""
+def interrupted(at: Environment, event: Event, why: str, where: str = "") -> Interrupted:
+    """Say in which state Ctrl-C, or the loss of the lock or of a connection, left things."""
     serves, then = serving(at), acting("inv resume goes on, inv abort goes back", at.settings.env)
     notify.tell(*at.machine, replace(event, outcome="interrupted", serves=serves, then=then))
-    return Interrupted(f"{why}; nothing was undone", serves=serves, then=then)
+    return Interrupted(f"{why}; nothing was undone", where=where, serves=serves, then=then)

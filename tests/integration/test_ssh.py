@@ -103,6 +103,7 @@ def test_with_sudo(tmp_path: Path) -> None:
         fake.write_text("#!/bin/sh\necho sudo: a password is required >&2; exit 1\n")
         assert f"{getpass.getuser()} ALL=(ALL) NOPASSWD: ALL" in refused(lambda: host.run(command("true")))
         assert f"/etc/sudoers.d/{getpass.getuser()}" in refused(lambda: host.write(tmp_path / "f", "text"))
+        assert "for a password" in refused(host.engine.require), "an engine that does not answer is another thing"
         fake.unlink()
         assert "`sudo` is not installed" in refused(lambda: host.run(command("true")))
 
