@@ -33,6 +33,8 @@ class Service:
     deploy: Deploy
     spec: Mapping[str, Any]
     has_secrets: bool
+    behind: tuple[str, ...] = ()  # addresses of other hosts that run it too, behind the edge of this one
+    published: str = ""  # this host's address, where the edge is on another one
 
     @property
     def role(self) -> Role:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from types import TracebackType
 
-COMMAND = re.compile(r"\binv (?:[a-z]+\.)?[a-z]+\b(?! --env|\.[a-z])")
+COMMAND = re.compile(r"\binv (?:[a-z]+\.)?[a-z]+\b(?!\.[a-z]|(?: --[\w=.,-]+)* --env)")
 
 
 def acting(text: str, env: str) -> str:

@@ -11,7 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 LABEL = "bookreader-ops"
 COLOURS = ("blue", "green")
-Role = Literal["web", "worker", "scheduler", "job", "data", "edge"]
+# on a host behind another's edge a colour's containers have these ports: the port inside, and so many more
+BEHIND = {"blue": 10_000, "green": 20_000}
+Role = Literal["web", "worker", "scheduler", "job", "data", "edge", "monitoring"]
+SHARED: tuple[Role, ...] = ("data", "edge", "monitoring")  # of no colour: a deploy starts what is missing, and touches nothing that runs
 # the least and the most containers that a service of a role has at once; all others have one
 REPLICAS: Mapping[str, tuple[int, int]] = {"web": (1, 50), "worker": (0, 50)}
 
@@ -44,6 +47,7 @@ class ReleasedService(Frozen):
     image: str
     deploy: Deploy
     replicas: int = 1
+    behind: tuple[str, ...] = ()  # addresses of other hosts that run it too, behind the edge of this one
 
     @property
     def role(self) -> Role:
@@ -186,6 +190,7 @@ class EdgeFacts:
     maintenance: bool = False
     members: tuple[str, ...] = ()  # the containers that it named when it was switched
     expected: bool = True  # a host of workers or data has none
+    front: str = ""  # the other host whose edge this is, where one serves all
     unproven: int = 0  # a generation that the link names and that was never proven; an interrupted switch left it
 
     @property

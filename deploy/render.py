@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from deploy.compose import READING, Model, Service
-from deploy.model import LABEL
+from deploy.model import BEHIND, LABEL, SHARED
 
 # the service that makes Compose create networks and volumes which only colours use
 HOLDER = "ops-holder"
@@ -20,7 +20,7 @@ def shared(model: Model, settings_name: str, images: Mapping[str, str], env_file
     """Render the project of data and edge: it owns the networks and volumes that colours share. Pure."""
     networks, volumes = resources(model.networks, settings_name), resources(model.volumes, settings_name)
     services = {HOLDER: holder(images[model.services[0].image], networks, volumes)}
-    for service in model.of("data", "edge"):
+    for service in model.of(*SHARED):
         labels = own_labels(service, app, settings_name)
         services[service.name] = pinned(service, images, env_file, labels)
         if service.role == "edge":
@@ -70,6 +70,9 @@ def per_colour(model: Model, settings_name: str, colour: str, release: str, imag
             spec["networks"] = {**(spec.get("networks") or {}), "colour": {"aliases": [service.name]}}
         if service.role == "job":
             spec["profiles"] = ["job"]
+        if service.published:
+            port = service.deploy.port or 80
+            spec["ports"] = [f"{service.published}:{port + BEHIND[colour]}:{port}"]
         services[f"{service.name}-{colour}"] = spec
     networks, volumes = (
         {name: {"name": spec["name"], "external": True} for name, spec in resources(declared, settings_name).items()}

@@ -19,7 +19,7 @@ VARIABLES = "environment variable"
 Shell = Annotated[str, Field(pattern=r"^[^\x00]*$")]
 HostName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
 HostKey = Annotated[str, Field(pattern=r"^((ssh|ecdsa)-[a-z0-9-]+ [A-Za-z0-9+/]+=*)?$")]
-Role = Literal["app", "worker", "edge", "data"]
+Role = Literal["app", "worker", "edge", "data", "monitoring"]
 Key = tuple[str, ...]
 OWN = ("env", "root")  # said by --env and by where the checkout is
 
@@ -119,8 +119,8 @@ class Machine(Section):
 class Server(Machine):
     """A host of the environment: what it is there for, and where the other hosts reach it."""
 
-    roles: list[Role] = Field(default=["app", "worker", "edge", "data"], min_length=1)
-    private: str = ""
+    roles: list[Role] = Field(default=["app", "worker", "edge", "data", "monitoring"], min_length=1)
+    private: str = Field(default="", pattern=r"^(\d{1,3}(\.\d{1,3}){3})?$")
 
 
 class Ssh(Section):
@@ -172,6 +172,12 @@ class Settings(Section):
     def asks(self) -> bool:
         """Tell whether a person is asked before what serves here is changed."""
         return self.env in ("prod", "production")
+
+    @property
+    def fronts(self) -> dict[str, str]:
+        """Name, for each host without an edge, the host whose edge serves what runs there; none where several have one."""
+        edges = [name for name, server in self.hosts.items() if "edge" in server.roles]
+        return {name: edges[0] for name in self.hosts if len(edges) == 1 and name not in edges}
 
     @property
     def state_dir(self) -> Path:

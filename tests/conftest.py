@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,6 +12,9 @@ from hypothesis import settings
 
 settings.register_profile("steady", derandomize=True, deadline=None, database=None)
 settings.load_profile("steady")
+
+# where the whole run was put into the background by a script, Ctrl-C is ignored, and by all that it starts
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LISTED = Path(__file__).parent / "skips.toml"
 skipped: list[str] = []

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from deploy.compose import Service
 from deploy.errors import Refused
-from deploy.model import COLOURS, Container, ReleasedService
+from deploy.model import BEHIND, COLOURS, Container, ReleasedService
 from deploy.settings import ROOT, Settings
 
 # keepalive_min_timeout came with it; `resolve` in upstreams one release earlier
@@ -77,8 +77,14 @@ def upstreams(settings: Settings, web: Iterable[ReleasedService], there: Iterabl
             idle = [c.name for c in known if (c.service, c.colour) == (service.name, colour)]
             idle += [replica(settings, service.name, colour, n + 1) for n in range(service.replicas)]
             servers = "".join(f"    server {name}:{upstream.port} resolve max_fails=0;\n" for name in dict.fromkeys(named or idle))
+            servers += "".join(f"    server {place} max_fails=0;\n" for place in behind(service, colour))
             blocks.append(f"upstream {upstream.name} {{\n    zone {upstream.name} 256k;\n{servers}    keepalive 32;\n}}\n")
     return "".join(blocks)
+
+
+def behind(service: ReleasedService, colour: str) -> tuple[str, ...]:
+    """Return where a service's colour is on other hosts: `address:port`."""
+    return tuple(f"{address}:{(service.deploy.port or 80) + BEHIND[colour]}" for address in service.behind)
 
 
 def replica(settings: Settings, service: str, colour: str, number: int) -> str:

@@ -137,6 +137,13 @@ def dialled(dial: Callable[[], Any]) -> Any:
         def get_connection(self, *_: object) -> Pool:
             return self.pool
 
+        def send(self, *words: Any, **more: Any) -> Any:
+            try:
+                return super().send(*words, **more)
+            except (OSError, EOFError):
+                dial().close()  # where the connection to the host broke, it is this that says so
+                raise
+
     def client(version: str) -> Any:
         made = DockerClient(base_url="http://engine:1", version=version, timeout=TIMEOUT)
         made.api.trust_env = False  # no proxy stands between

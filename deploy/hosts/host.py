@@ -47,6 +47,7 @@ class Host(ABC):
     """A machine that runs an environment. Whatever fails at a file raises OSError, as it would here."""
 
     name: str
+    front: Host | None = None  # the one whose edge serves what runs here, where that is another
     guard: tuple[str, ...] = ()  # words in front of every command, which refuse it once the lock is lost
 
     @property

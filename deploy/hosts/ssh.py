@@ -24,7 +24,13 @@ from typing import IO, Any, cast
 
 import fabric  # type: ignore[import-untyped]  # it has no types
 from paramiko import Channel, Message, PKey, RejectPolicy, SSHConfig, Transport
-from paramiko.common import cMSG_GLOBAL_REQUEST
+from paramiko.common import (
+    MSG_CHANNEL_CLOSE,
+    MSG_CHANNEL_OPEN_SUCCESS,
+    MSG_CHANNEL_REQUEST,
+    MSG_CHANNEL_WINDOW_ADJUST,
+    cMSG_GLOBAL_REQUEST,
+)
 from paramiko.hostkeys import HostKeyEntry
 from paramiko.packet import Packetizer
 from paramiko.ssh_exception import AuthenticationException, BadHostKeyException, ChannelException, SSHException
@@ -56,25 +62,47 @@ wait "$program"; code=$?
 kill "$watcher"
 exit "$code"
 """
+# https://www.rfc-editor.org/rfc/rfc4254#section-5: what names a channel, up to its close
+ON_CHANNEL = range(MSG_CHANNEL_WINDOW_ADJUST, MSG_CHANNEL_REQUEST + 1)
 ASKING = threading.Lock()
 
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # what fails is told by our own errors
 
 
 class Listening(Packetizer):
-    """Knows when the other side last said anything."""
+    """Knows when the other side last said anything, and says nothing on a channel once it has closed it.
+
+    paramiko writes a message under a lock and sends it without: the answer to a program's end may come in between, and
+    sshd ends the whole connection over what comes after that.
+    """
 
     heard = 0.0
 
+    def __init__(self, sock: Any) -> None:
+        super().__init__(sock)
+        self.order, self.closed_there = threading.Lock(), set[bytes]()
+
+    def send_message(self, data: Message) -> None:
+        """Send a message, unless its channel is closed."""
+        kind, channel = data.asbytes()[0], data.asbytes()[1:5]
+        with self.order:
+            if kind in ON_CHANNEL and channel in self.closed_there:
+                return
+            if kind == MSG_CHANNEL_CLOSE:
+                self.closed_there.add(channel)
+            super().send_message(data)
+
     def read_message(self) -> tuple[int, Message]:
         """Read what the other side says next."""
-        message = super().read_message()
+        kind, message = super().read_message()
         self.heard = time.monotonic()
-        return message
+        if kind == MSG_CHANNEL_OPEN_SUCCESS:  # with our number and theirs, which is used again
+            self.closed_there.discard(message.asbytes()[4:8])
+        return kind, message
 
 
 class Watched(Transport):
-    """A transport that ends when the other side is silent; paramiko's own keepalive asks for no answer."""
+    """A transport that ends when the other side is silent; paramiko's own keepalive asks for no answer, and for none while we send."""
 
     packetizer: Listening
 
@@ -86,17 +114,20 @@ class Watched(Transport):
         options.ciphers = sorted(options.ciphers, key=lambda name: "gcm" not in name)  # half as fast again as those with a MAC
 
     def watch(self, every: float) -> None:
-        """Ask for a sign of life when there is none, and look for it in a thread of its own: writing may hang."""
-        self.packetizer.set_keepalive(every, self.ask)
-        threading.Thread(target=self.end_when_silent, args=(every,), daemon=True).start()
+        """Ask for signs of life, and look for them in a thread of its own: writing may hang."""
+        for work in (self.ask, self.end_when_silent):
+            threading.Thread(target=work, args=(every,), daemon=True).start()
 
-    def ask(self) -> None:
-        """Send a request that the other side must at least refuse."""
+    def ask(self, every: float) -> None:
+        """Send, again and again, a request that the other side must at least refuse."""
         message = Message()
         message.add_byte(cMSG_GLOBAL_REQUEST)
         message.add_string("keepalive@openssh.com")
         message.add_boolean(True)
-        self._send_user_message(message)  # type: ignore[attr-defined]  # global_request() would wait for the answer
+        with suppress(SSHException, OSError, EOFError):
+            while self.is_active():
+                self._send_user_message(message)  # type: ignore[attr-defined]  # global_request() would wait for the answer
+                time.sleep(every)
 
     def end_when_silent(self, every: float) -> None:
         """Close the transport once nothing was heard for too long; everybody who waits on it hears of that."""
@@ -207,8 +238,8 @@ class Link:
         transport = self.transport
         try:
             yield transport
-        except (SSHException, OSError, EOFError):
-            if transport.is_active():
+        except (SSHException, OSError, EOFError) as error:
+            if transport.is_active() and not isinstance(error, EOFError):  # that one comes a moment before it is known to be over
                 raise
             raise self.broken() from None
 
@@ -340,7 +371,13 @@ class SshHost(ShellFiles):
     def engine(self) -> Engine:
         """The host's Docker engine, asked over the same connection."""
         starts = f"on {self.name}: systemctl start docker; may {self.link.user} use it (group docker, or ssh.sudo)?"
-        return Engine(self.name, lambda: self.start(self.line(command("docker", "system", "dial-stdio"), guarded=False)), starts)
+        return Engine(self.name, self.dial, starts)
+
+    def dial(self) -> Channel:
+        """Open a channel to the engine; raise Refused where sudo asks for a password, which the engine's silence would not tell."""
+        if self.sudo:
+            self.try_run(command("true"))
+        return self.start(self.line(command("docker", "system", "dial-stdio"), guarded=False))
 
     def close(self) -> None:
         """End the connection."""
@@ -519,4 +556,7 @@ def write_all(number: int, data: bytes) -> None:
 def hosts(settings: Settings) -> Mapping[str, SshHost]:
     """Make the hosts of an environment, by name; one connection to the gateway serves them all."""
     gateway = Link(GATEWAY, settings.gateway, settings) if settings.gateway else None
-    return {name: SshHost(name, machine, settings, gateway) for name, machine in sorted(settings.hosts.items())}
+    made = {name: SshHost(name, machine, settings, gateway) for name, machine in sorted(settings.hosts.items())}
+    for name, front in settings.fronts.items():
+        made[name].front = made[front]
+    return made

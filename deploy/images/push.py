@@ -38,6 +38,7 @@ def push(settings: Settings, here: LocalHost, hosts: Sequence[Host], names: Iter
     who = registry.account(settings) if by == "registry" else None
     with console.step("images of this revision"):
         parcels = stock.parcels(names, own, revision, here)
+        stock.require_architecture(parcels, here, hosts)
     if who:
         with console.step(f"push to {who.address}"):
             parcels = registry.publish(parcels, who, here)

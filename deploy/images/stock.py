@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from deploy import fleet
 from deploy.errors import OpsError, Refused
 from deploy.hosts.host import Host
 from deploy.hosts.local import LocalHost
@@ -100,6 +102,28 @@ def archived(name: str, identity: str, here: LocalHost) -> Archived:
             raise OpsError(told, where=here.name, then="inv build; `docker version` must say 25 or later") from None
     here.write(known, found.model_dump_json())
     return found
+
+
+def require_architecture(parcels: Sequence[Parcel], here: LocalHost, hosts: Sequence[Host]) -> None:
+    """Refuse images that are built for another processor than a host's: its engine would take them, and their programs would not start."""
+    shown = here.run(docker("image", "inspect", "--format", "{{.Architecture}}", *(parcel.kept for parcel in parcels)))
+    built = dict(zip((parcel.name for parcel in parcels), shown.split(), strict=True))
+    wrong = {
+        name: f"{name} is {found}; built for another: "
+        + ", ".join(f"{image} ({other})" for image, other in built.items() if other != found)
+        for name, found in fleet.each(hosts, architecture, among=hosts).items()
+        if found and any(other != found for other in built.values())
+    }
+    if wrong:
+        then = 'build on a machine like the hosts, or give the bake file\'s targets platforms = ["linux/…"]; then inv build --push'
+        raise Refused("images for another processor:\n    " + "\n    ".join(wrong.values()), where=", ".join(wrong), then=then)
+
+
+def architecture(host: Host) -> str:
+    """Return what a host's engine runs, as images name it; empty where nobody answers, which is told when images are to go there."""
+    with suppress(OpsError):
+        return host.run(docker("version", "--format", "{{.Server.Arch}}"), timeout=20).strip()
+    return ""
 
 
 def record_file(state_dir: Path, revision: str) -> Path:

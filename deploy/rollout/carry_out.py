@@ -12,8 +12,9 @@ from deploy.errors import Interrupted, MachineFailed, OpsError, Unreachable, act
 from deploy.event import Event
 from deploy.model import Facts, Record
 from deploy.rollout import plan
-from deploy.rollout.execute import execute, execute_all
+from deploy.rollout.execute import execute, execute_all, return_all
 from deploy.rollout.facts import observe, serving
+from deploy.rollout.health import seen_behind
 from deploy.rollout.lineage import head, record_of, schema_of, too_old
 from deploy.rollout.run import Fleet, Run
 from deploy.state import now
@@ -53,7 +54,7 @@ def carry_out(fleet: Fleet, command: str, *, anew: Mapping[str, tuple[str, ...]]
     """
     started, began, target, at = now(), time.monotonic(), fleet.release, fleet.at
     before = fleet.each(whole)
-    plans = fleet.each(lambda run: planned(run, before[run.host.name], command, (anew or {}).get(run.host.name, ())))
+    plans = planned(fleet, before, command, anew)
     served = ", ".join(dict.fromkeys(facts.edge.release for facts in before.values() if facts.edge.release))
     event = Event(command, "begins", target.id, target.commit, before=served, who=lock.who())
     towards = {name: (known.colour, known.generation) for name, known in plans.items()}
@@ -68,10 +69,10 @@ def carry_out(fleet: Fleet, command: str, *, anew: Mapping[str, tuple[str, ...]]
     try:
         execute_all(fleet, {name: known.steps for name, known in plans.items()})
     except Interrupted as lost:
-        raise interrupted(at, event, lost.what) from None
+        raise interrupted(at, event, lost.what, lost.where) from None
     except OpsError as error:
         if isinstance(error, Unreachable) and len(fleet.runs) == 1:  # nothing can be taken back there now
-            raise interrupted(at, event, error.what) from None
+            raise interrupted(at, event, error.what, error.where) from None
         raise failed(fleet, before, entries, event, error) from None
     except OSError as error:
         raise failed(fleet, before, entries, event, MachineFailed(error, str(at.settings.state_dir))) from error
@@ -86,13 +87,28 @@ def carry_out(fleet: Fleet, command: str, *, anew: Mapping[str, tuple[str, ...]]
     return came_of(target.id, towards, changed=True, seconds=seconds)
 
 
-def planned(run: Run, facts: Facts, command: str, anew: tuple[str, ...] = ()) -> plan.Plan:
-    """Plan towards the bundle's release."""
-    chosen = run.settings.rollout
-    return plan.towards(
-        run.release, facts, forward=command == "deploy", watch=chosen.watch > 0, warm=chosen.keep_warm, anew=anew,
-        old=too_old(run, facts),
-    )  # fmt: skip
+def planned(
+    fleet: Fleet, facts: Mapping[str, Facts], command: str, anew: Mapping[str, tuple[str, ...]] | None = None
+) -> dict[str, plan.Plan]:  # fmt: skip
+    """Plan each host towards the fleet's release."""
+    chosen, beside = fleet.at.settings.rollout, others(fleet.runs, facts)
+
+    def towards(run: Run) -> plan.Plan:
+        known = facts[run.host.name]
+        return plan.towards(
+            run.release, known, forward=command == "deploy", watch=chosen.watch > 0, warm=chosen.keep_warm,
+            anew=(anew or {}).get(run.host.name, ()), old=too_old(run, known), others=beside,
+        )  # fmt: skip
+
+    return fleet.each(towards)
+
+
+def others(runs: Iterable[Run], facts: Mapping[str, Facts]) -> plan.Others:
+    """Look at all hosts of one edge together."""
+    tied = [(run.release, facts[run.host.name]) for run in runs if run.settings.fronts]
+    lacking = any(known.edge.release == wanted.id and not plan.carries(wanted, str(known.edge.colour), known) for wanted, known in tied)
+    behind = (c for _, known in tied if known.edge.front for c in known.containers if c.role == "web" and c.alive)
+    return plan.Others(lacking, frozenset(c.colour for c in behind))
 
 
 def whole(run: Run) -> Facts:
@@ -109,6 +125,8 @@ def whole(run: Run) -> Facts:
 
 def failed(fleet: Fleet, before: Mapping[str, Facts], entries: Mapping[str, Record], event: Event, error: OpsError) -> OpsError:
     """Go back to what served before, write the failure down, and say what serves now."""
+    if fleet.at.settings.fronts:
+        error.what = "\n".join([error.what, *(told for told in fleet.each(seen_behind).values() if told and told not in error.what)])
     if held := held_back(fleet, before):
         return hold(fleet, before, held, event, error)
     console.warn("that failed; going back to what served before")
@@ -151,9 +169,7 @@ def hold(fleet: Fleet, before: Mapping[str, Facts], held: list[Run], event: Even
     """Leave the hosts that have switched as they are, take the others back, and leave the choice to a person."""
     console.warn(f"that failed; {', '.join(run.host.name for run in held)} keeps the new release, the others go back")
     go_back([run for run in fleet.runs if run not in held], fleet, before)
-    stopped = interrupted(fleet.at, event, f"held after a failure:\n{error.what}")
-    stopped.where = error.where
-    return stopped
+    return interrupted(fleet.at, event, f"held after a failure:\n{error.what}", error.where)
 
 
 def go_back(runs: Iterable[Run], fleet: Fleet, before: Mapping[str, Facts]) -> None:
@@ -162,18 +178,21 @@ def go_back(runs: Iterable[Run], fleet: Fleet, before: Mapping[str, Facts]) -> N
     A run that was resumed after its switch found its own release serving: it goes back to the one that was accepted.
     """
 
-    def back(run: Run) -> None:
+    def look(run: Run) -> tuple[Facts, Run, bool] | None:
         edge, accepted = before[run.host.name].edge, before[run.host.name].accepted
         served = edge.release if edge.release != run.release.id else accepted or edge.release
         try:
-            facts = observe(run.settings, run.host, run.state)
             bundle = run.state.bundle(served) if served else None
-            returning = replace(run, bundle=bundle or run.bundle, going_back=True)
-            execute(returning, plan.back(returning.release if bundle else None, facts))
+            return observe(run.settings, run.host, run.state), replace(run, bundle=bundle or run.bundle, going_back=True), bool(bundle)
         except Exception as error:  # noqa: BLE001  # whatever it is, the first failure must still be written down
             console.warn(f"going back failed as well:\n{error}")
+            return None
 
-    fleet.each(back, runs)
+    found = {name: known for name, known in fleet.each(look, runs).items() if known}
+    returning = tuple(run for _, run, _ in found.values())
+    beside = others(returning, {name: facts for name, (facts, *_) in found.items()})
+    plans = {name: plan.back(run.release if known else None, facts, beside) for name, (facts, run, known) in found.items()}
+    return_all(Fleet(fleet.at, returning), plans)
 
 
 def write_down(fleet: Fleet, entries: Mapping[str, Record]) -> str:
@@ -203,8 +222,8 @@ def tell_success(at: Environment, done: Event) -> None:
         console.warn(f"interrupted once {done.serves} was in service; not everybody was told")
 
 
-def interrupted(at: Environment, event: Event, why: str) -> Interrupted:
-    """Say in which state Ctrl-C, or the loss of the lock, left things."""
+def interrupted(at: Environment, event: Event, why: str, where: str = "") -> Interrupted:
+    """Say in which state Ctrl-C, or the loss of the lock or of a connection, left things."""
     serves, then = serving(at), acting("inv resume goes on, inv abort goes back", at.settings.env)
     notify.tell(*at.machine, replace(event, outcome="interrupted", serves=serves, then=then))
-    return Interrupted(f"{why}; nothing was undone", serves=serves, then=then)
+    return Interrupted(f"{why}; nothing was undone", where=where, serves=serves, then=then)

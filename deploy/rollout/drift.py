@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from deploy import console
 from deploy.edge import nginx
-from deploy.model import Facts
+from deploy.model import SHARED, Facts
 from deploy.rollout import steps
 from deploy.rollout.facts import configured
 from deploy.rollout.health import await_healthy
@@ -27,7 +27,7 @@ def drifted(run: Run, facts: Facts) -> tuple[str, ...]:
         text = run.bundle.files["shared.yml"].replace(kept, env.name)
         said = run.host.run(compose(run.settings.name, "-", "config", "--hash", "*"), stdin=text)
     wanted = dict(line.split() for line in said.splitlines())
-    shared = [c for c in facts.containers if c.role in ("data", "edge") and c.state == "running"]
+    shared = [c for c in facts.containers if c.role in SHARED and c.state == "running"]
     return tuple(c.service for c in shared if wanted.get(c.service, c.config) != c.config)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from deploy import console
@@ -16,13 +17,36 @@ from deploy.rollout.watch import Watch
 
 def execute_all(fleet: Fleet, plans: Mapping[str, Sequence[steps.Step]]) -> None:
     """Do each host's plan, stage by stage: nothing switches anywhere before every host is ready to; then a canary, then the others."""
-    cut, chosen = {name: stages(plan) for name, plan in plans.items()}, fleet.at.settings.rollout
+    chosen = fleet.at.settings.rollout
+    for stage, busy, do in staged(fleet, plans):
+        for batch in batches(busy, chosen.canary, chosen.batch) if stage is Stage.SWITCH else [busy]:
+            fleet.each(do, batch)
+        if stage is Stage.MIGRATE:
+            share_schema(fleet, busy[0])
+
+
+def return_all(fleet: Fleet, plans: Mapping[str, Sequence[steps.Step]]) -> None:
+    """Do each host's plan back, stage by stage and all hosts at once; what fails on one is said, and the others go on without it."""
+    lost: set[str] = set()
+
+    def tried(run: Run, do: Callable[[Run], None]) -> None:
+        try:
+            do(run)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the others must get back
+            lost.add(run.host.name)
+            console.warn(f"going back failed as well:\n{error}")
+
+    for _, busy, do in staged(fleet, plans):
+        fleet.each(partial(tried, do=do), [run for run in busy if run.host.name not in lost])
+
+
+def staged(fleet: Fleet, plans: Mapping[str, Sequence[steps.Step]]) -> Iterator[tuple[Stage, list[Run], Callable[[Run], None]]]:
+    """Yield each stage that has something to do, the runs that have, and what does it for one of them."""
+    cut = {name: stages(plan) for name, plan in plans.items()}
     for stage in Stage:
         busy = [run for run in fleet.runs if cut[run.host.name].get(stage)]
-        for batch in batches(busy, chosen.canary, chosen.batch) if stage is Stage.SWITCH else [busy] if busy else []:
-            fleet.each(lambda run, stage=stage: execute(run, cut[run.host.name][stage]), batch)  # type: ignore[misc]  # a default binds it
-        if stage is Stage.MIGRATE and busy:
-            share_schema(fleet, busy[0])
+        if busy:
+            yield stage, busy, lambda run, stage=stage: execute(run, cut[run.host.name][stage])  # type: ignore[misc]  # a default binds it
 
 
 def share_schema(fleet: Fleet, migrated: Run) -> None:
@@ -78,6 +102,7 @@ PERFORM: Mapping[type[steps.Step], Callable[[Any, Run], None]] = {
     steps.Quiet: drain.quiet,
     steps.Resume: drain.resume,
     steps.Switch: traffic.switch_traffic,
+    steps.SeeSwitched: traffic.see_switched,
     steps.Watch: watch_traffic,
     steps.Drain: drain.drain,
     steps.AwaitTasks: drain.await_tasks,

@@ -27,7 +27,14 @@ def observe(settings: Settings, host: Host, state: State) -> Facts:
 
 
 def edge(settings: Settings, host: Host, containers: tuple[Container, ...]) -> EdgeFacts:
-    """Ask the edge what it serves; while it is down, or was told to serve what was never proven, read what was proven last."""
+    """Ask the edge what it serves; while it is down, or was told to serve what was never proven, read what was proven last.
+
+    Behind another host's edge it is that one which is asked: it names the port of a colour, whatever container has it.
+    """
+    if host.front:
+        known = edge(settings, host.front, host.front.engine.containers(settings.name))
+        named = tuple(c.name for c in containers if c.role == "web" and c.colour == known.colour)
+        return replace(known, members=named, running=False, expected=False, unproven=0, front=host.front.name)
     running = any(c.role == "edge" and c.state == "running" for c in containers)
     unproven = switch.unproven(settings, host)
     said = served(settings, host) if running and not unproven else None

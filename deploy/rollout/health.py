@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from deploy.edge import nginx
 from deploy.errors import OpsError
 from deploy.model import Container
 from deploy.rollout import steps
@@ -41,10 +42,20 @@ def diagnose(run: Run, container: Container) -> str:
     return f"    {container.name}: {container.state}{health}{ended}, restarted {container.restarts} times\n      {logs}"
 
 
+def seen_behind(run: Run) -> str:
+    """Say what is wrong with a release's containers on a host behind another's edge, which does not see them; empty when nothing is."""
+    try:
+        found = [c for c in run.host.engine.containers(run.settings.name) if c.release == run.release.id and c.broken]
+        return "\n".join([f"on {run.host.name}:", *(diagnose(run, c) for c in found)]) if run.host.front and found else ""
+    except OpsError:
+        return ""
+
+
 def await_served(step: steps.AwaitServed, run: Run) -> None:
     """Ask through the edge for health and version: each web service of a colour, then each replica by itself."""
     for service in run.release.of("web"):
-        replicas = [f"replica/{c.name}:{service.deploy.port}" for c in run.containers(step.colour, [service.name]) if c.alive]
+        here = [f"{c.name}:{service.deploy.port}" for c in run.containers(step.colour, [service.name]) if c.alive]
+        replicas = [f"replica/{place}" for place in (*here, *nginx.behind(service, step.colour))]
         for place in (f"{step.colour}/{service.name}", *replicas):
             ask(run, step.colour, service.name, place, service.deploy.health)
             if service.deploy.version:
@@ -67,11 +78,12 @@ def ask(run: Run, colour: str, service: str, place: str, path: str, *, naming: s
 
     until(settled, limit)
     if status != 200 or naming not in body:
-        container = place.removeprefix("replica/").partition(":")[0] if place.startswith("replica/") else ""
+        container = place.removeprefix("replica/").rpartition(":")[0] if place.startswith("replica/") else ""
+        own = container if container.startswith(run.settings.name) else f"{run.project(colour)}-{service}-{colour}-1"
         said = f"answered {status} to {path}" if status else f"did not answer to {path}"
         wish = f"it must answer 200 and name release {naming}" if naming else "it must answer 200, without a redirect"
         raise OpsError(
             "\n".join([f"{container or service} ({colour}) {said}; {wish}: {body.strip()[:200]}", *(diagnose(run, c) for c in unwell)]),
             where=f"{run.host.name}, through the edge",
-            then=f"docker logs {container or f'{run.project(colour)}-{service}-{colour}-1'}, mend it, inv deploy",
+            then=f"docker logs {own}, mend it, inv deploy",
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from deploy.model import Container, Facts, Release, Role
+from deploy.model import SHARED, Container, Facts, Release, Role
 from deploy.rollout.steps import (
     AwaitHealthy,
     AwaitOrphans,
@@ -33,8 +33,8 @@ def settle(facts: Facts) -> list[Step]:
 
 def start_shared(wanted: Release, facts: Facts) -> list[Step]:
     """Create what colours share, start data and edge where they are missing or stopped; a running one is never touched."""
-    running = {c.service for c in facts.containers if c.role in ("data", "edge") and c.state == "running"}
-    lacking = tuple(service.name for service in wanted.of("data", "edge") if service.name not in running)
+    running = {c.service for c in facts.containers if c.role in SHARED and c.state == "running"}
+    lacking = tuple(service.name for service in wanted.of(*SHARED) if service.name not in running)
     absent = tuple(name for name in wanted.resources if name not in facts.resources)
     first: list[Step] = [PrepareEdge()] if facts.edge.generation == 0 and wanted.of("edge") else []
     first += [CreateShared(absent)] if absent else []
@@ -81,16 +81,18 @@ def await_tasks(wanted: Release, colour: str | None, facts: Facts) -> list[Step]
 
 def retire(
     colour: str | None, facts: Facts, roles: Iterable[str] = ("web", "worker", "scheduler", "job"), *, warm: bool = False,
-    keep: tuple[str, ...] = (), since: int = 0,
+    keep: tuple[str, ...] = (), since: int = 0, routed: bool = False,
 ) -> list[Step]:  # fmt: skip
     """Take a colour out, all but what to `keep`; with its scheduler, so that there are never two. `warm` keeps web services.
+
+    `routed`: the edge may have named other hosts' containers too, and must have let go of them before they stop.
 
     Also done to what an interrupted run left in the idle colour, whatever its release: it may still answer requests, and
     it may have been told to drain.
     """
     web = stop(colour, facts, "web", keep=keep)
     rest = [role for role in roles if role != "web"]
-    steps: list[Step] = [Drain(colour, since)] if colour and web else []
+    steps: list[Step] = [Drain(colour, since)] if colour and (web or (routed and not facts.edge.front)) else []
     return [*steps, *([] if warm else web), *(stop(colour, facts, *rest, keep=keep) if rest else [])]
 
 

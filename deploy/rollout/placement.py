@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from deploy.compose import Model, Service
 from deploy.errors import Refused
+from deploy.model import BEHIND
 from deploy.settings import Server
 
 # the role that a host must have for a service's role
-HOST_ROLE = {"web": "app", "worker": "worker", "scheduler": "worker", "data": "data", "edge": "edge"}
+HOST_ROLE = {"web": "app", "worker": "worker", "scheduler": "worker", "data": "data", "edge": "edge", "monitoring": "monitoring"}
+LAST_PORT = 65535
 
 
 def place(known: Model, machines: Mapping[str, Server]) -> dict[str, Model]:
     """Give each host the services that its roles ask for; raise Refused, all reasons at once, where that cannot work."""
     hosts = {service.name: hosts_of(service, known, machines) for service in known.services}
     mistakes = [f"no host has the role {HOST_ROLE.get(s.role, 'app')}, which {s.name} needs" for s in known.services if not hosts[s.name]]
-    apart = [name for name, machine in machines.items() if "app" in machine.roles and "edge" not in machine.roles]
-    mistakes += [f"{name} has the role app without edge" for name in apart]
+    mistakes += unserved(known, machines)
     far = away(known, machines)
     for name, (host, port) in far.items():
         mistakes += [] if machines[host].private else [f"hosts.{host}.private is missing: {name} runs there, and other hosts must reach it"]
@@ -26,14 +27,41 @@ def place(known: Model, machines: Mapping[str, Server]) -> dict[str, Model]:
     if mistakes:
         raise Refused("\n    ".join(["the services cannot be placed on the hosts:", *mistakes]), where="[hosts] and the compose files",
                       then="mend that, then inv plan")  # fmt: skip
-    first = {s.name: hosts[s.name][0] for s in known.services}
-    return {name: on(known, name, hosts, first, {d: (h, machines[h].private) for d, (h, _) in far.items()}) for name in machines}
+    return {name: on(known, name, hosts, machines) for name in machines}
+
+
+def unserved(known: Model, machines: Mapping[str, Server]) -> list[str]:
+    """Say why edge and app cannot be on the hosts that they are on: each edge has its app beside it, or one has all behind it."""
+    edges = [name for name, machine in machines.items() if "edge" in machine.roles]
+    behind = [name for name, machine in machines.items() if {"app", "edge"} & set(machine.roles) == {"app"}]
+    bare = [name for name in edges if "app" not in machines[name].roles]
+    mistakes = [f"hosts.{name}.private is missing: the edge on another host must reach it" for name in behind if not machines[name].private]
+    if len(edges) > 1:
+        mistakes += [f"{name} has the role app without edge, and several others have one: give it one too" for name in behind]
+        mistakes += [f"{name} has the role edge without app: of several edges each answers from its own host" for name in bare]
+    for service in known.web if behind else ():
+        if service.replicas > 1:
+            mistakes.append(f"{service.name} has one container on each host behind an edge elsewhere: add hosts, not replicas")
+        if (service.deploy.port or 80) + max(BEHIND.values()) > LAST_PORT:
+            mistakes.append(f"{service.name}: its port and {max(BEHIND.values())} make more than {LAST_PORT}; let it listen on a lower one")
+    return mistakes
 
 
 def away(known: Model, machines: Mapping[str, Server]) -> dict[str, tuple[str, int | None]]:
     """Return the data services that other hosts must reach: the host that has each, and its port."""
     shared = known.of("data") if len(machines) > 1 else ()
     return {service.name: (host, service.deploy.port) for service in shared for host in hosts_of(service, known, machines)[:1]}
+
+
+def paths(known: Model, machines: Mapping[str, Server]) -> Iterator[tuple[str, str, int, tuple[str, ...]]]:
+    """Yield each private way between hosts: the service, the host that has it, the port there, and the hosts that go it."""
+    for name, (owner, port) in away(known, machines).items():
+        yield name, owner, int(port or 0), tuple(host for host in machines if host != owner)
+    for host, own in place(known, machines).items():
+        for service in own.web:
+            if service.published:
+                front = tuple(name for name, machine in machines.items() if "edge" in machine.roles)
+                yield from ((service.name, host, (service.deploy.port or 80) + more, front) for more in BEHIND.values())
 
 
 def hosts_of(service: Service, known: Model, machines: Mapping[str, Server]) -> list[str]:
@@ -46,23 +74,30 @@ def hosts_of(service: Service, known: Model, machines: Mapping[str, Server]) -> 
     return found[:1] if service.role in ("data", "scheduler") else found
 
 
-def on(
-    known: Model, host: str, hosts: Mapping[str, list[str]], first: Mapping[str, str], away: Mapping[str, tuple[str, str]]
-) -> Model:  # fmt: skip
-    """Return the model as one host has it: its services, with the addresses of data elsewhere; one host alone migrates."""
+def on(known: Model, host: str, hosts: Mapping[str, list[str]], machines: Mapping[str, Server]) -> Model:
+    """Return the model as one host has it: its services, with the addresses of what is elsewhere; one host alone migrates."""
+    private = {name: machine.private for name, machine in machines.items()}
+    edges = [name for name, machine in machines.items() if "edge" in machine.roles]
+    far = {name: owner for name, (owner, _) in away(known, machines).items()}
     services = []
     for service in known.services:
-        if host not in hosts[service.name]:
+        if host not in hosts[service.name] and not (service.role == "web" and host in edges):
             continue
         spec, deploy = dict(service.spec), service.deploy
-        if deploy.migrate and first[service.name] != host:
+        if host not in hosts[service.name]:
+            spec["scale"] = 0  # its edge names those of other hosts
+        if deploy.migrate and hosts[service.name][0] != host:
             deploy = deploy.model_copy(update={"migrate": ()})
-        if away.get(service.name, ("", ""))[0] == host:
-            spec["ports"] = [*spec.get("ports", []), f"{away[service.name][1]}:{deploy.port}:{deploy.port}"]
-        others = {name: private for name, (there, private) in away.items() if there != host}
+        if far.get(service.name) == host:
+            spec["ports"] = [*spec.get("ports", []), f"{private[host]}:{deploy.port}:{deploy.port}"]
+        others = {name: private[there] for name, there in far.items() if there != host}
         if others:
-            spec["extra_hosts"] = [*listed(spec.get("extra_hosts")), *(f"{name}={private}" for name, private in sorted(others.items()))]
-        services.append(replace(service, deploy=deploy, spec=spec))
+            spec["extra_hosts"] = [*listed(spec.get("extra_hosts")), *(f"{name}={address}" for name, address in sorted(others.items()))]
+        behind = tuple(private[name] for name in hosts[service.name] if name not in edges) if service.role == "web" else ()
+        at_edge = host in edges
+        services.append(replace(
+            service, deploy=deploy, spec=spec, behind=behind if at_edge else (), published=private[host] if behind and not at_edge else "",
+        ))  # fmt: skip
     used_networks = {name for service in services for name in service.networks}
     used_volumes = {name for service in services for name in volumes(service)}
     return Model(

@@ -15,6 +15,7 @@ from deploy.rollout.steps import (
     RecreateShared,
     RemoveStopped,
     Resume,
+    SeeSwitched,
     StartColour,
     Step,
     StopColour,
@@ -34,9 +35,20 @@ class Plan:
     steps: tuple[Step, ...]
 
 
+@dataclass(frozen=True)
+class Others:
+    """What the hosts behind one edge have: whether one lacks part of what serves, and the colours in which containers answer."""
+
+    lacking: bool = False
+    colours: frozenset[str] = frozenset()
+
+
+ALONE = Others()
+
+
 def towards(
     wanted: Release, facts: Facts, *, forward: bool = True, watch: bool = True, warm: bool = False, anew: Iterable[str] = (),
-    old: Iterable[str] = (),
+    old: Iterable[str] = (), others: Others = ALONE,
 ) -> Plan:  # fmt: skip
     """Plan a release into service: bring the idle colour up beside the live one, switch, drain, stop.
 
@@ -45,12 +57,13 @@ def towards(
 
     Going `forward` migrates and, with `watch`, watches. Going back does neither, and keeps the workers until the tasks
     that only they know are done. With `warm` the old colour's web services run on. `anew` are shared services to
-    recreate, `old` releases to forget at the end.
+    recreate, `old` releases to forget at the end. `others` are the hosts behind the same edge: where one lacks some of
+    what serves, all go to the other colour, and what runs there stops once the edge has let go of it.
     """
     live = facts.edge.colour
     steps = [*settle(facts), *start_shared(wanted, facts), *([RecreateShared(tuple(anew))] if tuple(anew) else [])]
-    if live and carries(wanted, live, facts):
-        return Plan(wanted, live, facts.edge.generation, (*steps, *finish(wanted, live, facts, watch=forward and watch, warm=warm)))
+    if live and not others.lacking and carries(wanted, live, facts):
+        return Plan(wanted, live, facts.edge.generation, (*steps, *finish(wanted, live, facts, others, watch=forward and watch, warm=warm)))
     new = live if live and facts.beside and facts.edge.release == wanted.id else other(live)  # one that is half in service goes on
     former = other(new) if live else None
     usable = bool(facts.beside) or reusable(wanted, new, facts)
@@ -58,20 +71,21 @@ def towards(
     if facts.beside and former == live:  # back from a release that is half in service: replicas of it that never served go first
         steps += stop(live, facts, "web", keep=facts.edge.members)
         facts = replace(facts, containers=tuple(c for c in facts.containers if (c.colour, c.role) != (live, "web") or c in facts.named))
-    steps += [] if usable else retire(new, facts)
+    steps += [] if usable else retire(new, facts, routed=new in others.colours)
     steps += migration(wanted, new) if forward else []
     steps += [] if usable else jobs(wanted, new)
     roles: tuple[Role, ...] = ("web", "worker") if forward else ("web",)
-    watched = forward and watch and not facts.edge.maintenance and wanted.of("web", "worker")
+    watched = forward and watch and not facts.edge.maintenance and watchable(wanted, facts)
     generation, since = facts.edge.next, facts.edge.generation
     for generation, turn in enumerate(turns(wanted, roles, there, facts.of(former or "", "web")), facts.edge.next):
         keep = staying(wanted, former, facts, roles, turn)
         beside = only(keep, facts, "web")
-        steps += [*bring_up(wanted, new, roles, there, turn), *([AwaitServed(new)] if wanted.of("web") else [])]
+        steps += [*bring_up(wanted, new, roles, there, turn), *await_served(wanted, new, facts)]
         steps += quiet(wanted, former, facts) if forward and turn.first else []
-        steps += [Switch(new, wanted.id, generation, facts.edge.maintenance, beside)]
+        steps += [switch(new, wanted.id, generation, facts, beside)]
         steps += [Watch(new, wanted.id, beside)] if watched and (turn.first or turn.last) else []
-        steps += retire(former, facts, [*roles, *(("job", "scheduler") if turn.last else ())], warm=warm, keep=keep, since=since)
+        steps += retire(former, facts, [*roles, *(("job", "scheduler") if turn.last else ())], warm=warm, keep=keep, since=since,
+                        routed=former in others.colours)  # fmt: skip
         since = generation
     steps += [] if forward else [*await_tasks(wanted, former, facts), *hand_back(wanted, new, former, facts, there)]
     steps += bring_up(wanted, new, ("scheduler",), ())
@@ -88,11 +102,28 @@ def hand_back(wanted: Release, new: str, former: str | None, facts: Facts, there
     return steps
 
 
-def back(previous: Release | None, now: Facts) -> tuple[Step, ...]:
+def switch(colour: str | None, release: str | None, generation: int, facts: Facts, beside: tuple[str, ...] = ()) -> Step:
+    """Plan the switch; on a host behind another's edge, to see that it was made there."""
+    if facts.edge.front:
+        return SeeSwitched(facts.edge.front, colour, release)
+    return Switch(colour, release, generation, bool(colour) and facts.edge.maintenance, beside)
+
+
+def await_served(wanted: Release, colour: str, facts: Facts) -> list[Step]:
+    """Ask through the edge, where it is."""
+    return [AwaitServed(colour)] if wanted.of("web") and not facts.edge.front else []
+
+
+def watchable(wanted: Release, facts: Facts) -> bool:
+    """Tell whether there is something to watch: what the edge's log says, where it is, and failed tasks."""
+    return any(s.deploy.failed for s in wanted.of("worker")) if facts.edge.front else bool(wanted.of("web", "worker"))
+
+
+def back(previous: Release | None, now: Facts, others: Others = ALONE) -> tuple[Step, ...]:
     """Plan the way back after a failure: to the release that served before, or to nothing if there was none."""
     if previous:
-        return towards(previous, now, forward=False).steps
-    unroute: list[Step] = [Switch(None, None, now.edge.next)] if now.edge.colour else []
+        return towards(previous, now, forward=False, others=others).steps
+    unroute = [switch(None, None, now.edge.next, now)] if now.edge.colour else []
     return (*settle(now), *unroute, *(step for colour in COLOURS for step in stop(colour, now)))
 
 
@@ -105,7 +136,7 @@ def rescale(wanted: Release, facts: Facts, *, undo: bool = False) -> tuple[Step,
     less = () if undo else lacking(wanted, live, facts)
     surplus = [c for s in scaled for c in replicas(s.name, facts.of(live))[s.replicas :]]
     keep = tuple(c.name for c in facts.of(live) if c not in surplus)
-    steps: list[Step] = [StartColour(live, less), AwaitHealthy(live, less), AwaitServed(live)] if less else []
+    steps: list[Step] = [StartColour(live, less), AwaitHealthy(live, less), *await_served(wanted, live, facts)] if less else []
     if {s.name for s in wanted.of("web")} & {*less, *(c.service for c in surplus)}:
         steps += [Switch(live, wanted.id, facts.edge.next, facts.edge.maintenance), Drain(live, facts.edge.generation)]
     names = tuple(dict.fromkeys(c.service for c in surplus))
@@ -129,10 +160,10 @@ def lacking(wanted: Release, colour: str, facts: Facts) -> tuple[str, ...]:
     return tuple(s.name for s in wanted.of("web", "worker") if well(s, wanted, working) < s.replicas)
 
 
-def finish(wanted: Release, live: str, facts: Facts, *, watch: bool, warm: bool) -> list[Step]:
+def finish(wanted: Release, live: str, facts: Facts, others: Others, *, watch: bool, warm: bool) -> list[Step]:
     """Do what is left once the edge names the release: nothing, or what an interrupted run did not come to."""
     idle, accepted = other(live), facts.accepted == wanted.id
-    left = stop(idle, facts, "worker", "scheduler") if warm and accepted else retire(idle, facts, warm=warm)
+    left = stop(idle, facts, "worker", "scheduler") if warm and accepted else retire(idle, facts, warm=warm, routed=idle in others.colours)
     able = tuple(s.name for s in wanted.of("web", "worker") if s.deploy.resume)
     steps: list[Step] = [Resume(live, able)] if left and able else []
     steps += [Watch(live, wanted.id)] if left and watch and not accepted else []

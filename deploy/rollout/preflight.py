@@ -15,7 +15,7 @@ from deploy.environment import Environment
 from deploy.errors import Reasons, Refused
 from deploy.hosts.host import Host
 from deploy.images import build as images
-from deploy.model import COLOURS, Facts, Record, Release, Schema, other
+from deploy.model import COLOURS, SHARED, Facts, Record, Release, Schema, other
 from deploy.rollout import placement, wanted
 from deploy.settings import Settings
 from deploy.shell import Secret, command
@@ -60,15 +60,14 @@ def look(at: Environment, facts: Mapping[str, Facts], include: str = "") -> Read
 
 
 def reachable(at: Environment, known: Model) -> None:
-    """Refuse data on another host that the others cannot reach, or that anybody can: Docker's ports pass by a host's firewall."""
+    """Refuse data or apps elsewhere that those who need them cannot reach, or that anybody can: Docker's ports pass by a firewall."""
     mistakes, servers = [], at.settings.hosts
-    for name, (owner, port) in placement.away(known, servers).items():
+    for name, owner, port, askers in placement.paths(known, servers):
         private, public = servers[owner].private, servers[owner].address
-        others = [host for host in at.hosts if host.name != owner]
-        seen = at.each(partial(answers, address=private, port=int(port or 0)), others)
+        seen = at.each(partial(answers, address=private, port=port), [host for host in at.hosts if host.name in askers])
         blind = [host for host, well in seen.items() if not well]
         mistakes += [f"{', '.join(blind)} cannot reach {private}:{port}, where {name} is on {owner}"] if blind else []
-        if public != private and not at.here.port_is_free(public, int(port or 0)):
+        if public != private and not at.here.port_is_free(public, port):
             mistakes.append(f"{name} on {owner} is open to the outside, at {public}:{port}; close that port in front of the host")
     if mistakes:
         told = "\n    ".join(["the private network is not as it must be:", *mistakes])
@@ -84,7 +83,7 @@ def answers(host: Host, address: str, port: int) -> bool:
 def included(include: str, model: Model) -> tuple[str, ...]:
     """Read the names that `--include` has, with commas between; refuse one that is no shared service."""
     names = tuple(name.strip() for name in include.split(",") if name.strip())
-    known = [service.name for service in model.of("data", "edge")]
+    known = [service.name for service in model.of(*SHARED)]
     unknown = [name for name in names if name not in known]
     if unknown:
         raise Refused(f"{', '.join(unknown)} is no shared service", where="--include", then=f"some of: {', '.join(known)}")

@@ -11,12 +11,12 @@ from deploy.errors import Locked, OpsError, Refused, acting
 from deploy.hosts.host import Host
 from deploy.model import Facts
 from deploy.rollout import preflight
-from deploy.rollout.carry_out import Outcome, came_of, carry_out
-from deploy.rollout.execute import execute
+from deploy.rollout.carry_out import Outcome, came_of, carry_out, others
+from deploy.rollout.execute import execute_all
 from deploy.rollout.facts import observe, observe_all, telling
 from deploy.rollout.lineage import record_of, schema_of
 from deploy.rollout.plan import back
-from deploy.rollout.run import Run, of
+from deploy.rollout.run import Fleet, Run, of
 from deploy.state import Intention, State
 
 
@@ -57,8 +57,7 @@ def abort(at: Environment) -> Outcome | None:
     with telling(at), lock.held(at.hosts, at.settings.state_dir, "abort"):
         facts = observe_all(at)
         at.each(lambda host: fits(at.state(host), facts[host.name]))
-        undone = at.each(lambda host: undo(at, host, facts[host.name]))
-        if not any(undone.values()):
+        if not undo(at, facts):
             return None
         after = {name: known.edge for name, known in observe_all(at).items()}
         release = next(iter(after.values())).release or ""
@@ -72,18 +71,22 @@ def fits(state: State, facts: Facts) -> None:
         preflight.schema_fits(release, schema_of(state, release.id), facts.schema, facts.serving)
 
 
-def undo(at: Environment, host: Host, facts: Facts) -> bool:
-    """Take one host back; tell whether there was anything to undo."""
-    state = at.state(host)
-    known, bundle = state.intention(), state.bundle(facts.accepted) if facts.accepted else None
-    steps = back(bundle.release.scaled(state.scale()) if bundle else None, facts)
-    if not (steps or known):
-        return False
-    unwanted = bundle or state.bundle(known.target if known else str(facts.edge.release))
-    execute(Run(at.settings, host, state, unwanted, going_back=True), steps)
-    if known:
-        write_down(state, known, observe(at.settings, host, state))
-    return True
+def undo(at: Environment, facts: Mapping[str, Facts]) -> bool:
+    """Take all hosts back, in step with each other; tell whether there was anything to undo."""
+    begun = {name: known for name, known in at.each(lambda host: at.state(host).intention()).items() if known}
+
+    def run(host: Host) -> Run | None:
+        state, now = at.state(host), facts[host.name]
+        kept = now.accepted or (begun[host.name].target if host.name in begun else now.edge.release)
+        return Run(at.settings, host, state, state.bundle(kept), going_back=True) if kept else None
+
+    runs = {name: made for name, made in at.each(run).items() if made}
+    beside = others(runs.values(), facts)
+    plans = {name: back(one.release if facts[name].accepted else None, facts[name], beside) for name, one in runs.items()}
+    execute_all(Fleet(at, tuple(runs.values())), plans)
+    for name in begun.keys() & runs.keys():
+        write_down(runs[name].state, begun[name], observe(at.settings, runs[name].host, runs[name].state))
+    return bool(begun or any(plans.values()))
 
 
 def unlock(at: Environment, *, yes: bool) -> str:

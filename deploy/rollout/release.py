@@ -71,14 +71,15 @@ def intended(at: Environment) -> dict[str, Intended]:
         facts = observe_all(at)
         bundles = assemble(at, preflight.look(at, facts))
         fleet = Fleet(at, tuple(Run(at.settings, host, at.state(host), bundles[host.name]) for host in at.hosts))
-        return fleet.each(lambda run: intended_on(run, facts[run.host.name]))
+        plans = planned(fleet, facts, "deploy")
+        return fleet.each(lambda run: intended_on(run, facts[run.host.name], plans[run.host.name]))
 
 
-def intended_on(run: Run, facts: Facts) -> Intended:
+def intended_on(run: Run, facts: Facts, steps: plan.Plan) -> Intended:
     """Say what a deploy would do on one host."""
     serving = facts.edge.release
     changed = changes.between(run.state.bundle(serving), run.bundle) if serving in run.state.kept() else ()
-    return Intended(planned(run, facts, "deploy"), facts, changed, drift.drifted(run, facts))
+    return Intended(steps, facts, changed, drift.drifted(run, facts))
 
 
 def drifted(fleet: Fleet, facts: Mapping[str, Facts], names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:

@@ -78,6 +78,10 @@ def concerned(fleet: Fleet, name: str, number: int) -> list[Run]:
     known = {service.name: service.role for run in fleet.runs for service in run.release.services}
     if name not in known:
         raise Refused(f"there is no service `{name}`{nearest(name, known)}", where="inv scale", then=f"one of: {', '.join(known)}")
+    behind = [run.host.name for run in fleet.runs for s in run.release.services if s.name == name and s.behind]
+    if behind:
+        told = f"{name} has one container on each host behind the edge of {behind[0]}"
+        raise Refused(told, where="inv scale", then="add a host to [hosts], then inv deploy")
     unfit = replicas_unfit(known[name], number)
     if unfit:
         raise Refused(

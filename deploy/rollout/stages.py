@@ -14,13 +14,17 @@ T = TypeVar("T")
 class Stage(IntEnum):
     """The parts of a plan, in their order; a host begins one when every host has ended the one before."""
 
-    SHARED = 0  # data and edge run
-    MIGRATE = 1  # on one host, for all
-    JOBS = 2  # new assets are everywhere before anything names them
-    START = 3  # the idle colour is well, and answers through the edge
-    QUIET = 4  # no old worker takes a task that only the next release knows
-    SWITCH = 5  # a canary first; up to the last switch and its watch
-    RETIRE = 6  # what served before runs until every host has switched
+    SHARED = 0  # data and edge run, and no edge answers from what an interrupted run left in the idle colour
+    CLEAR = 1  # that is stopped
+    MIGRATE = 2  # on one host, for all
+    JOBS = 3  # new assets are everywhere before anything names them
+    START = 4  # the idle colour is well
+    SERVED = 5  # and answers through the edge
+    QUIET = 6  # no old worker takes a task that only the next release knows
+    SWITCH = 7  # a canary first; up to the last switch and its watch
+    FOLLOW = 8  # hosts behind another's edge see that it has switched
+    DRAIN = 9  # what served before runs until every host has switched and every edge has let go of it
+    RETIRE = 10
 
 
 FIRST: Mapping[type[steps.Step], Stage] = {
@@ -28,12 +32,13 @@ FIRST: Mapping[type[steps.Step], Stage] = {
     steps.RunJob: Stage.JOBS,
     steps.StartColour: Stage.START,
     steps.AwaitHealthy: Stage.START,
-    steps.AwaitServed: Stage.START,
+    steps.AwaitServed: Stage.SERVED,
     steps.Resume: Stage.START,
     steps.Quiet: Stage.QUIET,
     steps.Switch: Stage.SWITCH,
     steps.Watch: Stage.SWITCH,
-    steps.Drain: Stage.RETIRE,
+    steps.SeeSwitched: Stage.FOLLOW,
+    steps.Drain: Stage.DRAIN,
     steps.AwaitTasks: Stage.RETIRE,
     steps.StopColour: Stage.RETIRE,
     steps.RemoveStopped: Stage.RETIRE,
@@ -41,14 +46,19 @@ FIRST: Mapping[type[steps.Step], Stage] = {
 }
 
 
+# of what comes before the last switch
+EARLY = {Stage.DRAIN: Stage.SHARED, Stage.RETIRE: Stage.CLEAR}
+
+
 def stages(plan: Sequence[steps.Step]) -> dict[Stage, tuple[steps.Step, ...]]:
     """Cut a plan into its stages; the steps keep their order. What is stopped before the last switch makes room for what comes."""
-    last = max((at for at, step in enumerate(plan) if isinstance(step, (steps.Switch, steps.Watch))), default=-1)
+    turned = (steps.Switch, steps.SeeSwitched, steps.Watch)
+    last = max((at for at, step in enumerate(plan) if isinstance(step, turned)), default=-1)
     cut: dict[Stage, tuple[steps.Step, ...]] = {}
     stage = Stage.SHARED
     for at, step in enumerate(plan):
         own = FIRST.get(type(step), Stage.SHARED)
-        stage = max(stage, own) if own is not Stage.RETIRE or at > last else stage
+        stage = max(stage, EARLY.get(own, own) if at < last else own)
         cut[stage] = (*cut.get(stage, ()), step)
     return cut
 

@@ -169,6 +169,18 @@ class Switch(Step):
 
 
 @dataclass(frozen=True)
+class SeeSwitched(Step):
+    """See that the edge of another host names a colour, before what it named is stopped here."""
+
+    front: str
+    colour: str | None
+    release: str | None
+
+    def __str__(self) -> str:
+        return f"see that {self.front} serves {self.colour or 'nothing'}"
+
+
+@dataclass(frozen=True)
 class Watch(Step):
     """Compare what the edge's log says of a release with the minute before; raise when it is worse."""
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from deploy.edge import nginx, switch
-from deploy.rollout import steps
+from deploy.errors import OpsError
+from deploy.rollout import facts, steps
 from deploy.rollout.run import Run
 from deploy.rollout.turns import replicas
 from deploy.rollout.wanted import GENERATION
@@ -17,9 +18,17 @@ def switch_traffic(step: steps.Switch, run: Run) -> None:
     route = nginx.Route(step.colour, step.release, step.maintenance, members)
     if run.release.of("edge"):
         switch.switch(run.settings, run.host, run.edge, edge_files(run, step.generation, route), step.generation, route)
-    else:  # a host of workers or data: what is in service is written down, and nobody asks there
+    else:  # a host of workers or data, where several have an edge: what is in service is written down, and nobody asks there
         switch.write(run.settings, run.host, {}, step.generation, route)
         switch.point(run.settings, run.host, nginx.generation_folder(step.generation), switch.CURRENT, switch.PROVEN)
+
+
+def see_switched(step: steps.SeeSwitched, run: Run) -> None:
+    """Ask the host in front what its edge serves; raise OpsError unless it is what is wanted here."""
+    known = facts.edge(run.settings, run.host, ())
+    if (known.colour, known.release) != (step.colour, step.release):
+        told = f"the edge serves {known.release or 'nothing'} ({known.colour}), not {step.release or 'nothing'} ({step.colour})"
+        raise OpsError(told, where=step.front, then="inv status, then inv deploy")
 
 
 def edge_files(run: Run, generation: int, route: nginx.Route) -> dict[str, str]:

@@ -113,7 +113,10 @@ def bundles(at: Environment, known: Model, code: Code, values: Mapping[str, Secr
     env_file = str(settings.state_dir / "releases" / identity / "env")
 
     def bundle(here: Model) -> Bundle:
-        services = (ReleasedService(name=s.name, image=code.images[s.image], deploy=s.deploy, replicas=s.replicas) for s in here.services)
+        services = (
+            ReleasedService(name=s.name, image=code.images[s.image], deploy=s.deploy, replicas=s.replicas, behind=s.behind)
+            for s in here.services
+        )
         release = Release(
             id=identity, revision=code.source.revision, commit=code.source.commit, commit_time=code.source.time, images=dict(code.images),
             config_digests=dict(code.config_digests), files=files, secrets=version, strategy=settings.rollout.strategy,

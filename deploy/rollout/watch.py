@@ -151,7 +151,7 @@ class Watch:
 
     def probe(self) -> None:
         """Ask each web service for its health through the edge."""
-        for service in self.release.of("web"):
+        for service in self.release.of("web") if self.log.edge else ():
             path = f"/{self.colour}/{service.name}{service.deploy.health}"
             well = self.host.get(self.settings.edge.probe_port, path, timeout=PROBE_SECONDS)[0] == 200
             self.answered += well

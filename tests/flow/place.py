@@ -57,7 +57,8 @@ class Place:
     def steps(self, name: str, command: str = "deploy") -> list[str]:
         """Name the steps that a deploy, or a rollback, would take now."""
         run = Run(self.settings, self.host, self.state, bundled(name, self.replicas))
-        return [step.name for step in planned(run, observe(self.settings, self.host, self.state), command).steps]
+        facts = {self.host.name: observe(self.settings, self.host, self.state)}
+        return [step.name for step in planned(Fleet(self.at, (run,)), facts, command)[self.host.name].steps]
 
     def journal(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in (self.state.folder / "journal.jsonl").read_text().splitlines()]

@@ -61,9 +61,10 @@ FAULTS: dict[str, Callable[[], BaseException | None]] = {
 @EVERY_STEP
 def test_a_connection_that_breaks_interrupts(place: Place, number: int) -> None:
     """Nothing can be taken back there then; whoever returns goes on or goes back."""
-    place.host.fail_at(number, lambda: Unreachable("the connection to app1 broke"))
-    with pytest.raises(Interrupted, match="the connection to app1 broke; nothing was undone"):
+    place.host.fail_at(number, lambda: Unreachable("the connection to app1 broke", where="app1"))
+    with pytest.raises(Interrupted, match="the connection to app1 broke; nothing was undone") as told:
         place.deploy("r3")
+    assert told.value.where == "app1"
     assert place.serving() in ("r2", "r3")
     assert place.state.intention()
     assert recovery.resume(place.at)

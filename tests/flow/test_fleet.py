@@ -316,11 +316,22 @@ def test_services_go_where_roles_ask_for_them_and_find_data_that_is_elsewhere() 
     assert all(service.spec["extra_hosts"] == ["redis=10.0.0.9"] for name in "abw" for service in placed[name].services)
 
 
+def test_monitoring_is_on_every_host_that_has_the_role() -> None:
+    known = model(DATA.replace("  redis:", "  exporter: {image: redis, x-deploy: {role: monitoring}}\n  redis:"))
+    placed = placement.place(
+        known, {"a": server("edge", "app", "worker", "data", "monitoring", private="10.0.0.1"), "b": server("monitoring")}
+    )
+    assert [service.name for service in placed["b"].services] == ["exporter"]
+    assert "exporter" in {service.name for service in placed["a"].services}
+    with pytest.raises(Refused, match="no host has the role monitoring, which exporter needs"):
+        placement.place(known, {"a": server("edge", "app", "worker", "data")})
+
+
 @pytest.mark.parametrize(
     ("servers", "words"),
     [
         ({"a": server("edge", "app")}, "no host has the role worker.*no host has the role data"),
-        ({"a": server("app", "worker", "data", private="10.0.0.1"), "b": server("edge")}, "a has the role app without edge"),
+        ({"a": server("app", "worker", "data"), "b": server("edge")}, r"hosts\.a\.private is missing: the edge on another host"),
         ({"a": server("edge", "app", "worker"), "d": server("data")}, r"hosts\.d\.private is missing.*x-deploy\.port is missing"),
     ],
 )

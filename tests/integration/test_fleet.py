@@ -34,12 +34,29 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, machines: Fleet, hosts: Host
     site.sweep()
 
 
+@pytest.fixture
+def behind(tmp_path: Path, machines: Fleet, hosts: Hosts) -> Iterator[Site]:
+    """The tiny app with one edge, and two hosts of the app behind it."""
+    site = make_tiny(tmp_path / "behind")
+    own = {name: f'roles = ["app"]\nprivate = "{machine.address}"' for name, machine in hosts.items()} | {"app1": 'roles = ["edge"]'}
+    remote.name_hosts(site, hosts, machines.key, '[variables]\nBEHAVIOUR = "well"', own)
+    yield site
+    remote.inv(site, "down", "--volumes", "--yes", code=None)
+    site.sweep()
+
+
 def release(site: Site, greeting: str) -> None:
     """Make another release of the app and bring its images to the hosts."""
     with (site.root / "app/app.py").open("a") as file:
         file.write(f"# {greeting}\n")
     site.commit(greeting)
     remote.inv(site, "build", "--push")
+
+
+def mark(site: Site, machine: Machine) -> None:
+    """Make this the host on which the next release exits."""
+    volume = f"{site.app}-{remote.ENV}_scratch"
+    machine.sh('touch "$(docker volume inspect --format "{{.Mountpoint}}" "$1")/marked"', volume)
 
 
 def test_from_bare_hosts_to_a_resume_from_elsewhere(fleet: Site, hosts: Hosts, tmp_path: Path) -> None:
@@ -55,8 +72,7 @@ def test_from_bare_hosts_to_a_resume_from_elsewhere(fleet: Site, hosts: Hosts, t
 
         fleet.replace(f"deploy/environments/{remote.ENV}.toml", '"well"', '"exits-where-marked"')
         release(fleet, "third, which exits on one host")
-        volume = f"{fleet.app}-{remote.ENV}_scratch"
-        hosts["app3"].sh('touch "$(docker volume inspect --format "{{.Mountpoint}}" "$1")/marked"', volume)
+        mark(fleet, hosts["app3"])
         failed = remote.inv(fleet, "deploy", code=1).stderr
         assert "app3" in failed
         assert "told to exit at once" in failed
@@ -80,3 +96,34 @@ def test_from_bare_hosts_to_a_resume_from_elsewhere(fleet: Site, hosts: Hosts, t
         sys.stdout.write(f"{name}\n{report.table()}\n")
         assert report.verdict == load.PASS, f"{name}: {report.reasons}\n{report.losses}\n{report.table()}"
     assert not remote.inv(fleet, "deploy", "--json").document["changed"]
+
+
+def test_one_edge_with_app_hosts_behind_it(behind: Site, hosts: Hosts, tmp_path: Path) -> None:
+    """First deploy, second release, one that fails on one host, operator killed after the switch, resume from elsewhere; under load."""
+    front = {"app1": hosts["app1"]}
+    release(behind, "first")
+    first = remote.inv(behind, "deploy", "--json").document["release"]
+    assert remote.served(behind, front) == {"app1": first}
+    with remote.under_load(behind, front) as clients:
+        release(behind, "second")
+        second = remote.inv(behind, "deploy", "--json").document["release"]
+        assert remote.served(behind, front) == {"app1": second}
+
+        behind.replace(f"deploy/environments/{remote.ENV}.toml", '"well"', '"exits-where-marked"')
+        release(behind, "third, which exits on one host")
+        mark(behind, hosts["app3"])
+        said = remote.inv(behind, "deploy", code=1).stderr
+        assert "on app3:" in said
+        assert "told to exit at once" in said
+        assert remote.served(behind, front) == {"app1": second}
+
+        behind.replace(f"deploy/environments/{remote.ENV}.toml", '"exits-where-marked"', '"well"')
+        release(behind, "fourth, whose operator dies")
+        remote.killed(behind, 9, "begin", "deploy")  # the edge has switched, and the old colour runs
+        other = remote.elsewhere(behind, tmp_path / "elsewhere")
+        fourth = remote.inv(other, "resume", "--json").document["release"]
+        assert remote.served(behind, front) == {"app1": fourth}
+        assert remote.inv(behind, "rollback", "--json").document["release"] == second
+        report = clients["app1"].report()
+    sys.stdout.write(f"{report.table()}\n")
+    assert report.verdict == load.PASS, f"{report.reasons}\n{report.losses}\n{report.table()}"

@@ -18,8 +18,10 @@ from select import select
 from threading import Timer
 
 import pytest
+from paramiko import Message
+from paramiko.common import cMSG_CHANNEL_EOF
 
-from deploy.errors import OpsError
+from deploy.errors import OpsError, Unreachable
 from deploy.hosts import ssh
 from deploy.hosts.ssh import SshHost
 from deploy.shell import command
@@ -101,6 +103,7 @@ def test_with_sudo(tmp_path: Path) -> None:
         fake.write_text("#!/bin/sh\necho sudo: a password is required >&2; exit 1\n")
         assert f"{getpass.getuser()} ALL=(ALL) NOPASSWD: ALL" in refused(lambda: host.run(command("true")))
         assert f"/etc/sudoers.d/{getpass.getuser()}" in refused(lambda: host.write(tmp_path / "f", "text"))
+        assert "for a password" in refused(host.engine.require), "an engine that does not answer is another thing"
         fake.unlink()
         assert "`sudo` is not installed" in refused(lambda: host.run(command("true")))
 
@@ -269,7 +272,7 @@ def broken(act: Callable[[], object]) -> float:
     began = time.monotonic()
     with pytest.raises(OpsError, match="the connection to app1 broke") as told:
         act()
-    assert type(told.value) is OpsError
+    assert type(told.value) is Unreachable
     assert "what runs there goes on" in told.value.serves
     assert "inv resume" in told.value.then
     return time.monotonic() - began
@@ -335,6 +338,30 @@ def test_a_killed_server_is_noticed_at_once(tmp_path: Path) -> None:
 
 def test_a_quiet_connection_is_no_broken_one(remote: SshHost) -> None:
     assert remote.run(command("sh", "-c", "sleep 5; echo x")) == "x\n"
+
+
+def test_a_connection_on_which_only_we_speak_is_no_broken_one(remote: SshHost) -> None:
+    """As while the lock is held and a migration says nothing."""
+    with remote.open(command("sh", "-c", "cat >/dev/null"), fed=True) as process:
+        assert process.stdin
+        for _ in range(25):
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+            time.sleep(0.2)
+        process.terminate()
+    assert remote.run(command("echo", "x")) == "x\n"
+
+
+def test_what_is_said_on_a_channel_after_its_end_ends_nothing_else(remote: SshHost) -> None:
+    """Paramiko may be about to end a program's input when the program has ended; sshd would end the connection."""
+    ended = remote.start("true")
+    assert until(lambda: ended.closed, 5)
+    late = Message()
+    late.add_byte(cMSG_CHANNEL_EOF)
+    late.add_int(ended.remote_chanid)
+    remote.link.transport._send_user_message(late)  # type: ignore[attr-defined]  # as Channel.shutdown does
+    for _ in range(20):
+        assert remote.run(command("cat"), stdin="x") == "x"
 
 
 def test_a_program_whose_input_ends_while_it_starts_leaves_nothing() -> None:

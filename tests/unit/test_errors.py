@@ -13,6 +13,7 @@ from deploy.errors import OpsError, acting
         ("inv resume goes on, inv abort goes back", "inv resume --env=prod goes on, inv abort --env=prod goes back"),
         ("inv deploy --to=RELEASE", "inv deploy --env=prod --to=RELEASE"),
         ("inv hosts.check --env=prod; inv status, then", "inv hosts.check --env=prod; inv status --env=prod, then"),
+        ("inv build --push --env=prod", "inv build --push --env=prod"),
         ("inv --list, or inv --help TASK", "inv --list, or inv --help TASK"),
         ("mend it, then inv deploy.", "mend it, then inv deploy --env=prod."),
     ],

@@ -101,9 +101,9 @@ HOSTS = '[gateway]\naddress = "g"\n[hosts.app-1]\naddress = "a"\n[hosts.port]\na
 def test_hosts_by_name_and_by_variables_without_hyphens(read: Load) -> None:
     found = read(APP, HOSTS, OPS_HOSTS__APP_1__PORT="2222", OPS_HOSTS__NEW__ADDRESS="n", OPS_SSH__USER="ops")
     assert {name: (host.address, host.port, host.roles) for name, host in found.hosts.items()} == {
-        "app-1": ("a", 2222, ["app", "worker", "edge", "data"]),
+        "app-1": ("a", 2222, ["app", "worker", "edge", "data", "monitoring"]),
         "port": ("fd00::1", 22, ["app", "worker"]),
-        "new": ("n", 22, ["app", "worker", "edge", "data"]),
+        "new": ("n", 22, ["app", "worker", "edge", "data", "monitoring"]),
     }
     assert (found.gateway and found.gateway.address, found.ssh.user) == ("g", "ops")
 

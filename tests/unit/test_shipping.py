@@ -14,12 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.errors import Interrupted, OpsError
+from deploy.errors import Interrupted, OpsError, Refused
 from deploy.hosts.local import LocalHost
 from deploy.images import archive, build, registry, show, stock
 from deploy.images.archive import Archived, Layer
 from deploy.images.push import Outcome, to_all
 from deploy.images.ship import Shipped, Wire
+from deploy.shell import Command, Result
 
 
 def image(*layers: str) -> Archived:
@@ -182,6 +183,28 @@ def test_one_host_that_fails_keeps_no_other_from_its_images(capsys: pytest.Captu
     ]  # fmt: skip
     show.pushed(Outcome("r1", outcome.shipped, {}), json=False)
     assert "1.50 MB" in capsys.readouterr().out
+
+
+class Engine(LocalHost):
+    """A host whose engine is of one architecture, none where it does not answer, and whose images are of others."""
+
+    def __init__(self, name: str, runs: str, images: str = "") -> None:
+        self.name, self.runs, self.images = name, runs, images
+
+    def try_run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> Result:
+        if command.argv[1] == "version":
+            return Result(not self.runs, self.runs, "no engine")
+        return Result(0, self.images, "")
+
+
+def test_images_for_another_processor_are_refused() -> None:
+    parcels = [stock.Parcel(name, f"{name}:r1", image(name)) for name in ("web", "edge")]
+    here = Engine("localhost", "arm64", "amd64\narm64\n")
+    stock.require_architecture(parcels, Engine("localhost", "arm64", "amd64\namd64\n"), [Engine("app1", "amd64"), Engine("app2", "")])
+    with pytest.raises(Refused, match=r"(?s)app1 is amd64; built for another: edge \(arm64\).*app2 is arm64; .*: web \(amd64\)") as told:
+        stock.require_architecture(parcels, here, [Engine("app1", "amd64"), Engine("app2", "arm64")])
+    assert (told.value.where, told.value.code) == ("app1, app2", 2)
+    assert "platforms" in told.value.then
 
 
 def test_ctrl_c_stops_what_the_other_hosts_receive() -> None:

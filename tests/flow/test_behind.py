@@ -1,0 +1,233 @@
+"""One edge host with app hosts behind it: what the edge names runs, wherever the operator dies and whatever fails."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+
+from deploy.checkout import Checkout
+from deploy.environment import Environment
+from deploy.errors import OpsError, Refused
+from deploy.model import BEHIND
+from deploy.rollout import placement, recovery, scale, wanted
+from deploy.rollout import release as rollout
+from deploy.rollout.carry_out import Outcome, carry_out, planned
+from deploy.rollout.facts import observe_all
+from deploy.rollout.run import Fleet, Run, of
+from deploy.settings import Server
+from deploy.shell import Command, Result
+from deploy.state import State
+from tests.flow.fake import FakeHost
+from tests.flow.place import FAST, Killed
+from tests.flow.test_fleet import DATA, FOLDER, Apart, fail_at
+from tests.samples import IMAGES, model, settings
+
+SERVERS = {
+    "app1": Server(address="192.0.2.2", roles=["app", "worker"], private="10.0.0.2"),
+    "app2": Server(address="192.0.2.3", roles=["app"], private="10.0.0.3"),
+    "front": Server(address="192.0.2.1", roles=["edge", "data"], private="10.0.0.1"),
+}
+
+
+class Behind(Apart):
+    """A host whose edge, where it has one, answers from containers of the others."""
+
+    site: Site
+
+    def stopped(self, names: tuple[str, ...]) -> None:
+        """Watch that nothing stops which the edge names, or named until a moment ago."""
+        web = [self.engine.known[name] for name in names if self.engine.known[name].role == "web" and self.engine.known[name].alive]
+        front = self.site.hosts["front"]
+        for container in web if front.generation else ():
+            assert container.colour != front.route()["colour"], f"{self.name}: {container.name} was stopped, and the edge names it"
+            assert front.let_go(), f"{self.name}: {container.name} was stopped before the edge's old workers had left"
+
+    def route(self) -> dict[str, Any]:
+        return json.loads((self.edge_folder / "generations" / str(self.generation) / "route.json").read_text())  # type: ignore[no-any-return]
+
+    def let_go(self) -> bool:
+        """Tell whether a drain came after the last reload."""
+        said = [json.loads(line) for line in (self.read(FOLDER / "journal.jsonl") or "").splitlines()]
+        ends = [one["step"] for one in said if one.get("state") == "done" and "step" in one]
+        return "Switch" not in ends or "Drain" in ends[len(ends) - ends[::-1].index("Switch") :]
+
+    def try_run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> Result:
+        if command.argv[:2] == ("docker", "stop"):
+            self.stopped(command.argv[2:])
+        return super().try_run(command, stdin=stdin, timeout=timeout)
+
+    def get(self, port: int, path: str, *, host: str = "localhost", timeout: float = 2) -> tuple[int, str]:
+        if path == "/generation":
+            return super().get(port, path)
+        assert self.name == "front", "no edge is asked where none is"
+        _, first, second, _ = path.split("/")
+        if first == "replica":
+            address, _, number = second.partition(":")
+            colour = next(colour for colour, more in BEHIND.items() if int(number) == 8000 + more)
+            asked = [name for name, server in SERVERS.items() if server.private == address]
+        else:
+            colour, asked = first, [name for name in SERVERS if name != "front"]
+        found = [
+            c for name in asked for c in self.site.hosts[name].engine.known.values() if (c.colour, c.role, c.up) == (colour, "web", True)
+        ]
+        return (200, json.dumps({"release": found[0].release})) if len(found) == len(asked) and not self.mute else (502, "")
+
+
+class Site:
+    """A site that serves its second release."""
+
+    def __init__(self, root: Path, **rollout: Any) -> None:
+        self.settings = settings(state=FOLDER, rollout={**FAST, "watch": 0, **rollout}, hosts=SERVERS)
+        self.dead = Event()
+        self.hosts = {name: Behind(name, root / name, self.dead) for name in SERVERS}
+        for name, host in self.hosts.items():
+            host.site, host.front = self, self.hosts.get(self.settings.fronts.get(name, ""))
+        self.known = {name: self.deploy(name).release for name in ("r1", "r2")}
+
+    @property
+    def at(self) -> Environment:
+        return Environment(self.settings, FakeHost(FOLDER), tuple(self.hosts.values()))
+
+    def fleet(self, name: str) -> Fleet:
+        code = wanted.Code(Checkout(name * 20, "2026-01-01T00:00:00Z"), IMAGES, {})
+        made = wanted.bundles(self.at, model(DATA), code, {})
+        runs = [Run(self.settings, host, State(host, FOLDER), made[host.name]) for host in self.hosts.values()]
+        for run in runs:
+            run.state.keep(run.bundle)
+            self.hosts[run.host.name].engine.made = frozenset(run.release.resources)
+        return Fleet(self.at, tuple(runs))
+
+    def deploy(self, name: str) -> Outcome:
+        return carry_out(self.fleet(name), "deploy")
+
+    @property
+    def serving(self) -> str:
+        """What answers: the release that runs behind the edge's colour, the same on every host."""
+        colour = self.hosts["front"].route()["colour"]
+        found = [c for host in self.hosts.values() for c in host.engine.known.values() if (c.role, c.colour, c.up) == ("web", colour, True)]
+        assert len(found) == 2, found
+        release = {c.release for c in found}
+        assert len(release) == 1, found
+        return release.pop()
+
+    def running(self) -> set[str]:
+        return {c.release for host in self.hosts.values() for c in host.engine.known.values() if c.alive and c.colour}
+
+    def idle(self, release: str) -> None:
+        """Fail unless this release alone runs, and nothing is left to do."""
+        assert self.running() == {release}
+        fleet = of(self.at, release)
+        plans = planned(fleet, observe_all(self.at), "deploy")
+        assert {name: plan.steps for name, plan in plans.items()} == dict.fromkeys(plans, ())
+
+    def revive(self) -> None:
+        self.dead.clear()
+        for host in self.hosts.values():
+            host.fault = host.killed_at = host.broken = None
+            host.mute = False
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
+def test_all_go_over_with_one_switch_and_back(site: Site) -> None:
+    third = site.deploy("r3")
+    assert site.serving == third.release
+    site.idle(third.release)
+    assert {place.colour for place in third.hosts} == {"blue"}
+    assert not site.deploy("r3").changed
+    assert rollout.rollback(site.at).release == site.known["r2"] == site.serving
+    site.idle(site.known["r2"])
+
+
+def test_the_edge_names_every_host_by_its_private_address(site: Site) -> None:
+    front = site.hosts["front"]
+    text = (front.edge_folder / "current" / "upstreams.conf").read_text()
+    for colour, port in (("blue", 18000), ("green", 28000)):
+        block = text.partition(f"upstream backend_{colour} {{")[2].partition("}")[0]
+        assert [f"server 10.0.0.{n}:{port}" in block for n in (2, 3)] == [True, True]
+    rendered = State(site.hosts["app2"], FOLDER).bundle(site.known["r2"]).files["green.yml"]
+    assert "10.0.0.3:28000:8000" in rendered
+
+
+@pytest.mark.parametrize("victim", SERVERS)
+@pytest.mark.parametrize("number", range(11))
+def test_killed_at_any_step_another_machine_converges(site: Site, victim: str, number: int) -> None:
+    then = ("resume", "abort", "deploy", "another")[(number + [*SERVERS].index(victim)) % 4]
+    site.hosts[victim].kill_at(number, "begin" if number % 2 else "done", Killed)
+    with suppress(Killed):  # not every host has so many steps
+        site.deploy("r3")
+    site.revive()
+    assert site.serving, "before any command is typed"
+    if then == "deploy":
+        found = site.deploy("r3").release
+    elif then == "another":
+        found = site.deploy("r4").release
+    else:
+        getattr(recovery, then)(site.at)
+        found = site.serving
+    assert site.serving == found
+    site.idle(found)
+    assert [State(host, FOLDER).intention() for host in site.hosts.values()] == [None] * 3
+
+
+@pytest.mark.parametrize(
+    ("step", "bad"),
+    [
+        *((step, bad) for step in ("StartColour", "AwaitHealthy", "Drain", "StopColour") for bad in ("app1", "app2")),
+        *((step, "front") for step in ("AwaitServed", "Switch", "Drain")), ("Quiet", "app1"),
+    ],
+)  # fmt: skip
+def test_what_fails_on_one_host_takes_all_back(site: Site, step: str, bad: str) -> None:
+    fail_at(site.hosts[bad], step)
+    with pytest.raises(OpsError) as told:
+        site.deploy("r3")
+    assert (site.serving, told.value.code) == (site.known["r2"], 1)
+    site.idle(site.known["r2"])
+    site.idle(site.deploy("r3").release)
+
+
+@pytest.mark.parametrize("bad", ["app1", "app2"])
+def test_a_container_that_is_gone_behind_the_edge_moves_all_to_the_other_colour(site: Site, bad: str) -> None:
+    engine = site.hosts[bad].engine
+    web = next(c.name for c in engine.known.values() if c.role == "web" and c.alive)
+    engine.change(web, state="exited", health="")
+    site.deploy("r2")
+    assert site.serving == site.known["r2"]
+    site.idle(site.known["r2"])
+
+
+def test_a_service_behind_the_edge_has_one_container_a_host(site: Site) -> None:
+    with pytest.raises(Refused, match="backend has one container on each host behind the edge of front"):
+        scale.scale(site.at, "backend=2")
+    assert scale.scale(site.at, "worker=2")
+    many = DATA.replace("  backend:\n", "  backend:\n    scale: 2\n")
+    with pytest.raises(Refused, match="add hosts, not replicas"):
+        placement.place(model(many), SERVERS)
+
+
+@pytest.mark.parametrize(
+    ("name", "roles", "words"),
+    [
+        ("app2", ["app"], r"hosts\.app2\.private is missing"),
+        ("app2", ["app", "edge"], "app1 has the role app without edge.*front has the role edge without app"),
+    ],
+)
+def test_what_cannot_be_behind_is_refused(name: str, roles: Any, words: str) -> None:
+    with pytest.raises(Refused, match=f"(?s){words}"):
+        placement.place(model(DATA), SERVERS | {name: Server(address="192.0.2.9", roles=roles)})
+
+
+def test_the_ways_that_are_proven() -> None:
+    assert sorted(placement.paths(model(DATA), SERVERS)) == [
+        ("backend", "app1", 18000, ("front",)), ("backend", "app1", 28000, ("front",)),
+        ("backend", "app2", 18000, ("front",)), ("backend", "app2", 28000, ("front",)),
+        ("redis", "front", 6379, ("app1", "app2")),
+    ]  # fmt: skip
