@@ -54,7 +54,8 @@ def look(at: Environment, facts: Mapping[str, Facts], include: str = "") -> Read
         anew = included(include, model)
         nginx.render(settings, model.web, wanted.GENERATION, nginx.Route(COLOURS[0], ""))
         wanted.placed(at, model)
-        reachable(at, model)
+        if at.remote:
+            reachable(at, model)
     reasons.refuse()
     return Ready(values, source, order, model, anew)
 

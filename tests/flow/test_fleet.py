@@ -287,6 +287,12 @@ def test_a_plan_that_is_cut_keeps_its_order_and_never_switches_early(plan: list[
     assert all(not isinstance(step, steps.Switch) for stage, part in cut.items() if stage < Stage.SWITCH for step in part)
 
 
+def test_the_edge_is_asked_for_a_colour_once_it_is_well_everywhere() -> None:
+    assert [*stages([steps.StartColour("blue", ("b",)), steps.AwaitHealthy("blue", ("b",)), steps.AwaitServed("blue")])] == [
+        Stage.START, Stage.SERVED,
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("canary", "size", "expected"),
     [(1, 0, [[1], [2, 3, 4]]), (1, 2, [[1], [2, 3], [4]]), (0, 0, [[1, 2, 3, 4]]), (2, 1, [[1, 2], [3], [4]]), (9, 0, [[1, 2, 3, 4]])],
