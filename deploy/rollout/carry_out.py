@@ -1,22 +1,22 @@
-"""Carry a release out: plan, do it, write down what came of it, tell people; on a failure go back to what served."""
+"""Carry a release out: plan, do it, write down what came of it, tell people."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from deploy import console, hooks, lock, notify
 from deploy.environment import Environment
 from deploy.errors import Interrupted, MachineFailed, OpsError, Unreachable, acting
 from deploy.event import Event
-from deploy.model import Facts, Record
-from deploy.rollout import plan
-from deploy.rollout.execute import execute, execute_all, return_all
-from deploy.rollout.facts import observe, serving
-from deploy.rollout.health import seen_behind
-from deploy.rollout.lineage import head, record_of, schema_of, too_old
+from deploy.model import Record
+from deploy.rollout.execute import execute_all
+from deploy.rollout.facts import serving
+from deploy.rollout.lineage import head, record_of, schema_of
+from deploy.rollout.planning import planned, whole
 from deploy.rollout.run import Fleet, Run
+from deploy.rollout.unwind import failed, interrupted
 from deploy.state import now
 
 
@@ -87,114 +87,6 @@ def carry_out(fleet: Fleet, command: str, *, anew: Mapping[str, tuple[str, ...]]
     return came_of(target.id, towards, changed=True, seconds=seconds)
 
 
-def planned(
-    fleet: Fleet, facts: Mapping[str, Facts], command: str, anew: Mapping[str, tuple[str, ...]] | None = None
-) -> dict[str, plan.Plan]:  # fmt: skip
-    """Plan each host towards the fleet's release."""
-    chosen, beside = fleet.at.settings.rollout, others(fleet.runs, facts)
-
-    def towards(run: Run) -> plan.Plan:
-        known = facts[run.host.name]
-        return plan.towards(
-            run.release, known, forward=command == "deploy", watch=chosen.watch > 0, warm=chosen.keep_warm,
-            anew=(anew or {}).get(run.host.name, ()), old=too_old(run, known), others=beside,
-        )  # fmt: skip
-
-    return fleet.each(towards)
-
-
-def others(runs: Iterable[Run], facts: Mapping[str, Facts]) -> plan.Others:
-    """Look at all hosts of one edge together."""
-    tied = [(run.release, facts[run.host.name]) for run in runs if run.settings.fronts]
-    lacking = any(known.edge.release == wanted.id and not plan.carries(wanted, str(known.edge.colour), known) for wanted, known in tied)
-    behind = (c for _, known in tied if known.edge.front for c in known.containers if c.role == "web" and c.alive)
-    return plan.Others(lacking, frozenset(c.colour for c in behind))
-
-
-def whole(run: Run) -> Facts:
-    """Observe; where another release is half in service, go back to the one before it first."""
-    facts = observe(run.settings, run.host, run.state)
-    earlier = plan.undone_first(run.release, facts)
-    if not earlier:
-        return facts
-    console.say(f"release {facts.edge.release} is half in service: back to {earlier} first")
-    back = replace(run, bundle=run.state.bundle(earlier), going_back=True)
-    execute(back, plan.back(back.release, facts))
-    return observe(run.settings, run.host, run.state)
-
-
-def failed(fleet: Fleet, before: Mapping[str, Facts], entries: Mapping[str, Record], event: Event, error: OpsError) -> OpsError:
-    """Go back to what served before, write the failure down, and say what serves now."""
-    if fleet.at.settings.fronts:
-        error.what = "\n".join([error.what, *(told for told in fleet.each(seen_behind).values() if told and told not in error.what)])
-    if held := held_back(fleet, before):
-        return hold(fleet, before, held, event, error)
-    console.warn("that failed; going back to what served before")
-    go_back(fleet.runs, fleet, before)
-
-    def record(run: Run) -> None:
-        entry = entries[run.host.name]
-        try:
-            run.state.record(entry.model_copy(update={"outcome": "failed"}))
-            run.state.note(command=entry.command, state="failed", target=entry.release, error=error.what)
-        except (OSError, OpsError) as full:
-            console.warn(f"the failure could not be written down: {full}")
-
-    fleet.each(record)
-    error.serves = serving(fleet.at)
-    error.then = acting(error.then or "mend it, then inv deploy", fleet.at.settings.env)
-    error.code = OpsError.code  # it was tried, whatever the cause
-    told = replace(event, outcome="failed", serves=error.serves, error=error.what, then=error.then)
-    hooks.follow(fleet.at.settings, "on_failure", told)
-    notify.tell(*fleet.at.machine, told)
-    return error
-
-
-def held_back(fleet: Fleet, before: Mapping[str, Facts]) -> list[Run]:
-    """Return the hosts that serve the new release already and are to keep it: none unless `rollout.on_failure` is hold."""
-    if fleet.at.settings.rollout.on_failure != "hold" or len(fleet.runs) == 1:
-        return []
-
-    def switched(run: Run) -> bool:
-        try:
-            return observe(run.settings, run.host, run.state).edge.release == run.release.id != before[run.host.name].edge.release
-        except (OpsError, OSError):
-            return False
-
-    found = fleet.each(switched)
-    return [run for run in fleet.runs if found[run.host.name]]
-
-
-def hold(fleet: Fleet, before: Mapping[str, Facts], held: list[Run], event: Event, error: OpsError) -> Interrupted:
-    """Leave the hosts that have switched as they are, take the others back, and leave the choice to a person."""
-    console.warn(f"that failed; {', '.join(run.host.name for run in held)} keeps the new release, the others go back")
-    go_back([run for run in fleet.runs if run not in held], fleet, before)
-    return interrupted(fleet.at, event, f"held after a failure:\n{error.what}", error.where)
-
-
-def go_back(runs: Iterable[Run], fleet: Fleet, before: Mapping[str, Facts]) -> None:
-    """Plan from what is there now back to what served, and do it; a second failure is said, the first is the one to report.
-
-    A run that was resumed after its switch found its own release serving: it goes back to the one that was accepted.
-    """
-
-    def look(run: Run) -> tuple[Facts, Run, bool] | None:
-        edge, accepted = before[run.host.name].edge, before[run.host.name].accepted
-        served = edge.release if edge.release != run.release.id else accepted or edge.release
-        try:
-            bundle = run.state.bundle(served) if served else None
-            return observe(run.settings, run.host, run.state), replace(run, bundle=bundle or run.bundle, going_back=True), bool(bundle)
-        except Exception as error:  # noqa: BLE001  # whatever it is, the first failure must still be written down
-            console.warn(f"going back failed as well:\n{error}")
-            return None
-
-    found = {name: known for name, known in fleet.each(look, runs).items() if known}
-    returning = tuple(run for _, run, _ in found.values())
-    beside = others(returning, {name: facts for name, (facts, *_) in found.items()})
-    plans = {name: plan.back(run.release if known else None, facts, beside) for name, (facts, run, known) in found.items()}
-    return_all(Fleet(fleet.at, returning), plans)
-
-
 def write_down(fleet: Fleet, entries: Mapping[str, Record]) -> str:
     """Write a release that serves into the ledger; return a warning when the disk is full: that does not make it a bad release."""
 
@@ -220,10 +112,3 @@ def tell_success(at: Environment, done: Event) -> None:
         notify.tell(*at.machine, replace(done, warning="; ".join(filter(None, warnings))))
     except KeyboardInterrupt:
         console.warn(f"interrupted once {done.serves} was in service; not everybody was told")
-
-
-def interrupted(at: Environment, event: Event, why: str, where: str = "") -> Interrupted:
-    """Say in which state Ctrl-C, or the loss of the lock or of a connection, left things."""
-    serves, then = serving(at), acting("inv resume goes on, inv abort goes back", at.settings.env)
-    notify.tell(*at.machine, replace(event, outcome="interrupted", serves=serves, then=then))
-    return Interrupted(f"{why}; nothing was undone", where=where, serves=serves, then=then)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from deploy.edge import nginx, switch
 from deploy.environment import Environment
-from deploy.errors import MachineFailed, OpsError, Unreachable
+from deploy.errors import MachineFailed, OpsError
 from deploy.hosts.host import Host
 from deploy.model import Container, EdgeFacts, Facts
 from deploy.settings import Settings
@@ -83,13 +83,11 @@ def serving_on(settings: Settings, host: Host) -> str:
     """Say what answers requests on one host; with the engine away the edge itself is asked."""
     try:
         return observe(settings, host, State(host, settings.state_dir)).serving
-    except Unreachable as error:
-        return f"not known: {error.what}"
-    except (OpsError, OSError):
+    except (OpsError, OSError) as error:
         with suppress(OpsError, OSError):
             if known := served(settings, host):
                 return Facts(edge=known).serving
-        return "not known: neither the engine nor the edge answers"
+        return f"not known: {getattr(error, 'what', error)}".partition("\n")[0]
 
 
 @contextmanager

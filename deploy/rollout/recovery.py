@@ -11,11 +11,12 @@ from deploy.errors import Locked, OpsError, Refused, acting
 from deploy.hosts.host import Host
 from deploy.model import Facts
 from deploy.rollout import preflight
-from deploy.rollout.carry_out import Outcome, came_of, carry_out, others
+from deploy.rollout.carry_out import Outcome, came_of, carry_out
 from deploy.rollout.execute import execute_all
 from deploy.rollout.facts import observe, observe_all, telling
 from deploy.rollout.lineage import record_of, schema_of
 from deploy.rollout.plan import back
+from deploy.rollout.planning import others
 from deploy.rollout.run import Fleet, Run, of
 from deploy.state import Intention, State
 

@@ -13,9 +13,10 @@ from deploy.hosts.host import Host
 from deploy.images import build as images
 from deploy.model import Facts
 from deploy.rollout import changes, drift, plan, preflight, wanted
-from deploy.rollout.carry_out import Outcome, carry_out, planned
+from deploy.rollout.carry_out import Outcome, carry_out
 from deploy.rollout.facts import observe_all, telling
 from deploy.rollout.lineage import previous, schema_of
+from deploy.rollout.planning import planned
 from deploy.rollout.run import Fleet, Run, of
 from deploy.state import Bundle
 

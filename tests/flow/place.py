@@ -12,8 +12,9 @@ import pytest
 from deploy.environment import Environment
 from deploy.model import Release, ReleasedService
 from deploy.rollout import wanted
-from deploy.rollout.carry_out import Outcome, carry_out, planned
+from deploy.rollout.carry_out import Outcome, carry_out
 from deploy.rollout.facts import observe
+from deploy.rollout.planning import planned
 from deploy.rollout.run import Fleet, Run
 from deploy.settings import ROOT
 from deploy.state import Bundle, State

@@ -16,8 +16,9 @@ from deploy.errors import OpsError, Refused
 from deploy.model import BEHIND
 from deploy.rollout import placement, recovery, scale, wanted
 from deploy.rollout import release as rollout
-from deploy.rollout.carry_out import Outcome, carry_out, planned
+from deploy.rollout.carry_out import Outcome, carry_out
 from deploy.rollout.facts import observe_all
+from deploy.rollout.planning import planned
 from deploy.rollout.run import Fleet, Run, of
 from deploy.settings import Server
 from deploy.shell import Command, Result

@@ -202,11 +202,11 @@ def test_a_process_of_its_own_reports_what_it_saw() -> None:
     with threaded(app) as url:
         with load.during(url, scenario()) as clients:
             app.release = "r2"
-            Event().wait(0.4)
+            Event().wait(1)
             clean = clients.report()
         with load.during(url, scenario("get", "ws")) as clients:
             app.release, app.fault = "r3", "asset gone"
-            Event().wait(0.4)
+            Event().wait(1)
             broken = clients.report()
     assert (clean.verdict, "r2" in clean.releases) == (load.PASS, True), clean.table()
     assert (broken.verdict, broken.losses[0].path) == (load.FAIL, "/assets/r2.js"), broken.table()
