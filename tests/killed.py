@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sys
@@ -13,15 +14,16 @@ from deploy.state import State
 
 
 def main() -> None:
-    """Count the steps' lines as they are written."""
-    number, state, note, seen = int(sys.argv[1]), sys.argv[2], State.note, -1
+    """Number the steps as they begin, over all hosts, which go side by side; a host does one after the other."""
+    number, state, note = int(sys.argv[1]), sys.argv[2], State.note
+    numbers, doing = itertools.count(), {}
 
     def counted(self: State, **facts: Any) -> None:
-        nonlocal seen
         note(self, **facts)
         if "step" in facts:
-            seen += facts["state"] == "begin"
-            if (seen, facts["state"]) == (number, state):
+            if facts["state"] == "begin":
+                doing[self.host] = next(numbers)
+            if (doing[self.host], facts["state"]) == (number, state):
                 os.kill(os.getpid(), signal.SIGKILL)
 
     State.note = counted  # type: ignore[method-assign]  # the fault that is injected
