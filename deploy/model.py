@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 LABEL = "bookreader-ops"
+MADE_OF = f"{LABEL}.made-of"
 COLOURS = ("blue", "green")
 # on a host behind another's edge a colour's containers have these ports: the port inside, and so many more
 BEHIND = {"blue": 10_000, "green": 20_000}
@@ -158,7 +159,7 @@ class Container:
     image: str
     restarts: int = 0
     exit_code: int = 0
-    config: str = ""  # Compose's hash of what it was made from
+    made_of: str = ""  # a hash; shared services have it
     out_of_memory: bool = False  # a process in it was killed at its memory limit since it started
     number: int = 1  # which replica of its service it is
     addresses: tuple[str, ...] = ()  # on its networks, while it runs

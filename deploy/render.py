@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import yaml
 
 from deploy.compose import READING, Model, Service
-from deploy.model import BEHIND, LABEL, SHARED
+from deploy.model import BEHIND, LABEL, MADE_OF, SHARED
 
 # the service that makes Compose create networks and volumes which only colours use
 HOLDER = "ops-holder"
@@ -16,15 +17,20 @@ HOLDER = "ops-holder"
 DROPPED = ("build", "ports", "container_name", "depends_on", "profiles", "env_file", "x-deploy")
 
 
-def shared(model: Model, settings_name: str, images: Mapping[str, str], env_file: str, app: str) -> str:
-    """Render the project of data and edge: it owns the networks and volumes that colours share. Pure."""
+def shared(model: Model, settings_name: str, images: Mapping[str, str], env_file: str, secrets: str, app: str) -> str:
+    """Render the project of data and edge: it owns the networks and volumes that colours share. Pure.
+
+    Each says in a label what it is made of, by which drift is seen: Compose's own hash counts the path of env_file, and
+    every release has a folder of its own. `secrets` is the version of what that file holds.
+    """
     networks, volumes = resources(model.networks, settings_name), resources(model.volumes, settings_name)
     services = {HOLDER: holder(images[model.services[0].image], networks, volumes)}
     for service in model.of(*SHARED):
         labels = own_labels(service, app, settings_name)
-        services[service.name] = pinned(service, images, env_file, labels)
+        spec = services[service.name] = pinned(service, images, env_file, labels)
         if service.role == "edge":
-            services[service.name]["ports"] = service.spec.get("ports", [])
+            spec["ports"] = service.spec.get("ports", [])
+        spec["labels"][MADE_OF] = made_of(spec | {"env_file": secrets if service.has_secrets else ""})
     return dump(
         {
             "name": settings_name,
@@ -102,6 +108,11 @@ def pinned(service: Service, images: Mapping[str, str], env_file: str, labels: M
     if service.has_secrets:
         spec["env_file"] = [env_file.replace("$", "$$")]
     return {key: value for key, value in spec.items() if value not in ({}, None)}
+
+
+def made_of(spec: Mapping[str, Any]) -> str:
+    """Hash what a shared service is made of. Pure."""
+    return hashlib.sha256(dump(spec).encode()).hexdigest()[:12]
 
 
 def dump(document: Mapping[str, Any]) -> str:

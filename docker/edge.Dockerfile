@@ -1,4 +1,5 @@
 # The edge: nginx, and busybox to ask it how it is. Its configuration is mounted, never built in.
+# No label names a commit: it outlives releases, and would be said to have drifted after each one.
 
 FROM busybox AS folders
 COPY . /out/site
@@ -6,16 +7,10 @@ ARG SOURCE_DATE_EPOCH=0
 RUN ["/bin/busybox", "sh", "-euc", "PATH=/b:$PATH; /bin/busybox mkdir /b; /bin/busybox --install /b; mkdir -p /out/usr/local/bin /out/var/cache/nginx; cp /bin/busybox /out/usr/local/bin/; chmod -R u=rwX,go=rX /out; chmod 755 /out/usr/local/bin/busybox; chown -R 10001:10001 /out/site /out/var/cache/nginx; find /out -exec touch -h -d @$SOURCE_DATE_EPOCH {} +"]
 
 FROM nginx
-ARG VERSION=dev
-ARG REVISION=unknown
-ARG CREATED=1970-01-01T00:00:00Z
 # new volumes take over the owner of /site and /var/cache/nginx
 COPY --from=folders /out/ /
 ENV PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 USER 10001:10001
 EXPOSE 8080 9180
 CMD ["nginx", "-c", "/etc/edge/current/nginx.conf", "-g", "daemon off;"]
-LABEL org.opencontainers.image.title="BookReader edge" \
-      org.opencontainers.image.revision=$REVISION \
-      org.opencontainers.image.version=$VERSION \
-      org.opencontainers.image.created=$CREATED
+LABEL org.opencontainers.image.title="BookReader edge"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.errors import OpsError, Refused
-from deploy.model import LABEL, Container
+from deploy.model import LABEL, MADE_OF, Container
 
 TIMEOUT = 60  # seconds for an answer
 STARTS = "./scripts/quickstart starts it"
@@ -74,7 +74,7 @@ class Engine:
             name=seen["Name"].lstrip("/"), service=labels.get(f"{LABEL}.service", ""), role=labels.get(f"{LABEL}.role", ""),
             colour=labels.get(f"{LABEL}.colour", ""), release=labels.get(f"{LABEL}.release", ""), state=state["Status"],
             health=state.get("Health", {}).get("Status", ""), image=seen["Image"], restarts=seen["RestartCount"],
-            exit_code=state["ExitCode"], config=labels.get("com.docker.compose.config-hash", ""),
+            exit_code=state["ExitCode"], made_of=labels.get(MADE_OF, ""),
             out_of_memory=state["OOMKilled"],
             number=int(labels.get("com.docker.compose.container-number", 1)),
             addresses=tuple(joined["IPAddress"] for joined in seen["NetworkSettings"]["Networks"].values() if joined["IPAddress"]),

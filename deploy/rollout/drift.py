@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import yaml
+
 from deploy import console
 from deploy.edge import nginx
-from deploy.model import SHARED, Facts
+from deploy.model import MADE_OF, SHARED, Facts
 from deploy.rollout import steps
 from deploy.rollout.facts import configured
 from deploy.rollout.health import await_healthy
 from deploy.rollout.run import Run
-from deploy.shell import compose
 
 POLL_SECONDS = 0.02
 
 
 def drifted(run: Run, facts: Facts) -> tuple[str, ...]:
-    """Name the running data services and the edge that Compose would make anew; a deploy leaves them alone."""
-    kept = str(run.state.bundle_folder(run.release.id) / "env")
-    with tempfile.NamedTemporaryFile("w", suffix=".env") as env:  # `inv plan` keeps no bundle
-        env.write(run.bundle.env)
-        env.flush()
-        text = run.bundle.files["shared.yml"].replace(kept, env.name)
-        said = run.host.run(compose(run.settings.name, "-", "config", "--hash", "*"), stdin=text)
-    wanted = dict(line.split() for line in said.splitlines())
+    """Name the running data services and the edge that are made of something else than is wanted; a deploy leaves them alone."""
+    wanted = yaml.safe_load(run.bundle.files["shared.yml"])["services"]
     shared = [c for c in facts.containers if c.role in SHARED and c.state == "running"]
-    return tuple(c.service for c in shared if wanted.get(c.service, c.config) != c.config)
+    return tuple(c.service for c in shared if c.service in wanted and wanted[c.service]["labels"][MADE_OF] != c.made_of)
 
 
 def chosen(names: tuple[str, ...], run: Run, facts: Facts) -> tuple[str, ...]:

@@ -108,7 +108,7 @@ def placed(at: Environment, known: Model) -> dict[str, Model]:
 def bundles(at: Environment, known: Model, code: Code, values: Mapping[str, Secret]) -> dict[str, Bundle]:
     """Put a release together, for each host: its id names the code, the images, all hosts' rendered files and the secrets."""
     settings, version, own = at.settings, secrets.version(values), placed(at, known)
-    files = fingerprint({name: render_all(settings, here, code.images, "", "") for name, here in own.items()})
+    files = fingerprint({name: render_all(settings, here, code.images) for name, here in own.items()})
     identity = release_id(code.source.revision, code.images, files, version)
     env_file = str(settings.state_dir / "releases" / identity / "env")
 
@@ -122,14 +122,16 @@ def bundles(at: Environment, known: Model, code: Code, values: Mapping[str, Secr
             config_digests=dict(code.config_digests), files=files, secrets=version, strategy=settings.rollout.strategy,
             services=tuple(services), resources=tuple(render.resource_names(here, settings.name)),
         )  # fmt: skip
-        return Bundle(release, render_all(settings, here, code.images, identity, env_file), secrets.render(values))
+        return Bundle(release, render_all(settings, here, code.images, identity, env_file, version), secrets.render(values))
 
     return {name: bundle(here) for name, here in own.items()}
 
 
-def render_all(settings: Settings, known: Model, images: Mapping[str, str], release: str, env_file: str) -> dict[str, str]:
+def render_all(
+    settings: Settings, known: Model, images: Mapping[str, str], release: str = "", env_file: str = "", version: str = ""
+) -> dict[str, str]:
     """Render every file of a release by name. Pure."""
-    rendered = {"shared.yml": render.shared(known, settings.name, images, env_file, settings.app)}
+    rendered = {"shared.yml": render.shared(known, settings.name, images, env_file, version, settings.app)}
     for colour in COLOURS:
         rendered[f"{colour}.yml"] = render.per_colour(known, settings.name, colour, release, images, env_file, settings.app)
         for kind, maintenance in (("", False), (".maintenance", True)):

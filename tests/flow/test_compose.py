@@ -17,6 +17,7 @@ from deploy import compose, render, secrets
 from deploy.compose import Model
 from deploy.errors import Refused
 from deploy.hosts.local import LocalHost
+from deploy.model import MADE_OF
 from deploy.settings import ROOT, load
 from deploy.shell import docker
 from tests.samples import model
@@ -50,8 +51,8 @@ def colour(known: Model, name: str = "blue") -> dict[str, Any]:
     return dict(yaml.safe_load(render.per_colour(known, "shop-local", name, "r1", ANY, "/state/r1/$x/env", "shop")))
 
 
-def shared(known: Model) -> dict[str, Any]:
-    return dict(yaml.safe_load(render.shared(known, "shop-local", ANY, "/env", "shop")))
+def shared(known: Model, env_file: str = "/env", secrets: str = "s1") -> dict[str, Any]:
+    return dict(yaml.safe_load(render.shared(known, "shop-local", ANY, env_file, secrets, "shop")))
 
 
 def test_every_service_has_its_role(ours: Model) -> None:
@@ -129,6 +130,18 @@ def test_the_edge_cannot_reach_the_data(ours: Model) -> None:
     assert "edge" not in colour(ours)["services"]["worker-blue"]["networks"]
     assert [name for name, spec in document["services"].items() if spec.get("ports")] == ["edge"]
     assert "env_file" not in document["services"]["edge"]
+
+
+def test_a_shared_service_is_made_of_what_is_declared_whatever_the_release(ours: Model) -> None:
+    """The folder of a release is no drift; an image and, where they are used, secrets are."""
+
+    def made_of(**more: str) -> dict[str, str]:
+        services = {name: spec for name, spec in shared(ours, **more)["services"].items() if name != render.HOLDER}
+        return {name: spec["labels"][MADE_OF] for name, spec in services.items()}
+
+    assert made_of(env_file="/releases/r2/env") == made_of()
+    before, after = made_of(), made_of(secrets="s2")
+    assert {name for name in before if before[name] != after[name]} == {service.name for service in ours.of("data") if service.has_secrets}
 
 
 def test_colours_differ_by_name_only(ours: Model) -> None:
