@@ -6,9 +6,11 @@ Usage: python -m bench.hosts [--runs 3]
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import tempfile
 import time
+from contextlib import redirect_stderr
 from pathlib import Path
 
 from bench.__main__ import report
@@ -27,6 +29,7 @@ from tests.site import Site, make_tiny
 COMMAND_SECONDS = 0.02  # of a simulated host: a round trip, and the program
 START_SECONDS = 2.0  # until its containers run
 HOSTS = 8
+CHANGED = 500_000  # bytes, of a release's change; they pack to half of their text
 
 
 def main() -> None:
@@ -44,16 +47,18 @@ def over_ssh(folder: Path, runs: int) -> list[Number]:
     """The same release of the tiny app here and on a test host, images there already; and what its images cost to ship."""
     overhead = Number("deploy over SSH, beyond the same deploy here", "s", 5)
     sent = Number("bytes sent per byte of changed layers", "x", 1.2, 1.05)
+    beside = Number("bytes sent beside changed layers: manifests, configurations", "kB")
     here, there = Number("deploy of one small service, here", "s"), Number("deploy of one small service, over SSH", "s")
     site = make_tiny(folder / "site")
+    program = site.root / "app/app.py"
+    own = program.read_text()
     with fleet(folder / "operator") as machines:
         machine = machines.start("bench")
         remote.name_hosts(site, {"app1": machine}, machines.key, '[variables]\nBEHAVIOUR = "well"')
         try:
             before = blobs(site)
             for number in range(runs + 1):
-                with (site.root / "app/app.py").open("a") as file:
-                    file.write(f"# {number}\n")
+                program.write_text(f"{own}CHANGE = {os.urandom(CHANGED).hex()!r}\n")
                 site.commit()
                 shipped = remote.inv(site, "build", "--push", "--json").document["hosts"][0]["sent"]
                 after = blobs(site)
@@ -61,13 +66,14 @@ def over_ssh(folder: Path, runs: int) -> list[Number]:
                 if number:  # the first starts the edge
                     changed = sum(size for blob, size in after.items() if blob not in before)
                     sent.runs.append(shipped / changed)
+                    beside.runs.append((shipped - changed) / 1000)
                     here.runs.append(local)
                     there.runs.append(far)
                     overhead.runs.append(far - local)
                 before = after
         finally:
             site.sweep()
-    return [here, there, overhead, sent]
+    return [here, there, overhead, sent, beside]
 
 
 def blobs(site: Site) -> dict[str, int]:
@@ -96,7 +102,8 @@ def eight_hosts(folder: Path, runs: int) -> list[Number]:
     for run in range(runs):
         for count, found in seconds.items():
             site = Simulated(folder / f"{run}-{count}", tuple(f"app{n}" for n in range(1, count + 1)), Slow)
-            found.append(timed(lambda site=site: site.deploy("r3")))  # type: ignore[misc]  # a default binds it
+            with redirect_stderr(io.StringIO()):  # one line for each step of each host
+                found.append(timed(lambda site=site: site.deploy("r3")))  # type: ignore[misc]  # a default binds it
     ratios = [many / one for many, one in zip(seconds[HOSTS], seconds[1], strict=True)]
     return [
         Number("deploy to one simulated host", "s", runs=seconds[1]),
