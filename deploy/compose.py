@@ -34,7 +34,7 @@ class Service:
     spec: Mapping[str, Any]
     has_secrets: bool
     behind: tuple[str, ...] = ()  # addresses of other hosts that run it too, behind the edge of this one
-    published: str = ""  # this host's address, where the edge is on another one
+    published: str = ""  # this host's address, where others must reach it
 
     @property
     def role(self) -> Role:

@@ -216,6 +216,11 @@ class Facts:
         return tuple(c for c in self.containers if c.colour == colour and (not roles or c.role in roles))
 
     @property
+    def shared(self) -> dict[str, Container]:
+        """Return the shared services that run, by name."""
+        return {c.service: c for c in self.containers if c.role in SHARED and c.state == "running"}
+
+    @property
     def named(self) -> tuple[Container, ...]:
         """Return the containers that the edge names."""
         return tuple(c for c in self.containers if c.name in self.edge.members)

@@ -30,6 +30,8 @@ def shared(model: Model, settings_name: str, images: Mapping[str, str], env_file
         spec = services[service.name] = pinned(service, images, env_file, labels)
         if service.role == "edge":
             spec["ports"] = service.spec.get("ports", [])
+        elif service.published:
+            spec["ports"] = [f"{service.published}:{service.deploy.port}:{service.deploy.port}"]
         spec["labels"][MADE_OF] = made_of(spec | {"env_file": secrets if service.has_secrets else ""})
     return dump(
         {

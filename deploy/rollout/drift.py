@@ -9,7 +9,7 @@ import yaml
 
 from deploy import console
 from deploy.edge import nginx
-from deploy.model import MADE_OF, SHARED, Facts
+from deploy.model import MADE_OF, Facts
 from deploy.rollout import steps
 from deploy.rollout.facts import configured
 from deploy.rollout.health import await_healthy
@@ -21,8 +21,7 @@ POLL_SECONDS = 0.02
 def drifted(run: Run, facts: Facts) -> tuple[str, ...]:
     """Name the running data services and the edge that are made of something else than is wanted; a deploy leaves them alone."""
     wanted = yaml.safe_load(run.bundle.files["shared.yml"])["services"]
-    shared = [c for c in facts.containers if c.role in SHARED and c.state == "running"]
-    return tuple(c.service for c in shared if c.service in wanted and wanted[c.service]["labels"][MADE_OF] != c.made_of)
+    return tuple(name for name, c in facts.shared.items() if name in wanted and wanted[name]["labels"][MADE_OF] != c.made_of)
 
 
 def chosen(names: tuple[str, ...], run: Run, facts: Facts) -> tuple[str, ...]:

@@ -33,8 +33,7 @@ def settle(facts: Facts) -> list[Step]:
 
 def start_shared(wanted: Release, facts: Facts) -> list[Step]:
     """Create what colours share, start data and edge where they are missing or stopped; a running one is never touched."""
-    running = {c.service for c in facts.containers if c.role in SHARED and c.state == "running"}
-    lacking = tuple(service.name for service in wanted.of(*SHARED) if service.name not in running)
+    lacking = tuple(service.name for service in wanted.of(*SHARED) if service.name not in facts.shared)
     absent = tuple(name for name in wanted.resources if name not in facts.resources)
     first: list[Step] = [PrepareEdge()] if facts.edge.generation == 0 and wanted.of("edge") else []
     first += [CreateShared(absent)] if absent else []

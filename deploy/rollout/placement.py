@@ -88,15 +88,13 @@ def on(known: Model, host: str, hosts: Mapping[str, list[str]], machines: Mappin
             spec["scale"] = 0  # its edge names those of other hosts
         if deploy.migrate and hosts[service.name][0] != host:
             deploy = deploy.model_copy(update={"migrate": ()})
-        if far.get(service.name) == host:
-            spec["ports"] = [*spec.get("ports", []), f"{private[host]}:{deploy.port}:{deploy.port}"]
         others = {name: private[there] for name, there in far.items() if there != host}
         if others:
             spec["extra_hosts"] = [*listed(spec.get("extra_hosts")), *(f"{name}={address}" for name, address in sorted(others.items()))]
         behind = tuple(private[name] for name in hosts[service.name] if name not in edges) if service.role == "web" else ()
-        at_edge = host in edges
+        asked = far.get(service.name) == host or (behind and host not in edges)
         services.append(replace(
-            service, deploy=deploy, spec=spec, behind=behind if at_edge else (), published=private[host] if behind and not at_edge else "",
+            service, deploy=deploy, spec=spec, behind=behind if host in edges else (), published=private[host] if asked else "",
         ))  # fmt: skip
     used_networks = {name for service in services for name in service.networks}
     used_volumes = {name for service in services for name in volumes(service)}

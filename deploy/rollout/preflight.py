@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -23,6 +23,7 @@ from deploy.state import State
 
 GIGABYTE = 1_000_000_000
 SKEW_SECONDS = 60
+REFUSED = "refused"
 # of one label, RFC 1035, 2.3.4
 LONGEST_NAME = 63
 
@@ -55,19 +56,26 @@ def look(at: Environment, facts: Mapping[str, Facts], include: str = "") -> Read
         nginx.render(settings, model.web, wanted.GENERATION, nginx.Route(COLOURS[0], ""))
         wanted.placed(at, model)
         if at.remote:
-            reachable(at, model)
+            reachable(at, model, {host: set(known.shared) - set(anew) for host, known in facts.items()})
     reasons.refuse()
     return Ready(values, source, order, model, anew)
 
 
-def reachable(at: Environment, known: Model) -> None:
-    """Refuse data or apps elsewhere that those who need them cannot reach, or that anybody can: Docker's ports pass by a firewall."""
+def reachable(at: Environment, known: Model, running: Mapping[str, Set[str]]) -> None:
+    """Refuse data or apps elsewhere that those who need them cannot reach, or that anybody can: Docker's ports pass by a firewall.
+
+    `running` are the shared services of each host that stay as they are.
+    """
     mistakes, servers = [], at.settings.hosts
     for name, owner, port, askers in placement.paths(known, servers):
         private, public = servers[owner].private, servers[owner].address
-        seen = at.each(partial(answers, address=private, port=port), [host for host in at.hosts if host.name in askers])
-        blind = [host for host, well in seen.items() if not well]
+        seen = at.each(partial(answer, address=private, port=port), [host for host in at.hosts if host.name in askers])
+        blind = [host for host, said in seen.items() if said not in ("", REFUSED)]
         mistakes += [f"{', '.join(blind)} cannot reach {private}:{port}, where {name} is on {owner}"] if blind else []
+        if REFUSED in seen.values() and name in running[owner]:
+            mistakes.append(
+                f"{name} on {owner} is not open at {private}:{port}; if it ran before others needed it: inv deploy --include={name}"
+            )
         if public != private and not at.here.port_is_free(public, port):
             mistakes.append(f"{name} on {owner} is open to the outside, at {public}:{port}; close that port in front of the host")
     if mistakes:
@@ -75,10 +83,10 @@ def reachable(at: Environment, known: Model) -> None:
         raise Refused(told, where="[hosts]", then="mend that, then inv deploy")
 
 
-def answers(host: Host, address: str, port: int) -> bool:
-    """Tell whether a host reaches an address; that nothing listens there yet is an answer too."""
-    done = host.try_run(command("timeout", "3", "bash", "-c", 'exec 3<>"/dev/tcp/$0/$1"', address, port))
-    return not done.returncode or "refused" in done.stderr
+def answer(host: Host, address: str, port: int) -> str:
+    """Return what a host is told by an address: nothing when it is let in, REFUSED where nothing listens, or that it is not reached."""
+    done = host.try_run(command("timeout", "3", "env", "LC_ALL=C", "bash", "-c", 'exec 3<>"/dev/tcp/$0/$1"', address, port))
+    return "" if not done.returncode else REFUSED if REFUSED in done.stderr else done.stderr.strip() or "no answer"
 
 
 def included(include: str, model: Model) -> tuple[str, ...]:

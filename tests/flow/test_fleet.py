@@ -8,10 +8,11 @@ from threading import Event
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy import lock
+from deploy import lock, render
 from deploy.environment import Environment
 from deploy.errors import Interrupted, Locked, OpsError, Refused, Unreachable
 from deploy.model import Facts
@@ -318,7 +319,8 @@ def test_services_go_where_roles_ask_for_them_and_find_data_that_is_elsewhere() 
     named = {name: sorted(service.name for service in own.services) for name, own in placed.items()}
     assert named == {"a": ["backend", "edge", "site"], "b": ["backend", "edge"], "d": ["redis"], "w": ["beat", "worker"]}
     assert [name for name, own in placed.items() if own.migrating] == ["a"]
-    assert placed["d"].services[0].spec["ports"] == ["10.0.0.9:6379:6379"]
+    rendered = yaml.safe_load(render.shared(placed["d"], "shop-prod", {"redis": "sha256:1"}, "/env", "", "shop"))
+    assert rendered["services"]["redis"]["ports"] == ["10.0.0.9:6379:6379"]
     assert all(service.spec["extra_hosts"] == ["redis=10.0.0.9"] for name in "abw" for service in placed[name].services)
 
 
@@ -359,21 +361,23 @@ class Asked(Apart):
 
 
 @pytest.mark.parametrize(
-    ("said", "public", "words"),
+    ("said", "public", "running", "words"),
     [
-        ("", True, ""),
-        ("bash: connect: Connection refused", True, ""),
-        ("bash: connect: No route to host", True, "a cannot reach 10.0.0.9:6379, where redis is on d"),
-        ("", False, "redis on d is open to the outside, at 192.0.2.1:6379"),
+        ("", True, "redis", ""),
+        ("bash: connect: Connection refused", True, "", ""),
+        ("bash: connect: Connection refused", True, "redis", "redis on d is not open at 10.0.0.9:6379.*inv deploy --include=redis"),
+        ("bash: connect: No route to host", True, "", "a cannot reach 10.0.0.9:6379, where redis is on d"),
+        ("", False, "", "redis on d is open to the outside, at 192.0.2.1:6379"),
     ],
 )
-def test_the_private_path_is_proven_and_the_public_one_closed(tmp_path: Path, said: str, public: bool, words: str) -> None:
+def test_the_private_path_is_proven_and_the_public_one_closed(tmp_path: Path, said: str, public: bool, running: str, words: str) -> None:
     servers = {"a": server("edge", "app", "worker"), "d": server("data", private="10.0.0.9")}
     here: Any = FakeHost(tmp_path)
     here.port_is_free = lambda address, _: public or address != "192.0.2.1"
     at = Environment(settings(state=tmp_path, hosts=servers), here, (Asked("a", tmp_path, said), Asked("d", tmp_path, "not asked")))
+    there = {"a": set[str](), "d": {running}}
     if not words:
-        preflight.reachable(at, model(DATA))
+        preflight.reachable(at, model(DATA), there)
         return
     with pytest.raises(Refused, match=words):
-        preflight.reachable(at, model(DATA))
+        preflight.reachable(at, model(DATA), there)
