@@ -18,6 +18,7 @@ class Queue:
     """Posts tasks through the edge until it is stopped; only what was accepted with 202 counts."""
 
     port: int
+    address: str = "127.0.0.1"
     short_every: float = 0.5
     long: float = 8.0  # seconds; the bench has 30
     long_every: float = 20.0
@@ -49,7 +50,7 @@ class Queue:
 
     def ask(self, method: str, body: object = None) -> tuple[int, bytes]:
         """Send one request; 0 when it was not answered."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=15)
+        connection = http.client.HTTPConnection(self.address, self.port, timeout=15)
         try:
             connection.request(method, "/api/debug/tasks", json.dumps(body), {"Content-Type": "application/json"})
             answer = connection.getresponse()
