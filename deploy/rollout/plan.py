@@ -65,7 +65,7 @@ def towards(
     if live and not others.lacking and carries(wanted, live, facts):
         return Plan(wanted, live, facts.edge.generation, (*steps, *finish(wanted, live, facts, others, watch=forward and watch, warm=warm)))
     new = live if live and facts.beside and facts.edge.release == wanted.id else other(live)  # one that is half in service goes on
-    former = other(new) if live else None
+    former = other(new)  # also where no edge serves: it may have been elsewhere before, or have lost its configuration
     usable = bool(facts.beside) or reusable(wanted, new, facts)
     there = facts.of(new) if usable else ()
     if facts.beside and former == live:  # back from a release that is half in service: replicas of it that never served go first
@@ -77,7 +77,7 @@ def towards(
     roles: tuple[Role, ...] = ("web", "worker") if forward else ("web",)
     watched = forward and watch and not facts.edge.maintenance and watchable(wanted, facts)
     generation, since = facts.edge.next, facts.edge.generation
-    for generation, turn in enumerate(turns(wanted, roles, there, facts.of(former or "", "web")), facts.edge.next):
+    for generation, turn in enumerate(turns(wanted, roles, there, facts.of(former, "web")), facts.edge.next):
         keep = staying(wanted, former, facts, roles, turn)
         beside = only(keep, facts, "web")
         steps += [*bring_up(wanted, new, roles, there, turn), *await_served(wanted, new, facts)]
@@ -93,10 +93,10 @@ def towards(
     return Plan(wanted, new, generation, tuple(steps))
 
 
-def hand_back(wanted: Release, new: str, former: str | None, facts: Facts, there: Iterable[Container]) -> list[Step]:
+def hand_back(wanted: Release, new: str, former: str, facts: Facts, there: Iterable[Container]) -> list[Step]:
     """Let the earlier release's workers take over from the later one's."""
     steps: list[Step] = []
-    for turn in turns(wanted, ("worker",), there, facts.of(former or "", "worker")):
+    for turn in turns(wanted, ("worker",), there, facts.of(former, "worker")):
         keep = staying(wanted, former, facts, ("worker",), turn)
         steps += [*bring_up(wanted, new, ("worker",), there, turn), *stop(former, facts, "worker", keep=keep)]
     return steps

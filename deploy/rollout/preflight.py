@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
-from deploy import checkout, console
+from deploy import checkout, console, render
 from deploy.checkout import Checkout
 from deploy.compose import Model
 from deploy.edge import nginx, switch
@@ -54,11 +54,30 @@ def look(at: Environment, facts: Mapping[str, Facts], include: str = "") -> Read
         nameable(settings, model)
         anew = included(include, model)
         nginx.render(settings, model.web, wanted.GENERATION, nginx.Route(COLOURS[0], ""))
-        wanted.placed(at, model)
+        placed = wanted.placed(at, model)
         if at.remote:
+            moved(settings, model, placed, facts)
             reachable(at, model, {host: set(known.shared) - set(anew) for host, known in facts.items()})
     reasons.refuse()
     return Ready(values, source, order, model, anew)
+
+
+def moved(settings: Settings, known: Model, placed: Mapping[str, Model], facts: Mapping[str, Facts]) -> None:
+    """Refuse data that would begin empty on one host while another has it, and an edge that would answer on without its role."""
+    mistakes = []
+    for service in known.of("data"):
+        names = {render.resources(known.volumes, settings.name)[name]["name"] for name in placement.volumes(service)}
+        kept = {host for host, seen in facts.items() if names & seen.resources or any(c.service == service.name for c in seen.containers)}
+        owner = next(host for host, own in placed.items() if service.name in {one.name for one in own.services})
+        if kept and owner not in kept:
+            has = ", ".join(sorted(kept))
+            mistakes.append(f"{service.name} would begin empty on {owner}, and {has} has its data: leave it there, or bring it first")
+    for host, seen in facts.items():
+        if not placed[host].of("edge") and any(c.role == "edge" for c in seen.shared.values()):
+            mistakes.append(f"{host} has no role edge, and its edge answers: give it the role, or stop {settings.name}-edge-1 there first")
+    if mistakes:
+        told = "\n    ".join(["roles have moved away from what is there:", *mistakes])
+        raise Refused(told, where="[hosts]", then="mend that, then inv plan")
 
 
 def reachable(at: Environment, known: Model, running: Mapping[str, Set[str]]) -> None:

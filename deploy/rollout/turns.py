@@ -37,11 +37,11 @@ def turns(wanted: Release, roles: tuple[Role, ...], there: Iterable[Container], 
     return [Turn(n, before, n == most) for before, n in pairwise([0, *ahead, most])]
 
 
-def staying(wanted: Release, former: str | None, facts: Facts, roles: Iterable[Role], turn: Turn) -> tuple[str, ...]:
+def staying(wanted: Release, former: str, facts: Facts, roles: Iterable[Role], turn: Turn) -> tuple[str, ...]:
     """Name the old replicas that go on: as many as the new ones of this turn still lack."""
     left: list[str] = []
     for service in wanted.of(*roles):
-        alive = [c.name for c in facts.of(former or "") if c.service == service.name and c.alive]
+        alive = [c.name for c in facts.of(former) if c.service == service.name and c.alive]
         left += alive[max(len(alive) - max(service.replicas - turn.upto, 0), 0) :]
     return tuple(left)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -27,7 +28,7 @@ from deploy.shell import Command, Result
 from deploy.state import State
 from tests.flow.fake import FakeHost
 from tests.flow.place import FAST, Killed, bundled
-from tests.samples import COMPOSE, model, settings
+from tests.samples import COMPOSE, container, model, settings
 
 FOLDER = Path("/var/lib/shop-test")
 NAMES = ("app1", "app2", "app3")
@@ -346,6 +347,25 @@ def test_monitoring_is_on_every_host_that_has_the_role() -> None:
 def test_what_cannot_be_placed_is_refused(servers: dict[str, Server], words: str) -> None:
     with pytest.raises(Refused, match=f"(?s){words}"):
         placement.place(model(), servers)
+
+
+@pytest.mark.parametrize(
+    ("kept", "words"),
+    [
+        ({"d": Facts((container("redis", "", role="data"),))}, ""),
+        ({"a": Facts((container("redis", "", role="data"),))}, "redis would begin empty on d, and a has its data"),
+        ({"a": Facts(resources=frozenset({"shop-local_kept"}))}, "redis would begin empty on d, and a has its data"),
+        ({"a": Facts(resources=frozenset({"shop-local_kept"})), "d": Facts(resources=frozenset({"shop-local_kept"}))}, ""),
+        ({"d": Facts((container("edge", "", role="edge"),))}, "d has no role edge, and its edge answers"),
+    ],
+)
+def test_what_would_leave_data_or_an_edge_behind_is_refused(kept: dict[str, Facts], words: str) -> None:
+    servers = {"a": server("edge", "app", "worker"), "d": server("data", private="10.0.0.9")}
+    keeps = DATA.replace("{image: redis,", "{image: redis, volumes: [{type: volume, source: kept, target: /data}],")
+    known = model(keeps.replace("volumes: {}", "volumes: {kept: {}}"))
+    placed, facts = placement.place(known, servers), {name: kept.get(name, Facts()) for name in servers}
+    with pytest.raises(Refused, match=words) if words else nullcontext():
+        preflight.moved(settings(hosts=servers), known, placed, facts)
 
 
 class Asked(Apart):
