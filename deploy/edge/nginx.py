@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ from deploy.settings import ROOT, Settings
 # keepalive_min_timeout came with it; `resolve` in upstreams one release earlier
 OLDEST = (1, 27, 4)
 # nginx counts from the switch on: its own limit must come after the watch and the drain, which say what they cut
-SPARE_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ def render(settings: Settings, web: Iterable[Service], generation: int | str, ro
         return engine.get_template(template.name).render(
             generation=generation, colour=route.colour, release=route.release, upstreams=upstreams, live=live,
             maintenance=quoted(page) if route.maintenance else "",
-            domain=settings.domain, shutdown_seconds=math.ceil(settings.rollout.watch + settings.rollout.drain_within) + SPARE_SECONDS,
+            domain=settings.domain,
         )  # fmt: skip
     except TemplateError as error:
         raise Refused(f"the edge's template cannot be rendered: {error}", where=settings.nginx, then=f"mend {settings.nginx}") from None
