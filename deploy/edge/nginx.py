@@ -14,7 +14,6 @@ from deploy.settings import ROOT, Settings
 
 # keepalive_min_timeout came with it; `resolve` in upstreams one release earlier
 OLDEST = (1, 27, 4)
-# nginx counts from the switch on: its own limit must come after the watch and the drain, which say what they cut
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,10 @@ class Host(ABC):
     def close(self) -> None:  # noqa: B027  # this machine has nothing to close
         """End the connection, where there is one."""
 
+    def typed(self, line: str) -> str:
+        """Return what a person types here to run a line there."""
+        return line
+
     @abstractmethod
     def try_run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> Result:
         """Run a command to its end, whatever its exit code.

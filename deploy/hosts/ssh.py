@@ -383,6 +383,13 @@ class SshHost(ShellFiles):
         """End the connection."""
         self.link.close()
 
+    def typed(self, line: str) -> str:
+        """Return what a person types here to run a line there."""
+        hop = self.link.gateway
+        jump = f"-J {hop.user}@{hop.machine.address}:{hop.machine.port} " if hop else ""
+        port = f"-p {self.machine.port} " if self.machine.port != 22 else ""
+        return f"ssh {jump}{port}{self.link.user}@{self.machine.address} {'sudo ' if self.sudo else ''}{line}"
+
     def line(self, wanted: Command, *before: str, guarded: bool = True) -> str:
         """Write a command for the login shell over there, in plain C locale; the shell stays, to tell of a killed program.
 

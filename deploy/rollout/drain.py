@@ -16,14 +16,19 @@ def quiet(step: steps.Quiet, run: Run) -> None:
     """Tell workers to take no new tasks; what they have begun they finish, at the latest when they are stopped."""
     deaf = run.tell(run.containers(step.colour, step.services), lambda known: known.drain)
     if deaf:
-        raise OpsError(f"{', '.join(deaf)} did not stop taking tasks", where=run.host.name, then=f"docker logs {deaf[0]}, inv deploy")
+        raise OpsError(
+            f"{', '.join(deaf)} did not stop taking tasks",
+            where=run.host.name,
+            then=run.host.typed(f"docker logs {deaf[0]}") + ", inv deploy",
+        )
 
 
 def resume(step: steps.Resume, run: Run) -> None:
     """Take back what a drain told."""
     deaf = run.tell(run.containers(step.colour, step.services), lambda known: known.resume)
     if deaf:
-        raise OpsError(f"{', '.join(deaf)} did not go on", where=run.host.name, then=f"docker restart {' '.join(deaf)}, inv resume")
+        again = run.host.typed(f"docker restart {' '.join(deaf)}")
+        raise OpsError(f"{', '.join(deaf)} did not go on", where=run.host.name, then=f"{again}, inv resume")
 
 
 def drain(step: steps.Drain, run: Run) -> None:

@@ -30,7 +30,7 @@ def await_healthy(step: steps.AwaitHealthy, run: Run) -> None:
         raise OpsError(
             f"{step.colour or run.settings.name} did not become healthy:\n" + "\n".join(diagnose(run, c) for c in unwell),
             where=run.host.name,
-            then=f"docker logs {unwell[0].name}, mend it, inv deploy" if unwell else "inv deploy",
+            then=run.host.typed(f"docker logs {unwell[0].name}") + ", mend it, inv deploy" if unwell else "inv deploy",
         )
 
 
@@ -85,5 +85,5 @@ def ask(run: Run, colour: str, service: str, place: str, path: str, *, naming: s
         raise OpsError(
             "\n".join([f"{container or service} ({colour}) {said}; {wish}: {body.strip()[:200]}", *(diagnose(run, c) for c in unwell)]),
             where=f"{run.host.name}, through the edge",
-            then=f"docker logs {own}, mend it, inv deploy",
+            then=run.host.typed(f"docker logs {own}") + ", mend it, inv deploy",
         )

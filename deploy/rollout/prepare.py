@@ -26,7 +26,7 @@ def await_orphans(step: steps.AwaitOrphans, run: Run) -> None:
         raise OpsError(
             f"an interrupted run's container still works after {ONE_OFF_SECONDS} s: {', '.join(step.containers)}",
             where=run.host.name,
-            then=f"docker logs {step.containers[0]}; docker stop {step.containers[0]} ends it; inv resume",
+            then=run.host.typed(f"docker logs {step.containers[0]}") + f"; docker stop {step.containers[0]} there ends it; inv resume",
         )
 
 

@@ -329,7 +329,7 @@ def test_one_of_three_does_not_become_healthy(trio: ServersNight) -> None:
     night.machines["app2"].sh('touch "$(docker volume inspect --format "{{.Mountpoint}}" "$1")/marked"', volume)
     with remote.under_load(night.site, night.machines) as clients:
         said = night.fails("deploy", code=1, OPS_ROLLOUT__ON_FAILURE="hold", OPS_VARIABLES__BEHAVIOUR="exits-where-marked")
-        night.says(said, "told to exit at once", where="app2", then="docker logs")
+        night.says(said, "told to exit at once", where="app2", then="ssh root@")
         night.still_serve()
         all_lost_nothing(clients, night)
     night.morning()
