@@ -19,7 +19,7 @@ DROPPED = ("build", "ports", "container_name", "depends_on", "profiles", "env_fi
 def shared(model: Model, settings_name: str, images: Mapping[str, str], env_file: str, app: str) -> str:
     """Render the project of data and edge: it owns the networks and volumes that colours share. Pure."""
     networks, volumes = resources(model.networks, settings_name), resources(model.volumes, settings_name)
-    services = {HOLDER: holder(images[model.services[0].image], networks, volumes)}
+    services = {HOLDER: holder(images[s.image], networks, volumes) for s in model.services[:1]}
     for service in model.of(*SHARED):
         labels = own_labels(service, app, settings_name)
         services[service.name] = pinned(service, images, env_file, labels)
