@@ -53,7 +53,7 @@ def together(errors: Mapping[str, OpsError]) -> OpsError:
     """Make one error of those of several hosts: of their kind where they are of one."""
     if len(errors) == 1:
         name, error = next(iter(errors.items()))
-        error.where = error.where if name in error.where else f"{name}: {error.where}" if error.where else name
+        error.where = error.where if error.where.startswith(name) else f"{name}: {error.where}" if error.where else name
         return error
     kinds = {type(error) for error in errors.values()}
     kind = Interrupted if Interrupted in kinds else next(iter(kinds)) if len(kinds) == 1 and kinds <= {Refused, Locked} else OpsError

@@ -24,7 +24,9 @@ def shared(model: Model, settings_name: str, images: Mapping[str, str], env_file
     every release has a folder of its own. `secrets` is the version of what that file holds.
     """
     networks, volumes = resources(model.networks, settings_name), resources(model.volumes, settings_name)
-    services = {HOLDER: holder(images[model.services[0].image], networks, volumes)}
+    services: dict[str, Any] = {}
+    if model.services:
+        services[HOLDER] = holder(images[model.services[0].image], networks, volumes)
     for service in model.of(*SHARED):
         labels = own_labels(service, app, settings_name)
         spec = services[service.name] = pinned(service, images, env_file, labels)

@@ -19,6 +19,7 @@ from deploy.shell import Secret
 
 EXAMPLE = ".env.example"
 OWN = ("NOTIFY_URLS", "REGISTRY_PASSWORD")  # for the toolkit alone: optional, given to no container, part of no release
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 PLACEHOLDERS = {"", "change-me", "changeme", "placeholder", "todo", "xxx", "secret", "password"}
 
 
@@ -55,7 +56,9 @@ def parsed(path: Path) -> dict[str, Secret]:
 
 def mistakes(values: Mapping[str, str], documented: Iterable[str]) -> list[str]:
     """List the keys that are missing or still hold a placeholder; never a value."""
-    found = [f"{key} is missing (documented in {EXAMPLE})" for key in documented if key not in values and key not in OWN]
+    # what Compose reads otherwise: it would take part of the line for the name, or show all of it
+    found = [f"`{key}` is no name of a variable" for key in values if not NAME.fullmatch(key)]
+    found += [f"{key} is missing (documented in {EXAMPLE})" for key in documented if key not in values and key not in OWN]
     return found + [f"{key} still holds a placeholder" for key, value in values.items() if is_placeholder(value)]
 
 

@@ -137,7 +137,7 @@ class Ssh(Section):
 class Settings(Section):
     """Everything a command needs to know about one environment."""
 
-    env: str
+    env: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     app: str = Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")
     compose: list[str] = Field(min_length=1)
     bake: str = "docker/bake.hcl"
@@ -158,9 +158,14 @@ class Settings(Section):
     root: Path = ROOT
 
     @model_validator(mode="after")
-    def _one_gateway(self) -> Settings:
+    def _each_once(self) -> Settings:
         if "gateway" in self.hosts:
             raise ValueError("hosts.gateway: the gateway is the section [gateway]; give the host another name")
+        places = [(f"{server.address}:{server.port}", name) for name, server in self.hosts.items()]
+        places += [(server.private, name) for name, server in self.hosts.items() if server.private]
+        for place, name in places:
+            if (first := next(known for there, known in places if there == place)) != name:
+                raise ValueError(f"hosts.{first} and hosts.{name} are both {place}; one machine is one host")
         return self
 
     @property
@@ -183,7 +188,8 @@ class Settings(Section):
     def state_dir(self) -> Path:
         """Where releases, journal, ledger and the edge's configuration live on the host."""
         home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-        return self.state or (home / self.name if self.env in ("local", "dev") else Path("/var/lib") / self.name)
+        here = self.env in ("local", "dev") and not self.hosts
+        return self.state or (home / self.name if here else Path("/var/lib") / self.name)
 
     @property
     def secrets_file(self) -> Path:

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -160,9 +161,9 @@ class LocalHost(Host):
 
     def port_is_free(self, address: str, port: int) -> bool:
         """Tell whether nothing listens on a TCP port of this host."""
-        with socket.socket() as probe:
-            probe.settimeout(2)
-            return probe.connect_ex(("127.0.0.1" if address == EVERYWHERE else address, port)) != 0
+        with suppress(OSError), socket.create_connection(("127.0.0.1" if address == EVERYWHERE else address, port), 2):
+            return False
+        return True
 
     def get(self, port: int, path: str, *, host: str = "localhost", timeout: float = 2) -> tuple[int, str]:
         """Ask this host's own loopback over a new connection; return status and body, 0 when nothing answered."""

@@ -39,12 +39,20 @@ def pin_one(path: Path, link: Link, *, yes: bool) -> None:
         return
     console.say(f"{shown} offers {fingerprint(offered)} ({offered.split()[0]})")
     if pinned:
-        console.warn(f"pinned is {fingerprint(pinned)}: somebody may be in between, or the host was made anew")
+        console.warn(f"pinned is {described(pinned)}: somebody may be in between, or the host was made anew")
     console.say(f"    compare it at the host: ssh-keygen -lf {HOST_KEY}")
     console.confirm(f"Is this the key of {link.name}?", yes=yes, word=link.name if pinned else "yes")
     write(path, (GATEWAY, "key") if link.name == GATEWAY else ("hosts", link.name, "key"), offered)
     link.machine = link.machine.model_copy(update={"key": offered})
     console.say(f"{link.name}: pinned in {path.name}")
+
+
+def described(pinned: str) -> str:
+    """Return a pinned key's fingerprint; what is no key, which keeps every command from connecting, can be replaced all the same."""
+    try:
+        return fingerprint(pinned)
+    except Refused as error:
+        return error.what.removeprefix("this is ")
 
 
 def file(settings: Settings) -> Path:

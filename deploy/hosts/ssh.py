@@ -52,6 +52,7 @@ PASSPHRASE = "SSH_KEY_PASSPHRASE"  # noqa: S105  # the name of the variable
 GATEWAY = "gateway"  # its name, which no other machine may have
 HOST_KEY = "/etc/ssh/ssh_host_ed25519_key.pub"
 MISSING = re.compile(r"(?:timeout: failed to run command|env:) '(.+)': No such file or directory|.*(sudo): (?:command )?not found")
+UNRESOLVED = re.compile(r"(?m)\A(sudo: unable to resolve host .*\n)+")  # sudo goes on all the same
 # sshd tells a program without a terminal nothing when we are gone: its input, which ends then, is watched in its place.
 # The group that `timeout` makes is signalled: while it starts a program it passes nothing on.
 WATCHED = """exec 3<&0
@@ -443,7 +444,7 @@ class SshHost(ShellFiles):
                 raise late from None
         if code in (124, 137) and time.monotonic() - began >= timeout:
             raise late
-        said = err.decode(errors="replace")
+        said = UNRESOLVED.sub("", err.decode(errors="replace"))
         self.heed(code, said)
         self.refuse(code, said)
         return code, out, err

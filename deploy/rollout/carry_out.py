@@ -81,7 +81,10 @@ def carry_out(fleet: Fleet, command: str, *, anew: Mapping[str, tuple[str, ...]]
     except KeyboardInterrupt:
         raise interrupted(at, event, "interrupted") from None
     seconds = round(time.monotonic() - began, 1)
-    warning = write_down(fleet, {name: entry.model_copy(update={"seconds": seconds}) for name, entry in entries.items()})
+    try:
+        warning = write_down(fleet, {name: entry.model_copy(update={"seconds": seconds}) for name, entry in entries.items()})
+    except OpsError as error:  # a host is gone, or the lock; the release serves
+        raise interrupted(at, event, error.what, error.where) from None
     told = f"release {target.id} ({towards[fleet.runs[0].host.name][0]})" if len(fleet.runs) == 1 else serving(at)
     tell_success(at, replace(event, outcome="in service", serves=told, seconds=seconds, warning=warning))
     return came_of(target.id, towards, changed=True, seconds=seconds)

@@ -33,8 +33,8 @@ def listed(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]
 
 
 def secrets(env: str) -> dict[str, str]:
-    """Read a release's secrets; `secrets.render` writes one in a line."""
-    return dict(line.split("=", 1) for line in env.splitlines() if "=" in line)
+    """Read a release's secrets; `secrets.render` writes one in a line, and what else Python calls the end of one is in values."""
+    return dict(line.split("=", 1) for line in env.split("\n") if line)
 
 
 def settings(bundle: Bundle) -> dict[str, str]:

@@ -25,6 +25,7 @@ class Stage(IntEnum):
     FOLLOW = 8  # hosts behind another's edge see that it has switched
     DRAIN = 9  # what served before runs until every host has switched and every edge has let go of it
     RETIRE = 10
+    TAKE_OVER = 11  # what must not run twice, or waits for tasks to end, starts once what was before has stopped everywhere
 
 
 FIRST: Mapping[type[steps.Step], Stage] = {
@@ -58,6 +59,7 @@ def stages(plan: Sequence[steps.Step]) -> dict[Stage, tuple[steps.Step, ...]]:
     stage = Stage.SHARED
     for at, step in enumerate(plan):
         own = FIRST.get(type(step), Stage.SHARED)
+        own = Stage.TAKE_OVER if isinstance(step, (steps.StartColour, steps.AwaitHealthy)) and at > last else own
         stage = max(stage, EARLY.get(own, own) if at < last else own)
         cut[stage] = (*cut.get(stage, ()), step)
     return cut

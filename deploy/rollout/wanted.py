@@ -130,14 +130,17 @@ def bundles(at: Environment, known: Model, code: Code, values: Mapping[str, Secr
 def render_all(
     settings: Settings, known: Model, images: Mapping[str, str], release: str = "", env_file: str = "", version: str = ""
 ) -> dict[str, str]:
-    """Render every file of a release by name. Pure."""
+    """Render every file of a release by name, those of the edge where there is one. Pure."""
     rendered = {"shared.yml": render.shared(known, settings.name, images, env_file, version, settings.app)}
     for colour in COLOURS:
         rendered[f"{colour}.yml"] = render.per_colour(known, settings.name, colour, release, images, env_file, settings.app)
-        for kind, maintenance in (("", False), (".maintenance", True)):
-            route = nginx.Route(colour, release, maintenance)
-            rendered[f"edge.{colour}{kind}.conf"] = nginx.render(settings, known.web, GENERATION, route)
-    return rendered | {"edge.none.conf": nginx.render(settings, known.web, GENERATION, nginx.Route())}
+    routes = {
+        f"edge.{colour}{kind}.conf": nginx.Route(colour, release, maintenance)
+        for colour in COLOURS for kind, maintenance in (("", False), (".maintenance", True))
+    }  # fmt: skip
+    for name, route in {**routes, "edge.none.conf": nginx.Route()}.items() if known.of("edge") else ():
+        rendered[name] = nginx.render(settings, known.web, GENERATION, route)
+    return rendered
 
 
 def fingerprint(rendered: Mapping[str, Mapping[str, str]]) -> str:

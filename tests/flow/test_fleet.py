@@ -290,9 +290,9 @@ def test_a_plan_that_is_cut_keeps_its_order_and_never_switches_early(plan: list[
 
 
 def test_the_edge_is_asked_for_a_colour_once_it_is_well_everywhere() -> None:
-    assert [*stages([steps.StartColour("blue", ("b",)), steps.AwaitHealthy("blue", ("b",)), steps.AwaitServed("blue")])] == [
-        Stage.START, Stage.SERVED,
-    ]  # fmt: skip
+    start, healthy = steps.StartColour("blue", ("b",)), steps.AwaitHealthy("blue", ("b",))
+    plan = [start, healthy, steps.AwaitServed("blue"), steps.Switch("blue", "r", 2), steps.StopColour("green", ("b",)), start, healthy]
+    assert [*stages(plan)] == [Stage.START, Stage.SERVED, Stage.SWITCH, Stage.RETIRE, Stage.TAKE_OVER]
 
 
 @pytest.mark.parametrize(
@@ -360,7 +360,7 @@ def test_what_cannot_be_placed_is_refused(servers: dict[str, Server], words: str
     ],
 )
 def test_what_would_leave_data_or_an_edge_behind_is_refused(kept: dict[str, Facts], words: str) -> None:
-    servers = {"a": server("edge", "app", "worker"), "d": server("data", private="10.0.0.9")}
+    servers = {"a": Server(address="192.0.2.2", roles=["edge", "app", "worker"]), "d": server("data", private="10.0.0.9")}
     keeps = DATA.replace("{image: redis,", "{image: redis, volumes: [{type: volume, source: kept, target: /data}],")
     known = model(keeps.replace("volumes: {}", "volumes: {kept: {}}"))
     placed, facts = placement.place(known, servers), {name: kept.get(name, Facts()) for name in servers}
@@ -391,7 +391,7 @@ class Asked(Apart):
     ],
 )
 def test_the_private_path_is_proven_and_the_public_one_closed(tmp_path: Path, said: str, public: bool, running: str, words: str) -> None:
-    servers = {"a": server("edge", "app", "worker"), "d": server("data", private="10.0.0.9")}
+    servers = {"a": Server(address="192.0.2.2", roles=["edge", "app", "worker"]), "d": server("data", private="10.0.0.9")}
     here: Any = FakeHost(tmp_path)
     here.port_is_free = lambda address, _: public or address != "192.0.2.1"
     at = Environment(settings(state=tmp_path, hosts=servers), here, (Asked("a", tmp_path, said), Asked("d", tmp_path, "not asked")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -79,3 +80,13 @@ def test_only_shared_services_can_be_included() -> None:
     assert preflight.included(" redis,edge ,", model()) == ("redis", "edge")
     with pytest.raises(Refused, match="backend, nope is no shared service"):
         preflight.included("backend,edge,nope", model())
+
+
+def test_a_port_is_closed_to_this_machine_whatever_its_address_is_like() -> None:
+    """By IPv6 as well; and what this machine cannot even name, being behind a gateway, it does not reach."""
+    here = LocalHost()
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as listening:
+        port = listening.getsockname()[1]
+        assert not here.port_is_free("::1", port)
+    assert here.port_is_free("::1", port)
+    assert here.port_is_free("no-such-host.invalid", 6379)

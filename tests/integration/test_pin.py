@@ -87,6 +87,12 @@ def test_a_changed_key_shows_both_and_wants_the_name(server: Sshd, gateway: Sshd
     assert load("prod").hosts["app1"].key == server.key
 
 
+def test_what_is_no_key_is_replaced(checkout: Path) -> None:
+    checkout.write_text(checkout.read_text().replace("[hosts.app1]", '[hosts.app1]\nkey = "ssh-ed25519 AAAA"'))
+    done = inv("hosts.pin", "--yes")
+    assert (done.returncode, "pinned is no public host key: ssh-ed25519 AAAA" in done.stderr) == (0, True), done.stderr
+
+
 def test_a_host_that_is_not_there_or_not_known(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = inv("hosts.pin", "ap1")
     assert done.returncode == 2

@@ -34,6 +34,12 @@ def test_what_a_release_changes(after: Bundle, told: tuple[str, ...]) -> None:
     assert changes.between(bundle("r1"), after) == told
 
 
+@pytest.mark.parametrize("end", ["\n", "\r", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"])
+def test_no_part_of_a_value_reads_like_a_key(end: str) -> None:
+    after = bundle("r2", env=secrets.render({"A": f"first{end}hunter2=last"}))
+    assert changes.between(bundle("r1", env=""), after) == ("secrets: A new",)
+
+
 @given(st.dictionaries(st.from_regex(r"\A[A-Z]{3,6}\Z"), st.text(min_size=20, max_size=30), min_size=1))
 def test_no_value_is_ever_told(values: dict[str, str]) -> None:
     told = " ".join(changes.between(bundle("r1", env=""), bundle("r2", env=secrets.render(values))))

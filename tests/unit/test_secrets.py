@@ -20,6 +20,11 @@ def test_a_placeholder_is_refused_by_name_only(value: str) -> None:
     assert secrets.mistakes({"TOKEN": value, "GOOD": "s3cr3t"}, {}) == ["TOKEN still holds a placeholder"]
 
 
+@pytest.mark.parametrize("key", ["A B", "A:B", "A=B", "1A", "Ä", "A\nB"])
+def test_a_name_that_compose_reads_otherwise_is_refused(key: str) -> None:
+    assert secrets.mistakes({key: "hunter2", "A_b-c.D1": "s3cr3t"}, {}) == [f"`{key}` is no name of a variable"]
+
+
 def test_all_reasons_at_once_and_no_value(tmp_path: Path) -> None:
     (tmp_path / ".env.example").write_text("A=x\nB=y\n")
     (tmp_path / ".env.local").write_text("A=changeme\nC=hunter2\n")

@@ -125,6 +125,30 @@ def test_mistakes_about_hosts_name_the_host_and_the_nearest_key(read: Load) -> N
         assert any(all(word in line for word in words) for line in text.splitlines()), (words, text)
 
 
+@pytest.mark.parametrize("second", ['address = "a"', 'address = "c"\nprivate = "10.0.0.1"'])
+def test_one_machine_is_one_host(read: Load, second: str) -> None:
+    """Its lock would be waited for by the same operator who holds it."""
+    with pytest.raises(Refused, match=r"hosts\.one and hosts\.two are both (a:22|10\.0\.0\.1); one machine is one host"):
+        read(APP, f'[hosts.one]\naddress = "a"\nprivate = "10.0.0.1"\n[hosts.two]\n{second}\n')
+
+
+def test_two_ports_of_one_address_are_two_machines(read: Load) -> None:
+    assert len(read(APP, '[hosts.one]\naddress = "a"\n[hosts.two]\naddress = "a"\nport = 2222\n').hosts) == 2
+
+
+def test_the_state_of_hosts_is_where_every_operator_looks_for_it(read: Load) -> None:
+    """The home of who typed the command has nothing to do with them."""
+    assert read(APP, '[hosts.one]\naddress = "a"\n').state_dir == Path("/var/lib/shop-local")
+
+
+def test_an_environment_is_called_what_projects_can_be(read: Load, tmp_path: Path) -> None:
+    with pytest.raises(Refused, match=r"there is no environment `../local`"):
+        read(APP, env="../local")
+    (tmp_path / "deploy" / "environments" / "Prod.eu.toml").touch()
+    with pytest.raises(Refused, match="env: string should match"):
+        load("Prod.eu")
+
+
 def test_no_host_is_called_gateway(read: Load) -> None:
     with pytest.raises(Refused, match="give the host another name"):
         read(APP, '[hosts.gateway]\naddress = "a"\n')
