@@ -62,7 +62,10 @@ def resource_names(model: Model, environment: str) -> list[str]:
 def holder(image: str, networks: Iterable[str], volumes: Iterable[str]) -> dict[str, Any]:
     """Describe a container that is created, never started, and removed: Compose makes only what some service uses."""
     mounts = [f"{name}:/held/{name}" for name in volumes]
-    return {"image": image, "pull_policy": "never", "profiles": [HOLDER], "networks": sorted(networks), "volumes": mounts}
+    return {
+        "image": image, "command": ["never-started"],  # not every image has one, and the engine wants one
+        "pull_policy": "never", "profiles": [HOLDER], "networks": sorted(networks), "volumes": mounts,
+    }  # fmt: skip
 
 
 def per_colour(model: Model, settings_name: str, colour: str, release: str, images: Mapping[str, str], env_file: str, app: str) -> str:
