@@ -18,7 +18,8 @@ from deploy.compose import Model
 from deploy.errors import Refused
 from deploy.hosts.local import LocalHost
 from deploy.model import MADE_OF
-from deploy.settings import ROOT, load
+from deploy.rollout import placement
+from deploy.settings import ROOT, Server, load
 from deploy.shell import docker
 from tests.samples import model
 
@@ -53,6 +54,17 @@ def colour(known: Model, name: str = "blue") -> dict[str, Any]:
 
 def shared(known: Model, env_file: str = "/env", secrets: str = "s1") -> dict[str, Any]:
     return dict(yaml.safe_load(render.shared(known, "shop-local", ANY, env_file, secrets, "shop")))
+
+
+def test_our_data_can_be_on_a_host_of_its_own(ours: Model) -> None:
+    servers = {
+        "app1": Server(address="192.0.2.1", roles=["edge", "app", "worker"]),
+        "data": Server(address="192.0.2.2", roles=["data"], private="10.0.0.9"),
+    }
+    own = shared(placement.place(ours, servers)["data"])["services"]
+    assert {name: own[name]["ports"] for name in ("postgres", "redis")} == {
+        "postgres": ["10.0.0.9:5432:5432"], "redis": ["10.0.0.9:6379:6379"],
+    }  # fmt: skip
 
 
 def test_every_service_has_its_role(ours: Model) -> None:
