@@ -18,6 +18,7 @@ from deploy.images import build as images
 from deploy.rollout import preflight
 from deploy.settings import Settings
 from deploy.shell import command, docker
+from deploy.state import require_folder
 
 if TYPE_CHECKING:
     from deploy.hosts.ssh import SshHost
@@ -72,6 +73,7 @@ def examine_host(settings: Settings, host: SshHost) -> list[Finding]:
         ("flock", lambda: host.run(command("flock", "--version"))),
         ("Docker engine", host.engine.require),
         ("docker compose", lambda: compose.require_plugin(host)),
+        ("state folder", lambda: require_folder(settings.state_dir, host)),
         ("disk", lambda: room(settings, host)),
         ("clock", lambda: clock(host)),
         ("forwarding", lambda: host.get(1, "/")),

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from deploy.errors import OpsError, Refused
 from deploy.hosts.host import Host
 from deploy.model import Record, Release, Scale, Schema
+from deploy.shell import command
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -22,6 +23,17 @@ T = TypeVar("T", bound=BaseModel)
 def now() -> str:
     """Return the time as everything here writes it: ISO 8601, UTC, to the second."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+# the folder itself, or the nearest above it that is there
+MAY_WRITE = 'folder=$1; until test -e "$folder"; do folder=$(dirname "$folder"); done; test -w "$folder"'
+
+
+def require_folder(folder: Path, host: Host) -> None:
+    """Refuse a host where the account that we are may not write the state folder."""
+    if host.try_run(command("sh", "-c", MAY_WRITE, "sh", str(folder)), timeout=20).returncode == 1:
+        then = f"at {host.name}, as root: install -d -o THE_ACCOUNT {folder}; or ssh.sudo = true"
+        raise Refused(f"{folder} cannot be written by this account", where=host.name, then=then)
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from threading import Event
 
-from deploy import checkout, console
-from deploy.errors import Interrupted, OpsError, Refused
+from deploy import checkout, console, fleet
+from deploy.errors import Interrupted, OpsError, Refused, Unreachable
 from deploy.hosts.host import Host
 from deploy.hosts.local import LocalHost
 from deploy.images import build, registry, ship, stock
 from deploy.images.ship import Shipped
 from deploy.settings import Settings
+from deploy.state import require_folder
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ def push(settings: Settings, here: LocalHost, hosts: Sequence[Host], names: Iter
     with console.step("images of this revision"):
         parcels = stock.parcels(names, own, revision, here)
         stock.require_architecture(parcels, here, hosts)
+        fleet.each(hosts, partial(require_room, settings), among=hosts)
     if who:
         with console.step(f"push to {who.address}"):
             parcels = registry.publish(parcels, who, here)
@@ -46,6 +49,12 @@ def push(settings: Settings, here: LocalHost, hosts: Sequence[Host], names: Iter
         return to_all(hosts, revision, settings.ship.hosts_at_once, lambda host, _: fetch(host))
     carry = partial(ship.ship, parcels, revision, settings.state_dir, here)
     return to_all(hosts, revision, settings.ship.hosts_at_once, carry)
+
+
+def require_room(settings: Settings, host: Host) -> None:
+    """Refuse a host where nothing may be written, before minutes of shipping; one that does not answer is told of then."""
+    with suppress(Unreachable):
+        require_folder(settings.state_dir, host)
 
 
 def to_all(hosts: Sequence[Host], revision: str, at_once: int, bring: Callable[[Host, Callable[[int], None]], Shipped]) -> Outcome:

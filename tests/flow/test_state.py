@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import pytest
@@ -17,8 +17,8 @@ from deploy.errors import Interrupted, Locked, OpsError, Refused
 from deploy.hosts.local import LocalHost
 from deploy.model import Record, Schema
 from deploy.settings import ROOT
-from deploy.shell import command
-from deploy.state import Bundle, State
+from deploy.shell import Command, Result, command
+from deploy.state import Bundle, State, require_folder
 from deploy.wait import until
 from tests.samples import release
 
@@ -106,6 +106,18 @@ def test_the_journal_is_one_json_document_a_line(state: State) -> None:
     state.note(step="Y")
     lines = [json.loads(line) for line in (state.folder / "journal.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == ["X", "Y"]
+
+
+@pytest.mark.parametrize(("code", "well"), [(0, True), (1, False)])
+def test_a_folder_that_may_not_be_written_is_refused(tmp_path: Path, code: int, well: bool) -> None:
+    class Account(LocalHost):
+        def try_run(self, wanted: Command, *, stdin: str | None = None, timeout: float = 600) -> Result:
+            folder = wanted.argv[-1]
+            assert super().try_run(wanted).returncode == 0, "root may; the script finds the nearest folder that is there"
+            return Result(code, "", folder)
+
+    with nullcontext() if well else pytest.raises(Refused, match="cannot be written by this account"):
+        require_folder(tmp_path / "not" / "yet", Account())
 
 
 @pytest.fixture

@@ -110,7 +110,7 @@ def test_check_says_what_each_host_has(checkout: Path, monkeypatch: pytest.Monke
     assert inv("hosts.pin", "--yes").returncode == 0
     done = inv("hosts.check", "--json")
     found = {finding["what"]: finding["state"] for finding in json.loads(done.stdout)}
-    looked = ("connection", "flock", "Docker engine", "docker compose", "disk", "clock", "forwarding", "image store")
+    looked = ("connection", "flock", "Docker engine", "docker compose", "state folder", "disk", "clock", "forwarding", "image store")
     assert list(found) == [f"app1: {what}" for what in looked]
     assert (set(found.values()), done.returncode) == ({"ok"}, 0), done.stdout
 
