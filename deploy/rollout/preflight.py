@@ -202,8 +202,11 @@ def another_state(settings: Settings, host: Host, facts: Facts) -> list[str]:
 
 
 def schema_fits(target: Release, revision: str | None, schema: Schema | None, serving: str) -> None:
-    """Refuse to go back to code that cannot work on the schema, or of which that is not known."""
-    if not target.migrating:
+    """Refuse to go back to code that cannot work on the schema, or of which that is not known.
+
+    On a host that does not migrate itself only what is known counts: the one that did may be no more.
+    """
+    if not target.migrating and not (schema and revision):
         return
     if schema is None or revision is None:
         raise Refused(

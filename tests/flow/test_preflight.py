@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +11,10 @@ import pytest
 
 from deploy.errors import Refused
 from deploy.hosts.local import LocalHost
-from deploy.model import Container, EdgeFacts, Facts, Record
+from deploy.model import Container, EdgeFacts, Facts, Record, Schema
 from deploy.rollout import preflight
 from tests.flow.fake import FakeHost
-from tests.samples import COMPOSE, model, settings
+from tests.samples import COMPOSE, model, release, settings
 
 
 class Tight(FakeHost):
@@ -90,3 +91,14 @@ def test_a_port_is_closed_to_this_machine_whatever_its_address_is_like() -> None
         assert not here.port_is_free("::1", port)
     assert here.port_is_free("::1", port)
     assert here.port_is_free("no-such-host.invalid", 6379)
+
+
+@pytest.mark.parametrize(
+    ("revision", "known", "refused"), [("1", True, True), ("2", True, False), (None, True, False), ("1", False, False)]
+)
+def test_a_host_that_did_not_migrate_judges_by_what_it_knows(revision: str | None, known: bool, refused: bool) -> None:
+    """The host that did may have been taken out of the file."""
+    elsewhere = release("a", without=("backend",))
+    schema = Schema(revision="2", serves=("2",), release="b") if known else None
+    with pytest.raises(Refused, match="is of schema 1") if refused else nullcontext():
+        preflight.schema_fits(elsewhere, revision, schema, "")
