@@ -71,20 +71,23 @@ def unlock(at: Environment, yes: bool = False) -> None:
 
 
 @door(positional=["service"], help={"service": "SERVICE=N"})
-def scale(at: Environment, service: str) -> None:
+def scale(at: Environment, service: str, yes: bool = False) -> None:
     """Bring a service to a number of replicas, now and in later releases: inv scale SERVICE=N."""
     from deploy import console
     from deploy.rollout import scale
 
+    ask(at, f"scale to {service}", yes=yes)
     console.say(scale.scale(at, service))
 
 
 @door(help={"on": "serve the page to everybody", "off": "serve the app again"})
-def maintenance(at: Environment, on: bool = False, off: bool = False) -> None:
+def maintenance(at: Environment, on: bool = False, off: bool = False, yes: bool = False) -> None:
     """Put a page that says "back in a moment" in front of the app, or take it away; deploys go on behind it."""
     from deploy import console
     from deploy.rollout import maintenance
 
+    if on and not off:
+        ask(at, "show everybody the maintenance page", yes=yes)
     console.say(maintenance.turn(at, on=on, off=off))
 
 
@@ -96,4 +99,6 @@ def down(at: Environment, volumes: bool = False, yes: bool = False) -> None:
 
     if volumes:
         console.confirm(f"This removes every volume of {at.settings.name}, data included.", yes=yes, word=at.settings.name)
+    else:
+        ask(at, "stop everything", yes=yes)
     takedown.down(at, volumes=volumes)
