@@ -12,6 +12,7 @@ import stat
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from urllib.parse import quote
 
 from deploy.errors import Refused
 from deploy.hosts.local import LocalHost
@@ -20,6 +21,9 @@ from deploy.shell import Secret
 EXAMPLE = ".env.example"
 OWN = ("NOTIFY_URLS", "REGISTRY_PASSWORD")  # for the toolkit alone: optional, given to no container, part of no release
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+# what Compose would interpret inside double quotes
+ESCAPED = {"\\": "\\\\", '"': '\\"', "$": "$$", "\n": "\\n", "\r": "\\r"}
+SHORTEST = 6
 PLACEHOLDERS = {"", "change-me", "changeme", "placeholder", "todo", "xxx", "secret", "password"}
 
 
@@ -92,11 +96,21 @@ def version(values: Mapping[str, str]) -> str:
 
 def render(values: Mapping[str, str]) -> str:
     """Write values as an env_file that Docker Compose reads back to the letter."""
-    return "".join(f'{key}="{escape(value)}"\n' for key, value in sorted(values.items()))
+    return "".join(
+        f'{key}="{"".join(ESCAPED.get(character, character) for character in value)}"\n' for key, value in sorted(values.items())
+    )
 
 
-def escape(value: str) -> str:
-    """Escape what Compose would interpret inside double quotes."""
-    for plain, escaped in (("\\", "\\\\"), ('"', '\\"'), ("$", "$$"), ("\n", "\\n"), ("\r", "\\r")):
-        value = value.replace(plain, escaped)
-    return value
+def rendered(text: str) -> dict[str, str]:
+    """Read back what `render` wrote; what else Python calls the end of a line is in values."""
+    plain = {escaped: character for character, escaped in ESCAPED.items()}
+    lines = (line.split("=", 1) for line in text.split("\n") if line)
+    return {key: re.sub(r"\\.|\$\$", lambda found: plain.get(found[0], found[0]), value[1:-1]) for key, value in lines}
+
+
+def masked(text: str, values: Iterable[str]) -> str:
+    """Hide secrets in what a program printed, as they are and as a URL quotes them; those of a few characters are words like any other."""
+    for value in sorted((value for value in values if len(value) >= SHORTEST), key=len, reverse=True):
+        for shown in (value, quote(value, safe="")):
+            text = text.replace(shown, "***")
+    return text

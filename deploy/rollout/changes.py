@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from deploy import secrets
 from deploy.model import COLOURS
 from deploy.state import Bundle
 
@@ -20,7 +21,7 @@ def between(before: Bundle, after: Bundle) -> tuple[str, ...]:
     images = sorted(name for name in {**old.images, **new.images} if old.images.get(name) != new.images.get(name))
     found = [f"code: {old.revision} -> {new.revision}"] if old.revision != new.revision else []
     found += [f"images: {', '.join(images)}"] if images else []
-    found += [f"secrets: {words}" for words in listed(secrets(before.env), secrets(after.env))]
+    found += [f"secrets: {words}" for words in listed(secrets.rendered(before.env), secrets.rendered(after.env))]
     found += [f"settings: {words}" for words in listed(settings(before), settings(after))]
     return (*found, *(["the edge's configuration"] if edge(before) != edge(after) else []))
 
@@ -30,11 +31,6 @@ def listed(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]
     changed = [key for key in before if key in after and before[key] != after[key]]
     kinds = {"new": [key for key in after if key not in before], "gone": [key for key in before if key not in after], "changed": changed}
     return (f"{', '.join(sorted(keys))} {kind}" for kind, keys in kinds.items() if keys)
-
-
-def secrets(env: str) -> dict[str, str]:
-    """Read a release's secrets; `secrets.render` writes one in a line, and what else Python calls the end of one is in values."""
-    return dict(line.split("=", 1) for line in env.split("\n") if line)
 
 
 def settings(bundle: Bundle) -> dict[str, str]:

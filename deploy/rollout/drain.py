@@ -65,7 +65,7 @@ def await_tasks(step: steps.AwaitTasks, run: Run) -> None:
         if not until(done, limit, pause=1):
             console.warn(f"after {limit:.0f} s tasks are left that {run.release.id} does not know: {', '.join(sorted(left))}")
     except CommandFailed as error:
-        console.warn(f"it is not known whether tasks are left that {run.release.id} does not know: {error}")
+        console.warn(f"it is not known whether tasks are left that {run.release.id} does not know: {run.masked(str(error))}")
 
 
 def stop_colour(step: steps.StopColour, run: Run) -> None:

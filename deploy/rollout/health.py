@@ -38,7 +38,7 @@ def diagnose(run: Run, container: Container) -> str:
     """Say what is wrong with a container, with the last lines that it printed."""
     ended = f", exit code {container.exit_code}" if container.exit_code else ""
     health = f", {container.health}" if container.health else ""
-    logs = run.host.engine.logs(container.name).replace("\n", "\n      ")
+    logs = run.masked(run.host.engine.logs(container.name)).replace("\n", "\n      ")
     return f"    {container.name}: {container.state}{health}{ended}, restarted {container.restarts} times\n      {logs}"
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
-from deploy import console
+from deploy import console, secrets
 from deploy.environment import Environment
-from deploy.errors import OpsError
+from deploy.errors import CommandFailed, OpsError
 from deploy.hosts.host import Host
 from deploy.model import LABEL, Container, Deploy, Release, ReleasedService
 from deploy.settings import Settings
@@ -87,7 +87,14 @@ class Run:
         """Run a command in a container of its own that is labelled and removed; return what it printed."""
         label = f"--label={LABEL}.oneoff={service}"
         ran = self.compose(colour, "run", "--rm", "--no-deps", "-T", label, f"{service}-{colour}", *command)
-        return self.host.run(ran, timeout=ONE_OFF_SECONDS)
+        try:
+            return self.host.run(ran, timeout=ONE_OFF_SECONDS)
+        except CommandFailed as error:
+            raise CommandFailed(str(ran), error.returncode, self.masked(error.output), error.where) from None
+
+    def masked(self, text: str) -> str:
+        """Hide the release's secrets in what one of its programs printed: errors go into the journal and to chats."""
+        return secrets.masked(text, secrets.rendered(self.bundle.env).values())
 
 
 @dataclass(frozen=True)

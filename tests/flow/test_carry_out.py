@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from deploy import secrets
 from deploy.edge import switch
 from deploy.edge.nginx import Route
 from deploy.errors import CommandFailed, Interrupted, OpsError, Refused, Unreachable
@@ -14,8 +17,10 @@ from deploy.hosts.local import LocalHost
 from deploy.model import Schema
 from deploy.rollout import recovery
 from deploy.rollout import release as rollout
+from deploy.rollout.carry_out import carry_out
 from deploy.rollout.facts import observe
-from tests.flow.place import EVERY_STEP, STEPS, Killed, Place, whole
+from deploy.rollout.run import of
+from tests.flow.place import EVERY_STEP, STEPS, Killed, Place, bundled, whole
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
@@ -335,3 +340,16 @@ def test_what_may_be_gone_back_to_is_never_forgotten(place: Place) -> None:
         place.deploy(name)
         kept = [release for release in place.state.served() if release in place.state.kept()]
         assert kept == place.state.served()[: place.settings.rollout.keep_releases + 1], name
+
+
+def test_a_secret_that_the_app_prints_is_hidden_in_error_journal_and_ledger(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a failed container or migration said goes to files on hosts, and to chats."""
+    for step, named in (("AwaitHealthy", "last words of"), ("Migrate", "upgrade head")):
+        place.state.keep(replace(bundled("r3"), env=secrets.render({"PASSWORD": "hunter2hunter2"})))
+        monkeypatch.setattr(place.host.engine, "logs", lambda name: f"last words of {name}: hunter2hunter2")
+        said = CommandFailed("compose run", 1, "upgrade head: hunter2hunter2", "here")
+        place.host.fail_at(STEPS.index(step), lambda said=said, step=step: None if step == "AwaitHealthy" else said)
+        with pytest.raises(OpsError, match=named) as told:
+            carry_out(of(place.at, "r3"), "deploy")
+        assert "***" in told.value.what
+        assert "hunter2" not in told.value.what + json.dumps(place.journal()), step

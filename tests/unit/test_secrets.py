@@ -77,3 +77,21 @@ def test_the_version_changes_with_any_value_and_says_none(values: dict[str, str]
 
 def test_values_do_not_run_into_each_other() -> None:
     assert secrets.version({"A": "1", "B": "2"}) != secrets.version({"A": "1B2"})
+
+
+@given(VALUES)
+def test_what_was_rendered_is_read_back(values: dict[str, str]) -> None:
+    assert secrets.rendered(secrets.render(values)) == values
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("postgresql://books:s3cr3t/pass@db", "postgresql://books:***@db"),
+        ("postgresql://books:s3cr3t%2Fpass@db", "postgresql://books:***@db"),
+        ("a value that begins like it, s3cr3t/passage, too", "a value that begins like it, ***, too"),
+        ("abc is too short to be one", "abc is too short to be one"),
+    ],
+)
+def test_secrets_are_hidden_in_what_programs_print(said: str, shown: str) -> None:
+    assert secrets.masked(said, ["s3cr3t/pass", "s3cr3t/passage", "abc", ""]) == shown
