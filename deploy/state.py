@@ -53,6 +53,11 @@ class Intention:
     target: str
     since: str
 
+    def over(self, entry: Record) -> bool:
+        """Tell whether a line of some host's ledger says that this came to nothing, or that another command came after."""
+        came_to_nothing = entry.outcome != "in service" and (entry.release, entry.started) == (self.target, self.since)
+        return came_to_nothing or entry.started > self.since
+
 
 @dataclass(frozen=True)
 class State:
@@ -73,13 +78,17 @@ class State:
             self.host.write(folder / name, text)
         self.host.write(folder / "release.json", bundle.release.model_dump_json(indent=2))
 
+    def release(self, release: str) -> Release:
+        """Read what a release is; raise Refused when it is not kept here, or only half of its bundle."""
+        path = self.bundle_folder(release) / "release.json"
+        text = self.host.read(path)
+        if text is None:
+            raise Refused(f"there is no release {release} here", where=str(path.parent.parent), then="inv history")
+        return parse(Release, text, path)
+
     def bundle(self, release: str) -> Bundle:
         """Read a bundle; raise Refused when there is none, or only half of one."""
-        folder = self.bundle_folder(release)
-        text = self.host.read(folder / "release.json")
-        if text is None:
-            raise Refused(f"there is no release {release} here", where=str(folder.parent), then="inv history")
-        known = parse(Release, text, folder / "release.json")
+        known, folder = self.release(release), self.bundle_folder(release)
         names = [name for name in self.host.names(folder) if name.endswith((".yml", ".conf"))]
         files = {name: self.host.read(folder / name) or "" for name in names}
         return Bundle(known, files, self.host.read(folder / "env") or "")
@@ -124,7 +133,8 @@ class State:
             except (ValueError, KeyError, AttributeError, TypeError):
                 continue
             if command in ("deploy", "rollback"):
-                return Intention(command, str(known.get("target")), str(known.get("time"))) if state == "begin" else None
+                begun = str(known.get("started") or known.get("time"))
+                return Intention(command, str(known.get("target")), begun) if state == "begin" else None
         return None
 
     def last_step(self) -> str:

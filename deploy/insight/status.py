@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 from deploy import console, lock
 from deploy.environment import Environment
 from deploy.errors import OpsError, acting
 from deploy.fleet import together
 from deploy.hosts.host import Host
-from deploy.model import Container, Facts
+from deploy.model import Container, EdgeFacts, Facts
 from deploy.settings import Settings
 
 
 def show(at: Environment, *, json: bool) -> None:
     """Show one environment's state on all its hosts; a host that cannot be reached is said, and the others are shown."""
+    from deploy.rollout import recovery
+
     seen, unseen = look(at)
-    states = {host.name: at.state(host) for host in at.hosts if host.name in seen}
-    held = {name: holder for name, state in states.items() if (holder := lock.holder(state.host, state.folder))}
-    cut_off = next((told for name, state in states.items() if name not in held and (told := state.intention())), None) if not held else None
+    hosts = [host for host in at.hosts if host.name in seen]
+    held = {holder.words for holder in at.each(lambda host: lock.holder(host, at.settings.state_dir), hosts).values() if holder}
+    left = None if held else next(iter(recovery.cut_off(at, hosts).values()), None)
     if json:
-        interrupted = {"command": cut_off.command, "release": cut_off.target, "since": cut_off.since} if cut_off else None
+        interrupted = {"command": left.command, "release": left.target, "since": left.since} if left else None
         console.document({**document(at.settings, seen, unseen), "interrupted": interrupted})
     else:
-        tell(at, seen)
-        for words in dict.fromkeys(found.words for found in held.values()):
+        tell(at, seen, unseen)
+        for words in sorted(held):
             console.say(words)
-        if cut_off:
-            words = f"{cut_off.command} of {cut_off.target} was cut off ({cut_off.since}): inv resume goes on, inv abort goes back"
+        if left:
+            words = f"{left.command} of {left.target} was cut off ({left.since}): inv resume goes on, inv abort goes back"
             console.warn(acting(words, at.settings.env))
     if unseen:
         failed = together(unseen)
@@ -36,25 +39,28 @@ def show(at: Environment, *, json: bool) -> None:
 
 
 def look(at: Environment) -> tuple[dict[str, Facts], dict[str, OpsError]]:
-    """Observe every host; what cannot be seen comes second."""
+    """Observe every host; what cannot be seen comes second. Hosts behind a dead edge are in both: their containers are seen."""
     from deploy.rollout.facts import observe
 
-    def seen(host: Host) -> Facts | OpsError:
+    def seen(host: Host) -> tuple[Facts | None, OpsError | None]:
         try:
-            return observe(at.settings, host, at.state(host))
+            return observe(at.settings, host, at.state(host)), None
         except OpsError as error:
-            return error
+            with suppress(OpsError):
+                if host.front:
+                    return Facts(host.engine.containers(at.settings.name), EdgeFacts(expected=False, front=host.front.name)), error
+            return None, error
 
     found = at.each(seen)
-    unseen = {name: known for name, known in found.items() if isinstance(known, OpsError)}
-    return {name: known for name, known in found.items() if isinstance(known, Facts)}, unseen
+    return {name: facts for name, (facts, _) in found.items() if facts}, {name: error for name, (_, error) in found.items() if error}
 
 
-def tell(at: Environment, seen: Mapping[str, Facts]) -> None:
+def tell(at: Environment, seen: Mapping[str, Facts], unseen: Mapping[str, OpsError]) -> None:
     """Say what serves, and how each service is."""
     many = len(at.hosts) > 1
     for name, facts in seen.items():
-        console.say(f"{at.settings.name}{f' on {name}' if many else ''}: {facts.serving}")
+        serving = f"not known while {facts.edge.front} does not answer" if name in unseen else facts.serving
+        console.say(f"{at.settings.name}{f' on {name}' if many else ''}: {serving}")
     rows = [
         [*([name] if many else []), c.service, c.colour or "shared", c.state, health(c) or "-", c.release or "-"]
         for name, facts in seen.items() for c in facts.containers
@@ -87,7 +93,8 @@ def document(settings: Settings, seen: Mapping[str, Facts], unseen: Mapping[str,
         }
         for name, facts in seen.items()
     ]  # fmt: skip
-    releases, colours = ({getattr(facts.edge, key) for facts in seen.values()} for key in ("release", "colour"))
+    edges = [facts.edge for name, facts in seen.items() if name not in unseen]
+    releases, colours = {edge.release for edge in edges}, {edge.colour for edge in edges}
     return {
         "env": settings.env,
         "release": releases.pop() if len(releases) == 1 else None,

@@ -64,7 +64,8 @@ def carry_out(fleet: Fleet, command: str, *, anew: Mapping[str, tuple[str, ...]]
         return came_of(target.id, towards, changed=False)
     if not resumed:
         hooks.gate(at.settings, event)
-    fleet.each(lambda run: run.state.note(command=command, state="begin", target=target.id, serving=before[run.host.name].edge.release))
+    begun = {"command": command, "state": "begin", "target": target.id, "started": started}
+    fleet.each(lambda run: run.state.note(**begun, serving=before[run.host.name].edge.release))
     entries = {name: record_of(target, command, started, *towards[name]) for name in plans}
     try:
         execute_all(fleet, {name: known.steps for name, known in plans.items()})

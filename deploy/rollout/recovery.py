@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 
 from deploy import console, lock
@@ -35,9 +35,16 @@ def resume(at: Environment) -> Outcome | None:
         return outcome if known or outcome.changed else None
 
 
+def cut_off(at: Environment, hosts: Collection[Host]) -> dict[str, Intention]:
+    """Return what was cut off, by the hosts that heard of it; not what the others have left behind them while one was away."""
+    told = {name: known for name, known in at.each(lambda host: at.state(host).intention(), hosts).items() if known}
+    ledgers = at.each(lambda host: at.state(host).ledger(), hosts) if told else {}
+    return {name: known for name, known in told.items() if not any(known.over(entry) for own in ledgers.values() for entry in own)}
+
+
 def intention(at: Environment) -> Intention | None:
     """Return what was cut off; some hosts may not have heard of it. Raises Refused when hosts were told different things."""
-    found = {name: told for name, told in at.each(lambda host: at.state(host).intention()).items() if told}
+    found = cut_off(at, at.hosts)
     if len({(told.command, told.target) for told in found.values()}) > 1:
         said = "; ".join(f"{name}: {told.command} of {told.target}" for name, told in found.items())
         raise Refused(f"different commands were cut off: {said}", then="inv abort, then inv deploy")
@@ -46,11 +53,12 @@ def intention(at: Environment) -> Intention | None:
 
 def agreed(facts: Mapping[str, Facts]) -> str | None:
     """Return the release that all hosts serve; raise Refused when they differ and no journal says what was wanted."""
-    releases = {known.edge.release for known in facts.values()}
-    if len(releases) > 1:
-        told = "the hosts serve different releases, and no journal says which was wanted"
-        raise Refused(told, then="inv deploy, or inv deploy --to=RELEASE")
-    return releases.pop()
+    releases = {name: known.edge.release for name, known in facts.items()}
+    if len(set(releases.values())) > 1:
+        told = ", ".join(f"{name}: {release or 'none'}" for name, release in releases.items())
+        then = "inv deploy, or inv deploy --to=RELEASE"
+        raise Refused(f"the hosts serve different releases ({told}), and nothing is under way", then=then)
+    return next(iter(releases.values()))
 
 
 def abort(at: Environment) -> Outcome | None:
@@ -68,7 +76,7 @@ def abort(at: Environment) -> Outcome | None:
 def fits(state: State, facts: Facts) -> None:
     """Refuse to go back to code that cannot work on the schema."""
     if facts.accepted and facts.edge.release != facts.accepted:
-        release = state.bundle(facts.accepted).release
+        release = state.release(facts.accepted)
         preflight.schema_fits(release, schema_of(state, release.id), facts.schema, facts.serving)
 
 
@@ -116,7 +124,7 @@ def unlock(at: Environment, *, yes: bool) -> str:
 def write_down(state: State, known: Intention, after: Facts) -> None:
     """Say in ledger and journal that a command was aborted; of a release without a bundle there is no more to say."""
     with suppress(Refused):
-        release = state.bundle(known.target).release
+        release = state.release(known.target)
         entry = record_of(release, known.command, known.since, after.edge.colour or "", after.edge.generation)
         state.record(entry.model_copy(update={"outcome": "aborted"}))
     state.note(command=known.command, state="aborted", target=known.target)

@@ -13,9 +13,9 @@ from deploy.model import Facts, replicas_unfit
 from deploy.rollout import plan
 from deploy.rollout.execute import execute
 from deploy.rollout.facts import observe, observe_all, serving, telling
+from deploy.rollout.recovery import cut_off
 from deploy.rollout.run import Fleet, Run
 from deploy.settings import nearest
-from deploy.state import State
 
 MENDS = {"web": "inv scale within that range; inv maintenance --on keeps everybody out", "worker": "inv scale within that range"}
 
@@ -28,11 +28,13 @@ def scale(at: Environment, wish: str) -> str:
     name, number = read(wish)
     with telling(at), lock.held(at.hosts, at.settings.state_dir, "scale"):
         facts = observe_all(at)
+        if any(known.beside for known in facts.values()) or cut_off(at, at.hosts):
+            raise Refused("a deploy was cut off", where="inv scale", then="inv resume goes on, inv abort goes back; then inv scale")
         fleet = Fleet(at, tuple(at.each(lambda host: serving_run(at, host, facts[host.name])).values()))
         having = concerned(fleet, name, number)
         chosen = fleet.each(lambda run: run.state.scale(), having)
-        fleet.each(lambda run: run.state.keep_scale({**chosen[run.host.name], name: number}), having)
         try:
+            fleet.each(lambda run: run.state.keep_scale({**chosen[run.host.name], name: number}), having)
             done = fleet.each(lambda run: rescale(run, facts[run.host.name]), having)
         except OpsError as error:
             fleet.each(lambda run: undo(run, chosen[run.host.name]), having)
@@ -44,8 +46,10 @@ def scale(at: Environment, wish: str) -> str:
 
 def serving_run(at: Environment, host: Host, facts: Facts) -> Run:
     """Return what a step needs to work on the release that serves."""
+    if not facts.edge.release:
+        raise Refused("there is no release in service", where="inv scale", then="inv deploy")
     state = at.state(host)
-    return Run(at.settings, host, state, state.bundle(ready(state, facts)))
+    return Run(at.settings, host, state, state.bundle(facts.edge.release))
 
 
 def rescale(run: Run, facts: Facts) -> bool:
@@ -62,15 +66,6 @@ def read(wish: str) -> tuple[str, int]:
     if not (name and number.isdecimal()):
         raise Refused(f"`{wish}` is not SERVICE=N", where="inv scale", then="inv scale backend=2, for example")
     return name, int(number)
-
-
-def ready(state: State, facts: Facts) -> str:
-    """Return the release that serves; refuse while there is none, or while another is on its way."""
-    if not facts.edge.release:
-        raise Refused("there is no release in service", where="inv scale", then="inv deploy")
-    if facts.beside or state.intention():
-        raise Refused("a deploy was cut off", where="inv scale", then="inv resume goes on, inv abort goes back; then inv scale")
-    return facts.edge.release
 
 
 def concerned(fleet: Fleet, name: str, number: int) -> list[Run]:

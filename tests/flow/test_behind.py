@@ -12,7 +12,8 @@ import pytest
 
 from deploy.checkout import Checkout
 from deploy.environment import Environment
-from deploy.errors import OpsError, Refused
+from deploy.errors import OpsError, Refused, Unreachable
+from deploy.insight import status
 from deploy.model import BEHIND
 from deploy.rollout import placement, recovery, scale, wanted
 from deploy.rollout import release as rollout
@@ -203,6 +204,23 @@ def test_a_container_that_is_gone_behind_the_edge_moves_all_to_the_other_colour(
     site.deploy("r2")
     assert site.serving == site.known["r2"]
     site.idle(site.known["r2"])
+
+
+def test_without_the_edges_host_status_shows_what_runs_on_the_others(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    def gone(environment: str) -> Any:
+        raise Unreachable("the connection to front broke")
+
+    site.hosts["front"].engine.containers = gone  # type: ignore[method-assign]  # as if it were down
+    with pytest.raises(OpsError, match="the connection to front broke"):
+        status.show(site.at, json=False)
+    said = capsys.readouterr()
+    assert "on app1: not known while front does not answer" in said.err
+    assert said.out.count("worker") == 2
+    with pytest.raises(OpsError):
+        status.show(site.at, json=True)
+    document = json.loads(capsys.readouterr().out)
+    assert (document["release"], [host["name"] for host in document["hosts"]]) == (None, ["app1", "app2"])
+    assert set(document["unseen"]) == {"app1", "app2", "front"}
 
 
 def test_a_service_behind_the_edge_has_one_container_a_host(site: Site) -> None:

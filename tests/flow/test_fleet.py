@@ -224,6 +224,33 @@ def test_a_host_that_is_cut_off_is_left_and_the_others_go_back(site: Site, lost:
     assert site.serving == ["r3"] * 3
 
 
+def test_what_a_host_was_told_before_it_was_away_is_not_taken_up(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The operator died, the host was gone, and the others went on without it to a release that came after."""
+    site.hosts["app3"].kill_at(7, "done", Killed)
+    with pytest.raises(Killed):
+        site.deploy("r3")
+    away = site.hosts.pop("app3")
+    site.revive()
+    monkeypatch.setattr("deploy.rollout.carry_out.now", lambda: "2999-01-01T00:00:00Z")  # a second later at the least
+    site.deploy("r4")
+    site.hosts["app3"] = away
+    assert State(away, FOLDER).intention()
+    with pytest.raises(Refused, match=r"different releases \(app1: r4, app2: r4, app3: r.\), and nothing is under way"):
+        recovery.resume(site.at)
+    assert site.serving[:2] == ["r4", "r4"]
+    site.deploy("r4")
+    assert site.serving == ["r4"] * 3
+    assert State(away, FOLDER).intention() is None
+
+
+def test_a_failed_deploy_is_not_resumed_for_a_host_that_could_not_be_taken_back(site: Site) -> None:
+    fail_at(site.hosts["app3"], "Drain", Unreachable("the connection to app3 broke"))
+    with pytest.raises(OpsError):
+        site.deploy("r3")
+    site.revive()
+    assert not recovery.cut_off(site.at, site.at.hosts)
+
+
 def test_rollback_takes_all_back(site: Site) -> None:
     assert rollout.rollback(site.at).release == "r1"
     assert (site.serving, site.running()) == (["r1"] * 3, {"r1"})
@@ -256,6 +283,23 @@ def test_scaling_fails_on_one_host_and_is_undone_on_all(site: Site) -> None:
         scale.scale(site.at, "backend=3")
     assert [sum(c.service == "backend" and c.alive for c in host.engine.known.values()) for host in site.hosts.values()] == [2, 2, 2]
     assert [State(host, FOLDER).scale() for host in site.hosts.values()] == [{"backend": 2}] * 3
+
+
+@pytest.mark.parametrize("bad", NAMES)
+def test_a_number_that_cannot_be_written_down_on_one_host_is_on_none(site: Site, bad: str) -> None:
+    host: Any = site.hosts[bad]
+    write = host.write
+
+    def broken(path: Path, text: str, *, mode: int = 0o644) -> None:
+        if path.name == "scale.json":
+            host.write = write
+            raise Unreachable(f"the connection to {bad} broke")
+        write(path, text, mode=mode)
+
+    host.write = broken
+    with pytest.raises(OpsError, match=f"the connection to {bad} broke"):
+        scale.scale(site.at, "backend=3")
+    assert [State(host, FOLDER).scale() for host in site.hosts.values()] == [{}] * 3
 
 
 def fail_at(host: Any, step: str, error: OpsError | None = None) -> None:
