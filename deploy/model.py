@@ -70,6 +70,7 @@ class Release(Frozen):
     strategy: str
     services: tuple[ReleasedService, ...]
     resources: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
 
     def of(self, *roles: Role) -> tuple[ReleasedService, ...]:
         """Return the services with one of these roles."""

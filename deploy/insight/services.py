@@ -61,7 +61,7 @@ def jobs(at: Environment, seen: Mapping[str, Facts]) -> set[str]:
     for host in at.hosts:
         with suppress(Refused):
             if release := seen[host.name].edge.release:
-                named |= {service.name for service in at.state(host).bundle(release).release.of("job")}
+                named |= {service.name for service in at.state(host).release(release).of("job")}
     return named
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -44,6 +45,8 @@ def look(at: Environment, facts: Mapping[str, Facts], include: str = "") -> Read
     settings, reasons, order = at.settings, Reasons(), None
     with reasons:
         at.each(lambda host: check(settings, host, facts[host.name]))
+        if at.remote:
+            left_behind(at, facts)
     with reasons:
         values = wanted.secret_values(settings)
     with reasons:
@@ -60,6 +63,20 @@ def look(at: Environment, facts: Mapping[str, Facts], include: str = "") -> Read
             reachable(at, model, {host: set(known.shared) - set(anew) for host, known in facts.items()})
     reasons.refuse()
     return Ready(values, source, order, model, anew)
+
+
+def left_behind(at: Environment, facts: Mapping[str, Facts]) -> None:
+    """Warn of hosts that the release in service has and the settings have no more: nobody asks them, and what runs there goes on."""
+
+    def had(host: Host) -> tuple[str, ...]:
+        with suppress(Refused):  # its bundle is lost
+            return at.state(host).release(str(facts[host.name].edge.release)).hosts
+        return ()
+
+    gone = sorted({name for names in at.each(had).values() for name in names} - {host.name for host in at.hosts})
+    if gone:
+        told = f"{', '.join(gone)}: in [hosts] no more, and what runs there goes on, workers and the scheduler too"
+        console.warn(f'{told}; unless it is dead: put it back with roles = ["monitoring"], deploy, and take it out then')
 
 
 def moved(settings: Settings, known: Model, placed: Mapping[str, Model], facts: Mapping[str, Facts]) -> None:
@@ -193,12 +210,15 @@ def ports(settings: Settings, host: Host, facts: Facts) -> list[str]:
 
 
 def another_state(settings: Settings, host: Host, facts: Facts) -> list[str]:
-    """Name a state folder that is not ours and that the running edge is configured from: another account deployed it."""
+    """Say why the running edge would not hear of a new release: its folder is another account's, or is gone under it."""
     edge = next((c.name for c in facts.containers if c.role == "edge" and c.state == "running"), None)
-    theirs, ours = host.engine.mounted(edge, switch.MOUNTED) if edge else None, str(nginx.folder(settings))
-    return (
-        [f"{edge} is configured from {theirs}, not from {ours}; deploy as its owner, or set `state`"] if theirs not in (None, ours) else []
-    )
+    theirs, ours = host.engine.mounted(edge, switch.MOUNTED) if edge else None, nginx.folder(settings)
+    if theirs not in (None, str(ours)):
+        return [f"{edge} is configured from {theirs}, not from {ours}; deploy as its owner, or set `state`"]
+    if edge and not host.pointed(ours / switch.CURRENT):
+        told = f"{ours} was removed while {edge} ran, which serves on from what it has read"
+        return [f"{told}; `{host.typed(f'docker rm --force {edge}')}`, then inv deploy: an outage until that release is healthy"]
+    return []
 
 
 def schema_fits(target: Release, revision: str | None, schema: Schema | None, serving: str) -> None:

@@ -47,4 +47,4 @@ def forget_images(state: State, host: Host) -> None:
     """Take the releases' names off their images; half a bundle names none."""
     for release in state.kept():
         with suppress(Refused):
-            prune_release(state.bundle(release).release.images, release, host)
+            prune_release(state.release(release).images, release, host)

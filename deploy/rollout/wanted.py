@@ -120,7 +120,7 @@ def bundles(at: Environment, known: Model, code: Code, values: Mapping[str, Secr
         release = Release(
             id=identity, revision=code.source.revision, commit=code.source.commit, commit_time=code.source.time, images=dict(code.images),
             config_digests=dict(code.config_digests), files=files, secrets=version, strategy=settings.rollout.strategy,
-            services=tuple(services), resources=tuple(render.resource_names(here, settings.name)),
+            services=tuple(services), resources=tuple(render.resource_names(here, settings.name)), hosts=tuple(own),
         )  # fmt: skip
         return Bundle(release, render_all(settings, here, code.images, identity, env_file, version), secrets.render(values))
 

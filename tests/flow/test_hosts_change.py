@@ -12,9 +12,10 @@ from deploy.checkout import Checkout
 from deploy.environment import Environment
 from deploy.errors import Interrupted, Refused, Unreachable
 from deploy.model import Role
+from deploy.rollout import preflight, wanted
 from deploy.rollout import release as rollout
-from deploy.rollout import wanted
 from deploy.rollout.carry_out import Outcome, carry_out
+from deploy.rollout.facts import observe_all
 from deploy.rollout.run import Fleet, Run
 from deploy.settings import Server
 from deploy.shell import Command, Result
@@ -93,6 +94,16 @@ def test_a_host_that_nothing_is_placed_on_is_emptied(tmp_path: Path) -> None:
     site.deploy("r1", {"main": "edge app data worker", "z": "edge app worker"})
     site.deploy("r2", {"main": "edge app data worker", "z": "monitoring"})
     assert site.where("backend") == site.where("worker") == {"main"}
+
+
+def test_a_host_that_was_taken_out_is_named_while_what_runs_there_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    site, servers = Roles(tmp_path), {"main": "edge app data worker", "z": "edge app worker"}
+    site.deploy("r1", servers)
+    preflight.left_behind(site.at, observe_all(site.at))
+    assert "no more" not in capsys.readouterr().err
+    site.at = site.at._replace(hosts=(site.hosts["main"],))
+    preflight.left_behind(site.at, observe_all(site.at))
+    assert "z: in [hosts] no more, and what runs there goes on" in capsys.readouterr().err.replace("\n", " ")
 
 
 def test_a_host_that_was_made_anew_does_not_forbid_going_back(tmp_path: Path) -> None:

@@ -102,3 +102,16 @@ def test_a_host_that_did_not_migrate_judges_by_what_it_knows(revision: str | Non
     schema = Schema(revision="2", serves=("2",), release="b") if known else None
     with pytest.raises(Refused, match="is of schema 1") if refused else nullcontext():
         preflight.schema_fits(elsewhere, revision, schema, "")
+
+
+def test_a_state_folder_that_was_removed_under_the_edge_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The edge's container goes on with the folder that it had, and would not hear of a new release."""
+    host, wanted = FakeHost(tmp_path), settings(tmp_path, state=tmp_path)
+    facts = Facts((Container("shop-edge-1", "edge", "edge", "", "", "running", "", "sha256:x"),), EdgeFacts(True, 2, "blue", "r1"))
+    monkeypatch.setattr(host.engine, "mounted", lambda *_: str(tmp_path / "edge"), raising=False)
+    assert "docker rm --force shop-edge-1" in "".join(preflight.another_state(wanted, host, facts))
+    (tmp_path / "edge").mkdir()
+    (tmp_path / "edge" / "current").symlink_to("generations/2")
+    assert preflight.another_state(wanted, host, facts) == []
+    monkeypatch.setattr(host.engine, "mounted", lambda *_: "/home/other/edge", raising=False)
+    assert "is configured from /home/other/edge" in "".join(preflight.another_state(wanted, host, facts))
