@@ -18,7 +18,7 @@ def show(at: Environment, *, json: bool) -> None:
     seen, unseen = look(at)
     states = {host.name: at.state(host) for host in at.hosts if host.name in seen}
     held = {name: holder for name, state in states.items() if (holder := lock.holder(state.host, state.folder))}
-    cut_off = next((told for name, state in states.items() if name not in held and (told := state.intention())), None) if not held else None
+    cut_off = None if held else next(filter(None, (state.intention() for state in states.values())), None)
     if json:
         interrupted = {"command": cut_off.command, "release": cut_off.target, "since": cut_off.since} if cut_off else None
         console.document({**document(at.settings, seen, unseen), "interrupted": interrupted})
@@ -55,12 +55,11 @@ def tell(at: Environment, seen: Mapping[str, Facts]) -> None:
     many = len(at.hosts) > 1
     for name, facts in seen.items():
         console.say(f"{at.settings.name}{f' on {name}' if many else ''}: {facts.serving}")
-    rows = [
-        [*([name] if many else []), c.service, c.colour or "shared", c.state, health(c) or "-", c.release or "-"]
-        for name, facts in seen.items() for c in facts.containers
-    ]  # fmt: skip
-    if rows:
-        console.table([*(["host"] if many else []), "service", "colour", "state", "health", "release"], rows)
+    rows = {
+        name: [[c.service, c.colour or "shared", c.state, health(c) or "-", c.release or "-"] for c in facts.containers]
+        for name, facts in seen.items()
+    }
+    console.table_of(["service", "colour", "state", "health", "release"], rows, several=many)
     for facts in seen.values():
         for c in facts.containers:
             if c.out_of_memory:
