@@ -14,7 +14,7 @@ import yaml
 from pydantic import ValidationError
 
 from deploy import secrets
-from deploy.errors import CommandFailed, Reasons, Refused
+from deploy.errors import CommandFailed, Reasons, Refused, refuse
 from deploy.hosts.host import Host
 from deploy.hosts.local import LocalHost
 from deploy.model import Deploy, Role, replicas_unfit
@@ -184,9 +184,7 @@ def check(merged: Mapping[str, Any], with_secrets: set[str], root: Path, names: 
         mistakes += [f"top-level {key}: not rendered per colour; use an image, a volume or env_file"] if merged.get(key) else []
     model = Model(tuple(services), merged.get("networks") or {}, merged.get("volumes") or {})
     mistakes += inconsistencies(model) if not mistakes else []
-    if mistakes:
-        told = "\n    ".join([f"the compose files have {len(mistakes)} mistake(s):", *mistakes])
-        raise Refused(told, where=names, then="mend them, then inv plan")
+    refuse(f"the compose files have {len(mistakes)} mistake(s):", mistakes, where=names, then="mend them, then inv plan")
     return model
 
 

@@ -136,9 +136,8 @@ def step(title: str, *, within: float = 0) -> Iterator[Step]:
 def moving(shown: Step) -> Iterator[None]:
     """Keep a step's line moving; not where nobody sees it, nor under another that moves."""
     screen = people()
-    if (
-        MOVING or SPEAKER.get() or not screen.is_terminal or screen.is_dumb_terminal or not sys.stderr.isatty()
-    ):  # FORCE_COLOR makes no terminal
+    seen = screen.is_terminal and not screen.is_dumb_terminal and sys.stderr.isatty()  # FORCE_COLOR makes no terminal
+    if MOVING or SPEAKER.get() or not seen:
         yield
         return
     from rich.live import Live
@@ -181,6 +180,13 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         sheet.add_row(*(str(cell) for cell in row))
     width = None if sys.stdout.isatty() else 200
     Console(highlight=False, width=width).print(sheet)
+
+
+def table_of(headings: Sequence[str], rows: Mapping[str, Sequence[Sequence[object]]], *, several: bool) -> None:
+    """Print one table of hosts' rows, each behind its host's name where there are `several`; nothing when there is no row."""
+    flat = [[name, *row] if several else row for name, own in rows.items() for row in own]
+    if flat:
+        table(["host", *headings] if several else headings, flat)
 
 
 def lines(names: Collection[str]) -> Callable[[str, str], None]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from deploy import checkout, compose, console, secrets
+from deploy.environment import Environment
 from deploy.errors import GateClosed, OpsError, Refused
 from deploy.hosts.host import Host
 from deploy.hosts.local import LocalHost
@@ -19,9 +19,6 @@ from deploy.rollout import preflight
 from deploy.settings import Settings
 from deploy.shell import command, docker
 from deploy.state import require_folder
-
-if TYPE_CHECKING:
-    from deploy.hosts.ssh import SshHost
 
 State = Literal["ok", "missing", "advice", "unknown"]
 CLOCK_SECONDS = 2  # by which a host's clock may differ
@@ -42,7 +39,7 @@ class Finding:
 def examine(settings: Settings, host: LocalHost) -> list[Finding]:
     """Look at everything that the commands need, by doing what they do."""
     return [
-        attempt("Docker engine", lambda: images.require_engine(host)),
+        attempt("Docker engine", lambda: host.engine.require()),
         attempt("docker buildx", lambda: images.require_buildx(host)),
         attempt("docker compose", lambda: compose.require_plugin(host)),
         attempt("git", git),
@@ -55,16 +52,13 @@ def examine(settings: Settings, host: LocalHost) -> list[Finding]:
     ]
 
 
-def examine_hosts(settings: Settings) -> list[Finding]:
+def examine_hosts(at: Environment) -> list[Finding]:
     """Look at what each host must have, at several at once."""
-    from deploy.hosts import ssh
-
-    with ThreadPoolExecutor(settings.ssh.parallel) as pool:
-        found = pool.map(lambda host: examine_host(settings, host), ssh.hosts(settings).values())
-        return [finding for findings in found for finding in findings]
+    found = at.each(lambda host: examine_host(at.settings, host), at.hosts if at.remote else ())
+    return [finding for findings in found.values() for finding in findings]
 
 
-def examine_host(settings: Settings, host: SshHost) -> list[Finding]:
+def examine_host(settings: Settings, host: Host) -> list[Finding]:
     """Look at what one host must have; at nothing more when it is not reached."""
     reached = attempt(f"{host.name}: connection", lambda: host.run(command("true")))
     if reached.state != "ok":
@@ -82,7 +76,7 @@ def examine_host(settings: Settings, host: SshHost) -> list[Finding]:
     return [reached, *found, setting(f"{host.name}: image store", lambda: images.uses_containerd_store(host), STORE_CHANGE)]
 
 
-def clock(host: SshHost) -> None:
+def clock(host: Host) -> None:
     """Refuse a host whose clock differs: logs, locks and certificates are compared by time."""
     before = time.time()
     there = float(host.run(command("date", "+%s.%N")))

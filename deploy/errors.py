@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from types import TracebackType
 
 COMMAND = re.compile(r"\binv (?:[a-z]+\.)?[a-z]+\b(?!\.[a-z]|(?: --[\w=.,-]+)* --env)")
@@ -41,6 +42,12 @@ class Refused(OpsError):
 
     code = 2
     still = "what served before; nothing was changed"
+
+
+def refuse(title: str, mistakes: Sequence[str], *, where: str, then: str) -> None:
+    """Raise one Refused that lists all mistakes; do nothing when there are none."""
+    if mistakes:
+        raise Refused("\n    ".join([title, *mistakes]), where=where, then=then)
 
 
 class GateClosed(OpsError):

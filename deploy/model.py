@@ -236,8 +236,7 @@ class Facts:
         """Say what answers requests now."""
         if not self.edge.release:
             return "nothing yet"
-        told = f", beside {len(self.beside)} replica(s) of the one before" if self.beside else ""
+        told = f"release {self.edge.release} ({self.edge.colour})"
+        told += f", beside {len(self.beside)} replica(s) of the one before" if self.beside else ""
         told += ", behind the maintenance page" if self.edge.maintenance else ""
-        return f"release {self.edge.release} ({self.edge.colour}){told}" + (
-            "" if self.edge.running or not self.edge.expected else ", once the edge runs; it does not"
-        )
+        return told + (", once the edge runs; it does not" if self.edge.expected and not self.edge.running else "")

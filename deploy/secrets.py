@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-from deploy.errors import Refused
+from deploy.errors import Refused, refuse
 from deploy.hosts.local import LocalHost
 from deploy.shell import Secret
 
@@ -41,8 +41,7 @@ def read(path: Path, example: Path) -> dict[str, Secret]:
     reasons = mistakes(values, parsed(example))
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
         reasons.append(f"{path.name} can be read by others: chmod 600 {path.name}")
-    if reasons:
-        raise Refused("\n    ".join(["the secrets are not ready:", *reasons]), where=str(path), then=f"edit {path.name}")
+    refuse("the secrets are not ready:", reasons, where=str(path), then=f"edit {path.name}")
     return values
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from deploy.errors import Reasons, Refused
+from deploy.errors import Reasons, Refused, refuse
 
 ROOT = Path(__file__).resolve().parent.parent
 PREFIX = "OPS_"
@@ -210,12 +210,8 @@ def load(env: str, root: Path = ROOT) -> Settings:
         wanted = Settings.model_validate({**nested(values), "env": env, "root": root})
     except ValidationError as error:
         mistakes += [explain(mistake, sources) for mistake in error.errors()]
-    if mistakes:
-        raise Refused(
-            f"the settings of {env} have {len(mistakes)} mistake(s):\n" + "\n".join(f"    {line}" for line in mistakes),
-            where=f"deploy/app.toml, deploy/environments/{env}.toml, OPS_ variables",
-            then=f"mend them, then inv plan --env={env}",
-        )
+    where = f"deploy/app.toml, deploy/environments/{env}.toml, OPS_ variables"
+    refuse(f"the settings of {env} have {len(mistakes)} mistake(s):", mistakes, where=where, then=f"mend them, then inv plan --env={env}")
     return wanted
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -126,33 +126,29 @@ class State:
 
     def intention(self) -> Intention | None:
         """Return the command that began last and never said how it ended; lines that a crash cut or garbled are passed over."""
-        for line in reversed((self.host.read(self.folder / "journal.jsonl") or "").splitlines()):
-            try:
-                known = json.loads(line)
-                command, state = known.get("command"), known["state"]
-            except (ValueError, KeyError, AttributeError, TypeError):
-                continue
-            if command in ("deploy", "rollback"):
+        for known in self.journal():
+            command = known.get("command")
+            if command in ("deploy", "rollback") and "state" in known:
                 begun = str(known.get("started") or known.get("time"))
-                return Intention(command, str(known.get("target")), begun) if state == "begin" else None
+                return Intention(command, str(known.get("target")), begun) if known["state"] == "begin" else None
         return None
 
     def last_step(self) -> str:
         """Return the step that the journal names last; empty when it names none."""
+        return str(next(self.journal(), {}).get("step") or "")
+
+    def journal(self) -> Iterator[dict[str, Any]]:
+        """Yield the journal's lines, newest first, those left out that a crash cut or garbled."""
         for line in reversed((self.host.read(self.folder / "journal.jsonl") or "").splitlines()):
-            with suppress(ValueError, AttributeError):
-                return str(json.loads(line).get("step") or "")
-        return ""
+            with suppress(ValueError):
+                if isinstance(known := json.loads(line), dict):
+                    yield known
 
     def scale(self) -> dict[str, int]:
         """Return the numbers of replicas that were chosen in place of the compose file's."""
-        path = self.folder / "scale.json"
-        text = self.host.read(path)
-        return (
-            dict(parse(Scale, text, path, "remove it: the compose file's numbers hold then, and inv scale sets others").replicas)
-            if text
-            else {}
-        )
+        then = "remove it: the compose file's numbers hold then, and inv scale sets others"
+        known = self.value(Scale, "scale.json", then)
+        return dict(known.replicas) if known else {}
 
     def keep_scale(self, scale: Mapping[str, int]) -> None:
         """Remember chosen numbers of replicas; they hold for every release from now on."""
@@ -160,9 +156,12 @@ class State:
 
     def schema(self) -> Schema | None:
         """Return the database's schema as the last migration left it."""
-        path = self.folder / "schema.json"
-        text = self.host.read(path)
-        return parse(Schema, text, path) if text else None
+        return self.value(Schema, "schema.json")
+
+    def value(self, kind: type[T], name: str, then: str = "restore that file") -> T | None:
+        """Read one kept value; None when there is none."""
+        text = self.host.read(self.folder / name)
+        return parse(kind, text, self.folder / name, then) if text else None
 
     def keep_schema(self, schema: Schema) -> None:
         """Remember what the database's schema is now."""

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+
+
+def looks(seconds: float, *, pause: float = 0.1) -> Iterator[None]:
+    """Yield at once, then after each pause, until `seconds` are over; whoever has seen enough breaks off."""
+    deadline = time.monotonic() + seconds
+    yield
+    while time.monotonic() < deadline:
+        time.sleep(pause)
+        yield
 
 
 def until(ready: Callable[[], bool], seconds: float, *, pause: float = 0.1) -> bool:
     """Ask again and again until something is true; False when it was not within `seconds`."""
-    deadline = time.monotonic() + seconds
-    while not ready():
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(pause)
-    return True
+    return any(ready() for _ in looks(seconds, pause=pause))

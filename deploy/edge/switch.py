@@ -13,7 +13,7 @@ from deploy.errors import CommandFailed, OpsError, Refused
 from deploy.hosts.host import Host
 from deploy.settings import Settings
 from deploy.shell import Command, docker
-from deploy.wait import until
+from deploy.wait import looks, until
 
 # the folder as the edge's container sees it
 MOUNTED = "/etc/edge"
@@ -126,18 +126,15 @@ def test(host: Host, edge: str, path: str) -> None:
 def prove(settings: Settings, host: Host, generation: int) -> None:
     """Ask over new connections until the new generation answers several times in a row."""
     in_a_row = 0
-
-    def proven() -> bool:
-        nonlocal in_a_row
+    for _ in looks(settings.rollout.served_within, pause=0.02):
         in_a_row = in_a_row + 1 if answered(settings, host) == generation else 0
-        return in_a_row >= PROOFS
-
-    if not until(proven, settings.rollout.served_within, pause=0.02):
-        raise OpsError(
-            f"the edge did not serve generation {generation} within {settings.rollout.served_within:.0f} s",
-            where=f"127.0.0.1:{settings.edge.probe_port}/generation",
-            then="docker logs of the edge",
-        )
+        if in_a_row == PROOFS:
+            return
+    raise OpsError(
+        f"the edge did not serve generation {generation} within {settings.rollout.served_within:.0f} s",
+        where=f"127.0.0.1:{settings.edge.probe_port}/generation",
+        then="docker logs of the edge",
+    )
 
 
 def answered(settings: Settings, host: Host) -> int | None:

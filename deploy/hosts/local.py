@@ -7,9 +7,8 @@ import os
 import shutil
 import socket
 import subprocess
-import tempfile
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -77,20 +76,17 @@ class LocalHost(Host):
         self.heed(done.returncode, done.stderr)
         return Result(done.returncode, done.stdout, done.stderr)
 
-    def watch(self, command: Command, on_line: Callable[[str], None], *, folder: Path | None = None) -> tuple[int, str, str]:
-        """Run a command and hand over each line of its stderr as it comes; return exit code, stdout, stderr."""
+    def watch(self, command: Command, on_line: Callable[[str], None], *, folder: Path) -> tuple[int, str]:
+        """Run a command and hand over each line of its stderr as it comes; return exit code and stderr."""
         lines: list[str] = []
-        with tempfile.TemporaryFile("w+") as stdout:
-            process = subprocess.Popen(
-                command.argv, cwd=folder, env=self.environment(command),
-                stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE, text=True, errors="backslashreplace",
-            )  # fmt: skip
-            with process:
-                for line in process.stderr or ():
-                    lines.append(line)
-                    on_line(line)
-            stdout.seek(0)
-            return process.returncode, stdout.read(), "".join(lines)
+        with subprocess.Popen(
+            command.argv, cwd=folder, env=self.environment(command),
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="backslashreplace",
+        ) as process:  # fmt: skip
+            for line in process.stderr or ():
+                lines.append(line)
+                on_line(line)
+        return process.returncode, "".join(lines)
 
     def open(self, command: Command, *, fed: bool = False) -> subprocess.Popen[bytes]:
         """Start a command whose output, both streams as one, is read while it runs."""
@@ -167,12 +163,15 @@ class LocalHost(Host):
 
     def get(self, port: int, path: str, *, host: str = "localhost", timeout: float = 2) -> tuple[int, str]:
         """Ask this host's own loopback over a new connection; return status and body, 0 when nothing answered."""
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
-        try:
-            connection.request("GET", path, headers={"Host": host, "Connection": "close"})
-            answer = connection.getresponse()
-            return answer.status, answer.read(ANSWER_LIMIT).decode(errors="replace")
-        except (OSError, http.client.HTTPException) as error:
-            return 0, str(error)
-        finally:
-            connection.close()
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)) as connection:
+            return answer(connection, path, host)
+
+
+def answer(connection: http.client.HTTPConnection, path: str, host: str) -> tuple[int, str]:
+    """Ask over a connection; return status and body, 0 when nothing answered."""
+    try:
+        connection.request("GET", path, headers={"Host": host, "Connection": "close"})
+        said = connection.getresponse()
+        return said.status, said.read(ANSWER_LIMIT).decode(errors="replace")
+    except (OSError, http.client.HTTPException) as error:
+        return 0, str(error)

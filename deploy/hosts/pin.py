@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import tomlkit
 
 from deploy import console
 from deploy.errors import Refused
+from deploy.hosts.local import LocalHost
 from deploy.hosts.ssh import GATEWAY, HOST_KEY, Link, fingerprint
 from deploy.settings import Settings
 
@@ -67,10 +67,4 @@ def write(path: Path, key: tuple[str, ...], value: str) -> None:
     for name in key[:-1]:
         table = table.setdefault(name, tomlkit.table())
     table[key[-1]] = value
-    part = path.with_name(f".{path.name}.part")
-    with part.open("w") as text:
-        os.fchmod(text.fileno(), path.stat().st_mode & 0o777)
-        text.write(tomlkit.dumps(document))
-        text.flush()
-        os.fsync(text.fileno())
-    part.rename(path)
+    LocalHost().write(path, tomlkit.dumps(document), mode=path.stat().st_mode & 0o777)

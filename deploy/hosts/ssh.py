@@ -38,7 +38,7 @@ from paramiko.ssh_exception import AuthenticationException, BadHostKeyException,
 from deploy.errors import CommandFailed, OpsError, Refused, Unreachable
 from deploy.hosts.engine import Engine
 from deploy.hosts.files import ShellFiles
-from deploy.hosts.local import ANSWER_LIMIT, EVERYWHERE
+from deploy.hosts.local import EVERYWHERE, answer
 from deploy.settings import Machine, Server, Settings
 from deploy.shell import Command, Result, command
 
@@ -502,12 +502,7 @@ class SshHost(ShellFiles):
             connection = http.client.HTTPConnection("127.0.0.1", port)
             # it closes a socket when the answer begins, as sockets may be; a channel would be gone
             connection.sock = cast(Any, SimpleNamespace(makefile=channel.makefile, sendall=channel.sendall, close=lambda: None))
-            try:
-                connection.request("GET", path, headers={"Host": host, "Connection": "close"})
-                answer = connection.getresponse()
-                return answer.status, answer.read(ANSWER_LIMIT).decode(errors="replace")
-            except (OSError, http.client.HTTPException) as error:
-                return 0, str(error)
+            return answer(connection, path, host)
 
 
 def whole(receive: Callable[[int], bytes]) -> bytes:

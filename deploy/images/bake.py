@@ -18,7 +18,7 @@ LABEL = "bookreader-ops.image"
 
 @dataclass(frozen=True)
 class Target:
-    """One image of the bake file: its target's name, the name that compose files use, the bases it stands on."""
+    """One image of the bake file: its target's name, the name that compose files use, its size budget."""
 
     name: str
     image: str

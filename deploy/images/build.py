@@ -45,7 +45,6 @@ class Built:
 
     revision: str
     commit: str
-    commit_time: str
     images: tuple[Image, ...]
     seconds: float
 
@@ -60,7 +59,7 @@ class Order:
 
 def look(settings: Settings, host: LocalHost) -> Order:
     """Check what a build needs and build nothing; raise Refused with every reason at once."""
-    require_engine(host)
+    host.engine.require()
     require_buildx(host)
     reasons = Reasons()
     with reasons:
@@ -100,13 +99,7 @@ def build(settings: Settings, host: LocalHost, order: Order | None = None, *, no
         said = json.loads(metadata.read_text())
     images = tuple(describe(target, said[target.name], progress, host) for target in targets)
     enforce_budget(targets, images, before)
-    return Built(source.revision, source.commit, source.time, images, time.monotonic() - started)
-
-
-def require_engine(host: LocalHost) -> None:
-    """Refuse to start without an engine that answers."""
-    if host.try_run(docker("version", "--format", "{{.Server.Version}}"), timeout=20).returncode:
-        raise Refused("the Docker engine does not answer", where=host.name, then="./scripts/quickstart starts it; inv doctor says more")
+    return Built(source.revision, source.commit, images, time.monotonic() - started)
 
 
 def require_buildx(host: LocalHost) -> None:
@@ -151,7 +144,7 @@ def variables(settings: Settings, source: checkout.Checkout) -> dict[str, str]:
 def run_bake(command: Command, root: Path, host: LocalHost) -> str:
     """Run the bake, showing the steps as they start; return its raw progress."""
     with console.step("building images") as shown:
-        code, _, stderr = host.watch(command, lambda line: shown.word(started_step(line)), folder=root)
+        code, stderr = host.watch(command, lambda line: shown.word(started_step(line)), folder=root)
     if code:
         told = f"the build failed:\n{bake.error_of(stderr, stderr)}"
         raise OpsError(told, where=host.name, then="mend the step above, then inv build")

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from threading import Event
 
 from deploy import checkout, console, fleet
-from deploy.errors import Interrupted, OpsError, Refused, Unreachable
+from deploy.errors import OpsError, Refused, Unreachable
 from deploy.hosts.host import Host
 from deploy.hosts.local import LocalHost
 from deploy.images import build, registry, ship, stock
@@ -59,12 +57,9 @@ def require_room(settings: Settings, host: Host) -> None:
 
 def to_all(hosts: Sequence[Host], revision: str, at_once: int, bring: Callable[[Host, Callable[[int], None]], Shipped]) -> Outcome:
     """Do it for every host, whatever becomes of the others; Ctrl-C ends all of them."""
-    stopped = Event()
     with console.step(f"images to {', '.join(host.name for host in hosts)}") as shown:
 
         def on_bytes(host: Host, sent: int) -> None:
-            if stopped.is_set():
-                raise Interrupted("interrupted", where=host.name, serves=ship.UNTOUCHED, then="inv push sends what is missing")
             shown.latest = f"{host.name}: {sent / build.MEGABYTE:.1f} MB"
 
         def one(host: Host) -> Shipped | OpsError:
@@ -75,12 +70,6 @@ def to_all(hosts: Sequence[Host], revision: str, at_once: int, bring: Callable[[
             except OSError as error:
                 return OpsError(str(error), where=host.name, serves=ship.UNTOUCHED, then="inv push")
 
-        with ThreadPoolExecutor(at_once) as pool:
-            try:
-                found = dict(zip((host.name for host in hosts), pool.map(one, hosts), strict=True))
-            except BaseException:
-                stopped.set()
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        found = fleet.each(hosts, one, among=hosts, at_once=at_once)
     shipped = tuple(one for one in found.values() if isinstance(one, Shipped))
     return Outcome(revision, shipped, {name: one for name, one in found.items() if isinstance(one, OpsError)})

@@ -81,15 +81,13 @@ def logged_in(who: Account, host: Host) -> Iterator[tuple[str, ...]]:
 
 def patiently(wanted: Command, who: Account, host: Host, *, stdin: str | None = None) -> str:
     """Run a command that asks the registry, again when that may help; raise OpsError with the cause."""
-    for pause in (*PAUSES, None):
-        done = host.try_run(wanted, stdin=stdin)
-        if not done.returncode:
-            return done.stdout
+    pauses = list(PAUSES)
+    while (done := host.try_run(wanted, stdin=stdin)).returncode:
         what, again, then = cause(done.output)
-        if pause is None or not again:
+        if not (again and pauses):
             raise OpsError(f"the registry {who.address} {what}:\n{done.output}", where=host.name, serves=UNTOUCHED, then=then)
-        time.sleep(pause)
-    raise AssertionError("the last round returns or raises")
+        time.sleep(pauses.pop(0))
+    return done.stdout
 
 
 def cause(output: str) -> tuple[str, bool, str]:

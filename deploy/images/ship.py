@@ -92,6 +92,6 @@ def send(
         return wire.sent, ""
     for parcel in parcels:  # none was whole there before; the containerd store keeps names of what is not
         host.try_run(docker("image", "rm", seen.id(parcel.image)))
-    return wire.sent, (
-        said if loading.returncode else ""
-    ) or f"`docker load` ended with {loading.returncode}; {broken or 'the engine lists no whole image'}"
+    if loading.returncode and said:
+        return wire.sent, said
+    return wire.sent, f"`docker load` ended with {loading.returncode}; {broken or 'the engine lists no whole image'}"

@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from deploy import fleet
-from deploy.errors import OpsError, Refused
+from deploy.errors import OpsError, Refused, refuse
 from deploy.hosts.host import Host
 from deploy.hosts.local import LocalHost
 from deploy.images import archive, build
@@ -114,9 +114,8 @@ def require_architecture(parcels: Sequence[Parcel], here: LocalHost, hosts: Sequ
         for name, found in fleet.each(hosts, architecture, among=hosts).items()
         if found and any(other != found for other in built.values())
     }
-    if wrong:
-        then = 'build on a machine like the hosts, or give the bake file\'s targets platforms = ["linux/…"]; then inv build --push'
-        raise Refused("images for another processor:\n    " + "\n    ".join(wrong.values()), where=", ".join(wrong), then=then)
+    then = 'build on a machine like the hosts, or give the bake file\'s targets platforms = ["linux/…"]; then inv build --push'
+    refuse("images for another processor:", list(wrong.values()), where=", ".join(wrong), then=then)
 
 
 def architecture(host: Host) -> str:

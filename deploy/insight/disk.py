@@ -73,11 +73,11 @@ def show(known: Mapping[str, Disk], *, json: bool) -> None:
         documents = [{"host": name, **document(disk)} for name, disk in known.items()]
         console.document(documents[0] if len(documents) == 1 else documents)
         return
-    hosts = ["host"] if len(known) > 1 else []
-    rows = [[*([name] if hosts else []), item.what, shown(item.bytes), item.name] for name, disk in known.items() for item in disk.items]
-    console.table([*hosts, "what", "size", "of"], rows)
+    several = len(known) > 1
+    rows = {name: [[item.what, shown(item.bytes), item.name] for item in disk.items] for name, disk in known.items()}
+    console.table_of(["what", "size", "of"], rows, several=several)
     for name, disk in known.items():
-        with console.speaking(f"{name} | " if len(known) > 1 else ""):
+        with console.speaking(f"{name} | " if several else ""):
             tell(disk)
 
 

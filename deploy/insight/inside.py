@@ -30,9 +30,8 @@ def run(at: Environment, service: str, words: Sequence[str], *, host: str = "") 
         raise Refused(f"{container.name} does not run: {container.state}", where=at.settings.name, then=f"inv logs {service}")
     code = found[0].host.follow(command(container.name, words, terminal=sys.stdin.isatty() and sys.stdout.isatty()))
     if code:
-        then = (
-            "is that program in the image? It may even have no shell" if code in NOT_THERE else f"what it said is above; inv logs {service}"
-        )
+        absent = "is that program in the image? It may even have no shell"
+        then = absent if code in NOT_THERE else f"what it said is above; inv logs {service}"
         raise OpsError(f"`{shlex.join(words)}` ended with {code}", where=container.name, then=then)
 
 

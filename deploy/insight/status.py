@@ -61,12 +61,11 @@ def tell(at: Environment, seen: Mapping[str, Facts], unseen: Mapping[str, OpsErr
     for name, facts in seen.items():
         serving = f"not known while {facts.edge.front} does not answer" if name in unseen else facts.serving
         console.say(f"{at.settings.name}{f' on {name}' if many else ''}: {serving}")
-    rows = [
-        [*([name] if many else []), c.service, c.colour or "shared", c.state, health(c) or "-", c.release or "-"]
-        for name, facts in seen.items() for c in facts.containers
-    ]  # fmt: skip
-    if rows:
-        console.table([*(["host"] if many else []), "service", "colour", "state", "health", "release"], rows)
+    rows = {
+        name: [[c.service, c.colour or "shared", c.state, health(c) or "-", c.release or "-"] for c in facts.containers]
+        for name, facts in seen.items()
+    }
+    console.table_of(["service", "colour", "state", "health", "release"], rows, several=many)
     for facts in seen.values():
         for c in facts.containers:
             if c.out_of_memory:

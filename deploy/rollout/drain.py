@@ -9,7 +9,7 @@ from deploy.model import other
 from deploy.rollout import steps
 from deploy.rollout.run import Run
 from deploy.shell import docker
-from deploy.wait import until
+from deploy.wait import looks, until
 
 
 def quiet(step: steps.Quiet, run: Run) -> None:
@@ -51,19 +51,16 @@ def await_tasks(step: steps.AwaitTasks, run: Run) -> None:
 
     Traffic has moved by now: what cannot be told, or takes too long, is said, and is no reason to return to a bad release.
     """
-    limit, left = run.settings.rollout.tasks_within, set[str]()
+    limit = run.settings.rollout.tasks_within
     words = next(service.deploy.tasks for service in run.release.services if service.name == step.service)
-
-    def done() -> bool:
-        nonlocal left
-        left = set(run.host.run(docker("exec", asked, *words, "pending")).split()) - known
-        return not left
-
     try:
         asked = next(c.name for c in run.containers(step.colour, [step.service]) if c.state == "running")
         known = set(run.one_off(other(step.colour), step.service, (*words, "known")).split())
-        if not until(done, limit, pause=1):
-            console.warn(f"after {limit:.0f} s tasks are left that {run.release.id} does not know: {', '.join(sorted(left))}")
+        for _ in looks(limit, pause=1):
+            left = set(run.host.run(docker("exec", asked, *words, "pending")).split()) - known
+            if not left:
+                return
+        console.warn(f"after {limit:.0f} s tasks are left that {run.release.id} does not know: {', '.join(sorted(left))}")
     except CommandFailed as error:
         console.warn(f"it is not known whether tasks are left that {run.release.id} does not know: {run.masked(str(error))}")
 

@@ -49,11 +49,11 @@ def edge(settings: Settings, host: Host, containers: tuple[Container, ...]) -> E
 def served(settings: Settings, host: Host) -> EdgeFacts | None:
     """Read the generation that the running edge answers with; None when it does not answer."""
     status, body = host.get(settings.edge.probe_port, "/generation")
+    if status != 200:
+        return None
     try:
-        known = json.loads(body) if status == 200 else None
-        return (
-            EdgeFacts(True, known["generation"], known["colour"] or None, known["release"] or None, known["maintenance"]) if known else None
-        )
+        known = json.loads(body)
+        return EdgeFacts(True, known["generation"], known["colour"] or None, known["release"] or None, known["maintenance"])
     except (ValueError, KeyError, TypeError):
         return None  # another program has the port
 

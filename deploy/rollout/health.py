@@ -7,7 +7,7 @@ from deploy.errors import OpsError
 from deploy.model import Container
 from deploy.rollout import steps
 from deploy.rollout.run import Run
-from deploy.wait import until
+from deploy.wait import looks
 
 
 def await_healthy(step: steps.AwaitHealthy, run: Run) -> None:
@@ -19,12 +19,10 @@ def await_healthy(step: steps.AwaitHealthy, run: Run) -> None:
     def broken(c: Container) -> bool:
         return c.broken or c.restarts > before.get(c.name, 0)
 
-    def settled() -> bool:
-        nonlocal seen
+    for _ in looks(run.settings.rollout.healthy_within, pause=0.15):
         seen = run.containers(step.colour, step.services)
-        return any(broken(c) for c in seen) or (len(seen) >= expected and all(c.up for c in seen))
-
-    until(settled, run.settings.rollout.healthy_within, pause=0.15)
+        if any(broken(c) for c in seen) or (len(seen) >= expected and all(c.up for c in seen)):
+            break
     unwell = [c for c in seen if not c.up or broken(c)]
     if unwell or len(seen) < expected:
         raise OpsError(
@@ -68,15 +66,11 @@ def ask(run: Run, colour: str, service: str, place: str, path: str, *, naming: s
     Waiting mends neither a redirect nor a container that ended: both are given up at once.
     """
     limit = run.settings.rollout.served_within
-    status, body, unwell = 0, "", list[Container]()
-
-    def settled() -> bool:
-        nonlocal status, body, unwell
+    for _ in looks(limit):
         status, body = run.host.get(run.settings.edge.probe_port, f"/{place}{path}", timeout=min(5, limit))
         unwell = [c for c in run.containers(colour, [service]) if not c.up]
-        return (status == 200 and naming in body) or 300 <= status < 400 or bool(unwell)
-
-    until(settled, limit)
+        if (status == 200 and naming in body) or 300 <= status < 400 or unwell:
+            break
     if status != 200 or naming not in body:
         container = place.removeprefix("replica/").rpartition(":")[0] if place.startswith("replica/") else ""
         own = container if container.startswith(run.settings.name) else f"{run.project(colour)}-{service}-{colour}-1"

@@ -65,21 +65,21 @@ def bring_up(
     return [*steps, Resume(colour, able)] if able else steps
 
 
-def quiet(wanted: Release, colour: str | None, facts: Facts) -> list[Step]:
+def quiet(wanted: Release, colour: str, facts: Facts) -> list[Step]:
     """Let the live workers take no new tasks: the new web services may queue some that these do not know."""
-    running = {c.service for c in facts.of(colour or "", "worker") if c.alive}
+    running = {c.service for c in facts.of(colour, "worker") if c.alive}
     workers = tuple(s.name for s in wanted.of("worker") if s.deploy.drain and s.name in running)
-    return [Quiet(colour, workers)] if colour and workers else []
+    return [Quiet(colour, workers)] if workers else []
 
 
-def await_tasks(wanted: Release, colour: str | None, facts: Facts) -> list[Step]:
+def await_tasks(wanted: Release, colour: str, facts: Facts) -> list[Step]:
     """Keep the workers that are left until nothing waits that only they know."""
-    running = {c.service for c in facts.of(colour or "", "worker") if c.state == "running"}
-    return [AwaitTasks(colour, s.name) for s in wanted.of("worker") if colour and s.deploy.tasks and s.name in running]
+    running = {c.service for c in facts.of(colour, "worker") if c.state == "running"}
+    return [AwaitTasks(colour, s.name) for s in wanted.of("worker") if s.deploy.tasks and s.name in running]
 
 
 def retire(
-    colour: str | None, facts: Facts, roles: Iterable[str] = ("web", "worker", "scheduler", "job"), *, warm: bool = False,
+    colour: str, facts: Facts, roles: Iterable[str] = ("web", "worker", "scheduler", "job"), *, warm: bool = False,
     keep: tuple[str, ...] = (), since: int = 0, routed: bool = False,
 ) -> list[Step]:  # fmt: skip
     """Take a colour out, all but what to `keep`; with its scheduler, so that there are never two. `warm` keeps web services.
@@ -91,14 +91,14 @@ def retire(
     """
     web = stop(colour, facts, "web", keep=keep)
     rest = [role for role in roles if role != "web"]
-    steps: list[Step] = [Drain(colour, since)] if colour and (web or (routed and not facts.edge.front)) else []
+    steps: list[Step] = [Drain(colour, since)] if web or (routed and not facts.edge.front) else []
     return [*steps, *([] if warm else web), *(stop(colour, facts, *rest, keep=keep) if rest else [])]
 
 
-def stop(colour: str | None, facts: Facts, *roles: str, keep: tuple[str, ...] = ()) -> list[Step]:
+def stop(colour: str, facts: Facts, *roles: str, keep: tuple[str, ...] = ()) -> list[Step]:
     """Stop what runs in a colour, of all roles or some."""
-    leaving = [c.service for c in facts.of(colour or "", *roles) if c.alive and c.name not in keep]
-    return [StopColour(colour, tuple(dict.fromkeys(leaving)), only(keep, facts, *roles))] if colour and leaving else []
+    leaving = [c.service for c in facts.of(colour, *roles) if c.alive and c.name not in keep]
+    return [StopColour(colour, tuple(dict.fromkeys(leaving)), only(keep, facts, *roles))] if leaving else []
 
 
 def only(names: tuple[str, ...], facts: Facts, *roles: str) -> tuple[str, ...]:

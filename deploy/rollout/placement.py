@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from deploy.compose import Model, Service
-from deploy.errors import Refused
+from deploy.errors import refuse
 from deploy.model import BEHIND
 from deploy.settings import Server
 
@@ -24,15 +24,14 @@ def place(known: Model, machines: Mapping[str, Server]) -> dict[str, Model]:
     for name, (host, port) in far.items():
         mistakes += [] if machines[host].private else [f"hosts.{host}.private is missing: {name} runs there, and other hosts must reach it"]
         mistakes += [] if port else [f"service {name}: x-deploy.port is missing, by which other hosts reach it"]
-    if mistakes:
-        raise Refused("\n    ".join(["the services cannot be placed on the hosts:", *mistakes]), where="[hosts] and the compose files",
-                      then="mend that, then inv plan")  # fmt: skip
+    where = "[hosts] and the compose files"
+    refuse("the services cannot be placed on the hosts:", mistakes, where=where, then="mend that, then inv plan")
     return {name: on(known, name, hosts, machines) for name in machines}
 
 
 def unserved(known: Model, machines: Mapping[str, Server]) -> list[str]:
     """Say why edge and app cannot be on the hosts that they are on: each edge has its app beside it, or one has all behind it."""
-    edges = [name for name, machine in machines.items() if "edge" in machine.roles]
+    edges = having("edge", machines)
     behind = [name for name, machine in machines.items() if {"app", "edge"} & set(machine.roles) == {"app"}]
     bare = [name for name in edges if "app" not in machines[name].roles]
     mistakes = [f"hosts.{name}.private is missing: the edge on another host must reach it" for name in behind if not machines[name].private]
@@ -60,7 +59,7 @@ def paths(known: Model, machines: Mapping[str, Server]) -> Iterator[tuple[str, s
     for host, own in place(known, machines).items():
         for service in own.web:
             if service.published:
-                front = tuple(name for name, machine in machines.items() if "edge" in machine.roles)
+                front = tuple(having("edge", machines))
                 yield from ((service.name, host, (service.deploy.port or 80) + more, front) for more in BEHIND.values())
 
 
@@ -68,16 +67,20 @@ def hosts_of(service: Service, known: Model, machines: Mapping[str, Server]) -> 
     """Name the hosts of one service: data and the scheduler have one, a job runs where the edge shares a volume with it, or once."""
     if service.role == "job":
         shared = set(volumes(service)) & {name for edge in known.of("edge") for name in volumes(edge)}
-        found = [name for name, machine in sorted(machines.items()) if ("edge" if shared else "app") in machine.roles]
-        return found if shared else found[:1]
-    found = [name for name, machine in sorted(machines.items()) if HOST_ROLE[service.role] in machine.roles]
+        return having("edge", machines) if shared else having("app", machines)[:1]
+    found = having(HOST_ROLE[service.role], machines)
     return found[:1] if service.role in ("data", "scheduler") else found
+
+
+def having(role: str, machines: Mapping[str, Server]) -> list[str]:
+    """Name the hosts that have a role."""
+    return sorted(name for name, machine in machines.items() if role in machine.roles)
 
 
 def on(known: Model, host: str, hosts: Mapping[str, list[str]], machines: Mapping[str, Server]) -> Model:
     """Return the model as one host has it: its services, with the addresses of what is elsewhere; one host alone migrates."""
     private = {name: machine.private for name, machine in machines.items()}
-    edges = [name for name, machine in machines.items() if "edge" in machine.roles]
+    edges = having("edge", machines)
     far = {name: owner for name, (owner, _) in away(known, machines).items()}
     services = []
     for service in known.services:

@@ -69,8 +69,9 @@ def towards(
     usable = bool(facts.beside) or reusable(wanted, new, facts)
     there = facts.of(new) if usable else ()
     if facts.beside and former == live:  # back from a release that is half in service: replicas of it that never served go first
-        steps += stop(live, facts, "web", keep=facts.edge.members)
-        facts = replace(facts, containers=tuple(c for c in facts.containers if (c.colour, c.role) != (live, "web") or c in facts.named))
+        steps += stop(former, facts, "web", keep=facts.edge.members)
+        going = [c for c in facts.of(former, "web") if c not in facts.named]
+        facts = replace(facts, containers=tuple(c for c in facts.containers if c not in going))
     steps += [] if usable else retire(new, facts, routed=new in others.colours)
     steps += migration(wanted, new) if forward else []
     steps += [] if usable else jobs(wanted, new)

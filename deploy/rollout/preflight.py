@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
-from deploy import checkout, console, render
+from deploy import checkout, console, render, secrets
 from deploy.checkout import Checkout
 from deploy.compose import Model
 from deploy.edge import nginx, switch
 from deploy.environment import Environment
-from deploy.errors import Reasons, Refused
+from deploy.errors import Reasons, Refused, refuse
 from deploy.hosts.host import Host
 from deploy.images import build as images
 from deploy.model import COLOURS, SHARED, Facts, Record, Release, Schema, other
@@ -48,7 +48,7 @@ def look(at: Environment, facts: Mapping[str, Facts], include: str = "") -> Read
         if at.remote:
             left_behind(at, facts)
     with reasons:
-        values = wanted.secret_values(settings)
+        values = secrets.read(settings.secrets_file, settings.root / secrets.EXAMPLE)
     with reasons:
         order = None if at.remote else images.look(*at.machine)
         source = order.source if order else checkout.read(settings.root, at.here)
@@ -92,9 +92,7 @@ def moved(settings: Settings, known: Model, placed: Mapping[str, Model], facts: 
     for host, seen in facts.items():
         if not placed[host].of("edge") and any(c.role == "edge" for c in seen.shared.values()):
             mistakes.append(f"{host} has no role edge, and its edge answers: give it the role, or stop {settings.name}-edge-1 there first")
-    if mistakes:
-        told = "\n    ".join(["roles have moved away from what is there:", *mistakes])
-        raise Refused(told, where="[hosts]", then="mend that, then inv plan")
+    refuse("roles have moved away from what is there:", mistakes, where="[hosts]", then="mend that, then inv plan")
 
 
 def reachable(at: Environment, known: Model, running: Mapping[str, Set[str]]) -> None:
@@ -114,9 +112,7 @@ def reachable(at: Environment, known: Model, running: Mapping[str, Set[str]]) ->
             )
         if public != private and not at.here.port_is_free(public, port):
             mistakes.append(f"{name} on {owner} is open to the outside, at {public}:{port}; close that port in front of the host")
-    if mistakes:
-        told = "\n    ".join(["the private network is not as it must be:", *mistakes])
-        raise Refused(told, where="[hosts]", then="mend that, then inv deploy")
+    refuse("the private network is not as it must be:", mistakes, where="[hosts]", then="mend that, then inv deploy")
 
 
 def answer(host: Host, address: str, port: int) -> str:
@@ -142,12 +138,7 @@ def check(settings: Settings, host: Host, facts: Facts) -> None:
         *skew(host), *disk(settings, host), *memory(settings, host, facts), *ports(settings, host, facts),
         *another_state(settings, host, facts),
     ]  # fmt: skip
-    if reasons:
-        raise Refused(
-            "this host is not ready:\n    " + "\n    ".join(reasons),
-            where=host.name,
-            then="mend that, then inv deploy",
-        )
+    refuse("this host is not ready:", reasons, where=host.name, then="mend that, then inv deploy")
 
 
 def disk(settings: Settings, host: Host) -> list[str]:
@@ -187,10 +178,10 @@ def nameable(settings: Settings, model: Model) -> None:
 def skew(host: Host) -> list[str]:
     """Say when the host's clock and this machine's are far apart: logs, certificates and schedules go by it."""
     apart = (datetime.fromisoformat(host.now()) - datetime.now(UTC)).total_seconds()
-    told = (
-        f"the clock is {abs(apart):.0f} s {'ahead of' if apart > 0 else 'behind'} this machine's; timedatectl set-ntp true, there or here"
-    )
-    return [told] if abs(apart) > SKEW_SECONDS else []
+    if abs(apart) <= SKEW_SECONDS:
+        return []
+    where = "ahead of" if apart > 0 else "behind"
+    return [f"the clock is {abs(apart):.0f} s {where} this machine's; timedatectl set-ntp true, there or here"]
 
 
 def clock(host: Host, entries: Sequence[Record]) -> None:

@@ -21,16 +21,16 @@ def plan(known: Mapping[str, Intended], settings: Settings, *, json: bool) -> No
     console.say(f"wanted: release {next(iter(known.values())).plan.release.id}")
     for change in dict.fromkeys(change for one in known.values() for change in one.changes):
         console.say(f"    {change}")
+    several = len(known) > 1
     for name, one in known.items():
-        with console.speaking(f"{name} | " if len(known) > 1 else ""):
+        with console.speaking(f"{name} | " if several else ""):
             tell(one)
-    hosts = ["host"] if len(known) > 1 else []
-    rows = [[*([name] if hosts else []), at, step] for name, one in known.items() for at, step in enumerate(one.plan.steps, 1)]
-    if rows:
-        console.table([*hosts, "", "step"], rows)
+    rows = {name: list(enumerate(one.plan.steps, 1)) for name, one in known.items()}
+    console.table_of(["", "step"], rows, several=several)
+    if any(rows.values()):
         console.say(acting("next: inv deploy", settings.env))
     for name, one in known.items():
-        with console.speaking(f"{name} | " if hosts else ""):
+        with console.speaking(f"{name} | " if several else ""):
             drift(one, settings)
 
 

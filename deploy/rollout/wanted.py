@@ -59,11 +59,6 @@ def image_names(settings: Settings, here: LocalHost) -> tuple[str, ...]:
     return tuple(service.image for service in model(settings, here).services)
 
 
-def secret_values(settings: Settings) -> dict[str, Secret]:
-    """Read this environment's secrets."""
-    return dict(secrets.read(settings.secrets_file, settings.root / secrets.EXAMPLE))
-
-
 def built(at: Environment, order: images.Order, known: Model) -> Code:
     """Build the images here."""
     made = images.build(*at.machine, order).images

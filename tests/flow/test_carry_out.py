@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -344,11 +345,12 @@ def test_what_may_be_gone_back_to_is_never_forgotten(place: Place) -> None:
 
 def test_a_secret_that_the_app_prints_is_hidden_in_error_journal_and_ledger(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a failed container or migration said goes to files on hosts, and to chats."""
-    for step, named in (("AwaitHealthy", "last words of"), ("Migrate", "upgrade head")):
+    said = CommandFailed("compose run", 1, "upgrade head: hunter2hunter2", "here")
+    faults: dict[str, tuple[str, BaseException | None]] = {"AwaitHealthy": ("last words of", None), "Migrate": ("upgrade head", said)}
+    for step, (named, fault) in faults.items():
         place.state.keep(replace(bundled("r3"), env=secrets.render({"PASSWORD": "hunter2hunter2"})))
         monkeypatch.setattr(place.host.engine, "logs", lambda name: f"last words of {name}: hunter2hunter2")
-        said = CommandFailed("compose run", 1, "upgrade head: hunter2hunter2", "here")
-        place.host.fail_at(STEPS.index(step), lambda said=said, step=step: None if step == "AwaitHealthy" else said)
+        place.host.fail_at(STEPS.index(step), partial(lambda fault: fault, fault))
         with pytest.raises(OpsError, match=named) as told:
             carry_out(of(place.at, "r3"), "deploy")
         assert "***" in told.value.what
