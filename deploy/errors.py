@@ -21,6 +21,7 @@ class OpsError(Exception):
     still = "what served before; inv status shows it"
     documented = False  # the command that failed has printed its document
     env = "local"
+    hosts: tuple[str, ...] = ()  # of several, those that failed
 
     def __init__(self, what: str, *, where: str = "", serves: str = "", then: str = "") -> None:
         super().__init__(what)
@@ -78,6 +79,13 @@ class MachineFailed(OpsError):
 
     def __init__(self, error: OSError, where: str = "") -> None:
         super().__init__(error.strerror or str(error), where=str(error.filename or where), then="mend that; inv doctor looks at the disk")
+
+
+def known(error: Exception, where: str = "") -> OpsError:
+    """Return an error as one of ours."""
+    if isinstance(error, OpsError):
+        return error
+    return MachineFailed(error, where) if isinstance(error, OSError) else OpsError(f"{type(error).__name__}: {error}", where=where)
 
 
 class CommandFailed(OpsError):

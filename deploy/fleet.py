@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from deploy import console
-from deploy.errors import Interrupted, Locked, MachineFailed, OpsError, Refused
+from deploy.errors import Interrupted, Locked, OpsError, Refused, known
 from deploy.hosts.host import Host
 
 T = TypeVar("T")
@@ -35,10 +35,8 @@ def each(hosts: Iterable[Host], act: Callable[[Host], T], *, among: Collection[H
             for name, work in working.items():
                 try:
                     results[name] = work.result()
-                except OpsError as error:
-                    errors[name] = error
-                except OSError as error:
-                    errors[name] = MachineFailed(error, name)
+                except Exception as error:  # noqa: BLE001  # whatever it is, the other hosts' errors must be heard as well
+                    errors[name] = known(error, name)
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
             for host in hosts:
@@ -52,11 +50,13 @@ def each(hosts: Iterable[Host], act: Callable[[Host], T], *, among: Collection[H
 def together(errors: Mapping[str, OpsError]) -> OpsError:
     """Make one error of those of several hosts: of their kind where they are of one."""
     if len(errors) == 1:
-        name, error = next(iter(errors.items()))
-        error.where = error.where if error.where.startswith(name) else f"{name}: {error.where}" if error.where else name
-        return error
-    kinds = {type(error) for error in errors.values()}
-    kind = Interrupted if Interrupted in kinds else next(iter(kinds)) if len(kinds) == 1 and kinds <= {Refused, Locked} else OpsError
-    what = "\n".join(f"{name}: {error.what}" for name, error in errors.items())
-    thens = "; ".join(dict.fromkeys(error.then for error in errors.values() if error.then))
-    return kind(what, where=", ".join(errors), then=thens)
+        name, told = next(iter(errors.items()))
+        told.where = told.where if told.where.startswith(name) else f"{name}: {told.where}" if told.where else name
+    else:
+        kinds = {type(error) for error in errors.values()}
+        kind = Interrupted if Interrupted in kinds else next(iter(kinds)) if len(kinds) == 1 and kinds <= {Refused, Locked} else OpsError
+        what = "\n".join(f"{name}: {error.what}" for name, error in errors.items())
+        thens = "; ".join(dict.fromkeys(error.then for error in errors.values() if error.then))
+        told = kind(what, where=", ".join(errors), then=thens)
+    told.hosts = tuple(errors)
+    return told

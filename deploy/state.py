@@ -83,7 +83,11 @@ class State:
         path = self.bundle_folder(release) / "release.json"
         text = self.host.read(path)
         if text is None:
-            raise Refused(f"there is no release {release} here", where=str(path.parent.parent), then="inv history")
+            raise Refused(
+                f"there is no release {release} here",
+                where=str(path.parent.parent),
+                then="inv history; a host that came later gets it by inv deploy",
+            )
         return parse(Release, text, path)
 
     def bundle(self, release: str) -> Bundle:
@@ -128,7 +132,7 @@ class State:
         """Return the command that began last and never said how it ended; lines that a crash cut or garbled are passed over."""
         for known in self.journal():
             command = known.get("command")
-            if command in ("deploy", "rollback") and "state" in known:
+            if command in ("deploy", "rollback", "down") and "state" in known:
                 begun = str(known.get("started") or known.get("time"))
                 return Intention(command, str(known.get("target")), begun) if known["state"] == "begin" else None
         return None

@@ -106,7 +106,7 @@ class Engine:
 
         try:
             return bytes(self.client.api.logs(name, tail=lines)).decode(errors="replace").strip()
-        except DockerException:
+        except (DockerException, OSError):
             return ""
 
 

@@ -14,7 +14,6 @@ from deploy.images.bake import LABEL
 from deploy.insight.space import GIGABYTE, cache_bytes, folder_bytes, shown
 from deploy.rollout.facts import observe, telling
 from deploy.rollout.lineage import previous, too_old
-from deploy.rollout.run import Run
 from deploy.settings import Settings
 from deploy.shell import docker
 from deploy.state import State
@@ -82,11 +81,11 @@ def outdated(settings: Settings, host: Host, state: State) -> tuple[list[str], l
     Besides what a deploy keeps, these stay: the one before, of which `inv rollback` takes the way, what a container is
     made of, and what an interrupted command was about.
     """
-    facts, intention = observe(settings, host, state), state.intention()
+    facts, intention = observe(settings, host), state.intention()
     needed = {facts.edge.release, *(c.release for c in facts.containers), *([intention.target] if intention else [])}
     with suppress(Refused):
         needed.add(previous(state, facts))
-    old = too_old(Run(settings, host, state, state.bundle(facts.edge.release)), facts) if facts.edge.release else []
+    old = too_old(state, facts.edge.release, facts, settings.rollout.keep_releases) if facts.edge.release else []
     gone = {entry.release for entry in state.ledger()} - set(state.kept()) - needed
     return [release for release in old if release not in needed], sorted(gone)
 

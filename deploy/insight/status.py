@@ -44,7 +44,7 @@ def look(at: Environment) -> tuple[dict[str, Facts], dict[str, OpsError]]:
 
     def seen(host: Host) -> tuple[Facts | None, OpsError | None]:
         try:
-            return observe(at.settings, host, at.state(host)), None
+            return observe(at.settings, host), None
         except OpsError as error:
             with suppress(OpsError):
                 if host.front:

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 
 from deploy import console, hooks, lock, notify
 from deploy.environment import Environment
-from deploy.errors import Interrupted, MachineFailed, OpsError, Unreachable, acting
+from deploy.errors import Interrupted, OpsError, Unreachable, acting, known
 from deploy.event import Event
 from deploy.model import Record
 from deploy.rollout.execute import execute_all
 from deploy.rollout.facts import serving
 from deploy.rollout.lineage import head, record_of, schema_of
-from deploy.rollout.planning import planned, whole
+from deploy.rollout.plan import Plan
+from deploy.rollout.planning import joined, planned, whole
 from deploy.rollout.run import Fleet, Run
 from deploy.rollout.unwind import failed, interrupted
 from deploy.state import now
@@ -53,42 +54,49 @@ def carry_out(fleet: Fleet, command: str, *, anew: Mapping[str, tuple[str, ...]]
     What `resumed` has passed its before_deploy hook already. `anew` names shared services to recreate, by host.
     """
     started, began, target, at = now(), time.monotonic(), fleet.release, fleet.at
-    before = fleet.each(whole)
-    plans = planned(fleet, before, command, anew)
-    served = ", ".join(dict.fromkeys(facts.edge.release for facts in before.values() if facts.edge.release))
+    fleet = joined(fleet.observed(fleet.each(whole)))
+    plans = planned(fleet, command, anew)
+    served = ", ".join(dict.fromkeys(run.facts.edge.release for run in fleet.runs if run.facts.edge.release))
     event = Event(command, "begins", target.id, target.commit, before=served, who=lock.who())
     towards = {name: (known.colour, known.generation) for name, known in plans.items()}
-    if not any(known.steps for known in plans.values()) and all(facts.accepted == target.id for facts in before.values()):
+    if not any(known.steps for known in plans.values()) and all(run.facts.accepted == target.id for run in fleet.runs):
         fleet.each(lambda run: run.state.note(command=command, state="done", target=target.id) if run.state.intention() else None)
         notify.tell(*at.machine, replace(event, outcome="unchanged", serves=serving(at)))
         return came_of(target.id, towards, changed=False)
     if not resumed:
         hooks.gate(at.settings, event)
-    begun = {"command": command, "state": "begin", "target": target.id, "started": started}
-    fleet.each(lambda run: run.state.note(**begun, serving=before[run.host.name].edge.release))
     entries = {name: record_of(target, command, started, *towards[name]) for name in plans}
     try:
-        execute_all(fleet, {name: known.steps for name, known in plans.items()})
-    except Interrupted as lost:
-        raise interrupted(at, event, lost.what, lost.where) from None
-    except OpsError as error:
-        if isinstance(error, Unreachable) and len(fleet.runs) == 1:  # nothing can be taken back there now
-            raise interrupted(at, event, error.what, error.where) from None
-        raise failed(fleet, before, entries, event, error) from None
-    except OSError as error:
-        raise failed(fleet, before, entries, event, MachineFailed(error, str(at.settings.state_dir))) from error
-    except Exception as error:
-        raise failed(fleet, before, entries, event, OpsError(f"{type(error).__name__}: {error}")) from error
+        attempt(fleet, plans, entries, event)
+        seconds = round(time.monotonic() - began, 1)
+        warning = accept(fleet, {name: entry.model_copy(update={"seconds": seconds}) for name, entry in entries.items()}, event)
     except KeyboardInterrupt:
         raise interrupted(at, event, "interrupted") from None
-    seconds = round(time.monotonic() - began, 1)
-    try:
-        warning = write_down(fleet, {name: entry.model_copy(update={"seconds": seconds}) for name, entry in entries.items()})
-    except OpsError as error:  # a host is gone, or the lock; the release serves
-        raise interrupted(at, event, error.what, error.where) from None
     told = f"release {target.id} ({towards[fleet.runs[0].host.name][0]})" if len(fleet.runs) == 1 else serving(at)
     tell_success(at, replace(event, outcome="in service", serves=told, seconds=seconds, warning=warning))
     return came_of(target.id, towards, changed=True, seconds=seconds)
+
+
+def attempt(fleet: Fleet, plans: Mapping[str, Plan], entries: Mapping[str, Record], event: Event) -> None:
+    """Do the plans; on a failure go back to what served, unless that is not possible now."""
+    begun = {name: {"command": entry.command, "target": entry.release, "started": entry.started} for name, entry in entries.items()}
+    try:
+        fleet.each(lambda run: run.state.note(**begun[run.host.name], state="begin", serving=run.facts.edge.release))
+        execute_all(fleet, {name: known.steps for name, known in plans.items()})
+    except Interrupted as lost:
+        raise interrupted(fleet.at, event, lost.what, lost.where) from None
+    except Exception as error:
+        if isinstance(error, Unreachable) and len(fleet.runs) == 1:  # nothing can be taken back there now
+            raise interrupted(fleet.at, event, error.what, error.where) from None
+        raise failed(fleet, entries, event, known(error, str(fleet.at.settings.state_dir))) from error
+
+
+def accept(fleet: Fleet, entries: Mapping[str, Record], event: Event) -> str:
+    """Write down that the release serves; return a warning where that was not possible."""
+    try:
+        return write_down(fleet, entries)
+    except OpsError as error:  # a host is gone, or the lock
+        raise interrupted(fleet.at, event, error.what, error.where) from None
 
 
 def write_down(fleet: Fleet, entries: Mapping[str, Record]) -> str:

@@ -52,9 +52,12 @@ def await_tasks(step: steps.AwaitTasks, run: Run) -> None:
     Traffic has moved by now: what cannot be told, or takes too long, is said, and is no reason to return to a bad release.
     """
     limit = run.settings.rollout.tasks_within
-    words = next(service.deploy.tasks for service in run.release.services if service.name == step.service)
+    words = run.services[step.service].deploy.tasks
     try:
-        asked = next(c.name for c in run.containers(step.colour, [step.service]) if c.state == "running")
+        asked = next((c.name for c in run.containers(step.colour, [step.service]) if c.state == "running"), "")
+        if not asked:
+            console.warn(f"{step.service} of {step.colour} runs no more: it cannot be asked which tasks only it knows")
+            return
         known = set(run.one_off(other(step.colour), step.service, (*words, "known")).split())
         for _ in looks(limit, pause=1):
             left = set(run.host.run(docker("exec", asked, *words, "pending")).split()) - known

@@ -19,7 +19,8 @@ def execute_all(fleet: Fleet, plans: Mapping[str, Sequence[steps.Step]]) -> None
     """Do each host's plan, stage by stage: nothing switches anywhere before every host is ready to; then a canary, then the others."""
     chosen = fleet.at.settings.rollout
     for stage, busy, do in staged(fleet, plans):
-        for batch in batches(busy, chosen.canary, chosen.batch) if stage is Stage.SWITCH else [busy]:
+        with_traffic = sorted(busy, key=lambda run: not run.release.of("edge"))  # the canary is one that people visit
+        for batch in batches(with_traffic, chosen.canary, chosen.batch) if stage is Stage.SWITCH else [busy]:
             fleet.each(do, batch)
         if stage is Stage.MIGRATE:
             share_schema(fleet, busy[0])

@@ -17,9 +17,9 @@ from deploy.settings import Settings
 from deploy.state import State
 
 
-def observe(settings: Settings, host: Host, state: State) -> Facts:
+def observe(settings: Settings, host: Host) -> Facts:
     """Look at one environment on one host."""
-    containers = host.engine.containers(settings.name)
+    state, containers = State(host, settings.state_dir), host.engine.containers(settings.name)
     return Facts(
         containers, edge(settings, host, containers), state.schema(), host.engine.resources(),
         host.engine.one_offs(settings.name), next(iter(state.served()), None),
@@ -68,7 +68,7 @@ def configured(folder: Path, host: Host, running: bool) -> EdgeFacts:
 
 def observe_all(at: Environment) -> dict[str, Facts]:
     """Look at an environment on all its hosts."""
-    return at.each(lambda host: observe(at.settings, host, at.state(host)))
+    return at.each(lambda host: observe(at.settings, host))
 
 
 def serving(at: Environment) -> str:
@@ -82,7 +82,7 @@ def serving(at: Environment) -> str:
 def serving_on(settings: Settings, host: Host) -> str:
     """Say what answers requests on one host; with the engine away the edge itself is asked."""
     try:
-        return observe(settings, host, State(host, settings.state_dir)).serving
+        return observe(settings, host).serving
     except (OpsError, OSError) as error:
         with suppress(OpsError, OSError):
             if known := served(settings, host):

@@ -45,7 +45,7 @@ def seen_behind(run: Run) -> str:
     try:
         found = [c for c in run.host.engine.containers(run.settings.name) if c.release == run.release.id and c.broken]
         return "\n".join([f"on {run.host.name}:", *(diagnose(run, c) for c in found)]) if run.host.front and found else ""
-    except OpsError:
+    except (OpsError, OSError):
         return ""
 
 

@@ -25,12 +25,12 @@ def previous(state: State, facts: Facts) -> str:
     return found
 
 
-def too_old(run: Run, facts: Facts) -> list[str]:
-    """Return the releases beyond those that are kept; what serves, what is wanted and where a rollback goes are never among them."""
-    needed = {run.release.id, facts.edge.release}
-    served = [release for release in run.state.served() if release not in needed]
-    kept = needed | {before(run.state, run.release.id), *served[: run.settings.rollout.keep_releases - 1]}
-    return [release for release in run.state.kept() if release not in kept]
+def too_old(state: State, wanted: str, facts: Facts, number: int) -> list[str]:
+    """Return the releases beyond the `number` that are kept; what serves, what is wanted and where a rollback goes are never among them."""
+    needed = {wanted, facts.edge.release}
+    served = [release for release in state.served() if release not in needed]
+    kept = needed | {before(state, wanted), *served[: number - 1]}
+    return [release for release in state.kept() if release not in kept]
 
 
 def schema_of(state: State, release: str) -> str | None:

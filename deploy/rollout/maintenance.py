@@ -10,7 +10,7 @@ from deploy.model import Facts
 from deploy.rollout.execute import execute
 from deploy.rollout.facts import observe_all, telling
 from deploy.rollout.pieces import settle
-from deploy.rollout.run import Run
+from deploy.rollout.run import run_of
 from deploy.rollout.steps import Drain, Switch
 
 
@@ -19,8 +19,12 @@ def turn(at: Environment, *, on: bool, off: bool) -> str:
     if on == off:
         raise Refused("say --on or --off", then="inv maintenance --on, or inv maintenance --off")
     with telling(at), lock.held(at.hosts, at.settings.state_dir, "maintenance"):
-        facts = {name: known for name, known in observe_all(at).items() if known.edge.running}
-        if not facts or not all(known.edge.release for known in facts.values()):
+        facts = {name: known for name, known in observe_all(at).items() if known.edge.expected}
+        if down := [name for name, known in facts.items() if not known.edge.running]:
+            raise Refused(
+                "the edge does not run: it would show the app again once it does", where=", ".join(down), then="inv deploy starts it"
+            )
+        if not all(known.edge.release for known in facts.values()):
             raise Refused("there is no release in service", where=at.settings.name, then="inv deploy")
         turned = at.each(lambda host: turn_on(at, host, facts[host.name], on=on), [host for host in at.hosts if host.name in facts])
         if not any(turned.values()):
@@ -30,10 +34,10 @@ def turn(at: Environment, *, on: bool, off: bool) -> str:
 
 def turn_on(at: Environment, host: Host, facts: Facts, *, on: bool) -> bool:
     """Put the page in front of the app on one host, or take it away; tell whether anything was to be done."""
-    edge, beside, state = facts.edge, tuple(c.name for c in facts.beside), at.state(host)
+    edge, beside = facts.edge, tuple(c.name for c in facts.beside)
     if edge.maintenance == on:
         return False
     switch = Switch(edge.colour, edge.release, edge.next, on, beside)
-    run = Run(at.settings, host, state, state.bundle(str(edge.release)))
+    run = run_of(at, host, str(edge.release))
     execute(run, [*settle(facts), switch, Drain(str(edge.colour), edge.generation)])
     return True

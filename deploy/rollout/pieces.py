@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from deploy.model import SHARED, Container, Facts, Release, Role
+from deploy.model import SHARED, Container, Facts, Release, ReleasedService, Role
 from deploy.rollout.steps import (
     AwaitHealthy,
     AwaitOrphans,
@@ -65,17 +65,17 @@ def bring_up(
     return [*steps, Resume(colour, able)] if able else steps
 
 
-def quiet(wanted: Release, colour: str, facts: Facts) -> list[Step]:
+def quiet(workers: Iterable[ReleasedService], colour: str, facts: Facts) -> list[Step]:
     """Let the live workers take no new tasks: the new web services may queue some that these do not know."""
     running = {c.service for c in facts.of(colour, "worker") if c.alive}
-    workers = tuple(s.name for s in wanted.of("worker") if s.deploy.drain and s.name in running)
-    return [Quiet(colour, workers)] if workers else []
+    told = tuple(s.name for s in workers if s.deploy.drain and s.name in running)
+    return [Quiet(colour, told)] if told else []
 
 
-def await_tasks(wanted: Release, colour: str, facts: Facts) -> list[Step]:
+def await_tasks(workers: Iterable[ReleasedService], colour: str, facts: Facts) -> list[Step]:
     """Keep the workers that are left until nothing waits that only they know."""
     running = {c.service for c in facts.of(colour, "worker") if c.state == "running"}
-    return [AwaitTasks(colour, s.name) for s in wanted.of("worker") if s.deploy.tasks and s.name in running]
+    return [AwaitTasks(colour, s.name) for s in workers if s.deploy.tasks and s.name in running]
 
 
 def retire(

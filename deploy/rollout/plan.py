@@ -48,7 +48,7 @@ ALONE = Others()
 
 def towards(
     wanted: Release, facts: Facts, *, forward: bool = True, watch: bool = True, warm: bool = False, anew: Iterable[str] = (),
-    old: Iterable[str] = (), others: Others = ALONE,
+    old: Iterable[str] = (), others: Others = ALONE, leaving: Release | None = None,
 ) -> Plan:  # fmt: skip
     """Plan a release into service: bring the idle colour up beside the live one, switch, drain, stop.
 
@@ -58,13 +58,15 @@ def towards(
     Going `forward` migrates and, with `watch`, watches. Going back does neither, and keeps the workers until the tasks
     that only they know are done. With `warm` the old colour's web services run on. `anew` are shared services to
     recreate, `old` releases to forget at the end. `others` are the hosts behind the same edge: where one lacks some of
-    what serves, all go to the other colour, and what runs there stops once the edge has let go of it.
+    what serves, all go to the other colour, and what runs there stops once the edge has let go of it. `leaving` is the
+    release that serves: it knows how to talk to workers that the wanted one does not have here.
     """
     live = facts.edge.colour
     steps = [*settle(facts), *start_shared(wanted, facts), *([RecreateShared(tuple(anew))] if tuple(anew) else [])]
     if live and not others.lacking and carries(wanted, live, facts):
         return Plan(wanted, live, facts.edge.generation, (*steps, *finish(wanted, live, facts, others, watch=forward and watch, warm=warm)))
     new = live if live and facts.beside and facts.edge.release == wanted.id else other(live)  # one that is half in service goes on
+    workers = {service.name: service for one in (leaving, wanted) if one for service in one.of("worker")}.values()
     former = other(new)  # also where no edge serves: it may have been elsewhere before, or have lost its configuration
     usable = bool(facts.beside) or reusable(wanted, new, facts)
     there = facts.of(new) if usable else ()
@@ -82,13 +84,13 @@ def towards(
         keep = staying(wanted, former, facts, roles, turn)
         beside = only(keep, facts, "web")
         steps += [*bring_up(wanted, new, roles, there, turn), *await_served(wanted, new, facts)]
-        steps += quiet(wanted, former, facts) if forward and turn.first else []
+        steps += quiet(workers, former, facts) if forward and turn.first else []
         steps += [switch(new, wanted.id, generation, facts, beside)]
         steps += [Watch(new, wanted.id, beside)] if watched and (turn.first or turn.last) else []
         steps += retire(former, facts, [*roles, *(("job", "scheduler") if turn.last else ())], warm=warm, keep=keep, since=since,
                         routed=former in others.colours)  # fmt: skip
         since = generation
-    steps += [] if forward else [*await_tasks(wanted, former, facts), *hand_back(wanted, new, former, facts, there)]
+    steps += [] if forward else [*await_tasks(workers, former, facts), *hand_back(wanted, new, former, facts, there)]
     steps += bring_up(wanted, new, ("scheduler",), ())
     steps += [Prune(tuple(old))] if tuple(old) else []
     return Plan(wanted, new, generation, tuple(steps))
@@ -120,11 +122,11 @@ def watchable(wanted: Release, facts: Facts) -> bool:
     return any(s.deploy.failed for s in wanted.of("worker")) if facts.edge.front else bool(wanted.of("web", "worker"))
 
 
-def back(previous: Release | None, now: Facts, others: Others = ALONE) -> tuple[Step, ...]:
+def back(previous: Release | None, now: Facts, others: Others = ALONE, leaving: Release | None = None) -> tuple[Step, ...]:
     """Plan the way back after a failure: to the release that served before, or to nothing if there was none."""
     if previous:
-        return towards(previous, now, forward=False, others=others).steps
-    unroute = [switch(None, None, now.edge.next, now)] if now.edge.colour else []
+        return towards(previous, now, forward=False, others=others, leaving=leaving).steps
+    unroute = [switch(None, None, now.edge.next, now)] if now.edge.colour and not now.edge.front else []
     return (*settle(now), *unroute, *(step for colour in COLOURS for step in stop(colour, now)))
 
 

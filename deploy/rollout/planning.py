@@ -14,25 +14,35 @@ from deploy.rollout.lineage import too_old
 from deploy.rollout.run import Fleet, Run
 
 
-def planned(
-    fleet: Fleet, facts: Mapping[str, Facts], command: str, anew: Mapping[str, tuple[str, ...]] | None = None
-) -> dict[str, plan.Plan]:  # fmt: skip
+def planned(fleet: Fleet, command: str, anew: Mapping[str, tuple[str, ...]] | None = None) -> dict[str, plan.Plan]:
     """Plan each host towards the fleet's release."""
-    chosen, beside = fleet.at.settings.rollout, others(fleet.runs, facts)
+    chosen, beside = fleet.at.settings.rollout, others(fleet.runs)
 
     def towards(run: Run) -> plan.Plan:
-        known = facts[run.host.name]
+        old = too_old(run.state, run.release.id, run.facts, chosen.keep_releases)
         return plan.towards(
-            run.release, known, forward=command == "deploy", watch=chosen.watch > 0, warm=chosen.keep_warm,
-            anew=(anew or {}).get(run.host.name, ()), old=too_old(run, known), others=beside,
+            run.release, run.facts, forward=command == "deploy", watch=chosen.watch > 0, warm=chosen.keep_warm,
+            anew=(anew or {}).get(run.host.name, ()), old=old, others=beside, leaving=run.leaving,
         )  # fmt: skip
 
     return fleet.each(towards)
 
 
-def others(runs: Iterable[Run], facts: Mapping[str, Facts]) -> plan.Others:
+def joined(fleet: Fleet) -> Fleet:
+    """Let hosts without an accepted release have what was chosen for those that have one: numbers of replicas, the maintenance page."""
+    new, known = ([run for run in fleet.runs if bool(run.facts.accepted) is accepted] for accepted in (False, True))
+    if not new or not known:
+        return fleet
+    numbers = {name: number for chosen in fleet.each(lambda run: run.state.scale(), known).values() for name, number in chosen.items()}
+    fleet.each(lambda run: run.state.keep_scale(numbers), new if numbers else ())
+    page = any(run.facts.edge.maintenance for run in known)
+    facts = {run.host.name: run.facts for run in known}
+    return fleet.observed(facts | {run.host.name: replace(run.facts, edge=replace(run.facts.edge, maintenance=page)) for run in new})
+
+
+def others(runs: Iterable[Run]) -> plan.Others:
     """Look at all hosts of one edge together."""
-    tied = [(run.release, facts[run.host.name]) for run in runs if run.settings.fronts]
+    tied = [(run.release, run.facts) for run in runs if run.settings.fronts]
     lacking = any(known.edge.release == wanted.id and not plan.carries(wanted, str(known.edge.colour), known) for wanted, known in tied)
     behind = (c for _, known in tied if known.edge.front for c in known.containers if c.role == "web" and c.alive)
     return plan.Others(lacking, frozenset(c.colour for c in behind))
@@ -40,11 +50,11 @@ def others(runs: Iterable[Run], facts: Mapping[str, Facts]) -> plan.Others:
 
 def whole(run: Run) -> Facts:
     """Observe; where another release is half in service, go back to the one before it first."""
-    facts = observe(run.settings, run.host, run.state)
+    facts = observe(run.settings, run.host)
     earlier = plan.undone_first(run.release, facts)
     if not earlier:
         return facts
     console.say(f"release {facts.edge.release} is half in service: back to {earlier} first")
-    back = replace(run, bundle=run.state.bundle(earlier), going_back=True)
-    execute(back, plan.back(back.release, facts))
-    return observe(run.settings, run.host, run.state)
+    back = replace(run, bundle=run.state.bundle(earlier), facts=facts, going_back=True)
+    execute(back, plan.back(back.release, facts, leaving=back.leaving))
+    return observe(run.settings, run.host)

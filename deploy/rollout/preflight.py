@@ -95,6 +95,16 @@ def moved(settings: Settings, known: Model, placed: Mapping[str, Model], facts: 
     refuse("roles have moved away from what is there:", mistakes, where="[hosts]", then="mend that, then inv plan")
 
 
+def data_stays(releases: Mapping[str, Release], facts: Mapping[str, Facts]) -> None:
+    """Refuse an earlier release that has data on another host than where it runs now: what it would find there is old, or nothing."""
+    moved = [
+        f"{service.name} runs on {there}, and release {release.id} has it on {host}"
+        for host, release in releases.items() for service in release.of("data")
+        for there, seen in facts.items() if service.name in seen.shared and service.name not in facts[host].shared
+    ]  # fmt: skip
+    refuse("data has moved since:", moved, where="[hosts]", then="go forward with inv deploy; or bring the data back there first")
+
+
 def reachable(at: Environment, known: Model, running: Mapping[str, Set[str]]) -> None:
     """Refuse data or apps elsewhere that those who need them cannot reach, or that anybody can: Docker's ports pass by a firewall.
 

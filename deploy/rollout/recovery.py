@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from contextlib import suppress
+from dataclasses import replace
 
 from deploy import console, lock
 from deploy.environment import Environment
@@ -17,7 +18,7 @@ from deploy.rollout.facts import observe, observe_all, telling
 from deploy.rollout.lineage import record_of, schema_of
 from deploy.rollout.plan import back
 from deploy.rollout.planning import others
-from deploy.rollout.run import Fleet, Run, of
+from deploy.rollout.run import Fleet, Run, of, run_of
 from deploy.state import Intention, State
 
 
@@ -64,13 +65,23 @@ def agreed(facts: Mapping[str, Facts]) -> str | None:
 def abort(at: Environment) -> Outcome | None:
     """Go back to the release that the ledger calls in service, whatever was begun since; None when there is nothing to undo."""
     with telling(at), lock.held(at.hosts, at.settings.state_dir, "abort"):
-        facts = observe_all(at)
+        facts, begun = observe_all(at), {name: told for name, told in at.each(lambda host: at.state(host).intention()).items() if told}
+        nowhere_accepted(begun, facts)
         at.each(lambda host: fits(at.state(host), facts[host.name]))
-        if not undo(at, facts):
+        if not undo(at, facts, begun):
             return None
         after = {name: known.edge for name, known in observe_all(at).items()}
-        release = next(iter(after.values())).release or ""
+        release = ", ".join(dict.fromkeys(edge.release for edge in after.values() if edge.release))
         return came_of(release, {name: (edge.colour or "", edge.generation) for name, edge in after.items()}, changed=True)
+
+
+def nowhere_accepted(begun: Mapping[str, Intention], facts: Mapping[str, Facts]) -> None:
+    """Refuse to undo on some hosts what is done on others: only the line that says so is missing there."""
+    done = {known.accepted for name, known in facts.items() if name not in begun} & {told.target for told in begun.values()}
+    if done:
+        names = ", ".join(begun)
+        told = f"release {done.pop()} serves, and only {names} did not come to write that down"
+        raise Refused(told, where=names, then="inv resume, then inv rollback")
 
 
 def fits(state: State, facts: Facts) -> None:
@@ -80,21 +91,20 @@ def fits(state: State, facts: Facts) -> None:
         preflight.schema_fits(release, schema_of(state, release.id), facts.schema, facts.serving)
 
 
-def undo(at: Environment, facts: Mapping[str, Facts]) -> bool:
+def undo(at: Environment, facts: Mapping[str, Facts], begun: Mapping[str, Intention]) -> bool:
     """Take all hosts back, in step with each other; tell whether there was anything to undo."""
-    begun = {name: known for name, known in at.each(lambda host: at.state(host).intention()).items() if known}
 
     def run(host: Host) -> Run | None:
-        state, now = at.state(host), facts[host.name]
+        now = facts[host.name]
         kept = now.accepted or (begun[host.name].target if host.name in begun else now.edge.release)
-        return Run(at.settings, host, state, state.bundle(kept), going_back=True) if kept else None
+        return replace(run_of(at, host, kept), facts=now, going_back=True) if kept else None
 
     runs = {name: made for name, made in at.each(run).items() if made}
-    beside = others(runs.values(), facts)
-    plans = {name: back(one.release if facts[name].accepted else None, facts[name], beside) for name, one in runs.items()}
+    beside = others(runs.values())
+    plans = {name: back(one.release if one.facts.accepted else None, one.facts, beside, one.leaving) for name, one in runs.items()}
     execute_all(Fleet(at, tuple(runs.values())), plans)
     for name in begun.keys() & runs.keys():
-        write_down(runs[name].state, begun[name], observe(at.settings, runs[name].host, runs[name].state))
+        write_down(runs[name].state, begun[name], observe(at.settings, runs[name].host))
     return bool(begun or any(plans.values()))
 
 

@@ -26,6 +26,10 @@ def deploy(at: Environment, *, to: str = "", include: str = "") -> Outcome:
 
     `include` names shared services, with commas, that are made anew where they drifted: an outage, said before.
     """
+    if to and include:
+        raise Refused(
+            "--include goes with the checkout's compose files, not with an earlier release", where="inv deploy", then="one of both"
+        )
     if to:
         return rollback(at, to=to)
     with telling(at):
@@ -40,10 +44,9 @@ def rollback(at: Environment, *, to: str = "") -> Outcome:
     with telling(at), lock.held(at.hosts, at.settings.state_dir, "rollback"):
         facts = observe_all(at)
         target = to or earlier(at, facts)
-        fleet = of(at, target)
-        fleet.each(lambda run: preflight.schema_fits(
-            run.release, schema_of(run.state, target), facts[run.host.name].schema, facts[run.host.name].serving
-        ))  # fmt: skip
+        fleet = of(at, target).observed(facts)
+        preflight.data_stays({run.host.name: run.release for run in fleet.runs}, facts)
+        fleet.each(lambda run: preflight.schema_fits(run.release, schema_of(run.state, target), run.facts.schema, run.facts.serving))
         return carry_out(fleet, "rollback")
 
 
@@ -71,16 +74,16 @@ def intended(at: Environment) -> dict[str, Intended]:
     with telling(at):
         facts = observe_all(at)
         bundles = assemble(at, preflight.look(at, facts))
-        fleet = Fleet(at, tuple(Run(at.settings, host, at.state(host), bundles[host.name]) for host in at.hosts))
-        plans = planned(fleet, facts, "deploy")
-        return fleet.each(lambda run: intended_on(run, facts[run.host.name], plans[run.host.name]))
+        fleet = Fleet(at, tuple(Run(at.settings, host, bundles[host.name], facts[host.name]) for host in at.hosts))
+        plans = planned(fleet, "deploy")
+        return fleet.each(lambda run: intended_on(run, plans[run.host.name]))
 
 
-def intended_on(run: Run, facts: Facts, steps: plan.Plan) -> Intended:
+def intended_on(run: Run, steps: plan.Plan) -> Intended:
     """Say what a deploy would do on one host."""
-    serving = facts.edge.release
+    serving = run.facts.edge.release
     changed = changes.between(run.state.bundle(serving), run.bundle) if serving in run.state.kept() else ()
-    return Intended(steps, facts, changed, drift.drifted(run, facts))
+    return Intended(steps, run.facts, changed, drift.drifted(run, run.facts))
 
 
 def drifted(fleet: Fleet, facts: Mapping[str, Facts], names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
@@ -108,6 +111,6 @@ def prepare(at: Environment, ready: preflight.Ready) -> Fleet:
             switch.require_version(host, edge.image)
         at.state(host).keep(bundle)
         images.keep_for(release.id, release.config_digests, wanted.ids(release, host), host)
-        return Run(at.settings, host, at.state(host), bundle)
+        return Run(at.settings, host, bundle)
 
     return Fleet(at, tuple(at.each(keep).values()))

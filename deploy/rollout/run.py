@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeVar
 
@@ -11,7 +12,7 @@ from deploy import console, secrets
 from deploy.environment import Environment
 from deploy.errors import CommandFailed, OpsError
 from deploy.hosts.host import Host
-from deploy.model import LABEL, Container, Deploy, Release, ReleasedService
+from deploy.model import LABEL, Container, Deploy, Facts, Release, ReleasedService
 from deploy.settings import Settings
 from deploy.shell import Command, compose, docker
 from deploy.state import Bundle, State
@@ -19,22 +20,43 @@ from deploy.state import Bundle, State
 T = TypeVar("T")
 # the longest that a migration or a job may take
 ONE_OFF_SECONDS = 900
+NOTHING = Facts()
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a step needs on one host: where it works, and the bundle of the release that it works towards."""
+    """What a step needs on one host: where it works, the bundle of the release that it works towards, what it found there."""
 
     settings: Settings
     host: Host
-    state: State
     bundle: Bundle
+    facts: Facts = NOTHING
     going_back: bool = False
+    chosen: Mapping[str, int] = field(default_factory=dict)  # numbers of replicas that are tried, and not written down yet
+
+    @cached_property
+    def state(self) -> State:
+        """What the host remembers of the environment."""
+        return State(self.host, self.settings.state_dir)
 
     @cached_property
     def release(self) -> Release:
-        """The release, with the numbers of replicas that `inv scale` chose."""
-        return self.bundle.release.scaled(self.state.scale())
+        """The release, with the numbers of replicas that `inv scale` chose; behind another host's edge a web service has one."""
+        fixed = {service.name for service in self.bundle.release.of("web")} if self.settings.fronts else set()
+        chosen = {**self.state.scale(), **self.chosen}
+        return self.bundle.release.scaled({name: number for name, number in chosen.items() if name not in fixed})
+
+    @cached_property
+    def leaving(self) -> Release | None:
+        """The release that served when this was begun; None when it is no more known here."""
+        with suppress(OpsError):
+            return self.state.release(self.facts.edge.release) if self.facts.edge.release else None
+        return None
+
+    @property
+    def services(self) -> dict[str, ReleasedService]:
+        """The services of the release by name, and those of the one that it replaces which have no more place here."""
+        return {service.name: service for one in (self.leaving, self.release) if one for service in one.services}
 
     def replicas(self, service: ReleasedService, upto: int = 0) -> int:
         """Return how many containers a service has, when up to so many of each are wanted (0: all)."""
@@ -79,7 +101,7 @@ class Run:
 
     def tell(self, containers: Iterable[Container], words: Callable[[Deploy], tuple[str, ...]]) -> list[str]:
         """Run a command of x-deploy in each of these containers that runs; return who did not do it."""
-        known = {service.name: words(service.deploy) for service in self.release.services}
+        known = {name: words(service.deploy) for name, service in self.services.items()}
         told = [c for c in containers if c.state == "running" and known.get(c.service)]
         return [c.name for c in told if self.host.try_run(docker("exec", c.name, *known[c.service])).returncode]
 
@@ -109,6 +131,10 @@ class Fleet:
         """The release; what it is called and made of is the same on every host."""
         return self.runs[0].release
 
+    def observed(self, facts: Mapping[str, Facts]) -> Fleet:
+        """Return the same runs with what was found on their hosts."""
+        return Fleet(self.at, tuple(replace(run, facts=facts[run.host.name]) for run in self.runs))
+
     def each(self, act: Callable[[Run], T], some: Iterable[Run] | None = None) -> dict[str, T]:
         """Do something for every run, or for some, several at once; return the results by the hosts' names."""
         runs = {run.host.name: run for run in (self.runs if some is None else some)}
@@ -117,9 +143,9 @@ class Fleet:
 
 def of(at: Environment, release: str) -> Fleet:
     """Return the runs of a release that every host keeps; raise Refused naming those that do not."""
+    return Fleet(at, tuple(at.each(lambda host: run_of(at, host, release)).values()))
 
-    def run(host: Host) -> Run:
-        state = at.state(host)
-        return Run(at.settings, host, state, state.bundle(release))
 
-    return Fleet(at, tuple(at.each(run).values()))
+def run_of(at: Environment, host: Host, release: str) -> Run:
+    """Return the run of a release that one host keeps; raise Refused when it does not."""
+    return Run(at.settings, host, at.state(host).bundle(release))

@@ -7,14 +7,14 @@ from dataclasses import replace
 
 from deploy import console, lock
 from deploy.environment import Environment
-from deploy.errors import OpsError, Refused
+from deploy.errors import OpsError, Refused, known
 from deploy.hosts.host import Host
 from deploy.model import Facts, replicas_unfit
 from deploy.rollout import plan
 from deploy.rollout.execute import execute
 from deploy.rollout.facts import observe, observe_all, serving, telling
 from deploy.rollout.recovery import cut_off
-from deploy.rollout.run import Fleet, Run
+from deploy.rollout.run import Fleet, Run, run_of
 from deploy.settings import nearest
 
 MENDS = {"web": "inv scale within that range; inv maintenance --on keeps everybody out", "worker": "inv scale within that range"}
@@ -32,14 +32,15 @@ def scale(at: Environment, wish: str) -> str:
             raise Refused("a deploy was cut off", where="inv scale", then="inv resume goes on, inv abort goes back; then inv scale")
         fleet = Fleet(at, tuple(at.each(lambda host: serving_run(at, host, facts[host.name])).values()))
         having = concerned(fleet, name, number)
-        chosen = fleet.each(lambda run: run.state.scale(), having)
+        before = fleet.each(lambda run: run.state.scale(), having)
         try:
-            fleet.each(lambda run: run.state.keep_scale({**chosen[run.host.name], name: number}), having)
-            done = fleet.each(lambda run: rescale(run, facts[run.host.name]), having)
-        except OpsError as error:
-            fleet.each(lambda run: undo(run, chosen[run.host.name]), having)
+            done = fleet.each(lambda run: rescale(run, {name: number}), having)
+            fleet.each(lambda run: run.state.keep_scale({**before[run.host.name], name: number}), having)
+        except Exception as cause:
+            fleet.each(lambda run: undo(run, before[run.host.name]), having)
+            error = known(cause, at.settings.name)
             error.serves, error.then = serving(at), error.then or f"mend it, then inv scale {wish}"
-            raise
+            raise error from cause
         each = " on each host" if len(having) > 1 else ""
         return f"{name} has {number} replica(s){each}" + ("" if any(done.values()) else " already") + ", in later releases too"
 
@@ -48,14 +49,13 @@ def serving_run(at: Environment, host: Host, facts: Facts) -> Run:
     """Return what a step needs to work on the release that serves."""
     if not facts.edge.release:
         raise Refused("there is no release in service", where="inv scale", then="inv deploy")
-    state = at.state(host)
-    return Run(at.settings, host, state, state.bundle(facts.edge.release))
+    return replace(run_of(at, host, facts.edge.release), facts=facts)
 
 
-def rescale(run: Run, facts: Facts) -> bool:
-    """Bring one host to the number that it was told; tell whether anything was to be done."""
-    run = replace(run)  # its numbers of replicas are read anew
-    todo = plan.rescale(run.release, facts)
+def rescale(run: Run, chosen: Mapping[str, int]) -> bool:
+    """Bring one host to other numbers of replicas; tell whether anything was to be done."""
+    run = replace(run, chosen=chosen)
+    todo = plan.rescale(run.release, run.facts)
     execute(run, todo)
     return bool(todo)
 
@@ -70,26 +70,25 @@ def read(wish: str) -> tuple[str, int]:
 
 def concerned(fleet: Fleet, name: str, number: int) -> list[Run]:
     """Return the runs on hosts that have the service; refuse one that is nowhere, or that cannot have so many replicas."""
-    known = {service.name: service.role for run in fleet.runs for service in run.release.services}
-    if name not in known:
-        raise Refused(f"there is no service `{name}`{nearest(name, known)}", where="inv scale", then=f"one of: {', '.join(known)}")
+    roles = {service.name: service.role for run in fleet.runs for service in run.release.services}
+    if name not in roles:
+        raise Refused(f"there is no service `{name}`{nearest(name, roles)}", where="inv scale", then=f"one of: {', '.join(roles)}")
     behind = [run.host.name for run in fleet.runs for s in run.release.services if s.name == name and s.behind]
     if behind:
         told = f"{name} has one container on each host behind the edge of {behind[0]}"
         raise Refused(told, where="inv scale", then="add a host to [hosts], then inv deploy")
-    unfit = replicas_unfit(known[name], number)
+    unfit = replicas_unfit(roles[name], number)
     if unfit:
-        raise Refused(
-            f"{name} cannot have {unfit}", where="inv scale", then=MENDS.get(known[name], "only a web service or a worker can be scaled")
-        )
+        then = MENDS.get(roles[name], "only a web service or a worker can be scaled")
+        raise Refused(f"{name} cannot have {unfit}", where="inv scale", then=then)
     return [run for run in fleet.runs if any(service.name == name for service in run.release.services)]
 
 
-def undo(run: Run, chosen: Mapping[str, int]) -> None:
+def undo(run: Run, before: Mapping[str, int]) -> None:
     """Take away what was started; a second failure is said, the first is the one to report."""
     try:
-        run.state.keep_scale(chosen)
-        returning = replace(run, going_back=True)
-        execute(returning, plan.rescale(returning.release, observe(run.settings, run.host, run.state), undo=True))
+        if run.state.scale() != before:
+            run.state.keep_scale(before)
+        execute(replace(run, going_back=True), plan.rescale(run.release, observe(run.settings, run.host), undo=True))
     except (OpsError, OSError) as error:
         console.warn(f"going back failed as well:\n{error}")

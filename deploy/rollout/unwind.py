@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from deploy import console, hooks, notify
 from deploy.environment import Environment
 from deploy.errors import Interrupted, OpsError, acting
 from deploy.event import Event
-from deploy.model import Facts, Record
+from deploy.model import Record
 from deploy.rollout import plan
 from deploy.rollout.execute import return_all
 from deploy.rollout.facts import observe, serving
@@ -18,14 +18,16 @@ from deploy.rollout.planning import others
 from deploy.rollout.run import Fleet, Run
 
 
-def failed(fleet: Fleet, before: Mapping[str, Facts], entries: Mapping[str, Record], event: Event, error: OpsError) -> OpsError:
+def failed(fleet: Fleet, entries: Mapping[str, Record], event: Event, error: OpsError) -> OpsError:
     """Go back to what served before, write the failure down, and say what serves now."""
     if fleet.at.settings.fronts:
         error.what = "\n".join([error.what, *(told for told in fleet.each(seen_behind).values() if told and told not in error.what)])
-    if held := held_back(fleet, before):
-        return hold(fleet, before, held, event, error)
+    if held := held_back(fleet, error.hosts):
+        return hold(fleet, held, event, error)
     console.warn("that failed; going back to what served before")
-    go_back(fleet.runs, fleet, before)
+    go_back(fleet.runs, fleet)
+    if astray := [name for name, back in fleet.each(returned).items() if not back]:
+        return undecided(fleet.at, event, error, f"{', '.join(astray)} could not be taken back")
 
     def record(run: Run) -> None:
         entry = entries[run.host.name]
@@ -45,53 +47,79 @@ def failed(fleet: Fleet, before: Mapping[str, Facts], entries: Mapping[str, Reco
     return error
 
 
-def held_back(fleet: Fleet, before: Mapping[str, Facts]) -> list[Run]:
-    """Return the hosts that serve the new release already and are to keep it: none unless `rollout.on_failure` is hold."""
+def held_back(fleet: Fleet, bad: Collection[str]) -> list[Run]:
+    """Return the hosts that serve the new release and are to keep it: none unless `rollout.on_failure` is hold, and no `bad` one."""
     if fleet.at.settings.rollout.on_failure != "hold" or len(fleet.runs) == 1:
         return []
 
     def switched(run: Run) -> bool:
         try:
-            return observe(run.settings, run.host, run.state).edge.release == run.release.id != before[run.host.name].edge.release
+            return observe(run.settings, run.host).edge.release == run.release.id != run.facts.edge.release
         except (OpsError, OSError):
             return False
 
     found = fleet.each(switched)
-    return [run for run in fleet.runs if found[run.host.name]]
+    return [run for run in fleet.runs if found[run.host.name] and run.host.name not in bad]
 
 
-def hold(fleet: Fleet, before: Mapping[str, Facts], held: list[Run], event: Event, error: OpsError) -> Interrupted:
+def hold(fleet: Fleet, held: list[Run], event: Event, error: OpsError) -> Interrupted:
     """Leave the hosts that have switched as they are, take the others back, and leave the choice to a person."""
-    console.warn(f"that failed; {', '.join(run.host.name for run in held)}: the new release stays there, the others go back")
-    go_back([run for run in fleet.runs if run not in held], fleet, before)
-    return interrupted(fleet.at, event, f"held after a failure:\n{error.what}", error.where)
+    names = ", ".join(run.host.name for run in held)
+    console.warn(f"that failed; {names}: the new release stays there, the others go back")
+    go_back([run for run in fleet.runs if run not in held], fleet)
+    error.what = f"held after a failure:\n{error.what}"
+    return undecided(fleet.at, event, error, f"the new release stays on {names}, the others went back")
 
 
-def go_back(runs: Iterable[Run], fleet: Fleet, before: Mapping[str, Facts]) -> None:
+def served_before(run: Run) -> str | None:
+    """Return the release that a run goes back to: one that was resumed after its switch found its own release serving."""
+    edge, accepted = run.facts.edge, run.facts.accepted
+    return edge.release if edge.release != run.release.id else accepted or edge.release
+
+
+def returned(run: Run) -> bool:
+    """Tell whether a host serves what it served before."""
+    try:
+        return observe(run.settings, run.host).edge.release == served_before(run)
+    except (OpsError, OSError):
+        return False
+
+
+def go_back(runs: Iterable[Run], fleet: Fleet) -> None:
     """Plan from what is there now back to what served, and do it; a second failure is said, the first is the one to report.
 
-    A run that was resumed after its switch found its own release serving: it goes back to the one that was accepted.
+    A host that came with this release goes back to nothing.
     """
 
-    def look(run: Run) -> tuple[Facts, Run, bool] | None:
-        edge, accepted = before[run.host.name].edge, before[run.host.name].accepted
-        served = edge.release if edge.release != run.release.id else accepted or edge.release
+    def look(run: Run) -> tuple[Run, bool] | None:
+        served = served_before(run)
         try:
-            bundle = run.state.bundle(served) if served else None
-            return observe(run.settings, run.host, run.state), replace(run, bundle=bundle or run.bundle, going_back=True), bool(bundle)
+            had = any(c.release == served for c in run.facts.containers) or served in run.state.kept()
+            bundle = run.state.bundle(served) if served and had else None
+            facts = observe(run.settings, run.host)
+            return replace(run, bundle=bundle or run.bundle, facts=facts, going_back=True), bool(bundle)
         except Exception as error:  # noqa: BLE001  # whatever it is, the first failure must still be written down
             console.warn(f"going back failed as well:\n{error}")
             return None
 
     found = {name: known for name, known in fleet.each(look, runs).items() if known}
-    returning = tuple(run for _, run, _ in found.values())
-    beside = others(returning, {name: facts for name, (facts, *_) in found.items()})
-    plans = {name: plan.back(run.release if known else None, facts, beside) for name, (facts, run, known) in found.items()}
+    returning = tuple(run for run, _ in found.values())
+    beside = others(returning)
+    plans = {name: plan.back(run.release if known else None, run.facts, beside, run.leaving) for name, (run, known) in found.items()}
     return_all(Fleet(fleet.at, returning), plans)
 
 
-def interrupted(at: Environment, event: Event, why: str, where: str = "") -> Interrupted:
+def undecided(at: Environment, event: Event, error: OpsError, state: str) -> Interrupted:
+    """Say that a failure left hosts apart, to everybody who hears of failures: a person decides how it goes on."""
+    left = interrupted(at, event, error.what, error.where, state)
+    hooks.follow(at.settings, "on_failure", replace(event, outcome="interrupted", serves=left.serves, error=left.what, then=left.then))
+    return left
+
+
+def interrupted(at: Environment, event: Event, why: str, where: str = "", state: str = "nothing was undone") -> Interrupted:
     """Say in which state Ctrl-C, or the loss of the lock or of a connection, left things."""
-    serves, then = serving(at), acting("inv resume goes on, inv abort goes back", at.settings.env)
-    notify.tell(*at.machine, replace(event, outcome="interrupted", serves=serves, then=then))
-    return Interrupted(f"{why}; nothing was undone", where=where, serves=serves, then=then)
+    left = Interrupted(
+        f"{why}; {state}", where=where, serves=serving(at), then=acting("inv resume goes on, inv abort goes back", at.settings.env)
+    )
+    notify.tell(*at.machine, replace(event, outcome="interrupted", serves=left.serves, error=left.what, then=left.then))
+    return left

@@ -53,13 +53,13 @@ class Place:
     def deploy(self, name: str) -> Outcome:
         bundle = bundled(name, self.replicas)
         self.state.keep(bundle)
-        return carry_out(Fleet(self.at, (Run(self.settings, self.host, self.state, bundle),)), "deploy")
+        return carry_out(Fleet(self.at, (Run(self.settings, self.host, bundle),)), "deploy")
 
     def steps(self, name: str, command: str = "deploy") -> list[str]:
         """Name the steps that a deploy, or a rollback, would take now."""
-        run = Run(self.settings, self.host, self.state, bundled(name, self.replicas))
-        facts = {self.host.name: observe(self.settings, self.host, self.state)}
-        return [step.name for step in planned(Fleet(self.at, (run,)), facts, command)[self.host.name].steps]
+        run = Run(self.settings, self.host, bundled(name, self.replicas))
+        fleet = Fleet(self.at, (run,)).observed({self.host.name: observe(self.settings, self.host)})
+        return [step.name for step in planned(fleet, command)[self.host.name].steps]
 
     def journal(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in (self.state.folder / "journal.jsonl").read_text().splitlines()]
@@ -74,14 +74,14 @@ class Place:
 
     def members(self) -> list[str]:
         """Which releases the edge names, once for each replica, all of which run."""
-        named = observe(self.settings, self.host, self.state).edge.members
+        named = observe(self.settings, self.host).edge.members
         found = [c for c in self.host.engine.known.values() if c.name in named]
         assert len(found) == len(named)
         assert all(c.up for c in found), "what the edge names does not run"
         return sorted(c.release for c in found)
 
     def serving(self) -> str | None:
-        found = observe(self.settings, self.host, self.state).edge.release
+        found = observe(self.settings, self.host).edge.release
         if found:
             assert ("backend", found) in self.running(), "what the edge names does not run"
         return found

@@ -98,7 +98,7 @@ class Site:
     def fleet(self, name: str) -> Fleet:
         code = wanted.Code(Checkout(name * 20, "2026-01-01T00:00:00Z"), IMAGES, {})
         made = wanted.bundles(self.at, model(DATA), code, {})
-        runs = [Run(self.settings, host, State(host, FOLDER), made[host.name]) for host in self.hosts.values()]
+        runs = [Run(self.settings, host, made[host.name]) for host in self.hosts.values()]
         for run in runs:
             run.state.keep(run.bundle)
             self.hosts[run.host.name].engine.made = frozenset(run.release.resources)
@@ -124,7 +124,7 @@ class Site:
         """Fail unless this release alone runs, and nothing is left to do."""
         assert self.running() == {release}
         fleet = of(self.at, release)
-        plans = planned(fleet, observe_all(self.at), "deploy")
+        plans = planned(fleet.observed(observe_all(self.at)), "deploy")
         assert {name: plan.steps for name, plan in plans.items()} == dict.fromkeys(plans, ())
 
     def revive(self) -> None:

@@ -199,7 +199,7 @@ def test_the_error_says_why_a_container_ended(place: Place) -> None:
 
 
 def test_a_restart_of_last_week_does_not_hinder_going_back(place: Place) -> None:
-    colour = observe(place.settings, place.host, place.state).edge.colour
+    colour = observe(place.settings, place.host).edge.colour
     place.host.engine.change(f"shop-local-{colour}-backend-{colour}-1", restarts=3)
     place.host.fail_at(STEPS.index("Drain"), lambda: None)
     with pytest.raises(OpsError):

@@ -103,7 +103,7 @@ class Site:
         return Environment(self.settings, FakeHost(FOLDER), tuple(self.hosts.values()))
 
     def deploy(self, name: str) -> Outcome:
-        runs = [Run(self.settings, host, State(host, FOLDER), bundled(name)) for host in self.hosts.values()]
+        runs = [Run(self.settings, host, bundled(name)) for host in self.hosts.values()]
         for run in runs:
             run.state.keep(bundled(name))
         return carry_out(Fleet(self.at, tuple(runs)), "deploy")

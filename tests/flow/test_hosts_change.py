@@ -19,7 +19,6 @@ from deploy.rollout.facts import observe_all
 from deploy.rollout.run import Fleet, Run
 from deploy.settings import Server
 from deploy.shell import Command, Result
-from deploy.state import State
 from tests.flow.fake import FakeHost
 from tests.flow.place import FAST
 from tests.flow.test_fleet import DATA, FOLDER, Apart, Site
@@ -58,7 +57,7 @@ class Roles:
             self.hosts.setdefault(host, Seen(host, self.root / host, Event())).others = self.hosts
         self.at = Environment(chosen, FakeHost(FOLDER), tuple(self.hosts[host] for host in machines))
         made = wanted.bundles(self.at, model(DATA), wanted.Code(Checkout(name * 20, "2026-01-01T00:00:00Z"), IMAGES, {}), {})
-        runs = [Run(chosen, host, State(host, FOLDER), made[host.name]) for host in self.at.hosts]
+        runs = [Run(chosen, host, made[host.name]) for host in self.at.hosts]
         for run in runs:
             run.state.keep(run.bundle)
             self.hosts[run.host.name].engine.made = frozenset(run.release.resources)
