@@ -73,7 +73,8 @@ class Behind(Apart):
             colour = next(colour for colour, more in BEHIND.items() if int(number) == 8000 + more)
             asked = [name for name, server in SERVERS.items() if server.private == address]
         else:
-            colour, asked = first, [name for name in SERVERS if name != "front"]
+            colour = first  # where nothing listens nginx goes on to the next
+            asked = [name for name, host in self.site.hosts.items() if any(c.colour == colour for c in host.engine.known.values())]
         found = [
             c for name in asked for c in self.site.hosts[name].engine.known.values() if (c.colour, c.role, c.up) == (colour, "web", True)
         ]
