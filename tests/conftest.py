@@ -1,4 +1,4 @@
-"""What holds for every storey: a skip that tests/skips.toml does not list fails the run."""
+"""What holds for every storey: a skip that tests/skips.toml does not list fails the run; reports of load are printed at its end."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LISTED = Path(__file__).parent / "skips.toml"
 skipped: list[str] = []
+reports: list[tuple[str, str]] = []
 
 
 def unlisted(found: list[str], listed: Mapping[str, str]) -> Iterator[str]:
@@ -28,6 +29,8 @@ def unlisted(found: list[str], listed: Mapping[str, str]) -> Iterator[str]:
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if report.skipped and not hasattr(report, "wasxfail"):
         skipped.append(report.nodeid)
+    if report.when == "call":
+        reports.extend((report.nodeid, str(text)) for name, text in report.user_properties if name == "report")
 
 
 def pytest_collectreport(report: pytest.CollectReport) -> None:
@@ -41,3 +44,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if bad and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
         print(f"\nskipped without a reason in tests/skips.toml: {', '.join(bad)}")  # noqa: T201  # pytest's own report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for test, text in reports:
+        terminalreporter.section(test, sep="-")
+        terminalreporter.write_line(text)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -59,7 +58,9 @@ def mark(site: Site, machine: Machine) -> None:
     machine.sh('touch "$(docker volume inspect --format "{{.Mountpoint}}" "$1")/marked"', volume)
 
 
-def test_from_bare_hosts_to_a_resume_from_elsewhere(fleet: Site, hosts: Hosts, tmp_path: Path) -> None:
+def test_from_bare_hosts_to_a_resume_from_elsewhere(
+    fleet: Site, hosts: Hosts, tmp_path: Path, record_property: Callable[..., None]
+) -> None:
     """First deploy, second release, one that fails on one host, rollback, operator killed, resume from another machine; under load."""
     assert "inv build --push --env=staging" in remote.inv(fleet, "deploy", code=2).stderr
     release(fleet, "first")
@@ -93,12 +94,12 @@ def test_from_bare_hosts_to_a_resume_from_elsewhere(fleet: Site, hosts: Hosts, t
         assert remote.served(fleet, hosts) == dict.fromkeys(hosts, fourth)
         reports = {name: one.report() for name, one in clients.items()}
     for name, report in reports.items():
-        sys.stdout.write(f"{name}\n{report.table()}\n")
+        record_property("report", f"{name}\n{report.table()}")
         assert report.verdict == load.PASS, f"{name}: {report.reasons}\n{report.losses}\n{report.table()}"
     assert not remote.inv(fleet, "deploy", "--json").document["changed"]
 
 
-def test_one_edge_with_app_hosts_behind_it(behind: Site, hosts: Hosts, tmp_path: Path) -> None:
+def test_one_edge_with_app_hosts_behind_it(behind: Site, hosts: Hosts, tmp_path: Path, record_property: Callable[..., None]) -> None:
     """First deploy, second release, one that fails on one host, operator killed after the switch, resume from elsewhere; under load."""
     front = {"app1": hosts["app1"]}
     release(behind, "first")
@@ -125,5 +126,5 @@ def test_one_edge_with_app_hosts_behind_it(behind: Site, hosts: Hosts, tmp_path:
         assert remote.served(behind, front) == {"app1": fourth}
         assert remote.inv(behind, "rollback", "--json").document["release"] == second
         report = clients["app1"].report()
-    sys.stdout.write(f"{report.table()}\n")
+    record_property("report", report.table())
     assert report.verdict == load.PASS, f"{report.reasons}\n{report.losses}\n{report.table()}"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import re
-import sys
 import time
+from collections.abc import Callable
 
 from deploy.wait import until
 from tests import load
@@ -24,7 +24,7 @@ def change(site: Site, number: int) -> None:
     site.commit(f"release {number}")
 
 
-def test_three_deploys_a_failed_one_and_a_rollback_lose_nothing(bookreader: Site) -> None:
+def test_three_deploys_a_failed_one_and_a_rollback_lose_nothing(bookreader: Site, record_property: Callable[..., None]) -> None:
     """Keep-alive and new connections, POSTs, slow responses, uploads and WebSockets, all at once."""
     began, deployed = time.time(), [bookreader.inv("status", "--json").document["release"]]
     with load.during(bookreader.url) as clients, Queue(bookreader.port) as queue:
@@ -37,7 +37,7 @@ def test_three_deploys_a_failed_one_and_a_rollback_lose_nothing(bookreader: Site
         bookreader.git("revert", "--no-edit", "HEAD")
         back = bookreader.inv("rollback", "--json").document["release"]
         report = clients.report()
-    sys.stdout.write(report.table())
+    record_property("report", report.table())
     lost, doubled = queue.verdict()
     assert (lost, doubled) == ([], []), f"of {len(queue.accepted)} tasks"
     assert bookreader.killed_for_memory(began) == []
