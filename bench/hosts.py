@@ -82,7 +82,7 @@ def blobs(site: Site) -> dict[str, int]:
     at = enter(remote.ENV)
     built = build.build_and_keep(*at.machine)
     own = [image.name for image in built.images]
-    names = wanted.image_names(*at.machine)
+    names = {name for used in wanted.images_of_hosts(at).values() for name in used}
     found = stock.parcels(names, own, checkout.read(at.settings.root, at.here).revision, at.here)
     return {layer.blob: layer.size for parcel in found for layer in parcel.image.layers}
 

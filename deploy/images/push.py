@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -26,8 +26,8 @@ class Outcome:
     failed: dict[str, OpsError]
 
 
-def push(settings: Settings, here: LocalHost, hosts: Sequence[Host], names: Iterable[str]) -> Outcome:
-    """Bring the images that the checkout's compose files name to every host, a few hosts at once."""
+def push(settings: Settings, here: LocalHost, hosts: Sequence[Host], wanted: Mapping[str, Collection[str]]) -> Outcome:
+    """Bring to every host the images of what runs there, by the hosts' names, a few hosts at once."""
     by = settings.ship.by
     far = [host.name for host in hosts if not isinstance(host, LocalHost)]
     if by == "local" and far:
@@ -37,16 +37,20 @@ def push(settings: Settings, here: LocalHost, hosts: Sequence[Host], names: Iter
     own = [target.image for target in build.read_targets(settings, here)]
     who = registry.account(settings) if by == "registry" else None
     with console.step("images of this revision"):
-        parcels = stock.parcels(names, own, revision, here)
+        parcels = stock.parcels({name for names in wanted.values() for name in names}, own, revision, here)
         stock.require_architecture(parcels, here, hosts)
         fleet.each(hosts, partial(require_room, settings), among=hosts)
     if who:
         with console.step(f"push to {who.address}"):
             parcels = registry.publish(parcels, who, here)
-        fetch = partial(registry.fetch, parcels, revision, settings.state_dir, who)
-        return to_all(hosts, revision, settings.ship.hosts_at_once, lambda host, _: fetch(host))
-    carry = partial(ship.ship, parcels, revision, settings.state_dir, here)
-    return to_all(hosts, revision, settings.ship.hosts_at_once, carry)
+
+    def bring(host: Host, on_bytes: Callable[[int], None]) -> Shipped:
+        own = [parcel for parcel in parcels if parcel.name in wanted[host.name]]
+        if who:
+            return registry.fetch(own, revision, settings.state_dir, who, host)
+        return ship.ship(own, revision, settings.state_dir, here, host, on_bytes)
+
+    return to_all(hosts, revision, settings.ship.hosts_at_once, bring)
 
 
 def require_room(settings: Settings, host: Host) -> None:

@@ -17,7 +17,7 @@ from deploy.hosts.host import Host
 from deploy.hosts.local import LocalHost
 from deploy.images import bases, stock
 from deploy.images import build as images
-from deploy.model import COLOURS, Release, ReleasedService, release_id
+from deploy.model import COLOURS, Digests, Release, ReleasedService, release_id
 from deploy.rollout import placement
 from deploy.settings import Settings
 from deploy.shell import Secret
@@ -54,29 +54,32 @@ def model(settings: Settings, here: LocalHost) -> Model:
     return compose.read(settings.root, settings.compose, variables(settings, here), here)
 
 
-def image_names(settings: Settings, here: LocalHost) -> tuple[str, ...]:
-    """List the images that the app's compose files name, built ones and those of others."""
-    return tuple(service.image for service in model(settings, here).services)
+def images_of_hosts(at: Environment) -> dict[str, set[str]]:
+    """List the images of what runs on each host, built ones and those of others."""
+    return {name: names(here) for name, here in placed(at, model(*at.machine)).items()}
+
+
+def names(known: Model) -> set[str]:
+    """List the images that a model's services are made of."""
+    return {service.image for service in known.services}
 
 
 def built(at: Environment, order: images.Order, known: Model) -> Code:
     """Build the images here."""
     made = images.build(*at.machine, order).images
-    names = (service.image for service in known.services)
-    return Code(order.source, images.resolve(names, made, at.here), {image.name: image.config_digest for image in made})
+    return Code(order.source, images.resolve(names(known), made, at.here), {image.name: image.config_digest for image in made})
 
 
 def shipped(at: Environment, source: Checkout, known: Model) -> Code:
-    """Find the images that every host was given for a commit; raise Refused where one lacks some, or has others."""
-    names = {service.image for service in known.services}
-    records = at.each(
-        lambda host: {name: one for name, one in stock.pushed(at.settings, host, source.revision, names).items() if name in names}
-    )
-    first, *others = records.values()
-    if any(record != first for record in others):
-        raise Refused(f"the hosts were given different builds of {source.revision}", where=", ".join(records),
-                      then=f"inv push --env={at.settings.env}")  # fmt: skip
-    return Code(source, {name: one.digest for name, one in first.items()}, {name: one.config for name, one in first.items()})
+    """Find the images that the hosts were given for a commit; raise Refused where one lacks some, or has others than the rest."""
+    own = {name: names(here) for name, here in placed(at, known).items()}
+    records = at.each(lambda host: stock.pushed(at.settings, host, source.revision, own[host.name]))
+    found: dict[str, Digests] = {}
+    for host, record in records.items():
+        if any(found.setdefault(name, record[name]) != record[name] for name in own[host]):
+            raise Refused(f"the hosts were given different builds of {source.revision}", where=", ".join(records),
+                          then=f"inv push --env={at.settings.env}")  # fmt: skip
+    return Code(source, {name: one.digest for name, one in found.items()}, {name: one.config for name, one in found.items()})
 
 
 def as_kept(bundle: Bundle, host: Host) -> Bundle:
@@ -112,9 +115,11 @@ def bundles(at: Environment, known: Model, code: Code, values: Mapping[str, Secr
             ReleasedService(name=s.name, image=code.images[s.image], deploy=s.deploy, replicas=s.replicas, behind=s.behind)
             for s in here.services
         )
+        used = {name: code.images[name] for name in sorted(names(here))}
+        configs = {name: digest for name, digest in code.config_digests.items() if name in used}
         release = Release(
-            id=identity, revision=code.source.revision, commit=code.source.commit, commit_time=code.source.time, images=dict(code.images),
-            config_digests=dict(code.config_digests), files=files, secrets=version, strategy=settings.rollout.strategy,
+            id=identity, revision=code.source.revision, commit=code.source.commit, commit_time=code.source.time, images=used,
+            config_digests=configs, files=files, secrets=version, strategy=settings.rollout.strategy,
             services=tuple(services), resources=tuple(render.resource_names(here, settings.name)), hosts=tuple(own),
         )  # fmt: skip
         return Bundle(release, render_all(settings, here, code.images, identity, env_file, version), secrets.render(values))

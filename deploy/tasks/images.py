@@ -17,19 +17,19 @@ def build(at: Environment, no_cache: bool = False, push: bool = False, json: boo
     from deploy.images.push import push as to_hosts
     from deploy.rollout import wanted
 
-    names = wanted.image_names(at.settings, at.here) if push else ()
+    images = wanted.images_of_hosts(at) if push else {}
     made = build.build_and_keep(at.settings, at.here, no_cache=no_cache)
-    show.built(made, to_hosts(at.settings, at.here, at.hosts, names) if push else None, json=json)
+    show.built(made, to_hosts(at.settings, at.here, at.hosts, images) if push else None, json=json)
 
 
 @door()
 def push(at: Environment, json: bool = False) -> None:
-    """Bring the images that `inv build` made of this checkout to every host; only what a host lacks travels."""
+    """Bring the images that `inv build` made of this checkout to the hosts that run them; only what a host lacks travels."""
     from deploy.images import show
     from deploy.images.push import push
     from deploy.rollout import wanted
 
-    show.pushed(push(at.settings, at.here, at.hosts, wanted.image_names(at.settings, at.here)), json=json)
+    show.pushed(push(at.settings, at.here, at.hosts, wanted.images_of_hosts(at)), json=json)
 
 
 @door()

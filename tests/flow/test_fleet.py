@@ -14,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deploy import lock, render
+from deploy.checkout import Checkout
 from deploy.environment import Environment
 from deploy.errors import Interrupted, Locked, OpsError, Refused, Unreachable
 from deploy.model import Facts
-from deploy.rollout import placement, preflight, recovery, scale, steps
+from deploy.rollout import placement, preflight, recovery, scale, steps, wanted
 from deploy.rollout import release as rollout
 from deploy.rollout.carry_out import Outcome, carry_out
 from deploy.rollout.facts import observe_all
@@ -28,7 +29,7 @@ from deploy.shell import Command, Result
 from deploy.state import State
 from tests.flow.fake import FakeHost
 from tests.flow.place import FAST, Killed, bundled
-from tests.samples import COMPOSE, container, model, settings
+from tests.samples import COMPOSE, IMAGES, container, model, settings
 
 FOLDER = Path("/var/lib/shop-test")
 NAMES = ("app1", "app2", "app3")
@@ -367,6 +368,18 @@ def test_services_go_where_roles_ask_for_them_and_find_data_that_is_elsewhere() 
     rendered = yaml.safe_load(render.shared(placed["d"], "shop-prod", {"redis": "sha256:1"}, "/env", "", "shop"))
     assert rendered["services"]["redis"]["ports"] == ["10.0.0.9:6379:6379"]
     assert all(service.spec["extra_hosts"] == ["redis=10.0.0.9"] for name in "abw" for service in placed[name].services)
+
+
+def test_a_host_is_given_the_images_of_what_runs_there(tmp_path: Path) -> None:
+    servers = {"a": Server(address="192.0.2.2", roles=["edge", "app", "worker"]), "d": server("data", private="10.0.0.9")}
+    at = Environment(
+        settings(state=FOLDER, hosts=servers), FakeHost(tmp_path), (Apart("a", tmp_path, Event()), Apart("d", tmp_path, Event()))
+    )
+    code = wanted.Code(Checkout("r" * 40, "2026-01-01T00:00:00Z"), IMAGES, dict(IMAGES))
+    made = {name: bundle.release for name, bundle in wanted.bundles(at, model(DATA), code, {}).items()}
+    assert [set(made["d"].images), set(made["d"].config_digests)] == [{"redis"}] * 2
+    assert set(made["a"].images) == set(IMAGES) - {"redis"}
+    assert made["a"].id == made["d"].id
 
 
 def test_monitoring_is_on_every_host_that_has_the_role() -> None:

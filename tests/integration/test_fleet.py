@@ -103,6 +103,8 @@ def test_one_edge_with_app_hosts_behind_it(behind: Site, hosts: Hosts, tmp_path:
     """First deploy, second release, one that fails on one host, operator killed after the switch, resume from elsewhere; under load."""
     front = {"app1": hosts["app1"]}
     release(behind, "first")
+    given = {name: machine.sh(f"cat /var/lib/{behind.app}-{remote.ENV}/images/*.json") for name, machine in hosts.items()}
+    assert {name: "tiny/edge" in record for name, record in given.items()} == {"app1": True, "app2": False, "app3": False}
     first = remote.inv(behind, "deploy", "--json").document["release"]
     assert remote.served(behind, front) == {"app1": first}
     with remote.under_load(behind, front) as clients:
