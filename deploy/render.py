@@ -124,4 +124,4 @@ def made_of(spec: Mapping[str, Any]) -> str:
 
 def dump(document: Mapping[str, Any]) -> str:
     """Write YAML that says the same every time; what came from Compose has its `$` doubled already."""
-    return str(yaml.safe_dump(document, sort_keys=True, width=120))
+    return str(yaml.dump(document, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=True, width=120))

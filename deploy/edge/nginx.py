@@ -5,12 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deploy.compose import Service
 from deploy.errors import Refused
 from deploy.model import BEHIND, COLOURS, Container, ReleasedService
 from deploy.settings import ROOT, Settings
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 # keepalive_min_timeout came with it; `resolve` in upstreams one release earlier
 OLDEST = (1, 27, 4)
@@ -42,22 +47,28 @@ class Upstream:
 
 def render(settings: Settings, web: Iterable[Service], generation: int | str, route: Route) -> str:
     """Render one generation of the edge's configuration."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
+    from jinja2 import TemplateError
 
     template = settings.root / settings.nginx
     upstreams = [Upstream(service.name, colour, service.deploy.port or 80) for service in web for colour in COLOURS]
     live = {upstream.service: upstream.name for upstream in upstreams if upstream.colour == route.colour}
-    places = [template.parent, ROOT / "nginx"]  # an app may bring its routes alone
-    engine = Environment(loader=FileSystemLoader(places), undefined=StrictUndefined, keep_trailing_newline=True)  # noqa: S701  # not HTML
     try:
-        page = engine.get_template("maintenance.html").render()
-        return engine.get_template(template.name).render(
+        page = templates(template.parent).get_template("maintenance.html").render()
+        return templates(template.parent).get_template(template.name).render(
             generation=generation, colour=route.colour, release=route.release, upstreams=upstreams, live=live,
             maintenance=quoted(page) if route.maintenance else "",
             domain=settings.domain,
         )  # fmt: skip
     except TemplateError as error:
         raise Refused(f"the edge's template cannot be rendered: {error}", where=settings.nginx, then=f"mend {settings.nginx}") from None
+
+
+@cache
+def templates(folder: Path) -> Environment:
+    """Return what reads the templates of a folder, and of the toolkit where it has none: an app may bring its routes alone."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    return Environment(loader=FileSystemLoader([folder, ROOT / "nginx"]), undefined=StrictUndefined, keep_trailing_newline=True)  # noqa: S701  # not HTML
 
 
 def upstreams(settings: Settings, web: Iterable[ReleasedService], there: Iterable[Container], members: Collection[str], live: str) -> str:

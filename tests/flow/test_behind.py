@@ -29,6 +29,7 @@ from tests.flow.place import FAST, Killed
 from tests.flow.test_fleet import DATA, FOLDER, Apart, fail_at
 from tests.samples import IMAGES, model, settings
 
+pytestmark = pytest.mark.usefixtures("no_waiting")
 SERVERS = {
     "app1": Server(address="192.0.2.2", roles=["app", "worker"], private="10.0.0.2"),
     "app2": Server(address="192.0.2.3", roles=["app"], private="10.0.0.3"),

@@ -133,7 +133,7 @@ class Site:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
+def site(tmp_path: Path, no_waiting: None) -> Site:
     return Site(tmp_path)
 
 

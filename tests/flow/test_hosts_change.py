@@ -24,6 +24,8 @@ from tests.flow.place import FAST
 from tests.flow.test_fleet import DATA, FOLDER, Apart, Site
 from tests.samples import IMAGES, model, settings
 
+pytestmark = pytest.mark.usefixtures("no_waiting")
+
 
 class Seen(Apart):
     """A host that says which schedulers run, on any host of the site."""
