@@ -1,6 +1,6 @@
-"""Measure what other machines add: SSH against local, bytes against changed layers, eight hosts against one.
+"""Measure what other machines add: SSH against local, bytes against changed layers, eight hosts against one; and what three lose.
 
-Usage: python -m bench.hosts [--runs 3]
+Usage: python -m bench.hosts [--runs 3] [--deploys 20]
 """
 
 from __future__ import annotations
@@ -20,15 +20,21 @@ from deploy.environment import enter
 from deploy.images import build, stock
 from deploy.rollout import wanted
 from deploy.shell import Command, Result
-from tests import remote
+from tests import load, remote
 from tests.flow.test_fleet import Apart
 from tests.flow.test_fleet import Site as Simulated
-from tests.machines import fleet
+from tests.machines import Machine, fleet
 from tests.site import Site, make_tiny
 
 COMMAND_SECONDS = 0.02  # of a simulated host: a round trip, and the program
 START_SECONDS = 2.0  # until its containers run
 HOSTS = 8
+PLAIN = """services:
+  app:
+    image: ${IMAGE}
+    environment: {BEHAVIOUR: well, RELEASE: "${RELEASE}"}
+    ports: ["8000:8000"]
+"""
 CHANGED = 500_000  # bytes, of a release's change; they pack to half of their text
 
 
@@ -36,11 +42,13 @@ def main() -> None:
     """Run every measurement and print the report."""
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--runs", type=int, default=3)
-    runs = arguments.parse_args().runs
+    arguments.add_argument("--deploys", type=int, default=20)
+    chosen = arguments.parse_args()
     with tempfile.TemporaryDirectory(prefix="ops-bench-") as name:
         folder = Path(name)
-        report(over_ssh(folder, runs))
-        report(eight_hosts(folder, runs))
+        report(over_ssh(folder, chosen.runs))
+        report(eight_hosts(folder, chosen.runs))
+        report(three_hosts(folder / "three", chosen.deploys))
 
 
 def over_ssh(folder: Path, runs: int) -> list[Number]:
@@ -85,6 +93,57 @@ def blobs(site: Site) -> dict[str, int]:
     names = {name for used in wanted.images_of_hosts(at).values() for name in used}
     found = stock.parcels(names, own, checkout.read(at.settings.root, at.here).revision, at.here)
     return {layer.blob: layer.size for parcel in found for layer in parcel.image.layers}
+
+
+def three_hosts(folder: Path, count: int) -> list[Number]:
+    """Deploys and rollbacks in turn on three test hosts, one on the classic image store, under clients on each."""
+    site = make_tiny(folder / "site")
+    program = site.root / "app/app.py"
+    ours, plainly = Number("three hosts, a deploy or rollback under load", "s"), Number("plain compose on one host, the same", "s")
+    try:
+        with fleet(folder / "operator") as machines:
+            hosts = {name: machines.start(name, "classic" if name == "app3" else "containerd") for name in ("app1", "app2", "app3")}
+            remote.name_hosts(site, hosts, machines.key, '[variables]\nBEHAVIOUR = "well"')
+            remote.inv(site, "build", "--push")
+            remote.inv(site, "deploy")
+            with remote.under_load(site, hosts) as clients:
+                for number in range(count):
+                    if number % 4 == 3:
+                        ours.runs.append(timed(lambda: remote.inv(site, "rollback")))
+                        continue
+                    program.write_text(f"{program.read_text()}# {number}\n")
+                    site.commit()
+                    remote.inv(site, "build", "--push")
+                    ours.runs.append(timed(lambda: remote.inv(site, "deploy")))
+                results = [one.report() for one in clients.values()]
+            lost = plain(hosts["app1"], plainly)
+    finally:
+        site.sweep()
+    asked = sum(kind.requests for result in results for kind in result.kinds.values())
+    told = f"of {asked}; {', '.join(result.verdict for result in results)}"
+    return [
+        ours,
+        Number(f"requests lost on three hosts over {count} of those", "requests", 0, 0, [sum(r.lost for r in results)], told),
+        plainly,
+        lost,
+    ]
+
+
+def plain(machine: Machine, seconds: Number) -> Number:
+    """The baseline: the app's last two images in turn by `docker compose up`, on one of those hosts."""
+    images = machine.sh("docker image ls --format '{{.Repository}}:{{.Tag}}' tiny/app").split()[:2]
+    machine.sh("mkdir -p /root/plain; cat >/root/plain/compose.yml <<'END'\n" + PLAIN + "END")
+    lost = Number("plain compose on one host, the same: requests lost in one", "requests")
+    scenario = load.Scenario(kinds=("get", "new"), paths=("/version",), connections=4, rate=60, new_rate=15)
+    for number in range(5):
+        up = f"cd /root/plain && IMAGE={images[number % 2]} RELEASE=plain-{number} docker compose up --detach --wait"
+        if number == 0:
+            machine.sh(up)
+            continue
+        with load.during(f"http://{machine.address}:8000", scenario) as clients:
+            seconds.runs.append(timed(lambda up=up: machine.sh(up)))  # type: ignore[misc]  # a default binds it
+            lost.runs.append(clients.report().lost)
+    return lost
 
 
 class Slow(Apart):

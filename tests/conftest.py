@@ -26,6 +26,11 @@ def unlisted(found: list[str], listed: Mapping[str, str]) -> Iterator[str]:
     return (name for name in found if not listed.get(name.partition("[")[0]))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin the tests on the real engine with the shortest that goes all the way."""
+    items.sort(key=lambda item: "tests/integration" in item.nodeid and "test_tiny.py" not in item.nodeid)
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if report.skipped and not hasattr(report, "wasxfail"):
         skipped.append(report.nodeid)
