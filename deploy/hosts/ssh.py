@@ -84,14 +84,21 @@ class Listening(Packetizer):
         self.order, self.closed_there = threading.Lock(), set[bytes]()
 
     def send_message(self, data: Message) -> None:
-        """Send a message, unless its channel is closed."""
+        """Send a message, unless its channel is closed; raise ConnectionError when the connection broke.
+
+        paramiko says EOFError, which nobody expects of writing, nor of a reader, who asks for more by it and learns the rest by reading on.
+        """
         kind, channel = data.asbytes()[0], data.asbytes()[1:5]
         with self.order:
             if kind in ON_CHANNEL and channel in self.closed_there:
                 return
             if kind == MSG_CHANNEL_CLOSE:
                 self.closed_there.add(channel)
-            super().send_message(data)
+            try:
+                super().send_message(data)
+            except EOFError:
+                if kind != MSG_CHANNEL_WINDOW_ADJUST:
+                    raise ConnectionError("the connection broke") from None
 
     def read_message(self) -> tuple[int, Message]:
         """Read what the other side says next."""
@@ -240,7 +247,7 @@ class Link:
         try:
             yield transport
         except (SSHException, OSError, EOFError) as error:
-            if transport.is_active() and not isinstance(error, EOFError):  # that one comes a moment before it is known to be over
+            if transport.is_active() and not isinstance(error, (EOFError, ConnectionError)):  # these come before it is known to be over
                 raise
             raise self.broken() from None
 

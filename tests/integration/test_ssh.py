@@ -341,6 +341,20 @@ def test_a_killed_server_is_noticed_at_once(tmp_path: Path) -> None:
         assert broken(lambda: host.run(command("sleep", "60"))) < 2
 
 
+def test_a_connection_that_breaks_while_much_is_read_is_told_as_that(tmp_path: Path) -> None:
+    def read_much(host: SshHost) -> None:
+        with host.open(command("cat", "/dev/zero")) as process:
+            while (process.stdout or sys.stdin).read(1 << 16):
+                pass
+
+    with sshd.running(tmp_path) as server:
+        for number in range(10):
+            host = host_of(server)
+            host.run(command("true"))
+            Timer(0.05 + 0.007 * number, send, [server, signal.SIGKILL]).start()
+            assert broken(lambda host=host: read_much(host)) < 2  # type: ignore[misc]  # mypy sees no default in a lambda
+
+
 def test_a_quiet_connection_is_no_broken_one(remote: SshHost) -> None:
     assert remote.run(command("sh", "-c", "sleep 5; echo x")) == "x\n"
 
