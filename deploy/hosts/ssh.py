@@ -18,7 +18,6 @@ from contextlib import closing, contextmanager, nullcontext, suppress
 from functools import cache, cached_property
 from pathlib import Path
 from select import select
-from signal import SIGWINCH, signal
 from types import SimpleNamespace, TracebackType
 from typing import IO, Any, cast
 
@@ -482,8 +481,8 @@ class SshHost(ShellFiles):
         """Run a command with this terminal, or this standard input, as its own; return its exit code."""
         terminal = os.isatty(0) and os.isatty(1)
         channel = self.start(self.line(command), lambda made: made.get_pty(os.environ.get("TERM", "vt100"), *size()) if terminal else None)
-        with closing(channel), raw(channel) if terminal else nullcontext():
-            others = [threading.Thread(target=work, args=(channel,), daemon=True) for work in (feed, complain)]
+        with closing(channel), raw() if terminal else nullcontext():
+            others = [threading.Thread(target=work, daemon=True) for work in (lambda: feed(channel, terminal), lambda: complain(channel))]
             for other in others:
                 other.start()
             while data := channel.recv(BUFFER):
@@ -528,21 +527,26 @@ def size() -> tuple[int, int]:
 
 
 @contextmanager
-def raw(channel: Channel) -> Iterator[None]:
-    """Hand every key to the program, and tell it of the window's size."""
-    before, old = termios.tcgetattr(0), signal(SIGWINCH, lambda *_: channel.resize_pty(*size()))
+def raw() -> Iterator[None]:
+    """Hand every key to the program."""
+    before = termios.tcgetattr(0)
     tty.setraw(0)
     try:
         yield
     finally:
         termios.tcsetattr(0, termios.TCSADRAIN, before)
-        signal(SIGWINCH, old)
 
 
-def feed(channel: Channel) -> None:
-    """Pass on what comes to our standard input, until it ends or the program does."""
+def feed(channel: Channel, terminal: bool) -> None:
+    """Pass on what comes to our standard input, and how large our terminal is, until either side ends.
+
+    A signal's handler could not: it may come while this process holds the lock that it would wait for.
+    """
+    told = size() if terminal else None
     with suppress(OSError):
         while not channel.closed:
+            if terminal and told != (told := size()):
+                channel.resize_pty(*told)
             if select([0], [], [], 0.1)[0]:
                 data = os.read(0, BUFFER)
                 if not data:

@@ -430,16 +430,18 @@ def test_follow_gives_a_terminal_where_there_is_one(server: Sshd) -> None:
     with subprocess.Popen(
         following(server, "sh", "-c", line), stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
     ) as process:
-        before = termios.tcgetattr(theirs)
-        assert "33 77" in shown(ours, "33 77")
-        assert termios.tcgetattr(theirs) != before, "raw"
-        os.write(ours, b"hello\r")
-        assert "got hello" in shown(ours, "got hello")
-        termios.tcsetwinsize(ours, (44, 88))
-        process.send_signal(signal.SIGWINCH)
-        assert "44 88" in shown(ours, "44 88")
-        assert process.wait(10) == 5
-        assert termios.tcgetattr(theirs) == before
+        try:
+            before = termios.tcgetattr(theirs)
+            assert "33 77" in shown(ours, "33 77")
+            assert termios.tcgetattr(theirs) != before, "raw"
+            os.write(ours, b"hello\r")
+            assert "got hello" in shown(ours, "got hello")
+            termios.tcsetwinsize(ours, (44, 88))  # seen by looking: a signal's handler would wait for a lock that the same thread holds
+            assert "44 88" in shown(ours, "44 88")
+            assert process.wait(10) == 5
+            assert termios.tcgetattr(theirs) == before
+        finally:
+            process.kill()
     os.close(ours)
     os.close(theirs)
 
