@@ -151,16 +151,16 @@ class Link:
         self.name, self.machine, self.ssh, self.gateway, self.env = name, machine, settings.ssh, gateway, settings.env
         self.user = machine.user or settings.ssh.user
         self.where = f"{name} ({self.user}@{machine.address}:{machine.port})"
-        self.opening, self.connecting = threading.Lock(), threading.Lock()
+        self.opening, self.connecting, self.ended = threading.Lock(), threading.Lock(), False
         self.connection: Any = None
 
     @property
     def transport(self) -> Watched:
-        """The connection that everything goes over; raise OpsError once it broke."""
+        """The connection that everything goes over; raise Unreachable once it broke or was closed."""
         with self.connecting:
-            if self.connection is None:
+            if not (self.connection or self.ended):
                 self.connection = self.connected()
-        if not self.connection.is_connected:
+        if self.ended or not self.connection.is_connected:
             raise self.broken()
         return cast(Watched, self.connection.transport)
 
@@ -279,10 +279,21 @@ class Link:
         return f"{key.get_name()} {key.get_base64()}"
 
     def close(self) -> None:
-        """End the connection; the next use makes another."""
-        made, self.connection = self.connection, None
-        if made:
-            made.close()
+        """End the connection; whoever wants it hears that it broke, until it is renewed."""
+        self.ended = True
+        if self.connection:
+            self.connection.close()
+
+    def renew(self) -> bool:
+        """Forget a connection that has ended, so that the next use makes another; tell whether there was one."""
+        with self.connecting:
+            made = self.connection
+            over = self.ended or bool(made and not made.is_connected)
+            if over:
+                self.connection, self.ended = None, False
+        if over and made:
+            made.close()  # it may have been made while it was ended
+        return over
 
 
 def public_key(text: str, where: str, then: str) -> PKey:
@@ -369,6 +380,8 @@ class Program:
 class SshHost(ShellFiles):
     """Runs commands, keeps files and asks HTTP questions on a machine over SSH; many threads may use it at once."""
 
+    followed = SESSIONS - 3  # beside them the engine is asked, and a command runs
+
     def __init__(self, name: str, machine: Server, settings: Settings, gateway: Link | None = None) -> None:
         self.name, self.machine, self.sudo = name, machine, settings.ssh.sudo
         self.link = Link(name, machine, settings, gateway)
@@ -387,8 +400,12 @@ class SshHost(ShellFiles):
         return self.start(self.line(command("docker", "system", "dial-stdio"), guarded=False))
 
     def close(self) -> None:
-        """End the connection."""
+        """End the connection; whatever wants it fails until it is renewed."""
         self.link.close()
+
+    def renew(self) -> bool:
+        """Forget a connection that has ended, the gateway's too, so that the next use makes another; tell whether there was one."""
+        return self.link.renew() | bool(self.link.gateway and self.link.gateway.renew())
 
     def typed(self, line: str) -> str:
         """Return what a person types here to run a line there."""

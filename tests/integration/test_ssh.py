@@ -341,6 +341,18 @@ def test_a_killed_server_is_noticed_at_once(tmp_path: Path) -> None:
         assert broken(lambda: host.run(command("sleep", "60"))) < 2
 
 
+def test_a_connection_that_broke_is_made_anew_when_it_is_renewed(tmp_path: Path) -> None:
+    with sshd.running(tmp_path / "s") as server, sshd.running(tmp_path / "g", HARDENED, user=server.folder / "user") as gateway:
+        host = host_of(server, gateway=gateway)
+        assert host.run(command("echo", "x")) == "x\n"
+        assert not host.renew(), "one that works stays"
+        send(gateway, signal.SIGKILL)
+        assert broken(lambda: host.run(command("true"))) < 2
+        assert broken(lambda: host.run(command("true"))) < 0.5, "not by itself: what went before may have been lost"
+        assert host.renew()
+        assert host.run(command("echo", "x")) == "x\n"
+
+
 def test_a_connection_that_breaks_while_much_is_read_is_told_as_that(tmp_path: Path) -> None:
     def read_much(host: SshHost) -> None:
         with host.open(command("cat", "/dev/zero")) as process:
