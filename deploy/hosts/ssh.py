@@ -15,6 +15,7 @@ import time
 import tty
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext, suppress
+from errno import ECONNRESET
 from functools import cache, cached_property
 from pathlib import Path
 from select import select
@@ -83,7 +84,7 @@ class Listening(Packetizer):
         self.order, self.closed_there = threading.Lock(), set[bytes]()
 
     def send_message(self, data: Message) -> None:
-        """Send a message, unless its channel is closed; raise ConnectionError when the connection broke.
+        """Send a message, unless its channel is closed; raise ConnectionResetError when the connection broke.
 
         paramiko says EOFError, which nobody expects of writing, nor of a reader, who asks for more by it and learns the rest by reading on.
         """
@@ -97,7 +98,7 @@ class Listening(Packetizer):
                 super().send_message(data)
             except EOFError:
                 if kind != MSG_CHANNEL_WINDOW_ADJUST:
-                    raise ConnectionError("the connection broke") from None
+                    raise ConnectionResetError(ECONNRESET, "the connection broke") from None  # its own thread wants the number
 
     def read_message(self) -> tuple[int, Message]:
         """Read what the other side says next."""
@@ -246,7 +247,9 @@ class Link:
         try:
             yield transport
         except (SSHException, OSError, EOFError) as error:
-            if transport.is_active() and not isinstance(error, (EOFError, ConnectionError)):  # these come before it is known to be over
+            if transport.is_active() and not isinstance(
+                error, (EOFError, ConnectionResetError)
+            ):  # these come before it is known to be over
                 raise
             raise self.broken() from None
 

@@ -26,5 +26,6 @@ def test_a_connection_that_breaks_is_told_as_an_error_of_the_machine_and_by_who_
         listening = Listening(ours)
         theirs.close()
         listening.send_message(said(MSG_CHANNEL_WINDOW_ADJUST))
-        with pytest.raises(ConnectionError, match="the connection broke"):
+        with pytest.raises(ConnectionResetError, match="the connection broke") as told:
             listening.send_message(said(MSG_CHANNEL_DATA))
+        assert len(told.value.args) == 2, "paramiko's thread takes the number out, or dies of it"
