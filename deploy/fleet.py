@@ -43,6 +43,9 @@ def each(hosts: Iterable[Host], act: Callable[[Host], T], *, among: Collection[H
             pool.shutdown(wait=False, cancel_futures=True)
             for host in hosts:
                 host.close()
+            pool.shutdown()
+            for host in hosts:
+                host.renew()  # what serves now is asked next
             raise
     if errors:
         raise together(errors)

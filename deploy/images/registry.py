@@ -86,8 +86,13 @@ def patiently(wanted: Command, who: Account, host: Host, *, stdin: str | None = 
         what, again, then = cause(done.output)
         if not (again and pauses):
             raise OpsError(f"the registry {who.address} {what}:\n{done.output}", where=host.name, serves=UNTOUCHED, then=then)
-        time.sleep(pauses.pop(0))
+        pause(host, pauses.pop(0))
     return done.stdout
+
+
+def pause(host: Host, seconds: float) -> None:
+    """Wait on the host, so that what ends the work there ends this too."""
+    host.run(command("sleep", str(seconds)))
 
 
 def cause(output: str) -> tuple[str, bool, str]:

@@ -15,16 +15,18 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from select import select
-from threading import Timer
+from threading import Barrier, Thread, Timer
 
 import pytest
 from paramiko import Message
 from paramiko.common import cMSG_CHANNEL_EOF
 
+from deploy import fleet
 from deploy.errors import OpsError, Unreachable
 from deploy.hosts import ssh
 from deploy.hosts.ssh import SshHost
-from deploy.shell import command
+from deploy.images import registry
+from deploy.shell import Secret, command
 from deploy.wait import until
 from tests import sshd
 from tests.sshd import HARDENED, Sshd, host_of, refused, runs
@@ -339,6 +341,37 @@ def test_a_killed_server_is_noticed_at_once(tmp_path: Path) -> None:
         host.run(command("true"))
         Timer(0.3, send, [server, signal.SIGKILL]).start()
         assert broken(lambda: host.run(command("sleep", "60"))) < 2
+
+
+def test_ctrl_c_ends_what_is_polled_for_on_many_hosts(server: Sshd) -> None:
+    hosts = ssh.hosts(server.settings(Path("/nowhere"), hosts={"a": server.machine(), "b": server.machine(address="localhost")})).values()
+    before, polling = server.connections, Barrier(3)
+    Thread(target=lambda: (polling.wait(10), os.kill(os.getpid(), signal.SIGINT)), daemon=True).start()
+
+    def poll(host: SshHost) -> bool:
+        host.run(command("true"))
+        polling.wait(10)
+        return until(lambda: host.get(1, "/")[0] == 200, 60)
+
+    with pytest.raises(KeyboardInterrupt):
+        fleet.each(hosts, poll, among=hosts)  # type: ignore[arg-type]  # it acts on these
+    assert server.connections == before + 2, "nobody connects again"
+    assert [host.run(command("echo", "x")) for host in hosts] == ["x\n"] * 2, "who says what serves now does"
+    for host in hosts:
+        host.close()
+
+
+def test_ctrl_c_ends_the_pause_before_a_registry_is_asked_again(server: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
+    hosts = ssh.hosts(server.settings(Path("/nowhere"), hosts={"a": server.machine(), "b": server.machine(address="localhost")})).values()
+    monkeypatch.setattr(registry, "PAUSES", (57.25,))
+    Thread(target=lambda: until(lambda: runs("sleep 57.25"), 10) and os.kill(os.getpid(), signal.SIGINT), daemon=True).start()
+    failing, who = command("sh", "-c", "echo connection refused; exit 1"), registry.Account("hub.test/team", "", Secret())
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        fleet.each(hosts, lambda host: registry.patiently(failing, who, host), among=hosts)
+    assert time.monotonic() - began < 15
+    for host in hosts:
+        host.close()
 
 
 def test_a_connection_that_broke_is_made_anew_when_it_is_renewed(tmp_path: Path) -> None:
