@@ -15,7 +15,7 @@ from deploy.errors import OpsError, Refused
 from deploy.hosts.host import Host
 from deploy.hosts.local import LocalHost
 from deploy.images import stock
-from deploy.images.ship import UNTOUCHED, Shipped
+from deploy.images.ship import FULL, UNTOUCHED, Shipped
 from deploy.images.stock import Parcel
 from deploy.settings import Settings
 from deploy.shell import Command, Secret, command, docker
@@ -24,15 +24,16 @@ PASSWORD = "REGISTRY_PASSWORD"  # noqa: S105  # the name of one
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds between attempts
 # what Docker says -> what that is, whether trying again may help, what to do; Docker gives it in words alone
 CAUSES = (
+    (FULL, "met a full disk", False, "make room there: inv disk, inv prune"),
     (r"\b429\b|too ?many ?requests", "takes no more requests for now", True, "inv push again in some minutes"),
     (r"\b401\b|unauthorized|no basic auth|authentication required", "refuses the user or the password", False,
      f"mend ship.user, and {PASSWORD} in the secrets file"),
     (r"\b403\b|denied|forbidden", "does not let this user do that", False, "let ship.user push and pull there, or mend ship.registry"),
     (r"\b5\d\d\b|internal server error|bad gateway|unavailable", "fails by itself", True, "look at the registry's log, then inv push"),
-    (r"\btls\b|x509|certificate|HTTP response to HTTPS", "has no certificate that is trusted", False,
+    (r"\btls: |x509|certificate|HTTP response to HTTPS", "has no certificate that is trusted", False,
      "give the registry a certificate that Docker trusts"),
-    (r"connection refused|no such host|timeout|no route|deadline|\bEOF\b|reset by peer", "cannot be reached", True,
-     "mend ship.registry or the network, then inv push"),
+    (r"connection refused|no such host|timeout|no route|deadline|\bEOF\b|reset by peer|server misbehaving|broken pipe",
+     "cannot be reached", True, "mend ship.registry or the network, then inv push"),
 )  # fmt: skip
 
 
