@@ -22,6 +22,8 @@ def each(hosts: Iterable[Host], act: Callable[[Host], T], *, among: Collection[H
     hosts = tuple(hosts)
     if len(among) == 1:
         return {hosts[0].name: act(hosts[0])} if hosts else {}
+    for host in hosts:
+        host.unlock()
     results, errors = dict[str, T](), dict[str, OpsError]()
     width = max(len(host.name) for host in among)
 

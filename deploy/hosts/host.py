@@ -57,6 +57,9 @@ class Host(ABC):
     def engine(self) -> Engine:
         """The host's Docker engine."""
 
+    def unlock(self) -> None:  # noqa: B027  # nobody asks who we are here
+        """Have what shows who we are ready, before threads begin; a person may be asked for a passphrase."""
+
     def close(self) -> None:  # noqa: B027  # this machine has nothing to close
         """End the connection, where there is one; whatever wants it fails until it is renewed."""
 

@@ -65,7 +65,6 @@ exit "$code"
 """
 # https://www.rfc-editor.org/rfc/rfc4254#section-5: what names a channel, up to its close
 ON_CHANNEL = range(MSG_CHANNEL_WINDOW_ADJUST, MSG_CHANNEL_REQUEST + 1)
-ASKING = threading.Lock()
 
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # what fails is told by our own errors
 
@@ -312,15 +311,12 @@ def fingerprint(key: str) -> str:
     return public_key(key, "host key", "inv hosts.pin").fingerprint
 
 
-def private_key(path: Path) -> PKey:
-    """Read the key that shows who we are; a person is asked for its passphrase once, whatever the number of hosts."""
-    with ASKING:
-        return unlocked(path)
-
-
 @cache
-def unlocked(path: Path) -> PKey:
-    """Read a private key; raise Refused when others can read it too, or it cannot be had."""
+def private_key(path: Path) -> PKey:
+    """Read the key that shows who we are; raise Refused when others can read it too, or it cannot be had.
+
+    A person is asked for its passphrase once, whatever the number of hosts.
+    """
     try:
         if path.stat().st_mode & 0o077:
             raise Refused("others than you can read this private key", where=str(path), then=f"chmod 600 {shlex.quote(str(path))}")
@@ -401,6 +397,10 @@ class SshHost(ShellFiles):
         if self.sudo:
             self.try_run(command("true"))
         return self.start(self.line(command("docker", "system", "dial-stdio"), guarded=False))
+
+    def unlock(self) -> None:
+        """Read the key that shows who we are; raise Refused when it cannot be had."""
+        self.link.credentials()
 
     def close(self) -> None:
         """End the connection; whatever wants it fails until it is renewed."""

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from select import select
-from threading import Barrier, Thread, Timer
+from threading import Barrier, Thread, Timer, current_thread, main_thread
 
 import pytest
 from paramiko import Message
@@ -204,23 +204,25 @@ def test_a_key_with_a_passphrase(server: Sshd, tmp_path: Path, monkeypatch: pyte
     host.close()
 
 
-def test_a_passphrase_is_asked_for_once(server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    locked, asked = tmp_path / "locked", list[str]()
+def test_a_passphrase_is_asked_for_once_and_where_ctrl_c_is_heard(server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    locked, asked, said = tmp_path / "locked", list[tuple[str, bool]](), ["another", "of my own"]
     shutil.copy(server.folder / "user", locked)
     subprocess.run(["ssh-keygen", "-q", "-p", "-P", "", "-N", "of my own", "-f", str(locked)], check=True, capture_output=True)
     monkeypatch.delenv("SSH_KEY_PASSPHRASE", raising=False)
 
     def answer(prompt: str) -> str:
-        asked.append(prompt)
-        return "of my own"
+        asked.append((prompt, current_thread() is main_thread()))
+        return said.pop(0)
 
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("getpass.getpass", answer)
-    machines = {"a": server.machine(), "b": server.machine(address="localhost")}
-    hosts = ssh.hosts(server.settings(Path("/nowhere"), hosts=machines, key_file=locked)).values()
-    with ThreadPoolExecutor(2) as pool:
-        assert list(pool.map(lambda host: host.run(command("echo", "x")), hosts)) == ["x\n"] * 2
-    assert asked == [f"Passphrase of {locked}: "]
+    machines, before = {"a": server.machine(), "b": server.machine(address="localhost")}, server.connections
+    hosts = list(ssh.hosts(server.settings(Path("/nowhere"), hosts=machines, key_file=locked)).values())
+    assert not asked, "nobody logs in yet"
+    assert "another passphrase" in refused(lambda: fleet.each(hosts, lambda host: host.run(command("true")), among=hosts))
+    assert (asked, server.connections) == ([(f"Passphrase of {locked}: ", True)], before)
+    assert list(fleet.each(hosts, lambda host: host.run(command("echo", "x")), among=hosts).values()) == ["x\n"] * 2
+    assert asked == [(f"Passphrase of {locked}: ", True)] * 2
     for host in hosts:
         host.close()
 
