@@ -21,6 +21,13 @@ from deploy.settings import Settings
 from deploy.shell import Command, Secret, command, docker
 
 PASSWORD = "REGISTRY_PASSWORD"  # noqa: S105  # the name of one
+# its input ends with the operator, or with the connection
+KEEP = """folder=$(mktemp --directory --tmpdir ops-login.XXXXXX) || exit
+trap 'rm -rf "$folder"' EXIT
+trap exit HUP INT TERM
+echo "$folder"
+cat
+"""
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds between attempts
 # what Docker says -> what that is, whether trying again may help, what to do; Docker gives it in words alone
 CAUSES = (
@@ -68,16 +75,16 @@ def place(registry: str, kept: str) -> str:
 
 @contextmanager
 def logged_in(who: Account, host: Host) -> Iterator[tuple[str, ...]]:
-    """Yield the words before a command of a Docker client that has logged in; what it keeps of that is removed afterwards."""
-    folder = Path(host.run(command("mktemp", "--directory", "--tmpdir", "ops-login.XXXXXX")).strip())
-    try:
-        words = ("--config", str(folder))
+    """Yield the words before a command of a Docker client that has logged in; what it keeps of that goes, also when the operator does."""
+    with host.open(command("sh", "-c", KEEP), fed=True) as keeping:
+        said = keeping.stdout.readline().decode(errors="replace").strip() if keeping.stdout else ""
+        if not said.startswith("/"):
+            raise OpsError(f"there is no place for a login: {said}", where=host.name, serves=UNTOUCHED, then="inv disk, then inv push")
+        words = ("--config", said)
         if who.user:
             login = docker(*words, "login", "--username", who.user, "--password-stdin", who.address)
             patiently(login, who, host, stdin="".join(who.password))
         yield words
-    finally:
-        host.remove(folder)
 
 
 def patiently(wanted: Command, who: Account, host: Host, *, stdin: str | None = None) -> str:

@@ -376,6 +376,27 @@ def test_ctrl_c_ends_the_pause_before_a_registry_is_asked_again(server: Sshd, mo
         host.close()
 
 
+def test_a_login_does_not_stay_on_a_host_when_the_connection_breaks(tmp_path: Path) -> None:
+    def log_in(host: SshHost) -> None:
+        with registry.logged_in(registry.Account("hub.test", "", Secret()), host) as (_, folder):
+            kept.append(Path(folder))
+            (kept[0] / "config.json").write_text("the password")
+            send(server, signal.SIGKILL)
+            host.run(command("sleep", "60"))
+
+    kept = list[Path]()
+    with sshd.running(tmp_path) as server:
+        assert broken(lambda: log_in(host_of(server))) < 2
+        assert until(lambda: not kept[0].exists(), 5)
+        host = host_of(server)
+        with registry.logged_in(registry.Account("hub.test", "", Secret()), host) as (_, folder):
+            assert Path(folder).stat().st_mode & 0o777 == 0o700
+        assert not Path(folder).exists()
+        host.close()
+    with sshd.running(tmp_path / "full", "SetEnv TMPDIR=/nowhere\n") as server, pytest.raises(OpsError, match="no place for a login: mktemp: "):
+        log_in(host_of(server))
+
+
 def test_a_connection_that_broke_is_made_anew_when_it_is_renewed(tmp_path: Path) -> None:
     with sshd.running(tmp_path / "s") as server, sshd.running(tmp_path / "g", HARDENED, user=server.folder / "user") as gateway:
         host = host_of(server, gateway=gateway)
