@@ -101,11 +101,11 @@ def show(at: Environment, names: list[str], wanted: Query, *, follow: bool) -> N
     began = stamp(datetime.now(UTC))
     seen = defaultdict[str, str](lambda: began)
     said = (history(service, one, wanted, seen) for service, one in chosen.items())
-    # a connection carries few sessions at once: over one, each container's lines are read to their end first
-    before = heapq.merge(*(map(list, said) if at.remote else said))
-    after = live(lambda: look_again(at, names), seen) if follow else ()
     say, line = console.lines(chosen), None
     with ending():
+        # a connection carries few sessions at once: over one, each container's lines are read to their end first
+        before = heapq.merge(*(map(list, said) if at.remote else said))
+        after = live(lambda: look_again(at, names), seen) if follow else ()
         for line in filter(wanted.wants, chain(before, after)):
             say(line.service, line.text)
         if not line:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections import defaultdict
@@ -17,6 +19,7 @@ from invoke.parser import Parser
 
 from deploy import lock
 from deploy.errors import Locked, Refused, Unreachable
+from deploy.hosts.local import LocalHost
 from deploy.insight import disk, inside, logs, prune, services, status
 from deploy.rollout import release as rollout
 from deploy.rollout import scale
@@ -174,6 +177,13 @@ def test_more_than_a_connection_carries_is_not_followed(place: Place, monkeypatc
         logs.show(place.at, [], logs.query("", ""), follow=True)
     assert "fewer services" in told.value.then
     assert not asked
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_ctrl_c_while_logs_are_first_read_is_an_end(place: Place, monkeypatch: pytest.MonkeyPatch, remote: bool) -> None:
+    monkeypatch.setattr(place.host, "open", lambda _: os.kill(os.getpid(), signal.SIGINT))
+    at = place.at
+    logs.show(at._replace(here=LocalHost()) if remote else at, ["backend"], logs.query("", ""), follow=False)
 
 
 def test_what_keeps_from_following_is_told_once(place: Place, monkeypatch: pytest.MonkeyPatch, capsys: Printed) -> None:
