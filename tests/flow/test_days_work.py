@@ -163,7 +163,7 @@ def test_what_is_followed_goes_on_once_a_broken_connection_is_made_anew(
     monkeypatch.setattr(place.host, "open", opened)
     monkeypatch.setattr(place.host, "renew", renewed, raising=False)
     monkeypatch.setattr(logs, "LOOK_SECONDS", 0.05)
-    monkeypatch.setattr(logs.services, "find", lambda *_: found)
+    monkeypatch.setattr(services, "find", lambda *_: found)
     lines = logs.live(lambda: logs.look_again(place.at, []), defaultdict(lambda: AT.format(0, "").strip()))
     assert [next(lines).text, next(lines).text] == ["before", "after"]
     lines.close()  # type: ignore[attr-defined]  # a generator, promised as an iterator
