@@ -23,6 +23,7 @@ from types import SimpleNamespace, TracebackType
 from typing import IO, Any, cast
 
 import fabric  # type: ignore[import-untyped]  # it has no types
+from cryptography.exceptions import UnsupportedAlgorithm
 from paramiko import Channel, Message, PKey, RejectPolicy, SSHConfig, Transport
 from paramiko.common import (
     MSG_CHANNEL_CLOSE,
@@ -31,8 +32,9 @@ from paramiko.common import (
     MSG_CHANNEL_WINDOW_ADJUST,
     cMSG_GLOBAL_REQUEST,
 )
-from paramiko.hostkeys import HostKeyEntry
+from paramiko.hostkeys import HostKeyEntry, InvalidHostKey
 from paramiko.packet import Packetizer
+from paramiko.pkey import UnknownKeyType
 from paramiko.ssh_exception import AuthenticationException, BadHostKeyException, ChannelException, SSHException
 
 from deploy.errors import CommandFailed, OpsError, Refused, Unreachable
@@ -50,7 +52,6 @@ BUFFER = 1 << 16
 PROHIBITED = 1  # https://www.rfc-editor.org/rfc/rfc4254#section-5.1
 PASSPHRASE = "SSH_KEY_PASSPHRASE"  # noqa: S105  # the name of the variable
 GATEWAY = "gateway"  # its name, which no other machine may have
-HOST_KEY = "/etc/ssh/ssh_host_ed25519_key.pub"
 MISSING = re.compile(r"(?:timeout: failed to run command|env:) '(.+)': No such file or directory|.*(sudo): (?:command )?not found")
 UNRESOLVED = re.compile(r"(?m)\A(sudo: unable to resolve host .*\n)+")  # sudo goes on all the same
 # sshd tells a program without a terminal nothing when we are gone: its input, which ends then, is watched in its place.
@@ -175,10 +176,8 @@ class Link:
 
     def connected(self) -> Any:
         """Connect; raise Refused that says what is in the way."""
-        if self.gateway:
-            _ = self.gateway.transport
         made = fabric.Connection(
-            self.machine.address, user=self.user, port=self.machine.port, gateway=self.gateway.connection if self.gateway else False,
+            self.machine.address, user=self.user, port=self.machine.port, gateway=False,
             config=fabric.Config(lazy=True, ssh_config=SSHConfig()),  # neither ~/.ssh/config nor ~/.fabric.yaml
             connect_kwargs={**self.credentials(), **self.limits(), "transport_factory": Watched},
         )  # fmt: skip
@@ -186,12 +185,23 @@ class Link:
         pinned = self.pinned()
         made.client.get_host_keys().add(self.known_as, pinned.get_name(), pinned)
         try:
+            made.connect_kwargs["sock"] = self.hop()
             made.open()
         except (SSHException, OSError, EOFError) as error:
             made.client.close()
             raise self.refusal(error) from None
         made.transport.watch(self.ssh.keepalive)
         return made
+
+    def hop(self) -> Channel | None:
+        """Open the way through the gateway, where there is one; raise ConnectionRefusedError when it leads nowhere."""
+        if not self.gateway:
+            return None
+        if found := self.gateway.tunnel(self.machine.address, self.machine.port, self.ssh.connect_within):
+            return found
+        raise ConnectionRefusedError(
+            f"the gateway {self.gateway.machine.address} does not reach {self.machine.address}:{self.machine.port}"
+        )
 
     @property
     def known_as(self) -> str:
@@ -212,7 +222,7 @@ class Link:
     def credentials(self) -> dict[str, Any]:
         """Show who we are: by the key file that is set, or else the agent and ~/.ssh/id_*."""
         if self.ssh.key_file:
-            return {"pkey": private_key(self.ssh.key_file.expanduser()), "allow_agent": False, "look_for_keys": False}
+            return {"pkey": private_key(self.ssh.key_file), "allow_agent": False, "look_for_keys": False}
         return {"passphrase": os.environ.get(PASSPHRASE)}
 
     def refusal(self, error: Exception) -> Refused:
@@ -225,14 +235,12 @@ class Link:
                     f"the host key of {self.name} has changed: somebody may be in between, or the host was made anew\n"
                     f"    pinned:  {error.expected_key.fingerprint}\n    offered: {error.key.fingerprint}"
                 )
-                then = f"at the host: ssh-keygen -lf {HOST_KEY}; only if that is the offered one, inv hosts.pin --env={self.env}"
+                compare = f"at the host: ssh-keygen -lf {host_key_file(error.key.get_name())}"
+                then = f"{compare}; only if that is the offered one, inv hosts.pin --env={self.env}"
             case AuthenticationException():
                 tried = self.ssh.key_file or "the agent and ~/.ssh/id_*"
                 what = f"{self.name} did not let {self.user} in: {error} (tried: {tried})"
                 then = f"ssh-copy-id -p {self.machine.port} {self.user}@{self.machine.address}; another ssh.user or ssh.key_file; ssh-add"
-            case ChannelException(code=code) if self.gateway:
-                what = f"the gateway {self.gateway.machine.address} does not reach {self.name} at {place}: {error.text}"
-                then = "AllowTcpForwarding local (and PermitOpen) in the gateway's sshd_config" if code == PROHIBITED else then
             case socket.gaierror():
                 what, then = f"the name {self.machine.address} of {self.name} does not resolve: {error.strerror}", "mend its address"
             case TimeoutError():
@@ -259,19 +267,14 @@ class Link:
                 return transport.open_channel("direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=timeout)
         except SSHException as error:
             if isinstance(error, ChannelException) and error.code == PROHIBITED:
-                then = "AllowTcpForwarding local in its sshd_config, then systemctl reload ssh"
+                then = "AllowTcpForwarding local in its sshd_config (and PermitOpen), then systemctl reload ssh"
                 raise Refused(f"{self.name} allows no forwarding to {address}:{port}", where=self.where, then=then) from None
             return None
 
     def offered(self) -> str:
         """Return the host key that the machine shows to anybody; nobody logs in."""
         try:
-            if self.gateway:
-                sock: Any = self.gateway.tunnel(self.machine.address, self.machine.port, self.ssh.connect_within)
-            else:
-                sock = socket.create_connection((self.machine.address, self.machine.port), self.ssh.connect_within)
-            if not sock:
-                raise ConnectionRefusedError(f"the gateway does not reach {self.machine.address}:{self.machine.port}")
+            sock: Any = self.hop() or socket.create_connection((self.machine.address, self.machine.port), self.ssh.connect_within)
             with closing(Transport(sock)) as transport:
                 transport.banner_timeout = self.ssh.connect_within
                 transport.start_client(timeout=self.ssh.connect_within)
@@ -300,10 +303,15 @@ class Link:
 
 def public_key(text: str, where: str, then: str) -> PKey:
     """Read a public key as sshd has it in its .pub file."""
-    with suppress(SSHException, ValueError):
+    with suppress(SSHException, ValueError, InvalidHostKey):
         if entry := HostKeyEntry.from_line(f"x {text}"):
             return entry.key
     raise Refused(f"this is no public host key: {text}", where=where, then=then)
+
+
+def host_key_file(kind: str) -> str:
+    """Return the file in which a host has its public key of a kind, as in `ssh-rsa` or `ecdsa-sha2-nistp256`. Pure."""
+    return f"/etc/ssh/ssh_host_{kind.removeprefix('ssh-').partition('-')[0]}_key.pub"
 
 
 def fingerprint(key: str) -> str:
@@ -317,6 +325,8 @@ def private_key(path: Path) -> PKey:
 
     A person is asked for its passphrase once, whatever the number of hosts.
     """
+    with suppress(RuntimeError):  # nobody of that name has a home: it is told as a file that is not there
+        path = path.expanduser()
     try:
         if path.stat().st_mode & 0o077:
             raise Refused("others than you can read this private key", where=str(path), then=f"chmod 600 {shlex.quote(str(path))}")
@@ -326,6 +336,9 @@ def private_key(path: Path) -> PKey:
             return PKey.from_path(path, passphrase(path).encode())  # type: ignore[arg-type]  # the stub says str, the library takes bytes
     except OSError as error:
         raise Refused(f"the key file cannot be read: {error.strerror}", where=str(path), then="mend ssh.key_file") from None
+    except (UnknownKeyType, UnsupportedAlgorithm):
+        then = f"leave ssh.key_file out and ssh-add {shlex.quote(str(path))}; or a key of those kinds"
+        raise Refused("a key file is RSA, ECDSA or Ed25519; the agent takes others too", where=str(path), then=then) from None
     except (ValueError, SSHException) as error:
         then = f"mend ssh.key_file, or {PASSPHRASE}"
         raise Refused(f"no private key, or another passphrase: {error}", where=str(path), then=then) from None
@@ -413,7 +426,7 @@ class SshHost(ShellFiles):
     def typed(self, line: str) -> str:
         """Return what a person types here to run a line there."""
         hop = self.link.gateway
-        jump = f"-J {hop.user}@{hop.machine.address}:{hop.machine.port} " if hop else ""
+        jump = f"-J {shlex.quote(f'{hop.user}@{bracketed(hop.machine.address)}:{hop.machine.port}')} " if hop else ""
         port = f"-p {self.machine.port} " if self.machine.port != 22 else ""
         return f"ssh {jump}{port}{self.link.user}@{self.machine.address} {'sudo ' if self.sudo else ''}{line}"
 
@@ -502,15 +515,16 @@ class SshHost(ShellFiles):
         terminal = os.isatty(0) and os.isatty(1)
         channel = self.start(self.line(command), lambda made: made.get_pty(os.environ.get("TERM", "vt100"), *size()) if terminal else None)
         with closing(channel), raw() if terminal else nullcontext():
-            others = [threading.Thread(target=work, daemon=True) for work in (lambda: feed(channel, terminal), lambda: complain(channel))]
+            enough = threading.Event()
+            works = (lambda: feed(channel, terminal), lambda: pass_on(channel.recv_stderr, 2, enough, channel))
+            others = [threading.Thread(target=work, daemon=True) for work in works]
             for other in others:
                 other.start()
-            while data := channel.recv(BUFFER):
-                write_all(1, data)
+            pass_on(channel.recv, 1, enough, channel)
             code = Program(self.link, channel, fed=False).wait()
         for other in others:
             other.join()
-        return code
+        return 0 if enough.is_set() else code
 
     def port_is_free(self, address: str, port: int) -> bool:
         """Tell whether nothing listens on a TCP port of this host."""
@@ -529,6 +543,11 @@ class SshHost(ShellFiles):
             # it closes a socket when the answer begins, as sockets may be; a channel would be gone
             connection.sock = cast(Any, SimpleNamespace(makefile=channel.makefile, sendall=channel.sendall, close=lambda: None))
             return answer(connection, path, host)
+
+
+def bracketed(address: str) -> str:
+    """Write an address so that a port may follow it. Pure."""
+    return f"[{address}]" if ":" in address else address
 
 
 def whole(receive: Callable[[int], bytes]) -> bytes:
@@ -565,8 +584,9 @@ def feed(channel: Channel, terminal: bool) -> None:
     told = size() if terminal else None
     with suppress(OSError):
         while not channel.closed:
-            if terminal and told != (told := size()):
-                channel.resize_pty(*told)
+            if told and told != (now := size()):
+                channel.resize_pty(*now)
+                told = now
             if select([0], [], [], 0.1)[0]:
                 data = os.read(0, BUFFER)
                 if not data:
@@ -575,16 +595,15 @@ def feed(channel: Channel, terminal: bool) -> None:
                 channel.sendall(data)
 
 
-def complain(channel: Channel) -> None:
-    """Pass on what the program says on its standard error."""
-    while data := channel.recv_stderr(BUFFER):
-        write_all(2, data)
-
-
-def write_all(number: int, data: bytes) -> None:
-    """Write to one of our own streams."""
-    while data:
-        data = data[os.write(number, data) :]
+def pass_on(receive: Callable[[int], bytes], number: int, enough: threading.Event, channel: Channel) -> None:
+    """Write what the program says to one of our own streams; a reader who has seen enough ends it."""
+    try:
+        while data := receive(BUFFER):
+            while data:
+                data = data[os.write(number, data) :]
+    except BrokenPipeError:
+        enough.set()
+        channel.close()
 
 
 def hosts(settings: Settings) -> Mapping[str, SshHost]:

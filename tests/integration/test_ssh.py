@@ -18,12 +18,14 @@ from select import select
 from threading import Barrier, Thread, Timer, current_thread, main_thread
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed448
 from paramiko import Message
 from paramiko.common import cMSG_CHANNEL_EOF
 
 from deploy import fleet
 from deploy.errors import OpsError, Unreachable
-from deploy.hosts import ssh
+from deploy.hosts import pin, ssh
 from deploy.hosts.ssh import SshHost
 from deploy.images import registry
 from deploy.shell import Secret, command
@@ -181,6 +183,22 @@ def test_a_gateway_that_forbids_forwarding(server: Sshd, tmp_path: Path) -> None
     assert "gateway" in told
 
 
+def test_hosts_that_fail_at_once_behind_a_gateway_are_told_apart(server: Sshd, tmp_path: Path) -> None:
+    permitted = "PermitOpen 127.0.0.1:1 127.0.0.1:3 127.0.0.1:5 127.0.0.1:7\n"  # where nothing listens
+    with sshd.running(tmp_path / "g", permitted, user=server.folder / "user") as gateway:
+        machines = {f"a{port}": server.machine(port=port) for port in range(1, 9)}
+        hosts = ssh.hosts(server.settings(Path("/nowhere"), hosts=machines, gateway=gateway))
+
+        def told(host: SshHost) -> set[str]:
+            return {refused(lambda: host.run(command("true"))).partition("\n")[0] for _ in range(5)}
+
+        with ThreadPoolExecutor(8) as pool:
+            found = dict(zip(hosts, pool.map(told, hosts.values()), strict=True))
+        dead = "no SSH connection to a{0}: the gateway 127.0.0.1 does not reach 127.0.0.1:{0}"
+        closed = "gateway allows no forwarding to 127.0.0.1:{0}"
+        assert found == {f"a{port}": {(dead if port % 2 else closed).format(port)} for port in range(1, 9)}
+
+
 def test_a_host_that_forbids_forwarding(tmp_path: Path) -> None:
     with sshd.running(tmp_path, "AllowTcpForwarding no\n") as closed:
         for act in (lambda host: host.get(80, "/"), lambda host: host.port_is_free("127.0.0.1", 80)):
@@ -233,6 +251,20 @@ def test_a_key_that_others_can_read_is_refused(server: Sshd, tmp_path: Path) -> 
     opened.chmod(0o640)
     assert f"chmod 600 '{opened}'" in refused(lambda: host_of(server, key_file=opened).run(command("true")))
     assert "cannot be read" in refused(lambda: host_of(server, key_file=tmp_path / "none").run(command("true")))
+
+
+def test_a_key_that_cannot_be_taken_is_refused(server: Sshd, tmp_path: Path) -> None:
+    private = serialization.PrivateFormat.PKCS8
+    other = ed448.Ed448PrivateKey.generate().private_bytes(serialization.Encoding.PEM, private, serialization.NoEncryption())
+    (tmp_path / "ed448").write_bytes(other)
+    (tmp_path / "ed448").chmod(0o600)
+    told = refused(lambda: host_of(server, key_file=tmp_path / "ed448").run(command("true")))
+    assert "RSA, ECDSA or Ed25519" in told
+    assert f"ssh-add {tmp_path}/ed448" in told
+    assert "cannot be read" in refused(lambda: host_of(server, key_file=Path("~nosuch/id")).run(command("true")))
+    pinned = server.machine(key="ssh-ed25519 AAAAC")
+    assert "no public host key: ssh-ed25519 AAAAC" in refused(lambda: host_of(server, hosts={"app1": pinned}).run(command("true")))
+    assert "no public host key" in pin.described("ssh-ed25519 AAAAC")
 
 
 def test_nobody_is_let_in(server: Sshd, tmp_path: Path) -> None:
@@ -348,13 +380,17 @@ def test_a_killed_server_is_noticed_at_once(tmp_path: Path) -> None:
 def test_ctrl_c_ends_what_is_polled_for_on_many_hosts(server: Sshd) -> None:
     hosts = ssh.hosts(server.settings(Path("/nowhere"), hosts={"a": server.machine(), "b": server.machine(address="localhost")})).values()
     before, polling = server.connections, Barrier(3)
-    Thread(target=lambda: (polling.wait(10), os.kill(os.getpid(), signal.SIGINT)), daemon=True).start()
+
+    def interrupt() -> None:
+        polling.wait(10)
+        os.kill(os.getpid(), signal.SIGINT)
 
     def poll(host: SshHost) -> bool:
         host.run(command("true"))
         polling.wait(10)
         return until(lambda: host.get(1, "/")[0] == 200, 60)
 
+    Thread(target=interrupt, daemon=True).start()
     with pytest.raises(KeyboardInterrupt):
         fleet.each(hosts, poll, among=hosts)  # type: ignore[arg-type]  # it acts on these
     assert server.connections == before + 2, "nobody connects again"
@@ -366,8 +402,13 @@ def test_ctrl_c_ends_what_is_polled_for_on_many_hosts(server: Sshd) -> None:
 def test_ctrl_c_ends_the_pause_before_a_registry_is_asked_again(server: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
     hosts = ssh.hosts(server.settings(Path("/nowhere"), hosts={"a": server.machine(), "b": server.machine(address="localhost")})).values()
     monkeypatch.setattr(registry, "PAUSES", (57.25,))
-    Thread(target=lambda: until(lambda: runs("sleep 57.25"), 10) and os.kill(os.getpid(), signal.SIGINT), daemon=True).start()
+
+    def interrupt() -> None:
+        assert until(lambda: runs("sleep 57.25"), 10)
+        os.kill(os.getpid(), signal.SIGINT)
+
     failing, who = command("sh", "-c", "echo connection refused; exit 1"), registry.Account("hub.test/team", "", Secret())
+    Thread(target=interrupt, daemon=True).start()
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         fleet.each(hosts, lambda host: registry.patiently(failing, who, host), among=hosts)
@@ -393,7 +434,10 @@ def test_a_login_does_not_stay_on_a_host_when_the_connection_breaks(tmp_path: Pa
             assert Path(folder).stat().st_mode & 0o777 == 0o700
         assert not Path(folder).exists()
         host.close()
-    with sshd.running(tmp_path / "full", "SetEnv TMPDIR=/nowhere\n") as server, pytest.raises(OpsError, match="no place for a login: mktemp: "):
+    with (
+        sshd.running(tmp_path / "full", "SetEnv TMPDIR=/nowhere\n") as server,
+        pytest.raises(OpsError, match="no place for a login: mktemp: "),
+    ):
         log_in(host_of(server))
 
 
@@ -489,6 +533,23 @@ def test_follow_passes_all_three_streams_on(server: Sshd) -> None:
     argv, data = following(server, "sh", "-c", "wc -c; echo err >&2; tty; exit 7"), os.urandom(5_000_000)
     done = subprocess.run(argv, input=data, capture_output=True, timeout=30)
     assert (done.returncode, done.stdout, done.stderr) == (7, b"5000000\nnot a tty\n", b"err\n")
+
+
+@pytest.mark.parametrize("line", ["yes", "yes >&2"])
+def test_follow_ends_when_its_reader_has_seen_enough(server: Sshd, line: str) -> None:
+    with subprocess.Popen(
+        following(server, "sh", "-c", line), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        streams = (process.stdout, process.stderr) if line == "yes" else (process.stderr, process.stdout)
+        read, other = streams
+        assert read
+        assert other
+        assert read.readline() == b"y\n"
+        read.close()
+        try:
+            assert (process.wait(10), other.read()) == (0, b"")
+        finally:
+            process.kill()
 
 
 def test_follow_gives_a_terminal_where_there_is_one(server: Sshd) -> None:
