@@ -11,7 +11,8 @@ import tomlkit
 from deploy import console
 from deploy.errors import Refused
 from deploy.hosts.local import LocalHost
-from deploy.hosts.ssh import GATEWAY, Link, fingerprint, host_key_file
+from deploy.hosts.ssh.keys import fingerprint, host_key_file
+from deploy.hosts.ssh.link import GATEWAY, Link
 from deploy.settings import Settings
 
 

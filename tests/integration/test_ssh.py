@@ -27,6 +27,7 @@ from deploy import fleet
 from deploy.errors import OpsError, Unreachable
 from deploy.hosts import pin, ssh
 from deploy.hosts.ssh import SshHost
+from deploy.hosts.ssh.program import WATCHED
 from deploy.images import registry
 from deploy.shell import Secret, command
 from deploy.wait import until
@@ -496,7 +497,7 @@ def test_what_is_said_on_a_channel_after_its_end_ends_nothing_else(remote: SshHo
 
 
 def test_a_program_whose_input_ends_while_it_starts_leaves_nothing() -> None:
-    argv = ["sh", "-c", ssh.WATCHED, "sh", "timeout", "-k", "5", "0", "sleep", "73.5"]
+    argv = ["sh", "-c", WATCHED, "sh", "timeout", "-k", "5", "0", "sleep", "73.5"]
     for number in range(120):  # `timeout` passes no signal on while it starts its program: one in thirty lived on
         with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL):
             time.sleep(0.00002 * number)

@@ -8,7 +8,7 @@ import pytest
 from paramiko import Message
 from paramiko.common import MSG_CHANNEL_DATA, MSG_CHANNEL_WINDOW_ADJUST
 
-from deploy.hosts.ssh import Listening
+from deploy.hosts.ssh.transport import Listening
 
 
 def said(kind: int) -> Message:

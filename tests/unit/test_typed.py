@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from deploy.hosts.ssh import Link, SshHost, host_key_file
+from deploy.hosts.ssh import SshHost
+from deploy.hosts.ssh.keys import host_key_file
+from deploy.hosts.ssh.link import Link
 from deploy.settings import Machine, Server
 from tests.samples import settings
 
