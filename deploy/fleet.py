@@ -22,6 +22,8 @@ def each(hosts: Iterable[Host], act: Callable[[Host], T], *, among: Collection[H
     hosts = tuple(hosts)
     if len(among) == 1:
         return {hosts[0].name: act(hosts[0])} if hosts else {}
+    for host in hosts:
+        host.unlock()
     results, errors = dict[str, T](), dict[str, OpsError]()
     width = max(len(host.name) for host in among)
 
@@ -41,6 +43,9 @@ def each(hosts: Iterable[Host], act: Callable[[Host], T], *, among: Collection[H
             pool.shutdown(wait=False, cancel_futures=True)
             for host in hosts:
                 host.close()
+            pool.shutdown()
+            for host in hosts:
+                host.renew()  # what serves now is asked next
             raise
     if errors:
         raise together(errors)

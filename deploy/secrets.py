@@ -38,23 +38,45 @@ def read(path: Path, example: Path) -> dict[str, Secret]:
     if not path.exists():
         raise Refused(f"{path.name} does not exist", where=str(path), then="inv secrets.init makes it from .env.example")
     values = {key: value for key, value in parsed(path).items() if key not in OWN}
-    reasons = mistakes(values, parsed(example))
-    if stat.S_IMODE(path.stat().st_mode) & 0o077:
-        reasons.append(f"{path.name} can be read by others: chmod 600 {path.name}")
+    reasons = mistakes(values, parsed(example)) + exposed(path)
     refuse("the secrets are not ready:", reasons, where=str(path), then=f"edit {path.name}")
     return values
 
 
 def own(path: Path, key: str) -> str:
-    """Read a secret that is for the toolkit alone, in clear; empty when it is not set."""
-    return "".join(parsed(path).get(key, ""))
+    """Read a secret that is for the toolkit alone, in clear; empty when it is not set.
+
+    Raises Refused when the file cannot be understood, or others can read it.
+    """
+    value = "".join(parsed(path).get(key, ""))
+    refuse(f"{key} is not ready:", exposed(path) if value else (), where=str(path), then=f"edit {path.name}")
+    return value
+
+
+def exposed(path: Path) -> list[str]:
+    """Say that others can read a file of secrets; nothing when they cannot."""
+    return [f"{path.name} can be read by others: chmod 600 {path.name}"] if stat.S_IMODE(path.stat().st_mode) & 0o077 else []
 
 
 def parsed(path: Path) -> dict[str, Secret]:
-    """Read a file of secrets; nothing when there is none."""
-    from dotenv import dotenv_values
+    """Read a file of secrets, nothing when there is none; raise Refused naming each line that cannot be understood."""
+    from dotenv.parser import parse_stream
 
-    return {key: Secret(value or "") for key, value in dotenv_values(path, interpolate=False).items()}
+    try:
+        with path.open(encoding="utf-8") as file:
+            found = list(parse_stream(file))
+    except FileNotFoundError:
+        return {}
+    except UnicodeDecodeError as error:
+        raise Refused(f"{path.name} is not UTF-8: {error.reason}", where=str(path), then=f"save {path.name} as UTF-8") from None
+    wrong = [f"line {entry.original.line + leading(entry.original.string)}" for entry in found if entry.error]
+    refuse(f"{path.name} cannot be understood in:", wrong, where=str(path), then=f"edit {path.name}: is each quote closed?")
+    return {entry.key: Secret(entry.value or "") for entry in found if entry.key is not None}
+
+
+def leading(text: str) -> int:
+    """Count the empty lines at the beginning of a text."""
+    return len(text) - len(text.lstrip("\n"))
 
 
 def mistakes(values: Mapping[str, str], documented: Iterable[str]) -> list[str]:

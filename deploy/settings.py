@@ -6,19 +6,49 @@ import os
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from deploy.errors import Reasons, Refused, refuse
 
 ROOT = Path(__file__).resolve().parent.parent
 PREFIX = "OPS_"
 VARIABLES = "environment variable"
+
+
+def without_comment(key: str) -> str:
+    """Leave out what stands behind a public key, as in a .pub file."""
+    return " ".join(key.split()[:2])
+
+
+def reached(address: str) -> str:
+    """Refuse an address at which other hosts do not reach one; empty is none."""
+    if address and ((known := IPv4Address(address)).is_unspecified or known.is_loopback or known.is_multicast):
+        raise ValueError("no other host reaches one at this address")
+    return address
+
+
+def named(path: Path) -> Path:
+    """Refuse a path that names no file."""
+    if path == Path():
+        raise ValueError("it names no file")
+    return path
+
+
+def absolute(path: Path) -> Path:
+    """Refuse a path that depends on where a command is typed."""
+    if not path.is_absolute():
+        raise ValueError("it must begin with /")
+    return path
+
+
 Shell = Annotated[str, Field(pattern=r"^[^\x00]*$")]
 HostName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
-HostKey = Annotated[str, Field(pattern=r"^((ssh|ecdsa)-[a-z0-9-]+ [A-Za-z0-9+/]+=*)?$")]
+HostKey = Annotated[str, Field(pattern=r"^((ssh|ecdsa)-[a-z0-9-]+ [A-Za-z0-9+/]+=*( .*)?)?$"), AfterValidator(without_comment)]
+Account = Annotated[str, Field(pattern=r"^([^\s-]\S*)?$")]
 Role = Literal["app", "worker", "edge", "data", "monitoring"]
 Key = tuple[str, ...]
 OWN = ("env", "root")  # said by --env and by where the checkout is
@@ -53,7 +83,7 @@ class Ship(Section):
     """How images come to hosts: through a registry, over the connection to the host, or not at all."""
 
     by: Literal["registry", "ssh", "local"] = "local"
-    registry: str = Field(default="", pattern=r"^[a-zA-Z0-9.-]*(:\d+)?(/[a-z0-9._/-]+)?$")
+    registry: str = Field(default="", pattern=r"^([a-zA-Z0-9.-]+(:\d+)?(/[a-z0-9._/-]+)?)?$")
     user: str = ""
     hosts_at_once: int = Field(default=4, gt=0)
 
@@ -112,7 +142,7 @@ class Machine(Section):
 
     address: str = Field(pattern=r"^([\w.-]+|[\w.%]*:[\w.%]*:[\w.:%]*)$")
     port: int = Field(default=22, gt=0, lt=65536)
-    user: str = ""
+    user: Account = ""
     key: HostKey = ""
 
 
@@ -120,14 +150,14 @@ class Server(Machine):
     """A host of the environment: what it is there for, and where the other hosts reach it."""
 
     roles: list[Role] = Field(default=["app", "worker", "edge", "data", "monitoring"], min_length=1)
-    private: str = Field(default="", pattern=r"^(\d{1,3}(\.\d{1,3}){3})?$")
+    private: Annotated[str, AfterValidator(reached)] = ""
 
 
 class Ssh(Section):
     """How hosts are reached; times in seconds."""
 
-    user: str = Field(default="root", min_length=1)
-    key_file: Path | None = None
+    user: Account = Field(default="root", min_length=1)
+    key_file: Annotated[Path, AfterValidator(named)] | None = None
     sudo: bool = False
     connect_within: float = Field(default=10, gt=0)
     keepalive: float = Field(default=5, gt=0)
@@ -143,7 +173,7 @@ class Settings(Section):
     bake: str = "docker/bake.hcl"
     nginx: str = "nginx/edge.conf.j2"
     domain: str
-    state: Path | None = None
+    state: Annotated[Path, AfterValidator(absolute)] | None = None
     secrets: str = ""
     variables: dict[str, str] = {}
     edge: Edge = Edge()
@@ -157,16 +187,17 @@ class Settings(Section):
     hosts: dict[HostName, Server] = {}
     root: Path = ROOT
 
-    @model_validator(mode="after")
-    def _each_once(self) -> Settings:
-        if "gateway" in self.hosts:
+    @field_validator("hosts")
+    @classmethod
+    def _each_once(cls, hosts: dict[str, Server]) -> dict[str, Server]:
+        if "gateway" in hosts:
             raise ValueError("hosts.gateway: the gateway is the section [gateway]; give the host another name")
-        places = [(f"{server.address}:{server.port}", name) for name, server in self.hosts.items()]
-        places += [(server.private, name) for name, server in self.hosts.items() if server.private]
+        places = [(f"{server.address.lower()}:{server.port}", name) for name, server in hosts.items()]
+        places += [(server.private, name) for name, server in hosts.items() if server.private]
         for place, name in places:
             if (first := next(known for there, known in places if there == place)) != name:
                 raise ValueError(f"hosts.{first} and hosts.{name} are both {place}; one machine is one host")
-        return self
+        return hosts
 
     @property
     def name(self) -> str:

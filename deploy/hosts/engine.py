@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import Any, cast
 
 from deploy.errors import OpsError, Refused
 from deploy.model import LABEL, MADE_OF, Container
@@ -19,10 +19,17 @@ class Engine:
 
     def __init__(self, endpoint: str, dial: Callable[[], Any] | None = None, starts: str = STARTS) -> None:
         self.endpoint, self.dial, self.starts = endpoint, dial, starts
+        self.connecting, self.connected = Lock(), cast(Any, None)
 
-    @cached_property
+    @property
     def client(self) -> Any:
         """A connection to the engine; raise Refused when it does not answer."""
+        with self.connecting:  # its own: until Python 3.12 cached_property has one lock for all engines
+            self.connected = self.connected or self.connect()
+            return self.connected
+
+    def connect(self) -> Any:
+        """Connect to the engine; raise Refused when it does not answer."""
         from docker import DockerClient
         from docker.errors import DockerException
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from pathlib import Path
 from types import TracebackType
@@ -48,6 +49,7 @@ class Host(ABC):
 
     name: str
     front: Host | None = None  # the one whose edge serves what runs here, where that is another
+    followed = sys.maxsize  # programs that may run on and on at once, with others beside them
     guard: tuple[str, ...] = ()  # words in front of every command, which refuse it once the lock is lost
 
     @property
@@ -55,8 +57,15 @@ class Host(ABC):
     def engine(self) -> Engine:
         """The host's Docker engine."""
 
+    def unlock(self) -> None:  # noqa: B027  # nobody asks who we are here
+        """Have what shows who we are ready, before threads begin; a person may be asked for a passphrase."""
+
     def close(self) -> None:  # noqa: B027  # this machine has nothing to close
-        """End the connection, where there is one."""
+        """End the connection, where there is one; whatever wants it fails until it is renewed."""
+
+    def renew(self) -> bool:
+        """Forget a connection that has ended, so that the next use makes another; tell whether there was one."""
+        return False
 
     def typed(self, line: str) -> str:
         """Return what a person types here to run a line there."""

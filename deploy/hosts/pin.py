@@ -11,7 +11,8 @@ import tomlkit
 from deploy import console
 from deploy.errors import Refused
 from deploy.hosts.local import LocalHost
-from deploy.hosts.ssh import GATEWAY, HOST_KEY, Link, fingerprint
+from deploy.hosts.ssh.keys import fingerprint, host_key_file
+from deploy.hosts.ssh.link import GATEWAY, Link
 from deploy.settings import Settings
 
 
@@ -40,7 +41,7 @@ def pin_one(path: Path, link: Link, *, yes: bool) -> None:
     console.say(f"{shown} offers {fingerprint(offered)} ({offered.split()[0]})")
     if pinned:
         console.warn(f"pinned is {described(pinned)}: somebody may be in between, or the host was made anew")
-    console.say(f"    compare it at the host: ssh-keygen -lf {HOST_KEY}")
+    console.say(f"    compare it at the host: ssh-keygen -lf {host_key_file(offered.split()[0])}")
     console.confirm(f"Is this the key of {link.name}?", yes=yes, word=link.name if pinned else "yes")
     write(path, (GATEWAY, "key") if link.name == GATEWAY else ("hosts", link.name, "key"), offered)
     link.machine = link.machine.model_copy(update={"key": offered})

@@ -15,24 +15,32 @@ from deploy.errors import OpsError, Refused
 from deploy.hosts.host import Host
 from deploy.hosts.local import LocalHost
 from deploy.images import stock
-from deploy.images.ship import UNTOUCHED, Shipped
+from deploy.images.ship import FULL, UNTOUCHED, Shipped
 from deploy.images.stock import Parcel
 from deploy.settings import Settings
 from deploy.shell import Command, Secret, command, docker
 
 PASSWORD = "REGISTRY_PASSWORD"  # noqa: S105  # the name of one
+# its input ends with the operator, or with the connection
+KEEP = """folder=$(mktemp --directory --tmpdir ops-login.XXXXXX) || exit
+trap 'rm -rf "$folder"' EXIT
+trap exit HUP INT TERM
+echo "$folder"
+cat
+"""
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds between attempts
 # what Docker says -> what that is, whether trying again may help, what to do; Docker gives it in words alone
 CAUSES = (
+    (FULL, "met a full disk", False, "make room there: inv disk, inv prune"),
     (r"\b429\b|too ?many ?requests", "takes no more requests for now", True, "inv push again in some minutes"),
     (r"\b401\b|unauthorized|no basic auth|authentication required", "refuses the user or the password", False,
      f"mend ship.user, and {PASSWORD} in the secrets file"),
     (r"\b403\b|denied|forbidden", "does not let this user do that", False, "let ship.user push and pull there, or mend ship.registry"),
     (r"\b5\d\d\b|internal server error|bad gateway|unavailable", "fails by itself", True, "look at the registry's log, then inv push"),
-    (r"\btls\b|x509|certificate|HTTP response to HTTPS", "has no certificate that is trusted", False,
+    (r"\btls: |x509|certificate|HTTP response to HTTPS", "has no certificate that is trusted", False,
      "give the registry a certificate that Docker trusts"),
-    (r"connection refused|no such host|timeout|no route|deadline|\bEOF\b|reset by peer", "cannot be reached", True,
-     "mend ship.registry or the network, then inv push"),
+    (r"connection refused|no such host|timeout|no route|deadline|\bEOF\b|reset by peer|server misbehaving|broken pipe",
+     "cannot be reached", True, "mend ship.registry or the network, then inv push"),
 )  # fmt: skip
 
 
@@ -67,16 +75,16 @@ def place(registry: str, kept: str) -> str:
 
 @contextmanager
 def logged_in(who: Account, host: Host) -> Iterator[tuple[str, ...]]:
-    """Yield the words before a command of a Docker client that has logged in; what it keeps of that is removed afterwards."""
-    folder = Path(host.run(command("mktemp", "--directory", "--tmpdir", "ops-login.XXXXXX")).strip())
-    try:
-        words = ("--config", str(folder))
+    """Yield the words before a command of a Docker client that has logged in; what it keeps of that goes, also when the operator does."""
+    with host.open(command("sh", "-c", KEEP), fed=True) as keeping:
+        said = keeping.stdout.readline().decode(errors="replace").strip() if keeping.stdout else ""
+        if not said.startswith("/"):
+            raise OpsError(f"there is no place for a login: {said}", where=host.name, serves=UNTOUCHED, then="inv disk, then inv push")
+        words = ("--config", said)
         if who.user:
             login = docker(*words, "login", "--username", who.user, "--password-stdin", who.address)
             patiently(login, who, host, stdin="".join(who.password))
         yield words
-    finally:
-        host.remove(folder)
 
 
 def patiently(wanted: Command, who: Account, host: Host, *, stdin: str | None = None) -> str:
@@ -86,8 +94,13 @@ def patiently(wanted: Command, who: Account, host: Host, *, stdin: str | None = 
         what, again, then = cause(done.output)
         if not (again and pauses):
             raise OpsError(f"the registry {who.address} {what}:\n{done.output}", where=host.name, serves=UNTOUCHED, then=then)
-        time.sleep(pauses.pop(0))
+        pause(host, pauses.pop(0))
     return done.stdout
+
+
+def pause(host: Host, seconds: float) -> None:
+    """Wait on the host, so that what ends the work there ends this too."""
+    host.run(command("sleep", str(seconds)))
 
 
 def cause(output: str) -> tuple[str, bool, str]:

@@ -7,8 +7,8 @@ import os
 import re
 import sys
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -96,18 +96,36 @@ def compiled(grep: str) -> re.Pattern[str]:
 def show(at: Environment, names: list[str], wanted: Query, *, follow: bool) -> None:
     """Show what services said, on all hosts in the order of time; with `follow` go on until Ctrl-C."""
     chosen = services.find(at, names)
+    if follow:
+        require_room(chosen.values())
     began = stamp(datetime.now(UTC))
     seen = defaultdict[str, str](lambda: began)
     said = (history(service, one, wanted, seen) for service, one in chosen.items())
-    # a connection carries few sessions at once: over one, each container's lines are read to their end first
-    before = heapq.merge(*(map(list, said) if at.remote else said))
-    after = live(lambda: services.find(at, names), seen) if follow else ()
     say, line = console.lines(chosen), None
     with ending():
+        # a connection carries few sessions at once: over one, each container's lines are read to their end first
+        before = heapq.merge(*(map(list, said) if at.remote else said))
+        after = live(lambda: look_again(at, names), seen) if follow else ()
         for line in filter(wanted.wants, chain(before, after)):
             say(line.service, line.text)
         if not line:
             console.say("no lines")
+
+
+def require_room(chosen: Collection[Found]) -> None:
+    """Refuse to follow more containers than a connection carries beside what else is asked."""
+    for host, many in Counter(one.host for one in chosen).items():
+        if many > host.followed:
+            told = f"{many} containers cannot be followed at once over the connection to {host.name}, {host.followed} can"
+            raise Refused(told, where=host.name, then="name fewer services: inv logs SERVICE ... --follow; or without --follow")
+
+
+def look_again(at: Environment, names: list[str]) -> dict[str, Found]:
+    """Return the containers of services as they are now; a connection that broke meanwhile is made anew."""
+    for host in at.hosts:
+        if host.renew():
+            console.warn(f"the connection to {host.name} broke, and is made anew")
+    return services.find(at, names)
 
 
 @contextmanager
@@ -146,12 +164,16 @@ def parsed(process: Process, service: str, place: str, seen: dict[str, str]) -> 
 
 
 def live(look: Callable[[], dict[str, Found]], seen: dict[str, str]) -> Iterator[Line]:
-    """Yield lines as they come, also of services that start again or change their colour; never ends by itself."""
+    """Yield lines as they come, also of services that start again or change their colour; never ends by itself.
+
+    What keeps it from looking is told once, for as long as it is the same.
+    """
     arriving: Queue[Line] = Queue(1000)
     attached: dict[str, tuple[Process, Thread]] = {}
+    told = ""
     try:
         while True:
-            with suppress(OpsError):
+            try:
                 for service, one in look().items():
                     place = one.place
                     if not one.container.alive:
@@ -161,6 +183,10 @@ def live(look: Callable[[], dict[str, Found]], seen: dict[str, str]) -> Iterator
                         process = one.host.open(read(one.container.name, "--follow", "--since", seen[place]))
                         attached[place] = process, Thread(target=pump, args=(process, service, place, seen, arriving), daemon=True)
                         attached[place][1].start()
+                told = ""
+            except OpsError as error:
+                if told != (told := error.what):
+                    console.warn(told)
             due = time.monotonic() + LOOK_SECONDS
             with suppress(Empty):
                 while (left := due - time.monotonic()) > 0:
@@ -173,7 +199,7 @@ def live(look: Callable[[], dict[str, Found]], seen: dict[str, str]) -> Iterator
 def pump(process: Process, service: str, place: str, seen: dict[str, str], arriving: Queue[Line]) -> None:
     """Hand over what a container says from now on."""
     known = seen[place]
-    with process:
+    with suppress(OpsError), process:  # a connection that broke is told by whoever looks again
         for line in parsed(process, service, place, seen):
             if line.time > known:
                 arriving.put(line)

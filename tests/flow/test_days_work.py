@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections import defaultdict
@@ -16,7 +18,8 @@ from invoke.exceptions import Exit
 from invoke.parser import Parser
 
 from deploy import lock
-from deploy.errors import Locked, Refused
+from deploy.errors import Locked, Refused, Unreachable
+from deploy.hosts.local import LocalHost
 from deploy.insight import disk, inside, logs, prune, services, status
 from deploy.rollout import release as rollout
 from deploy.rollout import scale
@@ -133,6 +136,69 @@ def test_what_is_followed_goes_on_over_a_restart_and_a_switch(place: Place, monk
         "2026-11-23T13:00:02.000000000Z",
         "2026-11-23T13:00:05.000000000Z",
     ]
+
+
+def test_what_is_followed_goes_on_once_a_broken_connection_is_made_anew(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: Printed
+) -> None:
+    found = {"backend": services.Found(place.host, container("backend", "blue", "r"))}
+    says, state = [AT.format(1, "before"), AT.format(2, "after")], {"broken": False}
+
+    class Broken(subprocess.Popen[bytes]):
+        def __exit__(self, *_: Any) -> None:
+            super().__exit__(*_)
+            state["broken"] = True
+            raise Unreachable("the connection to app1 broke")
+
+    def opened(command: Command) -> subprocess.Popen[bytes]:
+        if state["broken"] or not says:
+            raise Unreachable("the connection to app1 broke")
+        kind = Broken if len(says) == 2 else subprocess.Popen
+        return kind(["echo", says.pop(0)], stdout=subprocess.PIPE)
+
+    def renewed() -> bool:
+        was, state["broken"] = state["broken"], False
+        return was
+
+    monkeypatch.setattr(place.host, "open", opened)
+    monkeypatch.setattr(place.host, "renew", renewed, raising=False)
+    monkeypatch.setattr(logs, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(services, "find", lambda *_: found)
+    lines = logs.live(lambda: logs.look_again(place.at, []), defaultdict(lambda: AT.format(0, "").strip()))
+    assert [next(lines).text, next(lines).text] == ["before", "after"]
+    lines.close()  # type: ignore[attr-defined]  # a generator, promised as an iterator
+    assert capsys.readouterr().err.count("the connection to localhost broke, and is made anew") == 1
+
+
+def test_more_than_a_connection_carries_is_not_followed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = say(place.host, monkeypatch, SAID)
+    monkeypatch.setattr(place.host, "followed", 2, raising=False)
+    with pytest.raises(Refused, match="5 containers cannot be followed at once over the connection to localhost, 2 can") as told:
+        logs.show(place.at, [], logs.query("", ""), follow=True)
+    assert "fewer services" in told.value.then
+    assert not asked
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_ctrl_c_while_logs_are_first_read_is_an_end(place: Place, monkeypatch: pytest.MonkeyPatch, remote: bool) -> None:
+    monkeypatch.setattr(place.host, "open", lambda _: os.kill(os.getpid(), signal.SIGINT))
+    at = place.at
+    logs.show(at._replace(here=LocalHost()) if remote else at, ["backend"], logs.query("", ""), follow=False)
+
+
+def test_what_keeps_from_following_is_told_once(place: Place, monkeypatch: pytest.MonkeyPatch, capsys: Printed) -> None:
+    looks = list(range(3))
+
+    def look() -> dict[str, services.Found]:
+        if not looks:
+            raise KeyboardInterrupt
+        looks.pop()
+        raise Refused("app1 did not answer")
+
+    monkeypatch.setattr(logs, "LOOK_SECONDS", 0.01)
+    with pytest.raises(KeyboardInterrupt):
+        next(logs.live(look, {}))
+    assert capsys.readouterr().err.count("app1 did not answer") == 1
 
 
 def test_status_names_a_container_that_ran_out_of_memory(place: Place, capsys: Printed) -> None:

@@ -6,12 +6,10 @@ import http.client
 import http.server
 import subprocess
 import threading
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -169,9 +167,9 @@ def nothing_left(host: LocalHost) -> Iterator[None]:
 
 
 def patient(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Collect the pauses instead of making them; other threads sleep as they did."""
+    """Collect the pauses instead of making them."""
     waited = list[float]()
-    monkeypatch.setattr(registry, "time", SimpleNamespace(sleep=waited.append, monotonic=time.monotonic))
+    monkeypatch.setattr(registry, "pause", lambda _, seconds: waited.append(seconds))
     return waited
 
 

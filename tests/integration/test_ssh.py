@@ -15,16 +15,21 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from select import select
-from threading import Timer
+from threading import Barrier, Thread, Timer, current_thread, main_thread
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed448
 from paramiko import Message
 from paramiko.common import cMSG_CHANNEL_EOF
 
+from deploy import fleet
 from deploy.errors import OpsError, Unreachable
-from deploy.hosts import ssh
+from deploy.hosts import pin, ssh
 from deploy.hosts.ssh import SshHost
-from deploy.shell import command
+from deploy.hosts.ssh.program import WATCHED
+from deploy.images import registry
+from deploy.shell import Secret, command
 from deploy.wait import until
 from tests import sshd
 from tests.sshd import HARDENED, Sshd, host_of, refused, runs
@@ -179,6 +184,22 @@ def test_a_gateway_that_forbids_forwarding(server: Sshd, tmp_path: Path) -> None
     assert "gateway" in told
 
 
+def test_hosts_that_fail_at_once_behind_a_gateway_are_told_apart(server: Sshd, tmp_path: Path) -> None:
+    permitted = "PermitOpen 127.0.0.1:1 127.0.0.1:3 127.0.0.1:5 127.0.0.1:7\n"  # where nothing listens
+    with sshd.running(tmp_path / "g", permitted, user=server.folder / "user") as gateway:
+        machines = {f"a{port}": server.machine(port=port) for port in range(1, 9)}
+        hosts = ssh.hosts(server.settings(Path("/nowhere"), hosts=machines, gateway=gateway))
+
+        def told(host: SshHost) -> set[str]:
+            return {refused(lambda: host.run(command("true"))).partition("\n")[0] for _ in range(5)}
+
+        with ThreadPoolExecutor(8) as pool:
+            found = dict(zip(hosts, pool.map(told, hosts.values()), strict=True))
+        dead = "no SSH connection to a{0}: the gateway 127.0.0.1 does not reach 127.0.0.1:{0}"
+        closed = "gateway allows no forwarding to 127.0.0.1:{0}"
+        assert found == {f"a{port}": {(dead if port % 2 else closed).format(port)} for port in range(1, 9)}
+
+
 def test_a_host_that_forbids_forwarding(tmp_path: Path) -> None:
     with sshd.running(tmp_path, "AllowTcpForwarding no\n") as closed:
         for act in (lambda host: host.get(80, "/"), lambda host: host.port_is_free("127.0.0.1", 80)):
@@ -202,23 +223,25 @@ def test_a_key_with_a_passphrase(server: Sshd, tmp_path: Path, monkeypatch: pyte
     host.close()
 
 
-def test_a_passphrase_is_asked_for_once(server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    locked, asked = tmp_path / "locked", list[str]()
+def test_a_passphrase_is_asked_for_once_and_where_ctrl_c_is_heard(server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    locked, asked, said = tmp_path / "locked", list[tuple[str, bool]](), ["another", "of my own"]
     shutil.copy(server.folder / "user", locked)
     subprocess.run(["ssh-keygen", "-q", "-p", "-P", "", "-N", "of my own", "-f", str(locked)], check=True, capture_output=True)
     monkeypatch.delenv("SSH_KEY_PASSPHRASE", raising=False)
 
     def answer(prompt: str) -> str:
-        asked.append(prompt)
-        return "of my own"
+        asked.append((prompt, current_thread() is main_thread()))
+        return said.pop(0)
 
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("getpass.getpass", answer)
-    machines = {"a": server.machine(), "b": server.machine(address="localhost")}
-    hosts = ssh.hosts(server.settings(Path("/nowhere"), hosts=machines, key_file=locked)).values()
-    with ThreadPoolExecutor(2) as pool:
-        assert list(pool.map(lambda host: host.run(command("echo", "x")), hosts)) == ["x\n"] * 2
-    assert asked == [f"Passphrase of {locked}: "]
+    machines, before = {"a": server.machine(), "b": server.machine(address="localhost")}, server.connections
+    hosts = list(ssh.hosts(server.settings(Path("/nowhere"), hosts=machines, key_file=locked)).values())
+    assert not asked, "nobody logs in yet"
+    assert "another passphrase" in refused(lambda: fleet.each(hosts, lambda host: host.run(command("true")), among=hosts))
+    assert (asked, server.connections) == ([(f"Passphrase of {locked}: ", True)], before)
+    assert list(fleet.each(hosts, lambda host: host.run(command("echo", "x")), among=hosts).values()) == ["x\n"] * 2
+    assert asked == [(f"Passphrase of {locked}: ", True)] * 2
     for host in hosts:
         host.close()
 
@@ -229,6 +252,20 @@ def test_a_key_that_others_can_read_is_refused(server: Sshd, tmp_path: Path) -> 
     opened.chmod(0o640)
     assert f"chmod 600 '{opened}'" in refused(lambda: host_of(server, key_file=opened).run(command("true")))
     assert "cannot be read" in refused(lambda: host_of(server, key_file=tmp_path / "none").run(command("true")))
+
+
+def test_a_key_that_cannot_be_taken_is_refused(server: Sshd, tmp_path: Path) -> None:
+    private = serialization.PrivateFormat.PKCS8
+    other = ed448.Ed448PrivateKey.generate().private_bytes(serialization.Encoding.PEM, private, serialization.NoEncryption())
+    (tmp_path / "ed448").write_bytes(other)
+    (tmp_path / "ed448").chmod(0o600)
+    told = refused(lambda: host_of(server, key_file=tmp_path / "ed448").run(command("true")))
+    assert "RSA, ECDSA or Ed25519" in told
+    assert f"ssh-add {tmp_path}/ed448" in told
+    assert "cannot be read" in refused(lambda: host_of(server, key_file=Path("~nosuch/id")).run(command("true")))
+    pinned = server.machine(key="ssh-ed25519 AAAAC")
+    assert "no public host key: ssh-ed25519 AAAAC" in refused(lambda: host_of(server, hosts={"app1": pinned}).run(command("true")))
+    assert "no public host key" in pin.described("ssh-ed25519 AAAAC")
 
 
 def test_nobody_is_let_in(server: Sshd, tmp_path: Path) -> None:
@@ -341,6 +378,96 @@ def test_a_killed_server_is_noticed_at_once(tmp_path: Path) -> None:
         assert broken(lambda: host.run(command("sleep", "60"))) < 2
 
 
+def test_ctrl_c_ends_what_is_polled_for_on_many_hosts(server: Sshd) -> None:
+    hosts = ssh.hosts(server.settings(Path("/nowhere"), hosts={"a": server.machine(), "b": server.machine(address="localhost")})).values()
+    before, polling = server.connections, Barrier(3)
+
+    def interrupt() -> None:
+        polling.wait(10)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def poll(host: SshHost) -> bool:
+        host.run(command("true"))
+        polling.wait(10)
+        return until(lambda: host.get(1, "/")[0] == 200, 60)
+
+    Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        fleet.each(hosts, poll, among=hosts)  # type: ignore[arg-type]  # it acts on these
+    assert server.connections == before + 2, "nobody connects again"
+    assert [host.run(command("echo", "x")) for host in hosts] == ["x\n"] * 2, "who says what serves now does"
+    for host in hosts:
+        host.close()
+
+
+def test_ctrl_c_ends_the_pause_before_a_registry_is_asked_again(server: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
+    hosts = ssh.hosts(server.settings(Path("/nowhere"), hosts={"a": server.machine(), "b": server.machine(address="localhost")})).values()
+    monkeypatch.setattr(registry, "PAUSES", (57.25,))
+
+    def interrupt() -> None:
+        assert until(lambda: runs("sleep 57.25"), 10)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    failing, who = command("sh", "-c", "echo connection refused; exit 1"), registry.Account("hub.test/team", "", Secret())
+    Thread(target=interrupt, daemon=True).start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        fleet.each(hosts, lambda host: registry.patiently(failing, who, host), among=hosts)
+    assert time.monotonic() - began < 15
+    for host in hosts:
+        host.close()
+
+
+def test_a_login_does_not_stay_on_a_host_when_the_connection_breaks(tmp_path: Path) -> None:
+    def log_in(host: SshHost) -> None:
+        with registry.logged_in(registry.Account("hub.test", "", Secret()), host) as (_, folder):
+            kept.append(Path(folder))
+            (kept[0] / "config.json").write_text("the password")
+            send(server, signal.SIGKILL)
+            host.run(command("sleep", "60"))
+
+    kept = list[Path]()
+    with sshd.running(tmp_path) as server:
+        assert broken(lambda: log_in(host_of(server))) < 2
+        assert until(lambda: not kept[0].exists(), 5)
+        host = host_of(server)
+        with registry.logged_in(registry.Account("hub.test", "", Secret()), host) as (_, folder):
+            assert Path(folder).stat().st_mode & 0o777 == 0o700
+        assert not Path(folder).exists()
+        host.close()
+    with (
+        sshd.running(tmp_path / "full", "SetEnv TMPDIR=/nowhere\n") as server,
+        pytest.raises(OpsError, match="no place for a login: mktemp: "),
+    ):
+        log_in(host_of(server))
+
+
+def test_a_connection_that_broke_is_made_anew_when_it_is_renewed(tmp_path: Path) -> None:
+    with sshd.running(tmp_path / "s") as server, sshd.running(tmp_path / "g", HARDENED, user=server.folder / "user") as gateway:
+        host = host_of(server, gateway=gateway)
+        assert host.run(command("echo", "x")) == "x\n"
+        assert not host.renew(), "one that works stays"
+        send(gateway, signal.SIGKILL)
+        assert broken(lambda: host.run(command("true"))) < 2
+        assert broken(lambda: host.run(command("true"))) < 0.5, "not by itself: what went before may have been lost"
+        assert host.renew()
+        assert host.run(command("echo", "x")) == "x\n"
+
+
+def test_a_connection_that_breaks_while_much_is_read_is_told_as_that(tmp_path: Path) -> None:
+    def read_much(host: SshHost) -> None:
+        with host.open(command("cat", "/dev/zero")) as process:
+            while (process.stdout or sys.stdin).read(1 << 16):
+                pass
+
+    with sshd.running(tmp_path) as server:
+        for number in range(10):
+            host = host_of(server)
+            host.run(command("true"))
+            Timer(0.05 + 0.007 * number, send, [server, signal.SIGKILL]).start()
+            assert broken(lambda host=host: read_much(host)) < 2  # type: ignore[misc]  # mypy sees no default in a lambda
+
+
 def test_a_quiet_connection_is_no_broken_one(remote: SshHost) -> None:
     assert remote.run(command("sh", "-c", "sleep 5; echo x")) == "x\n"
 
@@ -370,7 +497,7 @@ def test_what_is_said_on_a_channel_after_its_end_ends_nothing_else(remote: SshHo
 
 
 def test_a_program_whose_input_ends_while_it_starts_leaves_nothing() -> None:
-    argv = ["sh", "-c", ssh.WATCHED, "sh", "timeout", "-k", "5", "0", "sleep", "73.5"]
+    argv = ["sh", "-c", WATCHED, "sh", "timeout", "-k", "5", "0", "sleep", "73.5"]
     for number in range(120):  # `timeout` passes no signal on while it starts its program: one in thirty lived on
         with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL):
             time.sleep(0.00002 * number)
@@ -409,6 +536,23 @@ def test_follow_passes_all_three_streams_on(server: Sshd) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (7, b"5000000\nnot a tty\n", b"err\n")
 
 
+@pytest.mark.parametrize("line", ["yes", "yes >&2"])
+def test_follow_ends_when_its_reader_has_seen_enough(server: Sshd, line: str) -> None:
+    with subprocess.Popen(
+        following(server, "sh", "-c", line), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        streams = (process.stdout, process.stderr) if line == "yes" else (process.stderr, process.stdout)
+        read, other = streams
+        assert read
+        assert other
+        assert read.readline() == b"y\n"
+        read.close()
+        try:
+            assert (process.wait(10), other.read()) == (0, b"")
+        finally:
+            process.kill()
+
+
 def test_follow_gives_a_terminal_where_there_is_one(server: Sshd) -> None:
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (33, 77))
@@ -416,16 +560,18 @@ def test_follow_gives_a_terminal_where_there_is_one(server: Sshd) -> None:
     with subprocess.Popen(
         following(server, "sh", "-c", line), stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
     ) as process:
-        before = termios.tcgetattr(theirs)
-        assert "33 77" in shown(ours, "33 77")
-        assert termios.tcgetattr(theirs) != before, "raw"
-        os.write(ours, b"hello\r")
-        assert "got hello" in shown(ours, "got hello")
-        termios.tcsetwinsize(ours, (44, 88))
-        process.send_signal(signal.SIGWINCH)
-        assert "44 88" in shown(ours, "44 88")
-        assert process.wait(10) == 5
-        assert termios.tcgetattr(theirs) == before
+        try:
+            before = termios.tcgetattr(theirs)
+            assert "33 77" in shown(ours, "33 77")
+            assert termios.tcgetattr(theirs) != before, "raw"
+            os.write(ours, b"hello\r")
+            assert "got hello" in shown(ours, "got hello")
+            termios.tcsetwinsize(ours, (44, 88))  # seen by looking: a signal's handler would wait for a lock that the same thread holds
+            assert "44 88" in shown(ours, "44 88")
+            assert process.wait(10) == 5
+            assert termios.tcgetattr(theirs) == before
+        finally:
+            process.kill()
     os.close(ours)
     os.close(theirs)
 

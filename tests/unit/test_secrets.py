@@ -36,6 +36,26 @@ def test_all_reasons_at_once_and_no_value(tmp_path: Path) -> None:
     assert "hunter2" not in text
 
 
+@pytest.mark.parametrize(("text", "words"), [
+    (b"A=ok\n\nEXTRA='it is\nC=y\n=z\n", "line 3\n    line 5"), ("A=ok\nB=\u00e9".encode("latin-1"), "is not UTF-8"),
+])  # fmt: skip
+def test_what_cannot_be_understood_is_refused_and_not_left_out(tmp_path: Path, text: bytes, words: str) -> None:
+    (tmp_path / ".env.prod").write_bytes(text)
+    (tmp_path / ".env.prod").chmod(0o600)
+    for look in (lambda path: secrets.read(path, tmp_path / "none"), lambda path: secrets.own(path, "A")):
+        with pytest.raises(Refused, match=words) as told:
+            look(tmp_path / ".env.prod")
+        assert "it is" not in str(told.value)
+
+
+def test_a_secret_of_the_toolkit_is_no_more_for_others_than_those_of_the_app(tmp_path: Path) -> None:
+    (tmp_path / ".env.prod").write_text("REGISTRY_PASSWORD=s3cr3t\n")
+    (tmp_path / ".env.prod").chmod(0o644)
+    assert secrets.own(tmp_path / ".env.prod", "NOTIFY_URLS") == ""
+    with pytest.raises(Refused, match=r"chmod 600 \.env\.prod"):
+        secrets.own(tmp_path / ".env.prod", "REGISTRY_PASSWORD")
+
+
 def test_an_app_without_secrets_needs_no_file(tmp_path: Path) -> None:
     assert secrets.read(tmp_path / ".env.local", tmp_path / ".env.example") == {}
 

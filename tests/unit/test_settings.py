@@ -125,10 +125,11 @@ def test_mistakes_about_hosts_name_the_host_and_the_nearest_key(read: Load) -> N
         assert any(all(word in line for word in words) for line in text.splitlines()), (words, text)
 
 
-@pytest.mark.parametrize("second", ['address = "a"', 'address = "c"\nprivate = "10.0.0.1"'])
+@pytest.mark.parametrize("second", ['address = "a"', 'address = "A"', 'address = "c"\nprivate = "10.0.0.1"'])
 def test_one_machine_is_one_host(read: Load, second: str) -> None:
     """Its lock would be waited for by the same operator who holds it."""
-    with pytest.raises(Refused, match=r"hosts\.one and hosts\.two are both (a:22|10\.0\.0\.1); one machine is one host"):
+    told = r"deploy/environments/local\.toml: hosts: .*hosts\.one and hosts\.two are both (a:22|10\.0\.0\.1); one machine is one host"
+    with pytest.raises(Refused, match=told):
         read(APP, f'[hosts.one]\naddress = "a"\nprivate = "10.0.0.1"\n[hosts.two]\n{second}\n')
 
 
@@ -152,3 +153,27 @@ def test_an_environment_is_called_what_projects_can_be(read: Load, tmp_path: Pat
 def test_no_host_is_called_gateway(read: Load) -> None:
     with pytest.raises(Refused, match="give the host another name"):
         read(APP, '[hosts.gateway]\naddress = "a"\n')
+
+
+@pytest.mark.parametrize(
+    ("local", "words"),
+    [
+        ('[hosts.a]\naddress = "a"\nprivate = "0.0.0.0"', "hosts.a.private: value error, no other host reaches"),
+        ('[hosts.a]\naddress = "a"\nprivate = "127.0.0.1"', "hosts.a.private: value error, no other host reaches"),
+        ('[hosts.a]\naddress = "a"\nprivate = "999.1.1.1"', "hosts.a.private: value error"),
+        ('[hosts.a]\naddress = "a"\nuser = "a b"', "hosts.a.user: string should match"),
+        ('ssh.user = "-oProxyCommand=x"', "ssh.user: string should match"),
+        ('ssh.key_file = ""', "ssh.key_file: value error, it names no file"),
+        ('ship.registry = ":5000"', "ship.registry: string should match"),
+        ('state = "state"', "state: value error, it must begin with /"),
+    ],
+)
+def test_what_could_not_work_is_refused(read: Load, local: str, words: str) -> None:
+    with pytest.raises(Refused) as told:
+        read(APP, local)
+    assert words in str(told.value)
+
+
+def test_a_key_may_be_pasted_with_its_comment(read: Load) -> None:
+    found = read(APP, '[hosts.a]\naddress = "a"\nkey = "ssh-ed25519 AAAAC3Nz root@a  2026"\nprivate = "10.0.0.1"')
+    assert found.hosts["a"].key == "ssh-ed25519 AAAAC3Nz"

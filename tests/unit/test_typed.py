@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from deploy.hosts.ssh import Link, SshHost
+from deploy.hosts.ssh import SshHost
+from deploy.hosts.ssh.keys import host_key_file
+from deploy.hosts.ssh.link import Link
 from deploy.settings import Machine, Server
 from tests.samples import settings
 
@@ -14,12 +16,18 @@ from tests.samples import settings
 @pytest.mark.parametrize(
     ("server", "ssh", "gateway", "typed"),
     [
-        ({}, {}, False, "ssh root@192.0.2.1 docker logs x"),
-        ({"port": 2222, "user": "me"}, {"sudo": True}, False, "ssh -p 2222 me@192.0.2.1 sudo docker logs x"),
-        ({}, {"user": "deploy"}, True, "ssh -J jump@192.0.2.9:22 deploy@192.0.2.1 docker logs x"),
+        ({}, {}, "", "ssh root@192.0.2.1 docker logs x"),
+        ({"port": 2222, "user": "me"}, {"sudo": True}, "", "ssh -p 2222 me@192.0.2.1 sudo docker logs x"),
+        ({}, {"user": "deploy"}, "192.0.2.9", "ssh -J jump@192.0.2.9:22 deploy@192.0.2.1 docker logs x"),
+        ({"address": "fd00::1"}, {}, "fd00::2", "ssh -J 'jump@[fd00::2]:22' root@fd00::1 docker logs x"),
     ],
 )
-def test_a_line_to_copy(server: dict[str, Any], ssh: dict[str, Any], gateway: bool, typed: str) -> None:
+def test_a_line_to_copy(server: dict[str, Any], ssh: dict[str, Any], gateway: str, typed: str) -> None:
     known = settings(ssh=ssh)
-    hop = Link("gateway", Machine(address="192.0.2.9", user="jump"), known) if gateway else None
+    hop = Link("gateway", Machine(address=gateway, user="jump"), known) if gateway else None
     assert SshHost("app1", Server.model_validate({"address": "192.0.2.1", **server}), known, hop).typed("docker logs x") == typed
+
+
+@pytest.mark.parametrize(("kind", "name"), [("ssh-ed25519", "ed25519"), ("ssh-rsa", "rsa"), ("ecdsa-sha2-nistp256", "ecdsa")])
+def test_a_host_key_is_compared_with_the_file_of_its_kind(kind: str, name: str) -> None:
+    assert host_key_file(kind) == f"/etc/ssh/ssh_host_{name}_key.pub"

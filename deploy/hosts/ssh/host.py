@@ -1,0 +1,201 @@
+"""A machine over SSH as a host: one connection for everything."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import shlex
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing, nullcontext, suppress
+from functools import cached_property
+from types import SimpleNamespace
+from typing import Any, cast
+
+from paramiko import Channel, Transport
+from paramiko.ssh_exception import SSHException
+
+from deploy.errors import CommandFailed, Refused
+from deploy.hosts.engine import Engine
+from deploy.hosts.files import ShellFiles
+from deploy.hosts.local import EVERYWHERE, answer
+from deploy.hosts.ssh.link import Link
+from deploy.hosts.ssh.program import WATCHED, Program, whole
+from deploy.hosts.ssh.terminal import feed, pass_on, raw, size
+from deploy.hosts.ssh.transport import SILENCE
+from deploy.settings import Server, Settings
+from deploy.shell import Command, Result, command
+
+SESSIONS = 8  # at once over one connection; sshd allows ten (MaxSessions)
+GRACE = 15  # seconds that a program may take beyond its time: 5 until it is killed, the rest to tell us
+WINDOW = 1 << 31  # bytes that may come before they are read; nothing then waits for anything
+MISSING = re.compile(r"(?:timeout: failed to run command|env:) '(.+)': No such file or directory|.*(sudo): (?:command )?not found")
+UNRESOLVED = re.compile(r"(?m)\A(sudo: unable to resolve host .*\n)+")  # sudo goes on all the same
+
+
+class SshHost(ShellFiles):
+    """Runs commands, keeps files and asks HTTP questions on a machine over SSH; many threads may use it at once."""
+
+    followed = SESSIONS - 3  # beside them the engine is asked, and a command runs
+
+    def __init__(self, name: str, machine: Server, settings: Settings, gateway: Link | None = None) -> None:
+        self.name, self.machine, self.sudo = name, machine, settings.ssh.sudo
+        self.link = Link(name, machine, settings, gateway)
+        self.sessions: list[Channel] = []
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The host's Docker engine, asked over the same connection."""
+        starts = f"on {self.name}: systemctl start docker; may {self.link.user} use it (group docker, or ssh.sudo)?"
+        return Engine(self.name, self.dial, starts)
+
+    def dial(self) -> Channel:
+        """Open a channel to the engine; raise Refused where sudo asks for a password, which the engine's silence would not tell."""
+        if self.sudo:
+            self.try_run(command("true"))
+        return self.start(self.line(command("docker", "system", "dial-stdio"), guarded=False))
+
+    def unlock(self) -> None:
+        """Read the key that shows who we are; raise Refused when it cannot be had."""
+        self.link.credentials()
+
+    def close(self) -> None:
+        """End the connection; whatever wants it fails until it is renewed."""
+        self.link.close()
+
+    def renew(self) -> bool:
+        """Forget a connection that has ended, the gateway's too, so that the next use makes another; tell whether there was one."""
+        return self.link.renew() | bool(self.link.gateway and self.link.gateway.renew())
+
+    def typed(self, line: str) -> str:
+        """Return what a person types here to run a line there."""
+        hop = self.link.gateway
+        jump = f"-J {shlex.quote(f'{hop.user}@{bracketed(hop.machine.address)}:{hop.machine.port}')} " if hop else ""
+        port = f"-p {self.machine.port} " if self.machine.port != 22 else ""
+        return f"ssh {jump}{port}{self.link.user}@{self.machine.address} {'sudo ' if self.sudo else ''}{line}"
+
+    def line(self, wanted: Command, *before: str, guarded: bool = True) -> str:
+        """Write a command for the login shell over there, in plain C locale; the shell stays, to tell of a killed program.
+
+        What only looks and lasts is not `guarded`: whoever takes the lock next would wait for its end.
+        """
+        guard = self.guard if guarded else ()
+        root = ("env", "LC_ALL=C", "sudo", "-n", "--") if self.sudo else ()
+        added = (f"{name}={value}" for name, value in wanted.environment.items())
+        return shlex.join([*root, "env", "LC_ALL=C", *added, *guard, *before, *wanted.argv]) + "; exit $?"
+
+    def start(self, line: str, prepare: Callable[[Channel], object] | None = None, window: int | None = None) -> Channel:
+        """Start a line over there; wait while as many programs run as the other side allows."""
+        try:
+            with self.link.lasting() as transport:
+                channel = self.session(transport, window)
+                if prepare:
+                    prepare(channel)
+                channel.exec_command(line)
+                return channel
+        except SSHException as error:
+            then = f"MaxSessions in its sshd_config: {SESSIONS} at least; and does its sshd let {self.link.user} run commands?"
+            raise Refused(f"{self.name} starts no program: {error}", where=self.link.where, then=then) from None
+
+    def session(self, transport: Transport, window: int | None) -> Channel:
+        """Open a session once there are fewer than the other side allows; raise Refused when none of them ends."""
+        patience = SILENCE * self.link.ssh.keepalive + GRACE  # a connection that is dead is noticed before
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline:
+            with self.link.opening:
+                self.sessions = [channel for channel in self.sessions if not channel.closed]
+                if len(self.sessions) < SESSIONS:
+                    self.sessions.append(transport.open_session(window_size=window, timeout=patience))
+                    return self.sessions[-1]
+            time.sleep(0.01)
+        then = "fewer services for inv logs --follow, for example"
+        raise Refused(f"{SESSIONS} programs run over the connection to {self.name}, and none has ended", where=self.link.where, then=then)
+
+    def exchange(self, wanted: Command, *, stdin: bytes = b"", timeout: float = 600) -> tuple[int, bytes, bytes]:
+        """Run a program to its end; over there `timeout` ends it, also when we are gone."""
+        began = time.monotonic()
+        late = CommandFailed(str(wanted), 124, f"no end after {timeout:.0f} s", self.name)
+        with closing(self.start(self.line(wanted, "timeout", "-k", "5", f"{timeout:f}"), window=WINDOW)) as channel:
+            channel.settimeout(timeout + GRACE)
+            try:
+                with suppress(OSError):  # it may end before it has read everything
+                    channel.sendall(stdin)
+                    channel.shutdown_write()
+                out, err = whole(channel.recv), whole(channel.recv_stderr)
+                code = Program(self.link, channel, fed=False).wait(GRACE)
+            except TimeoutError:
+                raise late from None
+        if code in (124, 137) and time.monotonic() - began >= timeout:
+            raise late
+        said = UNRESOLVED.sub("", err.decode(errors="replace"))
+        self.heed(code, said)
+        self.refuse(code, said)
+        return code, out, err
+
+    def refuse(self, code: int, said: str) -> None:
+        """Raise Refused when the program is not there, or sudo did not run it."""
+        if code == 127 and (missing := MISSING.match(said)):
+            raise Refused(f"`{missing[1] or missing[2]}` is not installed", where=self.name, then=f"inv hosts.check --env={self.link.env}")
+        if self.sudo and code == 1 and said.startswith("sudo: "):
+            then = f"put `{self.link.user} ALL=(ALL) NOPASSWD: ALL` into /etc/sudoers.d/{self.link.user} there"
+            raise Refused(f"sudo asks {self.link.user} for a password: {said.strip()}", where=self.name, then=then)
+
+    def try_run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> Result:
+        """Run a command to its end, whatever its exit code.
+
+        Raises Refused when the program is not installed, CommandFailed when it takes longer than `timeout` seconds.
+        """
+        code, out, err = self.exchange(command, stdin=(stdin or "").encode(), timeout=timeout)
+        return Result(code, plain(out), plain(err))
+
+    def open(self, command: Command, *, fed: bool = False) -> Program:
+        """Start a command whose output, both streams as one, is read while it runs; it ends when we do."""
+        watched = () if fed else ("sh", "-c", WATCHED, "sh")
+        line = self.line(command, *watched, "timeout", "-k", "5", "0")  # for its process group; 0 is no limit
+        return Program(self.link, self.start(line, lambda channel: channel.set_combine_stderr(True)), fed=fed)
+
+    def follow(self, command: Command) -> int:
+        """Run a command with this terminal, or this standard input, as its own; return its exit code."""
+        terminal = os.isatty(0) and os.isatty(1)
+        channel = self.start(self.line(command), lambda made: made.get_pty(os.environ.get("TERM", "vt100"), *size()) if terminal else None)
+        with closing(channel), raw() if terminal else nullcontext():
+            enough = threading.Event()
+            works = (lambda: feed(channel, terminal), lambda: pass_on(channel.recv_stderr, 2, enough, channel))
+            others = [threading.Thread(target=work, daemon=True) for work in works]
+            for other in others:
+                other.start()
+            pass_on(channel.recv, 1, enough, channel)
+            code = Program(self.link, channel, fed=False).wait()
+        for other in others:
+            other.join()
+        return 0 if enough.is_set() else code
+
+    def port_is_free(self, address: str, port: int) -> bool:
+        """Tell whether nothing listens on a TCP port of this host."""
+        if found := self.link.tunnel("127.0.0.1" if address == EVERYWHERE else address, port, 2):
+            found.close()
+        return not found
+
+    def get(self, port: int, path: str, *, host: str = "localhost", timeout: float = 2) -> tuple[int, str]:
+        """Ask the host's own loopback over a new connection; return status and body, 0 when nothing answered."""
+        channel = self.link.tunnel("127.0.0.1", port, timeout)
+        if not channel:
+            return 0, f"nothing listens on port {port} of {self.name}"
+        with closing(channel):
+            channel.settimeout(timeout)
+            connection = http.client.HTTPConnection("127.0.0.1", port)
+            # it closes a socket when the answer begins, as sockets may be; a channel would be gone
+            connection.sock = cast(Any, SimpleNamespace(makefile=channel.makefile, sendall=channel.sendall, close=lambda: None))
+            return answer(connection, path, host)
+
+
+def bracketed(address: str) -> str:
+    """Write an address so that a port may follow it. Pure."""
+    return f"[{address}]" if ":" in address else address
+
+
+def plain(printed: bytes) -> str:
+    """Read what a program printed as subprocess does, whatever it holds."""
+    return printed.decode(errors="backslashreplace").replace("\r\n", "\n").replace("\r", "\n")

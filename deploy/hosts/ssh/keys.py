@@ -1,0 +1,75 @@
+"""Keys: those that hosts must show, and the one that shows who we are."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from paramiko import PKey
+from paramiko.hostkeys import HostKeyEntry, InvalidHostKey
+from paramiko.pkey import UnknownKeyType
+from paramiko.ssh_exception import SSHException
+
+from deploy.errors import Refused
+
+PASSPHRASE = "SSH_KEY_PASSPHRASE"  # noqa: S105  # the name of the variable
+
+
+def public_key(text: str, where: str, then: str) -> PKey:
+    """Read a public key as sshd has it in its .pub file."""
+    with suppress(SSHException, ValueError, InvalidHostKey):
+        if entry := HostKeyEntry.from_line(f"x {text}"):
+            return entry.key
+    raise Refused(f"this is no public host key: {text}", where=where, then=then)
+
+
+def host_key_file(kind: str) -> str:
+    """Return the file in which a host has its public key of a kind, as in `ssh-rsa` or `ecdsa-sha2-nistp256`. Pure."""
+    return f"/etc/ssh/ssh_host_{kind.removeprefix('ssh-').partition('-')[0]}_key.pub"
+
+
+def fingerprint(key: str) -> str:
+    """Return a public key's fingerprint as ssh-keygen prints it."""
+    return public_key(key, "host key", "inv hosts.pin").fingerprint
+
+
+@cache
+def private_key(path: Path) -> PKey:
+    """Read the key that shows who we are; raise Refused when others can read it too, or it cannot be had.
+
+    A person is asked for its passphrase once, whatever the number of hosts.
+    """
+    with suppress(RuntimeError):  # nobody of that name has a home: it is told as a file that is not there
+        path = path.expanduser()
+    try:
+        if path.stat().st_mode & 0o077:
+            raise Refused("others than you can read this private key", where=str(path), then=f"chmod 600 {shlex.quote(str(path))}")
+        try:
+            return PKey.from_path(path)
+        except TypeError:  # it has a passphrase
+            return PKey.from_path(path, passphrase(path).encode())  # type: ignore[arg-type]  # the stub says str, the library takes bytes
+    except OSError as error:
+        raise Refused(f"the key file cannot be read: {error.strerror}", where=str(path), then="mend ssh.key_file") from None
+    except (UnknownKeyType, UnsupportedAlgorithm):
+        then = f"leave ssh.key_file out and ssh-add {shlex.quote(str(path))}; or a key of those kinds"
+        raise Refused("a key file is RSA, ECDSA or Ed25519; the agent takes others too", where=str(path), then=then) from None
+    except (ValueError, SSHException) as error:
+        then = f"mend ssh.key_file, or {PASSPHRASE}"
+        raise Refused(f"no private key, or another passphrase: {error}", where=str(path), then=then) from None
+
+
+def passphrase(path: Path) -> str:
+    """Take a key's passphrase from the environment, or ask for it."""
+    from getpass import getpass
+
+    if (known := os.environ.get(PASSPHRASE)) is not None:
+        return known
+    if not sys.stdin.isatty():
+        then = f"set {PASSPHRASE}; or leave ssh.key_file out and ssh-add the key"
+        raise Refused("the key has a passphrase, and nobody can be asked here", where=str(path), then=then)
+    return getpass(f"Passphrase of {path}: ")

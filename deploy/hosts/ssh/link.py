@@ -1,0 +1,178 @@
+"""The one connection to a machine: how it is made, why it is not, what goes through it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any, cast
+
+import fabric  # type: ignore[import-untyped]  # it has no types
+from paramiko import Channel, PKey, RejectPolicy, SSHConfig, Transport
+from paramiko.ssh_exception import AuthenticationException, BadHostKeyException, ChannelException, SSHException
+
+from deploy.errors import Refused, Unreachable
+from deploy.hosts.ssh.keys import PASSPHRASE, host_key_file, private_key, public_key
+from deploy.hosts.ssh.transport import Watched
+from deploy.settings import Machine, Settings
+
+PROHIBITED = 1  # https://www.rfc-editor.org/rfc/rfc4254#section-5.1
+GATEWAY = "gateway"  # its name, which no other machine may have
+
+
+class Link:
+    """A connection to one machine, made when it is first needed and never twice; only the pinned host key is accepted."""
+
+    def __init__(self, name: str, machine: Machine, settings: Settings, gateway: Link | None = None) -> None:
+        self.name, self.machine, self.ssh, self.gateway, self.env = name, machine, settings.ssh, gateway, settings.env
+        self.user = machine.user or settings.ssh.user
+        self.where = f"{name} ({self.user}@{machine.address}:{machine.port})"
+        self.opening, self.connecting, self.ended = threading.Lock(), threading.Lock(), False
+        self.connection: Any = None
+
+    @property
+    def transport(self) -> Watched:
+        """The connection that everything goes over; raise Unreachable once it broke or was closed."""
+        with self.connecting:
+            if not (self.connection or self.ended):
+                self.connection = self.connected()
+        if self.ended or not self.connection.is_connected:
+            raise self.broken()
+        return cast(Watched, self.connection.transport)
+
+    def broken(self) -> Unreachable:
+        """Say that the connection broke."""
+        return Unreachable(
+            f"the connection to {self.name} broke",
+            where=self.where,
+            serves="what served before; what runs there goes on",
+            then=f"inv hosts.check --env={self.env}; inv status, then inv resume",
+        )
+
+    def connected(self) -> Any:
+        """Connect; raise Refused that says what is in the way."""
+        made = fabric.Connection(
+            self.machine.address, user=self.user, port=self.machine.port, gateway=False,
+            config=fabric.Config(lazy=True, ssh_config=SSHConfig()),  # neither ~/.ssh/config nor ~/.fabric.yaml
+            connect_kwargs={**self.credentials(), **self.limits(), "transport_factory": Watched},
+        )  # fmt: skip
+        made.client.set_missing_host_key_policy(RejectPolicy())
+        pinned = self.pinned()
+        made.client.get_host_keys().add(self.known_as, pinned.get_name(), pinned)
+        try:
+            made.connect_kwargs["sock"] = self.hop()
+            made.open()
+        except (SSHException, OSError, EOFError) as error:
+            made.client.close()
+            raise self.refusal(error) from None
+        made.transport.watch(self.ssh.keepalive)
+        return made
+
+    def hop(self) -> Channel | None:
+        """Open the way through the gateway, where there is one; raise ConnectionRefusedError when it leads nowhere."""
+        if not self.gateway:
+            return None
+        if found := self.gateway.tunnel(self.machine.address, self.machine.port, self.ssh.connect_within):
+            return found
+        raise ConnectionRefusedError(
+            f"the gateway {self.gateway.machine.address} does not reach {self.machine.address}:{self.machine.port}"
+        )
+
+    @property
+    def known_as(self) -> str:
+        """The name that host keys are kept under."""
+        return self.machine.address if self.machine.port == 22 else f"[{self.machine.address}]:{self.machine.port}"
+
+    def pinned(self) -> PKey:
+        """Return the one host key that is accepted."""
+        then = f"inv hosts.pin --env={self.env}"
+        if not self.machine.key:
+            raise Refused(f"{self.name} has no pinned host key, and no other is accepted", where=self.where, then=then)
+        return public_key(self.machine.key, self.where, then)
+
+    def limits(self) -> dict[str, float]:
+        """How long each part of connecting may take, in seconds."""
+        return dict.fromkeys(("timeout", "banner_timeout", "auth_timeout", "channel_timeout"), self.ssh.connect_within)
+
+    def credentials(self) -> dict[str, Any]:
+        """Show who we are: by the key file that is set, or else the agent and ~/.ssh/id_*."""
+        if self.ssh.key_file:
+            return {"pkey": private_key(self.ssh.key_file), "allow_agent": False, "look_for_keys": False}
+        return {"passphrase": os.environ.get(PASSPHRASE)}
+
+    def refusal(self, error: Exception) -> Refused:
+        """Say what is in the way of a connection, and what to try."""
+        place, then = f"{self.machine.address}:{self.machine.port}", "is the machine up, the address right, the firewall open?"
+        what = f"no SSH connection to {self.name}: {error or type(error).__name__}"
+        match error:
+            case BadHostKeyException():
+                what = (
+                    f"the host key of {self.name} has changed: somebody may be in between, or the host was made anew\n"
+                    f"    pinned:  {error.expected_key.fingerprint}\n    offered: {error.key.fingerprint}"
+                )
+                compare = f"at the host: ssh-keygen -lf {host_key_file(error.key.get_name())}"
+                then = f"{compare}; only if that is the offered one, inv hosts.pin --env={self.env}"
+            case AuthenticationException():
+                tried = self.ssh.key_file or "the agent and ~/.ssh/id_*"
+                what = f"{self.name} did not let {self.user} in: {error} (tried: {tried})"
+                then = f"ssh-copy-id -p {self.machine.port} {self.user}@{self.machine.address}; another ssh.user or ssh.key_file; ssh-add"
+            case socket.gaierror():
+                what, then = f"the name {self.machine.address} of {self.name} does not resolve: {error.strerror}", "mend its address"
+            case TimeoutError():
+                what = f"{self.name} did not answer at {place} within {self.ssh.connect_within:g} s"
+        return Refused(what, where=self.where, then=then)
+
+    @contextmanager
+    def lasting(self) -> Iterator[Watched]:
+        """Give the transport; what fails because the connection broke is told as that."""
+        transport = self.transport
+        try:
+            yield transport
+        except (SSHException, OSError, EOFError) as error:
+            if transport.is_active() and not isinstance(
+                error, (EOFError, ConnectionResetError)
+            ):  # these come before it is known to be over
+                raise
+            raise self.broken() from None
+
+    def tunnel(self, address: str, port: int, timeout: float) -> Channel | None:
+        """Open a way to a port that the machine reaches; None when nothing listens, Refused when sshd allows none."""
+        try:
+            with self.lasting() as transport, self.opening:  # paramiko keeps one failure at a time
+                return transport.open_channel("direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=timeout)
+        except SSHException as error:
+            if isinstance(error, ChannelException) and error.code == PROHIBITED:
+                then = "AllowTcpForwarding local in its sshd_config (and PermitOpen), then systemctl reload ssh"
+                raise Refused(f"{self.name} allows no forwarding to {address}:{port}", where=self.where, then=then) from None
+            return None
+
+    def offered(self) -> str:
+        """Return the host key that the machine shows to anybody; nobody logs in."""
+        try:
+            sock: Any = self.hop() or socket.create_connection((self.machine.address, self.machine.port), self.ssh.connect_within)
+            with closing(Transport(sock)) as transport:
+                transport.banner_timeout = self.ssh.connect_within
+                transport.start_client(timeout=self.ssh.connect_within)
+                key = transport.get_remote_server_key()
+        except (SSHException, OSError, EOFError) as error:
+            raise self.refusal(error) from None
+        return f"{key.get_name()} {key.get_base64()}"
+
+    def close(self) -> None:
+        """End the connection; whoever wants it hears that it broke, until it is renewed."""
+        self.ended = True
+        if self.connection:
+            self.connection.close()
+
+    def renew(self) -> bool:
+        """Forget a connection that has ended, so that the next use makes another; tell whether there was one."""
+        with self.connecting:
+            made = self.connection
+            over = self.ended or bool(made and not made.is_connected)
+            if over:
+                self.connection, self.ended = None, False
+        if over and made:
+            made.close()  # it may have been made while it was ended
+        return over

@@ -1,0 +1,63 @@
+"""A program that runs on a host over SSH."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing, suppress
+from types import TracebackType
+from typing import IO, cast
+
+from paramiko import Channel
+
+from deploy.errors import OpsError
+from deploy.hosts.ssh.link import Link
+
+BUFFER = 1 << 16
+# sshd tells a program without a terminal nothing when we are gone: its input, which ends then, is watched in its place.
+# The group that `timeout` makes is signalled: while it starts a program it passes nothing on.
+WATCHED = """exec 3<&0
+"$@" </dev/null 3<&- & program=$!
+{ while read -r _ <&3; do :; done; until kill -TERM "-$program" || ! kill -0 "$program"; do sleep 0.1; done; } >/dev/null 2>&1 & watcher=$!
+exec 3<&- 2>/dev/null
+wait "$program"; code=$?
+kill "$watcher"
+exit "$code"
+"""
+
+
+class Program:
+    """A program that runs over there, as `Process` has it."""
+
+    def __init__(self, link: Link, channel: Channel, *, fed: bool) -> None:
+        self.link, self.channel, self.returncode = link, channel, cast("int | None", None)
+        self.stdin = cast(IO[bytes], channel.makefile_stdin("wb", 0)) if fed else None
+        self.stdout = cast("IO[bytes] | None", channel.makefile("rb", BUFFER))
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end; raise TimeoutError, or OpsError when the connection broke."""
+        if not self.channel.status_event.wait(timeout):
+            raise TimeoutError(f"no end within {timeout} s")
+        if self.channel.exit_status < 0 and not self.channel.get_transport().is_active():
+            raise self.link.broken()
+        self.returncode = self.channel.exit_status
+        return self.returncode
+
+    def terminate(self) -> None:
+        """End its input: one that is not fed is ended by that."""
+        if not self.channel.closed:
+            self.channel.shutdown_write()
+
+    def __enter__(self) -> Program:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """End it, do away with what nobody read, and wait; when another error is on its way, nothing is said of one here."""
+        with closing(self.channel), suppress(*(OSError, OpsError) if error else ()):
+            self.terminate()
+            whole(self.channel.recv)
+            self.wait()
+
+
+def whole(receive: Callable[[int], bytes]) -> bytes:
+    """Receive everything; in large pieces, since what is left in paramiko's buffer is moved for each."""
+    return b"".join(iter(lambda: receive(1 << 20), b""))
