@@ -91,7 +91,7 @@ def test_engine_and_containers_killed(far: Night) -> None:
         machine(night).kill_engine()
         machine(night).run("touch", "/data/go")
         said = night.operators[-1].end(None)
-        assert said.code in (0, 1), said.stderr
+        assert said.code in (0, 5), said.stderr  # with the engine away nobody knows what serves
         machine(night).engine()
         night.tell(f"{moment}: exit {said.code}")
         night.serves_within(30)
