@@ -206,12 +206,12 @@ def document(value: Any) -> None:
     print(jsonlib.dumps(value, indent=2, sort_keys=False))
 
 
-def confirm(question: str, *, yes: bool, word: str = "yes") -> None:
+def confirm(question: str, *, yes: bool, word: str = "yes", unasked: str = "add --yes") -> None:
     """Ask before something that cannot be taken back; raise Refused unless the person types the word."""
     if yes:
         return
     if not sys.stdin.isatty():
-        raise Refused(f"{question} Nobody can be asked here.", then="add --yes")
+        raise Refused(f"{question} Nobody can be asked here.", then=unasked)
     people().print(f"{question} Type {word} to go on: ", end="", markup=False)
     if sys.stdin.readline().strip() != word:
-        raise Refused("not confirmed; nothing was changed")
+        raise Refused("not confirmed; nothing was changed", then=f"the same again, and type {word}")

@@ -31,6 +31,12 @@ class Environment(NamedTuple):
         """Tell whether it runs on other machines than this one."""
         return self.hosts != (self.here,)
 
+    @property
+    def facing(self) -> Environment:
+        """The same on those hosts alone that have an edge."""
+        servers = self.settings.hosts
+        return self._replace(hosts=tuple(host for host in self.hosts if not servers or "edge" in servers[host.name].roles))
+
     def state(self, host: Host) -> State:
         """Return what a host remembers of this environment."""
         return State(host, self.settings.state_dir)

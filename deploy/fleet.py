@@ -41,6 +41,7 @@ def each(hosts: Iterable[Host], act: Callable[[Host], T], *, among: Collection[H
                     errors[name] = known(error, name)
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
+            console.say("interrupted: what has begun on the hosts is let go of")
             for host in hosts:
                 host.close()
             pool.shutdown()

@@ -13,7 +13,7 @@ import sys
 from typing import Any
 
 from deploy import console, secrets
-from deploy.errors import OpsError, Refused
+from deploy.errors import OpsError, Refused, acting
 from deploy.event import Event
 from deploy.hosts.local import LocalHost
 from deploy.settings import ROOT, Settings
@@ -39,7 +39,7 @@ def tell(settings: Settings, host: LocalHost, event: Event) -> None:
     except (OpsError, OSError, ValueError) as error:
         trouble = error.what if isinstance(error, OpsError) else type(error).__name__
     if trouble:
-        console.warn(f"not everybody was notified: {trouble}; inv notify.test tries again")
+        console.warn(acting(f"not everybody was notified: {trouble}; inv notify.test tries again", settings.env))
 
 
 def wanted(settings: Settings, event: Event) -> bool:

@@ -11,7 +11,7 @@ from deploy.errors import OpsError, Refused
 from deploy.model import LABEL, MADE_OF, Container
 
 TIMEOUT = 60  # seconds for an answer
-STARTS = "./scripts/quickstart starts it"
+STARTS = "./scripts/quickstart starts it; inv doctor"
 
 
 class Engine:
@@ -36,7 +36,7 @@ class Engine:
         try:
             return dialled(self.dial) if self.dial else DockerClient(base_url=self.endpoint, timeout=TIMEOUT)
         except (DockerException, OSError):
-            raise Refused("the Docker engine does not answer", where=self.endpoint, then=f"{self.starts}; inv doctor says more") from None
+            raise Refused("the Docker engine does not answer", where=self.endpoint, then=f"{self.starts} says more") from None
 
     def containers(self, environment: str) -> tuple[Container, ...]:
         """List one environment's containers, one-off ones left out."""

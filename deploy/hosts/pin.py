@@ -42,7 +42,8 @@ def pin_one(path: Path, link: Link, *, yes: bool) -> None:
     if pinned:
         console.warn(f"pinned is {described(pinned)}: somebody may be in between, or the host was made anew")
     console.say(f"    compare it at the host: ssh-keygen -lf {host_key_file(offered.split()[0])}")
-    console.confirm(f"Is this the key of {link.name}?", yes=yes, word=link.name if pinned else "yes")
+    unasked = "compare it first, at the host; then the same at a terminal, or with --yes"
+    console.confirm(f"Is this the key of {link.name}?", yes=yes, word=link.name if pinned else "yes", unasked=unasked)
     write(path, (GATEWAY, "key") if link.name == GATEWAY else ("hosts", link.name, "key"), offered)
     link.machine = link.machine.model_copy(update={"key": offered})
     console.say(f"{link.name}: pinned in {path.name}")

@@ -152,6 +152,7 @@ def pushed(settings: Settings, host: Host, revision: str, names: Iterable[str]) 
     known, seen = recorded(host, settings.state_dir, revision), look(host)
     missing = [name for name in sorted(set(names)) if name not in known or not seen.has(known[name])]
     if missing:
-        told = f"{host.name} does not have the images of {revision}: {', '.join(missing)}"
+        lacks = f"the images of {revision}: {', '.join(missing)}" if known else f"any images of {revision}: none were brought there"
+        told = f"{host.name} does not have {lacks}"
         raise Refused(told, where=host.name, then=f"inv build --push --env={settings.env}")
     return known

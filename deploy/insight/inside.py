@@ -21,9 +21,10 @@ def run(at: Environment, service: str, words: Sequence[str], *, host: str = "") 
     """
     if not words:
         raise Refused("no command was given", where="inv exec", then=f"inv exec {service} -- COMMAND ARGUMENT...")
-    found = [one for one in services.find(at, [service]).values() if host in ("", one.host.name)]
+    everywhere = services.find(at, [service]).values()
+    found = [one for one in everywhere if host in ("", one.host.name)]
     if not found:
-        names = ", ".join(known.name for known in at.hosts)
+        names = ", ".join(dict.fromkeys(one.host.name for one in everywhere))
         raise Refused(f"{service} does not run on `{host}`", where=at.settings.name, then=f"--host with one of: {names}")
     container = found[0].container
     if container.state != "running":

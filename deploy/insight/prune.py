@@ -8,7 +8,7 @@ from typing import Any
 
 from deploy import console, lock
 from deploy.environment import Environment
-from deploy.errors import Refused
+from deploy.errors import Refused, acting
 from deploy.hosts.host import Host
 from deploy.images.bake import LABEL
 from deploy.insight.space import GIGABYTE, cache_bytes, folder_bytes, shown
@@ -64,7 +64,7 @@ def tell(waste: Waste, settings: Settings) -> None:
         if much:
             console.say(f"{what}: {much}")
     if waste == NOTHING:
-        console.say("nothing to prune; inv disk shows where the space goes")
+        console.say(acting("nothing to prune; inv disk shows where the space goes", settings.env))
 
 
 def look(settings: Settings, host: Host, used: dict[str, Any]) -> Waste:

@@ -20,13 +20,19 @@ def show(at: Environment, *, json: bool) -> None:
 
     seen, unseen = look(at)
     hosts = [host for host in at.hosts if host.name in seen]
+    edges = [host for host in hosts if seen[host.name].edge.running and seen[host.name].edge.release]
+    asked = at.each(lambda host: visited(at, host, seen[host.name]), edges)
     held = {holder.words for holder in at.each(lambda host: lock.holder(host, at.settings.state_dir), hosts).values() if holder}
     left = None if held else next(iter(recovery.cut_off(at, hosts).values()), None)
     if json:
         interrupted = {"command": left.command, "release": left.target, "since": left.since} if left else None
-        console.document({**document(at.settings, seen, unseen), "interrupted": interrupted})
+        console.document({**document(at.settings, seen, unseen, asked), "interrupted": interrupted})
     else:
         tell(at, seen, unseen)
+        for name, services in asked.items():
+            for service, status in services.items():
+                if status != 200:
+                    console.warn(f"visitors of {name} get errors: {service} answers {status or 'nothing'} through its edge")
         for words in sorted(held):
             console.say(words)
         if left:
@@ -55,6 +61,15 @@ def look(at: Environment) -> tuple[dict[str, Facts], dict[str, OpsError]]:
     return {name: facts for name, (facts, _) in found.items() if facts}, {name: error for name, (_, error) in found.items() if error}
 
 
+def visited(at: Environment, host: Host, facts: Facts) -> dict[str, int]:
+    """Ask for each web service's health as the edge of a host passes it on; return the status by name, 0 where nothing answered."""
+    from deploy.rollout.health import through_edge
+
+    with suppress(OpsError):
+        return through_edge(at.settings, host, str(facts.edge.colour), at.state(host).release(str(facts.edge.release)))
+    return {}
+
+
 def tell(at: Environment, seen: Mapping[str, Facts], unseen: Mapping[str, OpsError]) -> None:
     """Say what serves, and how each service is."""
     many = len(at.hosts) > 1
@@ -62,14 +77,18 @@ def tell(at: Environment, seen: Mapping[str, Facts], unseen: Mapping[str, OpsErr
         serving = f"not known while {facts.edge.front} does not answer" if name in unseen else facts.serving
         console.say(f"{at.settings.name}{f' on {name}' if many else ''}: {serving}")
     rows = {
-        name: [[c.service, c.colour or "shared", c.state, health(c) or "-", c.release or "-"] for c in facts.containers]
+        name: [
+            [c.service + (f"-{c.number}" if c.number > 1 else ""), c.colour or "shared", c.state, health(c) or "-", c.release or "-"]
+            for c in facts.containers
+        ]
         for name, facts in seen.items()
     }
     console.table_of(["service", "colour", "state", "health", "release"], rows, several=many)
     for facts in seen.values():
         for c in facts.containers:
             if c.out_of_memory:
-                console.warn(f"{c.name}: a process was killed at the memory limit; inv logs {c.service}, or raise its mem_limit")
+                words = f"{c.name}: a process was killed at the memory limit; inv logs {c.service}, or raise its mem_limit"
+                console.warn(acting(words, at.settings.env))
 
 
 def health(container: Container) -> str | None:
@@ -77,7 +96,9 @@ def health(container: Container) -> str | None:
     return container.health or None if container.state == "running" else None
 
 
-def document(settings: Settings, seen: Mapping[str, Facts], unseen: Mapping[str, OpsError]) -> dict[str, object]:
+def document(
+    settings: Settings, seen: Mapping[str, Facts], unseen: Mapping[str, OpsError], asked: Mapping[str, Mapping[str, int]]
+) -> dict[str, object]:  # fmt: skip
     """Return the state as the command contract has it; release and colour are null where hosts differ."""
     hosts = [
         {
@@ -88,7 +109,8 @@ def document(settings: Settings, seen: Mapping[str, Facts], unseen: Mapping[str,
                  "out_of_memory": c.out_of_memory}
                 for c in facts.containers
             ],
-            "edge": {"running": facts.edge.running, "generation": facts.edge.generation},
+            "edge": {"running": facts.edge.running, "generation": facts.edge.generation, "maintenance": facts.edge.maintenance,
+                     "answers": all(status == 200 for status in asked[name].values()) if name in asked else None},
         }
         for name, facts in seen.items()
     ]  # fmt: skip

@@ -11,6 +11,7 @@ from deploy import secrets
 from deploy.model import COLOURS
 from deploy.state import Bundle
 
+IMAGES = "images: "
 # what every release has of its own
 OWN = ("image", "env_file", "labels", "RELEASE")
 
@@ -20,7 +21,7 @@ def between(before: Bundle, after: Bundle) -> tuple[str, ...]:
     old, new = before.release, after.release
     images = sorted(name for name in {**old.images, **new.images} if old.images.get(name) != new.images.get(name))
     found = [f"code: {old.revision} -> {new.revision}"] if old.revision != new.revision else []
-    found += [f"images: {', '.join(images)}"] if images else []
+    found += [f"{IMAGES}{', '.join(images)}"] if images else []
     found += [f"secrets: {words}" for words in listed(secrets.rendered(before.env), secrets.rendered(after.env))]
     found += [f"settings: {words}" for words in listed(settings(before), settings(after))]
     return (*found, *(["the edge's configuration"] if edge(before) != edge(after) else []))

@@ -12,7 +12,7 @@ from deploy.edge import nginx
 from deploy.model import MADE_OF, Facts
 from deploy.rollout import steps
 from deploy.rollout.facts import configured
-from deploy.rollout.health import await_healthy
+from deploy.rollout.health import await_healthy, through_edge
 from deploy.rollout.run import Run
 
 POLL_SECONDS = 0.02
@@ -50,5 +50,6 @@ def recreate(step: steps.RecreateShared, run: Run) -> None:
 
 def answers(run: Run, colour: str | None) -> bool:
     """Ask the serving colour's health through the edge; before a first release, the edge alone."""
-    paths = [f"/{colour}/{service.name}{service.deploy.health}" for service in run.release.of("web")] if colour else ["/generation"]
-    return all(run.host.get(run.settings.edge.probe_port, path, timeout=1)[0] == 200 for path in paths)
+    if not colour:
+        return run.host.get(run.settings.edge.probe_port, "/generation", timeout=1)[0] == 200
+    return all(status == 200 for status in through_edge(run.settings, run.host, colour, run.release, timeout=1).values())

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from deploy.edge import nginx
 from deploy.errors import OpsError
-from deploy.model import Container
+from deploy.hosts.host import Host
+from deploy.model import Container, Release
 from deploy.rollout import steps
 from deploy.rollout.run import Run
+from deploy.settings import Settings
 from deploy.wait import looks
 
 
@@ -81,3 +83,9 @@ def ask(run: Run, colour: str, service: str, place: str, path: str, *, naming: s
             where=f"{run.host.name}, through the edge",
             then=run.host.typed(f"docker logs {own}") + ", mend it, inv deploy",
         )
+
+
+def through_edge(settings: Settings, host: Host, colour: str, release: Release, timeout: float = 2) -> dict[str, int]:
+    """Ask each web service of a colour for its health through a host's edge; return the status by name, 0 where nothing answered."""
+    web = {service.name: f"/{colour}/{service.name}{service.deploy.health}" for service in release.of("web")}
+    return {name: host.get(settings.edge.probe_port, path, timeout=timeout)[0] for name, path in web.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from deploy import lock
 from deploy.environment import Environment
-from deploy.errors import Refused
+from deploy.errors import Refused, acting
 from deploy.hosts.host import Host
 from deploy.model import Facts
 from deploy.rollout.execute import execute
@@ -18,18 +18,19 @@ def turn(at: Environment, *, on: bool, off: bool) -> str:
     """Serve the page to everybody, or the app again, which runs on behind it; return what is so now."""
     if on == off:
         raise Refused("say --on or --off", then="inv maintenance --on, or inv maintenance --off")
+    at = at.facing  # whatever is the matter with the others
     with telling(at), lock.held(at.hosts, at.settings.state_dir, "maintenance"):
-        facts = {name: known for name, known in observe_all(at).items() if known.edge.expected}
+        facts = observe_all(at)
         if down := [name for name, known in facts.items() if not known.edge.running]:
             raise Refused(
                 "the edge does not run: it would show the app again once it does", where=", ".join(down), then="inv deploy starts it"
             )
         if not all(known.edge.release for known in facts.values()):
             raise Refused("there is no release in service", where=at.settings.name, then="inv deploy")
-        turned = at.each(lambda host: turn_on(at, host, facts[host.name], on=on), [host for host in at.hosts if host.name in facts])
+        turned = at.each(lambda host: turn_on(at, host, facts[host.name], on=on))
         if not any(turned.values()):
             return f"maintenance is {'on' if on else 'off'} already"
-        return f"maintenance is {'on; inv maintenance --off ends it' if on else 'off'}"
+        return acting(f"maintenance is {'on; inv maintenance --off ends it' if on else 'off'}", at.settings.env)
 
 
 def turn_on(at: Environment, host: Host, facts: Facts, *, on: bool) -> bool:

@@ -91,7 +91,7 @@ def towards(
                         routed=former in others.colours)  # fmt: skip
         since = generation
     steps += [] if forward else [*await_tasks(workers, former, facts), *hand_back(wanted, new, former, facts, there)]
-    steps += bring_up(wanted, new, ("scheduler",), ())
+    steps += bring_up(wanted, new, ("scheduler",), there)
     steps += [Prune(tuple(old))] if tuple(old) else []
     return Plan(wanted, new, generation, tuple(steps))
 
@@ -177,4 +177,7 @@ def reusable(wanted: Release, idle: str, facts: Facts) -> bool:
     """Tell whether what runs in the idle colour can serve as it is: this release, well, and a drain can be taken back."""
     alive = [c for c in facts.of(idle) if c.alive]
     final = {service.name for service in wanted.services if service.deploy.drain and not service.deploy.resume}
-    return bool(alive) and all(c.release == wanted.id and c.up and c.role != "scheduler" and c.service not in final for c in alive)
+    untouched = all(well(s, wanted, facts.of(idle)) >= s.replicas for s in wanted.of("web", "worker"))
+    if not untouched or any(c.alive for c in facts.of(other(idle), "scheduler")):  # it was about to stop, or there would be two
+        final |= {service.name for service in wanted.of("scheduler")}
+    return bool(alive) and all(c.release == wanted.id and c.up and c.service not in final for c in alive)

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from ipaddress import ip_address
 
 from deploy import checkout, console, render, secrets
 from deploy.checkout import Checkout
@@ -110,7 +111,7 @@ def reachable(at: Environment, known: Model, running: Mapping[str, Set[str]]) ->
 
     `running` are the shared services of each host that stay as they are.
     """
-    mistakes, servers = [], at.settings.hosts
+    mistakes, servers, alike = [], at.settings.hosts, set[str]()
     for name, owner, port, askers in placement.paths(known, servers):
         private, public = servers[owner].private, servers[owner].address
         seen = at.each(partial(answer, address=private, port=port), [host for host in at.hosts if host.name in askers])
@@ -120,8 +121,13 @@ def reachable(at: Environment, known: Model, running: Mapping[str, Set[str]]) ->
             mistakes.append(
                 f"{name} on {owner} is not open at {private}:{port}; if it ran before others needed it: inv deploy --include={name}"
             )
-        if public != private and not at.here.port_is_free(public, port):
+        if public == private and not ip_address(private).is_global:
+            alike.add(owner)
+        elif not at.here.port_is_free(public, port):
             mistakes.append(f"{name} on {owner} is open to the outside, at {public}:{port}; close that port in front of the host")
+    if alike:
+        told = f"{', '.join(sorted(alike))}: address and private are the same, so whoever reaches it reaches its data and app ports too"
+        console.warn(f"{told}; nothing proves here that they are closed to others")
     refuse("the private network is not as it must be:", mistakes, where="[hosts]", then="mend that, then inv deploy")
 
 

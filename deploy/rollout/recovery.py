@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -64,6 +65,7 @@ def agreed(facts: Mapping[str, Facts]) -> str | None:
 
 def abort(at: Environment) -> Outcome | None:
     """Go back to the release that the ledger calls in service, whatever was begun since; None when there is nothing to undo."""
+    began = time.monotonic()
     with telling(at), lock.held(at.hosts, at.settings.state_dir, "abort"):
         facts, begun = observe_all(at), {name: told for name, told in at.each(lambda host: at.state(host).intention()).items() if told}
         nowhere_accepted(begun, facts)
@@ -72,7 +74,8 @@ def abort(at: Environment) -> Outcome | None:
             return None
         after = {name: known.edge for name, known in observe_all(at).items()}
         release = ", ".join(dict.fromkeys(edge.release for edge in after.values() if edge.release))
-        return came_of(release, {name: (edge.colour or "", edge.generation) for name, edge in after.items()}, changed=True)
+        places = {name: (edge.colour or "", edge.generation) for name, edge in after.items()}
+        return came_of(release, places, changed=True, seconds=round(time.monotonic() - began, 1))
 
 
 def nowhere_accepted(begun: Mapping[str, Intention], facts: Mapping[str, Facts]) -> None:

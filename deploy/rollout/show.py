@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from deploy import console
 from deploy.errors import acting
 from deploy.rollout.carry_out import Outcome
+from deploy.rollout.changes import IMAGES
 from deploy.rollout.release import Intended
 from deploy.settings import Settings
 
@@ -19,7 +20,7 @@ def plan(known: Mapping[str, Intended], settings: Settings, *, json: bool) -> No
         console.document(documents[0] if len(documents) == 1 else documents)
         return
     console.say(f"wanted: release {next(iter(known.values())).plan.release.id}")
-    for change in dict.fromkeys(change for one in known.values() for change in one.changes):
+    for change in together([change for one in known.values() for change in one.changes]):
         console.say(f"    {change}")
     several = len(known) > 1
     for name, one in known.items():
@@ -32,6 +33,13 @@ def plan(known: Mapping[str, Intended], settings: Settings, *, json: bool) -> No
     for name, one in known.items():
         with console.speaking(f"{name} | " if several else ""):
             drift(one, settings)
+
+
+def together(changes: Sequence[str]) -> list[str]:
+    """Say what several hosts' plans change once: each has the images of what runs there. Pure."""
+    images = {name for change in changes if change.startswith(IMAGES) for name in change.removeprefix(IMAGES).split(", ")}
+    lines = (f"{IMAGES}{', '.join(sorted(images))}" if change.startswith(IMAGES) else change for change in changes)
+    return list(dict.fromkeys(lines))
 
 
 def document(known: Intended) -> dict[str, object]:

@@ -27,7 +27,8 @@ def failed(fleet: Fleet, entries: Mapping[str, Record], event: Event, error: Ops
     console.warn("that failed; going back to what served before")
     go_back(fleet.runs, fleet)
     if astray := [name for name, back in fleet.each(returned).items() if not back]:
-        return undecided(fleet.at, event, error, f"{', '.join(astray)} could not be taken back")
+        names = ", ".join(astray)
+        return undecided(fleet.at, event, error, f"{names} could not be taken back", f"once {names} can be reached, ")
 
     def record(run: Run) -> None:
         entry = entries[run.host.name]
@@ -109,17 +110,18 @@ def go_back(runs: Iterable[Run], fleet: Fleet) -> None:
     return_all(Fleet(fleet.at, returning), plans)
 
 
-def undecided(at: Environment, event: Event, error: OpsError, state: str) -> Interrupted:
+def undecided(at: Environment, event: Event, error: OpsError, state: str, when: str = "") -> Interrupted:
     """Say that a failure left hosts apart, to everybody who hears of failures: a person decides how it goes on."""
-    left = interrupted(at, event, error.what, error.where, state)
+    left = interrupted(at, event, error.what, error.where, state, when)
     hooks.follow(at.settings, "on_failure", replace(event, outcome="interrupted", serves=left.serves, error=left.what, then=left.then))
     return left
 
 
-def interrupted(at: Environment, event: Event, why: str, where: str = "", state: str = "nothing was undone") -> Interrupted:
+def interrupted(
+    at: Environment, event: Event, why: str, where: str = "", state: str = "nothing was undone", when: str = ""
+) -> Interrupted:  # fmt: skip
     """Say in which state Ctrl-C, or the loss of the lock or of a connection, left things."""
-    left = Interrupted(
-        f"{why}; {state}", where=where, serves=serving(at), then=acting("inv resume goes on, inv abort goes back", at.settings.env)
-    )
-    notify.tell(*at.machine, replace(event, outcome="interrupted", serves=left.serves, error=left.what, then=left.then))
+    then = acting(f"{when}inv resume goes on, inv abort goes back", at.settings.env)
+    left = Interrupted(f"{why}; {state}", where=where, serves=serving(at), then=then)
+    notify.tell(*at.machine, replace(event, outcome="interrupted", serves=left.serves, error=left.what, then=then))
     return left

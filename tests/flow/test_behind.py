@@ -15,7 +15,7 @@ from deploy.environment import Environment
 from deploy.errors import OpsError, Refused, Unreachable
 from deploy.insight import status
 from deploy.model import BEHIND
-from deploy.rollout import placement, recovery, scale, wanted
+from deploy.rollout import maintenance, placement, recovery, scale, wanted
 from deploy.rollout import release as rollout
 from deploy.rollout.carry_out import Outcome, carry_out
 from deploy.rollout.facts import observe_all
@@ -223,6 +223,27 @@ def test_without_the_edges_host_status_shows_what_runs_on_the_others(site: Site,
     document = json.loads(capsys.readouterr().out)
     assert (document["release"], [host["name"] for host in document["hosts"]]) == (None, ["app1", "app2"])
     assert set(document["unseen"]) == {"app1", "app2", "front"}
+
+
+def test_status_says_what_visitors_get(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    status.show(site.at, json=True)
+    assert [host["edge"]["answers"] for host in json.loads(capsys.readouterr().out)["hosts"]] == [None, None, True]
+    site.hosts["front"].mute = True
+    status.show(site.at, json=False)
+    assert "visitors of front get errors: backend answers 502 through its edge" in capsys.readouterr().err
+    status.show(site.at, json=True)
+    assert [host["edge"]["answers"] for host in json.loads(capsys.readouterr().out)["hosts"]] == [None, None, False]
+
+
+def test_the_maintenance_page_can_be_shown_while_an_app_host_is_down(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object, **__: object) -> Any:
+        raise Unreachable("the connection to app1 broke")
+
+    for name in ("try_run", "read", "open"):
+        monkeypatch.setattr(site.hosts["app1"], name, gone)
+    monkeypatch.setattr(site.hosts["app1"].engine, "containers", gone)
+    assert maintenance.turn(site.at, on=True, off=False) == "maintenance is on; inv maintenance --off ends it"
+    assert site.hosts["front"].route()["maintenance"]
 
 
 def test_a_service_behind_the_edge_has_one_container_a_host(site: Site) -> None:

@@ -437,6 +437,16 @@ class Asked(Apart):
         return Result(1 if self.words else 0, "", self.words)
 
 
+def test_one_address_for_all_is_said_to_prove_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    servers = {"a": Server(address="10.0.0.2", roles=["edge", "app", "worker"]), "d": server("data", private="10.0.0.9")}
+    servers["d"] = servers["d"].model_copy(update={"address": "10.0.0.9"})
+    at = Environment(
+        settings(state=tmp_path, hosts=servers), FakeHost(tmp_path), (Asked("a", tmp_path, ""), Asked("d", tmp_path, "not asked"))
+    )
+    preflight.reachable(at, model(DATA), {"a": set(), "d": {"redis"}})
+    assert "d: address and private are the same" in capsys.readouterr().err.replace("\n", " ")
+
+
 @pytest.mark.parametrize(
     ("said", "public", "running", "words"),
     [

@@ -186,6 +186,17 @@ def test_a_release_that_was_resumed_after_its_switch_and_fails_goes_back_to_the_
     assert (place.serving(), place.running()) == ("r2", whole("r2"))
 
 
+def test_abort_after_the_switch_goes_back_to_what_still_runs(place: Place) -> None:
+    """A switch is all that it takes: nothing is stopped and started again."""
+    before = {c.name for c in place.host.engine.known.values() if c.alive and c.release == "r2"}
+    kill(place, STEPS.index("Watch"), "begin")
+    place.host.said.clear()
+    assert recovery.abort(place.at)
+    assert (place.serving(), place.running()) == ("r2", whole("r2"))
+    assert {c.name for c in place.host.engine.known.values() if c.alive and c.release == "r2"} == before
+    assert not [said for said in place.host.said if " up " in said or "docker start" in said]
+
+
 def test_abort_refuses_where_the_schema_would_not_fit(place: Place) -> None:
     kill(place, STEPS.index("Drain"), "begin")
     place.state.keep_schema(Schema(revision="r9", serves=("r9",), release="r3"))

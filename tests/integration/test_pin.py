@@ -100,7 +100,7 @@ def test_a_host_that_is_not_there_or_not_known(checkout: Path, monkeypatch: pyte
     monkeypatch.setenv("OPS_GATEWAY__PORT", "1")
     done = inv("hosts.pin", "--yes")
     assert done.returncode == 2
-    assert "no SSH connection to gateway" in done.stderr
+    assert "nothing listens at 127.0.0.1:1 of gateway" in done.stderr
 
 
 def test_check_says_what_each_host_has(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:

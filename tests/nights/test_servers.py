@@ -362,6 +362,7 @@ def test_an_interruption_on_three_servers(trio: ServersNight, line: str) -> None
     night.change()
     said = night.struck("AwaitServed:begin", line, "deploy", code=5)
     night.says(said, "interrupted", where="", then=RESUME)
+    assert "the lock was lost" not in said, "it is said what serves, also once the connections were let go of"
     night.still_serve()
     night.retried("resume")
     night.tell("then `inv resume` converges")

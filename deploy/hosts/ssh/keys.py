@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import sys
@@ -47,6 +48,8 @@ def private_key(path: Path) -> PKey:
     with suppress(RuntimeError):  # nobody of that name has a home: it is told as a file that is not there
         path = path.expanduser()
     try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         if path.stat().st_mode & 0o077:
             raise Refused("others than you can read this private key", where=str(path), then=f"chmod 600 {shlex.quote(str(path))}")
         try:

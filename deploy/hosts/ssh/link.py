@@ -7,13 +7,14 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from copy import copy
 from typing import Any, cast
 
 import fabric  # type: ignore[import-untyped]  # it has no types
 from paramiko import Channel, PKey, RejectPolicy, SSHConfig, Transport
-from paramiko.ssh_exception import AuthenticationException, BadHostKeyException, ChannelException, SSHException
+from paramiko.ssh_exception import AuthenticationException, BadHostKeyException, ChannelException, NoValidConnectionsError, SSHException
 
-from deploy.errors import Refused, Unreachable
+from deploy.errors import OpsError, Refused, Unreachable, acting
 from deploy.hosts.ssh.keys import PASSPHRASE, host_key_file, private_key, public_key
 from deploy.hosts.ssh.transport import Watched
 from deploy.settings import Machine, Settings
@@ -31,13 +32,20 @@ class Link:
         self.where = f"{name} ({self.user}@{machine.address}:{machine.port})"
         self.opening, self.connecting, self.ended = threading.Lock(), threading.Lock(), False
         self.connection: Any = None
+        self.failure: OpsError | None = None
 
     @property
     def transport(self) -> Watched:
         """The connection that everything goes over; raise Unreachable once it broke or was closed."""
         with self.connecting:
+            if self.failure:
+                raise copy(self.failure)
             if not (self.connection or self.ended):
-                self.connection = self.connected()
+                try:
+                    self.connection = self.connected()
+                except OpsError as error:
+                    self.failure = error  # whoever asks next need not wait for the same again
+                    raise
         if self.ended or not self.connection.is_connected:
             raise self.broken()
         return cast(Watched, self.connection.transport)
@@ -48,7 +56,7 @@ class Link:
             f"the connection to {self.name} broke",
             where=self.where,
             serves="what served before; what runs there goes on",
-            then=f"inv hosts.check --env={self.env}; inv status, then inv resume",
+            then=acting("inv hosts.check; inv status, then inv resume", self.env),
         )
 
     def connected(self) -> Any:
@@ -114,12 +122,16 @@ class Link:
                 )
                 compare = f"at the host: ssh-keygen -lf {host_key_file(error.key.get_name())}"
                 then = f"{compare}; only if that is the offered one, inv hosts.pin --env={self.env}"
-            case AuthenticationException():
+            case SSHException() if isinstance(error, AuthenticationException) or "authentication methods" in str(error):
                 tried = self.ssh.key_file or "the agent and ~/.ssh/id_*"
                 what = f"{self.name} did not let {self.user} in: {error} (tried: {tried})"
                 then = f"ssh-copy-id -p {self.machine.port} {self.user}@{self.machine.address}; another ssh.user or ssh.key_file; ssh-add"
             case socket.gaierror():
                 what, then = f"the name {self.machine.address} of {self.name} does not resolve: {error.strerror}", "mend its address"
+            case NoValidConnectionsError() | ConnectionRefusedError() if not self.gateway:
+                what = f"nothing listens at {place} of {self.name}"
+            case EOFError() | SSHException() if not str(error) or "banner" in str(error) or "existing session" in str(error):
+                what = f"{place} takes a connection of {self.name} and says nothing: the machine hangs, or it is no sshd"
             case TimeoutError():
                 what = f"{self.name} did not answer at {place} within {self.ssh.connect_within:g} s"
         return Refused(what, where=self.where, then=then)
@@ -171,6 +183,7 @@ class Link:
         with self.connecting:
             made = self.connection
             over = self.ended or bool(made and not made.is_connected)
+            self.failure = None
             if over:
                 self.connection, self.ended = None, False
         if over and made:
