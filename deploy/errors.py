@@ -81,7 +81,7 @@ class MachineFailed(OpsError):
         super().__init__(error.strerror or str(error), where=str(error.filename or where), then="mend that; inv doctor looks at the disk")
 
 
-def known(error: Exception, where: str = "") -> OpsError:
+def of_ours(error: Exception, where: str = "") -> OpsError:
     """Return an error as one of ours."""
     if isinstance(error, OpsError):
         return error

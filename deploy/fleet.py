@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from deploy import console
-from deploy.errors import Interrupted, Locked, OpsError, Refused, known
+from deploy.errors import Interrupted, Locked, OpsError, Refused, of_ours
 from deploy.hosts.host import Host
 
 T = TypeVar("T")
@@ -38,7 +38,7 @@ def each(hosts: Iterable[Host], act: Callable[[Host], T], *, among: Collection[H
                 try:
                     results[name] = work.result()
                 except Exception as error:  # noqa: BLE001  # whatever it is, the other hosts' errors must be heard as well
-                    errors[name] = known(error, name)
+                    errors[name] = of_ours(error, name)
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
             console.say("interrupted: what has begun on the hosts is let go of")

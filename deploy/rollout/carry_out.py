@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from deploy import console, hooks, lock, notify
 from deploy.environment import Environment
-from deploy.errors import Interrupted, OpsError, Unreachable, acting, known
+from deploy.errors import Interrupted, OpsError, Unreachable, acting, of_ours
 from deploy.event import Event
 from deploy.model import Record
 from deploy.rollout.execute import execute_all
@@ -79,16 +79,21 @@ def carry_out(fleet: Fleet, command: str, *, anew: Mapping[str, tuple[str, ...]]
 
 def attempt(fleet: Fleet, plans: Mapping[str, Plan], entries: Mapping[str, Record], event: Event) -> None:
     """Do the plans; on a failure go back to what served, unless that is not possible now."""
-    begun = {name: {"command": entry.command, "target": entry.release, "started": entry.started} for name, entry in entries.items()}
+
+    def begin(run: Run) -> None:
+        entry = entries[run.host.name]
+        known = {"command": entry.command, "target": entry.release, "started": entry.started}
+        run.state.note(**known, state="begin", serving=run.facts.edge.release)
+
     try:
-        fleet.each(lambda run: run.state.note(**begun[run.host.name], state="begin", serving=run.facts.edge.release))
+        fleet.each(begin)
         execute_all(fleet, {name: known.steps for name, known in plans.items()})
     except Interrupted as lost:
         raise interrupted(fleet.at, event, lost.what, lost.where) from None
     except Exception as error:
         if isinstance(error, Unreachable) and len(fleet.runs) == 1:  # nothing can be taken back there now
             raise interrupted(fleet.at, event, error.what, error.where) from None
-        raise failed(fleet, entries, event, known(error, str(fleet.at.settings.state_dir))) from error
+        raise failed(fleet, entries, event, of_ours(error, str(fleet.at.settings.state_dir))) from error
 
 
 def accept(fleet: Fleet, entries: Mapping[str, Record], event: Event) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from deploy import console, lock
 from deploy.environment import Environment
-from deploy.errors import OpsError, Refused, known
+from deploy.errors import OpsError, Refused, of_ours
 from deploy.hosts.host import Host
 from deploy.model import Facts, replicas_unfit
 from deploy.rollout import plan
@@ -38,7 +38,7 @@ def scale(at: Environment, wish: str) -> str:
             fleet.each(lambda run: run.state.keep_scale({**before[run.host.name], name: number}), having)
         except Exception as cause:
             fleet.each(lambda run: undo(run, before[run.host.name]), having)
-            error = known(cause, at.settings.name)
+            error = of_ours(cause, at.settings.name)
             error.serves, error.then = serving(at), error.then or f"mend it, then inv scale {wish}"
             raise error from cause
         each = " on each host" if len(having) > 1 else ""
