@@ -5,12 +5,12 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from deploy import checkout, compose, console, secrets
 from deploy.environment import Environment
-from deploy.errors import GateClosed, OpsError, Refused
+from deploy.errors import GateClosed, OpsError, Refused, acting
 from deploy.hosts.host import Host
 from deploy.hosts.local import LocalHost
 from deploy.images import bases
@@ -37,8 +37,12 @@ class Finding:
 
 
 def examine(settings: Settings, host: LocalHost) -> list[Finding]:
-    """Look at everything that the commands need, by doing what they do."""
+    """Look at everything that the commands need of this machine, by doing what they do."""
+    elsewhere = (
+        [Finding("hosts", "advice", "inv hosts.check looks at them; this is about the machine you sit at")] if settings.hosts else []
+    )
     return [
+        *elsewhere,
         attempt("Docker engine", lambda: host.engine.require()),
         attempt("docker buildx", lambda: images.require_buildx(host)),
         attempt("docker compose", lambda: compose.require_plugin(host)),
@@ -114,8 +118,9 @@ def setting(what: str, good: Callable[[], bool], mend: str) -> Finding:
         return Finding(what, "unknown", "the engine does not answer")
 
 
-def show(findings: list[Finding], *, json: bool) -> None:
-    """Show the findings; raise GateClosed when something is missing or could not be looked at."""
+def show(findings: list[Finding], env: str, *, json: bool) -> None:
+    """Show the findings, with commands for their environment; raise GateClosed when something is missing or could not be looked at."""
+    findings = [replace(found, mend=acting(found.mend, env)) for found in findings]
     if json:
         console.document([asdict(found) for found in findings])
     else:

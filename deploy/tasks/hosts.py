@@ -23,4 +23,4 @@ def check(at: Environment, json: bool = False) -> None:
     """Connect to every host at once, and say what each has and what it lacks."""
     from deploy import doctor
 
-    doctor.show(doctor.examine_hosts(at), json=json)
+    doctor.show(doctor.examine_hosts(at), at.settings.env, json=json)

@@ -15,7 +15,7 @@ def doctor(at: Environment, json: bool = False) -> None:
     """Say what is missing on this machine, and the command that mends it."""
     from deploy import doctor
 
-    doctor.show(doctor.examine(*at.machine), json=json)
+    doctor.show(doctor.examine(*at.machine), at.settings.env, json=json)
 
 
 @door(only="dev", help={"fresh": "begin with an empty database"})

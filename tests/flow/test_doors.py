@@ -106,7 +106,7 @@ def test_doctor_prints_its_findings_and_nothing_else(capsys: pytest.CaptureFixtu
     findings = [doctor.Finding("git", "ok"), doctor.Finding("docker", "missing", "install it")]
 
     def body(at: Environment, json: bool = False) -> None:
-        doctor.show(findings, json=json)
+        doctor.show(findings, "local", json=json)
 
     assert opened(body, json=True).code == 3
     assert [found["state"] for found in json.loads(capsys.readouterr().out)] == ["ok", "missing"]
