@@ -300,6 +300,7 @@ def test_what_kept_from_connecting_is_not_waited_for_again(server: Sshd) -> None
     finally:
         os.kill(server.process.pid, signal.SIGCONT)
     assert time.monotonic() - began < 0.5
+    host.link.ssh = host.link.ssh.model_copy(update={"connect_within": 20})
     host.renew()
     assert host.run(command("echo", "x")) == "x\n"
     host.close()
