@@ -53,7 +53,7 @@ class Scenario:
     sockets: int = 5
     ping_seconds: float = 1.0
     pong_seconds: float = 5.0
-    patience: float = 10.0
+    patience: float = 20.0
     warm_seconds: float = 10.0
     minimums: Mapping[str, int] = field(default_factory=lambda: dict(MINIMUMS))
 
