@@ -21,12 +21,12 @@ def turn(at: Environment, *, on: bool, off: bool) -> str:
     at = at.facing  # whatever is the matter with the others
     with telling(at), lock.held(at.hosts, at.settings.state_dir, "maintenance"):
         facts = observe_all(at)
+        if not all(known.edge.release for known in facts.values()):
+            raise Refused("there is no release in service", where=at.settings.name, then="inv deploy")
         if down := [name for name, known in facts.items() if not known.edge.running]:
             raise Refused(
                 "the edge does not run: it would show the app again once it does", where=", ".join(down), then="inv deploy starts it"
             )
-        if not all(known.edge.release for known in facts.values()):
-            raise Refused("there is no release in service", where=at.settings.name, then="inv deploy")
         turned = at.each(lambda host: turn_on(at, host, facts[host.name], on=on))
         if not any(turned.values()):
             return f"maintenance is {'on' if on else 'off'} already"
