@@ -14,11 +14,10 @@ import yaml
 from pydantic import ValidationError
 
 from deploy import secrets
-from deploy.errors import CommandFailed, Reasons, Refused, refuse
+from deploy.errors import CommandFailed, Reasons, Refused, nearest, refuse
 from deploy.hosts.host import Host
 from deploy.hosts.local import LocalHost
 from deploy.model import Deploy, Role, replicas_unfit
-from deploy.settings import nearest
 from deploy.shell import Command, command, docker
 
 # the name that Compose reads the files under; what it names after it is renamed

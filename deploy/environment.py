@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, TypeVar
 
+from deploy.configuration import load
 from deploy.fleet import each
 from deploy.hosts.host import Host
 from deploy.hosts.local import LocalHost
-from deploy.settings import Settings, load
+from deploy.settings import Settings
 from deploy.state import State
 
 T = TypeVar("T")

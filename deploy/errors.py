@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from types import TracebackType
 
 COMMAND = re.compile(r"\binv (?:[a-z]+\.)?[a-z]+\b(?!\.[a-z]|(?: --[\w=.,-]+)* --env)")
@@ -12,6 +13,12 @@ COMMAND = re.compile(r"\binv (?:[a-z]+\.)?[a-z]+\b(?!\.[a-z]|(?: --[\w=.,-]+)* -
 def acting(text: str, env: str) -> str:
     """Make the commands that a text names act on the environment that it speaks of."""
     return text if env == "local" else COMMAND.sub(rf"\g<0> --env={env}", text)
+
+
+def nearest(key: str, known: Iterable[str]) -> str:
+    """Return the hint at the nearest right key; empty when none is near."""
+    near = get_close_matches(key, list(known), 1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 class OpsError(Exception):

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Literal
 
 from deploy import console
+from deploy.configuration import parse
 from deploy.errors import CommandFailed, Refused
 from deploy.hosts.local import LocalHost
-from deploy.settings import ROOT, parse
+from deploy.settings import ROOT
 from deploy.shell import Command, command, docker
 
 Source = Literal["public", "debian"]

@@ -7,10 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from deploy.environment import Environment
-from deploy.errors import Refused
+from deploy.errors import Refused, nearest
 from deploy.hosts.host import Host
 from deploy.model import Container, Facts
-from deploy.settings import Settings, nearest
+from deploy.settings import Settings
 
 
 @dataclass(frozen=True)

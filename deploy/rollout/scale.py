@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from deploy import console, lock
 from deploy.environment import Environment
-from deploy.errors import OpsError, Refused, of_ours
+from deploy.errors import OpsError, Refused, nearest, of_ours
 from deploy.hosts.host import Host
 from deploy.model import Facts, replicas_unfit
 from deploy.rollout import plan
@@ -15,7 +15,6 @@ from deploy.rollout.execute import execute
 from deploy.rollout.facts import observe, observe_all, serving, telling
 from deploy.rollout.recovery import cut_off
 from deploy.rollout.run import Fleet, Run, run_of
-from deploy.settings import nearest
 
 MENDS = {"web": "inv scale within that range; inv maintenance --on keeps everybody out", "worker": "inv scale within that range"}
 

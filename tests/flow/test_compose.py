@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 
 from deploy import compose, render, secrets
 from deploy.compose import Model
+from deploy.configuration import load
 from deploy.errors import Refused
 from deploy.hosts.local import LocalHost
 from deploy.model import MADE_OF
 from deploy.rollout import placement
-from deploy.settings import ROOT, Server, load
+from deploy.settings import ROOT, Server
 from deploy.shell import docker
 from tests.samples import model
 

@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 
 from deploy import hooks
+from deploy.configuration import from_variables
 from deploy.errors import GateClosed
 from deploy.event import Event
-from deploy.settings import ROOT, Hooks, Settings, from_variables
+from deploy.settings import ROOT, Hooks, Settings
 from deploy.wait import until
 from tests import samples
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from deploy import doctor
+from deploy.configuration import load
 from deploy.hosts import pin
 from deploy.hosts.ssh import SshHost
-from deploy.settings import ROOT, load
+from deploy.settings import ROOT
 from tests.sshd import Sshd, refused
 
 TOML = """# what stands here stays

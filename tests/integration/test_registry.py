@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from deploy.configuration import load
 from deploy.errors import OpsError, Refused
 from deploy.hosts.local import LocalHost
 from deploy.images import bases, registry, stock
-from deploy.settings import Ship, load
+from deploy.settings import Ship
 from deploy.shell import Secret, command
 from deploy.wait import until
 from tests.nested import Nested, engines

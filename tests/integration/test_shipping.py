@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from deploy.configuration import load
 from deploy.errors import Interrupted, OpsError, Refused
 from deploy.hosts.local import LocalHost
 from deploy.images import bases, ship, stock
 from deploy.images.ship import Shipped
-from deploy.settings import load
 from deploy.shell import docker
 from tests.nested import Nested, engines, own_cache
 from tests.site import ROOT, Site

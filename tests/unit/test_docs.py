@@ -13,10 +13,11 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from deploy import errors
+from deploy.configuration import section
 from deploy.model import Deploy, Record, Role
 from deploy.rollout import steps
 from deploy.rollout.carry_out import Outcome
-from deploy.settings import OWN, ROOT, Settings, section
+from deploy.settings import OWN, ROOT, Settings
 from deploy.tasks import namespace
 
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "tests/load/README.md"]

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from deploy.configuration import load
 from deploy.errors import Refused
-from deploy.settings import Settings, load
+from deploy.settings import Settings
 
 APP = 'app = "shop"\ncompose = ["c.yml"]\ndomain = "app.test"\n'
 Load = Callable[..., Settings]
