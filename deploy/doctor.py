@@ -10,7 +10,7 @@ from typing import Literal
 
 from deploy import checkout, compose, console, secrets
 from deploy.environment import Environment
-from deploy.errors import GateClosed, OpsError, Refused, acting
+from deploy.errors import GateClosed, OpsError, Refused, acting, of_ours
 from deploy.hosts.host import Host
 from deploy.hosts.local import LocalHost
 from deploy.images import bases
@@ -93,8 +93,9 @@ def attempt(what: str, look: Callable[[], object], otherwise: State = "missing")
     """Look by doing what a command would do."""
     try:
         look()
-    except OpsError as error:
-        return Finding(what, otherwise, f"{error.what}; {error.then}")
+    except (OpsError, OSError) as error:
+        told = of_ours(error)
+        return Finding(what, otherwise, f"{told.what}; {told.then}" if isinstance(error, OpsError) else f"{told.where}: {told.what}")
     return Finding(what, "ok")
 
 
@@ -114,7 +115,7 @@ def setting(what: str, good: Callable[[], bool], mend: str) -> Finding:
     """Look at a setting of the engine."""
     try:
         return Finding(what, "ok") if good() else Finding(what, "advice", mend)
-    except OpsError:
+    except (OpsError, OSError):
         return Finding(what, "unknown", "the engine does not answer")
 
 

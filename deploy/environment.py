@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple, TypeVar
 
 from deploy.configuration import load
+from deploy.errors import OpsError, of_ours
 from deploy.fleet import each
 from deploy.hosts.host import Host
 from deploy.hosts.local import LocalHost
@@ -45,6 +46,19 @@ class Environment(NamedTuple):
     def each(self, act: Callable[[Host], T], hosts: Iterable[Host] | None = None) -> dict[str, T]:
         """Do something on every host, or on some of them, several at once; return the results by the hosts' names."""
         return each(self.hosts if hosts is None else hosts, act, among=self.hosts, at_once=self.settings.ssh.parallel)
+
+    def some(self, act: Callable[[Host], T]) -> tuple[dict[str, T], dict[str, OpsError]]:
+        """Do something on every host; return the results of those where that went well, and what failed on the others."""
+
+        def tried(host: Host) -> tuple[list[T], OpsError | None]:
+            try:
+                return [act(host)], None
+            except (OpsError, OSError) as error:
+                return [], of_ours(error, host.name)
+
+        found = self.each(tried)
+        done = {name: value for name, (results, _) in found.items() for value in results}
+        return done, {name: error for name, (_, error) in found.items() if error}
 
 
 def enter(env: str) -> Environment:

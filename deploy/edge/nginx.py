@@ -49,13 +49,14 @@ def render(settings: Settings, web: Iterable[Service], generation: int | str, ro
     """Render one generation of the edge's configuration."""
     from jinja2 import TemplateError
 
-    template = settings.root / settings.nginx
+    template, web = settings.root / settings.nginx, tuple(web)
     upstreams = [Upstream(service.name, colour, service.deploy.port or 80) for service in web for colour in COLOURS]
     live = {upstream.service: upstream.name for upstream in upstreams if upstream.colour == route.colour}
+    asked = [f"/{route.colour}/{service.name}{service.deploy.health}" for service in web] if route.colour else []
     try:
         page = templates(template.parent).get_template("maintenance.html").render()
         return templates(template.parent).get_template(template.name).render(
-            generation=generation, colour=route.colour, release=route.release, upstreams=upstreams, live=live,
+            generation=generation, colour=route.colour, release=route.release, upstreams=upstreams, live=live, asked=asked,
             maintenance=quoted(page) if route.maintenance else "",
             domain=settings.domain,
         )  # fmt: skip

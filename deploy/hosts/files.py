@@ -68,7 +68,7 @@ class ShellFiles(Host):
     def read(self, path: Path) -> str | None:
         """Read a file; None when there is none."""
         try:
-            return self.done(path, "cat", "--", str(path)).decode()
+            return self.done(path, "cat", "--", str(path)).decode(errors="backslashreplace")
         except (FileNotFoundError, NotADirectoryError):
             return None
 

@@ -127,7 +127,7 @@ class LocalHost(Host):
 
     def read(self, path: Path) -> str | None:
         """Read a file; None when there is none."""
-        return path.read_bytes().decode() if path.exists() else None  # line ends as they are
+        return path.read_bytes().decode(errors="backslashreplace") if path.exists() else None  # line ends as they are
 
     def names(self, folder: Path) -> list[str]:
         """List what a folder holds; nothing when there is none."""

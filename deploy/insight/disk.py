@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from deploy import console
-from deploy.errors import OpsError
+from deploy.environment import Environment
+from deploy.errors import OpsError, acting
+from deploy.fleet import together
 from deploy.hosts.host import Host
 from deploy.insight import prune
 from deploy.insight.space import GIGABYTE, cache_bytes, folder_bytes, log_bytes, shown
@@ -53,6 +55,7 @@ def look(settings: Settings, host: Host) -> Disk:
     items = sorted([*engine_items(used, settings.name, waste), *logs, state], key=lambda item: -(item.bytes or 0))
     places = dict.fromkeys((settings.state_dir, host.engine.folder()))
     free = {str(place): host.free_bytes(place) for place in places}
+    items = [replace(item, next=acting(item.next, settings.env)) for item in items]
     return Disk(tuple(items), free, int(settings.rollout.free_disk_gb * GIGABYTE))
 
 
@@ -67,8 +70,19 @@ def engine_items(used: dict[str, Any], environment: str, waste: prune.Waste) -> 
         yield Item("volumes", f"{len(others)} that are not {environment}'s", sum(sizes[name] for name in others), OTHERS)
 
 
-def show(known: Mapping[str, Disk], *, json: bool) -> None:
-    """Show for each host what takes space, largest first, what is free, and the command for the largest."""
+def show(at: Environment, *, json: bool) -> None:
+    """Show for each host what takes space, largest first, what is free, and the command for the largest; hosts not seen are said."""
+    known, unseen = at.some(lambda host: look(at.settings, host))
+    if known:
+        present(known, json=json)
+    if unseen:
+        failed = together(unseen)
+        failed.documented = json and bool(known)
+        raise failed
+
+
+def present(known: Mapping[str, Disk], *, json: bool) -> None:
+    """Present what was measured, as tables or as one document."""
     if json:
         documents = [{"host": name, **document(disk)} for name, disk in known.items()]
         console.document(documents[0] if len(documents) == 1 else documents)

@@ -6,13 +6,20 @@ from collections.abc import Mapping, Sequence
 
 from deploy import console
 from deploy.environment import Environment
-from deploy.errors import acting
+from deploy.errors import Refused, acting
+from deploy.fleet import together
 from deploy.model import Record
 
 
 def show(at: Environment, *, limit: int, json: bool) -> None:
-    """List what was deployed, newest first; a line of a host that has its own to say names it."""
-    entries = merged(at.each(lambda host: at.state(host).ledger()))[:limit]
+    """List what was deployed, newest first; a line of a host that has its own to say names it.
+
+    A host that cannot be seen is said, and what the others know is shown.
+    """
+    if limit < 1:
+        raise Refused(f"--limit={limit} shows nothing", where="inv history", then="inv history --limit=20, for example")
+    ledgers, unseen = at.some(lambda host: at.state(host).ledger())
+    entries = merged(ledgers)[:limit]
     if json:
         console.document([{**entry.model_dump(), "hosts": hosts} for entry, hosts in entries])
     elif entries:
@@ -21,8 +28,12 @@ def show(at: Environment, *, limit: int, json: bool) -> None:
             for e, hosts in entries
         ]
         console.table(["when (UTC)", "command", "release", "outcome", "took", "who", *(["hosts"] if len(at.hosts) > 1 else [])], rows)
-    else:
+    elif not unseen:
         console.say(acting(f"nothing was deployed to {at.settings.name} yet; inv deploy does", at.settings.env))
+    if unseen:
+        failed = together(unseen)
+        failed.documented = json
+        raise failed
 
 
 def merged(ledgers: Mapping[str, Sequence[Record]]) -> list[tuple[Record, list[str]]]:

@@ -21,10 +21,12 @@ def run(at: Environment, service: str, words: Sequence[str], *, host: str = "") 
     """
     if not words:
         raise Refused("no command was given", where="inv exec", then=f"inv exec {service} -- COMMAND ARGUMENT...")
-    everywhere = services.find(at, [service]).values()
-    found = [one for one in everywhere if host in ("", one.host.name)]
+    everywhere, unseen = services.find(at, [service])
+    found = [one for one in everywhere.values() if host in ("", one.host.name)]
+    if host in unseen:
+        raise unseen[host]
     if not found:
-        names = ", ".join(dict.fromkeys(one.host.name for one in everywhere))
+        names = ", ".join(dict.fromkeys(one.host.name for one in everywhere.values()))
         raise Refused(f"{service} does not run on `{host}`", where=at.settings.name, then=f"--host with one of: {names}")
     container = found[0].container
     if container.state != "running":

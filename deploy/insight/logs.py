@@ -19,6 +19,7 @@ from threading import Thread
 from deploy import console
 from deploy.environment import Environment
 from deploy.errors import OpsError, Reasons, Refused
+from deploy.fleet import together
 from deploy.hosts.host import Process
 from deploy.insight import services
 from deploy.insight.services import Found
@@ -94,8 +95,13 @@ def compiled(grep: str) -> re.Pattern[str]:
 
 
 def show(at: Environment, names: list[str], wanted: Query, *, follow: bool) -> None:
-    """Show what services said, on all hosts in the order of time; with `follow` go on until Ctrl-C."""
-    chosen = services.find(at, names)
+    """Show what services said, on all hosts in the order of time; with `follow` go on until Ctrl-C.
+
+    A host that cannot be seen is said, and the others are shown; raise what kept from seeing it then.
+    """
+    chosen, unseen = services.find(at, names)
+    for error in unseen.values():
+        console.warn(error.what)
     if follow:
         require_room(chosen.values())
     began = stamp(datetime.now(UTC))
@@ -110,6 +116,8 @@ def show(at: Environment, names: list[str], wanted: Query, *, follow: bool) -> N
             say(line.service, line.text)
         if not line:
             console.say("no lines")
+    if unseen and not follow:
+        raise together(unseen)
 
 
 def require_room(chosen: Collection[Found]) -> None:
@@ -120,8 +128,8 @@ def require_room(chosen: Collection[Found]) -> None:
             raise Refused(told, where=host.name, then="name fewer services: inv logs SERVICE ... --follow; or without --follow")
 
 
-def look_again(at: Environment, names: list[str]) -> dict[str, Found]:
-    """Return the containers of services as they are now; a connection that broke meanwhile is made anew."""
+def look_again(at: Environment, names: list[str]) -> tuple[dict[str, Found], dict[str, OpsError]]:
+    """Return the containers of services as they are now, and hosts not seen; a connection that broke meanwhile is made anew."""
     for host in at.hosts:
         if host.renew():
             console.warn(f"the connection to {host.name} broke, and is made anew")
@@ -163,10 +171,10 @@ def parsed(process: Process, service: str, place: str, seen: dict[str, str]) -> 
             yield Line(seen.get(place, ""), service, f"{stamp} {text}")
 
 
-def live(look: Callable[[], dict[str, Found]], seen: dict[str, str]) -> Iterator[Line]:
+def live(look: Callable[[], tuple[dict[str, Found], dict[str, OpsError]]], seen: dict[str, str]) -> Iterator[Line]:
     """Yield lines as they come, also of services that start again or change their colour; never ends by itself.
 
-    What keeps it from looking is told once, for as long as it is the same.
+    What keeps it from looking at a host is told once, for as long as it is the same.
     """
     arriving: Queue[Line] = Queue(1000)
     attached: dict[str, tuple[Process, Thread]] = {}
@@ -174,7 +182,9 @@ def live(look: Callable[[], dict[str, Found]], seen: dict[str, str]) -> Iterator
     try:
         while True:
             try:
-                for service, one in look().items():
+                found, unseen = look()
+                missing = "\n".join(error.what for error in unseen.values())
+                for service, one in found.items():
                     place = one.place
                     if not one.container.alive:
                         if attached.pop(place, None):
@@ -183,10 +193,10 @@ def live(look: Callable[[], dict[str, Found]], seen: dict[str, str]) -> Iterator
                         process = one.host.open(read(one.container.name, "--follow", "--since", seen[place]))
                         attached[place] = process, Thread(target=pump, args=(process, service, place, seen, arriving), daemon=True)
                         attached[place][1].start()
-                told = ""
             except OpsError as error:
-                if told != (told := error.what):
-                    console.warn(told)
+                missing = error.what
+            if told != (told := missing) and told:
+                console.warn(told)
             due = time.monotonic() + LOOK_SECONDS
             with suppress(Empty):
                 while (left := due - time.monotonic()) > 0:

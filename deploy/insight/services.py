@@ -7,7 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from deploy.environment import Environment
-from deploy.errors import Refused, nearest
+from deploy.errors import OpsError, Refused, nearest
+from deploy.fleet import together
 from deploy.hosts.host import Host
 from deploy.model import Container, Facts
 from deploy.settings import Settings
@@ -26,20 +27,21 @@ class Found:
         return f"{self.host.name}/{self.container.name}"
 
 
-def find(at: Environment, names: Collection[str] = ()) -> dict[str, Found]:
-    """Return the containers of the named services, of every service when none is named, by what to call them.
+def find(at: Environment, names: Collection[str] = ()) -> tuple[dict[str, Found], dict[str, OpsError]]:
+    """Return the containers of the named services, of every service when none is named, by what to call them; then hosts not seen.
 
-    Raises Refused naming all services that have none on any host.
+    Raises Refused naming all services that have none on any host, or what kept from seeing hosts where some may be.
     """
-    from deploy.rollout.facts import observe_all
+    from deploy.rollout.facts import observe
 
-    seen = observe_all(at)
+    seen, unseen = at.some(lambda host: observe(at.settings, host))
     known = sorted({c.service for facts in seen.values() for c in facts.containers})
-    found = {name: [Found(host, c) for host in at.hosts for c in choose(seen[host.name], name)] for name in names or known}
+    hosts = [host for host in at.hosts if host.name in seen]
+    found = {name: [Found(host, c) for host in hosts for c in choose(seen[host.name], name)] for name in names or known}
     missing = [name for name in names if not found[name]]
     if missing or not found:
-        raise absent(at.settings, missing, known, jobs(at, seen))
-    return {called(one, own, many=len(at.hosts) > 1): one for own in found.values() for one in own}
+        raise together(unseen) if unseen else absent(at.settings, missing, known, jobs(at, seen))
+    return {called(one, own, many=len(at.hosts) > 1): one for own in found.values() for one in own}, unseen
 
 
 def called(one: Found, own: Collection[Found], *, many: bool) -> str:

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from deploy import console, lock
 from deploy.environment import Environment
-from deploy.errors import OpsError, acting
+from deploy.errors import OpsError, acting, of_ours
 from deploy.fleet import together
 from deploy.hosts.host import Host
 from deploy.model import Container, EdgeFacts, Facts
@@ -51,11 +51,12 @@ def look(at: Environment) -> tuple[dict[str, Facts], dict[str, OpsError]]:
     def seen(host: Host) -> tuple[Facts | None, OpsError | None]:
         try:
             return observe(at.settings, host), None
-        except OpsError as error:
-            with suppress(OpsError):
+        except (OpsError, OSError) as error:
+            told = of_ours(error, host.name)
+            with suppress(OpsError, OSError):
                 if host.front:
-                    return Facts(host.engine.containers(at.settings.name), EdgeFacts(expected=False, front=host.front.name)), error
-            return None, error
+                    return Facts(host.engine.containers(at.settings.name), EdgeFacts(expected=False, front=host.front.name)), told
+            return None, told
 
     found = at.each(seen)
     return {name: facts for name, (facts, _) in found.items() if facts}, {name: error for name, (_, error) in found.items() if error}

@@ -31,7 +31,7 @@ def disk(at: Environment, json: bool = False) -> None:
     """Show where the space went, and what gives most of it back."""
     from deploy.insight import disk
 
-    disk.show(at.each(lambda host: disk.look(at.settings, host)), json=json)
+    disk.show(at, json=json)
 
 
 @door()

@@ -18,7 +18,7 @@ from invoke.exceptions import Exit
 from invoke.parser import Parser
 
 from deploy import lock
-from deploy.errors import Locked, Refused, Unreachable
+from deploy.errors import Locked, OpsError, Refused, Unreachable
 from deploy.hosts.local import LocalHost
 from deploy.insight import disk, inside, logs, prune, services, status
 from deploy.rollout import release as rollout
@@ -108,14 +108,14 @@ def test_a_service_that_is_not_there_and_a_job_are_told_apart(place: Place) -> N
 
 def test_of_two_colours_the_one_that_serves(place: Place) -> None:
     place.deploy("r3")
-    assert {one.container.colour for one in services.find(place.at).values()} == {"", "green"}
-    assert services.find(place.at, ["backend"])["backend"].container.release == "r3"
+    assert {one.container.colour for one in services.find(place.at)[0].values()} == {"", "green"}
+    assert services.find(place.at, ["backend"])[0]["backend"].container.release == "r3"
 
 
 def test_every_replica_is_found_and_a_command_runs_in_one_that_works(place: Place) -> None:
     scale.scale(place.at, "backend=2")
     place.host.engine.change("shop-local-blue-backend-blue-1", state="exited")
-    found = services.find(place.at, ["backend"])
+    found = services.find(place.at, ["backend"])[0]
     assert list(found) == ["backend-2", "backend-1"]
 
 
@@ -125,7 +125,7 @@ def test_what_is_followed_goes_on_over_a_restart_and_a_switch(place: Place, monk
         place.host, monkeypatch, {blue.name: [AT.format(1, "old"), AT.format(5, "from blue")], green.name: [AT.format(6, "from green")]}
     )
     monkeypatch.setattr(logs, "LOOK_SECONDS", 0.05)
-    before, after = ({"backend": services.Found(place.host, one)} for one in (blue, green))
+    before, after = (({"backend": services.Found(place.host, one)}, dict[str, OpsError]()) for one in (blue, green))
     looks = [before] * 3
     seen = defaultdict[str, str](lambda: "2026-11-23T13:00:02.000000000Z")
     lines = logs.live(lambda: looks.pop() if looks else after, seen)
@@ -163,7 +163,7 @@ def test_what_is_followed_goes_on_once_a_broken_connection_is_made_anew(
     monkeypatch.setattr(place.host, "open", opened)
     monkeypatch.setattr(place.host, "renew", renewed, raising=False)
     monkeypatch.setattr(logs, "LOOK_SECONDS", 0.05)
-    monkeypatch.setattr(services, "find", lambda *_: found)
+    monkeypatch.setattr(services, "find", lambda *_: (found, {}))
     lines = logs.live(lambda: logs.look_again(place.at, []), defaultdict(lambda: AT.format(0, "").strip()))
     assert [next(lines).text, next(lines).text] == ["before", "after"]
     lines.close()  # type: ignore[attr-defined]  # a generator, promised as an iterator
@@ -189,10 +189,11 @@ def test_ctrl_c_while_logs_are_first_read_is_an_end(place: Place, monkeypatch: p
 def test_what_keeps_from_following_is_told_once(place: Place, monkeypatch: pytest.MonkeyPatch, capsys: Printed) -> None:
     looks = list(range(3))
 
-    def look() -> dict[str, services.Found]:
+    def look() -> tuple[dict[str, services.Found], dict[str, OpsError]]:
         if not looks:
             raise KeyboardInterrupt
-        looks.pop()
+        if looks.pop():
+            return {}, {"app1": Refused("app1 did not answer")}
         raise Refused("app1 did not answer")
 
     monkeypatch.setattr(logs, "LOOK_SECONDS", 0.01)
@@ -348,10 +349,10 @@ def test_disk_names_the_largest_and_the_command_for_it(used: Place, capsys: Prin
         ("build cache", 12_000_000_000), ("volume", 7_000_000_000), ("images", 5_000_000)
     ]  # fmt: skip
     assert {item.bytes for item in known.items if item.what == "log"} == {None}
-    disk.show({"localhost": known}, json=True)
+    disk.present({"localhost": known}, json=True)
     document = json.loads(capsys.readouterr().out)
     assert (document["items"][1]["name"], document["next"]) == ("shop-local_data", "inv prune")
-    disk.show({"localhost": replace(known, free={"/x": 1_500_000_000})}, json=False)
+    disk.present({"localhost": replace(known, free={"/x": 1_500_000_000})}, json=False)
     said = capsys.readouterr()
     assert "! 1.5 GB free at /x; a deploy wants 2.0 GB" in said.err
     assert "most is in build cache: 12.0 GB\nnext: inv prune" in said.err

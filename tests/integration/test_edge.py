@@ -32,6 +32,19 @@ def test_publishing_again_never_shows_half_an_asset(bookreader: Site) -> None:
     assert report.verdict == load.PASS, f"{report.losses}\n{report.table()}"
 
 
+def test_a_balancer_is_told_when_the_app_does_not_answer(bookreader: Site) -> None:
+    """What visitors get is asked, through the edge; not whether the edge itself is up."""
+    backends = docker("ps", "--format={{.Names}}", f"--filter=name={bookreader.app}-local-.*-backend-").split()
+    assert bookreader.get("/edge-health") == (200, "ok\n")
+    docker("stop", *backends)
+    try:
+        assert bookreader.get("/edge-health")[0] >= 500
+        assert bookreader.get("/books/somewhere")[0] == 200, "which says nothing of the backend"
+    finally:
+        docker("start", *backends)
+    assert until(lambda: bookreader.get("/edge-health") == (200, "ok\n"), 60)
+
+
 @pytest.mark.parametrize("path", ["/ready", "/metrics", "/api/ready", "/api/metrics", "/generation", "/blue/backend/metrics"])
 def test_inner_paths_stay_inside(bookreader: Site, path: str) -> None:
     """Of the app's bare paths health and version alone are public, under /api."""

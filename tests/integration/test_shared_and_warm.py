@@ -61,6 +61,7 @@ def test_maintenance_is_kept_by_a_deploy_and_taken_away_again(tiny: Site) -> Non
     assert (status, "Back in a moment" in page) == (503, True)
     assert f"release {first} (blue), behind the maintenance page" in tiny.inv("status").stderr
     assert "already" in tiny.inv("maintenance", "--on").stderr
+    assert tiny.get("/edge-health")[0] == 200, "a balancer lets visitors see the page"
     tiny.replace("app/app.py", "Takes a burst", "Stands a burst")
     tiny.commit()
     second = tiny.inv("deploy", "--json").document["release"]

@@ -85,11 +85,23 @@ def test_a_rolling_release_serves_from_both_colours_in_one_upstream() -> None:
 
 def test_between_the_colours_only_proxy_pass_and_the_name_differ() -> None:
     differ = [pair for pair in zip(render(BLUE).splitlines(), render(GREEN).splitlines(), strict=True) if pair[0] != pair[1]]
-    named = [pair for pair in differ if "proxy_pass" not in pair[0]]
+    assert [blue.split() for blue, _ in differ if "auth_request" in blue] == [["auth_request", "/blue/backend/health;"]]
+    named = [pair for pair in differ if not re.search("proxy_pass|auth_request", pair[0])]
     assert len(differ) > len(named) == 2, differ
     assert all('colour":"blue"' in blue and blue.replace("blue", "green") == green for blue, green in named)
     assert all(blue.replace("backend_blue", "backend_green") == green for blue, green in differ if "proxy_pass" in blue)
     assert "blue" not in blocks(render(GREEN), "server")[1]
+
+
+def test_a_balancer_hears_of_every_service_that_serves() -> None:
+    text = render(GREEN, TWO)
+    inner, public = blocks(text, "server")
+    assert "/well/0;" in blocks(public, "location = /edge-health")[0]
+    asked = [
+        re.findall(r"auth_request (\S+);|proxy_pass http://127.0.0.1:9180(\S+);", block) for block in blocks(inner, "location = /well/")
+    ]
+    assert asked == [[("/green/backend/health", ""), ("", "/well/1")], [("/green/api/health", ""), ("", "/well/2")], []]
+    assert "edge-health {" not in render(NONE), "it gets the 503 that visitors get"
 
 
 def test_what_a_reload_without_loss_needs() -> None:
@@ -170,7 +182,8 @@ def test_the_maintenance_page_replaces_the_app_and_keeps_the_colour() -> None:
     assert '"colour":"blue","release":"r1","maintenance":true' in text
     public = blocks(text, "server")[1]
     assert "return 503 '<!doctype html>" in public
-    assert "proxy_pass" not in public
+    assert "backend" not in public
+    assert "/well/1;" in blocks(public, "location = /edge-health")[0], "the page is what visitors must get"
     page = (ROOT / "nginx" / "maintenance.html").read_text()
     assert len(nginx.quoted(page)) < 4000, "nginx takes no longer word"
     assert nginx.quoted("it's\n  $5 \\") == "it&#39;s &#36;5 &#92;"

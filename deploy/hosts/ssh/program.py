@@ -15,8 +15,9 @@ from deploy.hosts.ssh.link import Link
 BUFFER = 1 << 16
 # sshd tells a program without a terminal nothing when we are gone: its input, which ends then, is watched in its place.
 # The group that `timeout` makes is signalled: while it starts a program it passes nothing on.
+# Both streams are one pipe there already: sshd reads two in turn, and what it takes from each ends in the middle of a line.
 WATCHED = """exec 3<&0
-"$@" </dev/null 3<&- & program=$!
+"$@" </dev/null 2>&1 3<&- & program=$!
 { while read -r _ <&3; do :; done; until kill -TERM "-$program" || ! kill -0 "$program"; do sleep 0.1; done; } >/dev/null 2>&1 & watcher=$!
 exec 3<&- 2>/dev/null
 wait "$program"; code=$?
