@@ -171,15 +171,21 @@ def markdown(text: str) -> str:
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table on stdout."""
+    """Print a table on stdout: cells as they are, a column of single words (ids, times) as wide as these, and nothing cut."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    sheet = Table(*headings, box=None, pad_edge=False, header_style="bold")
-    for row in rows:
-        sheet.add_row(*(str(cell) for cell in row))
+    sheet = Table(box=None, pad_edge=False, header_style="bold")
+    cells = [[Text(str(cell)) for cell in row] for row in rows]
+    for number, heading in enumerate(headings):
+        column = [row[number] for row in cells]
+        words = not any(" " in text.plain for text in column)
+        sheet.add_column(Text(heading), overflow="fold", min_width=max((text.cell_len for text in column if words), default=None))
+    for texts in cells:
+        sheet.add_row(*texts)
     width = None if sys.stdout.isatty() else 200
-    Console(highlight=False, width=width).print(sheet)
+    Console(highlight=False, width=width).print(sheet, crop=False)  # what is wider even so, the terminal breaks
 
 
 def table_of(headings: Sequence[str], rows: Mapping[str, Sequence[Sequence[object]]], *, several: bool) -> None:

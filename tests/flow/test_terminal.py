@@ -7,6 +7,9 @@ import pty
 import re
 import subprocess
 import sys
+import termios
+
+import pytest
 
 from deploy.settings import ROOT
 
@@ -22,11 +25,23 @@ with console.step("wait until green is healthy", within=60) as shown:
 """
 
 
-def on_a_terminal(**environment: str) -> str:
-    """Run the step with a terminal for people; return what it drew."""
+TABLE = """
+from deploy import console
+row = ["2026-11-23T13:00:00Z", "rollback", "1f2e3d4c5b6a-a1b2c3", "in service", "12 s", "somebody@some-laptop", "app1, app2"]
+console.table(["when (UTC)", "command", "release", "outcome", "took", "who", "hosts"], [row])
+console.table(["", "what", "mend it with"], [["missing", "secrets", "edit " + "very-" * 30 + "long"]])
+"""
+
+
+def on_a_terminal(program: str = STEP, columns: int = 80, **environment: str) -> str:
+    """Run a program, the step, with a terminal for people and results; return what it drew."""
     ours, theirs = pty.openpty()
-    plain = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR", "GITHUB_ACTIONS")}
-    process = subprocess.Popen([sys.executable, "-c", STEP], cwd=ROOT, stderr=theirs, env={**plain, "TERM": "xterm", **environment})
+    termios.tcsetwinsize(theirs, (24, columns))
+    names = ("NO_COLOR", "FORCE_COLOR", "GITHUB_ACTIONS", "COLUMNS")
+    plain = {name: value for name, value in os.environ.items() if name not in names}
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs, env={**plain, "TERM": "xterm", **environment}
+    )
     os.close(theirs)
     drawn = b""
     try:
@@ -58,3 +73,11 @@ def test_a_dumb_terminal_gets_lines() -> None:
     drawn = on_a_terminal(TERM="dumb")
     assert "of 60 s" not in drawn
     assert " ok wait until green is healthy" in drawn
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100, 140])
+def test_a_table_is_never_cut_and_ids_and_times_stay_whole(columns: int) -> None:
+    drawn = on_a_terminal(TABLE, columns)
+    for word in ("2026-11-23T13:00:00Z", "1f2e3d4c5b6a-a1b2c3", "somebody@some-laptop", "rollback"):
+        assert word in drawn
+    assert "edit" + "very-" * 30 + "long" in re.sub(r"\s", "", drawn), "folded, and nothing is cut"

@@ -125,3 +125,8 @@ def test_a_summary_that_cannot_be_written_is_a_warning(tmp_path: Path, monkeypat
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path))
     console.summary("t", {})
     assert "the step summary was not written" in capsys.readouterr().err
+
+
+def test_a_table_shows_its_cells_as_they_are(capsys: Printed) -> None:
+    console.table(["", "mend"], [["missing", "put it into [variables] of [hosts], or [/x]"]])
+    assert "missing  put it into [variables] of [hosts], or [/x]" in capsys.readouterr().out
