@@ -185,7 +185,11 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     for texts in cells:
         sheet.add_row(*texts)
     width = None if sys.stdout.isatty() else 200
-    Console(highlight=False, width=width).print(sheet, crop=False)  # what is wider even so, the terminal breaks
+    screen = Console(highlight=False, width=width)
+    with screen.capture() as drawn:  # it would take a reader who has gone for an error
+        screen.print(sheet, crop=False)  # what is wider even so, the terminal breaks
+    with read_or_not():
+        print(drawn.get(), end="", flush=True)
 
 
 def table_of(headings: Sequence[str], rows: Mapping[str, Sequence[Sequence[object]]], *, several: bool) -> None:
@@ -209,14 +213,24 @@ def lines(names: Collection[str]) -> Callable[[str, str], None]:
 
 def document(value: Any) -> None:
     """Print one JSON document on stdout."""
-    print(jsonlib.dumps(value, indent=2, sort_keys=False))
+    with read_or_not():
+        print(jsonlib.dumps(value, indent=2, sort_keys=False), flush=True)
+
+
+@contextmanager
+def read_or_not() -> Iterator[None]:
+    """Let a reader of stdout who has seen enough be an end like any other."""
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is written when the process ends
 
 
 def confirm(question: str, *, yes: bool, word: str = "yes", unasked: str = "add --yes") -> None:
     """Ask before something that cannot be taken back; raise Refused unless the person types the word."""
     if yes:
         return
-    if not sys.stdin.isatty():
+    if not (sys.stdin and sys.stdin.isatty()):  # it is None where `<&-` closed it
         raise Refused(f"{question} Nobody can be asked here.", then=unasked)
     people().print(f"{question} Type {word} to go on: ", end="", markup=False)
     if sys.stdin.readline().strip() != word:

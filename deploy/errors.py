@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from pathlib import Path
+from traceback import extract_tb
 from types import TracebackType
 
-COMMAND = re.compile(r"\binv (?:[a-z]+\.)?[a-z]+\b(?!\.[a-z]|(?: --[\w=.,-]+)* --env)")
+COMMAND = re.compile(r"\binv (?!dev\b)(?:[a-z]+\.)?[a-z]+\b(?!\.[a-z]|(?: --[\w=.,-]+)* --env)")
+
+HERE = Path(__file__).parent
 
 
 def acting(text: str, env: str) -> str:
@@ -89,10 +93,16 @@ class MachineFailed(OpsError):
 
 
 def of_ours(error: Exception, where: str = "") -> OpsError:
-    """Return an error as one of ours."""
+    """Return an error as one of ours; what nobody foresaw says where in the toolkit it was."""
     if isinstance(error, OpsError):
         return error
-    return MachineFailed(error, where) if isinstance(error, OSError) else OpsError(f"{type(error).__name__}: {error}", where=where)
+    if isinstance(error, OSError):
+        return MachineFailed(error, where)
+    own = [f"{frame.filename}:{frame.lineno}" for frame in extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(HERE)]
+    what = ", at ".join([f"{type(error).__name__}: {error}", *own[-1:]])
+    return OpsError(
+        what, where=where, then="report this with all that is said here: it is a fault of the toolkit; inv status shows what serves"
+    )
 
 
 class CommandFailed(OpsError):

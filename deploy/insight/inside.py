@@ -31,7 +31,8 @@ def run(at: Environment, service: str, words: Sequence[str], *, host: str = "") 
     container = found[0].container
     if container.state != "running":
         raise Refused(f"{container.name} does not run: {container.state}", where=at.settings.name, then=f"inv logs {service}")
-    code = found[0].host.follow(command(container.name, words, terminal=sys.stdin.isatty() and sys.stdout.isatty()))
+    terminal = all(stream and stream.isatty() for stream in (sys.stdin, sys.stdout))
+    code = found[0].host.follow(command(container.name, words, terminal=terminal))
     if code:
         absent = "is that program in the image? It may even have no shell"
         then = absent if code in NOT_THERE else f"what it said is above; inv logs {service}"

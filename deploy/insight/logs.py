@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import heapq
-import os
 import re
-import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator
@@ -139,12 +137,8 @@ def look_again(at: Environment, names: list[str]) -> tuple[dict[str, Found], dic
 @contextmanager
 def ending() -> Iterator[None]:
     """Let Ctrl-C, or a reader who has seen enough, be an end like any other."""
-    try:
+    with suppress(KeyboardInterrupt), console.read_or_not():
         yield
-    except KeyboardInterrupt:
-        pass
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def read(container: str, *words: str) -> Command:

@@ -7,13 +7,14 @@ import sys
 from collections.abc import Callable, Mapping
 from inspect import Signature, signature
 from itertools import pairwise
+from traceback import format_exc
 from typing import Any
 
 from invoke.exceptions import Exit, ParseError
 from invoke.parser import Parser
 from invoke.tasks import task
 
-from deploy.errors import Interrupted, MachineFailed, OpsError, Refused
+from deploy.errors import Interrupted, OpsError, Refused, of_ours
 
 COMMON = {
     "env": "environment, a file in deploy/environments (default: local)",
@@ -23,13 +24,14 @@ COMMON = {
 
 
 def door(*, only: str = "", help: Mapping[str, str] | None = None, **options: Any) -> Callable[[Callable[..., None]], Any]:
-    """Make a task of a function of a place and flags; OpsError becomes a message and an exit code.
+    """Make a task of a function of a place and flags; whatever it raises becomes a message and an exit code.
 
     `--env` names the settings, unless the task is for `only` one environment. `options` are what invoke knows.
     """
 
     def made(body: Callable[..., None]) -> Any:
         def opened(c: Any, env: str = only or "local", **flags: Any) -> None:
+            from deploy import console
             from deploy.environment import enter
 
             # a job that is cancelled, a machine that shuts down, `inv unlock`: as if Ctrl-C had been typed
@@ -37,12 +39,12 @@ def door(*, only: str = "", help: Mapping[str, str] | None = None, **options: An
 
             try:
                 body(enter(env), **flags)
-            except OpsError as error:
-                raise leave(error, env, **flags) from None
-            except OSError as error:
-                raise leave(MachineFailed(error), env, **flags) from None
             except KeyboardInterrupt:
                 raise leave(Interrupted("interrupted", then="inv status shows what serves"), env, **flags) from None
+            except Exception as error:  # noqa: BLE001  # whatever it is, programs get their document and people the next command
+                if not isinstance(error, OpsError | OSError):
+                    console.say(format_exc())
+                raise leave(of_ours(error), env, **flags) from None
 
         c, env, _ = signature(opened).parameters.values()
         _, *flags = signature(body).parameters.values()

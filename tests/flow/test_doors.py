@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 from invoke.context import Context
@@ -17,6 +18,7 @@ from invoke.exceptions import Exit
 
 from deploy import console, doctor, errors
 from deploy.environment import Environment
+from deploy.hosts.host import Host
 from deploy.settings import ROOT
 from deploy.tasks.door import door
 
@@ -95,6 +97,20 @@ def test_ctrl_c_is_5_and_a_full_disk_is_1() -> None:
     assert opened(raising(OSError(28, "No space left on device"))).code == 1
 
 
+def test_what_nobody_foresaw_is_an_error_like_any_other_and_its_traceback_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    def body(at: Environment, json: bool = False) -> None:
+        doctor.clock(cast(Host, "no host"))
+
+    assert opened(body, json=True).code == 1
+    printed = capsys.readouterr()
+    document = json.loads(printed.out)
+    assert set(document) == {"error", "code", "where", "serves", "next"}
+    for words in ("AttributeError: 'str' object has no attribute 'run'", f", at {doctor.__file__}:"):
+        assert words in document["error"]
+    assert "fault of the toolkit" in document["next"]
+    assert 'doctor.clock(cast(Host, "no host"))' in printed.err
+
+
 def test_sigterm_is_as_ctrl_c() -> None:
     def body(c: Context, json: bool = False) -> None:
         signal.raise_signal(signal.SIGTERM)
@@ -152,3 +168,23 @@ def test_a_command_that_fails_prints_one_document_too(words: tuple[str, ...]) ->
 def test_a_command_that_works_prints_one_document(tmp_path: Path) -> None:
     ran = inv("history", "--json", XDG_STATE_HOME=str(tmp_path))
     assert (ran.returncode, json.loads(ran.stdout)) == (0, [])
+
+
+LINE = 'from deploy import console; console.document(["x" * {size}]); console.table(["a"], [["b"]])'
+
+
+@pytest.mark.parametrize("size", [1, 1_000_000])
+def test_a_reader_who_has_seen_enough_is_an_end_like_any_other(size: int) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", LINE.format(size=size)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        assert (process.wait(), process.stderr.read()) == (0, b"")
+
+
+def test_where_nobody_can_be_asked_the_way_without_is_named(tmp_path: Path) -> None:
+    argv = ["sh", "-c", 'exec "$@" <&-', "sh", sys.executable, "-m", "invoke", "down", "--volumes"]
+    ran = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "XDG_STATE_HOME": str(tmp_path)})
+    assert (ran.returncode, "next:   add --yes" in ran.stderr) == (2, True), ran.stderr

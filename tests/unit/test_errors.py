@@ -16,6 +16,7 @@ from deploy.errors import OpsError, acting
         ("inv build --push --env=prod", "inv build --push --env=prod"),
         ("inv --list, or inv --help TASK", "inv --list, or inv --help TASK"),
         ("mend it, then inv deploy.", "mend it, then inv deploy --env=prod."),
+        ("OPS_EDGE__PORT=5174 inv dev; inv down", "OPS_EDGE__PORT=5174 inv dev; inv down --env=prod"),
     ],
 )
 def test_commands_name_their_environment(text: str, expected: str) -> None:

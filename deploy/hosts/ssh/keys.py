@@ -72,7 +72,7 @@ def passphrase(path: Path) -> str:
 
     if (known := os.environ.get(PASSPHRASE)) is not None:
         return known
-    if not sys.stdin.isatty():
+    if not (sys.stdin and sys.stdin.isatty()):
         then = f"set {PASSPHRASE}; or leave ssh.key_file out and ssh-add the key"
         raise Refused("the key has a passphrase, and nobody can be asked here", where=str(path), then=then)
     return getpass(f"Passphrase of {path}: ")
