@@ -194,7 +194,8 @@ def explain(mistake: Any) -> str:
         return "no x-deploy role; one of web, worker, scheduler, job, data, edge"
     if mistake["type"] == "extra_forbidden":
         return f"x-deploy.{path}: unknown key{nearest(path, Deploy.model_fields)}; known are {', '.join(Deploy.model_fields)}"
-    return f"x-deploy{'.' if path else ''}{path}: {mistake['msg'][0].lower()}{mistake['msg'][1:]}"
+    said = mistake["msg"].removeprefix("Value error, ")
+    return f"x-deploy{'.' if path else ''}{path}: {said[0].lower()}{said[1:]}"
 
 
 def unfit(spec: Mapping[str, Any], checkout: Path) -> Iterable[str]:

@@ -110,10 +110,11 @@ def listed(value: str) -> Any:
 
 def explain(mistake: Any, sources: Mapping[Key, str]) -> str:
     """Say one mistake as file, key path and what is wrong, with the nearest right key."""
-    key = tuple(str(part) for part in mistake["loc"])
+    key = tuple(str(part) for part in mistake["loc"] if part != "[key]")  # where the key itself is the mistake
+    said = mistake["msg"].removeprefix("Value error, ")
     if mistake["type"] == "extra_forbidden":
         return f"{place(key, sources)}: unknown key{nearest('.'.join(key), known_keys(key[:-1]))}"
-    return f"{place(key, sources)}: {mistake['msg'][0].lower()}{mistake['msg'][1:]}"
+    return f"{place(key, sources)}: {said[0].lower()}{said[1:]}"
 
 
 def place(key: Key, sources: Mapping[Key, str]) -> str:
@@ -135,5 +136,5 @@ def known_keys(above: Key) -> list[str]:
 
 
 def section(annotation: Any) -> type[Section] | None:
-    """Return the section that an annotation is about: `Edge`, `Machine | None`, `dict[HostName, Server]`."""
+    """Return the section that an annotation is about: `Edge`, `Machine | None`, `dict[Name, Server]`."""
     return next((one for one in (annotation, *get_args(annotation)) if isinstance(one, type) and issubclass(one, Section)), None)

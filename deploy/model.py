@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel
 
 LABEL = "bookreader-ops"
 MADE_OF = f"{LABEL}.made-of"
@@ -26,13 +26,23 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def from_root(path: str) -> str:
+    """Refuse a path of a web service that does not begin with /."""
+    if not path.startswith("/"):
+        raise ValueError("it must begin with /")
+    return path
+
+
+UrlPath = Annotated[str, AfterValidator(from_root)]
+
+
 class Deploy(Frozen):
     """An x-deploy block: what the toolkit must know of a service that Compose has no word for."""
 
     role: Role
-    port: int | None = Field(default=None, description="TCP port inside the container")
-    health: str = "/health"
-    version: str | None = None
+    port: int | None = Field(default=None, gt=0, lt=65536, description="TCP port inside the container")
+    health: UrlPath = "/health"
+    version: UrlPath | None = None
     drain: tuple[str, ...] = ()
     resume: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()

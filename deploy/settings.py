@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import os
-from ipaddress import IPv4Address
+import re
+from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def like(pattern: str, words: str) -> AfterValidator:
+    """Refuse a text that is not wholly like the pattern, and say in words what it must be."""
+
+    def checked(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(words)
+        return text
+
+    return AfterValidator(checked)
 
 
 def without_comment(key: str) -> str:
@@ -19,8 +31,30 @@ def without_comment(key: str) -> str:
 
 def reached(address: str) -> str:
     """Refuse an address at which other hosts do not reach one; empty is none."""
-    if address and ((known := IPv4Address(address)).is_unspecified or known.is_loopback or known.is_multicast):
+    try:
+        known = IPv4Address(address or "192.0.2.1")
+    except ValueError:
+        raise ValueError("it must be an IPv4 address") from None
+    if known.is_unspecified or known.is_loopback or known.is_multicast:
         raise ValueError("no other host reaches one at this address")
+    return address
+
+
+def somewhere(address: str) -> str:
+    """Refuse what is neither a name that can be looked up nor an address."""
+    try:
+        _ = ":" in address or address.encode("idna")
+    except UnicodeError:
+        raise ValueError("it must be a name, whose parts between the dots have 1 to 63 characters, or an address") from None
+    return address
+
+
+def numeric(address: str) -> str:
+    """Refuse what is no IP address; one of version 6 may stand in brackets, as Compose has it."""
+    try:
+        ip_address(address.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        raise ValueError("it must be an IP address of the host, or 0.0.0.0 for all of them") from None
     return address
 
 
@@ -35,13 +69,32 @@ def absolute(path: Path) -> Path:
     """Refuse a path that depends on where a command is typed."""
     if not path.is_absolute():
         raise ValueError("it must begin with /")
+    if len(path.parts) < 2:
+        raise ValueError("it must be a folder of its own")
     return path
 
 
-Shell = Annotated[str, Field(pattern=r"^[^\x00]*$")]
-HostName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
-HostKey = Annotated[str, Field(pattern=r"^((ssh|ecdsa)-[a-z0-9-]+ [A-Za-z0-9+/]+=*( .*)?)?$"), AfterValidator(without_comment)]
-Account = Annotated[str, Field(pattern=r"^([^\s-]\S*)?$")]
+Shell = Annotated[str, like(r"[^\x00]*", "it must not hold a NUL character")]
+Name = Annotated[str, like(r"[a-z][a-z0-9-]{0,30}", "it must be lower-case letters, digits and hyphens, a letter first, 31 at most")]
+EnvName = Annotated[str, like(r"[a-z0-9][a-z0-9_-]*", "it must be lower-case letters, digits, _ and -, a letter or digit first")]
+# nginx reads the setting as it stands
+Domain = Annotated[str, like(r"(?a)[\w.*-]+( [\w.*-]+)*", "it must be a name as in books.example.org; several have a space between them")]
+Address = Annotated[
+    str,
+    like(r"[\w.-]+|[\w.%]*:[\w.%]*:[\w.:%]*", "it must be a name or an address, without a port or anything else"),
+    AfterValidator(somewhere),
+]
+HostKey = Annotated[
+    str,
+    like(r"((ssh|ecdsa)-[a-z0-9-]+ [A-Za-z0-9+/]+=*( .*)?)?", "it must be a public key as in a .pub file: ssh-ed25519 AAAA..."),
+    AfterValidator(without_comment),
+]
+Account = Annotated[str, like(r"([^\s-]\S*)?", "it must be an account: no spaces, no - first")]
+Registry = Annotated[
+    str,
+    like(r"([a-zA-Z0-9.-]+(:\d+)?(/[a-z0-9._/-]+)?)?", "it must be a registry and a path, as in registry.example.org/team"),
+]
+Port = Annotated[int, Field(gt=0, lt=65536)]
 Role = Literal["app", "worker", "edge", "data", "monitoring"]
 OWN = ("env", "root")  # said by --env and by where the checkout is
 
@@ -49,15 +102,28 @@ OWN = ("env", "root")  # said by --env and by where the checkout is
 class Section(BaseModel):
     """A part of the settings; a key that it does not know is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_bool_is_a_number(cls, value: object, info: ValidationInfo) -> object:
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation in (int, float):
+            raise ValueError(f"it must be a number, not {str(value).lower()}")
+        return value
 
 
 class Edge(Section):
     """Where the edge listens: the public port, and the inner one that only this host reaches."""
 
-    address: str = "127.0.0.1"
-    port: int = Field(default=8080, gt=0, lt=65536)
-    probe_port: int = Field(default=9180, gt=0, lt=65536)
+    address: Annotated[str, AfterValidator(numeric)] = "127.0.0.1"
+    port: Port = 8080
+    probe_port: Port = 9180
+
+    @model_validator(mode="after")
+    def _two_ports(self) -> Edge:
+        if self.port == self.probe_port:
+            raise ValueError(f"edge.port and edge.probe_port are both {self.port}; the edge listens on two")
+        return self
 
 
 class Build(Section):
@@ -75,7 +141,7 @@ class Ship(Section):
     """How images come to hosts: through a registry, over the connection to the host, or not at all."""
 
     by: Literal["registry", "ssh", "local"] = "local"
-    registry: str = Field(default="", pattern=r"^([a-zA-Z0-9.-]+(:\d+)?(/[a-z0-9._/-]+)?)?$")
+    registry: Registry = ""
     user: str = ""
     hosts_at_once: int = Field(default=4, gt=0)
 
@@ -132,8 +198,8 @@ class Notify(Section):
 class Machine(Section):
     """A machine that is reached over SSH: where it is, as whom, and the host key that it must show."""
 
-    address: str = Field(pattern=r"^([\w.-]+|[\w.%]*:[\w.%]*:[\w.:%]*)$")
-    port: int = Field(default=22, gt=0, lt=65536)
+    address: Address
+    port: Port = 22
     user: Account = ""
     key: HostKey = ""
 
@@ -159,12 +225,12 @@ class Ssh(Section):
 class Settings(Section):
     """Everything a command needs to know about one environment."""
 
-    env: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
-    app: str = Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")
+    env: EnvName
+    app: Name
     compose: list[str] = Field(min_length=1)
     bake: str = "docker/bake.hcl"
     nginx: str = "nginx/edge.conf.j2"
-    domain: str
+    domain: Domain
     state: Annotated[Path, AfterValidator(absolute)] | None = None
     secrets: str = ""
     variables: dict[str, str] = {}
@@ -176,7 +242,7 @@ class Settings(Section):
     notify: Notify = Notify()
     ssh: Ssh = Ssh()
     gateway: Machine | None = None
-    hosts: dict[HostName, Server] = {}
+    hosts: dict[Name, Server] = {}
     root: Path = ROOT
 
     @field_validator("hosts")

@@ -235,6 +235,15 @@ def test_replicas(service: str, role: str, said: int | str) -> None:
         assert next(s for s in model(text).services if s.name == "it").replicas == said
 
 
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [("port: 0", "greater than 0"), ("port: 65536", "less than 65536"), ("health: up", "begin with /"), ("version: v", "begin with /")],
+)
+def test_where_a_service_is_asked_must_be_a_port_and_a_path(key: str, said: str) -> None:
+    with pytest.raises(Refused, match=f"service w: x-deploy.{key.partition(':')[0]}: i.*{said}"):
+        model(f"services: {{w: {{image: redis, x-deploy: {{role: web, {key}}}}}}}")
+
+
 def test_plain_words_are_what_compose_takes_them_for(tmp_path: Path) -> None:
     (tmp_path / "c.yml").write_text(
         "services:\n  w: {image: w, environment: {A: yes, B: 12:30, C: off, D: 010, E: true, F: =}, x-deploy: {role: web, port: 1}}\n"

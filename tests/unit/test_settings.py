@@ -147,7 +147,7 @@ def test_an_environment_is_called_what_projects_can_be(read: Load, tmp_path: Pat
     with pytest.raises(Refused, match=r"there is no environment `../local`"):
         read(APP, env="../local")
     (tmp_path / "deploy" / "environments" / "Prod.eu.toml").touch()
-    with pytest.raises(Refused, match="env: string should match"):
+    with pytest.raises(Refused, match="env: it must be lower-case letters"):
         load("Prod.eu")
 
 
@@ -159,20 +159,49 @@ def test_no_host_is_called_gateway(read: Load) -> None:
 @pytest.mark.parametrize(
     ("local", "words"),
     [
-        ('[hosts.a]\naddress = "a"\nprivate = "0.0.0.0"', "hosts.a.private: value error, no other host reaches"),
-        ('[hosts.a]\naddress = "a"\nprivate = "127.0.0.1"', "hosts.a.private: value error, no other host reaches"),
-        ('[hosts.a]\naddress = "a"\nprivate = "999.1.1.1"', "hosts.a.private: value error"),
-        ('[hosts.a]\naddress = "a"\nuser = "a b"', "hosts.a.user: string should match"),
-        ('ssh.user = "-oProxyCommand=x"', "ssh.user: string should match"),
-        ('ssh.key_file = ""', "ssh.key_file: value error, it names no file"),
-        ('ship.registry = ":5000"', "ship.registry: string should match"),
-        ('state = "state"', "state: value error, it must begin with /"),
+        ('[hosts.a]\naddress = "a"\nprivate = "0.0.0.0"', "hosts.a.private: no other host reaches"),
+        ('[hosts.a]\naddress = "a"\nprivate = "127.0.0.1"', "hosts.a.private: no other host reaches"),
+        ('[hosts.a]\naddress = "a"\nprivate = "999.1.1.1"', "hosts.a.private: it must be an IPv4 address"),
+        ('[hosts.a]\naddress = "a"\nuser = "a b"', "hosts.a.user: it must be an account"),
+        ('[hosts.a]\naddress = "a"\nkey = "AAAA"', "hosts.a.key: it must be a public key as in a .pub file"),
+        ('[hosts.a]\naddress = "a:22"', "hosts.a.address: it must be a name or an address, without a port"),
+        ('[hosts.a]\naddress = "."', "hosts.a.address: it must be a name, whose parts"),
+        ('[hosts.a]\naddress = "a..b"', "hosts.a.address: it must be a name, whose parts"),
+        (f'[hosts.a]\naddress = "{"a" * 64}.b"', "hosts.a.address: it must be a name, whose parts"),
+        ('[hosts.A]\naddress = "a"', "hosts.A: it must be lower-case letters, digits and hyphens"),
+        ('[hosts.a]\naddress = "a"\nport = true', "hosts.a.port: it must be a number, not true"),
+        ("rollout.watch = false", "rollout.watch: it must be a number, not false"),
+        ("ssh.connect_within = inf", "ssh.connect_within: input should be a finite number"),
+        ('ssh.user = "-oProxyCommand=x"', "ssh.user: it must be an account"),
+        ('ssh.key_file = ""', "ssh.key_file: it names no file"),
+        ('ship.registry = ":5000"', "ship.registry: it must be a registry and a path"),
+        ('state = "state"', "state: it must begin with /"),
+        ('state = "/"', "state: it must be a folder of its own"),
+        ('domain = ""', "domain: it must be a name"),
+        ('domain = "a.test; root /"', "domain: it must be a name"),
+        ('domain = "{a}"', "domain: it must be a name"),
+        ('domain = "a.test\\nb"', "domain: it must be a name"),
+        ('edge.address = "localhost"', "edge.address: it must be an IP address"),
+        ("edge.port = 9180", "edge: edge.port and edge.probe_port are both 9180"),
     ],
 )
 def test_what_could_not_work_is_refused(read: Load, local: str, words: str) -> None:
     with pytest.raises(Refused) as told:
         read(APP, local)
-    assert words in str(told.value)
+    assert f": {words}" in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("local", "variables"),
+    [
+        ('domain = "a.test *.b-c.test _"', {}),
+        ('edge.address = "::1"', {}),
+        ('edge.address = "[::]"', {"OPS_ROLLOUT__KEEP_WARM": "true"}),
+        ('[hosts.a]\naddress = "b_\u00fccher.example."', {"OPS_HOSTS__A__PORT": "22"}),
+    ],
+)
+def test_what_works_is_taken(read: Load, local: str, variables: dict[str, str]) -> None:
+    read(APP, local, **variables)
 
 
 def test_a_key_may_be_pasted_with_its_comment(read: Load) -> None:
