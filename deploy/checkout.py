@@ -11,6 +11,8 @@ from deploy.errors import CommandFailed, Refused
 from deploy.hosts.local import LocalHost
 from deploy.shell import Command, command
 
+NO_COMMIT = ("not a git repository", "does not have any commits yet")
+
 
 @dataclass(frozen=True)
 class Checkout:
@@ -39,15 +41,25 @@ def read(root: Path, host: LocalHost) -> Checkout:
         diff = host.run(git(root, "diff", "HEAD", "--binary")) if listed else ""
         untracked = host.run(git(root, "ls-files", "--others", "--exclude-standard", "-z")) if listed else ""
     except CommandFailed as error:
-        then = f"git init && git add . && git commit, in {root.name}; or run this in a clone"
-        raise Refused(f"this is not a git checkout with a commit:\n{error.output}", where=str(root), then=then) from None
+        raise unread(root, error.output) from None
     moment = datetime.fromtimestamp(int(time), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return Checkout(commit, moment, fingerprint(root, diff, untracked.split("\0")) if listed else "")
 
 
+def unread(root: Path, said: str) -> Refused:
+    """Say why git cannot read a checkout; of what it has to say itself, an account that is not the owner's for example, its own advice."""
+    if any(words in said for words in NO_COMMIT):
+        then = f"git init && git add . && git commit, in {root.name}; or run this in a clone"
+        return Refused(f"this is not a git checkout with a commit:\n{said}", where=str(root), then=then)
+    advice = [line.strip() for line in said.splitlines() if line.strip().startswith("git ")]
+    return Refused(
+        f"git cannot read this checkout:\n{said}", where=str(root), then="; ".join(advice) or "git status, until it says no more of it"
+    )
+
+
 def git(root: Path, *words: str) -> Command:
-    """Return a git command on one checkout."""
-    return command("git", "-C", str(root), *words)
+    """Return a git command on one checkout, in English and without what the person's configuration adds to a log."""
+    return command("git", "-C", str(root), "-c", "log.showSignature=false", *words, LC_ALL="C")
 
 
 def fingerprint(root: Path, diff: str, untracked: list[str]) -> str:

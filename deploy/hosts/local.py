@@ -20,6 +20,7 @@ from deploy.shell import Command, Result
 ANSWER_LIMIT = 1 << 20
 EVERYWHERE = "0.0.0.0"  # noqa: S104  # compared with, not bound to
 ENGINE = "unix:///var/run/docker.sock"
+OF_A_HOOK = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR", "GIT_NAMESPACE", "GIT_PREFIX"}
 
 
 class LocalHost(Host):
@@ -53,9 +54,13 @@ class LocalHost(Host):
             raise Refused("`docker` is not installed", where=self.name, then="./scripts/quickstart") from None
 
     def environment(self, command: Command) -> dict[str, str]:
-        """Return this process's environment with what a command adds; Docker's client is held to this machine's engine."""
+        """Return this process's environment with what a command adds; Docker's client is held to this machine's engine.
+
+        What git sets in its hooks is left out: any git below them would read that repository, whatever folder it is told.
+        """
         held = {"DOCKER_HOST": self.endpoint} if command.argv[0] == "docker" else {}
-        return {**os.environ, **held, **command.environment}
+        inherited = {name: value for name, value in os.environ.items() if name not in OF_A_HOOK}
+        return {**inherited, **held, **command.environment}
 
     def try_run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> Result:
         """Run a command to its end, whatever its exit code.

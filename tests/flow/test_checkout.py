@@ -88,3 +88,38 @@ def test_without_a_commit_it_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(Refused, match="not a git checkout") as told:
         checkout.read(tmp_path, LocalHost())
     assert "git" in told.value.then
+
+
+def test_a_signature_that_git_shows_is_no_part_of_the_commit(repository: Path) -> None:
+    key = repository.parent / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    for name, value in {"gpg.format": "ssh", "user.signingkey": str(key), "log.showSignature": "true"}.items():
+        git(repository, "config", name, value)
+    git(repository, "commit", "--quiet", "--allow-empty", "-S", "-m", "signed")
+    assert "signature" in git(repository, "log", "-1", "--format=%H")
+    assert revision(repository) == git(repository, "rev-parse", "HEAD")[:12]
+
+
+def test_in_a_hook_of_another_repository_it_is_this_one(
+    repository: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path_factory.mktemp("other")
+    git(other, "init", "--quiet")
+    clean = revision(repository)
+    for name, value in {"GIT_DIR": other / ".git", "GIT_INDEX_FILE": other / ".git" / "index", "GIT_WORK_TREE": other}.items():
+        monkeypatch.setenv(name, str(value))
+    assert revision(repository) == clean
+
+
+def test_what_git_advises_is_passed_on(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # git's own tests have no other account either
+    with pytest.raises(Refused, match="dubious ownership") as told:
+        checkout.read(repository, LocalHost())
+    assert told.value.then == f"git config --global --add safe.directory {repository}"
+
+
+def test_a_broken_repository_is_no_reason_to_make_a_new_one(repository: Path) -> None:
+    (repository / ".git" / "config").write_text("[")
+    with pytest.raises(Refused, match="bad config") as told:
+        checkout.read(repository, LocalHost())
+    assert "git init" not in told.value.then
