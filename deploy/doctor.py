@@ -52,7 +52,7 @@ def examine(settings: Settings, host: LocalHost) -> list[Finding]:
         attempt("mmdebstrap", bases.require_mmdebstrap, "advice"),
         attempt("disk", lambda: room(settings, host)),
         attempt("git checkout", lambda: checkout.read(settings.root, host)),
-        attempt("secrets", lambda: secrets.read(settings.secrets_file, settings.root / secrets.EXAMPLE)),
+        attempt("secrets", lambda: secrets.read(settings.secrets_file, settings.root / secrets.EXAMPLE, named=bool(settings.secrets))),
     ]
 
 

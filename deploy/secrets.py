@@ -6,17 +6,23 @@ python-dotenv alone parses the file. Docker Compose reads what `render` writes, 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import secrets as random
 import stat
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from io import StringIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from deploy.errors import Refused, refuse
 from deploy.hosts.local import LocalHost
 from deploy.shell import Secret
+
+if TYPE_CHECKING:
+    from dotenv.parser import Binding
 
 EXAMPLE = ".env.example"
 OWN = ("NOTIFY_URLS", "REGISTRY_PASSWORD")  # for the toolkit alone: optional, given to no container, part of no release
@@ -27,18 +33,20 @@ SHORTEST = 6
 PLACEHOLDERS = {"", "change-me", "changeme", "placeholder", "todo", "xxx", "secret", "password"}
 
 
-def read(path: Path, example: Path) -> dict[str, Secret]:
-    """Read the secrets of one environment.
+def read(path: Path, example: Path, *, named: bool = False) -> dict[str, Secret]:
+    """Read the secrets of one environment; none where neither file exists, unless the settings have `named` the first.
 
     Raises Refused, all reasons at once, when the file is missing, readable by others, lacks a key that the example
     documents, or still holds a placeholder.
     """
-    if not path.exists() and not example.exists():
+    if not path.exists() and not example.exists() and not named:
         return {}  # an app without secrets
     if not path.exists():
-        raise Refused(f"{path.name} does not exist", where=str(path), then="inv secrets.init makes it from .env.example")
+        then = f"inv secrets.init makes it from {EXAMPLE}" if example.exists() else f"make {path.name}, or mend the setting secrets"
+        raise Refused(f"{path.name} does not exist", where=str(path), then=then)
+    lines = {entry.key: line(entry) for entry in entries(path)}
     values = {key: value for key, value in parsed(path).items() if key not in OWN}
-    reasons = mistakes(values, parsed(example)) + exposed(path)
+    reasons = mistakes(values, parsed(example), lines) + exposed(path)
     refuse("the secrets are not ready:", reasons, where=str(path), then=f"edit {path.name}")
     return values
 
@@ -60,31 +68,43 @@ def exposed(path: Path) -> list[str]:
 
 def parsed(path: Path) -> dict[str, Secret]:
     """Read a file of secrets, nothing when there is none; raise Refused naming each line that cannot be understood."""
+    return {entry.key: Secret(entry.value or "") for entry in entries(path) if entry.key is not None}
+
+
+def entries(path: Path) -> list[Binding]:
+    """Read the entries of a file of secrets, none when there is no file; raise Refused naming each that cannot be understood."""
     from dotenv.parser import parse_stream
 
+    found = list(parse_stream(StringIO(text_of(path)))) if path.exists() else []
+    wrong = [f"line {line(entry)}" for entry in found if entry.error]
+    refuse(f"{path.name} cannot be understood in:", wrong, where=str(path), then=f"edit {path.name}: is each quote closed?")
+    return found
+
+
+def text_of(path: Path) -> str:
+    """Read a text; raise Refused when it cannot be read, or is none."""
     try:
-        with path.open(encoding="utf-8") as file:
-            found = list(parse_stream(file))
-    except FileNotFoundError:
-        return {}
+        return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise Refused(f"{path.name} is not UTF-8: {error.reason}", where=str(path), then=f"save {path.name} as UTF-8") from None
-    wrong = [f"line {entry.original.line + leading(entry.original.string)}" for entry in found if entry.error]
-    refuse(f"{path.name} cannot be understood in:", wrong, where=str(path), then=f"edit {path.name}: is each quote closed?")
-    return {entry.key: Secret(entry.value or "") for entry in found if entry.key is not None}
+    except OSError as error:
+        raise Refused(f"{path.name} cannot be read: {error.strerror}", where=str(path), then=f"mend {path.name}") from None
 
 
-def leading(text: str) -> int:
-    """Count the empty lines at the beginning of a text."""
-    return len(text) - len(text.lstrip("\n"))
+def line(entry: Binding) -> int:
+    """Tell on which line an entry begins; empty ones before it are counted as its own."""
+    text = entry.original.string
+    return entry.original.line + len(text) - len(text.lstrip("\n"))
 
 
-def mistakes(values: Mapping[str, str], documented: Iterable[str]) -> list[str]:
-    """List the keys that are missing or still hold a placeholder; never a value."""
+def mistakes(values: Mapping[str, str], documented: Collection[str], lines: Mapping[str | None, int]) -> list[str]:
+    """List the keys that are missing or still hold a placeholder; never a value, nor a key that may be the rest of one."""
+    stray = [key for key, value in values.items() if key not in documented and (not NAME.fullmatch(key) or not value.strip("="))]
+    found = [f"line {lines[key]} is no NAME=value; a value of several lines stands in quotes" for key in stray]
     # what Compose reads otherwise: it would take part of the line for the name, or show all of it
-    found = [f"`{key}` is no name of a variable" for key in values if not NAME.fullmatch(key)]
+    found += [f"`{key}` is no name of a variable" for key in documented if not NAME.fullmatch(key)]
     found += [f"{key} is missing (documented in {EXAMPLE})" for key in documented if key not in values and key not in OWN]
-    return found + [f"{key} still holds a placeholder" for key, value in values.items() if is_placeholder(value)]
+    return found + [f"{key} still holds a placeholder" for key, value in values.items() if key not in stray and is_placeholder(value)]
 
 
 def is_placeholder(value: str) -> bool:
@@ -99,10 +119,14 @@ def generate(example: str) -> str:
 
 
 def create(path: Path, example: Path, host: LocalHost) -> bool:
-    """Write a new secrets file from the example; False when there is one already."""
+    """Write a new secrets file from the example; False when there is one already, Refused when there is no example."""
     if path.exists():
         return False
-    host.write(path, generate(example.read_text()), mode=0o600)
+    if not example.exists():
+        raise Refused(
+            f"there is no {EXAMPLE}", where=str(example), then=f"write it, or {path.name} itself; an app without secrets needs neither"
+        )
+    host.write(path, generate(text_of(example)), mode=0o600)
     return True
 
 
@@ -130,8 +154,14 @@ def rendered(text: str) -> dict[str, str]:
 
 
 def masked(text: str, values: Iterable[str]) -> str:
-    """Hide secrets in what a program printed, as they are and as a URL quotes them; those of a few characters are words like any other."""
-    for value in sorted((value for value in values if len(value) >= SHORTEST), key=len, reverse=True):
-        for shown in (value, quote(value, safe="")):
-            text = text.replace(shown, "***")
+    """Hide secrets in what a program printed; those of a few characters are words like any other."""
+    shown = {form for value in values for form in forms(value) if len(form) >= SHORTEST}
+    for form in sorted(shown, key=len, reverse=True):
+        text = text.replace(form, "***")
     return text
+
+
+def forms(value: str) -> Iterator[str]:
+    """Yield what programs print of a value: it all, each of its lines, as a URL quotes it and as Python and JSON escape it."""
+    for part in (value, *value.splitlines()):
+        yield from (part, quote(part, safe=""), repr(part)[1:-1], json.dumps(part)[1:-1])

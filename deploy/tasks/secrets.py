@@ -24,7 +24,7 @@ def check(at: Environment) -> None:
     """Check that every documented secret is set and none is a placeholder."""
     from deploy import console, secrets
 
-    values = secrets.read(at.settings.secrets_file, at.settings.root / secrets.EXAMPLE)
+    values = secrets.read(at.settings.secrets_file, at.settings.root / secrets.EXAMPLE, named=bool(at.settings.secrets))
     console.say(f"{at.settings.secrets_file.name}: {len(values)} secrets, version {secrets.version(values)}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -17,12 +18,25 @@ VALUES = st.dictionaries(st.text("ABC", min_size=1), st.text(st.characters(exclu
 
 @pytest.mark.parametrize("value", ["", " ", "change-me", "ChangeMe", "TODO", "<random db>", "password"])
 def test_a_placeholder_is_refused_by_name_only(value: str) -> None:
-    assert secrets.mistakes({"TOKEN": value, "GOOD": "s3cr3t"}, {}) == ["TOKEN still holds a placeholder"]
+    assert secrets.mistakes({"TOKEN": value, "GOOD": "s3cr3t"}, {"TOKEN"}, {}) == ["TOKEN still holds a placeholder"]
 
 
 @pytest.mark.parametrize("key", ["A B", "A:B", "A=B", "1A", "Ä", "A\nB"])
 def test_a_name_that_compose_reads_otherwise_is_refused(key: str) -> None:
-    assert secrets.mistakes({key: "hunter2", "A_b-c.D1": "s3cr3t"}, {}) == [f"`{key}` is no name of a variable"]
+    values = {key: "hunter2", "A_b-c.D1": "s3cr3t"}
+    assert secrets.mistakes(values, {key}, {}) == [f"`{key}` is no name of a variable"]
+    assert secrets.mistakes(values, {}, {key: 7}) == ["line 7 is no NAME=value; a value of several lines stands in quotes"]
+
+
+def test_the_rest_of_a_value_that_stands_without_quotes_is_no_key(tmp_path: Path) -> None:
+    path, pieces = tmp_path / ".env.prod", ["MIIEvQIBADANBg", "kqhkiG9w+0BAQE", "FAASCBKcwggSjA/gEA==", "AoIBAQC7VJTUt9Us8cKB="]
+    path.write_text("\n".join(["A=ok", "", "KEY=-----BEGIN", *pieces, "EMPTY", "TOKEN=changeme", "DOCUMENTED", ""]))
+    path.chmod(0o600)
+    (tmp_path / ".env.example").write_text("A=x\nDOCUMENTED=y\n")
+    with pytest.raises(Refused) as told:
+        secrets.read(path, tmp_path / ".env.example")
+    stray = [f"line {number} is no NAME=value; a value of several lines stands in quotes" for number in (4, 5, 6, 7, 8)]
+    assert told.value.what.split("\n    ")[1:] == [*stray, "TOKEN still holds a placeholder", "DOCUMENTED still holds a placeholder"]
 
 
 def test_all_reasons_at_once_and_no_value(tmp_path: Path) -> None:
@@ -58,6 +72,28 @@ def test_a_secret_of_the_toolkit_is_no_more_for_others_than_those_of_the_app(tmp
 
 def test_an_app_without_secrets_needs_no_file(tmp_path: Path) -> None:
     assert secrets.read(tmp_path / ".env.local", tmp_path / ".env.example") == {}
+
+
+def test_a_file_that_the_settings_name_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match=r"\.env\.prodd does not exist") as told:
+        secrets.read(tmp_path / ".env.prodd", tmp_path / ".env.example", named=True)
+    assert "the setting secrets" in told.value.then
+
+
+def test_a_folder_is_no_file_of_secrets(tmp_path: Path) -> None:
+    (tmp_path / ".env.local").mkdir()
+    with pytest.raises(Refused, match=r"\.env\.local cannot be read: Is a directory"):
+        secrets.read(tmp_path / ".env.local", tmp_path / ".env.example")
+
+
+def test_without_an_example_there_is_nothing_to_make_a_file_from(tmp_path: Path) -> None:
+    path, example = tmp_path / ".env.local", tmp_path / ".env.example"
+    with pytest.raises(Refused, match=r"there is no \.env\.example"):
+        secrets.create(path, example, LocalHost())
+    example.write_bytes(b"A=\xe9\n")
+    with pytest.raises(Refused, match="is not UTF-8"):
+        secrets.create(path, example, LocalHost())
+    assert not path.exists()
 
 
 def test_a_missing_file_says_what_makes_it(tmp_path: Path) -> None:
@@ -115,3 +151,19 @@ def test_what_was_rendered_is_read_back(values: dict[str, str]) -> None:
 )
 def test_secrets_are_hidden_in_what_programs_print(said: str, shown: str) -> None:
     assert secrets.masked(said, ["s3cr3t/pass", "s3cr3t/passage", "abc", ""]) == shown
+
+
+PEM = "-----BEGIN KEY-----\nMIIEvQIBADANBg\nkqhkiG9w0B/AQE\nab\n-----END KEY-----\n"
+
+
+@pytest.mark.parametrize("said", [PEM, repr(PEM), repr(PEM.encode()), json.dumps({"key": PEM}), "a: kqhkiG9w0B/AQE", "a: kqhkiG9w0B%2FAQE"])
+def test_no_line_of_a_secret_of_several_is_shown(said: str) -> None:
+    shown = secrets.masked(said, [PEM])
+    assert not [part for part in ("MII", "kqhk", "AQE", "BEGIN") if part in shown], shown
+
+
+def test_what_python_and_json_escape_is_hidden_too() -> None:
+    value = "pass'wö\\rd\t"
+    for said in (repr(value), json.dumps(value)):
+        assert "wö" not in secrets.masked(said, [value])
+        assert "rd" not in secrets.masked(said, [value])
