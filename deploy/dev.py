@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from deploy import console, lock
 from deploy.environment import Environment
-from deploy.errors import CommandFailed, OpsError, Refused
+from deploy.errors import CommandFailed, Interrupted, OpsError, Refused
 from deploy.hosts.local import LocalHost
 from deploy.images import build as images
 from deploy.insight import logs
@@ -28,7 +28,7 @@ def run(at: Environment, *, fresh: bool) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal stops it as Ctrl-C does
         signal.signal(number, signal.default_int_handler)
     host.engine.require()
-    with lock.held([host], settings.state_dir, "dev"), logs.ending():
+    with lock.held([host], settings.state_dir, "dev"):
         require_port(settings, host)
         build(settings, host)
         # the sources are mounted: who may read them here may there
@@ -36,11 +36,10 @@ def run(at: Environment, *, fresh: bool) -> None:
         variables = wanted.variables(settings, host) | own
         try:
             start(settings, host, variables, fresh=fresh)
-            logs.show(at, [], logs.query(since="0s", grep=""), follow=True)
+            with logs.ending():
+                logs.show(at, [], logs.query(since="0s", grep=""), follow=True)
         finally:
-            with suppress(OSError):
-                console.say("\nstopping; the data stays")
-            host.run(compose(settings, variables, "down", "--remove-orphans"))
+            stop(settings, host, variables)
 
 
 def require_port(settings: Settings, host: LocalHost) -> None:
@@ -76,6 +75,17 @@ def start(settings: Settings, host: LocalHost, variables: Mapping[str, str], *, 
             console.warn(f"{c.service} is not healthy yet; mend the code and it reloads. It said:\n{host.engine.logs(c.name)}")
     console.say(f"\n{settings.app} with hot reload:  http://{settings.edge.address}:{settings.edge.port}")
     console.say("save a file and see it; Ctrl-C stops everything, the data stays (inv dev --fresh starts anew)\n")
+
+
+def stop(settings: Settings, host: LocalHost, variables: Mapping[str, str]) -> None:
+    """Stop everything; raise Interrupted when a second Ctrl-C ends that."""
+    with suppress(OSError):
+        console.say("\nstopping; the data stays")
+    try:
+        host.run(compose(settings, variables, "down", "--remove-orphans"))
+    except KeyboardInterrupt:
+        told = "interrupted while everything was stopped: something may still run"
+        raise Interrupted(told, where=settings.name, serves="what still runs; the data stays", then="inv down stops it") from None
 
 
 def compose(settings: Settings, variables: Mapping[str, str], *words: str) -> Command:

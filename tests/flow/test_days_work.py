@@ -17,8 +17,8 @@ import pytest
 from invoke.exceptions import Exit
 from invoke.parser import Parser
 
-from deploy import lock
-from deploy.errors import Locked, OpsError, Refused, Unreachable
+from deploy import dev, lock
+from deploy.errors import Interrupted, Locked, OpsError, Refused, Unreachable
 from deploy.hosts.local import LocalHost
 from deploy.insight import disk, inside, logs, prune, services, status
 from deploy.rollout import release as rollout
@@ -184,6 +184,31 @@ def test_ctrl_c_while_logs_are_first_read_is_an_end(place: Place, monkeypatch: p
     monkeypatch.setattr(place.host, "open", lambda _: os.kill(os.getpid(), signal.SIGINT))
     at = place.at
     logs.show(at._replace(here=LocalHost()) if remote else at, ["backend"], logs.query("", ""), follow=False)
+
+
+@pytest.fixture
+def developing(place: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """`inv dev` up to where its logs are followed, which Ctrl-C ends."""
+    for name in ("require_port", "build", "start"):
+        monkeypatch.setattr(dev, name, lambda *_, **__: None)
+    monkeypatch.setattr("deploy.dev.wanted.variables", lambda *_: {})
+    monkeypatch.setattr(logs, "show", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+    return place
+
+
+def test_ctrl_c_ends_dev_as_it_should(developing: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[tuple[str, ...]] = []
+    monkeypatch.setattr(developing.host, "run", lambda command: ran.append(command.argv))
+    dev.run(developing.at, fresh=False)
+    assert [argv[-2:] for argv in ran] == [("down", "--remove-orphans")]
+
+
+def test_a_second_ctrl_c_says_that_something_may_still_run(developing: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(developing.host, "run", lambda _: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(Interrupted, match="something may still run") as told:
+        dev.run(developing.at, fresh=False)
+    told.value.env = "dev"
+    assert "next:   inv down --env=dev" in str(told.value)
 
 
 def test_what_keeps_from_following_is_told_once(place: Place, monkeypatch: pytest.MonkeyPatch, capsys: Printed) -> None:
