@@ -38,6 +38,10 @@ def door(*, only: str = "", help: Mapping[str, str] | None = None, **options: An
             signal.signal(signal.SIGTERM, signal.default_int_handler)
 
             try:
+                if c.config.run.dry:  # nothing here goes through invoke's own `run`
+                    raise Refused(
+                        "there is no dry run: inv --dry would do everything", where="inv", then="inv plan shows what a deploy would do"
+                    )
                 body(enter(env), **flags)
             except KeyboardInterrupt:
                 raise leave(Interrupted("interrupted", then="inv status shows what serves"), env, **flags) from None

@@ -165,6 +165,12 @@ def test_a_command_that_fails_prints_one_document_too(words: tuple[str, ...]) ->
     assert "next:" in ran.stderr
 
 
+@pytest.mark.parametrize("words", [("--dry", "deploy", "--json"), ("-R", "down")], ids=" ".join)
+def test_there_is_no_dry_run(words: tuple[str, ...]) -> None:
+    ran = inv(*words, "--env=nope")
+    assert (ran.returncode, "next:   inv plan" in ran.stderr) == (2, True), ran.stderr
+
+
 def test_a_command_that_works_prints_one_document(tmp_path: Path) -> None:
     ran = inv("history", "--json", XDG_STATE_HOME=str(tmp_path))
     assert (ran.returncode, json.loads(ran.stdout)) == (0, [])
