@@ -39,7 +39,12 @@ def people() -> Console:
 def say(text: str, style: str | None = None) -> None:
     """Tell the person something, as it is; what reads like a workflow command is none."""
     text = re.sub("(?m)^", SPEAKER.get(), text) if SPEAKER.get() else text
-    people().print(re.sub(r"(?m)^(\s*):(?=:)|##(?=\[)", r"\g<0> ", text) if in_actions() else text, style=style, markup=False)
+    people().print(no_command(text), style=style, markup=False)
+
+
+def no_command(text: str) -> str:
+    """Return a text so that the runner of GitHub Actions takes nothing in it for a command; unchanged elsewhere."""
+    return re.sub(r"(?m)^(\s*):(?=:)|##(?=\[)", r"\g<0> ", text) if in_actions() else text
 
 
 @contextmanager
@@ -208,7 +213,7 @@ def lines(names: Collection[str]) -> Callable[[str, str], None]:
         with screen.capture() as styled:
             screen.print(f"{name:<{width}} |", style=colour, end=" ", markup=False, highlight=False, soft_wrap=True)
         prefixes[name] = styled.get()
-    return lambda name, text: print(f"{prefixes[name]}{text}", flush=True)
+    return lambda name, text: print(no_command(f"{prefixes[name]}{text}"), flush=True)
 
 
 def document(value: Any) -> None:

@@ -88,9 +88,21 @@ def test_what_others_print_is_no_workflow_command(line: str, capsys: Printed) ->
     assert not [shown for shown in others if shown.lstrip().startswith("::") or "##[" in shown]
 
 
+@pytest.mark.usefixtures("actions")
+@pytest.mark.parametrize("names", [["backend"], ["backend", "edge"]])
+@pytest.mark.parametrize("line", ["::add-mask::a", "  ::stop-commands::x", "x ##[error]y"])
+def test_what_services_say_is_no_workflow_command(line: str, names: list[str], capsys: Printed) -> None:
+    console.lines(names)("backend", line)
+    shown = capsys.readouterr().out
+    assert not shown.lstrip().startswith("::")
+    assert "##[" not in shown
+
+
 def test_outside_actions_text_stays_as_it_is(capsys: Printed) -> None:
     console.fail("::error::x ##[y] redis:key:1")
     assert capsys.readouterr().err == "::error::x ##[y] redis:key:1\n"
+    console.lines(["backend"])("backend", "::error::x ##[y]")
+    assert capsys.readouterr().out == "::error::x ##[y]\n"
 
 
 def test_colours_forced_upon_a_log_move_nothing(capsys: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
