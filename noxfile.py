@@ -12,7 +12,8 @@ nox.options.sessions = ["lint", "types", "tests"]
 
 SCRIPTS = [
     "scripts/quickstart", "scripts/test", ".ci/run", "docker/base/customize.sh", "docker/base/postgres/customize.sh",
-    "docker/base/postgres/entrypoint.sh", "docker/base/redis/customize.sh", "docker/frontend/publish",
+    "docker/base/postgres/entrypoint.sh", "docker/base/redis/customize.sh", "docker/frontend/publish", "scripts/deploy.sh",
+    "scripts/blue-green-deploy.sh",
 ]  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,11 +17,12 @@ from typing import Any
 import pytest
 from invoke.exceptions import Exit
 from invoke.parser import Parser
+from requests.exceptions import ReadTimeout
 
-from deploy import dev, lock
-from deploy.errors import Interrupted, Locked, OpsError, Refused, Unreachable
+from deploy import dev, doctor, lock
+from deploy.errors import Interrupted, Locked, OpsError, Refused, Unreachable, of_ours
 from deploy.hosts.local import LocalHost
-from deploy.insight import disk, inside, logs, prune, services, status
+from deploy.insight import disk, history, inside, logs, prune, services, status
 from deploy.rollout import release as rollout
 from deploy.rollout import scale
 from deploy.shell import Command, Result
@@ -28,6 +30,7 @@ from deploy.tasks import namespace
 from deploy.tasks.door import rest
 from tests.flow.fake import DONE, FakeHost
 from tests.flow.place import Place
+from tests.flow.test_fleet import Site
 from tests.samples import container
 
 Printed = pytest.CaptureFixture[str]
@@ -382,3 +385,93 @@ def test_disk_names_the_largest_and_the_command_for_it(used: Place, capsys: Prin
     assert "! 1.5 GB free at /x; a deploy wants 2.0 GB" in said.err
     assert "most is in build cache: 12.0 GB\nnext: inv prune" in said.err
     assert "only root may look" in said.out
+
+
+@pytest.fixture
+def site(tmp_path: Path, no_waiting: None) -> Site:
+    """Three hosts, whose second is in trouble."""
+    return Site(tmp_path)
+
+
+TROUBLE = {
+    "unreachable": Refused("app2 did not answer"),
+    "a broken disk": OSError(5, "Input/output error", "app2:/x"),
+    "an engine that is silent": ReadTimeout("Read timed out"),
+}
+
+
+@pytest.fixture(params=TROUBLE)
+def trouble(request: pytest.FixtureRequest, site: Site, monkeypatch: pytest.MonkeyPatch) -> OpsError:
+    """What every question to it meets, as the error that the command ends with."""
+    met = TROUBLE[request.param]
+
+    def fails(*_: object, **__: object) -> None:
+        raise met
+
+    host = site.hosts["app2"]
+    for thing, name in ((host, "read"), (host.engine, "containers"), (host.engine, "resources"), (host.engine, "usage")):
+        monkeypatch.setattr(thing, name, fails, raising=False)
+    return of_ours(met)
+
+
+def left(show: Callable[[], object], trouble: OpsError) -> OpsError:
+    """Show something, which ends with the error of the second host."""
+    with pytest.raises(OpsError) as told:
+        show()
+    assert (told.value.what, told.value.code, told.value.hosts) == (trouble.what, trouble.code, ("app2",))
+    assert "app2" in told.value.where
+    return told.value
+
+
+def test_status_shows_the_hosts_that_can_be_seen(site: Site, trouble: OpsError, capsys: Printed) -> None:
+    left(lambda: status.show(site.at, json=True), trouble)
+    shown = json.loads(capsys.readouterr().out)
+    assert ([host["name"] for host in shown["hosts"]], [*shown["unseen"]]) == (["app1", "app3"], ["app2"])
+
+
+def test_history_shows_what_the_others_know(site: Site, trouble: OpsError, capsys: Printed) -> None:
+    assert left(lambda: history.show(site.at, limit=1, json=True), trouble).documented
+    assert [line["hosts"] for line in json.loads(capsys.readouterr().out)] == [["app1", "app3"]]
+
+
+def test_logs_are_of_the_hosts_that_can_be_seen(site: Site, trouble: OpsError, monkeypatch: pytest.MonkeyPatch, capsys: Printed) -> None:
+    for host in site.hosts.values():
+        say(host, monkeypatch, {c.name: [AT.format(1, "said")] for c in host.engine.known.values() if c.service == "beat"})
+    found = services.find(site.at, ["backend"])[0]
+    left(lambda: logs.show(site.at, [], logs.query("", ""), follow=False), trouble)
+    assert capsys.readouterr().out.split("\n")[0].split() == ["app1", "beat", "|", "said"]
+    assert [*found] == ["app1 backend", "app3 backend"]
+
+
+def test_exec_runs_on_a_host_that_can_be_seen(site: Site, trouble: OpsError, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+    for name, host in site.hosts.items():
+        monkeypatch.setattr(host, "follow", lambda _, name=name: ran.append(name))
+    inside.run(site.at, "backend", ["ls"])
+    inside.run(site.at, "backend", ["ls"], host="app3")
+    assert ran == ["app1", "app3"]
+    with pytest.raises(OpsError, match=trouble.what):
+        inside.run(site.at, "backend", ["ls"], host="app2")
+
+
+def test_disk_measures_the_hosts_that_can_be_seen(site: Site, trouble: OpsError, monkeypatch: pytest.MonkeyPatch, capsys: Printed) -> None:
+    for name in ("app1", "app3"):
+        engine = site.hosts[name].engine
+        for asked, answer in {"usage": USED, "folder": site.hosts[name].root}.items():
+            monkeypatch.setattr(engine, asked, lambda answer=answer: answer, raising=False)
+        monkeypatch.setattr(engine, "log_file", lambda _: None, raising=False)
+    assert left(lambda: disk.show(site.at, json=True), trouble).documented
+    assert [measured["host"] for measured in json.loads(capsys.readouterr().out)] == ["app1", "app3"]
+
+
+def test_a_look_that_a_machine_refuses_is_a_finding() -> None:
+    def look() -> None:
+        raise OSError(5, "Input/output error", "app2:/var/lib/shop")
+
+    assert doctor.attempt("app2: disk", look) == doctor.Finding("app2: disk", "missing", "app2:/var/lib/shop: Input/output error")
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_history_of_no_lines_is_refused(place: Place, limit: int) -> None:
+    with pytest.raises(Refused, match="shows nothing"):
+        history.show(place.at, limit=limit, json=False)

@@ -18,15 +18,20 @@ def checkout(tmp_path: Path) -> Path:
     shutil.copytree(ROOT / "scripts", made / "scripts")
     inv = made / ".venv" / "bin" / "inv"
     inv.parent.mkdir(parents=True)
-    inv.write_text('#!/bin/sh\nprintf "%s|" "$PWD" "$OPS_ROLLOUT__STRATEGY" "$@"\nexit 7\n')
+    inv.write_text('#!/bin/sh\nprintf "%s|" "$PWD" "$OPS_ROOT$OPS_ROLLOUT__STRATEGY" "$@"\nexit 7\n')
     inv.chmod(0o755)
     (tmp_path / "linked").symlink_to(made / "scripts")
     (tmp_path / "link").symlink_to("linked/deploy.sh")
     return made
 
 
-def said(folder: Path, *words: str) -> tuple[int, str]:
-    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, env={"PATH": "/usr/bin:/bin", "CDPATH": "/usr"})
+def ran(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    known = {"PATH": "/usr/bin:/bin", "CDPATH": "/usr", **environment}
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True, env=known)
+
+
+def said(folder: Path, *words: str, **environment: str) -> tuple[int, str]:
+    done = ran(folder, *words, **environment)
     return done.returncode, done.stdout
 
 
@@ -47,3 +52,19 @@ def test_nothing_else_is_passed_on(checkout: Path, place: str, words: tuple[str,
 
 def test_links_lead_to_the_checkout(checkout: Path) -> None:
     assert said(checkout.parent, "./link", "rollback") == (7, f"{checkout}||rollback|")
+
+
+@pytest.mark.parametrize(("root", "meant"), [(".", "an app"), ("../an app", "an app"), ("/", "/"), ("-x", "an app/-x")])
+def test_a_relative_app_is_the_one_where_one_stands(checkout: Path, root: str, meant: str) -> None:
+    app = checkout.parent / "an app"
+    (app / "-x").mkdir(parents=True)
+    script = f"{checkout}/scripts/deploy.sh"
+    assert said(app, script, "status", OPS_ROOT=root) == (7, f"{checkout}|{checkout.parent / meant}|status|")
+
+
+@pytest.mark.parametrize("script", ["deploy.sh", "blue-green-deploy.sh"])
+def test_without_inv_it_says_what_installs_it(checkout: Path, script: str) -> None:
+    (checkout / ".venv" / "bin" / "inv").unlink()
+    done = ran(checkout, f"scripts/{script}", *(["status"] if script == "deploy.sh" else []))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"inv is not installed; next: {checkout}/scripts/quickstart" in done.stderr

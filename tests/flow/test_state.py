@@ -92,6 +92,19 @@ def test_a_line_that_a_crash_cut_short_is_left_out_and_does_no_harm(state: State
     assert state.served() == ["c", "b", "a"]
 
 
+@pytest.mark.parametrize("name", ["ledger.jsonl", "journal.jsonl"])
+def test_a_line_that_was_cut_inside_a_letter_is_left_out_too(state: State, name: str) -> None:
+    state.record(record("a"))
+    state.note(step="X")
+    known = state.ledger(), [*state.journal()]
+    with (state.folder / name).open("ab") as file:
+        file.write('{"who": "jü'.encode()[:-1])
+    assert (state.ledger(), [*state.journal()]) == known
+    state.record(record("b"))
+    state.note(step="Y")
+    assert (len(state.ledger()), len([*state.journal()])) == (2, 2)
+
+
 def test_a_broken_line_in_the_middle_is_an_error_that_names_it(state: State) -> None:
     state.record(record("a"))
     state.host.append(state.folder / "ledger.jsonl", '{"release": "b"}')

@@ -117,6 +117,16 @@ def test_what_nobody_reads_yet_stays_there(remote: SshHost) -> None:
         process.wait(1)
 
 
+TWO_STREAMS = "import os\nfor n in range(9000): os.write(1 + n % 2, b'%d %s\\n' % (n, b'x' * (n % 3001)))"
+
+
+def test_lines_of_two_streams_stay_whole_and_in_their_order(remote: SshHost) -> None:
+    """`docker logs` writes to both what a container wrote to both."""
+    with remote.open(command(sys.executable, "-c", TWO_STREAMS)) as process:
+        lines = [line.decode().split() for line in process.stdout or ()]
+    assert lines == [[str(n), "x" * (n % 3001)] if n % 3001 else [str(n)] for n in range(9000)]
+
+
 def test_an_exit_code_that_comes_after_the_output(remote: SshHost) -> None:
     for _ in range(100):
         with remote.open(command("sh", "-c", "exec >&- 2>&-; exit 4")) as process:
