@@ -10,7 +10,7 @@ from typing import Literal
 
 from deploy import checkout, compose, console, secrets
 from deploy.environment import Environment
-from deploy.errors import GateClosed, OpsError, Refused, acting, of_ours
+from deploy.errors import GateClosed, MachineFailed, OpsError, Refused, acting
 from deploy.hosts.host import Host
 from deploy.hosts.local import LocalHost
 from deploy.images import bases
@@ -22,6 +22,7 @@ from deploy.state import require_folder
 
 State = Literal["ok", "missing", "advice", "unknown"]
 CLOCK_SECONDS = 2  # by which a host's clock may differ
+OWN = ("inv doctor", "inv hosts.check")  # what is advised elsewhere, and is being done here
 LIVE_RESTORE = docker("info", "--format", "{{.LiveRestoreEnabled}}")
 STORE_CHANGE = """put {"features": {"containerd-snapshotter": true}} into /etc/docker/daemon.json and restart docker"""
 RESTORE_CHANGE = """put {"live-restore": true} into /etc/docker/daemon.json and reload docker: else all stops when the engine crashes"""
@@ -93,9 +94,12 @@ def attempt(what: str, look: Callable[[], object], otherwise: State = "missing")
     """Look by doing what a command would do."""
     try:
         look()
-    except (OpsError, OSError) as error:
-        told = of_ours(error)
-        return Finding(what, otherwise, f"{told.what}; {told.then}" if isinstance(error, OpsError) else f"{told.where}: {told.what}")
+    except OSError as error:
+        told = MachineFailed(error)
+        return Finding(what, otherwise, f"{told.where}: {told.what}")
+    except OpsError as error:
+        then = "" if error.then.startswith(OWN) else error.then
+        return Finding(what, otherwise, "; ".join(filter(None, (error.what, then))))
     return Finding(what, "ok")
 
 

@@ -26,7 +26,9 @@ VENV = ROOT / ".venv"
 LOCK = ROOT / "requirements" / "dev.txt"
 SYSTEM_CA = Path("/etc/ssl/certs/ca-certificates.crt")
 DAEMON_JSON = Path("/etc/docker/daemon.json")
+SOCKET = Path("/var/run/docker.sock")
 DAEMON_PID = Path("/var/run/docker.pid")
+SYSTEMD = Path("/run/systemd/system")
 SSHD = Path("/usr/sbin/sshd")
 DAEMON_LOG = Path("/var/log/dockerd.log")
 ENGINE_PACKAGES = {
@@ -43,6 +45,7 @@ def main() -> None:
     """Bring this machine to where `inv` works."""
     if sys.version_info < (3, 11):
         stop(f"Python 3.11 or newer is needed; this is {sys.version.split()[0]}", "install python3.11 and run this again")
+    require_access()
     packages = missing_system_packages()
     if packages:
         install(packages)
@@ -76,6 +79,17 @@ def succeeds(*argv: str, timeout: int = 20) -> bool:
 def engine_answers() -> bool:
     """Tell whether a Docker engine answers this user."""
     return succeeds("docker", "info")
+
+
+def closed() -> bool:
+    """Tell whether this machine's engine has a socket that is not for this account."""
+    return SOCKET.exists() and not os.access(SOCKET, os.R_OK | os.W_OK)
+
+
+def require_access() -> None:
+    """End where an engine is here, and not for this account."""
+    if closed() and not engine_answers():
+        stop("this account may not use the Docker engine", "sudo usermod -aG docker $USER, log in again, then run this again")
 
 
 def tags_reachable() -> bool:
@@ -191,9 +205,11 @@ def write_as_root(path: Path, text: str) -> None:
 
 def start_engine() -> None:
     """Start the installed engine, under systemd or by hand."""
-    if Path("/run/systemd/system").is_dir():
+    log = f"tail {DAEMON_LOG}"
+    if SYSTEMD.is_dir():
         say("starting docker with systemctl")
         as_root("systemctl", "start", "docker")
+        log = "journalctl -u docker"
     elif os.geteuid() == 0:
         start_by_hand()
     else:
@@ -201,7 +217,8 @@ def start_engine() -> None:
             "the Docker engine does not answer this user",
             "start it (no systemd here: `sudo dockerd &`) and be in the docker group (`sudo usermod -aG docker $USER`)",
         )
-    wait(engine_answers, 60, f"the Docker engine did not answer within 60 s; its log: {DAEMON_LOG}")
+    wait(lambda: engine_answers() or closed(), 60, "the Docker engine did not answer within 60 s", log)
+    require_access()
 
 
 def start_by_hand() -> None:
@@ -219,12 +236,12 @@ def is_dockerd(pid: str) -> bool:
     return pid.isdigit() and command.exists() and command.read_text().strip() == "dockerd"
 
 
-def wait(ready: Callable[[], bool], seconds: int, otherwise: str) -> None:
-    """Poll until something is ready, or end with the reason."""
+def wait(ready: Callable[[], bool], seconds: int, otherwise: str, then: str) -> None:
+    """Poll until something is ready, or end with the reason and what tells more."""
     deadline = time.monotonic() + seconds
     while not ready():
         if time.monotonic() > deadline:
-            stop(otherwise, "read the log's last lines")
+            stop(otherwise, then)
         time.sleep(0.2)
 
 

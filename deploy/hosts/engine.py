@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
@@ -11,7 +12,7 @@ from deploy.errors import OpsError, Refused
 from deploy.model import LABEL, MADE_OF, Container
 
 TIMEOUT = 60  # seconds for an answer
-STARTS = "./scripts/quickstart starts it; inv doctor"
+STARTS = "./scripts/quickstart starts it"
 
 
 class Engine:
@@ -36,7 +37,15 @@ class Engine:
         try:
             return dialled(self.dial) if self.dial else DockerClient(base_url=self.endpoint, timeout=TIMEOUT)
         except (DockerException, OSError):
-            raise Refused("the Docker engine does not answer", where=self.endpoint, then=f"{self.starts} says more") from None
+            raise self.silent() from None
+
+    def silent(self) -> Refused:
+        """Say why the engine does not answer: this account may not ask it, or it does not run."""
+        socket = self.endpoint.removeprefix("unix://")
+        if os.access(socket, os.F_OK) and not os.access(socket, os.R_OK | os.W_OK):
+            then = "sudo usermod -aG docker $USER, then log in again"
+            return Refused("this account may not use the Docker engine", where=self.endpoint, then=then)
+        return Refused("the Docker engine does not answer", where=self.endpoint, then=self.starts)
 
     def containers(self, environment: str) -> tuple[Container, ...]:
         """List one environment's containers, one-off ones left out."""

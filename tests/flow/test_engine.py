@@ -1,14 +1,16 @@
-"""The Docker engines of many hosts."""
+"""The Docker engines of many hosts, and one that does not answer."""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Barrier
 from typing import Any
 
 import pytest
 
-from deploy.errors import Unreachable
+from deploy import doctor
+from deploy.errors import Refused, Unreachable
 from deploy.hosts.engine import Engine
 
 
@@ -26,3 +28,29 @@ def test_engines_are_connected_to_at_once() -> None:
 
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(connect, [Engine("a", dial), Engine("b", dial)])) == [None, None]
+
+
+@pytest.mark.parametrize(("mine", "mend"), [
+    (True, "the Docker engine does not answer; ./scripts/quickstart starts it"),
+    (False, "this account may not use the Docker engine; sudo usermod -aG docker $USER, then log in again"),
+])  # fmt: skip
+def test_an_engine_that_is_not_for_this_account_is_told_from_one_that_does_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mine: bool, mend: str
+) -> None:
+    (tmp_path / "docker.sock").touch()
+
+    def refuse(**_: Any) -> None:
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr("docker.DockerClient", refuse)
+    monkeypatch.setattr("deploy.hosts.engine.os.access", lambda _, mode: mine or not mode)
+    engine = Engine(f"unix://{tmp_path}/docker.sock")
+    assert doctor.attempt("Docker engine", engine.require) == doctor.Finding("Docker engine", "missing", mend)
+
+
+@pytest.mark.parametrize("then", ["inv doctor", "inv hosts.check --env=prod", ""])
+def test_doctor_does_not_advise_itself(then: str) -> None:
+    def look() -> None:
+        raise Refused("`flock` is not installed", then=then)
+
+    assert doctor.attempt("flock", look).mend == "`flock` is not installed"

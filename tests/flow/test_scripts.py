@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from deploy.settings import ROOT
+from scripts import bootstrap
 
 
 @pytest.fixture
@@ -68,3 +70,34 @@ def test_without_inv_it_says_what_installs_it(checkout: Path, script: str) -> No
     done = ran(checkout, f"scripts/{script}", *(["status"] if script == "deploy.sh" else []))
     assert (done.returncode, done.stdout) == (2, "")
     assert f"inv is not installed; next: {checkout}/scripts/quickstart" in done.stderr
+
+
+def test_bootstrap_starts_no_engine_that_is_not_for_this_account(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "docker.sock").touch()
+    monkeypatch.setattr(bootstrap, "SOCKET", tmp_path / "docker.sock")
+    monkeypatch.setattr(bootstrap, "engine_answers", lambda: False)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr(bootstrap, "install", lambda _: pytest.fail("nothing is missing"))
+    with pytest.raises(SystemExit):
+        bootstrap.main()
+    assert "may not use the Docker engine\n  next: sudo usermod -aG docker $USER" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("systemd", "then"), [(True, "journalctl -u docker"), (False, "tail /var/log/dockerd.log")], ids=["systemd", "by hand"]
+)
+def test_bootstrap_names_the_log_that_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], systemd: bool, then: str
+) -> None:
+    monkeypatch.setattr(bootstrap, "SYSTEMD", tmp_path if systemd else tmp_path / "none")
+    monkeypatch.setattr(bootstrap, "SOCKET", tmp_path / "docker.sock")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(bootstrap, "engine_answers", lambda: False)
+    for name in ("as_root", "start_by_hand"):
+        monkeypatch.setattr(bootstrap, name, lambda *_: None)
+    monkeypatch.setattr("scripts.bootstrap.time.monotonic", iter([0, 61]).__next__)
+    with pytest.raises(SystemExit):
+        bootstrap.start_engine()
+    assert f"next: {then}" in capsys.readouterr().err

@@ -48,7 +48,7 @@ class SshHost(ShellFiles):
     @cached_property
     def engine(self) -> Engine:
         """The host's Docker engine, asked over the same connection."""
-        starts = f"on {self.name}: systemctl start docker; may {self.link.user} use it (group docker, or ssh.sudo)? inv hosts.check"
+        starts = f"on {self.name}: systemctl start docker; may {self.link.user} use it (group docker, or ssh.sudo)?"
         return Engine(self.name, self.dial, starts)
 
     def dial(self) -> Channel:
