@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -54,3 +55,18 @@ def test_doctor_does_not_advise_itself(then: str) -> None:
         raise Refused("`flock` is not installed", then=then)
 
     assert doctor.attempt("flock", look).mend == "`flock` is not installed"
+
+
+@pytest.mark.parametrize(("speaks", "asked"), [("1.45", "1.45"), ("1.51", "1.51"), ("1.60", "1.51")])
+def test_what_takes_space_is_asked_so_that_each_thing_is_named(speaks: str, asked: str) -> None:
+    """By 1.53 the answer has no such keys any more."""
+    urls: list[str] = []
+
+    def get(url: str, timeout: float) -> SimpleNamespace:
+        urls.append(url)
+        return SimpleNamespace(raise_for_status=lambda: None, json=lambda: {"Images": []})
+
+    engine = Engine("a")
+    engine.connected = SimpleNamespace(api=SimpleNamespace(base_url="http://engine", api_version=speaks, get=get))
+    assert engine.usage() == {"Images": []}
+    assert urls == [f"http://engine/v{asked}/system/df"]
