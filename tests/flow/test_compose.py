@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,18 @@ def test_our_data_can_be_on_a_host_of_its_own(ours: Model) -> None:
     assert {name: own[name]["ports"] for name in ("postgres", "redis")} == {
         "postgres": ["10.0.0.9:5432:5432"], "redis": ["10.0.0.9:6379:6379"],
     }  # fmt: skip
+
+
+def test_the_servers_that_are_documented_can_be_had(ours: Model, tmp_path: Path) -> None:
+    blocks = re.findall(r"(?s)```toml\n(.*?)```", (ROOT / "docs/how-to/servers.md").read_text())
+    basis, behind = blocks[0].partition("[hosts.")[0], blocks[1]
+    folder = tmp_path / "deploy" / "environments"
+    folder.mkdir(parents=True)
+    (tmp_path / "deploy" / "app.toml").write_text((ROOT / "deploy" / "app.toml").read_text())
+    for name, text in {"prod": blocks[0], "front": basis + behind}.items():
+        (folder / f"{name}.toml").write_text(text)
+    assert "app2" in placement.place(ours, load("prod", tmp_path).hosts)
+    assert "front" in placement.place(ours, load("front", tmp_path).hosts)
 
 
 def test_every_service_has_its_role(ours: Model) -> None:
