@@ -22,7 +22,12 @@ T = TypeVar("T", bound=BaseModel)
 
 def now() -> str:
     """Return the time as everything here writes it: ISO 8601, UTC, to the second."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment(datetime.now(UTC))
+
+
+def moment(time: datetime) -> str:
+    """Write a time down."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 # the folder itself, or the nearest above it that is there

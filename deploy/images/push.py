@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
 from deploy import checkout, console, fleet
-from deploy.errors import OpsError, Refused, Unreachable
+from deploy.errors import OpsError, Refused
 from deploy.hosts.host import Host
 from deploy.hosts.local import LocalHost
 from deploy.images import build, registry, ship, stock
 from deploy.images.ship import Shipped
 from deploy.settings import Settings
+from deploy.shell import command
 from deploy.state import require_folder
 
 
@@ -55,8 +55,11 @@ def push(settings: Settings, here: LocalHost, hosts: Sequence[Host], wanted: Map
 
 def require_room(settings: Settings, host: Host) -> None:
     """Refuse a host where nothing may be written, before minutes of shipping; one that does not answer is told of then."""
-    with suppress(Unreachable):
-        require_folder(settings.state_dir, host)
+    try:
+        host.run(command("true"))
+    except OpsError:
+        return
+    require_folder(settings.state_dir, host)
 
 
 def to_all(hosts: Sequence[Host], revision: str, at_once: int, bring: Callable[[Host, Callable[[int], None]], Shipped]) -> Outcome:

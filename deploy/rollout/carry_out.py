@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from deploy import console, hooks, lock, notify
 from deploy.environment import Environment
@@ -18,7 +19,7 @@ from deploy.rollout.plan import Plan
 from deploy.rollout.planning import joined, planned, whole
 from deploy.rollout.run import Fleet, Run
 from deploy.rollout.unwind import failed, interrupted
-from deploy.state import now
+from deploy.state import moment, now
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def carry_out(fleet: Fleet, command: str, *, anew: Mapping[str, tuple[str, ...]]
 
     What `resumed` has passed its before_deploy hook already. `anew` names shared services to recreate, by host.
     """
-    started, began, target, at = now(), time.monotonic(), fleet.release, fleet.at
+    started, began, target, at = begins(fleet), time.monotonic(), fleet.release, fleet.at
     fleet = joined(fleet.observed(fleet.each(whole)))
     plans = planned(fleet, command, anew)
     served = ", ".join(dict.fromkeys(run.facts.edge.release for run in fleet.runs if run.facts.edge.release))
@@ -75,6 +76,12 @@ def carry_out(fleet: Fleet, command: str, *, anew: Mapping[str, tuple[str, ...]]
     told = f"release {target.id} ({towards[fleet.runs[0].host.name][0]})" if len(fleet.runs) == 1 else serving(at)
     tell_success(at, replace(event, outcome="in service", serves=told, seconds=seconds, warning=warning))
     return came_of(target.id, towards, changed=True, seconds=seconds)
+
+
+def begins(fleet: Fleet) -> str:
+    """Return the time at which a command begins: now, and later than all that is written down, whoever's clock that was of."""
+    latest = [entry.started for ledger in fleet.each(lambda run: run.state.ledger()[-1:]).values() for entry in ledger]
+    return max([now(), *(moment(datetime.fromisoformat(started) + timedelta(seconds=1)) for started in latest)])
 
 
 def attempt(fleet: Fleet, plans: Mapping[str, Plan], entries: Mapping[str, Record], event: Event) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -26,8 +26,11 @@ def execute_all(fleet: Fleet, plans: Mapping[str, Sequence[steps.Step]]) -> None
             share_schema(fleet, busy[0])
 
 
-def return_all(fleet: Fleet, plans: Mapping[str, Sequence[steps.Step]]) -> None:
-    """Do each host's plan back, stage by stage and all hosts at once; what fails on one is said, and the others go on without it."""
+def return_all(fleet: Fleet, plans: Mapping[str, Sequence[steps.Step]], away: Collection[str], scheduling: Collection[str]) -> None:
+    """Do each host's plan back, stage by stage and all hosts at once; what fails on one is said, and the others go on without it.
+
+    While one that may be `scheduling` is `away`, not taken back or not known, no other host's scheduler is started.
+    """
     lost: set[str] = set()
 
     def tried(run: Run, do: Callable[[Run], None]) -> None:
@@ -37,8 +40,24 @@ def return_all(fleet: Fleet, plans: Mapping[str, Sequence[steps.Step]]) -> None:
             lost.add(run.host.name)
             console.warn(f"going back failed as well:\n{error}")
 
-    for _, busy, do in staged(fleet, plans):
-        fleet.each(partial(tried, do=do), [run for run in busy if run.host.name not in lost])
+    for stage, busy, do in staged(fleet, plans):
+        left = [run for run in busy if run.host.name not in lost]
+        if fronts := lost & {run.facts.edge.front for run in left}:
+            console.warn(
+                f"the edge on {', '.join(fronts)} may name what runs behind it: no more is done there; inv deploy brings all to order"
+            )
+            return
+        if stage is Stage.TAKE_OVER and (doubtful := {*away, *lost} & {*scheduling}):
+            console.warn(f"{', '.join(sorted(doubtful))} may run the scheduler: none is started elsewhere")
+            do = partial(take_over, plans=plans)
+        fleet.each(partial(tried, do=do), left)
+
+
+def take_over(run: Run, plans: Mapping[str, Sequence[steps.Step]]) -> None:
+    """Do the last stage of a plan, but for schedulers."""
+    schedulers = {service.name for service in run.release.of("scheduler")}
+    begun = [step for step in stages(plans[run.host.name])[Stage.TAKE_OVER] if schedulers.isdisjoint(getattr(step, "services", ()))]
+    execute(run, begun)
 
 
 def staged(fleet: Fleet, plans: Mapping[str, Sequence[steps.Step]]) -> Iterator[tuple[Stage, list[Run], Callable[[Run], None]]]:

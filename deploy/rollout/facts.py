@@ -72,16 +72,22 @@ def observe_all(at: Environment) -> dict[str, Facts]:
 
 
 def serving(at: Environment) -> str:
-    """Say what answers requests now, hosts that serve the same in one breath."""
-    said: dict[str, list[str]] = {}
-    for name, words in at.each(lambda host: serving_on(at.settings, host)).items():
+    """Say what answers requests now, hosts that serve the same in one breath; also to one who has lost the lock."""
+    said, guards = dict[str, list[str]](), {host: host.guard for host in at.hosts}
+    for host in guards:
+        host.guard = ()
+    try:
+        found = at.each(lambda host: serving_on(at.settings, host))
+    finally:
+        for host, guard in guards.items():
+            host.guard = guard
+    for name, words in found.items():
         said.setdefault(words, []).append(name)
     return "; ".join(said) if len(at.hosts) == 1 else "; ".join(f"{', '.join(names)}: {words}" for words, names in said.items())
 
 
 def serving_on(settings: Settings, host: Host) -> str:
-    """Say what answers requests on one host, also to one who has lost its lock; with the engine away the edge itself is asked."""
-    guard, host.guard = host.guard, ()
+    """Say what answers requests on one host; with the engine away the edge itself is asked."""
     try:
         return observe(settings, host).serving
     except (OpsError, OSError) as error:
@@ -89,8 +95,6 @@ def serving_on(settings: Settings, host: Host) -> str:
             if known := served(settings, host):
                 return Facts(edge=known).serving
         return f"not known: {getattr(error, 'what', error)}".partition("\n")[0]
-    finally:
-        host.guard = guard
 
 
 @contextmanager

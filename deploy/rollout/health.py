@@ -75,11 +75,12 @@ def ask(run: Run, colour: str, service: str, place: str, path: str, *, naming: s
             break
     if status != 200 or naming not in body:
         container = place.removeprefix("replica/").rpartition(":")[0] if place.startswith("replica/") else ""
+        body = run.masked(body.strip())[:200]
         own = container if container.startswith(run.settings.name) else f"{run.project(colour)}-{service}-{colour}-1"
         said = f"answered {status} to {path}" if status else f"did not answer to {path}"
         wish = f"it must answer 200 and name release {naming}" if naming else "it must answer 200, without a redirect"
         raise OpsError(
-            "\n".join([f"{container or service} ({colour}) {said}; {wish}: {body.strip()[:200]}", *(diagnose(run, c) for c in unwell)]),
+            "\n".join([f"{container or service} ({colour}) {said}; {wish}: {body}", *(diagnose(run, c) for c in unwell)]),
             where=f"{run.host.name}, through the edge",
             then=run.host.typed(f"docker logs {own}") + ", mend it, inv deploy",
         )

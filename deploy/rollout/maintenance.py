@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from deploy import lock
 from deploy.environment import Environment
-from deploy.errors import Refused, acting
-from deploy.hosts.host import Host
-from deploy.model import Facts
+from deploy.errors import OpsError, Refused, acting
 from deploy.rollout.execute import execute
 from deploy.rollout.facts import observe_all, telling
 from deploy.rollout.pieces import settle
-from deploy.rollout.run import run_of
+from deploy.rollout.run import Fleet, Run, run_of
 from deploy.rollout.steps import Drain, Switch
 
 
@@ -27,18 +25,22 @@ def turn(at: Environment, *, on: bool, off: bool) -> str:
             raise Refused(
                 "the edge does not run: it would show the app again once it does", where=", ".join(down), then="inv deploy starts it"
             )
-        turned = at.each(lambda host: turn_on(at, host, facts[host.name], on=on))
+        fleet = Fleet(at, tuple(at.each(lambda host: run_of(at, host, str(facts[host.name].edge.release))).values())).observed(facts)
+        try:
+            turned = fleet.each(lambda run: turn_on(run, on=on))
+        except OpsError as error:
+            error.code, error.then = OpsError.code, f"inv maintenance --{'on' if on else 'off'} again"  # it was turned on some hosts
+            raise
         if not any(turned.values()):
             return f"maintenance is {'on' if on else 'off'} already"
         return acting(f"maintenance is {'on; inv maintenance --off ends it' if on else 'off'}", at.settings.env)
 
 
-def turn_on(at: Environment, host: Host, facts: Facts, *, on: bool) -> bool:
+def turn_on(run: Run, *, on: bool) -> bool:
     """Put the page in front of the app on one host, or take it away; tell whether anything was to be done."""
-    edge, beside = facts.edge, tuple(c.name for c in facts.beside)
+    edge, beside = run.facts.edge, tuple(c.name for c in run.facts.beside)
     if edge.maintenance == on:
         return False
     switch = Switch(edge.colour, edge.release, edge.next, on, beside)
-    run = run_of(at, host, str(edge.release))
-    execute(run, [*settle(facts), switch, Drain(str(edge.colour), edge.generation)])
+    execute(run, [*settle(run.facts), switch, Drain(str(edge.colour), edge.generation)])
     return True

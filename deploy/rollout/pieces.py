@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from deploy.model import SHARED, Container, Facts, Release, ReleasedService, Role
 from deploy.rollout.steps import (
@@ -31,9 +31,12 @@ def settle(facts: Facts) -> list[Step]:
     return [*orphans, RevertEdge(facts.edge.unproven)] if facts.edge.unproven else orphans
 
 
-def start_shared(wanted: Release, facts: Facts) -> list[Step]:
-    """Create what colours share, start data and edge where they are missing or stopped; a running one is never touched."""
-    lacking = tuple(service.name for service in wanted.of(*SHARED) if service.name not in facts.shared)
+def start_shared(wanted: Release, facts: Facts, data: Collection[str] = ()) -> list[Step]:
+    """Create what colours share, start data and edge where they are missing or stopped; a running one is never touched.
+
+    Nor is `data` that runs on another host started a second time here.
+    """
+    lacking = tuple(s.name for s in wanted.of(*SHARED) if s.name not in facts.shared and not (s.role == "data" and s.name in data))
     absent = tuple(name for name in wanted.resources if name not in facts.resources)
     first: list[Step] = [PrepareEdge()] if facts.edge.generation == 0 and wanted.of("edge") else []
     first += [CreateShared(absent)] if absent else []

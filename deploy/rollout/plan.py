@@ -37,10 +37,11 @@ class Plan:
 
 @dataclass(frozen=True)
 class Others:
-    """What the hosts behind one edge have: whether one lacks part of what serves, and the colours in which containers answer."""
+    """What hosts have together: whether one behind the edge lacks part of what serves, the colours that answer there, and all data."""
 
     lacking: bool = False
     colours: frozenset[str] = frozenset()
+    data: frozenset[str] = frozenset()
 
 
 ALONE = Others()
@@ -48,7 +49,7 @@ ALONE = Others()
 
 def towards(
     wanted: Release, facts: Facts, *, forward: bool = True, watch: bool = True, warm: bool = False, anew: Iterable[str] = (),
-    old: Iterable[str] = (), others: Others = ALONE, leaving: Release | None = None,
+    old: Iterable[str] = (), others: Others = ALONE, leaving: Release | None = None, quieted: bool = False,
 ) -> Plan:  # fmt: skip
     """Plan a release into service: bring the idle colour up beside the live one, switch, drain, stop.
 
@@ -59,12 +60,14 @@ def towards(
     that only they know are done. With `warm` the old colour's web services run on. `anew` are shared services to
     recreate, `old` releases to forget at the end. `others` are the hosts behind the same edge: where one lacks some of
     what serves, all go to the other colour, and what runs there stops once the edge has let go of it. `leaving` is the
-    release that serves: it knows how to talk to workers that the wanted one does not have here.
+    release that serves: it knows how to talk to workers that the wanted one does not have here. Where some may have been
+    `quieted`, they are told to go on.
     """
     live = facts.edge.colour
-    steps = [*settle(facts), *start_shared(wanted, facts), *([RecreateShared(tuple(anew))] if tuple(anew) else [])]
+    steps = [*settle(facts), *start_shared(wanted, facts, others.data), *([RecreateShared(tuple(anew))] if tuple(anew) else [])]
     if live and not others.lacking and carries(wanted, live, facts):
-        return Plan(wanted, live, facts.edge.generation, (*steps, *finish(wanted, live, facts, others, watch=forward and watch, warm=warm)))
+        left = finish(wanted, live, facts, others, watch=forward and watch, warm=warm, quieted=quieted)
+        return Plan(wanted, live, facts.edge.generation, (*steps, *left))
     new = live if live and facts.beside and facts.edge.release == wanted.id else other(live)  # one that is half in service goes on
     workers = {service.name: service for one in (leaving, wanted) if one for service in one.of("worker")}.values()
     former = other(new)  # also where no edge serves: it may have been elsewhere before, or have lost its configuration
@@ -80,7 +83,7 @@ def towards(
     roles: tuple[Role, ...] = ("web", "worker") if forward else ("web",)
     watched = forward and watch and not facts.edge.maintenance and watchable(wanted, facts)
     generation, since = facts.edge.next, facts.edge.generation
-    for generation, turn in enumerate(turns(wanted, roles, there, facts.of(former, "web")), facts.edge.next):
+    for generation, turn in enumerate(turns(wanted, roles, there, facts.of(former, "web"), behind=tied(wanted, facts)), facts.edge.next):
         keep = staying(wanted, former, facts, roles, turn)
         beside = only(keep, facts, "web")
         steps += [*bring_up(wanted, new, roles, there, turn), *await_served(wanted, new, facts)]
@@ -99,10 +102,15 @@ def towards(
 def hand_back(wanted: Release, new: str, former: str, facts: Facts, there: Iterable[Container]) -> list[Step]:
     """Let the earlier release's workers take over from the later one's."""
     steps: list[Step] = []
-    for turn in turns(wanted, ("worker",), there, facts.of(former, "worker")):
+    for turn in turns(wanted, ("worker",), there, facts.of(former, "worker"), behind=tied(wanted, facts)):
         keep = staying(wanted, former, facts, ("worker",), turn)
         steps += [*bring_up(wanted, new, ("worker",), there, turn), *stop(former, facts, "worker", keep=keep)]
     return steps
+
+
+def tied(wanted: Release, facts: Facts) -> bool:
+    """Tell whether one edge serves what is on several hosts, this one among them."""
+    return bool(facts.edge.front) or any(service.behind for service in wanted.of("web"))
 
 
 def switch(colour: str | None, release: str | None, generation: int, facts: Facts, beside: tuple[str, ...] = ()) -> Step:
@@ -122,10 +130,12 @@ def watchable(wanted: Release, facts: Facts) -> bool:
     return any(s.deploy.failed for s in wanted.of("worker")) if facts.edge.front else bool(wanted.of("web", "worker"))
 
 
-def back(previous: Release | None, now: Facts, others: Others = ALONE, leaving: Release | None = None) -> tuple[Step, ...]:
+def back(
+    previous: Release | None, now: Facts, others: Others = ALONE, leaving: Release | None = None, *, quieted: bool = True
+) -> tuple[Step, ...]:  # fmt: skip
     """Plan the way back after a failure: to the release that served before, or to nothing if there was none."""
     if previous:
-        return towards(previous, now, forward=False, others=others, leaving=leaving).steps
+        return towards(previous, now, forward=False, others=others, leaving=leaving, quieted=quieted).steps
     unroute = [switch(None, None, now.edge.next, now)] if now.edge.colour and not now.edge.front else []
     return (*settle(now), *unroute, *(step for colour in COLOURS for step in stop(colour, now)))
 
@@ -163,12 +173,12 @@ def lacking(wanted: Release, colour: str, facts: Facts) -> tuple[str, ...]:
     return tuple(s.name for s in wanted.of("web", "worker") if well(s, wanted, working) < s.replicas)
 
 
-def finish(wanted: Release, live: str, facts: Facts, others: Others, *, watch: bool, warm: bool) -> list[Step]:
+def finish(wanted: Release, live: str, facts: Facts, others: Others, *, watch: bool, warm: bool, quieted: bool) -> list[Step]:
     """Do what is left once the edge names the release: nothing, or what an interrupted run did not come to."""
     idle, accepted = other(live), facts.accepted == wanted.id
     left = stop(idle, facts, "worker", "scheduler") if warm and accepted else retire(idle, facts, warm=warm, routed=idle in others.colours)
     able = tuple(s.name for s in wanted.of("web", "worker") if s.deploy.resume)
-    steps: list[Step] = [Resume(live, able)] if left and able else []
+    steps: list[Step] = [Resume(live, able)] if (left or quieted) and able else []
     steps += [Watch(live, wanted.id)] if left and watch and not accepted else []
     return [*steps, *left, *bring_up(wanted, live, ("scheduler",), facts.of(live))]
 

@@ -41,11 +41,13 @@ def joined(fleet: Fleet) -> Fleet:
 
 
 def others(runs: Iterable[Run]) -> plan.Others:
-    """Look at all hosts of one edge together."""
+    """Look at all hosts together."""
+    runs = tuple(runs)
     tied = [(run.release, run.facts) for run in runs if run.settings.fronts]
     lacking = any(known.edge.release == wanted.id and not plan.carries(wanted, str(known.edge.colour), known) for wanted, known in tied)
     behind = (c for _, known in tied if known.edge.front for c in known.containers if c.role == "web" and c.alive)
-    return plan.Others(lacking, frozenset(c.colour for c in behind))
+    data = (name for run in runs for name, c in run.facts.shared.items() if c.role == "data")
+    return plan.Others(lacking, frozenset(c.colour for c in behind), frozenset(data))
 
 
 def whole(run: Run) -> Facts:

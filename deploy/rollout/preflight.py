@@ -46,8 +46,7 @@ def look(at: Environment, facts: Mapping[str, Facts], include: str = "") -> Read
     settings, reasons, order = at.settings, Reasons(), None
     with reasons:
         at.each(lambda host: check(settings, host, facts[host.name]))
-        if at.remote:
-            left_behind(at, facts)
+        gone = left_behind(at, facts) if at.remote else []
     with reasons:
         values = secrets.read(settings.secrets_file, settings.root / secrets.EXAMPLE)
     with reasons:
@@ -60,14 +59,14 @@ def look(at: Environment, facts: Mapping[str, Facts], include: str = "") -> Read
         nginx.render(settings, model.web, wanted.GENERATION, nginx.Route(COLOURS[0], ""))
         placed = wanted.placed(at, model)
         if at.remote:
-            moved(settings, model, placed, facts)
+            moved(settings, model, placed, facts, gone)
             reachable(at, model, {host: set(known.shared) - set(anew) for host, known in facts.items()})
     reasons.refuse()
     return Ready(values, source, order, model, anew)
 
 
-def left_behind(at: Environment, facts: Mapping[str, Facts]) -> None:
-    """Warn of hosts that the release in service has and the settings have no more: nobody asks them, and what runs there goes on."""
+def left_behind(at: Environment, facts: Mapping[str, Facts]) -> list[str]:
+    """Return the hosts that the release in service has and the settings have no more: nobody asks them, and what runs there goes on."""
 
     def had(host: Host) -> tuple[str, ...]:
         with suppress(Refused):  # its bundle is lost
@@ -78,10 +77,13 @@ def left_behind(at: Environment, facts: Mapping[str, Facts]) -> None:
     if gone:
         told = f"{', '.join(gone)}: in [hosts] no more, and what runs there goes on, workers and the scheduler too"
         console.warn(f'{told}; unless it is dead: put it back with roles = ["monitoring"], deploy, and take it out then')
+    return gone
 
 
-def moved(settings: Settings, known: Model, placed: Mapping[str, Model], facts: Mapping[str, Facts]) -> None:
-    """Refuse data that would begin empty on one host while another has it, and an edge that would answer on without its role."""
+def moved(
+    settings: Settings, known: Model, placed: Mapping[str, Model], facts: Mapping[str, Facts], gone: Sequence[str] = ()
+) -> None:  # fmt: skip
+    """Refuse data that would begin empty while another host has it, or may and is `gone`, and an edge that comes or goes while apps run."""
     mistakes = []
     for service in known.of("data"):
         names = {render.resources(known.volumes, settings.name)[name]["name"] for name in placement.volumes(service)}
@@ -90,20 +92,33 @@ def moved(settings: Settings, known: Model, placed: Mapping[str, Model], facts: 
         if kept and owner not in kept:
             has = ", ".join(sorted(kept))
             mistakes.append(f"{service.name} would begin empty on {owner}, and {has} has its data: leave it there, or bring it first")
+        elif names and gone and not kept and any(seen.accepted for seen in facts.values()):
+            make = f"docker volume create {' '.join(sorted(names))}"
+            mistakes.append(
+                f"{service.name} would begin empty on {owner}, and {', '.join(gone)}, in [hosts] no more, may have its data: "
+                f"put it back, or bring the data; to begin empty: `{make}` on {owner}"
+            )
     for host, seen in facts.items():
         if not placed[host].of("edge") and any(c.role == "edge" for c in seen.shared.values()):
             mistakes.append(f"{host} has no role edge, and its edge answers: give it the role, or stop {settings.name}-edge-1 there first")
+        if placed[host].of("edge") and seen.accepted and not seen.edge.release and any(c.colour and c.alive for c in seen.containers):
+            mistakes.append(f'{host} has served behind another\'s edge: deploy with roles = ["monitoring"] first, which empties it')
     refuse("roles have moved away from what is there:", mistakes, where="[hosts]", then="mend that, then inv plan")
 
 
-def data_stays(releases: Mapping[str, Release], facts: Mapping[str, Facts]) -> None:
-    """Refuse an earlier release that has data on another host than where it runs now: what it would find there is old, or nothing."""
+def roles_stay(releases: Mapping[str, Release], facts: Mapping[str, Facts]) -> None:
+    """Refuse an earlier release that would find old data or none, since that is on another host now, or leave an edge with no app."""
     moved = [
         f"{service.name} runs on {there}, and release {release.id} has it on {host}"
         for host, release in releases.items() for service in release.of("data")
         for there, seen in facts.items() if service.name in seen.shared and service.name not in facts[host].shared
     ]  # fmt: skip
-    refuse("data has moved since:", moved, where="[hosts]", then="go forward with inv deploy; or bring the data back there first")
+    moved += [
+        f"{host} has an edge, and in release {release.id} it has none: visitors would get errors there"
+        for host, release in releases.items()
+        if not release.of("edge") and any(c.role == "edge" for c in facts[host].shared.values())
+    ]
+    refuse("roles have moved since:", moved, where="[hosts]", then="go forward with inv deploy; or bring the data back there first")
 
 
 def reachable(at: Environment, known: Model, running: Mapping[str, Set[str]]) -> None:

@@ -69,6 +69,10 @@ def abort(at: Environment) -> Outcome | None:
     with telling(at), lock.held(at.hosts, at.settings.state_dir, "abort"):
         facts, begun = observe_all(at), {name: told for name, told in at.each(lambda host: at.state(host).intention()).items() if told}
         nowhere_accepted(begun, facts)
+        known_there(begun, facts)
+        accepted = {name: now.accepted for name, now in facts.items() if now.accepted}
+        kept = at.each(lambda host: at.state(host).release(accepted[host.name]), [host for host in at.hosts if host.name in accepted])
+        preflight.roles_stay(kept, facts)
         at.each(lambda host: fits(at.state(host), facts[host.name]))
         if not undo(at, facts, begun):
             return None
@@ -87,6 +91,14 @@ def nowhere_accepted(begun: Mapping[str, Intention], facts: Mapping[str, Facts])
         raise Refused(told, where=names, then="inv resume, then inv rollback")
 
 
+def known_there(begun: Mapping[str, Intention], facts: Mapping[str, Facts]) -> None:
+    """Refuse to empty a host of what serves there, because its state was lost."""
+    for name, now in facts.items():
+        serves = now.edge.release if name in begun and begun[name].target != now.edge.release else None
+        if serves and not now.accepted and any(c.release == serves and c.alive for c in now.containers):
+            raise Refused(f"{name} has lost its state, and what runs there serves: {serves}", where=name, then="inv resume")
+
+
 def fits(state: State, facts: Facts) -> None:
     """Refuse to go back to code that cannot work on the schema."""
     if facts.accepted and facts.edge.release != facts.accepted:
@@ -100,11 +112,15 @@ def undo(at: Environment, facts: Mapping[str, Facts], begun: Mapping[str, Intent
     def run(host: Host) -> Run | None:
         now = facts[host.name]
         kept = now.accepted or (begun[host.name].target if host.name in begun else now.edge.release)
+        kept = kept if kept in at.state(host).kept() else None  # what serves in front of a host may never have been there
         return replace(run_of(at, host, kept), facts=now, going_back=True) if kept else None
 
     runs = {name: made for name, made in at.each(run).items() if made}
     beside = others(runs.values())
-    plans = {name: back(one.release if one.facts.accepted else None, one.facts, beside, one.leaving) for name, one in runs.items()}
+    plans = {
+        name: back(one.release if one.facts.accepted else None, one.facts, beside, one.leaving, quieted=name in begun)
+        for name, one in runs.items()
+    }
     execute_all(Fleet(at, tuple(runs.values())), plans)
     for name in begun.keys() & runs.keys():
         write_down(runs[name].state, begun[name], observe(at.settings, runs[name].host))

@@ -45,7 +45,7 @@ def rollback(at: Environment, *, to: str = "") -> Outcome:
         facts = observe_all(at)
         target = to or earlier(at, facts)
         fleet = of(at, target).observed(facts)
-        preflight.data_stays({run.host.name: run.release for run in fleet.runs}, facts)
+        preflight.roles_stay({run.host.name: run.release for run in fleet.runs}, facts)
         fleet.each(lambda run: preflight.schema_fits(run.release, schema_of(run.state, target), run.facts.schema, run.facts.serving))
         return carry_out(fleet, "rollback")
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from deploy import console, lock
 from deploy.environment import Environment
-from deploy.errors import OpsError, Refused, nearest, of_ours
+from deploy.errors import Interrupted, OpsError, Refused, nearest, of_ours
 from deploy.hosts.host import Host
 from deploy.model import Facts, replicas_unfit
 from deploy.rollout import plan
@@ -32,14 +32,18 @@ def scale(at: Environment, wish: str) -> str:
         fleet = Fleet(at, tuple(at.each(lambda host: serving_run(at, host, facts[host.name])).values()))
         having = concerned(fleet, name, number)
         before = fleet.each(lambda run: run.state.scale(), having)
+        more = number > max(service.replicas for run in having for service in run.release.services if service.name == name)
         try:
             done = fleet.each(lambda run: rescale(run, {name: number}), having)
             fleet.each(lambda run: run.state.keep_scale({**before[run.host.name], name: number}), having)
         except Exception as cause:
-            fleet.each(lambda run: undo(run, before[run.host.name]), having)
+            fleet.each(lambda run: undo(run, before[run.host.name], more=more), having)
             error = of_ours(cause, at.settings.name)
             error.serves, error.then = serving(at), error.then or f"mend it, then inv scale {wish}"
             raise error from cause
+        except KeyboardInterrupt:
+            told = f"interrupted; some hosts may run another number of {name} than before, and later releases have the number before"
+            raise Interrupted(told, serves=serving(at), then=f"inv scale {wish} again, or inv deploy") from None
         each = " on each host" if len(having) > 1 else ""
         return f"{name} has {number} replica(s){each}" + ("" if any(done.values()) else " already") + ", in later releases too"
 
@@ -83,11 +87,11 @@ def concerned(fleet: Fleet, name: str, number: int) -> list[Run]:
     return [run for run in fleet.runs if any(service.name == name for service in run.release.services)]
 
 
-def undo(run: Run, before: Mapping[str, int]) -> None:
-    """Take away what was started; a second failure is said, the first is the one to report."""
+def undo(run: Run, before: Mapping[str, int], *, more: bool) -> None:
+    """Take away what was started, or start what was taken away; a second failure is said, the first is the one to report."""
     try:
         if run.state.scale() != before:
             run.state.keep_scale(before)
-        execute(replace(run, going_back=True), plan.rescale(run.release, observe(run.settings, run.host), undo=True))
+        execute(replace(run, going_back=True), plan.rescale(run.release, observe(run.settings, run.host), undo=more))
     except (OpsError, OSError) as error:
         console.warn(f"going back failed as well:\n{error}")

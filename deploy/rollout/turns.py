@@ -27,11 +27,16 @@ class Turn:
         return min(self.upto, service.replicas) > max(min(self.before, service.replicas), there)
 
 
-def turns(wanted: Release, roles: tuple[Role, ...], there: Iterable[Container], replaced: Iterable[Container]) -> list[Turn]:
-    """Divide a release into turns; one will do where nothing is replaced, and what an interrupted run has done is left out."""
+def turns(
+    wanted: Release, roles: tuple[Role, ...], there: Iterable[Container], replaced: Iterable[Container], *, behind: bool = False
+) -> list[Turn]:  # fmt: skip
+    """Divide a release into turns; one will do where nothing is replaced, and what an interrupted run has done is left out.
+
+    With hosts `behind` one edge there is one turn: one switch moves all of them.
+    """
     services, there = wanted.of(*roles), tuple(there)
     most = max((service.replicas for service in services), default=0) or 1
-    if wanted.strategy != "rolling" or not any(c.alive for c in replaced):
+    if behind or wanted.strategy != "rolling" or not any(c.alive for c in replaced):
         return [Turn(most)]
     ahead = [n for n in range(1, most) if any(min(n, s.replicas) > well(s, wanted, there) for s in services)]
     return [Turn(n, before, n == most) for before, n in pairwise([0, *ahead, most])]

@@ -22,13 +22,20 @@ def failed(fleet: Fleet, entries: Mapping[str, Record], event: Event, error: Ops
     """Go back to what served before, write the failure down, and say what serves now."""
     if fleet.at.settings.fronts:
         error.what = "\n".join([error.what, *(told for told in fleet.each(seen_behind).values() if told and told not in error.what)])
+    target, ended = fleet.release.id, {run.facts.accepted for run in fleet.runs} - {None}
+    if target in ended and len(ended) > 1:  # it served everywhere, and some have not come to write that down
+        return undecided(fleet.at, event, error, "nothing was undone, since it had served everywhere")
     if held := held_back(fleet, error.hosts):
         return hold(fleet, held, event, error)
     console.warn("that failed; going back to what served before")
-    go_back(fleet.runs, fleet)
-    if astray := [name for name, back in fleet.each(returned).items() if not back]:
-        names = ", ".join(astray)
-        return undecided(fleet.at, event, error, f"{names} could not be taken back", f"once {names} can be reached, ")
+    try:
+        go_back(fleet.runs, fleet)
+    except KeyboardInterrupt:
+        return undecided(fleet.at, event, error, "going back was interrupted")
+    if away := astray(fleet.runs, fleet):
+        return undecided(fleet.at, event, error, f"{away} could not be taken back", f"once {away} can be reached, ")
+    if len({served_before(run) for run in fleet.runs} - {None}) > 1:
+        return undecided(fleet.at, event, error, "each host went back to what it had served, and that was not the same")
 
     def record(run: Run) -> None:
         entry = entries[run.host.name]
@@ -49,8 +56,11 @@ def failed(fleet: Fleet, entries: Mapping[str, Record], event: Event, error: Ops
 
 
 def held_back(fleet: Fleet, bad: Collection[str]) -> list[Run]:
-    """Return the hosts that serve the new release and are to keep it: none unless `rollout.on_failure` is hold, and no `bad` one."""
-    if fleet.at.settings.rollout.on_failure != "hold" or len(fleet.runs) == 1:
+    """Return the hosts that serve the new release and are to keep it: none unless `rollout.on_failure` is hold, and no `bad` one.
+
+    Behind one edge none can: one switch moves all.
+    """
+    if fleet.at.settings.rollout.on_failure != "hold" or len(fleet.runs) == 1 or fleet.at.settings.fronts:
         return []
 
     def switched(run: Run) -> bool:
@@ -67,15 +77,23 @@ def hold(fleet: Fleet, held: list[Run], event: Event, error: OpsError) -> Interr
     """Leave the hosts that have switched as they are, take the others back, and leave the choice to a person."""
     names = ", ".join(run.host.name for run in held)
     console.warn(f"that failed; {names}: the new release stays there, the others go back")
-    go_back([run for run in fleet.runs if run not in held], fleet)
+    others = [run for run in fleet.runs if run not in held]
+    go_back(others, fleet)
     error.what = f"held after a failure:\n{error.what}"
-    return undecided(fleet.at, event, error, f"the new release stays on {names}, the others went back")
+    away = astray(others, fleet)
+    state = f"{away} could not be taken back" if away else "the others went back"
+    return undecided(fleet.at, event, error, f"the new release stays on {names}, {state}", f"once {away} can be reached, " if away else "")
+
+
+def astray(runs: Iterable[Run], fleet: Fleet) -> str:
+    """Name the hosts that do not serve what they served before."""
+    return ", ".join(name for name, back in fleet.each(returned, runs).items() if not back)
 
 
 def served_before(run: Run) -> str | None:
     """Return the release that a run goes back to: one that was resumed after its switch found its own release serving."""
     edge, accepted = run.facts.edge, run.facts.accepted
-    return edge.release if edge.release != run.release.id else accepted or edge.release
+    return edge.release if edge.release and edge.release != run.release.id else accepted
 
 
 def returned(run: Run) -> bool:
@@ -107,7 +125,8 @@ def go_back(runs: Iterable[Run], fleet: Fleet) -> None:
     returning = tuple(run for run, _ in found.values())
     beside = others(returning)
     plans = {name: plan.back(run.release if known else None, run.facts, beside, run.leaving) for name, (run, known) in found.items()}
-    return_all(Fleet(fleet.at, returning), plans)
+    away = {run.host.name for run in fleet.runs} - found.keys()
+    return_all(Fleet(fleet.at, returning), plans, away, [run.host.name for run in fleet.runs if run.release.of("scheduler")])
 
 
 def undecided(at: Environment, event: Event, error: OpsError, state: str, when: str = "") -> Interrupted:

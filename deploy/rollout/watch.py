@@ -175,6 +175,7 @@ class Watch:
             if (container.service, container.colour, container.state) == (service.name, self.colour, "running"):
                 try:
                     return int(self.host.run(docker("exec", container.name, *service.deploy.failed), timeout=10))
-                except (CommandFailed, ValueError) as error:
-                    console.warn(f"{service.name} cannot say how many tasks failed: {error}")
+                except (CommandFailed, ValueError):  # what it printed may hold secrets
+                    asked = docker("exec", container.name, *service.deploy.failed)
+                    console.warn(f"{service.name} cannot say how many tasks failed; why: {self.host.typed(str(asked))}")
         return 0

@@ -55,6 +55,18 @@ def when(host: Any, step: str, state: str, act: Callable[[], object]) -> None:
     host.append = watching
 
 
+def nth(host: Any, step: str, state: str, number: int, act: Callable[[], object]) -> None:
+    """Do something when a host writes down one end of a step for the n-th time."""
+    came: list[str] = []
+
+    def seen() -> None:
+        came.append(step)
+        if len(came) == number:
+            act()
+
+    when(host, step, state, seen)
+
+
 def cut(*hosts: Any) -> None:
     """Break the connections to hosts."""
     for host in hosts:
@@ -85,6 +97,67 @@ def test_what_serves_everywhere_is_not_undone_on_the_one_host_that_has_not_writt
     assert site.serving == ["r3"] * 3
     recovery.resume(site.at)
     assert [State(host, FOLDER).served()[0] for host in site.hosts.values()] == ["r3"] * 3
+
+
+@pytest.mark.parametrize("again", ["worker", "disk"])
+def test_what_served_everywhere_is_not_undone_when_a_resume_fails(site: Site, again: str) -> None:
+    once(site.hosts["app2"], "ledger.jsonl", FULL)
+    site.deploy("r3")
+    if again == "disk":
+        once(site.hosts["app3"], "journal.jsonl", FULL)
+    else:
+        engine = site.hosts["app1"].engine
+        engine.change(next(c.name for c in engine.known.values() if c.service == "worker" and c.alive), state="exited", health="")
+        fail_at(site.hosts["app1"], "AwaitHealthy")
+    with pytest.raises(Interrupted, match="nothing was undone, since it had served everywhere"):
+        recovery.resume(site.at)
+    assert site.serving == ["r3"] * 3
+    site.revive()
+    recovery.resume(site.at)
+    assert [State(host, FOLDER).served()[0] for host in site.hosts.values()] == ["r3"] * 3
+
+
+def test_a_new_host_does_not_keep_a_release_that_failed(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    new: Any = Apart("app0", tmp_path / "app0", site.dead)
+    site.hosts = {"app0": new, **site.hosts}
+    when(new, "Switch", "done", site.dead.set)
+    with pytest.raises(Killed):
+        site.deploy("r3")
+    vars(new).pop("append")
+    site.revive()
+    fail_at(site.hosts["app1"], "Switch")
+    with pytest.raises(OpsError) as told:
+        recovery.resume(site.at)
+    assert (told.value.code, site.serving, site.facts()["app0"].edge.release) == (1, ["r2"] * 3, None)
+
+
+def test_hosts_that_served_different_releases_before_are_no_plain_failure(site: Site) -> None:
+    app1: Any = site.hosts["app1"]
+    when(app1, "Switch", "done", site.dead.set)
+    with pytest.raises(Killed):
+        site.deploy("r3")
+    vars(app1).pop("append")
+    site.revive()
+    fail_at(site.hosts["app2"], "AwaitHealthy")
+    with pytest.raises(Interrupted, match="each host went back to what it had served, and that was not the same"):
+        site.deploy("r4")
+    site.revive()
+    recovery.abort(site.at)
+    assert (site.serving, site.running()) == (["r2"] * 3, {"r2"})
+
+
+def test_a_command_is_later_than_what_is_written_down_whoever_has_the_clock(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deploy.rollout.carry_out.now", lambda: "2030-01-01T00:00:50Z")
+    site.deploy("r3")
+    monkeypatch.setattr("deploy.rollout.carry_out.now", lambda: "2030-01-01T00:00:30Z")
+    app1: Any = site.hosts["app1"]
+    when(app1, "Switch", "done", site.dead.set)
+    with pytest.raises(Killed):
+        site.deploy("r4")
+    vars(app1).pop("append")
+    site.revive()
+    assert {told.target for told in recovery.cut_off(site.at, site.at.hosts).values()} == {"r4"}
 
 
 def test_a_network_that_is_gone_once_all_have_switched_is_an_interruption(tmp_path: Path) -> None:
@@ -128,6 +201,24 @@ def test_held_a_host_whose_watch_failed_goes_back(tmp_path: Path) -> None:
     with pytest.raises(OpsError) as told:
         site.deploy("r3")
     assert (site.serving, told.value.code) == (["r2"] * 3, 1)
+
+
+def test_held_a_host_that_could_not_be_taken_back_is_named(tmp_path: Path) -> None:
+    site = Site(tmp_path, on_failure="hold")
+    app2: Any = site.hosts["app2"]
+    when(app2, "Switch", "done", lambda: cut(app2))
+    with pytest.raises(Interrupted, match="the new release stays on app1, app3, app2 could not be taken back") as told:
+        site.deploy("r3")
+    assert told.value.then.startswith("once app2 can be reached, inv resume")
+
+
+@pytest.mark.parametrize("bad", ["front", "app1"])
+def test_behind_one_edge_nothing_is_held(tmp_path: Path, bad: str) -> None:
+    site = behind.Site(tmp_path, on_failure="hold")
+    fail_at(site.hosts[bad], "Drain" if bad == "front" else "StopColour")
+    with pytest.raises(OpsError) as told:
+        site.deploy("r3")
+    assert (told.value.code, site.serving) == (1, site.known["r2"])
 
 
 def test_held_all_who_hear_of_failures_hear_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,6 +307,47 @@ def test_maintenance_is_refused_while_an_edge_does_not_run(site: Site) -> None:
     assert not any(facts.edge.maintenance for facts in site.facts().values())
 
 
+def test_maintenance_that_one_host_cannot_show_is_refused_before_any_does(site: Site) -> None:
+    site.hosts["app3"].remove(FOLDER / "releases" / "r2")
+    with pytest.raises(Refused, match="there is no release r2 here"):
+        maintenance.turn(site.at, on=True, off=False)
+    assert not any(facts.edge.maintenance for facts in site.facts().values())
+
+
+def test_maintenance_that_fails_half_way_is_no_refusal(site: Site) -> None:
+    fail_at(site.hosts["app3"], "Switch", Refused("nginx refuses it"))
+    with pytest.raises(Refused) as told:
+        maintenance.turn(site.at, on=True, off=False)
+    assert (told.value.code, told.value.then) == (1, "inv maintenance --on again")
+    assert "behind the maintenance page" in told.value.serves
+
+
+def backends(site: Site) -> list[int]:
+    return [sum(c.service == "backend" and c.alive for c in host.engine.known.values()) for host in site.hosts.values()]
+
+
+@pytest.mark.parametrize(("number", "step"), [(1, "Switch"), (3, "AwaitHealthy")])
+def test_numbers_that_one_host_cannot_have_are_taken_back_on_all(site: Site, number: int, step: str) -> None:
+    scale.scale(site.at, "backend=2")
+    fail_at(site.hosts["app3"], step)
+    with pytest.raises(OpsError):
+        scale.scale(site.at, f"backend={number}")
+    assert backends(site) == [State(host, FOLDER).scale()["backend"] for host in site.hosts.values()] == [2] * 3
+
+
+def test_ctrl_c_in_scale_says_what_may_be(site: Site) -> None:
+    def typed() -> None:
+        raise KeyboardInterrupt
+
+    nth(site.hosts["app2"], "StartColour", "done", 1, typed)
+    with pytest.raises(Interrupted, match="some hosts may run another number of backend") as told:
+        scale.scale(site.at, "backend=3")
+    assert "inv scale backend=3 again" in told.value.then
+    vars(site.hosts["app2"]).pop("append")
+    scale.scale(site.at, "backend=1")
+    assert backends(site) == [1] * 3
+
+
 def test_numbers_that_cannot_be_tried_or_written_down_are_not_kept(place: Place) -> None:
     write = place.host.write
 
@@ -290,6 +422,40 @@ def test_abort_takes_a_new_host_behind_the_edge_to_nothing(grown: behind.Site, n
     grown.revive()
     recovery.abort(grown.at)
     assert grown.running() == {grown.known["r2"]}
+
+
+def test_abort_does_not_look_for_what_serves_in_front_on_a_host_that_is_new(grown: behind.Site) -> None:
+    assert recovery.abort(grown.at) is None
+    app2: Any = grown.hosts["app2"]
+
+    def gone(*_: object) -> None:
+        cut(app2)
+        raise Unreachable("the connection to app2 broke")
+
+    app2.append = gone
+    with pytest.raises(Interrupted, match="app2 could not be taken back"):
+        grown.deploy("r3")
+    mend(app2)
+    assert recovery.abort(grown.at)
+
+
+@pytest.mark.parametrize("then", ["abort", "resume"])
+def test_a_host_that_lost_its_state_behind_the_edge_is_not_emptied(tmp_path: Path, then: str) -> None:
+    site = behind.Site(tmp_path)
+    site.hosts["app1"].remove(FOLDER)
+    front: Any = site.hosts["front"]
+    when(front, "AwaitServed", "done", site.dead.set)
+    with pytest.raises(Killed):
+        site.deploy("r3")
+    vars(front).pop("append")
+    site.revive()
+    if then == "abort":
+        with pytest.raises(Refused, match="app1 has lost its state, and what runs there serves") as told:
+            recovery.abort(site.at)
+        assert told.value.then == "inv resume"
+        assert site.serving == site.known["r2"]
+    assert recovery.resume(site.at)
+    assert site.serving.startswith("r3")
 
 
 def test_numbers_of_another_shape_are_not_taken_behind_an_edge(tmp_path: Path) -> None:

@@ -246,6 +246,29 @@ def test_the_maintenance_page_can_be_shown_while_an_app_host_is_down(site: Site,
     assert site.hosts["front"].route()["maintenance"]
 
 
+def test_rolling_takes_one_turn_behind_the_edge(tmp_path: Path) -> None:
+    site = Site(tmp_path, strategy="rolling")
+    scale.scale(site.at, "worker=2")
+    site.idle(site.deploy("r3").release)
+
+
+def test_what_the_edge_may_name_is_not_stopped_when_it_cannot_be_taken_back(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    front: Any = site.hosts["front"]
+    again: list[str] = []
+
+    def broken(path: Path, line: str) -> None:
+        Behind.append(front, path, line)
+        if '"step": "Drain", "state": "begin"' in line:
+            again.append("Drain")
+            front.broken = (lambda: OpsError("the second")) if len(again) == 3 else None
+
+    front.append = broken
+    fail_at(site.hosts["app1"], "StopColour")
+    with pytest.raises(OpsError, match="StopColour failed"):
+        site.deploy("r3")
+    assert "the edge on front may name what runs behind it" in capsys.readouterr().err
+
+
 def test_a_service_behind_the_edge_has_one_container_a_host(site: Site) -> None:
     with pytest.raises(Refused, match="backend has one container on each host behind the edge of front"):
         scale.scale(site.at, "backend=2")

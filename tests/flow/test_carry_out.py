@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ from deploy.rollout import recovery
 from deploy.rollout import release as rollout
 from deploy.rollout.carry_out import carry_out
 from deploy.rollout.facts import observe
-from deploy.rollout.run import of
+from deploy.rollout.run import Fleet, Run, of
 from tests.flow.place import EVERY_STEP, STEPS, Killed, Place, bundled, whole
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
@@ -93,6 +94,20 @@ def test_a_failure_at_any_step_leads_back(place: Place, number: int, fault: str 
     assert place.journal()[-1]["state"] == "failed"
     assert place.steps("r2") == []
     assert place.deploy("r3").release == place.serving() == "r3"
+
+
+def test_what_an_app_answers_is_told_without_its_secrets(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret, get = "correct-horse-battery", place.host.get
+    bundle = replace(bundled("r3"), env=f'PGPASSWORD="{secret}"\n')
+    place.state.keep(bundle)
+
+    def answer(port: int, path: str, **more: Any) -> tuple[int, str]:
+        return get(port, path, **more) if path == "/generation" else (500, f"cannot connect: password {secret} refused")
+
+    monkeypatch.setattr(place.host, "get", answer)
+    with pytest.raises(OpsError, match=r"cannot connect: password \*\*\* refused"):
+        carry_out(Fleet(place.at, (Run(place.settings, place.host, bundle),)), "deploy")
+    assert secret not in (place.state.folder / "journal.jsonl").read_text()
 
 
 @pytest.mark.parametrize("step", ["Watch", "Drain", "StopColour", "Prune"])

@@ -18,9 +18,10 @@ from deploy.errors import Interrupted, OpsError, Refused
 from deploy.hosts.local import LocalHost
 from deploy.images import archive, build, registry, show, stock
 from deploy.images.archive import Archived, Layer
-from deploy.images.push import Outcome, to_all
+from deploy.images.push import Outcome, require_room, to_all
 from deploy.images.ship import Shipped, Wire
 from deploy.shell import Command, Result
+from tests.samples import settings
 
 
 def image(*layers: str) -> Archived:
@@ -172,6 +173,17 @@ def hosts(*names: str) -> list[LocalHost]:
     for host, name in zip(found, names, strict=True):
         host.name = name
     return found
+
+
+def test_a_host_that_is_down_keeps_no_other_from_its_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    (host,) = hosts("down")
+
+    def refused(*_: object) -> str:
+        raise Refused("nothing listens at 192.0.2.1:22")
+
+    monkeypatch.setattr(host, "run", refused)
+    monkeypatch.setattr(host, "try_run", refused)
+    require_room(settings(), host)
 
 
 def test_one_host_that_fails_keeps_no_other_from_its_images(capsys: pytest.CaptureFixture[str]) -> None:
