@@ -22,9 +22,10 @@ def failed(fleet: Fleet, entries: Mapping[str, Record], event: Event, error: Ops
     """Go back to what served before, write the failure down, and say what serves now."""
     if fleet.at.settings.fronts:
         error.what = "\n".join([error.what, *(told for told in fleet.each(seen_behind).values() if told and told not in error.what)])
-    target, ended = fleet.release.id, {run.facts.accepted for run in fleet.runs} - {None}
-    if target in ended and len(ended) > 1:  # it served everywhere, and some have not come to write that down
-        return undecided(fleet.at, event, error, "nothing was undone, since it had served everywhere")
+    ended = {run.host.name: run.facts.accepted for run in fleet.runs if run.facts.accepted}
+    if fleet.release.id in ended.values() and len({*ended.values()}) > 1:  # others have not come to write that down
+        there = ", ".join(name for name, release in ended.items() if release == fleet.release.id)
+        return undecided(fleet.at, event, error, f"nothing was undone, since that release was in service on {there} before")
     if held := held_back(fleet, error.hosts):
         return hold(fleet, held, event, error)
     console.warn("that failed; going back to what served before")

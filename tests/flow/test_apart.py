@@ -109,7 +109,7 @@ def test_what_served_everywhere_is_not_undone_when_a_resume_fails(site: Site, ag
         engine = site.hosts["app1"].engine
         engine.change(next(c.name for c in engine.known.values() if c.service == "worker" and c.alive), state="exited", health="")
         fail_at(site.hosts["app1"], "AwaitHealthy")
-    with pytest.raises(Interrupted, match="nothing was undone, since it had served everywhere"):
+    with pytest.raises(Interrupted, match="nothing was undone, since that release was in service on app1, app3 before"):
         recovery.resume(site.at)
     assert site.serving == ["r3"] * 3
     site.revive()
