@@ -39,8 +39,10 @@ def find(at: Environment, names: Collection[str] = ()) -> tuple[dict[str, Found]
     hosts = [host for host in at.hosts if host.name in seen]
     found = {name: [Found(host, c) for host in hosts for c in choose(seen[host.name], name)] for name in names or known}
     missing = [name for name in names if not found[name]]
-    if missing or not found:
-        raise together(unseen) if unseen else absent(at.settings, missing, known, jobs(at, seen))
+    if unseen and not any(found.values()):
+        raise together(unseen)
+    if not unseen and (missing or not found):
+        raise absent(at.settings, missing, known, jobs(at, seen))
     return {called(one, own, many=len(at.hosts) > 1): one for own in found.values() for one in own}, unseen
 
 

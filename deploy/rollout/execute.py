@@ -26,10 +26,13 @@ def execute_all(fleet: Fleet, plans: Mapping[str, Sequence[steps.Step]]) -> None
             share_schema(fleet, busy[0])
 
 
-def return_all(fleet: Fleet, plans: Mapping[str, Sequence[steps.Step]], away: Collection[str], scheduling: Collection[str]) -> None:
+def return_all(
+    fleet: Fleet, plans: Mapping[str, Sequence[steps.Step]], away: Collection[str], scheduling: Collection[str]
+) -> set[str]:  # fmt: skip
     """Do each host's plan back, stage by stage and all hosts at once; what fails on one is said, and the others go on without it.
 
-    While one that may be `scheduling` is `away`, not taken back or not known, no other host's scheduler is started.
+    While one that may be `scheduling` is `away`, not taken back or not known, no other host's scheduler is started. Returns
+    the hosts that kept others from being whole.
     """
     lost: set[str] = set()
 
@@ -46,18 +49,20 @@ def return_all(fleet: Fleet, plans: Mapping[str, Sequence[steps.Step]], away: Co
             console.warn(
                 f"the edge on {', '.join(fronts)} may name what runs behind it: no more is done there; inv deploy brings all to order"
             )
-            return
-        if stage is Stage.TAKE_OVER and (doubtful := {*away, *lost} & {*scheduling}):
+            return fronts
+        doubtful = {*away, *lost} & {*scheduling}
+        if stage is Stage.TAKE_OVER and doubtful and any(run.release.of("scheduler") for run in left):
             console.warn(f"{', '.join(sorted(doubtful))} may run the scheduler: none is started elsewhere")
-            do = partial(take_over, plans=plans)
+            fleet.each(partial(tried, do=partial(take_over, plans=plans)), left)
+            return doubtful
         fleet.each(partial(tried, do=do), left)
+    return set()
 
 
 def take_over(run: Run, plans: Mapping[str, Sequence[steps.Step]]) -> None:
     """Do the last stage of a plan, but for schedulers."""
     schedulers = {service.name for service in run.release.of("scheduler")}
-    begun = [step for step in stages(plans[run.host.name])[Stage.TAKE_OVER] if schedulers.isdisjoint(getattr(step, "services", ()))]
-    execute(run, begun)
+    execute(run, [step for step in stages(plans[run.host.name])[Stage.TAKE_OVER] if schedulers.isdisjoint(getattr(step, "services", ()))])
 
 
 def staged(fleet: Fleet, plans: Mapping[str, Sequence[steps.Step]]) -> Iterator[tuple[Stage, list[Run], Callable[[Run], None]]]:

@@ -41,9 +41,8 @@ def edge(settings: Settings, host: Host, containers: tuple[Container, ...]) -> E
     if said:
         return replace(said, members=switch.members(settings, host, said.generation))
     own = settings.hosts.get(host.name)
-    return replace(
-        configured(nginx.folder(settings), host, running), unproven=unproven, expected=own is None or "edge" in own.roles
-    )  # fmt: skip
+    expected = own is None or "edge" in own.roles
+    return replace(configured(nginx.folder(settings), host, running, own=expected), unproven=unproven, expected=expected)
 
 
 def served(settings: Settings, host: Host) -> EdgeFacts | None:
@@ -58,10 +57,11 @@ def served(settings: Settings, host: Host) -> EdgeFacts | None:
         return None  # another program has the port
 
 
-def configured(folder: Path, host: Host, running: bool) -> EdgeFacts:
-    """Read the generation that was proven last."""
+def configured(folder: Path, host: Host, running: bool, *, own: bool = False) -> EdgeFacts:
+    """Read the generation that was proven last; nothing where a host gets an `own` edge, and had only the word of what serves."""
     target = host.pointed(folder / switch.PROVEN) or host.pointed(folder / switch.CURRENT)
-    text = host.read(folder / target / "route.json") if target else None
+    bare = own and target and "nginx.conf" not in host.names(folder / target)
+    text = host.read(folder / target / "route.json") if target and not bare else None
     known = json.loads(text) if text else {}
     return EdgeFacts(running, **{**known, "members": tuple(known.get("members", ()))})
 

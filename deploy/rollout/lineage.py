@@ -19,7 +19,7 @@ def before(state: State, release: str | None) -> str | None:
 
 def previous(state: State, facts: Facts) -> str:
     """Return the release that a rollback goes to; raise Refused when there is none."""
-    found = before(state, facts.edge.release)
+    found = before(state, facts.edge.release or facts.accepted)
     if not found:
         raise Refused("there is no earlier release to go back to", where=str(state.folder / "ledger.jsonl"), then="inv history")
     return found

@@ -64,7 +64,8 @@ def towards(
     `quieted`, they are told to go on.
     """
     live = facts.edge.colour
-    steps = [*settle(facts), *start_shared(wanted, facts, others.data), *([RecreateShared(tuple(anew))] if tuple(anew) else [])]
+    shared = start_shared(wanted, facts, () if forward else others.data)
+    steps = [*settle(facts), *shared, *([RecreateShared(tuple(anew))] if tuple(anew) else [])]
     if live and not others.lacking and carries(wanted, live, facts):
         left = finish(wanted, live, facts, others, watch=forward and watch, warm=warm, quieted=quieted)
         return Plan(wanted, live, facts.edge.generation, (*steps, *left))

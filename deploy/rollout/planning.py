@@ -23,6 +23,7 @@ def planned(fleet: Fleet, command: str, anew: Mapping[str, tuple[str, ...]] | No
         return plan.towards(
             run.release, run.facts, forward=command == "deploy", watch=chosen.watch > 0, warm=chosen.keep_warm,
             anew=(anew or {}).get(run.host.name, ()), old=old, others=beside, leaving=run.leaving,
+            quieted=bool(run.state.intention()),
         )  # fmt: skip
 
     return fleet.each(towards)

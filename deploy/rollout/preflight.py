@@ -46,9 +46,9 @@ def look(at: Environment, facts: Mapping[str, Facts], include: str = "") -> Read
     settings, reasons, order = at.settings, Reasons(), None
     with reasons:
         at.each(lambda host: check(settings, host, facts[host.name]))
-        gone = left_behind(at, facts) if at.remote else []
+        gone, edgeless = (left_behind(at, facts), without_edge(at, facts)) if at.remote else ([], [])
     with reasons:
-        values = secrets.read(settings.secrets_file, settings.root / secrets.EXAMPLE)
+        values = secrets.read(settings.secrets_file, settings.root / secrets.EXAMPLE, named=bool(settings.secrets))
     with reasons:
         order = None if at.remote else images.look(*at.machine)
         source = order.source if order else checkout.read(settings.root, at.here)
@@ -59,7 +59,7 @@ def look(at: Environment, facts: Mapping[str, Facts], include: str = "") -> Read
         nginx.render(settings, model.web, wanted.GENERATION, nginx.Route(COLOURS[0], ""))
         placed = wanted.placed(at, model)
         if at.remote:
-            moved(settings, model, placed, facts, gone)
+            moved(settings, model, placed, facts, gone, edgeless)
             reachable(at, model, {host: set(known.shared) - set(anew) for host, known in facts.items()})
     reasons.refuse()
     return Ready(values, source, order, model, anew)
@@ -80,10 +80,25 @@ def left_behind(at: Environment, facts: Mapping[str, Facts]) -> list[str]:
     return gone
 
 
+def without_edge(at: Environment, facts: Mapping[str, Facts]) -> list[str]:
+    """Name the hosts whose last release has no edge on them."""
+
+    def has(host: Host) -> bool:
+        with suppress(Refused):  # its bundle is lost
+            return bool(at.state(host).release(str(facts[host.name].accepted)).of("edge"))
+        return True
+
+    return [name for name, found in at.each(has).items() if not found]
+
+
 def moved(
-    settings: Settings, known: Model, placed: Mapping[str, Model], facts: Mapping[str, Facts], gone: Sequence[str] = ()
+    settings: Settings, known: Model, placed: Mapping[str, Model], facts: Mapping[str, Facts], gone: Sequence[str] = (),
+    edgeless: Sequence[str] = (),
 ) -> None:  # fmt: skip
-    """Refuse data that would begin empty while another host has it, or may and is `gone`, and an edge that comes or goes while apps run."""
+    """Refuse data that would begin empty while another host has it, or may and is `gone`, and an edge that comes or goes while apps run.
+
+    Hosts that are `edgeless` have no edge in the release in service.
+    """
     mistakes = []
     for service in known.of("data"):
         names = {render.resources(known.volumes, settings.name)[name]["name"] for name in placement.volumes(service)}
@@ -92,6 +107,9 @@ def moved(
         if kept and owner not in kept:
             has = ", ".join(sorted(kept))
             mistakes.append(f"{service.name} would begin empty on {owner}, and {has} has its data: leave it there, or bring it first")
+        running = [host for host, seen in facts.items() if service.name in seen.shared]
+        if running and owner not in running:
+            mistakes.append(f"{service.name} still runs on {', '.join(running)}, and {owner} is to have it: stop it there first")
         elif names and gone and not kept and any(seen.accepted for seen in facts.values()):
             make = f"docker volume create {' '.join(sorted(names))}"
             mistakes.append(
@@ -101,8 +119,8 @@ def moved(
     for host, seen in facts.items():
         if not placed[host].of("edge") and any(c.role == "edge" for c in seen.shared.values()):
             mistakes.append(f"{host} has no role edge, and its edge answers: give it the role, or stop {settings.name}-edge-1 there first")
-        if placed[host].of("edge") and seen.accepted and not seen.edge.release and any(c.colour and c.alive for c in seen.containers):
-            mistakes.append(f'{host} has served behind another\'s edge: deploy with roles = ["monitoring"] first, which empties it')
+        if placed[host].of("edge") and host in edgeless and any(c.colour and c.alive for c in seen.containers):
+            mistakes.append(f'{host} gets the role edge while it works without: deploy with roles = ["monitoring"] first, which empties it')
     refuse("roles have moved away from what is there:", mistakes, where="[hosts]", then="mend that, then inv plan")
 
 
@@ -116,9 +134,9 @@ def roles_stay(releases: Mapping[str, Release], facts: Mapping[str, Facts]) -> N
     moved += [
         f"{host} has an edge, and in release {release.id} it has none: visitors would get errors there"
         for host, release in releases.items()
-        if not release.of("edge") and any(c.role == "edge" for c in facts[host].shared.values())
+        if not release.of("edge") and facts[host].edge.release and any(c.role == "edge" for c in facts[host].shared.values())
     ]
-    refuse("roles have moved since:", moved, where="[hosts]", then="go forward with inv deploy; or bring the data back there first")
+    refuse("roles have moved since:", moved, where="[hosts]", then="go forward with inv deploy; or bring back there first what has moved")
 
 
 def reachable(at: Environment, known: Model, running: Mapping[str, Set[str]]) -> None:

@@ -72,7 +72,7 @@ def abort(at: Environment) -> Outcome | None:
         known_there(begun, facts)
         accepted = {name: now.accepted for name, now in facts.items() if now.accepted}
         kept = at.each(lambda host: at.state(host).release(accepted[host.name]), [host for host in at.hosts if host.name in accepted])
-        preflight.roles_stay(kept, facts)
+        preflight.roles_stay(kept if begun else {}, facts)
         at.each(lambda host: fits(at.state(host), facts[host.name]))
         if not undo(at, facts, begun):
             return None
@@ -84,19 +84,22 @@ def abort(at: Environment) -> Outcome | None:
 
 def nowhere_accepted(begun: Mapping[str, Intention], facts: Mapping[str, Facts]) -> None:
     """Refuse to undo on some hosts what is done on others: only the line that says so is missing there."""
-    done = {known.accepted for name, known in facts.items() if name not in begun} & {told.target for told in begun.values()}
-    if done:
-        names = ", ".join(begun)
-        told = f"release {done.pop()} serves, and only {names} did not come to write that down"
-        raise Refused(told, where=names, then="inv resume, then inv rollback")
+    for target in {told.target for told in begun.values()}:
+        having = [name for name, known in facts.items() if known.accepted == target]
+        everywhere = all(known.edge.release == target for known in facts.values())
+        if having and len(having) < len(facts) and (everywhere or any(name not in begun for name in having)):
+            names = ", ".join(name for name in facts if name not in having)
+            told = f"release {target} serves, and only {names} did not come to write that down"
+            raise Refused(told, where=names, then="inv resume, then inv rollback")
 
 
 def known_there(begun: Mapping[str, Intention], facts: Mapping[str, Facts]) -> None:
-    """Refuse to empty a host of what serves there, because its state was lost."""
+    """Refuse to empty a host of what serves there, because its ledger does not say so; but a first release that was begun goes."""
     for name, now in facts.items():
-        serves = now.edge.release if name in begun and begun[name].target != now.edge.release else None
-        if serves and not now.accepted and any(c.release == serves and c.alive for c in now.containers):
-            raise Refused(f"{name} has lost its state, and what runs there serves: {serves}", where=name, then="inv resume")
+        serves = now.edge.release
+        first = name in begun and begun[name].target == serves
+        if serves and not (now.accepted or first) and any(c.release == serves and c.alive for c in now.containers):
+            raise Refused(f"release {serves} serves on {name}, whose ledger does not know it", where=name, then="inv resume")
 
 
 def fits(state: State, facts: Facts) -> None:

@@ -43,7 +43,7 @@ def scale(at: Environment, wish: str) -> str:
             raise error from cause
         except KeyboardInterrupt:
             told = f"interrupted; some hosts may run another number of {name} than before, and later releases have the number before"
-            raise Interrupted(told, serves=serving(at), then=f"inv scale {wish} again, or inv deploy") from None
+            raise Interrupted(told, serves=serving(at), then=f"inv scale {wish} again, or the number before") from None
         each = " on each host" if len(having) > 1 else ""
         return f"{name} has {number} replica(s){each}" + ("" if any(done.values()) else " already") + ", in later releases too"
 

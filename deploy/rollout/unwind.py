@@ -17,24 +17,25 @@ from deploy.rollout.health import seen_behind
 from deploy.rollout.planning import others
 from deploy.rollout.run import Fleet, Run
 
+CHOICE = "inv resume goes on, inv abort goes back"
+
 
 def failed(fleet: Fleet, entries: Mapping[str, Record], event: Event, error: OpsError) -> OpsError:
     """Go back to what served before, write the failure down, and say what serves now."""
     if fleet.at.settings.fronts:
         error.what = "\n".join([error.what, *(told for told in fleet.each(seen_behind).values() if told and told not in error.what)])
-    ended = {run.host.name: run.facts.accepted for run in fleet.runs if run.facts.accepted}
-    if fleet.release.id in ended.values() and len({*ended.values()}) > 1:  # others have not come to write that down
-        there = ", ".join(name for name, release in ended.items() if release == fleet.release.id)
-        return undecided(fleet.at, event, error, f"nothing was undone, since that release was in service on {there} before")
+    ended, target = {run.facts.accepted for run in fleet.runs} - {None}, fleet.release.id
+    if target in ended and len(ended) > 1 and all(run.facts.edge.release == target for run in fleet.runs):
+        return undecided(fleet.at, event, error, "nothing was undone, since it serves everywhere", "inv resume goes on")
     if held := held_back(fleet, error.hosts):
         return hold(fleet, held, event, error)
     console.warn("that failed; going back to what served before")
     try:
-        go_back(fleet.runs, fleet)
+        left = go_back(fleet.runs, fleet)
     except KeyboardInterrupt:
         return undecided(fleet.at, event, error, "going back was interrupted")
-    if away := astray(fleet.runs, fleet):
-        return undecided(fleet.at, event, error, f"{away} could not be taken back", f"once {away} can be reached, ")
+    if away := astray(fleet.runs, left, fleet):
+        return undecided(fleet.at, event, error, f"{away} could not be taken back", f"once {away} can be reached, {CHOICE}")
     if len({served_before(run) for run in fleet.runs} - {None}) > 1:
         return undecided(fleet.at, event, error, "each host went back to what it had served, and that was not the same")
 
@@ -78,17 +79,16 @@ def hold(fleet: Fleet, held: list[Run], event: Event, error: OpsError) -> Interr
     """Leave the hosts that have switched as they are, take the others back, and leave the choice to a person."""
     names = ", ".join(run.host.name for run in held)
     console.warn(f"that failed; {names}: the new release stays there, the others go back")
-    others = [run for run in fleet.runs if run not in held]
-    go_back(others, fleet)
+    back = [run for run in fleet.runs if run not in held]
+    away = astray(back, go_back(back, fleet), fleet)
     error.what = f"held after a failure:\n{error.what}"
-    away = astray(others, fleet)
-    state = f"{away} could not be taken back" if away else "the others went back"
-    return undecided(fleet.at, event, error, f"the new release stays on {names}, {state}", f"once {away} can be reached, " if away else "")
+    state = f"the new release stays on {names}, {f'{away} could not be taken back' if away else 'the others went back'}"
+    return undecided(fleet.at, event, error, state, f"once {away} can be reached, {CHOICE}" if away else CHOICE)
 
 
-def astray(runs: Iterable[Run], fleet: Fleet) -> str:
-    """Name the hosts that do not serve what they served before."""
-    return ", ".join(name for name, back in fleet.each(returned, runs).items() if not back)
+def astray(runs: Iterable[Run], left: Collection[str], fleet: Fleet) -> str:
+    """Name the hosts that do not serve what they served before, and those that were `left` half way."""
+    return ", ".join(name for name, back in fleet.each(returned, runs).items() if name in left or not back)
 
 
 def served_before(run: Run) -> str | None:
@@ -98,17 +98,20 @@ def served_before(run: Run) -> str | None:
 
 
 def returned(run: Run) -> bool:
-    """Tell whether a host serves what it served before."""
+    """Tell whether a host serves what it served before; where that had no edge, that nothing answers."""
+    before = served_before(run)
     try:
-        return observe(run.settings, run.host).edge.release == served_before(run)
+        now = observe(run.settings, run.host).edge.release
+        return now == before or not (now or run.state.release(str(before)).of("edge"))
     except (OpsError, OSError):
         return False
 
 
-def go_back(runs: Iterable[Run], fleet: Fleet) -> None:
+def go_back(runs: Iterable[Run], fleet: Fleet) -> set[str]:
     """Plan from what is there now back to what served, and do it; a second failure is said, the first is the one to report.
 
-    A host that came with this release goes back to nothing.
+    A host that came with this release goes back to nothing, and no data is started where the release that failed has it no
+    more. Returns the hosts that kept others from being whole.
     """
 
     def look(run: Run) -> tuple[Run, bool] | None:
@@ -124,24 +127,27 @@ def go_back(runs: Iterable[Run], fleet: Fleet) -> None:
 
     found = {name: known for name, known in fleet.each(look, runs).items() if known}
     returning = tuple(run for run, _ in found.values())
+    owners = {service.name: run.host.name for run in fleet.runs for service in run.release.of("data")}
+    moved = {s.name for run in returning for s in run.release.of("data") if owners.get(s.name, run.host.name) != run.host.name}
     beside = others(returning)
+    beside = replace(beside, data=beside.data | moved)
     plans = {name: plan.back(run.release if known else None, run.facts, beside, run.leaving) for name, (run, known) in found.items()}
     away = {run.host.name for run in fleet.runs} - found.keys()
-    return_all(Fleet(fleet.at, returning), plans, away, [run.host.name for run in fleet.runs if run.release.of("scheduler")])
+    return return_all(Fleet(fleet.at, returning), plans, away, [run.host.name for run in fleet.runs if run.release.of("scheduler")])
 
 
-def undecided(at: Environment, event: Event, error: OpsError, state: str, when: str = "") -> Interrupted:
+def undecided(at: Environment, event: Event, error: OpsError, state: str, then: str = CHOICE) -> Interrupted:
     """Say that a failure left hosts apart, to everybody who hears of failures: a person decides how it goes on."""
-    left = interrupted(at, event, error.what, error.where, state, when)
+    left = interrupted(at, event, error.what, error.where, state, then)
     hooks.follow(at.settings, "on_failure", replace(event, outcome="interrupted", serves=left.serves, error=left.what, then=left.then))
     return left
 
 
 def interrupted(
-    at: Environment, event: Event, why: str, where: str = "", state: str = "nothing was undone", when: str = ""
+    at: Environment, event: Event, why: str, where: str = "", state: str = "nothing was undone", then: str = CHOICE
 ) -> Interrupted:  # fmt: skip
     """Say in which state Ctrl-C, or the loss of the lock or of a connection, left things."""
-    then = acting(f"{when}inv resume goes on, inv abort goes back", at.settings.env)
+    then = acting(then, at.settings.env)
     left = Interrupted(f"{why}; {state}", where=where, serves=serving(at), then=then)
     notify.tell(*at.machine, replace(event, outcome="interrupted", serves=left.serves, error=left.what, then=then))
     return left

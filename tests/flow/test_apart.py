@@ -109,12 +109,34 @@ def test_what_served_everywhere_is_not_undone_when_a_resume_fails(site: Site, ag
         engine = site.hosts["app1"].engine
         engine.change(next(c.name for c in engine.known.values() if c.service == "worker" and c.alive), state="exited", health="")
         fail_at(site.hosts["app1"], "AwaitHealthy")
-    with pytest.raises(Interrupted, match="nothing was undone, since that release was in service on app1, app3 before"):
+    with pytest.raises(Interrupted, match="nothing was undone, since it serves everywhere"):
         recovery.resume(site.at)
     assert site.serving == ["r3"] * 3
     site.revive()
+    with pytest.raises(Refused, match="r3 serves, and only app2 did not come to write that down"):
+        recovery.abort(site.at)
     recovery.resume(site.at)
     assert [State(host, FOLDER).served()[0] for host in site.hosts.values()] == ["r3"] * 3
+
+
+def test_a_release_that_one_host_alone_serves_is_undone_when_it_fails_on_others(site: Site) -> None:
+    app3, all_of_them = site.hosts.pop("app3"), site.settings
+    site.settings = all_of_them.model_copy(update={"hosts": {name: all_of_them.hosts[name] for name in ("app1", "app2")}})
+    site.deploy("r3")
+    site.hosts["app3"], site.settings = app3, all_of_them
+    fail_at(site.hosts["app2"], "Switch")
+    with pytest.raises(Interrupted, match="that was not the same"):
+        rollout.rollback(site.at, to="r2")
+    assert site.serving == ["r3", "r3", "r2"]
+
+
+def test_abort_does_not_empty_a_host_whose_ledger_was_lost(place: Place) -> None:
+    (place.state.folder / "ledger.jsonl").unlink()
+    with pytest.raises(Refused, match="whose ledger does not know it") as told:
+        recovery.abort(place.at)
+    assert told.value.then == "inv resume"
+    recovery.resume(place.at)
+    assert place.serving() == "r2"
 
 
 def test_a_new_host_does_not_keep_a_release_that_failed(tmp_path: Path) -> None:
@@ -450,7 +472,7 @@ def test_a_host_that_lost_its_state_behind_the_edge_is_not_emptied(tmp_path: Pat
     vars(front).pop("append")
     site.revive()
     if then == "abort":
-        with pytest.raises(Refused, match="app1 has lost its state, and what runs there serves") as told:
+        with pytest.raises(Refused, match="serves on app1, whose ledger does not know it") as told:
             recovery.abort(site.at)
         assert told.value.then == "inv resume"
         assert site.serving == site.known["r2"]

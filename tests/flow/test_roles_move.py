@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 import pytest
 
-from deploy.errors import OpsError, Refused
-from deploy.model import EdgeFacts, Facts
+from deploy.errors import Interrupted, OpsError, Refused
+from deploy.model import Facts
 from deploy.rollout import placement, preflight, recovery
 from deploy.rollout import release as rollout
+from deploy.rollout.facts import observe_all
 from deploy.settings import Server
 from tests.flow.place import Killed
-from tests.flow.test_apart import cut, mend, nth
-from tests.flow.test_fleet import DATA, fail_at
+from tests.flow.test_apart import cut, mend, nth, when
+from tests.flow.test_fleet import DATA, FOLDER, fail_at
 from tests.flow.test_hosts_change import Roles, Seen
-from tests.samples import container, model, settings
+from tests.samples import model, settings
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 BEFORE, AFTER = {"main": "edge app worker data", "z": "edge app"}, {"main": "edge app data", "z": "edge app worker"}
@@ -110,6 +112,39 @@ def test_data_that_was_moved_forbids_abort(site: Roles) -> None:
     assert site.where("redis") == {"z"}
 
 
+def test_data_that_still_runs_where_it_was_is_stopped_by_a_person_first(site: Roles) -> None:
+    site.deploy("r1", BEFORE)
+    servers = {name: server.model_copy(update={"roles": MOVED[name].split()}) for name, server in site.at.settings.hosts.items()}
+    known, facts = model(KEEPS.replace("volumes: {}", "volumes: {kept: {}}")), observe_all(site.at)
+    both = {name: replace(seen, resources=frozenset({"shop-local_kept"})) for name, seen in facts.items()}
+    with pytest.raises(Refused, match="redis still runs on main, and z is to have it: stop it there first"):
+        preflight.moved(settings(hosts=servers), known, placement.place(known, servers), both)
+
+
+def test_data_that_was_moved_and_does_not_start_is_not_begun_anew_where_it_was(site: Roles) -> None:
+    site.deploy("r1", BEFORE)
+    without_redis(site)
+    z: Any = site.hosts["z"]
+
+    up = z.up
+
+    def ends(file: str, names: list[str], scale: object) -> object:
+        done = up(file, names, scale)
+        if "redis" in names:
+            z.up = up
+            z.engine.change(
+                next(name for name, c in z.engine.known.items() if c.service == "redis"), state="exited", health="", exit_code=1
+            )
+        return done
+
+    z.up = ends
+    with pytest.raises(OpsError):
+        site.deploy("r2", MOVED)
+    assert not site.where("redis")
+    site.deploy("r2", MOVED)
+    assert site.where("redis") == {"z"}
+
+
 KEEPS = DATA.replace("{image: redis,", "{image: redis, volumes: [{type: volume, source: kept, target: /data}],")
 
 
@@ -122,13 +157,73 @@ def test_data_does_not_begin_empty_because_its_host_was_taken_out(there: set[str
         preflight.moved(settings(hosts=servers), known, placement.place(known, servers), facts, ["d"])
 
 
-def test_a_host_behind_an_edge_gets_one_of_its_own_only_when_it_is_empty() -> None:
-    servers, known = {"a": Server(address="192.0.2.2")}, model()
-    placed = placement.place(known, servers)
-    behind = Facts((container("worker", "blue", "r1", role="worker"),), EdgeFacts(), accepted="r1")
-    with pytest.raises(Refused, match="a has served behind another's edge: deploy with roles"):
-        preflight.moved(settings(hosts=servers), known, placed, {"a": behind})
-    preflight.moved(settings(hosts=servers), known, placed, {"a": Facts(accepted="r1")})
+def test_a_host_that_works_without_an_edge_gets_one_only_when_it_is_empty(site: Roles) -> None:
+    site.deploy("r1", {"main": "edge app data", "w": "worker", "z": "edge app"})
+    wanted, known = {"main": "edge app data", "w": "edge app worker", "z": "edge app"}, model(DATA)
+    machines = {name: server.model_copy(update={"roles": wanted[name].split()}) for name, server in site.at.settings.hosts.items()}
+
+    def check() -> None:
+        facts = observe_all(site.at)
+        edgeless = preflight.without_edge(site.at, facts)
+        assert edgeless == ["w"]
+        preflight.moved(site.at.settings, known, placement.place(known, machines), facts, edgeless=edgeless)
+
+    with pytest.raises(Refused, match="w gets the role edge while it works without"):
+        check()
+    site.deploy("r2", {"main": "edge app worker data", "w": "monitoring", "z": "edge app"})
+    check()
+    w, begun = site.hosts["w"], list[str]()
+    nth(w, "StartShared", "begin", 1, lambda: begun.extend(w.names(FOLDER / "edge" / "current")))
+    site.deploy("r3", wanted)
+    assert "nginx.conf" in begun, "an edge does not start without"
+    assert site.where("backend") == {"main", "w", "z"}
+
+
+def test_a_host_that_got_an_edge_in_a_release_that_failed_forbids_no_way_back(site: Roles) -> None:
+    site.deploy("r1", BEFORE)
+    site.deploy("r2", {**BEFORE, "w": "monitoring"})
+    site.deploy("r3", {**BEFORE, "w": "monitoring"})
+    fail_at(site.hosts["w"], "AwaitHealthy")
+    with pytest.raises(OpsError) as told:
+        site.deploy("r4", {**BEFORE, "w": "edge app worker"})
+    assert told.value.code == 1
+    assert rollout.rollback(site.at).release.startswith("r2")
+
+
+def test_an_edge_whose_folder_was_lost_is_no_edge_that_comes(site: Roles) -> None:
+    site.deploy("r1", BEFORE)
+    main: Any = site.hosts["main"]
+    main.remove(FOLDER / "edge")
+    main.engine.known = {name: c for name, c in main.engine.known.items() if c.role != "edge"}
+    facts = observe_all(site.at)
+    assert not preflight.without_edge(site.at, facts)
+    site.deploy("r2", BEFORE)
+    assert site.where("backend") == {"main", "z"}
+
+
+def test_a_worker_that_was_told_to_take_no_tasks_goes_on_in_whatever_comes_next(site: Roles) -> None:
+    first = site.deploy("r1", {"main": "edge app data", "w": "worker", "z": "edge app"}).release
+
+    def dies() -> None:
+        for host in site.hosts.values():
+            host.dead.set()
+
+    nth(site.hosts["w"], "Quiet", "done", 1, dies)
+    with pytest.raises(Killed):
+        site.deploy("r2", {"main": "edge app data worker", "w": "monitoring", "z": "edge app"})
+    revive(site)
+    rollout.rollback(site.at, to=first)
+    said = [words for words in site.hosts["w"].said if words.endswith((" quiet", " resume"))]
+    assert said[-1].endswith("resume"), said
+
+
+def test_a_host_that_gets_stuck_on_the_way_back_with_the_scheduler_is_a_persons_choice(site: Roles) -> None:
+    site.deploy("r1", BEFORE)
+    z: Any = site.hosts["z"]
+    when(z, "StopColour", "begin", lambda: setattr(z, "broken", lambda: OpsError("docker stop failed")))
+    with pytest.raises(Interrupted, match="z could not be taken back"):
+        site.deploy("r2", AFTER)
+    assert len(site.where("beat")) <= 1
 
 
 def test_a_release_that_has_no_edge_where_one_answers_now_is_not_gone_back_to(tmp_path: Path, site: Roles) -> None:
