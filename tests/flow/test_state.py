@@ -156,6 +156,7 @@ def test_a_second_operator_is_told_who_holds_the_lock(tmp_path: Path, holder: su
 def test_the_kernel_frees_the_lock_of_a_killed_holder(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
     holder.send_signal(signal.SIGKILL)
     holder.wait()
+    assert until(lambda: lock.holder(LocalHost(), tmp_path) is None, 5)  # what it had started there sees that it is gone
     with lock.held([LocalHost()], tmp_path, "rollback"):
         assert "rollback since" in str(lock.holder(LocalHost(), tmp_path))
     assert lock.holder(LocalHost(), tmp_path) is None
