@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from deploy import lock
 from deploy.environment import Environment
-from deploy.errors import OpsError, Refused, acting
+from deploy.errors import Interrupted, OpsError, Refused, acting
 from deploy.rollout.execute import execute
 from deploy.rollout.facts import observe_all, telling
 from deploy.rollout.pieces import settle
@@ -29,7 +29,8 @@ def turn(at: Environment, *, on: bool, off: bool) -> str:
         try:
             turned = fleet.each(lambda run: turn_on(run, on=on))
         except OpsError as error:
-            error.code, error.then = OpsError.code, f"inv maintenance --{'on' if on else 'off'} again"  # it was turned on some hosts
+            if not isinstance(error, Interrupted):  # some hosts have turned, so that a refusal is a failure
+                error.code, error.then = OpsError.code, f"inv maintenance --{'on' if on else 'off'} again"
             raise
         if not any(turned.values()):
             return f"maintenance is {'on' if on else 'off'} already"

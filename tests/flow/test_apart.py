@@ -344,6 +344,13 @@ def test_maintenance_that_fails_half_way_is_no_refusal(site: Site) -> None:
     assert "behind the maintenance page" in told.value.serves
 
 
+def test_maintenance_that_loses_the_lock_half_way_is_an_interruption(site: Site) -> None:
+    fail_at(site.hosts["app3"], "Switch", Interrupted("the lock was lost"))
+    with pytest.raises(Interrupted) as told:
+        maintenance.turn(site.at, on=True, off=False)
+    assert told.value.code == 5
+
+
 def backends(site: Site) -> list[int]:
     return [sum(c.service == "backend" and c.alive for c in host.engine.known.values()) for host in site.hosts.values()]
 
