@@ -53,6 +53,14 @@ def each(hosts: Iterable[Host], act: Callable[[Host], T], *, among: Collection[H
     return results
 
 
+def tell(unseen: Mapping[str, OpsError], *, documented: bool = False) -> None:
+    """Raise what kept some hosts from being seen, once the others were shown; do nothing when all were seen."""
+    if unseen:
+        failed = together(unseen)
+        failed.documented = documented
+        raise failed
+
+
 def together(errors: Mapping[str, OpsError]) -> OpsError:
     """Make one error of those of several hosts: of their kind where they are of one."""
     if len(errors) == 1:

@@ -7,10 +7,9 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from deploy import console
+from deploy import console, fleet
 from deploy.environment import Environment
 from deploy.errors import OpsError, acting
-from deploy.fleet import together
 from deploy.hosts.host import Host
 from deploy.insight import prune
 from deploy.insight.space import GIGABYTE, cache_bytes, folder_bytes, log_bytes, shown
@@ -75,10 +74,7 @@ def show(at: Environment, *, json: bool) -> None:
     known, unseen = at.some(lambda host: look(at.settings, host))
     if known:
         present(known, json=json)
-    if unseen:
-        failed = together(unseen)
-        failed.documented = json and bool(known)
-        raise failed
+    fleet.tell(unseen, documented=json and bool(known))
 
 
 def present(known: Mapping[str, Disk], *, json: bool) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from deploy import console
+from deploy import console, fleet
 from deploy.environment import Environment
 from deploy.errors import Refused, acting
-from deploy.fleet import together
 from deploy.model import Record
 
 
@@ -30,10 +29,7 @@ def show(at: Environment, *, limit: int, json: bool) -> None:
         console.table(["when (UTC)", "command", "release", "outcome", "took", "who", *(["hosts"] if len(at.hosts) > 1 else [])], rows)
     elif not unseen:
         console.say(acting(f"nothing was deployed to {at.settings.name} yet; inv deploy does", at.settings.env))
-    if unseen:
-        failed = together(unseen)
-        failed.documented = json
-        raise failed
+    fleet.tell(unseen, documented=json)
 
 
 def merged(ledgers: Mapping[str, Sequence[Record]]) -> list[tuple[Record, list[str]]]:

@@ -14,10 +14,9 @@ from itertools import chain
 from queue import Empty, Queue
 from threading import Thread
 
-from deploy import console
+from deploy import console, fleet
 from deploy.environment import Environment
 from deploy.errors import OpsError, Reasons, Refused
-from deploy.fleet import together
 from deploy.hosts.host import Process
 from deploy.insight import services
 from deploy.insight.services import Found
@@ -114,8 +113,7 @@ def show(at: Environment, names: list[str], wanted: Query, *, follow: bool) -> N
             say(line.service, line.text)
         if not line:
             console.say("no lines")
-    if unseen and not follow:
-        raise together(unseen)
+    fleet.tell({} if follow else unseen)
 
 
 def require_room(chosen: Collection[Found]) -> None:

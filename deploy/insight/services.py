@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
+from deploy import fleet
 from deploy.environment import Environment
 from deploy.errors import OpsError, Refused, nearest
-from deploy.fleet import together
 from deploy.hosts.host import Host
 from deploy.model import Container, Facts
 from deploy.settings import Settings
@@ -39,8 +39,8 @@ def find(at: Environment, names: Collection[str] = ()) -> tuple[dict[str, Found]
     hosts = [host for host in at.hosts if host.name in seen]
     found = {name: [Found(host, c) for host in hosts for c in choose(seen[host.name], name)] for name in names or known}
     missing = [name for name in names if not found[name]]
-    if unseen and not any(found.values()):
-        raise together(unseen)
+    if not any(found.values()):
+        fleet.tell(unseen)
     if not unseen and (missing or not found):
         raise absent(at.settings, missing, known, jobs(at, seen))
     return {called(one, own, many=len(at.hosts) > 1): one for own in found.values() for one in own}, unseen

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 
-from deploy import console, lock
+from deploy import console, fleet, lock
 from deploy.environment import Environment
 from deploy.errors import OpsError, acting, of_ours
-from deploy.fleet import together
 from deploy.hosts.host import Host
 from deploy.model import Container, EdgeFacts, Facts
 from deploy.settings import Settings
@@ -38,10 +37,7 @@ def show(at: Environment, *, json: bool) -> None:
         if left:
             words = f"{left.command} of {left.target} was cut off ({left.since}): inv resume goes on, inv abort goes back"
             console.warn(acting(words, at.settings.env))
-    if unseen:
-        failed = together(unseen)
-        failed.documented = json
-        raise failed
+    fleet.tell(unseen, documented=json)
 
 
 def look(at: Environment) -> tuple[dict[str, Facts], dict[str, OpsError]]:

@@ -27,6 +27,7 @@ from deploy.hosts.ssh.terminal import feed, pass_on, raw, size
 from deploy.hosts.ssh.transport import SILENCE
 from deploy.settings import Server, Settings
 from deploy.shell import Command, Result, command
+from deploy.wait import looks
 
 SESSIONS = 8  # at once over one connection; sshd allows ten (MaxSessions)
 GRACE = 15  # seconds that a program may take beyond its time: 5 until it is killed, the rest to tell us
@@ -102,14 +103,12 @@ class SshHost(ShellFiles):
     def session(self, transport: Transport, window: int | None) -> Channel:
         """Open a session once there are fewer than the other side allows; raise Refused when none of them ends."""
         patience = SILENCE * self.link.ssh.keepalive + GRACE  # a connection that is dead is noticed before
-        deadline = time.monotonic() + patience
-        while time.monotonic() < deadline:
+        for _ in looks(patience, pause=0.01):
             with self.link.opening:
                 self.sessions = [channel for channel in self.sessions if not channel.closed]
                 if len(self.sessions) < SESSIONS:
                     self.sessions.append(transport.open_session(window_size=window, timeout=patience))
                     return self.sessions[-1]
-            time.sleep(0.01)
         then = "fewer services for inv logs --follow, for example"
         raise Refused(f"{SESSIONS} programs run over the connection to {self.name}, and none has ended", where=self.link.where, then=then)
 
