@@ -58,8 +58,9 @@ def towards(
 
     Going `forward` migrates and, with `watch`, watches. Going back does neither, and keeps the workers until the tasks
     that only they know are done. With `warm` the old colour's web services run on. `anew` are shared services to
-    recreate, `old` releases to forget at the end. `others` are the hosts behind the same edge: where one lacks some of
-    what serves, all go to the other colour, and what runs there stops once the edge has let go of it. `leaving` is the
+    recreate, `old` releases to forget at the end. `others` is what the hosts have together: where one behind the same edge lacks
+    some of what serves, all go to the other colour, and what runs there stops once the edge has let go of it; on the way back
+    no data is started that another host runs. `leaving` is the
     release that serves: it knows how to talk to workers that the wanted one does not have here. Where some may have been
     `quieted`, they are told to go on.
     """

@@ -66,7 +66,7 @@ def look(at: Environment, facts: Mapping[str, Facts], include: str = "") -> Read
 
 
 def left_behind(at: Environment, facts: Mapping[str, Facts]) -> list[str]:
-    """Return the hosts that the release in service has and the settings have no more: nobody asks them, and what runs there goes on."""
+    """Warn of hosts that the release in service has and the settings have no more, where all goes on unasked; return their names."""
 
     def had(host: Host) -> tuple[str, ...]:
         with suppress(Refused):  # its bundle is lost

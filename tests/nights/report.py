@@ -53,7 +53,9 @@ class Row:
 
     def line(self, commit: str) -> str:
         """One line of the table."""
-        told = "; ".join(self.story) or "as it should be"
+        told = "; ".join(self.story) or (
+            "as it should be" if self.verdict == "PASS" else "not what it should be; the test's output says what"
+        )
         return f"| {cell(self.night)} | {cell(self.fault)} | {cell(told)} | {self.verdict} | {self.seconds:.0f} | {commit} |\n"
 
 
