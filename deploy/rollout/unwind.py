@@ -21,23 +21,11 @@ CHOICE = "inv resume goes on, inv abort goes back"
 
 
 def failed(fleet: Fleet, entries: Mapping[str, Record], event: Event, error: OpsError) -> OpsError:
-    """Go back to what served before, write the failure down, and say what serves now."""
+    """Go back to what served before, write the failure down, and say what serves now; or leave the choice to a person."""
     if fleet.at.settings.fronts:
         error.what = "\n".join([error.what, *(told for told in fleet.each(seen_behind).values() if told and told not in error.what)])
-    ended, target = {run.facts.accepted for run in fleet.runs} - {None}, fleet.release.id
-    if target in ended and len(ended) > 1 and all(run.facts.edge.release == target for run in fleet.runs):
-        return undecided(fleet.at, event, error, "nothing was undone, since it serves everywhere", "inv resume goes on")
-    if held := held_back(fleet, error.hosts):
-        return hold(fleet, held, event, error)
-    console.warn("that failed; going back to what served before")
-    try:
-        left = go_back(fleet.runs, fleet)
-    except KeyboardInterrupt:
-        return undecided(fleet.at, event, error, "going back was interrupted")
-    if away := astray(fleet.runs, left, fleet):
-        return undecided(fleet.at, event, error, f"{away} could not be taken back", f"once {away} can be reached, {CHOICE}")
-    if len({served_before(run) for run in fleet.runs} - {None}) > 1:
-        return undecided(fleet.at, event, error, "each host went back to what it had served, and that was not the same")
+    if left := undone(fleet, event, error):
+        return left
 
     def record(run: Run) -> None:
         entry = entries[run.host.name]
@@ -55,6 +43,25 @@ def failed(fleet: Fleet, entries: Mapping[str, Record], event: Event, error: Ops
     hooks.follow(fleet.at.settings, "on_failure", told)
     notify.tell(*fleet.at.machine, told)
     return error
+
+
+def undone(fleet: Fleet, event: Event, error: OpsError) -> Interrupted | None:
+    """Take all hosts back to what served before; return what leaves it to a person, None when all serve the one release again."""
+    ended, target = {run.facts.accepted for run in fleet.runs} - {None}, fleet.release.id
+    if target in ended and len(ended) > 1 and all(run.facts.edge.release == target for run in fleet.runs):
+        return undecided(fleet.at, event, error, "nothing was undone, since it serves everywhere", "inv resume goes on")
+    if held := held_back(fleet, error.hosts):
+        return hold(fleet, held, event, error)
+    console.warn("that failed; going back to what served before")
+    try:
+        left = go_back(fleet.runs, fleet)
+    except KeyboardInterrupt:
+        return undecided(fleet.at, event, error, "going back was interrupted")
+    if away := astray(fleet.runs, left, fleet):
+        return undecided(fleet.at, event, error, f"{away} could not be taken back", f"once {away} can be reached, {CHOICE}")
+    if len({served_before(run) for run in fleet.runs} - {None}) > 1:
+        return undecided(fleet.at, event, error, "each host went back to what it had served, and that was not the same")
+    return None
 
 
 def held_back(fleet: Fleet, bad: Collection[str]) -> list[Run]:
