@@ -29,6 +29,7 @@ services:
 networks: {edge: {}, data: {}}
 volumes: {}
 """
+DATA = COMPOSE.replace("redis: {image: redis, x-deploy: {role: data}", "redis: {image: redis, x-deploy: {role: data, port: 6379}")
 IMAGES = {name: f"sha256:{name}" for name in ("app/backend", "app/site", "app/edge", "redis")}
 
 

@@ -20,9 +20,9 @@ from deploy.rollout import release as rollout
 from deploy.rollout.facts import observe_all
 from deploy.state import State
 from tests.flow import test_behind as behind
+from tests.flow.faults import cut, fail_at, mend, nth
 from tests.flow.place import Killed
-from tests.flow.test_apart import cut, mend, nth
-from tests.flow.test_fleet import FOLDER, Site, fail_at
+from tests.flow.test_fleet import FOLDER, Site
 from tests.flow.test_hosts_change import Roles
 
 pytestmark = pytest.mark.usefixtures("no_waiting")

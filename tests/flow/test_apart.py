@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,73 +14,18 @@ from deploy.rollout import maintenance, recovery, scale, unwind
 from deploy.rollout import release as rollout
 from deploy.state import State
 from tests.flow import test_behind as behind
+from tests.flow.faults import FULL, cut, fail_at, killed, mend, once, when
 from tests.flow.place import FAST, STEPS, Killed, Place
-from tests.flow.test_fleet import FOLDER, NAMES, Apart, Site, fail_at
+from tests.flow.test_fleet import FOLDER, NAMES, Apart, Site
 from tests.flow.test_hosts_change import Roles
 from tests.samples import settings
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
-FULL = OSError(errno.ENOSPC, "No space left on device")
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
     return Site(tmp_path)
-
-
-def once(host: Any, name: str, error: BaseException) -> None:
-    """Fail the next line that is added to a file of a host."""
-    append = host.append
-
-    def broken(path: Path, line: str) -> None:
-        if path.name == name:
-            host.append = append
-            raise error
-        append(path, line)
-
-    host.append = broken
-
-
-def when(host: Any, step: str, state: str, act: Callable[[], object]) -> None:
-    """Do something each time that a host writes down one end of a step."""
-    append = host.append
-
-    def watching(path: Path, line: str) -> None:
-        append(path, line)
-        if f'"step": "{step}", "state": "{state}"' in line:
-            act()
-
-    host.append = watching
-
-
-def nth(host: Any, step: str, state: str, number: int, act: Callable[[], object]) -> None:
-    """Do something when a host writes down one end of a step for the n-th time."""
-    came: list[str] = []
-
-    def seen() -> None:
-        came.append(step)
-        if len(came) == number:
-            act()
-
-    when(host, step, state, seen)
-
-
-def cut(*hosts: Any) -> None:
-    """Break the connections to hosts."""
-    for host in hosts:
-
-        def lost(*_: object, host: Any = host, **__: object) -> None:
-            raise Unreachable(f"the connection to {host.name} broke")
-
-        for name in ("try_run", "read", "append", "write", "pointed", "point", "get", "hit"):
-            setattr(host, name, lost)
-
-
-def mend(*hosts: Any) -> None:
-    """Have the connections again."""
-    for host in hosts:
-        for name in ("try_run", "read", "append", "write", "pointed", "point", "get", "hit"):
-            vars(host).pop(name, None)
 
 
 @pytest.mark.parametrize("error", [FULL, Unreachable("the connection to app2 broke")])
@@ -143,11 +86,7 @@ def test_a_new_host_does_not_keep_a_release_that_failed(tmp_path: Path) -> None:
     site = Site(tmp_path)
     new: Any = Apart("app0", tmp_path / "app0", site.dead)
     site.hosts = {"app0": new, **site.hosts}
-    when(new, "Switch", "done", site.dead.set)
-    with pytest.raises(Killed):
-        site.deploy("r3")
-    vars(new).pop("append")
-    site.revive()
+    killed(site, new, "Switch", "r3")
     fail_at(site.hosts["app1"], "Switch")
     with pytest.raises(OpsError) as told:
         recovery.resume(site.at)
@@ -156,11 +95,7 @@ def test_a_new_host_does_not_keep_a_release_that_failed(tmp_path: Path) -> None:
 
 def test_hosts_that_served_different_releases_before_are_no_plain_failure(site: Site) -> None:
     app1: Any = site.hosts["app1"]
-    when(app1, "Switch", "done", site.dead.set)
-    with pytest.raises(Killed):
-        site.deploy("r3")
-    vars(app1).pop("append")
-    site.revive()
+    killed(site, app1, "Switch", "r3")
     fail_at(site.hosts["app2"], "AwaitHealthy")
     with pytest.raises(Interrupted, match="each host went back to what it had served, and that was not the same"):
         site.deploy("r4")
@@ -174,11 +109,7 @@ def test_a_command_is_later_than_what_is_written_down_whoever_has_the_clock(site
     site.deploy("r3")
     monkeypatch.setattr("deploy.rollout.carry_out.now", lambda: "2030-01-01T00:00:30Z")
     app1: Any = site.hosts["app1"]
-    when(app1, "Switch", "done", site.dead.set)
-    with pytest.raises(Killed):
-        site.deploy("r4")
-    vars(app1).pop("append")
-    site.revive()
+    killed(site, app1, "Switch", "r4")
     assert {told.target for told in recovery.cut_off(site.at, site.at.hosts).values()} == {"r4"}
 
 
@@ -320,81 +251,6 @@ def test_a_host_that_joins_has_the_numbers_and_the_page_of_the_others(site: Site
     assert all(facts.edge.maintenance for facts in site.facts().values())
 
 
-def test_maintenance_is_refused_while_an_edge_does_not_run(site: Site) -> None:
-    edge = next(name for name, c in site.hosts["app2"].engine.known.items() if c.role == "edge")
-    site.hosts["app2"].engine.change(edge, state="exited", health="")
-    with pytest.raises(Refused, match="the edge does not run") as told:
-        maintenance.turn(site.at, on=True, off=False)
-    assert told.value.where == "app2"
-    assert not any(facts.edge.maintenance for facts in site.facts().values())
-
-
-def test_maintenance_that_one_host_cannot_show_is_refused_before_any_does(site: Site) -> None:
-    site.hosts["app3"].remove(FOLDER / "releases" / "r2")
-    with pytest.raises(Refused, match="there is no release r2 here"):
-        maintenance.turn(site.at, on=True, off=False)
-    assert not any(facts.edge.maintenance for facts in site.facts().values())
-
-
-def test_maintenance_that_fails_half_way_is_no_refusal(site: Site) -> None:
-    fail_at(site.hosts["app3"], "Switch", Refused("nginx refuses it"))
-    with pytest.raises(Refused) as told:
-        maintenance.turn(site.at, on=True, off=False)
-    assert (told.value.code, told.value.then) == (1, "inv maintenance --on again")
-    assert "behind the maintenance page" in told.value.serves
-
-
-def test_maintenance_that_loses_the_lock_half_way_is_an_interruption(site: Site) -> None:
-    fail_at(site.hosts["app3"], "Switch", Interrupted("the lock was lost"))
-    with pytest.raises(Interrupted) as told:
-        maintenance.turn(site.at, on=True, off=False)
-    assert told.value.code == 5
-
-
-def backends(site: Site) -> list[int]:
-    return [sum(c.service == "backend" and c.alive for c in host.engine.known.values()) for host in site.hosts.values()]
-
-
-@pytest.mark.parametrize(("number", "step"), [(1, "Switch"), (3, "AwaitHealthy")])
-def test_numbers_that_one_host_cannot_have_are_taken_back_on_all(site: Site, number: int, step: str) -> None:
-    scale.scale(site.at, "backend=2")
-    fail_at(site.hosts["app3"], step)
-    with pytest.raises(OpsError):
-        scale.scale(site.at, f"backend={number}")
-    assert backends(site) == [State(host, FOLDER).scale()["backend"] for host in site.hosts.values()] == [2] * 3
-
-
-def test_ctrl_c_in_scale_says_what_may_be(site: Site) -> None:
-    def typed() -> None:
-        raise KeyboardInterrupt
-
-    nth(site.hosts["app2"], "StartColour", "done", 1, typed)
-    with pytest.raises(Interrupted, match="some hosts may run another number of backend") as told:
-        scale.scale(site.at, "backend=3")
-    assert "inv scale backend=3 again" in told.value.then
-    vars(site.hosts["app2"]).pop("append")
-    scale.scale(site.at, "backend=1")
-    assert backends(site) == [1] * 3
-
-
-def test_numbers_that_cannot_be_tried_or_written_down_are_not_kept(place: Place) -> None:
-    write = place.host.write
-
-    def full(path: Path, text: str, *, mode: int = 0o644) -> None:
-        if path.name == "scale.json":
-            vars(place.host).pop("write")
-            raise FULL
-        write(path, text, mode=mode)
-
-    faults: tuple[Callable[[], None], ...] = lambda: once(place.host, "journal.jsonl", FULL), lambda: setattr(place.host, "write", full)
-    for begin in faults:
-        begin()
-        with pytest.raises(OpsError, match="No space left"):
-            scale.scale(place.at, "backend=2")
-        assert place.state.scale() == {}
-        assert sum(service == "backend" for service, _ in place.containers()) == 1
-
-
 def test_a_worker_that_crashes_cannot_keep_a_rollback_from_its_end(place: Place) -> None:
     def crash() -> None:
         for c in [*place.host.engine.known.values()]:
@@ -473,11 +329,7 @@ def test_a_host_that_lost_its_state_behind_the_edge_is_not_emptied(tmp_path: Pat
     site = behind.Site(tmp_path)
     site.hosts["app1"].remove(FOLDER)
     front: Any = site.hosts["front"]
-    when(front, "AwaitServed", "done", site.dead.set)
-    with pytest.raises(Killed):
-        site.deploy("r3")
-    vars(front).pop("append")
-    site.revive()
+    killed(site, front, "AwaitServed", "r3")
     if then == "abort":
         with pytest.raises(Refused, match="serves on app1, whose ledger does not know it") as told:
             recovery.abort(site.at)
@@ -485,15 +337,6 @@ def test_a_host_that_lost_its_state_behind_the_edge_is_not_emptied(tmp_path: Pat
         assert site.serving == site.known["r2"]
     assert recovery.resume(site.at)
     assert site.serving.startswith("r3")
-
-
-def test_numbers_of_another_shape_are_not_taken_behind_an_edge(tmp_path: Path) -> None:
-    site = behind.Site(tmp_path)
-    for name in ("app1", "front"):
-        State(site.hosts[name], FOLDER).keep_scale({"backend": 2})
-    site.deploy("r3")
-    there = {name: sum(c.role == "web" and c.alive for c in host.engine.known.values()) for name, host in site.hosts.items()}
-    assert there == {"app1": 1, "app2": 1, "front": 0}
 
 
 def test_a_log_that_cannot_be_read_does_not_keep_the_others_from_going_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,9 +25,10 @@ from deploy.settings import Server
 from deploy.shell import Command, Result
 from deploy.state import State
 from tests.flow.fake import FakeHost
+from tests.flow.faults import fail_at
 from tests.flow.place import FAST, Killed
-from tests.flow.test_fleet import DATA, FOLDER, Apart, fail_at
-from tests.samples import IMAGES, model, settings
+from tests.flow.test_fleet import FOLDER, Apart
+from tests.samples import DATA, IMAGES, model, settings
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 SERVERS = {

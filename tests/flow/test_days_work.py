@@ -1,4 +1,4 @@
-"""Logs, exec, disk and prune on a fake host: which containers are meant, what is refused, what may go and what may not."""
+"""Logs, exec and dev on a fake host: which containers are meant, what is refused, how it ends."""
 
 from __future__ import annotations
 
@@ -8,29 +8,23 @@ import signal
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from invoke.exceptions import Exit
 from invoke.parser import Parser
-from requests.exceptions import ReadTimeout
 
-from deploy import dev, doctor, lock
-from deploy.errors import Interrupted, Locked, OpsError, Refused, Unreachable, of_ours
+from deploy import dev
+from deploy.errors import Interrupted, OpsError, Refused, Unreachable
 from deploy.hosts.local import LocalHost
-from deploy.insight import disk, history, inside, logs, prune, services, status
-from deploy.rollout import release as rollout
+from deploy.insight import inside, logs, services, status
 from deploy.rollout import scale
-from deploy.shell import Command, Result
+from deploy.shell import Command
 from deploy.tasks import namespace
 from deploy.tasks.door import rest
-from tests.flow.fake import DONE, FakeHost
+from tests.flow.fake import FakeHost
 from tests.flow.place import Place
-from tests.flow.test_fleet import Site
 from tests.samples import container
 
 Printed = pytest.CaptureFixture[str]
@@ -283,195 +277,3 @@ def test_exec_has_a_terminal_where_there_is_one() -> None:
     assert [" ".join(inside.command("x", ["ls"], terminal=seen).argv) for seen in (True, False)] == [
         "docker exec --interactive --tty x ls", "docker exec --interactive x ls"
     ]  # fmt: skip
-
-
-USED = {
-    "LayersSize": 5_000_000, "Images": [
-        {"Id": "i0", "RepoTags": ["app/backend:r0"], "Labels": None},
-        {"Id": "i1", "RepoTags": ["app/backend:r1", "app/backend:latest"], "Labels": None},
-        {"Id": "i2", "RepoTags": ["app/backend:r2"], "Labels": None},
-        {"Id": "i3", "RepoTags": [], "Labels": {"bookreader-ops.image": "app/backend"}},
-        {"Id": "i4", "RepoTags": None, "Labels": {"org": "other"}},
-    ],
-    "Volumes": [
-        {"Name": "shop-local_data", "Labels": {disk.PROJECT: "shop-local"}, "UsageData": {"Size": 7_000_000_000}},
-        {"Name": "x", "Labels": None, "UsageData": {"Size": -1}},
-    ],
-    "BuildCache": [{"Size": 12_000_000_000, "Shared": False}, {"Size": 9, "Shared": True}],
-}  # fmt: skip
-
-
-@pytest.fixture
-def used(place: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
-    """An engine whose space is known, and whose build cache can be pruned."""
-    usual = place.host.try_run
-
-    def try_run(command: Command, **more: Any) -> Result:
-        if command.argv[1] != "builder":
-            return usual(command, **more)
-        place.host.said.append(str(command))
-        return DONE
-
-    monkeypatch.setattr(place.host, "try_run", try_run)
-    for name, value in {"usage": USED, "folder": place.state.folder}.items():
-        monkeypatch.setattr(place.host.engine, name, lambda value=value: value, raising=False)
-    monkeypatch.setattr(place.host.engine, "log_file", lambda _: Path("/nowhere/log"), raising=False)
-    place.host.said.clear()
-    return place
-
-
-def removals(place: Place) -> list[str]:
-    """What was removed from the engine."""
-    return [words for words in place.host.said if " rm " in words or "prune" in words]
-
-
-def test_prune_takes_what_nobody_goes_back_to_and_nothing_else(used: Place) -> None:
-    assert prune.look(used.settings, used.host, USED) == prune.Waste(("r0",), ("app/backend:r0",), ("i3",), 2_000_000_000)
-    assert used.state.kept() == ["r0", "r1", "r2"]
-    prune.prune(used.at, yes=True, json=False)
-    assert used.state.kept() == ["r1", "r2"]
-    assert removals(used) == ["docker image rm app/backend:r0 i3", "docker builder prune --force --keep-storage 10000000000"]
-    assert prune.look(used.settings, used.host, USED).releases == ()
-    assert [item.next for item in disk.look(used.settings, used.host).items if item.what == "state"] == [disk.STATE]
-
-
-def test_prune_keeps_what_a_rollback_or_a_resume_goes_to(used: Place) -> None:
-    used.state.note(command="deploy", state="begin", target="r0")
-    assert prune.look(used.settings, used.host, USED).releases == ()
-    used.deploy("r3")
-    assert prune.look(used.settings, used.host, USED).releases == ("r1",)
-    rollout.rollback(used.at)
-    assert (used.serving(), used.state.served()) == ("r2", ["r2", "r3", "r1", "r0"])
-    assert prune.look(used.settings, used.host, USED).releases == ()  # the next inv rollback goes to r1
-    rollout.rollback(used.at)
-    assert used.serving() == "r1"
-
-
-def test_prune_takes_names_of_revisions_with_their_last_release() -> None:
-    assert prune.revisions({"abc-111111", "def-dirty-123456-222222"}, {"abc-333333"}) == {"def-dirty-123456"}
-    assert prune.revisions({"r0"}, set()) == set()
-
-
-def test_prune_asks_before_and_holds_the_lock(used: Place, capsys: Printed) -> None:
-    with pytest.raises(Refused, match=r"removed for good.*Nobody can be asked"):
-        prune.prune(used.at, yes=False, json=False)
-    with lock.held([used.host], used.state.folder, "deploy"), pytest.raises(Locked, match="locked by"):
-        prune.prune(used.at, yes=True, json=False)
-    assert (used.state.kept(), removals(used)) == (["r0", "r1", "r2"], [])
-    capsys.readouterr()
-    prune.prune(used.at, yes=True, json=True)
-    known = json.loads(capsys.readouterr().out)
-    assert known.pop("freed_bytes") > 0
-    assert known == {"releases": ["r0"], "images": ["app/backend:r0"], "unnamed_images": 1}
-
-
-def test_what_changed_while_the_person_was_asked_is_not_removed(used: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deploy.console.confirm", lambda *_, **__: used.deploy("r3"))
-    with pytest.raises(Refused, match="was deployed meanwhile"):
-        prune.prune(used.at, yes=False, json=False)
-
-
-def test_disk_names_the_largest_and_the_command_for_it(used: Place, capsys: Printed) -> None:
-    known = disk.look(used.settings, used.host)
-    assert [(item.what, item.bytes) for item in known.items[:3]] == [
-        ("build cache", 12_000_000_000), ("volume", 7_000_000_000), ("images", 5_000_000)
-    ]  # fmt: skip
-    assert {item.bytes for item in known.items if item.what == "log"} == {None}
-    disk.present({"localhost": known}, json=True)
-    document = json.loads(capsys.readouterr().out)
-    assert (document["items"][1]["name"], document["next"]) == ("shop-local_data", "inv prune")
-    disk.present({"localhost": replace(known, free={"/x": 1_500_000_000})}, json=False)
-    said = capsys.readouterr()
-    assert "! 1.5 GB free at /x; a deploy wants 2.0 GB" in said.err
-    assert "most is in build cache: 12.0 GB\nnext: inv prune" in said.err
-    assert "only root may look" in said.out
-
-
-@pytest.fixture
-def site(tmp_path: Path, no_waiting: None) -> Site:
-    """Three hosts, whose second is in trouble."""
-    return Site(tmp_path)
-
-
-TROUBLE = {
-    "unreachable": Refused("app2 did not answer"),
-    "a broken disk": OSError(5, "Input/output error", "app2:/x"),
-    "an engine that is silent": ReadTimeout("Read timed out"),
-}
-
-
-@pytest.fixture(params=TROUBLE)
-def trouble(request: pytest.FixtureRequest, site: Site, monkeypatch: pytest.MonkeyPatch) -> OpsError:
-    """What every question to it meets, as the error that the command ends with."""
-    met = TROUBLE[request.param]
-
-    def fails(*_: object, **__: object) -> None:
-        raise met
-
-    host = site.hosts["app2"]
-    for thing, name in ((host, "read"), (host.engine, "containers"), (host.engine, "resources"), (host.engine, "usage")):
-        monkeypatch.setattr(thing, name, fails, raising=False)
-    return of_ours(met)
-
-
-def left(show: Callable[[], object], trouble: OpsError) -> OpsError:
-    """Show something, which ends with the error of the second host."""
-    with pytest.raises(OpsError) as told:
-        show()
-    assert (told.value.what, told.value.code, told.value.hosts) == (trouble.what, trouble.code, ("app2",))
-    assert "app2" in told.value.where
-    return told.value
-
-
-def test_status_shows_the_hosts_that_can_be_seen(site: Site, trouble: OpsError, capsys: Printed) -> None:
-    left(lambda: status.show(site.at, json=True), trouble)
-    shown = json.loads(capsys.readouterr().out)
-    assert ([host["name"] for host in shown["hosts"]], [*shown["unseen"]]) == (["app1", "app3"], ["app2"])
-
-
-def test_history_shows_what_the_others_know(site: Site, trouble: OpsError, capsys: Printed) -> None:
-    assert left(lambda: history.show(site.at, limit=1, json=True), trouble).documented
-    assert [line["hosts"] for line in json.loads(capsys.readouterr().out)] == [["app1", "app3"]]
-
-
-def test_logs_are_of_the_hosts_that_can_be_seen(site: Site, trouble: OpsError, monkeypatch: pytest.MonkeyPatch, capsys: Printed) -> None:
-    for host in site.hosts.values():
-        say(host, monkeypatch, {c.name: [AT.format(1, "said")] for c in host.engine.known.values() if c.service == "beat"})
-    found = services.find(site.at, ["backend"])[0]
-    left(lambda: logs.show(site.at, [], logs.query("", ""), follow=False), trouble)
-    assert capsys.readouterr().out.split("\n")[0].split() == ["app1", "beat", "|", "said"]
-    assert [*found] == ["app1 backend", "app3 backend"]
-
-
-def test_exec_runs_on_a_host_that_can_be_seen(site: Site, trouble: OpsError, monkeypatch: pytest.MonkeyPatch) -> None:
-    ran: list[str] = []
-    for name, host in site.hosts.items():
-        monkeypatch.setattr(host, "follow", lambda _, name=name: ran.append(name))
-    inside.run(site.at, "backend", ["ls"])
-    inside.run(site.at, "backend", ["ls"], host="app3")
-    assert ran == ["app1", "app3"]
-    with pytest.raises(OpsError, match=trouble.what):
-        inside.run(site.at, "backend", ["ls"], host="app2")
-
-
-def test_disk_measures_the_hosts_that_can_be_seen(site: Site, trouble: OpsError, monkeypatch: pytest.MonkeyPatch, capsys: Printed) -> None:
-    for name in ("app1", "app3"):
-        engine = site.hosts[name].engine
-        for asked, answer in {"usage": USED, "folder": site.hosts[name].root}.items():
-            monkeypatch.setattr(engine, asked, lambda answer=answer: answer, raising=False)
-        monkeypatch.setattr(engine, "log_file", lambda _: None, raising=False)
-    assert left(lambda: disk.show(site.at, json=True), trouble).documented
-    assert [measured["host"] for measured in json.loads(capsys.readouterr().out)] == ["app1", "app3"]
-
-
-def test_a_look_that_a_machine_refuses_is_a_finding() -> None:
-    def look() -> None:
-        raise OSError(5, "Input/output error", "app2:/var/lib/shop")
-
-    assert doctor.attempt("app2: disk", look) == doctor.Finding("app2: disk", "missing", "app2:/var/lib/shop: Input/output error")
-
-
-@pytest.mark.parametrize("limit", [0, -1])
-def test_a_history_of_no_lines_is_refused(place: Place, limit: int) -> None:
-    with pytest.raises(Refused, match="shows nothing"):
-        history.show(place.at, limit=limit, json=False)

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy import lock, render
-from deploy.checkout import Checkout
+from deploy import lock
 from deploy.environment import Environment
 from deploy.errors import Interrupted, Locked, OpsError, Refused, Unreachable
 from deploy.model import Facts
-from deploy.rollout import placement, preflight, recovery, scale, steps, wanted
+from deploy.rollout import recovery, steps
 from deploy.rollout import release as rollout
 from deploy.rollout.carry_out import Outcome, carry_out
 from deploy.rollout.facts import observe_all
@@ -28,8 +24,9 @@ from deploy.settings import Server, Settings
 from deploy.shell import Command, Result
 from deploy.state import State
 from tests.flow.fake import FakeHost
+from tests.flow.faults import fail_at
 from tests.flow.place import FAST, Killed, bundled
-from tests.samples import COMPOSE, IMAGES, container, model, settings
+from tests.samples import settings
 
 FOLDER = Path("/var/lib/shop-test")
 NAMES = ("app1", "app2", "app3")
@@ -277,49 +274,6 @@ def test_all_locks_or_none(site: Site) -> None:
     assert rollout.rollback(site.at)
 
 
-def test_scaling_fails_on_one_host_and_is_undone_on_all(site: Site) -> None:
-    assert scale.scale(site.at, "backend=2") == "backend has 2 replica(s) on each host, in later releases too"
-    fail_at(site.hosts["app3"], "AwaitHealthy")
-    with pytest.raises(OpsError):
-        scale.scale(site.at, "backend=3")
-    assert [sum(c.service == "backend" and c.alive for c in host.engine.known.values()) for host in site.hosts.values()] == [2, 2, 2]
-    assert [State(host, FOLDER).scale() for host in site.hosts.values()] == [{"backend": 2}] * 3
-
-
-@pytest.mark.parametrize("bad", NAMES)
-def test_a_number_that_cannot_be_written_down_on_one_host_is_on_none(site: Site, bad: str) -> None:
-    host: Any = site.hosts[bad]
-    write = host.write
-
-    def broken(path: Path, text: str, *, mode: int = 0o644) -> None:
-        if path.name == "scale.json":
-            host.write = write
-            raise Unreachable(f"the connection to {bad} broke")
-        write(path, text, mode=mode)
-
-    host.write = broken
-    with pytest.raises(OpsError, match=f"the connection to {bad} broke"):
-        scale.scale(site.at, "backend=3")
-    assert [State(host, FOLDER).scale() for host in site.hosts.values()] == [{}] * 3
-
-
-def fail_at(host: Any, step: str, error: OpsError | None = None) -> None:
-    """Let a host fail when it comes to a step, whichever number it has."""
-    begin = FakeHost.begin_fault
-
-    def fault() -> BaseException | None:
-        return error or (None if step in ("AwaitHealthy", "AwaitServed") else OpsError(f"{step} failed on {host.name}"))
-
-    def watching(path: Path, line: str, append: Callable[[Path, str], None] = host.append) -> None:
-        append(path, line)
-        if path.name == "journal.jsonl" and f'"step": "{step}", "state": "begin"' in line:
-            host.fault = (-1, fault)
-            begin(host, step)
-            host.append = append  # once
-
-    host.append = watching
-
-
 STEP = st.sampled_from([
     steps.StartShared(("x",)), steps.Migrate("blue", "b", ()), steps.RunJob("blue", "s"), steps.StartColour("blue", ("b",)),
     steps.Quiet("blue", ("w",)), steps.Switch("blue", "r", 2), steps.Watch("blue", "r"), steps.Drain("green"),
@@ -346,125 +300,3 @@ def test_the_edge_is_asked_for_a_colour_once_it_is_well_everywhere() -> None:
 )
 def test_a_canary_then_batches(canary: int, size: int, expected: list[list[int]]) -> None:
     assert batches([1, 2, 3, 4], canary, size) == expected
-
-
-DATA = COMPOSE.replace("redis: {image: redis, x-deploy: {role: data}", "redis: {image: redis, x-deploy: {role: data, port: 6379}")
-
-
-def server(*roles: str, private: str = "") -> Server:
-    return Server.model_validate({"address": "192.0.2.1", "roles": roles, "private": private})
-
-
-def test_services_go_where_roles_ask_for_them_and_find_data_that_is_elsewhere() -> None:
-    known = model(
-        COMPOSE.replace("redis: {image: redis, x-deploy: {role: data}", "redis: {image: redis, x-deploy: {role: data, port: 6379}")
-    )
-    placed = placement.place(
-        known, {"a": server("edge", "app"), "b": server("edge", "app"), "d": server("data", private="10.0.0.9"), "w": server("worker")}
-    )
-    named = {name: sorted(service.name for service in own.services) for name, own in placed.items()}
-    assert named == {"a": ["backend", "edge", "site"], "b": ["backend", "edge"], "d": ["redis"], "w": ["beat", "worker"]}
-    assert [name for name, own in placed.items() if own.migrating] == ["a"]
-    rendered = yaml.safe_load(render.shared(placed["d"], "shop-prod", {"redis": "sha256:1"}, "/env", "", "shop"))
-    assert rendered["services"]["redis"]["ports"] == ["10.0.0.9:6379:6379"]
-    assert all(service.spec["extra_hosts"] == ["redis=10.0.0.9"] for name in "abw" for service in placed[name].services)
-
-
-def test_a_host_is_given_the_images_of_what_runs_there(tmp_path: Path) -> None:
-    servers = {"a": Server(address="192.0.2.2", roles=["edge", "app", "worker"]), "d": server("data", private="10.0.0.9")}
-    at = Environment(
-        settings(state=FOLDER, hosts=servers), FakeHost(tmp_path), (Apart("a", tmp_path, Event()), Apart("d", tmp_path, Event()))
-    )
-    code = wanted.Code(Checkout("r" * 40, "2026-01-01T00:00:00Z"), IMAGES, dict(IMAGES))
-    made = {name: bundle.release for name, bundle in wanted.bundles(at, model(DATA), code, {}).items()}
-    assert [set(made["d"].images), set(made["d"].config_digests)] == [{"redis"}] * 2
-    assert set(made["a"].images) == set(IMAGES) - {"redis"}
-    assert made["a"].id == made["d"].id
-
-
-def test_monitoring_is_on_every_host_that_has_the_role() -> None:
-    known = model(DATA.replace("  redis:", "  exporter: {image: redis, x-deploy: {role: monitoring}}\n  redis:"))
-    placed = placement.place(
-        known, {"a": server("edge", "app", "worker", "data", "monitoring", private="10.0.0.1"), "b": server("monitoring")}
-    )
-    assert [service.name for service in placed["b"].services] == ["exporter"]
-    assert "exporter" in {service.name for service in placed["a"].services}
-    with pytest.raises(Refused, match="no host has the role monitoring, which exporter needs"):
-        placement.place(known, {"a": server("edge", "app", "worker", "data")})
-
-
-@pytest.mark.parametrize(
-    ("servers", "words"),
-    [
-        ({"a": server("edge", "app")}, "no host has the role worker.*no host has the role data"),
-        ({"a": server("app", "worker", "data"), "b": server("edge")}, r"hosts\.a\.private is missing: the edge on another host"),
-        ({"a": server("edge", "app", "worker"), "d": server("data")}, r"hosts\.d\.private is missing.*x-deploy\.port is missing"),
-    ],
-)
-def test_what_cannot_be_placed_is_refused(servers: dict[str, Server], words: str) -> None:
-    with pytest.raises(Refused, match=f"(?s){words}"):
-        placement.place(model(), servers)
-
-
-@pytest.mark.parametrize(
-    ("kept", "words"),
-    [
-        ({"d": Facts((container("redis", "", role="data"),))}, ""),
-        ({"a": Facts((container("redis", "", role="data"),))}, "redis would begin empty on d, and a has its data"),
-        ({"a": Facts(resources=frozenset({"shop-local_kept"}))}, "redis would begin empty on d, and a has its data"),
-        ({"a": Facts(resources=frozenset({"shop-local_kept"})), "d": Facts(resources=frozenset({"shop-local_kept"}))}, ""),
-        ({"d": Facts((container("edge", "", role="edge"),))}, "d has no role edge, and its edge answers"),
-    ],
-)
-def test_what_would_leave_data_or_an_edge_behind_is_refused(kept: dict[str, Facts], words: str) -> None:
-    servers = {"a": Server(address="192.0.2.2", roles=["edge", "app", "worker"]), "d": server("data", private="10.0.0.9")}
-    keeps = DATA.replace("{image: redis,", "{image: redis, volumes: [{type: volume, source: kept, target: /data}],")
-    known = model(keeps.replace("volumes: {}", "volumes: {kept: {}}"))
-    placed, facts = placement.place(known, servers), {name: kept.get(name, Facts()) for name in servers}
-    with pytest.raises(Refused, match=words) if words else nullcontext():
-        preflight.moved(settings(hosts=servers), known, placed, facts)
-
-
-class Asked(Apart):
-    """A host that tells how it reaches another."""
-
-    def __init__(self, name: str, root: Path, said: str) -> None:
-        super().__init__(name, root, Event())
-        self.words = said
-
-    def try_run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> Result:
-        assert command.argv[:2] == ("timeout", "3")
-        return Result(1 if self.words else 0, "", self.words)
-
-
-def test_one_address_for_all_is_said_to_prove_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    servers = {"a": Server(address="10.0.0.2", roles=["edge", "app", "worker"]), "d": server("data", private="10.0.0.9")}
-    servers["d"] = servers["d"].model_copy(update={"address": "10.0.0.9"})
-    at = Environment(
-        settings(state=tmp_path, hosts=servers), FakeHost(tmp_path), (Asked("a", tmp_path, ""), Asked("d", tmp_path, "not asked"))
-    )
-    preflight.reachable(at, model(DATA), {"a": set(), "d": {"redis"}})
-    assert "d: address and private are the same" in capsys.readouterr().err.replace("\n", " ")
-
-
-@pytest.mark.parametrize(
-    ("said", "public", "running", "words"),
-    [
-        ("", True, "redis", ""),
-        ("bash: connect: Connection refused", True, "", ""),
-        ("bash: connect: Connection refused", True, "redis", "redis on d is not open at 10.0.0.9:6379.*inv deploy --include=redis"),
-        ("bash: connect: No route to host", True, "", "a cannot reach 10.0.0.9:6379, where redis is on d"),
-        ("", False, "", "redis on d is open to the outside, at 192.0.2.1:6379"),
-    ],
-)
-def test_the_private_path_is_proven_and_the_public_one_closed(tmp_path: Path, said: str, public: bool, running: str, words: str) -> None:
-    servers = {"a": Server(address="192.0.2.2", roles=["edge", "app", "worker"]), "d": server("data", private="10.0.0.9")}
-    here: Any = FakeHost(tmp_path)
-    here.port_is_free = lambda address, _: public or address != "192.0.2.1"
-    at = Environment(settings(state=tmp_path, hosts=servers), here, (Asked("a", tmp_path, said), Asked("d", tmp_path, "not asked")))
-    there = {"a": set[str](), "d": {running}}
-    if not words:
-        preflight.reachable(at, model(DATA), there)
-        return
-    with pytest.raises(Refused, match=words):
-        preflight.reachable(at, model(DATA), there)

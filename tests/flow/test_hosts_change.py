@@ -21,8 +21,8 @@ from deploy.settings import Server
 from deploy.shell import Command, Result
 from tests.flow.fake import FakeHost
 from tests.flow.place import FAST
-from tests.flow.test_fleet import DATA, FOLDER, Apart, Site
-from tests.samples import IMAGES, model, settings
+from tests.flow.test_fleet import FOLDER, Apart, Site
+from tests.samples import DATA, IMAGES, model, settings
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 

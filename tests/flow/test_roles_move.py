@@ -16,11 +16,11 @@ from deploy.rollout import placement, preflight, recovery
 from deploy.rollout import release as rollout
 from deploy.rollout.facts import observe_all
 from deploy.settings import Server
+from tests.flow.faults import cut, fail_at, mend, nth, when
 from tests.flow.place import Killed
-from tests.flow.test_apart import cut, mend, nth, when
-from tests.flow.test_fleet import DATA, FOLDER, fail_at
+from tests.flow.test_fleet import FOLDER
 from tests.flow.test_hosts_change import Roles, Seen
-from tests.samples import model, settings
+from tests.samples import DATA, model, settings
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 BEFORE, AFTER = {"main": "edge app worker data", "z": "edge app"}, {"main": "edge app data", "z": "edge app worker"}

@@ -1,0 +1,120 @@
+"""Disk and prune on a fake host: what takes space, what may go and what may not."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy import lock
+from deploy.errors import Locked, Refused
+from deploy.insight import disk, prune
+from deploy.rollout import release as rollout
+from deploy.shell import Command, Result
+from tests.flow.fake import DONE
+from tests.flow.place import Place
+from tests.flow.test_days_work import Printed
+
+USED = {
+    "LayersSize": 5_000_000, "Images": [
+        {"Id": "i0", "RepoTags": ["app/backend:r0"], "Labels": None},
+        {"Id": "i1", "RepoTags": ["app/backend:r1", "app/backend:latest"], "Labels": None},
+        {"Id": "i2", "RepoTags": ["app/backend:r2"], "Labels": None},
+        {"Id": "i3", "RepoTags": [], "Labels": {"bookreader-ops.image": "app/backend"}},
+        {"Id": "i4", "RepoTags": None, "Labels": {"org": "other"}},
+    ],
+    "Volumes": [
+        {"Name": "shop-local_data", "Labels": {disk.PROJECT: "shop-local"}, "UsageData": {"Size": 7_000_000_000}},
+        {"Name": "x", "Labels": None, "UsageData": {"Size": -1}},
+    ],
+    "BuildCache": [{"Size": 12_000_000_000, "Shared": False}, {"Size": 9, "Shared": True}],
+}  # fmt: skip
+
+
+@pytest.fixture
+def used(place: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """An engine whose space is known, and whose build cache can be pruned."""
+    usual = place.host.try_run
+
+    def try_run(command: Command, **more: Any) -> Result:
+        if command.argv[1] != "builder":
+            return usual(command, **more)
+        place.host.said.append(str(command))
+        return DONE
+
+    monkeypatch.setattr(place.host, "try_run", try_run)
+    for name, value in {"usage": USED, "folder": place.state.folder}.items():
+        monkeypatch.setattr(place.host.engine, name, lambda value=value: value, raising=False)
+    monkeypatch.setattr(place.host.engine, "log_file", lambda _: Path("/nowhere/log"), raising=False)
+    place.host.said.clear()
+    return place
+
+
+def removals(place: Place) -> list[str]:
+    """What was removed from the engine."""
+    return [words for words in place.host.said if " rm " in words or "prune" in words]
+
+
+def test_prune_takes_what_nobody_goes_back_to_and_nothing_else(used: Place) -> None:
+    assert prune.look(used.settings, used.host, USED) == prune.Waste(("r0",), ("app/backend:r0",), ("i3",), 2_000_000_000)
+    assert used.state.kept() == ["r0", "r1", "r2"]
+    prune.prune(used.at, yes=True, json=False)
+    assert used.state.kept() == ["r1", "r2"]
+    assert removals(used) == ["docker image rm app/backend:r0 i3", "docker builder prune --force --keep-storage 10000000000"]
+    assert prune.look(used.settings, used.host, USED).releases == ()
+    assert [item.next for item in disk.look(used.settings, used.host).items if item.what == "state"] == [disk.STATE]
+
+
+def test_prune_keeps_what_a_rollback_or_a_resume_goes_to(used: Place) -> None:
+    used.state.note(command="deploy", state="begin", target="r0")
+    assert prune.look(used.settings, used.host, USED).releases == ()
+    used.deploy("r3")
+    assert prune.look(used.settings, used.host, USED).releases == ("r1",)
+    rollout.rollback(used.at)
+    assert (used.serving(), used.state.served()) == ("r2", ["r2", "r3", "r1", "r0"])
+    assert prune.look(used.settings, used.host, USED).releases == ()  # the next inv rollback goes to r1
+    rollout.rollback(used.at)
+    assert used.serving() == "r1"
+
+
+def test_prune_takes_names_of_revisions_with_their_last_release() -> None:
+    assert prune.revisions({"abc-111111", "def-dirty-123456-222222"}, {"abc-333333"}) == {"def-dirty-123456"}
+    assert prune.revisions({"r0"}, set()) == set()
+
+
+def test_prune_asks_before_and_holds_the_lock(used: Place, capsys: Printed) -> None:
+    with pytest.raises(Refused, match=r"removed for good.*Nobody can be asked"):
+        prune.prune(used.at, yes=False, json=False)
+    with lock.held([used.host], used.state.folder, "deploy"), pytest.raises(Locked, match="locked by"):
+        prune.prune(used.at, yes=True, json=False)
+    assert (used.state.kept(), removals(used)) == (["r0", "r1", "r2"], [])
+    capsys.readouterr()
+    prune.prune(used.at, yes=True, json=True)
+    known = json.loads(capsys.readouterr().out)
+    assert known.pop("freed_bytes") > 0
+    assert known == {"releases": ["r0"], "images": ["app/backend:r0"], "unnamed_images": 1}
+
+
+def test_what_changed_while_the_person_was_asked_is_not_removed(used: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deploy.console.confirm", lambda *_, **__: used.deploy("r3"))
+    with pytest.raises(Refused, match="was deployed meanwhile"):
+        prune.prune(used.at, yes=False, json=False)
+
+
+def test_disk_names_the_largest_and_the_command_for_it(used: Place, capsys: Printed) -> None:
+    known = disk.look(used.settings, used.host)
+    assert [(item.what, item.bytes) for item in known.items[:3]] == [
+        ("build cache", 12_000_000_000), ("volume", 7_000_000_000), ("images", 5_000_000)
+    ]  # fmt: skip
+    assert {item.bytes for item in known.items if item.what == "log"} == {None}
+    disk.present({"localhost": known}, json=True)
+    document = json.loads(capsys.readouterr().out)
+    assert (document["items"][1]["name"], document["next"]) == ("shop-local_data", "inv prune")
+    disk.present({"localhost": replace(known, free={"/x": 1_500_000_000})}, json=False)
+    said = capsys.readouterr()
+    assert "! 1.5 GB free at /x; a deploy wants 2.0 GB" in said.err
+    assert "most is in build cache: 12.0 GB\nnext: inv prune" in said.err
+    assert "only root may look" in said.out

@@ -1,0 +1,108 @@
+"""One of several hosts cannot be seen: the others are shown, and it is named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from requests.exceptions import ReadTimeout
+
+from deploy import doctor
+from deploy.errors import OpsError, Refused, of_ours
+from deploy.insight import disk, history, inside, logs, services, status
+from tests.flow.place import Place
+from tests.flow.test_days_work import AT, Printed, say
+from tests.flow.test_disk_and_prune import USED
+from tests.flow.test_fleet import Site
+
+
+@pytest.fixture
+def site(tmp_path: Path, no_waiting: None) -> Site:
+    """Three hosts, whose second is in trouble."""
+    return Site(tmp_path)
+
+
+TROUBLE = {
+    "unreachable": Refused("app2 did not answer"),
+    "a broken disk": OSError(5, "Input/output error", "app2:/x"),
+    "an engine that is silent": ReadTimeout("Read timed out"),
+}
+
+
+@pytest.fixture(params=TROUBLE)
+def trouble(request: pytest.FixtureRequest, site: Site, monkeypatch: pytest.MonkeyPatch) -> OpsError:
+    """What every question to it meets, as the error that the command ends with."""
+    met = TROUBLE[request.param]
+
+    def fails(*_: object, **__: object) -> None:
+        raise met
+
+    host = site.hosts["app2"]
+    for thing, name in ((host, "read"), (host.engine, "containers"), (host.engine, "resources"), (host.engine, "usage")):
+        monkeypatch.setattr(thing, name, fails, raising=False)
+    return of_ours(met)
+
+
+def left(show: Callable[[], object], trouble: OpsError) -> OpsError:
+    """Show something, which ends with the error of the second host."""
+    with pytest.raises(OpsError) as told:
+        show()
+    assert (told.value.what, told.value.code, told.value.hosts) == (trouble.what, trouble.code, ("app2",))
+    assert "app2" in told.value.where
+    return told.value
+
+
+def test_status_shows_the_hosts_that_can_be_seen(site: Site, trouble: OpsError, capsys: Printed) -> None:
+    left(lambda: status.show(site.at, json=True), trouble)
+    shown = json.loads(capsys.readouterr().out)
+    assert ([host["name"] for host in shown["hosts"]], [*shown["unseen"]]) == (["app1", "app3"], ["app2"])
+
+
+def test_history_shows_what_the_others_know(site: Site, trouble: OpsError, capsys: Printed) -> None:
+    assert left(lambda: history.show(site.at, limit=1, json=True), trouble).documented
+    assert [line["hosts"] for line in json.loads(capsys.readouterr().out)] == [["app1", "app3"]]
+
+
+def test_logs_are_of_the_hosts_that_can_be_seen(site: Site, trouble: OpsError, monkeypatch: pytest.MonkeyPatch, capsys: Printed) -> None:
+    for host in site.hosts.values():
+        say(host, monkeypatch, {c.name: [AT.format(1, "said")] for c in host.engine.known.values() if c.service == "beat"})
+    found = services.find(site.at, ["backend"])[0]
+    left(lambda: logs.show(site.at, [], logs.query("", ""), follow=False), trouble)
+    assert capsys.readouterr().out.split("\n")[0].split() == ["app1", "beat", "|", "said"]
+    assert [*found] == ["app1 backend", "app3 backend"]
+
+
+def test_exec_runs_on_a_host_that_can_be_seen(site: Site, trouble: OpsError, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+    for name, host in site.hosts.items():
+        monkeypatch.setattr(host, "follow", lambda _, name=name: ran.append(name))
+    inside.run(site.at, "backend", ["ls"])
+    inside.run(site.at, "backend", ["ls"], host="app3")
+    assert ran == ["app1", "app3"]
+    with pytest.raises(OpsError, match=trouble.what):
+        inside.run(site.at, "backend", ["ls"], host="app2")
+
+
+def test_disk_measures_the_hosts_that_can_be_seen(site: Site, trouble: OpsError, monkeypatch: pytest.MonkeyPatch, capsys: Printed) -> None:
+    for name in ("app1", "app3"):
+        engine = site.hosts[name].engine
+        for asked, answer in {"usage": USED, "folder": site.hosts[name].root}.items():
+            monkeypatch.setattr(engine, asked, lambda answer=answer: answer, raising=False)
+        monkeypatch.setattr(engine, "log_file", lambda _: None, raising=False)
+    assert left(lambda: disk.show(site.at, json=True), trouble).documented
+    assert [measured["host"] for measured in json.loads(capsys.readouterr().out)] == ["app1", "app3"]
+
+
+def test_a_look_that_a_machine_refuses_is_a_finding() -> None:
+    def look() -> None:
+        raise OSError(5, "Input/output error", "app2:/var/lib/shop")
+
+    assert doctor.attempt("app2: disk", look) == doctor.Finding("app2: disk", "missing", "app2:/var/lib/shop: Input/output error")
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_history_of_no_lines_is_refused(place: Place, limit: int) -> None:
+    with pytest.raises(Refused, match="shows nothing"):
+        history.show(place.at, limit=limit, json=False)
