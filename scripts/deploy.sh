@@ -16,7 +16,7 @@ fi
 cd "$(dirname "$(readlink -f "$0")")/.."
 PATH="$PWD/.venv/bin:$PATH"
 if ! command -v inv >/dev/null; then
-    echo "inv is not installed; next: $PWD/scripts/quickstart, or python3 $PWD/scripts/bootstrap.py" >&2
+    echo "inv is not installed; next: python3 $PWD/scripts/bootstrap.py" >&2
     exit 2
 fi
 exec inv "$@"

@@ -69,7 +69,7 @@ def test_without_inv_it_says_what_installs_it(checkout: Path, script: str) -> No
     (checkout / ".venv" / "bin" / "inv").unlink()
     done = ran(checkout, f"scripts/{script}", *(["status"] if script == "deploy.sh" else []))
     assert (done.returncode, done.stdout) == (2, "")
-    assert f"inv is not installed; next: {checkout}/scripts/quickstart" in done.stderr
+    assert f"inv is not installed; next: python3 {checkout}/scripts/bootstrap.py" in done.stderr
 
 
 def test_bootstrap_starts_no_engine_that_is_not_for_this_account(
