@@ -58,8 +58,11 @@ def examine(settings: Settings, host: LocalHost) -> list[Finding]:
 
 
 def examine_hosts(at: Environment) -> list[Finding]:
-    """Look at what each host must have, at several at once."""
-    found = at.each(lambda host: examine_host(at.settings, host), at.hosts if at.remote else ())
+    """Look at what each host must have, at several at once; refuse an environment without hosts."""
+    if not at.remote:
+        then = "--env=NAME of one that has; inv doctor looks at this machine"
+        raise Refused(f"{at.settings.env} has no hosts", where=f"{at.settings.env}.toml", then=then)
+    found = at.each(lambda host: examine_host(at.settings, host))
     return [finding for findings in found.values() for finding in findings]
 
 

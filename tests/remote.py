@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -40,16 +39,22 @@ def killed(site: Site, number: int, state: str, *words: str) -> None:
     assert ran.returncode == -9, f"{ran.returncode}\n{ran.stdout}\n{ran.stderr}"
 
 
+def give_secret(site: Site, word: str) -> None:
+    """Make WORD a secret of the app, in a file that git does not keep."""
+    site.replace("docker/compose.yml", "    read_only: true", "    env_file: [.env]\n    read_only: true")
+    site.write(".gitignore", ".env.*\n!.env.example\n")
+    site.write(".env.example", "WORD=<a word>\n")
+    quoted = word.replace("\\", "\\\\").replace("'", "\\'")
+    site.write(f".env.{ENV}", f"WORD='{quoted}'\n")
+    (site.root / f".env.{ENV}").chmod(0o600)
+
+
 def elsewhere(site: Site, folder: Path) -> Site:
-    """The same site from another machine: a clone, without what this one keeps in its home."""
+    """The same site from another machine: a clone, without the secrets and what this one keeps in its home."""
     other = Site(folder, app=site.app, extra=dict(site.extra))
     folder.mkdir(parents=True)
     subprocess.run(["git", "clone", "--quiet", str(site.root), str(other.root)], check=True, capture_output=True)
     other.port, other.probe_port = site.port, site.probe_port
-    for secrets in site.root.glob(".env.*"):
-        if secrets.name == f".env.{ENV}":
-            (other.root / secrets.name).write_text(secrets.read_text())
-            os.chmod(other.root / secrets.name, 0o600)  # noqa: PTH101  # as inv secrets.init leaves it
     return other
 
 

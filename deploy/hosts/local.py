@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from functools import cached_property
 from pathlib import Path
+from typing import IO
 
 from deploy.errors import CommandFailed, Refused
 from deploy.hosts.engine import Engine
@@ -97,6 +98,12 @@ class LocalHost(Host):
         """Start a command whose output, both streams as one, is read while it runs."""
         stdin = subprocess.PIPE if fed else subprocess.DEVNULL
         return subprocess.Popen(command.argv, env=self.environment(command), stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    def stream(self, command: Command, complaints: IO[bytes]) -> subprocess.Popen[bytes]:
+        """Start a command whose output alone is read while it runs: a warning in it would be taken for a part of it."""
+        return subprocess.Popen(
+            command.argv, env=self.environment(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints
+        )
 
     def follow(self, command: Command) -> int:
         """Run a command with this terminal as its own; return its exit code."""

@@ -9,7 +9,7 @@ from typing import Any
 import tomlkit
 
 from deploy import console
-from deploy.errors import Refused
+from deploy.errors import OpsError, Reasons, Refused
 from deploy.hosts.local import LocalHost
 from deploy.hosts.ssh.keys import fingerprint, host_key_file
 from deploy.hosts.ssh.link import GATEWAY, Link
@@ -17,7 +17,10 @@ from deploy.settings import Settings
 
 
 def pin(settings: Settings, names: Sequence[str] = (), *, yes: bool) -> None:
-    """Pin the keys of these machines, or of all; the gateway's first, since the others are seen through it."""
+    """Pin the keys of these machines, or of all; the gateway's first, since the others are seen through it.
+
+    One that is not seen keeps no other from being pinned.
+    """
     gateway = Link(GATEWAY, settings.gateway, settings) if settings.gateway else None
     links = [gateway] if gateway else []
     links += [Link(name, machine, settings, gateway) for name, machine in sorted(settings.hosts.items())]
@@ -26,18 +29,29 @@ def pin(settings: Settings, names: Sequence[str] = (), *, yes: bool) -> None:
         raise Refused(f"there is no host `{strangers[0]}`", where=file(settings).name, then=f"one of: {', '.join(known) or '(none yet)'}")
     if not links:
         raise Refused(f"{settings.env} has no hosts", where=file(settings).name, then="a section [hosts.NAME] with an address; or --env")
-    for link in links:
-        if not names or link.name in names:
-            pin_one(file(settings), link, yes=yes)
+    pinned, reasons = list[str](), Reasons()
+    try:
+        for link in links:
+            offered = ""
+            if not names or link.name in names:
+                with reasons:
+                    offered = link.offered()
+            if offered and pin_one(file(settings), link, offered, yes=yes):
+                pinned.append(link.name)
+        reasons.refuse()
+    except Refused as error:
+        if pinned:
+            error.code, error.serves = OpsError.code, f"what served before; pinned: {', '.join(pinned)}"
+        raise
 
 
-def pin_one(path: Path, link: Link, *, yes: bool) -> None:
-    """Show the key that a machine offers, ask whether it is the right one, and write it down."""
-    offered, pinned = link.offered(), link.machine.key
+def pin_one(path: Path, link: Link, offered: str, *, yes: bool) -> bool:
+    """Show the key that a machine offers, ask whether it is the right one, and write it down; tell whether it was another one before."""
+    pinned = link.machine.key
     shown = f"{link.name} ({link.machine.address}:{link.machine.port})"
     if offered == pinned:
         console.say(f"{shown}: unchanged, {fingerprint(offered)}")
-        return
+        return False
     console.say(f"{shown} offers {fingerprint(offered)} ({offered.split()[0]})")
     if pinned:
         console.warn(f"pinned is {described(pinned)}: somebody may be in between, or the host was made anew")
@@ -47,6 +61,7 @@ def pin_one(path: Path, link: Link, *, yes: bool) -> None:
     write(path, (GATEWAY, "key") if link.name == GATEWAY else ("hosts", link.name, "key"), offered)
     link.machine = link.machine.model_copy(update={"key": offered})
     console.say(f"{link.name}: pinned in {path.name}")
+    return True
 
 
 def described(pinned: str) -> str:

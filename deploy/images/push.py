@@ -38,8 +38,8 @@ def push(settings: Settings, here: LocalHost, hosts: Sequence[Host], wanted: Map
     who = registry.account(settings) if by == "registry" else None
     with console.step("images of this revision"):
         parcels = stock.parcels({name for names in wanted.values() for name in names}, own, revision, here)
-        stock.require_architecture(parcels, here, hosts)
-        fleet.each(hosts, partial(require_room, settings), among=hosts)
+        stock.require_architecture(parcels, here, hosts, settings.ssh.parallel)
+        fleet.each(hosts, partial(require_room, settings), among=hosts, at_once=settings.ssh.parallel)
     if who:
         with console.step(f"push to {who.address}"):
             parcels = registry.publish(parcels, who, here)

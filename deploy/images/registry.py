@@ -28,6 +28,7 @@ trap exit HUP INT TERM
 echo "$folder"
 cat
 """
+LONG = 4 * 3600  # seconds that one image may take over a slow line; Docker itself ends a connection that is dead
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds between attempts
 # what Docker says -> what that is, whether trying again may help, what to do; Docker gives it in words alone
 CAUSES = (
@@ -90,7 +91,7 @@ def logged_in(who: Account, host: Host) -> Iterator[tuple[str, ...]]:
 def patiently(wanted: Command, who: Account, host: Host, *, stdin: str | None = None) -> str:
     """Run a command that asks the registry, again when that may help; raise OpsError with the cause."""
     pauses = list(PAUSES)
-    while (done := host.try_run(wanted, stdin=stdin)).returncode:
+    while (done := host.try_run(wanted, stdin=stdin, timeout=LONG)).returncode:
         what, again, then = cause(done.output)
         if not (again and pauses):
             raise OpsError(f"the registry {who.address} {what}:\n{done.output}", where=host.name, serves=UNTOUCHED, then=then)
@@ -132,7 +133,8 @@ def publish_one(parcel: Parcel, who: Account, here: LocalHost, classic: bool, wo
     try:
         said = patiently(docker(*words, "push", name), who, here)
     finally:
-        here.try_run(docker("image", "rm", name))
+        if name != parcel.kept:  # an app may call its images as they are called there
+            here.try_run(docker("image", "rm", name))
     found = re.search(r"digest: (sha256:[0-9a-f]{64})", said)
     if not found or (not classic and found[1] != parcel.image.digest):
         told = f"{name} was built as {parcel.image.digest}, the registry has {found[1] if found else 'none'}"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Container, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO
 
 from deploy.errors import OpsError
@@ -75,7 +76,11 @@ def send(
 
     What names the images comes last in the stream: of one that is cut off the engine keeps nothing.
     """
-    with here.open(docker("save", *(p.kept for p in parcels))) as saved, host.open(docker("load", "--quiet"), fed=True) as loading:
+    with (
+        TemporaryFile() as complaints,
+        here.stream(docker("save", *(p.kept for p in parcels)), complaints) as saved,
+        host.open(docker("load", "--quiet"), fed=True) as loading,
+    ):
         assert saved.stdout  # noqa: S101  # a process that was opened has one
         assert loading.stdin  # noqa: S101  # it is fed
         assert loading.stdout  # noqa: S101  # as above
@@ -83,7 +88,7 @@ def send(
         try:
             archive.copy(saved.stdout, wire.write, without)
         except (tarfile.TarError, OSError) as error:  # either side has ended; what the host says goes before this
-            broken = str(error)
+            broken = f"{error}; `docker save` said{heard}" if (heard := stock.heard(complaints)) else str(error)
         with suppress(OSError):
             loading.stdin.close()
         said = loading.stdout.read().decode(errors="replace").strip()
@@ -93,5 +98,5 @@ def send(
     for parcel in parcels:  # none was whole there before; the containerd store keeps names of what is not
         host.try_run(docker("image", "rm", seen.id(parcel.image)))
     if loading.returncode and said:
-        return wire.sent, said
+        return wire.sent, "\n".join(filter(None, [said, broken]))
     return wire.sent, f"`docker load` ended with {loading.returncode}; {broken or 'the engine lists no whole image'}"

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
 
 from pydantic import ValidationError
 
@@ -93,25 +95,32 @@ def archived(name: str, identity: str, here: LocalHost) -> Archived:
         return Archived.model_validate_json(here.read(known) or "")
     except ValidationError:
         pass
-    with here.open(docker("save", name)) as saved:
+    with TemporaryFile() as complaints, here.stream(docker("save", name), complaints) as saved:
         assert saved.stdout  # noqa: S101  # a process that was opened has one
         try:
             found = archive.read(saved.stdout)
         except (tarfile.TarError, LookupError, ValueError):
-            told = f"`docker save {name}` gives nothing that can be shipped"
+            told = f"`docker save {name}` gives nothing that can be shipped{heard(complaints)}"
             raise OpsError(told, where=here.name, then="inv build; `docker version` must say 25 or later") from None
     here.write(known, found.model_dump_json())
     return found
 
 
-def require_architecture(parcels: Sequence[Parcel], here: LocalHost, hosts: Sequence[Host]) -> None:
+def heard(complaints: IO[bytes]) -> str:
+    """Return what a program said beside its output, as further lines; nothing when it said nothing."""
+    complaints.seek(0)
+    said = complaints.read().decode(errors="replace").strip()
+    return f":\n{said}" if said else ""
+
+
+def require_architecture(parcels: Sequence[Parcel], here: LocalHost, hosts: Sequence[Host], at_once: int) -> None:
     """Refuse images that are built for another processor than a host's: its engine would take them, and their programs would not start."""
     shown = here.run(docker("image", "inspect", "--format", "{{.Architecture}}", *(parcel.kept for parcel in parcels)))
     built = dict(zip((parcel.name for parcel in parcels), shown.split(), strict=True))
     wrong = {
         name: f"{name} is {found}; built for another: "
         + ", ".join(f"{image} ({other})" for image, other in built.items() if other != found)
-        for name, found in fleet.each(hosts, architecture, among=hosts).items()
+        for name, found in fleet.each(hosts, architecture, among=hosts, at_once=at_once).items()
         if found and any(other != found for other in built.values())
     }
     then = 'build on a machine like the hosts, or give the bake file\'s targets platforms = ["linux/…"]; then inv build --push'

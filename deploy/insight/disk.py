@@ -16,7 +16,7 @@ from deploy.insight.space import GIGABYTE, cache_bytes, folder_bytes, log_bytes,
 from deploy.settings import Settings
 
 PRUNE = "inv prune"
-IMAGES = "docker image ls shows whose they are; of this environment none can go"
+IMAGES = "docker image ls shows whose they are; of this environment's releases none can go"
 CACHE = "docker builder prune; the next build takes longer"
 STATE = "fewer rollout.keep_releases, then inv prune"
 DATA = "that is the app's data: tidy up in the app, or give the machine a larger disk"

@@ -10,20 +10,22 @@ from deploy import console, lock
 from deploy.environment import Environment
 from deploy.errors import Refused, acting
 from deploy.hosts.host import Host
+from deploy.images import stock
 from deploy.images.bake import LABEL
 from deploy.insight.space import GIGABYTE, cache_bytes, folder_bytes, shown
 from deploy.rollout.facts import observe, telling
 from deploy.rollout.lineage import previous, too_old
 from deploy.settings import Settings
-from deploy.shell import docker
+from deploy.shell import command, docker
 from deploy.state import State
 
 
 @dataclass(frozen=True)
 class Waste:
-    """What can go: releases, names of their images, our images without a name, bytes of build cache."""
+    """What can go: releases, revisions that were brought here, names of images of both, our images without a name, bytes of build cache."""
 
     releases: tuple[str, ...] = ()
+    revisions: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     unnamed: tuple[str, ...] = ()
     cache: int = 0
@@ -56,7 +58,8 @@ def tell(waste: Waste, settings: Settings) -> None:
     """Say what can go."""
     found = {
         "releases that nobody will go back to": ", ".join(waste.releases),
-        "names of images of such releases": len(waste.names),
+        "revisions that were brought here and never served, or no more": ", ".join(waste.revisions),
+        "names of images of all these": len(waste.names),
         "images that lost their name to a later build": len(waste.unnamed),
         f"build cache beyond {settings.build.cache_gb:g} GB": shown(waste.cache) if waste.cache else "",
     }
@@ -71,8 +74,9 @@ def look(settings: Settings, host: Host, used: dict[str, Any]) -> Waste:
     """Find what can go; `used` is what the engine says of itself."""
     old, gone = outdated(settings, host, State(host, settings.state_dir))
     kept = set(State(host, settings.state_dir).kept()) - set(old)
-    names, unnamed = images(used["Images"] or [], {*old, *gone, *revisions({*old, *gone}, kept)})
-    return Waste(tuple(old), names, unnamed, max(0, cache_bytes(used) - int(settings.build.cache_gb * GIGABYTE)))
+    brought = left(settings, host, kept)
+    names, unnamed = images(used["Images"] or [], {*old, *gone, *brought, *revisions({*old, *gone}, kept)})
+    return Waste(tuple(old), brought, names, unnamed, max(0, cache_bytes(used) - int(settings.build.cache_gb * GIGABYTE)))
 
 
 def outdated(settings: Settings, host: Host, state: State) -> tuple[list[str], list[str]]:
@@ -95,6 +99,16 @@ def revisions(gone: set[str], kept: set[str]) -> set[str]:
     return {release.rpartition("-")[0] for release in gone} - {release.rpartition("-")[0] for release in kept} - {""}
 
 
+def left(settings: Settings, host: Host, kept: set[str]) -> tuple[str, ...]:
+    """Return the revisions that were brought here and of which no release is kept, but for the last one: it may be about to be deployed."""
+    brought = sorted(name.removesuffix(".json") for name in host.names(stock.record_file(settings.state_dir, "").parent))
+    if not brought:
+        return ()
+    times = host.run(command("stat", "--format=%.9Y", *(str(stock.record_file(settings.state_dir, one)) for one in brought))).split()
+    last = max(zip(map(float, times), brought, strict=True))[1]
+    return tuple(one for one in brought if one != last and one not in {release.rpartition("-")[0] for release in kept})
+
+
 def images(known: list[dict[str, Any]], releases: set[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Find the images' names that end with one of these releases, and our images without a name. Pure."""
     names = (name for image in known for name in image["RepoTags"] or ())
@@ -110,6 +124,8 @@ def remove(settings: Settings, host: Host, waste: Waste) -> int:
             host.try_run(docker("image", "rm", *known))  # what a container is made of stays
         for release in waste.releases:
             host.remove(state.bundle_folder(release))
+        for revision in waste.revisions:
+            host.remove(stock.record_file(settings.state_dir, revision))
     if waste.cache:
         with console.step("remove build cache"):
             host.run(docker("builder", "prune", "--force", "--keep-storage", int(settings.build.cache_gb * GIGABYTE)))

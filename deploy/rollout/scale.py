@@ -39,6 +39,8 @@ def scale(at: Environment, wish: str) -> str:
         except Exception as cause:
             fleet.each(lambda run: undo(run, before[run.host.name], more=more), having)
             error = of_ours(cause, at.settings.name)
+            if not isinstance(error, Interrupted):
+                error.code = OpsError.code  # some hosts have begun, so that a refusal is a failure
             error.serves, error.then = serving(at), error.then or f"mend it, then inv scale {wish}"
             raise error from cause
         except KeyboardInterrupt:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -34,6 +35,8 @@ def door(*, only: str = "", help: Mapping[str, str] | None = None, **options: An
             from deploy import console
             from deploy.environment import enter
 
+            if sys.stdin is None:  # `<&-`: the next file or connection would be taken for what a person types
+                os.open(os.devnull, os.O_RDONLY)
             # a job that is cancelled, a machine that shuts down, `inv unlock`: as if Ctrl-C had been typed
             signal.signal(signal.SIGTERM, signal.default_int_handler)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from deploy import lock
 from deploy.errors import Locked, Refused
+from deploy.images import stock
 from deploy.insight import disk, prune
 from deploy.rollout import release as rollout
 from deploy.shell import Command, Result
@@ -59,7 +61,7 @@ def removals(place: Place) -> list[str]:
 
 
 def test_prune_takes_what_nobody_goes_back_to_and_nothing_else(used: Place) -> None:
-    assert prune.look(used.settings, used.host, USED) == prune.Waste(("r0",), ("app/backend:r0",), ("i3",), 2_000_000_000)
+    assert prune.look(used.settings, used.host, USED) == prune.Waste(("r0",), (), ("app/backend:r0",), ("i3",), 2_000_000_000)
     assert used.state.kept() == ["r0", "r1", "r2"]
     prune.prune(used.at, yes=True, json=False)
     assert used.state.kept() == ["r1", "r2"]
@@ -78,6 +80,21 @@ def test_prune_keeps_what_a_rollback_or_a_resume_goes_to(used: Place) -> None:
     assert prune.look(used.settings, used.host, USED).releases == ()  # the next inv rollback goes to r1
     rollout.rollback(used.at)
     assert used.serving() == "r1"
+
+
+def test_prune_takes_what_was_brought_and_never_served_but_for_the_last(used: Place) -> None:
+    """As where CI pushes every commit, and some are deployed."""
+    for age, revision in enumerate(("new", "old", "older")):
+        record = stock.record_file(used.settings.state_dir, revision)
+        used.host.write(record, "{}")
+        os.utime(record, (1_000_000_000 - age, 1_000_000_000 - age))
+    assert prune.left(used.settings, used.host, {"old-333333"}) == ("older",), "a release of it is kept"
+    tagged = {"Images": [{"Id": "i", "RepoTags": ["app/backend:new", "app/backend:old"], "Labels": None}], "BuildCache": []}
+    found = prune.look(used.settings, used.host, tagged)
+    assert (found.revisions, found.names) == (("old", "older"), ("app/backend:old",))
+    prune.prune(used.at, yes=True, json=False)
+    assert used.host.names(used.settings.state_dir / "images") == ["new.json"]
+    assert prune.look(used.settings, used.host, tagged).revisions == ()
 
 
 def test_prune_takes_names_of_revisions_with_their_last_release() -> None:

@@ -45,6 +45,9 @@ finally:
 """
 
 
+CLOSED = "print(os.readlink('/proc/self/fd/0'))"
+
+
 def kinds(root: type[errors.OpsError] = errors.OpsError) -> Iterator[type[errors.OpsError]]:
     yield root
     for child in root.__subclasses__():
@@ -109,6 +112,13 @@ def test_what_nobody_foresaw_is_an_error_like_any_other_and_its_traceback_is_sho
         assert words in document["error"]
     assert "fault of the toolkit" in document["next"]
     assert 'doctor.clock(cast(Host, "no host"))' in printed.err
+
+
+def test_a_standard_input_that_is_closed_is_one_that_is_empty() -> None:
+    """Else the next file or connection that is opened would be taken for what a person types."""
+    program = f"import os\nfrom invoke import Context\nfrom deploy.tasks.door import door\ndef body(at): {CLOSED}\ndoor()(body)(Context())"
+    line = ["sh", "-c", 'exec "$0" -c "$1" <&-', sys.executable, program]
+    assert subprocess.run(line, cwd=ROOT, capture_output=True, text=True).stdout == "/dev/null\n"
 
 
 def test_sigterm_is_as_ctrl_c() -> None:

@@ -117,6 +117,13 @@ def test_scaling_fails_on_one_host_and_is_undone_on_all(site: Site) -> None:
     assert [State(host, FOLDER).scale() for host in site.hosts.values()] == [{"backend": 2}] * 3
 
 
+def test_scaling_that_is_refused_half_way_is_no_refusal(site: Site) -> None:
+    fail_at(site.hosts["app3"], "Switch", Refused("app3 starts no program"))
+    with pytest.raises(Refused) as told:
+        scale.scale(site.at, "backend=2")
+    assert (told.value.code, told.value.what) == (1, "app3 starts no program")
+
+
 @pytest.mark.parametrize("bad", NAMES)
 def test_a_number_that_cannot_be_written_down_on_one_host_is_on_none(site: Site, bad: str) -> None:
     host: Any = site.hosts[bad]

@@ -29,6 +29,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, machines: Fleet, hosts: Host
     """The tiny app with these hosts as its environment."""
     site = make_tiny(tmp_path_factory.mktemp("fleet"))
     remote.name_hosts(site, hosts, machines.key, '[variables]\nBEHAVIOUR = "well"')
+    remote.give_secret(site, "kept")
     yield site
     site.sweep()
 
@@ -56,6 +57,12 @@ def mark(site: Site, machine: Machine) -> None:
     """Make this the host on which the next release exits."""
     volume = f"{site.app}-{remote.ENV}_scratch"
     machine.sh('touch "$(docker volume inspect --format "{{.Mountpoint}}" "$1")/marked"', volume)
+
+
+def word(site: Site, machine: Machine) -> str:
+    """Ask the container that runs for its secret."""
+    script = 'docker exec $(docker ps --quiet --filter name="$1") python3.11 -c \'import os; print(os.environ["WORD"])\''
+    return machine.sh(script, f"{site.app}-{remote.ENV}-.*-app-").strip()
 
 
 def test_from_bare_hosts_to_a_resume_from_elsewhere(
@@ -92,6 +99,7 @@ def test_from_bare_hosts_to_a_resume_from_elsewhere(
         assert "was cut off" in remote.inv(other, "status").stderr
         fourth = remote.inv(other, "resume", "--json").document["release"]
         assert remote.served(fleet, hosts) == dict.fromkeys(hosts, fourth)
+        assert [word(fleet, machine) for machine in hosts.values()] == ["kept"] * 3, "a secret that elsewhere does not have"
         reports = {name: one.report() for name, one in clients.items()}
     for name, report in reports.items():
         record_property("report", f"{name}\n{report.table()}")

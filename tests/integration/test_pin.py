@@ -14,7 +14,8 @@ from deploy.configuration import load
 from deploy.hosts import pin
 from deploy.hosts.ssh import SshHost
 from deploy.settings import ROOT
-from tests.sshd import Sshd, refused
+from tests import sshd
+from tests.sshd import Sshd, free_port, refused
 
 TOML = """# what stands here stays
 domain = "shop.test"  # this too
@@ -102,6 +103,32 @@ def test_a_host_that_is_not_there_or_not_known(checkout: Path, monkeypatch: pyte
     done = inv("hosts.pin", "--yes")
     assert done.returncode == 2
     assert "nothing listens at 127.0.0.1:1 of gateway" in done.stderr
+
+
+def test_one_that_is_down_keeps_no_other_from_being_pinned(
+    server: Sshd, gateway: Sshd, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkout.write_text(checkout.read_text() + f'[hosts.app0]\naddress = "127.0.0.1"\nport = {free_port()}\n')
+    done = inv("hosts.pin", "--yes")
+    assert done.returncode == 1, done.stderr
+    assert "does not reach 127.0.0.1" in done.stderr
+    assert "pinned: gateway, app1" in done.stderr
+    assert load("prod").hosts["app1"].key == server.key
+    assert inv("hosts.pin", "--yes").returncode == 2, "nothing was written"
+
+
+def test_a_key_of_another_kind_that_the_host_has_as_well_is_unchanged(tmp_path: Path, checkout: Path) -> None:
+    subprocess.run(["ssh-keygen", "-q", "-t", "rsa", "-N", "", "-f", str(tmp_path / "rsa")], check=True)
+    rsa = " ".join((tmp_path / "rsa.pub").read_text().split()[:2])
+    with sshd.running(tmp_path, f"HostKey {tmp_path}/rsa\n") as both:
+        checkout.write_text('domain = "shop.test"\n' + f'[hosts.app1]\naddress = "127.0.0.1"\nport = {both.port}\nkey = "{rsa}"\n')
+        done = inv("hosts.pin")
+        assert (done.returncode, "unchanged" in done.stderr) == (0, True), done.stderr
+
+
+def test_an_environment_without_hosts_is_not_said_to_be_well() -> None:
+    done = subprocess.run([sys.executable, "-m", "invoke", "hosts.check"], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, "local has no hosts" in done.stderr) == (2, True), done.stderr
 
 
 def test_check_says_what_each_host_has(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:

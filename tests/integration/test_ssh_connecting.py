@@ -117,6 +117,8 @@ def test_a_key_with_a_passphrase(server: Sshd, tmp_path: Path, monkeypatch: pyte
     subprocess.run(["ssh-keygen", "-q", "-p", "-P", "", "-N", "of my own", "-f", str(locked)], check=True, capture_output=True)
     monkeypatch.delenv("SSH_KEY_PASSPHRASE", raising=False)
     assert "SSH_KEY_PASSPHRASE" in refused(lambda: host_of(server, key_file=locked).run(command("true")))
+    monkeypatch.setenv("SSH_KEY_PASSPHRASE", "")  # as CI has a secret that there is not
+    assert "nobody can be asked here" in refused(lambda: host_of(server, key_file=locked).run(command("true")))
     monkeypatch.setenv("SSH_KEY_PASSPHRASE", "another")
     assert "another passphrase" in refused(lambda: host_of(server, key_file=locked).run(command("true")))
     monkeypatch.setenv("SSH_KEY_PASSPHRASE", "of my own")
@@ -126,7 +128,7 @@ def test_a_key_with_a_passphrase(server: Sshd, tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_passphrase_is_asked_for_once_and_where_ctrl_c_is_heard(server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    locked, asked, said = tmp_path / "locked", list[tuple[str, bool]](), ["another", "of my own"]
+    locked, asked, said = tmp_path / "locked", list[tuple[str, bool]](), ["", "of my own"]
     shutil.copy(server.folder / "user", locked)
     subprocess.run(["ssh-keygen", "-q", "-p", "-P", "", "-N", "of my own", "-f", str(locked)], check=True, capture_output=True)
     monkeypatch.delenv("SSH_KEY_PASSPHRASE", raising=False)
@@ -155,6 +157,27 @@ def test_a_key_that_others_can_read_is_refused(server: Sshd, tmp_path: Path) -> 
     assert f"chmod 600 '{opened}'" in refused(lambda: host_of(server, key_file=opened).run(command("true")))
     assert "cannot be read" in refused(lambda: host_of(server, key_file=tmp_path / "none").run(command("true")))
     assert "cannot be read: Is a directory" in refused(lambda: host_of(server, key_file=tmp_path).run(command("true")))
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "rsa"])
+def test_keys_at_home_are_held_to_the_same(server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Without `ssh.key_file`: one that others can read, one with a passphrase that is empty, another, and right."""
+    own = tmp_path / ".ssh" / f"id_{kind}"
+    own.parent.mkdir()
+    subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "of my own", "-f", str(own)], check=True)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    own.chmod(0o644)
+    assert f"chmod 600 {own}" in refused(lambda: host_of(server, key_file=None).run(command("true")))
+    own.chmod(0o600)
+    monkeypatch.setenv("SSH_KEY_PASSPHRASE", "")
+    assert "encrypted" in refused(lambda: host_of(server, key_file=None).run(command("true")))
+    monkeypatch.setenv("SSH_KEY_PASSPHRASE", "another")
+    told = refused(lambda: host_of(server, key_file=None).run(command("true")))
+    assert "a key in ~/.ssh has another passphrase" in told
+    assert "mend SSH_KEY_PASSPHRASE" in told
+    monkeypatch.setenv("SSH_KEY_PASSPHRASE", "of my own")
+    assert "did not let" in refused(lambda: host_of(server, key_file=None).run(command("true")))
 
 
 def test_a_key_that_cannot_be_taken_is_refused(server: Sshd, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from deploy.images import archive, build, registry, show, stock
 from deploy.images.archive import Archived, Layer
 from deploy.images.push import Outcome, require_room, to_all
 from deploy.images.ship import Shipped, Wire
-from deploy.shell import Command, Result
+from deploy.shell import Command, Result, Secret
 from tests.samples import settings
 
 
@@ -104,16 +104,33 @@ def test_what_is_cut_off_is_no_whole_archive() -> None:
             gzip.decompress(made[:end])
 
 
+BLOBS = {
+    "blobs/sha256/c": json.dumps({"rootfs": {"diff_ids": ["sha256:d1", "sha256:d2"]}}).encode(),
+    "blobs/sha256/l1": b"12345", "blobs/sha256/l2": b"1",
+    "index.json": json.dumps({"manifests": [{"digest": "sha256:m"}]}).encode(),
+    "manifest.json": json.dumps([{"Config": "blobs/sha256/c", "Layers": ["blobs/sha256/l1", "blobs/sha256/l2"]}]).encode(),
+}  # fmt: skip
+
+
 def test_an_archive_says_what_its_image_is_made_of() -> None:
-    manifest = [{"Config": "blobs/sha256/c", "Layers": ["blobs/sha256/l1", "blobs/sha256/l2"]}]
-    found = archive.read(io.BytesIO(saved({
-        "blobs/sha256/c": json.dumps({"rootfs": {"diff_ids": ["sha256:d1", "sha256:d2"]}}).encode(),
-        "blobs/sha256/l1": b"12345", "blobs/sha256/l2": b"1",
-        "index.json": json.dumps({"manifests": [{"digest": "sha256:m"}]}).encode(),
-        "manifest.json": json.dumps(manifest).encode(),
-    })))  # fmt: skip
+    found = archive.read(io.BytesIO(saved(BLOBS)))
     assert (found.digest, found.config) == ("sha256:m", "sha256:c")
     assert [(layer.blob[-2:], layer.diff, layer.size) for layer in found.layers] == [("l1", "sha256:d1", 5), ("l2", "sha256:d2", 1)]
+
+
+@pytest.mark.parametrize("archived", [saved(BLOBS), b""], ids=["whole", "none"])
+def test_a_warning_of_the_client_is_no_part_of_an_archive(archived: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`docker` warns of a configuration that it may not read, for example, and goes on."""
+    (tmp_path / "archive").write_bytes(archived)
+    (tmp_path / "docker").write_text(f"#!/bin/sh\necho 'WARNING: config.json' >&2\ncat {tmp_path}/archive\n")
+    (tmp_path / "docker").chmod(0o755)
+    for name, value in {"PATH": f"{tmp_path}:/usr/bin:/bin", "XDG_CACHE_HOME": str(tmp_path), "DOCKER_HOST": "unix:///none"}.items():
+        monkeypatch.setenv(name, value)
+    if archived:
+        assert stock.archived("web:r1", "sha256:i", LocalHost()).digest == "sha256:m"
+    else:
+        with pytest.raises(OpsError, match=r"gives nothing that can be shipped:\nWARNING: config.json"):
+            stock.archived("web:r1", "sha256:i", LocalHost())
 
 
 def test_each_store_has_its_own_name_for_an_image() -> None:
@@ -160,6 +177,27 @@ def test_what_a_registry_complains_of(output: str, told: str, again: bool) -> No
     what, retried, _ = registry.cause(output)
     assert told in what
     assert retried is again
+
+
+class Registry(LocalHost):
+    """A machine whose pushes are denied, and what it was told."""
+
+    def __init__(self) -> None:
+        self.said = list[str]()
+
+    def try_run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> Result:
+        self.said.append(" ".join(command.argv[:3]))
+        return Result(int(command.argv[1] == "push"), "null", "denied")
+
+
+@pytest.mark.parametrize(("kept", "removed"), [("hub.example.org/web:r1", False), ("web:r1", True)])
+def test_the_name_that_an_image_keeps_outlives_its_push(kept: str, removed: bool) -> None:
+    """An app may call its images as they are called in the registry."""
+    who, here = registry.Account("hub.example.org", "", Secret("")), Registry()
+    with pytest.raises(OpsError, match="does not let"):
+        registry.publish_one(stock.Parcel("web", kept, image()), who, here, False, ())
+    assert "docker push hub.example.org/web:r1" in here.said
+    assert ("docker image rm" in here.said) is removed
 
 
 def bring(failing: dict[str, BaseException], name: str) -> Shipped:
@@ -217,9 +255,9 @@ class Engine(LocalHost):
 def test_images_for_another_processor_are_refused() -> None:
     parcels = [stock.Parcel(name, f"{name}:r1", image(name)) for name in ("web", "edge")]
     here = Engine("localhost", "arm64", "amd64\narm64\n")
-    stock.require_architecture(parcels, Engine("localhost", "arm64", "amd64\namd64\n"), [Engine("app1", "amd64"), Engine("app2", "")])
+    stock.require_architecture(parcels, Engine("localhost", "arm64", "amd64\namd64\n"), [Engine("app1", "amd64"), Engine("app2", "")], 8)
     with pytest.raises(Refused, match=r"(?s)app1 is amd64; built for another: edge \(arm64\).*app2 is arm64; .*: web \(amd64\)") as told:
-        stock.require_architecture(parcels, here, [Engine("app1", "amd64"), Engine("app2", "arm64")])
+        stock.require_architecture(parcels, here, [Engine("app1", "amd64"), Engine("app2", "arm64")], 8)
     assert (told.value.where, told.value.code) == ("app1, app2", 2)
     assert "platforms" in told.value.then
 

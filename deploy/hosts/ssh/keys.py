@@ -50,8 +50,7 @@ def private_key(path: Path) -> PKey:
     try:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        if path.stat().st_mode & 0o077:
-            raise Refused("others than you can read this private key", where=str(path), then=f"chmod 600 {shlex.quote(str(path))}")
+        require_private(path)
         try:
             return PKey.from_path(path)
         except TypeError:  # it has a passphrase
@@ -61,16 +60,22 @@ def private_key(path: Path) -> PKey:
     except (UnknownKeyType, UnsupportedAlgorithm):
         then = f"leave ssh.key_file out and ssh-add {shlex.quote(str(path))}; or a key of those kinds"
         raise Refused("a key file is RSA, ECDSA or Ed25519; the agent takes others too", where=str(path), then=then) from None
-    except (ValueError, SSHException) as error:
+    except (ValueError, TypeError, SSHException) as error:
         then = f"mend ssh.key_file, or {PASSPHRASE}"
         raise Refused(f"no private key, or another passphrase: {error}", where=str(path), then=then) from None
+
+
+def require_private(path: Path) -> None:
+    """Refuse a private key that others can read, as ssh does."""
+    if path.stat().st_mode & 0o077:
+        raise Refused("others than you can read this private key", where=str(path), then=f"chmod 600 {shlex.quote(str(path))}")
 
 
 def passphrase(path: Path) -> str:
     """Take a key's passphrase from the environment, or ask for it."""
     from getpass import getpass
 
-    if (known := os.environ.get(PASSPHRASE)) is not None:
+    if known := os.environ.get(PASSPHRASE):  # a secret that a CI does not have is empty there
         return known
     if not (sys.stdin and sys.stdin.isatty()):
         then = f"set {PASSPHRASE}; or leave ssh.key_file out and ssh-add the key"

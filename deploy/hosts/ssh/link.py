@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from copy import copy
+from pathlib import Path
 from typing import Any, cast
 
 import fabric  # type: ignore[import-untyped]  # it has no types
@@ -15,11 +16,12 @@ from paramiko import Channel, PKey, RejectPolicy, SSHConfig, Transport
 from paramiko.ssh_exception import AuthenticationException, BadHostKeyException, ChannelException, NoValidConnectionsError, SSHException
 
 from deploy.errors import OpsError, Refused, Unreachable, acting
-from deploy.hosts.ssh.keys import PASSPHRASE, host_key_file, private_key, public_key
+from deploy.hosts.ssh.keys import PASSPHRASE, host_key_file, private_key, public_key, require_private
 from deploy.hosts.ssh.transport import Watched
 from deploy.settings import Machine, Settings
 
 PROHIBITED = 1  # https://www.rfc-editor.org/rfc/rfc4254#section-5.1
+OWN_KINDS = ("ed25519", "ecdsa", "rsa")  # of the keys in ~/.ssh that paramiko looks for
 GATEWAY = "gateway"  # its name, which no other machine may have
 
 
@@ -108,7 +110,10 @@ class Link:
         """Show who we are: by the key file that is set, or else the agent and ~/.ssh/id_*."""
         if self.ssh.key_file:
             return {"pkey": private_key(self.ssh.key_file), "allow_agent": False, "look_for_keys": False}
-        return {"passphrase": os.environ.get(PASSPHRASE)}
+        for kind in OWN_KINDS:
+            if (found := Path.home() / ".ssh" / f"id_{kind}").is_file():
+                require_private(found)
+        return {"passphrase": os.environ.get(PASSPHRASE) or None}
 
     def refusal(self, error: Exception) -> Refused:
         """Say what is in the way of a connection, and what to try."""
@@ -126,6 +131,8 @@ class Link:
                 tried = self.ssh.key_file or "the agent and ~/.ssh/id_*"
                 what = f"{self.name} did not let {self.user} in: {error} (tried: {tried})"
                 then = f"ssh-copy-id -p {self.machine.port} {self.user}@{self.machine.address}; another ssh.user or ssh.key_file; ssh-add"
+            case SSHException() if "checkints" in str(error) or "Invalid key" in str(error):
+                what, then = f"a key in ~/.ssh has another passphrase: {error}", f"mend {PASSPHRASE}; or ssh-add the key"
             case socket.gaierror():
                 what, then = f"the name {self.machine.address} of {self.name} does not resolve: {error.strerror}", "mend its address"
             case NoValidConnectionsError() | ConnectionRefusedError() if not self.gateway:
@@ -166,6 +173,8 @@ class Link:
             sock: Any = self.hop() or socket.create_connection((self.machine.address, self.machine.port), self.ssh.connect_within)
             with closing(Transport(sock)) as transport:
                 transport.banner_timeout = self.ssh.connect_within
+                options, kind = transport.get_security_options(), self.machine.key.partition(" ")[0]
+                options.key_types = sorted(options.key_types, key=lambda known: not signs(known, kind))
                 transport.start_client(timeout=self.ssh.connect_within)
                 key = transport.get_remote_server_key()
         except (SSHException, OSError, EOFError) as error:
@@ -189,3 +198,8 @@ class Link:
         if over and made:
             made.close()  # it may have been made while it was ended
         return over
+
+
+def signs(algorithm: str, kind: str) -> bool:
+    """Tell whether a signature is made with a kind of key; RSA keys have several (RFC 8332). Pure."""
+    return algorithm == kind or (kind == "ssh-rsa" and algorithm.startswith("rsa-sha2-"))
