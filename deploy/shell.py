@@ -6,6 +6,8 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+LONG = 4 * 3600  # seconds that an image may take over a slow line; Docker itself ends a connection that is dead
+
 
 class Secret(str):
     """A value that never shows in logs, errors or reprs; joining, encoding and replacing give it in clear."""

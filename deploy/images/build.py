@@ -17,7 +17,7 @@ from deploy.hosts.host import Host
 from deploy.hosts.local import LocalHost
 from deploy.images import bake, bases
 from deploy.settings import Settings
-from deploy.shell import Command, docker
+from deploy.shell import LONG, Command, docker
 
 MEGABYTE = 1_000_000
 
@@ -210,7 +210,7 @@ def identify(name: str, host: Host) -> str:
 def pulled(name: str, host: Host) -> str:
     """Pull an image; return its local id."""
     try:
-        host.run(docker("pull", "--quiet", name))
+        host.run(docker("pull", "--quiet", name), timeout=LONG)
     except CommandFailed as error:
         told = f"image {name} is not here and cannot be pulled:\n{error.output}"
         raise Refused(told, where=host.name, then="inv build") from None

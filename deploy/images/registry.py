@@ -18,7 +18,7 @@ from deploy.images import stock
 from deploy.images.ship import FULL, UNTOUCHED, Shipped
 from deploy.images.stock import Parcel
 from deploy.settings import Settings
-from deploy.shell import Command, Secret, command, docker
+from deploy.shell import LONG, Command, Secret, command, docker
 
 PASSWORD = "REGISTRY_PASSWORD"  # noqa: S105  # the name of one
 # its input ends with the operator, or with the connection
@@ -28,7 +28,6 @@ trap exit HUP INT TERM
 echo "$folder"
 cat
 """
-LONG = 4 * 3600  # seconds that one image may take over a slow line; Docker itself ends a connection that is dead
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds between attempts
 # what Docker says -> what that is, whether trying again may help, what to do; Docker gives it in words alone
 CAUSES = (

@@ -187,6 +187,8 @@ class Registry(LocalHost):
 
     def try_run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> Result:
         self.said.append(" ".join(command.argv[:3]))
+        if command.argv[1] == "push":
+            assert timeout > 3600, "an image of a gigabyte over a slow line"
         return Result(int(command.argv[1] == "push"), "null", "denied")
 
 
