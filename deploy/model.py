@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel
 
@@ -26,14 +27,19 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-def from_root(path: str) -> str:
-    """Refuse a path of a web service that does not begin with /."""
-    if not path.startswith("/"):
-        raise ValueError("it must begin with /")
-    return path
+def must(fits: Callable[[Any], object], words: str) -> AfterValidator:
+    """Refuse a value that does not fit, or of which `fits` raises ValueError, and say in words what it must be."""
+
+    def checked(value: Any) -> Any:
+        with suppress(ValueError):
+            if fits(value):
+                return value
+        raise ValueError(words)
+
+    return AfterValidator(checked)
 
 
-UrlPath = Annotated[str, AfterValidator(from_root)]
+UrlPath = Annotated[str, must(lambda path: path.startswith("/"), "it must begin with /")]
 
 
 class Deploy(Frozen):

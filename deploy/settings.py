@@ -10,23 +10,14 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from deploy.model import must
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def like(pattern: str, words: str) -> AfterValidator:
     """Refuse a text that is not wholly like the pattern, and say in words what it must be."""
-
-    def checked(text: str) -> str:
-        if not re.fullmatch(pattern, text):
-            raise ValueError(words)
-        return text
-
-    return AfterValidator(checked)
-
-
-def without_comment(key: str) -> str:
-    """Leave out what stands behind a public key, as in a .pub file."""
-    return " ".join(key.split()[:2])
+    return must(lambda text: re.fullmatch(pattern, text), words)
 
 
 def reached(address: str) -> str:
@@ -40,40 +31,6 @@ def reached(address: str) -> str:
     return address
 
 
-def somewhere(address: str) -> str:
-    """Refuse what is neither a name that can be looked up nor an address."""
-    try:
-        _ = ":" in address or address.encode("idna")
-    except UnicodeError:
-        raise ValueError("it must be a name, whose parts between the dots have 1 to 63 characters, or an address") from None
-    return address
-
-
-def numeric(address: str) -> str:
-    """Refuse what is no IP address; one of version 6 may stand in brackets, as Compose has it."""
-    try:
-        ip_address(address.removeprefix("[").removesuffix("]"))
-    except ValueError:
-        raise ValueError("it must be an IP address of the host, or 0.0.0.0 for all of them") from None
-    return address
-
-
-def named(path: Path) -> Path:
-    """Refuse a path that names no file."""
-    if path == Path():
-        raise ValueError("it names no file")
-    return path
-
-
-def absolute(path: Path) -> Path:
-    """Refuse a path that depends on where a command is typed."""
-    if not path.is_absolute():
-        raise ValueError("it must begin with /")
-    if len(path.parts) < 2:
-        raise ValueError("it must be a folder of its own")
-    return path
-
-
 Shell = Annotated[str, like(r"[^\x00]*", "it must not hold a NUL character")]
 Name = Annotated[str, like(r"[a-z][a-z0-9-]{0,30}", "it must be lower-case letters, digits and hyphens, a letter first, 31 at most")]
 EnvName = Annotated[str, like(r"[a-z0-9][a-z0-9_-]*", "it must be lower-case letters, digits, _ and -, a letter or digit first")]
@@ -82,12 +39,27 @@ Domain = Annotated[str, like(r"(?a)[\w.*-]+( [\w.*-]+)*", "it must be a name as 
 Address = Annotated[
     str,
     like(r"[\w.-]+|[\w.%]*:[\w.%]*:[\w.:%]*", "it must be a name or an address, without a port or anything else"),
-    AfterValidator(somewhere),
+    must(
+        lambda address: ":" in address or address.encode("idna"),
+        "it must be a name, whose parts between the dots have 1 to 63 characters, or an address",
+    ),
+]
+# one of version 6 may stand in brackets, as Compose has it
+Numeric = Annotated[
+    str,
+    must(
+        lambda address: ip_address(address.removeprefix("[").removesuffix("]")),
+        "it must be an IP address of the host, or 0.0.0.0 for all of them",
+    ),
+]
+File = Annotated[Path, must(lambda path: path != Path(), "it names no file")]
+Folder = Annotated[
+    Path, must(Path.is_absolute, "it must begin with /"), must(lambda path: path.parts[1:], "it must be a folder of its own")
 ]
 HostKey = Annotated[
     str,
     like(r"((ssh|ecdsa)-[a-z0-9-]+ [A-Za-z0-9+/]+=*( .*)?)?", "it must be a public key as in a .pub file: ssh-ed25519 AAAA..."),
-    AfterValidator(without_comment),
+    AfterValidator(lambda key: " ".join(key.split()[:2])),  # without the comment that a .pub file has behind it
 ]
 Account = Annotated[str, like(r"([^\s-]\S*)?", "it must be an account: no spaces, no - first")]
 Registry = Annotated[
@@ -115,7 +87,7 @@ class Section(BaseModel):
 class Edge(Section):
     """Where the edge listens: the public port, and the inner one that only this host reaches."""
 
-    address: Annotated[str, AfterValidator(numeric)] = "127.0.0.1"
+    address: Numeric = "127.0.0.1"
     port: Port = 8080
     probe_port: Port = 9180
 
@@ -215,7 +187,7 @@ class Ssh(Section):
     """How hosts are reached; times in seconds."""
 
     user: Account = Field(default="root", min_length=1)
-    key_file: Annotated[Path, AfterValidator(named)] | None = None
+    key_file: File | None = None
     sudo: bool = False
     connect_within: float = Field(default=10, gt=0)
     keepalive: float = Field(default=5, gt=0)
@@ -231,7 +203,7 @@ class Settings(Section):
     bake: str = "docker/bake.hcl"
     nginx: str = "nginx/edge.conf.j2"
     domain: Domain
-    state: Annotated[Path, AfterValidator(absolute)] | None = None
+    state: Folder | None = None
     secrets: str = ""
     variables: dict[str, str] = {}
     edge: Edge = Edge()
