@@ -73,11 +73,6 @@ class Model:
         """The services that answer requests behind the edge."""
         return self.of("web")
 
-    @property
-    def migrating(self) -> Service | None:
-        """The service whose image migrates the database."""
-        return next((service for service in self.services if service.deploy.migrate), None)
-
 
 def read(root: Path, names: Iterable[str], variables: Mapping[str, str], host: LocalHost) -> Model:
     """Read the compose files of a checkout; raise Refused with every mistake at once.

@@ -86,8 +86,7 @@ def test_every_service_has_its_role(ours: Model) -> None:
         "backend": "web", "worker": "worker", "beat": "scheduler", "frontend": "job", "postgres": "data", "redis": "data", "edge": "edge",
     }  # fmt: skip
     assert [s.name for s in ours.services if s.has_secrets] == ["backend", "beat", "postgres", "worker"]
-    assert ours.migrating
-    assert ours.migrating.name == "backend"
+    assert [s.name for s in ours.services if s.deploy.migrate] == ["backend"]
 
 
 def test_no_secret_is_in_the_model_or_in_what_is_rendered(ours: Model) -> None:
