@@ -47,13 +47,8 @@ class Stock:
         return self.id(image) in self.ids
 
     def id(self, image: Digests | Archived) -> str:
-        """Return what this engine calls an image."""
-        return reference(self.classic, image.digest, image.config)
-
-
-def reference(host_is_classic: bool, digest: str, config: str) -> str:
-    """Return the id that a host's engine knows an image by: the classic store knows the configuration's digest only. Pure."""
-    return config if host_is_classic else digest
+        """Return what this engine calls an image: the classic store knows the configuration's digest only."""
+        return image.config if self.classic else image.digest
 
 
 def look(host: Host) -> Stock:

@@ -134,8 +134,8 @@ def test_a_warning_of_the_client_is_no_part_of_an_archive(archived: bytes, tmp_p
 
 
 def test_each_store_has_its_own_name_for_an_image() -> None:
-    assert stock.reference(True, "sha256:m", "sha256:c") == "sha256:c"
-    assert stock.reference(False, "sha256:m", "sha256:c") == "sha256:m"
+    assert stock.Stock(True, frozenset(), frozenset()).id(image()) == "c"
+    assert stock.Stock(False, frozenset(), frozenset()).id(image()) == "m"
     assert stock.Stock(True, frozenset({"c"}), frozenset()).has(image())
     assert not stock.Stock(False, frozenset({"c"}), frozenset()).has(image())
 
