@@ -8,7 +8,7 @@ import io
 import json
 import tarfile
 import zlib
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from itertools import accumulate
 from typing import IO
 
@@ -89,24 +89,18 @@ def copy(source: IO[bytes], write: Callable[[bytes], object], without: Container
         for member in tar:
             if member.name in without:
                 continue
-            file = tar.extractfile(member) if member.isfile() else io.BytesIO()
-            first = file.read(SMALL) if file else b""
+            file = (tar.extractfile(member) if member.isfile() else None) or io.BytesIO()
+            first = file.read(SMALL)
             if member.size < SMALL and not (first.startswith(COMPRESSED) and member.size > BLOCK):
                 small.append(member.tobuf() + first + padding(member))
                 continue
             write(gzip.compress(member.tobuf(), mtime=0))
             press = zlib.compressobj(0 if first.startswith(COMPRESSED) else 6, wbits=GZIP)
-            for part in chunks(first, file):
+            write(press.compress(first))
+            while part := file.read(CHUNK):
                 write(press.compress(part))
             write(press.flush() + gzip.compress(padding(member), mtime=0))
     write(gzip.compress(b"".join(small) + bytes(2 * BLOCK), mtime=0))
-
-
-def chunks(first: bytes, rest: IO[bytes] | None) -> Iterator[bytes]:
-    """Yield a file in parts, the first of which has been read."""
-    yield first
-    while rest and (part := rest.read(CHUNK)):
-        yield part
 
 
 def padding(member: tarfile.TarInfo) -> bytes:
