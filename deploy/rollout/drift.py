@@ -9,7 +9,7 @@ import yaml
 
 from deploy import console
 from deploy.edge import nginx
-from deploy.model import MADE_OF, Facts
+from deploy.model import MADE_OF
 from deploy.rollout import steps
 from deploy.rollout.facts import configured
 from deploy.rollout.health import await_healthy, through_edge
@@ -18,15 +18,15 @@ from deploy.rollout.run import Run
 POLL_SECONDS = 0.02
 
 
-def drifted(run: Run, facts: Facts) -> tuple[str, ...]:
+def drifted(run: Run) -> tuple[str, ...]:
     """Name the running data services and the edge that are made of something else than is wanted; a deploy leaves them alone."""
     wanted = yaml.safe_load(run.bundle.files["shared.yml"])["services"]
-    return tuple(name for name, c in facts.shared.items() if name in wanted and wanted[name]["labels"][MADE_OF] != c.made_of)
+    return tuple(name for name, c in run.facts.shared.items() if name in wanted and wanted[name]["labels"][MADE_OF] != c.made_of)
 
 
-def chosen(names: tuple[str, ...], run: Run, facts: Facts) -> tuple[str, ...]:
+def chosen(names: tuple[str, ...], run: Run) -> tuple[str, ...]:
     """Return the drifted services among those that `--include` names."""
-    return tuple(name for name in drifted(run, facts) if name in names) if names else ()
+    return tuple(name for name in drifted(run) if name in names) if names else ()
 
 
 def recreate(step: steps.RecreateShared, run: Run) -> None:

@@ -35,8 +35,8 @@ def deploy(at: Environment, *, to: str = "", include: str = "") -> Outcome:
     with telling(at):
         ready = preflight.look(at, observe_all(at), include)
         with lock.held(at.hosts, at.settings.state_dir, "deploy"):
-            fleet = prepare(at, ready)
-            return carry_out(fleet, "deploy", anew=drifted(fleet, observe_all(at), ready.anew))
+            fleet = prepare(at, ready).observed(observe_all(at))
+            return carry_out(fleet, "deploy", anew=fleet.each(lambda run: drift.chosen(ready.anew, run)))
 
 
 def rollback(at: Environment, *, to: str = "") -> Outcome:
@@ -83,12 +83,7 @@ def intended_on(run: Run, steps: plan.Plan) -> Intended:
     """Say what a deploy would do on one host."""
     serving = run.facts.edge.release
     changed = changes.between(run.state.bundle(serving), run.bundle) if serving in run.state.kept() else ()
-    return Intended(steps, run.facts, changed, drift.drifted(run, run.facts))
-
-
-def drifted(fleet: Fleet, facts: Mapping[str, Facts], names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    """Return the drifted services among those that `--include` names, by host."""
-    return fleet.each(lambda run: drift.chosen(names, run, facts[run.host.name]))
+    return Intended(steps, run.facts, changed, drift.drifted(run))
 
 
 def assemble(at: Environment, ready: preflight.Ready) -> dict[str, Bundle]:
