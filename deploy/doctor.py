@@ -135,6 +135,4 @@ def show(findings: list[Finding], env: str, *, json: bool) -> None:
         console.table(["", "what", "mend it with"], [[found.state, found.what, found.mend] for found in findings])
     bad = [found.what for found in findings if found.state in ("missing", "unknown")]
     if bad:
-        closed = GateClosed(f"not ready: {', '.join(bad)}", then="the commands in the table")
-        closed.documented = json
-        raise closed
+        raise GateClosed(f"not ready: {', '.join(bad)}", then="the commands in the table", documented=json)

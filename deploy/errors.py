@@ -30,13 +30,13 @@ class OpsError(Exception):
 
     code = 1
     still = "what served before; inv status shows it"
-    documented = False  # the command that failed has printed its document
     env = "local"
     hosts: tuple[str, ...] = ()  # of several, those that failed
 
-    def __init__(self, what: str, *, where: str = "", serves: str = "", then: str = "") -> None:
+    def __init__(self, what: str, *, where: str = "", serves: str = "", then: str = "", documented: bool = False) -> None:
         super().__init__(what)
         self.what, self.where, self.serves, self.then = what, where, serves, then
+        self.documented = documented  # the command that failed has printed its document
 
     def __str__(self) -> str:
         return "{error}\n  where:  {where}\n  serves: {serves}\n  next:   {next}".format(**self.document)

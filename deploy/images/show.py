@@ -43,9 +43,9 @@ def pushed(outcome: Outcome, *, json: bool, documented: bool = False) -> None:
     if outcome.failed:
         told = "\n".join(f"{name}: {error.what}" for name, error in outcome.failed.items())
         thens = "; ".join(dict.fromkeys(error.then for error in outcome.failed.values()))
-        failed = OpsError(f"the images are not on every host:\n{told}", where=", ".join(outcome.failed), serves=UNTOUCHED, then=thens)
-        failed.documented = json
-        raise failed
+        raise OpsError(
+            f"the images are not on every host:\n{told}", where=", ".join(outcome.failed), serves=UNTOUCHED, then=thens, documented=json
+        )
 
 
 def hosts(outcome: Outcome) -> list[dict[str, Any]]:
