@@ -47,18 +47,18 @@ class Environment(NamedTuple):
         """Do something on every host, or on some of them, several at once; return the results by the hosts' names."""
         return each(self.hosts if hosts is None else hosts, act, among=self.hosts, at_once=self.settings.ssh.parallel)
 
-    def some(self, act: Callable[[Host], T]) -> tuple[dict[str, T], dict[str, OpsError]]:
-        """Do something on every host; return the results of those where that went well, and what failed on the others."""
+    def some(self, act: Callable[[Host], T], hosts: Iterable[Host] | None = None) -> tuple[dict[str, T], dict[str, OpsError]]:
+        """Do something on every host, or on some; return the results of those where that went well, and what failed on the others."""
 
-        def tried(host: Host) -> tuple[list[T], OpsError | None]:
+        def tried(host: Host) -> T | OpsError:
             try:
-                return [act(host)], None
+                return act(host)
             except (OpsError, OSError) as error:
-                return [], of_ours(error, host.name)
+                return of_ours(error, host.name)
 
-        found = self.each(tried)
-        done = {name: value for name, (results, _) in found.items() for value in results}
-        return done, {name: error for name, (_, error) in found.items() if error}
+        found = self.each(tried, hosts)
+        done = {name: value for name, value in found.items() if not isinstance(value, OpsError)}
+        return done, {name: error for name, error in found.items() if isinstance(error, OpsError)}
 
 
 def enter(env: str) -> Environment:

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from deploy import console, fleet, lock
 from deploy.environment import Environment
-from deploy.errors import OpsError, acting, of_ours
+from deploy.errors import OpsError, acting
 from deploy.hosts.host import Host
 from deploy.model import Container, EdgeFacts, Facts
 from deploy.settings import Settings
@@ -44,18 +44,12 @@ def look(at: Environment) -> tuple[dict[str, Facts], dict[str, OpsError]]:
     """Observe every host; what cannot be seen comes second. Hosts behind a dead edge are in both: their containers are seen."""
     from deploy.rollout.facts import observe
 
-    def seen(host: Host) -> tuple[Facts | None, OpsError | None]:
-        try:
-            return observe(at.settings, host), None
-        except (OpsError, OSError) as error:
-            told = of_ours(error, host.name)
-            with suppress(OpsError, OSError):
-                if host.front:
-                    return Facts(host.engine.containers(at.settings.name), EdgeFacts(expected=False, front=host.front.name)), told
-            return None, told
-
-    found = at.each(seen)
-    return {name: facts for name, (facts, _) in found.items() if facts}, {name: error for name, (_, error) in found.items() if error}
+    seen, unseen = at.some(lambda host: observe(at.settings, host))
+    fronts = {host.name: host.front.name for host in at.hosts if host.front and host.name in unseen}
+    behind = [host for host in at.hosts if host.name in fronts]
+    there, _ = at.some(lambda host: host.engine.containers(at.settings.name), behind)
+    seen |= {name: Facts(containers, EdgeFacts(expected=False, front=fronts[name])) for name, containers in there.items()}
+    return {host.name: seen[host.name] for host in at.hosts if host.name in seen}, unseen
 
 
 def visited(at: Environment, host: Host, facts: Facts) -> dict[str, int]:
