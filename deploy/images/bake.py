@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -89,8 +90,6 @@ def cached_steps(stream: str, target: str) -> tuple[int, int]:
 
 def error_of(stream: str, plain: str) -> str:
     """Say why a build failed: the failed step, the last lines that it printed, the error."""
-    import base64
-
     failed = [v for d in documents(stream) for v in d.get("vertexes") or [] if v.get("error")]
     if not failed:
         return "\n".join([line for line in plain.strip().splitlines() if line[:1] not in ("{", "}", " ")][-8:])

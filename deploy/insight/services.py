@@ -11,6 +11,7 @@ from deploy.environment import Environment
 from deploy.errors import OpsError, Refused, nearest
 from deploy.hosts.host import Host
 from deploy.model import Container, Facts
+from deploy.rollout.facts import observe
 from deploy.settings import Settings
 
 
@@ -32,8 +33,6 @@ def find(at: Environment, names: Collection[str] = ()) -> tuple[dict[str, Found]
 
     Raises Refused naming all services that have none on any host, or what kept from seeing hosts where some may be.
     """
-    from deploy.rollout.facts import observe
-
     seen, unseen = at.some(lambda host: observe(at.settings, host))
     known = sorted({c.service for facts in seen.values() for c in facts.containers})
     hosts = [host for host in at.hosts if host.name in seen]

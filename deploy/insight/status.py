@@ -10,13 +10,14 @@ from deploy.environment import Environment
 from deploy.errors import OpsError, acting
 from deploy.hosts.host import Host
 from deploy.model import Container, EdgeFacts, Facts
+from deploy.rollout import recovery
+from deploy.rollout.facts import observe
+from deploy.rollout.health import through_edge
 from deploy.settings import Settings
 
 
 def show(at: Environment, *, json: bool) -> None:
     """Show one environment's state on all its hosts; a host that cannot be reached is said, and the others are shown."""
-    from deploy.rollout import recovery
-
     seen, unseen = look(at)
     hosts = [host for host in at.hosts if host.name in seen]
     edges = [host for host in hosts if seen[host.name].edge.running and seen[host.name].edge.release]
@@ -42,8 +43,6 @@ def show(at: Environment, *, json: bool) -> None:
 
 def look(at: Environment) -> tuple[dict[str, Facts], dict[str, OpsError]]:
     """Observe every host; what cannot be seen comes second. Hosts behind a dead edge are in both: their containers are seen."""
-    from deploy.rollout.facts import observe
-
     seen, unseen = at.some(lambda host: observe(at.settings, host))
     fronts = {host.name: host.front.name for host in at.hosts if host.front and host.name in unseen}
     behind = [host for host in at.hosts if host.name in fronts]
@@ -54,8 +53,6 @@ def look(at: Environment) -> tuple[dict[str, Facts], dict[str, OpsError]]:
 
 def visited(at: Environment, host: Host, facts: Facts) -> dict[str, int]:
     """Ask for each web service's health as the edge of a host passes it on; return the status by name, 0 where nothing answered."""
-    from deploy.rollout.health import through_edge
-
     with suppress(OpsError):
         return through_edge(at.settings, host, str(facts.edge.colour), at.state(host).release(str(facts.edge.release)))
     return {}
