@@ -8,7 +8,7 @@ import io
 import json
 import tarfile
 import zlib
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from itertools import accumulate
 from typing import IO
 
@@ -78,8 +78,8 @@ def spared(images: Iterable[Archived], present: Iterable[str]) -> Mapping[str, i
     return {blob: size for blob, size in found.items() if blob not in wanted}
 
 
-def copy(source: IO[bytes], write: Callable[[bytes], object], without: Container[str]) -> None:
-    """Copy a saved archive without some blobs, compressed once and not twice; what names the images comes last.
+def copied(source: IO[bytes], without: Container[str]) -> Iterator[bytes]:
+    """Yield a saved archive without some blobs, compressed once and not twice; what names the images comes last.
 
     The whole is one gzip file of several members: those of blobs that are compressed already only store them. All small
     files share the last member, where they compress well together.
@@ -94,13 +94,13 @@ def copy(source: IO[bytes], write: Callable[[bytes], object], without: Container
             if member.size < SMALL and not (first.startswith(COMPRESSED) and member.size > BLOCK):
                 small.append(member.tobuf() + first + padding(member))
                 continue
-            write(gzip.compress(member.tobuf(), mtime=0))
+            yield gzip.compress(member.tobuf(), mtime=0)
             press = zlib.compressobj(0 if first.startswith(COMPRESSED) else 6, wbits=GZIP)
-            write(press.compress(first))
+            yield press.compress(first)
             while part := file.read(CHUNK):
-                write(press.compress(part))
-            write(press.flush() + gzip.compress(padding(member), mtime=0))
-    write(gzip.compress(b"".join(small) + bytes(2 * BLOCK), mtime=0))
+                yield press.compress(part)
+            yield press.flush() + gzip.compress(padding(member), mtime=0)
+    yield gzip.compress(b"".join(small) + bytes(2 * BLOCK), mtime=0)
 
 
 def padding(member: tarfile.TarInfo) -> bytes:

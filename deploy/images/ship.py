@@ -9,7 +9,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO
 
 from deploy.errors import OpsError
 from deploy.hosts.host import Host
@@ -31,21 +30,6 @@ class Shipped:
     sent: int | None
     skipped: int | None
     seconds: float
-
-
-@dataclass
-class Wire:
-    """The input of a program on a host, which counts what goes in; `on_bytes` hears of it and may stop it by raising."""
-
-    stream: IO[bytes]
-    on_bytes: Callable[[int], None]
-    sent: int = 0
-
-    def write(self, data: bytes) -> None:
-        """Send bytes."""
-        self.on_bytes(self.sent)
-        self.stream.write(data)
-        self.sent += len(data)
 
 
 def ship(
@@ -84,9 +68,12 @@ def send(
         assert saved.stdout  # noqa: S101  # a process that was opened has one
         assert loading.stdin  # noqa: S101  # it is fed
         assert loading.stdout  # noqa: S101  # as above
-        wire, broken = Wire(loading.stdin, on_bytes), ""
+        sent, broken = 0, ""
         try:
-            archive.copy(saved.stdout, wire.write, without)
+            for part in archive.copied(saved.stdout, without):
+                on_bytes(sent)
+                loading.stdin.write(part)
+                sent += len(part)
         except (tarfile.TarError, OSError) as error:  # either side has ended; what the host says goes before this
             broken = f"{error}; `docker save` said{heard}" if (heard := stock.heard(complaints)) else str(error)
         with suppress(OSError):
@@ -94,9 +81,9 @@ def send(
         said = loading.stdout.read().decode(errors="replace").strip()
     seen = stock.look(host)
     if not loading.returncode and not broken and all(seen.has(parcel.image) for parcel in parcels):
-        return wire.sent, ""
+        return sent, ""
     for parcel in parcels:  # none was whole there before; the containerd store keeps names of what is not
         host.try_run(docker("image", "rm", seen.id(parcel.image)))
     if loading.returncode and said:
-        return wire.sent, "\n".join(filter(None, [said, broken]))
-    return wire.sent, f"`docker load` ended with {loading.returncode}; {broken or 'the engine lists no whole image'}"
+        return sent, "\n".join(filter(None, [said, broken]))
+    return sent, f"`docker load` ended with {loading.returncode}; {broken or 'the engine lists no whole image'}"

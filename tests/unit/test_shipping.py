@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.errors import Interrupted, OpsError, Refused
+from deploy.errors import OpsError, Refused
 from deploy.hosts.local import LocalHost
 from deploy.images import archive, build, registry, show, stock
 from deploy.images.archive import Archived, Layer
 from deploy.images.push import Outcome, require_room, to_all
-from deploy.images.ship import Shipped, Wire
+from deploy.images.ship import Shipped
 from deploy.shell import Command, Result, Secret
 from tests.samples import settings
 
@@ -71,9 +71,7 @@ def saved(blobs: dict[str, bytes]) -> bytes:
 
 def copied(tar: bytes, without: list[str]) -> bytes:
     """Copy an archive."""
-    out = io.BytesIO()
-    archive.copy(io.BytesIO(tar), out.write, without)
-    return out.getvalue()
+    return b"".join(archive.copied(io.BytesIO(tar), without))
 
 
 @given(
@@ -267,12 +265,6 @@ def test_images_for_another_processor_are_refused() -> None:
 def test_ctrl_c_stops_what_the_other_hosts_receive() -> None:
     with pytest.raises(KeyboardInterrupt):
         to_all(hosts("a"), "r1", 1, lambda host, _: bring({"a": KeyboardInterrupt()}, host.name))
-
-    def stop(_: int) -> None:
-        raise Interrupted("interrupted")
-
-    with pytest.raises(Interrupted):
-        Wire(io.BytesIO(), stop).write(b"x")
 
 
 def test_a_damaged_record_is_no_record(tmp_path: Path) -> None:
