@@ -46,7 +46,6 @@ def look(at: Environment, facts: Mapping[str, Facts], include: str = "") -> Read
     settings, reasons, order = at.settings, Reasons(), None
     with reasons:
         at.each(lambda host: check(settings, host, facts[host.name]))
-        gone, edgeless = (left_behind(at, facts), without_edge(at, facts)) if at.remote else ([], [])
     with reasons:
         values = secrets.read(settings.secrets_file, settings.root / secrets.EXAMPLE, named=bool(settings.secrets))
     with reasons:
@@ -59,7 +58,7 @@ def look(at: Environment, facts: Mapping[str, Facts], include: str = "") -> Read
         nginx.render(settings, model.web, wanted.GENERATION, nginx.Route(COLOURS[0], ""))
         placed = wanted.placed(at, model)
         if at.remote:
-            moved(settings, model, placed, facts, gone, edgeless)
+            moved(settings, model, placed, facts, left_behind(at, facts), without_edge(at, facts))
             reachable(at, model, {host: set(known.shared) - set(anew) for host, known in facts.items()})
     reasons.refuse()
     return Ready(values, source, order, model, anew)

@@ -14,12 +14,13 @@ from deploy import render
 from deploy.checkout import Checkout
 from deploy.environment import Environment
 from deploy.errors import Refused
+from deploy.hosts.host import Host
 from deploy.model import Facts
 from deploy.rollout import placement, preflight, wanted
 from deploy.settings import Server
 from deploy.shell import Command, Result
 from tests.flow.fake import FakeHost
-from tests.flow.test_fleet import FOLDER, Apart
+from tests.flow.test_fleet import FOLDER, Apart, Site
 from tests.samples import COMPOSE, DATA, IMAGES, container, model, settings
 
 
@@ -95,6 +96,21 @@ def test_what_would_leave_data_or_an_edge_behind_is_refused(kept: dict[str, Fact
     placed, facts = placement.place(known, servers), {name: kept.get(name, Facts()) for name in servers}
     with pytest.raises(Refused, match=words) if words else nullcontext():
         preflight.moved(settings(hosts=servers), known, placed, facts)
+
+
+def test_hosts_that_are_not_fit_are_told_beside_roles_that_do_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(tmp_path)
+
+    def full(_: object, host: Host, __: object) -> None:
+        raise Refused(f"0.0 GB free on {host.name}")
+
+    monkeypatch.setattr(preflight, "check", full)
+    monkeypatch.setattr("deploy.checkout.read", lambda *_: None)
+    monkeypatch.setattr(wanted, "model", lambda *_: model())
+    monkeypatch.setattr(wanted, "placed", lambda *_: dict.fromkeys(site.hosts, model()))
+    monkeypatch.setattr(preflight, "without_edge", lambda *_: ["app2"])
+    with pytest.raises(Refused, match=r"(?s)0.0 GB free on app1.*0.0 GB free on app3.*roles have moved.*app2 gets the role edge"):
+        preflight.look(site.at, site.facts())
 
 
 class Asked(Apart):
