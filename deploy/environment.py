@@ -53,7 +53,7 @@ class Environment(NamedTuple):
         def tried(host: Host) -> T | OpsError:
             try:
                 return act(host)
-            except (OpsError, OSError) as error:
+            except Exception as error:  # noqa: BLE001  # whatever it is, the other hosts must be seen
                 return of_ours(error, host.name)
 
         found = self.each(tried, hosts)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from traceback import extract_tb
@@ -89,7 +90,9 @@ class MachineFailed(OpsError):
     """The machine itself said no: a full disk, a folder of another account."""
 
     def __init__(self, error: OSError, where: str = "") -> None:
-        super().__init__(error.strerror or str(error), where=str(error.filename or where), then="mend that; inv doctor looks at the disk")
+        super().__init__(
+            error.strerror or str(error), where=str(error.filename or where), then="mend that; inv disk says where the space went"
+        )
 
 
 def of_ours(error: Exception, where: str = "") -> OpsError:
@@ -103,6 +106,30 @@ def of_ours(error: Exception, where: str = "") -> OpsError:
     return OpsError(
         what, where=where, then="report this with all that is said here: it is a fault of the toolkit; inv status shows what serves"
     )
+
+
+@contextmanager
+def begun(then: str) -> Iterator[None]:
+    """Tell a refusal in here as a failure, since something was changed already; `then` is the next command. An interruption stays one."""
+    try:
+        yield
+    except Interrupted:
+        raise
+    except OpsError as error:
+        error.code, error.then = OpsError.code, then
+        raise
+
+
+@contextmanager
+def half_way(then: str) -> Iterator[None]:
+    """Tell what fails or is interrupted in here as an interruption: hosts may be apart, and `then` goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted half way", then=then) from None
+    except Exception as error:
+        told = of_ours(error)
+        raise Interrupted(told.what, where=told.where, then=then) from error
 
 
 class CommandFailed(OpsError):

@@ -109,7 +109,11 @@ def taken(holding: Process, host: Host, folder: Path) -> int:
         told = there.words if there else "locked by another operator"
         raise Locked(told, where=f"{host.name}: {folder / 'lock'}", then="wait for it to end; inv unlock says who it is")
     said_last = b" ".join([*said, *lines]).decode(errors="backslashreplace")
-    raise OpsError(f"the lock cannot be taken: {said_last or f'exit code {code}'}", where=f"{host.name}: {folder}", then="inv hosts.check")
+    raise OpsError(
+        f"the lock cannot be taken: {said_last or f'exit code {code}'}",
+        where=f"{host.name}: {folder}",
+        then="make it writable for this account; inv disk",
+    )
 
 
 def beat(holding: Process, ended: Event) -> None:

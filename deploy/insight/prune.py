@@ -8,7 +8,7 @@ from typing import Any
 
 from deploy import console, lock
 from deploy.environment import Environment
-from deploy.errors import Refused, acting
+from deploy.errors import Refused, acting, begun
 from deploy.hosts.host import Host
 from deploy.images import stock
 from deploy.images.bake import LABEL
@@ -45,7 +45,8 @@ def prune(at: Environment, *, yes: bool, json: bool) -> None:
                 now = at.each(lambda host: look(at.settings, host, host.engine.usage()))
                 if any(now[name].releases != found.releases for name, found in waste.items()):
                     raise Refused("another release was deployed meanwhile; nothing was removed", where=at.settings.name, then="inv prune")
-                freed = at.each(lambda host: remove(at.settings, host, now[host.name]))
+                with begun("inv prune again, once every host answers"):
+                    freed = at.each(lambda host: remove(at.settings, host, now[host.name]))
     if json:
         found = waste.values()
         console.document({
@@ -101,7 +102,8 @@ def revisions(gone: set[str], kept: set[str]) -> set[str]:
 
 def left(settings: Settings, host: Host, kept: set[str]) -> tuple[str, ...]:
     """Return the revisions that were brought here and of which no release is kept, but for the last one: it may be about to be deployed."""
-    brought = sorted(name.removesuffix(".json") for name in host.names(stock.record_file(settings.state_dir, "").parent))
+    names = host.names(stock.record_file(settings.state_dir, "").parent)
+    brought = sorted(name.removesuffix(".json") for name in names if name.endswith(".json"))  # a full disk leaves halves of others
     if not brought:
         return ()
     times = host.run(command("stat", "--format=%.9Y", *(str(stock.record_file(settings.state_dir, one)) for one in brought))).split()

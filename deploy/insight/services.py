@@ -62,7 +62,7 @@ def jobs(at: Environment, seen: Mapping[str, Facts]) -> set[str]:
     """Name the jobs of the releases that serve: their containers are gone when they end."""
     named = set[str]()
     for host in at.hosts:
-        with suppress(Refused):
+        with suppress(OpsError):
             if release := seen[host.name].edge.release:
                 named |= {service.name for service in at.state(host).release(release).of("job")}
     return named

@@ -62,7 +62,8 @@ def tell(at: Environment, seen: Mapping[str, Facts], unseen: Mapping[str, OpsErr
     """Say what serves, and how each service is."""
     many = len(at.hosts) > 1
     for name, facts in seen.items():
-        serving = f"not known while {facts.edge.front} does not answer" if name in unseen else facts.serving
+        dead = facts.edge.front in unseen
+        serving = f"not known while {facts.edge.front} does not answer" if dead else "not known" if name in unseen else facts.serving
         console.say(f"{at.settings.name}{f' on {name}' if many else ''}: {serving}")
     rows = {
         name: [

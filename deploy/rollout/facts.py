@@ -62,8 +62,12 @@ def configured(folder: Path, host: Host, running: bool, *, own: bool = False) ->
     target = host.pointed(folder / switch.PROVEN) or host.pointed(folder / switch.CURRENT)
     bare = own and target and "nginx.conf" not in host.names(folder / target)
     text = host.read(folder / target / "route.json") if target and not bare else None
-    known = json.loads(text) if text else {}
-    return EdgeFacts(running, **{**known, "members": tuple(known.get("members", ()))})
+    try:
+        known = json.loads(text) if text else {}
+        return EdgeFacts(running, **{**known, "members": tuple(known.get("members", ()))})
+    except (ValueError, TypeError):
+        place = f"{host.name}: {folder / str(target) / 'route.json'}"
+        raise OpsError("route.json cannot be read, by which what served is known", where=place, then="restore that file") from None
 
 
 def observe_all(at: Environment) -> dict[str, Facts]:
@@ -90,7 +94,7 @@ def serving_on(settings: Settings, host: Host) -> str:
     """Say what answers requests on one host; with the engine away the edge itself is asked."""
     try:
         return observe(settings, host).serving
-    except (OpsError, OSError) as error:
+    except Exception as error:  # noqa: BLE001  # it is asked for while another error is told
         with suppress(OpsError, OSError):
             if known := served(settings, host):
                 return Facts(edge=known).serving

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from deploy import lock
 from deploy.environment import Environment
-from deploy.errors import Interrupted, OpsError, Refused, acting
+from deploy.errors import Refused, acting, begun
 from deploy.rollout.execute import execute
 from deploy.rollout.facts import observe_all, telling
 from deploy.rollout.pieces import settle
@@ -17,6 +17,8 @@ def turn(at: Environment, *, on: bool, off: bool) -> str:
     if on == off:
         raise Refused("say --on or --off", then="inv maintenance --on, or inv maintenance --off")
     at = at.facing  # whatever is the matter with the others
+    if not at.hosts:
+        raise Refused("no host has the role edge", where="[hosts]", then="give one the role edge, then inv deploy")
     with telling(at), lock.held(at.hosts, at.settings.state_dir, "maintenance"):
         facts = observe_all(at)
         if not all(known.edge.release for known in facts.values()):
@@ -26,12 +28,8 @@ def turn(at: Environment, *, on: bool, off: bool) -> str:
                 "the edge does not run: it would show the app again once it does", where=", ".join(down), then="inv deploy starts it"
             )
         fleet = Fleet(at, tuple(at.each(lambda host: run_of(at, host, str(facts[host.name].edge.release))).values())).observed(facts)
-        try:
+        with begun(f"inv maintenance --{'on' if on else 'off'} again"):
             turned = fleet.each(lambda run: turn_on(run, on=on))
-        except OpsError as error:
-            if not isinstance(error, Interrupted):  # some hosts have turned, so that a refusal is a failure
-                error.code, error.then = OpsError.code, f"inv maintenance --{'on' if on else 'off'} again"
-            raise
         if not any(turned.values()):
             return f"maintenance is {'on' if on else 'off'} already"
         return acting(f"maintenance is {'on; inv maintenance --off ends it' if on else 'off'}", at.settings.env)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from deploy import console
+from deploy.errors import half_way
 from deploy.model import Facts
 from deploy.rollout import plan
 from deploy.rollout.execute import execute
@@ -59,5 +60,6 @@ def whole(run: Run) -> Facts:
         return facts
     console.say(f"release {facts.edge.release} is half in service: back to {earlier} first")
     back = replace(run, bundle=run.state.bundle(earlier), facts=facts, going_back=True)
-    execute(back, plan.back(back.release, facts, leaving=back.leaving))
+    with half_way("the same again, once every host answers"):
+        execute(back, plan.back(back.release, facts, leaving=back.leaving))
     return observe(run.settings, run.host)

@@ -14,7 +14,7 @@ from deploy.checkout import Checkout
 from deploy.compose import Model
 from deploy.edge import nginx, switch
 from deploy.environment import Environment
-from deploy.errors import Reasons, Refused, refuse
+from deploy.errors import OpsError, Reasons, Refused, refuse
 from deploy.hosts.host import Host
 from deploy.images import build as images
 from deploy.model import COLOURS, SHARED, Facts, Record, Release, Schema, other
@@ -68,7 +68,7 @@ def left_behind(at: Environment, facts: Mapping[str, Facts]) -> list[str]:
     """Warn of hosts that the release in service has and the settings have no more, where all goes on unasked; return their names."""
 
     def had(host: Host) -> tuple[str, ...]:
-        with suppress(Refused):  # its bundle is lost
+        with suppress(OpsError):  # its bundle is lost, or of another version of this
             return at.state(host).release(str(facts[host.name].edge.release)).hosts
         return ()
 
@@ -83,7 +83,7 @@ def without_edge(at: Environment, facts: Mapping[str, Facts]) -> list[str]:
     """Name the hosts whose last release has no edge on them."""
 
     def has(host: Host) -> bool:
-        with suppress(Refused):  # its bundle is lost
+        with suppress(OpsError):  # its bundle is lost, or of another version of this
             return bool(at.state(host).release(str(facts[host.name].accepted)).of("edge"))
         return True
 

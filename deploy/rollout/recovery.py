@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from deploy import console, lock
 from deploy.environment import Environment
-from deploy.errors import Locked, OpsError, Refused, acting
+from deploy.errors import Locked, OpsError, Refused, acting, half_way
 from deploy.hosts.host import Host
 from deploy.model import Facts
 from deploy.rollout import preflight
@@ -124,7 +124,8 @@ def undo(at: Environment, facts: Mapping[str, Facts], begun: Mapping[str, Intent
         name: back(one.release if one.facts.accepted else None, one.facts, beside, one.leaving, quieted=name in begun)
         for name, one in runs.items()
     }
-    execute_all(Fleet(at, tuple(runs.values())), plans)
+    with half_way("inv abort again, once every host answers"):
+        execute_all(Fleet(at, tuple(runs.values())), plans)
     for name in begun.keys() & runs.keys():
         write_down(runs[name].state, begun[name], observe(at.settings, runs[name].host))
     return bool(begun or any(plans.values()))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from deploy import lock
 from deploy.edge import switch
 from deploy.environment import Environment
-from deploy.errors import Refused
+from deploy.errors import OpsError, Refused
 from deploy.hosts.host import Host
 from deploy.images import build as images
 from deploy.model import Facts
@@ -81,8 +82,9 @@ def intended(at: Environment) -> dict[str, Intended]:
 
 def intended_on(run: Run, steps: plan.Plan) -> Intended:
     """Say what a deploy would do on one host."""
-    serving = run.facts.edge.release
-    changed = changes.between(run.state.bundle(serving), run.bundle) if serving in run.state.kept() else ()
+    serving, changed = run.facts.edge.release, tuple[str, ...]()
+    with suppress(OpsError):  # its bundle is damaged, or of another version of this
+        changed = changes.between(run.state.bundle(serving), run.bundle) if serving in run.state.kept() else ()
     return Intended(steps, run.facts, changed, drift.drifted(run))
 
 

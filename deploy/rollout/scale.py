@@ -41,7 +41,7 @@ def scale(at: Environment, wish: str) -> str:
             error = of_ours(cause, at.settings.name)
             if not isinstance(error, Interrupted):
                 error.code = OpsError.code  # some hosts have begun, so that a refusal is a failure
-            error.serves, error.then = serving(at), error.then or f"mend it, then inv scale {wish}"
+            error.serves, error.then = serving(at), f"mend it, then inv scale {wish}"
             raise error from cause
         except KeyboardInterrupt:
             told = f"interrupted; some hosts may run another number of {name} than before, and later releases have the number before"

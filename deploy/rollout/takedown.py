@@ -6,10 +6,11 @@ from contextlib import suppress
 
 from deploy import console, lock
 from deploy.environment import Environment
-from deploy.errors import Refused
+from deploy.errors import OpsError, begun
 from deploy.hosts.host import Host
 from deploy.images.build import prune_release
 from deploy.model import COLOURS
+from deploy.rollout.facts import telling
 from deploy.settings import Settings
 from deploy.shell import docker
 from deploy.state import State
@@ -18,7 +19,7 @@ from deploy.state import State
 def down(at: Environment, *, volumes: bool) -> None:
     """Remove containers and networks, colours before what they share; with `volumes` the data and the state as well."""
     at.each(lambda host: host.engine.require())
-    with lock.held(at.hosts, at.settings.state_dir, "down"):
+    with telling(at), lock.held(at.hosts, at.settings.state_dir, "down"), begun("inv down again, once every host answers"):
         at.each(lambda host: down_on(at.settings, host, volumes=volumes))
 
 
@@ -46,5 +47,5 @@ def remove_volumes(settings: Settings, host: Host) -> None:
 def forget_images(state: State, host: Host) -> None:
     """Take the releases' names off their images; half a bundle names none."""
     for release in state.kept():
-        with suppress(Refused):
+        with suppress(OpsError):
             prune_release(state.release(release).images, release, host)

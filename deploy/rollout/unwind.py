@@ -40,8 +40,11 @@ def failed(fleet: Fleet, entries: Mapping[str, Record], event: Event, error: Ops
     error.then = acting(error.then or "mend it, then inv deploy", fleet.at.settings.env)
     error.code = OpsError.code  # it was tried, whatever the cause
     told = replace(event, outcome="failed", serves=error.serves, error=error.what, then=error.then)
-    hooks.follow(fleet.at.settings, "on_failure", told)
-    notify.tell(*fleet.at.machine, told)
+    try:
+        hooks.follow(fleet.at.settings, "on_failure", told)
+        notify.tell(*fleet.at.machine, told)
+    except KeyboardInterrupt:
+        console.warn("interrupted once all had gone back; not everybody was told")
     return error
 
 
@@ -87,8 +90,11 @@ def hold(fleet: Fleet, held: list[Run], event: Event, error: OpsError) -> Interr
     names = ", ".join(run.host.name for run in held)
     console.warn(f"that failed; {names}: the new release stays there, the others go back")
     back = [run for run in fleet.runs if run not in held]
-    away = astray(back, go_back(back, fleet), fleet)
     error.what = f"held after a failure:\n{error.what}"
+    try:
+        away = astray(back, go_back(back, fleet), fleet)
+    except KeyboardInterrupt:
+        return undecided(fleet.at, event, error, f"the new release stays on {names}, and going back was interrupted on the others")
     state = f"the new release stays on {names}, {f'{away} could not be taken back' if away else 'the others went back'}"
     return undecided(fleet.at, event, error, state, f"once {away} can be reached, {CHOICE}" if away else CHOICE)
 
@@ -127,7 +133,9 @@ def go_back(runs: Iterable[Run], fleet: Fleet) -> set[str]:
             had = any(c.release == served for c in run.facts.containers) or served in run.state.kept()
             bundle = run.state.bundle(served) if served and had else None
             facts = observe(run.settings, run.host)
-            return replace(run, bundle=bundle or run.bundle, facts=facts, going_back=True), bool(bundle)
+            back = replace(run, bundle=bundle or run.bundle, facts=facts, going_back=True)
+            _ = back.release, back.leaving  # they are read now, and kept: who breaks later keeps no other from going back
+            return back, bool(bundle)
         except Exception as error:  # noqa: BLE001  # whatever it is, the first failure must still be written down
             console.warn(f"going back failed as well:\n{error}")
             return None

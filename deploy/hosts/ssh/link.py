@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from copy import copy
 from pathlib import Path
 from typing import Any, cast
@@ -111,8 +111,8 @@ class Link:
         if self.ssh.key_file:
             return {"pkey": private_key(self.ssh.key_file), "allow_agent": False, "look_for_keys": False}
         for kind in OWN_KINDS:
-            if (found := Path.home() / ".ssh" / f"id_{kind}").is_file():
-                require_private(found)
+            with suppress(OSError):  # none of that kind, or none that this account can see
+                require_private(Path.home() / ".ssh" / f"id_{kind}")
         return {"passphrase": os.environ.get(PASSPHRASE) or None}
 
     def refusal(self, error: Exception) -> Refused:

@@ -1,0 +1,202 @@
+"""What fails, or is interrupted, once something was changed: the exit code says so, and everybody else goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+
+from deploy import hooks
+from deploy.environment import Environment
+from deploy.errors import Interrupted, OpsError, Refused, Unreachable
+from deploy.insight import prune, status
+from deploy.rollout import drift, maintenance, preflight, recovery, steps, takedown, unwind
+from deploy.rollout.carry_out import Outcome, carry_out
+from deploy.rollout.run import Fleet, Run
+from deploy.settings import Server
+from deploy.shell import Command, Result
+from tests.flow import test_behind as behind
+from tests.flow.fake import FakeHost
+from tests.flow.faults import fail_at, killed, nth, when
+from tests.flow.place import Killed, Place, bundled
+from tests.flow.test_days_work import Printed
+from tests.flow.test_fleet import FOLDER, Apart, Site
+from tests.samples import container, settings
+
+pytestmark = pytest.mark.usefixtures("no_waiting")
+DEAF = Refused("the Docker engine does not answer", where="app2", then="on app2: systemctl start docker")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
+class Rolling(Site):
+    """Three hosts with two replicas of each service."""
+
+    def deploy(self, name: str) -> Outcome:
+        runs = [Run(self.settings, host, bundled(name, 2)) for host in self.hosts.values()]
+        for run in runs:
+            run.state.keep(run.bundle)
+        return carry_out(Fleet(self.at, tuple(runs)), "deploy")
+
+
+@pytest.mark.parametrize("error", [DEAF, OpsError("it failed")], ids=["refused", "failed"])
+def test_an_abort_that_one_host_refuses_half_way_left_them_apart(site: Site, error: OpsError) -> None:
+    killed(site, site.hosts["app1"], "Switch", "r3")
+    fail_at(site.hosts["app1"], "Switch", error)
+    with pytest.raises(Interrupted, match=error.what) as told:
+        recovery.abort(site.at)
+    assert (site.serving, told.value.code) == (["r3", "r2", "r2"], 5)
+    assert "app1: release r3" in told.value.serves
+    assert told.value.then.startswith("inv abort again")
+    site.revive()
+    recovery.abort(site.at)
+    assert site.serving == ["r2"] * 3
+
+
+def test_a_half_rolled_release_that_does_not_go_back_first_is_an_interruption(tmp_path: Path) -> None:
+    site = Rolling(tmp_path, strategy="rolling", keep_releases=5)
+    nth(site.hosts["app3"], "Switch", "done", 1, site.dead.set)
+    with pytest.raises(Killed):
+        site.deploy("r3")
+    for host in site.hosts.values():
+        vars(host).pop("append", None)
+    site.revive()
+    fail_at(site.hosts["app2"], "Switch", DEAF)
+    with pytest.raises(Interrupted, match="the Docker engine does not answer"):
+        site.deploy("r4")
+    site.revive()
+    assert site.deploy("r4").changed
+    assert site.serving == ["r4"] * 3
+
+
+def test_down_that_one_host_refuses_is_no_refusal(site: Site) -> None:
+    host: Any = site.hosts["app2"]
+    run = host.try_run
+
+    def broken(command: Command, **more: Any) -> Any:
+        if "down" in command.argv:
+            raise Refused("`docker` is not installed", where="app2")
+        return run(command, **more)
+
+    for other in site.hosts.values():
+        other.engine.require = lambda: None  # type: ignore[method-assign]  # what is asked before anything is done
+    host.try_run = broken
+    with pytest.raises(Refused) as told:
+        takedown.down(site.at, volumes=False)
+    assert (told.value.code, told.value.then) == (1, "inv down again, once every host answers")
+    assert any(" down " in f"{words} " for words in site.hosts["app1"].said)
+
+
+def test_one_that_breaks_as_it_is_to_go_back_keeps_no_other_from_it(site: Site) -> None:
+    host: Any = site.hosts["app3"]
+    read, broken = host.read, Event()
+
+    def reading(path: Path) -> Any:
+        if broken.is_set() and path.name == "scale.json":
+            raise Unreachable("the connection to app3 broke", where="app3")
+        return read(path)
+
+    when(site.hosts["app1"], "Switch", "done", broken.set)
+    host.read = reading
+    fail_at(site.hosts["app2"], "Switch", OpsError("the first failure"))
+    with pytest.raises(Interrupted, match=r"the first failure; app3 could not be taken back"):
+        site.deploy("r3")
+    assert site.serving[:2] == ["r2", "r2"]
+    broken.clear()
+    recovery.abort(site.at)
+    assert site.serving == ["r2"] * 3
+
+
+def test_ctrl_c_while_people_are_told_of_a_failure_does_not_hide_it(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def typed(_: object, name: str, __: object) -> str:
+        if name == "on_failure":
+            raise KeyboardInterrupt
+        return ""
+
+    monkeypatch.setattr(hooks, "follow", typed)
+    fail_at(place.host, "Switch", OpsError("the first failure"))
+    with pytest.raises(OpsError, match="the first failure") as told:
+        place.deploy("r3")
+    assert (told.value.code, place.serving(), place.state.intention()) == (1, "r2", None)
+
+
+def test_ctrl_c_while_the_others_go_back_says_that_some_may_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site, back = Site(tmp_path, on_failure="hold"), unwind.go_back
+
+    def typed(*fleet: Any) -> set[str]:
+        back(*fleet)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(unwind, "go_back", typed)
+    fail_at(site.hosts["app2"], "Switch", OpsError("the first failure"))
+    with pytest.raises(Interrupted, match=r"(?s)the first failure; the new release stays on app1, app3, and going back was interrupted"):
+        site.deploy("r3")
+
+
+def test_half_a_record_keeps_nobody_from_pruning(place: Place) -> None:
+    """A full disk leaves it behind, and pruning is what is advised then."""
+    for name in ("abc.json", ".def.json.part"):
+        place.host.write(place.state.folder / "images" / name, "{}")
+    assert prune.left(place.settings, place.host, set()) == ()
+
+
+def test_a_release_of_another_version_of_the_toolkit_keeps_nobody_from_deploying(site: Site) -> None:
+    kept = site.hosts["app2"].real(FOLDER / "releases" / "r2" / "release.json")
+    kept.write_text(kept.read_text().rstrip()[:-1] + ',"newer": 1}')
+    facts = site.facts()
+    assert (preflight.left_behind(site.at, facts), preflight.without_edge(site.at, facts)) == ([], [])
+    assert site.deploy("r3").changed
+
+
+def test_what_is_known_of_one_edge_is_damaged_and_the_others_are_shown(site: Site, capsys: Printed) -> None:
+    host = site.hosts["app2"]
+    host.engine.change(next(c.name for c in host.engine.known.values() if c.role == "edge"), state="exited", health="")
+    (host.edge_folder / "current" / "route.json").write_text('{"generation": 3, "col')
+    with pytest.raises(OpsError, match=r"route\.json cannot be read") as told:
+        status.show(site.at, json=False)
+    assert str(told.value.where).startswith("app2: ")
+    assert "on app3: release r2 (" in capsys.readouterr().err
+
+
+def test_a_host_with_a_fault_of_its_own_is_not_laid_at_the_edges_door(tmp_path: Path, capsys: Printed) -> None:
+    site = behind.Site(tmp_path)
+    ledger = site.hosts["app2"].real(FOLDER / "ledger.jsonl")
+    ledger.write_text("{}\n" + ledger.read_text())
+    with pytest.raises(OpsError, match="line 1 of the ledger"):
+        status.show(site.at, json=False)
+    said = capsys.readouterr().err
+    assert "on app2: not known\n" in said
+    assert "front does not answer" not in said
+
+
+def test_maintenance_without_an_edge_is_refused(tmp_path: Path) -> None:
+    servers = {name: Server.model_validate({"address": f"10.0.0.{n}", "roles": ["app", "data"]}) for n, name in enumerate(("a", "b"), 1)}
+    hosts = tuple(Apart(name, tmp_path / name, Event()) for name in servers)
+    with pytest.raises(Refused, match="no host has the role edge"):
+        maintenance.turn(Environment(settings(state=FOLDER, hosts=servers), FakeHost(FOLDER), hosts), on=True, off=False)
+
+
+def test_data_on_a_host_without_an_edge_is_made_anew_and_nothing_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Printed
+) -> None:
+    site = behind.Site(tmp_path)
+    host: Any = site.hosts["app1"]
+    host.engine.known["redis"] = container("redis")
+    asked: list[str] = []
+
+    def get(_: int, path: str, **__: object) -> tuple[int, str]:
+        asked.append(path)
+        return 0, ""
+
+    monkeypatch.setattr(host, "get", get)
+    monkeypatch.setattr(host, "try_run", lambda *_, **__: Result(0, "", ""))
+    monkeypatch.setattr(drift, "await_healthy", lambda *_: None)
+    run = next(run for run in site.fleet("r2").runs if run.host is host)
+    drift.recreate(steps.RecreateShared(("redis",)), run)
+    assert len(asked) < 5
+    assert "not measured: there is no edge here; all healthy" in capsys.readouterr().err
