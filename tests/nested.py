@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -37,6 +38,9 @@ class Nested(LocalHost):
 
     def open(self, command: Command, *, fed: bool = False) -> subprocess.Popen[bytes]:
         return super().open(self.inside(command), fed=fed)
+
+    def stream(self, command: Command, complaints: IO[bytes]) -> subprocess.Popen[bytes]:
+        return super().stream(self.inside(command), complaints)
 
     def remove(self, path: Path) -> None:
         self.run(command("rm", "-rf", str(path)))
