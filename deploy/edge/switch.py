@@ -20,6 +20,7 @@ MOUNTED = "/etc/edge"
 # links in the edge's folder: what nginx reads, and what it was seen to serve
 CURRENT, PROVEN = "current", "proven"
 PROOFS = 3
+ASKED = 3
 KEPT_GENERATIONS = 10
 
 
@@ -147,14 +148,18 @@ def answered(settings: Settings, host: Host) -> int | None:
 
 
 def require_version(host: Host, image: str) -> None:
-    """Refuse an nginx on which a reload loses requests."""
-    said = host.try_run(docker("run", "--rm", "--network=none", image, "nginx", "-v"))
-    found = nginx.version(said.stderr + said.stdout)
+    """Refuse an nginx on which a reload loses requests.
+
+    Of a program that ends at once a busy engine may fail to pass on a word, or to start it: it is asked again.
+    """
+    for _ in range(ASKED):
+        said = host.try_run(docker("run", "--rm", "--network=none", image, "nginx", "-v"))
+        if found := nginx.version(said.stderr + said.stdout):
+            break
     if found < nginx.OLDEST:
         wanted, has = (".".join(map(str, v)) for v in (nginx.OLDEST, found))
-        raise Refused(
-            f"the edge's nginx is {has or 'unknown'}; {wanted} or newer is needed to lose no request on a reload", then="inv build"
-        )
+        told = has or f"unknown (`nginx -v` in its image ended with {said.returncode}: {said.output.strip() or 'nothing was said'})"
+        raise Refused(f"the edge's nginx is {told}; {wanted} or newer is needed to lose no request on a reload", then="inv build")
 
 
 def accepting_workers(host: Host, edge: str) -> set[int]:

@@ -177,6 +177,16 @@ def test_a_new_nginx_will_do() -> None:
     switch.require_version(Old("nginx version: nginx/1.27.4"), "app/edge")
 
 
+def test_an_engine_that_passes_on_nothing_is_asked_again() -> None:
+    said = [Result(0, "", ""), Result(125, "", "cannot start"), Result(0, "", "nginx version: nginx/1.27.4")]
+    host = Old("")
+    host.try_run = lambda *_, **__: said.pop(0)  # type: ignore[method-assign]  # one answer after the other
+    switch.require_version(host, "app/edge")
+    said = [Result(125, "", "cannot start")] * 3
+    with pytest.raises(Refused, match=r"unknown \(`nginx -v` in its image ended with 125: cannot start\)"):
+        switch.require_version(host, "app/edge")
+
+
 def test_the_maintenance_page_replaces_the_app_and_keeps_the_colour() -> None:
     text = render(nginx.Route("blue", "r1", maintenance=True))
     assert '"colour":"blue","release":"r1","maintenance":true' in text
