@@ -112,7 +112,7 @@ def taken(holding: Process, host: Host, folder: Path) -> int:
     raise OpsError(
         f"the lock cannot be taken: {said_last or f'exit code {code}'}",
         where=f"{host.name}: {folder}",
-        then="make it writable for this account; inv disk",
+        then="mend that there: inv hosts.check looks at servers, inv disk at the room",
     )
 
 

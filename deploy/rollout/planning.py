@@ -60,6 +60,6 @@ def whole(run: Run) -> Facts:
         return facts
     console.say(f"release {facts.edge.release} is half in service: back to {earlier} first")
     back = replace(run, bundle=run.state.bundle(earlier), facts=facts, going_back=True)
-    with half_way("the same again, once every host answers"):
+    with half_way("inv status, and the same again once every host answers"):
         execute(back, plan.back(back.release, facts, leaving=back.leaving))
     return observe(run.settings, run.host)

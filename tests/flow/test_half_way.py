@@ -26,7 +26,10 @@ from tests.flow.test_fleet import FOLDER, Apart, Site
 from tests.samples import container, settings
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
-DEAF = Refused("the Docker engine does not answer", where="app2", then="on app2: systemctl start docker")
+
+
+def deaf() -> Refused:
+    return Refused("the Docker engine does not answer", where="app2", then="on app2: systemctl start docker")
 
 
 @pytest.fixture
@@ -44,7 +47,7 @@ class Rolling(Site):
         return carry_out(Fleet(self.at, tuple(runs)), "deploy")
 
 
-@pytest.mark.parametrize("error", [DEAF, OpsError("it failed")], ids=["refused", "failed"])
+@pytest.mark.parametrize("error", [deaf(), OpsError("it failed")], ids=["refused", "failed"])
 def test_an_abort_that_one_host_refuses_half_way_left_them_apart(site: Site, error: OpsError) -> None:
     killed(site, site.hosts["app1"], "Switch", "r3")
     fail_at(site.hosts["app1"], "Switch", error)
@@ -66,7 +69,7 @@ def test_a_half_rolled_release_that_does_not_go_back_first_is_an_interruption(tm
     for host in site.hosts.values():
         vars(host).pop("append", None)
     site.revive()
-    fail_at(site.hosts["app2"], "Switch", DEAF)
+    fail_at(site.hosts["app2"], "Switch", deaf())
     with pytest.raises(Interrupted, match="the Docker engine does not answer"):
         site.deploy("r4")
     site.revive()
@@ -90,6 +93,22 @@ def test_down_that_one_host_refuses_is_no_refusal(site: Site) -> None:
         takedown.down(site.at, volumes=False)
     assert (told.value.code, told.value.then) == (1, "inv down again, once every host answers")
     assert any(" down " in f"{words} " for words in site.hosts["app1"].said)
+
+
+def test_prune_that_one_host_refuses_is_no_refusal(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def remove(_: object, host: Any, __: object) -> int:
+        if host.name == "app2":
+            raise deaf()
+        return 0
+
+    for other in site.hosts.values():
+        monkeypatch.setattr(other.engine, "usage", dict, raising=False)
+    monkeypatch.setattr(prune, "look", lambda *_: prune.Waste(("r1",)))
+    monkeypatch.setattr(prune, "remove", remove)
+    with pytest.raises(Refused) as told:
+        prune.prune(site.at, yes=True, json=False)
+    assert (told.value.code, told.value.then) == (1, "inv prune again, once every host answers")
+    assert "release r2" in told.value.serves
 
 
 def test_one_that_breaks_as_it_is_to_go_back_keeps_no_other_from_it(site: Site) -> None:

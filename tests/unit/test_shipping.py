@@ -9,6 +9,7 @@ import json
 import tarfile
 import zlib
 from pathlib import Path
+from time import sleep
 
 import pytest
 from hypothesis import given
@@ -260,6 +261,22 @@ def test_images_for_another_processor_are_refused() -> None:
         stock.require_architecture(parcels, here, [Engine("app1", "amd64"), Engine("app2", "arm64")], 8)
     assert (told.value.where, told.value.code) == ("app1, app2", 2)
     assert "platforms" in told.value.then
+
+
+def test_no_more_hosts_are_asked_at_once_than_are_meant() -> None:
+    working, most = set[str](), list[int]()
+
+    class Slow(Engine):
+        def try_run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> Result:
+            working.add(self.name)
+            most.append(len(working))
+            sleep(0.02)
+            working.discard(self.name)
+            return super().try_run(command, stdin=stdin, timeout=timeout)
+
+    many = [Slow(f"app{number}", "amd64") for number in range(6)]
+    stock.require_architecture([stock.Parcel("web", "web:r1", image("a"))], Engine("localhost", "", "amd64\n"), many, 2)
+    assert max(most) == 2
 
 
 def test_ctrl_c_stops_what_the_other_hosts_receive() -> None:

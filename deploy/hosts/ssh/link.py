@@ -111,7 +111,7 @@ class Link:
         if self.ssh.key_file:
             return {"pkey": private_key(self.ssh.key_file), "allow_agent": False, "look_for_keys": False}
         for kind in OWN_KINDS:
-            with suppress(OSError):  # none of that kind, or none that this account can see
+            with suppress(OSError, RuntimeError):  # none of that kind, none that this account can see, or no home
                 require_private(Path.home() / ".ssh" / f"id_{kind}")
         return {"passphrase": os.environ.get(PASSPHRASE) or None}
 
