@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -90,9 +91,9 @@ class MachineFailed(OpsError):
     """The machine itself said no: a full disk, a folder of another account."""
 
     def __init__(self, error: OSError, where: str = "") -> None:
-        super().__init__(
-            error.strerror or str(error), where=str(error.filename or where), then="mend that; inv disk says where the space went"
-        )
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        then = "inv disk says where the space went" if full else "inv doctor looks at this machine"
+        super().__init__(error.strerror or str(error), where=str(error.filename or where), then=f"mend that; {then}")
 
 
 def of_ours(error: Exception, where: str = "") -> OpsError:

@@ -77,6 +77,11 @@ def raising(error: BaseException) -> Callable[..., None]:
     return body
 
 
+@pytest.mark.parametrize(("number", "then"), [(28, "inv disk"), (122, "inv disk"), (13, "inv doctor"), (30, "inv doctor")])
+def test_what_the_machine_refuses_names_the_command_that_looks_there(number: int, then: str) -> None:
+    assert then in errors.MachineFailed(OSError(number, "said so", "/state")).then
+
+
 def test_every_cause_has_its_exit_code() -> None:
     assert {kind.__name__: kind.code for kind in kinds()} == CODES
 
