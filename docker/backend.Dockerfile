@@ -35,7 +35,7 @@ WORKDIR /app
 ENV PATH=/venv/bin:/usr/local/bin:/usr/bin:/bin PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 10001:10001
 EXPOSE 8000
-# exec form, and no shell in between: the server itself is PID 1 and receives SIGTERM
+# exec form, and no shell in between: the server itself receives SIGTERM
 CMD ["python", "-m", "bookreader.serve"]
 LABEL org.opencontainers.image.title="BookReader backend" \
       org.opencontainers.image.revision=$REVISION \

@@ -22,7 +22,7 @@ class Queue:
     short_every: float = 0.5
     long: float = 8.0  # seconds; the bench has 30
     long_every: float = 20.0
-    accepted: list[str] = field(default_factory=list)
+    accepted: dict[str, float] = field(default_factory=dict)  # task -> time of day
     _over: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> Queue:
@@ -46,7 +46,7 @@ class Queue:
         """Queue one task."""
         task = str(uuid.uuid4())
         if self.ask("POST", {"id": task, "seconds": seconds})[0] == 202:
-            self.accepted.append(task)
+            self.accepted[task] = time.time()
 
     def ask(self, method: str, body: object = None) -> tuple[int, bytes]:
         """Send one request; 0 when it was not answered."""
@@ -61,7 +61,7 @@ class Queue:
             connection.close()
 
     def verdict(self, within: float = 180) -> tuple[list[str], list[str]]:
-        """Wait until every accepted task has ended; return those that never did, and those that ran more than once."""
+        """Wait until every accepted task has ended; return those that never did, with what is known, and those that ran more than once."""
         deadline = time.monotonic() + within
         while True:
             rows = json.loads(self.ask("GET")[1])
@@ -69,5 +69,7 @@ class Queue:
             lost = [task for task in self.accepted if task not in ended]
             if not lost or time.monotonic() > deadline:
                 runs = Counter(row["id"] for row in rows)
-                return lost, [task for task in self.accepted if runs[task] > 1]
+                began = {row["id"]: f"begun at {row['started_at']} by {row['release']}" for row in rows}
+                told = [f"{task}, taken at {self.accepted[task]:.1f}, {began.get(task, 'never begun')}" for task in lost]
+                return told, [task for task in self.accepted if runs[task] > 1]
             time.sleep(1)

@@ -1,4 +1,4 @@
-"""Serve the web application as PID 1: `python -m bookreader.serve`."""
+"""Serve the web application: `python -m bookreader.serve`."""
 
 import multiprocessing
 import os
@@ -59,7 +59,7 @@ def import_once() -> None:
 
 
 def server_config(wanted: Settings) -> uvicorn.Config:
-    """Describe the server; one process is supervised as well, because PID 1 must exit 0 after SIGTERM."""
+    """Describe the server; one process is supervised as well, so that all end with 0 after SIGTERM."""
     return uvicorn.Config(
         "bookreader.app:app",
         host="0.0.0.0",  # noqa: S104  # the container's network is private

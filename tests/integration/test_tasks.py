@@ -1,9 +1,17 @@
-"""A task type that only the new release knows: never on an old worker, and done before a rollback lets the new ones go."""
+"""A task type that only the new release knows: never on an old worker, and done before a rollback lets the new ones go.
+
+And no worker that is told to stop takes tasks into its grave.
+"""
 
 from __future__ import annotations
 
+import time
+
+import pytest
+
+from deploy.wait import until
 from tests.queue import Queue
-from tests.site import Site
+from tests.site import Site, docker
 
 NEWER = '''
 
@@ -30,3 +38,17 @@ def test_new_tasks_survive_the_deploy_that_brings_them_and_the_rollback_that_tak
     assert "tasks are left" not in back.stderr
     assert bookreader.inv("status", "--json").document["release"] == before
     assert queue.verdict() == ([], []), f"of {len(queue.accepted)} tasks"
+
+
+@pytest.mark.parametrize("service", ["backend", "worker", "beat"])
+def test_what_is_stopped_while_it_starts_ends_at_once(bookreader: Site, service: str) -> None:
+    """A release that fails is taken back within a second of its start: long before a program has its handlers."""
+    [name] = [name for name in bookreader.containers() if f"-{service}-" in name]
+    docker("stop", name)
+    docker("start", name)
+    began = time.monotonic()
+    docker("stop", "--time", "20", name)
+    took, killed = time.monotonic() - began, docker("inspect", "--format", "{{.State.ExitCode}}", name).strip() == "137"
+    docker("start", name)
+    assert until(lambda: docker("inspect", "--format", "{{.State.Health.Status}}", name).strip() == "healthy", 60)
+    assert not killed, f"{service} was killed after {took:.1f} s"
