@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+
 from deploy.database import alembic
 from deploy.edge import nginx, switch
-from deploy.errors import OpsError
+from deploy.errors import CommandFailed, OpsError
 from deploy.model import Schema
 from deploy.render import HOLDER
 from deploy.rollout import steps
@@ -13,6 +16,10 @@ from deploy.rollout.run import ONE_OFF_SECONDS, Run
 from deploy.rollout.traffic import edge_files
 from deploy.shell import docker
 from deploy.wait import until
+
+# A disk that was full can leave the engine with the endpoint of a container that has ended, and nothing of that name starts
+# until somebody drops it or restarts the engine: docker/cli#1891.
+LEFT_OVER = re.compile(r"endpoint with name (\S+) already exists in network (\S+)")
 
 
 def revert_edge(step: steps.RevertEdge, run: Run) -> None:
@@ -44,7 +51,7 @@ def create_shared(step: steps.CreateShared, run: Run) -> None:
 
 def start_shared(step: steps.StartShared, run: Run) -> None:
     """Start what is missing and wait until it is healthy."""
-    run.host.run(run.compose("", "up", "--detach", "--no-recreate", "--no-build", *step.services))
+    freeing(run, lambda: run.host.run(run.compose("", "up", "--detach", "--no-recreate", "--no-build", *step.services)))
     await_healthy(steps.AwaitHealthy("", step.services), run)
 
 
@@ -53,6 +60,28 @@ def start_colour(step: steps.StartColour, run: Run) -> None:
 
     Stopped ones beyond that number go: Compose would choose itself which to remove, also one that runs.
     """
+    freeing(run, lambda: start_replicas(step, run))
+
+
+def freeing(run: Run, start: Callable[[], object]) -> None:
+    """Start containers; where the engine still holds an endpoint of one that has ended, drop both and start again."""
+    freed: set[str] = set()
+    while True:
+        try:
+            start()
+            return
+        except CommandFailed as error:
+            left = LEFT_OVER.search(error.output)
+            if not left or left[0] in freed:
+                raise
+            freed.add(left[0])
+            container, network = left.groups()
+            run.host.run(docker("rm", container))  # refused where it runs after all
+            run.host.run(docker("network", "disconnect", "--force", network, container))
+
+
+def start_replicas(step: steps.StartColour, run: Run) -> None:
+    """Do it, once."""
     scale, again, surplus = [], [], []
     for service in (s for s in run.release.services if s.name in step.services):
         own = [c for c in run.containers(step.colour, [service.name]) if c.release == run.release.id]

@@ -80,6 +80,7 @@ class FakeHost(LocalHost):
         self.begun = 0
         self.mute, self.deaf = False, ""  # nobody answers, or one container
         self.stale: set[str] = set()  # containers that Compose takes for running whatever became of them
+        self.held: dict[str, str] = {}  # endpoints that the engine holds for containers that have ended -> their network
         self.tasks: list[list[str]] = []  # what waits besides, each time that a worker is asked
         self.killed_at: tuple[int, str, type[BaseException]] | None = None
         self.broken: Callable[[], BaseException | None] | None = None
@@ -156,8 +157,13 @@ class FakeHost(LocalHost):
             case ("docker", "rm", *names):
                 for name in names:
                     assert not self.engine.known.pop(name).alive
+            case ("docker", "network", "disconnect", "--force", network, name):
+                assert name not in self.engine.known, "the engine takes only the settings of a container that is there"
+                assert self.held.pop(name) == network
             case ("docker", "start", *names):
                 for name in names:
+                    if name in self.held:
+                        return self.refused(name)
                     self.engine.change(name, state="running", health="starting")
             case ("docker", "exec", _, "busybox", "ps", *_):
                 return Result(0, f"PID COMMAND\n{self.generation} nginx: worker process\n", "")
@@ -185,10 +191,16 @@ class FakeHost(LocalHost):
                 key = f"{document['name']}-{name}-{number}"
                 made = Container(key, **fields, state="created", health="", image="sha256:x", number=number)
                 if not self.engine.known.setdefault(key, made).alive and key not in self.stale:
+                    if key in self.held:
+                        return self.refused(key)
                     self.engine.change(key, state="running", health="starting")
         if "edge" in names:
             self.reload()
         return DONE
+
+    def refused(self, name: str) -> Result:
+        """Say what the engine says of an endpoint that it holds."""
+        return Result(1, "", f"Error response from daemon: endpoint with name {name} already exists in network {self.held[name]}\n")
 
     def named(self) -> list[str]:
         """Which containers the edge names."""

@@ -22,6 +22,7 @@ from deploy.rollout import release as rollout
 from deploy.rollout.carry_out import carry_out
 from deploy.rollout.facts import observe
 from deploy.rollout.run import Fleet, Run, of
+from deploy.shell import Command, Result
 from tests.flow.place import EVERY_STEP, STEPS, Killed, Place, bundled, whole
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
@@ -278,6 +279,37 @@ def test_a_second_failure_on_the_way_back_is_said_and_the_first_is_reported(plac
     assert "the second" in capsys.readouterr().err
     assert place.serving() == "r2"
     assert place.state.ledger()[-1].outcome == "failed"
+
+
+def test_an_endpoint_that_the_engine_holds_since_a_full_disk_is_dropped(place: Place) -> None:
+    stopped = [name for name, c in place.host.engine.known.items() if not c.alive and c.role == "web"]
+    place.host.held = dict.fromkeys(stopped, "shop-local_default")
+    assert stopped
+    outcome = rollout.rollback(place.at)
+    assert (outcome.release, place.serving(), place.running(), place.host.held) == ("r1", "r1", whole("r1"), {})
+
+
+def test_so_is_one_of_the_edge(place: Place) -> None:
+    place.host.engine.change("shop-local-edge-1", state="exited", health="")
+    place.host.held = {"shop-local-edge-1": "shop-local_default"}
+    place.deploy("r3")
+    assert (place.serving(), place.host.held) == ("r3", {})
+
+
+def test_an_endpoint_that_cannot_be_dropped_ends_the_deploy(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tried once: the engine may say the same for ever."""
+    [idle] = [name for name, c in place.host.engine.known.items() if not c.alive and c.role == "web"]
+    held, tried = {idle: "shop-local_default"}, place.host.try_run
+
+    def again(command: Command, **more: Any) -> Result:
+        place.host.held = dict(held)
+        return tried(command, **more)
+
+    monkeypatch.setattr(place.host, "try_run", again)
+    with pytest.raises(CommandFailed, match="already exists in network"):
+        place.deploy("r3")
+    assert place.serving() == "r2"
+    assert len([command for command in place.host.said if "--force shop-local_default" in command]) == 1
 
 
 def test_rollback_goes_to_the_release_before_and_does_not_migrate(place: Place) -> None:
