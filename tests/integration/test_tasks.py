@@ -43,7 +43,7 @@ def test_new_tasks_survive_the_deploy_that_brings_them_and_the_rollback_that_tak
 @pytest.mark.parametrize("service", ["backend", "worker", "beat"])
 def test_what_is_stopped_while_it_starts_ends_at_once(bookreader: Site, service: str) -> None:
     """A release that fails is taken back within a second of its start: long before a program has its handlers."""
-    [name] = [name for name in bookreader.containers() if f"-{service}-" in name]
+    [name] = [name for name, state in bookreader.containers().items() if f"-{service}-" in name and state == "running"]
     docker("stop", name)
     docker("start", name)
     began = time.monotonic()
