@@ -56,10 +56,7 @@ def start_shared(step: steps.StartShared, run: Run) -> None:
 
 
 def start_colour(step: steps.StartColour, run: Run) -> None:
-    """Start replicas up to the number that is wanted; stopped ones of the same release start again, others are created anew.
-
-    Stopped ones beyond that number go: Compose would choose itself which to remove, also one that runs.
-    """
+    """Start replicas up to the number that is wanted."""
     freeing(run, lambda: start_replicas(step, run))
 
 
@@ -72,7 +69,10 @@ def freeing(run: Run, start: Callable[[], object]) -> None:
             return
         except CommandFailed as error:
             left = LEFT_OVER.search(error.output)
-            if not left or left[0] in freed:
+            if not left:
+                raise
+            if left[0] in freed:
+                error.then = run.host.typed("systemctl restart docker") + " drops it; inv deploy"
                 raise
             freed.add(left[0])
             container, network = left.groups()
@@ -81,7 +81,10 @@ def freeing(run: Run, start: Callable[[], object]) -> None:
 
 
 def start_replicas(step: steps.StartColour, run: Run) -> None:
-    """Do it, once."""
+    """Start stopped ones of the same release again, create others anew.
+
+    Stopped ones beyond the number that is wanted go: Compose would choose itself which to remove, also one that runs.
+    """
     scale, again, surplus = [], [], []
     for service in (s for s in run.release.services if s.name in step.services):
         own = [c for c in run.containers(step.colour, [service.name]) if c.release == run.release.id]

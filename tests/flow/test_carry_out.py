@@ -306,9 +306,10 @@ def test_an_endpoint_that_cannot_be_dropped_ends_the_deploy(place: Place, monkey
         return tried(command, **more)
 
     monkeypatch.setattr(place.host, "try_run", again)
-    with pytest.raises(CommandFailed, match="already exists in network"):
+    with pytest.raises(CommandFailed, match="already exists in network") as told:
         place.deploy("r3")
     assert place.serving() == "r2"
+    assert "systemctl restart docker drops it; inv deploy" in told.value.then
     assert len([command for command in place.host.said if "--force shop-local_default" in command]) == 1
 
 
