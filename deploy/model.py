@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel
@@ -70,6 +70,10 @@ class ReleasedService(Frozen):
     def role(self) -> Role:
         """What the service is for."""
         return self.deploy.role
+
+    def behind_at(self, colour: str) -> tuple[str, ...]:
+        """Return where a colour of it is on other hosts: `address:port`."""
+        return tuple(f"{address}:{(self.deploy.port or 80) + BEHIND[colour]}" for address in self.behind)
 
 
 class Release(Frozen):
@@ -157,6 +161,11 @@ def replicas_unfit(role: str, number: int) -> str:
     return "" if least <= number <= most else f"{number} replicas; a {role} has {least}" + (f" to {most}" if most > least else "")
 
 
+def upstream_name(service: str, colour: str) -> str:
+    """Return what the edge calls a service in one colour."""
+    return f"{service}_{colour}"
+
+
 def other(colour: str | None) -> str:
     """Return the colour that is idle while this one serves."""
     return COLOURS[1] if colour == COLOURS[0] else COLOURS[0]
@@ -210,6 +219,13 @@ class EdgeFacts:
     expected: bool = True  # a host of workers or data has none
     front: str = ""  # the other host whose edge this is, where one serves all
     unproven: int = 0  # a generation that the link names and that was never proven; an interrupted switch left it
+    upstreams: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # name -> `host:port`; empty where it is not written down
+
+    def reaches(self, service: ReleasedService, colour: str) -> bool:
+        """Tell whether the edge has an upstream for a service in one colour, on its port here and at its addresses elsewhere."""
+        servers = self.upstreams.get(upstream_name(service.name, colour), ())
+        here = not service.replicas or any(server.endswith(f":{service.deploy.port or 80}") for server in servers)
+        return here and set(service.behind_at(colour)) <= set(servers)
 
     @property
     def next(self) -> int:

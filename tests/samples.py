@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from deploy import compose
-from deploy.model import Container, Deploy, EdgeFacts, Facts, Release, ReleasedService
+from deploy.model import COLOURS, Container, Deploy, EdgeFacts, Facts, Release, ReleasedService
 from deploy.settings import Settings
 
 ROLES = {"redis": "data", "edge": "edge", "backend": "web", "worker": "worker", "beat": "scheduler", "site": "job"}
@@ -83,5 +83,6 @@ def container(service: str, colour: str = "", release: str = "", state: str = "r
 def serving(name: str, colour: str, generation: int = 2) -> Facts:
     """Facts of a release that serves and lacks nothing."""
     own = tuple(container(service, colour, name) for service in ("backend", "worker", "beat"))
-    edge = EdgeFacts(True, generation, colour, name, members=(own[0].name,))
+    upstreams = {f"backend_{colour}": (f"shop-local-{colour}-backend-1:8000",) for colour in COLOURS}
+    edge = EdgeFacts(True, generation, colour, name, members=(own[0].name,), upstreams=upstreams)
     return Facts((*own, container("redis"), container("edge")), edge, accepted=name)

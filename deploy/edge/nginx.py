@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deploy.compose import Service
 from deploy.errors import Refused
-from deploy.model import BEHIND, COLOURS, Container, ReleasedService
+from deploy.model import COLOURS, Container, ReleasedService, upstream_name
 from deploy.settings import ROOT, Settings
 
 if TYPE_CHECKING:
@@ -23,12 +24,40 @@ OLDEST = (1, 27, 4)
 
 @dataclass(frozen=True)
 class Route:
-    """What the edge serves: the colour and the release that it names, on which containers, or a page that says it will be back."""
+    """What one generation of the edge serves, and every upstream that it knows, served or not.
+
+    `upstreams`: name -> `host:port` of its servers. `health`: the inner listener's path of each web service that serves.
+    """
 
     colour: str | None = None
     release: str | None = None
     maintenance: bool = False
     members: tuple[str, ...] = ()
+    upstreams: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    health: tuple[str, ...] = ()
+
+    def dump(self, generation: int) -> str:
+        """Write it down beside the configuration that it describes."""
+        return json.dumps({"generation": generation, **asdict(self)})
+
+    @property
+    def served(self) -> tuple[object, ...]:
+        """What visitors notice: two generations that are equal in this answer the same."""
+        return self.colour, self.release, self.maintenance, self.members
+
+
+def read_route(text: str | None) -> tuple[int, Route] | None:
+    """Read a generation's number and what it serves; None when it is missing or damaged."""
+    try:
+        kept = json.loads(text or "")
+        route = Route(
+            kept["colour"], kept["release"], bool(kept["maintenance"]), tuple(map(str, kept.get("members", ()))),
+            {str(name): tuple(map(str, servers)) for name, servers in kept.get("upstreams", {}).items()},
+            tuple(map(str, kept.get("health", ()))),
+        )  # fmt: skip
+        return int(kept["generation"]), route
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 @dataclass(frozen=True)
@@ -37,27 +66,23 @@ class Upstream:
 
     service: str
     colour: str
-    port: int
 
     @property
     def name(self) -> str:
         """The upstream's name in the configuration."""
-        return f"{self.service}_{self.colour}"
+        return upstream_name(self.service, self.colour)
 
 
-def render(settings: Settings, web: Iterable[Service], generation: int | str, route: Route) -> str:
-    """Render one generation of the edge's configuration."""
+def render(settings: Settings, web: Iterable[Service], route: Route) -> str:
+    """Render what visitors reach: a part of the release."""
     from jinja2 import TemplateError
 
-    template, web = settings.root / settings.nginx, tuple(web)
-    upstreams = [Upstream(service.name, colour, service.deploy.port or 80) for service in web for colour in COLOURS]
-    live = {upstream.service: upstream.name for upstream in upstreams if upstream.colour == route.colour}
-    asked = [f"/{route.colour}/{service.name}{service.deploy.health}" for service in web] if route.colour else []
+    template = settings.root / settings.nginx
+    live = {service.name: Upstream(service.name, route.colour).name for service in web} if route.colour else {}
     try:
         page = templates(template.parent).get_template("maintenance.html").render()
         return templates(template.parent).get_template(template.name).render(
-            generation=generation, colour=route.colour, release=route.release, upstreams=upstreams, live=live, asked=asked,
-            maintenance=quoted(page) if route.maintenance else "",
+            colour=route.colour, release=route.release, live=live, maintenance=quoted(page) if route.maintenance else "",
             domain=settings.domain,
         )  # fmt: skip
     except TemplateError as error:
@@ -72,33 +97,65 @@ def templates(folder: Path) -> Environment:
     return Environment(loader=FileSystemLoader([folder, ROOT / "nginx"]), undefined=StrictUndefined, keep_trailing_newline=True)  # noqa: S701  # not HTML
 
 
-def upstreams(settings: Settings, web: Iterable[ReleasedService], there: Iterable[Container], members: Collection[str], live: str) -> str:
-    """Render a generation's upstreams: in each colour the replicas that are there or will be; in the live one just its members.
+def generated(generation: int, route: Route) -> dict[str, str]:
+    """Render what belongs to one generation and to no release: its upstreams and its inner listener."""
+    known = [Upstream(*name.rsplit("_", 1)) for name in route.upstreams]
+    inner = templates(ROOT / "nginx").get_template("inner.conf.j2").render(
+        generation=generation, colour=route.colour, release=route.release, maintenance=route.maintenance, upstreams=known,
+        health=() if route.maintenance else route.health,
+    )  # fmt: skip
+    return {"inner.conf": inner, "upstreams.conf": "".join(block(name, servers) for name, servers in route.upstreams.items())}
+
+
+def block(name: str, servers: Iterable[str]) -> str:
+    """Render one upstream; a container's name is resolved again and again, an address never changes."""
+    lines = "".join(f"    server {place}{resolve(place)} max_fails=0;\n" for place in servers)
+    return f"upstream {name} {{\n    zone {name} 256k;\n{lines}    keepalive 32;\n}}\n"
+
+
+def resolve(place: str) -> str:
+    """Return nginx's word for a server that is a name; none for an address."""
+    return "" if re.fullmatch(r"[\d.]+:\d+", place) else " resolve"
+
+
+def upstreams(
+    settings: Settings, web: Iterable[ReleasedService], there: Collection[Container], members: Collection[str], live: str,
+    before: Route = Route(),  # frozen
+) -> dict[str, tuple[str, ...]]:  # fmt: skip
+    """Name a release's upstreams and their servers: in each colour the replicas that are there or will be; in the live one its members.
 
     Each replica is a server by its container's name, so that one can be taken out and drained. nginx carries the
     addresses that it knows over a reload, by name: an upstream must not get new names alone, or it is empty for a moment.
+    A member that the generation `before` named keeps its port: it may be of a release that listens on another.
     """
-    blocks, known = [], tuple(there)
+    ports = {server.rpartition(":")[0]: server for servers in before.upstreams.values() for server in servers}
+    found = {}
     for service in web:
         for colour in COLOURS:
-            upstream = Upstream(service.name, colour, service.deploy.port or 80)
-            named = [c.name for c in known if c.service == service.name and c.name in members] if colour == live else []
-            idle = [c.name for c in known if (c.service, c.colour) == (service.name, colour)]
-            idle += [replica(settings, service.name, colour, n + 1) for n in range(service.replicas)]
-            servers = "".join(f"    server {name}:{upstream.port} resolve max_fails=0;\n" for name in dict.fromkeys(named or idle))
-            servers += "".join(f"    server {place} max_fails=0;\n" for place in behind(service, colour))
-            blocks.append(f"upstream {upstream.name} {{\n    zone {upstream.name} 256k;\n{servers}    keepalive 32;\n}}\n")
-    return "".join(blocks)
+            port = service.deploy.port or 80
+            if colour == live and (named := [c.name for c in there if c.service == service.name and c.name in members]):
+                servers = [ports.get(name, f"{name}:{port}") if name in before.members else f"{name}:{port}" for name in named]
+            else:
+                servers = idle(settings, service, colour, there)
+            found[upstream_name(service.name, colour)] = tuple(dict.fromkeys([*servers, *service.behind_at(colour)]))
+    return found
 
 
-def behind(service: ReleasedService, colour: str) -> tuple[str, ...]:
-    """Return where a service's colour is on other hosts: `address:port`."""
-    return tuple(f"{address}:{(service.deploy.port or 80) + BEHIND[colour]}" for address in service.behind)
+def idle(settings: Settings, service: ReleasedService, colour: str, there: Iterable[Container]) -> list[str]:
+    """Name a service's servers in a colour that does not serve: what is there, and what will be."""
+    names = [c.name for c in there if (c.service, c.colour) == (service.name, colour)]
+    names += [replica(settings, service.name, colour, number + 1) for number in range(service.replicas)]
+    return [f"{name}:{service.deploy.port or 80}" for name in names]
 
 
 def replica(settings: Settings, service: str, colour: str, number: int) -> str:
     """Return the name that Compose gives a replica's container."""
     return f"{settings.name}-{colour}-{service}-{colour}-{number}"
+
+
+def health_paths(web: Iterable[ReleasedService], colour: str | None) -> tuple[str, ...]:
+    """Return where the inner listener asks each web service of a colour for its health."""
+    return tuple(f"/{colour}/{service.name}{service.deploy.health}" for service in web) if colour else ()
 
 
 def quoted(page: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
 from deploy.edge import nginx
@@ -19,6 +19,8 @@ from deploy.wait import looks, until
 MOUNTED = "/etc/edge"
 # links in the edge's folder: what nginx reads, and what it was seen to serve
 CURRENT, PROVEN = "current", "proven"
+# a release's configuration has two variants, of which nginx.conf is a copy of one
+SERVES, APP, MAINTENANCE = "nginx.conf", "app.conf", "maintenance.conf"
 PROOFS = 3
 ASKED = 3
 KEPT_GENERATIONS = 10
@@ -28,16 +30,16 @@ def write(settings: Settings, host: Host, files: Mapping[str, str], generation: 
     """Write one generation beside the current one; nothing serves it yet."""
     folder = nginx.folder(settings) / nginx.generation_folder(generation)
     host.remove(folder)  # a failed switch may have left its own under this number
-    for name, text in files.items():
+    for name, text in {**files, **(nginx.generated(generation, route) if files else {})}.items():
         host.write(folder / name, text)
-    host.write(folder / "route.json", json.dumps({"generation": generation, **asdict(route)}))
+    host.write(folder / "route.json", route.dump(generation))
 
 
-def members(settings: Settings, host: Host, generation: int | None = None) -> tuple[str, ...]:
-    """Return the containers that a generation named, or that the proven one names; none when it is forgotten."""
+def route_of(settings: Settings, host: Host, generation: int | None = None) -> nginx.Route:
+    """Return what a generation serves, or the proven one; an empty route when it is forgotten or damaged."""
     place = PROVEN if generation is None else nginx.generation_folder(generation)
-    text = host.read(nginx.folder(settings) / place / "route.json")
-    return tuple(json.loads(text).get("members", ())) if text else ()
+    kept = nginx.read_route(host.read(nginx.folder(settings) / place / "route.json"))
+    return kept[1] if kept else nginx.Route()
 
 
 def stage(settings: Settings, host: Host, files: Mapping[str, str], generation: int, route: nginx.Route) -> int:
@@ -46,9 +48,8 @@ def stage(settings: Settings, host: Host, files: Mapping[str, str], generation: 
         write(settings, host, files, generation, route)
     except OSError:
         folder = nginx.folder(settings) / "generations"
-        known = [json.loads(host.read(folder / name / "route.json") or "{}") for name in host.names(folder)]
-        wanted = json.loads(json.dumps(asdict(route)))
-        earlier = [int(kept["generation"]) for kept in known if kept == {"generation": kept.get("generation"), **wanted}]
+        kept = filter(None, (nginx.read_route(host.read(folder / name / "route.json")) for name in host.names(folder)))
+        earlier = [number for number, former in kept if former.served == route.served]
         if not earlier:
             raise
         return max(earlier)
@@ -62,8 +63,12 @@ def point(settings: Settings, host: Host, target: str, *links: str) -> None:
 
 
 def switch(settings: Settings, host: Host, edge: str, files: Mapping[str, str], generation: int, route: nginx.Route) -> None:
-    """Serve a new generation; on any failure the link is put back and the edge serves what it served."""
-    generation = stage(settings, host, files, generation, route)
+    """Serve a new generation; on any failure the edge serves what it served."""
+    serve(settings, host, edge, stage(settings, host, files, generation, route))
+
+
+def serve(settings: Settings, host: Host, edge: str, generation: int) -> None:
+    """Serve a generation that was written; on any failure the link is put back and the edge serves what it served."""
     target, before = nginx.generation_folder(generation), host.pointed(nginx.folder(settings) / CURRENT)
     test(host, edge, f"{MOUNTED}/{target}/nginx.conf")
     try:
@@ -76,6 +81,27 @@ def switch(settings: Settings, host: Host, edge: str, files: Mapping[str, str], 
         raise
     point(settings, host, target, PROVEN)
     forget(host, nginx.folder(settings) / "generations", generation)
+
+
+def register(settings: Settings, host: Host, edge: str, generation: int, upstreams: Mapping[str, tuple[str, ...]]) -> None:
+    """Serve what is served, by a new generation that knows more upstreams: they can be probed before visitors are sent there."""
+    files, route = proven(settings, host)
+    write(settings, host, files, generation, replace(route, upstreams={**route.upstreams, **upstreams}))
+    serve(settings, host, edge, generation)
+
+
+def turn_page(settings: Settings, host: Host, edge: str, files: Mapping[str, str], generation: int, *, on: bool) -> None:
+    """Serve the maintenance page, or the app again: the release and its members stay; `files` are its two variants."""
+    _, route = proven(settings, host)
+    serves = files[MAINTENANCE if on else APP]
+    switch(settings, host, edge, {**files, SERVES: serves}, generation, replace(route, maintenance=on))
+
+
+def proven(settings: Settings, host: Host) -> tuple[dict[str, str], nginx.Route]:
+    """Read the generation that serves: the release's part of its files, and its route."""
+    folder = nginx.folder(settings) / PROVEN
+    files = {name: host.read(folder / name) for name in (SERVES, APP, MAINTENANCE)}
+    return {name: text for name, text in files.items() if text is not None}, route_of(settings, host)
 
 
 def reload(edge: str) -> Command:

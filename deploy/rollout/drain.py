@@ -36,11 +36,11 @@ def drain(step: steps.Drain, run: Run) -> None:
 
     WebSockets of replicas that serve on hold those workers as well: they are closed too, and allowed again.
     """
-    before, now = (switch.members(run.settings, run.host, number) for number in (step.since, None))
+    before, now = (switch.route_of(run.settings, run.host, number).members for number in (step.since, None))
     web = [c for c in run.host.engine.containers(run.settings.name) if c.role == "web"]
     told = [c for c in web if c.name in before or (c.colour == step.colour and c.name not in now)]
     run.tell(told, lambda known: known.drain)
-    edge = run.edge if run.release.of("edge") else ""
+    edge = run.running_edge
     if edge and not until(lambda: switch.retiring_workers(run.host, edge) == 0, run.settings.rollout.drain_within):
         console.warn(f"requests of {step.colour} were still running after {run.settings.rollout.drain_within:.0f} s")
     run.tell([c for c in told if c.name in now], lambda known: known.resume)

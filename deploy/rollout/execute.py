@@ -84,10 +84,10 @@ def share_schema(fleet: Fleet, migrated: Run) -> None:
 def execute(run: Run, plan: Iterable[steps.Step]) -> None:
     """Do each step; the journal says what was begun and what was done. Raise OpsError when one did not come to its end."""
     for step in plan:
-        run.note(step=step.name, state="begin", target=run.release.id, details=asdict(step))
+        run.note(step=step.name, state="begin", target=run.bundle.release.id, details=asdict(step))
         with console.step(str(step), within=limit(step, run)):
             PERFORM[type(step)](step, run)
-        run.note(step=step.name, state="done", target=run.release.id)
+        run.note(step=step.name, state="done", target=run.bundle.release.id)
 
 
 def limit(step: steps.Step, run: Run) -> float:
@@ -123,10 +123,12 @@ PERFORM: Mapping[type[steps.Step], Callable[[Any, Run], None]] = {
     steps.RunJob: prepare.run_job,
     steps.StartColour: prepare.start_colour,
     steps.AwaitHealthy: health.await_healthy,
+    steps.RegisterColour: traffic.register_colour,
     steps.AwaitServed: health.await_served,
     steps.Quiet: drain.quiet,
     steps.Resume: drain.resume,
     steps.Switch: traffic.switch_traffic,
+    steps.TurnPage: traffic.turn_page,
     steps.SeeSwitched: traffic.see_switched,
     steps.Watch: watch_traffic,
     steps.Drain: drain.drain,

@@ -39,7 +39,8 @@ def edge(settings: Settings, host: Host, containers: tuple[Container, ...]) -> E
     unproven = switch.unproven(settings, host)
     said = served(settings, host) if running and not unproven else None
     if said:
-        return replace(said, members=switch.members(settings, host, said.generation))
+        route = switch.route_of(settings, host, said.generation)
+        return replace(said, members=route.members, upstreams=route.upstreams)
     own = settings.hosts.get(host.name)
     expected = own is None or "edge" in own.roles
     return replace(configured(nginx.folder(settings), host, running, own=expected), unproven=unproven, expected=expected)
@@ -62,12 +63,14 @@ def configured(folder: Path, host: Host, running: bool, *, own: bool = False) ->
     target = host.pointed(folder / switch.PROVEN) or host.pointed(folder / switch.CURRENT)
     bare = own and target and "nginx.conf" not in host.names(folder / target)
     text = host.read(folder / target / "route.json") if target and not bare else None
-    try:
-        known = json.loads(text) if text else {}
-        return EdgeFacts(running, **{**known, "members": tuple(known.get("members", ()))})
-    except (ValueError, TypeError):
+    if not text:
+        return EdgeFacts(running)
+    kept = nginx.read_route(text)
+    if not kept:
         place = f"{host.name}: {folder / str(target) / 'route.json'}"
-        raise OpsError("route.json cannot be read, by which what served is known", where=place, then="restore that file") from None
+        raise OpsError("route.json cannot be read, by which what served is known", where=place, then="restore that file")
+    generation, route = kept
+    return EdgeFacts(running, generation, route.colour, route.release, route.maintenance, route.members, upstreams=route.upstreams)
 
 
 def observe_all(at: Environment) -> dict[str, Facts]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from deploy.edge import nginx
 from deploy.errors import OpsError
 from deploy.hosts.host import Host
 from deploy.model import Container, Release
@@ -55,7 +54,7 @@ def await_served(step: steps.AwaitServed, run: Run) -> None:
     """Ask through the edge for health and version: each web service of a colour, then each replica by itself."""
     for service in run.release.of("web"):
         here = [f"{c.name}:{service.deploy.port}" for c in run.containers(step.colour, [service.name]) if c.alive]
-        replicas = [f"replica/{place}" for place in (*here, *nginx.behind(service, step.colour))]
+        replicas = [f"replica/{place}" for place in (*here, *service.behind_at(step.colour))]
         for place in (f"{step.colour}/{service.name}", *replicas):
             ask(run, step.colour, service.name, place, service.deploy.health)
             if service.deploy.version:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from deploy import lock
+from dataclasses import replace
+
+from deploy import console, lock
 from deploy.environment import Environment
-from deploy.errors import Refused, acting, begun
+from deploy.errors import OpsError, Refused, Unreachable, acting, begun
+from deploy.hosts.host import Host
+from deploy.model import Facts, Release
 from deploy.rollout.execute import execute
 from deploy.rollout.facts import observe_all, telling
 from deploy.rollout.pieces import settle
 from deploy.rollout.run import Fleet, Run, run_of
-from deploy.rollout.steps import Drain, Switch
+from deploy.rollout.steps import Drain, TurnPage
+from deploy.state import Bundle
 
 
 def turn(at: Environment, *, on: bool, off: bool) -> str:
@@ -27,7 +32,7 @@ def turn(at: Environment, *, on: bool, off: bool) -> str:
             raise Refused(
                 "the edge does not run: it would show the app again once it does", where=", ".join(down), then="inv deploy starts it"
             )
-        fleet = Fleet(at, tuple(at.each(lambda host: run_of(at, host, str(facts[host.name].edge.release))).values())).observed(facts)
+        fleet = Fleet(at, tuple(at.each(lambda host: serving_run(at, host, facts[host.name])).values()))
         with begun(f"inv maintenance --{'on' if on else 'off'} again"):
             turned = fleet.each(lambda run: turn_on(run, on=on))
         if not any(turned.values()):
@@ -37,9 +42,25 @@ def turn(at: Environment, *, on: bool, off: bool) -> str:
 
 def turn_on(run: Run, *, on: bool) -> bool:
     """Put the page in front of the app on one host, or take it away; tell whether anything was to be done."""
-    edge, beside = run.facts.edge, tuple(c.name for c in run.facts.beside)
+    edge = run.facts.edge
     if edge.maintenance == on:
         return False
-    switch = Switch(edge.colour, edge.release, edge.next, on, beside)
-    execute(run, [*settle(run.facts), switch, Drain(str(edge.colour), edge.generation)])
+    execute(run, [*settle(run.facts), TurnPage(on, edge.next), Drain(str(edge.colour), edge.generation)])
     return True
+
+
+def serving_run(at: Environment, host: Host, facts: Facts) -> Run:
+    """Return the run of what serves on a host; where its record is damaged the page needs no more than what the edge has."""
+    release = str(facts.edge.release)
+    try:
+        run = run_of(at, host, release)
+    except Unreachable:
+        raise
+    except OpsError as error:
+        console.warn(f"{error.what} ({host.name}): the page is served all the same; open WebSockets are not closed")
+        bare = Release(
+            id=release, revision="", commit="", commit_time="", images={}, config_digests={}, files="", secrets="",
+            strategy=at.settings.rollout.strategy, services=(),
+        )  # fmt: skip
+        run = Run(at.settings, host, Bundle(bare, {}, ""))
+    return replace(run, facts=facts, going_back=True)  # a journal that cannot be written is no reason against the page

@@ -13,6 +13,7 @@ from deploy.rollout.steps import (
     Drain,
     Prune,
     RecreateShared,
+    RegisterColour,
     RemoveStopped,
     Resume,
     SeeSwitched,
@@ -84,11 +85,12 @@ def towards(
     steps += [] if usable else jobs(wanted, new)
     roles: tuple[Role, ...] = ("web", "worker") if forward else ("web",)
     watched = forward and watch and not facts.edge.maintenance and watchable(wanted, facts)
-    generation, since = facts.edge.next, facts.edge.generation
-    for generation, turn in enumerate(turns(wanted, roles, there, facts.of(former, "web"), behind=tied(wanted, facts)), facts.edge.next):
+    register = register_colour(wanted, new, facts)
+    generation, since, first = facts.edge.next, facts.edge.generation, facts.edge.next + len(register)
+    for generation, turn in enumerate(turns(wanted, roles, there, facts.of(former, "web"), behind=tied(wanted, facts)), first):
         keep = staying(wanted, former, facts, roles, turn)
         beside = only(keep, facts, "web")
-        steps += [*bring_up(wanted, new, roles, there, turn), *await_served(wanted, new, facts)]
+        steps += [*bring_up(wanted, new, roles, there, turn), *(register if turn.first else ()), *await_served(wanted, new, facts)]
         steps += quiet(workers, former, facts) if forward and turn.first else []
         steps += [switch(new, wanted.id, generation, facts, beside)]
         steps += [Watch(new, wanted.id, beside)] if watched and (turn.first or turn.last) else []
@@ -125,6 +127,13 @@ def switch(colour: str | None, release: str | None, generation: int, facts: Fact
 def await_served(wanted: Release, colour: str, facts: Facts) -> list[Step]:
     """Ask through the edge, where it is."""
     return [AwaitServed(colour)] if wanted.of("web") and not facts.edge.front else []
+
+
+def register_colour(wanted: Release, colour: str, facts: Facts) -> list[Step]:
+    """Register what the edge does not know yet: a service is new, has another name, listens on another port, or is on another host."""
+    lacking = tuple(s.name for s in wanted.of("web") if not facts.edge.reaches(s, colour))
+    here = facts.edge.upstreams and not facts.edge.front  # not written down before a first start, and by older versions
+    return [RegisterColour(colour, lacking, facts.edge.next)] if here and lacking else []
 
 
 def watchable(wanted: Release, facts: Facts) -> bool:

@@ -55,7 +55,7 @@ def look(at: Environment, facts: Mapping[str, Facts], include: str = "") -> Read
         model = wanted.model(*at.machine)
         nameable(settings, model)
         anew = included(include, model)
-        nginx.render(settings, model.web, wanted.GENERATION, nginx.Route(COLOURS[0], ""))
+        nginx.render(settings, model.web, nginx.Route(COLOURS[0], ""))
         placed = wanted.placed(at, model)
         if at.remote:
             moved(settings, model, placed, facts, left_behind(at, facts), without_edge(at, facts))

@@ -13,7 +13,7 @@ from deploy.render import HOLDER
 from deploy.rollout import steps
 from deploy.rollout.health import await_healthy
 from deploy.rollout.run import ONE_OFF_SECONDS, Run
-from deploy.rollout.traffic import edge_files
+from deploy.rollout.traffic import edge_files, route_to
 from deploy.shell import docker
 from deploy.wait import until
 
@@ -39,7 +39,8 @@ def await_orphans(step: steps.AwaitOrphans, run: Run) -> None:
 
 def prepare_edge(step: steps.PrepareEdge, run: Run) -> None:
     """Give the edge something to start with."""
-    switch.write(run.settings, run.host, edge_files(run, 1, nginx.Route()), 1, nginx.Route())
+    route = route_to(run, None, None)
+    switch.write(run.settings, run.host, edge_files(run, 1, route), 1, route)
     switch.point(run.settings, run.host, nginx.generation_folder(1), switch.CURRENT, switch.PROVEN)
 
 

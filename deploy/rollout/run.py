@@ -56,7 +56,7 @@ class Run:
     @property
     def services(self) -> dict[str, ReleasedService]:
         """The services of the release by name, and those of the one that it replaces which have no more place here."""
-        return {service.name: service for one in (self.leaving, self.release) if one for service in one.services}
+        return {service.name: service for one in (self.leaving, self.bundle.release) if one for service in one.services}
 
     def replicas(self, service: ReleasedService, upto: int = 0) -> int:
         """Return how many containers a service has, when up to so many of each are wanted (0: all)."""

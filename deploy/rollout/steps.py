@@ -121,6 +121,18 @@ class AwaitHealthy(Step):
 
 
 @dataclass(frozen=True)
+class RegisterColour(Step):
+    """Let the edge know upstreams that the generation which serves has not; visitors are answered as before."""
+
+    colour: str
+    services: tuple[str, ...]
+    generation: int
+
+    def __str__(self) -> str:
+        return f"register {self.colour} with the edge (generation {self.generation}): {', '.join(self.services)}; traffic stays"
+
+
+@dataclass(frozen=True)
 class AwaitServed(Step):
     """Ask the idle colour through the edge until it answers with the new version."""
 
@@ -166,6 +178,17 @@ class Switch(Step):
         told = "the maintenance page" if self.maintenance else self.colour or "nothing"
         told += f", beside {len(self.beside)} of the other colour" if self.beside else ""
         return f"switch traffic to {told} (generation {self.generation}) and prove it"
+
+
+@dataclass(frozen=True)
+class TurnPage(Step):
+    """Put the maintenance page in front of the release that serves, or take it away; the release and its replicas stay."""
+
+    on: bool
+    generation: int
+
+    def __str__(self) -> str:
+        return f"serve {'the maintenance page' if self.on else 'the app again'} (generation {self.generation}) and prove it"
 
 
 @dataclass(frozen=True)

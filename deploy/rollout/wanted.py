@@ -23,7 +23,7 @@ from deploy.settings import Settings
 from deploy.shell import Secret
 from deploy.state import Bundle
 
-# stands in a bundle's edge configuration until the switch knows the number
+# stands in the edge configuration of bundles that an older version of this toolkit has rendered
 GENERATION = "@generation@"
 
 
@@ -139,7 +139,7 @@ def render_all(
         for colour in COLOURS for kind, maintenance in (("", False), (".maintenance", True))
     }  # fmt: skip
     for name, route in {**routes, "edge.none.conf": nginx.Route()}.items() if known.of("edge") else ():
-        rendered[name] = nginx.render(settings, known.web, GENERATION, route)
+        rendered[name] = nginx.render(settings, known.web, route)
     return rendered
 
 

@@ -33,15 +33,37 @@ def test_maintenance_is_refused_while_an_edge_does_not_run(site: Site) -> None:
     assert not any(facts.edge.maintenance for facts in site.facts().values())
 
 
-def test_maintenance_that_one_host_cannot_show_is_refused_before_any_does(site: Site) -> None:
-    site.hosts["app3"].remove(FOLDER / "releases" / "r2")
-    with pytest.raises(Refused, match="there is no release r2 here"):
-        maintenance.turn(site.at, on=True, off=False)
-    assert not any(facts.edge.maintenance for facts in site.facts().values())
+def truncated(state: State) -> None:
+    path = state.bundle_folder("r2") / "release.json"
+    state.host.write(path, str(state.host.read(path))[:40])
+
+
+DAMAGE: dict[str, Callable[[State], object]] = {
+    "no bundle": lambda state: state.host.remove(state.bundle_folder("r2")),
+    "half a release.json": truncated,
+    "no release.json": lambda state: state.host.remove(state.bundle_folder("r2") / "release.json"),
+    "no ledger": lambda state: state.host.remove(state.folder / "ledger.jsonl"),
+    "no journal": lambda state: state.host.remove(state.folder / "journal.jsonl"),
+    "a damaged scale.json": lambda state: state.host.write(state.folder / "scale.json", "{"),
+    "a full disk for the journal": lambda state: once(state.host, "journal.jsonl", FULL),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_maintenance_needs_no_record_of_what_serves(site: Site, damage: Callable[[State], object]) -> None:
+    """Nothing auxiliary may stop the essentials: the page is turned by the files that the edge serves from."""
+    host = site.hosts["app3"]
+    damage(State(host, FOLDER))
+    maintenance.turn(site.at, on=True, off=False)
+    assert all(facts.edge.maintenance for facts in site.facts().values())
+    maintenance.turn(site.at, on=False, off=True)
+    assert {(facts.edge.maintenance, facts.edge.release) for facts in site.facts().values()} == {(False, "r2")}
+    served = [host.read(FOLDER / "edge" / "current" / name) for name in ("nginx.conf", "app.conf")]
+    assert served[0] == served[1]
 
 
 def test_maintenance_that_fails_half_way_is_no_refusal(site: Site) -> None:
-    fail_at(site.hosts["app3"], "Switch", Refused("nginx refuses it"))
+    fail_at(site.hosts["app3"], "TurnPage", Refused("nginx refuses it"))
     with pytest.raises(Refused) as told:
         maintenance.turn(site.at, on=True, off=False)
     assert (told.value.code, told.value.then) == (1, "inv maintenance --on again")
@@ -49,7 +71,7 @@ def test_maintenance_that_fails_half_way_is_no_refusal(site: Site) -> None:
 
 
 def test_maintenance_that_loses_the_lock_half_way_is_an_interruption(site: Site) -> None:
-    fail_at(site.hosts["app3"], "Switch", Interrupted("the lock was lost"))
+    fail_at(site.hosts["app3"], "TurnPage", Interrupted("the lock was lost"))
     with pytest.raises(Interrupted) as told:
         maintenance.turn(site.at, on=True, off=False)
     assert told.value.code == 5

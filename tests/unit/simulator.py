@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any
 
-from deploy.model import Container, EdgeFacts, Facts, Release, ReleasedService
+from deploy.model import COLOURS, Container, EdgeFacts, Facts, Release, ReleasedService, upstream_name
 from deploy.rollout import steps
 from tests.samples import container
 
@@ -31,7 +31,7 @@ def apply(step: steps.Step, facts: Facts, release: Release) -> Facts:
     """Do one step of a plan towards a release."""
     match step:
         case steps.PrepareEdge():
-            return replace(facts, edge=EdgeFacts(False, 1))
+            return replace(facts, edge=EdgeFacts(False, 1, upstreams=upstreams(release, *COLOURS)))
         case steps.StartShared(services):
             shared = started(facts, "", services, release)
             return replace(shared, edge=replace(shared.edge, running=True))
@@ -42,13 +42,19 @@ def apply(step: steps.Step, facts: Facts, release: Release) -> Facts:
                 running = sum(c.service == service.name and c.state == "running" for c in facts.of(colour))
                 assert running >= wished(service, upto)
             return changed(facts, {c.name for c in facts.of(colour) if c.service in services and c.state == "running"}, health="healthy")
+        case steps.RegisterColour(colour, services, generation):
+            assert generation > facts.edge.generation
+            more = {name: places for name, places in upstreams(release, colour).items() if name.rpartition("_")[0] in services}
+            return replace(facts, edge=replace(facts.edge, generation=generation, upstreams={**facts.edge.upstreams, **more}))
         case steps.AwaitServed(colour):
             assert facts.edge.running
+            assert all(facts.edge.reaches(s, colour) for s in release.of("web")), "nginx answers 404 for what it does not know"
             assert all(c.up and c.release == release.id for c in facts.of(colour, "web") if c.alive)
         case steps.Switch(colour, name, generation, maintenance, beside):
             assert generation > facts.edge.generation
             own = [c.name for c in facts.of(colour or "", "web") if c.alive]
-            return replace(facts, edge=EdgeFacts(True, generation, colour, name, maintenance, (*own, *beside)))
+            known = upstreams(release, *COLOURS)
+            return replace(facts, edge=EdgeFacts(True, generation, colour, name, maintenance, (*own, *beside), upstreams=known))
         case steps.Drain():
             pass
         case steps.StopColour(colour, services, keep):
@@ -73,6 +79,14 @@ def apply(step: steps.Step, facts: Facts, release: Release) -> Facts:
         case _:
             raise AssertionError(step)
     return facts
+
+
+def upstreams(release: Release, *colours: str) -> dict[str, tuple[str, ...]]:
+    """Name the upstreams of a release's web services in some colours, as a generation that was rendered for it has them."""
+    return {
+        upstream_name(s.name, colour): (f"{s.name}-{colour}-1:{s.deploy.port or 80}", *s.behind_at(colour))
+        for s in release.of("web") for colour in colours
+    }  # fmt: skip
 
 
 def changed(facts: Facts, names: Collection[str], **fields: Any) -> Facts:

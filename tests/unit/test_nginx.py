@@ -24,7 +24,18 @@ BLUE, GREEN, NONE = nginx.Route("blue", "r1"), nginx.Route("green", "r1"), nginx
 
 
 def render(route: nginx.Route, web: tuple[Service, ...] = WEB, **more: object) -> str:
-    return nginx.render(settings(ROOT, **more), web, 7, route)
+    return nginx.render(settings(ROOT, **more), web, route)
+
+
+def released(*web: Service, replicas: int = 1) -> list[ReleasedService]:
+    return [ReleasedService(name=s.name, image="", deploy=s.deploy, replicas=replicas) for s in web]
+
+
+def inner(route: nginx.Route, web: tuple[Service, ...] = WEB) -> str:
+    """Render the inner listener of a generation that serves a route with these services."""
+    known = nginx.upstreams(settings(ROOT), released(*web), (), (), route.colour or "")
+    health = nginx.health_paths(released(*web), route.colour)
+    return nginx.generated(7, replace(route, upstreams=known, health=health))["inner.conf"]
 
 
 def blocks(text: str, head: str) -> list[str]:
@@ -42,18 +53,19 @@ def blocks(text: str, head: str) -> list[str]:
 @pytest.mark.parametrize("route", [BLUE, GREEN, NONE], ids=["blue", "green", "none"])
 @pytest.mark.parametrize("web", [WEB, TWO], ids=["one service", "two services"])
 def test_both_colours_are_probed_on_the_inner_listener(route: nginx.Route, web: tuple[Service, ...]) -> None:
-    text = render(route, web)
-    assert "include upstreams.conf;" in text
+    assert all(f"include {name};" in render(route, web) for name in ("upstreams.conf", "inner.conf"))
+    text = inner(route, web)
     for service in web:
         for colour in ("blue", "green"):
-            assert f"location /{colour}/{service.name}/ {{\n            proxy_pass http://{service.name}_{colour}/;" in text
+            assert f"location /{colour}/{service.name}/ {{\n        proxy_pass http://{service.name}_{colour}/;" in text
     assert text.count("{") == text.count("}")
+    assert render(route, web).count("{") == render(route, web).count("}")
 
 
 def servers(live: str, members: tuple[str, ...], *there: Container, replicas: int = 1) -> dict[str, list[str]]:
     """Render upstreams: name -> servers."""
-    web = [ReleasedService(name=s.name, image="", deploy=s.deploy, replicas=replicas) for s in TWO]
-    text = nginx.upstreams(settings(ROOT), web, there, members, live)
+    known = nginx.upstreams(settings(ROOT), released(*TWO, replicas=replicas), there, members, live)
+    text = nginx.generated(7, nginx.Route(live, "r1", upstreams=known))["upstreams.conf"]
     assert text.count("zone ") == text.count("keepalive 32;") == 4
     return {
         block.split()[1]: re.findall(r"server shop-local-(\S+) resolve max_fails=0;", block)
@@ -85,20 +97,19 @@ def test_a_rolling_release_serves_from_both_colours_in_one_upstream() -> None:
 
 def test_between_the_colours_only_proxy_pass_and_the_name_differ() -> None:
     differ = [pair for pair in zip(render(BLUE).splitlines(), render(GREEN).splitlines(), strict=True) if pair[0] != pair[1]]
-    assert [blue.split() for blue, _ in differ if "auth_request" in blue] == [["auth_request", "/blue/backend/health;"]]
-    named = [pair for pair in differ if not re.search("proxy_pass|auth_request", pair[0])]
-    assert len(differ) > len(named) == 2, differ
+    named = [pair for pair in differ if "proxy_pass" not in pair[0]]
+    assert len(differ) > len(named) == 1, differ
     assert all('colour":"blue"' in blue and blue.replace("blue", "green") == green for blue, green in named)
     assert all(blue.replace("backend_blue", "backend_green") == green for blue, green in differ if "proxy_pass" in blue)
-    assert "blue" not in blocks(render(GREEN), "server")[1]
+    assert "blue" not in blocks(render(GREEN), "server")[0]
 
 
 def test_a_balancer_hears_of_every_service_that_serves() -> None:
-    text = render(GREEN, TWO)
-    inner, public = blocks(text, "server")
+    (public,) = blocks(render(GREEN, TWO), "server")
     assert "/well/0;" in blocks(public, "location = /edge-health")[0]
     asked = [
-        re.findall(r"auth_request (\S+);|proxy_pass http://127.0.0.1:9180(\S+);", block) for block in blocks(inner, "location = /well/")
+        re.findall(r"auth_request (\S+);|proxy_pass http://127.0.0.1:9180(\S+);", block)
+        for block in blocks(inner(GREEN, TWO), "location = /well/")
     ]
     assert asked == [[("/green/backend/health", ""), ("", "/well/1")], [("/green/api/health", ""), ("", "/well/2")], []]
     assert "edge-health {" not in render(NONE), "it gets the 503 that visitors get"
@@ -113,15 +124,15 @@ def test_what_a_reload_without_loss_needs() -> None:
 
 
 def test_the_inner_listener_proves_the_generation() -> None:
-    inner, public = blocks(render(BLUE), "server")
-    assert "listen 9180;" in inner
-    assert """return 200 '{"generation":7,"colour":"blue","release":"r1","maintenance":false}';""" in inner
+    (public,) = blocks(render(BLUE), "server")
+    assert "listen 9180;" in inner(BLUE)
+    assert """return 200 '{"generation":7,"colour":"blue","release":"r1","maintenance":false}';""" in inner(BLUE)
     assert "listen 8080;" in public
     assert not re.search("generation|stub_status|/green/|/blue/|replica", public)
 
 
 def test_of_the_bare_paths_health_and_version_alone_are_public() -> None:
-    public = blocks(render(BLUE), "server")[1]
+    (public,) = blocks(render(BLUE), "server")
     passed = re.findall(r"proxy_pass http://backend_blue(/\w*)?;", public)
     assert sorted(filter(None, passed)) == ["/health", "/version"]
     without_path = [block for block in blocks(public, "location") if re.search(r"proxy_pass http://backend_blue;", block)]
@@ -130,17 +141,17 @@ def test_of_the_bare_paths_health_and_version_alone_are_public() -> None:
 
 
 def test_without_a_release_the_site_says_so_and_names_no_upstream() -> None:
-    inner, public = blocks(render(NONE), "server")
+    (public,) = blocks(render(NONE), "server")
     assert "return 503" in public
     assert "proxy_pass" not in public
-    assert '"colour":"","release":""' in inner
+    assert '"colour":"","release":""' in inner(NONE)
 
 
 def test_a_mistake_in_the_template_is_refused_by_name(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "nginx", tmp_path / "nginx")
     (tmp_path / "nginx" / "site.conf.j2").write_text("{{ live.nobody }}")
     with pytest.raises(Refused, match=r"nobody"):
-        nginx.render(settings(tmp_path), WEB, 1, BLUE)
+        nginx.render(settings(tmp_path), WEB, BLUE)
 
 
 class Old(LocalHost):
@@ -188,12 +199,33 @@ def test_an_engine_that_passes_on_nothing_is_asked_again() -> None:
 
 
 def test_the_maintenance_page_replaces_the_app_and_keeps_the_colour() -> None:
-    text = render(nginx.Route("blue", "r1", maintenance=True))
-    assert '"colour":"blue","release":"r1","maintenance":true' in text
-    public = blocks(text, "server")[1]
+    route = nginx.Route("blue", "r1", maintenance=True)
+    assert '"colour":"blue","release":"r1","maintenance":true' in inner(route)
+    (public,) = blocks(render(route), "server")
     assert "return 503 '<!doctype html>" in public
     assert "backend" not in public
-    assert "/well/1;" in blocks(public, "location = /edge-health")[0], "the page is what visitors must get"
+    assert len(blocks(inner(route), "location = /well/")) == 1, "the page is what visitors must get"
     page = (ROOT / "nginx" / "maintenance.html").read_text()
     assert len(nginx.quoted(page)) < 4000, "nginx takes no longer word"
     assert nginx.quoted("it's\n  $5 \\") == "it&#39;s &#36;5 &#92;"
+
+
+def test_a_member_keeps_the_port_that_the_generation_before_named() -> None:
+    """A rolling release whose service listens on another port serves from old and new replicas at once."""
+    old, new = replica("blue", 1), replica("green", 1)
+    before = nginx.Route("blue", "r1", members=(old.name,), upstreams={"backend_blue": (f"{old.name}:7000",)})
+    found = nginx.upstreams(settings(ROOT), released(*WEB), (old, new), (new.name, old.name), "green", before)
+    assert found["backend_green"] == (f"{old.name}:7000", f"{new.name}:8000")
+
+
+def test_a_route_is_read_back_and_a_damaged_one_is_none() -> None:
+    route = nginx.Route("blue", "r1", members=("a",), upstreams={"backend_blue": ("a:8000", "10.0.0.9:18000")}, health=("/blue/b/up",))
+    assert nginx.read_route(route.dump(9)) == (9, route)
+    for text in (None, "", "{", "[]", '{"generation": 1}', "\0" * 9, '{"generation": "x", "colour": null}'):
+        assert nginx.read_route(text) is None
+
+
+def test_only_a_name_is_resolved_again_and_again() -> None:
+    text = nginx.block("backend_blue", ["shop-local-blue-backend-blue-1:8000", "10.0.0.9:18000"])
+    assert "server shop-local-blue-backend-blue-1:8000 resolve max_fails=0;" in text
+    assert "server 10.0.0.9:18000 max_fails=0;" in text

@@ -87,7 +87,7 @@ PLANS = [
                  ["watch green under real traffic", "drain blue", "stop blue: backend", "stop blue: worker"], id="cut off in the watch"),
     pytest.param(B, replace(serving("a", "blue"), orphans=("migration",)),
                  ["wait for what an interrupted run left: migration", MIGRATE, *START_GREEN, *REPLACE_BLUE], id="orphaned migration"),
-    pytest.param(B, replace(serving("a", "blue"), edge=EdgeFacts(True, 2, "blue", "a", unproven=3)),
+    pytest.param(B, replace(serving("a", "blue"), edge=replace(serving("a", "blue").edge, unproven=3)),
                  ["take back the edge's generation 3, which was never proven", MIGRATE, *START_GREEN,
                   "switch traffic to green (generation 4) and prove it", *REPLACE_BLUE[1:]], id="unproven generation"),
 ]  # fmt: skip
@@ -260,3 +260,52 @@ def test_from_any_reachable_state_one_plan_is_enough(events: list[tuple[str, Rel
     assert running == sorted(s.name for s in wanted.of("web", "worker", "scheduler") for _ in range(s.replicas))
     assert set(after.edge.members) == {c.name for c in after.containers if c.role == "web" and c.alive}
     assert not [c for c in after.of(other(after.edge.colour)) if c.alive]
+
+
+def changed(known: Release, **deploy: object) -> Release:
+    """Change the x-deploy block of the web services."""
+    services = tuple(
+        s.model_copy(update={"deploy": s.deploy.model_copy(update=deploy)}) if s.role == "web" else s for s in known.services
+    )  # fmt: skip
+    return known.model_copy(update={"services": services})
+
+
+UNKNOWN_TO_THE_EDGE = [
+    pytest.param(release("b", extra={"admin": "web"}), "admin", id="a web service was added"),
+    pytest.param(release("b", without=("backend",), extra={"api": "web"}), "api", id="a web service was renamed"),
+    pytest.param(changed(B, port=9000), "backend", id="a web service listens on another port"),
+    pytest.param(
+        B.model_copy(update={"services": tuple(
+            s.model_copy(update={"behind": ("10.0.0.9",)}) if s.role == "web" else s for s in B.services
+        )}), "backend", id="a web service is on one more host behind the edge",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("wanted", "service"), UNKNOWN_TO_THE_EDGE)
+@pytest.mark.parametrize("forward", [True, False], ids=["deploy", "rollback"])
+def test_what_the_edge_does_not_know_is_registered_before_it_is_probed(wanted: Release, service: str, *, forward: bool) -> None:
+    """The edge is asked about what it does not know yet: only a generation that knows it can be probed."""
+    facts = serving("a", "blue")
+    plan = towards(wanted, facts, forward=forward)
+    steps = [str(step) for step in plan.steps]
+    registered = steps.index(f"register green with the edge (generation 3): {service}; traffic stays")
+    assert steps.index("wait until green is healthy") < registered == steps.index("probe green through the edge") - 1
+    assert registered < steps.index("switch traffic to green (generation 4) and prove it")
+    after = simulator.run(plan.steps, facts, wanted)
+    assert (after.edge.release, after.edge.generation) == (wanted.id, 4)
+    assert towards(wanted, after).steps == ()
+
+
+def test_after_a_failed_first_deploy_other_services_are_registered() -> None:
+    """The first generation was rendered for a release that never served; the next one may have other services."""
+    facts = Facts(edge=EdgeFacts(True, 1, upstreams=simulator.upstreams(A, "blue", "green")))
+    renamed = release("b", without=("backend",), extra={"api": "web"})
+    steps = [str(step) for step in towards(renamed, facts).steps]
+    assert "register blue with the edge (generation 2): api; traffic stays" in steps
+    assert simulator.run(towards(renamed, facts).steps, facts, renamed).edge.release == "b"
+
+
+def test_the_edge_of_another_host_registers_for_those_behind_it() -> None:
+    behind = replace(serving("a", "blue"), edge=replace(serving("a", "blue").edge, front="front", running=False))
+    assert not any(step.name == "RegisterColour" for step in towards(changed(B, port=9000), behind).steps)
