@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -53,6 +54,14 @@ def release(site: Site, greeting: str) -> None:
     remote.inv(site, "build", "--push")
 
 
+def listen_on(site: Site, port: int) -> None:
+    """Let the next release listen on another port, which the edge does not know yet."""
+    before = re.search(r"port: (\d+)", (site.root / "docker/compose.yml").read_text())
+    assert before
+    site.replace("docker/compose.yml", before[0], f"port: {port}")
+    site.replace("app/app.py", f'("0.0.0.0", {before[1]})', f'("0.0.0.0", {port})')
+
+
 def mark(site: Site, machine: Machine) -> None:
     """Make this the host on which the next release exits."""
     volume = f"{site.app}-{remote.ENV}_scratch"
@@ -68,12 +77,16 @@ def word(site: Site, machine: Machine) -> str:
 def test_from_bare_hosts_to_a_resume_from_elsewhere(
     fleet: Site, hosts: Hosts, tmp_path: Path, record_property: Callable[..., None]
 ) -> None:
-    """First deploy, second release, one that fails on one host, rollback, operator killed, resume from another machine; under load."""
+    """First deploy, second release on another port, one that fails on one host, rollback, operator killed, resume from another machine.
+
+    All under load, at several edges.
+    """
     assert "inv build --push --env=staging" in remote.inv(fleet, "deploy", code=2).stderr
     release(fleet, "first")
     first = remote.inv(fleet, "deploy", "--json").document["release"]
     assert remote.served(fleet, hosts) == dict.fromkeys(hosts, first)
     with remote.under_load(fleet, hosts) as clients:
+        listen_on(fleet, 8001)
         release(fleet, "second")
         second = remote.inv(fleet, "deploy", "--json").document["release"]
         assert remote.served(fleet, hosts) == dict.fromkeys(hosts, second)
@@ -93,7 +106,7 @@ def test_from_bare_hosts_to_a_resume_from_elsewhere(
 
         fleet.replace(f"deploy/environments/{remote.ENV}.toml", '"exits-where-marked"', '"well"')
         release(fleet, "fourth, whose operator dies")
-        remote.killed(fleet, 10, "begin", "deploy")  # the canary has switched
+        remote.killed(fleet, 13, "begin", "deploy")  # the canary has switched
         assert all(remote.served(fleet, hosts).values()), "every host serves before any command is typed"
         other = remote.elsewhere(fleet, tmp_path / "elsewhere")
         assert "was cut off" in remote.inv(other, "status").stderr
@@ -108,7 +121,10 @@ def test_from_bare_hosts_to_a_resume_from_elsewhere(
 
 
 def test_one_edge_with_app_hosts_behind_it(behind: Site, hosts: Hosts, tmp_path: Path, record_property: Callable[..., None]) -> None:
-    """First deploy, second release, one that fails on one host, operator killed after the switch, resume from elsewhere; under load."""
+    """First deploy, second release on another port, one that fails on one host, operator killed after the switch, resume from elsewhere.
+
+    All under load, as is the rollback to the port before.
+    """
     front = {"app1": hosts["app1"]}
     release(behind, "first")
     given = {name: machine.sh(f"cat /var/lib/{behind.app}-{remote.ENV}/images/*.json") for name, machine in hosts.items()}
@@ -116,6 +132,7 @@ def test_one_edge_with_app_hosts_behind_it(behind: Site, hosts: Hosts, tmp_path:
     first = remote.inv(behind, "deploy", "--json").document["release"]
     assert remote.served(behind, front) == {"app1": first}
     with remote.under_load(behind, front) as clients:
+        listen_on(behind, 8001)
         release(behind, "second")
         second = remote.inv(behind, "deploy", "--json").document["release"]
         assert remote.served(behind, front) == {"app1": second}
@@ -129,8 +146,9 @@ def test_one_edge_with_app_hosts_behind_it(behind: Site, hosts: Hosts, tmp_path:
         assert remote.served(behind, front) == {"app1": second}
 
         behind.replace(f"deploy/environments/{remote.ENV}.toml", '"exits-where-marked"', '"well"')
+        listen_on(behind, 8002)
         release(behind, "fourth, whose operator dies")
-        remote.killed(behind, 9, "begin", "deploy")  # the edge has switched, and the old colour runs
+        remote.killed(behind, 10, "begin", "deploy")  # the edge has switched, and the old colour runs
         other = remote.elsewhere(behind, tmp_path / "elsewhere")
         fourth = remote.inv(other, "resume", "--json").document["release"]
         assert remote.served(behind, front) == {"app1": fourth}
