@@ -13,7 +13,7 @@ nox.options.sessions = ["lint", "types", "tests"]
 SCRIPTS = [
     "scripts/quickstart", "scripts/test", ".ci/run", "docker/base/customize.sh", "docker/base/postgres/customize.sh",
     "docker/base/postgres/entrypoint.sh", "docker/base/redis/customize.sh", "docker/frontend/publish", "scripts/deploy.sh",
-    "scripts/blue-green-deploy.sh",
+    "scripts/blue-green-deploy.sh", "tests/apps/template/prestart/prestart", "tests/apps/template/frontend/publish",
 ]  # fmt: skip
 
 

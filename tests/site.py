@@ -19,6 +19,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = ROOT / "tests" / "apps" / "tiny"
+TEMPLATE = ROOT / "tests" / "apps" / "template"
 SWEPT = "bookreader-ops.app"
 
 
@@ -186,15 +187,27 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def make_tiny(folder: Path) -> Site:
-    """A site of the tiny app: another team's compose file, one service, no database."""
+def make_app(folder: Path, app: Path) -> Site:
+    """A site of another team's app: its own files, and of ours the edge's image alone."""
     site = Site(folder)
-    shutil.copytree(TINY, site.root, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(app, site.root, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("edge.Dockerfile", "edge.Dockerfile.dockerignore"):
         shutil.copy(ROOT / "docker" / name, site.root / "docker")
     shutil.copytree(ROOT / "docker" / "frontend" / "site", site.root / "docker" / "site")
     site.git("init", "--quiet")
-    site.commit("tiny")
+    site.commit(app.name)
+    return site
+
+
+def make_tiny(folder: Path) -> Site:
+    """A site of the tiny app: another team's compose file, one service, no database."""
+    return make_app(folder, TINY)
+
+
+def make_template(folder: Path) -> Site:
+    """A site of the shape that a full-stack template has: a prestart job, two web services, static pages, PostgreSQL."""
+    site = make_app(folder, TEMPLATE)
+    site.inv("secrets.init")
     return site
 
 

@@ -1,0 +1,4 @@
+FROM busybox
+COPY . /
+USER 10001:10001
+CMD ["/bin/busybox", "sh", "/publish"]
