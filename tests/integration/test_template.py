@@ -103,9 +103,11 @@ def passed(report: load.Report) -> None:
 
 
 def outage(report: load.Report) -> float:
-    """Return the seconds from the first request that failed to the end of the last."""
+    """Return the seconds from the first request that failed to the end of the last; raise where that cannot be told."""
     assert report.lost == len(report.losses), "more was lost than the report lists"
-    return max((loss.at for loss in report.losses), default=0) - min((loss.at - loss.after_ms / 1000 for loss in report.losses), default=0)
+    assert all("lost" in reason for reason in report.reasons), report.reasons
+    began = min((loss.at - loss.after_ms / 1000 for loss in report.losses), default=0)
+    return max((loss.at for loss in report.losses), default=0) - began
 
 
 @pytest.fixture(scope="module")
@@ -163,21 +165,27 @@ def refused(site: Site, *words: str) -> Done:
     return done
 
 
-def test_edge_and_app_move_to_another_network_within_the_outage_that_is_measured(story: Story) -> None:
-    """An edge that shares no network with what comes can serve none of it: that is refused, and `--include=edge` says what it costs."""
-    site = story.site
-    write_web(site, FIRST)
-    move_network(site)
-    refused(site, "deploy")
+def included(site: Site, *words: str) -> None:
+    """Recreate the edge under load: requests fail for as long as the command says that they did, and no longer."""
     with load.during(site.url, SPARSE) as clients:
-        said = site.inv("deploy", "--include=edge").stderr
+        said = site.inv(*words, "--include=edge").stderr
         report = clients.report()
     measured = MEASURED.search(said)
     assert measured, said
     assert outage(report) <= float(measured[1]) + 0.3, f"{said}\n{report.table()}"
-    release = site.inv("status", "--json").document["release"]
-    assert answers(site) == expected(release, FIRST)
+
+
+def test_edge_and_app_move_to_another_network_and_back_within_the_outage_that_is_measured(story: Story) -> None:
+    """An edge that shares no network with what comes can serve none of it: that is refused, and `--include=edge` says what it costs."""
+    site, before = story.site, story.served[0][0]
+    write_web(site, FIRST)
+    move_network(site)
+    refused(site, "deploy")
+    included(site, "deploy")
+    assert answers(site) == expected(site.inv("status", "--json").document["release"], FIRST)
     refused(site, "rollback")
+    included(site, "rollback")
+    assert answers(site) == expected(before, FIRST)
 
 
 def test_a_first_deploy_that_failed_is_no_obstacle_to_one_with_other_services(tmp_path: Path) -> None:
