@@ -147,6 +147,7 @@ class Record(Frozen):
     started: str
     seconds: float
     commit_time: str
+    watch: str = ""  # what judged it, where that was not the edge's log: "probed", or "unknown" where nothing could
 
 
 def release_id(revision: str, *parts: Mapping[str, str] | str) -> str:

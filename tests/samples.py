@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -86,3 +87,12 @@ def serving(name: str, colour: str, generation: int = 2) -> Facts:
     upstreams = {f"backend_{colour}": (f"shop-local-{colour}-backend-1:8000",) for colour in COLOURS}
     edge = EdgeFacts(True, generation, colour, name, members=(own[0].name,), upstreams=upstreams)
     return Facts((*own, container("redis"), container("edge")), edge, accepted=name)
+
+
+def log_line(**changed: Any) -> str:
+    """Make a line of the edge's access log: a request that an app answered, but for what is changed."""
+    known = {
+        "time": "2026-11-23T15:37:10+00:00", "colour": "green", "release": "r2", "method": "GET", "path": "/", "status": 200, "bytes": 5,
+        "seconds": 6.1, "upstream_seconds": "0.127", "upstream": "172.23.0.4:8000",
+    }  # fmt: skip
+    return json.dumps({**known, **changed})

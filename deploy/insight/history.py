@@ -23,7 +23,7 @@ def show(at: Environment, *, limit: int, json: bool) -> None:
         console.document([{**entry.model_dump(), "hosts": hosts} for entry, hosts in entries])
     elif entries:
         rows = [
-            [e.started, e.command, e.release, e.outcome, f"{e.seconds:.0f} s", e.who, *([", ".join(hosts)] if len(at.hosts) > 1 else [])]
+            [e.started, e.command, e.release, outcome(e), f"{e.seconds:.0f} s", e.who, *([", ".join(hosts)] if len(at.hosts) > 1 else [])]
             for e, hosts in entries
         ]
         console.table(["when (UTC)", "command", "release", "outcome", "took", "who", *(["hosts"] if len(at.hosts) > 1 else [])], rows)
@@ -32,11 +32,18 @@ def show(at: Environment, *, limit: int, json: bool) -> None:
     fleet.tell(unseen, documented=json)
 
 
+def outcome(entry: Record) -> str:
+    """Say what came of a command, and what judged the release where that was not the edge's log."""
+    return f"{entry.outcome}, watch: {entry.watch}" if entry.watch else entry.outcome
+
+
 def merged(ledgers: Mapping[str, Sequence[Record]]) -> list[tuple[Record, list[str]]]:
     """Return the lines of all hosts, newest first, with the hosts that each is of: the same command is one line. Pure."""
     lines: dict[tuple[str, ...], tuple[Record, list[str]]] = {}
     for host, entries in ledgers.items():
         for entry in entries:
             key = (entry.started, entry.command, entry.release, entry.outcome)
-            lines.setdefault(key, (entry, []))[1].append(host)
+            first, hosts = lines.get(key, (entry, []))
+            watch = max(first.watch, entry.watch)  # unknown, probed, nothing: as text the worst is the greatest
+            lines[key] = first.model_copy(update={"watch": watch}), [*hosts, host]
     return sorted(lines.values(), key=lambda line: line[0].started)[::-1]

@@ -13,6 +13,7 @@ from deploy.model import Container, EdgeFacts, Facts
 from deploy.rollout import recovery
 from deploy.rollout.facts import observe
 from deploy.rollout.health import through_edge
+from deploy.rollout.lineage import watch_of
 from deploy.settings import Settings
 
 
@@ -22,13 +23,14 @@ def show(at: Environment, *, json: bool) -> None:
     hosts = [host for host in at.hosts if host.name in seen]
     edges = [host for host in hosts if seen[host.name].edge.running and seen[host.name].edge.release]
     asked = at.each(lambda host: visited(at, host, seen[host.name]), edges)
+    watches = at.each(lambda host: watch_of(at.state(host), seen[host.name].edge.release), hosts)
     held = {holder.words for holder in at.each(lambda host: lock.holder(host, at.settings.state_dir), hosts).values() if holder}
     left = None if held else next(iter(recovery.cut_off(at, hosts).values()), None)
     if json:
         interrupted = {"command": left.command, "release": left.target, "since": left.since} if left else None
-        console.document({**document(at.settings, seen, unseen, asked), "interrupted": interrupted})
+        console.document({**document(at.settings, seen, unseen, asked, watches), "interrupted": interrupted})
     else:
-        tell(at, seen, unseen)
+        tell(at, seen, unseen, watches)
         for name, services in asked.items():
             for service, status in services.items():
                 if status != 200:
@@ -58,13 +60,14 @@ def visited(at: Environment, host: Host, facts: Facts) -> dict[str, int]:
     return {}
 
 
-def tell(at: Environment, seen: Mapping[str, Facts], unseen: Mapping[str, OpsError]) -> None:
+def tell(at: Environment, seen: Mapping[str, Facts], unseen: Mapping[str, OpsError], watches: Mapping[str, str]) -> None:
     """Say what serves, and how each service is."""
     many = len(at.hosts) > 1
     for name, facts in seen.items():
         dead = facts.edge.front in unseen
+        watch = f", watch: {watches[name]}" if watches.get(name) else ""
         serving = f"not known while {facts.edge.front} does not answer" if dead else "not known" if name in unseen else facts.serving
-        console.say(f"{at.settings.name}{f' on {name}' if many else ''}: {serving}")
+        console.say(f"{at.settings.name}{f' on {name}' if many else ''}: {serving}{watch}")
     rows = {
         name: [
             [c.service + (f"-{c.number}" if c.number > 1 else ""), c.colour or "shared", c.state, health(c) or "-", c.release or "-"]
@@ -86,13 +89,15 @@ def health(container: Container) -> str | None:
 
 
 def document(
-    settings: Settings, seen: Mapping[str, Facts], unseen: Mapping[str, OpsError], asked: Mapping[str, Mapping[str, int]]
+    settings: Settings, seen: Mapping[str, Facts], unseen: Mapping[str, OpsError], asked: Mapping[str, Mapping[str, int]],
+    watches: Mapping[str, str],
 ) -> dict[str, object]:  # fmt: skip
     """Return the state as the command contract has it; release and colour are null where hosts differ."""
     hosts = [
         {
             "name": name,
             "release": facts.edge.release,
+            "watch": watches.get(name, ""),
             "services": [
                 {"name": c.service, "colour": c.colour or None, "state": c.state, "health": health(c), "image": c.image,
                  "out_of_memory": c.out_of_memory}
@@ -109,6 +114,7 @@ def document(
         "env": settings.env,
         "release": releases.pop() if len(releases) == 1 else None,
         "colour": colours.pop() if len(colours) == 1 else None,
+        "watch": max(watches.values(), default=""),  # as text the worst is the greatest
         "hosts": hosts,
         **({"unseen": {name: error.document for name, error in unseen.items()}} if unseen else {}),
     }

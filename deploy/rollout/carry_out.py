@@ -9,12 +9,12 @@ from datetime import datetime, timedelta
 
 from deploy import console, hooks, lock, notify
 from deploy.environment import Environment
-from deploy.errors import Interrupted, OpsError, Unreachable, acting, of_ours
+from deploy.errors import GateClosed, Interrupted, OpsError, Unreachable, acting, of_ours
 from deploy.event import Event
 from deploy.model import Record
 from deploy.rollout.execute import execute_all
 from deploy.rollout.facts import serving
-from deploy.rollout.lineage import head, record_of, schema_of
+from deploy.rollout.lineage import head, record_of, schema_of, verdict
 from deploy.rollout.plan import Plan
 from deploy.rollout.planning import joined, planned, whole
 from deploy.rollout.run import Fleet, Run
@@ -70,12 +70,24 @@ def carry_out(fleet: Fleet, command: str, *, anew: Mapping[str, tuple[str, ...]]
     try:
         attempt(fleet, plans, entries, event)
         seconds = round(time.monotonic() - began, 1)
-        warning = accept(fleet, {name: entry.model_copy(update={"seconds": seconds}) for name, entry in entries.items()}, event)
+        verdicts = fleet.each(lambda run: verdict(run.state, target.id))
+        ended = {name: entry.model_copy(update={"seconds": seconds, "watch": verdicts[name]}) for name, entry in entries.items()}
+        warning = accept(fleet, ended, event)
     except KeyboardInterrupt:
         raise interrupted(at, event, "interrupted") from None
     told = f"release {target.id} ({towards[fleet.runs[0].host.name][0]})" if len(fleet.runs) == 1 else serving(at)
+    unjudged = ", ".join(name for name, known in verdicts.items() if known == "unknown")
+    warning = "; ".join(filter(None, [warning, unjudged and f"the verdict of the watch is UNKNOWN on {unjudged}"]))
     tell_success(at, replace(event, outcome="in service", serves=told, seconds=seconds, warning=warning))
+    if unjudged:
+        raise undecided_watch(at, target.id, unjudged)
     return came_of(target.id, towards, changed=True, seconds=seconds)
+
+
+def undecided_watch(at: Environment, release: str, where: str) -> GateClosed:
+    """Say that nothing could judge a release, and that there was nothing to go back to."""
+    told = f"release {release} is in service, and the verdict of its watch is UNKNOWN: neither the edge's log nor a probe could judge it"
+    return GateClosed(told, where=where, serves=serving(at), then=acting("inv status shows what visitors get; inv logs", at.settings.env))
 
 
 def begins(fleet: Fleet) -> str:

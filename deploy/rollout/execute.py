@@ -86,8 +86,8 @@ def execute(run: Run, plan: Iterable[steps.Step]) -> None:
     for step in plan:
         run.note(step=step.name, state="begin", target=run.bundle.release.id, details=asdict(step))
         with console.step(str(step), within=limit(step, run)):
-            PERFORM[type(step)](step, run)
-        run.note(step=step.name, state="done", target=run.bundle.release.id)
+            verdict = PERFORM[type(step)](step, run)
+        run.note(step=step.name, state="done", target=run.bundle.release.id, **({"verdict": verdict} if verdict else {}))
 
 
 def limit(step: steps.Step, run: Run) -> float:
@@ -100,9 +100,9 @@ def limit(step: steps.Step, run: Run) -> float:
     return known.get(type(step), 0)
 
 
-def watch_traffic(step: steps.Watch, run: Run) -> None:
-    """Watch the release under real traffic."""
-    Watch(run.settings, run.host, run.edge if run.release.of("edge") else "", step, run.release).run()
+def watch_traffic(step: steps.Watch, run: Run) -> str:
+    """Watch the release under real traffic; return by what it was judged."""
+    return Watch(run, step).verdict()
 
 
 def prune(step: steps.Prune, run: Run) -> None:
@@ -112,7 +112,7 @@ def prune(step: steps.Prune, run: Run) -> None:
         run.host.remove(run.state.bundle_folder(release))
 
 
-PERFORM: Mapping[type[steps.Step], Callable[[Any, Run], None]] = {
+PERFORM: Mapping[type[steps.Step], Callable[[Any, Run], str | None]] = {
     steps.AwaitOrphans: prepare.await_orphans,
     steps.RevertEdge: prepare.revert_edge,
     steps.PrepareEdge: prepare.prepare_edge,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from deploy import lock
-from deploy.errors import Refused
+from deploy.errors import OpsError, Refused
 from deploy.model import Facts, Record, Release
 from deploy.rollout.run import Run
 from deploy.state import State
@@ -37,6 +39,29 @@ def schema_of(state: State, release: str) -> str | None:
     """Return the schema revision that a release's own code is of, as the ledger has it."""
     known = (entry.schema_revision for entry in reversed(state.ledger()) if entry.release == release)
     return next((revision for revision in known if revision), None)  # a failed try left none
+
+
+def verdict(state: State, release: str) -> str:
+    """Return by what the watch has judged a release that is on its way, as the journal has it; empty where it cannot be read.
+
+    An interrupted command that was gone on with is the same way: its watch may have been done before.
+    """
+    with suppress(OpsError, OSError):  # it is a remark on a release that serves
+        for line in state.journal():
+            if "command" in line and (line.get("state"), line.get("target")) != ("begin", release):
+                break
+            if (line.get("step"), line.get("state"), line.get("target")) == ("Watch", "done", release):
+                return str(line.get("verdict") or "")
+    return ""
+
+
+def watch_of(state: State, release: str | None) -> str:
+    """Return by what a release was judged when it was deployed last, as the ledger has it; empty where it cannot be read."""
+    with suppress(OpsError, OSError):
+        for entry in reversed(state.ledger()):
+            if (entry.release, entry.command, entry.outcome) == (release, "deploy", "in service"):
+                return entry.watch
+    return ""
 
 
 def head(run: Run) -> str | None:

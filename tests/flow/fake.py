@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from deploy.errors import OpsError
+from deploy.errors import Interrupted, OpsError, Unreachable
 from deploy.hosts.engine import Engine
 from deploy.hosts.local import LocalHost
 from deploy.model import LABEL, Container
@@ -78,6 +78,7 @@ class FakeHost(LocalHost):
         self.said: list[str] = []
         self.fault: tuple[int, Callable[[], BaseException | None]] | None = None
         self.begun = 0
+        self.log: list[Result] = []  # what `docker logs` leaves, each time that it is run
         self.mute, self.deaf = False, ""  # nobody answers, or one container
         self.stale: set[str] = set()  # containers that Compose takes for running whatever became of them
         self.held: dict[str, str] = {}  # endpoints that the engine holds for containers that have ended -> their network
@@ -122,8 +123,12 @@ class FakeHost(LocalHost):
                 self.engine.change(name, state="exited", health="", exit_code=3)
         elif step == "AwaitServed" and self.fault[1]() is None:
             self.mute = True
+        elif (
+            step == "Watch" and isinstance(error := self.fault[1](), Exception | None) and not isinstance(error, Interrupted | Unreachable)
+        ):
+            self.mute = True  # what breaks while it looks is not the release's fault
         else:
-            self.broken = self.fault[1]
+            self.broken = (lambda: error) if step == "Watch" else self.fault[1]
 
     def hit(self) -> None:
         """Raise the fault, once."""
@@ -148,7 +153,9 @@ class FakeHost(LocalHost):
             case ("docker", "exec", _, "failed"):
                 return Result(0, "0", "")
             case ("docker", "logs", *_):
-                return Result(0, "", "")
+                return self.log.pop(0) if self.log else DONE
+            case ("docker", "inspect", "--format", "{{.HostConfig.LogConfig.Type}} {{.LogPath}}", _):
+                return Result(0, "json-file /logs/edge-json.log\n", "")
             case ("docker", "compose", *_, "history", "--verbose", "--indicate-current"):
                 return Result(0, HISTORY, "")
             case ("docker", "stop", *names):

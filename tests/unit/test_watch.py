@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -12,10 +11,13 @@ import pytest
 from deploy.errors import OpsError
 from deploy.hosts.local import LocalHost
 from deploy.rollout import steps
-from deploy.rollout.watch import Request, Traffic, Watch, judge, parse, sum_up
+from deploy.rollout.edge_log import EdgeLog, Request, parse
+from deploy.rollout.run import Run
+from deploy.rollout.watch import Answers, Quick, Traffic, Watch, judge, quickest, quiet, sort_out, sum_up
 from deploy.settings import Rollout
 from deploy.shell import Command
-from tests.samples import container, release, settings
+from deploy.state import Bundle
+from tests.samples import container, log_line, release, settings
 
 LIMITS = Rollout()
 NONE = Traffic(0, 0, 0)
@@ -26,10 +28,10 @@ BUSY = Traffic(6000, 0.0, 0.05)
     ("now", "before", "elapsed", "words"),
     [
         (Traffic(500, 0, 0.05), BUSY, 5, ""),
-        (Traffic(20, 0.5, 0.05), BUSY, 0.5, "50% of 20 requests were answered with 5xx; before, 0%"),
+        (Traffic(20, 0.5, 0.05), BUSY, 0.5, "50% of 20 requests that an app answered were 5xx; before, 0%"),
         (Traffic(19, 1, 0.05), BUSY, 0.5, ""),
         (Traffic(100, 0.05, 0.05), NONE, 5, ""),
-        (Traffic(100, 0.06, 0.05), NONE, 5, "6% of 100 requests were answered with 5xx"),
+        (Traffic(100, 0.06, 0.05), NONE, 5, "6% of 100 requests that an app answered were 5xx"),
         (Traffic(100, 0.1, 0.05), Traffic(100, 0.08, 0.05), 5, ""),
         (Traffic(100, 0, 0.56), BUSY, 3, "the 95th percentile of 100 requests is 0.56 s; before, 0.05 s"),
         (Traffic(100, 0, 0.54), BUSY, 3, ""),
@@ -38,40 +40,87 @@ BUSY = Traffic(6000, 0.0, 0.05)
         (Traffic(100, 0, 3.1), Traffic(100, 0, 1), 3, "before, 1.00 s"),
         (Traffic(100, 0, 2.1), NONE, 3, "the 95th percentile of 100 requests is 2.10 s"),
         (Traffic(100, 0, 1.9), NONE, 3, ""),
-        (Traffic(3, 0, 0), BUSY, 6, "only 3 requests were answered; by the minute before it would be 600"),
-        (Traffic(3, 0, 0), BUSY, 5, ""),
-        (Traffic(3, 0, 0), Traffic(60, 0, 0.1), 9, ""),
+        (NONE, BUSY, 9, ""),
+        (Traffic(3, 0, 0), BUSY, 9, ""),
     ],
 )  # fmt: skip
 def test_judge(now: Traffic, before: Traffic, elapsed: float, words: str) -> None:
-    said = judge(now, before, elapsed, LIMITS)
+    """Fewer requests alone are no reason."""
+    said = judge(Answers(now), Answers(before), elapsed, LIMITS)
     assert words in said
     assert bool(said) == bool(words)
 
 
-def line(**changed: Any) -> str:
-    known = {
-        "time": "2026-11-23T15:37:10+00:00", "colour": "green", "release": "r2", "method": "GET", "path": "/", "status": 200, "bytes": 5,
-        "seconds": 6.1, "upstream_seconds": "0.127", "upstream": "172.23.0.4:8000",
-    }  # fmt: skip
-    return json.dumps({**known, **changed})
+@pytest.mark.parametrize(
+    ("now", "before", "words"),
+    [
+        (Answers(NONE, Traffic(4781, 0.78)), Answers(BUSY, BUSY), "78% of 4781 requests that the edge answered itself were 5xx; before"),
+        (Answers(NONE, Traffic(19, 1)), Answers(), ""),
+        (Answers(NONE, Traffic(100, 0.1)), Answers(BUSY, Traffic(100, 0.08)), ""),
+        (Answers(NONE, Traffic(100, 0, 60)), Answers(BUSY, BUSY), ""),
+        (Answers(Traffic(100, 0.06), Traffic(9000, 0)), Answers(), "6% of 100 requests that an app answered were 5xx"),
+        (Answers(Traffic(9000, 0), Traffic(100, 0.06)), Answers(), "6% of 100 requests that the edge answered itself were 5xx"),
+        (Answers(Traffic(1000, 0.08), NONE), Answers(Traffic(100, 0.08), Traffic(9000, 0)), ""),
+        (Answers(Traffic(100, 0.06), NONE), Answers(NONE, Traffic(100, 0.5)), "6% of 100 requests that an app answered were 5xx"),
+    ],
+    ids=["a wrong root", "too few", "as before", "a slow client", "files beside", "apps beside", "another mix", "another's minute before"],
+)  # fmt: skip
+def test_what_the_edge_answers_itself_is_judged_apart(now: Answers, before: Answers, words: str) -> None:
+    said = judge(now, before, 9, LIMITS)
+    assert words in said
+    assert bool(said) == bool(words)
+
+
+@pytest.mark.parametrize(
+    ("now", "elapsed", "share", "asked"),
+    [(0, 3, 1, True), (29, 3, 1, True), (30, 3, 1, False), (0, 1.9, 1, False), (14, 3, 0.5, True), (16, 3, 0.5, False)],
+)
+def test_far_fewer_answers_than_before_are_a_reason_to_ask(now: int, elapsed: float, share: float, asked: bool) -> None:
+    assert quiet(Traffic(now), Traffic(6000), elapsed, share) is asked
+
+
+def asked(path: str, times: int, seconds: float = 0.05, **more: Any) -> list[Request]:
+    return [replace(Request(0, "r", 200, seconds, "a", True, path), **more)] * times
+
+
+def test_the_toolkit_asks_for_what_was_asked_for_most_and_answered_well_at_once() -> None:
+    others = [
+        *asked("/slow", 90, 1.5), *asked("", 90), *asked("/gone", 90, status=404), *asked("/file.js", 90, app=False),
+        *asked("/twice", 2), *asked("/b", 4),
+    ]  # fmt: skip
+    assert quickest([*others, *asked("/a b", 5)]) == Quick("/a b", 5, 0.05)
+    assert quickest(asked("/slow", 90, 1.5)) is None
+    assert quickest([]) is None
+
+
+APP = Request(1795448230.0, "r2", 200, 0.127, "172.23.0.4", True, "/")
+EDGE = replace(APP, status=500, seconds=6.1, address="", app=False)
 
 
 @pytest.mark.parametrize(
     ("text", "request_seen"),
     [
-        (line(), Request(1795448230.0, "r2", 200, 0.127, "172.23.0.4")),
-        (line(upstream_seconds="5.000, 0.200"), Request(1795448230.0, "r2", 200, 0.2, "172.23.0.4")),
-        (line(status=504, upstream_seconds="-"), Request(1795448230.0, "r2", 504, 6.1, "172.23.0.4")),
-        (line(upstream="", upstream_seconds=""), None),
-        (line(status=101), None),
+        (log_line(), APP),
+        (log_line(page=""), APP),
+        (log_line(upstream="10.0.0.1:80, 172.23.0.4:8000", upstream_seconds="5.000, 0.200"), replace(APP, seconds=0.2)),
+        (log_line(upstream="10.0.0.1:80 : 172.23.0.4:8000", upstream_seconds="5.000 : 0.200"), replace(APP, seconds=0.2)),
+        (log_line(status=504, upstream_seconds="-"), replace(APP, status=504, seconds=6.1)),
+        (log_line(status=502, upstream="app_green", upstream_seconds="0.000"), replace(APP, status=502, seconds=0, address="")),
+        (log_line(method="POST"), replace(APP, path="")),
+        (log_line(upstream="", upstream_seconds="", status=500), EDGE),
+        (log_line(upstream="", upstream_seconds="", status=503, page="maintenance"), None),
+        (log_line(upstream="", upstream_seconds="", status=503, page="no release"), None),
+        (log_line(status=101), None),
         ("2026/11/23 15:54:37 [error] 21#21: *33 no live upstreams", None),
         ("[1]", None),
         ("{}", None),
-        (line(status="x"), None),
+        (log_line(status="x"), None),
     ],
-    ids=["a request", "tried twice", "no answer", "a file", "a WebSocket", "an error line", "a list", "nothing", "no number"],
-)
+    ids=[
+        "an edge of before", "a request", "tried twice", "sent on", "no answer", "no replica", "a POST", "the edge's own",
+        "maintenance", "before a release", "a WebSocket", "an error line", "a list", "nothing", "no number",
+    ],
+)  # fmt: skip
 def test_parse(text: str, request_seen: Request | None) -> None:
     assert parse(text) == request_seen
 
@@ -82,15 +131,16 @@ def test_sum_up() -> None:
     assert (found.requests, found.errors) == (100, 0.01)
     assert found.p95 == pytest.approx(0.95, abs=0.01)
     assert sum_up([]) == NONE
+    assert sort_out([*seen, replace(EDGE, status=200)]) == Answers(found, Traffic(1))
 
 
 class Rolling(LocalHost):
     """A host on which an old replica errs beside a new one; its log comes in two readings."""
 
     def __init__(self, address: str) -> None:
-        self.readings: list[list[str]] = [[], [line(release="r3", status=500, upstream=f"{address}:8000")] * 40]
+        self.readings: list[list[str]] = [[], [log_line(release="r3", status=500, upstream=f"{address}:8000")] * 40]
         two = (container("backend", "green", "r3"), replace(container("backend", "blue", "r2"), addresses=("10.0.0.2",)))
-        self.known: Any = SimpleNamespace(containers=lambda _: two)
+        self.known: Any = SimpleNamespace(containers=lambda _: (*two, container("edge")))
 
     @property
     def engine(self) -> Any:
@@ -109,11 +159,20 @@ class Rolling(LocalHost):
 
 @pytest.mark.parametrize(("address", "judged"), [("10.0.0.2", False), ("10.0.0.3", True)], ids=["the old one", "the new one"])
 def test_what_an_old_replica_answers_beside_a_new_one_is_not_counted(address: str, judged: bool) -> None:
-    known = settings(rollout={"watch": 0.01})
-    step = steps.Watch("green", "r3", (container("backend", "blue").name,))
-    watch = Watch(known, Rolling(address), "edge", step, release("r3"))
+    run = Run(settings(rollout={"watch": 0.01}), Rolling(address), Bundle(release("r3"), {}, ""))
+    watch = Watch(run, steps.Watch("green", "r3", (container("backend", "blue").name,)))
     if judged:
         with pytest.raises(OpsError, match="100% of 40 requests"):
-            watch.run()
+            watch.verdict()
     else:
-        watch.run()
+        assert watch.verdict() == ""
+
+
+def test_no_path_that_a_visitor_asks_for_keeps_the_log_from_being_read_on() -> None:
+    """Some characters end a line for Unicode; what follows is no time, and would be given to `docker logs` as one."""
+    host = Rolling("")
+    host.readings = [[log_line(path="/a"), log_line(path="/END").replace("END", "\u2028zzz\x85z")]]
+    log = EdgeLog(host)
+    log.read("edge")
+    assert log.since == "2026-01-01T00:00:01.0Z"
+    assert [request.path for request in log.requests] == ["/a", "/\u2028zzz\x85z"]

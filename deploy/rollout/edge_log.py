@@ -1,0 +1,90 @@
+"""What the edge has written down of its requests."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from deploy.errors import Interrupted, Unreachable
+from deploy.hosts.host import Host
+from deploy.shell import docker
+
+BASELINE_SECONDS = 60
+READ_SECONDS = 20  # a reading that takes longer hangs
+STAMP = re.compile(r"\d{4}-\d\d-\d\dT\S+Z$")
+# how nginx writes that more than one upstream was asked for a request, in turn or after an internal redirect
+NEXT_UPSTREAM = re.compile(r"\s*,\s*|\s+:\s+")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One line of the edge's access log; `at` in epoch seconds, `seconds` without the client's part where an app answered."""
+
+    at: float
+    release: str
+    status: int
+    seconds: float
+    address: str = ""
+    app: bool = True  # an app was asked, or should have been; otherwise the edge answered by itself
+    path: str = ""  # of a GET
+
+
+def parse(line: str) -> Request | None:
+    """Read one line; None for one that is no request, one of the toolkit's own pages, or a WebSocket, which lasts as long as it likes."""
+    try:
+        entry: Any = json.loads(line)
+        if entry.get("page") or entry["status"] == 101:
+            return None
+        upstream, seconds = (NEXT_UPSTREAM.split(entry[key])[-1].strip() for key in ("upstream", "upstream_seconds"))
+        at, path = datetime.fromisoformat(entry["time"]).timestamp(), entry.get("path", "") if entry.get("method") == "GET" else ""
+        return Request(
+            at, entry["release"], int(entry["status"]), float(entry["seconds"] if seconds in ("", "-") else seconds),
+            upstream.rpartition(":")[0], bool(entry["upstream"]), path,
+        )  # fmt: skip
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+class EdgeLog:
+    """The requests that the edge has written down since a while ago, read on from where the last reading ended."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.since = f"{BASELINE_SECONDS}s"
+        self.last = ""
+        self.requests: list[Request] = []
+
+    def read(self, edge: str) -> None:
+        """Read what has come since; raise CommandFailed when it cannot be read."""
+        # not splitlines: a path may hold what Unicode calls an end of line
+        for line in self.host.run(docker("logs", "--timestamps", "--since", self.since, edge), timeout=READ_SECONDS).split("\n"):
+            stamp, _, text = line.partition(" ")
+            if not STAMP.match(stamp) or stamp <= self.last:
+                continue
+            self.since = self.last = stamp
+            request = parse(text)
+            if request:
+                self.requests.append(request)
+
+
+def remedy(host: Host, edge: str) -> str:
+    """Say what makes the edge's log readable for good, and what that costs; by the driver that keeps it."""
+    try:
+        told = host.run(docker("inspect", "--format", "{{.HostConfig.LogConfig.Type}} {{.LogPath}}", edge), timeout=READ_SECONDS)
+    except (Interrupted, Unreachable):
+        raise
+    except Exception:  # noqa: BLE001  # it is advice, no more
+        return host.typed(f"docker logs --since=1m {edge}") + " says why"
+    driver, _, path = told.strip().partition(" ")
+    if driver != "json-file" or not path:
+        return (
+            f"the edge's log is kept by the driver {driver}: give it `logging: {{driver: json-file}}` in the compose file, and at a "
+            "quiet moment inv deploy --include=edge; nothing is answered for some seconds"
+        )
+    # without the restart the engine goes on to read at the old length, and --tail shows nothing
+    commands = " && ".join(host.typed(line) for line in (f"truncate --size=0 {shlex.quote(path)}", f"docker restart {edge}"))
+    return f"as root, at a quiet moment: {commands}; it drops what the edge has logged, and nothing is answered for some seconds"
