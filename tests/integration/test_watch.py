@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
+from deploy.wait import until
 from tests import load
 from tests.integration.test_interrupted import roll
-from tests.site import Site
+from tests.site import TINY, Site, docker, make_tiny
 
+# the frontend's files are not there: nginx looks for the index again and again, and answers 500
+WRONG_ROOT = (
+    "location = / { root /nowhere; try_files $uri /index.html; }\nlocation = /index.html { root /nowhere; try_files $uri /index.html; }\n"
+)
+ROUTES = (TINY / "nginx" / "site.conf.j2").read_text()
 READERS = load.Scenario(kinds=("get", "new"), paths=("/",), rate=150, new_rate=20)
 
 
@@ -47,10 +55,13 @@ def watched(tiny: Site) -> Site:
     return tiny
 
 
-BAD = [("errs", "were answered with 5xx; before, 0%", False), ("crawls", "95th percentile", False), ("crawls", "95th percentile", True)]
+BAD = [
+    ("errs", "requests that an app answered were 5xx; before, 0%", False), ("crawls", "95th percentile", False),
+    ("crawls", "95th percentile", True), ("well", "requests that the edge answered itself were 5xx", False),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(("behaviour", "words", "rolling"), BAD, ids=["errs", "crawls", "crawls beside a good one"])
+@pytest.mark.parametrize(("behaviour", "words", "rolling"), BAD, ids=["errs", "crawls", "crawls beside a good one", "a wrong root"])
 def test_a_bad_release_is_out_of_service_within_ten_seconds(watched: Site, behaviour: str, words: str, rolling: bool) -> None:
     if rolling:
         roll(watched)
@@ -58,6 +69,9 @@ def test_a_bad_release_is_out_of_service_within_ten_seconds(watched: Site, behav
     good = watched.inv("status", "--json").document["release"]
     with load.during(watched.url, READERS) as clients, seen(watched) as times:
         threading.Event().wait(10)  # the minute before must have requests to compare with
+        if behaviour == "well":  # the app, that is
+            watched.write("nginx/site.conf.j2", ROUTES + WRONG_ROOT)
+            watched.commit()
         failed = watched.inv("deploy", code=1, OPS_VARIABLES__BEHAVIOUR=behaviour).stderr
         report = clients.report()
     assert words in failed
@@ -67,14 +81,67 @@ def test_a_bad_release_is_out_of_service_within_ten_seconds(watched: Site, behav
     assert watched.inv("status", "--json").document["release"] == good
     assert watched.inv("history", "--json").document[0]["outcome"] == "failed"
     # its own errors are counted apart; everything else stays 0
-    assert [loss for loss in report.losses if not (behaviour == "errs" and "status 500" in loss.what)] == []
+    assert [loss for loss in report.losses if not (behaviour in ("errs", "well") and "status 500" in loss.what)] == []
     assert report.kinds["get"].requests > 1000
 
 
-def test_without_traffic_the_toolkit_probes(watched: Site) -> None:
-    watched.replace("app/app.py", "Takes a burst", "Stands a burst")
-    watched.commit()
-    said = watched.inv("deploy").stderr
+@pytest.fixture(scope="module")
+def unvisited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A tiny site in service that nobody visits."""
+    site = make_tiny(tmp_path_factory.mktemp("unvisited"))
+    site.inv("deploy")
+    yield site
+    site.sweep()
+
+
+def test_without_traffic_the_toolkit_probes(unvisited: Site) -> None:
+    said = change(unvisited, 10)
     probes = re.search(r"low traffic: \d+ requests in 10 s; (\d+) probes were answered", said)
     assert probes, said
     assert int(probes[1]) >= 10
+    assert judged_by(unvisited) == ("", "")
+
+
+def change(site: Site, watch: int) -> str:
+    """Deploy another release, watched for some seconds; return what was said."""
+    site.write("app/app.py", (site.root / "app" / "app.py").read_text() + "\n")
+    site.commit()
+    return site.inv("deploy", OPS_ROLLOUT__WATCH=str(watch)).stderr
+
+
+def judged_by(site: Site) -> tuple[str, str]:
+    """By what the last release was judged, as history and status have it."""
+    return site.inv("history", "--json").document[0]["watch"], site.inv("status", "--json").document["watch"]
+
+
+def as_root(edge: str, folder: Path, *words: str) -> None:
+    """Run a command of busybox on a folder of the engine's."""
+    image = docker("inspect", "--format", "{{.Image}}", edge).strip()
+    docker("run", "--rm", "--user=0", "--network=none", f"--volume={folder}:{folder}", "--entrypoint=busybox", image, *words)
+
+
+def test_a_torn_log_condemns_no_release(unvisited: Site) -> None:
+    """A disk that was full can leave zero bytes in the middle of the edge's log, at which the engine ends every reading.
+
+    What the warning advises makes the log whole.
+    """
+    edge = f"{unvisited.app}-local-edge-1"
+    path = Path(docker("inspect", "--format", "{{.LogPath}}", edge).strip())
+    as_root(edge, path.parent, "sh", "-c", f"head -c 512 /dev/zero >>{path}")
+
+    def torn() -> bool:
+        unvisited.get("/")
+        return subprocess.run(["docker", "logs", edge], capture_output=True).returncode != 0
+
+    assert until(torn, 20), "the engine comes to the zero bytes once enough lines stand behind them"
+    said = change(unvisited, 2)
+    assert "the edge's log cannot be read, and probes alone judge the release: " in said
+    assert f"truncate --size=0 {path} && docker restart {edge};" in said
+    assert judged_by(unvisited) == ("probed", "probed")
+    assert "watch: probed" in unvisited.inv("status").stderr
+    as_root(edge, path.parent, "truncate", "-s", "0", str(path))
+    docker("restart", edge)
+    assert until(lambda: unvisited.get("/")[0] == 200, 10)
+    assert "low traffic: " in change(unvisited, 2)
+    assert judged_by(unvisited) == ("", "")
+    assert docker("logs", "--tail=3", edge)
