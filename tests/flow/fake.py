@@ -123,12 +123,12 @@ class FakeHost(LocalHost):
                 self.engine.change(name, state="exited", health="", exit_code=3)
         elif step == "AwaitServed" and self.fault[1]() is None:
             self.mute = True
-        elif (
-            step == "Watch" and isinstance(error := self.fault[1](), Exception | None) and not isinstance(error, Interrupted | Unreachable)
-        ):
-            self.mute = True  # what breaks while it looks is not the release's fault
+        elif step == "Watch":
+            error = self.fault[1]()
+            passes = isinstance(error, Interrupted | Unreachable | OSError) or not isinstance(error, Exception | None)
+            self.mute, self.broken = not passes, (lambda: error) if passes else None  # what else breaks there is not the release's fault
         else:
-            self.broken = (lambda: error) if step == "Watch" else self.fault[1]
+            self.broken = self.fault[1]
 
     def hit(self) -> None:
         """Raise the fault, once."""
