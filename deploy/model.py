@@ -190,6 +190,9 @@ class Container:
     out_of_memory: bool = False  # a process in it was killed at its memory limit since it started
     number: int = 1  # which replica of its service it is
     addresses: tuple[str, ...] = ()  # on its networks, while it runs
+    networks: tuple[str, ...] = ()
+    mounts: tuple[tuple[str, str], ...] = ()  # what is mounted, a volume's name or a folder of the host, and where
+    started: str = ""  # when it was started last
 
     @property
     def up(self) -> bool:
@@ -253,6 +256,16 @@ class Facts:
     def shared(self) -> dict[str, Container]:
         """Return the shared services that run, by name."""
         return {c.service: c for c in self.containers if c.role in SHARED and c.state == "running"}
+
+    @property
+    def shared_existing(self) -> dict[str, Container]:
+        """Return the shared services that have a container, by name, in whatever state: one that fails is there."""
+        return {c.service: c for c in self.containers if c.role in SHARED} | self.shared
+
+    @property
+    def shared_alive(self) -> dict[str, Container]:
+        """Return the shared services that run, or that the engine starts again and again."""
+        return {name: c for name, c in self.shared_existing.items() if c.alive}
 
     @property
     def named(self) -> tuple[Container, ...]:

@@ -95,6 +95,8 @@ class Engine:
             out_of_memory=state["OOMKilled"],
             number=int(labels.get("com.docker.compose.container-number", 1)),
             addresses=tuple(joined["IPAddress"] for joined in seen["NetworkSettings"]["Networks"].values() if joined["IPAddress"]),
+            networks=tuple(sorted(seen["NetworkSettings"]["Networks"])), started=state["StartedAt"],
+            mounts=tuple((mount.get("Name") or mount.get("Source", ""), mount["Destination"]) for mount in seen["Mounts"]),
         )  # fmt: skip
 
     def memory(self, name: str) -> int:

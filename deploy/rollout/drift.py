@@ -1,59 +1,208 @@
-"""Where shared services differ from what the compose files say now, and how they are made anew."""
+"""Shared services that differ from what a release says: refused where they would fail it, recreated, restored."""
 
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
-
-import yaml
+from collections.abc import Collection, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 from deploy import console
-from deploy.edge import nginx
-from deploy.model import MADE_OF
-from deploy.rollout import steps
-from deploy.rollout.facts import configured
+from deploy.errors import OpsError, acting, refuse
+from deploy.model import Container, Release, other
+from deploy.rollout import shared, steps
 from deploy.rollout.health import await_healthy, through_edge
-from deploy.rollout.run import Run
+from deploy.rollout.run import Fleet, Run
+from deploy.shell import docker
+from deploy.state import Bundle
+from deploy.wait import until
 
 POLL_SECONDS = 0.02
+# so long must run what has no health check
+STEADY_SECONDS = 3
+# an edge that answers at all does so within this
+ANSWERS_WITHIN = 2
+
+
+def desired(run: Run) -> dict[str, shared.Spec]:
+    """Read what a run's release says of shared services."""
+    return shared.read(run.bundle.files["shared.yml"])
 
 
 def drifted(run: Run) -> tuple[str, ...]:
-    """Name the running data services and the edge that are made of something else than is wanted; a deploy leaves them alone."""
-    wanted = yaml.safe_load(run.bundle.files["shared.yml"])["services"]
-    return tuple(name for name, c in run.facts.shared.items() if name in wanted and wanted[name]["labels"][MADE_OF] != c.made_of)
+    """Name the data services and the edge that are made of something else than is desired; a deploy leaves them."""
+    return shared.drifted(desired(run), run.facts.shared_existing)
 
 
-def chosen(names: tuple[str, ...], run: Run) -> tuple[str, ...]:
-    """Return the drifted services among those that `--include` names."""
-    return tuple(name for name in drifted(run) if name in names) if names else ()
+def chosen(names: Collection[str], run: Run) -> tuple[str, ...]:
+    """Return those that `--include` names and that differ from the files, lack what they must have, or are unwell."""
+    there = {name: c for name, c in run.facts.shared_existing.items() if name in names and name in desired(run)}
+    now = clock(run, there.values())
+    differ = {*drifted(run), *(shared.lacking(run.bundle.files, there) if there else ())}
+    return tuple(name for name, c in there.items() if name in differ or shared.is_unwell(c, now))
+
+
+def restorable(run: Run, left: Bundle | None, *, undoing: bool = False) -> tuple[str, ...]:
+    """Name the shared services that the release which is `left` recreated, and that fail now: going back restores them.
+
+    Where what was begun is undone, one restart since then is a failure, and so is an edge without a mount that it had.
+    """
+    if not left or "shared.yml" not in left.files:
+        return ()
+    there, specs = run.facts.shared_existing, desired(run)
+    names = shared.restorable(specs, shared.read(left.files["shared.yml"]), there)
+    now = clock(run, [there[name] for name in names])
+
+    def fails(c: Container) -> bool:
+        bare = undoing and c.role == "edge" and shared.mounts_lacking(specs[c.service], c.mounts)
+        return bool(bare) or shared.is_unwell(c, now, ever=undoing) or (c.role == "edge" and not reaches(run))
+
+    return tuple(name for name in names if fails(there[name]))
+
+
+def clock(run: Run, containers: Iterable[Container]) -> str:
+    """Ask a host for the time, where a container that runs has been restarted; by nothing else a crash loop is told."""
+    return run.host.now() if any(c.state == "running" and c.restarts for c in containers) else ""
+
+
+def failing(run: Run, anew: Collection[str]) -> dict[str, str]:
+    """Say which shared services fail as they are, while the files have something else, which no deploy applies unasked."""
+    there = {name: run.facts.shared_existing[name] for name in drifted(run) if name not in anew}
+    now = clock(run, there.values())
+    words = "is {0.state}, restarted {0.restarts} times, and is made of something else than the files say"
+    return {name: words.format(c) for name, c in there.items() if shared.is_failing(c, now)}
+
+
+def obstacles(run: Run, anew: Collection[str] = (), *, forward: bool = True) -> dict[str, list[str]]:
+    """Say why a release cannot be served with the shared services as they are; those in `anew` will be recreated."""
+    found = shared.lacking(run.bundle.files, run.facts.shared_existing)
+    for name, words in failing(run, anew).items() if forward else ():
+        found[name] = [words, *found.get(name, [])]
+    return {name: reasons for name, reasons in found.items() if name not in anew}
+
+
+def require(fleet: Fleet, anew: Mapping[str, Collection[str]], again: str, *, forward: bool = True) -> None:
+    """Refuse a release that the shared services as they are cannot serve; `again` is the command that was given."""
+    found = fleet.each(lambda run: obstacles(run, anew[run.host.name], forward=forward))
+    reasons = [(host, name, text) for host, own in found.items() for name, texts in own.items() for text in texts]
+    mistakes = [f"{host}: {name} {text}" for host, name, text in reasons]
+    names, where = (list(dict.fromkeys(reason[part] for reason in reasons)) for part in (1, 0))
+    then = f"{again} --include={','.join(names)} recreates what it names as the release says, an outage of some seconds"
+    refuse("shared services as they are cannot serve this release:", mistakes, where=", ".join(where), then=then)
+
+
+@dataclass
+class Silence:
+    """For how long the app did not answer, from one answer to the next."""
+
+    began: float
+    before: bool  # it answered when this began
+    last: float  # when it answered last
+    longest: float = 0.0
+    over: bool = True
+
+    def look(self, *, answered: bool) -> None:
+        """Count one look; a silence that has not ended counts up to now."""
+        now = time.monotonic()
+        self.longest, self.over = max(self.longest, now - self.last), answered
+        self.last = now if answered else self.last
 
 
 def recreate(step: steps.RecreateShared, run: Run) -> None:
-    """Make services anew, and measure for how long the app did not answer."""
-    console.say(f"     {', '.join(step.services)} will be stopped, made anew and started; what needs them fails for some seconds")
-    colour = configured(nginx.folder(run.settings), run.host, running=True).colour
-    edge = any(known.role == "edge" for known in run.facts.shared.values())
-    began = last = time.monotonic()
-    worst, done = 0.0, False
+    """Recreate services as the release says, and measure for how long the app does not answer.
+
+    Raises OpsError where they do not become healthy, or where the app answered before and does not after.
+    """
+    names = ", ".join(step.services)
+    console.say(f"     {names} will be stopped, made anew and started; what needs them fails for some seconds")
+    say_routes(step, run)
+    measured = bool(run.release.of("edge"))
+    before = measured and until(lambda: answers(run), ANSWERS_WITHIN)
+    begin = time.monotonic()
+    silence = Silence(begin, before, begin)
     with ThreadPoolExecutor(1) as pool:
-        made = pool.submit(run.host.run, run.compose("", "up", "--detach", "--no-deps", "--no-build", *step.services))
-        while not done and time.monotonic() - began < run.settings.rollout.healthy_within:
-            over = made.done()
-            if answers(run, colour):
-                done = over
-                worst, last = max(worst, time.monotonic() - last), time.monotonic()
-            elif over and (made.exception() or not edge):
-                break
-            time.sleep(POLL_SECONDS)
+        made = pool.submit(make, step, run)
+        if measured:
+            measure(made, silence, run)
         made.result()
-    await_healthy(steps.AwaitHealthy("", step.services), run)
-    measured = f"measured: the app did not answer for {worst:.1f} s" if edge else "not measured: there is no edge here"
-    console.say(f"     {measured}; all healthy after {time.monotonic() - began:.1f} s")
+    found = outcome(step, silence) if measured else "not measured: there is no edge here"
+    console.say(f"     {found}; all healthy after {time.monotonic() - begin:.1f} s")
 
 
-def answers(run: Run, colour: str | None) -> bool:
-    """Ask the serving colour's health through the edge; before a first release, the edge alone."""
-    if not colour:
+def say_routes(step: steps.RecreateShared, run: Run) -> None:
+    """Say which mounts the routes that serve now will lack until the switch: no health check measures that."""
+    serving, edges = run.leaving, {service.name for service in run.release.of("edge")} & {*step.services}
+    if not serving or serving.id == run.release.id or not edges:
+        return
+    former, specs = shared.read(run.state.bundle(serving.id).files["shared.yml"]), desired(run)
+    lost = [text for name in edges & {*former} for text in shared.mounts_lacking(former[name], specs[name].mounts)]
+    if lost:
+        console.warn(f"until the switch the edge of release {serving.id} {', '.join(lost)}: not part of what is measured")
+
+
+def make(step: steps.RecreateShared, run: Run) -> None:
+    """Let Compose recreate services, and wait until they are healthy.
+
+    Containers that serve first join a network of each service that will be on none of theirs: it must reach them from its
+    first second.
+    """
+    containers = run.host.engine.containers(run.settings.name)
+    for network, container in shared.connections(desired(run), step.services, containers):
+        run.host.run(docker("network", "connect", network, container))
+    run.host.run(run.compose("", "up", "--detach", "--no-deps", "--no-build", "--force-recreate", *step.services))
+    await_healthy(steps.AwaitHealthy("", step.services), run, steady=STEADY_SECONDS)
+
+
+def measure(made: Future[None], silence: Silence, run: Run) -> None:
+    """Ask again and again until the services are healthy and the app answers, or as long as that may take."""
+    limits = run.settings.rollout
+    patience = limits.healthy_within if silence.before else limits.served_within
+    deadline = float("inf")
+    while time.monotonic() < deadline:
+        done = made.done()
+        silence.look(answered=answers(run))
+        if done and (silence.over or made.exception()):
+            return
+        if done and deadline == float("inf"):
+            deadline = time.monotonic() + patience
+        time.sleep(POLL_SECONDS)
+
+
+def outcome(step: steps.RecreateShared, silence: Silence) -> str:
+    """Say what was measured; raise OpsError where the app answered before and does not any more."""
+    if silence.before and not silence.over:
+        raise OpsError(
+            f"{', '.join(step.services)} was recreated, and the app has not answered since, for {silence.longest:.1f} s",
+            where="through the edge",
+            then=f"inv logs {' '.join(step.services)}; fix it in the compose file, then inv deploy --include={','.join(step.services)}",
+        )
+    if silence.before:
+        return f"measured: the app did not answer for {silence.longest:.1f} s"
+    since = f"it answers {time.monotonic() - silence.began:.1f} s after this began" if silence.over else "it does not now"
+    return f"no outage measured: the app did not answer before; {since}"
+
+
+def answers(run: Run) -> bool:
+    """Ask through the edge for the health of what serves; before a first release, the edge alone."""
+    if not run.leaving or not run.facts.edge.colour:
         return run.host.get(run.settings.edge.probe_port, "/generation", timeout=1)[0] == 200
-    return all(status == 200 for status in through_edge(run.settings, run.host, colour, run.release, timeout=1).values())
+    return is_well(run, run.facts.edge.colour, run.leaving)
+
+
+def is_well(run: Run, colour: str, release: Release) -> bool:
+    """Ask each web service of a colour for its health, through the edge."""
+    return all(status == 200 for status in through_edge(run.settings, run.host, colour, release, timeout=1).values())
+
+
+def reaches(run: Run) -> bool:
+    """Tell whether the edge reaches what serves, or what is gone back to: the former may be at fault itself."""
+    return until(lambda: answers(run) or is_well(run, other(run.facts.edge.colour), run.release), ANSWERS_WITHIN)
+
+
+def warn_of_failing(run: Run, anew: Collection[str], again: str) -> None:
+    """Say which shared services fail and stay as they are, where a release is gone back to all the same."""
+    there = {name: c for name, c in run.facts.shared_existing.items() if name not in anew}
+    now = clock(run, there.values())
+    for name in (name for name, c in there.items() if shared.is_failing(c, now)):
+        words = f"{name} is {there[name].state}, restarted {there[name].restarts} times, and stays as it is"
+        console.warn(acting(f"{run.host.name}: {words}; {again} --include={name} recreates it", run.settings.env))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
+
 from deploy.errors import OpsError
 from deploy.hosts.host import Host
 from deploy.model import Container, Release
@@ -11,8 +14,11 @@ from deploy.settings import Settings
 from deploy.wait import looks
 
 
-def await_healthy(step: steps.AwaitHealthy, run: Run) -> None:
-    """Wait for the engine's health checks; a container that ended or starts over is given up at once."""
+def await_healthy(step: steps.AwaitHealthy, run: Run, *, steady: float = 0) -> None:
+    """Wait for the engine's health checks; a container that ended or starts over is given up at once.
+
+    One that has no health check must run for `steady` seconds: in a crash loop it runs for a moment, too.
+    """
     seen = run.containers(step.colour, step.services)
     expected = sum(run.replicas(s, step.upto) for s in run.release.services if s.name in step.services)
     before = {c.name: c.restarts for c in seen}  # a restart of last week says nothing about now
@@ -20,17 +26,28 @@ def await_healthy(step: steps.AwaitHealthy, run: Run) -> None:
     def broken(c: Container) -> bool:
         return c.broken or c.restarts > before.get(c.name, 0)
 
+    up_since = float("inf")
     for _ in looks(run.settings.rollout.healthy_within, pause=0.15):
         seen = run.containers(step.colour, step.services)
-        if any(broken(c) for c in seen) or (len(seen) >= expected and all(c.up for c in seen)):
+        up_since = min(up_since, time.monotonic()) if len(seen) >= expected and all(c.up for c in seen) else float("inf")
+        is_steady = time.monotonic() - up_since >= (0 if all(c.health for c in seen) else steady)
+        if any(broken(c) for c in seen) or is_steady:
             break
     unwell = [c for c in seen if not c.up or broken(c)]
     if unwell or len(seen) < expected:
         raise OpsError(
             f"{step.colour or run.settings.name} did not become healthy:\n" + "\n".join(diagnose(run, c) for c in unwell),
             where=run.host.name,
-            then=run.host.typed(f"docker logs {unwell[0].name}") + ", mend it, inv deploy" if unwell else "inv deploy",
+            then=way_out(step, run, unwell),
         )
+
+
+def way_out(step: steps.AwaitHealthy, run: Run, unwell: Sequence[Container]) -> str:
+    """Name the next command; a shared service is started as it was until somebody includes it."""
+    if not unwell:
+        return "inv deploy"
+    logs, names = run.host.typed(f"docker logs {unwell[0].name}"), ",".join(c.service for c in unwell)
+    return f"{logs}, mend it, inv deploy" if step.colour else f"{logs}; fix it in the compose file, then inv deploy --include={names}"
 
 
 def diagnose(run: Run, container: Container) -> str:

@@ -31,12 +31,17 @@ def settle(facts: Facts) -> list[Step]:
     return [*orphans, RevertEdge(facts.edge.unproven)] if facts.edge.unproven else orphans
 
 
-def start_shared(wanted: Release, facts: Facts, data: Collection[str] = ()) -> list[Step]:
+def start_shared(
+    wanted: Release, facts: Facts, data: Collection[str] = (), anew: Collection[str] = (), *, forward: bool = True
+) -> list[Step]:  # fmt: skip
     """Create what colours share, start data and edge where they are missing or stopped; a running one is never touched.
 
-    Nor is `data` that runs on another host started a second time here.
+    Nor is `data` that runs on another host started a second time here, nor what is recreated, `anew`, started as it was.
+    Going back waits for no service that the engine is starting again and again, unless it is the edge.
     """
-    lacking = tuple(s.name for s in wanted.of(*SHARED) if s.name not in facts.shared and not (s.role == "data" and s.name in data))
+    failing = () if forward else (name for name, c in facts.shared_alive.items() if c.role != "edge")
+    left = {*facts.shared, *anew, *failing}
+    lacking = tuple(s.name for s in wanted.of(*SHARED) if s.name not in left and not (s.role == "data" and s.name in data))
     absent = tuple(name for name in wanted.resources if name not in facts.resources)
     first: list[Step] = [PrepareEdge()] if facts.edge.generation == 0 and wanted.of("edge") else []
     first += [CreateShared(absent)] if absent else []

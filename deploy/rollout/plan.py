@@ -66,8 +66,9 @@ def towards(
     `quieted`, they are told to go on.
     """
     live = facts.edge.colour
-    shared = start_shared(wanted, facts, () if forward else others.data)
-    steps = [*settle(facts), *shared, *([RecreateShared(tuple(anew))] if tuple(anew) else [])]
+    anew = tuple(anew)
+    shared = start_shared(wanted, facts, () if forward else others.data, anew, forward=forward)
+    steps = [*settle(facts), *shared, *([RecreateShared(anew)] if anew else [])]
     if live and not others.lacking and carries(wanted, live, facts):
         left = finish(wanted, live, facts, others, watch=forward and watch, warm=warm, quieted=quieted)
         return Plan(wanted, live, facts.edge.generation, (*steps, *left))
@@ -142,11 +143,12 @@ def watchable(wanted: Release, facts: Facts) -> bool:
 
 
 def back(
-    previous: Release | None, now: Facts, others: Others = ALONE, leaving: Release | None = None, *, quieted: bool = True
+    previous: Release | None, now: Facts, others: Others = ALONE, leaving: Release | None = None, *, quieted: bool = True,
+    anew: Iterable[str] = (),
 ) -> tuple[Step, ...]:  # fmt: skip
     """Plan the way back after a failure: to the release that served before, or to nothing if there was none."""
     if previous:
-        return towards(previous, now, forward=False, others=others, leaving=leaving, quieted=quieted).steps
+        return towards(previous, now, forward=False, others=others, leaving=leaving, quieted=quieted, anew=anew).steps
     unroute = [switch(None, None, now.edge.next, now)] if now.edge.colour and not now.edge.front else []
     return (*settle(now), *unroute, *(step for colour in COLOURS for step in stop(colour, now)))
 

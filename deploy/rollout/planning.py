@@ -48,7 +48,7 @@ def others(runs: Iterable[Run]) -> plan.Others:
     tied = [(run.release, run.facts) for run in runs if run.settings.fronts]
     lacking = any(known.edge.release == wanted.id and not plan.carries(wanted, str(known.edge.colour), known) for wanted, known in tied)
     behind = (c for _, known in tied if known.edge.front for c in known.containers if c.role == "web" and c.alive)
-    data = (name for run in runs for name, c in run.facts.shared.items() if c.role == "data")
+    data = (name for run in runs for name, c in run.facts.shared_alive.items() if c.role == "data")
     return plan.Others(lacking, frozenset(c.colour for c in behind), frozenset(data))
 
 

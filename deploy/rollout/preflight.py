@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -54,7 +54,7 @@ def look(at: Environment, facts: Mapping[str, Facts], include: str = "") -> Read
     with reasons:
         model = wanted.model(*at.machine)
         nameable(settings, model)
-        anew = included(include, model)
+        anew = included(include, [service.name for service in model.of(*SHARED)])
         nginx.render(settings, model.web, nginx.Route(COLOURS[0], ""))
         placed = wanted.placed(at, model)
         if at.remote:
@@ -106,7 +106,7 @@ def moved(
         if kept and owner not in kept:
             has = ", ".join(sorted(kept))
             mistakes.append(f"{service.name} would begin empty on {owner}, and {has} has its data: leave it there, or bring it first")
-        running = [host for host, seen in facts.items() if service.name in seen.shared]
+        running = [host for host, seen in facts.items() if service.name in seen.shared_alive]
         if running and owner not in running:
             mistakes.append(f"{service.name} still runs on {', '.join(running)}, and {owner} is to have it: stop it there first")
         elif names and gone and not kept and any(seen.accepted for seen in facts.values()):
@@ -116,7 +116,7 @@ def moved(
                 f"put it back, or bring the data; to begin empty: `{make}` on {owner}"
             )
     for host, seen in facts.items():
-        if not placed[host].of("edge") and any(c.role == "edge" for c in seen.shared.values()):
+        if not placed[host].of("edge") and any(c.role == "edge" for c in seen.shared_alive.values()):
             mistakes.append(f"{host} has no role edge, and its edge answers: give it the role, or stop {settings.name}-edge-1 there first")
         if placed[host].of("edge") and host in edgeless and any(c.colour and c.alive for c in seen.containers):
             mistakes.append(f'{host} gets the role edge while it works without: deploy with roles = ["monitoring"] first, which empties it')
@@ -128,12 +128,12 @@ def roles_stay(releases: Mapping[str, Release], facts: Mapping[str, Facts]) -> N
     moved = [
         f"{service.name} runs on {there}, and release {release.id} has it on {host}"
         for host, release in releases.items() for service in release.of("data")
-        for there, seen in facts.items() if service.name in seen.shared and service.name not in facts[host].shared
+        for there, seen in facts.items() if service.name in seen.shared_alive and service.name not in facts[host].shared_alive
     ]  # fmt: skip
     moved += [
         f"{host} has an edge, and in release {release.id} it has none: visitors would get errors there"
         for host, release in releases.items()
-        if not release.of("edge") and facts[host].edge.release and any(c.role == "edge" for c in facts[host].shared.values())
+        if not release.of("edge") and facts[host].edge.release and any(c.role == "edge" for c in facts[host].shared_alive.values())
     ]
     refuse("roles have moved since:", moved, where="[hosts]", then="go forward with inv deploy; or bring back there first what has moved")
 
@@ -169,10 +169,9 @@ def answer(host: Host, address: str, port: int) -> str:
     return "" if not done.returncode else REFUSED if REFUSED in done.stderr else done.stderr.strip() or "no answer"
 
 
-def included(include: str, model: Model) -> tuple[str, ...]:
-    """Read the names that `--include` has, with commas between; refuse one that is no shared service."""
-    names = tuple(name.strip() for name in include.split(",") if name.strip())
-    known = [service.name for service in model.of(*SHARED)]
+def included(include: str, shared: Iterable[str]) -> tuple[str, ...]:
+    """Read the names that `--include` has, with commas between; refuse one that is none of the shared services."""
+    names, known = tuple(name.strip() for name in include.split(",") if name.strip()), tuple(shared)
     unknown = [name for name in names if name not in known]
     if unknown:
         raise Refused(f"{', '.join(unknown)} is no shared service", where="--include", then=f"some of: {', '.join(known)}")

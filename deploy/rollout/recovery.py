@@ -12,7 +12,7 @@ from deploy.environment import Environment
 from deploy.errors import Locked, OpsError, Refused, acting, half_way
 from deploy.hosts.host import Host
 from deploy.model import Facts
-from deploy.rollout import preflight
+from deploy.rollout import drift, preflight
 from deploy.rollout.carry_out import Outcome, came_of, carry_out
 from deploy.rollout.execute import execute_all
 from deploy.rollout.facts import observe, observe_all, telling
@@ -20,7 +20,7 @@ from deploy.rollout.lineage import record_of, schema_of
 from deploy.rollout.plan import back
 from deploy.rollout.planning import others
 from deploy.rollout.run import Fleet, Run, of, run_of
-from deploy.state import Intention, State
+from deploy.state import Bundle, Intention, State
 
 
 def resume(at: Environment) -> Outcome | None:
@@ -33,7 +33,10 @@ def resume(at: Environment) -> Outcome | None:
         target = known.target if known else agreed(facts)
         if not target:
             return None
-        outcome = carry_out(of(at, target), known.command if known else "deploy", resumed=True)
+        fleet, command = of(at, target).observed(facts), known.command if known else "deploy"
+        again = f"inv abort; or, where its files are, inv {command}"
+        drift.require(fleet, dict.fromkeys(facts, ()), again, forward=command == "deploy")
+        outcome = carry_out(fleet, command, resumed=True)
         return outcome if known or outcome.changed else None
 
 
@@ -120,8 +123,9 @@ def undo(at: Environment, facts: Mapping[str, Facts], begun: Mapping[str, Intent
 
     runs = {name: made for name, made in at.each(run).items() if made}
     beside = others(runs.values())
+    anew = {name: drift.restorable(one, left(one, begun.get(name)), undoing=True) for name, one in runs.items()}
     plans = {
-        name: back(one.release if one.facts.accepted else None, one.facts, beside, one.leaving, quieted=name in begun)
+        name: back(one.release if one.facts.accepted else None, one.facts, beside, one.leaving, quieted=name in begun, anew=anew[name])
         for name, one in runs.items()
     }
     with half_way("inv abort again, once every host answers"):
@@ -129,6 +133,13 @@ def undo(at: Environment, facts: Mapping[str, Facts], begun: Mapping[str, Intent
     for name in begun.keys() & runs.keys():
         write_down(runs[name].state, begun[name], observe(at.settings, runs[name].host))
     return bool(begun or any(plans.values()))
+
+
+def left(run: Run, begun: Intention | None) -> Bundle | None:
+    """Return the bundle of the release that is undone; None when it is no more here."""
+    with suppress(OpsError):
+        return run.state.bundle(begun.target if begun else str(run.facts.edge.release))
+    return None
 
 
 def unlock(at: Environment, *, yes: bool) -> str:

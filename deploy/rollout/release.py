@@ -10,9 +10,8 @@ from deploy import lock
 from deploy.edge import switch
 from deploy.environment import Environment
 from deploy.errors import OpsError, Refused
-from deploy.hosts.host import Host
 from deploy.images import build as images
-from deploy.model import Facts
+from deploy.model import SHARED, Facts
 from deploy.rollout import changes, drift, plan, preflight, wanted
 from deploy.rollout.carry_out import Outcome, carry_out
 from deploy.rollout.facts import observe_all, telling
@@ -25,30 +24,49 @@ from deploy.state import Bundle
 def deploy(at: Environment, *, to: str = "", include: str = "") -> Outcome:
     """Put the checkout into service without losing a request; `to` names an earlier release instead.
 
-    `include` names shared services, with commas, that are made anew where they drifted: an outage, said before.
+    `include` names shared services, with commas, that are recreated where they differ or fail: an outage, said before.
     """
-    if to and include:
-        raise Refused(
-            "--include goes with the checkout's compose files, not with an earlier release", where="inv deploy", then="one of both"
-        )
     if to:
-        return rollback(at, to=to)
+        return rollback(at, to=to, include=include)
     with telling(at):
         ready = preflight.look(at, observe_all(at), include)
         with lock.held(at.hosts, at.settings.state_dir, "deploy"):
-            fleet = prepare(at, ready).observed(observe_all(at))
-            return carry_out(fleet, "deploy", anew=fleet.each(lambda run: drift.chosen(ready.anew, run)))
+            fleet = prepare(at, ready)
+            anew = fleet.each(lambda run: drift.chosen(ready.anew, run))
+            drift.require(fleet, anew, "inv deploy")
+            fleet.each(keep)
+            return carry_out(fleet, "deploy", anew=anew)
 
 
-def rollback(at: Environment, *, to: str = "") -> Outcome:
-    """Put an earlier release back into service, with its images, files and secrets; the schema stays."""
+def rollback(at: Environment, *, to: str = "", include: str = "") -> Outcome:
+    """Put an earlier release back into service, with its images, files and secrets; the schema stays.
+
+    Shared services stay too, but for those that `include` names, and those that the release which serves recreated and
+    that fail.
+    """
     with telling(at), lock.held(at.hosts, at.settings.state_dir, "rollback"):
         facts = observe_all(at)
         target = to or earlier(at, facts)
         fleet = of(at, target).observed(facts)
+        anew = recreated(fleet, include)
         preflight.roles_stay({run.host.name: run.release for run in fleet.runs}, facts)
         fleet.each(lambda run: preflight.schema_fits(run.release, schema_of(run.state, target), run.facts.schema, run.facts.serving))
-        return carry_out(fleet, "rollback")
+        again = f"inv rollback{f' --to={to}' if to else ''}"
+        drift.require(fleet, anew, again, forward=False)
+        fleet.each(lambda run: drift.warn_of_failing(run, anew[run.host.name], again))
+        return carry_out(fleet, "rollback", anew=anew)
+
+
+def recreated(fleet: Fleet, include: str) -> dict[str, tuple[str, ...]]:
+    """Name the shared services that a rollback recreates on each host; refuse a name of `include` that is none."""
+    shared = dict.fromkeys(service.name for run in fleet.runs for service in run.release.of(*SHARED))
+    names = preflight.included(include, shared)
+
+    def on(run: Run) -> tuple[str, ...]:
+        left = run.state.bundle(run.leaving.id) if run.leaving else None
+        return tuple(dict.fromkeys((*drift.chosen(names, run), *drift.restorable(run, left))))
+
+    return fleet.each(on)
 
 
 def earlier(at: Environment, facts: Mapping[str, Facts]) -> str:
@@ -68,14 +86,14 @@ class Intended:
     facts: Facts
     changes: tuple[str, ...]
     drifted: tuple[str, ...]
+    refused: Mapping[str, list[str]]  # why a deploy would not begin without --include, by shared service
 
 
 def intended(at: Environment) -> dict[str, Intended]:
     """Say what a deploy would do on each host."""
     with telling(at):
         facts = observe_all(at)
-        bundles = assemble(at, preflight.look(at, facts))
-        fleet = Fleet(at, tuple(Run(at.settings, host, bundles[host.name], facts[host.name]) for host in at.hosts))
+        fleet = prepare(at, preflight.look(at, facts))
         plans = planned(fleet, "deploy")
         return fleet.each(lambda run: intended_on(run, plans[run.host.name]))
 
@@ -85,7 +103,7 @@ def intended_on(run: Run, steps: plan.Plan) -> Intended:
     serving, changed = run.facts.edge.release, tuple[str, ...]()
     with suppress(OpsError):  # its bundle is damaged, or of another version of this
         changed = changes.between(run.state.bundle(serving), run.bundle) if serving in run.state.kept() else ()
-    return Intended(steps, run.facts, changed, drift.drifted(run))
+    return Intended(steps, run.facts, changed, drift.drifted(run), drift.obstacles(run))
 
 
 def assemble(at: Environment, ready: preflight.Ready) -> dict[str, Bundle]:
@@ -98,16 +116,15 @@ def assemble(at: Environment, ready: preflight.Ready) -> dict[str, Bundle]:
 
 
 def prepare(at: Environment, ready: preflight.Ready) -> Fleet:
-    """Assemble a release and keep it on every host."""
-    bundles = assemble(at, ready)
+    """Assemble a release for what is there on every host; nothing is written yet."""
+    bundles, facts = assemble(at, ready), observe_all(at)
+    return Fleet(at, tuple(Run(at.settings, host, bundles[host.name], facts[host.name]) for host in at.hosts))
 
-    def keep(host: Host) -> Run:
-        bundle = bundles[host.name]
-        release = bundle.release
-        for edge in release.of("edge"):
-            switch.require_version(host, edge.image)
-        at.state(host).keep(bundle)
-        images.keep_for(release.id, release.config_digests, wanted.ids(release, host), host)
-        return Run(at.settings, host, bundle)
 
-    return Fleet(at, tuple(at.each(keep).values()))
+def keep(run: Run) -> None:
+    """Keep a release on its host."""
+    release = run.bundle.release
+    for edge in release.of("edge"):
+        switch.require_version(run.host, edge.image)
+    run.state.keep(run.bundle)
+    images.keep_for(release.id, release.config_digests, wanted.ids(release, run.host), run.host)

@@ -29,7 +29,8 @@ def plan(known: Mapping[str, Intended], settings: Settings, *, json: bool) -> No
     rows = {name: list(enumerate(one.plan.steps, 1)) for name, one in known.items()}
     console.table_of(["", "step"], rows, several=several)
     if any(rows.values()):
-        console.say(acting("next: inv deploy", settings.env))
+        include = ",".join(dict.fromkeys(name for one in known.values() for name in one.refused))
+        console.say(acting(f"next: inv deploy{f' --include={include}' if include else ''}", settings.env))
     for name, one in known.items():
         with console.speaking(f"{name} | " if several else ""):
             drift(one, settings)
@@ -50,6 +51,7 @@ def document(known: Intended) -> dict[str, object]:
         "colour": known.plan.colour,
         "changes": list(known.changes),
         "drifted": list(known.drifted),
+        "refused": {name: list(reasons) for name, reasons in known.refused.items()},
         "steps": [{"step": step.name, **asdict(step)} for step in known.plan.steps],
     }
 
@@ -67,6 +69,9 @@ def drift(known: Intended, settings: Settings) -> None:
         names = ",".join(known.drifted)
         console.say(f"{', '.join(known.drifted)}: not as the compose files say now; a deploy leaves shared services alone")
         console.say(acting(f"      inv deploy --include={names} makes them anew, with an outage of some seconds", settings.env))
+    for name, reasons in known.refused.items():
+        words = f"{name} {', '.join(reasons)}: inv deploy without --include={name} will refuse this release"
+        console.warn(acting(words, settings.env))
 
 
 def outcome(known: Outcome, settings: Settings, *, json: bool) -> None:

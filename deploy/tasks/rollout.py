@@ -36,13 +36,13 @@ def deploy(at: Environment, to: str = "", include: str = "", yes: bool = False, 
     show.outcome(release.deploy(at, to=to, include=include), at.settings, json=json)
 
 
-@door(help={"to": "the release to go back to (default: the one before)"})
-def rollback(at: Environment, to: str = "", yes: bool = False, json: bool = False) -> None:
+@door(help={"to": "the release to go back to (default: the one before)", "include": "shared services to make anew as it says: edge,…"})
+def rollback(at: Environment, to: str = "", include: str = "", yes: bool = False, json: bool = False) -> None:
     """Put an earlier release back into service: code, configuration and secrets together."""
     from deploy.rollout import release, show
 
     ask(at, f"go back to {to or 'the release before'}", yes=yes)
-    show.outcome(release.rollback(at, to=to), at.settings, json=json)
+    show.outcome(release.rollback(at, to=to, include=include), at.settings, json=json)
 
 
 @door()

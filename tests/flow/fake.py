@@ -14,7 +14,8 @@ import yaml
 from deploy.errors import Interrupted, OpsError, Unreachable
 from deploy.hosts.engine import Engine
 from deploy.hosts.local import LocalHost
-from deploy.model import LABEL, Container
+from deploy.model import LABEL, MADE_OF, Container
+from deploy.rollout import shared
 from deploy.shell import Command, Result
 
 HISTORY = "Rev: r2 (head) (current)\nParent: r1\n\nRev: r1\nParent: <base>\n"
@@ -25,6 +26,12 @@ DONE = Result(0, "", "")
 def parsed(text: str) -> Any:
     """Read a rendered file, each text once."""
     return yaml.safe_load(text)
+
+
+@cache
+def specified(text: str) -> dict[str, shared.Spec]:
+    """Read what the services of a rendered file need of the engine, each text once."""
+    return shared.read(text)
 
 
 class FakeEngine(Engine):
@@ -83,6 +90,7 @@ class FakeHost(LocalHost):
         self.stale: set[str] = set()  # containers that Compose takes for running whatever became of them
         self.held: dict[str, str] = {}  # endpoints that the engine holds for containers that have ended -> their network
         self.tasks: list[list[str]] = []  # what waits besides, each time that a worker is asked
+        self.bad: set[str] = set()  # what shared services are made of that end as soon as they start
         self.killed_at: tuple[int, str, type[BaseException]] | None = None
         self.broken: Callable[[], BaseException | None] | None = None
 
@@ -145,7 +153,12 @@ class FakeHost(LocalHost):
         match command.argv:
             case ("docker", "compose", "--project-name", _, "--file", file, "--env-file", "/dev/null", "up", *words):
                 scale = dict(word.removeprefix("--scale=").split("=") for word in words if word.startswith("--scale="))
-                return self.up(Path(file), [word for word in words if not word.startswith("--")], scale)
+                names = [word for word in words if not word.startswith("--")]
+                if "--force-recreate" in words:
+                    self.recreate(Path(file), names)
+                return self.up(Path(file), names, scale)
+            case ("docker", "network", "connect", network, name):
+                self.engine.change(name, networks=(*self.engine.known[name].networks, network))
             case ("docker", "compose", *_, "tasks", "known"):
                 return Result(0, "old\n", "")
             case ("docker", "exec", _, "tasks", "pending"):
@@ -184,7 +197,7 @@ class FakeHost(LocalHost):
 
     def up(self, file: Path, names: Sequence[str], scale: Mapping[str, str]) -> Result:
         """Start services of a rendered file; a stopped container starts again, one of another release is made anew."""
-        document = parsed(file.read_text())
+        document, specs = parsed(file.read_text()), specified(file.read_text())
         for name in names:
             labels = document["services"][name]["labels"]
             fields: dict[str, Any] = {word: labels.get(f"{LABEL}.{word}", "") for word in ("service", "role", "colour", "release")}
@@ -196,14 +209,28 @@ class FakeHost(LocalHost):
             assert len(kept) <= int(scale.get(name, 1)), "Compose would remove one of its own choice"
             for number in [*kept, *(n for n in range(1, 99) if n not in kept)][: int(scale.get(name, 1))]:
                 key = f"{document['name']}-{name}-{number}"
-                made = Container(key, **fields, state="created", health="", image="sha256:x", number=number)
+                made = Container(key, **fields, state="created", health="", image="sha256:x", number=number,
+                                 made_of=labels.get(MADE_OF, ""), networks=tuple(specs[fields["service"]].networks),
+                                 mounts=tuple(specs[fields["service"]].mounts))  # fmt: skip
                 if not self.engine.known.setdefault(key, made).alive and key not in self.stale:
                     if key in self.held:
                         return self.refused(key)
                     self.engine.change(key, state="running", health="starting")
+                    self.crash(key)
         if "edge" in names:
             self.reload()
         return DONE
+
+    def recreate(self, file: Path, names: Sequence[str]) -> None:
+        """Remove the containers of shared services, in whatever state they are."""
+        project = parsed(file.read_text())["name"]
+        for name in names:
+            self.engine.known.pop(f"{project}-{name}-1", None)
+
+    def crash(self, name: str) -> None:
+        """Let what is made of something that does not work start over and over."""
+        if self.engine.known[name].made_of in self.bad:
+            self.engine.change(name, state="restarting", health="", restarts=3)
 
     def refused(self, name: str) -> Result:
         """Say what the engine says of an endpoint that it holds."""

@@ -271,11 +271,6 @@ def test_after_down_nothing_is_cut_off(place: Place) -> None:
     assert place.state.intention() is None
 
 
-def test_include_goes_with_the_checkout(place: Place) -> None:
-    with pytest.raises(Refused, match="--include"):
-        rollout.deploy(place.at, to="r1", include="edge")
-
-
 @pytest.fixture
 def grown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> behind.Site:
     """One edge with an app host behind it, and a second that the settings have since."""

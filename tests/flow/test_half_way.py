@@ -214,7 +214,7 @@ def test_data_on_a_host_without_an_edge_is_made_anew_and_nothing_is_measured(
 
     monkeypatch.setattr(host, "get", get)
     monkeypatch.setattr(host, "try_run", lambda *_, **__: Result(0, "", ""))
-    monkeypatch.setattr(drift, "await_healthy", lambda *_: None)
+    monkeypatch.setattr(drift, "await_healthy", lambda *_, **__: None)
     run = next(run for run in site.fleet("r2").runs if run.host is host)
     drift.recreate(steps.RecreateShared(("redis",)), run)
     assert len(asked) < 5

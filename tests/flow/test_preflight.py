@@ -78,9 +78,9 @@ def test_a_clock_behind_the_ledger_is_said(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_only_shared_services_can_be_included() -> None:
-    assert preflight.included(" redis,edge ,", model()) == ("redis", "edge")
+    assert preflight.included(" redis,edge ,", ["redis", "edge"]) == ("redis", "edge")
     with pytest.raises(Refused, match="backend, nope is no shared service"):
-        preflight.included("backend,edge,nope", model())
+        preflight.included("backend,edge,nope", ["redis", "edge"])
 
 
 def test_a_port_is_closed_to_this_machine_whatever_its_address_is_like() -> None:
