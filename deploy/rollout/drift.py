@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 
 from deploy import console
@@ -50,7 +51,8 @@ def restorable(run: Run, left: Bundle | None, *, undoing: bool = False) -> tuple
     if not left or "shared.yml" not in left.files:
         return ()
     there, specs = run.facts.shared_existing, desired(run)
-    names = shared.restorable(specs, shared.read(left.files["shared.yml"]), there)
+    leaving = shared.read(left.files["shared.yml"])
+    names = shared.restorable(specs, leaving, there, former(run, left.release.id, leaving))
     now = clock(run, [there[name] for name in names])
 
     def fails(c: Container) -> bool:
@@ -58,6 +60,18 @@ def restorable(run: Run, left: Bundle | None, *, undoing: bool = False) -> tuple
         return bool(bare) or shared.is_unwell(c, now, ever=undoing) or (c.role == "edge" and not reaches(run))
 
     return tuple(name for name in names if fails(there[name]))
+
+
+def former(run: Run, release: str, leaving: Mapping[str, shared.Spec]) -> dict[str, str]:
+    """Read from the journal what services were made of when a release recreated them, and not as itself says."""
+    found: dict[str, str] = {}
+    for line in run.state.journal():
+        if (line.get("step"), line.get("state"), line.get("target")) == (steps.RecreateShared.__name__, "begin", release):
+            with suppress(KeyError, TypeError, ValueError):  # a line of another hand
+                details = line["details"]
+                own = zip(details["services"], details["former"], strict=True)
+                found = {name: was for name, was in own if name in leaving and was != leaving[name].made_of} | found
+    return found
 
 
 def clock(run: Run, containers: Iterable[Container]) -> str:

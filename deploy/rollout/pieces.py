@@ -14,6 +14,7 @@ from deploy.rollout.steps import (
     Migrate,
     PrepareEdge,
     Quiet,
+    RecreateShared,
     Resume,
     RevertEdge,
     RunJob,
@@ -46,6 +47,12 @@ def start_shared(
     first: list[Step] = [PrepareEdge()] if facts.edge.generation == 0 and wanted.of("edge") else []
     first += [CreateShared(absent)] if absent else []
     return [*first, StartShared(lacking)] if lacking else first
+
+
+def recreate_shared(anew: Iterable[str], facts: Facts) -> list[Step]:
+    """Recreate shared services, and remember what they are made of now."""
+    former = {name: facts.shared_existing[name].made_of if name in facts.shared_existing else "" for name in anew}
+    return [RecreateShared(tuple(former), tuple(former.values()))] if former else []
 
 
 def migration(wanted: Release, colour: str) -> list[Step]:

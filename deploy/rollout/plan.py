@@ -6,13 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from deploy.model import COLOURS, Container, Facts, Release, Role, other
-from deploy.rollout.pieces import await_tasks, bring_up, jobs, migration, only, quiet, retire, settle, start_shared, stop
+from deploy.rollout.pieces import await_tasks, bring_up, jobs, migration, only, quiet, recreate_shared, retire, settle, start_shared, stop
 from deploy.rollout.steps import (
     AwaitHealthy,
     AwaitServed,
     Drain,
     Prune,
-    RecreateShared,
     RegisterColour,
     RemoveStopped,
     Resume,
@@ -68,7 +67,7 @@ def towards(
     live = facts.edge.colour
     anew = tuple(anew)
     shared = start_shared(wanted, facts, () if forward else others.data, anew, forward=forward)
-    steps = [*settle(facts), *shared, *([RecreateShared(anew)] if anew else [])]
+    steps = [*settle(facts), *shared, *recreate_shared(anew, facts)]
     if live and not others.lacking and carries(wanted, live, facts):
         left = finish(wanted, live, facts, others, watch=forward and watch, warm=warm, quieted=quieted)
         return Plan(wanted, live, facts.edge.generation, (*steps, *left))

@@ -61,13 +61,15 @@ def drifted(desired: Mapping[str, Spec], there: Mapping[str, Container]) -> tupl
 
 
 def restorable(
-    desired: Mapping[str, Spec], left: Mapping[str, Spec], there: Mapping[str, Container]
+    desired: Mapping[str, Spec], left: Mapping[str, Spec], there: Mapping[str, Container], former: Mapping[str, str]
 ) -> tuple[str, ...]:  # fmt: skip
-    """Name what is made as the release that is `left` says, and not as the one that is desired: going back may restore it.
+    """Name what the release that is `left` recreated, and that was made as is desired before: going back may restore it.
 
-    Whatever else differs was never applied by the release that is left, and going back does not apply it either.
+    Whatever else differs nobody has applied yet, and going back does not apply it either. `former` is what services were
+    made of when that release recreated them.
     """
-    return tuple(name for name in drifted(desired, there) if name in left and left[name].made_of == there[name].made_of)
+    own = [name for name in drifted(desired, there) if name in left and left[name].made_of == there[name].made_of]
+    return tuple(name for name in own if former.get(name) == desired[name].made_of)
 
 
 def is_failing(container: Container, now: str, *, ever: bool = False) -> bool:

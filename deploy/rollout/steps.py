@@ -65,9 +65,13 @@ class StartShared(Step):
 
 @dataclass(frozen=True)
 class RecreateShared(Step):
-    """Make data services or the edge anew, which a deploy never does unless it was told to; requests are lost meanwhile."""
+    """Make data services or the edge anew, which a deploy never does unless it was told to; requests are lost meanwhile.
+
+    The journal keeps what they were made of, so that going back knows what it restores.
+    """
 
     services: tuple[str, ...]
+    former: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"make {', '.join(self.services)} anew: an outage"

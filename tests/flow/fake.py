@@ -255,6 +255,6 @@ class FakeHost(LocalHost):
         if self.deaf and self.deaf in service:
             return 502, ""
         found = [
-            c for c in self.engine.known.values() if ((c.colour, c.service) == (colour, service) or service == f"{c.name}:8000") and c.up
+            c for c in [*self.engine.known.values()] if ((c.colour, c.service) == (colour, service) or service == f"{c.name}:8000") and c.up
         ]
         return (200, json.dumps({"release": found[0].release})) if found and not self.mute else (502, "")

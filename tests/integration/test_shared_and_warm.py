@@ -3,8 +3,56 @@
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
 
+from deploy.wait import until
 from tests.site import Site, docker
+
+COMPOSE = "docker/compose.yml"
+GOOD, TYPO = "import time; time.sleep(1e6)", "import tiem"
+DB = """
+  db:
+    image: tiny/app
+    command: ["python3.11", "-c", "{0}"]
+    restart: unless-stopped
+    stop_grace_period: 1s
+    x-deploy: {{role: data}}
+
+  edge:
+"""
+
+
+@contextmanager
+def asking(site: Site) -> Iterator[list[float]]:
+    """Ask the site again and again; the list gets the longest time from one good answer to the next."""
+    ended, longest = Event(), [0.0]
+
+    def ask() -> None:
+        last = time.monotonic()
+        while not ended.is_set():
+            if site.get("/health")[0] == 200:
+                longest[0], last = max(longest[0], time.monotonic() - last), time.monotonic()
+        longest[0] = max(longest[0], time.monotonic() - last)
+
+    asker = Thread(target=ask)
+    asker.start()
+    try:
+        yield longest
+    finally:
+        ended.set()
+        asker.join()
+
+
+def db(site: Site, words: str = "{{.State.Status}} {{.RestartCount}}") -> str:
+    """Say how the data service is."""
+    return docker("inspect", "--format", words, f"{site.app}-local-db-1").strip()
+
+
+def is_looping(site: Site) -> bool:
+    return int(db(site).split()[1]) > 0
 
 
 def identity(site: Site, part: str) -> str:
@@ -32,6 +80,69 @@ def test_the_edge_is_made_anew_only_when_told_to(tiny: Site) -> None:
     assert tiny.get("/health")[0] == 200
     assert tiny.inv("plan", "--json").document["drifted"] == []
     assert tiny.inv("deploy", "--include=edge", "--json").document["changed"] is False
+
+
+def test_a_network_that_edge_and_app_share_changes_while_people_ask(tiny: Site) -> None:
+    """What the running edge cannot reach is never switched to, and a recreated edge reaches what serves from its first second."""
+    tiny.replace(COMPOSE, "    x-deploy:", "    networks: [front]\n    x-deploy:")
+    tiny.replace(COMPOSE, "volumes:\n  edge-temp", "networks:\n  front: {}\n\nvolumes:\n  edge-temp")
+    tiny.commit()
+    first = tiny.inv("deploy", "--json").document["release"]
+    edge, journal = identity(tiny, "-edge-"), (tiny.state / "journal.jsonl").read_text()
+    tiny.replace(COMPOSE, "[front]", "[street]")
+    tiny.replace(COMPOSE, "  front: {}", "  street: {}")
+    tiny.commit()
+    plan = tiny.inv("plan")
+    assert ("edge lacks network street" in plan.stderr, "next: inv deploy --include=edge" in plan.stderr) == (True, True), plan.stderr
+    said = tiny.inv("deploy", code=2).stderr
+    assert ("edge lacks network street" in said, "inv deploy --include=edge" in said, first in said) == (True, True, True), said
+    assert (identity(tiny, "-edge-"), (tiny.state / "journal.jsonl").read_text()) == (edge, journal), "nothing was changed"
+    with asking(tiny) as longest:
+        said = tiny.inv("deploy", "--include=edge").stderr
+    measured = re.search(r"measured: the app did not answer for (\d+\.\d) s", said)
+    assert measured, said
+    assert longest[0] <= float(measured[1]) + 0.3, said
+    assert "inv rollback --include=edge" in tiny.inv("rollback", code=2).stderr
+    with asking(tiny) as longest:
+        said = tiny.inv("rollback", "--include=edge").stderr
+    measured = re.search(r"measured: the app did not answer for (\d+\.\d) s", said)
+    assert measured, said
+    assert longest[0] <= float(measured[1]) + 0.3, said
+    assert (tiny.get("/health")[0], first in tiny.get("/version")[1]) == (200, True)
+
+
+def test_data_that_a_deploy_put_into_a_crash_loop_is_restored_when_it_goes_back(tiny: Site) -> None:
+    tiny.replace(COMPOSE, "\n  edge:\n", DB.format(GOOD))
+    tiny.commit()
+    first = tiny.inv("deploy", "--json").document["release"]
+    made_of = db(tiny, "{{.Config.Labels}}")
+    tiny.replace(COMPOSE, GOOD, TYPO)
+    tiny.commit()
+    said = tiny.inv("deploy", "--include=db", code=1).stderr
+    assert ("No module named 'tiem'" in said, f"release {first}" in said) == (True, True), said
+    assert "then inv deploy --include=db" in said, said
+    assert "measured" not in said.partition("going back")[0], "nothing is called measured that failed"
+    assert (db(tiny), db(tiny, "{{.Config.Labels}}")) == ("running 0", made_of)
+
+
+def test_data_that_is_in_a_crash_loop_gets_out_of_it(tiny: Site) -> None:
+    """By --include with the file that is right, and by going back to a release of which it ran."""
+    tiny.replace(COMPOSE, "\n  edge:\n", DB.format("import time; time.sleep(2); import tiem"))
+    tiny.commit()
+    tiny.inv("deploy")
+    assert until(lambda: is_looping(tiny), 20)
+    tiny.replace(COMPOSE, "sleep(2); import tiem", "sleep(1e6)")
+    tiny.commit()
+    said = tiny.inv("deploy", code=2).stderr
+    assert ("db is r" in said, "restarted" in said, "inv deploy --include=db" in said) == (True, True, True), said
+    good = tiny.inv("deploy", "--include=db", "--json").document["release"]
+    assert db(tiny) == "running 0"
+    tiny.replace(COMPOSE, "sleep(1e6)", "sleep(6); import tiem")
+    tiny.commit()
+    tiny.inv("deploy", "--include=db")
+    assert until(lambda: is_looping(tiny), 20)
+    assert tiny.inv("rollback", "--json").document["release"] == good
+    assert db(tiny) == "running 0"
 
 
 def test_a_warm_colour_runs_on_and_takes_over_as_it_is(tiny: Site) -> None:

@@ -1,0 +1,301 @@
+"""Shared services that fail or lack something: refused, recreated, restored, and measured, on a fake host."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.edge import switch
+from deploy.errors import OpsError, Refused
+from deploy.images import build as images
+from deploy.model import Container
+from deploy.rollout import drift, preflight, recovery, shared, show, steps, wanted
+from deploy.rollout import release as rollout
+from deploy.rollout.facts import observe
+from deploy.rollout.run import Run
+from deploy.settings import ROOT
+from deploy.state import Bundle
+from tests.flow.faults import fail_at, nth, once, when
+from tests.flow.place import Killed, Place, bundled
+from tests.samples import COMPOSE, IMAGES, model, settings
+
+pytestmark = pytest.mark.usefixtures("no_waiting")
+Printed = pytest.CaptureFixture[str]
+REDIS = ("redis: {image: redis,", "redis: {image: redis, command: [other],")
+EDGE = ("edge: {image: app/edge, x-deploy: {role: edge}",
+        "edge: {image: app/edge, volumes: [{type: volume, source: assets, target: /assets}], x-deploy: {role: edge}")  # fmt: skip
+VOLUME = ("volumes: {}", "volumes: {assets: {}}")
+
+
+@cache
+def made(name: str, *changes: tuple[str, str]) -> Bundle:
+    """Make a release of the small app with these changes of its compose file."""
+    text = COMPOSE
+    for old, new in changes:
+        text = text.replace(old, new)
+    return replace(bundled(name), files=wanted.render_all(settings(ROOT), model(text), IMAGES, name, "/env"))
+
+
+def spec(bundle: Bundle, service: str) -> shared.Spec:
+    return shared.read(bundle.files["shared.yml"])[service]
+
+
+class Shop(Place):
+    """A place whose checkout is a bundle, and which serves its first release."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(folder)
+        self.bundle = made("r1")
+        ready = preflight.Ready({}, None, None, None, ())  # type: ignore[arg-type]  # nothing is built
+        monkeypatch.setattr(preflight, "look", lambda _at, _facts, include="": replace(ready, anew=tuple(filter(None, include.split(",")))))
+        monkeypatch.setattr(rollout, "assemble", lambda *_: {self.host.name: self.bundle})
+        monkeypatch.setattr(switch, "require_version", lambda *_: None)
+        monkeypatch.setattr(images, "uses_containerd_store", lambda *_: True)
+        self.put("r1")
+
+    def put(self, name: str, *changes: tuple[str, str], include: str = "") -> None:
+        """Deploy a release with these changes."""
+        self.bundle = made(name, *changes)
+        rollout.deploy(self.at, include=include)
+
+    def there(self, service: str) -> Container:
+        return observe(self.settings, self.host).shared_existing[service]
+
+    def loop(self, service: str) -> None:
+        """Let a shared service start over and over."""
+        self.host.engine.change(self.there(service).name, state="restarting", health="", restarts=3)
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    return Shop(tmp_path, monkeypatch)
+
+
+def unchanged(shop: Shop, act: Callable[[], object]) -> Refused:
+    """Do what must be refused, with nothing changed."""
+    before = dict(shop.host.engine.known), shop.journal(), shop.state.kept()
+    with pytest.raises(Refused) as told:
+        act()
+    assert (dict(shop.host.engine.known), shop.journal(), shop.state.kept()) == before
+    return told.value
+
+
+def test_what_fails_as_it_is_and_is_right_in_the_files_is_named_with_the_way_out(shop: Shop) -> None:
+    shop.loop("redis")
+    error = unchanged(shop, lambda: shop.put("r2", REDIS))
+    assert "localhost: redis is restarting, restarted 3 times" in error.what
+    assert "inv deploy --include=redis" in error.then
+    shop.put("r2", REDIS, include="redis")
+    assert (shop.there("redis").state, shop.there("redis").made_of) == ("running", spec(made("r2", REDIS), "redis").made_of)
+    assert shop.serving() == "r2"
+
+
+def test_what_fails_and_is_the_same_in_the_files_is_told_with_the_way_out(shop: Shop) -> None:
+    shop.loop("redis")
+    with pytest.raises(OpsError) as told:
+        shop.put("r2")
+    assert re.search(r"docker logs shop-local-redis-1; fix it in the compose file, then inv deploy --include=redis", told.value.then)
+    shop.put("r2", include="redis")
+    assert (shop.there("redis").state, shop.serving()) == ("running", "r2"), "--include recreates what fails, the same or not"
+
+
+def test_a_service_that_a_deploy_broke_is_restored_when_it_goes_back(shop: Shop) -> None:
+    shop.host.bad = {spec(made("r2", REDIS), "redis").made_of}
+    with pytest.raises(OpsError) as told:
+        shop.put("r2", REDIS, include="redis")
+    assert (told.value.code, "release r1" in told.value.serves) == (1, True)
+    assert (shop.there("redis").state, shop.there("redis").made_of) == ("running", spec(made("r1"), "redis").made_of)
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_later_failure_restores_only_what_fails(shop: Shop, fails: bool) -> None:
+    """One that a deploy has recreated and that is well is no reason for another outage."""
+    if fails:
+        nth(shop.host, "Drain", "begin", 1, lambda: shop.loop("redis"))
+    fail_at(shop.host, "Drain")
+    with pytest.raises(OpsError, match="Drain failed"):
+        shop.put("r2", REDIS, include="redis")
+    left = made("r1") if fails else made("r2", REDIS)
+    assert (shop.there("redis").state, shop.there("redis").made_of) == ("running", spec(left, "redis").made_of)
+    assert shop.serving() == "r1"
+
+
+def test_what_no_release_has_applied_is_not_applied_by_going_back(shop: Shop) -> None:
+    shop.put("r2", REDIS)
+    when(shop.host, "Switch", "begin", lambda: shop.loop("redis"))
+    fail_at(shop.host, "Switch")
+    with pytest.raises(OpsError, match="Switch failed"):
+        shop.put("r3")
+    assert (shop.there("redis").state, shop.there("redis").made_of) == ("restarting", spec(made("r1"), "redis").made_of)
+    assert shop.serving() == "r2"
+
+
+def test_an_abort_restores_what_the_interrupted_deploy_broke(shop: Shop) -> None:
+    shop.host.kill_at(0, "done", Killed)
+    with pytest.raises(Killed):
+        shop.put("r2", REDIS, include="redis")
+    shop.loop("redis")
+    assert recovery.abort(shop.at)
+    assert (shop.there("redis").state, shop.there("redis").made_of) == ("running", spec(made("r1"), "redis").made_of)
+    assert shop.serving() == "r1"
+
+
+def test_a_rollback_restores_what_the_release_that_is_left_broke(shop: Shop) -> None:
+    shop.put("r2", REDIS, include="redis")
+    shop.loop("redis")
+    rollout.rollback(shop.at)
+    assert (shop.there("redis").state, shop.there("redis").made_of) == ("running", spec(made("r1"), "redis").made_of)
+    assert shop.serving() == "r1"
+
+
+def test_a_rollback_leaves_what_fails_for_another_reason_and_says_so(shop: Shop, capsys: Printed) -> None:
+    shop.put("r2")
+    shop.loop("redis")
+    rollout.rollback(shop.at)
+    assert (shop.there("redis").state, shop.serving()) == ("restarting", "r1")
+    assert (
+        "redis is restarting, restarted 3 times, and stays as it is; inv rollback --include=redis recreates it" in capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize("back", [
+    pytest.param(lambda shop, include: rollout.rollback(shop.at, include=include), id="rollback"),
+    pytest.param(lambda shop, include: rollout.deploy(shop.at, to="r1", include=include), id="deploy --to"),
+])  # fmt: skip
+def test_include_goes_with_an_earlier_release(shop: Shop, back: Callable[[Shop, str], object]) -> None:
+    shop.put("r2", REDIS, include="redis")
+    error = unchanged(shop, lambda: back(shop, "redis,backend"))
+    assert ("backend is no shared service" in error.what, error.then) == (True, "some of: redis, edge")
+    back(shop, "redis")
+    assert (shop.there("redis").made_of, shop.serving()) == (spec(made("r1"), "redis").made_of, "r1")
+
+
+def test_an_edge_that_lacks_what_routes_need_is_refused_before_the_switch(shop: Shop, capsys: Printed) -> None:
+    """By deploy, rollback and resume; a plan shows it."""
+    error = unchanged(shop, lambda: shop.put("r2", EDGE, VOLUME))
+    assert ("localhost: edge lacks volume assets at /assets" in error.what, error.where) == (True, "localhost")
+    assert "inv deploy --include=edge" in error.then
+    show.plan(rollout.intended(shop.at), shop.settings, json=False)
+    said = capsys.readouterr().err
+    assert ("edge lacks volume assets at /assets" in said, "next: inv deploy --include=edge" in said) == (True, True)
+    shop.put("r2", EDGE, VOLUME, include="edge")
+    shop.put("r3")
+    assert "inv rollback --include=edge" not in capsys.readouterr().err, "what the edge has besides harms nobody"
+    shop.host.engine.change("shop-local-edge-1", mounts=())
+    assert "inv rollback --include=edge" in unchanged(shop, lambda: rollout.rollback(shop.at)).then
+    assert "inv rollback --to=r2 --include=edge" in unchanged(shop, lambda: rollout.deploy(shop.at, to="r2")).then
+    rollout.rollback(shop.at, include="edge")
+    assert shop.serving() == "r2"
+
+
+def test_resume_refuses_an_edge_that_lacks_what_routes_need(shop: Shop) -> None:
+    shop.host.kill_at(0, "begin", Killed)
+    with pytest.raises(Killed):
+        shop.put("r2", EDGE, VOLUME, include="edge")
+    error = unchanged(shop, lambda: recovery.resume(shop.at))
+    assert re.search("inv abort; or, .*inv deploy --include=edge", error.then)
+    shop.put("r2", EDGE, VOLUME, include="edge")
+    assert shop.serving() == "r2"
+
+
+def test_an_edge_without_a_mount_that_it_had_is_restored_when_what_was_begun_is_undone(shop: Shop) -> None:
+    shop.put("r2", EDGE, VOLUME, include="edge")
+    fail_at(shop.host, "Switch")
+    with pytest.raises(OpsError, match="Switch failed"):
+        shop.put("r3", include="edge")
+    assert shop.there("edge").made_of == spec(made("r2", EDGE, VOLUME), "edge").made_of
+
+
+def deaf_while(shop: Shop, monkeypatch: pytest.MonkeyPatch, wrong: Iterable[str]) -> None:
+    """Let the app not answer through an edge that is made of something, or while data is."""
+    get = shop.host.get
+
+    def answer(port: int, path: str, **more: Any) -> tuple[int, str]:
+        bad = {c.made_of for c in shop.host.engine.known.values()} & {*wrong}
+        return (502, "") if bad and path != "/generation" else get(port, path, **more)
+
+    monkeypatch.setattr(shop.host, "get", answer)
+
+
+def test_an_app_that_answered_before_and_not_after_is_a_failure_and_the_edge_is_restored(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, capsys: Printed
+) -> None:
+    deaf_while(shop, monkeypatch, [spec(made("r2", EDGE, VOLUME), "edge").made_of])
+    with pytest.raises(OpsError, match="edge was recreated, and the app has not answered since") as told:
+        shop.put("r2", EDGE, VOLUME, include="edge")
+    assert ("release r1" in told.value.serves, "inv deploy --include=edge" in told.value.then) == (True, True)
+    said = capsys.readouterr().err
+    assert "measured" not in said.partition("going back")[0]
+    assert (shop.there("edge").made_of, shop.serving()) == (spec(made("r1"), "edge").made_of, "r1")
+    assert drift.answers(Run(shop.settings, shop.host, made("r1"), observe(shop.settings, shop.host)))
+
+
+@pytest.mark.parametrize(("after", "said"), [(True, "it answers"), (False, "it does not now")])
+def test_an_app_that_did_not_answer_before_is_no_failure_of_what_is_recreated(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, capsys: Printed, after: bool, said: str
+) -> None:
+    now = spec(made("r1"), "redis").made_of
+    deaf_while(shop, monkeypatch, [now] if after else [now, spec(made("r2", REDIS), "redis").made_of])
+    shop.state.keep(made("r2", REDIS))
+    run = Run(shop.settings, shop.host, made("r2", REDIS), observe(shop.settings, shop.host))
+    drift.recreate(steps.RecreateShared(("redis",)), run)
+    assert re.search(f"no outage measured: the app did not answer before; {said}.*; all healthy", capsys.readouterr().err)
+
+
+def test_a_silence_counts_to_the_next_answer_and_one_that_has_no_end_counts_up_to_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("deploy.rollout.drift.time.monotonic", lambda: now)
+    silence = drift.Silence(0.0, before=True, last=0.0)
+    for now, answered in ((0.1, True), (0.2, False), (2.1, True), (2.2, True), (9.0, False)):
+        silence.look(answered=answered)
+        if now == 2.2:
+            assert (silence.longest, silence.over) == (2.0, True)
+    assert (round(silence.longest, 1), silence.over) == (6.8, False)
+    with pytest.raises(OpsError, match=r"not answered since, for 6\.8 s"):
+        drift.outcome(steps.RecreateShared(("edge",)), silence)
+
+
+def test_what_serves_joins_the_network_of_a_recreated_edge_before_the_old_one_goes(shop: Shop) -> None:
+    """And the network is made before that; the release of another network is gone back to with --include."""
+    street = (("{edge: null", "{street: null"), ("networks: {edge: {}", "networks: {street: {}"))
+    assert "edge lacks network street" in unchanged(shop, lambda: shop.put("r2", *street)).what
+    bundle = made("r2", *street)
+    shop.bundle = replace(bundle, release=bundle.release.model_copy(update={"resources": ("shop-local_street",)}))
+    rollout.deploy(shop.at, include="edge")
+    commands = [line for line in shop.host.said if re.search(" create .*ops-holder| network connect |--force-recreate", line)]
+    assert [re.sub(".* (create|connect|--force-recreate) ", r"\1 ", line) for line in commands] == [
+        "create --no-recreate --no-build ops-holder",
+        "connect shop-local_street shop-local-blue-backend-blue-1",
+        "--force-recreate edge",
+    ]
+    assert "edge lacks network edge" in unchanged(shop, lambda: rollout.rollback(shop.at)).what
+    rollout.rollback(shop.at, include="edge")
+    assert shop.serving() == "r1"
+
+
+def test_what_serves_is_told_of_while_the_edge_has_no_mount_for_it(shop: Shop, capsys: Printed) -> None:
+    shop.put("r2", EDGE, VOLUME, include="edge")
+    shop.put("r3", include="edge")
+    assert "until the switch the edge of release r2 lacks volume assets at /assets" in capsys.readouterr().err
+
+
+def test_a_refusal_is_no_deploy(shop: Shop) -> None:
+    """Nothing is written down of it, so there is nothing to resume."""
+    once(shop.host, "journal.jsonl", AssertionError("something was written down"))
+    unchanged(shop, lambda: shop.put("r2", EDGE, VOLUME))
+
+
+def test_a_journal_of_another_hand_restores_nothing(shop: Shop) -> None:
+    """What cannot be read of what was recreated keeps nobody from going back."""
+    shop.put("r2", REDIS, include="redis")
+    journal = shop.state.folder / "journal.jsonl"
+    journal.write_text(re.sub(r'"former": \[[^]]*\]', '"former": 7', journal.read_text()))
+    shop.loop("redis")
+    rollout.rollback(shop.at)
+    assert (shop.there("redis").state, shop.serving()) == ("restarting", "r1")
