@@ -126,6 +126,22 @@ def test_a_later_failure_restores_only_what_fails(shop: Shop, fails: bool) -> No
     assert shop.serving() == "r1"
 
 
+def test_a_crash_loop_without_a_health_check_is_no_service_that_runs(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It runs for a moment each time, and is looked at just then."""
+    broken, listed = spec(made("r2", REDIS), "redis").made_of, shop.host.engine.containers
+    monkeypatch.setattr(drift, "STEADY_SECONDS", 0.2)
+    looks: list[int] = []
+
+    def flickering(environment: str) -> tuple[Container, ...]:
+        looks.extend([1] if any(c.made_of == broken for c in shop.host.engine.known.values()) else [])
+        return tuple(replace(c, health="", restarts=len(looks) // 3) if c.made_of == broken else c for c in listed(environment))
+
+    monkeypatch.setattr(shop.host.engine, "containers", flickering)
+    with pytest.raises(OpsError, match="did not become healthy"):
+        shop.put("r2", REDIS, include="redis")
+    assert (shop.there("redis").state, shop.there("redis").made_of) == ("running", spec(made("r1"), "redis").made_of)
+
+
 def test_what_no_release_has_applied_is_not_applied_by_going_back(shop: Shop) -> None:
     shop.put("r2", REDIS)
     when(shop.host, "Switch", "begin", lambda: shop.loop("redis"))
