@@ -170,7 +170,7 @@ def check(merged: Mapping[str, Any], with_secrets: set[str], root: Path, names: 
     mistakes, services = [], []
     for name, spec in (merged.get("services") or {}).items():
         try:
-            services.append(Service(name, Deploy.model_validate(spec.get("x-deploy", {})), spec, name in with_secrets))
+            services.append(Service(name, Deploy.model_validate(undoubled(spec.get("x-deploy", {}))), spec, name in with_secrets))
         except ValidationError as error:
             mistakes += [f"service {name}: {explain(mistake)}" for mistake in error.errors()]
         mistakes += [f"service {name}: {text}" for text in unfit(spec, root)]
@@ -180,6 +180,15 @@ def check(merged: Mapping[str, Any], with_secrets: set[str], root: Path, names: 
     mistakes += inconsistencies(model) if not mistakes else []
     refuse(f"the compose files have {len(mistakes)} mistake(s):", mistakes, where=names, then="mend them, then inv plan")
     return model
+
+
+def undoubled(value: Any) -> Any:
+    """Return a value of x-deploy as it was meant: Compose writes every `$` doubled, and nobody else reads that key."""
+    if isinstance(value, dict):
+        return {key: undoubled(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [undoubled(inner) for inner in value]
+    return value.replace("$$", "$") if isinstance(value, str) else value
 
 
 def explain(mistake: Any) -> str:

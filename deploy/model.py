@@ -8,13 +8,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, ValidationError
 
 LABEL = "bookreader-ops"
 MADE_OF = f"{LABEL}.made-of"
+BLOCK = f"{LABEL}.x-deploy"  # on each container of a colour: its service's block, for when release.json is gone
 COLOURS = ("blue", "green")
 # on a host behind another's edge a colour's containers have these ports: the port inside, and so many more
 BEHIND = {"blue": 10_000, "green": 20_000}
+AS_IT_IS = "as it is"  # the strategy of a release that was put together from its containers
 Role = Literal["web", "worker", "scheduler", "job", "data", "edge", "monitoring"]
 SHARED: tuple[Role, ...] = ("data", "edge", "monitoring")  # of no colour: a deploy starts what is missing, and touches nothing that runs
 # the least and the most containers that a service of a role has at once; all others have one
@@ -55,6 +57,14 @@ class Deploy(Frozen):
     failed: tuple[str, ...] = ()
     migrate: tuple[str, ...] = ()
     run: Literal["before_switch"] | None = None
+
+
+def block_of(text: str) -> Deploy | None:
+    """Read an x-deploy block from a label; None for one that is not there or cannot be read."""
+    try:
+        return Deploy.model_validate_json(text)
+    except ValidationError:
+        return None
 
 
 class ReleasedService(Frozen):
@@ -101,6 +111,11 @@ class Release(Frozen):
         chosen = {s.name: replicas[s.name] for s in self.services if s.name in replicas and not replicas_unfit(s.role, replicas[s.name])}
         services = tuple(s.model_copy(update={"replicas": chosen.get(s.name, s.replicas)}) for s in self.services)
         return self.model_copy(update={"services": services})
+
+    @property
+    def as_it_is(self) -> bool:
+        """Whether its containers are all that there is of it: they can be started, and no others made."""
+        return self.strategy == AS_IT_IS
 
     @property
     def migrating(self) -> ReleasedService | None:
@@ -193,6 +208,7 @@ class Container:
     networks: tuple[str, ...] = ()
     mounts: tuple[tuple[str, str], ...] = ()  # what is mounted, a volume's name or a folder of the host, and where
     started: str = ""  # when it was started last
+    deploy: Deploy | None = None  # its service's x-deploy block; None where no label has it
 
     @property
     def up(self) -> bool:
@@ -247,6 +263,7 @@ class Facts:
     resources: frozenset[str] = frozenset()
     orphans: tuple[str, ...] = ()  # one-off containers that still run although nobody waits for them
     accepted: str | None = None  # the last release that the ledger calls in service
+    unrecorded: bool = False  # a release serves, and no record says whether it was accepted: the ledger is damaged or gone
 
     def of(self, colour: str, *roles: str) -> tuple[Container, ...]:
         """Return the containers of one colour, of all roles or some."""

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from deploy.compose import READING, Model, Service
-from deploy.model import BEHIND, LABEL, MADE_OF, SHARED
+from deploy.model import BEHIND, BLOCK, LABEL, MADE_OF, SHARED
 
 # the service that makes Compose create networks and volumes which only colours use
 HOLDER = "ops-holder"
@@ -77,6 +77,7 @@ def per_colour(model: Model, settings_name: str, colour: str, release: str, imag
     services = {}
     for service in model.of("web", "worker", "scheduler", "job"):
         labels = own_labels(service, app, settings_name) | {f"{LABEL}.colour": colour, f"{LABEL}.release": release}
+        labels[BLOCK] = service.deploy.model_dump_json(exclude_defaults=True).replace("$", "$$")
         spec = pinned(service, images, env_file, labels)
         spec["environment"] = {**(spec.get("environment") or {}), "RELEASE": release, "COLOUR": colour}
         if "network_mode" not in spec:

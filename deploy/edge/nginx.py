@@ -55,9 +55,24 @@ def read_route(text: str | None) -> tuple[int, Route] | None:
             {str(name): tuple(map(str, servers)) for name, servers in kept.get("upstreams", {}).items()},
             tuple(map(str, kept.get("health", ()))),
         )  # fmt: skip
+        if route.colour not in (None, *COLOURS) or not isinstance(route.release, str | None):
+            return None
         return int(kept["generation"]), route
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
+
+
+def read_generated(inner: str, upstreams: str) -> tuple[int, Route] | None:
+    """Read the same from what nginx itself has read; None when that is missing or damaged."""
+    answer = re.search(r"return 200 '({.*})';", inner)
+    kept = json.loads(answer[1]) if answer else {}
+    blocks = re.findall(r"^upstream (\S+) {(.*?)^}", upstreams, re.MULTILINE | re.DOTALL)
+    known = {name: re.findall(r"^\s*server ([^\s;]+)", block, re.MULTILINE) for name, block in blocks}
+    live = (place for name, servers in known.items() if name.endswith(f"_{kept.get('colour')}") for place in servers)
+    members = [place.rpartition(":")[0] for place in live if resolve(place)]
+    health = re.findall(r"auth_request (\S+);", inner)
+    serving = {"colour": kept.get("colour") or None, "release": kept.get("release") or None}
+    return read_route(json.dumps({**kept, **serving, "members": members, "upstreams": known, "health": health}))
 
 
 @dataclass(frozen=True)

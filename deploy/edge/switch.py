@@ -38,8 +38,17 @@ def write(settings: Settings, host: Host, files: Mapping[str, str], generation: 
 def route_of(settings: Settings, host: Host, generation: int | None = None) -> nginx.Route:
     """Return what a generation serves, or the proven one; an empty route when it is forgotten or damaged."""
     place = PROVEN if generation is None else nginx.generation_folder(generation)
-    kept = nginx.read_route(host.read(nginx.folder(settings) / place / "route.json"))
+    kept = recorded(host, nginx.folder(settings) / place)
     return kept[1] if kept else nginx.Route()
+
+
+def recorded(host: Host, generation: Path) -> tuple[int, nginx.Route] | None:
+    """Read a generation's number and what it serves; None where that was forgotten or cannot be read."""
+    with suppress(OSError, ValueError, RecursionError):
+        if kept := nginx.read_route(host.read(generation / "route.json")):
+            return kept
+        return nginx.read_generated(*(host.read(generation / name) or "" for name in ("inner.conf", "upstreams.conf")))
+    return None
 
 
 def stage(settings: Settings, host: Host, files: Mapping[str, str], generation: int, route: nginx.Route) -> int:
@@ -48,7 +57,7 @@ def stage(settings: Settings, host: Host, files: Mapping[str, str], generation: 
         write(settings, host, files, generation, route)
     except OSError:
         folder = nginx.folder(settings) / "generations"
-        kept = filter(None, (nginx.read_route(host.read(folder / name / "route.json")) for name in host.names(folder)))
+        kept = filter(None, (recorded(host, folder / name) for name in host.names(folder)))
         earlier = [number for number, former in kept if former.served == route.served]
         if not earlier:
             raise

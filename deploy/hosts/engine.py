@@ -9,7 +9,7 @@ from threading import Lock
 from typing import Any, cast
 
 from deploy.errors import OpsError, Refused
-from deploy.model import LABEL, MADE_OF, Container
+from deploy.model import BLOCK, LABEL, MADE_OF, Container, block_of
 
 TIMEOUT = 60  # seconds for an answer
 ITEMIZED = "1.51"  # the newest version of the API that names each image and volume which takes space: later ones have sums
@@ -94,6 +94,7 @@ class Engine:
             exit_code=state["ExitCode"], made_of=labels.get(MADE_OF, ""),
             out_of_memory=state["OOMKilled"],
             number=int(labels.get("com.docker.compose.container-number", 1)),
+            deploy=block_of(labels.get(BLOCK, "")),
             addresses=tuple(joined["IPAddress"] for joined in seen["NetworkSettings"]["Networks"].values() if joined["IPAddress"]),
             networks=tuple(sorted(seen["NetworkSettings"]["Networks"])), started=state["StartedAt"],
             mounts=tuple((mount.get("Name") or mount.get("Source", ""), mount["Destination"]) for mount in seen["Mounts"]),

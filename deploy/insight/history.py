@@ -17,7 +17,7 @@ def show(at: Environment, *, limit: int, json: bool) -> None:
     """
     if limit < 1:
         raise Refused(f"--limit={limit} shows nothing", where="inv history", then="inv history --limit=20, for example")
-    ledgers, unseen = at.some(lambda host: at.state(host).ledger())
+    ledgers, unseen = at.some(lambda host: at.state(host).history())
     entries = merged(ledgers)[:limit]
     if json:
         console.document([{**entry.model_dump(), "hosts": hosts} for entry, hosts in entries])

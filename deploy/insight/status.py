@@ -10,7 +10,7 @@ from deploy.environment import Environment
 from deploy.errors import OpsError, acting
 from deploy.hosts.host import Host
 from deploy.model import Container, EdgeFacts, Facts
-from deploy.rollout import recovery
+from deploy.rollout import rebuild, recovery
 from deploy.rollout.facts import observe
 from deploy.rollout.health import through_edge
 from deploy.rollout.lineage import watch_of
@@ -56,7 +56,8 @@ def look(at: Environment) -> tuple[dict[str, Facts], dict[str, OpsError]]:
 def visited(at: Environment, host: Host, facts: Facts) -> dict[str, int]:
     """Ask for each web service's health as the edge of a host passes it on; return the status by name, 0 where nothing answered."""
     with suppress(OpsError):
-        return through_edge(at.settings, host, str(facts.edge.colour), at.state(host).release(str(facts.edge.release)))
+        release = rebuild.release(at.state(host), str(facts.edge.release), facts.containers)
+        return through_edge(at.settings, host, str(facts.edge.colour), release)
     return {}
 
 

@@ -26,8 +26,8 @@ ANSWERS_WITHIN = 2
 
 
 def desired(run: Run) -> dict[str, shared.Spec]:
-    """Read what a run's release says of shared services."""
-    return shared.read(run.bundle.files["shared.yml"])
+    """Read what a run's release says of shared services; nothing where its files are gone."""
+    return shared.read(run.bundle.files.get("shared.yml", ""))
 
 
 def drifted(run: Run) -> tuple[str, ...]:
@@ -48,10 +48,9 @@ def restorable(run: Run, left: Bundle | None, *, undoing: bool = False) -> tuple
 
     Where what was begun is undone, one restart since then is a failure, and so is an edge without a mount that it had.
     """
-    if not left or "shared.yml" not in left.files:
+    if not left:
         return ()
-    there, specs = run.facts.shared_existing, desired(run)
-    leaving = shared.read(left.files["shared.yml"])
+    there, specs, leaving = run.facts.shared_existing, desired(run), shared.read(left.files.get("shared.yml", ""))
     names = shared.restorable(specs, leaving, there, former(run, left.release.id, leaving))
     now = clock(run, [there[name] for name in names])
 
@@ -148,7 +147,7 @@ def say_routes(step: steps.RecreateShared, run: Run) -> None:
     serving, edges = run.leaving, {service.name for service in run.release.of("edge")} & {*step.services}
     if not serving or serving.id == run.release.id or not edges:
         return
-    former, specs = shared.read(run.state.bundle(serving.id).files["shared.yml"]), desired(run)
+    former, specs = shared.read(run.state.text(serving.id, "shared.yml")), desired(run)
     lost = [text for name in edges & {*former} for text in shared.mounts_lacking(former[name], specs[name].mounts)]
     if lost:
         console.warn(f"until the switch the edge of release {serving.id} {', '.join(lost)}: not part of what is measured")

@@ -2,36 +2,96 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 
-from deploy import lock
+from deploy import console, lock
 from deploy.errors import OpsError, Refused
-from deploy.model import Facts, Record, Release
+from deploy.model import Facts, Record, Release, other
 from deploy.rollout.run import Run
-from deploy.state import State
+from deploy.state import LEDGER, Ledger, State, served_by
 
 
-def before(state: State, release: str | None) -> str | None:
-    """Return the release that served when this one was deployed last; going back twice goes back by two."""
-    served = [entry for entry in state.ledger() if entry.outcome == "in service"]
+def earlier(entries: Sequence[Record], release: str | None) -> str | None:
+    """Return the release that served when this one was deployed last; going back twice goes back by two. Pure."""
+    served = [entry for entry in entries if entry.outcome == "in service"]
     arrived = [at for at, entry in enumerate(served) if entry.release == release and entry.command == "deploy"]
     earlier = [entry.release for entry in served[: arrived[-1] if arrived else None] if entry.release != release]
     return earlier[-1] if earlier else None
 
 
 def previous(state: State, facts: Facts) -> str:
-    """Return the release that a rollback goes to; raise Refused when there is none."""
-    found = before(state, facts.edge.release or facts.accepted)
-    if not found:
-        raise Refused("there is no earlier release to go back to", where=str(state.folder / "ledger.jsonl"), then="inv history")
-    return found
+    """Return the release that a rollback goes to; raise Refused when there is none.
+
+    Where the ledger is damaged or gone the journal says it, or what is stopped in the idle colour.
+    """
+    release, ledger = facts.edge.release or facts.accepted, state.read_ledger()
+    if found := recent(ledger, release):
+        return found
+    if found := by_journal(state, release) or (idle(state, facts) if doubtful(ledger, facts) else None):
+        console.warn(f"{state.folder / LEDGER} does not say which release served before {release}; by what is left it was {found}")
+        return found
+    if doubtful(ledger, facts):
+        told = f"no record says which release served before {release}, and no stopped containers show it"
+        raise Refused(told, where=str(state.folder / LEDGER), then="inv history, then inv rollback --to=RELEASE")
+    raise Refused("there is no earlier release to go back to", where=str(state.folder / LEDGER), then="inv history")
+
+
+def doubtful(ledger: Ledger, facts: Facts) -> bool:
+    """Tell whether the ledger misses lines that could say which release was before: some cannot be read, or what serves has none. Pure."""
+    return not ledger.whole or facts.unrecorded
+
+
+def recent(ledger: Ledger, release: str | None) -> str | None:
+    """Return the release before one by the lines of which none is missing; None where its own arrival may be. Pure."""
+    own = {entry.command for entry in ledger.recent if entry.release == release and entry.outcome == "in service"}
+    return earlier(ledger.recent, release) if ledger.whole or not own or "deploy" in own else None
+
+
+def by_journal(state: State, release: str | None) -> str | None:
+    """Return what served when a release was deployed last, as the journal has it, which says it at the beginning."""
+    ended = ""
+    for line in state.commands():
+        if line["command"] == "down" and line.get("volumes"):
+            return None
+        if line.get("target") != release:
+            ended = ""
+        elif line["state"] != "begin":
+            ended = line["state"]
+        elif line["command"] == "deploy" and ended in ("done", "") and line.get("serving") != release:  # a resume begins it again
+            return str(line["serving"]) if line.get("serving") else None
+    return None
+
+
+def idle(state: State, facts: Facts) -> str | None:
+    """Return the one release that the idle colour has; None for one that failed, was aborted or cut off, or that a rollback left."""
+    there = facts.of(other(facts.edge.colour))
+    releases = {c.release for c in there}
+    if len(releases) != 1 or gone_back(state):
+        return None
+    release = releases.pop()
+    last = next((str(line["state"]) for line in state.commands() if line.get("target") == release), "")
+    return release if last == "done" or not (last or any(c.alive for c in there)) else None
+
+
+def gone_back(state: State) -> bool:
+    """Tell whether the last release came into service by a rollback, by journal or ledger: then the idle colour has what was left."""
+    done = (line["command"] for line in state.commands() if line["state"] == "done")
+    served = (entry.command for entry in reversed(state.read_ledger().recent) if entry.outcome == "in service")
+    return "rollback" in (next(done, ""), next(served, ""))
 
 
 def too_old(state: State, wanted: str, facts: Facts, number: int) -> list[str]:
-    """Return the releases beyond the `number` that are kept; what serves, what is wanted and where a rollback goes are never among them."""
-    needed = {wanted, facts.edge.release}
-    served = [release for release in state.served() if release not in needed]
-    kept = needed | {before(state, wanted), *served[: number - 1]}
+    """Return the releases beyond the `number` that are kept; what serves, what is wanted and where a rollback goes are never among them.
+
+    None while the ledger cannot say which these are: lines of it cannot be read, and too few came after them.
+    """
+    needed, ledger = {wanted, facts.edge.release}, state.read_ledger()
+    served = [release for release in served_by(ledger.recent) if release not in needed]
+    if doubtful(ledger, facts) and (len(served) < number - 1 or not recent(ledger, wanted)):
+        state.warn(f"{state.folder / LEDGER} does not say which releases are needed: none is removed")
+        return []
+    kept = needed | {recent(ledger, wanted), *served[: number - 1]}
     return [release for release in state.kept() if release not in kept]
 
 

@@ -68,7 +68,10 @@ def towards(
     anew = tuple(anew)
     shared = start_shared(wanted, facts, () if forward else others.data, anew, forward=forward)
     steps = [*settle(facts), *shared, *recreate_shared(anew, facts)]
-    if live and not others.lacking and carries(wanted, live, facts):
+    stays = wanted.as_it_is and facts.edge.release == wanted.id and not facts.beside  # it has no containers in the other colour
+    if live and not others.lacking and (stays or carries(wanted, live, facts)):
+        less = lacking(wanted, live, facts)
+        steps += [StartColour(live, less), AwaitHealthy(live, less)] if less else []
         left = finish(wanted, live, facts, others, watch=forward and watch, warm=warm, quieted=quieted)
         return Plan(wanted, live, facts.edge.generation, (*steps, *left))
     new = live if live and facts.beside and facts.edge.release == wanted.id else other(live)  # one that is half in service goes on

@@ -8,7 +8,7 @@ from dataclasses import replace
 from deploy import console
 from deploy.errors import half_way
 from deploy.model import Facts
-from deploy.rollout import plan
+from deploy.rollout import plan, rebuild
 from deploy.rollout.execute import execute
 from deploy.rollout.facts import observe
 from deploy.rollout.lineage import too_old
@@ -20,7 +20,7 @@ def planned(fleet: Fleet, command: str, anew: Mapping[str, tuple[str, ...]] | No
     chosen, beside = fleet.at.settings.rollout, others(fleet.runs)
 
     def towards(run: Run) -> plan.Plan:
-        old = too_old(run.state, run.release.id, run.facts, chosen.keep_releases)
+        old = [] if run.bundle.release.as_it_is else too_old(run.state, run.release.id, run.facts, chosen.keep_releases)
         return plan.towards(
             run.release, run.facts, forward=command == "deploy", watch=chosen.watch > 0, warm=chosen.keep_warm,
             anew=(anew or {}).get(run.host.name, ()), old=old, others=beside, leaving=run.leaving,
@@ -59,7 +59,7 @@ def whole(run: Run) -> Facts:
     if not earlier:
         return facts
     console.say(f"release {facts.edge.release} is half in service: back to {earlier} first")
-    back = replace(run, bundle=run.state.bundle(earlier), facts=facts, going_back=True)
+    back = replace(run, bundle=rebuild.bundle(run.settings, run.host, earlier, facts), facts=facts, going_back=True)
     with half_way("inv status, and the same again once every host answers"):
         execute(back, plan.back(back.release, facts, leaving=back.leaving))
     return observe(run.settings, run.host)

@@ -84,7 +84,8 @@ def without_edge(at: Environment, facts: Mapping[str, Facts]) -> list[str]:
 
     def has(host: Host) -> bool:
         with suppress(OpsError):  # its bundle is lost, or of another version of this
-            return bool(at.state(host).release(str(facts[host.name].accepted)).of("edge"))
+            last = facts[host.name].accepted or next(iter(at.state(host).served()), "")  # as far as the ledger can be read
+            return bool(at.state(host).release(last).of("edge"))
         return True
 
     return [name for name, found in at.each(has).items() if not found]
@@ -109,7 +110,7 @@ def moved(
         running = [host for host, seen in facts.items() if service.name in seen.shared_alive]
         if running and owner not in running:
             mistakes.append(f"{service.name} still runs on {', '.join(running)}, and {owner} is to have it: stop it there first")
-        elif names and gone and not kept and any(seen.accepted for seen in facts.values()):
+        elif names and gone and not kept and any(seen.accepted or seen.unrecorded for seen in facts.values()):
             make = f"docker volume create {' '.join(sorted(names))}"
             mistakes.append(
                 f"{service.name} would begin empty on {owner}, and {', '.join(gone)}, in [hosts] no more, may have its data: "

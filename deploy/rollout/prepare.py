@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from deploy.database import alembic
 from deploy.edge import nginx, switch
@@ -52,13 +52,16 @@ def create_shared(step: steps.CreateShared, run: Run) -> None:
 
 def start_shared(step: steps.StartShared, run: Run) -> None:
     """Start what is missing and wait until it is healthy."""
-    freeing(run, lambda: run.host.run(run.compose("", "up", "--detach", "--no-recreate", "--no-build", *step.services)))
+    if run.bundle.release.as_it_is:
+        freeing(run, lambda: start_again(run, "", step.services))
+    else:
+        freeing(run, lambda: run.host.run(run.compose("", "up", "--detach", "--no-recreate", "--no-build", *step.services)))
     await_healthy(steps.AwaitHealthy("", step.services), run)
 
 
 def start_colour(step: steps.StartColour, run: Run) -> None:
     """Start replicas up to the number that is wanted."""
-    freeing(run, lambda: start_replicas(step, run))
+    freeing(run, lambda: start_again(run, step.colour, step.services) if run.bundle.release.as_it_is else start_replicas(step, run))
 
 
 def freeing(run: Run, start: Callable[[], object]) -> None:
@@ -79,6 +82,13 @@ def freeing(run: Run, start: Callable[[], object]) -> None:
             container, network = left.groups()
             run.host.run(docker("rm", container))  # refused where it runs after all
             run.host.run(docker("network", "disconnect", "--force", network, container))
+
+
+def start_again(run: Run, colour: str, services: Iterable[str]) -> None:
+    """Start stopped containers as they are: no file says how others would be made."""
+    own = run.release.id if colour else ""
+    if names := [c.name for c in run.containers(colour, services) if c.release == own and not c.alive]:
+        run.host.run(docker("start", *names))
 
 
 def start_replicas(step: steps.StartColour, run: Run) -> None:

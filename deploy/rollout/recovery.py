@@ -12,15 +12,15 @@ from deploy.environment import Environment
 from deploy.errors import Locked, OpsError, Refused, acting, half_way
 from deploy.hosts.host import Host
 from deploy.model import Facts
-from deploy.rollout import drift, preflight
+from deploy.rollout import drift, preflight, rebuild
 from deploy.rollout.carry_out import Outcome, came_of, carry_out
 from deploy.rollout.execute import execute_all
 from deploy.rollout.facts import observe, observe_all, telling
 from deploy.rollout.lineage import record_of, schema_of
 from deploy.rollout.plan import back
 from deploy.rollout.planning import others
-from deploy.rollout.run import Fleet, Run, of, run_of
-from deploy.state import Bundle, Intention, State
+from deploy.rollout.run import Fleet, Run, of, standing, standing_on
+from deploy.state import LEDGER, Bundle, Intention, State
 
 
 def resume(at: Environment) -> Outcome | None:
@@ -33,7 +33,9 @@ def resume(at: Environment) -> Outcome | None:
         target = known.target if known else agreed(facts)
         if not target:
             return None
-        fleet, command = of(at, target).observed(facts), known.command if known else "deploy"
+        # the containers of what served once are all there; of a deploy that was cut off some may be missing
+        made, command = bool(known and known.command == "deploy"), known.command if known else "deploy"
+        fleet = (of(at, target) if made else standing(at, target, facts)).observed(facts)
         again = f"inv abort; or, where its files are, inv {command}"
         drift.require(fleet, dict.fromkeys(facts, ()), again, forward=command == "deploy")
         outcome = carry_out(fleet, command, resumed=True)
@@ -44,7 +46,9 @@ def cut_off(at: Environment, hosts: Collection[Host]) -> dict[str, Intention]:
     """Return what was cut off, by the hosts that heard of it; not what the others have left behind them while one was away."""
     told = {name: known for name, known in at.each(lambda host: at.state(host).intention(), hosts).items() if known}
     ledgers = at.each(lambda host: at.state(host).ledger(), hosts) if told else {}
-    return {name: known for name, known in told.items() if not any(known.over(entry) for own in ledgers.values() for entry in own)}
+    ended = at.each(lambda host: at.state(host).ended(), hosts) if told else {}  # a ledger may have lost that line
+    left = {name: known for name, known in told.items() if not any(known.over(entry) for own in ledgers.values() for entry in own)}
+    return {name: known for name, known in left.items() if not any(since > known.since for since in ended.values())}
 
 
 def intention(at: Environment) -> Intention | None:
@@ -74,7 +78,8 @@ def abort(at: Environment) -> Outcome | None:
         nowhere_accepted(begun, facts)
         known_there(begun, facts)
         accepted = {name: now.accepted for name, now in facts.items() if now.accepted}
-        kept = at.each(lambda host: at.state(host).release(accepted[host.name]), [host for host in at.hosts if host.name in accepted])
+        having = [host for host in at.hosts if host.name in accepted]
+        kept = at.each(lambda host: rebuild.release(at.state(host), accepted[host.name], facts[host.name].containers), having)
         preflight.roles_stay(kept if begun else {}, facts)
         at.each(lambda host: fits(at.state(host), facts[host.name]))
         if not undo(at, facts, begun):
@@ -100,7 +105,7 @@ def known_there(begun: Mapping[str, Intention], facts: Mapping[str, Facts]) -> N
     """Refuse to empty a host of what serves there, because its ledger does not say so; but a first release that was begun goes."""
     for name, now in facts.items():
         serves = now.edge.release
-        first = name in begun and begun[name].target == serves
+        first = name in begun and begun[name].target == serves and not now.unrecorded
         if serves and not (now.accepted or first) and any(c.release == serves and c.alive for c in now.containers):
             raise Refused(f"release {serves} serves on {name}, whose ledger does not know it", where=name, then="inv resume")
 
@@ -108,7 +113,7 @@ def known_there(begun: Mapping[str, Intention], facts: Mapping[str, Facts]) -> N
 def fits(state: State, facts: Facts) -> None:
     """Refuse to go back to code that cannot work on the schema."""
     if facts.accepted and facts.edge.release != facts.accepted:
-        release = state.release(facts.accepted)
+        release = rebuild.release(state, facts.accepted, facts.containers)
         preflight.schema_fits(release, schema_of(state, release.id), facts.schema, facts.serving)
 
 
@@ -118,8 +123,9 @@ def undo(at: Environment, facts: Mapping[str, Facts], begun: Mapping[str, Intent
     def run(host: Host) -> Run | None:
         now = facts[host.name]
         kept = now.accepted or (begun[host.name].target if host.name in begun else now.edge.release)
-        kept = kept if kept in at.state(host).kept() else None  # what serves in front of a host may never have been there
-        return replace(run_of(at, host, kept), facts=now, going_back=True) if kept else None
+        there = kept in at.state(host).kept() or any(c.release == kept for c in now.containers)
+        # what serves in front of a host may never have been there
+        return replace(standing_on(at, host, kept, now), going_back=True) if kept and there else None
 
     runs = {name: made for name, made in at.each(run).items() if made}
     beside = others(runs.values())
@@ -170,5 +176,8 @@ def write_down(state: State, known: Intention, after: Facts) -> None:
     with suppress(Refused):
         release = state.release(known.target)
         entry = record_of(release, known.command, known.since, after.edge.colour or "", after.edge.generation)
-        state.record(entry.model_copy(update={"outcome": "aborted"}))
+        try:
+            state.record(entry.model_copy(update={"outcome": "aborted"}))
+        except OSError as error:
+            console.warn(f"that could not be written down: {error.strerror}; {state.folder / LEDGER}")
     state.note(command=known.command, state="aborted", target=known.target)

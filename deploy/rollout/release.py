@@ -17,7 +17,7 @@ from deploy.rollout.carry_out import Outcome, carry_out
 from deploy.rollout.facts import observe_all, telling
 from deploy.rollout.lineage import previous, schema_of
 from deploy.rollout.planning import planned
-from deploy.rollout.run import Fleet, Run, of
+from deploy.rollout.run import Fleet, Run, of, standing
 from deploy.state import Bundle
 
 
@@ -47,7 +47,7 @@ def rollback(at: Environment, *, to: str = "", include: str = "") -> Outcome:
     with telling(at), lock.held(at.hosts, at.settings.state_dir, "rollback"):
         facts = observe_all(at)
         target = to or earlier(at, facts)
-        fleet = of(at, target).observed(facts)
+        fleet = (of(at, target) if to else standing(at, target, facts)).observed(facts)
         anew = recreated(fleet, include)
         preflight.roles_stay({run.host.name: run.release for run in fleet.runs}, facts)
         fleet.each(lambda run: preflight.schema_fits(run.release, schema_of(run.state, target), run.facts.schema, run.facts.serving))
@@ -63,7 +63,9 @@ def recreated(fleet: Fleet, include: str) -> dict[str, tuple[str, ...]]:
     names = preflight.included(include, shared)
 
     def on(run: Run) -> tuple[str, ...]:
-        left = run.state.bundle(run.leaving.id) if run.leaving else None
+        left = None
+        with suppress(OpsError):  # its record is gone, and with it what it says of shared services
+            left = run.state.bundle(str(run.facts.edge.release))
         return tuple(dict.fromkeys((*drift.chosen(names, run), *drift.restorable(run, left))))
 
     return fleet.each(on)

@@ -13,6 +13,7 @@ from deploy.environment import Environment
 from deploy.errors import CommandFailed, OpsError
 from deploy.hosts.host import Host
 from deploy.model import LABEL, Container, Deploy, Facts, Release, ReleasedService
+from deploy.rollout import rebuild
 from deploy.settings import Settings
 from deploy.shell import Command, compose, docker
 from deploy.state import Bundle, State
@@ -41,16 +42,21 @@ class Run:
 
     @cached_property
     def release(self) -> Release:
-        """The release, with the numbers of replicas that `inv scale` chose; behind another host's edge a web service has one."""
+        """The release, with the numbers of replicas that `inv scale` chose; behind another host's edge a web service has one.
+
+        One that was put together from its containers has these, and no more can be made.
+        """
+        if self.bundle.release.as_it_is:
+            return self.bundle.release
         fixed = {service.name for service in self.bundle.release.of("web")} if self.settings.fronts else set()
         chosen = {**self.state.scale(), **self.chosen}
         return self.bundle.release.scaled({name: number for name, number in chosen.items() if name not in fixed})
 
     @cached_property
     def leaving(self) -> Release | None:
-        """The release that served when this was begun; None when it is no more known here."""
+        """The release that served when this was begun, by its containers where its record is gone; None when nothing shows it."""
         with suppress(OpsError):
-            return self.state.release(self.facts.edge.release) if self.facts.edge.release else None
+            return rebuild.release(self.state, self.facts.edge.release, self.facts.containers) if self.facts.edge.release else None
         return None
 
     @property
@@ -139,6 +145,16 @@ class Fleet:
         """Do something for every run, or for some, several at once; return the results by the hosts' names."""
         runs = {run.host.name: run for run in (self.runs if some is None else some)}
         return self.at.each(lambda host: act(runs[host.name]), (run.host for run in runs.values()))
+
+
+def standing(at: Environment, release: str, facts: Mapping[str, Facts]) -> Fleet:
+    """Return the runs of a release that every host keeps, or whose containers it has; raise Refused naming those that have neither."""
+    return Fleet(at, tuple(at.each(lambda host: standing_on(at, host, release, facts[host.name])).values()))
+
+
+def standing_on(at: Environment, host: Host, release: str, facts: Facts) -> Run:
+    """Return the run of a release that one host keeps, or whose containers it has; raise Refused when it has neither."""
+    return Run(at.settings, host, rebuild.bundle(at.settings, host, release, facts), facts)
 
 
 def of(at: Environment, release: str) -> Fleet:

@@ -31,7 +31,9 @@ class Spec:
 
 
 def read(text: str) -> dict[str, Spec]:
-    """Read the services of a rendered file, by the names that the compose files give them."""
+    """Read the services of a rendered file, by the names that the compose files give them; none of a file that is gone."""
+    if not text:
+        return {}
     document = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # a SafeLoader
     found = (make_spec(spec, document) for spec in document["services"].values() if spec.get("labels"))
     return {spec.service: spec for spec in found}
@@ -99,8 +101,8 @@ def lacking(files: Mapping[str, str], there: Mapping[str, Container]) -> dict[st
     The release's routes may need every mount and network that the edge is to have. Another service must share a network
     with each that is to reach it over one.
     """
-    colour, found = read(files[f"{COLOURS[0]}.yml"]).values(), dict[str, list[str]]()
-    for name, spec in read(files["shared.yml"]).items():
+    colour, found = read(files.get(f"{COLOURS[0]}.yml", "")).values(), dict[str, list[str]]()
+    for name, spec in read(files.get("shared.yml", "")).items():
         if c := there.get(name):
             edge = [*mounts_lacking(spec, c.mounts), *networks_lacking(spec, c)]
             found[name] = edge if spec.role == "edge" else unreachable(spec, c, colour)

@@ -10,7 +10,7 @@ from deploy.environment import Environment
 from deploy.errors import Interrupted, OpsError, acting
 from deploy.event import Event
 from deploy.model import Record
-from deploy.rollout import drift, plan
+from deploy.rollout import drift, plan, rebuild
 from deploy.rollout.execute import return_all
 from deploy.rollout.facts import observe, serving
 from deploy.rollout.health import seen_behind
@@ -53,6 +53,9 @@ def undone(fleet: Fleet, event: Event, error: OpsError) -> Interrupted | None:
     ended, target = {run.facts.accepted for run in fleet.runs} - {None}, fleet.release.id
     if target in ended and len(ended) > 1 and all(run.facts.edge.release == target for run in fleet.runs):
         return undecided(fleet.at, event, error, "nothing was undone, since it serves everywhere", "inv resume goes on")
+    if unrecorded := [run.host.name for run in fleet.runs if run.facts.unrecorded and run.facts.edge.release == target]:
+        told = f"nothing was undone: the ledger of {', '.join(unrecorded)} does not say what served before it"
+        return undecided(fleet.at, event, error, told, "inv resume goes on, inv rollback --to=RELEASE goes back")
     if held := held_back(fleet, error.hosts):
         return hold(fleet, held, event, error)
     console.warn("that failed; going back to what served before")
@@ -131,8 +134,8 @@ def go_back(runs: Iterable[Run], fleet: Fleet) -> set[str]:
         served = served_before(run)
         try:
             had = any(c.release == served for c in run.facts.containers) or served in run.state.kept()
-            bundle = run.state.bundle(served) if served and had else None
             facts = observe(run.settings, run.host)
+            bundle = rebuild.bundle(run.settings, run.host, served, facts) if served and had else None
             back = replace(run, bundle=bundle or run.bundle, facts=facts, going_back=True)
             _ = back.release, back.leaving  # they are read now, and kept: who breaks later keeps no other from going back
             return back, bool(bundle), drift.restorable(back, run.bundle, undoing=True) if bundle else ()

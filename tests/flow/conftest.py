@@ -39,5 +39,5 @@ def place(three: Place, tmp_path: Path, no_waiting: None) -> Place:
     shutil.copytree(three.state.folder, tmp_path, symlinks=True, dirs_exist_ok=True)
     made = Place(tmp_path)
     made.host.engine.known.update(three.host.engine.known)
-    made.host.generation = three.host.generation
+    made.host.generation, made.host.answer = three.host.generation, three.host.answer
     return made

@@ -19,7 +19,7 @@ from deploy.compose import Model
 from deploy.configuration import load
 from deploy.errors import Refused
 from deploy.hosts.local import LocalHost
-from deploy.model import MADE_OF
+from deploy.model import BLOCK, MADE_OF, block_of
 from deploy.rollout import placement
 from deploy.settings import ROOT, Server
 from deploy.shell import docker
@@ -118,8 +118,10 @@ def test_a_service_of_a_colour(ours: Model, service: str) -> None:
     role = next(known.role for known in ours.services if known.name == service)
     assert spec["labels"] == {
         "bookreader-ops": "shop-local", "bookreader-ops.app": "shop", "bookreader-ops.service": service, "bookreader-ops.role": role,
-        "bookreader-ops.colour": "blue", "bookreader-ops.release": "r1",
+        "bookreader-ops.colour": "blue", "bookreader-ops.release": "r1", BLOCK: spec["labels"][BLOCK],
     }  # fmt: skip
+    block = next(known.deploy for known in ours.services if known.name == service)
+    assert block_of(spec["labels"][BLOCK].replace("$$", "$")) == block, "as Compose writes it onto the container"
     assert (spec["environment"]["RELEASE"], spec["environment"]["COLOUR"]) == ("r1", "blue")
     aliases = {name: value for name, value in spec.get("networks", {}).items() if value}
     assert aliases == ({} if service == "frontend" else {"colour": {"aliases": [service]}}), "the plain name is the colour's own"

@@ -81,17 +81,17 @@ class Nginx(Apart):
             return super().get(port, path)
         _, first, second, _ = path.split("/")
         if first == "replica":
-            return self.answer([second])
+            return self.ask([second])
         if f"location /{first}/{second}/ {{" not in self.text("nginx.conf", "inner.conf"):
             return 404, "nginx"
         block = self.text("upstreams.conf").partition(f"upstream {second}_{first} {{")[2].partition("}")[0]
         servers = re.findall(r"server (\S+?):(\d+)( resolve)?", block)
-        return self.answer([f"{name}:{number}" for name, number, named in servers if not named or self.resolves(name)])
+        return self.ask([f"{name}:{number}" for name, number, named in servers if not named or self.resolves(name)])
 
     def resolves(self, name: str) -> bool:
         return name in self.engine.known and self.engine.known[name].up
 
-    def answer(self, places: list[str]) -> tuple[int, str]:
+    def ask(self, places: list[str]) -> tuple[int, str]:
         """Answer for servers of an upstream, all of which must listen: requests go to each in turn."""
         there = [self.site.listening(self).get(place) for place in places]
         found = [c.release for c in there if c]

@@ -105,13 +105,47 @@ def test_a_line_that_was_cut_inside_a_letter_is_left_out_too(state: State, name:
     assert (len(state.ledger()), len([*state.journal()])) == (2, 2)
 
 
-def test_a_broken_line_in_the_middle_is_an_error_that_names_it(state: State) -> None:
+def test_lines_that_cannot_be_read_are_passed_over_with_one_warning(state: State, capsys: pytest.CaptureFixture[str]) -> None:
     state.record(record("a"))
-    state.host.append(state.folder / "ledger.jsonl", '{"release": "b"}')
+    for line in ('{"release": "b"}', "\0" * 40, "7"):
+        state.host.append(state.folder / "ledger.jsonl", line)
     state.record(record("c"))
-    with pytest.raises(OpsError, match="line 2") as told:
-        state.ledger()
-    assert "ledger.jsonl" in told.value.where
+    assert [entry.release for entry in (*state.ledger(), *state.ledger())] == ["a", "c"] * 2
+    assert capsys.readouterr().err.count("ledger.jsonl: lines 2, 3, 4 cannot be read, and passed over") == 1
+
+
+def test_a_copy_of_lines_that_cannot_be_read_is_kept_by_what_writes_and_by_no_look(state: State) -> None:
+    """Also of a last one without its end, which the next line replaces."""
+    path, copy = state.folder / "ledger.jsonl", state.folder / "ledger.jsonl.damaged"
+    state.record(record("a"))
+    with path.open("ab") as file:
+        file.write(b'{"release": "\xff"}\n' + b"\0" * 20)
+    state.ledger()
+    assert not copy.exists()
+    for name in ("b", "c"):
+        state.record(record(name))
+    assert copy.read_text() == '{"release": "\\xff"}\n' + "\0" * 20 + "\n"
+    assert copy.stat().st_mode & 0o777 == 0o600
+    assert b'{"release": "\xff"}\n' in path.read_bytes(), "nothing is taken out of the ledger"
+    assert [entry.release for entry in state.ledger()] == ["a", "b", "c"]
+
+
+def test_a_copy_that_cannot_be_kept_is_a_warning(state: State, capsys: pytest.CaptureFixture[str]) -> None:
+    state.host.append(state.folder / "ledger.jsonl", "{}")
+    (state.folder / "ledger.jsonl.damaged").mkdir()
+    state.record(record("a"))
+    assert "no copy is kept" in capsys.readouterr().err
+    assert state.served() == ["a"]
+
+
+@pytest.mark.parametrize(("lines", "accepted"), [
+    ("a.", None), ("a.b", "b"), (".a", "a"), ("ab", "b"), ("a.B", None), ("", None),
+])  # fmt: skip
+def test_what_a_line_that_cannot_be_read_may_name_is_not_taken_for_known(state: State, lines: str, accepted: str | None) -> None:
+    for name in lines:  # a capital letter failed
+        entry = record(name.lower(), "failed" if name.isupper() else "in service")
+        state.host.append(state.folder / "ledger.jsonl", "\0" if name == "." else entry.model_dump_json())
+    assert state.read_ledger().accepted == accepted
 
 
 def test_the_journal_is_one_json_document_a_line(state: State) -> None:

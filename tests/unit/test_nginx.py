@@ -225,6 +225,18 @@ def test_a_route_is_read_back_and_a_damaged_one_is_none() -> None:
         assert nginx.read_route(text) is None
 
 
+def test_a_route_is_read_from_what_nginx_reads_where_its_record_is_damaged() -> None:
+    upstreams = {"backend_blue": ("a-1:8000", "10.0.0.9:18000"), "backend_green": ("b-1:8000",)}
+    for maintenance in (False, True):
+        route = nginx.Route("blue", "r1", maintenance, ("a-1",), upstreams, () if maintenance else ("/blue/backend/health",))
+        files = nginx.generated(9, route)
+        assert nginx.read_generated(files["inner.conf"], files["upstreams.conf"]) == (9, route)
+    assert nginx.read_generated("", "") is None
+    none = nginx.Route(upstreams=upstreams)
+    files = nginx.generated(1, none)
+    assert nginx.read_generated(files["inner.conf"], files["upstreams.conf"]) == (1, none)
+
+
 def test_only_a_name_is_resolved_again_and_again() -> None:
     text = nginx.block("backend_blue", ["shop-local-blue-backend-blue-1:8000", "10.0.0.9:18000"])
     assert "server shop-local-blue-backend-blue-1:8000 resolve max_fails=0;" in text

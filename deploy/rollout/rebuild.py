@@ -1,0 +1,131 @@
+"""A release as its containers show it, for when its own record is gone: what stopped well can be started again as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from deploy.edge import nginx, switch
+from deploy.errors import Refused
+from deploy.hosts.host import Host
+from deploy.model import AS_IT_IS, SHARED, Container, Deploy, Facts, Record, Release, ReleasedService
+from deploy.settings import Settings
+from deploy.state import Bundle, State
+
+
+def release(state: State, name: str, containers: Sequence[Container]) -> Release:
+    """Read what a release is; without its record say it by its containers. Raise Refused where these do not show it."""
+    try:
+        return state.release(name)
+    except Refused as lost:
+        return assembled(name, containers, state.ledger(), lost)
+
+
+def bundle(settings: Settings, host: Host, name: str, facts: Facts) -> Bundle:
+    """Read a bundle; without its record put it together from containers, which is warned of. Raise Refused where that cannot be."""
+    state = State(host, settings.state_dir)
+    try:
+        return state.bundle(name)
+    except Refused as lost:
+        known = assembled(name, facts.containers, state.ledger(), lost)
+        own = [c for c in facts.containers if c.release == name]
+        files = edge_files(settings, host, name, own[0].colour)
+        reasons = [*differences(state, own), *([] if known.of("edge") == () else lacking(files, own[0].colour, facts))]
+        reasons += ["other hosts are behind this edge, which no container shows"] if settings.fronts else []
+        if reasons:
+            raise unfit(lost, reasons) from None
+        images = ", ".join(f"{c.name} ({c.image[:19]})" for c in own)
+        state.warn(f"{lost.what}; release {name} is put together from its containers, which are started as they are: {images}")
+        return Bundle(known, files, text(host, state.bundle_folder(name) / "env"))
+
+
+def assembled(name: str, containers: Iterable[Container], entries: Iterable[Record], lost: Refused) -> Release:
+    """Put a release together from its containers. Pure. Raise Refused, with what was `lost`, where these do not show one release."""
+    containers = tuple(containers)
+    own = [c for c in containers if c.release == name and c.colour]
+    colours = {c.colour for c in own}
+    mixed = sorted({c.release for c in containers if c.colour in colours} - {name})
+    unlabelled = [c.name for c in own if c.deploy is None]
+    unlike = sorted({c.service for c in own if any((c.image, c.deploy) != (o.image, o.deploy) for o in own if o.service == c.service)})
+    reasons = [] if own else ["it has no containers here"]
+    reasons += [f"its containers are in {' and '.join(sorted(colours))}"] if len(colours) > 1 else []
+    reasons += [f"containers of {', '.join(mixed)} are beside them"] if mixed else []
+    reasons += [f"{', '.join(unlabelled)}: without the label that says what it is for"] if unlabelled else []
+    reasons += [f"replicas of {', '.join(unlike)} differ"] if unlike else []
+    if reasons:
+        raise unfit(lost, reasons) from None
+    services = {c.service: ReleasedService(name=c.service, image=c.image, deploy=block(c)) for c in own if c.deploy}
+    numbers = {service: sum(c.service == service for c in own) for service in services}
+    shared = (ReleasedService(name=c.service, image=c.image, deploy=block(c)) for c in containers if c.role in SHARED)
+    entry = next((entry for entry in entries if entry.release == name), None)
+    revision = entry.revision if entry else name.rpartition("-")[0] or name
+    return Release(
+        id=name, revision=revision, commit=revision, commit_time=entry.commit_time if entry else "", images={}, config_digests={},
+        files="", secrets="", strategy=AS_IT_IS, services=(*services.values(), *shared),
+    ).scaled(numbers)  # fmt: skip
+
+
+def block(container: Container) -> Deploy:
+    """Return a container's x-deploy block; of a shared one no more than its role is known."""
+    return container.deploy or Deploy.model_validate({"role": container.role})
+
+
+def unfit(lost: Refused, reasons: Sequence[str]) -> Refused:
+    """Say why containers cannot stand in for what was lost."""
+    told = f"{lost.what}, and its containers cannot stand in for it: {'; '.join(reasons)}"
+    return Refused(told, where=lost.where, then=f"{lost.then}, then inv rollback --to=RELEASE")
+
+
+def edge_files(settings: Settings, host: Host, name: str, colour: str) -> dict[str, str]:
+    """Return the edge's configuration for a release in a colour: of its bundle, else of the last generation that served it."""
+    folder, found = State(host, settings.state_dir).bundle_folder(name), dict[str, str]()
+    for kind, own in (("", switch.APP), (".maintenance", switch.MAINTENANCE)):
+        file = f"edge.{colour}{kind}.conf"
+        found[file] = text(host, folder / file) or served(settings, host, (colour, name), own)
+    return {file: known for file, known in found.items() if known}
+
+
+def served(settings: Settings, host: Host, place: tuple[str, str], own: str) -> str:
+    """Return one variant of what the edge had read when it last served a release in a colour; empty when it is forgotten."""
+    folder = nginx.folder(settings) / "generations"
+    for number in sorted((int(name) for name in host.names(folder) if name.isdecimal()), reverse=True):
+        kept = switch.recorded(host, folder / str(number))
+        if kept and (kept[1].colour, kept[1].release) == place and (known := text(host, folder / str(number) / own)):
+            return known
+    return ""
+
+
+def lacking(files: Mapping[str, str], colour: str, facts: Facts) -> list[str]:
+    """Say when what the edge would read next is gone."""
+    name = f"edge.{colour}{'.maintenance' if facts.edge.maintenance else ''}.conf"
+    return [] if name in files else [f"the edge's configuration for it is gone too ({name})"]
+
+
+def differences(state: State, own: Sequence[Container]) -> list[str]:
+    """Say where containers are not what the release's compose file says, as far as there still is one."""
+    services = declared(state.text(own[0].release, f"{own[0].colour}.yml"))
+    images = {c.service: c.image for c in own}
+    pinned = {name.removesuffix(f"-{own[0].colour}"): spec.get("image") for name, spec in services.items() if not spec.get("profiles")}
+    missing = [name for name in pinned if name not in images and state.scale().get(name) != 0]
+    other = [name for name, image in pinned.items() if name in images and str(image).startswith("sha256:") and images[name] != image]
+    found = [f"{', '.join(missing)} has no container"] if missing else []
+    return [*found, *([f"{', '.join(other)} is of another image than its compose file says"] if other else [])]
+
+
+def declared(known: str) -> dict[str, dict[str, Any]]:
+    """Read the services of a rendered compose file; none where it cannot be read. Pure."""
+    with suppress(yaml.YAMLError, AttributeError, TypeError):
+        services = (yaml.safe_load(known) or {}).get("services") or {}
+        return {name: spec for name, spec in services.items() if isinstance(spec, dict)}
+    return {}
+
+
+def text(host: Host, path: Path) -> str:
+    """Read a file; empty where there is none or it cannot be read."""
+    with suppress(OSError):
+        return host.read(path) or ""
+    return ""

@@ -1,0 +1,278 @@
+"""Ledger, journal and release.json are auxiliary: whatever becomes of them, what serves goes on, and commands work from what runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy import state as records
+from deploy.errors import OpsError, Refused
+from deploy.insight import history, logs, prune, services, status
+from deploy.model import Record
+from deploy.rollout import maintenance, preflight, recovery
+from deploy.rollout import release as rollout
+from deploy.rollout.facts import observe
+from tests.flow.fake import DONE
+from tests.flow.place import STEPS, Killed, Place, whole
+from tests.flow.test_days_work import AT, Printed, say
+from tests.flow.test_disk_and_prune import USED
+
+GOOD = Record(
+    release="r9", revision="r9", command="deploy", outcome="in service", colour="blue", generation=9, schema_revision=None, who="me",
+    started="2026-01-01T00:00:00Z", seconds=1, commit_time="2026-01-01T00:00:00Z",
+).model_dump_json()  # fmt: skip
+LINES = {
+    "half a line": GOOD[:50].encode(),
+    "NULs": b"\0" * 300,
+    "bad UTF-8": b'{"release": "\xff\xfe\x80"}',
+    "another shape": b'["r9"]',
+    "unknown keys": GOOD.replace("{", '{"later": 1, ', 1).encode(),
+    "no time": GOOD.replace("2026-01-01T00:00:00Z", "yesterday").encode(),
+}
+
+
+def in_the_middle(path: Path, line: bytes) -> None:
+    first, rest = path.read_bytes().split(b"\n", 1)
+    path.write_bytes(b"\n".join([first, line, rest]))
+
+
+def at_the_end(path: Path, line: bytes) -> None:
+    path.write_bytes(path.read_bytes() + line + b"\n")
+
+
+def without_end(path: Path, line: bytes) -> None:
+    path.write_bytes(path.read_bytes() + line)
+
+
+def folder(path: Path, _: bytes) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def gone(path: Path, _: bytes) -> None:
+    path.unlink()
+
+
+def emptied(path: Path, _: bytes) -> None:
+    path.write_bytes(b"")
+
+
+def all_zeros(path: Path, _: bytes) -> None:
+    path.write_bytes(b"\0" * path.stat().st_size)
+
+
+WAYS: dict[str, tuple[Callable[[Path, bytes], None], bytes]] = {
+    **{f"{name}, in the middle": (in_the_middle, line) for name, line in LINES.items()},
+    **{f"{name}, last": (at_the_end, line) for name, line in LINES.items()},
+    "NULs without an end": (without_end, LINES["NULs"]),
+    "gone": (gone, b""), "a folder": (folder, b""), "emptied": (emptied, b""), "zeros alone": (all_zeros, b""),
+}  # fmt: skip
+EVERY_DAMAGE = pytest.mark.parametrize("damage", WAYS)
+NEWEST = [name for name in WAYS if "middle" not in name]  # what was accepted last is not known
+LOST = ("gone", "a folder", "emptied", "zeros alone")  # nor of which schema a release is
+
+
+def ledger(place: Place) -> Path:
+    return place.state.folder / "ledger.jsonl"
+
+
+def hurt(place: Place, damage: str) -> None:
+    """Damage the ledger."""
+    act, line = WAYS[damage]
+    act(ledger(place), line)
+
+
+COMMANDS: dict[str, Callable[[Place], Any]] = {
+    "status": lambda place: status.show(place.at, json=False),
+    "status --json": lambda place: status.show(place.at, json=True),
+    "history": lambda place: history.show(place.at, limit=9, json=True),
+    "logs": lambda place: logs.show(place.at, ["backend"], logs.query("", ""), follow=False),
+    "exec": lambda place: services.find(place.at, ["backend"]),
+    "plan": lambda place: place.steps("r3"),
+    "preflight": lambda place: preflight.clock(place.host, place.state.ledger()),
+    "deploy": lambda place: place.deploy("r3"),
+    "deploy of what serves": lambda place: place.deploy("r2"),
+    "rollback": lambda place: rollout.rollback(place.at),
+    "rollback --to": lambda place: rollout.rollback(place.at, to="r1"),
+    "resume": lambda place: recovery.resume(place.at),
+    "abort": lambda place: recovery.abort(place.at),
+    "prune": lambda place: prune.prune(place.at, yes=True, json=False),
+    "maintenance": lambda place: [maintenance.turn(place.at, on=on, off=not on) for on in (True, False)],
+}
+SERVES = {"deploy": "r3", "rollback": "r1", "rollback --to": "r1"}
+
+
+@pytest.fixture
+def site(place: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """A place whose containers say something, and whose space is known."""
+    opened = place.host.open
+    say(place.host, monkeypatch, {c.name: [AT.format(1, "said")] for c in place.host.engine.known.values()})
+    said = place.host.open
+    monkeypatch.setattr(place.host, "open", lambda command, **more: opened(command, **more) if more else said(command))
+    for name, value in {"usage": USED, "folder": place.state.folder}.items():
+        monkeypatch.setattr(place.host.engine, name, lambda value=value: value, raising=False)
+    monkeypatch.setattr(place.host, "free_bytes", lambda _: 10**12)
+    monkeypatch.setattr(records, "WARNED", set())
+    usual = place.host.try_run
+    monkeypatch.setattr(place.host, "try_run", lambda command, **more: DONE if command.argv[1] == "builder" else usual(command, **more))
+    return place
+
+
+def refused(error: OpsError) -> str:
+    """Say what a command refused with: a sentence, a place and a next command, of no fault of the toolkit."""
+    assert isinstance(error, OpsError)
+    assert "fault of the toolkit" not in str(error)
+    assert all(error.document.values())
+    return f"{error.what} | {error.then}"
+
+
+@EVERY_DAMAGE
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_damaged_ledger_stops_no_command(site: Place, damage: str, command: str, capsys: Printed) -> None:
+    """What cannot be told without it is refused with the way out, and no line of it is lost."""
+    hurt(site, damage)
+    before = ledger(site).read_bytes() if ledger(site).is_file() else b""
+    told = ""
+    try:
+        COMMANDS[command](site)
+    except OpsError as error:
+        told = refused(error)
+    if command == "abort" and damage in NEWEST:
+        assert "r2 serves on localhost, whose ledger does not know it | inv resume" in told
+    elif "rollback" in command and damage in LOST:
+        assert "not known whether release r1 fits the database's schema | go forward with inv deploy" in told
+    elif command == "history" and damage == "a folder":
+        assert "Is a directory" in told
+    else:
+        assert not told
+    wanted = "r2" if told else SERVES.get(command, "r2")
+    assert (site.serving(), site.running()) == (wanted, whole(wanted))
+    assert not observe(site.settings, site.host).edge.maintenance
+    kept = [path.read_bytes() for path in (ledger(site), ledger(site).with_suffix(".jsonl.damaged")) if path.is_file()]
+    lost = [line for line in before.split(b"\n") if line.strip() and not any(line in text for text in kept)]
+    assert not lost
+    said = capsys.readouterr().err
+    assert said.count("cannot be read, and passed over") <= 1
+    assert damage in ("gone", "emptied") or "ledger.jsonl" in said
+
+
+@EVERY_DAMAGE
+@pytest.mark.parametrize("heal", ["resume", "deploy of what serves"])
+def test_a_resume_or_a_deploy_of_what_serves_writes_it_down_again(site: Place, damage: str, heal: str) -> None:
+    if damage == "a folder":
+        pytest.skip("nothing can be written there")
+    hurt(site, damage)
+    COMMANDS[heal](site)
+    assert observe(site.settings, site.host).accepted == "r2"
+    assert recovery.abort(site.at) is None
+    schema(site, "r1")
+    rollout.rollback(site.at)
+    assert site.serving() == "r1"
+
+
+@EVERY_DAMAGE
+@pytest.mark.parametrize("step", ["StartColour", "Watch"])
+@pytest.mark.parametrize("then", ["resume", "abort"])
+def test_after_an_interruption_a_damaged_ledger_leads_where_a_whole_one_does(site: Place, damage: str, step: str, then: str) -> None:
+    """The journal says what served when it was begun."""
+    site.host.kill_at(STEPS.index(step), "begin", Killed)
+    with pytest.raises(Killed):
+        site.deploy("r3")
+    hurt(site, damage)
+    if then == "abort" and damage in LOST and site.serving() == "r3":
+        with pytest.raises(Refused, match="not known whether release r2 fits"):
+            recovery.abort(site.at)
+        then = "resume"
+    assert getattr(recovery, then)(site.at)
+    wanted = "r3" if then == "resume" else "r2"
+    assert (site.serving(), site.running()) == (wanted, whole(wanted))
+    assert site.steps(wanted) == ([] if (then, damage) != ("resume", "a folder") else ["Resume"]), "it was not written down"
+
+
+@pytest.mark.parametrize("damage", NEWEST)
+@pytest.mark.parametrize("then", ["resume", "abort"])
+def test_with_neither_ledger_nor_journal_nothing_is_emptied(site: Place, damage: str, then: str) -> None:
+    """A release serves of which no record says that it was accepted: it is no first one that can go."""
+    site.host.kill_at(STEPS.index("Watch"), "begin", Killed)
+    with pytest.raises(Killed):
+        site.deploy("r3")
+    hurt(site, damage)
+    line = json.dumps({"command": "deploy", "state": "begin", "target": "r3", "started": "2026-01-01T00:00:00Z"})
+    done = json.dumps({"command": "deploy", "state": "done", "target": "r2"})
+    (site.state.folder / "journal.jsonl").write_text(f"{done}\n{line}\n")
+    if then == "abort":
+        with pytest.raises(Refused, match="whose ledger does not know it"):
+            recovery.abort(site.at)
+    else:
+        site.host.fail_at(0, lambda: None)
+        with pytest.raises(OpsError) as failed:
+            recovery.resume(site.at)
+        assert "nothing was undone" in failed.value.what
+        assert "rollback --to" in failed.value.then
+    assert site.serving() == "r3"
+
+
+@pytest.mark.parametrize("damage", NEWEST)
+def test_nothing_is_removed_while_the_ledger_cannot_say_what_is_needed(site: Place, damage: str, capsys: Printed) -> None:
+    kept = set(site.state.kept())
+    hurt(site, damage)
+    prune.prune(site.at, yes=True, json=False)
+    site.deploy("r3")
+    assert set(site.state.kept()) == kept | {"r3"}
+    assert "does not say which releases are needed: none is removed" in capsys.readouterr().err
+    if damage == "a folder":
+        return
+    for name in ("r4", "r5"):
+        site.deploy(name)
+    assert set(site.state.kept()) < kept | {"r3", "r4", "r5"}, "what came after it is enough to tell"
+    assert {"r4", "r5"} <= set(site.state.kept())
+
+
+@pytest.mark.parametrize("lines", [1, 2])
+def test_a_rollback_goes_to_no_older_release_than_the_one_before(site: Place, lines: int) -> None:
+    """The lines that name the newest releases are the ones that cannot be read."""
+    *whole_lines, _ = ledger(site).read_text().split("\n")
+    ledger(site).write_text("".join(f"{line}\n" for line in whole_lines[:-lines]))
+    schema(site, "r1")
+    at_the_end(ledger(site), b"\n".join([b"\0"] * lines))
+    rollout.rollback(site.at)
+    assert site.serving() == "r1"
+
+
+def test_a_rollback_is_told_by_the_idle_colour_where_the_journal_is_gone_too(site: Place) -> None:
+    ledger(site).unlink()
+    (site.state.folder / "journal.jsonl").unlink()
+    schema(site, "r1")
+    rollout.rollback(site.at)
+    assert site.serving() == "r1"
+
+
+@pytest.mark.parametrize("state", ["failed", "aborted"])
+def test_a_rollback_goes_to_no_release_that_failed_or_was_aborted(site: Place, state: str) -> None:
+    """It is what is stopped in the idle colour, and no record says what served before."""
+    ledger(site).unlink()
+    (site.state.folder / "journal.jsonl").write_text(json.dumps({"command": "deploy", "state": state, "target": "r1"}) + "\n")
+    with pytest.raises(Refused, match="no record says which release served before r2") as told:
+        rollout.rollback(site.at)
+    assert "--to=RELEASE" in told.value.then
+    assert site.serving() == "r2"
+
+
+def test_a_rollback_goes_not_back_to_what_a_rollback_left(site: Place) -> None:
+    rollout.rollback(site.at)
+    ledger(site).write_text("\0\n")
+    (site.state.folder / "journal.jsonl").write_text(json.dumps({"command": "rollback", "state": "done", "target": "r1"}) + "\n")
+    with pytest.raises(Refused, match="no record says which release served before r1"):
+        rollout.rollback(site.at)
+    assert site.serving() == "r1"
+
+
+def schema(place: Place, *names: str) -> None:
+    """Have the ledger say of which schema releases are, and no more."""
+    for name in names:
+        entry = Record.model_validate_json(GOOD).model_copy(update={"release": name, "outcome": "failed", "schema_revision": "r1"})
+        place.state.record(entry)
