@@ -76,7 +76,7 @@ def bring_up(
     less = tuple(s.name for s in services if turn.brings(s, running[s.name]))
     able = tuple(s.name for s in services if s.deploy.resume and turn.first and running[s.name])
     upto = 0 if turn.last else turn.upto
-    steps: list[Step] = [StartColour(colour, less, upto), AwaitHealthy(colour, tuple(running), upto)] if less else []
+    steps: list[Step] = [StartColour(colour, less, upto), AwaitHealthy(colour, less, upto)] if less else []
     return [*steps, Resume(colour, able)] if able else steps
 
 

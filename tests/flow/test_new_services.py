@@ -96,14 +96,14 @@ class Nginx(Apart):
         there = [self.site.listening(self).get(place) for place in places]
         found = [c.release for c in there if c]
         well = found and len(found) == len(there) and not self.mute
-        return (200, json.dumps({"release": found[0]})) if well else (502, "nginx")
+        return (200, json.dumps({"release": found[0], "releases": found})) if well else (502, "nginx")
 
 
 class Site:
     """Hosts to which releases of different compose files are deployed."""
 
-    def __init__(self, root: Path, servers: dict[str, Server]) -> None:
-        self.settings = settings(state=FOLDER, rollout={**FAST, "watch": 0}, hosts=servers)
+    def __init__(self, root: Path, servers: dict[str, Server], strategy: str) -> None:
+        self.settings = settings(state=FOLDER, rollout={**FAST, "watch": 0, "strategy": strategy}, hosts=servers)
         self.dead = Event()
         self.hosts = {name: Nginx(name, root / name, self.dead) for name in servers}
         for name, host in self.hosts.items():
@@ -118,6 +118,8 @@ class Site:
         return [host for name, host in self.hosts.items() if "edge" in self.settings.hosts[name].roles]
 
     def fleet(self, name: str, text: str) -> Fleet:
+        if self.settings.rollout.strategy == "rolling":
+            text = text.replace("    x-deploy: {role: web", "    scale: 2\n    x-deploy: {role: web")
         code = wanted.Code(Checkout(name * 20, "2026-01-01T00:00:00Z"), IMAGES, {})
         made = wanted.bundles(self.at, model(text), code, {})
         runs = tuple(Run(self.settings, host, made[host.name]) for host in self.hosts.values())
@@ -171,9 +173,16 @@ class Site:
             host.mute = False
 
 
-@pytest.fixture(params=[SEVERAL, ONE], ids=["several edges", "one edge with hosts behind it"])
+SITES = {
+    "several edges": (SEVERAL, "blue_green"),
+    "several edges, rolling": (SEVERAL, "rolling"),
+    "one edge with hosts behind it": (ONE, "blue_green"),
+}
+
+
+@pytest.fixture(params=SITES.values(), ids=list(SITES))
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Site:
-    return Site(tmp_path, request.param)
+    return Site(tmp_path, *request.param)
 
 
 changes = pytest.mark.parametrize(("first", "second"), RELEASES.values(), ids=RELEASES)
