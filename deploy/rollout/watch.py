@@ -29,7 +29,8 @@ LOW_TRAFFIC = 50
 # the first answers of a process that has just started are slower than all others
 WARM_UP_SECONDS = 2
 # a release that hangs answers nothing, so that its log says nothing, and neither does that of one whom nobody asks
-HANGING_AFTER, HANGING_SHARE = 2, 0.1
+# (asking costs little, so that it is done early, and also where just some of what visitors ask for hangs)
+HANGING_AFTER, HANGING_SHARE = 2, 0.5
 # what is asked then was quick, and more than once
 QUICK_SECONDS, QUICK_TIMES = 0.5, 3
 SLOWER_FACTOR, SLOWER_SECONDS = 3, 0.5

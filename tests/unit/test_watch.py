@@ -73,7 +73,7 @@ def test_what_the_edge_answers_itself_is_judged_apart(now: Answers, before: Answ
 
 @pytest.mark.parametrize(
     ("now", "elapsed", "share", "asked"),
-    [(0, 3, 1, True), (29, 3, 1, True), (30, 3, 1, False), (0, 1.9, 1, False), (14, 3, 0.5, True), (16, 3, 0.5, False)],
+    [(0, 3, 1, True), (149, 3, 1, True), (150, 3, 1, False), (0, 1.9, 1, False), (74, 3, 0.5, True), (76, 3, 0.5, False)],
 )
 def test_far_fewer_answers_than_before_are_a_reason_to_ask(now: int, elapsed: float, share: float, asked: bool) -> None:
     assert quiet(Traffic(now), Traffic(6000), elapsed, share) is asked

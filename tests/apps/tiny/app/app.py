@@ -1,4 +1,4 @@
-"""A small web app that can be told to misbehave: BEHAVIOUR=well|exits|exits-where-marked|redirects|fails|hangs|errs|crawls."""
+"""A small web app that can be told to misbehave: BEHAVIOUR=well|exits|exits-where-marked|redirects|fails|hangs|stalls|errs|crawls."""
 
 import json
 import os
@@ -20,7 +20,7 @@ class App(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer one request."""
-        if self.path == "/health" and BEHAVIOUR == "hangs":
+        if (self.path, BEHAVIOUR) in (("/health", "hangs"), ("/", "stalls")):
             threading.Event().wait()
         status = HEALTH.get(BEHAVIOUR, 200) if self.path == "/health" else 200
         if self.path == "/" and BEHAVIOUR == "errs":  # healthy, and of no use
