@@ -5,23 +5,28 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
-from deploy import secrets
-from deploy.errors import CommandFailed, Reasons, Refused, nearest, refuse
+from deploy import secrets, shadow
+from deploy.errors import Reasons, Refused, nearest, refuse
 from deploy.hosts.host import Host
 from deploy.hosts.local import LocalHost
 from deploy.model import Deploy, Role, replicas_unfit
+from deploy.shadow import EnvFile, Shadow, Values, Yaml
 from deploy.shell import Command, command, docker
 
 # the name that Compose reads the files under; what it names after it is renamed
 READING = "read"
+# what an env_file is called that means the secrets of the environment, whichever that is
+SECRETS = re.compile(r"\.env(\..+)?")
+# what Compose writes, quotes escaped, beside an exit code of 0
+UNSET = re.compile(r"""The \\?"(\w+)\\?" variable is not set""")
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,9 @@ class Model:
     services: tuple[Service, ...]
     networks: Mapping[str, Any]
     volumes: Mapping[str, Any]
+    env_files: tuple[EnvFile, ...] = ()
+    folders: tuple[Path, ...] = ()  # where the files are
+    left_out: tuple[str, ...] = ()  # what they take from elsewhere, and do not get
 
     def of(self, *roles: Role) -> tuple[Service, ...]:
         """Return the services with one of these roles, in the files' order."""
@@ -74,89 +82,67 @@ class Model:
         return self.of("web")
 
 
-def read(root: Path, names: Iterable[str], variables: Mapping[str, str], host: LocalHost) -> Model:
+def read(root: Path, names: Sequence[str], variables: Mapping[str, str], host: LocalHost) -> Model:
     """Read the compose files of a checkout; raise Refused with every mistake at once.
 
-    Compose reads copies, without env_file: it would print those values in clear. It is asked for YAML, since its JSON
-    drops x- keys (seen with 2.26 and 5.6).
+    Compose resolves copies, beside which a dummy lies for each env_file: it would print those values in clear. It is asked
+    for YAML, since its JSON drops x- keys (seen with 2.26 and 5.6).
     """
-    reasons, raw = Reasons(), dict[str, dict[str, Any]]()
-    for name in names:
-        with reasons:
-            raw[name] = load(root / name, name)
-    reasons.refuse()
-    with_secrets = {service for document in raw.values() for service in take_out_env_file(document)}
+    reasons, paths = Reasons(), [shadow.tidy(root / name) for name in names]
+    base = paths[0].parent
     with tempfile.TemporaryDirectory() as folder:
-        copies = {str(Path(folder, f"{number}.yml")): name for number, name in enumerate(raw)}
-        for copy, name in copies.items():
-            Path(copy).write_text(yaml.safe_dump(raw[name], sort_keys=False))
-        own = Path(folder, "variables")
+        own, copies = Path(folder, "variables"), Shadow(shadow.tidy(root), Path(folder, "shadow"), variables)
         own.write_text(secrets.render(variables))
-        place = ("--project-directory", str((root / next(iter(raw))).parent), "--env-file", str(own))
-        files = (word for copy in copies for word in ("--file", copy))
+        for path in paths:
+            with reasons:
+                copies.copy(path, base, Values((), base / ".env"))
+        reasons.refuse()
+        files = (word for path in paths for word in ("--file", str(copies.at(path))))
+        place = ("--project-directory", str(copies.at(base)), "--env-file", str(own))
         ask = docker("compose", "--project-name", READING, *files, *place, "--profile", "*", "config")
-        try:
-            answer = host.run(alone(ask))
-        except CommandFailed as error:
-            raise refused(error.output, copies, host) from None
-    return check(yaml.load(answer, Yaml), with_secrets, root, ", ".join(raw))  # noqa: S506  # a SafeLoader
+        answer = host.try_run(alone(ask))
+        if answer.returncode:
+            raise refused(copies.plain(answer.output), ", ".join(names), host)
+    merged = yaml.load(answer.stdout.replace(str(copies.top), ""), Yaml)  # noqa: S506  # a SafeLoader
+    env_files = tuple(one for name, spec in (merged.get("services") or {}).items() for one in copies.taken_out(name, spec))
+    model = check(merged, {one.service for one in env_files}, root, ", ".join(names), copies.mistakes)
+    folders = tuple({copies.root, *(place for _, place in copies.copied)})
+    unset = (name for name in UNSET.findall(answer.stderr) if re.search(rf"\$\{{?{name}\b", copies.used))
+    blank = [f"${name} is not set, and nothing stands in its place: it belongs into [variables]" for name in unset]
+    return replace(model, env_files=env_files, folders=folders, left_out=tuple(dict.fromkeys([*copies.left_out, *blank])))
 
 
-def load(path: Path, name: str) -> dict[str, Any]:
-    """Read one YAML file."""
-    try:
-        document = yaml.load(path.read_text(), Yaml)  # noqa: S506  # a SafeLoader
-    except OSError as error:
-        raise Refused(f"{name} cannot be read: {error.strerror}", where=name, then=f"mend {name}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise Refused(f"{name} is not YAML: {error}", where=name, then=f"mend {name}, then inv plan") from None
-    if not isinstance(document, dict) or not isinstance(document.get("services", {}), dict):
-        raise Refused(f"{name} is not a compose file: no services", where=name, then=f"mend {name}, then inv plan")
-    return document
-
-
-class Yaml(yaml.SafeLoader):
-    """Read YAML as Compose does: by version 1.2 `yes`, `12:30` and `=` are text, and a key that stands twice is an error."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012  # as in its base class
-        first: [(tag, pattern) for tag, pattern in rules if not tag.endswith((":bool", ":int", ":timestamp", ":value"))]
-        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-    def compose_mapping_node(self, anchor: Any) -> Any:
-        """Compose one mapping; merge keys are not resolved yet, so that what overrides one is no second key."""
-        node = super().compose_mapping_node(anchor)
-        keys: set[str] = set()
-        for key, _ in node.value:
-            if str(key.value) in keys:
-                raise yaml.MarkedYAMLError(problem=f"the key {key.value} stands twice", problem_mark=key.start_mark)
-            keys.add(str(key.value))
-        return node
-
-
-Yaml.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
-Yaml.add_implicit_resolver("tag:yaml.org,2002:int", re.compile("[-+]?[0-9]+$"), list("-+0123456789"))
+def left_out(known: Model, root: Path, own: Path, keys: Iterable[str]) -> tuple[str, ...]:
+    """Name what the files ask for and services do not get, by the secrets file and its keys: files and names, never a value."""
+    words, given, own = list(known.left_out), {*keys, *secrets.OWN}, shadow.tidy(own)
+    for one in known.env_files:
+        lacking = sorted(secrets.names(one.path) - given) if one.path != own else []
+        alike = one.path == own or (one.path.parent in known.folders and SECRETS.fullmatch(one.path.name))
+        lost = [text for text, there in (("required: false", not one.required), ("format: raw", one.raw)) if there]
+        told = f"{one.service}: {shadow.relative(one.path, root)} is not read, the release's secrets stand in its place"
+        told += f"; {', '.join(lacking)} are not among them: put them under environment, or into {own.name}" if lacking else ""
+        told += f"; {', '.join(lost)} has no effect" if lost else ""
+        words += [told] if lacking or lost or not alike else []
+    for service in known.services:
+        empty = [name for name, value in (service.spec.get("environment") or {}).items() if value is None]
+        words += [
+            f"{service.name}: {name} has no value under environment: it belongs into [variables], or into {own.name} with an env_file"
+            for name in empty if not (service.has_secrets and name in given)
+        ]  # fmt: skip
+    return tuple(dict.fromkeys(words))
 
 
 def alone(ask: Command) -> Command:
     """Run Compose without this shell's variables, which would win over those of the environment."""
-    kept = [f"{name}={os.environ[name]}" for name in ("HOME", "PATH", "DOCKER_CONFIG") if name in os.environ]
+    kept = [f"{name}={os.environ[name]}" for name in shadow.PASSED_ON if name in os.environ]
     return command("env", "--ignore-environment", *kept, *ask.argv)
 
 
-def take_out_env_file(document: dict[str, Any]) -> list[str]:
-    """Remove each service's env_file; return the services that had one."""
-    services = document.get("services") or {}
-    return [name for name, spec in services.items() if isinstance(spec, dict) and spec.pop("env_file", None)]
-
-
-def refused(said: str, copies: Mapping[str, str], host: LocalHost) -> Refused:
-    """Say what Compose found in the files, by their own names."""
+def refused(said: str, names: str, host: LocalHost) -> Refused:
+    """Say what Compose found in the files."""
     require_plugin(host)
-    for copy, name in copies.items():
-        said = said.replace(copy, name)
     then = "mend that (a missing variable belongs into [variables] of the environment), then inv plan"
-    return Refused(f"Compose refuses the files:\n{said}", where=", ".join(copies.values()), then=then)
+    return Refused(f"Compose refuses the files:\n{said}", where=names, then=then)
 
 
 def require_plugin(host: Host) -> None:
@@ -165,9 +151,9 @@ def require_plugin(host: Host) -> None:
         raise Refused("docker has no compose plugin", where=host.name, then="apt-get install docker-compose (or docker-compose-plugin)")
 
 
-def check(merged: Mapping[str, Any], with_secrets: set[str], root: Path, names: str) -> Model:
-    """Turn what Compose merged into a model, or refuse with every mistake."""
-    mistakes, services = [], []
+def check(merged: Mapping[str, Any], with_secrets: set[str], root: Path, names: str, others: Iterable[str] = ()) -> Model:
+    """Turn what Compose merged into a model, or refuse with every mistake, `others` among them."""
+    mistakes, services = list(others), []
     for name, spec in (merged.get("services") or {}).items():
         try:
             services.append(Service(name, Deploy.model_validate(undoubled(spec.get("x-deploy", {}))), spec, name in with_secrets))

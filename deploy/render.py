@@ -14,7 +14,7 @@ from deploy.model import BEHIND, BLOCK, LABEL, MADE_OF, SHARED
 # the service that makes Compose create networks and volumes which only colours use
 HOLDER = "ops-holder"
 # what belongs to a checkout or to one project, not to a colour
-DROPPED = ("build", "ports", "container_name", "depends_on", "profiles", "env_file", "x-deploy")
+DROPPED = ("build", "ports", "container_name", "depends_on", "profiles", "develop", "x-deploy")
 
 
 def shared(model: Model, settings_name: str, images: Mapping[str, str], env_file: str, secrets: str, app: str) -> str:
@@ -110,6 +110,8 @@ def own_labels(service: Service, app: str, name: str) -> dict[str, str]:
 def pinned(service: Service, images: Mapping[str, str], env_file: str, labels: Mapping[str, str]) -> dict[str, Any]:
     """Copy a specification, its image replaced by what was built, its env_file by the release's."""
     spec = {key: value for key, value in service.spec.items() if key not in DROPPED}
+    # one without a value would be taken from whoever's shell, and hide a secret of that name
+    spec["environment"] = {name: value for name, value in (spec.get("environment") or {}).items() if value is not None}
     spec["image"] = images[service.image]
     spec["pull_policy"] = "never"
     spec["labels"] = {**(spec.get("labels") or {}), **labels}

@@ -71,6 +71,17 @@ def parsed(path: Path) -> dict[str, Secret]:
     return {entry.key: Secret(entry.value or "") for entry in entries(path) if entry.key is not None}
 
 
+def names(path: Path) -> set[str]:
+    """List the names that a file sets, none when it cannot be read; what may be the rest of a value is no name."""
+    from dotenv.parser import parse_stream
+
+    try:
+        found = list(parse_stream(StringIO(path.read_text(encoding="utf-8"))))
+    except (OSError, UnicodeDecodeError):
+        return set()
+    return {entry.key for entry in found if entry.key and NAME.fullmatch(entry.key) and (entry.value or "").strip("=")}
+
+
 def entries(path: Path) -> list[Binding]:
     """Read the entries of a file of secrets, none when there is no file; raise Refused naming each that cannot be understood."""
     from dotenv.parser import parse_stream

@@ -111,12 +111,10 @@ class State:
         return self.folder / "releases" / release
 
     def keep(self, bundle: Bundle) -> None:
-        """Write a bundle; release.json comes last and makes it whole."""
-        folder = self.bundle_folder(bundle.release.id)
-        self.host.write(folder / "env", bundle.env, mode=0o600)
-        for name, text in bundle.files.items():
-            self.host.write(folder / name, text)
-        self.host.write(folder / "release.json", bundle.release.model_dump_json(indent=2))
+        """Write a bundle, which nobody else may read; release.json comes last and makes it whole."""
+        files = {"env": bundle.env, **bundle.files, "release.json": bundle.release.model_dump_json(indent=2)}
+        for name, text in files.items():
+            self.host.write(self.bundle_folder(bundle.release.id) / name, text, mode=0o600)
 
     def release(self, release: str) -> Release:
         """Read what a release is; raise Refused when it is not kept here, or only half of its bundle, or cannot be read."""

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from ipaddress import ip_address
 
-from deploy import checkout, console, render, secrets
+from deploy import checkout, compose, console, render, secrets
 from deploy.checkout import Checkout
 from deploy.compose import Model
 from deploy.edge import nginx, switch
@@ -39,6 +39,7 @@ class Ready:
     order: images.Order | None
     model: Model
     anew: tuple[str, ...]
+    left_out: tuple[str, ...]
 
 
 def look(at: Environment, facts: Mapping[str, Facts], include: str = "") -> Ready:
@@ -61,7 +62,10 @@ def look(at: Environment, facts: Mapping[str, Facts], include: str = "") -> Read
             moved(settings, model, placed, facts, left_behind(at, facts), without_edge(at, facts))
             reachable(at, model, {host: set(known.shared) - set(anew) for host, known in facts.items()})
     reasons.refuse()
-    return Ready(values, source, order, model, anew)
+    left_out = compose.left_out(model, settings.root, settings.secrets_file, values)
+    for line in left_out:
+        console.warn(line)
+    return Ready(values, source, order, model, anew, left_out)
 
 
 def left_behind(at: Environment, facts: Mapping[str, Facts]) -> list[str]:

@@ -82,30 +82,35 @@ def earlier(at: Environment, facts: Mapping[str, Facts]) -> str:
 
 @dataclass(frozen=True)
 class Intended:
-    """What a deploy would do on one host: its plan, what is there, what changes, and which drifted shared services it leaves."""
+    """What a deploy would do on one host: its plan, what is there, what changes, which drifted shared services it leaves.
+
+    `left_out` is what the compose files ask for and services do not get.
+    """
 
     plan: plan.Plan
     facts: Facts
     changes: tuple[str, ...]
     drifted: tuple[str, ...]
     refused: Mapping[str, list[str]]  # why a deploy would not begin without --include, by shared service
+    left_out: tuple[str, ...]
 
 
 def intended(at: Environment) -> dict[str, Intended]:
     """Say what a deploy would do on each host."""
     with telling(at):
         facts = observe_all(at)
-        fleet = prepare(at, preflight.look(at, facts))
+        ready = preflight.look(at, facts)
+        fleet = prepare(at, ready)
         plans = planned(fleet, "deploy")
-        return fleet.each(lambda run: intended_on(run, plans[run.host.name]))
+        return fleet.each(lambda run: intended_on(run, plans[run.host.name], ready.left_out))
 
 
-def intended_on(run: Run, steps: plan.Plan) -> Intended:
+def intended_on(run: Run, steps: plan.Plan, left_out: tuple[str, ...]) -> Intended:
     """Say what a deploy would do on one host."""
     serving, changed = run.facts.edge.release, tuple[str, ...]()
     with suppress(OpsError):  # its bundle is damaged, or of another version of this
         changed = changes.between(run.state.bundle(serving), run.bundle) if serving in run.state.kept() else ()
-    return Intended(steps, run.facts, changed, drift.drifted(run), drift.obstacles(run))
+    return Intended(steps, run.facts, changed, drift.drifted(run), drift.obstacles(run), left_out)
 
 
 def assemble(at: Environment, ready: preflight.Ready) -> dict[str, Bundle]:

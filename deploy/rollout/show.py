@@ -52,6 +52,7 @@ def document(known: Intended) -> dict[str, object]:
         "changes": list(known.changes),
         "drifted": list(known.drifted),
         "refused": {name: list(reasons) for name, reasons in known.refused.items()},
+        "left_out": list(known.left_out),
         "steps": [{"step": step.name, **asdict(step)} for step in known.plan.steps],
     }
 

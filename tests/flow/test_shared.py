@@ -52,7 +52,7 @@ class Shop(Place):
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__(folder)
         self.bundle = made("r1")
-        ready = preflight.Ready({}, None, None, None, ())  # type: ignore[arg-type]  # nothing is built
+        ready = preflight.Ready({}, None, None, None, (), ())  # type: ignore[arg-type]  # nothing is built
         monkeypatch.setattr(preflight, "look", lambda _at, _facts, include="": replace(ready, anew=tuple(filter(None, include.split(",")))))
         monkeypatch.setattr(rollout, "assemble", lambda *_: {self.host.name: self.bundle})
         monkeypatch.setattr(switch, "require_version", lambda *_: None)

@@ -52,7 +52,7 @@ def test_a_bundle_comes_back_as_it_was_kept(state: State) -> None:
     assert state.bundle("a") == kept
     folder = state.bundle_folder("a")
     assert {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()} == {
-        "env": 0o600, "blue.yml": 0o644, "edge.blue.conf": 0o644, "release.json": 0o644,
+        "env": 0o600, "blue.yml": 0o600, "edge.blue.conf": 0o600, "release.json": 0o600,
     }  # fmt: skip
 
 

@@ -1,0 +1,266 @@
+"""Every way by which a service comes to an env_file, through the real `docker compose config`; no engine is needed.
+
+Each file of values holds a canary that must be nowhere, and none of them is what the service gets: that is the release's.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deploy import compose
+from deploy.compose import Model
+from deploy.errors import Refused
+from deploy.hosts.local import LocalHost
+from deploy.rollout import wanted
+from deploy.settings import ROOT
+from deploy.shadow import Yaml
+from deploy.shell import docker
+from tests.samples import settings
+
+ANY = defaultdict[str, str](lambda: "sha256:x")
+CANARY = "hunter2"
+EDGE = "  edge: {image: e, x-deploy: {role: edge}}\n"
+WEB = "image: w, x-deploy: {role: web, port: 80}"
+WORKER = "  base: {image: w, env_file: web.env, x-deploy: {role: worker}}"
+INCLUDED = f"services:\n  app: {{{WEB}, env_file: [web.env]}}\n"
+BASE = "services:\n  base: {image: w, env_file: web.env}\n"
+FILES = {f"{folder}{name}" for folder in ("", "docker/", "docker/other/", "lib/", "docker/odd/") for name in ("web.env", ".env", "two.env")}
+
+# the files of a checkout beside c.yml, whose text comes first and in which `web` must get the release's secrets
+WAYS = {
+    "itself": [f"  app: {{{WEB}, env_file: web.env}}"],
+    "a list": [f"  app: {{{WEB}, env_file: [.env, two.env]}}"],
+    "long form": [f"  app: {{{WEB}, env_file: [{{path: web.env, required: false}}, {{path: two.env}}]}}"],
+    "a block": [f"  app:\n    env_file:\n    - web.env  # why\n    <<: {{{WEB}}}"],
+    "a file that is not there": [f"  app: {{{WEB}, env_file: nowhere.env}}"],
+    "an absolute path": [f"  app: {{{WEB}, env_file: '{{root}}/docker/web.env'}}"],
+    "a path with a variable": [f"  app: {{{WEB}, env_file: '${{PART:-web}}.env'}}"],
+    "an anchor": [f"  other: &other {{image: w, env_file: &files [web.env], x-deploy: {{role: job}}}}\n  app: {{<<: *other, {WEB}}}"],
+    "an alias": [f"  other: {{image: w, env_file: &files [web.env], x-deploy: {{role: job}}}}\n  app: {{env_file: *files, {WEB}}}"],
+    "a merge key": [f"  app: {{<<: [*low, *base], {WEB}}}"],
+    "a profile": [f"  app: {{{WEB}, env_file: web.env, profiles: [rare]}}"],
+    "extends, same file": [f"  app: {{extends: base, {WEB}}}\n{WORKER}"],
+    "extends, a service": [f"  app: {{extends: {{service: base}}, {WEB}}}\n{WORKER}"],
+    "extends, other file": [f"  app: {{extends: {{file: other/base.yml, service: base}}, {WEB}}}", ("other/base.yml", BASE)],
+    "extends, above": [f"  app: {{extends: {{file: ../lib/base.yml, service: base}}, {WEB}}}", ("../lib/base.yml", BASE)],
+    "extends, absolute": [f"  app: {{extends: {{file: '{{root}}/lib/base.yml', service: base}}, {WEB}}}", ("../lib/base.yml", BASE)],
+    "extends, a variable": [f"  app: {{extends: {{file: '${{PART:-other}}/base.yml', service: base}}, {WEB}}}", ("other/base.yml", BASE)],
+    "extends, by a merge key": [f"  app: {{<<: *extending, {WEB}}}", ("other/base.yml", BASE)],
+    "a chain": [
+        f"  app: {{extends: {{file: other/base.yml, service: mid}}, {WEB}}}",
+        ("other/base.yml", "services:\n  mid: {extends: {file: ../../lib/base.yml, service: base}}\n"),
+        ("../lib/base.yml", BASE),
+    ],
+    "a chain in one file": [
+        f"  app: {{extends: {{file: other/base.yml, service: mid}}, {WEB}}}",
+        ("other/base.yml", f"{BASE}  mid: {{extends: base}}\n"),
+    ],
+    "include": ["include: [other/inc.yml]", ("other/inc.yml", INCLUDED)],
+    "include, absolute": ["include: ['{root}/docker/other/inc.yml']", ("other/inc.yml", INCLUDED)],
+    "include, a folder": [
+        "include: [{path: other/inc.yml, project_directory: ../lib}]",
+        ("other/inc.yml", f"services:\n  app: {{{WEB}, env_file: [./web.env]}}\n"),
+    ],
+    "include, an absolute folder": [
+        "include: [{path: other/inc.yml, project_directory: '{root}/lib'}]",
+        ("other/inc.yml", f"services:\n  app: {{{WEB}, env_file: [./web.env], environment: {{A: '${{CANARY:-none}}'}}}}\n"),
+    ],
+    "include, values of its own": [
+        "include: [{path: other/inc.yml, env_file: two.env}]",
+        ("other/inc.yml", f"services:\n  app: {{{WEB}, env_file: [./web.env]}}\n"),
+    ],
+    "include, two files": [
+        "include: [{path: [other/inc.yml, odd/over.yml]}]",
+        ("other/inc.yml", f"services:\n  app: {{{WEB}}}\n"), ("odd/over.yml", "services:\n  app: {env_file: web.env}\n"),
+    ],
+    "include in include, extends": [
+        "include: [other/inc.yml]", ("other/inc.yml", "include: [../odd/inc.yml]\nservices: {}\n"),
+        ("odd/inc.yml", f"services:\n  app: {{extends: {{file: ../../lib/base.yml, service: base}}, {WEB}}}\n"), ("../lib/base.yml", BASE),
+    ],
+    "a second file": [f"  app: {{{WEB}}}", ("d.yml", "services:\n  app: {env_file: web.env}\n")],
+    "a second file extends": [
+        f"  app: {{{WEB}}}", ("d.yml", "services:\n  app: {extends: {file: other/base.yml, service: base}}\n"), ("other/base.yml", BASE),
+    ],
+    "a second file overrides": [f"  app: {{{WEB}, env_file: web.env}}", ("d.yml", "services:\n  app: {env_file: !override [two.env]}\n")],
+    "an own file has it": [f"  app: {{extends: {{file: c.yml, service: base}}, {WEB}}}\n{WORKER}"],
+}  # fmt: skip
+# what must have none
+WITHOUT = {
+    "nothing": [f"  app: {{{WEB}}}"],
+    "an empty list": [f"  app: {{{WEB}, env_file: []}}"],
+    "reset": [f"  app: {{{WEB}, env_file: web.env}}", ("d.yml", "services:\n  app: {env_file: !reset null}\n")],
+    "extends, reset": [f"  app: {{extends: base, {WEB}, env_file: !reset null}}\n{WORKER}"],
+    "a variable of that name": [f"  app: {{{WEB}, environment: {{env_file: web.env}}}}"],
+}  # fmt: skip
+ANCHORS = """
+x-low: &low {restart: always}
+x-base: &base {env_file: web.env}
+x-extending: &extending {extends: {file: other/base.yml, service: base}}
+"""
+
+
+def written(root: Path, text: str, *others: tuple[str, str]) -> Model:
+    """Write a checkout whose every file of values holds the canary, and read it."""
+    for name in FILES:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(f"CANARY={CANARY}\nPART_{CANARY}={CANARY}\n")
+    top, _, services = text.partition("\n") if text.startswith("include") else ("", "", text)
+    beside = dict(others)
+    beside["c.yml"] = f"{ANCHORS}{top}\nservices:\n{services}\n{EDGE}".replace("{root}", str(root))
+    for name, content in beside.items():
+        (root / "docker" / name).write_text(content)
+    names = ["docker/c.yml", *(["docker/d.yml"] if "d.yml" in beside else [])]
+    return compose.read(root, names, {"PLAIN": "1"}, LocalHost())
+
+
+def rendered(known: Model) -> dict[str, str]:
+    """Render every file of a release, those of the edge too."""
+    return wanted.render_all(settings(ROOT / "tests/apps/tiny"), known, ANY, "r1", "/state/r1/env")
+
+
+def service(known: Model, name: str = "app") -> dict[str, Any]:
+    return dict(yaml.safe_load(rendered(known)["blue.yml"])["services"][f"{name}-blue"])
+
+
+@pytest.mark.parametrize("files", WAYS.values(), ids=WAYS)
+def test_a_service_gets_the_releases_secrets_by_whichever_way_it_has_an_env_file(tmp_path: Path, files: list[Any]) -> None:
+    known = written(tmp_path, *files)
+    assert service(known)["env_file"] == ["/state/r1/env"]
+    for text in (repr(known), *rendered(known).values()):
+        assert CANARY not in text
+    assert "env_file" not in yaml.safe_load(rendered(known)["shared.yml"])["services"]["edge"]
+
+
+@pytest.mark.parametrize("files", WITHOUT.values(), ids=WITHOUT)
+def test_a_service_without_an_env_file_gets_no_secrets(tmp_path: Path, files: list[Any]) -> None:
+    known = written(tmp_path, *files)
+    assert "env_file" not in service(known)
+    assert CANARY not in repr(known)
+
+
+def test_what_is_extended_and_included_is_where_it_was(tmp_path: Path) -> None:
+    """Copies are resolved, and nothing shows it: relative paths are those of each file's own folder."""
+    base = "services:\n  base: {image: w, build: ., volumes: ['/srv/a:/a', '../../../out:/out'], env_file: web.env}\n"
+    known = written(tmp_path / "x", f"  app: {{extends: {{file: other/base.yml, service: base}}, {WEB}}}", ("other/base.yml", base))
+    assert {mount["source"] for mount in service(known)["volumes"]} == {"/srv/a", str(tmp_path / "out")}
+    assert known.web[0].spec["build"]["context"] == str(tmp_path / "x" / "docker" / "other")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0o17",
+        "1e3",
+        "12e45",
+        "+8",
+        "08:00",
+        "yes",
+        "~",
+        "'~'",
+        "null",
+        '"08"',
+        "1_000",
+        "0x1F",
+        "=",
+        "<<",
+        "!!str 8",
+        "|-\n        a\n        b",
+    ],
+)
+def test_a_plain_word_is_read_by_compose_alone(tmp_path: Path, text: str) -> None:
+    """Copies are word by word what was written: another reader would take some for numbers."""
+    source = tmp_path / "plain.yml"
+    source.write_text(f"services:\n  app:\n    image: w\n    environment:\n      A: {text}\n")
+    ask = docker("compose", "--project-name", "p", "--file", str(source), "--env-file", os.devnull, "config")
+    straight = LocalHost().run(ask)
+    known = written(tmp_path, f"  app:\n    image: w\n    x-deploy: {{role: web, port: 80}}\n    environment:\n      A: {text}")
+    expected = yaml.load(straight, Yaml)["services"]["app"].get("environment")  # noqa: S506  # a SafeLoader
+    assert known.web[0].spec.get("environment") == expected
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        ([f"  app: {{{WEB}, env_file: .env}}"], []),
+        ([f"  app: {{{WEB}, env_file: ../.env.local}}"], []),
+        ([f"  app: {{{WEB}, env_file: web.env}}"], ["app: docker/web.env is not read, the release's secrets stand in its place"]),
+        ([f"  app: {{{WEB}, env_file: 'plain-${{PLAIN}}.env'}}"], ["app: docker/plain-1.env is not read"]),
+        ([f"  app: {{{WEB}, env_file: more.env}}"], ["MORE, OTHER are not among them: put them under environment, or into .env.local"]),
+        ([f"  app: {{{WEB}, env_file: .env.more}}"], ["app: docker/.env.more is not read", "ONE are not among them"]),
+        ([f"  app: {{{WEB}, env_file: [{{path: .env, required: false}}]}}"], ["required: false has no effect"]),
+        ([f"  app: {{{WEB}, env_file: [{{path: .env, format: raw}}]}}"], ["app: docker/.env is not read", "format: raw has no effect"]),
+        (
+            [f"  app: {{extends: {{file: other/base.yml, service: base}}, {WEB}}}", ("other/base.yml", BASE)],
+            ["app: docker/other/web.env is not read"],
+        ),
+        ([f"  app: {{{WEB}, environment: [LOST]}}"], ["app: LOST has no value under environment"]),
+        ([f"  app: {{{WEB}, environment: [CANARY], env_file: .env}}"], []),
+        ([f"  app: {{{WEB}, environment: [CANARY]}}"], ["app: CANARY has no value under environment"]),
+        ([f"  app: {{{WEB}, command: 'run ${{LOST}}'}}"], ["$LOST is not set, and nothing stands in its place"]),
+        ([f"  app: {{{WEB}, command: 'run $$LOST ${{LOST:-1}} $PLAIN', build: {{args: {{A: $CANARY}}}}}}  # $CANARY"], []),
+        ([f"  app: {{{WEB}, command: 'run ${{CANARY:-1}}'}}"], ["$CANARY has its value in docker/.env, which is not read"]),
+    ],
+)  # fmt: skip
+def test_what_is_left_out_is_named_and_no_value_is(tmp_path: Path, files: list[Any], told: list[str]) -> None:
+    (tmp_path / "docker").mkdir()
+    (tmp_path / "docker" / "more.env").write_text(f"OTHER={CANARY}\nMORE={CANARY}\nCANARY={CANARY}\nMIIE{CANARY}==\n{CANARY}\n")
+    (tmp_path / "docker" / ".env.more").write_text(f"ONE={CANARY}\n")
+    known = written(tmp_path, *files)
+    said = "\n".join(compose.left_out(known, tmp_path, tmp_path / ".env.local", {"CANARY": "x", f"PART_{CANARY}": "x"}))
+    assert bool(said) == bool(told), said
+    assert all(one in said for one in told), said
+    assert CANARY not in said
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        ([f"  app: {{{WEB}, command: 'run ${{CANARY}}'}}"], r"docker/c.yml: \$CANARY has its value in docker/.env, which is not read"),
+        (
+            ["include: [other/inc.yml]", ("other/inc.yml", f"services:\n  app: {{{WEB}, environment: {{P: $CANARY}}}}\n")],
+            r"docker/other/inc.yml: \$CANARY has its value in docker/other/.env, which is not read",
+        ),
+        (
+            [
+                "include: [{path: other/inc.yml, env_file: two.env}]",
+                ("other/inc.yml", f"services:\n  app: {{{WEB}, environment: {{P: '${{CANARY:-none}}'}}}}\n"),
+            ],
+            r"docker/other/inc.yml: \$CANARY has its value in docker/two.env, which is not read",
+        ),
+        ([f"  app: {{{WEB}, label_file: web.env}}"], "service app: label_file of docker/c.yml: its values would stand in clear"),
+        (
+            [
+                f"  app: {{extends: {{file: other/base.yml, service: base}}, {WEB}}}",
+                ("other/base.yml", "services:\n  base: {label_file: web.env}\n"),
+            ],
+            "service base: label_file of docker/other/base.yml",
+        ),
+        ([f"  app: {{extends: {{file: other/nowhere.yml, service: base}}, {WEB}}}"], "docker/other/nowhere.yml cannot be read: No such"),
+        (
+            [f"  app: {{extends: {{file: other/base.yml, service: base}}, {WEB}}}", ("other/base.yml", "services: [\n")],
+            "docker/other/base.yml is not YAML",
+        ),
+        (
+            [f"  app: {{extends: {{file: other/base.yml, service: base}}, {WEB}}}", ("other/base.yml", "services: {base: {imagee: w}}\n")],
+            "Compose refuses the files:\n.*imagee",
+        ),
+    ],
+)  # fmt: skip
+def test_what_would_run_with_other_values_is_refused_by_the_names_of_the_files(tmp_path: Path, files: list[Any], told: str) -> None:
+    with pytest.raises(Refused, match=told) as refused:
+        written(tmp_path, *files)
+    assert CANARY not in str(refused.value)
+    assert "shadow" not in str(refused.value)
+
+
+def test_a_variable_without_a_value_is_not_taken_from_whoevers_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would hide the secret of that name, too: an empty entry of environment wins over an env_file."""
+    monkeypatch.setenv("SHELL_HAS", "it")
+    known = written(tmp_path, f"  app: {{{WEB}, environment: [SHELL_HAS, CANARY, KEPT=1], env_file: .env}}")
+    assert service(known)["environment"] == {"KEPT": "1", "RELEASE": "r1", "COLOUR": "blue"}
