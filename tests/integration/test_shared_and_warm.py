@@ -13,6 +13,7 @@ from tests.site import Site, docker
 
 COMPOSE = "docker/compose.yml"
 GOOD, TYPO = "import time; time.sleep(1e6)", "import tiem"
+MADE_OF = '{{index .Config.Labels "bookreader-ops.made-of"}}'
 DB = """
   db:
     image: tiny/app
@@ -115,14 +116,14 @@ def test_data_that_a_deploy_put_into_a_crash_loop_is_restored_when_it_goes_back(
     tiny.replace(COMPOSE, "\n  edge:\n", DB.format(GOOD))
     tiny.commit()
     first = tiny.inv("deploy", "--json").document["release"]
-    made_of = db(tiny, "{{.Config.Labels}}")
+    made_of = db(tiny, MADE_OF)
     tiny.replace(COMPOSE, GOOD, TYPO)
     tiny.commit()
     said = tiny.inv("deploy", "--include=db", code=1).stderr
     assert ("No module named 'tiem'" in said, f"release {first}" in said) == (True, True), said
     assert "then inv deploy --include=db" in said, said
     assert "measured" not in said.partition("going back")[0], "nothing is called measured that failed"
-    assert (db(tiny), db(tiny, "{{.Config.Labels}}")) == ("running 0", made_of)
+    assert (db(tiny), db(tiny, MADE_OF)) == ("running 0", made_of)
 
 
 def test_data_that_is_in_a_crash_loop_gets_out_of_it(tiny: Site) -> None:
