@@ -138,7 +138,7 @@ def recreate(step: steps.RecreateShared, run: Run) -> None:
         if measured:
             measure(made, silence, run)
         made.result()
-    found = outcome(step, silence) if measured else "not measured: there is no edge here"
+    found = outcome(step, silence, run.host.name) if measured else "not measured: there is no edge here"
     console.say(f"     {found}; all healthy after {time.monotonic() - begin:.1f} s")
 
 
@@ -181,12 +181,12 @@ def measure(made: Future[None], silence: Silence, run: Run) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def outcome(step: steps.RecreateShared, silence: Silence) -> str:
+def outcome(step: steps.RecreateShared, silence: Silence, host: str) -> str:
     """Say what was measured; raise OpsError where the app answered before and does not any more."""
     if silence.before and not silence.over:
         raise OpsError(
             f"{', '.join(step.services)} was recreated, and the app has not answered since, for {silence.longest:.1f} s",
-            where="through the edge",
+            where=f"{host}, through the edge",
             then=f"inv logs {' '.join(step.services)}; fix it in the compose file, then inv deploy --include={','.join(step.services)}",
         )
     if silence.before:

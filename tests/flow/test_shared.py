@@ -274,7 +274,7 @@ def test_a_silence_counts_to_the_next_answer_and_one_that_has_no_end_counts_up_t
             assert (silence.longest, silence.over) == (2.0, True)
     assert (round(silence.longest, 1), silence.over) == (6.8, False)
     with pytest.raises(OpsError, match=r"not answered since, for 6\.8 s"):
-        drift.outcome(steps.RecreateShared(("edge",)), silence)
+        drift.outcome(steps.RecreateShared(("edge",)), silence, "app1")
 
 
 def test_what_serves_joins_the_network_of_a_recreated_edge_before_the_old_one_goes(shop: Shop) -> None:
