@@ -91,16 +91,14 @@ def read(root: Path, names: Sequence[str], variables: Mapping[str, str], host: L
     reasons, paths = Reasons(), [shadow.tidy(root / name) for name in names]
     base = paths[0].parent
     with tempfile.TemporaryDirectory() as folder:
-        own, copies = Path(folder, "variables"), Shadow(shadow.tidy(root), Path(folder, "shadow"), variables)
+        own = Path(folder, "variables")
         own.write_text(secrets.render(variables))
+        copies = Shadow(shadow.tidy(root), Path(folder, "shadow"), variables, lambda text: interpolated(text, own, host))
         for path in paths:
             with reasons:
                 copies.copy(path, base, Values((), base / ".env"))
         reasons.refuse()
-        files = (word for path in paths for word in ("--file", str(copies.at(path))))
-        place = ("--project-directory", str(copies.at(base)), "--env-file", str(own))
-        ask = docker("compose", "--project-name", READING, *files, *place, "--profile", "*", "config")
-        answer = host.try_run(alone(ask))
+        answer = host.try_run(config([copies.at(path) for path in paths], own, copies.at(base)))
         if answer.returncode:
             raise refused(copies.plain(answer.output), ", ".join(names), host)
     merged = yaml.load(answer.stdout.replace(str(copies.top), ""), Yaml)  # noqa: S506  # a SafeLoader
@@ -108,8 +106,26 @@ def read(root: Path, names: Sequence[str], variables: Mapping[str, str], host: L
     model = check(merged, {one.service for one in env_files}, root, ", ".join(names), copies.mistakes)
     folders = tuple({copies.root, *(place for _, place in copies.copied)})
     unset = (name for name in UNSET.findall(answer.stderr) if re.search(rf"\$\{{?{name}\b", copies.used))
-    blank = [f"${name} is not set, and nothing stands in its place: it belongs into [variables]" for name in unset]
+    then = "put a value into [variables]; a secret into the secrets file, and give the service an env_file"
+    blank = [f"${name} is not set, and nothing stands in its place: {then}" for name in unset]
     return replace(model, env_files=env_files, folders=folders, left_out=tuple(dict.fromkeys([*copies.left_out, *blank])))
+
+
+def config(files: Iterable[Path], variables: Path, folder: Path) -> Command:
+    """Ask Compose to resolve files, whatever their profiles."""
+    words = (word for path in files for word in ("--file", str(path)))
+    place = ("--project-directory", str(folder), "--env-file", str(variables))
+    return alone(docker("compose", "--project-name", READING, *words, *place, "--profile", "*", "config"))
+
+
+def interpolated(text: str, variables: Path, host: LocalHost) -> str:
+    """Interpolate a text as Compose does; raise Refused when it cannot."""
+    asked = variables.with_name("asked.yml")
+    asked.write_text(yaml.safe_dump({"services": {}, "x-asked": [text]}))
+    answer = host.try_run(config([asked], variables, asked.parent))
+    if answer.returncode:
+        raise refused(answer.output, text, host)
+    return str(yaml.load(answer.stdout, Yaml)["x-asked"][0])  # noqa: S506  # a SafeLoader
 
 
 def left_out(known: Model, root: Path, own: Path, keys: Iterable[str]) -> tuple[str, ...]:
@@ -134,7 +150,7 @@ def left_out(known: Model, root: Path, own: Path, keys: Iterable[str]) -> tuple[
 
 def alone(ask: Command) -> Command:
     """Run Compose without this shell's variables, which would win over those of the environment."""
-    kept = [f"{name}={os.environ[name]}" for name in shadow.PASSED_ON if name in os.environ]
+    kept = [f"{name}={os.environ[name]}" for name in ("HOME", "PATH", "DOCKER_CONFIG") if name in os.environ]
     return command("env", "--ignore-environment", *kept, *ask.argv)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,6 @@ from deploy import secrets
 from deploy.errors import Refused
 
 MARKER = "OPS_ENV_FILE_"
-RAW = re.compile(r"""\bformat: *['"]?raw\b['"]?""")
-VARIABLE = re.compile(r"\$(?:(?P<escaped>\$)|(?P<plain>\w+)|\{(?P<braced>\w+)(?::?-(?P<default>[^}]*)|:?\?[^}]*)?\})")
 
 
 class Yaml(yaml.SafeLoader):
@@ -42,14 +40,16 @@ class Yaml(yaml.SafeLoader):
         return node
 
     def construct_tagged(self, _: str, node: yaml.Node) -> Any:
-        """Read what Compose's own tags, `!reset` and `!override`, stand before."""
+        """Read what Compose's own tags stand before: after `!reset` nothing, after `!override` what is there."""
+        if node.tag == "!reset":
+            return None
         if isinstance(node, yaml.MappingNode):
             return self.construct_mapping(node, deep=True)
-        return self.construct_sequence(node, deep=True) if isinstance(node, yaml.SequenceNode) else None
+        return self.construct_sequence(node, deep=True) if isinstance(node, yaml.SequenceNode) else node.value
 
 
 Yaml.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
-Yaml.add_implicit_resolver("tag:yaml.org,2002:int", re.compile("[-+]?[0-9]+$"), list("-+0123456789"))
+Yaml.add_implicit_resolver("tag:yaml.org,2002:int", re.compile("[-+]?(?:0|[1-9][0-9]*)$"), list("-+0123456789"))
 Yaml.add_constructor("tag:yaml.org,2002:merge", lambda *_: "<<")  # as a value it is text
 Yaml.add_multi_constructor("!", Yaml.construct_tagged)
 
@@ -74,11 +74,12 @@ class Values:
 
 @dataclass
 class Shadow:
-    """A folder of copies, which lie below `top` as the files themselves lie below `/`."""
+    """A folder of copies, which lie below `top` as the files themselves lie below `/`; `interpolate` is how Compose reads a text."""
 
     root: Path
     top: Path
     variables: Mapping[str, str]
+    interpolate: Callable[[str], str]
     copied: set[tuple[Path, Path]] = field(default_factory=set)
     env_files: dict[Path, list[EnvFile]] = field(default_factory=dict)
     used: str = ""
@@ -102,8 +103,7 @@ class Shadow:
             self.include(entry, folder, name, values)
         for service, spec in (document.get("services") or {}).items():
             self.service(service, spec if isinstance(spec, dict) else {}, folder, name, values)
-        copied = text.replace(f"{self.root}/", f"{self.at(self.root)}/")
-        put(self.at(path), RAW.sub("format: ''", copied))  # 2.26 knows the key and no value of it; a dummy needs none
+        put(self.at(path), without_formats(text).replace(f"{self.root}/", f"{self.at(self.root)}/"))
 
     def include(self, entry: Any, folder: Path, within: str, values: Values) -> None:
         """Copy what one entry of `include` names; its own variables are left out."""
@@ -112,7 +112,8 @@ class Shadow:
         own = [self.file(path, folder, within) for path in listed(spec.get("env_file"))]
         base = self.file(spec["project_directory"], folder, within) if spec.get("project_directory") else None
         for path in own:
-            put(self.at(path), "")
+            if not self.at(path).exists():  # a service may name it too
+                put(self.at(path), "")
         for path in paths:
             place = base or paths[0].parent
             self.copy(path, place, Values((*values.named, *own), values.nearby if own else place / ".env"))
@@ -134,19 +135,12 @@ class Shadow:
 
     def file(self, text: Any, folder: Path, within: str) -> Path:
         """Return the file that a compose file names; refuse a place that only this machine has."""
-        filled = VARIABLE.sub(self.value, str(text))
+        filled = self.interpolate(text) if "$" in str(text) else str(text)
         path = tidy(folder / filled)
         if Path(filled).is_absolute() and not str(text).startswith(f"{self.root}/"):
             then = f"put it beside the compose files, and name it in {within} by its way from there"
             raise Refused(f"{within} names {text}, which another machine does not have", where=within, then=then)
         return path
-
-    def value(self, match: re.Match[str]) -> str:
-        """Interpolate one variable as Compose will."""
-        if match["escaped"]:
-            return "$"
-        name = str(match["plain"] or match["braced"])
-        return self.variables.get(name) or (os.environ.get(name, "") if name in PASSED_ON else "") or match["default"] or ""
 
     def name_unread(self, name: str, text: str, values: Values) -> None:
         """Name the variables of a compose file whose values are in a file that is not read: a release is made by the settings."""
@@ -177,8 +171,6 @@ class Shadow:
 
 # parts of a service that are for a checkout alone
 UNUSED = ("build", "container_name", "develop")
-# what Compose is given of this process's environment
-PASSED_ON = ("HOME", "PATH", "DOCKER_CONFIG")
 
 
 def part(known: EnvFile) -> tuple[Path, bool, bool]:
@@ -197,6 +189,27 @@ def load(path: Path, name: str) -> dict[str, Any]:
     if not isinstance(document, dict) or not isinstance(document.get("services", {}) or {}, dict):
         raise Refused(f"{name} is not a compose file: no services", where=name, then=f"mend {name}, then inv plan")
     return document
+
+
+def without_formats(text: str) -> str:
+    """Empty the `format` of each env_file: Compose 2.26 knows the key and no value of it, and a dummy needs none."""
+    spans, document = set[tuple[int, int]](), yaml.compose(text, Yaml)
+    for service in entries(entries(document).get("services")).values():
+        for entry in getattr(entries(service).get("env_file"), "value", None) or ():
+            if (node := entries(entry).get("format")) is not None:
+                spans.add((node.start_mark.index, node.end_mark.index))
+    for start, end in sorted(spans, reverse=True):
+        text = f'{text[:start]}""{text[end:]}'
+    return text
+
+
+def entries(node: Any) -> dict[str, yaml.Node]:
+    """Return a mapping's entries, merged ones too; none of anything else."""
+    found: dict[str, yaml.Node] = {}
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        merged = value.value if isinstance(value, yaml.SequenceNode) else [value]
+        found |= {k: v for one in merged for k, v in entries(one).items()} if key.value == "<<" else {str(key.value): value}
+    return found
 
 
 def used(document: Mapping[str, Any]) -> str:

@@ -20,7 +20,6 @@ from deploy.hosts.local import LocalHost
 from deploy.rollout import wanted
 from deploy.settings import ROOT
 from deploy.shadow import Yaml
-from deploy.shell import docker
 from tests.samples import settings
 
 ANY = defaultdict[str, str](lambda: "sha256:x")
@@ -44,7 +43,7 @@ WAYS = {
     "an anchor": [f"  other: &other {{image: w, env_file: &files [web.env], x-deploy: {{role: job}}}}\n  app: {{<<: *other, {WEB}}}"],
     "an alias": [f"  other: {{image: w, env_file: &files [web.env], x-deploy: {{role: job}}}}\n  app: {{env_file: *files, {WEB}}}"],
     "a merge key": [f"  app: {{<<: [*low, *base], {WEB}}}"],
-    "a profile": [f"  app: {{{WEB}, env_file: web.env, profiles: [rare]}}"],
+    "a profile": [f"  app: {{{WEB}, env_file: web.env, profiles: [rare], networks: {{default: }}}}"],
     "extends, same file": [f"  app: {{extends: base, {WEB}}}\n{WORKER}"],
     "extends, a service": [f"  app: {{extends: {{service: base}}, {WEB}}}\n{WORKER}"],
     "extends, other file": [f"  app: {{extends: {{file: other/base.yml, service: base}}, {WEB}}}", ("other/base.yml", BASE)],
@@ -89,11 +88,27 @@ WAYS = {
     ],
     "a second file overrides": [f"  app: {{{WEB}, env_file: web.env}}", ("d.yml", "services:\n  app: {env_file: !override [two.env]}\n")],
     "an own file has it": [f"  app: {{extends: {{file: c.yml, service: base}}, {WEB}}}\n{WORKER}"],
+    "an include names it, too": [
+        "include: [other/inc.yml, {path: odd/inc.yml, env_file: other/web.env}]", ("other/inc.yml", INCLUDED),
+        ("odd/inc.yml", "services: {z: {image: w, x-deploy: {role: job}}}\n"),
+    ],
+    "an include of a second file names it, too": [
+        f"  app: {{{WEB}, env_file: web.env}}", ("d.yml", "include: [{path: odd/inc.yml, env_file: web.env}]\nservices: {}\n"),
+        ("odd/inc.yml", "services: {z: {image: w, x-deploy: {role: job}}}\n"),
+    ],
+    "overridden by one": [f"  app: {{extends: base, {WEB}, env_file: !override two.env}}\n{WORKER}"],
+    "a default in a default": [f"  app: {{{WEB}, env_file: '${{A:-${{B:-web}}}}.env'}}"],
+    "another value": [f"  app: {{{WEB}, env_file: 'web.env${{B:+x}}'}}"],
+    "JSON": ['  app: {"image":"w","env_file":[{"path":"web.env","format":"raw"}],"x-deploy":{"role":"web","port":80}}'],
+    "a variable format": [f"  app: {{{WEB}, env_file: [{{path: web.env, format: '${{F:-raw}}'}}]}}"],
+    "all services merged": ["  <<: &all {app: {image: w, env_file: web.env, x-deploy: {role: web, port: 80}}}"],
+    "above the checkout": ["include: [../../out/inc.yml]", ("../../out/inc.yml", INCLUDED)],
 }  # fmt: skip
 # what must have none
 WITHOUT = {
     "nothing": [f"  app: {{{WEB}}}"],
     "an empty list": [f"  app: {{{WEB}, env_file: []}}"],
+    "extends, overridden by nothing": [f"  app: {{extends: base, {WEB}, env_file: !override []}}\n{WORKER}"],
     "reset": [f"  app: {{{WEB}, env_file: web.env}}", ("d.yml", "services:\n  app: {env_file: !reset null}\n")],
     "extends, reset": [f"  app: {{extends: base, {WEB}, env_file: !reset null}}\n{WORKER}"],
     "a variable of that name": [f"  app: {{{WEB}, environment: {{env_file: web.env}}}}"],
@@ -110,6 +125,7 @@ def written(root: Path, text: str, *others: tuple[str, str]) -> Model:
     for name in FILES:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(f"CANARY={CANARY}\nPART_{CANARY}={CANARY}\n")
+    (root.parent / "out").mkdir(exist_ok=True)
     top, _, services = text.partition("\n") if text.startswith("include") else ("", "", text)
     beside = dict(others)
     beside["c.yml"] = f"{ANCHORS}{top}\nservices:\n{services}\n{EDGE}".replace("{root}", str(root))
@@ -130,7 +146,7 @@ def service(known: Model, name: str = "app") -> dict[str, Any]:
 
 @pytest.mark.parametrize("files", WAYS.values(), ids=WAYS)
 def test_a_service_gets_the_releases_secrets_by_whichever_way_it_has_an_env_file(tmp_path: Path, files: list[Any]) -> None:
-    known = written(tmp_path, *files)
+    known = written(tmp_path / "root", *files)
     assert service(known)["env_file"] == ["/state/r1/env"]
     for text in (repr(known), *rendered(known).values()):
         assert CANARY not in text
@@ -159,6 +175,7 @@ def test_what_is_extended_and_included_is_where_it_was(tmp_path: Path) -> None:
         "1e3",
         "12e45",
         "+8",
+        "08",
         "08:00",
         "yes",
         "~",
@@ -177,8 +194,7 @@ def test_a_plain_word_is_read_by_compose_alone(tmp_path: Path, text: str) -> Non
     """Copies are word by word what was written: another reader would take some for numbers."""
     source = tmp_path / "plain.yml"
     source.write_text(f"services:\n  app:\n    image: w\n    environment:\n      A: {text}\n")
-    ask = docker("compose", "--project-name", "p", "--file", str(source), "--env-file", os.devnull, "config")
-    straight = LocalHost().run(ask)
+    straight = LocalHost().run(compose.config([source], Path(os.devnull), tmp_path))
     known = written(tmp_path, f"  app:\n    image: w\n    x-deploy: {{role: web, port: 80}}\n    environment:\n      A: {text}")
     expected = yaml.load(straight, Yaml)["services"]["app"].get("environment")  # noqa: S506  # a SafeLoader
     assert known.web[0].spec.get("environment") == expected
@@ -199,6 +215,12 @@ def test_a_plain_word_is_read_by_compose_alone(tmp_path: Path, text: str) -> Non
             [f"  app: {{extends: {{file: other/base.yml, service: base}}, {WEB}}}", ("other/base.yml", BASE)],
             ["app: docker/other/web.env is not read"],
         ),
+        (
+            [f"  app: {{extends: {{file: other/base.yml, service: base}}, env_file: two.env, {WEB}}}", ("other/base.yml", BASE)],
+            ["app: docker/other/web.env is not read", "app: docker/two.env is not read"],
+        ),
+        ([f"  app: {{<<: *base, {WEB}}}\n  x: {{<<: *base, image: w, x-deploy: {{role: job}}}}"],
+         ["app: docker/web.env is not read", "x: docker/web.env is not read"]),
         ([f"  app: {{{WEB}, environment: [LOST]}}"], ["app: LOST has no value under environment"]),
         ([f"  app: {{{WEB}, environment: [CANARY], env_file: .env}}"], []),
         ([f"  app: {{{WEB}, environment: [CANARY]}}"], ["app: CANARY has no value under environment"]),
@@ -250,6 +272,10 @@ def test_what_is_left_out_is_named_and_no_value_is(tmp_path: Path, files: list[A
             [f"  app: {{extends: {{file: other/base.yml, service: base}}, {WEB}}}", ("other/base.yml", "services: {base: {imagee: w}}\n")],
             "Compose refuses the files:\n.*imagee",
         ),
+        ([f"  app: {{{WEB}, env_file: [[web.env]]}}"], "Compose refuses the files:\n.*env_file"),
+        ([f"  app: {{{WEB}, env_file: [{{required: false}}]}}"], "Compose refuses the files:\n"),
+        (["include: [{path: []}]\n  x: {}"], "Compose refuses the files:\n"),
+        ([f"  app: {{{WEB}, extends: 3}}"], "Compose refuses the files:\n"),
     ],
 )  # fmt: skip
 def test_what_would_run_with_other_values_is_refused_by_the_names_of_the_files(tmp_path: Path, files: list[Any], told: str) -> None:
@@ -257,6 +283,13 @@ def test_what_would_run_with_other_values_is_refused_by_the_names_of_the_files(t
         written(tmp_path, *files)
     assert CANARY not in str(refused.value)
     assert "shadow" not in str(refused.value)
+
+
+def test_words_that_read_like_an_env_file_stay_as_they_are(tmp_path: Path) -> None:
+    text = f"  app: {{{WEB}, environment: {{format: raw, env_file: web.env}}, labels: {{format: raw}}, command: ['format: raw']}}"
+    spec = service(written(tmp_path, text))
+    assert (spec["environment"]["format"], spec["environment"]["env_file"]) == ("raw", "web.env")
+    assert (spec["labels"]["format"], spec["command"]) == ("raw", ["format: raw"])
 
 
 def test_a_variable_without_a_value_is_not_taken_from_whoevers_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
