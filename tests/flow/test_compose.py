@@ -277,3 +277,19 @@ def test_compose_reads_back_every_secret_to_the_letter(tmp_path_factory: pytest.
     words = ["--project-name", "p", "--file", str(folder / "c.yml"), "--env-file", "/dev/null", "config", "--format", "json"]
     environment = json.loads(LocalHost().run(docker("compose", *words)))["services"]["a"]["environment"]
     assert {key: value.replace("$$", "$") for key, value in environment.items()} == values
+
+
+def test_a_dollar_in_x_deploy_is_one_wherever_it_is_read(tmp_path: Path) -> None:
+    """Compose doubles it in what it prints, and halves it in the label that it makes of what is rendered."""
+    words = '["sh", "-c", "echo $$HOME $${x}"]'
+    app, edge = f"{{role: web, port: 80, drain: {words}}}", "{role: edge}"
+    (tmp_path / "c.yml").write_text(f"services: {{app: {{image: app, x-deploy: {app}}}, edge: {{image: edge, x-deploy: {edge}}}}}\n")
+    known = compose.read(tmp_path, ["c.yml"], {}, LocalHost())
+    block = known.web[0].deploy
+    assert block.drain == ("sh", "-c", "echo $HOME ${x}")
+    file = tmp_path / "blue.yml"
+    file.write_text(render.per_colour(known, "shop-local", "blue", "r1", ANY, "/env", "shop"))
+    shown = LocalHost().run(docker("compose", "--file", str(file), "config", "--format", "json", "--no-interpolate"))
+    assert json.loads(shown)["services"]["app-blue"]["labels"][BLOCK].count("$$") == 2
+    shown = LocalHost().run(docker("compose", "--file", str(file), "config", "--format", "json"))
+    assert block_of(json.loads(shown)["services"]["app-blue"]["labels"][BLOCK].replace("$$", "$")) == block

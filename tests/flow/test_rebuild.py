@@ -16,7 +16,7 @@ from deploy.model import Deploy, block_of
 from deploy.rollout import rebuild, recovery, scale
 from deploy.rollout import release as rollout
 from deploy.rollout.facts import observe
-from deploy.rollout.run import run_of
+from deploy.rollout.run import Run, run_of
 from tests.flow.place import EVERY_STEP, STEPS, Killed, Place, bundled, whole
 from tests.flow.test_days_work import Printed
 from tests.flow.test_records import COMMANDS, refused, site
@@ -116,6 +116,8 @@ def test_a_deploy_that_was_cut_off_is_not_resumed_by_half_of_its_containers(site
     with pytest.raises(Killed):
         site.deploy("r3")
     truncated(site, "r3")
+    for file in ("blue.yml", "green.yml"):  # no file says that some are missing
+        (site.state.bundle_folder("r3") / file).unlink()
     with pytest.raises(Refused, match=r"release\.json cannot be read"):
         recovery.resume(site.at)
     assert recovery.abort(site.at)
@@ -357,3 +359,13 @@ def test_a_folder_in_the_journals_place_matters_to_no_look(site: Place, monkeypa
     (site.state.folder / "journal.jsonl").unlink()
     (site.state.folder / "journal.jsonl").mkdir()
     COMMANDS[command](site)
+
+
+def test_what_is_left_is_known_without_its_record(site: Place) -> None:
+    """Its workers are told to take no new tasks by its own words, which the next release may not have."""
+    recorded = Run(site.settings, site.host, bundled("r3"), observe(site.settings, site.host)).leaving
+    truncated(site, "r2")
+    shown = Run(site.settings, site.host, bundled("r3"), observe(site.settings, site.host)).leaving
+    assert recorded
+    assert shown
+    assert shown.of("worker") == recorded.of("worker")

@@ -16,10 +16,12 @@ from deploy.model import Record
 from deploy.rollout import maintenance, preflight, recovery
 from deploy.rollout import release as rollout
 from deploy.rollout.facts import observe
+from deploy.state import State
 from tests.flow.fake import DONE
 from tests.flow.place import STEPS, Killed, Place, whole
 from tests.flow.test_days_work import AT, Printed, say
 from tests.flow.test_disk_and_prune import USED
+from tests.flow.test_fleet import FOLDER, Site
 
 GOOD = Record(
     release="r9", revision="r9", command="deploy", outcome="in service", colour="blue", generation=9, schema_revision=None, who="me",
@@ -274,3 +276,15 @@ def schema(place: Place, *names: str) -> None:
     for name in names:
         entry = Record.model_validate_json(GOOD).model_copy(update={"release": name, "outcome": "failed", "schema_revision": "r1"})
         place.state.record(entry)
+
+
+def test_what_a_host_missed_is_not_taken_up_where_only_the_journals_know_what_came_after(tmp_path: Path, no_waiting: None) -> None:
+    fleet = Site(tmp_path)
+    away, *others = (State(host, FOLDER) for host in fleet.hosts.values())
+    away.note(command="deploy", state="begin", target="r3", started="2126-01-01T00:00:00Z", serving="r2")
+    assert recovery.intention(fleet.at)
+    for one in others:
+        one.host.append(FOLDER / "ledger.jsonl", "{}")
+        one.note(command="deploy", state="begin", target="r4", started="2126-01-01T00:00:09Z", serving="r2")
+        one.note(command="deploy", state="done", target="r4")
+    assert recovery.intention(fleet.at) is None
