@@ -44,4 +44,5 @@ def nights(session: nox.Session) -> None:
     if not session.posargs:
         Path("docs/nights.md").unlink(missing_ok=True)  # nights that are no more go with it
     everything = {"NIGHTS": "1", "NIGHTS_REPORT": "docs/nights.md"}
-    session.run("pytest", "tests/nights", "tests/integration/test_interrupted.py", *session.posargs, env=everything, external=True)
+    matrix = ["tests/nights", "tests/integration/test_interrupted.py", "tests/integration/test_watch.py"]
+    session.run("pytest", *matrix, *session.posargs, env=everything, external=True)
