@@ -40,7 +40,7 @@ def drain(step: steps.Drain, run: Run) -> None:
     web = [c for c in run.host.engine.containers(run.settings.name) if c.role == "web"]
     told = [c for c in web if c.name in before or (c.colour == step.colour and c.name not in now)]
     run.tell(told, lambda known: known.drain)
-    edge = run.running_edge
+    edge = run.edge if run.bundle.release.of("edge") else run.running_edge
     if edge and not until(lambda: switch.retiring_workers(run.host, edge) == 0, run.settings.rollout.drain_within):
         console.warn(f"requests of {step.colour} were still running after {run.settings.rollout.drain_within:.0f} s")
     run.tell([c for c in told if c.name in now], lambda known: known.resume)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from deploy import console, lock
 from deploy.environment import Environment
-from deploy.errors import OpsError, Refused, Unreachable, acting, begun
+from deploy.errors import Refused, acting, begun
 from deploy.hosts.host import Host
 from deploy.model import Facts, Release
+from deploy.rollout import rebuild
 from deploy.rollout.execute import execute
 from deploy.rollout.facts import observe_all, telling
 from deploy.rollout.pieces import settle
-from deploy.rollout.run import Fleet, Run, run_of
+from deploy.rollout.run import Fleet, Run
 from deploy.rollout.steps import Drain, TurnPage
 from deploy.state import Bundle
 
@@ -53,14 +52,19 @@ def serving_run(at: Environment, host: Host, facts: Facts) -> Run:
     """Return the run of what serves on a host; where its record is damaged the page needs no more than what the edge has."""
     release = str(facts.edge.release)
     try:
-        run = run_of(at, host, release)
-    except Unreachable:
-        raise
-    except OpsError as error:
-        console.warn(f"{error.what} ({host.name}): the page is served all the same; open WebSockets are not closed")
-        bare = Release(
+        bundle = at.state(host).bundle(release)
+    except Refused as lost:
+        console.warn(f"{host.name}: {lost.what}; the page is turned by the files that the edge serves from")
+        bundle = Bundle(shown(at, host, release, facts), {}, "")
+    return Run(at.settings, host, bundle, facts, going_back=True)  # a journal that cannot be written is no reason against the page
+
+
+def shown(at: Environment, host: Host, release: str, facts: Facts) -> Release:
+    """Return a release as its containers show it, or with no more than its name: its open WebSockets are not closed then."""
+    try:
+        return rebuild.release(at.state(host), release, facts.containers)
+    except Refused:
+        return Release(
             id=release, revision="", commit="", commit_time="", images={}, config_digests={}, files="", secrets="",
             strategy=at.settings.rollout.strategy, services=(),
         )  # fmt: skip
-        run = Run(at.settings, host, Bundle(bare, {}, ""))
-    return replace(run, facts=facts, going_back=True)  # a journal that cannot be written is no reason against the page
