@@ -142,7 +142,7 @@ class Site:
         """Where containers listen, as one edge reaches them: its own by their names, those of other hosts at private addresses."""
         found = {}
         for name, host in self.hosts.items():
-            for c in (c for c in host.engine.known.values() if c.role == "web" and c.up):
+            for c in (c for c in tuple(host.engine.known.values()) if c.role == "web" and c.up):  # other threads add some
                 services = {service.name: service for service in State(host, FOLDER).release(c.release).services}
                 port = services[c.service].deploy.port or 80
                 own, private = f"{c.name}:{port}", f"{self.settings.hosts[name].private}:{port + BEHIND[c.colour]}"
