@@ -45,10 +45,13 @@ def bundle(settings: Settings, host: Host, name: str, facts: Facts) -> Bundle:
 
 def assembled(name: str, containers: Iterable[Container], entries: Iterable[Record], lost: Refused) -> Release:
     """Put a release together from its containers. Pure. Raise Refused, with what was `lost`, where these do not show one release."""
-    containers = tuple(containers)
+    containers, entries = tuple(containers), tuple(entries)
     own = [c for c in containers if c.release == name and c.colour]
     colours = {c.colour for c in own}
-    mixed = sorted({c.release for c in containers if c.colour in colours} - {name})
+    others = [c for c in containers if c.colour in colours and c.release != name]
+    mixed = sorted({c.release for c in others} - left_over(name, entries))
+    if any(c.role == "web" and c.alive for c in own) and not any(c.alive for c in others):
+        mixed = []  # it is at work, and what is beside it is not
     unlabelled = [c.name for c in own if c.deploy is None]
     unlike = sorted({c.service for c in own if any((c.image, c.deploy) != (o.image, o.deploy) for o in own if o.service == c.service)})
     reasons = [] if own else ["it has no containers here"]
@@ -67,6 +70,13 @@ def assembled(name: str, containers: Iterable[Container], entries: Iterable[Reco
         id=name, revision=revision, commit=revision, commit_time=entry.commit_time if entry else "", images={}, config_digests={},
         files="", secrets="", strategy=AS_IT_IS, services=(*services.values(), *shared),
     ).scaled(numbers)  # fmt: skip
+
+
+def left_over(name: str, entries: Sequence[Record]) -> set[str]:
+    """Return the releases of which no try came after one was put into service last: what a colour has of them is of no use. Pure."""
+    last = {entry.release: at for at, entry in enumerate(entries)}
+    served = max((at for at, entry in enumerate(entries) if (entry.release, entry.outcome) == (name, "in service")), default=-1)
+    return {release for release, at in last.items() if at < served}
 
 
 def block(container: Container) -> Deploy:

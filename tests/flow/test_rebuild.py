@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,7 @@ def test_an_interruption_ends_well_over_a_release_whose_record_is_gone(site: Pla
 
 
 def test_a_deploy_that_was_cut_off_is_not_resumed_by_half_of_its_containers(site: Place) -> None:
+    none(site)
     site.host.kill_at(STEPS.index("StartColour"), "done", Killed)
     with pytest.raises(Killed):
         site.deploy("r3")
@@ -175,7 +177,8 @@ def of(place: Place, release: str) -> list[str]:
 
 
 def another_release(place: Place) -> None:
-    place.host.engine.change(of(place, "r1")[0], release="r0")
+    """A later try has begun to take its place."""
+    place.host.engine.change(of(place, "r1")[0], release="r9")
 
 
 def none(place: Place) -> None:
@@ -203,7 +206,7 @@ def no_edge(place: Place) -> None:
 
 
 @pytest.mark.parametrize(("change", "words"), [
-    (another_release, "containers of r0 are beside them"), (none, "it has no containers here"), (one_removed, "has no container"),
+    (another_release, "containers of r9 are beside them"), (none, "it has no containers here"), (one_removed, "has no container"),
     (another_image, "is of another image than its compose file says"), (no_label, "without the label that says what it is for"),
     (no_edge, "the edge's configuration for it is gone too"),
 ], ids=lambda value: getattr(value, "__name__", ""))  # fmt: skip
@@ -216,6 +219,18 @@ def test_what_does_not_fit_is_refused_before_anything_changes(site: Place, chang
     assert "release.json cannot be read" in refused(told.value)
     assert "inv rollback --to=RELEASE" in told.value.then
     assert (site.serving(), site.host.said) == ("r2", [])
+
+
+@pytest.mark.parametrize("release", ["r1", "r2"])
+def test_what_an_earlier_release_has_left_in_the_colour_does_not_matter(site: Place, release: str) -> None:
+    """A service that later releases do not have: nobody removes what is stopped of it."""
+    known = site.host.engine.known
+    left = replace(known[of(site, release)[0]], name="left", service="gone", release="r0", state="exited", health="")
+    known["left"] = left
+    truncated(site, release)
+    rollout.rollback(site.at)
+    assert (site.serving(), site.running()) == ("r1", whole("r1"))
+    assert rebuild.release(site.state, release, tuple(known.values()))
 
 
 def test_what_is_named_or_scaled_needs_the_record(site: Place) -> None:
