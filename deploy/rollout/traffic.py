@@ -70,4 +70,10 @@ def edge_files(run: Run, generation: int, route: nginx.Route) -> dict[str, str]:
 
 def numbered(run: Run, name: str, generation: int) -> str:
     """Read a file of the bundle; one that an older version of this toolkit has rendered answers with its generation itself."""
-    return run.bundle.files[name].replace(GENERATION, str(generation))
+    text = run.bundle.files.get(name)
+    if not text:
+        folder = run.state.bundle_folder(run.bundle.release.id)
+        raise OpsError(
+            f"{name} of the release is gone", where=f"{run.host.name}: {folder}", then="inv deploy of that commit writes it again"
+        )
+    return text.replace(GENERATION, str(generation))
