@@ -24,9 +24,9 @@ REPLICAS: Mapping[str, tuple[int, int]] = {"web": (1, 50), "worker": (0, 50)}
 
 
 class Frozen(BaseModel):
-    """A value that is kept on disk as JSON."""
+    """A value that is kept on disk as JSON; what a newer version of this toolkit has added is passed over."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 def must(fits: Callable[[Any], object], words: str) -> AfterValidator:
@@ -46,6 +46,8 @@ UrlPath = Annotated[str, must(lambda path: path.startswith("/"), "it must begin 
 
 class Deploy(Frozen):
     """An x-deploy block: what the toolkit must know of a service that Compose has no word for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")  # people write it
 
     role: Role
     port: int | None = Field(default=None, gt=0, lt=65536, description="TCP port inside the container")

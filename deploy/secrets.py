@@ -160,7 +160,7 @@ def render(values: Mapping[str, str]) -> str:
 def rendered(text: str) -> dict[str, str]:
     """Read back what `render` wrote; what else Python calls the end of a line is in values."""
     plain = {escaped: character for character, escaped in ESCAPED.items()}
-    lines = (line.split("=", 1) for line in text.split("\n") if line)
+    lines = (line.split("=", 1) for line in text.split("\n") if "=" in line)
     return {key: re.sub(r"\\.|\$\$", lambda found: plain.get(found[0], found[0]), value[1:-1]) for key, value in lines}
 
 

@@ -134,7 +134,7 @@ class State:
         known, folder = self.release(release), self.bundle_folder(release)
         names = [name for name in self.host.names(folder) if name.endswith((".yml", ".conf"))]
         files = {name: self.host.read(folder / name) or "" for name in names}
-        return Bundle(known, files, self.host.read(folder / "env") or "")
+        return Bundle(known, files, self.text(release, "env"))
 
     def text(self, release: str, name: str) -> str:
         """Read one file of a bundle; empty where there is none, or it cannot be read."""
@@ -147,8 +147,10 @@ class State:
         return sorted(self.host.names(self.folder / "releases"))
 
     def record(self, entry: Record) -> None:
-        """Add a line to the ledger; a copy of what cannot be read in it is kept first."""
+        """Add a line to the ledger; a copy of what cannot be read in it is kept first, and a last one that lost its end gets it back."""
         try:
+            if (tail := (self.host.read(self.folder / LEDGER) or "").rpartition("\n")[2]) and parsed(tail):
+                self.host.append(self.folder / LEDGER, tail)
             self.keep_damaged()
         except OSError as error:
             console.warn(f"no copy is kept of what cannot be read in the ledger: {error.strerror or error}")
@@ -170,7 +172,8 @@ class State:
     def lines_of(self, text: str) -> Ledger:
         """Read the text of the ledger."""
         *ended, tail = text.split("\n")
-        cut_short = tail[: len(BEGINNING)] == BEGINNING[: len(tail)]  # by a crash while it was written, so that nobody relied on it
+        # by a crash while it was written, and the journal says that its command did not come to its end
+        cut_short = not parsed(tail) and tail[: len(BEGINNING)] == BEGINNING[: len(tail)] and (not tail or bool(self.intention()))
         lines = [*enumerate(ended, 1), *([] if cut_short else [(len(ended) + 1, tail)])]
         known = {number: parsed(line) for number, line in lines if line.strip()}
         if damaged := [str(number) for number, entry in known.items() if not entry]:

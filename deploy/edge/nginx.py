@@ -65,7 +65,10 @@ def read_route(text: str | None) -> tuple[int, Route] | None:
 def read_generated(inner: str, upstreams: str) -> tuple[int, Route] | None:
     """Read the same from what nginx itself has read; None when that is missing or damaged."""
     answer = re.search(r"return 200 '({.*})';", inner)
-    kept = json.loads(answer[1]) if answer else {}
+    try:
+        kept = json.loads(answer[1]) if answer else {}
+    except ValueError:
+        return None
     blocks = re.findall(r"^upstream (\S+) {(.*?)^}", upstreams, re.MULTILINE | re.DOTALL)
     known = {name: re.findall(r"^\s*server ([^\s;]+)", block, re.MULTILINE) for name, block in blocks}
     live = (place for name, servers in known.items() if name.endswith(f"_{kept.get('colour')}") for place in servers)
@@ -143,7 +146,8 @@ def upstreams(
     addresses that it knows over a reload, by name: an upstream must not get new names alone, or it is empty for a moment.
     A member that the generation `before` named keeps its port: it may be of a release that listens on another.
     """
-    ports = {server.rpartition(":")[0]: server for servers in before.upstreams.values() for server in servers}
+    live_before = (servers for name, servers in before.upstreams.items() if name.endswith(f"_{before.colour}"))
+    ports = {server.rpartition(":")[0]: server for servers in live_before for server in servers}
     found = {}
     for service in web:
         for colour in COLOURS:

@@ -44,11 +44,13 @@ def route_of(settings: Settings, host: Host, generation: int | None = None) -> n
 
 def recorded(host: Host, generation: Path) -> tuple[int, nginx.Route] | None:
     """Read a generation's number and what it serves; None where that was forgotten or cannot be read."""
-    with suppress(OSError, ValueError, RecursionError):
-        if kept := nginx.read_route(host.read(generation / "route.json")):
-            return kept
-        return nginx.read_generated(*(host.read(generation / name) or "" for name in ("inner.conf", "upstreams.conf")))
-    return None
+
+    def text(name: str) -> str:
+        with suppress(OSError):
+            return host.read(generation / name) or ""
+        return ""
+
+    return nginx.read_route(text("route.json")) or nginx.read_generated(text("inner.conf"), text("upstreams.conf"))
 
 
 def stage(settings: Settings, host: Host, files: Mapping[str, str], generation: int, route: nginx.Route) -> int:
@@ -107,10 +109,14 @@ def turn_page(settings: Settings, host: Host, edge: str, files: Mapping[str, str
 
 
 def proven(settings: Settings, host: Host) -> tuple[dict[str, str], nginx.Route]:
-    """Read the generation that serves: the release's part of its files, and its route."""
+    """Read the generation that serves: the release's part of its files, and its route. Raise OpsError where its route is lost."""
     folder = nginx.folder(settings) / PROVEN
+    kept = recorded(host, folder)
+    if not kept:
+        then = "inv deploy of another commit writes the next generation"
+        raise OpsError("what the edge serves is written down nowhere any more", where=f"{host.name}: {folder}", then=then)
     files = {name: host.read(folder / name) for name in (SERVES, APP, MAINTENANCE)}
-    return {name: text for name, text in files.items() if text is not None}, route_of(settings, host)
+    return {name: text for name, text in files.items() if text is not None}, kept[1]
 
 
 def reload(edge: str) -> Command:

@@ -12,15 +12,15 @@ from deploy import console
 from deploy.errors import OpsError, acting, refuse
 from deploy.model import Container, Release, other
 from deploy.rollout import shared, steps
-from deploy.rollout.health import await_healthy, through_edge
+from deploy.rollout.health import STEADY_SECONDS, await_healthy, through_edge
 from deploy.rollout.run import Fleet, Run
 from deploy.shell import docker
 from deploy.state import Bundle
 from deploy.wait import until
 
 POLL_SECONDS = 0.02
-# so long must run what has no health check
-STEADY_SECONDS = 3
+# what the edge says, or nothing, where it does not reach a service
+UNREACHED = (0, 404, 502, 504)
 # an edge that answers at all does so within this
 ANSWERS_WITHIN = 2
 
@@ -96,6 +96,11 @@ def obstacles(run: Run, anew: Collection[str] = (), *, forward: bool = True) -> 
 
 def require(fleet: Fleet, anew: Mapping[str, Collection[str]], again: str, *, forward: bool = True) -> None:
     """Refuse a release that the shared services as they are cannot serve; `again` is the command that was given."""
+    doubled = fleet.each(lambda run: shared.doubled(desired(run), run.facts.shared_existing))
+    stops = [run.host.typed(f"docker stop {old}") for run in fleet.runs for old in doubled[run.host.name]]
+    words = [f"{host}: {text}" for host, own in doubled.items() for text in own.values()]
+    then = f"{'; '.join(stops)}, then {again}: what needs that data fails until the release serves"
+    refuse("two data services would write to one volume:", words, where=", ".join(h for h, own in doubled.items() if own), then=then)
     found = fleet.each(lambda run: obstacles(run, anew[run.host.name], forward=forward))
     reasons = [(host, name, text) for host, own in found.items() for name, texts in own.items() for text in texts]
     mistakes = [f"{host}: {name} {text}" for host, name, text in reasons]
@@ -113,6 +118,7 @@ class Silence:
     last: float  # when it answered last
     longest: float = 0.0
     over: bool = True
+    public: bool = False  # visitors' own port answered, too
 
     def look(self, *, answered: bool) -> None:
         """Count one look; a silence that has not ended counts up to now."""
@@ -132,7 +138,7 @@ def recreate(step: steps.RecreateShared, run: Run) -> None:
     measured = bool(run.release.of("edge"))
     before = measured and until(lambda: answers(run), ANSWERS_WITHIN)
     begin = time.monotonic()
-    silence = Silence(begin, before, begin)
+    silence = Silence(begin, before, begin, public=before and is_public(run))
     with ThreadPoolExecutor(1) as pool:
         made = pool.submit(make, step, run)
         if measured:
@@ -173,7 +179,7 @@ def measure(made: Future[None], silence: Silence, run: Run) -> None:
     deadline = float("inf")
     while time.monotonic() < deadline:
         done = made.done()
-        silence.look(answered=answers(run))
+        silence.look(answered=answers(run) and (not silence.public or is_public(run)))
         if done and (silence.over or made.exception()):
             return
         if done and deadline == float("inf"):
@@ -202,14 +208,26 @@ def answers(run: Run) -> bool:
     return is_well(run, run.facts.edge.colour, run.leaving)
 
 
+def is_public(run: Run) -> bool:
+    """Tell whether something answers on the port that visitors use; one on another address than this host's own is not asked."""
+    return run.host.get(run.settings.edge.port, "/edge-health", host=run.settings.domain, timeout=ANSWERS_WITHIN)[0] != 0
+
+
 def is_well(run: Run, colour: str, release: Release) -> bool:
     """Ask each web service of a colour for its health, through the edge."""
-    return all(status == 200 for status in through_edge(run.settings, run.host, colour, release, timeout=1).values())
+    return all(status == 200 for status in through_edge(run.settings, run.host, colour, release, timeout=ANSWERS_WITHIN).values())
 
 
 def reaches(run: Run) -> bool:
-    """Tell whether the edge reaches what serves, or what is gone back to: the former may be at fault itself."""
-    return until(lambda: answers(run) or is_well(run, other(run.facts.edge.colour), run.release), ANSWERS_WITHIN)
+    """Tell whether the edge reaches some web service, of what serves or of what is gone back to: others may be at fault themselves."""
+    places = [(run.facts.edge.colour, run.leaving), (other(run.facts.edge.colour), run.release)]
+    return until(lambda: any(colour and release and is_reached(run, colour, release) for colour, release in places), ANSWERS_WITHIN)
+
+
+def is_reached(run: Run, colour: str, release: Release) -> bool:
+    """Tell whether some web service of a colour answers through the edge, whatever it says of itself."""
+    answered = through_edge(run.settings, run.host, colour, release, timeout=run.settings.rollout.served_within)
+    return any(status not in UNREACHED for status in answered.values())
 
 
 def warn_of_failing(run: Run, anew: Collection[str], again: str) -> None:

@@ -6,7 +6,7 @@ import json
 import re
 import shlex
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from deploy.errors import Interrupted, Unreachable
@@ -15,6 +15,8 @@ from deploy.shell import docker
 
 BASELINE_SECONDS = 60
 READ_SECONDS = 20  # a reading that takes longer hangs
+AHEAD_SECONDS = 120  # a line that is later was written while the clock was wrong; preflight lets clocks differ by half of that
+BYTE = re.compile(r"(?<!\\)\\x(?=[0-9a-f]{2})")  # how a host passes on a byte that is no text
 STAMP = re.compile(r"\d{4}-\d\d-\d\dT\S+Z$")
 # how nginx writes that more than one upstream was asked for a request, in turn or after an internal redirect
 NEXT_UPSTREAM = re.compile(r"\s*,\s*|\s+:\s+")
@@ -36,7 +38,7 @@ class Request:
 def parse(line: str) -> Request | None:
     """Read one line; None for one that is no request, one of the toolkit's own pages, or a WebSocket, which lasts as long as it likes."""
     try:
-        entry: Any = json.loads(line)
+        entry: Any = json.loads(BYTE.sub(r"\\\\x", line))
         if entry.get("page") or entry["status"] == 101:
             return None
         upstream, seconds = (NEXT_UPSTREAM.split(entry[key])[-1].strip() for key in ("upstream", "upstream_seconds"))
@@ -60,12 +62,13 @@ class EdgeLog:
 
     def read(self, edge: str) -> None:
         """Read what has come since; raise CommandFailed when it cannot be read."""
-        # not splitlines: a path may hold what Unicode calls an end of line
-        for line in self.host.run(docker("logs", "--timestamps", "--since", self.since, edge), timeout=READ_SECONDS).split("\n"):
+        text = self.host.run(docker("logs", "--timestamps", "--since", self.since, edge), timeout=READ_SECONDS)
+        before, ahead = self.last, (datetime.now(UTC) + timedelta(seconds=AHEAD_SECONDS)).isoformat()
+        for line in text.split("\n"):  # not splitlines: a path may hold what Unicode calls an end of line
             stamp, _, text = line.partition(" ")
-            if not STAMP.match(stamp) or stamp <= self.last:
+            if not STAMP.match(stamp) or stamp <= before or stamp > ahead:
                 continue
-            self.since = self.last = stamp
+            self.since = self.last = max(self.last, stamp)
             request = parse(text)
             if request:
                 self.requests.append(request)

@@ -13,6 +13,9 @@ from deploy.rollout.run import Run
 from deploy.settings import Settings
 from deploy.wait import looks
 
+# so long must run what has no health check
+STEADY_SECONDS = 3
+
 
 def await_healthy(step: steps.AwaitHealthy, run: Run, *, steady: float = 0) -> None:
     """Wait for the engine's health checks; a container that ended or starts over is given up at once.

@@ -46,7 +46,11 @@ def start_shared(
     absent = tuple(name for name in wanted.resources if name not in facts.resources)
     first: list[Step] = [PrepareEdge()] if facts.edge.generation == 0 and wanted.of("edge") else []
     first += [CreateShared(absent)] if absent else []
-    return [*first, StartShared(lacking)] if lacking else first
+    edges = tuple(s.name for s in wanted.of("edge") if s.name in lacking)
+    others = tuple(name for name in lacking if name not in edges)
+    if forward or not others:
+        return [*first, StartShared(lacking)] if lacking else first
+    return [*first, StartShared(others, required=False), *([StartShared(edges)] if edges else [])]
 
 
 def recreate_shared(anew: Iterable[str], facts: Facts) -> list[Step]:

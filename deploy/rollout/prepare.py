@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
+from deploy import console
 from deploy.database import alembic
 from deploy.edge import nginx, switch
-from deploy.errors import CommandFailed, OpsError
+from deploy.errors import CommandFailed, Interrupted, OpsError, Unreachable
 from deploy.model import Schema
 from deploy.render import HOLDER
 from deploy.rollout import steps
-from deploy.rollout.health import await_healthy
+from deploy.rollout.health import STEADY_SECONDS, await_healthy
 from deploy.rollout.run import ONE_OFF_SECONDS, Run
 from deploy.rollout.traffic import edge_files, route_to
 from deploy.shell import docker
@@ -51,12 +52,24 @@ def create_shared(step: steps.CreateShared, run: Run) -> None:
 
 
 def start_shared(step: steps.StartShared, run: Run) -> None:
-    """Start what is missing and wait until it is healthy."""
-    if run.bundle.release.as_it_is:
-        freeing(run, lambda: start_again(run, "", step.services))
-    else:
-        freeing(run, lambda: run.host.run(run.compose("", "up", "--detach", "--no-recreate", "--no-build", *step.services)))
-    await_healthy(steps.AwaitHealthy("", step.services), run)
+    """Start what is missing and wait until it is healthy; what the way back can do without is only warned of."""
+    try:
+        if run.bundle.release.as_it_is:
+            freeing(run, lambda: start_again(run, "", step.services))
+        else:
+            freeing(run, lambda: run.host.run(run.compose("", "up", "--detach", "--no-recreate", "--no-build", *step.services)))
+        await_healthy(steps.AwaitHealthy("", step.services), run, steady=steady(step, run))
+    except (Interrupted, Unreachable):
+        raise
+    except OpsError as error:
+        if step.required:
+            raise
+        console.warn(f"{error.what}\n  the release that is gone back to is started without; {error.then}")
+
+
+def steady(step: steps.StartShared, run: Run) -> float:
+    """Return for how many seconds data without a health check must run: in a crash loop it runs for a moment, too."""
+    return STEADY_SECONDS if {s.name for s in run.bundle.release.of("data")} & {*step.services} else 0
 
 
 def start_colour(step: steps.StartColour, run: Run) -> None:

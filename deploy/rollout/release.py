@@ -53,7 +53,7 @@ def rollback(at: Environment, *, to: str = "", include: str = "") -> Outcome:
         fleet.each(lambda run: preflight.schema_fits(run.release, schema_of(run.state, target), run.facts.schema, run.facts.serving))
         again = f"inv rollback{f' --to={to}' if to else ''}"
         drift.require(fleet, anew, again, forward=False)
-        fleet.each(lambda run: drift.warn_of_failing(run, anew[run.host.name], again))
+        fleet.each(lambda run: drift.warn_of_failing(run, anew[run.host.name], f"inv rollback --to={target}"))
         return carry_out(fleet, "rollback", anew=anew)
 
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from deploy import console, secrets
 from deploy.environment import Environment
-from deploy.errors import CommandFailed, OpsError
+from deploy.errors import CommandFailed, OpsError, Refused
 from deploy.hosts.host import Host
 from deploy.model import LABEL, Container, Deploy, Facts, Release, ReleasedService
 from deploy.rollout import rebuild
@@ -49,8 +49,19 @@ class Run:
         if self.bundle.release.as_it_is:
             return self.bundle.release
         fixed = {service.name for service in self.bundle.release.of("web")} if self.settings.fronts else set()
-        chosen = {**self.state.scale(), **self.chosen}
+        chosen = {**self.scale(), **self.chosen}
         return self.bundle.release.scaled({name: number for name, number in chosen.items() if name not in fixed})
+
+    def scale(self) -> dict[str, int]:
+        """Return the chosen numbers of replicas; on the way back, where these cannot be read, those that the release's containers have."""
+        try:
+            return self.state.scale()
+        except Refused as damaged:
+            if not self.going_back:
+                raise
+            own = [c.service for c in self.facts.containers if c.release == self.bundle.release.id]
+            self.state.warn(f"{damaged.what}; going back keeps the replicas that are there: {damaged.then}")
+            return {service: own.count(service) for service in own}
 
     @cached_property
     def leaving(self) -> Release | None:
@@ -122,6 +133,8 @@ class Run:
 
     def masked(self, text: str) -> str:
         """Hide the release's secrets in what one of its programs printed: errors go into the journal and to chats."""
+        if self.bundle.release.as_it_is and not self.bundle.env:
+            return "(not shown: the release's secrets are gone, and it may hold some)" if text else ""
         return secrets.masked(text, secrets.rendered(self.bundle.env).values())
 
 

@@ -95,6 +95,16 @@ def seconds_since(started: str, now: str) -> float:
     return (second - first).total_seconds() if first and second else float("inf")
 
 
+def doubled(desired: Mapping[str, Spec], there: Mapping[str, Container]) -> dict[str, str]:
+    """Say which data that the release does not know still runs on a volume of data that it has, by container: a rename is no move."""
+    found = {}
+    for c in (c for name, c in there.items() if name not in desired and c.alive and c.role == "data"):
+        for spec in (spec for spec in desired.values() if spec.role == "data"):
+            if volumes := sorted({place for place, _ in spec.mounts} & {place for place, _ in c.mounts}):
+                found[c.name] = f"{spec.service} would use {', '.join(volumes)} beside {c.name}, which is in the files no more and runs"
+    return found
+
+
 def lacking(files: Mapping[str, str], there: Mapping[str, Container]) -> dict[str, list[str]]:
     """Say what a release needs of the shared services that are there, and they lack, by service.
 

@@ -55,9 +55,10 @@ class CreateShared(Step):
 
 @dataclass(frozen=True)
 class StartShared(Step):
-    """Start data services and the edge, those that do not run; never recreate one."""
+    """Start data services and the edge, those that do not run; never recreate one. The way back goes on without what is not `required`."""
 
     services: tuple[str, ...]
+    required: bool = True
 
     def __str__(self) -> str:
         return f"start {', '.join(self.services)}"

@@ -132,6 +132,7 @@ class Watch:
         self.readable = bool(run.release.of("edge"))
         self.paths = [f"/{step.colour}/{s.name}{s.deploy.health}" for s in run.release.of("web")] if self.readable else []
         self.answered = self.refused = 0  # probes in all, and in a row
+        self.unsent = self.heard = 0  # probes in a row that could not be sent, and how long the log was once these were too many
         self.asked = 0.0  # when the workers were asked last, in seconds of watching
         self.troubles: dict[str, str] = {}  # what could not be looked at -> why
 
@@ -173,14 +174,16 @@ class Watch:
     def conclude(self, seen: Answers, old: bool) -> str:
         """Say by what the release was judged in the end; where by nothing, raise OpsError if the `old` one still runs."""
         requests = seen.app.requests + seen.edge.requests
+        silent = self.unsent >= PROBES_IN_A_ROW and len(self.log.requests) == self.heard  # the edge has died, or hangs
         enough = self.readable and max(seen.app.requests, seen.edge.requests) >= ENOUGH
-        if not self.paths or enough or self.answered:
+        if not self.paths or ((enough or self.answered) and not silent):
             if self.readable and requests < LOW_TRAFFIC:
                 watched = f"{requests} requests in {self.settings.rollout.watch:.0f} s"
                 console.say(f"     low traffic: {watched}; {self.answered} probes were answered")
             return "" if self.readable or not self.paths else "probed"
         why = "; ".join(": ".join(filter(None, trouble)) for trouble in self.troubles.items())
-        told = f"{requests} requests could be judged, and no probe was answered" + (f" ({why})" if why else "")
+        told = f"{requests} requests could be judged, and no probe was answered{' at the end' if self.answered else ''}"
+        told += f" ({why})" if why else ""
         if old:
             raise OpsError(
                 f"release {self.release.id} was watched, and the verdict is UNKNOWN: {told}",
@@ -228,6 +231,8 @@ class Watch:
         """Ask each web service for its health through the edge; what could not be sent does not count."""
         for path in self.paths:
             well = self.look("probes cannot be sent", partial(self.ask, path), None, lambda: "inv status")
+            self.unsent = self.unsent + 1 if well is None else 0
+            self.heard = self.heard if self.unsent > PROBES_IN_A_ROW else len(self.log.requests)
             if well is not None:
                 self.answered += well
                 self.refused = 0 if well else self.refused + 1

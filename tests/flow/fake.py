@@ -254,13 +254,13 @@ class FakeHost(LocalHost):
         try:
             route = json.loads((folder / "route.json").read_text())
             self.generation, self.answer = int(route["generation"]), json.dumps(route)
-        except (ValueError, TypeError, RecursionError):  # nginx never reads that file
+        except (OSError, ValueError, TypeError, RecursionError):  # nginx never reads that file
             self.answer = SAID.search((folder / "inner.conf").read_text())[1]  # type: ignore[index]  # each has it
             self.generation = json.loads(self.answer)["generation"]
 
     def get(self, port: int, path: str, *, host: str = "localhost", timeout: float = 2) -> tuple[int, str]:
         """Answer as the edge's inner listener."""
-        if path == "/generation":
+        if path in ("/generation", "/edge-health"):
             return 200, self.answer
         _, colour, service, _ = path.split("/")
         if self.deaf and self.deaf in service:

@@ -282,6 +282,8 @@ ROUTES = {
     "half": b'{"generation": 4, "col', "NULs": b"\0" * 90, "no text": b"\xff\xfe", "a list": b"[1]", "a number": b"7", "empty": b"",
     "of other kinds": b'{"generation": "x", "colour": 3, "release": [], "members": {"a": 1}}', "deep": b"[" * 100_000,
 }  # fmt: skip
+A_FOLDER = b"a folder in its place"
+ROUTES["a folder"] = A_FOLDER
 EVERY_ROUTE = pytest.mark.parametrize("text", ROUTES.values(), ids=ROUTES)
 SOME = ("status", "logs", "deploy", "deploy of what serves", "resume", "abort", "maintenance")
 
@@ -291,6 +293,9 @@ SOME = ("status", "logs", "deploy", "deploy of what serves", "resume", "abort", 
 @pytest.mark.parametrize("edge", ["running", "exited"])
 def test_without_the_edges_own_record_its_files_and_what_runs_tell(site: Place, text: bytes, command: str, edge: str) -> None:
     route(site).write_bytes(text)
+    if text == A_FOLDER:
+        route(site).unlink()
+        route(site).mkdir()
     if edge == "exited":
         site.host.engine.change("shop-local-edge-1", state="exited", health="")
     if edge == "exited" and command == "maintenance":

@@ -32,9 +32,52 @@ LINES = {
     "NULs": b"\0" * 300,
     "bad UTF-8": b'{"release": "\xff\xfe\x80"}',
     "another shape": b'["r9"]',
-    "unknown keys": GOOD.replace("{", '{"later": 1, ', 1).encode(),
     "no time": GOOD.replace("2026-01-01T00:00:00Z", "yesterday").encode(),
 }
+
+
+def test_a_last_line_that_lost_its_end_is_a_line(site: Place) -> None:
+    """An editor, or a copy through a shell, takes the last line's end: what it says was relied on."""
+    path = ledger(site)
+    path.write_bytes(path.read_bytes()[:-1])
+    assert observe(site.settings, site.host).accepted == "r2"
+    recovery.abort(site.at)
+    assert site.serving() == "r2"
+    site.deploy("r3")
+    assert [entry.release for entry in site.state.ledger()] == ["r0", "r1", "r2", "r3"], "the next line takes nothing away"
+    assert rollout.rollback(site.at).release == "r2"
+
+
+@pytest.mark.parametrize("cut", [30, 150])
+def test_a_last_line_that_was_cut_after_all_was_well_is_missed(site: Place, cut: int) -> None:
+    """Only where the journal says that its command did not end was nothing relied on."""
+    path = ledger(site)
+    path.write_bytes(path.read_bytes()[:-cut])
+    assert observe(site.settings, site.host).accepted is None, "not r1, which nobody wants back"
+    with pytest.raises(OpsError, match="whose ledger does not know it"):
+        recovery.abort(site.at)
+    assert site.serving() == "r2"
+
+
+def test_what_a_newer_version_has_added_is_passed_over(site: Place) -> None:
+    names = [site.state.folder / "ledger.jsonl", site.state.folder / "schema.json", site.state.bundle_folder("r1") / "release.json"]
+    for path in names:
+        path.write_text(path.read_text().replace("{", '{"later": 1, ', 1))
+    assert rollout.rollback(site.at, to="r1").release == "r1"
+
+
+def test_a_damaged_scale_is_no_reason_to_stay_with_a_bad_release(site: Place) -> None:
+    """It is damaged while a deploy runs: going back keeps the replicas that are there."""
+    site.state.keep_scale({"worker": 1})
+
+    def fault() -> OpsError:
+        (site.state.folder / "scale.json").write_text("{")
+        return OpsError("the watch says no")
+
+    site.host.fail_at(STEPS.index("Watch") - 1, fault)  # redis runs already: one step less
+    with pytest.raises(OpsError) as told:
+        site.deploy("r3")
+    assert (told.value.code, site.serving()) == (1, "r2")
 
 
 def in_the_middle(path: Path, line: bytes) -> None:

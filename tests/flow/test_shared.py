@@ -176,7 +176,8 @@ def test_a_rollback_leaves_what_fails_for_another_reason_and_says_so(shop: Shop,
     rollout.rollback(shop.at)
     assert (shop.there("redis").state, shop.serving()) == ("restarting", "r1")
     assert (
-        "redis is restarting, restarted 3 times, and stays as it is; inv rollback --include=redis recreates it" in capsys.readouterr().err
+        "redis is restarting, restarted 3 times, and stays as it is; inv rollback --to=r1 --include=redis recreates it"
+        in capsys.readouterr().err
     )
 
 
@@ -315,3 +316,28 @@ def test_a_journal_of_another_hand_restores_nothing(shop: Shop) -> None:
     shop.loop("redis")
     rollout.rollback(shop.at)
     assert (shop.there("redis").state, shop.serving()) == ("restarting", "r1")
+
+
+def test_an_edge_that_visitors_no_longer_reach_is_a_failure_and_restored(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its inner listener answers as before: that is not the port that visitors use."""
+    get, recreated = shop.host.get, spec(made("r2", EDGE, VOLUME), "edge").made_of
+
+    def answer(port: int, path: str, **more: Any) -> tuple[int, str]:
+        lost = port == shop.settings.edge.port and shop.there("edge").made_of == recreated
+        return (0, "refused") if lost else get(port, path, **more)
+
+    monkeypatch.setattr(shop.host, "get", answer)
+    with pytest.raises(OpsError, match="edge was recreated, and the app has not answered since"):
+        shop.put("r2", EDGE, VOLUME, include="edge")
+    assert shop.serving() == "r1"
+
+
+def test_a_rollback_goes_on_without_data_that_does_not_start(shop: Shop, capsys: Printed) -> None:
+    """A bad release must go, also where a data service has ended and nothing starts it again."""
+    shop.put("r2")
+    redis = shop.there("redis")
+    shop.host.bad = {redis.made_of}
+    shop.host.engine.change(redis.name, state="exited", health="", exit_code=1)
+    rollout.rollback(shop.at)
+    assert shop.serving() == "r1"
+    assert "the release that is gone back to is started without" in capsys.readouterr().err

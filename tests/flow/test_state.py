@@ -81,7 +81,7 @@ def test_served_is_newest_first_and_each_once(state: State) -> None:
     assert [entry.release for entry in state.ledger()] == ["a", "b", "c", "a"]
 
 
-@pytest.mark.parametrize("keep", [1, 40, -1], ids=["one letter", "half a line", "no newline"])
+@pytest.mark.parametrize("keep", [1, 40, -2], ids=["one letter", "half a line", "no end"])
 def test_a_line_that_a_crash_cut_short_is_left_out_and_does_no_harm(state: State, keep: int) -> None:
     state.record(record("a"))
     with (state.folder / "ledger.jsonl").open("a") as file:

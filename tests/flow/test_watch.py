@@ -243,7 +243,7 @@ def test_probes_that_cannot_be_sent_are_not_refused(
     place: Place, clock: Clock, monkeypatch: pytest.MonkeyPatch, capsys: Printed, get: Callable[[int, str], tuple[int, str]]
 ) -> None:
     answering(place, monkeypatch, get)
-    reads(place, WELL, [log_line(release="r3")] * 600)
+    reads(place, WELL, *[[log_line(release="r3")] * 30] * 30)
     assert place.deploy("r3").release == place.serving() == "r3"
     assert capsys.readouterr().err.count("probes cannot be sent: ") == 1
     assert place.state.ledger()[-1].watch == ""
@@ -258,6 +258,31 @@ def test_where_nothing_can_be_judged_the_old_release_serves_on(
     place.host.log = [log] * 2
     told = went_back(place, "the verdict is UNKNOWN: 0 requests could be judged, and no probe was answered .*probes cannot be sent")
     assert told.then.endswith("inv deploy")
+
+
+@pytest.mark.parametrize("lines", [0, 40], ids=["no visitors", "visitors until then"])
+def test_an_edge_that_dies_while_it_is_watched_is_no_success(
+    place: Place, clock: Clock, monkeypatch: pytest.MonkeyPatch, lines: int
+) -> None:
+    """Probes that were answered once say nothing of an edge that answers no more."""
+    asked = count()
+    answering(place, monkeypatch, lambda *_: (0, "refused") if next(asked) > 8 else None)
+    reads(place, WELL, *[[log_line(release="r3")] * lines] * 4)
+    went_back(place, "the verdict is UNKNOWN: .* no probe was answered at the end")
+
+
+@pytest.mark.parametrize("ahead", ["2036-01-01T00:00:00.000000000Z", "2026-12-31T00:00:00.000000000Z"])
+def test_a_line_from_the_future_blinds_no_watch(place: Place, ahead: str) -> None:
+    """The clock was wrong once, and the engine's log keeps what it said then."""
+    reads(place, WELL, BROKEN)
+    place.host.log[0] = Result(0, f"{place.host.log[0].stdout}\n{ahead} {WELL[0]}", "")
+    went_back(place, "100% of 100 requests that the edge answered itself were 5xx")
+
+
+def test_lines_of_one_moment_all_count(place: Place) -> None:
+    reads(place, WELL, [])
+    place.host.log[1] = Result(0, "\n".join(f"2026-01-01T00:00:09.0Z {line}" for line in BROKEN), "")
+    went_back(place, "100% of 100 requests that the edge answered itself were 5xx")
 
 
 def test_where_nothing_can_be_judged_and_nothing_else_runs_the_first_release_stays(

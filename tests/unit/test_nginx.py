@@ -213,9 +213,11 @@ def test_the_maintenance_page_replaces_the_app_and_keeps_the_colour() -> None:
 def test_a_member_keeps_the_port_that_the_generation_before_named() -> None:
     """A rolling release whose service listens on another port serves from old and new replicas at once."""
     old, new = replica("blue", 1), replica("green", 1)
-    before = nginx.Route("blue", "r1", members=(old.name,), upstreams={"backend_blue": (f"{old.name}:7000",)})
-    found = nginx.upstreams(settings(ROOT), released(*WEB), (old, new), (new.name, old.name), "green", before)
-    assert found["backend_green"] == (f"{old.name}:7000", f"{new.name}:8000")
+    registered = {"backend_blue": (f"{old.name}:7000",), "backend_green": (f"{new.name}:8000", f"{old.name}:8000")}
+    for upstreams in (registered, dict(reversed(registered.items()))):
+        before = nginx.Route("blue", "r1", members=(old.name,), upstreams=upstreams)
+        found = nginx.upstreams(settings(ROOT), released(*WEB), (old, new), (new.name, old.name), "green", before)
+        assert found["backend_green"] == (f"{old.name}:7000", f"{new.name}:8000")
 
 
 def test_a_route_is_read_back_and_a_damaged_one_is_none() -> None:

@@ -167,3 +167,17 @@ def test_one_that_fails_is_there() -> None:
     assert (facts.shared, set(facts.shared_existing), set(facts.shared_alive)) == ({}, {"redis", "edge"}, {"redis"})
     doubled = Facts((container("redis"), replace(container("redis", state="exited"), name="left-over")))
     assert doubled.shared_existing["redis"].state == "running"
+
+
+def test_data_that_was_renamed_would_share_its_volume_with_what_still_runs() -> None:
+    """Two servers on one folder of data lose what is written: a rename is no move."""
+    volume = ("redis: {image: redis,", "redis: {image: redis, volumes: [{type: volume, source: kept, target: /data}],")
+    named = ("volumes: {}", "volumes: {kept: {}}")
+    before, after = files(volume, named), files(volume, named, ("  redis: {image", "  store: {image"))
+    old = {name: c for name, c in there(before).items() if name == "redis"}
+    assert shared.doubled(specs(after), old) == {
+        old["redis"].name: f"store would use shop-local_kept beside {old['redis'].name}, which is in the files no more and runs",
+    }  # fmt: skip
+    assert shared.doubled(specs(before), old) == {}
+    assert shared.doubled(specs(after), {"redis": replace(old["redis"], state="exited")}) == {}
+    assert shared.doubled(specs(PLAIN), {"other": replace(old["redis"], mounts=())}) == {}

@@ -125,6 +125,15 @@ def test_parse(text: str, request_seen: Request | None) -> None:
     assert parse(text) == request_seen
 
 
+def test_a_path_whose_bytes_are_no_text_is_a_request_too() -> None:
+    seen = parse(log_line(path="/caf@", status=500).replace("@", "\\xe9"))
+    assert seen
+    assert seen.status == 500
+    kept = parse(log_line(path="/a\\x41"))
+    assert kept
+    assert kept.path == "/a\\x41", "what stood there as text stays"
+
+
 def test_sum_up() -> None:
     seen = [Request(0, "r", 500 if n == 0 else 200, n / 100) for n in range(100)]
     found = sum_up(seen)
