@@ -61,6 +61,33 @@ def restorable(run: Run, left: Bundle | None, *, undoing: bool = False) -> tuple
     return tuple(name for name in names if fails(there[name]))
 
 
+def restorations(run: Run, left: Bundle | None) -> tuple[steps.RecreateShared, ...]:
+    """Restore what an undone release recreated and what fails now, where the release gone back to never applied what it says of it.
+
+    It is made as it was, by the files of a release that say so; nothing where none is kept.
+    """
+    if not left:
+        return ()
+    there, leaving = run.facts.shared_existing, shared.read(left.files.get("shared.yml", ""))
+    was = {
+        name: made_of for name, made_of in former(run, left.release.id, leaving).items()
+        if name in there and there[name].made_of == leaving[name].made_of and made_of != getattr(desired(run).get(name), "made_of", "")
+    }  # fmt: skip
+    now = clock(run, [there[name] for name in was])
+    failing = [name for name in was if shared.is_unwell(there[name], now, ever=True) or (there[name].role == "edge" and not reaches(run))]
+    found = {name: made_as(run, name, was[name]) for name in failing}
+    return tuple(steps.RecreateShared((name,), (there[name].made_of,), release) for name, release in found.items() if release)
+
+
+def made_as(run: Run, service: str, made_of: str) -> str:
+    """Return a release that is kept here and whose files make a service so; empty where there is none."""
+    for release in run.state.kept():
+        spec = shared.read(run.state.text(release, "shared.yml")).get(service)
+        if spec and spec.made_of == made_of:
+            return release
+    return ""
+
+
 def former(run: Run, release: str, leaving: Mapping[str, shared.Spec]) -> dict[str, str]:
     """Read from the journal what services were made of when a release recreated them, and not as itself says."""
     found: dict[str, str] = {}
@@ -166,9 +193,11 @@ def make(step: steps.RecreateShared, run: Run) -> None:
     first second.
     """
     containers = run.host.engine.containers(run.settings.name)
-    for network, container in shared.connections(desired(run), step.services, containers):
+    specs = shared.read(run.state.text(step.release, "shared.yml")) if step.release else desired(run)
+    for network, container in shared.connections(specs, step.services, containers):
         run.host.run(docker("network", "connect", network, container))
-    run.host.run(run.compose("", "up", "--detach", "--no-deps", "--no-build", "--force-recreate", *step.services))
+    words = ("up", "--detach", "--no-deps", "--no-build", "--force-recreate", *step.services)
+    run.host.run(run.compose("", *words, release=step.release))
     await_healthy(steps.AwaitHealthy("", step.services), run, steady=STEADY_SECONDS)
 
 

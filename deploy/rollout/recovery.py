@@ -129,11 +129,14 @@ def undo(at: Environment, facts: Mapping[str, Facts], begun: Mapping[str, Intent
 
     runs = {name: made for name, made in at.each(run).items() if made}
     beside = others(runs.values())
-    anew = {name: drift.restorable(one, left(one, begun.get(name)), undoing=True) for name, one in runs.items()}
+    undone = {name: left(one, begun.get(name)) for name, one in runs.items()}
+    anew = {name: drift.restorable(one, undone[name], undoing=True) for name, one in runs.items()}
     plans = {
-        name: back(one.release if one.facts.accepted else None, one.facts, beside, one.leaving, quieted=name in begun, anew=anew[name])
+        name: (*drift.restorations(one, undone[name]), *back(
+            one.release if one.facts.accepted else None, one.facts, beside, one.leaving, quieted=name in begun, anew=anew[name],
+        ))
         for name, one in runs.items()
-    }
+    }  # fmt: skip
     with half_way("inv abort again, once every host answers"):
         execute_all(Fleet(at, tuple(runs.values())), plans)
     for name in begun.keys() & runs.keys():

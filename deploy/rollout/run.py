@@ -92,9 +92,9 @@ class Run:
         """Return the Compose project of a colour, or of the shared services when it is empty."""
         return f"{self.settings.name}-{colour}" if colour else self.settings.name
 
-    def compose(self, colour: str, *words: str) -> Command:
-        """Return a Compose command on a file of the bundle."""
-        file = self.state.bundle_folder(self.release.id) / f"{colour or 'shared'}.yml"
+    def compose(self, colour: str, *words: str, release: str = "") -> Command:
+        """Return a Compose command on a file of the bundle, or of another release's."""
+        file = self.state.bundle_folder(release or self.release.id) / f"{colour or 'shared'}.yml"
         return compose(self.project(colour), str(file), *words)
 
     def containers(self, colour: str, names: Iterable[str]) -> tuple[Container, ...]:

@@ -68,11 +68,13 @@ class StartShared(Step):
 class RecreateShared(Step):
     """Make data services or the edge anew, which a deploy never does unless it was told to; requests are lost meanwhile.
 
-    The journal keeps what they were made of, so that going back knows what it restores.
+    The journal keeps what they were made of, so that going back knows what it restores; by the files of another `release` where
+    the one that is gone back to never applied its own.
     """
 
     services: tuple[str, ...]
     former: tuple[str, ...] = ()
+    release: str = ""
 
     def __str__(self) -> str:
         return f"make {', '.join(self.services)} anew: an outage"

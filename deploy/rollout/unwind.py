@@ -16,6 +16,7 @@ from deploy.rollout.facts import observe, serving
 from deploy.rollout.health import seen_behind
 from deploy.rollout.planning import others
 from deploy.rollout.run import Fleet, Run
+from deploy.rollout.steps import Step
 
 CHOICE = "inv resume goes on, inv abort goes back"
 
@@ -130,7 +131,7 @@ def go_back(runs: Iterable[Run], fleet: Fleet) -> set[str]:
     more. Returns the hosts that kept others from being whole.
     """
 
-    def look(run: Run) -> tuple[Run, bool, tuple[str, ...]] | None:
+    def look(run: Run) -> tuple[Run, bool, tuple[str, ...], tuple[Step, ...]] | None:
         served = served_before(run)
         try:
             had = any(c.release == served for c in run.facts.containers) or served in run.state.kept()
@@ -138,20 +139,22 @@ def go_back(runs: Iterable[Run], fleet: Fleet) -> set[str]:
             bundle = rebuild.bundle(run.settings, run.host, served, facts) if served and had else None
             back = replace(run, bundle=bundle or run.bundle, facts=facts, going_back=True)
             _ = back.release, back.leaving  # they are read now, and kept: who breaks later keeps no other from going back
-            return back, bool(bundle), drift.restorable(back, run.bundle, undoing=True) if bundle else ()
+            if not bundle:
+                return back, False, (), ()
+            return back, True, drift.restorable(back, run.bundle, undoing=True), drift.restorations(back, run.bundle)
         except Exception as error:  # noqa: BLE001  # whatever it is, the first failure must still be written down
             console.warn(f"going back failed as well:\n{error}")
             return None
 
     found = {name: known for name, known in fleet.each(look, runs).items() if known}
-    returning = tuple(run for run, _, _ in found.values())
+    returning = tuple(run for run, *_ in found.values())
     owners = {service.name: run.host.name for run in fleet.runs for service in run.release.of("data")}
     moved = {s.name for run in returning for s in run.release.of("data") if owners.get(s.name, run.host.name) != run.host.name}
     beside = others(returning)
     beside = replace(beside, data=beside.data | moved)
     plans = {
-        name: plan.back(run.release if known else None, run.facts, beside, run.leaving, anew=anew)
-        for name, (run, known, anew) in found.items()
+        name: (*first, *plan.back(run.release if known else None, run.facts, beside, run.leaving, anew=anew))
+        for name, (run, known, anew, first) in found.items()
     }
     away = {run.host.name for run in fleet.runs} - found.keys()
     return return_all(Fleet(fleet.at, returning), plans, away, [run.host.name for run in fleet.runs if run.release.of("scheduler")])

@@ -31,6 +31,7 @@ REDIS = ("redis: {image: redis,", "redis: {image: redis, command: [other],")
 EDGE = ("edge: {image: app/edge, x-deploy: {role: edge}",
         "edge: {image: app/edge, volumes: [{type: volume, source: assets, target: /assets}], x-deploy: {role: edge}")  # fmt: skip
 VOLUME = ("volumes: {}", "volumes: {assets: {}}")
+THIRD = ("redis: {image: redis,", "redis: {image: redis, command: [third],")
 
 
 @cache
@@ -341,3 +342,15 @@ def test_a_rollback_goes_on_without_data_that_does_not_start(shop: Shop, capsys:
     rollout.rollback(shop.at)
     assert shop.serving() == "r1"
     assert "the release that is gone back to is started without" in capsys.readouterr().err
+
+
+def test_what_ran_before_is_restored_though_the_release_gone_back_to_says_otherwise(shop: Shop) -> None:
+    """An earlier change was never applied: going back makes the service as it was, by the files of the release that say so."""
+    ran = shop.there("redis").made_of
+    shop.put("r2", THIRD)
+    assert shop.there("redis").made_of == ran, "a deploy recreates nothing unasked"
+    shop.host.bad = {spec(made("r3", REDIS), "redis").made_of}
+    with pytest.raises(OpsError) as told:
+        shop.put("r3", REDIS, include="redis")
+    assert (told.value.code, "release r2" in told.value.serves) == (1, True)
+    assert (shop.there("redis").state, shop.there("redis").made_of) == ("running", ran)
