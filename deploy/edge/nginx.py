@@ -177,6 +177,11 @@ def health_paths(web: Iterable[ReleasedService], colour: str | None) -> tuple[st
     return tuple(f"/{colour}/{service.name}{service.deploy.health}" for service in web) if colour else ()
 
 
+def replica_path(service: ReleasedService, name: str) -> str:
+    """Return where the inner listener asks one replica for its health."""
+    return f"/replica/{name}:{service.deploy.port or 80}{service.deploy.health}"
+
+
 def quoted(page: str) -> str:
     """Write HTML so that it can stand between single quotes in a configuration; nginx reads `$` as a variable's beginning."""
     return " ".join(page.split()).replace("\\", "&#92;").replace("'", "&#39;").replace("$", "&#36;")

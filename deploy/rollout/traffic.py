@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from deploy.edge import nginx, switch
 from deploy.errors import OpsError
 from deploy.model import upstream_name
@@ -21,8 +23,11 @@ def register_colour(step: steps.RegisterColour, run: Run) -> None:
 def switch_traffic(step: steps.Switch, run: Run) -> None:
     """Move traffic, and prove through the edge that it did."""
     there = run.containers(step.colour, [s.name for s in run.release.of("web")]) if step.colour else ()
-    own = [c.name for s in run.release.of("web") for c in replicas(s.name, there)[: s.replicas]]
+    new = {s: replicas(s.name, there)[: s.replicas] for s in run.release.of("web")}
+    own = [c.name for found in new.values() for c in found]
     route = route_to(run, step.colour, step.release, (*own, *step.beside), maintenance=step.maintenance)
+    if step.beside:  # the others may not answer to the path by which this release is asked
+        route = replace(route, health=tuple(nginx.replica_path(s, found[0].name) for s, found in new.items() if found))
     if run.release.of("edge"):
         files = edge_files(run, step.generation, route)
         switch.switch(run.settings, run.host, run.edge, files, step.generation, route)

@@ -12,6 +12,7 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from deploy import console
+from deploy.edge import nginx
 from deploy.errors import Interrupted, OpsError, Unreachable, acting
 from deploy.model import Container, ReleasedService
 from deploy.rollout import steps
@@ -146,6 +147,9 @@ class Watch:
         self.read()  # before the time begins: where it hangs, the probes have all of it
         web = [c for c in self.containers() if c.role == "web"]
         others = {address for c in web if c.name in self.beside for address in c.addresses}
+        if self.beside and self.paths:  # the others may not answer to the path by which this release is asked
+            own = [(s, c) for s in self.release.of("web") for c in web if (c.service, c.colour) == (s.name, self.colour) and c.alive]
+            self.paths = [nginx.replica_path(s, c.name) for s, c in own] or self.paths
         share = 1 - len(self.beside) / max(len(self.beside) + sum(c.colour == self.colour for c in web), 1)
 
         def mine(request: Request) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from itertools import product
 from pathlib import Path
@@ -103,6 +104,20 @@ def test_killed_at_any_step_two_serve_and_any_command_converges(rolled: Place, n
         rolled.deploy(then)
     settled(rolled, {"resume": "r3", "abort": "r2"}.get(then, then))
     assert rolled.state.intention() is None
+
+
+def test_beside_old_replicas_the_new_ones_are_asked_by_themselves(rolled: Place) -> None:
+    """A release may be asked at another path than the one before, to which old replicas answer 404."""
+    rolled.host.kill_at(STEPS.index("Drain"), "done", Killed)
+    with pytest.raises(Killed):
+        rolled.deploy("r3")
+    assert len(set(rolled.members())) == 2, "old and new serve"
+    route = json.loads((rolled.state.folder / "edge" / "proven" / "route.json").read_text())
+    new = [name for name in route["members"] if f"-{route['colour']}-" in name]
+    assert route["health"] == [f"/replica/{new[0]}:8000/health"]
+    recovery.resume(rolled.at)
+    route = json.loads((rolled.state.folder / "edge" / "proven" / "route.json").read_text())
+    assert route["health"] == [f"/{route['colour']}/backend/health"]
 
 
 def test_scaling_up_and_down(place: Place) -> None:

@@ -162,8 +162,8 @@ class Rolling(LocalHost):
         return "\n".join(f"2026-01-01T00:00:{number:02}.0Z {text}" for number, text in enumerate(new))
 
     def get(self, port: int, path: str, *, host: str = "localhost", timeout: float = 2) -> tuple[int, str]:
-        """Be well."""
-        return 200, ""
+        """Be well; of what is asked at the new path old replicas know nothing."""
+        return (404, "") if path.startswith("/green/") else (200, "")
 
 
 @pytest.mark.parametrize(("address", "judged"), [("10.0.0.2", False), ("10.0.0.3", True)], ids=["the old one", "the new one"])
