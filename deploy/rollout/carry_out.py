@@ -102,7 +102,7 @@ def attempt(fleet: Fleet, plans: Mapping[str, Plan], entries: Mapping[str, Recor
     def begin(run: Run) -> None:
         entry = entries[run.host.name]
         known = {"command": entry.command, "target": entry.release, "started": entry.started}
-        run.state.note(**known, state="begin", serving=run.facts.edge.release)
+        run.note(**known, state="begin", serving=run.facts.edge.release)
 
     try:
         fleet.each(begin)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from deploy import lock
 from deploy.edge import switch
@@ -47,7 +47,9 @@ def rollback(at: Environment, *, to: str = "", include: str = "") -> Outcome:
     with telling(at), lock.held(at.hosts, at.settings.state_dir, "rollback"):
         facts = observe_all(at)
         target = to or earlier(at, facts)
-        fleet = (of(at, target) if to else standing(at, target, facts)).observed(facts)
+        found = (of(at, target) if to else standing(at, target, facts)).observed(facts)
+        # neither a journal that cannot be written nor a damaged scale.json keeps a bad release in service
+        fleet = Fleet(at, tuple(replace(run, going_back=True) for run in found.runs))
         anew = recreated(fleet, include)
         preflight.roles_stay({run.host.name: run.release for run in fleet.runs}, facts)
         fleet.each(lambda run: preflight.schema_fits(run.release, schema_of(run.state, target), run.facts.schema, run.facts.serving))

@@ -176,6 +176,7 @@ def test_what_is_known_of_one_edge_is_damaged_and_the_others_are_shown(site: Sit
     host = site.hosts["app2"]
     host.engine.change(next(c.name for c in host.engine.known.values() if c.role == "edge"), state="exited", health="")
     (host.edge_folder / "current" / "route.json").write_text('{"generation": 3, "col')
+    (host.edge_folder / "current" / "inner.conf").write_text("")
     for name in [c.name for c in host.engine.known.values() if c.colour]:  # of both colours one, and neither runs
         host.engine.change(name, state="exited", health="")
     with pytest.raises(OpsError, match=r"route\.json cannot be read") as told:

@@ -66,6 +66,17 @@ def test_what_a_newer_version_has_added_is_passed_over(site: Place) -> None:
     assert rollout.rollback(site.at, to="r1").release == "r1"
 
 
+@pytest.mark.parametrize("name", ["journal.jsonl", "scale.json"])
+def test_a_rollback_needs_neither_journal_nor_scale(site: Place, name: str) -> None:
+    path = site.state.folder / name
+    path.unlink(missing_ok=True)
+    if name == "scale.json":
+        path.write_text("{")
+    else:
+        path.mkdir()
+    assert rollout.rollback(site.at, to="r1").release == site.serving() == "r1"
+
+
 def test_a_damaged_scale_is_no_reason_to_stay_with_a_bad_release(site: Place) -> None:
     """It is damaged while a deploy runs: going back keeps the replicas that are there."""
     site.state.keep_scale({"worker": 1})
