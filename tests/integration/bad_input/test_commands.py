@@ -25,11 +25,13 @@ def test_what_is_asked_for_is_not_there(bad: Bad) -> None:
 
 
 def test_no_earlier_release(bad: Bad) -> None:
-    ledger = bad.site.state / "ledger.jsonl"
-    kept = ledger.read_text()
-    ledger.write_text("".join(line for line in kept.splitlines(keepends=True) if bad.release in line))
+    """Neither ledger nor journal, which is asked where the ledger does not say it, knows of one."""
+    kept = {path: path.read_text() for path in (bad.site.state / name for name in ("ledger.jsonl", "journal.jsonl"))}
+    for path, text in kept.items():
+        path.write_text("".join(line for line in text.splitlines(keepends=True) if bad.release in line and path.name == "ledger.jsonl"))
     bad.meets("rollback")
-    ledger.write_text(kept)
+    for path, text in kept.items():
+        path.write_text(text)
 
 
 def test_locked(bad: Bad) -> None:
