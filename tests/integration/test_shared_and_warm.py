@@ -127,12 +127,12 @@ def test_data_that_a_deploy_put_into_a_crash_loop_is_restored_when_it_goes_back(
 
 
 def test_data_that_is_in_a_crash_loop_gets_out_of_it(tiny: Site) -> None:
-    """By --include with the file that is right, and by going back to a release of which it ran."""
-    tiny.replace(COMPOSE, "\n  edge:\n", DB.format("import time; time.sleep(2); import tiem"))
+    """By --include with the file that is right, and by going back to a release of which it ran. It ends later than a deploy looks."""
+    tiny.replace(COMPOSE, "\n  edge:\n", DB.format("import time; time.sleep(5); import tiem"))
     tiny.commit()
     tiny.inv("deploy")
     assert until(lambda: is_looping(tiny), 20)
-    tiny.replace(COMPOSE, "sleep(2); import tiem", "sleep(1e6)")
+    tiny.replace(COMPOSE, "sleep(5); import tiem", "sleep(1e6)")
     tiny.commit()
     said = tiny.inv("deploy", code=2).stderr
     assert ("db is r" in said, "restarted" in said, "inv deploy --include=db" in said) == (True, True, True), said
