@@ -18,6 +18,7 @@ from deploy.rollout import release as rollout
 from deploy.rollout.facts import observe
 from deploy.state import State
 from tests.flow.fake import DONE
+from tests.flow.faults import fail_at, when
 from tests.flow.place import STEPS, Killed, Place, whole
 from tests.flow.test_days_work import AT, Printed, say
 from tests.flow.test_disk_and_prune import USED
@@ -80,13 +81,9 @@ def test_a_rollback_needs_neither_journal_nor_scale(site: Place, name: str) -> N
 def test_a_damaged_scale_is_no_reason_to_stay_with_a_bad_release(site: Place) -> None:
     """It is damaged while a deploy runs: going back keeps the replicas that are there."""
     site.state.keep_scale({"worker": 1})
-
-    def fault() -> OpsError:
-        (site.state.folder / "scale.json").write_text("{")
-        return OpsError("the watch says no")
-
-    site.host.fail_at(STEPS.index("Watch") - 1, fault)  # redis runs already: one step less
-    with pytest.raises(OpsError) as told:
+    when(site.host, "Drain", "begin", lambda: (site.state.folder / "scale.json").write_text("{"))
+    fail_at(site.host, "Drain")
+    with pytest.raises(OpsError, match="Drain failed") as told:
         site.deploy("r3")
     assert (told.value.code, site.serving()) == (1, "r2")
 
