@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +161,7 @@ class Shadow:
         found = []
         for number in sorted(numbers):
             named = list(self.env_files.values())[number]
-            found += [known for known in named if known.service == service] or [EnvFile(service, *part(named[0]))]
+            found += [known for known in named if known.service == service] or [replace(named[0], service=service)]
         return found
 
     def plain(self, text: str) -> str:
@@ -171,11 +171,6 @@ class Shadow:
 
 # parts of a service that are for a checkout alone
 UNUSED = ("build", "container_name", "develop")
-
-
-def part(known: EnvFile) -> tuple[Path, bool, bool]:
-    """Return what an inherited env_file keeps."""
-    return known.path, known.required, known.raw
 
 
 def load(path: Path, name: str) -> dict[str, Any]:

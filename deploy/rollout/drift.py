@@ -160,7 +160,7 @@ def recreate(step: steps.RecreateShared, run: Run) -> None:
     Raises OpsError where they do not become healthy, or where the app answered before and does not after.
     """
     names = ", ".join(step.services)
-    console.say(f"     {names} will be stopped, made anew and started; what needs them fails for some seconds")
+    console.say(f"     {names}: stopped, recreated and started; what needs them fails for some seconds")
     say_routes(step, run)
     measured = bool(run.release.of("edge"))
     before = measured and until(lambda: answers(run), ANSWERS_WITHIN)

@@ -101,7 +101,8 @@ def doubled(desired: Mapping[str, Spec], there: Mapping[str, Container]) -> dict
     for c in (c for name, c in there.items() if name not in desired and c.alive and c.role == "data"):
         for spec in (spec for spec in desired.values() if spec.role == "data"):
             if volumes := sorted({place for place, _ in spec.mounts} & {place for place, _ in c.mounts}):
-                found[c.name] = f"{spec.service} would use {', '.join(volumes)} beside {c.name}, which is in the files no more and runs"
+                runs = f"on which {c.name}, no longer in the compose files, still runs"
+                found[c.name] = f"{spec.service} would write to {', '.join(volumes)}, {runs}"
     return found
 
 

@@ -69,7 +69,7 @@ def drift(known: Intended, settings: Settings) -> None:
     if known.drifted:
         names = ",".join(known.drifted)
         console.say(f"{', '.join(known.drifted)}: not as the compose files say now; a deploy leaves shared services alone")
-        console.say(acting(f"      inv deploy --include={names} makes them anew, with an outage of some seconds", settings.env))
+        console.say(acting(f"      inv deploy --include={names} recreates them, with an outage of some seconds", settings.env))
     for name, reasons in known.refused.items():
         words = f"{name} {', '.join(reasons)}: inv deploy without --include={name} will refuse this release"
         console.warn(acting(words, settings.env))

@@ -66,7 +66,7 @@ class StartShared(Step):
 
 @dataclass(frozen=True)
 class RecreateShared(Step):
-    """Make data services or the edge anew, which a deploy never does unless it was told to; requests are lost meanwhile.
+    """Recreate data services or the edge, which a deploy never does unless it was told to; requests are lost meanwhile.
 
     The journal keeps what they were made of, so that going back knows what it restores; by the files of another `release` where
     the one that is gone back to never applied its own.
@@ -77,7 +77,7 @@ class RecreateShared(Step):
     release: str = ""
 
     def __str__(self) -> str:
-        return f"make {', '.join(self.services)} anew: an outage"
+        return f"recreate {', '.join(self.services)}: an outage"
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def plan(at: Environment, json: bool = False) -> None:
     show.plan(release.intended(at), at.settings, json=json)
 
 
-@door(help={"to": "an earlier release (default: this checkout)", "include": "shared services to make anew: edge,…"})
+@door(help={"to": "an earlier release (default: this checkout)", "include": "shared services to recreate: edge,…"})
 def deploy(at: Environment, to: str = "", include: str = "", yes: bool = False, json: bool = False) -> None:
     """Put a release into service without losing a request."""
     from deploy.rollout import release, show
@@ -36,7 +36,7 @@ def deploy(at: Environment, to: str = "", include: str = "", yes: bool = False, 
     show.outcome(release.deploy(at, to=to, include=include), at.settings, json=json)
 
 
-@door(help={"to": "the release to go back to (default: the one before)", "include": "shared services to make anew as it says: edge,…"})
+@door(help={"to": "the release to go back to (default: the one before)", "include": "shared services to recreate as it says: edge,…"})
 def rollback(at: Environment, to: str = "", include: str = "", yes: bool = False, json: bool = False) -> None:
     """Put an earlier release back into service: code, configuration and secrets together."""
     from deploy.rollout import release, show

@@ -146,7 +146,7 @@ def test_what_is_recreated_is_not_started_as_it_was(state: str) -> None:
         facts, containers=tuple(replace(c, state=state, made_of="as it was") if c.service == "redis" else c for c in facts.containers)
     )
     steps = [str(step) for step in towards(B, facts, anew=["redis"]).steps]
-    assert steps[0] == "make redis anew: an outage"
+    assert steps[0] == "recreate redis: an outage"
     assert RecreateShared(("redis",), ("as it was",)) in towards(B, facts, anew=["redis"]).steps
     assert not any(step.startswith("start redis") for step in steps)
 
@@ -175,9 +175,8 @@ def test_data_that_was_renamed_would_share_its_volume_with_what_still_runs() -> 
     named = ("volumes: {}", "volumes: {kept: {}}")
     before, after = files(volume, named), files(volume, named, ("  redis: {image", "  store: {image"))
     old = {name: c for name, c in there(before).items() if name == "redis"}
-    assert shared.doubled(specs(after), old) == {
-        old["redis"].name: f"store would use shop-local_kept beside {old['redis'].name}, which is in the files no more and runs",
-    }  # fmt: skip
+    runs = f"on which {old['redis'].name}, no longer in the compose files, still runs"
+    assert shared.doubled(specs(after), old) == {old["redis"].name: f"store would write to shop-local_kept, {runs}"}
     assert shared.doubled(specs(before), old) == {}
     assert shared.doubled(specs(after), {"redis": replace(old["redis"], state="exited")}) == {}
     assert shared.doubled(specs(PLAIN), {"other": replace(old["redis"], mounts=())}) == {}
