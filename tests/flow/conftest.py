@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from time import sleep
 
 import pytest
 
@@ -18,8 +19,8 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Poll without a pause, write without waiting for the disk."""
-    monkeypatch.setattr("deploy.wait.time.sleep", lambda _: None)
+    """Poll without a pause, but let other threads go on; write without waiting for the disk."""
+    monkeypatch.setattr("deploy.wait.time.sleep", lambda _: sleep(0))
     monkeypatch.setattr("deploy.hosts.local.os.fsync", lambda _: None)
 
 
