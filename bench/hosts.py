@@ -15,11 +15,11 @@ from pathlib import Path
 
 from bench.__main__ import report
 from bench.measure import Number, timed
-from deploy import checkout
-from deploy.environment import enter
+from deploy.config import checkout
+from deploy.config.environment import enter
+from deploy.core.shell import Command, Result
 from deploy.images import build, stock
-from deploy.rollout import wanted
-from deploy.shell import Command, Result
+from deploy.release import wanted
 from tests import load, remote
 from tests.flow.test_fleet import Apart
 from tests.flow.test_fleet import Site as Simulated

@@ -8,16 +8,17 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 
-from deploy import console, lock
-from deploy.environment import Environment
-from deploy.errors import CommandFailed, Interrupted, OpsError, Refused
+from deploy.config.environment import Environment
+from deploy.config.settings import Settings
+from deploy.core import console
+from deploy.core.errors import CommandFailed, Interrupted, OpsError, Refused
+from deploy.core.shell import Command, docker
+from deploy.core.wait import until
 from deploy.hosts.local import LocalHost
 from deploy.images import build as images
 from deploy.insight import logs
-from deploy.rollout import wanted
-from deploy.settings import Settings
-from deploy.shell import Command, docker
-from deploy.wait import until
+from deploy.release import wanted
+from deploy.state import lock
 
 READY_SECONDS = 30
 

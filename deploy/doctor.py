@@ -8,17 +8,18 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
-from deploy import checkout, compose, console, secrets
-from deploy.environment import Environment
-from deploy.errors import GateClosed, MachineFailed, OpsError, Refused, acting
+from deploy.config import checkout, compose, secrets
+from deploy.config.environment import Environment
+from deploy.config.settings import Settings
+from deploy.core import console
+from deploy.core.errors import GateClosed, MachineFailed, OpsError, Refused, acting
+from deploy.core.shell import command, docker
 from deploy.hosts.host import Host
 from deploy.hosts.local import LocalHost
 from deploy.images import bases
 from deploy.images import build as images
 from deploy.rollout import preflight
-from deploy.settings import Settings
-from deploy.shell import command, docker
-from deploy.state import require_folder
+from deploy.state.store import require_folder
 
 State = Literal["ok", "missing", "advice", "unknown"]
 CLOCK_SECONDS = 2  # by which a host's clock may differ

@@ -10,7 +10,7 @@ from typing import Any
 
 from invoke.main import program
 
-from deploy.state import State
+from deploy.state.store import State
 
 
 def main() -> None:

@@ -13,9 +13,9 @@ from typing import IO
 
 import pytest
 
+from deploy.core.shell import Command, Result, command
+from deploy.core.wait import until
 from deploy.hosts.local import LocalHost
-from deploy.shell import Command, Result, command
-from deploy.wait import until
 from tests.nights.hosts import image
 from tests.site import docker
 

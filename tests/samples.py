@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
-from deploy import compose
-from deploy.model import COLOURS, Container, Deploy, EdgeFacts, Facts, Release, ReleasedService
-from deploy.settings import Settings
+from deploy.config import compose
+from deploy.config.settings import Settings
+from deploy.core.model import COLOURS, Container, Deploy, EdgeFacts, Facts, Release, ReleasedService
 
 ROLES = {"redis": "data", "edge": "edge", "backend": "web", "worker": "worker", "beat": "scheduler", "site": "job"}
 COMPOSE = """

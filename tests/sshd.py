@@ -15,11 +15,12 @@ from typing import Any
 
 import pytest
 
-from deploy.errors import Refused
-from deploy.hosts import ssh
+from deploy.config.environment import remote_hosts
+from deploy.config.settings import Settings
+from deploy.core.errors import Refused
+from deploy.core.wait import until
+from deploy.hosts.sections import Machine, Server, Ssh
 from deploy.hosts.ssh import SshHost
-from deploy.settings import Machine, Server, Settings, Ssh
-from deploy.wait import until
 from tests import samples
 
 PROGRAM = "/usr/sbin/sshd"
@@ -131,7 +132,7 @@ def wait_for(server: Sshd) -> None:
 
 def host_of(server: Sshd, **more: Any) -> SshHost:
     """Make a host of it."""
-    return ssh.hosts(server.settings(Path("/nowhere"), **more))["app1"]
+    return remote_hosts(server.settings(Path("/nowhere"), **more))["app1"]
 
 
 def refused(act: Callable[[], object]) -> str:

@@ -10,10 +10,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deploy.compose import Service
-from deploy.errors import Refused
-from deploy.model import COLOURS, Container, ReleasedService, upstream_name
-from deploy.settings import ROOT, Settings
+from deploy.config.compose import Service
+from deploy.config.settings import ROOT, Settings
+from deploy.core.errors import Refused
+from deploy.core.model import COLOURS, Container, ReleasedService, upstream_name
 
 if TYPE_CHECKING:
     from jinja2 import Environment

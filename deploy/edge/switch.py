@@ -8,12 +8,12 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from deploy.config.settings import Settings
+from deploy.core.errors import CommandFailed, OpsError, Refused
+from deploy.core.shell import Command, docker
+from deploy.core.wait import looks, until
 from deploy.edge import nginx
-from deploy.errors import CommandFailed, OpsError, Refused
 from deploy.hosts.host import Host
-from deploy.settings import Settings
-from deploy.shell import Command, docker
-from deploy.wait import looks, until
 
 # the folder as the edge's container sees it
 MOUNTED = "/etc/edge"

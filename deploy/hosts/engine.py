@@ -8,8 +8,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, cast
 
-from deploy.errors import OpsError, Refused
-from deploy.model import BLOCK, LABEL, MADE_OF, Container, block_of
+from deploy.core.errors import OpsError, Refused
+from deploy.core.model import BLOCK, LABEL, MADE_OF, Container, block_of
 
 TIMEOUT = 60  # seconds for an answer
 ITEMIZED = "1.51"  # the newest version of the API that names each image and volume which takes space: later ones have sums

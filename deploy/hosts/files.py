@@ -7,8 +7,8 @@ import os
 from abc import abstractmethod
 from pathlib import Path
 
+from deploy.core.shell import Command, command
 from deploy.hosts.host import Host
-from deploy.shell import Command, command
 
 CAUSES = {os.strerror(number): number for number in errno.errorcode} | {"Directory nonexistent": errno.ENOENT}
 WRITE = """set -e

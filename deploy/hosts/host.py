@@ -8,9 +8,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Protocol
 
-from deploy.errors import CommandFailed, Interrupted
+from deploy.core.errors import CommandFailed, Interrupted
+from deploy.core.shell import Command, Result, command
 from deploy.hosts.engine import Engine
-from deploy.shell import Command, Result, command
 
 # what a guard ends with and says, once the lock is another's
 GUARDED, LOST = 75, "the lock was lost"

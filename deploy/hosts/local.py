@@ -13,10 +13,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO
 
-from deploy.errors import CommandFailed, Refused
+from deploy.core.errors import CommandFailed, Refused
+from deploy.core.shell import Command, Result
 from deploy.hosts.engine import Engine
 from deploy.hosts.host import Host
-from deploy.shell import Command, Result
 
 ANSWER_LIMIT = 1 << 20
 EVERYWHERE = "0.0.0.0"  # noqa: S104  # compared with, not bound to

@@ -12,7 +12,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from itertools import accumulate
 from typing import IO
 
-from deploy.model import Frozen
+from deploy.core.model import Frozen
 
 CHUNK = 1 << 20
 BLOCK = 512  # what a tar is made of

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from deploy.shell import Command, command
+from deploy.core.shell import Command, command
 
 # One fixed time in every layer: a layer that did not change keeps its digest over commits. The commit's time is a label.
 LAYER_TIME = "1700000000"

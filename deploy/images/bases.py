@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from deploy import console
-from deploy.configuration import parse
-from deploy.errors import CommandFailed, Refused
+from deploy.config.loader import parse
+from deploy.config.settings import ROOT
+from deploy.core import console
+from deploy.core.errors import CommandFailed, Refused
+from deploy.core.shell import Command, command, docker
 from deploy.hosts.local import LocalHost
-from deploy.settings import ROOT
-from deploy.shell import Command, command, docker
 
 Source = Literal["public", "debian"]
 Wanted = Source | Literal["auto"]

@@ -11,13 +11,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy import checkout, console
-from deploy.errors import CommandFailed, GateClosed, OpsError, Reasons, Refused
+from deploy.config import checkout
+from deploy.config.settings import Settings
+from deploy.core import console
+from deploy.core.errors import CommandFailed, GateClosed, OpsError, Reasons, Refused
+from deploy.core.shell import LONG, Command, docker
 from deploy.hosts.host import Host
 from deploy.hosts.local import LocalHost
 from deploy.images import bake, bases
-from deploy.settings import Settings
-from deploy.shell import LONG, Command, docker
 
 MEGABYTE = 1_000_000
 

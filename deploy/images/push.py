@@ -6,15 +6,17 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from deploy import checkout, console, fleet
-from deploy.errors import OpsError, Refused
+from deploy.config import checkout
+from deploy.config.settings import Settings
+from deploy.core import console
+from deploy.core.errors import OpsError, Refused
+from deploy.core.shell import command
+from deploy.hosts import fleet
 from deploy.hosts.host import Host
 from deploy.hosts.local import LocalHost
 from deploy.images import build, registry, ship, stock
 from deploy.images.ship import Shipped
-from deploy.settings import Settings
-from deploy.shell import command
-from deploy.state import require_folder
+from deploy.state.store import require_folder
 
 
 @dataclass(frozen=True)

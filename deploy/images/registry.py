@@ -10,15 +10,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from deploy import secrets
-from deploy.errors import OpsError, Refused
+from deploy.config import secrets
+from deploy.config.settings import Settings
+from deploy.core.errors import OpsError, Refused
+from deploy.core.shell import LONG, Command, Secret, command, docker
 from deploy.hosts.host import Host
 from deploy.hosts.local import LocalHost
 from deploy.images import stock
 from deploy.images.ship import FULL, UNTOUCHED, Shipped
 from deploy.images.stock import Parcel
-from deploy.settings import Settings
-from deploy.shell import LONG, Command, Secret, command, docker
 
 PASSWORD = "REGISTRY_PASSWORD"  # noqa: S105  # the name of one
 # its input ends with the operator, or with the connection

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from deploy.errors import OpsError
+from deploy.core.errors import OpsError
+from deploy.core.shell import docker
 from deploy.hosts.host import Host
 from deploy.hosts.local import LocalHost
 from deploy.images import archive, stock
 from deploy.images.stock import Parcel
-from deploy.shell import docker
 
 UNTOUCHED = "what served before; nothing that runs was touched"
 FULL = "no space left on device"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from deploy import console
-from deploy.errors import OpsError
+from deploy.core import console
+from deploy.core.errors import OpsError
 from deploy.images.build import MEGABYTE, Built
 from deploy.images.push import Outcome
 from deploy.images.ship import UNTOUCHED

@@ -14,15 +14,15 @@ from typing import IO
 
 from pydantic import ValidationError
 
-from deploy import fleet
-from deploy.errors import OpsError, Refused, refuse
+from deploy.config.settings import Settings
+from deploy.core.errors import OpsError, Refused, refuse
+from deploy.core.model import Digests, Pushed
+from deploy.core.shell import docker
+from deploy.hosts import fleet
 from deploy.hosts.host import Host
 from deploy.hosts.local import LocalHost
 from deploy.images import archive, build
 from deploy.images.archive import Archived
-from deploy.model import Digests, Pushed
-from deploy.settings import Settings
-from deploy.shell import docker
 
 
 @dataclass(frozen=True)

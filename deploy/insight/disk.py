@@ -7,13 +7,14 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from deploy import console, fleet
-from deploy.environment import Environment
-from deploy.errors import OpsError, acting
+from deploy.config.environment import Environment
+from deploy.config.settings import Settings
+from deploy.core import console
+from deploy.core.errors import OpsError, acting
+from deploy.hosts import fleet
 from deploy.hosts.host import Host
 from deploy.insight import prune
 from deploy.insight.space import GIGABYTE, cache_bytes, folder_bytes, log_bytes, shown
-from deploy.settings import Settings
 
 PRUNE = "inv prune"
 IMAGES = "docker image ls shows whose they are; of this environment's releases none can go"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from deploy import console, fleet
-from deploy.environment import Environment
-from deploy.errors import Refused, acting
-from deploy.model import Record
+from deploy.config.environment import Environment
+from deploy.core import console
+from deploy.core.errors import Refused, acting
+from deploy.core.model import Record
+from deploy.hosts import fleet
+from deploy.state.store import state_of
 
 
 def show(at: Environment, *, limit: int, json: bool) -> None:
@@ -17,7 +19,7 @@ def show(at: Environment, *, limit: int, json: bool) -> None:
     """
     if limit < 1:
         raise Refused(f"--limit={limit} shows nothing", where="inv history", then="inv history --limit=20, for example")
-    ledgers, unseen = at.some(lambda host: at.state(host).history())
+    ledgers, unseen = at.some(lambda host: state_of(at, host).history())
     entries = merged(ledgers)[:limit]
     if json:
         console.document([{**entry.model_dump(), "hosts": hosts} for entry, hosts in entries])

@@ -6,10 +6,10 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from deploy.environment import Environment
-from deploy.errors import OpsError, Refused
+from deploy.config.environment import Environment
+from deploy.core.errors import OpsError, Refused
+from deploy.core.shell import Command, docker
 from deploy.insight import services
-from deploy.shell import Command, docker
 
 NOT_THERE = (126, 127)  # what Docker ends with when the image has no such program, or it cannot be run
 

@@ -14,13 +14,14 @@ from itertools import chain
 from queue import Empty, Queue
 from threading import Thread
 
-from deploy import console, fleet
-from deploy.environment import Environment
-from deploy.errors import OpsError, Reasons, Refused
+from deploy.config.environment import Environment
+from deploy.core import console
+from deploy.core.errors import OpsError, Reasons, Refused
+from deploy.core.shell import Command, docker
+from deploy.hosts import fleet
 from deploy.hosts.host import Process
 from deploy.insight import services
 from deploy.insight.services import Found
-from deploy.shell import Command, docker
 
 TAIL = 100  # lines of each service, when nothing says which
 LOOK_SECONDS = 2

@@ -6,18 +6,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from deploy import console, lock
-from deploy.environment import Environment
-from deploy.errors import Refused, acting, begun
+from deploy.config.environment import Environment
+from deploy.config.settings import Settings
+from deploy.core import console
+from deploy.core.errors import Refused, acting, begun
+from deploy.core.shell import command, docker
 from deploy.hosts.host import Host
 from deploy.images import stock
 from deploy.images.bake import LABEL
 from deploy.insight.space import GIGABYTE, cache_bytes, folder_bytes, shown
-from deploy.rollout.facts import observe, telling
 from deploy.rollout.lineage import previous, too_old
-from deploy.settings import Settings
-from deploy.shell import command, docker
-from deploy.state import State
+from deploy.site.facts import observe, telling
+from deploy.state import lock
+from deploy.state.store import State
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,14 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from deploy import fleet
-from deploy.environment import Environment
-from deploy.errors import OpsError, Refused, nearest
+from deploy.config.environment import Environment
+from deploy.config.settings import Settings
+from deploy.core.errors import OpsError, Refused, nearest
+from deploy.core.model import Container, Facts
+from deploy.hosts import fleet
 from deploy.hosts.host import Host
-from deploy.model import Container, Facts
-from deploy.rollout.facts import observe
-from deploy.settings import Settings
+from deploy.site.facts import observe
+from deploy.state.store import state_of
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def jobs(at: Environment, seen: Mapping[str, Facts]) -> set[str]:
     for host in at.hosts:
         with suppress(OpsError):
             if release := seen[host.name].edge.release:
-                named |= {service.name for service in at.state(host).release(release).of("job")}
+                named |= {service.name for service in state_of(at, host).release(release).of("job")}
     return named
 
 

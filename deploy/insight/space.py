@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from deploy.core.shell import command
 from deploy.hosts.host import Host
-from deploy.shell import command
 
 GIGABYTE = 1_000_000_000
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 
-from deploy import console, fleet, lock
-from deploy.environment import Environment
-from deploy.errors import OpsError, acting
+from deploy.config.environment import Environment
+from deploy.config.settings import Settings
+from deploy.core import console
+from deploy.core.errors import OpsError, acting
+from deploy.core.model import Container, EdgeFacts, Facts
+from deploy.hosts import fleet
 from deploy.hosts.host import Host
-from deploy.model import Container, EdgeFacts, Facts
-from deploy.rollout import rebuild, recovery
-from deploy.rollout.facts import observe
+from deploy.rollout import recovery
 from deploy.rollout.health import through_edge
 from deploy.rollout.lineage import watch_of
-from deploy.settings import Settings
+from deploy.site import rebuild
+from deploy.site.facts import observe
+from deploy.state import lock
+from deploy.state.store import state_of
 
 
 def show(at: Environment, *, json: bool) -> None:
@@ -23,7 +27,7 @@ def show(at: Environment, *, json: bool) -> None:
     hosts = [host for host in at.hosts if host.name in seen]
     edges = [host for host in hosts if seen[host.name].edge.running and seen[host.name].edge.release]
     asked = at.each(lambda host: visited(at, host, seen[host.name]), edges)
-    watches = at.each(lambda host: watch_of(at.state(host), seen[host.name].edge.release), hosts)
+    watches = at.each(lambda host: watch_of(state_of(at, host), seen[host.name].edge.release), hosts)
     held = {holder.words for holder in at.each(lambda host: lock.holder(host, at.settings.state_dir), hosts).values() if holder}
     left = None if held else next(iter(recovery.cut_off(at, hosts).values()), None)
     if json:
@@ -56,7 +60,7 @@ def look(at: Environment) -> tuple[dict[str, Facts], dict[str, OpsError]]:
 def visited(at: Environment, host: Host, facts: Facts) -> dict[str, int]:
     """Ask for each web service's health as the edge of a host passes it on; return the status by name, 0 where nothing answered."""
     with suppress(OpsError):
-        release = rebuild.release(at.state(host), str(facts.edge.release), facts.containers)
+        release = rebuild.release(state_of(at, host), str(facts.edge.release), facts.containers)
         return through_edge(at.settings, host, str(facts.edge.colour), release)
     return {}
 

@@ -7,19 +7,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from deploy import console, hooks, lock, notify
-from deploy.environment import Environment
-from deploy.errors import GateClosed, Interrupted, OpsError, Unreachable, acting, of_ours
-from deploy.event import Event
-from deploy.model import Record
+from deploy.config.environment import Environment
+from deploy.core import console
+from deploy.core.errors import GateClosed, Interrupted, OpsError, Unreachable, acting, of_ours
+from deploy.core.model import Record
 from deploy.rollout.execute import execute_all
-from deploy.rollout.facts import serving
 from deploy.rollout.lineage import head, record_of, schema_of, verdict
 from deploy.rollout.plan import Plan
 from deploy.rollout.planning import joined, planned, whole
-from deploy.rollout.run import Fleet, Run
 from deploy.rollout.unwind import failed, interrupted
-from deploy.state import moment, now
+from deploy.site import hooks, notify
+from deploy.site.event import Event
+from deploy.site.facts import serving
+from deploy.site.run import Fleet, Run
+from deploy.state import lock
+from deploy.state.store import moment, now
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from deploy import console
+from deploy.core import console
+from deploy.core.errors import CommandFailed, OpsError
+from deploy.core.model import other
+from deploy.core.shell import docker
+from deploy.core.wait import looks, until
 from deploy.edge import switch
-from deploy.errors import CommandFailed, OpsError
-from deploy.model import other
 from deploy.rollout import steps
-from deploy.rollout.run import Run
-from deploy.shell import docker
-from deploy.wait import looks, until
+from deploy.site.run import Run
 
 
 def quiet(step: steps.Quiet, run: Run) -> None:

@@ -8,15 +8,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 
-from deploy import console
-from deploy.errors import OpsError, acting, refuse
-from deploy.model import Container, Release, other
+from deploy.core import console
+from deploy.core.errors import OpsError, acting, refuse
+from deploy.core.model import Container, Release, other
+from deploy.core.shell import docker
+from deploy.core.wait import until
 from deploy.rollout import shared, steps
 from deploy.rollout.health import STEADY_SECONDS, await_healthy, through_edge
-from deploy.rollout.run import Fleet, Run
-from deploy.shell import docker
-from deploy.state import Bundle
-from deploy.wait import until
+from deploy.site.run import Fleet, Run
+from deploy.state.store import Bundle
 
 POLL_SECONDS = 0.02
 # what the edge says, or nothing, where it does not reach a service

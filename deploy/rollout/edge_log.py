@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from deploy.errors import Interrupted, Unreachable
+from deploy.core.errors import Interrupted, Unreachable
+from deploy.core.shell import docker
 from deploy.hosts.host import Host
-from deploy.shell import docker
 
 BASELINE_SECONDS = 60
 READ_SECONDS = 20  # a reading that takes longer hangs

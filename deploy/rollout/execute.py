@@ -7,12 +7,12 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from deploy import console
+from deploy.core import console
 from deploy.images.build import prune_release
 from deploy.rollout import drain, drift, health, prepare, steps, traffic
-from deploy.rollout.run import Fleet, Run
 from deploy.rollout.stages import Stage, batches, stages
 from deploy.rollout.watch import Watch
+from deploy.site.run import Fleet, Run
 
 
 def execute_all(fleet: Fleet, plans: Mapping[str, Sequence[steps.Step]]) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from deploy.errors import OpsError
+from deploy.config.settings import Settings
+from deploy.core.errors import OpsError
+from deploy.core.model import Container, Release
+from deploy.core.wait import looks
 from deploy.hosts.host import Host
-from deploy.model import Container, Release
 from deploy.rollout import steps
-from deploy.rollout.run import Run
-from deploy.settings import Settings
-from deploy.wait import looks
+from deploy.site.run import Run
 
 # so long must run what has no health check
 STEADY_SECONDS = 3

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 
-from deploy import console, lock
-from deploy.errors import OpsError, Refused
-from deploy.model import Facts, Record, Release, other
-from deploy.rollout.run import Run
-from deploy.state import LEDGER, Ledger, State, served_by
+from deploy.core import console
+from deploy.core.errors import OpsError, Refused
+from deploy.core.model import Facts, Record, Release, other
+from deploy.site.run import Run
+from deploy.state import lock
+from deploy.state.store import LEDGER, Ledger, State, served_by
 
 
 def earlier(entries: Sequence[Record], release: str | None) -> str | None:

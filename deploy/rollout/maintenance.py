@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from deploy import console, lock
-from deploy.environment import Environment
-from deploy.errors import Refused, acting, begun
+from deploy.config.environment import Environment
+from deploy.core import console
+from deploy.core.errors import Refused, acting, begun
+from deploy.core.model import Facts, Release
 from deploy.hosts.host import Host
-from deploy.model import Facts, Release
-from deploy.rollout import rebuild
 from deploy.rollout.execute import execute
-from deploy.rollout.facts import observe_all, telling
 from deploy.rollout.pieces import settle
-from deploy.rollout.run import Fleet, Run
 from deploy.rollout.steps import Drain, TurnPage
-from deploy.state import Bundle
+from deploy.site import rebuild
+from deploy.site.facts import observe_all, telling
+from deploy.site.run import Fleet, Run
+from deploy.state import lock
+from deploy.state.store import Bundle, state_of
 
 
 def turn(at: Environment, *, on: bool, off: bool) -> str:
@@ -52,7 +53,7 @@ def serving_run(at: Environment, host: Host, facts: Facts) -> Run:
     """Return the run of what serves on a host; where its record is damaged the page needs no more than what the edge has."""
     release = str(facts.edge.release)
     try:
-        bundle = at.state(host).bundle(release)
+        bundle = state_of(at, host).bundle(release)
     except Refused as lost:
         console.warn(f"{host.name}: {lost.what}; the page is turned by the files that the edge serves from")
         bundle = Bundle(shown(at, host, release, facts), {}, "")
@@ -62,7 +63,7 @@ def serving_run(at: Environment, host: Host, facts: Facts) -> Run:
 def shown(at: Environment, host: Host, release: str, facts: Facts) -> Release:
     """Return a release as its containers show it, or with no more than its name: its open WebSockets are not closed then."""
     try:
-        return rebuild.release(at.state(host), release, facts.containers)
+        return rebuild.release(state_of(at, host), release, facts.containers)
     except Refused:
         return Release(
             id=release, revision="", commit="", commit_time="", images={}, config_digests={}, files="", secrets="",

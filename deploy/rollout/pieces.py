@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from deploy.model import SHARED, Container, Facts, Release, ReleasedService, Role
+from deploy.core.model import SHARED, Container, Facts, Release, ReleasedService, Role
 from deploy.rollout.steps import (
     AwaitHealthy,
     AwaitOrphans,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from deploy.model import COLOURS, Container, Facts, Release, Role, other
+from deploy.core.model import COLOURS, Container, Facts, Release, Role, other
 from deploy.rollout.pieces import await_tasks, bring_up, jobs, migration, only, quiet, recreate_shared, retire, settle, start_shared, stop
 from deploy.rollout.steps import (
     AwaitHealthy,

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from deploy import console
-from deploy.errors import half_way
-from deploy.model import Facts
-from deploy.rollout import plan, rebuild
+from deploy.core import console
+from deploy.core.errors import half_way
+from deploy.core.model import Facts
+from deploy.rollout import plan
 from deploy.rollout.execute import execute
-from deploy.rollout.facts import observe
 from deploy.rollout.lineage import too_old
-from deploy.rollout.run import Fleet, Run
+from deploy.site import rebuild
+from deploy.site.facts import observe
+from deploy.site.run import Fleet, Run
 
 
 def planned(fleet: Fleet, command: str, anew: Mapping[str, tuple[str, ...]] | None = None) -> dict[str, plan.Plan]:

@@ -9,19 +9,20 @@ from datetime import UTC, datetime
 from functools import partial
 from ipaddress import ip_address
 
-from deploy import checkout, compose, console, render, secrets
-from deploy.checkout import Checkout
-from deploy.compose import Model
+from deploy.config import checkout, compose, secrets
+from deploy.config.checkout import Checkout
+from deploy.config.compose import Model
+from deploy.config.environment import Environment
+from deploy.config.settings import Settings
+from deploy.core import console
+from deploy.core.errors import OpsError, Reasons, Refused, refuse
+from deploy.core.model import COLOURS, SHARED, Facts, Record, Release, Schema, other
+from deploy.core.shell import Secret, command
 from deploy.edge import nginx, switch
-from deploy.environment import Environment
-from deploy.errors import OpsError, Reasons, Refused, refuse
 from deploy.hosts.host import Host
 from deploy.images import build as images
-from deploy.model import COLOURS, SHARED, Facts, Record, Release, Schema, other
-from deploy.rollout import placement, wanted
-from deploy.settings import Settings
-from deploy.shell import Secret, command
-from deploy.state import State
+from deploy.release import placement, render, wanted
+from deploy.state.store import State, state_of
 
 GIGABYTE = 1_000_000_000
 SKEW_SECONDS = 60
@@ -73,7 +74,7 @@ def left_behind(at: Environment, facts: Mapping[str, Facts]) -> list[str]:
 
     def had(host: Host) -> tuple[str, ...]:
         with suppress(OpsError):  # its bundle is lost, or of another version of this
-            return at.state(host).release(str(facts[host.name].edge.release)).hosts
+            return state_of(at, host).release(str(facts[host.name].edge.release)).hosts
         return ()
 
     gone = sorted({name for names in at.each(had).values() for name in names} - {host.name for host in at.hosts})
@@ -88,8 +89,8 @@ def without_edge(at: Environment, facts: Mapping[str, Facts]) -> list[str]:
 
     def has(host: Host) -> bool:
         with suppress(OpsError):  # its bundle is lost, or of another version of this
-            last = facts[host.name].accepted or next(iter(at.state(host).served()), "")  # as far as the ledger can be read
-            return bool(at.state(host).release(last).of("edge"))
+            last = facts[host.name].accepted or next(iter(state_of(at, host).served()), "")  # as far as the ledger can be read
+            return bool(state_of(at, host).release(last).of("edge"))
         return True
 
     return [name for name, found in at.each(has).items() if not found]

@@ -5,18 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
-from deploy import console
+from deploy.core import console
+from deploy.core.errors import CommandFailed, Interrupted, OpsError, Unreachable
+from deploy.core.model import Schema
+from deploy.core.shell import docker
+from deploy.core.wait import until
 from deploy.database import alembic
 from deploy.edge import nginx, switch
-from deploy.errors import CommandFailed, Interrupted, OpsError, Unreachable
-from deploy.model import Schema
-from deploy.render import HOLDER
+from deploy.release.render import HOLDER
 from deploy.rollout import steps
 from deploy.rollout.health import STEADY_SECONDS, await_healthy
-from deploy.rollout.run import ONE_OFF_SECONDS, Run
 from deploy.rollout.traffic import edge_files, route_to
-from deploy.shell import docker
-from deploy.wait import until
+from deploy.site.run import ONE_OFF_SECONDS, Run
 
 # A disk that was full can leave the engine with the endpoint of a container that has ended, and nothing of that name starts
 # until somebody drops it or restarts the engine: docker/cli#1891.

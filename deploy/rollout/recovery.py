@@ -7,20 +7,22 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
-from deploy import console, lock
-from deploy.environment import Environment
-from deploy.errors import Locked, OpsError, Refused, acting, half_way
+from deploy.config.environment import Environment
+from deploy.core import console
+from deploy.core.errors import Locked, OpsError, Refused, acting, half_way
+from deploy.core.model import Facts
 from deploy.hosts.host import Host
-from deploy.model import Facts
-from deploy.rollout import drift, preflight, rebuild
+from deploy.rollout import drift, preflight
 from deploy.rollout.carry_out import Outcome, came_of, carry_out
 from deploy.rollout.execute import execute_all
-from deploy.rollout.facts import observe, observe_all, telling
 from deploy.rollout.lineage import record_of, schema_of
 from deploy.rollout.plan import back
 from deploy.rollout.planning import others
-from deploy.rollout.run import Fleet, Run, of, standing, standing_on
-from deploy.state import LEDGER, Bundle, Intention, State
+from deploy.site import rebuild
+from deploy.site.facts import observe, observe_all, telling
+from deploy.site.run import Fleet, Run, of, standing, standing_on
+from deploy.state import lock
+from deploy.state.store import LEDGER, Bundle, Intention, State, state_of
 
 
 def resume(at: Environment) -> Outcome | None:
@@ -44,9 +46,9 @@ def resume(at: Environment) -> Outcome | None:
 
 def cut_off(at: Environment, hosts: Collection[Host]) -> dict[str, Intention]:
     """Return what was cut off, by the hosts that heard of it; not what the others have left behind them while one was away."""
-    told = {name: known for name, known in at.each(lambda host: at.state(host).intention(), hosts).items() if known}
-    ledgers = at.each(lambda host: at.state(host).ledger(), hosts) if told else {}
-    ended = at.each(lambda host: at.state(host).ended(), hosts) if told else {}  # a ledger may have lost that line
+    told = {name: known for name, known in at.each(lambda host: state_of(at, host).intention(), hosts).items() if known}
+    ledgers = at.each(lambda host: state_of(at, host).ledger(), hosts) if told else {}
+    ended = at.each(lambda host: state_of(at, host).ended(), hosts) if told else {}  # a ledger may have lost that line
     left = {name: known for name, known in told.items() if not any(known.over(entry) for own in ledgers.values() for entry in own)}
     return {name: known for name, known in left.items() if not any(since > known.since for since in ended.values())}
 
@@ -74,14 +76,14 @@ def abort(at: Environment) -> Outcome | None:
     """Go back to the release that the ledger calls in service, whatever was begun since; None when there is nothing to undo."""
     began = time.monotonic()
     with telling(at), lock.held(at.hosts, at.settings.state_dir, "abort"):
-        facts, begun = observe_all(at), {name: told for name, told in at.each(lambda host: at.state(host).intention()).items() if told}
+        facts, begun = observe_all(at), {name: told for name, told in at.each(lambda host: state_of(at, host).intention()).items() if told}
         nowhere_accepted(begun, facts)
         known_there(begun, facts)
         accepted = {name: now.accepted for name, now in facts.items() if now.accepted}
         having = [host for host in at.hosts if host.name in accepted]
-        kept = at.each(lambda host: rebuild.release(at.state(host), accepted[host.name], facts[host.name].containers), having)
+        kept = at.each(lambda host: rebuild.release(state_of(at, host), accepted[host.name], facts[host.name].containers), having)
         preflight.roles_stay(kept if begun else {}, facts)
-        at.each(lambda host: fits(at.state(host), facts[host.name]))
+        at.each(lambda host: fits(state_of(at, host), facts[host.name]))
         if not undo(at, facts, begun):
             return None
         after = {name: known.edge for name, known in observe_all(at).items()}
@@ -123,7 +125,7 @@ def undo(at: Environment, facts: Mapping[str, Facts], begun: Mapping[str, Intent
     def run(host: Host) -> Run | None:
         now = facts[host.name]
         kept = now.accepted or (begun[host.name].target if host.name in begun else now.edge.release)
-        there = kept in at.state(host).kept() or any(c.release == kept for c in now.containers)
+        there = kept in state_of(at, host).kept() or any(c.release == kept for c in now.containers)
         # what serves in front of a host may never have been there
         return replace(standing_on(at, host, kept, now), going_back=True) if kept and there else None
 
@@ -160,7 +162,7 @@ def unlock(at: Environment, *, yes: bool) -> str:
     held = {name: found for name, found in at.each(lambda host: lock.holder(host, folder)).items() if found}
     if not held:
         return "nobody holds the lock"
-    steps = at.each(lambda host: at.state(host).last_step())
+    steps = at.each(lambda host: state_of(at, host).last_step())
     said = (f"{name}: {one.words}, step {steps[name] or 'none'}, heard {one.silent:.0f} s ago" for name, one in held.items())
     words = "\n".join(said)
     if any(found.silent < lock.LATE_SECONDS for found in held.values()):

@@ -6,19 +6,20 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from deploy import lock
+from deploy.config.environment import Environment
+from deploy.core.errors import OpsError, Refused
+from deploy.core.model import SHARED, Facts
 from deploy.edge import switch
-from deploy.environment import Environment
-from deploy.errors import OpsError, Refused
 from deploy.images import build as images
-from deploy.model import SHARED, Facts
-from deploy.rollout import changes, drift, plan, preflight, wanted
+from deploy.release import changes, wanted
+from deploy.rollout import drift, plan, preflight
 from deploy.rollout.carry_out import Outcome, carry_out
-from deploy.rollout.facts import observe_all, telling
 from deploy.rollout.lineage import previous, schema_of
 from deploy.rollout.planning import planned
-from deploy.rollout.run import Fleet, Run, of, standing
-from deploy.state import Bundle
+from deploy.site.facts import observe_all, telling
+from deploy.site.run import Fleet, Run, of, standing
+from deploy.state import lock
+from deploy.state.store import Bundle, state_of
 
 
 def deploy(at: Environment, *, to: str = "", include: str = "") -> Outcome:
@@ -75,7 +76,7 @@ def recreated(fleet: Fleet, include: str) -> dict[str, tuple[str, ...]]:
 
 def earlier(at: Environment, facts: Mapping[str, Facts]) -> str:
     """Return the release that a rollback goes to; raise Refused where hosts do not agree."""
-    found = at.each(lambda host: previous(at.state(host), facts[host.name]))
+    found = at.each(lambda host: previous(state_of(at, host), facts[host.name]))
     if len(set(found.values())) > 1:
         told = "; ".join(f"{name}: {release}" for name, release in found.items())
         raise Refused(f"the hosts do not agree which release was before: {told}", then="inv rollback --to=RELEASE; inv history")

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from deploy import console, lock
-from deploy.environment import Environment
-from deploy.errors import Interrupted, OpsError, Refused, nearest, of_ours
+from deploy.config.environment import Environment
+from deploy.core import console
+from deploy.core.errors import Interrupted, OpsError, Refused, nearest, of_ours
+from deploy.core.model import Facts, replicas_unfit
 from deploy.hosts.host import Host
-from deploy.model import Facts, replicas_unfit
 from deploy.rollout import plan
 from deploy.rollout.execute import execute
-from deploy.rollout.facts import observe, observe_all, serving, telling
 from deploy.rollout.recovery import cut_off
-from deploy.rollout.run import Fleet, Run, run_of
+from deploy.site.facts import observe, observe_all, serving, telling
+from deploy.site.run import Fleet, Run, run_of
+from deploy.state import lock
 
 MENDS = {"web": "inv scale within that range; inv maintenance --on keeps everybody out", "worker": "inv scale within that range"}
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
+from deploy.core.model import COLOURS, LABEL, MADE_OF, Container
 from deploy.edge.switch import MOUNTED
-from deploy.model import COLOURS, LABEL, MADE_OF, Container
 
 # the engine's own measure: it restarts a container that ran for so long without a delay, as one that is in no loop
 LOOP_SECONDS = 10

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
-from deploy import console
-from deploy.errors import acting
+from deploy.config.settings import Settings
+from deploy.core import console
+from deploy.core.errors import acting
+from deploy.release.changes import IMAGES
 from deploy.rollout.carry_out import Outcome
-from deploy.rollout.changes import IMAGES
 from deploy.rollout.release import Intended
-from deploy.settings import Settings
 
 
 def plan(known: Mapping[str, Intended], settings: Settings, *, json: bool) -> None:

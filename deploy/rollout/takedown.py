@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from deploy import console, lock
-from deploy.environment import Environment
-from deploy.errors import OpsError, begun
+from deploy.config.environment import Environment
+from deploy.config.settings import Settings
+from deploy.core import console
+from deploy.core.errors import OpsError, begun
+from deploy.core.model import COLOURS
+from deploy.core.shell import docker
 from deploy.hosts.host import Host
 from deploy.images.build import prune_release
-from deploy.model import COLOURS
-from deploy.rollout.facts import telling
-from deploy.settings import Settings
-from deploy.shell import docker
-from deploy.state import State
+from deploy.site.facts import telling
+from deploy.state import lock
+from deploy.state.store import State
 
 
 def down(at: Environment, *, volumes: bool) -> None:

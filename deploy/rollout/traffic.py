@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from deploy.core.errors import OpsError
+from deploy.core.model import upstream_name
 from deploy.edge import nginx, switch
-from deploy.errors import OpsError
-from deploy.model import upstream_name
-from deploy.rollout import facts, steps
-from deploy.rollout.run import Run
+from deploy.release.wanted import GENERATION
+from deploy.rollout import steps
 from deploy.rollout.turns import replicas
-from deploy.rollout.wanted import GENERATION
+from deploy.site import facts
+from deploy.site.run import Run
 
 
 def register_colour(step: steps.RegisterColour, run: Run) -> None:

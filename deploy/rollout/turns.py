@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from deploy.model import Container, Facts, Release, ReleasedService, Role
+from deploy.core.model import Container, Facts, Release, ReleasedService, Role
 
 
 @dataclass(frozen=True)

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
-from deploy import console, hooks, notify
-from deploy.environment import Environment
-from deploy.errors import Interrupted, OpsError, acting
-from deploy.event import Event
-from deploy.model import Record
-from deploy.rollout import drift, plan, rebuild
+from deploy.config.environment import Environment
+from deploy.core import console
+from deploy.core.errors import Interrupted, OpsError, acting
+from deploy.core.model import Record
+from deploy.rollout import drift, plan
 from deploy.rollout.execute import return_all
-from deploy.rollout.facts import observe, serving
 from deploy.rollout.health import seen_behind
 from deploy.rollout.planning import others
-from deploy.rollout.run import Fleet, Run
 from deploy.rollout.steps import Step
+from deploy.site import hooks, notify, rebuild
+from deploy.site.event import Event
+from deploy.site.facts import observe, serving
+from deploy.site.run import Fleet, Run
 
 CHOICE = "inv resume goes on, inv abort goes back"
 

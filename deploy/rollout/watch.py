@@ -11,16 +11,16 @@ from functools import partial
 from typing import TypeVar
 from urllib.parse import quote
 
-from deploy import console
+from deploy.config.settings import Rollout
+from deploy.core import console
+from deploy.core.errors import Interrupted, OpsError, Unreachable, acting
+from deploy.core.model import Container, ReleasedService
+from deploy.core.shell import Command, docker
+from deploy.core.wait import looks
 from deploy.edge import nginx
-from deploy.errors import Interrupted, OpsError, Unreachable, acting
-from deploy.model import Container, ReleasedService
 from deploy.rollout import steps
 from deploy.rollout.edge_log import BASELINE_SECONDS, EdgeLog, Request, remedy
-from deploy.rollout.run import Run
-from deploy.settings import Rollout
-from deploy.shell import Command, docker
-from deploy.wait import looks
+from deploy.site.run import Run
 
 T = TypeVar("T")
 PAUSE_SECONDS = 0.5

@@ -15,7 +15,7 @@ from invoke.exceptions import Exit, ParseError
 from invoke.parser import Parser
 from invoke.tasks import task
 
-from deploy.errors import Interrupted, OpsError, Refused, of_ours
+from deploy.core.errors import Interrupted, OpsError, Refused, of_ours
 
 COMMON = {
     "env": "environment, a file in deploy/environments (default: local)",
@@ -32,8 +32,8 @@ def door(*, only: str = "", help: Mapping[str, str] | None = None, **options: An
 
     def made(body: Callable[..., None]) -> Any:
         def opened(c: Any, env: str = only or "local", **flags: Any) -> None:
-            from deploy import console
-            from deploy.environment import enter
+            from deploy.config.environment import enter
+            from deploy.core import console
 
             if sys.stdin is None:  # `<&-`: the next file or connection would be taken for what a person types
                 os.open(os.devnull, os.O_RDONLY)
@@ -66,7 +66,7 @@ def door(*, only: str = "", help: Mapping[str, str] | None = None, **options: An
 
 def leave(error: OpsError, env: str = "local", *, json: bool = False, **others: Any) -> Exit:
     """Show an error and name its exit code; with --json it is the one document, unless the command has printed its own."""
-    from deploy import console
+    from deploy.core import console
 
     error.env = env
     console.fail(str(error))

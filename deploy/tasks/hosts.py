@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 from deploy.tasks.door import door
 
 if TYPE_CHECKING:
-    from deploy.environment import Environment
+    from deploy.config.environment import Environment
 
 
 @door(iterable=["host"], help={"host": "inv hosts.pin NAME ..., `gateway` among them (default: all)"})
 def pin(at: Environment, host: Any, yes: bool = False) -> None:
     """Write down the key that each host shows, once a person has compared it at the host: inv hosts.pin [NAME ...]."""
-    from deploy.hosts import pin
+    from deploy.config import pin
 
     pin.pin(at.settings, host, yes=yes)
 

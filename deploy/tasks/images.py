@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from deploy.tasks.door import door
 
 if TYPE_CHECKING:
-    from deploy.environment import Environment
+    from deploy.config.environment import Environment
 
 
 @door(help={"no_cache": "run every step anew", "push": "bring the images to every host"})
@@ -15,7 +15,7 @@ def build(at: Environment, no_cache: bool = False, push: bool = False, json: boo
     """Build all images with cached stages; print digest, size, cached steps and seconds."""
     from deploy.images import build, show
     from deploy.images.push import push as to_hosts
-    from deploy.rollout import wanted
+    from deploy.release import wanted
 
     images = wanted.images_of_hosts(at) if push else {}
     made = build.build_and_keep(at.settings, at.here, no_cache=no_cache)
@@ -27,7 +27,7 @@ def push(at: Environment, json: bool = False) -> None:
     """Bring the images that `inv build` made of this checkout to the hosts that run them; only what a host lacks travels."""
     from deploy.images import show
     from deploy.images.push import push
-    from deploy.rollout import wanted
+    from deploy.release import wanted
 
     show.pushed(push(at.settings, at.here, at.hosts, wanted.images_of_hosts(at)), json=json)
 
@@ -35,7 +35,7 @@ def push(at: Environment, json: bool = False) -> None:
 @door()
 def pin(at: Environment) -> None:
     """Resolve the public base images to digests and write them into docker/bases.toml."""
-    from deploy import console
+    from deploy.core import console
     from deploy.images import bases
 
     console.table(["base", "digest"], list(bases.pin(at.settings.root, at.here).items()))

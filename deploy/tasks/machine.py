@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from deploy.tasks.door import door
 
 if TYPE_CHECKING:
-    from deploy.environment import Environment
+    from deploy.config.environment import Environment
 
 
 @door()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from deploy.tasks.door import door, rest
 
 if TYPE_CHECKING:
-    from deploy.environment import Environment
+    from deploy.config.environment import Environment
 
 
 @door()

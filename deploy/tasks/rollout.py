@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from deploy.tasks.door import door
 
 if TYPE_CHECKING:
-    from deploy.environment import Environment
+    from deploy.config.environment import Environment
 
 
 def ask(at: Environment, what: str, *, yes: bool) -> None:
     """Ask before what serves people is changed."""
-    from deploy import console
+    from deploy.core import console
 
     if at.settings.asks:
         hosts = ", ".join(host.name for host in at.hosts)
@@ -64,7 +64,7 @@ def abort(at: Environment, json: bool = False) -> None:
 @door()
 def unlock(at: Environment, yes: bool = False) -> None:
     """Say who holds the lock, and free it where nothing is heard of them any more; one who lives keeps it."""
-    from deploy import console
+    from deploy.core import console
     from deploy.rollout import recovery
 
     console.say(recovery.unlock(at, yes=yes))
@@ -73,7 +73,7 @@ def unlock(at: Environment, yes: bool = False) -> None:
 @door(positional=["service"], help={"service": "SERVICE=N"})
 def scale(at: Environment, service: str, yes: bool = False) -> None:
     """Bring a service to a number of replicas, now and in later releases: inv scale SERVICE=N."""
-    from deploy import console
+    from deploy.core import console
     from deploy.rollout import scale
 
     ask(at, f"scale to {service}", yes=yes)
@@ -83,7 +83,7 @@ def scale(at: Environment, service: str, yes: bool = False) -> None:
 @door(help={"on": "serve the page to everybody", "off": "serve the app again"})
 def maintenance(at: Environment, on: bool = False, off: bool = False, yes: bool = False) -> None:
     """Put a page that says "back in a moment" in front of the app, or take it away; deploys go on behind it."""
-    from deploy import console
+    from deploy.core import console
     from deploy.rollout import maintenance
 
     if on and not off:
@@ -94,7 +94,7 @@ def maintenance(at: Environment, on: bool = False, off: bool = False, yes: bool 
 @door(help={"volumes": "remove the data as well; asks for the environment's name"})
 def down(at: Environment, volumes: bool = False, yes: bool = False) -> None:
     """Stop an environment; its data stays unless --volumes."""
-    from deploy import console
+    from deploy.core import console
     from deploy.rollout import takedown
 
     if volumes:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 from deploy.tasks.door import door
 
 if TYPE_CHECKING:
-    from deploy.environment import Environment
+    from deploy.config.environment import Environment
 
 
 @door()
 def init(at: Environment) -> None:
     """Make .env.<env> from .env.example, a random value in each <random NAME>; an existing file stays."""
-    from deploy import console, secrets
+    from deploy.config import secrets
+    from deploy.core import console
 
     made = secrets.create(at.settings.secrets_file, at.settings.root / secrets.EXAMPLE, at.here)
     console.say(f"{at.settings.secrets_file.name}: {'made, mode 0600' if made else 'is there already; nothing changed'}")
@@ -22,7 +23,8 @@ def init(at: Environment) -> None:
 @door()
 def check(at: Environment) -> None:
     """Check that every documented secret is set and none is a placeholder."""
-    from deploy import console, secrets
+    from deploy.config import secrets
+    from deploy.core import console
 
     values = secrets.read(at.settings.secrets_file, at.settings.root / secrets.EXAMPLE, named=bool(at.settings.secrets))
     console.say(f"{at.settings.secrets_file.name}: {len(values)} secrets, version {secrets.version(values)}")
@@ -31,6 +33,6 @@ def check(at: Environment) -> None:
 @door(name="test")
 def notification(at: Environment) -> None:
     """Send a test notification to every address in NOTIFY_URLS."""
-    from deploy import notify
+    from deploy.site import notify
 
     notify.probe(*at.machine)

@@ -12,12 +12,12 @@ from typing import Any
 
 import yaml
 
-from deploy.errors import Interrupted, OpsError, Unreachable
+from deploy.core.errors import Interrupted, OpsError, Unreachable
+from deploy.core.model import BLOCK, LABEL, MADE_OF, Container, block_of
+from deploy.core.shell import Command, Result
 from deploy.hosts.engine import Engine
 from deploy.hosts.local import LocalHost
-from deploy.model import BLOCK, LABEL, MADE_OF, Container, block_of
 from deploy.rollout import shared
-from deploy.shell import Command, Result
 
 HISTORY = "Rev: r2 (head) (current)\nParent: r1\n\nRev: r1\nParent: <base>\n"
 DONE = Result(0, "", "")

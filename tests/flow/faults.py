@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from deploy.errors import OpsError, Unreachable
+from deploy.core.errors import OpsError, Unreachable
 from tests.flow.fake import FakeHost
 from tests.flow.place import Killed
 

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from deploy.environment import Environment
-from deploy.model import Release, ReleasedService
-from deploy.rollout import wanted
+from deploy.config.environment import Environment
+from deploy.config.settings import ROOT
+from deploy.core.model import Release, ReleasedService
+from deploy.release import wanted
 from deploy.rollout.carry_out import Outcome, carry_out
-from deploy.rollout.facts import observe
 from deploy.rollout.planning import planned
-from deploy.rollout.run import Fleet, Run
-from deploy.settings import ROOT
-from deploy.state import Bundle, State
+from deploy.site.facts import observe
+from deploy.site.run import Fleet, Run
+from deploy.state.store import Bundle, State
 from tests.flow.fake import FakeHost
 from tests.samples import IMAGES, model, settings
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from deploy.errors import OpsError, Refused
+from deploy.core.errors import OpsError, Refused
 from deploy.rollout import recovery
 from deploy.rollout import release as rollout
-from deploy.rollout.facts import observe_all
-from deploy.state import State
+from deploy.site.facts import observe_all
+from deploy.state.store import State
 from tests.flow import test_behind as behind
 from tests.flow.faults import cut, fail_at, mend, nth
 from tests.flow.place import Killed

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from deploy import hooks, notify
-from deploy.errors import Interrupted, OpsError, Refused, Unreachable
-from deploy.event import Event
+from deploy.core.errors import Interrupted, OpsError, Refused, Unreachable
 from deploy.rollout import maintenance, recovery, scale, unwind
 from deploy.rollout import release as rollout
-from deploy.state import State
+from deploy.site import hooks, notify
+from deploy.site.event import Event
+from deploy.state.store import State
 from tests.flow import test_behind as behind
 from tests.flow.faults import FULL, cut, fail_at, killed, mend, once, when
 from tests.flow.place import FAST, STEPS, Killed, Place

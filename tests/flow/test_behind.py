@@ -10,20 +10,21 @@ from typing import Any
 
 import pytest
 
-from deploy.checkout import Checkout
-from deploy.environment import Environment
-from deploy.errors import OpsError, Refused, Unreachable
+from deploy.config.checkout import Checkout
+from deploy.config.environment import Environment
+from deploy.core.errors import OpsError, Refused, Unreachable
+from deploy.core.model import BEHIND
+from deploy.core.shell import Command, Result
+from deploy.hosts.sections import Server
 from deploy.insight import status
-from deploy.model import BEHIND
-from deploy.rollout import maintenance, placement, recovery, scale, wanted
+from deploy.release import placement, wanted
+from deploy.rollout import maintenance, recovery, scale
 from deploy.rollout import release as rollout
 from deploy.rollout.carry_out import Outcome, carry_out
-from deploy.rollout.facts import observe_all
 from deploy.rollout.planning import planned
-from deploy.rollout.run import Fleet, Run, of
-from deploy.settings import Server
-from deploy.shell import Command, Result
-from deploy.state import State
+from deploy.site.facts import observe_all
+from deploy.site.run import Fleet, Run, of
+from deploy.state.store import State
 from tests.flow.fake import FakeHost
 from tests.flow.faults import fail_at
 from tests.flow.place import FAST, Killed

@@ -11,18 +11,18 @@ from typing import Any
 
 import pytest
 
-from deploy import secrets
+from deploy.config import secrets
+from deploy.core.errors import CommandFailed, Interrupted, OpsError, Refused, Unreachable
+from deploy.core.model import Schema
+from deploy.core.shell import Command, Result
 from deploy.edge import switch
 from deploy.edge.nginx import Route
-from deploy.errors import CommandFailed, Interrupted, OpsError, Refused, Unreachable
 from deploy.hosts.local import LocalHost
-from deploy.model import Schema
 from deploy.rollout import recovery
 from deploy.rollout import release as rollout
 from deploy.rollout.carry_out import carry_out
-from deploy.rollout.facts import observe
-from deploy.rollout.run import Fleet, Run, of
-from deploy.shell import Command, Result
+from deploy.site.facts import observe
+from deploy.site.run import Fleet, Run, of
 from tests.flow.place import EVERY_STEP, STEPS, Killed, Place, bundled, whole
 
 pytestmark = pytest.mark.usefixtures("no_waiting")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy import checkout
-from deploy.errors import Refused
+from deploy.config import checkout
+from deploy.core.errors import Refused
 from deploy.hosts.local import LocalHost
 
 Change = Callable[[Path], object]

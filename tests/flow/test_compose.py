@@ -14,15 +14,16 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from deploy import compose, render, secrets
-from deploy.compose import Model
-from deploy.configuration import load
-from deploy.errors import Refused
+from deploy.config import compose, secrets
+from deploy.config.compose import Model
+from deploy.config.loader import load
+from deploy.config.settings import ROOT
+from deploy.core.errors import Refused
+from deploy.core.model import BLOCK, MADE_OF, block_of
+from deploy.core.shell import docker
 from deploy.hosts.local import LocalHost
-from deploy.model import BLOCK, MADE_OF, block_of
-from deploy.rollout import placement
-from deploy.settings import ROOT, Server
-from deploy.shell import docker
+from deploy.hosts.sections import Server
+from deploy.release import placement, render
 from tests.samples import model
 
 VARIABLES = {

@@ -16,11 +16,11 @@ from invoke.exceptions import Exit
 from invoke.parser import Parser
 
 from deploy import dev
-from deploy.errors import Interrupted, OpsError, Refused, Unreachable
+from deploy.core.errors import Interrupted, OpsError, Refused, Unreachable
+from deploy.core.shell import Command
 from deploy.hosts.local import LocalHost
 from deploy.insight import inside, logs, services, status
 from deploy.rollout import scale
-from deploy.shell import Command
 from deploy.tasks import namespace
 from deploy.tasks.door import rest
 from tests.flow.fake import FakeHost

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from deploy import lock
-from deploy.errors import Locked, Refused
+from deploy.core.errors import Locked, Refused
+from deploy.core.shell import Command, Result
 from deploy.images import stock
 from deploy.insight import disk, prune
 from deploy.rollout import release as rollout
-from deploy.shell import Command, Result
+from deploy.state import lock
 from tests.flow.fake import DONE
 from tests.flow.place import Place
 from tests.flow.test_days_work import Printed
@@ -116,7 +116,7 @@ def test_prune_asks_before_and_holds_the_lock(used: Place, capsys: Printed) -> N
 
 
 def test_what_changed_while_the_person_was_asked_is_not_removed(used: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deploy.console.confirm", lambda *_, **__: used.deploy("r3"))
+    monkeypatch.setattr("deploy.core.console.confirm", lambda *_, **__: used.deploy("r3"))
     with pytest.raises(Refused, match="was deployed meanwhile"):
         prune.prune(used.at, yes=False, json=False)
 

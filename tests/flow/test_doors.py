@@ -16,10 +16,11 @@ import pytest
 from invoke.context import Context
 from invoke.exceptions import Exit
 
-from deploy import console, doctor, errors
-from deploy.environment import Environment
+from deploy import doctor
+from deploy.config.environment import Environment
+from deploy.config.settings import ROOT
+from deploy.core import console, errors
 from deploy.hosts.host import Host
-from deploy.settings import ROOT
 from deploy.tasks.door import door
 
 CODES = {

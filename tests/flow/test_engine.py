@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from deploy import doctor
-from deploy.errors import Refused, Unreachable
+from deploy.core.errors import Refused, Unreachable
 from deploy.hosts.engine import Engine
 
 

@@ -10,19 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy import lock
-from deploy.environment import Environment
-from deploy.errors import Interrupted, Locked, OpsError, Refused, Unreachable
-from deploy.model import Facts
+from deploy.config.environment import Environment
+from deploy.config.settings import Settings
+from deploy.core.errors import Interrupted, Locked, OpsError, Refused, Unreachable
+from deploy.core.model import Facts
+from deploy.core.shell import Command, Result
+from deploy.hosts.sections import Server
 from deploy.rollout import recovery, steps
 from deploy.rollout import release as rollout
 from deploy.rollout.carry_out import Outcome, carry_out
-from deploy.rollout.facts import observe_all
-from deploy.rollout.run import Fleet, Run
 from deploy.rollout.stages import Stage, batches, stages
-from deploy.settings import Server, Settings
-from deploy.shell import Command, Result
-from deploy.state import State
+from deploy.site.facts import observe_all
+from deploy.site.run import Fleet, Run
+from deploy.state import lock
+from deploy.state.store import State
 from tests.flow.fake import FakeHost
 from tests.flow.faults import fail_at
 from tests.flow.place import FAST, Killed, bundled

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from deploy import hooks
-from deploy.environment import Environment
-from deploy.errors import Interrupted, OpsError, Refused, Unreachable
+from deploy.config.environment import Environment
+from deploy.core.errors import Interrupted, OpsError, Refused, Unreachable
+from deploy.core.shell import Command, Result
+from deploy.hosts.sections import Server
 from deploy.insight import prune, status
 from deploy.rollout import drift, maintenance, preflight, recovery, steps, takedown, unwind
 from deploy.rollout.carry_out import Outcome, carry_out
-from deploy.rollout.run import Fleet, Run
-from deploy.settings import Server
-from deploy.shell import Command, Result
+from deploy.site import hooks
+from deploy.site.run import Fleet, Run
 from tests.flow import test_behind as behind
 from tests.flow.fake import FakeHost
 from tests.flow.faults import fail_at, killed, nth, when

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from deploy import hooks
-from deploy.configuration import from_variables
-from deploy.errors import GateClosed
-from deploy.event import Event
-from deploy.settings import ROOT, Hooks, Settings
-from deploy.wait import until
+from deploy.config.loader import from_variables
+from deploy.config.settings import ROOT, Hooks, Settings
+from deploy.core.errors import GateClosed
+from deploy.core.wait import until
+from deploy.site import hooks
+from deploy.site.event import Event
 from tests import samples
 
 EVENT = Event("deploy", "begins", release="r2", commit="c2", before="r1")

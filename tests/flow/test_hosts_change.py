@@ -8,17 +8,18 @@ from typing import Any
 
 import pytest
 
-from deploy.checkout import Checkout
-from deploy.environment import Environment
-from deploy.errors import Interrupted, Refused, Unreachable
-from deploy.model import Role
-from deploy.rollout import preflight, wanted
+from deploy.config.checkout import Checkout
+from deploy.config.environment import Environment
+from deploy.core.errors import Interrupted, Refused, Unreachable
+from deploy.core.model import Role
+from deploy.core.shell import Command, Result
+from deploy.hosts.sections import Server
+from deploy.release import wanted
+from deploy.rollout import preflight
 from deploy.rollout import release as rollout
 from deploy.rollout.carry_out import Outcome, carry_out
-from deploy.rollout.facts import observe_all
-from deploy.rollout.run import Fleet, Run
-from deploy.settings import Server
-from deploy.shell import Command, Result
+from deploy.site.facts import observe_all
+from deploy.site.run import Fleet, Run
 from tests.flow.fake import FakeHost
 from tests.flow.place import FAST
 from tests.flow.test_fleet import FOLDER, Apart, Site

@@ -13,18 +13,19 @@ from threading import Event
 
 import pytest
 
-from deploy.checkout import Checkout
-from deploy.environment import Environment
-from deploy.errors import OpsError
-from deploy.model import BEHIND, Container, Release
-from deploy.rollout import recovery, wanted
+from deploy.config.checkout import Checkout
+from deploy.config.environment import Environment
+from deploy.core.errors import OpsError
+from deploy.core.model import BEHIND, Container, Release
+from deploy.hosts.sections import Server
+from deploy.release import wanted
+from deploy.rollout import recovery
 from deploy.rollout import release as rollout
 from deploy.rollout.carry_out import carry_out
-from deploy.rollout.facts import observe_all
 from deploy.rollout.planning import planned
-from deploy.rollout.run import Fleet, Run
-from deploy.settings import Server
-from deploy.state import State
+from deploy.site.facts import observe_all
+from deploy.site.run import Fleet, Run
+from deploy.state.store import State
 from tests.flow.fake import FakeHost
 from tests.flow.faults import fail_at
 from tests.flow.place import FAST, Killed

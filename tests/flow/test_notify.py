@@ -15,12 +15,13 @@ from typing import Any
 
 import pytest
 
-from deploy import notify, secrets
-from deploy.errors import CommandFailed, OpsError, Refused
-from deploy.event import Event
+from deploy.config import secrets
+from deploy.config.settings import ROOT, Notify, Settings
+from deploy.core.errors import CommandFailed, OpsError, Refused
+from deploy.core.shell import Command, Result
 from deploy.hosts.local import LocalHost
-from deploy.settings import ROOT, Notify, Settings
-from deploy.shell import Command, Result
+from deploy.site import notify
+from deploy.site.event import Event
 from tests import samples
 
 DONE = Event("deploy", "in service", "r2", "c2", before="r1", serves="release r2 (green)", who="ann@host", seconds=12.34)

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy import render
-from deploy.checkout import Checkout
-from deploy.environment import Environment
-from deploy.errors import Refused
+from deploy.config.checkout import Checkout
+from deploy.config.environment import Environment
+from deploy.core.errors import Refused
+from deploy.core.model import Facts
+from deploy.core.shell import Command, Result
 from deploy.hosts.host import Host
-from deploy.model import Facts
-from deploy.rollout import placement, preflight, wanted
-from deploy.settings import Server
-from deploy.shell import Command, Result
+from deploy.hosts.sections import Server
+from deploy.release import placement, render, wanted
+from deploy.rollout import preflight
 from tests.flow.fake import FakeHost
 from tests.flow.test_fleet import FOLDER, Apart, Site
 from tests.samples import COMPOSE, DATA, IMAGES, container, model, settings
@@ -105,7 +105,7 @@ def test_hosts_that_are_not_fit_are_told_beside_roles_that_do_not_fit(tmp_path: 
         raise Refused(f"0.0 GB free on {host.name}")
 
     monkeypatch.setattr(preflight, "check", full)
-    monkeypatch.setattr("deploy.checkout.read", lambda *_: None)
+    monkeypatch.setattr("deploy.config.checkout.read", lambda *_: None)
     monkeypatch.setattr(wanted, "model", lambda *_: model())
     monkeypatch.setattr(wanted, "placed", lambda *_: dict.fromkeys(site.hosts, model()))
     monkeypatch.setattr(preflight, "without_edge", lambda *_: ["app2"])

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy.errors import Refused
+from deploy.core.errors import Refused
+from deploy.core.model import Container, EdgeFacts, Facts, Record, Schema
 from deploy.hosts.local import LocalHost
-from deploy.model import Container, EdgeFacts, Facts, Record, Schema
 from deploy.rollout import preflight
 from tests.flow.fake import FakeHost
 from tests.samples import COMPOSE, model, release, settings

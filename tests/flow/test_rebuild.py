@@ -10,14 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from deploy import state as records
-from deploy.errors import OpsError, Refused
+from deploy.core.errors import OpsError, Refused
+from deploy.core.model import Deploy, block_of
 from deploy.insight import services, status
-from deploy.model import Deploy, block_of
-from deploy.rollout import rebuild, recovery, scale
+from deploy.rollout import recovery, scale
 from deploy.rollout import release as rollout
-from deploy.rollout.facts import observe
-from deploy.rollout.run import Run, run_of
+from deploy.site import rebuild
+from deploy.site.facts import observe
+from deploy.site.run import Run, run_of
+from deploy.state import store as records
 from tests.flow.place import EVERY_STEP, STEPS, Killed, Place, bundled, whole
 from tests.flow.test_days_work import Printed
 from tests.flow.test_records import COMMANDS, refused, site

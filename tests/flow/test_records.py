@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from deploy import state as records
-from deploy.errors import OpsError, Refused
+from deploy.core.errors import OpsError, Refused
+from deploy.core.model import Record
 from deploy.insight import history, logs, prune, services, status
-from deploy.model import Record
 from deploy.rollout import maintenance, preflight, recovery
 from deploy.rollout import release as rollout
-from deploy.rollout.facts import observe
-from deploy.state import State
+from deploy.site.facts import observe
+from deploy.state import store as records
+from deploy.state.store import State
 from tests.flow.fake import DONE
 from tests.flow.faults import fail_at, when
 from tests.flow.place import STEPS, Killed, Place, whole

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from deploy import lock
-from deploy.environment import Environment
-from deploy.errors import Locked, OpsError, Refused
+from deploy.config.environment import Environment
+from deploy.core.errors import Locked, OpsError, Refused
+from deploy.core.model import Schema
 from deploy.hosts.local import LocalHost
 from deploy.insight import status
-from deploy.model import Schema
 from deploy.rollout import recovery
 from deploy.rollout import release as rollout
-from deploy.state import State
+from deploy.state import lock
+from deploy.state.store import State
 from tests.flow.place import EVERY_STEP, STEPS, Killed, Place, whole
 from tests.samples import settings
 

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy import compose
-from deploy.compose import Model
-from deploy.errors import Refused
+from deploy.config import compose
+from deploy.config.compose import Model
+from deploy.config.settings import ROOT
+from deploy.config.shadow import Yaml
+from deploy.core.errors import Refused
 from deploy.hosts.local import LocalHost
-from deploy.rollout import wanted
-from deploy.settings import ROOT
-from deploy.shadow import Yaml
+from deploy.release import wanted
 from tests.samples import settings
 
 ANY = defaultdict[str, str](lambda: "sha256:x")

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from deploy.errors import Interrupted, OpsError, Refused
-from deploy.model import Facts
-from deploy.rollout import placement, preflight, recovery
+from deploy.core.errors import Interrupted, OpsError, Refused
+from deploy.core.model import Facts
+from deploy.hosts.sections import Server
+from deploy.release import placement
+from deploy.rollout import preflight, recovery
 from deploy.rollout import release as rollout
-from deploy.rollout.facts import observe_all
-from deploy.settings import Server
+from deploy.site.facts import observe_all
 from tests.flow.faults import cut, fail_at, mend, nth, when
 from tests.flow.place import Killed
 from tests.flow.test_fleet import FOLDER

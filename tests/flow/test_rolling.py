@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.errors import OpsError, Refused
+from deploy.core.errors import OpsError, Refused
 from deploy.rollout import recovery, scale
 from tests.flow.place import Killed, Place
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from deploy.errors import Interrupted, OpsError, Refused, Unreachable
+from deploy.core.errors import Interrupted, OpsError, Refused, Unreachable
 from deploy.rollout import maintenance, scale
-from deploy.state import State
+from deploy.state.store import State
 from tests.flow import test_behind as behind
 from tests.flow.faults import FULL, fail_at, nth, once
 from tests.flow.place import Place

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.settings import ROOT
+from deploy.config.settings import ROOT
 from scripts import bootstrap
 
 

@@ -11,16 +11,17 @@ from typing import Any
 
 import pytest
 
+from deploy.config.settings import ROOT
+from deploy.core.errors import OpsError, Refused
+from deploy.core.model import Container
 from deploy.edge import switch
-from deploy.errors import OpsError, Refused
 from deploy.images import build as images
-from deploy.model import Container
-from deploy.rollout import drift, preflight, recovery, shared, show, steps, wanted
+from deploy.release import wanted
+from deploy.rollout import drift, preflight, recovery, shared, show, steps
 from deploy.rollout import release as rollout
-from deploy.rollout.facts import observe
-from deploy.rollout.run import Run
-from deploy.settings import ROOT
-from deploy.state import Bundle
+from deploy.site.facts import observe
+from deploy.site.run import Run
+from deploy.state.store import Bundle
 from tests.flow.faults import fail_at, nth, once, when
 from tests.flow.place import Killed, Place, bundled
 from tests.samples import COMPOSE, IMAGES, model, settings

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from deploy import lock
-from deploy.errors import Interrupted, Locked, OpsError, Refused
+from deploy.config.settings import ROOT
+from deploy.core.errors import Interrupted, Locked, OpsError, Refused
+from deploy.core.model import Record, Schema
+from deploy.core.shell import Command, Result, command
+from deploy.core.wait import until
 from deploy.hosts.local import LocalHost
-from deploy.model import Record, Schema
-from deploy.settings import ROOT
-from deploy.shell import Command, Result, command
-from deploy.state import Bundle, State, require_folder
-from deploy.wait import until
+from deploy.state import lock
+from deploy.state.store import Bundle, State, require_folder
 from tests.samples import release
 
 HOLD = """

@@ -11,7 +11,7 @@ import termios
 
 import pytest
 
-from deploy.settings import ROOT
+from deploy.config.settings import ROOT
 
 STEP = """
 import time

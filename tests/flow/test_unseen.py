@@ -10,7 +10,7 @@ import pytest
 from requests.exceptions import ReadTimeout
 
 from deploy import doctor
-from deploy.errors import OpsError, Refused, of_ours
+from deploy.core.errors import OpsError, Refused, of_ours
 from deploy.insight import disk, history, inside, logs, services, status
 from tests.flow.place import Place
 from tests.flow.test_days_work import AT, Printed, say

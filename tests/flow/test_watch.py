@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from deploy.errors import CommandFailed, GateClosed, Interrupted, OpsError, Refused, Unreachable
+from deploy.core.errors import CommandFailed, GateClosed, Interrupted, OpsError, Refused, Unreachable
+from deploy.core.shell import Command, Result
 from deploy.insight import history, status
 from deploy.rollout import recovery
 from deploy.rollout.watch import PROBES_IN_A_ROW, Watch
-from deploy.shell import Command, Result
 from tests.flow.place import STEPS, Killed, Place
 from tests.samples import log_line
 
@@ -38,8 +38,8 @@ class Clock:
 def clock(place: Place, monkeypatch: pytest.MonkeyPatch) -> Clock:
     """A clock for a place whose releases are watched as long as by default."""
     made = Clock()
-    monkeypatch.setattr("deploy.wait.time.sleep", made.sleep)
-    monkeypatch.setattr("deploy.wait.time.monotonic", lambda: made.now)
+    monkeypatch.setattr("deploy.core.wait.time.sleep", made.sleep)
+    monkeypatch.setattr("deploy.core.wait.time.monotonic", lambda: made.now)
     watched_for(place, 10)
     return made
 

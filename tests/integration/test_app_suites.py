@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from deploy.core.wait import until
 from deploy.hosts.local import LocalHost
 from deploy.images import bases
-from deploy.wait import until
 from tests.site import ROOT, docker
 
 LABEL = "bookreader-ops.app-suite"

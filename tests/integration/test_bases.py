@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from deploy.core.wait import until
 from deploy.hosts.local import LocalHost
 from deploy.images import bases
-from deploy.wait import until
 from tests.site import ROOT, Site, docker, free_port
 
 CONFIGURATION = """

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from deploy.wait import until
+from deploy.core.wait import until
 from tests.site import ROOT, Site, docker, make_tiny
 
 SAY = "import sys; open('/proc/1/fd/1', 'w').write(sys.argv[1] + '\\n')"

@@ -16,7 +16,7 @@ import pytest
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
-from deploy.wait import until
+from deploy.core.wait import until
 from tests.integration.test_days_work import running
 from tests.site import ROOT, Site, copy_checkout, docker
 

@@ -8,7 +8,7 @@ import uuid
 
 import pytest
 
-from deploy.wait import until
+from deploy.core.wait import until
 from tests import load
 from tests.site import Site, docker
 

@@ -16,11 +16,11 @@ from threading import Thread
 
 import pytest
 
-from deploy.errors import CommandFailed, Refused
+from deploy.core.errors import CommandFailed, Refused
+from deploy.core.shell import command
+from deploy.core.wait import until
 from deploy.hosts.host import Host
 from deploy.hosts.local import LocalHost
-from deploy.shell import command
-from deploy.wait import until
 from tests.sshd import runs
 
 TEXTS = ["", "one line\n", "no end", "a 'b' \"c\" $HOME `id` \\ \n-n\n\n", "tüñ 本\r\n\ttab", "x" * 300_000]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from deploy.wait import until
+from deploy.core.wait import until
 from tests import load
 from tests.site import Site, docker
 

@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Callable
 
-from deploy.wait import until
+from deploy.core.wait import until
 from tests import load
 from tests.queue import Queue
 from tests.site import Site, docker

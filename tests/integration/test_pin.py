@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from deploy import doctor
-from deploy.configuration import load
-from deploy.hosts import pin
+from deploy.config import pin
+from deploy.config.loader import load
+from deploy.config.settings import ROOT
 from deploy.hosts.ssh import SshHost
-from deploy.settings import ROOT
 from tests import sshd
 from tests.sshd import Sshd, free_port, refused
 
@@ -83,7 +83,7 @@ def test_a_changed_key_shows_both_and_wants_the_name(server: Sshd, gateway: Sshd
     for fingerprint in (printed(server), printed(gateway)):
         assert fingerprint in done.stderr
     words: list[str] = []
-    monkeypatch.setattr("deploy.console.confirm", lambda _, **options: words.append(options["word"]))
+    monkeypatch.setattr("deploy.core.console.confirm", lambda _, **options: words.append(options["word"]))
     pin.pin(load("prod"), ["app1"], yes=False)
     assert words == ["app1"]
     assert load("prod").hosts["app1"].key == server.key

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from deploy.configuration import load
-from deploy.errors import OpsError, Refused
+from deploy.config.loader import load
+from deploy.config.settings import Ship
+from deploy.core.errors import OpsError, Refused
+from deploy.core.shell import Secret, command
+from deploy.core.wait import until
 from deploy.hosts.local import LocalHost
 from deploy.images import bases, registry, stock
-from deploy.settings import Ship
-from deploy.shell import Secret, command
-from deploy.wait import until
 from tests.nested import Nested, engines
 from tests.site import ROOT, docker, free_port
 

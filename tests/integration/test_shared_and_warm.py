@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
 
-from deploy.wait import until
+from deploy.core.wait import until
 from tests.site import Site, docker
 
 COMPOSE = "docker/compose.yml"

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from deploy.configuration import load
-from deploy.errors import Interrupted, OpsError, Refused
+from deploy.config.loader import load
+from deploy.core.errors import Interrupted, OpsError, Refused
+from deploy.core.shell import docker
 from deploy.hosts.local import LocalHost
 from deploy.images import bases, ship, stock
 from deploy.images.ship import Shipped
-from deploy.shell import docker
 from tests.nested import Nested, engines, own_cache
 from tests.site import ROOT, Site
 

@@ -15,20 +15,20 @@ from select import select
 
 import pytest
 
+from deploy.core.shell import command
+from deploy.core.wait import until
 from deploy.hosts.ssh import SshHost
 from deploy.hosts.ssh.program import WATCHED
-from deploy.shell import command
-from deploy.wait import until
 from tests import sshd
 from tests.sshd import Sshd, host_of, refused, runs
 
 READER = """
 import sys
-from deploy.hosts import pin, ssh
-from deploy.settings import Settings
-from deploy.shell import command
+from deploy.config.environment import remote_hosts
+from deploy.config.settings import Settings
+from deploy.core.shell import command
 
-host = ssh.hosts(Settings.model_validate_json(sys.argv[1]))["app1"]
+host = remote_hosts(Settings.model_validate_json(sys.argv[1]))["app1"]
 for line in host.open(command("sh", "-c", "echo x; sleep 72.5; true")).stdout:
     print(line, flush=True)
 """
@@ -136,11 +136,11 @@ def test_an_exit_code_that_comes_after_the_output(remote: SshHost) -> None:
 
 FOLLOWER = """
 import sys
-from deploy.hosts import ssh
-from deploy.settings import Settings
-from deploy.shell import command
+from deploy.config.environment import remote_hosts
+from deploy.config.settings import Settings
+from deploy.core.shell import command
 
-sys.exit(ssh.hosts(Settings.model_validate_json(sys.argv[1]))["app1"].follow(command(*sys.argv[2:])))
+sys.exit(remote_hosts(Settings.model_validate_json(sys.argv[1]))["app1"].follow(command(*sys.argv[2:])))
 """
 
 

@@ -14,13 +14,13 @@ import pytest
 from paramiko import Message
 from paramiko.common import cMSG_CHANNEL_EOF
 
-from deploy import fleet
-from deploy.errors import OpsError, Unreachable
-from deploy.hosts import ssh
+from deploy.config.environment import remote_hosts
+from deploy.core.errors import OpsError, Unreachable
+from deploy.core.shell import Secret, command
+from deploy.core.wait import until
+from deploy.hosts import fleet
 from deploy.hosts.ssh import SshHost
 from deploy.images import registry
-from deploy.shell import Secret, command
-from deploy.wait import until
 from tests import sshd
 from tests.sshd import HARDENED, Sshd, host_of, refused, runs
 
@@ -101,7 +101,9 @@ def test_a_killed_server_is_noticed_at_once(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_ends_what_is_polled_for_on_many_hosts(server: Sshd) -> None:
-    hosts = ssh.hosts(server.settings(Path("/nowhere"), hosts={"a": server.machine(), "b": server.machine(address="localhost")})).values()
+    hosts = remote_hosts(
+        server.settings(Path("/nowhere"), hosts={"a": server.machine(), "b": server.machine(address="localhost")})
+    ).values()
     before, polling = server.connections, Barrier(3)
 
     def interrupt() -> None:
@@ -123,7 +125,9 @@ def test_ctrl_c_ends_what_is_polled_for_on_many_hosts(server: Sshd) -> None:
 
 
 def test_ctrl_c_ends_the_pause_before_a_registry_is_asked_again(server: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
-    hosts = ssh.hosts(server.settings(Path("/nowhere"), hosts={"a": server.machine(), "b": server.machine(address="localhost")})).values()
+    hosts = remote_hosts(
+        server.settings(Path("/nowhere"), hosts={"a": server.machine(), "b": server.machine(address="localhost")})
+    ).values()
     monkeypatch.setattr(registry, "PAUSES", (57.25,))
 
     def interrupt() -> None:

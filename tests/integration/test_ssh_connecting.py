@@ -16,10 +16,11 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed448
 
-from deploy import fleet
-from deploy.hosts import pin, ssh
+from deploy.config import pin
+from deploy.config.environment import remote_hosts
+from deploy.core.shell import command
+from deploy.hosts import fleet
 from deploy.hosts.ssh import SshHost
-from deploy.shell import command
 from tests import sshd
 from tests.sshd import Sshd, host_of, refused
 
@@ -61,7 +62,7 @@ def test_through_a_gateway_where_nothing_may_run(server: Sshd, gateway: Sshd) ->
     settings = server.settings(
         Path("/nowhere"), hosts={"app1": server.machine(), "app2": server.machine(address="localhost")}, gateway=gateway
     )
-    hosts = ssh.hosts(settings)
+    hosts = remote_hosts(settings)
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(lambda host: host.run(command("echo", "x")), hosts.values())) == ["x\n", "x\n"]
     assert (gateway.connections, gateway.log.count("Starting session")) == (1, 0)
@@ -78,7 +79,7 @@ def test_both_keys_are_strict(server: Sshd, gateway: Sshd, whose: str, pinned: b
     machine = (settings.gateway or settings.hosts["app1"]) if whose == "gateway" else settings.hosts["app1"]
     bad = machine.model_copy(update={"key": swapped if pinned else ""})
     settings = settings.model_copy(update={"gateway": bad} if whose == "gateway" else {"hosts": {"app1": bad}})
-    told = refused(lambda: ssh.hosts(settings)["app1"].run(command("true")))
+    told = refused(lambda: remote_hosts(settings)["app1"].run(command("true")))
     assert f"the host key of {whose} has changed" in told if pinned else f"{whose} has no pinned host key" in told
 
 
@@ -93,7 +94,7 @@ def test_hosts_that_fail_at_once_behind_a_gateway_are_told_apart(server: Sshd, t
     permitted = "PermitOpen 127.0.0.1:1 127.0.0.1:3 127.0.0.1:5 127.0.0.1:7\n"  # where nothing listens
     with sshd.running(tmp_path / "g", permitted, user=server.folder / "user") as gateway:
         machines = {f"a{port}": server.machine(port=port) for port in range(1, 9)}
-        hosts = ssh.hosts(server.settings(Path("/nowhere"), hosts=machines, gateway=gateway))
+        hosts = remote_hosts(server.settings(Path("/nowhere"), hosts=machines, gateway=gateway))
 
         def told(host: SshHost) -> set[str]:
             return {refused(lambda: host.run(command("true"))).partition("\n")[0] for _ in range(5)}
@@ -140,7 +141,7 @@ def test_a_passphrase_is_asked_for_once_and_where_ctrl_c_is_heard(server: Sshd, 
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("getpass.getpass", answer)
     machines, before = {"a": server.machine(), "b": server.machine(address="localhost")}, server.connections
-    hosts = list(ssh.hosts(server.settings(Path("/nowhere"), hosts=machines, key_file=locked)).values())
+    hosts = list(remote_hosts(server.settings(Path("/nowhere"), hosts=machines, key_file=locked)).values())
     assert not asked, "nobody logs in yet"
     assert "another passphrase" in refused(lambda: fleet.each(hosts, lambda host: host.run(command("true")), among=hosts))
     assert (asked, server.connections) == ([(f"Passphrase of {locked}: ", True)], before)

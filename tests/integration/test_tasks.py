@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from deploy.wait import until
+from deploy.core.wait import until
 from tests.queue import Queue
 from tests.site import Site, docker
 

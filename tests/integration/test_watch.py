@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.wait import until
+from deploy.core.wait import until
 from tests import load
 from tests.integration.test_interrupted import roll
 from tests.site import TINY, Site, docker, make_tiny

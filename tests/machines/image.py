@@ -7,9 +7,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from deploy.core.shell import docker
 from deploy.hosts.local import LocalHost
 from deploy.images import bases
-from deploy.shell import docker
 from tests.site import ROOT
 
 HERE = Path(__file__).parent

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from deploy.wait import until
+from deploy.core.wait import until
 from tests.site import Done, docker
 
 Store = Literal["containerd", "classic"]

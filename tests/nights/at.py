@@ -13,7 +13,7 @@ from typing import Any
 
 from invoke.main import program
 
-from deploy.state import State
+from deploy.state.store import State
 
 
 class Fault:

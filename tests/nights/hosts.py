@@ -14,9 +14,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from deploy.core.wait import until
 from deploy.hosts.local import LocalHost
 from deploy.images import bases
-from deploy.wait import until
 from tests.integration.test_quickstart import LABEL, OWN_CA, PACKAGES
 from tests.nights.night import UNHURRIED, Night, NightSite
 from tests.site import ROOT, Done, copy_checkout, docker, make_tiny

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deploy.wait import until
+from deploy.core.wait import until
 from tests import load
 from tests.integration.bad_input.bad import parts
 from tests.site import ROOT, Done, Site, docker, make_tiny

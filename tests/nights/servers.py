@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deploy.wait import until
+from deploy.core.wait import until
 from tests import load, remote
 from tests.machines import Machine
 from tests.nights.night import COMPOSE, PATIENCE, UNHURRIED, Night, NightSite

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deploy.wait import until
+from deploy.core.wait import until
 from tests import load
 from tests.nights.night import READERS, Night, lost_nothing
 from tests.nights.test_operators import crash

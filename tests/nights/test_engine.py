@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.wait import until
+from deploy.core.wait import until
 from tests import load
 from tests.nights.hosts import CHECKOUT, PYTHON, FarSite, Machine, far_night
 from tests.nights.night import PATIENCE, READERS, Night, lost_nothing

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from deploy.wait import until
+from deploy.core.wait import until
 from tests import load
 from tests.nights.night import APP, COMPOSE, READERS, Night, lost_nothing
 from tests.site import docker

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.wait import until
+from deploy.core.wait import until
 from tests import remote
 from tests.integration.test_registry import Proxy
 from tests.machines import Fleet, Machine, Store, fleet

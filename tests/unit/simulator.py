@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any
 
-from deploy.model import COLOURS, Container, EdgeFacts, Facts, Release, ReleasedService, upstream_name
+from deploy.core.model import COLOURS, Container, EdgeFacts, Facts, Release, ReleasedService, upstream_name
 from deploy.rollout import steps
 from tests.samples import container
 

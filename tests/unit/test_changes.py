@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy import secrets
-from deploy.rollout import changes
-from deploy.state import Bundle
+from deploy.config import secrets
+from deploy.release import changes
+from deploy.state.store import Bundle
 from tests.samples import release
 
 FILE = "services:\n  backend-blue:\n    image: sha256:{0}\n    environment: {{RELEASE: {0}, DEBUG: '{1}'}}\n    labels: {{r: {0}}}\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy import console
+from deploy.core import console
 
 Printed = pytest.CaptureFixture[str]
 

@@ -12,12 +12,12 @@ import pytest
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from deploy import errors
-from deploy.configuration import section
-from deploy.model import Deploy, Record, Role
+from deploy.config.loader import section
+from deploy.config.settings import OWN, ROOT, Settings
+from deploy.core import errors
+from deploy.core.model import Deploy, Record, Role
 from deploy.rollout import steps
 from deploy.rollout.carry_out import Outcome
-from deploy.settings import OWN, ROOT, Settings
 from deploy.tasks import namespace
 
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "tests/load/README.md"]

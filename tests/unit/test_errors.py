@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deploy.errors import OpsError, acting
+from deploy.core.errors import OpsError, acting
 
 
 @pytest.mark.parametrize(

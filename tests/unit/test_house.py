@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.settings import ROOT
+from deploy.config.settings import ROOT
 from tests import conftest
 
 CODE = sorted((ROOT / "deploy").rglob("*.py"))

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from deploy.checkout import Checkout
-from deploy.errors import CommandFailed, GateClosed, Refused
+from deploy.config.checkout import Checkout
+from deploy.config.settings import ROOT
+from deploy.core.errors import CommandFailed, GateClosed, Refused
+from deploy.core.shell import Command, Result
 from deploy.hosts.local import LocalHost
 from deploy.images import bake, bases, build
-from deploy.settings import ROOT
-from deploy.shell import Command, Result
 from tests.samples import settings
 
 PROGRESS = (Path(__file__).parent / "progress.rawjson").read_text()

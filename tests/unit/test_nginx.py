@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from deploy.compose import Service
+from deploy.config.compose import Service
+from deploy.config.settings import ROOT
+from deploy.core.errors import Refused
+from deploy.core.model import Container, Deploy, ReleasedService
+from deploy.core.shell import Command, Result
 from deploy.edge import nginx, switch
-from deploy.errors import Refused
 from deploy.hosts.local import LocalHost
-from deploy.model import Container, Deploy, ReleasedService
-from deploy.settings import ROOT
-from deploy.shell import Command, Result
 from tests.samples import container, settings
 
 WEB = (Service("backend", Deploy(role="web", port=8000), {}, True),)

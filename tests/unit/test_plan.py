@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from deploy.model import Container, EdgeFacts, Facts, Release, other
+from deploy.core.model import Container, EdgeFacts, Facts, Release, other
 from deploy.rollout.plan import back, towards, undone_first
 from tests.samples import able, container, release, rolling, serving
 from tests.unit import simulator

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy import secrets
-from deploy.errors import Refused
+from deploy.config import secrets
+from deploy.core.errors import Refused
 from deploy.hosts.local import LocalHost
 
 VALUES = st.dictionaries(st.text("ABC", min_size=1), st.text(st.characters(exclude_categories=["Cs"])), min_size=1)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy.configuration import load
-from deploy.errors import Refused
-from deploy.settings import Settings
+from deploy.config.loader import load
+from deploy.config.settings import Settings
+from deploy.core.errors import Refused
 
 APP = 'app = "shop"\ncompose = ["c.yml"]\ndomain = "app.test"\n'
 Load = Callable[..., Settings]

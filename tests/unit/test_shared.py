@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from deploy.model import Container, EdgeFacts, Facts
-from deploy.rollout import shared, wanted
+from deploy.config.settings import ROOT
+from deploy.core.model import Container, EdgeFacts, Facts
+from deploy.release import wanted
+from deploy.rollout import shared
 from deploy.rollout.plan import back, towards
 from deploy.rollout.steps import RecreateShared
-from deploy.settings import ROOT
 from tests.samples import COMPOSE, IMAGES, container, model, release, serving, settings
 
 NOW, LONG_AGO, JUST_NOW = "2026-01-01T12:00:00Z", "2025-12-01T00:00:00.123456789Z", "2026-01-01T11:59:58.123456789Z"

@@ -7,8 +7,8 @@ import shlex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy import errors
-from deploy.shell import Result, Secret, command, compose, docker
+from deploy.core import errors
+from deploy.core.shell import Result, Secret, command, compose, docker
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 

@@ -15,13 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.errors import OpsError, Refused
+from deploy.core.errors import OpsError, Refused
+from deploy.core.shell import Command, Result, Secret
 from deploy.hosts.local import LocalHost
 from deploy.images import archive, build, registry, show, stock
 from deploy.images.archive import Archived, Layer
 from deploy.images.push import Outcome, require_room, to_all
 from deploy.images.ship import Shipped
-from deploy.shell import Command, Result, Secret
 from tests.samples import settings
 
 

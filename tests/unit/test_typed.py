@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from deploy.hosts.sections import Machine, Server
 from deploy.hosts.ssh import SshHost
 from deploy.hosts.ssh.keys import host_key_file
 from deploy.hosts.ssh.link import Link
-from deploy.settings import Machine, Server
 from tests.samples import settings
 
 
@@ -24,8 +24,11 @@ from tests.samples import settings
 )
 def test_a_line_to_copy(server: dict[str, Any], ssh: dict[str, Any], gateway: str, typed: str) -> None:
     known = settings(ssh=ssh)
-    hop = Link("gateway", Machine(address=gateway, user="jump"), known) if gateway else None
-    assert SshHost("app1", Server.model_validate({"address": "192.0.2.1", **server}), known, hop).typed("docker logs x") == typed
+    hop = Link("gateway", Machine(address=gateway, user="jump"), known.ssh, known.env) if gateway else None
+    assert (
+        SshHost("app1", Server.model_validate({"address": "192.0.2.1", **server}), known.ssh, known.env, hop).typed("docker logs x")
+        == typed
+    )
 
 
 @pytest.mark.parametrize(("kind", "name"), [("ssh-ed25519", "ed25519"), ("ssh-rsa", "rsa"), ("ecdsa-sha2-nistp256", "ecdsa")])

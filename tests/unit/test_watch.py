@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from deploy.errors import OpsError
+from deploy.config.settings import Rollout
+from deploy.core.errors import OpsError
+from deploy.core.shell import Command
 from deploy.hosts.local import LocalHost
 from deploy.rollout import steps
 from deploy.rollout.edge_log import EdgeLog, Request, parse
-from deploy.rollout.run import Run
 from deploy.rollout.watch import Answers, Quick, Traffic, Watch, judge, quickest, quiet, sort_out, sum_up
-from deploy.settings import Rollout
-from deploy.shell import Command
-from deploy.state import Bundle
+from deploy.site.run import Run
+from deploy.state.store import Bundle
 from tests.samples import container, log_line, release, settings
 
 LIMITS = Rollout()

@@ -17,17 +17,17 @@ from typing import Any, cast
 from paramiko import Channel, Transport
 from paramiko.ssh_exception import SSHException
 
-from deploy.errors import CommandFailed, Refused
+from deploy.core.errors import CommandFailed, Refused
+from deploy.core.shell import Command, Result, command
+from deploy.core.wait import looks
 from deploy.hosts.engine import Engine
 from deploy.hosts.files import ShellFiles
 from deploy.hosts.local import EVERYWHERE, answer
+from deploy.hosts.sections import Server, Ssh
 from deploy.hosts.ssh.link import Link
 from deploy.hosts.ssh.program import WATCHED, Program, whole
 from deploy.hosts.ssh.terminal import feed, pass_on, raw, size
 from deploy.hosts.ssh.transport import SILENCE
-from deploy.settings import Server, Settings
-from deploy.shell import Command, Result, command
-from deploy.wait import looks
 
 SESSIONS = 8  # at once over one connection; sshd allows ten (MaxSessions)
 GRACE = 15  # seconds that a program may take beyond its time: 5 until it is killed, the rest to tell us
@@ -41,9 +41,9 @@ class SshHost(ShellFiles):
 
     followed = SESSIONS - 3  # beside them the engine is asked, and a command runs
 
-    def __init__(self, name: str, machine: Server, settings: Settings, gateway: Link | None = None) -> None:
-        self.name, self.machine, self.sudo = name, machine, settings.ssh.sudo
-        self.link = Link(name, machine, settings, gateway)
+    def __init__(self, name: str, machine: Server, ssh: Ssh, env: str, gateway: Link | None = None) -> None:
+        self.name, self.machine, self.sudo = name, machine, ssh.sudo
+        self.link = Link(name, machine, ssh, env, gateway)
         self.sessions: list[Channel] = []
 
     @cached_property

@@ -16,7 +16,7 @@ from paramiko.hostkeys import HostKeyEntry, InvalidHostKey
 from paramiko.pkey import UnknownKeyType
 from paramiko.ssh_exception import SSHException
 
-from deploy.errors import Refused
+from deploy.core.errors import Refused
 
 PASSPHRASE = "SSH_KEY_PASSPHRASE"  # noqa: S105  # the name of the variable
 

@@ -15,10 +15,10 @@ import fabric  # type: ignore[import-untyped]  # it has no types
 from paramiko import Channel, PKey, RejectPolicy, SSHConfig, Transport
 from paramiko.ssh_exception import AuthenticationException, BadHostKeyException, ChannelException, NoValidConnectionsError, SSHException
 
-from deploy.errors import OpsError, Refused, Unreachable, acting
+from deploy.core.errors import OpsError, Refused, Unreachable, acting
+from deploy.hosts.sections import Machine, Ssh
 from deploy.hosts.ssh.keys import PASSPHRASE, host_key_file, private_key, public_key, require_private
 from deploy.hosts.ssh.transport import Watched
-from deploy.settings import Machine, Settings
 
 PROHIBITED = 1  # https://www.rfc-editor.org/rfc/rfc4254#section-5.1
 OWN_KINDS = ("ed25519", "ecdsa", "rsa")  # of the keys in ~/.ssh that paramiko looks for
@@ -28,9 +28,9 @@ GATEWAY = "gateway"  # its name, which no other machine may have
 class Link:
     """A connection to one machine, made when it is first needed and never twice; only the pinned host key is accepted."""
 
-    def __init__(self, name: str, machine: Machine, settings: Settings, gateway: Link | None = None) -> None:
-        self.name, self.machine, self.ssh, self.gateway, self.env = name, machine, settings.ssh, gateway, settings.env
-        self.user = machine.user or settings.ssh.user
+    def __init__(self, name: str, machine: Machine, ssh: Ssh, env: str, gateway: Link | None = None) -> None:
+        self.name, self.machine, self.ssh, self.gateway, self.env = name, machine, ssh, gateway, env
+        self.user = machine.user or ssh.user
         self.where = f"{name} ({self.user}@{machine.address}:{machine.port})"
         self.opening, self.connecting, self.ended = threading.Lock(), threading.Lock(), False
         self.connection: Any = None

@@ -9,7 +9,7 @@ from typing import IO, cast
 
 from paramiko import Channel
 
-from deploy.errors import OpsError
+from deploy.core.errors import OpsError
 from deploy.hosts.ssh.link import Link
 
 BUFFER = 1 << 16

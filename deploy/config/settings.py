@@ -3,32 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
-from ipaddress import IPv4Address, ip_address
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from deploy.model import must
+from deploy.core.model import must
+from deploy.hosts.sections import Machine, Port, Section, Server, Ssh, like
 
-ROOT = Path(__file__).resolve().parent.parent
-
-
-def like(pattern: str, words: str) -> AfterValidator:
-    """Refuse a text that is not wholly like the pattern, and say in words what it must be."""
-    return must(lambda text: re.fullmatch(pattern, text), words)
-
-
-def reached(address: str) -> str:
-    """Refuse an address at which other hosts do not reach one; empty is none."""
-    try:
-        known = IPv4Address(address or "192.0.2.1")
-    except ValueError:
-        raise ValueError("it must be an IPv4 address") from None
-    if known.is_unspecified or known.is_loopback or known.is_multicast:
-        raise ValueError("no other host reaches one at this address")
-    return address
+ROOT = Path(__file__).resolve().parents[2]
 
 
 Shell = Annotated[str, like(r"[^\x00]*", "it must not hold a NUL character")]
@@ -36,14 +20,6 @@ Name = Annotated[str, like(r"[a-z][a-z0-9-]{0,30}", "it must be lower-case lette
 EnvName = Annotated[str, like(r"[a-z0-9][a-z0-9_-]*", "it must be lower-case letters, digits, _ and -, a letter or digit first")]
 # nginx reads the setting as it stands
 Domain = Annotated[str, like(r"(?a)[\w.*-]+( [\w.*-]+)*", "it must be a name as in books.example.org; several have a space between them")]
-Address = Annotated[
-    str,
-    like(r"[\w.-]+|[\w.%]*:[\w.%]*:[\w.:%]*", "it must be a name or an address, without a port or anything else"),
-    must(
-        lambda address: ":" in address or address.encode("idna"),
-        "it must be a name, whose parts between the dots have 1 to 63 characters, or an address",
-    ),
-]
 # one of version 6 may stand in brackets, as Compose has it
 Numeric = Annotated[
     str,
@@ -52,36 +28,14 @@ Numeric = Annotated[
         "it must be an IP address of the host, or 0.0.0.0 for all of them",
     ),
 ]
-File = Annotated[Path, must(lambda path: path != Path(), "it names no file")]
 Folder = Annotated[
     Path, must(Path.is_absolute, "it must begin with /"), must(lambda path: path.parts[1:], "it must be a folder of its own")
 ]
-HostKey = Annotated[
-    str,
-    like(r"((ssh|ecdsa)-[a-z0-9-]+ [A-Za-z0-9+/]+=*( .*)?)?", "it must be a public key as in a .pub file: ssh-ed25519 AAAA..."),
-    AfterValidator(lambda key: " ".join(key.split()[:2])),  # without the comment that a .pub file has behind it
-]
-Account = Annotated[str, like(r"([^\s-]\S*)?", "it must be an account: no spaces, no - first")]
 Registry = Annotated[
     str,
     like(r"([a-zA-Z0-9.-]+(:\d+)?(/[a-z0-9._/-]+)?)?", "it must be a registry and a path, as in registry.example.org/team"),
 ]
-Port = Annotated[int, Field(gt=0, lt=65536)]
-Role = Literal["app", "worker", "edge", "data", "monitoring"]
 OWN = ("env", "root")  # said by --env and by where the checkout is
-
-
-class Section(BaseModel):
-    """A part of the settings; a key that it does not know is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_bool_is_a_number(cls, value: object, info: ValidationInfo) -> object:
-        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation in (int, float):
-            raise ValueError(f"it must be a number, not {str(value).lower()}")
-        return value
 
 
 class Edge(Section):
@@ -102,8 +56,8 @@ class Build(Section):
     """How images are built."""
 
     bases: Literal["auto", "public", "debian"] = "auto"
-    cache_from: list[str] = []
-    cache_to: list[str] = []
+    cache_from: list[str] = Field(default=[])
+    cache_to: list[str] = Field(default=[])
     cache_gb: float = Field(default=10, ge=0)
     extra_ca: Path = Path("/etc/ssl/certs/ca-certificates.crt")
     budget: dict[str, int] = Field(default={}, description="image -> megabytes of uncompressed layers")
@@ -163,35 +117,8 @@ class Hooks(Section):
 class Notify(Section):
     """What people are told of, at the addresses that the secret NOTIFY_URLS holds; time in seconds."""
 
-    on: list[Literal["deploy", "rollback", "failure"]] = ["deploy", "rollback", "failure"]
+    on: list[Literal["deploy", "rollback", "failure"]] = Field(default=["deploy", "rollback", "failure"])
     within: float = Field(default=10, gt=0)
-
-
-class Machine(Section):
-    """A machine that is reached over SSH: where it is, as whom, and the host key that it must show."""
-
-    address: Address
-    port: Port = 22
-    user: Account = ""
-    key: HostKey = ""
-
-
-class Server(Machine):
-    """A host of the environment: what it is there for, and where the other hosts reach it."""
-
-    roles: list[Role] = Field(default=["app", "worker", "edge", "data", "monitoring"], min_length=1)
-    private: Annotated[str, AfterValidator(reached)] = ""
-
-
-class Ssh(Section):
-    """How hosts are reached; times in seconds."""
-
-    user: Account = Field(default="root", min_length=1)
-    key_file: File | None = None
-    sudo: bool = False
-    connect_within: float = Field(default=10, gt=0)
-    keepalive: float = Field(default=5, gt=0)
-    parallel: int = Field(default=8, gt=0)
 
 
 class Settings(Section):
@@ -205,7 +132,7 @@ class Settings(Section):
     domain: Domain
     state: Folder | None = None
     secrets: str = ""
-    variables: dict[str, str] = {}
+    variables: dict[str, str] = Field(default={})
     edge: Edge = Edge()
     build: Build = Build()
     ship: Ship = Ship()
@@ -214,7 +141,7 @@ class Settings(Section):
     notify: Notify = Notify()
     ssh: Ssh = Ssh()
     gateway: Machine | None = None
-    hosts: dict[Name, Server] = {}
+    hosts: dict[Name, Server] = Field(default={})
     root: Path = ROOT
 
     @field_validator("hosts")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from deploy.compose import Model, Service
-from deploy.errors import refuse
-from deploy.model import BEHIND
-from deploy.settings import Server
+from deploy.config.compose import Model, Service
+from deploy.core.errors import refuse
+from deploy.core.model import BEHIND
+from deploy.hosts.sections import Server
 
 # the role that a host must have for a service's role
 HOST_ROLE = {"web": "app", "worker": "worker", "scheduler": "worker", "data": "data", "edge": "edge", "monitoring": "monitoring"}

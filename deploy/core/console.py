@@ -15,7 +15,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploy.errors import Refused
+from deploy.core.errors import Refused
 
 if TYPE_CHECKING:
     from rich.console import Console

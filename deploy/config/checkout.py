@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from deploy.errors import CommandFailed, Refused
+from deploy.core.errors import CommandFailed, Refused
+from deploy.core.shell import Command, command
 from deploy.hosts.local import LocalHost
-from deploy.shell import Command, command
 
 NO_COMMIT = ("not a git repository", "does not have any commits yet")
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import yaml
 
-from deploy import secrets
-from deploy.model import COLOURS
-from deploy.state import Bundle
+from deploy.config import secrets
+from deploy.core.model import COLOURS
+from deploy.state.store import Bundle
 
 IMAGES = "images: "
 # what every release has of its own

@@ -13,13 +13,13 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from deploy import secrets, shadow
-from deploy.errors import Reasons, Refused, nearest, refuse
+from deploy.config import secrets, shadow
+from deploy.config.shadow import EnvFile, Shadow, Values, Yaml
+from deploy.core.errors import Reasons, Refused, nearest, refuse
+from deploy.core.model import Deploy, Role, replicas_unfit
+from deploy.core.shell import Command, command, docker
 from deploy.hosts.host import Host
 from deploy.hosts.local import LocalHost
-from deploy.model import Deploy, Role, replicas_unfit
-from deploy.shadow import EnvFile, Shadow, Values, Yaml
-from deploy.shell import Command, command, docker
 
 # the name that Compose reads the files under; what it names after it is renamed
 READING = "read"

@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from deploy.compose import READING, Model, Service
-from deploy.model import BEHIND, BLOCK, LABEL, MADE_OF, SHARED
+from deploy.config.compose import READING, Model, Service
+from deploy.core.model import BEHIND, BLOCK, LABEL, MADE_OF, SHARED
 
 # the service that makes Compose create networks and volumes which only colours use
 HOLDER = "ops-holder"

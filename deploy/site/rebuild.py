@@ -9,12 +9,12 @@ from typing import Any
 
 import yaml
 
+from deploy.config.settings import Settings
+from deploy.core.errors import Refused
+from deploy.core.model import AS_IT_IS, SHARED, Container, Deploy, Facts, Record, Release, ReleasedService
 from deploy.edge import nginx, switch
-from deploy.errors import Refused
 from deploy.hosts.host import Host
-from deploy.model import AS_IT_IS, SHARED, Container, Deploy, Facts, Record, Release, ReleasedService
-from deploy.settings import Settings
-from deploy.state import Bundle, State
+from deploy.state.store import Bundle, State
 
 
 def release(state: State, name: str, containers: Sequence[Container]) -> Release:

@@ -7,21 +7,21 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from deploy import compose, render, secrets
-from deploy.checkout import Checkout
-from deploy.compose import Model
+from deploy.config import compose, secrets
+from deploy.config.checkout import Checkout
+from deploy.config.compose import Model
+from deploy.config.environment import Environment
+from deploy.config.settings import Settings
+from deploy.core.errors import Refused
+from deploy.core.model import COLOURS, Digests, Release, ReleasedService, release_id
+from deploy.core.shell import Secret
 from deploy.edge import nginx
-from deploy.environment import Environment
-from deploy.errors import Refused
 from deploy.hosts.host import Host
 from deploy.hosts.local import LocalHost
 from deploy.images import bases, stock
 from deploy.images import build as images
-from deploy.model import COLOURS, Digests, Release, ReleasedService, release_id
-from deploy.rollout import placement
-from deploy.settings import Settings
-from deploy.shell import Secret
-from deploy.state import Bundle
+from deploy.release import placement, render
+from deploy.state.store import Bundle
 
 # stands in the edge configuration of bundles that an older version of this toolkit has rendered
 GENERATION = "@generation@"

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from deploy.errors import Refused, refuse
+from deploy.core.errors import Refused, refuse
+from deploy.core.shell import Secret
 from deploy.hosts.local import LocalHost
-from deploy.shell import Secret
 
 if TYPE_CHECKING:
     from dotenv.parser import Binding

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from deploy.configuration import load
-from deploy.errors import OpsError, of_ours
-from deploy.fleet import each
+from deploy.config.loader import load
+from deploy.config.settings import Settings
+from deploy.core.errors import OpsError, of_ours
+from deploy.hosts.fleet import each
 from deploy.hosts.host import Host
 from deploy.hosts.local import LocalHost
-from deploy.settings import Settings
-from deploy.state import State
+
+if TYPE_CHECKING:
+    from deploy.hosts.ssh import SshHost
 
 T = TypeVar("T")
 
@@ -39,10 +41,6 @@ class Environment(NamedTuple):
         servers = self.settings.hosts
         return self._replace(hosts=tuple(host for host in self.hosts if not servers or "edge" in servers[host.name].roles))
 
-    def state(self, host: Host) -> State:
-        """Return what a host remembers of this environment."""
-        return State(host, self.settings.state_dir)
-
     def each(self, act: Callable[[Host], T], hosts: Iterable[Host] | None = None) -> dict[str, T]:
         """Do something on every host, or on some of them, several at once; return the results by the hosts' names."""
         return each(self.hosts if hosts is None else hosts, act, among=self.hosts, at_once=self.settings.ssh.parallel)
@@ -64,8 +62,11 @@ class Environment(NamedTuple):
 def enter(env: str) -> Environment:
     """Read an environment's settings; nothing is connected to yet."""
     settings, here = load(env), LocalHost()
-    if not settings.hosts:
-        return Environment(settings, here, (here,))
+    return Environment(settings, here, tuple(remote_hosts(settings).values()) if settings.hosts else (here,))
+
+
+def remote_hosts(settings: Settings) -> Mapping[str, SshHost]:
+    """Make the hosts of an environment that are reached over SSH, by name; nothing is connected to yet."""
     from deploy.hosts import ssh
 
-    return Environment(settings, here, tuple(ssh.hosts(settings).values()))
+    return ssh.hosts(settings.hosts, settings.ssh, settings.env, gateway=settings.gateway, fronts=settings.fronts)

@@ -12,11 +12,11 @@ from pathlib import Path
 from threading import Thread
 from typing import IO, Literal
 
-from deploy import console
-from deploy.errors import GateClosed, OpsError
-from deploy.event import Event
-from deploy.settings import Settings
-from deploy.wait import until
+from deploy.config.settings import Settings
+from deploy.core import console
+from deploy.core.errors import GateClosed, OpsError
+from deploy.core.wait import until
+from deploy.site.event import Event
 
 GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 LAST_WORDS = 5.0  # seconds for what is in the pipe when the shell is over

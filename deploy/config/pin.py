@@ -8,12 +8,12 @@ from typing import Any
 
 import tomlkit
 
-from deploy import console
-from deploy.errors import OpsError, Reasons, Refused
+from deploy.config.settings import Settings
+from deploy.core import console
+from deploy.core.errors import OpsError, Reasons, Refused
 from deploy.hosts.local import LocalHost
 from deploy.hosts.ssh.keys import fingerprint, host_key_file
 from deploy.hosts.ssh.link import GATEWAY, Link
-from deploy.settings import Settings
 
 
 def pin(settings: Settings, names: Sequence[str] = (), *, yes: bool) -> None:
@@ -21,9 +21,9 @@ def pin(settings: Settings, names: Sequence[str] = (), *, yes: bool) -> None:
 
     One that is not seen keeps no other from being pinned.
     """
-    gateway = Link(GATEWAY, settings.gateway, settings) if settings.gateway else None
+    gateway = Link(GATEWAY, settings.gateway, settings.ssh, settings.env) if settings.gateway else None
     links = [gateway] if gateway else []
-    links += [Link(name, machine, settings, gateway) for name, machine in sorted(settings.hosts.items())]
+    links += [Link(name, machine, settings.ssh, settings.env, gateway) for name, machine in sorted(settings.hosts.items())]
     known = [link.name for link in links]
     if strangers := [name for name in names if name not in known]:
         raise Refused(f"there is no host `{strangers[0]}`", where=file(settings).name, then=f"one of: {', '.join(known) or '(none yet)'}")

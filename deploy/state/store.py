@@ -13,11 +13,12 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from deploy import console
-from deploy.errors import Refused
+from deploy.config.environment import Environment
+from deploy.core import console
+from deploy.core.errors import Refused
+from deploy.core.model import Record, Release, Scale, Schema
+from deploy.core.shell import command
 from deploy.hosts.host import Host
-from deploy.model import Record, Release, Scale, Schema
-from deploy.shell import command
 
 T = TypeVar("T", bound=BaseModel)
 LEDGER, JOURNAL, DAMAGED = "ledger.jsonl", "journal.jsonl", "ledger.jsonl.damaged"
@@ -311,3 +312,8 @@ def numbered(damaged: Sequence[str]) -> str:
 def served_by(entries: Sequence[Record]) -> list[str]:
     """Return the releases that were put into service, newest first, each once. Pure."""
     return list(dict.fromkeys(entry.release for entry in reversed(entries) if entry.outcome == "in service"))
+
+
+def state_of(at: Environment, host: Host) -> State:
+    """Return what a host remembers of an environment."""
+    return State(host, at.settings.state_dir)

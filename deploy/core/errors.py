@@ -13,7 +13,7 @@ from types import TracebackType
 
 COMMAND = re.compile(r"\binv (?!dev\b)(?:[a-z]+\.)?[a-z]+\b(?!\.[a-z]|(?: --[\w=.,-]+)* --env)")
 
-HERE = Path(__file__).parent
+PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def acting(text: str, env: str) -> str:
@@ -102,7 +102,7 @@ def of_ours(error: Exception, where: str = "") -> OpsError:
         return error
     if isinstance(error, OSError):
         return MachineFailed(error, where)
-    own = [f"{frame.filename}:{frame.lineno}" for frame in extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(HERE)]
+    own = [f"{frame.filename}:{frame.lineno}" for frame in extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(PACKAGE)]
     what = ", at ".join([f"{type(error).__name__}: {error}", *own[-1:]])
     return OpsError(
         what, where=where, then="report this with all that is said here: it is a fault of the toolkit; inv status shows what serves"

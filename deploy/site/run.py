@@ -8,15 +8,16 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeVar
 
-from deploy import console, secrets
-from deploy.environment import Environment
-from deploy.errors import CommandFailed, OpsError, Refused
+from deploy.config import secrets
+from deploy.config.environment import Environment
+from deploy.config.settings import Settings
+from deploy.core import console
+from deploy.core.errors import CommandFailed, OpsError, Refused
+from deploy.core.model import LABEL, Container, Deploy, Facts, Release, ReleasedService
+from deploy.core.shell import Command, compose, docker
 from deploy.hosts.host import Host
-from deploy.model import LABEL, Container, Deploy, Facts, Release, ReleasedService
-from deploy.rollout import rebuild
-from deploy.settings import Settings
-from deploy.shell import Command, compose, docker
-from deploy.state import Bundle, State
+from deploy.site import rebuild
+from deploy.state.store import Bundle, State, state_of
 
 T = TypeVar("T")
 # the longest that a migration or a job may take
@@ -177,4 +178,4 @@ def of(at: Environment, release: str) -> Fleet:
 
 def run_of(at: Environment, host: Host, release: str) -> Run:
     """Return the run of a release that one host keeps; raise Refused when it does not."""
-    return Run(at.settings, host, at.state(host).bundle(release))
+    return Run(at.settings, host, state_of(at, host).bundle(release))

@@ -15,8 +15,8 @@ from typing import Any
 
 import yaml
 
-from deploy import secrets
-from deploy.errors import Refused
+from deploy.config import secrets
+from deploy.core.errors import Refused
 
 MARKER = "OPS_ENV_FILE_"
 

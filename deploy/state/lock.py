@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
 
-from deploy import console
-from deploy.errors import CommandFailed, Locked, OpsError
+from deploy.core import console
+from deploy.core.errors import CommandFailed, Locked, OpsError
+from deploy.core.shell import command
+from deploy.core.wait import until
 from deploy.hosts.host import GUARDED, LOST, Host, Process
-from deploy.shell import command
-from deploy.state import now
-from deploy.wait import until
+from deploy.state.store import now
 
 BEAT_SECONDS = 3
 SILENCE_SECONDS = 15  # after so long without a beat the holder ends, and the kernel frees the lock

@@ -10,8 +10,9 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from deploy.errors import Reasons, Refused, nearest, refuse
-from deploy.settings import OWN, ROOT, Section, Settings
+from deploy.config.settings import OWN, ROOT, Settings
+from deploy.core.errors import Reasons, Refused, nearest, refuse
+from deploy.hosts.sections import Section
 
 PREFIX = "OPS_"
 VARIABLES = "environment variable"

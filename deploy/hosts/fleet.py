@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from deploy import console
-from deploy.errors import Interrupted, Locked, OpsError, Refused, of_ours
+from deploy.core import console
+from deploy.core.errors import Interrupted, Locked, OpsError, Refused, of_ours
 from deploy.hosts.host import Host
 
 T = TypeVar("T")

@@ -8,13 +8,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from deploy.config.environment import Environment
+from deploy.config.settings import Settings
+from deploy.core.errors import MachineFailed, OpsError
+from deploy.core.model import COLOURS, Container, EdgeFacts, Facts
 from deploy.edge import nginx, switch
-from deploy.environment import Environment
-from deploy.errors import MachineFailed, OpsError
 from deploy.hosts.host import Host
-from deploy.model import COLOURS, Container, EdgeFacts, Facts
-from deploy.settings import Settings
-from deploy.state import State
+from deploy.state.store import State
 
 
 def observe(settings: Settings, host: Host) -> Facts:

@@ -1,0 +1,1 @@
+"""What people write: settings, compose files, secrets, the checkout; and the environment that they make."""

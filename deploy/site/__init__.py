@@ -1,0 +1,1 @@
+"""An environment on its hosts: what is observed there, and what works on it."""

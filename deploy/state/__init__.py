@@ -1,0 +1,1 @@
+"""What is kept on a host: journal, ledger, bundles, locks."""
