@@ -31,13 +31,17 @@ class OpsError(Exception):
     """Something was tried and failed; what served before still serves."""
 
     code = 1
+    slug = "failed"  # the cause, for programs and tests: wording may change, this does not
     still = "what served before; inv status shows it"
     env = "local"
     hosts: tuple[str, ...] = ()  # of several, those that failed
 
-    def __init__(self, what: str, *, where: str = "", serves: str = "", then: str = "", documented: bool = False) -> None:
+    def __init__(
+        self, what: str, *, where: str = "", serves: str = "", then: str = "", slug: str = "", documented: bool = False
+    ) -> None:  # fmt: skip
         super().__init__(what)
         self.what, self.where, self.serves, self.then = what, where, serves, then
+        self.slug = slug or self.slug
         self.documented = documented  # the command that failed has printed its document
 
     def __str__(self) -> str:
@@ -45,29 +49,31 @@ class OpsError(Exception):
 
     @property
     def document(self) -> dict[str, object]:
-        """The error for programs."""
+        """The error for programs: its text, its cause as a slug, the exit code, the place, what serves, the next command."""
         place, serves, then = self.where or "this machine", self.serves or self.still, self.then or "inv doctor"
         what, serves, then = (acting(text, self.env) for text in (self.what, serves, then))
-        return {"error": what, "code": self.code, "where": place, "serves": serves, "next": then}
+        return {"error": what, "slug": self.slug, "code": self.code, "where": place, "serves": serves, "next": then}
 
 
 class Refused(OpsError):
     """Wrong usage, settings, or a machine that is not ready; nothing was changed."""
 
     code = 2
+    slug = "refused"
     still = "what served before; nothing was changed"
 
 
-def refuse(title: str, mistakes: Sequence[str], *, where: str, then: str) -> None:
+def refuse(title: str, mistakes: Sequence[str], *, where: str, then: str, slug: str = "") -> None:
     """Raise one Refused that lists all mistakes; do nothing when there are none."""
     if mistakes:
-        raise Refused("\n    ".join([title, *mistakes]), where=where, then=then)
+        raise Refused("\n    ".join([title, *mistakes]), where=where, then=then, slug=slug)
 
 
 class GateClosed(OpsError):
     """A gate said FAIL, or UNKNOWN because it could not look."""
 
     code = 3
+    slug = "gate-closed"
     still = Refused.still
 
 
@@ -75,16 +81,20 @@ class Locked(OpsError):
     """Another operator holds the lock."""
 
     code = 4
+    slug = "lock-held"
 
 
 class Interrupted(OpsError):
     """The run was cut off between two steps."""
 
     code = 5
+    slug = "interrupted"
 
 
 class Unreachable(OpsError):
     """The connection to a host broke; what was begun there goes on."""
+
+    slug = "host-unreachable"
 
 
 class MachineFailed(OpsError):
@@ -93,7 +103,8 @@ class MachineFailed(OpsError):
     def __init__(self, error: OSError, where: str = "") -> None:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         then = "inv disk says where the space went" if full else "inv doctor looks at this machine"
-        super().__init__(error.strerror or str(error), where=str(error.filename or where), then=f"mend that; {then}")
+        place, slug = str(error.filename or where), "disk-full" if full else "machine-failed"
+        super().__init__(error.strerror or str(error), where=place, then=f"fix that; {then}", slug=slug)
 
 
 def of_ours(error: Exception, where: str = "") -> OpsError:
@@ -104,9 +115,8 @@ def of_ours(error: Exception, where: str = "") -> OpsError:
         return MachineFailed(error, where)
     own = [f"{frame.filename}:{frame.lineno}" for frame in extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(PACKAGE)]
     what = ", at ".join([f"{type(error).__name__}: {error}", *own[-1:]])
-    return OpsError(
-        what, where=where, then="report this with all that is said here: it is a fault of the toolkit; inv status shows what serves"
-    )
+    then = "report this with everything that is printed here: it is a fault of the toolkit; inv status shows what serves"
+    return OpsError(what, where=where, then=then, slug="toolkit-fault")
 
 
 @contextmanager
@@ -130,14 +140,14 @@ def half_way(then: str) -> Iterator[None]:
         raise Interrupted("interrupted half way", then=then) from None
     except Exception as error:
         told = of_ours(error)
-        raise Interrupted(told.what, where=told.where, then=then) from error
+        raise Interrupted(told.what, where=told.where, then=then, slug=told.slug) from error
 
 
 class CommandFailed(OpsError):
     """A command ended with a code other than 0."""
 
     def __init__(self, command: str, returncode: int, output: str, where: str) -> None:
-        super().__init__(f"`{command}` ended with {returncode}" + (f":\n{output}" if output else ""), where=where)
+        super().__init__(f"`{command}` ended with {returncode}" + (f":\n{output}" if output else ""), where=where, slug="command-failed")
         self.returncode, self.output = returncode, output
 
 
@@ -160,4 +170,6 @@ class Reasons:
         if self.found:
             wheres = ", ".join(dict.fromkeys(error.where for error in self.found if error.where))
             thens = "; ".join(dict.fromkeys(error.then for error in self.found if error.then))
-            raise Refused("\n".join(error.what for error in self.found), where=wheres, then=thens)
+            slugs = {error.slug for error in self.found}
+            slug = slugs.pop() if len(slugs) == 1 else "several-causes"
+            raise Refused("\n".join(error.what for error in self.found), where=wheres, then=thens, slug=slug)

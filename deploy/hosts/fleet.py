@@ -71,6 +71,8 @@ def together(errors: Mapping[str, OpsError]) -> OpsError:
         kind = Interrupted if Interrupted in kinds else next(iter(kinds)) if len(kinds) == 1 and kinds <= {Refused, Locked} else OpsError
         what = "\n".join(f"{name}: {error.what}" for name, error in errors.items())
         thens = "; ".join(dict.fromkeys(error.then for error in errors.values() if error.then))
-        told = kind(what, where=", ".join(errors), then=thens)
+        slugs = {error.slug for error in errors.values()}
+        slug = slugs.pop() if len(slugs) == 1 else "several-causes"
+        told = kind(what, where=", ".join(errors), then=thens, slug=slug)
     told.hosts = tuple(errors)
     return told

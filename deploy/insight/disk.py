@@ -74,15 +74,14 @@ def show(at: Environment, *, json: bool) -> None:
     """Show for each host what takes space, largest first, what is free, and the command for the largest; hosts not seen are said."""
     known, unseen = at.some(lambda host: look(at.settings, host))
     if known:
-        present(known, json=json)
+        present(known, at.settings.env, json=json)
     fleet.tell(unseen, documented=json and bool(known))
 
 
-def present(known: Mapping[str, Disk], *, json: bool) -> None:
+def present(known: Mapping[str, Disk], env: str, *, json: bool) -> None:
     """Present what was measured, as tables or as one document."""
     if json:
-        documents = [{"host": name, **document(disk)} for name, disk in known.items()]
-        console.document(documents[0] if len(documents) == 1 else documents)
+        console.document({"env": env, "hosts": [{"name": name, **document(disk)} for name, disk in known.items()]})
         return
     several = len(known) > 1
     rows = {name: [[item.what, shown(item.bytes), item.name] for item in disk.items] for name, disk in known.items()}

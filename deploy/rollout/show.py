@@ -16,8 +16,8 @@ from deploy.rollout.release import Intended
 def plan(known: Mapping[str, Intended], settings: Settings, *, json: bool) -> None:
     """Show each host's steps, what the release changes, and the shared services that a deploy leaves as they are."""
     if json:
-        documents = [{"host": name, **document(one)} for name, one in known.items()]
-        console.document(documents[0] if len(documents) == 1 else documents)
+        hosts = [{"name": name, **document(one)} for name, one in known.items()]
+        console.document({"env": settings.env, "release": next(iter(known.values())).plan.release.id, "hosts": hosts})
         return
     console.say(f"wanted: release {next(iter(known.values())).plan.release.id}")
     for change in together([change for one in known.values() for change in one.changes]):
@@ -46,7 +46,6 @@ def together(changes: Sequence[str]) -> list[str]:
 def document(known: Intended) -> dict[str, object]:
     """Return one host's plan, for programs."""
     return {
-        "release": known.plan.release.id,
         "serving": known.facts.edge.release,
         "colour": known.plan.colour,
         "changes": list(known.changes),

@@ -142,7 +142,7 @@ def test_ctrl_c_at_any_step_keeps_something_serving_and_deploy_goes_on(place: Pl
 def test_ctrl_c_while_people_are_told_leaves_a_deploy_that_is_done(
     place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], told: str
 ) -> None:
-    monkeypatch.setattr(f"deploy.{told}", raising(KeyboardInterrupt))
+    monkeypatch.setattr(f"deploy.site.{told}", raising(KeyboardInterrupt))
     assert place.deploy("r3").release == place.serving() == "r3"
     assert "interrupted once release r3" in capsys.readouterr().err
     assert (place.state.ledger()[-1].outcome, place.state.intention()) == ("in service", None)

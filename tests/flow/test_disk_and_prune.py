@@ -127,10 +127,10 @@ def test_disk_names_the_largest_and_the_command_for_it(used: Place, capsys: Prin
         ("build cache", 12_000_000_000), ("volume", 7_000_000_000), ("images", 5_000_000)
     ]  # fmt: skip
     assert {item.bytes for item in known.items if item.what == "log"} == {None}
-    disk.present({"localhost": known}, json=True)
-    document = json.loads(capsys.readouterr().out)
+    disk.present({"localhost": known}, "local", json=True)
+    document = json.loads(capsys.readouterr().out)["hosts"][0]
     assert (document["items"][1]["name"], document["next"]) == ("shop-local_data", "inv prune")
-    disk.present({"localhost": replace(known, free={"/x": 1_500_000_000})}, json=False)
+    disk.present({"localhost": replace(known, free={"/x": 1_500_000_000})}, "local", json=False)
     said = capsys.readouterr()
     assert "! 1.5 GB free at /x; a deploy wants 2.0 GB" in said.err
     assert "most is in build cache: 12.0 GB\nnext: inv prune" in said.err

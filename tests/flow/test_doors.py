@@ -98,7 +98,7 @@ def test_a_door_turns_an_error_into_message_code_and_document(kind: type[errors.
     assert opened(raising(error), json=True).code == CODES[kind.__name__]
     document = json.loads(capsys.readouterr().out)
     assert (document["error"], document["code"]) == (error.what, CODES[kind.__name__])
-    assert set(document) == {"error", "code", "where", "serves", "next"}
+    assert set(document) == {"error", "slug", "code", "where", "serves", "next"}
 
 
 def test_ctrl_c_is_5_and_a_full_disk_is_1() -> None:
@@ -113,7 +113,7 @@ def test_what_nobody_foresaw_is_an_error_like_any_other_and_its_traceback_is_sho
     assert opened(body, json=True).code == 1
     printed = capsys.readouterr()
     document = json.loads(printed.out)
-    assert set(document) == {"error", "code", "where", "serves", "next"}
+    assert set(document) == {"error", "slug", "code", "where", "serves", "next"}
     for words in ("AttributeError: 'str' object has no attribute 'run'", f", at {doctor.__file__}:"):
         assert words in document["error"]
     assert "fault of the toolkit" in document["next"]
@@ -192,7 +192,7 @@ def test_a_command_that_works_prints_one_document(tmp_path: Path) -> None:
     assert (ran.returncode, json.loads(ran.stdout)) == (0, [])
 
 
-LINE = 'from deploy import console; console.document(["x" * {size}]); console.table(["a"], [["b"]])'
+LINE = 'from deploy.core import console; console.document(["x" * {size}]); console.table(["a"], [["b"]])'
 
 
 @pytest.mark.parametrize("size", [1, 1_000_000])

@@ -139,7 +139,7 @@ def test_a_service_that_is_down_is_a_warning_and_the_others_are_told(made: Made,
 
 def test_a_service_that_hangs_takes_no_longer_than_it_may(made: Made, receiver: Receiver, hanging: str) -> None:
     script = (
-        "import sys, time\nfrom pathlib import Path\nfrom deploy import notify\nfrom tests.flow.test_notify import *\n"
+        "import sys, time\nfrom pathlib import Path\nfrom deploy.site import notify\nfrom tests.flow.test_notify import *\n"
         "began = time.monotonic()\nnotify.tell(samples.settings(Path(sys.argv[1]), notify=Notify(within=1)), LocalHost(), DONE)\n"
         "print(time.monotonic() - began)"
     )

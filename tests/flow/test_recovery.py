@@ -28,7 +28,7 @@ BOTH_LINES = pytest.mark.parametrize("state", ["begin", "done"])
 
 HOLD = """
 import pathlib, sys, time
-from deploy import lock
+from deploy.state import lock
 from deploy.hosts.local import LocalHost
 with lock.held([LocalHost()], pathlib.Path(sys.argv[1]), "deploy"):
     print("held", flush=True)

@@ -24,7 +24,7 @@ from tests.samples import release
 
 HOLD = """
 import pathlib, sys
-from deploy import lock
+from deploy.state import lock
 from deploy.hosts.local import LocalHost
 with lock.held([LocalHost()], pathlib.Path(sys.argv[1]), "deploy"):
     print("held", flush=True)

@@ -15,7 +15,7 @@ from deploy.config.settings import ROOT
 
 STEP = """
 import time
-from deploy import console
+from deploy.core import console
 with console.step("wait until green is healthy", within=60) as shown:
     time.sleep(0.3)
     console.warn("meanwhile")
@@ -26,7 +26,7 @@ with console.step("wait until green is healthy", within=60) as shown:
 
 
 TABLE = """
-from deploy import console
+from deploy.core import console
 row = ["2026-11-23T13:00:00Z", "rollback", "1f2e3d4c5b6a-a1b2c3", "in service", "12 s", "somebody@some-laptop", "app1, app2"]
 console.table(["when (UTC)", "command", "release", "outcome", "took", "who", "hosts"], [row])
 console.table(["", "what", "mend it with"], [["missing", "secrets", "edit " + "very-" * 30 + "long"]])

@@ -92,7 +92,7 @@ def test_disk_measures_the_hosts_that_can_be_seen(site: Site, trouble: OpsError,
             monkeypatch.setattr(engine, asked, lambda answer=answer: answer, raising=False)
         monkeypatch.setattr(engine, "log_file", lambda _: None, raising=False)
     assert left(lambda: disk.show(site.at, json=True), trouble).documented
-    assert [measured["host"] for measured in json.loads(capsys.readouterr().out)] == ["app1", "app3"]
+    assert [measured["name"] for measured in json.loads(capsys.readouterr().out)["hosts"]] == ["app1", "app3"]
 
 
 def test_a_look_that_a_machine_refuses_is_a_finding() -> None:

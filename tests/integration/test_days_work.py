@@ -160,7 +160,7 @@ def test_prune_frees_what_nobody_goes_back_to(serving: Site) -> None:
 
 
 def test_disk_says_where_the_space_went(serving: Site) -> None:
-    known = serving.inv("disk", "--json").document
+    known = serving.inv("disk", "--json").document["hosts"][0]
     sizes = {item["name"]: item["bytes"] for item in known["items"]}
     assert f"{serving.app}-local_edge-temp" in sizes
     assert sizes[f"{serving.app}-local-edge-1"] > 0

@@ -55,7 +55,7 @@ def test_killed_at_every_step_and_nothing_is_lost(tiny: Site, strategy: str, rec
         roll(tiny)
     tiny.inv("deploy")
     change(tiny)
-    steps = [step["step"] for step in tiny.inv("plan", "--json").document["steps"]]
+    steps = [step["step"] for step in tiny.inv("plan", "--json").document["hosts"][0]["steps"]]
     assert {"StartColour", "AwaitServed", "Switch", "Watch", "Drain", "StopColour"} <= set(steps)
     kinds = (("begin", "resume"), ("done", "abort"), ("done", "resume"), ("begin", "abort"))
     nights = [(number, *kind) for number in range(len(steps)) for kind in kinds]

@@ -18,7 +18,7 @@ def test_a_service_that_extends_another_file_gets_the_releases_secrets_and_no_fi
     tiny.commit()
     planned = tiny.inv("plan", "--json")
     told = ["app: docker/parts/web.env is not read, the release's secrets stand in its place; ONLY_HERE are not among them"]
-    assert [line.partition(": put")[0] for line in planned.document["left_out"]] == told
+    assert [line.partition(": put")[0] for line in planned.document["hosts"][0]["left_out"]] == told
     assert f"! {told[0]}" in planned.stderr
     deployed = tiny.inv("deploy", "--json")
     assert f"! {told[0]}" in deployed.stderr

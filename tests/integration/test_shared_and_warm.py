@@ -64,13 +64,13 @@ def identity(site: Site, part: str) -> str:
 
 def test_the_edge_is_made_anew_only_when_told_to(tiny: Site) -> None:
     tiny.inv("deploy")
-    assert tiny.inv("plan", "--json").document["drifted"] == []
+    assert tiny.inv("plan", "--json").document["hosts"][0]["drifted"] == []
     before = identity(tiny, "-edge-")
     tiny.replace("docker/compose.yml", "    image: tiny/edge\n", "    image: tiny/edge\n    environment: {ADDED: later}\n")
     tiny.commit()
     plan = tiny.inv("plan")
     assert "inv deploy --include=edge" in plan.stderr
-    assert tiny.inv("plan", "--json").document["drifted"] == ["edge"]
+    assert tiny.inv("plan", "--json").document["hosts"][0]["drifted"] == ["edge"]
     tiny.inv("deploy")
     assert identity(tiny, "-edge-") == before, "a deploy never recreates the edge"
     said = tiny.inv("deploy", "--include=edge,app", code=2).stderr
@@ -79,7 +79,7 @@ def test_the_edge_is_made_anew_only_when_told_to(tiny: Site) -> None:
     assert re.search(r"measured: the app did not answer for \d+\.\d s; all healthy after \d+\.\d s", said), said
     assert identity(tiny, "-edge-") != before
     assert tiny.get("/health")[0] == 200
-    assert tiny.inv("plan", "--json").document["drifted"] == []
+    assert tiny.inv("plan", "--json").document["hosts"][0]["drifted"] == []
     assert tiny.inv("deploy", "--include=edge", "--json").document["changed"] is False
 
 

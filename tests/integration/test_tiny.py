@@ -9,12 +9,12 @@ from tests.site import Site, docker
 
 def test_first_deploy_second_deploy_rollback_and_nothing_to_do(tiny: Site) -> None:
     """The whole life of a small site."""
-    assert tiny.inv("plan", "--json").document["serving"] is None
+    assert tiny.inv("plan", "--json").document["hosts"][0]["serving"] is None
     first = tiny.inv("deploy", "--json").document
     assert json.loads(tiny.get("/version")[1]) == {"release": first["release"]}
     again = tiny.inv("deploy", "--json").document
     assert (again["changed"], again["release"]) == (False, first["release"])
-    assert tiny.inv("plan", "--json").document["steps"] == []
+    assert tiny.inv("plan", "--json").document["hosts"][0]["steps"] == []
 
     tiny.replace("app/app.py", "says hello", "says good day")
     tiny.commit()

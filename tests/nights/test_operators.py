@@ -129,7 +129,7 @@ def crash(night: Night) -> None:
 def test_the_first_deploy_killed_at_every_step(dusk: Night) -> None:
     """The operator is killed at each line of the very first deploy, when there is nothing to go back to."""
     night = dusk
-    steps = [step["step"] for step in night.site.inv("plan", "--json").document["steps"]]
+    steps = [step["step"] for step in night.site.inv("plan", "--json").document["hosts"][0]["steps"]]
     for number in range(len(steps)):
         assert night.site.killed(number, ("begin", "done")[number % 2], "deploy") == steps[number]
         then = ("resume", "abort")[number % 2]

@@ -59,7 +59,7 @@ def test_the_docker_folder_does_not_shadow_the_sdk() -> None:
 
 
 def test_only_the_console_prints() -> None:
-    assert named(path for path in CODE if prints(path)) == ["console.py"]
+    assert named(path for path in CODE if prints(path)) == ["core/console.py"]
 
 
 def test_only_the_engine_imports_the_sdk() -> None:
@@ -67,7 +67,7 @@ def test_only_the_engine_imports_the_sdk() -> None:
 
 
 def test_only_notify_imports_apprise() -> None:
-    assert named(path for path in CODE if "apprise" in imports(path)) == ["notify.py"]
+    assert named(path for path in CODE if "apprise" in imports(path)) == ["site/notify.py"]
 
 
 def test_only_ssh_may_import_fabric() -> None:

@@ -37,7 +37,7 @@ def test_no_earlier_release(bad: Bad) -> None:
 def test_locked(bad: Bad) -> None:
     hold = """import sys
 from pathlib import Path
-from deploy import lock
+from deploy.state import lock
 from deploy.hosts.local import LocalHost
 with lock.held([LocalHost()], Path(sys.argv[1]), 'deploy'): print(); input()
 """
