@@ -44,12 +44,12 @@ def command(container: str, words: Sequence[str], *, terminal: bool) -> Command:
     return docker("exec", "--interactive", *(["--tty"] if terminal else []), container, *words)
 
 
-def split(said: Sequence[str], rest: Sequence[str]) -> list[str]:
-    """Return a command's words: all behind `--` as they are, one word in quotes as a shell would split it. Pure."""
-    if len(said) != 1 or rest:
-        return [*said, *rest]
+def split(line: str, rest: Sequence[str]) -> list[str]:
+    """Return a command's words: what stands behind `--` as it is, else one line as a shell would split it. Pure."""
+    if rest:
+        return [*([line] if line else []), *rest]
     try:
-        return shlex.split(said[0])
+        return shlex.split(line)
     except ValueError as error:
         then = "close the quotes, or put -- before the command: what follows is not split"
         raise Refused(f"the command cannot be split into words: {error}", where="inv exec", then=then) from None

@@ -122,7 +122,7 @@ def require_room(chosen: Collection[Found]) -> None:
     for host, many in Counter(one.host for one in chosen).items():
         if many > host.followed:
             told = f"{many} containers cannot be followed at once over the connection to {host.name}, {host.followed} can"
-            raise Refused(told, where=host.name, then="name fewer services: inv logs SERVICE ... --follow; or without --follow")
+            raise Refused(told, where=host.name, then="name fewer services: inv logs SERVICE,... --follow; or leave --follow out")
 
 
 def look_again(at: Environment, names: list[str]) -> tuple[dict[str, Found], dict[str, OpsError]]:

@@ -222,7 +222,7 @@ def outcome(step: steps.RecreateShared, silence: Silence, host: str) -> str:
         raise OpsError(
             f"{', '.join(step.services)} was recreated, and the app has not answered since, for {silence.longest:.1f} s",
             where=f"{host}, through the edge",
-            then=f"inv logs {' '.join(step.services)}; fix it in the compose file, then inv deploy --include={','.join(step.services)}",
+            then=f"inv logs {','.join(step.services)}; fix it in the compose file, then inv deploy --include={','.join(step.services)}",
         )
     if silence.before:
         return f"measured: the app did not answer for {silence.longest:.1f} s"

@@ -7,7 +7,6 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 from inspect import Signature, signature
-from itertools import pairwise
 from traceback import format_exc
 from typing import Any
 
@@ -42,9 +41,8 @@ def door(*, only: str = "", help: Mapping[str, str] | None = None, **options: An
 
             try:
                 if c.config.run.dry:  # nothing here goes through invoke's own `run`
-                    raise Refused(
-                        "there is no dry run: inv --dry would do everything", where="inv", then="inv plan shows what a deploy would do"
-                    )
+                    then = "inv plan shows what a deploy would do"
+                    raise Refused("there is no dry run: inv --dry would do everything", where="inv", then=then, slug="no-dry-run")
                 body(enter(env), **flags)
             except KeyboardInterrupt:
                 raise leave(Interrupted("interrupted", then="inv status shows what serves"), env, **flags) from None
@@ -75,24 +73,11 @@ def leave(error: OpsError, env: str = "local", *, json: bool = False, **others: 
     return Exit(code=error.code)
 
 
-def gathered(parser: Parser, argv: list[str]) -> list[str]:
-    """Write `logs a b` as `logs --service=a --service=b`: invoke knows no argument that takes any number of words.
-
-    Of a task with another argument before it (exec), everything from the first such word on is meant.
-    """
-    context = parser.contexts.get(argv[0]) if argv else None
-    many = next((flag for flag, known in context.flags.items() if known.kind is list), None) if context else None
-    if not context or not many:
-        return argv
-    body, single, words = argv[: argv.index("--")] if "--" in argv else argv, len(context.positional_args), argv[:1]
-    for before, word in pairwise(body):
-        value = before in context.flags and context.flags[before].takes_value
-        command = single < 0 and bool(context.positional_args)
-        if command and word in context.flags:
-            raise ValueError(f"{word} is an option of inv {argv[0]} too; put -- before the command")
-        single -= (bare := not value and not word.startswith("-"))
-        words.append(f"{many}={word}" if command or (bare and single < 0) else word)
-    return words
+def words(value: str) -> list[str]:
+    """Split what a person named with commas; refuse an option that the command does not know and invoke took for a name."""
+    if value.startswith("-"):
+        raise Refused(f"{value} is no option of this command", where="inv", then="inv --help TASK", slug="wrong-usage")
+    return [word for word in value.split(",") if word]
 
 
 def rest() -> list[str]:
@@ -101,14 +86,25 @@ def rest() -> list[str]:
 
 
 def strict(parse: Callable[[Parser, list[str]], Any]) -> Callable[[Parser, list[str]], Any]:
-    """Make wrong usage of `inv` exit 2, as the command contract has it; invoke alone exits 1, or shows a traceback."""
+    """Make wrong usage of `inv` exit 2, as the command contract has it; invoke alone exits 1, or shows a traceback.
+
+    A positional argument that is missing is empty: invoke knows no optional ones.
+    """
 
     def parsed(parser: Parser, argv: list[str]) -> Any:
+        body, remainder = (argv[: argv.index("--")], argv[argv.index("--") :]) if "--" in argv else (argv, [])
         try:
-            return parse(parser, gathered(parser, argv))
+            try:
+                return parse(parser, argv)
+            except ParseError as error:
+                missing = error.context.missing_positional_args if error.context else []
+                if not missing:
+                    raise
+                return parse(parser, [*body, *[""] * len(missing), *remainder])
         except (ParseError, ValueError) as error:
-            then = "inv --list, or inv --help TASK"
-            raise leave(Refused(str(error), where=f"inv {' '.join(argv)}", then=then), json="--json" in argv) from None
+            then = "inv --list, or inv --help TASK; put -- before a command that inv exec runs"
+            wrong = Refused(str(error), where=f"inv {' '.join(argv)}", then=then, slug="wrong-usage")
+            raise leave(wrong, json="--json" in argv) from None
 
     return parsed
 

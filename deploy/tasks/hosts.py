@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from deploy.tasks.door import door
+from deploy.tasks.door import door, words
 
 if TYPE_CHECKING:
     from deploy.config.environment import Environment
 
 
-@door(iterable=["host"], help={"host": "inv hosts.pin NAME ..., `gateway` among them (default: all)"})
-def pin(at: Environment, host: Any, yes: bool = False) -> None:
-    """Write down the key that each host shows, once a person has compared it at the host: inv hosts.pin [NAME ...]."""
+@door(positional=["host"], help={"host": "hosts, with commas between them, `gateway` among them (default: all)"})
+def pin(at: Environment, host: str, yes: bool = False) -> None:
+    """Write down the key that each host shows, once a person has compared it at the host: inv hosts.pin [NAME,...]."""
     from deploy.config import pin
 
-    pin.pin(at.settings, host, yes=yes)
+    pin.pin(at.settings, words(host), yes=yes)
 
 
 @door()

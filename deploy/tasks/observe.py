@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from deploy.tasks.door import door, rest
+from deploy.tasks.door import door, rest, words
 
 if TYPE_CHECKING:
     from deploy.config.environment import Environment
@@ -27,26 +27,30 @@ def history(at: Environment, limit: int = 20, json: bool = False) -> None:
 
 
 LOGS = {
-    "service": "inv logs SERVICE ... (default: all)",
+    "service": "services, with commas between them (default: all)",
     "since": "how long ago, 10m or 1h30m, or a time, 2026-11-23T13:00 (default: the last 100 lines)",
     "grep": "only lines in which this regular expression is found",
     "follow": "go on as lines come, until Ctrl-C",
 }
 
 
-@door(iterable=["service"], help=LOGS)
-def logs(at: Environment, service: Any, since: str = "", grep: str = "", follow: bool = False) -> None:
-    """Show what services say, of the colour that serves: inv logs SERVICE ..., of all when none is named."""
+@door(positional=["service"], help=LOGS)
+def logs(at: Environment, service: str, since: str = "", grep: str = "", follow: bool = False) -> None:
+    """Show what services print, of the colour that serves: inv logs SERVICE,..., of all when none is named."""
     from deploy.insight import logs
 
-    logs.show(at, service, logs.query(since, grep), follow=follow)
+    logs.show(at, words(service), logs.query(since, grep), follow=follow)
 
 
-EXEC = {"service": "a service", "command": "inv exec SERVICE -- COMMAND ...", "host": "one of its hosts (default: the first)"}
+EXEC = {
+    "service": "a service",
+    "command": "a command, in quotes where it has several words; or put it behind --",
+    "host": "one of its hosts (default: the first)",
+}
 
 
-@door(positional=["service"], iterable=["command"], help=EXEC)
-def exec(at: Environment, service: str, command: Any, host: str = "") -> None:
+@door(positional=["service", "command"], help=EXEC)
+def exec(at: Environment, service: str, command: str, host: str = "") -> None:
     """Run a command in a service's container, of the colour that serves: inv exec SERVICE -- COMMAND ARGUMENT ..."""
     from deploy.insight import inside
 

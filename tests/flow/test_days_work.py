@@ -22,7 +22,7 @@ from deploy.hosts.local import LocalHost
 from deploy.insight import inside, logs, services, status
 from deploy.rollout import scale
 from deploy.tasks import namespace
-from deploy.tasks.door import rest
+from deploy.tasks.door import rest, words
 from tests.flow.fake import FakeHost
 from tests.flow.place import Place
 from tests.samples import container
@@ -237,32 +237,41 @@ def test_status_names_a_container_that_ran_out_of_memory(place: Place, capsys: P
 @pytest.mark.parametrize(
     ("typed", "given"),
     [
-        ("logs", {"service": []}),
-        ("logs backend --since 5m worker --grep=x edge", {"service": ["backend", "worker", "edge"], "since": "5m", "grep": "x"}),
-        ("logs --service=edge --service redis", {"service": ["edge", "redis"]}),
-        ("exec --env=prod postgres psql", {"service": "postgres", "command": ["psql"], "env": "prod"}),
-        ("exec backend -- ls -l --env=x", {"service": "backend", "command": [], "env": "local"}),
-        ("exec backend --env=dev ls -l /a=b --env=y --help", {"command": ["ls", "-l", "/a=b", "--env=y", "--help"], "env": "dev"}),
+        ("logs", {"service": ""}),
+        ("logs --follow", {"service": "", "follow": True}),
+        ("logs --since 5m backend,worker --grep=x", {"service": "backend,worker", "since": "5m", "grep": "x"}),
+        ("logs --service=edge,redis", {"service": "edge,redis"}),
+        ("exec --env=prod postgres psql", {"service": "postgres", "command": "psql", "env": "prod"}),
+        ("exec backend -- ls -l --env=x", {"service": "backend", "command": "", "env": "local"}),
+        ("exec", {"service": "", "command": ""}),
+        ("hosts.pin", {"host": ""}),
+        ("hosts.pin app1,gateway --yes", {"host": "app1,gateway", "yes": True}),
     ],
 )
-def test_any_number_of_words_may_follow_logs_and_exec(typed: str, given: dict[str, Any]) -> None:
+def test_services_and_hosts_are_named_with_commas_or_left_out(typed: str, given: dict[str, Any]) -> None:
     assert given.items() <= Parser(contexts=namespace.to_contexts()).parse_argv(typed.split())[0].as_kwargs.items()
 
 
-@pytest.mark.parametrize("option", ["--env", "--service", "--command"])
-def test_a_word_of_the_command_that_is_an_option_of_exec_is_refused(option: str) -> None:
-    with pytest.raises(Exit):
-        Parser(contexts=namespace.to_contexts()).parse_argv(["exec", "backend", "env", option, "x"])
+@pytest.mark.parametrize("typed", ["exec backend ls -l", "logs backend worker", "logs --since", "hosts.pin app1 app2"])
+def test_words_too_many_are_wrong_usage(typed: str) -> None:
+    with pytest.raises(Exit) as left:
+        Parser(contexts=namespace.to_contexts()).parse_argv(typed.split())
+    assert left.value.code == 2
+
+
+def test_an_option_that_a_command_does_not_have_is_no_name() -> None:
+    assert words("backend,,worker") == ["backend", "worker"]
+    with pytest.raises(Refused, match="--nope is no option"):
+        words("--nope")
 
 
 def test_the_words_of_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["inv", "exec", "backend", "--", "sh", "-c", "echo 'a  b'", "--"])
-    assert inside.split([], rest()) == ["sh", "-c", "echo 'a  b'", "--"]
-    assert inside.split(["psql -c 'select 1'"], []) == ["psql", "-c", "select 1"]
-    assert inside.split(["ls", "a b"], []) == ["ls", "a b"]
-    assert inside.split(["a b"], ["c"]) == ["a b", "c"]
+    assert inside.split("", rest()) == ["sh", "-c", "echo 'a  b'", "--"]
+    assert inside.split("psql -c 'select 1'", []) == ["psql", "-c", "select 1"]
+    assert inside.split("a b", ["c"]) == ["a b", "c"]
     with pytest.raises(Refused, match="No closing quotation"):
-        inside.split(["echo 'a"], [])
+        inside.split("echo 'a", [])
 
 
 @pytest.mark.parametrize(

