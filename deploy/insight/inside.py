@@ -19,8 +19,9 @@ def run(at: Environment, service: str, words: Sequence[str], *, host: str = "") 
 
     Raises OpsError naming its exit code.
     """
-    if not words:
-        raise Refused("no command was given", where="inv exec", then=f"inv exec {service} -- COMMAND ARGUMENT...")
+    if not service or not words:
+        missing, then = "command" if service else "service", f"inv exec {service or 'SERVICE'} -- COMMAND ARGUMENT..."
+        raise Refused(f"no {missing} was given", where="inv exec", then=then, slug="wrong-usage")
     everywhere, unseen = services.find(at, [service])
     found = [one for one in everywhere.values() if host in ("", one.host.name)]
     if host in unseen:
