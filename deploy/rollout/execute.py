@@ -1,21 +1,20 @@
-"""Do the steps of plans: on one host one after the other, on many in step with each other, all written down before and after."""
+"""Apply the plans of many hosts, in step with each other."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 from deploy.core import console
-from deploy.images.build import prune_release
-from deploy.rollout import drain, drift, health, prepare, steps, traffic
-from deploy.rollout.stages import Stage, batches, stages
-from deploy.rollout.watch import Watch
+from deploy.rollout.stages import batches, stages
+from deploy.rollout.steps import Stage, Step
 from deploy.site.run import Fleet, Run
+from deploy.site.runner import execute
+
+__all__ = ["execute", "execute_all", "return_all"]
 
 
-def execute_all(fleet: Fleet, plans: Mapping[str, Sequence[steps.Step]]) -> None:
+def execute_all(fleet: Fleet, plans: Mapping[str, Sequence[Step]]) -> None:
     """Do each host's plan, stage by stage: nothing switches anywhere before every host is ready to; then a canary, then the others."""
     chosen = fleet.at.settings.rollout
     for stage, busy, do in staged(fleet, plans):
@@ -27,7 +26,7 @@ def execute_all(fleet: Fleet, plans: Mapping[str, Sequence[steps.Step]]) -> None
 
 
 def return_all(
-    fleet: Fleet, plans: Mapping[str, Sequence[steps.Step]], away: Collection[str], scheduling: Collection[str]
+    fleet: Fleet, plans: Mapping[str, Sequence[Step]], away: Collection[str], scheduling: Collection[str]
 ) -> set[str]:  # fmt: skip
     """Do each host's plan back, stage by stage and all hosts at once; what fails on one is said, and the others go on without it.
 
@@ -59,13 +58,14 @@ def return_all(
     return set()
 
 
-def take_over(run: Run, plans: Mapping[str, Sequence[steps.Step]]) -> None:
+def take_over(run: Run, plans: Mapping[str, Sequence[Step]]) -> None:
     """Do the last stage of a plan, but for schedulers."""
     schedulers = {service.name for service in run.release.of("scheduler")}
-    execute(run, [step for step in stages(plans[run.host.name])[Stage.TAKE_OVER] if schedulers.isdisjoint(getattr(step, "services", ()))])
+    last = stages(plans[run.host.name])[Stage.TAKE_OVER]
+    execute(run, [step for step in last if schedulers.isdisjoint(getattr(step, "services", ()))])
 
 
-def staged(fleet: Fleet, plans: Mapping[str, Sequence[steps.Step]]) -> Iterator[tuple[Stage, list[Run], Callable[[Run], None]]]:
+def staged(fleet: Fleet, plans: Mapping[str, Sequence[Step]]) -> Iterator[tuple[Stage, list[Run], Callable[[Run], None]]]:
     """Yield each stage that has something to do, the runs that have, and what does it for one of them."""
     cut = {name: stages(plan) for name, plan in plans.items()}
     for stage in Stage:
@@ -79,61 +79,3 @@ def share_schema(fleet: Fleet, migrated: Run) -> None:
     schema = migrated.state.schema()
     if schema:
         fleet.each(lambda run: run.state.keep_schema(schema), [run for run in fleet.runs if run is not migrated])
-
-
-def execute(run: Run, plan: Iterable[steps.Step]) -> None:
-    """Do each step; the journal says what was begun and what was done. Raise OpsError when one did not come to its end."""
-    for step in plan:
-        run.note(step=step.name, state="begin", target=run.bundle.release.id, details=asdict(step))
-        with console.step(str(step), within=limit(step, run)):
-            verdict = PERFORM[type(step)](step, run)
-        run.note(step=step.name, state="done", target=run.bundle.release.id, **({"verdict": verdict} if verdict else {}))
-
-
-def limit(step: steps.Step, run: Run) -> float:
-    """Return the seconds that a step may take; 0 where no setting says so."""
-    chosen = run.settings.rollout
-    known = {
-        steps.AwaitHealthy: chosen.healthy_within, steps.AwaitServed: chosen.served_within, steps.Watch: chosen.watch,
-        steps.Drain: chosen.drain_within, steps.AwaitTasks: chosen.tasks_within,
-    }  # fmt: skip
-    return known.get(type(step), 0)
-
-
-def watch_traffic(step: steps.Watch, run: Run) -> str:
-    """Watch the release under real traffic; return by what it was judged."""
-    return Watch(run, step).verdict()
-
-
-def prune(step: steps.Prune, run: Run) -> None:
-    """Forget releases that nobody will go back to."""
-    for release in step.releases:
-        prune_release(run.release.images, release, run.host)
-        run.host.remove(run.state.bundle_folder(release))
-
-
-PERFORM: Mapping[type[steps.Step], Callable[[Any, Run], str | None]] = {
-    steps.AwaitOrphans: prepare.await_orphans,
-    steps.RevertEdge: prepare.revert_edge,
-    steps.PrepareEdge: prepare.prepare_edge,
-    steps.CreateShared: prepare.create_shared,
-    steps.StartShared: prepare.start_shared,
-    steps.RecreateShared: drift.recreate,
-    steps.Migrate: prepare.migrate,
-    steps.RunJob: prepare.run_job,
-    steps.StartColour: prepare.start_colour,
-    steps.AwaitHealthy: health.await_healthy,
-    steps.RegisterColour: traffic.register_colour,
-    steps.AwaitServed: health.await_served,
-    steps.Quiet: drain.quiet,
-    steps.Resume: drain.resume,
-    steps.Switch: traffic.switch_traffic,
-    steps.TurnPage: traffic.turn_page,
-    steps.SeeSwitched: traffic.see_switched,
-    steps.Watch: watch_traffic,
-    steps.Drain: drain.drain,
-    steps.AwaitTasks: drain.await_tasks,
-    steps.StopColour: drain.stop_colour,
-    steps.RemoveStopped: drain.remove_stopped,
-    steps.Prune: prune,
-}

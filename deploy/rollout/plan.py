@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from deploy.core.model import COLOURS, Container, Facts, Release, Role, other
 from deploy.rollout.pieces import await_tasks, bring_up, jobs, migration, only, quiet, recreate_shared, retire, settle, start_shared, stop
 from deploy.rollout.steps import (
+    AwaitEdgeSwitch,
     AwaitHealthy,
     AwaitServed,
     Drain,
@@ -15,7 +16,6 @@ from deploy.rollout.steps import (
     RegisterColour,
     RemoveStopped,
     Resume,
-    SeeSwitched,
     StartColour,
     Step,
     StopColour,
@@ -123,7 +123,7 @@ def tied(wanted: Release, facts: Facts) -> bool:
 def switch(colour: str | None, release: str | None, generation: int, facts: Facts, beside: tuple[str, ...] = ()) -> Step:
     """Plan the switch; on a host behind another's edge, to see that it was made there."""
     if facts.edge.front:
-        return SeeSwitched(facts.edge.front, colour, release)
+        return AwaitEdgeSwitch(facts.edge.front, colour, release)
     return Switch(colour, release, generation, bool(colour) and facts.edge.maintenance, beside)
 
 

@@ -39,6 +39,11 @@ def read(text: str) -> dict[str, Spec]:
     return {spec.service: spec for spec in found}
 
 
+def of_files(files: Mapping[str, str]) -> dict[str, Spec]:
+    """Read the shared services of a release from its rendered files; none where these are gone."""
+    return read(files.get("shared.yml", ""))
+
+
 def make_spec(spec: Mapping[str, Any], document: Mapping[str, Any]) -> Spec:
     """Read one service of a rendered file."""
     labels, volumes = spec["labels"], document.get("volumes") or {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -18,7 +18,6 @@ from deploy.core.model import Container, ReleasedService
 from deploy.core.shell import Command, docker
 from deploy.core.wait import looks
 from deploy.edge import nginx
-from deploy.rollout import steps
 from deploy.rollout.edge_log import BASELINE_SECONDS, EdgeLog, Request, remedy
 from deploy.site.run import Run
 
@@ -123,17 +122,17 @@ def quickest(requests: Iterable[Request]) -> Quick | None:
     return max(able, key=lambda quick: quick.times, default=None)
 
 
-class Watch:
-    """One release under real traffic, and probed besides, for a site may have none; `beside` it the old one may still answer."""
+class Watcher:
+    """One release under real traffic, and probed besides, for a site may have none; `mixed` replicas of the old one may still answer."""
 
-    def __init__(self, run: Run, step: steps.Watch) -> None:
+    def __init__(self, run: Run, colour: str, mixed: Collection[str] = ()) -> None:
         self.run, self.settings, self.host, self.release = run, run.settings, run.host, run.release
-        self.colour, self.beside = step.colour, step.beside
+        self.colour, self.mixed = colour, mixed
         self.log, self.edge = EdgeLog(run.host), ""
         self.readable = bool(run.release.of("edge"))
-        self.paths = [f"/{step.colour}/{s.name}{s.deploy.health}" for s in run.release.of("web")] if self.readable else []
+        self.paths = [f"/{colour}/{s.name}{s.deploy.health}" for s in run.release.of("web")] if self.readable else []
         self.answered = self.refused = 0  # probes in all, and in a row
-        self.unsent = self.heard = 0  # probes in a row that could not be sent, and how long the log was once these were too many
+        self.unsent = self.log_length = 0  # probes in a row that could not be sent, and how long the log was once these were too many
         self.asked = 0.0  # when the workers were asked last, in seconds of watching
         self.troubles: dict[str, str] = {}  # what could not be looked at -> why
 
@@ -146,11 +145,11 @@ class Watch:
         limits, seen = self.settings.rollout, Answers()
         self.read()  # before the time begins: where it hangs, the probes have all of it
         web = [c for c in self.containers() if c.role == "web"]
-        others = {address for c in web if c.name in self.beside for address in c.addresses}
-        if self.beside and self.paths:  # the others may not answer to the path by which this release is asked
+        others = {address for c in web if c.name in self.mixed for address in c.addresses}
+        if self.mixed and self.paths:  # the others may not answer to the path by which this release is asked
             own = [(s, c) for s in self.release.of("web") for c in web if (c.service, c.colour) == (s.name, self.colour) and c.alive]
             self.paths = [nginx.replica_path(s, c.name) for s, c in own] or self.paths
-        share = 1 - len(self.beside) / max(len(self.beside) + sum(c.colour == self.colour for c in web), 1)
+        share = 1 - len(self.mixed) / max(len(self.mixed) + sum(c.colour == self.colour for c in web), 1)
 
         def mine(request: Request) -> bool:
             return request.release == self.release.id and request.address not in others
@@ -170,7 +169,7 @@ class Watch:
                 raise OpsError(
                     f"release {self.release.id} was in service for {elapsed:.0f} s and did worse than is allowed: {reason}",
                     where=f"{self.host.name}, the edge",
-                    then="inv logs, mend it, inv deploy",
+                    then="inv logs; fix it, then inv deploy",
                 )
         elsewhere = bool(self.settings.fronts and self.run.facts.accepted)  # what this edge serves runs behind it
         return self.conclude(seen, elsewhere or any(c.colour != self.colour and c.state == "running" for c in web))
@@ -178,7 +177,7 @@ class Watch:
     def conclude(self, seen: Answers, old: bool) -> str:
         """Say by what the release was judged in the end; where by nothing, raise OpsError if the `old` one still runs."""
         requests = seen.app.requests + seen.edge.requests
-        silent = self.unsent >= PROBES_IN_A_ROW and len(self.log.requests) == self.heard  # the edge has died, or hangs
+        silent = self.unsent >= PROBES_IN_A_ROW and len(self.log.requests) == self.log_length  # the edge has died, or hangs
         enough = self.readable and max(seen.app.requests, seen.edge.requests) >= ENOUGH
         if not self.paths or ((enough or self.answered) and not silent):
             if self.readable and requests < LOW_TRAFFIC:
@@ -192,13 +191,13 @@ class Watch:
             raise OpsError(
                 f"release {self.release.id} was watched, and the verdict is UNKNOWN: {told}",
                 where=f"{self.host.name}, the edge",
-                then=self.host.typed(f"docker logs {self.edge or 'of the edge'}") + ", mend it, inv deploy",
+                then=self.host.typed(f"docker logs {self.edge or 'of the edge'}") + "; fix it, then inv deploy",
             )
         console.warn(f"the verdict on release {self.release.id} is UNKNOWN: {told}; nothing else runs, so it stays in service")
         return "unknown"
 
-    def look(self, what: str, act: Callable[[], T], otherwise: T, then: Callable[[], str], *, secret: bool = False) -> T:
-        """Look with something that may itself be broken: that is a warning once, and never the release's fault.
+    def attempt(self, what: str, act: Callable[[], T], otherwise: T, then: Callable[[], str], *, secret: bool = False) -> T:
+        """Do what may itself be broken: a failure is a warning once, and never the release's fault.
 
         With `secret` nothing is shown of what it said.
         """
@@ -224,19 +223,19 @@ class Watch:
 
         if self.readable:
             told = "the edge's log cannot be read, and probes alone judge the release"
-            self.readable = self.look(told, read, False, lambda: remedy(self.host, self.edge) if self.edge else "inv status")
+            self.readable = self.attempt(told, read, False, lambda: remedy(self.host, self.edge) if self.edge else "inv status")
 
     def containers(self) -> tuple[Container, ...]:
         """List this environment's containers; where that fails, those that were there when the deploy was planned."""
         there = partial(self.host.engine.containers, self.settings.name)
-        return self.look("containers cannot be listed", there, self.run.facts.containers, lambda: "inv doctor")
+        return self.attempt("containers cannot be listed", there, self.run.facts.containers, lambda: "inv doctor")
 
     def probe(self) -> None:
         """Ask each web service for its health through the edge; what could not be sent does not count."""
         for path in self.paths:
-            well = self.look("probes cannot be sent", partial(self.ask, path), None, lambda: "inv status")
+            well = self.attempt("probes cannot be sent", partial(self.ask, path), None, lambda: "inv status")
             self.unsent = self.unsent + 1 if well is None else 0
-            self.heard = self.heard if self.unsent > PROBES_IN_A_ROW else len(self.log.requests)
+            self.log_length = self.log_length if self.unsent > PROBES_IN_A_ROW else len(self.log.requests)
             if well is not None:
                 self.answered += well
                 self.refused = 0 if well else self.refused + 1
@@ -263,7 +262,7 @@ class Watch:
             return not status and time.monotonic() - began >= PROBE_SECONDS * 0.9
 
         for _ in range(PROBES_IN_A_ROW):
-            if not self.look("what visitors ask for cannot be asked for", get, False, lambda: "inv status"):
+            if not self.attempt("what visitors ask for cannot be asked for", get, False, lambda: "inv status"):
                 return ""
         return f"GET {path} is not answered within {PROBE_SECONDS} s; in the minute before {quick.times} were, in {quick.seconds:.2f} s"
 
@@ -281,7 +280,7 @@ class Watch:
             if (container.service, container.colour, container.state) == (service.name, self.colour, "running"):
                 asked = docker("exec", container.name, *service.deploy.failed)
                 told, why = f"{service.name} cannot say how many tasks failed", f"why: {self.host.typed(str(asked))}"
-                counted = self.look(told, partial(self.run_count, asked), None, partial(str, why), secret=True)
+                counted = self.attempt(told, partial(self.run_count, asked), None, partial(str, why), secret=True)
                 if counted is not None:
                     return counted
         return 0

@@ -36,6 +36,11 @@ class Run:
     going_back: bool = False
     chosen: Mapping[str, int] = field(default_factory=dict)  # numbers of replicas that are tried, and not written down yet
 
+    @property
+    def target(self) -> str:
+        """The release that the run works towards, as the journal names it."""
+        return self.bundle.release.id
+
     @cached_property
     def state(self) -> State:
         """What the host remembers of the environment."""
@@ -117,11 +122,11 @@ class Run:
         found = (c.name for c in self.host.engine.containers(self.settings.name) if c.role == "edge" and c.state == "running")
         return next(found, None)
 
-    def tell(self, containers: Iterable[Container], words: Callable[[Deploy], tuple[str, ...]]) -> list[str]:
-        """Run a command of x-deploy in each of these containers that runs; return who did not do it."""
-        known = {name: words(service.deploy) for name, service in self.services.items()}
-        told = [c for c in containers if c.state == "running" and known.get(c.service)]
-        return [c.name for c in told if self.host.try_run(docker("exec", c.name, *known[c.service])).returncode]
+    def exec_all(self, containers: Iterable[Container], command: Callable[[Deploy], tuple[str, ...]]) -> list[str]:
+        """Run a command of x-deploy in each of these containers that runs; return those in which it failed."""
+        commands = {name: command(service.deploy) for name, service in self.services.items()}
+        able = [c for c in containers if c.state == "running" and commands.get(c.service)]
+        return [c.name for c in able if self.host.try_run(docker("exec", c.name, *commands[c.service])).returncode]
 
     def one_off(self, colour: str, service: str, command: tuple[str, ...]) -> str:
         """Run a command in a container of its own that is labelled and removed; return what it printed."""

@@ -27,7 +27,7 @@ from tests.flow.test_hosts_change import Roles
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 SEEDS = range(40 if os.environ.get("NIGHTS") else 6)
-STEPS = ("StartColour", "AwaitHealthy", "AwaitServed", "Quiet", "Switch", "SeeSwitched", "Drain", "StopColour", "Prune")
+STEPS = ("StartColour", "AwaitHealthy", "AwaitServed", "Quiet", "Switch", "AwaitEdgeSwitch", "Drain", "StopColour", "Prune")
 COMMANDS = ("deploy", "deploy", "rollback", "kill", "kill", "fail", "fail", "cut")
 
 

@@ -19,7 +19,8 @@ from deploy.hosts.sections import Server
 from deploy.rollout import recovery, steps
 from deploy.rollout import release as rollout
 from deploy.rollout.carry_out import Outcome, carry_out
-from deploy.rollout.stages import Stage, batches, stages
+from deploy.rollout.stages import batches, stages
+from deploy.rollout.steps import Stage
 from deploy.site.facts import observe_all
 from deploy.site.run import Fleet, Run
 from deploy.state import lock

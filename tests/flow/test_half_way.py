@@ -13,7 +13,7 @@ from deploy.core.errors import Interrupted, OpsError, Refused, Unreachable
 from deploy.core.shell import Command, Result
 from deploy.hosts.sections import Server
 from deploy.insight import prune, status
-from deploy.rollout import drift, maintenance, preflight, recovery, steps, takedown, unwind
+from deploy.rollout import maintenance, preflight, recovery, steps, takedown, unwind
 from deploy.rollout.carry_out import Outcome, carry_out
 from deploy.site import hooks
 from deploy.site.run import Fleet, Run
@@ -207,7 +207,7 @@ def test_maintenance_without_an_edge_is_refused(tmp_path: Path) -> None:
         maintenance.turn(Environment(settings(state=FOLDER, hosts=servers), FakeHost(FOLDER), hosts), on=True, off=False)
 
 
-def test_data_on_a_host_without_an_edge_is_made_anew_and_nothing_is_measured(
+def test_data_on_a_host_without_an_edge_is_recreated_and_no_outage_is_stated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Printed
 ) -> None:
     site = behind.Site(tmp_path)
@@ -221,8 +221,9 @@ def test_data_on_a_host_without_an_edge_is_made_anew_and_nothing_is_measured(
 
     monkeypatch.setattr(host, "get", get)
     monkeypatch.setattr(host, "try_run", lambda *_, **__: Result(0, "", ""))
-    monkeypatch.setattr(drift, "await_healthy", lambda *_, **__: None)
+    monkeypatch.setattr("deploy.rollout.steps.shared.await_healthy", lambda *_, **__: None)
     run = next(run for run in site.fleet("r2").runs if run.host is host)
-    drift.recreate(steps.RecreateShared(("redis",)), run)
+    steps.RecreateShared(("redis",)).perform(run)
     assert len(asked) < 5
-    assert "not measured: there is no edge here; all healthy" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert ("the app did not answer here before, so no outage is known" in said, "outage: at most" in said) == (True, False)

@@ -1,9 +1,10 @@
-"""Shared services that fail or lack something: refused, recreated, restored, and measured, on a fake host."""
+"""Shared services that fail or lack something: refused, recreated and restored, on a fake host."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -17,7 +18,7 @@ from deploy.core.model import Container
 from deploy.edge import switch
 from deploy.images import build as images
 from deploy.release import wanted
-from deploy.rollout import drift, preflight, recovery, shared, show, steps
+from deploy.rollout import health, preflight, recovery, shared, show, steps
 from deploy.rollout import release as rollout
 from deploy.site.facts import observe
 from deploy.site.run import Run
@@ -131,7 +132,7 @@ def test_a_later_failure_restores_only_what_fails(shop: Shop, fails: bool) -> No
 def test_a_crash_loop_without_a_health_check_is_no_service_that_runs(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """It runs for a moment each time, and is looked at just then."""
     broken, listed = spec(made("r2", REDIS), "redis").made_of, shop.host.engine.containers
-    monkeypatch.setattr(drift, "STEADY_SECONDS", 0.2)
+    monkeypatch.setattr("deploy.rollout.steps.shared.STEADY_SECONDS", 0.2)
     looks: list[int] = []
 
     def flickering(environment: str) -> tuple[Container, ...]:
@@ -251,34 +252,41 @@ def test_an_app_that_answered_before_and_not_after_is_a_failure_and_the_edge_is_
         shop.put("r2", EDGE, VOLUME, include="edge")
     assert ("release r1" in told.value.serves, "inv deploy --include=edge" in told.value.then) == (True, True)
     said = capsys.readouterr().err
-    assert "measured" not in said.partition("going back")[0]
+    assert "outage: at most" not in said.partition("going back")[0]
     assert (shop.there("edge").made_of, shop.serving()) == (spec(made("r1"), "edge").made_of, "r1")
-    assert drift.answers(Run(shop.settings, shop.host, made("r1"), observe(shop.settings, shop.host)))
+    assert health.answers(Run(shop.settings, shop.host, made("r1"), observe(shop.settings, shop.host)))
 
 
-@pytest.mark.parametrize(("after", "said"), [(True, "it answers"), (False, "it does not now")])
 def test_an_app_that_did_not_answer_before_is_no_failure_of_what_is_recreated(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch, capsys: Printed, after: bool, said: str
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, capsys: Printed
 ) -> None:
-    now = spec(made("r1"), "redis").made_of
-    deaf_while(shop, monkeypatch, [now] if after else [now, spec(made("r2", REDIS), "redis").made_of])
     shop.state.keep(made("r2", REDIS))
+    deaf_while(shop, monkeypatch, [spec(made(*release), "redis").made_of for release in (("r1",), ("r2", REDIS))])
     run = Run(shop.settings, shop.host, made("r2", REDIS), observe(shop.settings, shop.host))
-    drift.recreate(steps.RecreateShared(("redis",)), run)
-    assert re.search(f"no outage measured: the app did not answer before; {said}.*; all healthy", capsys.readouterr().err)
+    steps.RecreateShared(("redis",)).perform(run)
+    assert "the app did not answer here before, so no outage is known" in capsys.readouterr().err
 
 
-def test_a_silence_counts_to_the_next_answer_and_one_that_has_no_end_counts_up_to_now(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 0.0
-    monkeypatch.setattr("deploy.rollout.drift.time.monotonic", lambda: now)
-    silence = drift.Silence(0.0, before=True, last=0.0)
-    for now, answered in ((0.1, True), (0.2, False), (2.1, True), (2.2, True), (9.0, False)):
-        silence.look(answered=answered)
-        if now == 2.2:
-            assert (silence.longest, silence.over) == (2.0, True)
-    assert (round(silence.longest, 1), silence.over) == (6.8, False)
-    with pytest.raises(OpsError, match=r"not answered since, for 6\.8 s"):
-        drift.outcome(steps.RecreateShared(("edge",)), silence, "app1")
+def test_the_outage_that_is_stated_lasts_from_before_the_stop_until_the_app_answers_again(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, capsys: Printed
+) -> None:
+    """It is never less than what visitors saw, also where the app answers some time after the service is healthy."""
+    get, recreate, stopped = shop.host.get, shop.host.recreate, list[float]()
+
+    def answer(port: int, path: str, **more: Any) -> tuple[int, str]:
+        late = bool(stopped) and time.monotonic() < stopped[0] + 0.2
+        return (502, "") if late else get(port, path, **more)
+
+    def stop(file: Path, names: Sequence[str]) -> None:
+        stopped.append(time.monotonic())
+        recreate(file, names)
+
+    monkeypatch.setattr(shop.host, "get", answer)
+    monkeypatch.setattr(shop.host, "recreate", stop)
+    shop.put("r2", REDIS, include="redis")
+    stated = re.search(r"outage: at most (\d+\.\d) s; the app answers again", capsys.readouterr().err)
+    assert stated
+    assert 0.2 <= float(stated[1]) < 3
 
 
 def test_what_serves_joins_the_network_of_a_recreated_edge_before_the_old_one_goes(shop: Shop) -> None:

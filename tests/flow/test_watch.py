@@ -14,7 +14,7 @@ from deploy.core.errors import CommandFailed, GateClosed, Interrupted, OpsError,
 from deploy.core.shell import Command, Result
 from deploy.insight import history, status
 from deploy.rollout import recovery
-from deploy.rollout.watch import PROBES_IN_A_ROW, Watch
+from deploy.rollout.watch import PROBES_IN_A_ROW, Watcher
 from tests.flow.place import STEPS, Killed, Place
 from tests.samples import log_line
 
@@ -58,14 +58,14 @@ def reads(place: Place, *readings: list[str]) -> None:
 
 def while_watched(monkeypatch: pytest.MonkeyPatch, host: object, name: str, act: Callable[..., Any]) -> None:
     """Let something do otherwise while a release is watched."""
-    verdict = Watch.verdict
+    verdict = Watcher.verdict
 
-    def watching(watch: Watch) -> str:
+    def watching(watch: Watcher) -> str:
         with monkeypatch.context() as patch:
             patch.setattr(host, name, act)
             return verdict(watch)
 
-    monkeypatch.setattr(Watch, "verdict", watching)
+    monkeypatch.setattr(Watcher, "verdict", watching)
 
 
 def answering(place: Place, monkeypatch: pytest.MonkeyPatch, answer: Callable[[int, str], tuple[int, str] | None]) -> None:

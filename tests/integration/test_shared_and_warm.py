@@ -76,7 +76,7 @@ def test_the_edge_is_made_anew_only_when_told_to(tiny: Site) -> None:
     said = tiny.inv("deploy", "--include=edge,app", code=2).stderr
     assert ("app is no shared service" in said, "building images" in said) == (True, False), said
     said = tiny.inv("deploy", "--include=edge").stderr
-    assert re.search(r"measured: the app did not answer for \d+\.\d s; all healthy after \d+\.\d s", said), said
+    assert re.search(r"outage: at most \d+\.\d s; the app answers again", said), said
     assert identity(tiny, "-edge-") != before
     assert tiny.get("/health")[0] == 200
     assert tiny.inv("plan", "--json").document["hosts"][0]["drifted"] == []
@@ -100,15 +100,15 @@ def test_a_network_that_edge_and_app_share_changes_while_people_ask(tiny: Site) 
     assert (identity(tiny, "-edge-"), (tiny.state / "journal.jsonl").read_text()) == (edge, journal), "nothing was changed"
     with asking(tiny) as longest:
         said = tiny.inv("deploy", "--include=edge").stderr
-    measured = re.search(r"measured: the app did not answer for (\d+\.\d) s", said)
-    assert measured, said
-    assert longest[0] <= float(measured[1]) + 0.3, said
+    stated = re.search(r"outage: at most (\d+\.\d) s", said)
+    assert stated, said
+    assert longest[0] <= float(stated[1]) + 0.3, said
     assert "inv rollback --include=edge" in tiny.inv("rollback", code=2).stderr
     with asking(tiny) as longest:
         said = tiny.inv("rollback", "--include=edge").stderr
-    measured = re.search(r"measured: the app did not answer for (\d+\.\d) s", said)
-    assert measured, said
-    assert longest[0] <= float(measured[1]) + 0.3, said
+    stated = re.search(r"outage: at most (\d+\.\d) s", said)
+    assert stated, said
+    assert longest[0] <= float(stated[1]) + 0.3, said
     assert (tiny.get("/health")[0], first in tiny.get("/version")[1]) == (200, True)
 
 
@@ -122,7 +122,7 @@ def test_data_that_a_deploy_put_into_a_crash_loop_is_restored_when_it_goes_back(
     said = tiny.inv("deploy", "--include=db", code=1).stderr
     assert ("No module named 'tiem'" in said, f"release {first}" in said) == (True, True), said
     assert "then inv deploy --include=db" in said, said
-    assert "measured" not in said.partition("going back")[0], "nothing is called measured that failed"
+    assert "outage: at most" not in said.partition("going back")[0], "what failed has no end"
     assert (db(tiny), db(tiny, MADE_OF)) == ("running 0", made_of)
 
 

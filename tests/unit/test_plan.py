@@ -137,7 +137,7 @@ TWO = replace(HALF, containers=(*HALF.containers, *(container(service, "blue", "
 ROLLING = [
     MIGRATE, "run site",
     "start green: backend, worker, up to 1 of each", "wait until green is healthy", "probe green through the edge",
-    "switch traffic to green, beside 1 of the other colour (generation 3) and prove it", "watch green under real traffic",
+    "switch traffic to green, mixed with 1 of the other colour (generation 3) and prove it", "watch green under real traffic",
     "drain blue", "stop blue: backend (but 1)", "stop blue: worker (but 1)",
     "start green: backend, worker", "wait until green is healthy", "probe green through the edge",
     "switch traffic to green (generation 4) and prove it", "watch green under real traffic",

@@ -12,9 +12,8 @@ from deploy.config.settings import Rollout
 from deploy.core.errors import OpsError
 from deploy.core.shell import Command
 from deploy.hosts.local import LocalHost
-from deploy.rollout import steps
 from deploy.rollout.edge_log import EdgeLog, Request, parse
-from deploy.rollout.watch import Answers, Quick, Traffic, Watch, judge, quickest, quiet, sort_out, sum_up
+from deploy.rollout.watch import Answers, Quick, Traffic, Watcher, judge, quickest, quiet, sort_out, sum_up
 from deploy.site.run import Run
 from deploy.state.store import Bundle
 from tests.samples import container, log_line, release, settings
@@ -169,7 +168,7 @@ class Rolling(LocalHost):
 @pytest.mark.parametrize(("address", "judged"), [("10.0.0.2", False), ("10.0.0.3", True)], ids=["the old one", "the new one"])
 def test_what_an_old_replica_answers_beside_a_new_one_is_not_counted(address: str, judged: bool) -> None:
     run = Run(settings(rollout={"watch": 0.01}), Rolling(address), Bundle(release("r3"), {}, ""))
-    watch = Watch(run, steps.Watch("green", "r3", (container("backend", "blue").name,)))
+    watch = Watcher(run, "green", (container("backend", "blue").name,))
     if judged:
         with pytest.raises(OpsError, match="100% of 40 requests"):
             watch.verdict()

@@ -1,0 +1,40 @@
+"""The steps that a plan is made of, by concern: value, sentence, stage, time limit and performance stand side by side."""
+
+from deploy.rollout.steps.colour import AwaitHealthy, RemoveStopped, StartColour, StopColour
+from deploy.rollout.steps.database import AwaitOrphans, Migrate, RunJob
+from deploy.rollout.steps.drain import Drain
+from deploy.rollout.steps.edge import AwaitEdgeSwitch, PrepareEdge, RegisterColour, RevertEdge, Switch, TurnPage
+from deploy.rollout.steps.prune import Prune
+from deploy.rollout.steps.served import AwaitServed
+from deploy.rollout.steps.shared import CreateShared, RecreateShared, StartShared
+from deploy.rollout.steps.step import Stage, Step
+from deploy.rollout.steps.watch import Watch
+from deploy.rollout.steps.workers import AwaitTasks, Quiet, Resume
+
+__all__ = [
+    "AwaitEdgeSwitch",
+    "AwaitHealthy",
+    "AwaitOrphans",
+    "AwaitServed",
+    "AwaitTasks",
+    "CreateShared",
+    "Drain",
+    "Migrate",
+    "PrepareEdge",
+    "Prune",
+    "Quiet",
+    "RecreateShared",
+    "RegisterColour",
+    "RemoveStopped",
+    "Resume",
+    "RevertEdge",
+    "RunJob",
+    "Stage",
+    "StartColour",
+    "StartShared",
+    "Step",
+    "StopColour",
+    "Switch",
+    "TurnPage",
+    "Watch",
+]

@@ -1,0 +1,42 @@
+"""The step that lets containers finish what visitors have begun."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from deploy.config.settings import Settings
+from deploy.core import console
+from deploy.core.wait import until
+from deploy.edge import switch
+from deploy.rollout.steps.step import Stage, Step
+from deploy.site.run import Run
+
+
+@dataclass(frozen=True)
+class Drain(Step):
+    """Let what the edge names no longer finish: WebSockets closed, requests answered, old edge workers gone.
+
+    WebSockets of replicas that serve on hold those workers as well: what generation `since` named and the edge still
+    names closes them too, and may open new ones.
+    """
+
+    colour: str
+    since: int = 0
+    stage: ClassVar[Stage] = Stage.DRAIN
+
+    def __str__(self) -> str:
+        return f"drain {self.colour}"
+
+    def limit(self, settings: Settings) -> float:
+        return settings.rollout.drain_within
+
+    def perform(self, run: Run) -> None:
+        before, now = (switch.route_of(run.settings, run.host, number).members for number in (self.since, None))
+        web = [c for c in run.host.engine.containers(run.settings.name) if c.role == "web"]
+        draining = [c for c in web if c.name in before or (c.colour == self.colour and c.name not in now)]
+        run.exec_all(draining, lambda deploy: deploy.drain)
+        edge, limit = run.edge if run.bundle.release.of("edge") else run.running_edge, self.limit(run.settings)
+        if edge and not until(lambda: switch.retiring_workers(run.host, edge) == 0, limit):
+            console.warn(f"requests of {self.colour} were still running after {limit:.0f} s")
+        run.exec_all([c for c in draining if c.name in now], lambda deploy: deploy.resume)
