@@ -47,7 +47,7 @@ def restorable(run: Run, left: Bundle | None, *, undoing: bool = False) -> tuple
 
 
 def restorations(run: Run, left: Bundle | None) -> tuple[steps.RecreateShared, ...]:
-    """Restore what an undone release recreated and what fails now, where the release gone back to never applied what it says of it.
+    """Restore what an undone release recreated and what fails now, where the one gone back to never applied its files.
 
     It is made as it was, by the files of a release that say so; nothing where none is kept.
     """
@@ -97,40 +97,41 @@ def clock(run: Run, containers: Iterable[Container]) -> str:
     return run.host.now() if any(c.state == "running" and c.restarts for c in containers) else ""
 
 
-def failing(run: Run, anew: Collection[str]) -> dict[str, str]:
-    """Say which shared services fail as they are, while the files have something else, which no deploy applies unasked."""
-    there = {name: run.facts.shared_existing[name] for name in drifted(run) if name not in anew}
+def failing(run: Run, recreated: Collection[str]) -> dict[str, str]:
+    """Say which shared services fail as they are, while the files have something else, which needs `--include`."""
+    there = {name: run.facts.shared_existing[name] for name in drifted(run) if name not in recreated}
     now = clock(run, there.values())
     words = "is {0.state}, restarted {0.restarts} times, and is made of something else than the files say"
     return {name: words.format(c) for name, c in there.items() if shared.is_failing(c, now)}
 
 
-def obstacles(run: Run, anew: Collection[str] = (), *, forward: bool = True) -> dict[str, list[str]]:
-    """Say why a release cannot be served with the shared services as they are; those in `anew` will be recreated."""
-    found = shared.lacking(run.bundle.files, run.facts.shared_existing)
-    for name, words in failing(run, anew).items() if forward else ():
-        found[name] = [words, *found.get(name, [])]
-    return {name: reasons for name, reasons in found.items() if name not in anew}
+def obstacles(run: Run, recreated: Collection[str] = (), *, forward: bool = True) -> dict[str, list[str]]:
+    """Say why a release cannot be served with the shared services as they are; those in `recreated` will fit."""
+    reasons = shared.lacking(run.bundle.files, run.facts.shared_existing)
+    for name, words in failing(run, recreated).items() if forward else ():
+        reasons[name] = [words, *reasons.get(name, [])]
+    return {name: texts for name, texts in reasons.items() if name not in recreated}
 
 
-def require(fleet: Fleet, anew: Mapping[str, Collection[str]], again: str, *, forward: bool = True) -> None:
+def require(fleet: Fleet, recreated: Mapping[str, Collection[str]], again: str, *, forward: bool = True) -> None:
     """Refuse a release that the shared services as they are cannot serve; `again` is the command that was given."""
     doubled = fleet.each(lambda run: shared.doubled(shared.of_files(run.bundle.files), run.facts.shared_existing))
     stops = [run.host.typed(f"docker stop {old}") for run in fleet.runs for old in doubled[run.host.name]]
     words = [f"{host}: {text}" for host, own in doubled.items() for text in own.values()]
     then = f"{'; '.join(stops)}, then {again}: what needs that data fails until the release serves"
-    refuse("two data services would write to one volume:", words, where=", ".join(h for h, own in doubled.items() if own), then=then)
-    found = fleet.each(lambda run: obstacles(run, anew[run.host.name], forward=forward))
-    reasons = [(host, name, text) for host, own in found.items() for name, texts in own.items() for text in texts]
+    where = ", ".join(host for host, own in doubled.items() if own)
+    refuse("two data services would write to one volume:", words, where=where, then=then)
+    refused = fleet.each(lambda run: obstacles(run, recreated[run.host.name], forward=forward))
+    reasons = [(host, name, text) for host, own in refused.items() for name, texts in own.items() for text in texts]
     mistakes = [f"{host}: {name} {text}" for host, name, text in reasons]
-    names, where = (list(dict.fromkeys(reason[part] for reason in reasons)) for part in (1, 0))
+    names, hosts = (list(dict.fromkeys(reason[part] for reason in reasons)) for part in (1, 0))
     then = f"{again} --include={','.join(names)} recreates what it names as the release says, an outage of some seconds"
-    refuse("shared services as they are cannot serve this release:", mistakes, where=", ".join(where), then=then)
+    refuse("shared services as they are cannot serve this release:", mistakes, where=", ".join(hosts), then=then)
 
 
-def warn_of_failing(run: Run, anew: Collection[str], again: str) -> None:
+def warn_of_failing(run: Run, recreated: Collection[str], again: str) -> None:
     """Say which shared services fail and stay as they are, where a release is gone back to all the same."""
-    there = {name: c for name, c in run.facts.shared_existing.items() if name not in anew}
+    there = {name: c for name, c in run.facts.shared_existing.items() if name not in recreated}
     now = clock(run, there.values())
     for name in (name for name, c in there.items() if shared.is_failing(c, now)):
         words = f"{name} is {there[name].state}, restarted {there[name].restarts} times, and stays as it is"

@@ -77,12 +77,13 @@ class EdgeLog:
 def remedy(host: Host, edge: str) -> str:
     """Say what makes the edge's log readable for good, and what that costs; by the driver that keeps it."""
     try:
-        told = host.run(docker("inspect", "--format", "{{.HostConfig.LogConfig.Type}} {{.LogPath}}", edge), timeout=READ_SECONDS)
+        ask = docker("inspect", "--format", "{{.HostConfig.LogConfig.Type}} {{.LogPath}}", edge)
+        answer = host.run(ask, timeout=READ_SECONDS)
     except (Interrupted, Unreachable):
         raise
     except Exception:  # noqa: BLE001  # it is advice, no more
         return host.typed(f"docker logs --since=1m {edge}") + " says why"
-    driver, _, path = told.strip().partition(" ")
+    driver, _, path = answer.strip().partition(" ")
     if driver != "json-file" or not path:
         return (
             f"the edge's log is kept by the driver {driver}: give it `logging: {{driver: json-file}}` in the compose file, and at a "

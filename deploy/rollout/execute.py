@@ -15,7 +15,7 @@ __all__ = ["execute", "execute_all", "return_all"]
 
 
 def execute_all(fleet: Fleet, plans: Mapping[str, Sequence[Step]]) -> None:
-    """Do each host's plan, stage by stage: nothing switches anywhere before every host is ready to; then a canary, then the others."""
+    """Apply each host's plan, stage by stage: nothing switches before every host is ready; then a canary first."""
     chosen = fleet.at.settings.rollout
     for stage, busy, do in staged(fleet, plans):
         with_traffic = sorted(busy, key=lambda run: not run.release.of("edge"))  # the canary is one that people visit
@@ -28,10 +28,10 @@ def execute_all(fleet: Fleet, plans: Mapping[str, Sequence[Step]]) -> None:
 def return_all(
     fleet: Fleet, plans: Mapping[str, Sequence[Step]], away: Collection[str], scheduling: Collection[str]
 ) -> set[str]:  # fmt: skip
-    """Do each host's plan back, stage by stage and all hosts at once; what fails on one is said, and the others go on without it.
+    """Apply each host's plan back, stage by stage, all hosts at once; the others go on without one that fails.
 
-    While one that may be `scheduling` is `away`, not taken back or not known, no other host's scheduler is started. Returns
-    the hosts that kept others from being whole.
+    While one that may be `scheduling` is `away`, not taken back or unreachable, no other host's scheduler is started.
+    Returns the hosts that kept others from being whole.
     """
     lost: set[str] = set()
 
@@ -45,9 +45,8 @@ def return_all(
     for stage, busy, do in staged(fleet, plans):
         left = [run for run in busy if run.host.name not in lost]
         if fronts := lost & {run.facts.edge.front for run in left}:
-            console.warn(
-                f"the edge on {', '.join(fronts)} may name what runs behind it: no more is done there; inv deploy brings all to order"
-            )
+            names = f"the edge on {', '.join(fronts)} may name what runs behind it"
+            console.warn(f"{names}: no more is done there; inv deploy brings all to order")
             return fronts
         doubtful = {*away, *lost} & {*scheduling}
         if stage is Stage.TAKE_OVER and doubtful and any(run.release.of("scheduler") for run in left):
@@ -71,11 +70,16 @@ def staged(fleet: Fleet, plans: Mapping[str, Sequence[Step]]) -> Iterator[tuple[
     for stage in Stage:
         busy = [run for run in fleet.runs if cut[run.host.name].get(stage)]
         if busy:
-            yield stage, busy, lambda run, stage=stage: execute(run, cut[run.host.name][stage])  # type: ignore[misc]  # a default binds it
+            yield stage, busy, partial(execute_stage, cut=cut, stage=stage)
+
+
+def execute_stage(run: Run, cut: Mapping[str, Mapping[Stage, Sequence[Step]]], stage: Stage) -> None:
+    """Apply one stage of a host's plan."""
+    execute(run, cut[run.host.name][stage])
 
 
 def share_schema(fleet: Fleet, migrated: Run) -> None:
-    """Let every host know what the one that migrated found: a rollback is judged by it."""
+    """Let every host know the schema to which one has migrated: a rollback is judged by it."""
     schema = migrated.state.schema()
     if schema:
         fleet.each(lambda run: run.state.keep_schema(schema), [run for run in fleet.runs if run is not migrated])

@@ -68,17 +68,17 @@ def diagnose(run: Run, container: Container) -> str:
 
 
 def seen_behind(run: Run) -> str:
-    """Say what is wrong with a release's containers on a host behind another's edge, which does not see them; or nothing."""
+    """Say what is wrong with a release's containers behind another host's edge, which does not show them."""
     try:
-        found = [c for c in run.host.engine.containers(run.settings.name) if c.release == run.release.id and c.broken]
-        broken = [diagnose(run, c) for c in found] if run.host.front else []
+        there = run.host.engine.containers(run.settings.name) if run.host.front else ()
+        broken = [diagnose(run, c) for c in there if c.release == run.release.id and c.broken]
         return "\n".join([f"on {run.host.name}:", *broken]) if broken else ""
     except (OpsError, OSError):
         return ""
 
 
 def through_edge(settings: Settings, host: Host, colour: str, release: Release, timeout: float = 2) -> dict[str, int]:
-    """Ask each web service of a colour for its health through a host's edge; return the status by name, 0 where nothing answered."""
+    """Ask each web service of a colour for its health through a host's edge; return statuses, 0 without an answer."""
     web = {service.name: f"/{colour}/{service.name}{service.deploy.health}" for service in release.of("web")}
     return {name: host.get(settings.edge.probe_port, path, timeout=timeout)[0] for name, path in web.items()}
 
@@ -103,10 +103,11 @@ def is_well(run: Run, colour: str, release: Release) -> bool:
 
 
 def reaches(run: Run) -> bool:
-    """Tell whether the edge reaches some web service of what serves or of what is gone back to: one may be at fault itself."""
+    """Tell whether the edge reaches some web service of what serves or of what is gone back to; one may be broken."""
     live = run.facts.edge.colour
-    releases = {colour: release for colour, release in ((live, run.leaving), (other(live), run.release)) if colour and release}
-    return until(lambda: any(is_reached(run, colour, release) for colour, release in releases.items()), ANSWERS_WITHIN)
+    places = ((live, run.leaving), (other(live), run.release))
+    able = [(colour, release) for colour, release in places if colour and release]
+    return until(lambda: any(is_reached(run, colour, release) for colour, release in able), ANSWERS_WITHIN)
 
 
 def is_reached(run: Run, colour: str, release: Release) -> bool:

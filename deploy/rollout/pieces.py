@@ -1,4 +1,4 @@
-"""The pieces that plans are put together from: each the few steps of one purpose, none where nothing is to be done. Pure."""
+"""The pieces that plans are put together from: each the few steps of one purpose, or none. Pure."""
 
 from __future__ import annotations
 
@@ -33,50 +33,51 @@ def settle(facts: Facts) -> list[Step]:
 
 
 def start_shared(
-    wanted: Release, facts: Facts, data: Collection[str] = (), anew: Collection[str] = (), *, forward: bool = True
+    desired: Release, facts: Facts, data: Collection[str] = (), recreated: Collection[str] = (), *, forward: bool = True
 ) -> list[Step]:  # fmt: skip
     """Create what colours share, start data and edge where they are missing or stopped; a running one is never touched.
 
-    Nor is `data` that runs on another host started a second time here, nor what is recreated, `anew`, started as it was.
+    Nor is `data` that runs on another host started a second time here, nor what is to be `recreated` started as it was.
     Going back waits for no service that the engine is starting again and again, unless it is the edge.
     """
     failing = () if forward else (name for name, c in facts.shared_alive.items() if c.role != "edge")
-    left = {*facts.shared, *anew, *failing}
-    lacking = tuple(s.name for s in wanted.of(*SHARED) if s.name not in left and not (s.role == "data" and s.name in data))
-    absent = tuple(name for name in wanted.resources if name not in facts.resources)
-    first: list[Step] = [PrepareEdge()] if facts.edge.generation == 0 and wanted.of("edge") else []
+    left = {*facts.shared, *recreated, *failing}
+    elsewhere = {s.name for s in desired.of("data")} & {*data}
+    lacking = tuple(s.name for s in desired.of(*SHARED) if s.name not in left | elsewhere)
+    absent = tuple(name for name in desired.resources if name not in facts.resources)
+    first: list[Step] = [PrepareEdge()] if facts.edge.generation == 0 and desired.of("edge") else []
     first += [CreateShared(absent)] if absent else []
-    edges = tuple(s.name for s in wanted.of("edge") if s.name in lacking)
+    edges = tuple(s.name for s in desired.of("edge") if s.name in lacking)
     others = tuple(name for name in lacking if name not in edges)
     if forward or not others:
         return [*first, StartShared(lacking)] if lacking else first
     return [*first, StartShared(others, required=False), *([StartShared(edges)] if edges else [])]
 
 
-def recreate_shared(anew: Iterable[str], facts: Facts) -> list[Step]:
+def recreate_shared(recreated: Iterable[str], facts: Facts) -> list[Step]:
     """Recreate shared services, and remember what they are made of now."""
-    former = {name: facts.shared_existing[name].made_of if name in facts.shared_existing else "" for name in anew}
+    former = {name: facts.shared_existing[name].made_of if name in facts.shared_existing else "" for name in recreated}
     return [RecreateShared(tuple(former), tuple(former.values()))] if former else []
 
 
-def migration(wanted: Release, colour: str) -> list[Step]:
+def migration(desired: Release, colour: str) -> list[Step]:
     """Migrate with the new image, before anything of it serves."""
-    service = wanted.migrating
+    service = desired.migrating
     return [Migrate(colour, service.name, service.deploy.migrate)] if service else []
 
 
-def jobs(wanted: Release, colour: str) -> list[Step]:
+def jobs(desired: Release, colour: str) -> list[Step]:
     """Run what a release asks for before traffic moves."""
-    return [RunJob(colour, job.name) for job in wanted.of("job") if job.deploy.run == "before_switch"]
+    return [RunJob(colour, job.name) for job in desired.of("job") if job.deploy.run == "before_switch"]
 
 
 def bring_up(
-    wanted: Release, colour: str, roles: tuple[Role, ...], there: Iterable[Container], turn: Turn | None = None
+    desired: Release, colour: str, roles: tuple[Role, ...], there: Iterable[Container], turn: Turn | None = None
 ) -> list[Step]:  # fmt: skip
-    """Start what does not run yet, all of it or one turn's; what runs already may have been told to drain and is told to go on."""
-    services = wanted.of(*roles)
+    """Start what does not run yet, all of it or one turn's; what runs already may have been drained, and is resumed."""
+    services = desired.of(*roles)
     turn = turn or Turn(max((s.replicas for s in services), default=0))
-    running = {s.name: well(s, wanted, there) for s in services}
+    running = {s.name: well(s, desired, there) for s in services}
     less = tuple(s.name for s in services if turn.brings(s, running[s.name]))
     able = tuple(s.name for s in services if s.deploy.resume and turn.first and running[s.name])
     upto = 0 if turn.last else turn.upto
@@ -87,8 +88,8 @@ def bring_up(
 def quiet(workers: Iterable[ReleasedService], colour: str, facts: Facts) -> list[Step]:
     """Let the live workers take no new tasks: the new web services may queue some that these do not know."""
     running = {c.service for c in facts.of(colour, "worker") if c.alive}
-    told = tuple(s.name for s in workers if s.deploy.drain and s.name in running)
-    return [Quiet(colour, told)] if told else []
+    able = tuple(s.name for s in workers if s.deploy.drain and s.name in running)
+    return [Quiet(colour, able)] if able else []
 
 
 def await_tasks(workers: Iterable[ReleasedService], colour: str, facts: Facts) -> list[Step]:
@@ -101,12 +102,13 @@ def retire(
     colour: str, facts: Facts, roles: Iterable[str] = ("web", "worker", "scheduler", "job"), *, warm: bool = False,
     keep: tuple[str, ...] = (), since: int = 0, routed: bool = False,
 ) -> list[Step]:  # fmt: skip
-    """Take a colour out, all but what to `keep`; with its scheduler, so that there are never two. `warm` keeps web services.
+    """Take a colour out, all but what to `keep`; with its scheduler, so that there are never two.
 
-    `routed`: the edge may have named other hosts' containers too, and must have let go of them before they stop.
+    `warm` keeps web services. `routed`: the edge may have named other hosts' containers too, and must have let go of them
+    before they stop.
 
-    Also done to what an interrupted run left in the idle colour, whatever its release: it may still answer requests, and
-    it may have been told to drain.
+    Also done to what an interrupted run left in the idle colour, whatever its release: it may still answer requests,
+    and it may have been drained.
     """
     web = stop(colour, facts, "web", keep=keep)
     rest = [role for role in roles if role != "web"]

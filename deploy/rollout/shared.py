@@ -35,8 +35,8 @@ def read(text: str) -> dict[str, Spec]:
     if not text:
         return {}
     document = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # a SafeLoader
-    found = (make_spec(spec, document) for spec in document["services"].values() if spec.get("labels"))
-    return {spec.service: spec for spec in found}
+    specs = (make_spec(spec, document) for spec in document["services"].values() if spec.get("labels"))
+    return {spec.service: spec for spec in specs}
 
 
 def of_files(files: Mapping[str, str]) -> dict[str, Spec]:
@@ -80,7 +80,7 @@ def restorable(
 
 
 def is_failing(container: Container, now: str, *, ever: bool = False) -> bool:
-    """Tell whether a container fails with the definition that it has; a crash loop is seen while it runs for a moment, too.
+    """Tell whether a container fails with the definition that it has; a crash loop runs for a moment, too.
 
     With `ever` one restart since it was created is enough.
     """
@@ -102,13 +102,13 @@ def seconds_since(started: str, now: str) -> float:
 
 def doubled(desired: Mapping[str, Spec], there: Mapping[str, Container]) -> dict[str, str]:
     """Say which data that the release does not know still runs on a volume of data that it has, by container: a rename is no move."""
-    found = {}
+    reasons = {}
     for c in (c for name, c in there.items() if name not in desired and c.alive and c.role == "data"):
         for spec in (spec for spec in desired.values() if spec.role == "data"):
             if volumes := sorted({place for place, _ in spec.mounts} & {place for place, _ in c.mounts}):
                 runs = f"on which {c.name}, no longer in the compose files, still runs"
-                found[c.name] = f"{spec.service} would write to {', '.join(volumes)}, {runs}"
-    return found
+                reasons[c.name] = f"{spec.service} would write to {', '.join(volumes)}, {runs}"
+    return reasons
 
 
 def lacking(files: Mapping[str, str], there: Mapping[str, Container]) -> dict[str, list[str]]:
@@ -117,12 +117,12 @@ def lacking(files: Mapping[str, str], there: Mapping[str, Container]) -> dict[st
     The release's routes may need every mount and network that the edge is to have. Another service must share a network
     with each that is to reach it over one.
     """
-    colour, found = read(files.get(f"{COLOURS[0]}.yml", "")).values(), dict[str, list[str]]()
+    colour, lacks = read(files.get(f"{COLOURS[0]}.yml", "")).values(), dict[str, list[str]]()
     for name, spec in read(files.get("shared.yml", "")).items():
         if c := there.get(name):
             edge = [*mounts_lacking(spec, c.mounts), *networks_lacking(spec, c)]
-            found[name] = edge if spec.role == "edge" else unreachable(spec, c, colour)
-    return {name: reasons for name, reasons in found.items() if reasons}
+            lacks[name] = edge if spec.role == "edge" else unreachable(spec, c, colour)
+    return {name: reasons for name, reasons in lacks.items() if reasons}
 
 
 def mounts_lacking(spec: Spec, mounts: Collection[tuple[str, str]]) -> list[str]:
@@ -148,17 +148,17 @@ def unreachable(spec: Spec, there: Container, colour: Iterable[Spec]) -> list[st
 
 
 def connections(
-    desired: Mapping[str, Spec], anew: Collection[str], containers: Collection[Container]
+    desired: Mapping[str, Spec], recreated: Collection[str], containers: Collection[Container]
 ) -> list[tuple[str, str]]:  # fmt: skip
     """Pair networks with the containers that must join them before services are recreated, or those would lose each other.
 
     These share a network with such a service now, or are web services, which the edge must reach, and share none with it
     as it will be.
     """
-    found: dict[tuple[str, str], None] = {}
-    for spec in (spec for name, spec in desired.items() if name in anew and spec.networks):
+    pairs: dict[tuple[str, str], None] = {}
+    for spec in (spec for name, spec in desired.items() if name in recreated and spec.networks):
         former = {n for c in containers if not c.colour and c.service == spec.service for n in c.networks} - NO_NETWORK
-        for c in (c for c in containers if c.alive and c.service not in anew and not {*c.networks} & {*spec.networks}):
+        for c in (c for c in containers if c.alive and c.service not in recreated and not {*c.networks} & {*spec.networks}):
             if former & {*c.networks} or (spec.role == "edge" and c.role == "web"):
-                found[min(spec.networks), c.name] = None
-    return list(found)
+                pairs[min(spec.networks), c.name] = None
+    return list(pairs)

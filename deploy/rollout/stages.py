@@ -13,7 +13,7 @@ EARLY = {Stage.DRAIN: Stage.SHARED, Stage.RETIRE: Stage.CLEAR}
 
 
 def stages(plan: Sequence[Step]) -> dict[Stage, tuple[Step, ...]]:
-    """Cut a plan into its stages; the steps keep their order. What is stopped before the last switch makes room for what comes."""
+    """Cut a plan into its stages; the steps keep their order. What stops before the last switch makes room."""
     switching = (Stage.SWITCH, Stage.FOLLOW)
     last = max((at for at, step in enumerate(plan) if step.stage in switching), default=-1)
     cut: dict[Stage, tuple[Step, ...]] = {}

@@ -9,8 +9,8 @@ from deploy.core.errors import CommandFailed
 from deploy.core.shell import docker
 from deploy.site.run import Run
 
-# A disk that was full can leave the engine with the endpoint of a container that has ended, and nothing of that name starts
-# until somebody drops it or restarts the engine: docker/cli#1891.
+# A disk that was full can leave the engine with the endpoint of a container that has ended, and nothing of that name
+# starts until somebody drops it or restarts the engine: docker/cli#1891.
 LEFT_OVER = re.compile(r"endpoint with name (\S+) already exists in network (\S+)")
 
 

@@ -27,7 +27,7 @@ NOTHING = Facts()
 
 @dataclass(frozen=True)
 class Run:
-    """What a step needs on one host: where it works, the bundle of the release that it works towards, what it found there."""
+    """What a step needs on one host: where it works, the bundle of the release that it works towards, observed facts."""
 
     settings: Settings
     host: Host
@@ -82,7 +82,7 @@ class Run:
         return {service.name: service for one in (self.leaving, self.bundle.release) if one for service in one.services}
 
     def replicas(self, service: ReleasedService, upto: int = 0) -> int:
-        """Return how many containers a service has, when up to so many of each are wanted (0: all)."""
+        """Return how many containers a service has, up to so many of each (0: all)."""
         return min(upto or service.replicas, service.replicas)
 
     def note(self, **facts: object) -> None:
@@ -105,22 +105,23 @@ class Run:
 
     def containers(self, colour: str, names: Iterable[str]) -> tuple[Container, ...]:
         """Return these services' containers in a colour."""
-        wanted = set(names)
-        return tuple(c for c in self.host.engine.containers(self.settings.name) if c.colour == colour and c.service in wanted)
+        services = set(names)
+        there = self.host.engine.containers(self.settings.name)
+        return tuple(c for c in there if c.colour == colour and c.service in services)
 
     @property
     def edge(self) -> str:
         """The name of the edge's container; raise OpsError when it does not run."""
-        found = self.running_edge
-        if not found:
+        name = self.running_edge
+        if not name:
             raise OpsError("the edge does not run", where=self.host.name, then="docker logs of the edge; inv deploy starts it")
-        return found
+        return name
 
     @property
     def running_edge(self) -> str | None:
         """The name of the edge's container; None when it does not run."""
-        found = (c.name for c in self.host.engine.containers(self.settings.name) if c.role == "edge" and c.state == "running")
-        return next(found, None)
+        there = self.host.engine.containers(self.settings.name)
+        return next((c.name for c in there if c.role == "edge" and c.state == "running"), None)
 
     def exec_all(self, containers: Iterable[Container], command: Callable[[Deploy], tuple[str, ...]]) -> list[str]:
         """Run a command of x-deploy in each of these containers that runs; return those in which it failed."""
@@ -157,7 +158,7 @@ class Fleet:
         return self.runs[0].release
 
     def observed(self, facts: Mapping[str, Facts]) -> Fleet:
-        """Return the same runs with what was found on their hosts."""
+        """Return the same runs with what was observed on their hosts."""
         return Fleet(self.at, tuple(replace(run, facts=facts[run.host.name]) for run in self.runs))
 
     def each(self, act: Callable[[Run], T], some: Iterable[Run] | None = None) -> dict[str, T]:

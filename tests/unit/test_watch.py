@@ -13,7 +13,8 @@ from deploy.core.errors import OpsError
 from deploy.core.shell import Command
 from deploy.hosts.local import LocalHost
 from deploy.rollout.edge_log import EdgeLog, Request, parse
-from deploy.rollout.watch import Answers, Quick, Traffic, Watcher, judge, quickest, quiet, sort_out, sum_up
+from deploy.rollout.judge import Answers, Quick, Traffic, judge, quickest, quiet, sort_out, sum_up
+from deploy.rollout.watch import Watcher
 from deploy.site.run import Run
 from deploy.state.store import Bundle
 from tests.samples import container, log_line, release, settings

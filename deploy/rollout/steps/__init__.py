@@ -1,4 +1,4 @@
-"""The steps that a plan is made of, by concern: value, sentence, stage, time limit and performance stand side by side."""
+"""The steps of plans, by concern: value, sentence, stage, time limit and performance stand side by side."""
 
 from deploy.rollout.steps.colour import AwaitHealthy, RemoveStopped, StartColour, StopColour
 from deploy.rollout.steps.database import AwaitOrphans, Migrate, RunJob

@@ -35,7 +35,7 @@ class AwaitOrphans(Step):
 
 @dataclass(frozen=True)
 class Migrate(Step):
-    """Migrate the database in a one-off container of the new image, and remember which releases the schema still fits."""
+    """Migrate in a one-off container of the new image, and remember which releases the schema still fits."""
 
     colour: str
     service: str

@@ -95,7 +95,8 @@ class Switch(Step):
             switch.switch(run.settings, run.host, run.edge, files, self.generation, route)
         else:  # a host of workers or data: what is in service is written down, and nobody asks there
             switch.write(run.settings, run.host, {}, self.generation, route)
-            switch.point(run.settings, run.host, nginx.generation_folder(self.generation), switch.CURRENT, switch.PROVEN)
+            folder = nginx.generation_folder(self.generation)
+            switch.point(run.settings, run.host, folder, switch.CURRENT, switch.PROVEN)
 
 
 @dataclass(frozen=True)
@@ -136,4 +137,5 @@ class AwaitEdgeSwitch(Step):
         edge = facts.edge(run.settings, run.host, ())
         if (edge.colour, edge.release) != (self.colour, self.release):
             serves, desired = (f"{one.release or 'nothing'} ({one.colour})" for one in (edge, self))
-            raise OpsError(f"the edge serves {serves}, not {desired}", where=self.front, then="inv status, then inv deploy")
+            words = f"the edge serves {serves}, not {desired}"
+            raise OpsError(words, where=self.front, then="inv status, then inv deploy")

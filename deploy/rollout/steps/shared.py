@@ -74,9 +74,9 @@ class StartShared(Step):
 class RecreateShared(Step):
     """Recreate data services or the edge, which a deploy does only where `--include` asks; requests fail meanwhile.
 
-    The journal keeps what they were made of (`former`), so that going back knows what it restores; by the files of another
-    `release` where the one that is gone back to never applied its own. It fails where they do not become healthy, or where
-    the app, or something at the port of visitors, answered before and does not after.
+    The journal keeps what they were made of (`former`), so that going back knows what it restores; by the files of
+    another `release` where the one that is gone back to never applied its own. It fails where they do not become
+    healthy, or where the app, or something at the port of visitors, answered before and does not after.
     """
 
     services: tuple[str, ...]

@@ -24,7 +24,7 @@ class Stage(IntEnum):
     FOLLOW = 8  # hosts behind another's edge see that it has switched
     DRAIN = 9  # what served before runs until every host has switched and every edge has let go of it
     RETIRE = 10
-    TAKE_OVER = 11  # what must not run twice, or waits for tasks to end, starts once what was before has stopped everywhere
+    TAKE_OVER = 11  # what must not run twice, or waits for tasks, starts once what was before has stopped everywhere
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ class AwaitTasks(Step):
             console.warn(f"after {limit:.0f} s tasks are left that {target} does not know: {', '.join(sorted(left))}")
 
     def await_none_left(self, run: Run) -> set[str]:
-        """Compare what is pending with what the release that takes over knows, until nothing else is left or time is up."""
+        """Compare what is pending with what the release that takes over knows, until nothing else is left."""
         workers = (c.name for c in run.containers(self.colour, [self.service]) if c.state == "running")
         worker, words = next(workers, ""), run.services[self.service].deploy.tasks
         if not worker:
