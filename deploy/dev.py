@@ -12,8 +12,8 @@ from deploy.config.environment import Environment
 from deploy.config.settings import Settings
 from deploy.core import console
 from deploy.core.errors import CommandFailed, Interrupted, OpsError, Refused
+from deploy.core.poll import wait_until
 from deploy.core.shell import Command, docker
-from deploy.core.wait import until
 from deploy.hosts.local import LocalHost
 from deploy.images import build as images
 from deploy.insight import logs
@@ -70,7 +70,7 @@ def start(settings: Settings, host: LocalHost, variables: Mapping[str, str], *, 
             said = "\n".join([error.output, *(f"{c.service} said:\n{host.engine.logs(c.name, 40)}" for c in ended)])
             raise OpsError(f"not everything started:\n{said}", where=settings.name, then="mend it, then inv dev") from None
     with console.step("wait until all is healthy", within=READY_SECONDS):
-        ready = until(lambda: all(c.up for c in host.engine.containers(settings.name) if c.role != "job"), READY_SECONDS)
+        ready = wait_until(lambda: all(c.up for c in host.engine.containers(settings.name) if c.role != "job"), READY_SECONDS)
     for c in () if ready else host.engine.containers(settings.name):
         if not c.up and c.role != "job":
             console.warn(f"{c.service} is not healthy yet; mend the code and it reloads. It said:\n{host.engine.logs(c.name)}")

@@ -13,8 +13,8 @@ from typing import IO
 
 import pytest
 
+from deploy.core.poll import wait_until
 from deploy.core.shell import Command, Result, command
-from deploy.core.wait import until
 from deploy.hosts.local import LocalHost
 from tests.nights.hosts import image
 from tests.site import docker
@@ -73,5 +73,5 @@ def engines(*stores: str, disk: str = "") -> Iterator[list[Nested]]:
             docker("exec", host.name, "sh", "-c", f"echo '{setting}' > /etc/docker/daemon.json")
             docker("exec", "--detach", host.name, "sh", "-c", "dockerd > /var/log/dockerd.log 2>&1")
         for host in hosts:
-            assert until(lambda host=host: not host.try_run(Command(("docker", "info"))).returncode, 60), docker("logs", host.name)  # type: ignore[misc]
+            assert wait_until(lambda host=host: not host.try_run(Command(("docker", "info"))).returncode, 60), docker("logs", host.name)  # type: ignore[misc]
         yield hosts

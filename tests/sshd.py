@@ -18,7 +18,7 @@ import pytest
 from deploy.config.environment import remote_hosts
 from deploy.config.settings import Settings
 from deploy.core.errors import Refused
-from deploy.core.wait import until
+from deploy.core.poll import wait_until
 from deploy.hosts.sections import Machine, Server, Ssh
 from deploy.hosts.ssh import SshHost
 from tests import samples
@@ -127,7 +127,7 @@ def running(folder: Path, config: str = "", *, user: Path | None = None) -> Iter
 
 def wait_for(server: Sshd) -> None:
     """Wait until it listens."""
-    assert until(lambda: "Server listening" in server.log, 10), server.log
+    assert wait_until(lambda: "Server listening" in server.log, 10), server.log
 
 
 def host_of(server: Sshd, **more: Any) -> SshHost:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from deploy.config.settings import Settings
 from deploy.core.errors import CommandFailed, OpsError, Refused
+from deploy.core.poll import poll, wait_until
 from deploy.core.shell import Command, docker
-from deploy.core.wait import looks, until
 from deploy.edge import nginx
 from deploy.hosts.host import Host
 
@@ -135,7 +135,7 @@ def load(settings: Settings, host: Host, edge: str, target: str, generation: int
     host.run(reload(edge))
     prove(settings, host, generation)
     # nginx tells its old workers a moment after the new ones have begun to answer
-    until(lambda: not workers & accepting_workers(host, edge), settings.rollout.served_within, pause=0.02)
+    wait_until(lambda: not workers & accepting_workers(host, edge), settings.rollout.served_within, pause=0.02)
 
 
 def unproven(settings: Settings, host: Host) -> int:
@@ -168,7 +168,7 @@ def test(host: Host, edge: str, path: str) -> None:
 def prove(settings: Settings, host: Host, generation: int) -> None:
     """Ask over new connections until the new generation answers several times in a row."""
     in_a_row = 0
-    for _ in looks(settings.rollout.served_within, pause=0.02):
+    for _ in poll(settings.rollout.served_within, pause=0.02):
         in_a_row = in_a_row + 1 if answered(settings, host) == generation else 0
         if in_a_row == PROOFS:
             return

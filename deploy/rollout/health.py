@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from deploy.config.settings import Settings
 from deploy.core.errors import OpsError
 from deploy.core.model import Container, Release, other
-from deploy.core.wait import looks, until
+from deploy.core.poll import poll, wait_until
 from deploy.hosts.host import Host
 from deploy.site.run import Run
 
@@ -33,7 +33,7 @@ def await_healthy(run: Run, colour: str, services: Collection[str], upto: int = 
         return c.broken or c.restarts > before.get(c.name, 0)
 
     up_since = float("inf")
-    for _ in looks(run.settings.rollout.healthy_within, pause=0.15):
+    for _ in poll(run.settings.rollout.healthy_within, pause=0.15):
         there = run.containers(colour, services)
         all_up = len(there) >= expected and all(c.up for c in there)
         up_since = min(up_since, time.monotonic()) if all_up else float("inf")
@@ -107,7 +107,7 @@ def reaches(run: Run) -> bool:
     live = run.facts.edge.colour
     places = ((live, run.leaving), (other(live), run.release))
     able = [(colour, release) for colour, release in places if colour and release]
-    return until(lambda: any(is_reached(run, colour, release) for colour, release in able), ANSWERS_WITHIN)
+    return wait_until(lambda: any(is_reached(run, colour, release) for colour, release in able), ANSWERS_WITHIN)
 
 
 def is_reached(run: Run, colour: str, release: Release) -> bool:

@@ -11,8 +11,8 @@ from urllib.parse import quote
 from deploy.core import console
 from deploy.core.errors import Interrupted, OpsError, Unreachable, acting
 from deploy.core.model import Container, ReleasedService
+from deploy.core.poll import poll
 from deploy.core.shell import Command, docker
-from deploy.core.wait import looks
 from deploy.edge import nginx
 from deploy.rollout.edge_log import EdgeLog, Request, remedy
 from deploy.rollout.judge import ENOUGH, Answers, Quick, judge, quickest, quiet, sort_out
@@ -62,7 +62,7 @@ class Watcher:
 
         earlier, start = [request for request in self.log.requests if not mine(request)], len(self.log.requests)
         before, quick, began = sort_out(earlier), quickest(earlier), time.monotonic()
-        for _ in looks(limits.watch, pause=PAUSE_SECONDS):
+        for _ in poll(limits.watch, pause=PAUSE_SECONDS):
             elapsed = time.monotonic() - began
             self.probe()
             self.read()

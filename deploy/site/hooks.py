@@ -15,7 +15,7 @@ from typing import IO, Literal
 from deploy.config.settings import Settings
 from deploy.core import console
 from deploy.core.errors import GateClosed, OpsError
-from deploy.core.wait import until
+from deploy.core.poll import wait_until
 from deploy.site.event import Event
 
 GRACE = 5.0  # seconds between SIGTERM and SIGKILL
@@ -119,7 +119,7 @@ class Reader(Thread):
 def end(process: subprocess.Popen[str]) -> None:
     """End a process group: SIGTERM, and SIGKILL for what is left of it after GRACE seconds."""
     process.terminate()
-    until(lambda: gone(process), GRACE)
+    wait_until(lambda: gone(process), GRACE)
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait(GRACE)

@@ -15,8 +15,8 @@ from threading import Event, Thread
 
 from deploy.core import console
 from deploy.core.errors import CommandFailed, Locked, OpsError
+from deploy.core.poll import wait_until
 from deploy.core.shell import command
-from deploy.core.wait import until
 from deploy.hosts.host import GUARDED, LOST, Host, Process
 from deploy.state.store import now
 
@@ -138,7 +138,7 @@ def holder(host: Host, folder: Path) -> Holder | None:
 def end(host: Host, folder: Path, found: Holder) -> bool:
     """End the process that holds the lock: the kernel frees it then. Tell whether that came true within 10 s."""
     host.try_run(command("kill", "-KILL", found.process))
-    return until(lambda: holder(host, folder) is None, 10)
+    return wait_until(lambda: holder(host, folder) is None, 10)
 
 
 def describe(identity: str) -> str:

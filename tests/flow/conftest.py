@@ -20,7 +20,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Poll without a pause, but let other threads go on; write without waiting for the disk."""
-    monkeypatch.setattr("deploy.core.wait.time.sleep", lambda _: sleep(0))
+    monkeypatch.setattr("deploy.core.poll.time.sleep", lambda _: sleep(0))
     monkeypatch.setattr("deploy.hosts.local.os.fsync", lambda _: None)
 
 

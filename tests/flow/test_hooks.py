@@ -18,7 +18,7 @@ import pytest
 from deploy.config.loader import from_variables
 from deploy.config.settings import ROOT, Hooks, Settings
 from deploy.core.errors import GateClosed
-from deploy.core.wait import until
+from deploy.core.poll import wait_until
 from deploy.site import hooks
 from deploy.site.event import Event
 from tests import samples
@@ -115,7 +115,7 @@ def test_a_hook_that_hangs_is_ended_with_its_whole_group(made: Made, tmp_path: P
     with pytest.raises(GateClosed, match=r"had not ended after 1 s and was stopped"):
         hooks.gate(made(before_deploy=f"echo $$ > pids; {line}", within=1), EVENT)
     assert time.monotonic() - started < 8
-    assert until(lambda: not running(tmp_path / "pids"), 5)
+    assert wait_until(lambda: not running(tmp_path / "pids"), 5)
 
 
 def test_a_hook_is_asked_to_end_before_it_is_killed(made: Made, tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_ctrl_c_ends_a_hook(made: Made, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         hooks.attend("echo $$ > pids; echo x; sleep 60", tmp_path, os.environ, 20, interrupt)
     signal.signal(signal.SIGINT, before)
-    assert until(lambda: not running(tmp_path / "pids"), 5)
+    assert wait_until(lambda: not running(tmp_path / "pids"), 5)
 
 
 def test_a_hook_dies_with_inv(made: Made, tmp_path: Path) -> None:
@@ -165,9 +165,9 @@ def test_a_hook_dies_with_inv(made: Made, tmp_path: Path) -> None:
     )
     line = "echo $$ > pids; (sleep 60; touch late) & echo $! >> pids; echo > up; wait"
     with subprocess.Popen([sys.executable, "-c", script, str(tmp_path), line], cwd=ROOT, stderr=subprocess.DEVNULL) as inv:
-        assert until((tmp_path / "up").exists, 20)
+        assert wait_until((tmp_path / "up").exists, 20)
         inv.kill()
-    assert until(lambda: not running(tmp_path / "pids"), 5)
+    assert wait_until(lambda: not running(tmp_path / "pids"), 5)
 
 
 def test_output_is_shown_as_it_comes(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ import pytest
 from deploy.config.settings import ROOT
 from deploy.core.errors import Interrupted, Locked, OpsError, Refused
 from deploy.core.model import Record, Schema
+from deploy.core.poll import wait_until
 from deploy.core.shell import Command, Result, command
-from deploy.core.wait import until
 from deploy.hosts.local import LocalHost
 from deploy.state import lock
 from deploy.state.store import Bundle, State, require_folder
@@ -190,7 +190,7 @@ def test_a_second_operator_is_told_who_holds_the_lock(tmp_path: Path, holder: su
 def test_the_kernel_frees_the_lock_of_a_killed_holder(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
     holder.send_signal(signal.SIGKILL)
     holder.wait()
-    assert until(lambda: lock.holder(LocalHost(), tmp_path) is None, 5)  # what it had started there sees that it is gone
+    assert wait_until(lambda: lock.holder(LocalHost(), tmp_path) is None, 5)  # what it had started there sees that it is gone
     with lock.held([LocalHost()], tmp_path, "rollback"):
         assert "rollback since" in str(lock.holder(LocalHost(), tmp_path))
     assert lock.holder(LocalHost(), tmp_path) is None
@@ -219,7 +219,7 @@ def test_commands_of_one_who_lost_the_lock_are_refused(tmp_path: Path) -> None:
 def test_who_is_silent_loses_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "SILENCE_SECONDS", 1)
     with lock.held([LocalHost()], tmp_path, "deploy"):
-        assert until(lambda: lock.holder(LocalHost(), tmp_path) is None, 5)
+        assert wait_until(lambda: lock.holder(LocalHost(), tmp_path) is None, 5)
 
 
 def test_what_the_one_before_began_is_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,8 +38,8 @@ class Clock:
 def clock(place: Place, monkeypatch: pytest.MonkeyPatch) -> Clock:
     """A clock for a place whose releases are watched as long as by default."""
     made = Clock()
-    monkeypatch.setattr("deploy.core.wait.time.sleep", made.sleep)
-    monkeypatch.setattr("deploy.core.wait.time.monotonic", lambda: made.now)
+    monkeypatch.setattr("deploy.core.poll.time.sleep", made.sleep)
+    monkeypatch.setattr("deploy.core.poll.time.monotonic", lambda: made.now)
     watched_for(place, 10)
     return made
 

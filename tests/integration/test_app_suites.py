@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from deploy.core.wait import until
+from deploy.core.poll import wait_until
 from deploy.hosts.local import LocalHost
 from deploy.images import bases
 from tests.site import ROOT, docker
@@ -41,7 +41,7 @@ def network() -> Iterator[str]:
         docker(*run, *postgres, references["postgres"], "docker-entrypoint.sh", "postgres")
         docker(*run, *redis, references["redis"], "redis-server", "--bind", "0.0.0.0", "--protected-mode", "no", "--save", "")
         ready = ["docker", "exec", f"{name}-postgres", "pg_isready", "--host=127.0.0.1"]
-        assert until(lambda: subprocess.run(ready, capture_output=True).returncode == 0, 60), docker("logs", f"{name}-postgres")
+        assert wait_until(lambda: subprocess.run(ready, capture_output=True).returncode == 0, 60), docker("logs", f"{name}-postgres")
         yield name
     finally:
         subprocess.run(["docker", "rm", "--force", "--volumes", f"{name}-postgres", f"{name}-redis", f"{name}-pytest"], capture_output=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.core.wait import until
+from deploy.core.poll import wait_until
 from deploy.hosts.local import LocalHost
 from deploy.images import bases
 from tests.site import ROOT, Site, docker, free_port
@@ -35,7 +35,7 @@ def registry(tmp_path: Path) -> Iterator[str]:
     address = f"127.0.0.1:{port}"
     references = bases.prepare(ROOT, "debian", ["python", "busybox", "nginx"], LocalHost())
     try:
-        assert until(lambda: not LocalHost().port_is_free("127.0.0.1", port), 20), docker("logs", name)
+        assert wait_until(lambda: not LocalHost().port_is_free("127.0.0.1", port), 20), docker("logs", name)
         for base_name, reference in references.items():
             docker("tag", reference, f"{address}/{base_name}:1")
             docker("push", "--quiet", f"{address}/{base_name}:1")

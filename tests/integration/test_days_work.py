@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from deploy.core.wait import until
+from deploy.core.poll import wait_until
 from tests.site import ROOT, Site, docker, make_tiny
 
 SAY = "import sys; open('/proc/1/fd/1', 'w').write(sys.argv[1] + '\\n')"
@@ -100,13 +100,13 @@ def test_follow_goes_on_over_a_restart_and_a_deploy_until_ctrl_c(serving: Site, 
     said = tmp_path / "said"
 
     def comes(text: str) -> bool:
-        return until(lambda: text in said.read_text(), 20)
+        return wait_until(lambda: text in said.read_text(), 20)
 
     with running(serving, said, "logs", "app,edge", "--follow", "--grep=came|met") as ran:
         say(serving, "before it came")
         assert comes("before it came"), said.read_text()
         docker("restart", f"{serving.app}-local-blue-app-blue-1")
-        until(lambda: serving.get("/version")[0] == 200, 20)
+        wait_until(lambda: serving.get("/version")[0] == 200, 20)
         say(serving, "again it came")
         assert comes("again it came"), said.read_text()
         deploy(serving, "followed")

@@ -16,7 +16,7 @@ import pytest
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
-from deploy.core.wait import until
+from deploy.core.poll import wait_until
 from tests.integration.test_days_work import running
 from tests.site import ROOT, Site, copy_checkout, docker
 
@@ -36,7 +36,7 @@ def dev(site: Site, *words: str) -> Iterator[float]:
     """Run it until it says where it is; afterwards Ctrl-C, and nothing of it is left."""
     said, began = site.folder / "said", time.monotonic()
     with running(site, said, "dev", *words) as ran:
-        assert until(lambda: "http://" in said.read_text() or ran.poll() is not None, 300), said.read_text()
+        assert wait_until(lambda: "http://" in said.read_text() or ran.poll() is not None, 300), said.read_text()
         assert ran.poll() is None, said.read_text()
         try:
             yield time.monotonic() - began
@@ -72,26 +72,26 @@ def page(site: Site) -> Iterator[Callable[[str], str]]:
 def test_what_is_saved_is_served_and_the_data_stays(site: Site) -> None:
     with dev(site):
         assert '<div id="root">' in site.get("/")[1]
-        assert until(lambda: len(books(site)) == 2, 60), site.get("/api/books")
+        assert wait_until(lambda: len(books(site)) == 2, 60), site.get("/api/books")
         first = books(site)
         site.replace("backend/bookreader/probes.py", '"status": "ok"', '"status": "changed"')
-        assert until(lambda: "changed" in site.get("/api/health")[1], 15), site.get("/api/health")
+        assert wait_until(lambda: "changed" in site.get("/api/health")[1], 15), site.get("/api/health")
         assert "a new word" not in site.get("/src/App.tsx")[1]
         with page(site) as told:
             site.write("frontend/src/App.tsx", (site.root / "frontend/src/App.tsx").read_text() + '\nconsole.log("a new word");\n')
             assert "/src/App.tsx" in told("update")
         assert "a new word" in site.get("/src/App.tsx")[1]
         site.replace("backend/bookreader/probes.py", '"status": "changed"', '"status": broken(')
-        assert until(lambda: site.get("/api/health")[0] != 200, 15)
+        assert wait_until(lambda: site.get("/api/health")[0] != 200, 15)
         site.replace("backend/bookreader/probes.py", '"status": broken(', '"status": "mended"')
-        assert until(lambda: "mended" in site.get("/api/health")[1], 15), site.get("/api/health")
+        assert wait_until(lambda: "mended" in site.get("/api/health")[1], 15), site.get("/api/health")
         assert "another operator" in site.inv("dev", code=4).stderr or "locked by" in site.inv("dev", code=4).stderr
     assert f"{site.app}-dev_postgres" in docker("volume", "ls", "--quiet")
     with dev(site) as seconds:
         assert seconds < 30
-        assert until(lambda: books(site) == first, 30)
+        assert wait_until(lambda: books(site) == first, 30)
     with dev(site, "--fresh"):
-        assert until(lambda: len(books(site)) == 2, 60)
+        assert wait_until(lambda: len(books(site)) == 2, 60)
         assert not set(books(site).values()) & set(first.values())
 
 

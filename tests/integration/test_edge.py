@@ -8,7 +8,7 @@ import uuid
 
 import pytest
 
-from deploy.core.wait import until
+from deploy.core.poll import wait_until
 from tests import load
 from tests.site import Site, docker
 
@@ -42,7 +42,7 @@ def test_a_balancer_is_told_when_the_app_does_not_answer(bookreader: Site) -> No
         assert bookreader.get("/books/somewhere")[0] == 200, "which says nothing of the backend"
     finally:
         docker("start", *backends)
-    assert until(lambda: bookreader.get("/edge-health") == (200, "ok\n"), 60)
+    assert wait_until(lambda: bookreader.get("/edge-health") == (200, "ok\n"), 60)
 
 
 @pytest.mark.parametrize("path", ["/ready", "/metrics", "/api/ready", "/api/metrics", "/generation", "/blue/backend/metrics"])
@@ -69,7 +69,7 @@ def test_a_book_is_uploaded_split_by_the_worker_and_read(bookreader: Site) -> No
     connection.close()
     assert status == 201, body
     book = json.loads(body)["id"]
-    assert until(lambda: json.loads(bookreader.get(f"/api/books/{book}")[1])["state"] == "ready", 30)
+    assert wait_until(lambda: json.loads(bookreader.get(f"/api/books/{book}")[1])["state"] == "ready", 30)
     chapters = json.loads(bookreader.get(f"/api/books/{book}")[1])["chapters"]
     assert [chapter["title"] for chapter in chapters] == ["Chapter 1. The Harbour", "Chapter 2. The Storm"]
     assert "Then the wind came." in json.loads(bookreader.get(f"/api/books/{book}/chapters/{chapters[1]['number']}")[1])["text"]

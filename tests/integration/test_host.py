@@ -17,8 +17,8 @@ from threading import Thread
 import pytest
 
 from deploy.core.errors import CommandFailed, Refused
+from deploy.core.poll import wait_until
 from deploy.core.shell import command
-from deploy.core.wait import until
 from deploy.hosts.host import Host
 from deploy.hosts.local import LocalHost
 from tests.sshd import runs
@@ -69,7 +69,7 @@ def test_a_command_that_takes_too_long_is_ended(host: Host, tmp_path: Path) -> N
     with pytest.raises(CommandFailed, match="no end after 1 s") as told:
         host.run(command("sh", "-c", 'echo $$ >"$1"; exec sleep 60', "sh", str(tmp_path / "pid")), timeout=0.9)
     assert told.value.returncode == 124
-    assert until(lambda: not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists(), 3)
+    assert wait_until(lambda: not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists(), 3)
     assert host.try_run(command("sh", "-c", "exit 124")).returncode == 124
 
 
@@ -187,7 +187,7 @@ def test_a_program_that_is_fed(host: Host) -> None:
 
 def test_terminate_ends_it_with_what_it_started(host: Host, tmp_path: Path) -> None:
     with host.open(command("sleep", "71.5")) as process:
-        assert until(lambda: runs("sleep 71.5"), 5)
+        assert wait_until(lambda: runs("sleep 71.5"), 5)
         process.terminate()
         assert process.wait(5) != 0
     assert not runs("sleep 71.5")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from deploy.core.wait import until
+from deploy.core.poll import wait_until
 from tests import load
 from tests.site import Site, docker
 
@@ -40,7 +40,7 @@ def test_the_edge_comes_back_by_itself_after_a_crash(tiny: Site) -> None:
     tiny.inv("deploy")
     edge = next(name for name in tiny.containers() if "-edge-" in name)
     os.kill(int(docker("inspect", "--format", "{{.State.Pid}}", edge)), signal.SIGKILL)
-    assert until(lambda: tiny.get("/version")[0] == 200, 15), tiny.containers()
+    assert wait_until(lambda: tiny.get("/version")[0] == 200, 15), tiny.containers()
     assert docker("inspect", "--format", "{{.RestartCount}}", edge).strip() == "1"
 
 

@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Callable
 
-from deploy.core.wait import until
+from deploy.core.poll import wait_until
 from tests import load
 from tests.queue import Queue
 from tests.site import Site, docker
@@ -58,7 +58,7 @@ def test_the_clients_see_what_a_plain_reload_loses(bookreader: Site) -> None:
             for _ in range(5):
                 workers = accepting(edge)
                 docker("exec", edge, "busybox", "kill", "-HUP", "1")
-                assert until(functools.partial(lambda before: not before & accepting(edge), workers), 10)
+                assert wait_until(functools.partial(lambda before: not before & accepting(edge), workers), 10)
             report = clients.report()
     finally:
         current.write_text(careful)

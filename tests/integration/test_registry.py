@@ -16,8 +16,8 @@ import pytest
 from deploy.config.loader import load
 from deploy.config.settings import Ship
 from deploy.core.errors import OpsError, Refused
+from deploy.core.poll import wait_until
 from deploy.core.shell import Secret, command
-from deploy.core.wait import until
 from deploy.hosts.local import LocalHost
 from deploy.images import bases, registry, stock
 from tests.nested import Nested, engines
@@ -126,7 +126,7 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     server = Proxy(port)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        assert until(lambda: not LocalHost().port_is_free("127.0.0.1", port), 20), docker("logs", name)
+        assert wait_until(lambda: not LocalHost().port_is_free("127.0.0.1", port), 20), docker("logs", name)
         yield server
     finally:
         server.shutdown()

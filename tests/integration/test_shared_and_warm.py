@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
 
-from deploy.core.wait import until
+from deploy.core.poll import wait_until
 from tests.site import Site, docker
 
 COMPOSE = "docker/compose.yml"
@@ -131,7 +131,7 @@ def test_data_that_is_in_a_crash_loop_gets_out_of_it(tiny: Site) -> None:
     tiny.replace(COMPOSE, "\n  edge:\n", DB.format("import time; time.sleep(5); import tiem"))
     tiny.commit()
     tiny.inv("deploy")
-    assert until(lambda: is_looping(tiny), 20)
+    assert wait_until(lambda: is_looping(tiny), 20)
     tiny.replace(COMPOSE, "sleep(5); import tiem", "sleep(1e6)")
     tiny.commit()
     said = tiny.inv("deploy", code=2).stderr
@@ -141,7 +141,7 @@ def test_data_that_is_in_a_crash_loop_gets_out_of_it(tiny: Site) -> None:
     tiny.replace(COMPOSE, "sleep(1e6)", "sleep(6); import tiem")
     tiny.commit()
     tiny.inv("deploy", "--include=db")
-    assert until(lambda: is_looping(tiny), 20)
+    assert wait_until(lambda: is_looping(tiny), 20)
     assert tiny.inv("rollback", "--json").document["release"] == good
     assert db(tiny) == "running 0"
 

@@ -15,8 +15,8 @@ from select import select
 
 import pytest
 
+from deploy.core.poll import wait_until
 from deploy.core.shell import command
-from deploy.core.wait import until
 from deploy.hosts.ssh import SshHost
 from deploy.hosts.ssh.program import WATCHED
 from tests import sshd
@@ -210,4 +210,4 @@ def test_a_program_ends_when_its_reader_is_killed(server: Sshd, tmp_path: Path) 
         assert process.stdout.readline()
         assert runs("sleep 72.5")
         process.kill()
-    assert until(lambda: not runs("sleep 72.5"), 5)
+    assert wait_until(lambda: not runs("sleep 72.5"), 5)

@@ -16,8 +16,8 @@ from paramiko.common import cMSG_CHANNEL_EOF
 
 from deploy.config.environment import remote_hosts
 from deploy.core.errors import OpsError, Unreachable
+from deploy.core.poll import wait_until
 from deploy.core.shell import Secret, command
-from deploy.core.wait import until
 from deploy.hosts import fleet
 from deploy.hosts.ssh import SshHost
 from deploy.images import registry
@@ -113,7 +113,7 @@ def test_ctrl_c_ends_what_is_polled_for_on_many_hosts(server: Sshd) -> None:
     def poll(host: SshHost) -> bool:
         host.run(command("true"))
         polling.wait(10)
-        return until(lambda: host.get(1, "/")[0] == 200, 60)
+        return wait_until(lambda: host.get(1, "/")[0] == 200, 60)
 
     Thread(target=interrupt, daemon=True).start()
     with pytest.raises(KeyboardInterrupt):
@@ -131,7 +131,7 @@ def test_ctrl_c_ends_the_pause_before_a_registry_is_asked_again(server: Sshd, mo
     monkeypatch.setattr(registry, "PAUSES", (57.25,))
 
     def interrupt() -> None:
-        assert until(lambda: runs("sleep 57.25"), 10)
+        assert wait_until(lambda: runs("sleep 57.25"), 10)
         os.kill(os.getpid(), signal.SIGINT)
 
     failing, who = command("sh", "-c", "echo connection refused; exit 1"), registry.Account("hub.test/team", "", Secret())
@@ -155,7 +155,7 @@ def test_a_login_does_not_stay_on_a_host_when_the_connection_breaks(tmp_path: Pa
     kept = list[Path]()
     with sshd.running(tmp_path) as server:
         assert broken(lambda: log_in(host_of(server))) < 2
-        assert until(lambda: not kept[0].exists(), 5)
+        assert wait_until(lambda: not kept[0].exists(), 5)
         host = host_of(server)
         with registry.logged_in(registry.Account("hub.test", "", Secret()), host) as (_, folder):
             assert Path(folder).stat().st_mode & 0o777 == 0o700
@@ -213,7 +213,7 @@ def test_a_connection_on_which_only_we_speak_is_no_broken_one(remote: SshHost) -
 def test_what_is_said_on_a_channel_after_its_end_ends_nothing_else(remote: SshHost) -> None:
     """Paramiko may be about to end a program's input when the program has ended; sshd would end the connection."""
     ended = remote.start("true")
-    assert until(lambda: ended.closed, 5)
+    assert wait_until(lambda: ended.closed, 5)
     late = Message()
     late.add_byte(cMSG_CHANNEL_EOF)
     late.add_int(ended.remote_chanid)

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from deploy.core.wait import until
+from deploy.core.poll import wait_until
 from tests.queue import Queue
 from tests.site import Site, docker
 
@@ -50,5 +50,5 @@ def test_what_is_stopped_while_it_starts_ends_at_once(bookreader: Site, service:
     docker("stop", "--time", "20", name)
     took, killed = time.monotonic() - began, docker("inspect", "--format", "{{.State.ExitCode}}", name).strip() == "137"
     docker("start", name)
-    assert until(lambda: docker("inspect", "--format", "{{.State.Health.Status}}", name).strip() == "healthy", 60)
+    assert wait_until(lambda: docker("inspect", "--format", "{{.State.Health.Status}}", name).strip() == "healthy", 60)
     assert not killed, f"{service} was killed after {took:.1f} s"

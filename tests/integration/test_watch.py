@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.core.wait import until
+from deploy.core.poll import wait_until
 from tests import load
 from tests.integration.test_interrupted import roll
 from tests.site import TINY, Site, docker, make_tiny
@@ -141,7 +141,7 @@ def test_a_torn_log_condemns_no_release(unvisited: Site) -> None:
         unvisited.get("/")
         return subprocess.run(["docker", "logs", edge], capture_output=True).returncode != 0
 
-    assert until(torn, 20), "the engine comes to the zero bytes once enough lines stand behind them"
+    assert wait_until(torn, 20), "the engine comes to the zero bytes once enough lines stand behind them"
     said = change(unvisited, 2)
     assert "the edge's log cannot be read, and probes alone judge the release: " in said
     assert f"truncate --size=0 {path} && docker restart {edge};" in said
@@ -149,7 +149,7 @@ def test_a_torn_log_condemns_no_release(unvisited: Site) -> None:
     assert "watch: probed" in unvisited.inv("status").stderr
     as_root(edge, path.parent, "truncate", "-s", "0", str(path))
     docker("restart", edge)
-    assert until(lambda: unvisited.get("/")[0] == 200, 10)
+    assert wait_until(lambda: unvisited.get("/")[0] == 200, 10)
     assert "low traffic: " in change(unvisited, 2)
     assert judged_by(unvisited) == ("", "")
     assert docker("logs", "--tail=3", edge)

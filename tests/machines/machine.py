@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from deploy.core.wait import until
+from deploy.core.poll import wait_until
 from tests.site import Done, docker
 
 Store = Literal["containerd", "classic"]
@@ -78,7 +78,7 @@ class Machine:
         """Change the host keys and have sshd take them up; return the new one. Connections that are open live on."""
         self.sh("rm /etc/ssh/host_keys/*; for kind; do " + MAKE_KEY + "; done; kill -HUP $(cat /run/sshd.pid)", *self.host_keys)
         served = 'ssh-keyscan -t $1 127.0.0.1 2>/dev/null | grep -qF "$2"'
-        assert until(lambda: not self.exec("sh", "-c", served, "sh", self.host_keys[0], self.key, code=None).code, BOUND), self.logs()
+        assert wait_until(lambda: not self.exec("sh", "-c", served, "sh", self.host_keys[0], self.key, code=None).code, BOUND), self.logs()
         return self.key
 
     def reboot(self) -> None:
@@ -89,7 +89,7 @@ class Machine:
 
     def await_sshd(self) -> None:
         """Wait until sshd sends its banner; fail the test with the logs otherwise."""
-        assert until(lambda: banner(self.address).startswith(b"SSH-2.0-"), BOUND, pause=0.05), f"no sshd on {self.name}\n{self.logs()}"
+        assert wait_until(lambda: banner(self.address).startswith(b"SSH-2.0-"), BOUND, pause=0.05), f"no sshd on {self.name}\n{self.logs()}"
 
     # its engine
 
@@ -106,7 +106,7 @@ class Machine:
     def kill(self, program: str, signal: str = "KILL") -> None:
         """Signal every process of this name, those of its containers too; wait until there is none."""
         self.sh(KILL, program[:15], signal)
-        assert until(lambda: self.exec("sh", "-c", LIVES, "sh", program[:15], code=None).code == 1, BOUND), f"{program} lives on"
+        assert wait_until(lambda: self.exec("sh", "-c", LIVES, "sh", program[:15], code=None).code == 1, BOUND), f"{program} lives on"
 
     def load(self, *images: str) -> None:
         """Copy images of the outer engine into this one."""

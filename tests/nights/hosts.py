@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deploy.core.wait import until
+from deploy.core.poll import wait_until
 from deploy.hosts.local import LocalHost
 from deploy.images import bases
 from tests.integration.test_quickstart import LABEL, OWN_CA, PACKAGES
@@ -234,4 +234,4 @@ def answers(night: Night) -> bool:
     """Tell whether the engine there answers."""
     site = night.site
     assert isinstance(site, FarSite)
-    return until(lambda: site.machine.run("docker", "info", code=None).code == 0, 30)
+    return wait_until(lambda: site.machine.run("docker", "info", code=None).code == 0, 30)

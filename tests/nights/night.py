@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deploy.core.wait import until
+from deploy.core.poll import wait_until
 from tests import load
 from tests.integration.bad_input.bad import parts
 from tests.site import ROOT, Done, Site, docker, make_tiny
@@ -100,7 +100,7 @@ class Night:
     def serves_within(self, seconds: float) -> str:
         """Wait until some release answers and go on without a command; tell how long it took."""
         began = time.monotonic()
-        assert until(lambda: bool(self.serves()), seconds), f"nothing serves after {seconds:.0f} s: {self.site.containers()}"
+        assert wait_until(lambda: bool(self.serves()), seconds), f"nothing serves after {seconds:.0f} s: {self.site.containers()}"
         self.tell(f"{self.called(self.serves())} answers after {time.monotonic() - began:.1f} s, nobody typed")
         return self.serves()
 
@@ -126,7 +126,7 @@ class Night:
         reached, go = self.site.folder / "reached", self.site.folder / "go"
         line = f"touch {shlex.quote(str(reached))}; until [ -e {shlex.quote(str(go))} ]; do sleep 0.05; done"
         operator = self.start(*words, at=(moment, line), **more)
-        assert until(reached.exists, PATIENCE), operator.err.read_text()
+        assert wait_until(reached.exists, PATIENCE), operator.err.read_text()
         try:
             yield operator
         finally:

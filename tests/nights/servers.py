@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deploy.core.wait import until
+from deploy.core.poll import wait_until
 from tests import load, remote
 from tests.machines import Machine
 from tests.nights.night import COMPOSE, PATIENCE, UNHURRIED, Night, NightSite
@@ -122,7 +122,7 @@ class ServersNight(Night):
         """Wait until these servers, all unless told, answer without a command."""
         places = [self.machines[name] for name in names or self.machines]
         asked = lambda: all(self.site.get("/version", address=machine.address)[0] == 200 for machine in places)  # noqa: E731
-        assert until(asked, 30), [self.site.on(machine) for machine in places]
+        assert wait_until(asked, 30), [self.site.on(machine) for machine in places]
 
     def retried(self, *words: str) -> Done:
         """Run `inv`, again for as long as the lock's holder over there waits for a sign of life."""
@@ -132,7 +132,7 @@ class ServersNight(Night):
             ended.append(self.site.inv(*words, code=None))
             return ended[-1].code != 4
 
-        assert until(tried, PATIENCE)
+        assert wait_until(tried, PATIENCE)
         assert ended[-1].code == 0, ended[-1].stderr
         return ended[-1]
 

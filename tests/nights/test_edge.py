@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deploy.core.wait import until
+from deploy.core.poll import wait_until
 from tests import load
 from tests.nights.night import READERS, Night, lost_nothing
 from tests.nights.test_operators import crash
@@ -72,7 +72,7 @@ def test_the_edge_crashes_during_the_switch(night: Night, moment: str) -> None:
         crash(night)
     said = operator.end(None)
     night.tell(f"exit {said.code}")
-    assert until(lambda: bool(night.serves()), 10)
+    assert wait_until(lambda: bool(night.serves()), 10)
     if said.code:
         assert night.serves() in said.stderr.rpartition("serves:")[2], said.stderr
     else:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.core.wait import until
+from deploy.core.poll import wait_until
 from tests import load
 from tests.nights.hosts import CHECKOUT, PYTHON, FarSite, Machine, far_night
 from tests.nights.night import PATIENCE, READERS, Night, lost_nothing
@@ -47,7 +47,7 @@ def reached(night: Night, moment: str) -> None:
     night.first = night.serves()
     operator = night.start("deploy", at=(moment, line))
     there = ("test", "-e", "/data/reached")
-    assert until(lambda: machine(night).run(*there, code=None).code == 0, PATIENCE), operator.err.read_text()
+    assert wait_until(lambda: machine(night).run(*there, code=None).code == 0, PATIENCE), operator.err.read_text()
 
 
 @pytest.mark.parametrize("number", ["TERM", "KILL"])

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from deploy.core.wait import until
+from deploy.core.poll import wait_until
 from tests import load
 from tests.nights.night import APP, COMPOSE, READERS, Night, lost_nothing
 from tests.site import docker
@@ -56,7 +56,7 @@ def test_an_orphaned_migration(dusk: Night, then: str) -> None:
     night.site.commit()
     with noted(night) as times:
         operator = night.start("deploy")
-        assert until(lambda: one_offs(night) == ["running"], 60)
+        assert wait_until(lambda: one_offs(night) == ["running"], 60)
         operator.kill()
         assert one_offs(night) == ["running"], "half a migration is worse than a late one"
         assert night.serves() == night.first
@@ -123,7 +123,7 @@ def crash(night: Night) -> None:
     assert pid != "0", "the edge does not run"
     outside = ["--rm", "--privileged", "--user=0", "--pid=host", "--network=none", "--entrypoint=/usr/local/bin/busybox"]
     docker("run", *outside, f"{night.site.app}/edge", "kill", "-9", pid)
-    assert until(lambda: docker("inspect", "--format={{.State.StartedAt}}", edge) != before, 20), "the engine did not start it again"
+    assert wait_until(lambda: docker("inspect", "--format={{.State.StartedAt}}", edge) != before, 20), "the engine did not start it again"
 
 
 def test_the_first_deploy_killed_at_every_step(dusk: Night) -> None:

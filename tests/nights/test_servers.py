@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.core.wait import until
+from deploy.core.poll import wait_until
 from tests import remote
 from tests.integration.test_registry import Proxy
 from tests.machines import Fleet, Machine, Store, fleet
@@ -288,7 +288,7 @@ def test_a_partition_that_outlasts_the_lock(single: ServersNight, tmp_path: Path
     other = remote.elsewhere(night.site, tmp_path / "elsewhere")
     with night.held("StartColour:begin", "deploy", OPS_SSH__KEEPALIVE="60") as first:
         machine.sh(CUT_SSH)
-        assert until(lambda: machine.exec("flock", "--nonblock", f"{night.site.state_there}/lock", "true", code=None).code == 0, 30)
+        assert wait_until(lambda: machine.exec("flock", "--nonblock", f"{night.site.state_there}/lock", "true", code=None).code == 0, 30)
         machine.heal()
         night.tell("the holder over there has ended")
         other.extra["OPS_VARIABLES__NUMBER"] = "99"

@@ -18,8 +18,8 @@ from paramiko import Channel, Transport
 from paramiko.ssh_exception import SSHException
 
 from deploy.core.errors import CommandFailed, Refused
+from deploy.core.poll import poll
 from deploy.core.shell import Command, Result, command
-from deploy.core.wait import looks
 from deploy.hosts.engine import Engine
 from deploy.hosts.files import ShellFiles
 from deploy.hosts.local import EVERYWHERE, answer
@@ -103,7 +103,7 @@ class SshHost(ShellFiles):
     def session(self, transport: Transport, window: int | None) -> Channel:
         """Open a session once there are fewer than the other side allows; raise Refused when none of them ends."""
         patience = SILENCE * self.link.ssh.keepalive + GRACE  # a connection that is dead is noticed before
-        for _ in looks(patience, pause=0.01):
+        for _ in poll(patience, pause=0.01):
             with self.link.opening:
                 self.sessions = [channel for channel in self.sessions if not channel.closed]
                 if len(self.sessions) < SESSIONS:

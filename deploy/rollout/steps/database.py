@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from deploy.core.errors import OpsError
 from deploy.core.model import Schema
-from deploy.core.wait import until
+from deploy.core.poll import wait_until
 from deploy.database import alembic
 from deploy.rollout.steps.step import Stage, Step
 from deploy.site.run import ONE_OFF_SECONDS, Run
@@ -24,7 +24,7 @@ class AwaitOrphans(Step):
         return f"wait for what an interrupted run left: {', '.join(self.containers)}"
 
     def perform(self, run: Run) -> None:
-        if not until(lambda: not run.host.engine.one_offs(run.settings.name), ONE_OFF_SECONDS, pause=0.5):
+        if not wait_until(lambda: not run.host.engine.one_offs(run.settings.name), ONE_OFF_SECONDS, pause=0.5):
             first, names = self.containers[0], ", ".join(self.containers)
             raise OpsError(
                 f"an interrupted run's container still works after {ONE_OFF_SECONDS} s: {names}",

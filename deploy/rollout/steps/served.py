@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from deploy.config.settings import Settings
 from deploy.core.errors import OpsError
-from deploy.core.wait import looks
+from deploy.core.poll import poll
 from deploy.rollout.health import diagnose
 from deploy.rollout.steps.step import Stage, Step
 from deploy.site.run import Run
@@ -42,7 +42,7 @@ def ask(run: Run, colour: str, service: str, place: str, path: str, *, release: 
     A redirect or a container that ended is given up at once: waiting fixes neither.
     """
     limit = run.settings.rollout.served_within
-    for _ in looks(limit):
+    for _ in poll(limit):
         status, body = run.host.get(run.settings.edge.probe_port, f"/{place}{path}", timeout=min(5, limit))
         down = [c for c in run.containers(colour, [service]) if not c.up]
         if (status == 200 and release in body) or 300 <= status < 400 or down:

@@ -8,8 +8,8 @@ from typing import ClassVar
 
 from deploy.core import console
 from deploy.core.errors import Interrupted, OpsError, Unreachable
+from deploy.core.poll import wait_until
 from deploy.core.shell import docker
-from deploy.core.wait import until
 from deploy.release.render import HOLDER
 from deploy.rollout import shared
 from deploy.rollout.health import ANSWERS_WITHIN, STEADY_SECONDS, answers, await_healthy, is_public
@@ -91,12 +91,12 @@ class RecreateShared(Step):
         names = ", ".join(self.services)
         console.say(f"     {names}: stopped, recreated and started; what needs them fails for some seconds")
         self.warn_of_routes(run)
-        before = bool(run.release.of("edge")) and until(lambda: answers(run), ANSWERS_WITHIN)
+        before = bool(run.release.of("edge")) and wait_until(lambda: answers(run), ANSWERS_WITHIN)
         public = before and is_public(run)
         began = time.monotonic()
         self.recreate(run)
         await_healthy(run, "", self.services, steady=STEADY_SECONDS)
-        answered = before and until(
+        answered = before and wait_until(
             lambda: answers(run) and (is_public(run) or not public), run.settings.rollout.healthy_within, pause=0.02
         )
         seconds = time.monotonic() - began

@@ -9,8 +9,8 @@ from deploy.config.settings import Settings
 from deploy.core import console
 from deploy.core.errors import CommandFailed, OpsError
 from deploy.core.model import other
+from deploy.core.poll import poll
 from deploy.core.shell import docker
-from deploy.core.wait import looks
 from deploy.rollout.steps.step import Stage, Step
 from deploy.site.run import Run
 
@@ -95,7 +95,7 @@ class AwaitTasks(Step):
             console.warn(f"{self.service} of {self.colour} does not run: it cannot be asked which tasks only it knows")
             return set()
         understood = set(run.one_off(other(self.colour), self.service, (*words, "known")).split())
-        for _ in looks(self.limit(run.settings), pause=1):
+        for _ in poll(self.limit(run.settings), pause=1):
             left = set(run.host.run(docker("exec", worker, *words, "pending")).split()) - understood
             if not left:
                 break

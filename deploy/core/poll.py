@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 
 
-def looks(seconds: float, *, pause: float = 0.1) -> Iterator[None]:
+def poll(seconds: float, *, pause: float = 0.1) -> Iterator[None]:
     """Yield at once, then after each pause, until `seconds` are over; whoever has seen enough breaks off."""
     deadline = time.monotonic() + seconds
     yield
@@ -15,6 +15,6 @@ def looks(seconds: float, *, pause: float = 0.1) -> Iterator[None]:
         yield
 
 
-def until(ready: Callable[[], bool], seconds: float, *, pause: float = 0.1) -> bool:
+def wait_until(ready: Callable[[], bool], seconds: float, *, pause: float = 0.1) -> bool:
     """Ask again and again until something is true; False when it was not within `seconds`."""
-    return any(ready() for _ in looks(seconds, pause=pause))
+    return any(ready() for _ in poll(seconds, pause=pause))
