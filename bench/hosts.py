@@ -18,7 +18,7 @@ from bench.measure import Number, timed
 from deploy.config import checkout
 from deploy.config.environment import enter
 from deploy.core.shell import Command, Result
-from deploy.images import build, stock
+from deploy.images import build, inventory
 from deploy.release import wanted
 from tests import load, remote
 from tests.flow.test_fleet import Apart
@@ -91,8 +91,8 @@ def blobs(site: Site) -> dict[str, int]:
     built = build.build_and_keep(*at.machine)
     own = [image.name for image in built.images]
     names = {name for used in wanted.images_of_hosts(at).values() for name in used}
-    found = stock.parcels(names, own, checkout.read(at.settings.root, at.here).revision, at.here)
-    return {layer.blob: layer.size for parcel in found for layer in parcel.image.layers}
+    found = inventory.find_transfers(names, own, checkout.read(at.settings.root, at.here).revision, at.here)
+    return {layer.blob: layer.size for transfer in found for layer in transfer.image.layers}
 
 
 def three_hosts(folder: Path, count: int) -> list[Number]:

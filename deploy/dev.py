@@ -53,7 +53,7 @@ def require_port(settings: Settings, host: LocalHost) -> None:
 
 def build(settings: Settings, host: LocalHost) -> None:
     """Build the images, of packages alone: that the code has changes goes without saying."""
-    order = images.look(settings, host)
+    order = images.prepare_order(settings, host)
     images.build(settings, host, replace(order, source=replace(order.source, changes="")))
 
 

@@ -1,4 +1,4 @@
-"""What `docker save` says, read as it streams: which blobs are layers, which of them a host has already."""
+"""Read what `docker save` streams: which blobs are layers, which of them a host has already."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BLOCK = 512  # what a tar is made of
 METADATA = 4 << 20  # a larger blob is a layer
 SMALL = 1 << 16
 COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")  # gzip, zstd
-GZIP = 31  # zlib's word for a gzip header
+GZIP = 31  # zlib's wbits for a gzip header
 
 
 class Layer(Frozen):
@@ -52,7 +52,7 @@ def chain(diffs: Iterable[str]) -> list[str]:
 
 
 def read(stream: IO[bytes]) -> Archived:
-    """Read a saved image to its end and keep what describes it; raise tarfile.TarError or KeyError when it is none."""
+    """Read a saved image to its end, return its description; raise tarfile.TarError or KeyError for no image."""
     small, sizes = dict[str, bytes](), dict[str, int]()
     with tarfile.open(fileobj=stream, mode="r|") as tar:
         for member in tar:
@@ -66,20 +66,23 @@ def read(stream: IO[bytes]) -> Archived:
     return Archived(digest=digest, config=f"sha256:{entry['Config'].rsplit('/', 1)[-1]}", layers=layers)
 
 
-def spared(images: Iterable[Archived], present: Iterable[str]) -> Mapping[str, int]:
-    """Choose the blobs that need not travel, with their sizes: wherever an image has one, the host has that chain. Pure."""
-    chains, found, wanted = set(present), dict[str, int](), set[str]()
+def skippable(images: Iterable[Archived], present: Iterable[str]) -> Mapping[str, int]:
+    """Choose the blobs that need not be sent, with their sizes: the host has the chain wherever an image has the blob.
+
+    Pure.
+    """
+    chains, present_blobs, required = set(present), dict[str, int](), set[str]()
     for image in images:
         for layer, name in zip(image.layers, image.chain, strict=True):
             if name in chains:
-                found[layer.blob] = layer.size
+                present_blobs[layer.blob] = layer.size
             else:
-                wanted.add(layer.blob)
-    return {blob: size for blob, size in found.items() if blob not in wanted}
+                required.add(layer.blob)
+    return {blob: size for blob, size in present_blobs.items() if blob not in required}
 
 
 def copied(source: IO[bytes], without: Container[str]) -> Iterator[bytes]:
-    """Yield a saved archive without some blobs, compressed once and not twice; what names the images comes last.
+    """Yield a saved archive without some blobs, compressed once; the files that name the images come last.
 
     The whole is one gzip file of several members: those of blobs that are compressed already only store them. All small
     files share the last member, where they compress well together.

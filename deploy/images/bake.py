@@ -1,4 +1,4 @@
-"""What `docker buildx bake` is asked, and what its answers mean. Pure."""
+"""Make the command lines of `docker buildx bake` and read what it prints. Pure."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 
 from deploy.core.shell import Command, command
 
-# One fixed time in every layer: a layer that did not change keeps its digest over commits. The commit's time is a label.
+# One fixed time in every layer: an unchanged layer keeps its digest over commits. The commit's time is a label.
 LAYER_TIME = "1700000000"
-# by it an image that lost its name to a later build is known as ours
+# marks an image as ours, also when a later build has taken its name
 LABEL = "bookreader-ops.image"
 
 
@@ -47,24 +47,24 @@ def arguments(
     cache_to: Iterable[str] = (),
     no_cache: bool = False,
 ) -> tuple[str, ...]:
-    """Return the words of the one bake that builds all images, in parallel."""
-    words = ["docker", "buildx", "bake", "--file", file, "--load", "--provenance=false"]
-    words += ["--progress=rawjson", "--metadata-file", metadata]
-    words += ["--no-cache"] if no_cache else []
-    words += [f"--set=*.contexts.{name}=docker-image://{reference}" for name, reference in bases.items()]
+    """Return the arguments of the one bake that builds all images, in parallel."""
+    argv = ["docker", "buildx", "bake", "--file", file, "--load", "--provenance=false"]
+    argv += ["--progress=rawjson", "--metadata-file", metadata]
+    argv += ["--no-cache"] if no_cache else []
+    argv += [f"--set=*.contexts.{name}=docker-image://{reference}" for name, reference in bases.items()]
     for target in chosen:
-        words += [f"--set={target.name}.labels.{LABEL}={target.image}"]
+        argv += [f"--set={target.name}.labels.{LABEL}={target.image}"]
         # a scope per image: a shared one would keep the last image only
-        words += [f"--set={target.name}.cache-from={scoped(place, target.name)}" for place in cache_from]
-        words += [f"--set={target.name}.cache-to={scoped(place, target.name)},mode=max,ignore-error=true" for place in cache_to]
-    return tuple(words)
+        argv += [f"--set={target.name}.cache-from={scoped(place, target.name)}" for place in cache_from]
+        argv += [f"--set={target.name}.cache-to={scoped(place, target.name)},mode=max,ignore-error=true" for place in cache_to]
+    return tuple(argv)
 
 
 def scoped(place: str, name: str) -> str:
     """Give a cache address a place of its own for one image."""
     if place.startswith("type=gha"):
         return f"{place},scope={name}"
-    return re.sub(r"\b(src|dest|ref)=([^,]+)", lambda found: f"{found[1]}={found[2]}{'-' if found[1] == 'ref' else '/'}{name}", place)
+    return re.sub(r"\b(src|dest|ref)=([^,]+)", lambda m: f"{m[1]}={m[2]}{'-' if m[1] == 'ref' else '/'}{name}", place)
 
 
 def documents(stream: str) -> Iterator[dict[str, Any]]:
@@ -80,16 +80,16 @@ def documents(stream: str) -> Iterator[dict[str, Any]]:
 
 def cached_steps(stream: str, target: str) -> tuple[int, int]:
     """Count one target's steps: how many came from the cache, and how many there are."""
-    seen: dict[str, bool] = {}
+    completed: dict[str, bool] = {}
     for document in documents(stream):
         for vertex in document.get("vertexes") or []:
             if re.match(rf"\[{re.escape(target)} (?:\S+ )*\d+/\d+\]", vertex["name"]) and vertex.get("completed"):
-                seen[vertex["digest"]] = bool(vertex.get("cached"))
-    return sum(seen.values()), len(seen)
+                completed[vertex["digest"]] = bool(vertex.get("cached"))
+    return sum(completed.values()), len(completed)
 
 
 def error_of(stream: str, plain: str) -> str:
-    """Say why a build failed: the failed step, the last lines that it printed, the error."""
+    """Return why a build failed: the failed step, the last lines that it printed, the error."""
     failed = [v for d in documents(stream) for v in d.get("vertexes") or [] if v.get("error")]
     if not failed:
         return "\n".join([line for line in plain.strip().splitlines() if line[:1] not in ("{", "}", " ")][-8:])

@@ -21,7 +21,7 @@ from deploy.core.shell import Command, command, docker
 from deploy.hosts.local import LocalHost
 
 Source = Literal["public", "debian"]
-Wanted = Source | Literal["auto"]
+RequestedSource = Source | Literal["auto"]
 FILE = "docker/bases.toml"
 FOLDER = "docker/base"
 CUSTOMIZE = ROOT / FOLDER / "customize.sh"
@@ -52,7 +52,7 @@ class Base:
 
 
 def home(root: Path) -> Path:
-    """Return the checkout whose docker/bases.toml counts: the app's own, or the toolkit's for an app without one."""
+    """Return the checkout whose docker/bases.toml is used: the app's own, or the toolkit's for an app without one."""
     return root if (root / FILE).exists() else ROOT
 
 
@@ -84,34 +84,34 @@ def recipe(root: Path, name: str, entry: dict[str, object]) -> str:
     return digest.hexdigest()[:12]
 
 
-def references(root: Path, wanted: Wanted, names: Iterable[str], host: LocalHost) -> dict[str, str]:
+def references(root: Path, requested: RequestedSource, names: Iterable[str], host: LocalHost) -> dict[str, str]:
     """Return the references of base images by name; nothing is built or pulled."""
-    known = read(root)
-    chosen = [known[name] for name in names if name in known]
-    public = settle(wanted, chosen, host) == "public"
+    declared = read(root)
+    chosen = [declared[name] for name in names if name in declared]
+    public = choose_source(requested, chosen, host) == "public"
     return {base.name: base.public_reference if public else base.local_tag for base in chosen}
 
 
-def prepare(root: Path, wanted: Wanted, names: Iterable[str], host: LocalHost) -> dict[str, str]:
+def prepare(root: Path, requested: RequestedSource, names: Iterable[str], host: LocalHost) -> dict[str, str]:
     """Make base images available; return their references by name."""
-    known, found = read(root), references(root, wanted, names, host)
-    unpinned = sorted({reference for name, reference in found.items() if reference == known[name].public})
+    declared, chosen = read(root), references(root, requested, names, host)
+    unpinned = sorted({reference for name, reference in chosen.items() if reference == declared[name].public})
     if unpinned:
-        console.warn(f"not pinned by digest: {', '.join(unpinned)}; `inv images.pin` resolves and writes the digests")
-    built = (known[name] for name, reference in found.items() if reference == known[name].local_tag)
+        console.warn(f"base images are not pinned by digest: {', '.join(unpinned)}; to pin them: inv images.pin")
+    built = (declared[name] for name, reference in chosen.items() if reference == declared[name].local_tag)
     missing = [base for base in built if not present(base.local_tag, host)]
     if missing:
         require_mmdebstrap()
     # two at a time: the work is unpacking, and small machines have two cores
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda base: build(base, root, host), missing))
-    return found
+    return chosen
 
 
-def settle(wanted: Wanted, bases: list[Base], host: LocalHost) -> Source:
-    """Settle `auto`: what was built here before, else a registry that answers, else Debian packages."""
-    if wanted != "auto":
-        return wanted
+def choose_source(requested: RequestedSource, bases: list[Base], host: LocalHost) -> Source:
+    """Resolve `auto`: what was built here before, else a registry that answers, else Debian packages."""
+    if requested != "auto":
+        return requested
     if all(present(base.local_tag, host) for base in bases):
         return "debian"
     if registry_answers(bases, host):
@@ -138,7 +138,8 @@ def present(tag: str, host: LocalHost) -> bool:
 def require_mmdebstrap() -> None:
     """Refuse to build bases without the tool that unpacks packages."""
     if not shutil.which("mmdebstrap"):
-        raise Refused("base images need mmdebstrap, since no image registry answers", then="apt-get install mmdebstrap uidmap")
+        what = "no image registry answers, and mmdebstrap, which builds base images here, is not installed"
+        raise Refused(what, then="apt-get install mmdebstrap uidmap", slug="mmdebstrap-missing")
 
 
 def build(base: Base, root: Path, host: LocalHost) -> None:
@@ -177,9 +178,11 @@ def pin(root: Path, host: LocalHost) -> dict[str, str]:
 
 
 def resolve(public: str, host: LocalHost) -> str:
-    """Ask a registry for a tag's digest; raise Refused when none answers."""
+    """Ask a registry for a tag's digest; raise Refused when it does not answer."""
     ask = docker("buildx", "imagetools", "inspect", public, "--format", "{{json .Manifest}}")
     try:
         return str(json.loads(host.run(ask, timeout=60))["digest"])
     except CommandFailed as error:
-        raise Refused(f"{public} cannot be resolved:\n{error.output}", then="inv images.pin, where a registry answers") from None
+        what = f"the registry did not resolve {public}:\n{error.output}"
+        then = "inv images.pin on a machine that reaches the registry"
+        raise Refused(what, then=then, slug="image-unresolved") from None

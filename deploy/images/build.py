@@ -1,4 +1,4 @@
-"""Build all images and say what came out."""
+"""Build all images and describe them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Order:
     targets: tuple[bake.Target, ...]
 
 
-def look(settings: Settings, host: LocalHost) -> Order:
+def prepare_order(settings: Settings, host: LocalHost) -> Order:
     """Check what a build needs and build nothing; raise Refused with every reason at once."""
     host.engine.require()
     require_buildx(host)
@@ -76,17 +76,18 @@ def read_targets(settings: Settings, host: LocalHost) -> tuple[bake.Target, ...]
     try:
         printed = host.run(bake.print_targets(str(settings.root / settings.bake)))
     except CommandFailed as error:
-        raise Refused(f"Bake refuses {settings.bake}:\n{error.output}", where=settings.bake, then=f"mend {settings.bake}") from None
+        what, then = f"docker buildx bake cannot read {settings.bake}:\n{error.output}", f"fix {settings.bake}"
+        raise Refused(what, where=settings.bake, then=then, slug="bake-file-invalid") from None
     return bake.targets(printed, settings.build.budget)
 
 
 def build(settings: Settings, host: LocalHost, order: Order | None = None, *, no_cache: bool = False) -> Built:
     """Build every image of the bake file from the checkout; raise OpsError naming the step that failed."""
     started = time.monotonic()
-    order = order or look(settings, host)
+    order = order or prepare_order(settings, host)
     source, targets = order.source, order.targets
     if source.dirty:
-        console.warn(f"the checkout has changes that are not committed; this build is {source.revision}")
+        console.warn(f"the checkout has uncommitted changes; this build is {source.revision}")
     cache_to = exported_caches(settings, host)
     references = bases.prepare(settings.root, settings.build.bases, contexts(settings), host)
     before = {target.image: layers(target.image, host) for target in targets}
@@ -97,8 +98,8 @@ def build(settings: Settings, host: LocalHost, order: Order | None = None, *, no
             cache_from=settings.build.cache_from, cache_to=cache_to, no_cache=no_cache,
         )  # fmt: skip
         progress = run_bake(Command(words, variables(settings, source)), settings.root, host)
-        said = json.loads(metadata.read_text())
-    images = tuple(describe(target, said[target.name], progress, host) for target in targets)
+        made = json.loads(metadata.read_text())
+    images = tuple(describe(target, made[target.name], progress, host) for target in targets)
     enforce_budget(targets, images, before)
     return Built(source.revision, source.commit, images, time.monotonic() - started)
 
@@ -106,7 +107,8 @@ def build(settings: Settings, host: LocalHost, order: Order | None = None, *, no
 def require_buildx(host: LocalHost) -> None:
     """Refuse a Docker client without buildx."""
     if host.try_run(docker("buildx", "version"), timeout=20).returncode:
-        raise Refused("docker has no buildx plugin", where=host.name, then="apt-get install docker-buildx (or docker-buildx-plugin)")
+        then = "apt-get install docker-buildx (or docker-buildx-plugin)"
+        raise Refused("docker has no buildx plugin", where=host.name, then=then, slug="builder-missing")
 
 
 def uses_containerd_store(host: Host) -> bool:
@@ -115,10 +117,10 @@ def uses_containerd_store(host: Host) -> bool:
 
 
 def exported_caches(settings: Settings, host: LocalHost) -> list[str]:
-    """Return where caches are exported to; say what the classic store cannot do, and leave that out."""
+    """Return where caches are exported to: nowhere on the classic store, with a warning."""
     if uses_containerd_store(host):
         return settings.build.cache_to
-    console.warn("classic image store: no cache export, no reproducible manifest digests; `inv doctor` prints the change")
+    console.warn("classic image store: no cache export, no reproducible manifest digests; inv doctor prints the change")
     return []
 
 
@@ -127,12 +129,12 @@ def contexts(settings: Settings) -> list[str]:
     folder = settings.root / Path(settings.bake).parent
     files = [*sorted(folder.glob("*.Dockerfile")), *(settings.root / name for name in settings.compose)]
     text = "\n".join(path.read_text() for path in files if path.is_file())
-    known = bases.read(settings.root)
-    return [name for name in known if re.search(rf"(?m)^FROM {re.escape(name)}(?!\S)|\b{bases.variable(name)}\b", text)]
+    declared = bases.read(settings.root)
+    return [name for name in declared if re.search(rf"(?m)^FROM {re.escape(name)}(?!\S)|\b{bases.variable(name)}\b", text)]
 
 
 def variables(settings: Settings, source: checkout.Checkout) -> dict[str, str]:
-    """Return what the bake file is told by its environment."""
+    """Return the environment variables that the bake file reads."""
     return {
         "SOURCE_DATE_EPOCH": bake.LAYER_TIME,
         "VERSION": source.revision,
@@ -147,31 +149,31 @@ def run_bake(command: Command, root: Path, host: LocalHost) -> str:
     with console.step("building images") as shown:
         code, stderr = host.watch(command, lambda line: shown.word(started_step(line)), folder=root)
     if code:
-        told = f"the build failed:\n{bake.error_of(stderr, stderr)}"
-        raise OpsError(told, where=host.name, then="mend the step above, then inv build")
+        what = f"the build failed:\n{bake.error_of(stderr, stderr)}"
+        raise OpsError(what, where=host.name, then="fix the step above, then inv build", slug="build-failed")
     return stderr
 
 
 def started_step(line: str) -> str:
     """Read a step's name off a line of raw progress; empty for other lines."""
-    found = re.search(r'"name": "\[([^\]]+ \d+/\d+)\] (.{0,60})', line)
-    return f"{found[1]}  {found[2]}" if found else ""
+    match = re.search(r'"name": "\[([^\]]+ \d+/\d+)\] (.{0,60})', line)
+    return f"{match[1]}  {match[2]}" if match else ""
 
 
-def describe(target: bake.Target, said: Mapping[str, str], progress: str, host: LocalHost) -> Image:
-    """Put together what is known of a built image; its name is not asked, another build may have taken it meanwhile."""
+def describe(target: bake.Target, metadata: Mapping[str, str], progress: str, host: LocalHost) -> Image:
+    """Describe a built image by its digest, not by its name: another build may have taken the name meanwhile."""
     cached, steps = bake.cached_steps(progress, target.name)
-    digest = said["containerimage.digest"]
-    return Image(target.image, digest, said.get("containerimage.config.digest", ""), layers(digest, host), cached, steps)
+    digest = metadata["containerimage.digest"]
+    return Image(target.image, digest, metadata.get("containerimage.config.digest", ""), layers(digest, host), cached, steps)
 
 
 def layers(image: str, host: LocalHost) -> Counter[str]:
     """Add up an image's layers: instruction -> uncompressed bytes; none when there is no such image."""
     done = host.try_run(docker("history", "--human=false", "--no-trunc", "--format", "{{.Size}}\t{{.CreatedBy}}", image))
-    found = Counter[str]()
+    sizes = Counter[str]()
     for size, instruction in (line.split("\t", 1) for line in done.stdout.splitlines()):
-        found[instruction] += int(size)
-    return found
+        sizes[instruction] += int(size)
+    return sizes
 
 
 def enforce_budget(targets: Iterable[bake.Target], images: Iterable[Image], before: Mapping[str, Counter[str]]) -> None:
@@ -184,8 +186,8 @@ def enforce_budget(targets: Iterable[bake.Target], images: Iterable[Image], befo
         lines += grown(image.layers, before[image.name]) or grown(image.layers, Counter())
     if over:
         then = "make the layer smaller, or raise build.budget in deploy/app.toml"
-        told = "\n    ".join(["an image is over its size budget:", *lines])
-        raise GateClosed(told, where=", ".join(image.name for image in over), then=then)
+        what = "\n    ".join(["an image is over its size budget:", *lines])
+        raise GateClosed(what, where=", ".join(image.name for image in over), then=then, slug="image-too-large")
 
 
 def grown(now: Counter[str], before: Counter[str]) -> list[str]:
@@ -194,13 +196,13 @@ def grown(now: Counter[str], before: Counter[str]) -> list[str]:
 
 
 def resolve(names: Iterable[str], built: Iterable[Image], host: Host) -> dict[str, str]:
-    """Find the local id of each image that a compose file names, as it was built just now or is here; pull what is not.
+    """Return the local id of each image that a compose file names; pull those that are not here.
 
-    Raises Refused for one that can neither be found nor pulled.
+    One that was built just now is taken by its digest. Raises Refused for one that is neither here nor can be pulled.
     """
-    wanted = set(names)
-    found = {image.name: image.digest for image in built if image.name in wanted}
-    return found | {name: identify(name, host) or pulled(name, host) for name in sorted(wanted - found.keys())}
+    required = set(names)
+    ids = {image.name: image.digest for image in built if image.name in required}
+    return ids | {name: identify(name, host) or pull(name, host) for name in sorted(required - ids.keys())}
 
 
 def identify(name: str, host: Host) -> str:
@@ -208,13 +210,13 @@ def identify(name: str, host: Host) -> str:
     return host.try_run(docker("image", "inspect", "--format", "{{.Id}}", name)).stdout.strip()
 
 
-def pulled(name: str, host: Host) -> str:
+def pull(name: str, host: Host) -> str:
     """Pull an image; return its local id."""
     try:
         host.run(docker("pull", "--quiet", name), timeout=LONG)
     except CommandFailed as error:
-        told = f"image {name} is not here and cannot be pulled:\n{error.output}"
-        raise Refused(told, where=host.name, then="inv build") from None
+        what = f"image {name} is not on {host.name} and cannot be pulled:\n{error.output}"
+        raise Refused(what, where=host.name, then="inv build", slug="image-missing") from None
     return identify(name, host)
 
 
@@ -231,12 +233,13 @@ def keep_for(release: str, built: Iterable[str], ids: Mapping[str, str], host: H
         try:
             host.run(docker("tag", ids[name], kept(name, release)))
         except CommandFailed as error:
-            gone = f"the image {name} that was built just now is gone; another build has taken its name:\n{error.output}"
-            raise OpsError(gone, where=host.name, then="inv deploy builds it again") from None
+            what = f"the image {name} that was built just now is gone; another build has taken its name"
+            what += f":\n{error.output}"
+            raise OpsError(what, where=host.name, then="inv deploy builds it again", slug="image-replaced") from None
 
 
 def kept(name: str, revision: str) -> str:
-    """Return the name that an image keeps on every host: its own tag, else the revision it belongs to. Pure."""
+    """Return the name of an image on every host: with its own tag, else with the revision it belongs to. Pure."""
     plain = name.partition("@")[0]
     return plain if ":" in plain.rpartition("/")[2] else f"{plain}:{revision}"
 
@@ -244,5 +247,5 @@ def kept(name: str, revision: str) -> str:
 def prune_release(names: Iterable[str], release: str, host: Host) -> None:
     """Take a release's name off its images; the engine removes what has no other name."""
     for name in names:
-        if kept(name, release) != name:  # what brings a tag of its own keeps it
+        if kept(name, release) != name:  # one with a tag of its own keeps it
             host.try_run(docker("image", "rm", kept(name, release)))

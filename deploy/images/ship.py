@@ -14,8 +14,8 @@ from deploy.core.errors import OpsError
 from deploy.core.shell import docker
 from deploy.hosts.host import Host
 from deploy.hosts.local import LocalHost
-from deploy.images import archive, stock
-from deploy.images.stock import Parcel
+from deploy.images import archive, inventory
+from deploy.images.inventory import ImageTransfer
 
 UNTOUCHED = "what served before; nothing that runs was touched"
 FULL = "no space left on device"
@@ -23,7 +23,7 @@ FULL = "no space left on device"
 
 @dataclass(frozen=True)
 class Shipped:
-    """What it took to bring a revision's images to one host; bytes as they went over the wire, None where Docker does not say."""
+    """What it took to bring images to one host; bytes on the wire, None where Docker does not print them."""
 
     host: str
     images: int
@@ -33,36 +33,51 @@ class Shipped:
 
 
 def ship(
-    parcels: Sequence[Parcel], revision: str, state_dir: Path, here: LocalHost, host: Host, on_bytes: Callable[[int], None]
+    transfers: Sequence[ImageTransfer],
+    revision: str,
+    state_dir: Path,
+    here: LocalHost,
+    host: Host,
+    on_bytes: Callable[[int], None],
 ) -> Shipped:
-    """Bring images to one host, prove what arrived, leave the record of it there; raise OpsError when they did not arrive."""
-    started, seen, sent = time.monotonic(), stock.look(host), 0
-    every = {layer.blob: layer.size for parcel in parcels for layer in parcel.image.layers}
-    lacking = [parcel for parcel in parcels if not seen.has(parcel.image)]
-    spared = archive.spared((parcel.image for parcel in lacking), seen.chains)
-    travelled = {layer.blob for parcel in lacking for layer in parcel.image.layers} - set(spared)
+    """Bring images to one host, prove what arrived, write the record of it there.
+
+    Raises OpsError (`images-incomplete`) when they did not arrive whole.
+    """
+    started, present, sent = time.monotonic(), inventory.observe(host), 0
+    sizes = {layer.blob: layer.size for transfer in transfers for layer in transfer.image.layers}
+    lacking = [transfer for transfer in transfers if not present.has(transfer.image)]
+    skippable = archive.skippable((transfer.image for transfer in lacking), present.chains)
+    travelled = {layer.blob for transfer in lacking for layer in transfer.image.layers} - set(skippable)
     if lacking:
-        sent, said = send(lacking, spared, here, host, on_bytes)
-        if said and spared and FULL not in said:  # a layer was pruned meanwhile, or is compressed in another way there
-            more, said = send(lacking, (), here, host, on_bytes)
-            sent, travelled = sent + more, travelled | set(spared)
-        if said:
-            raise OpsError(f"the images did not arrive whole:\n{said}", where=host.name, serves=UNTOUCHED, then="inv push")
-    stock.keep(host, state_dir, revision, parcels, seen)
-    skipped = sum(size for blob, size in every.items() if blob not in travelled)
-    return Shipped(host.name, len(parcels), sent, skipped, time.monotonic() - started)
+        sent, failure = send(lacking, skippable, here, host, on_bytes)
+        # a layer was pruned meanwhile, or is compressed in another way there
+        if failure and skippable and FULL not in failure:
+            more, failure = send(lacking, (), here, host, on_bytes)
+            sent, travelled = sent + more, travelled | set(skippable)
+        if failure:
+            what = f"the images did not arrive whole:\n{failure}"
+            slug = "disk-full" if FULL in failure else "images-incomplete"
+            raise OpsError(what, where=host.name, serves=UNTOUCHED, then="inv push", slug=slug)
+    inventory.record(host, state_dir, revision, transfers, present)
+    skipped = sum(size for blob, size in sizes.items() if blob not in travelled)
+    return Shipped(host.name, len(transfers), sent, skipped, time.monotonic() - started)
 
 
 def send(
-    parcels: Sequence[Parcel], without: Container[str], here: LocalHost, host: Host, on_bytes: Callable[[int], None]
+    transfers: Sequence[ImageTransfer],
+    without: Container[str],
+    here: LocalHost,
+    host: Host,
+    on_bytes: Callable[[int], None],
 ) -> tuple[int, str]:
-    """Stream images into a host's engine; return the bytes sent and, unless all of them are whole there, what went wrong.
+    """Stream images into a host's engine; return the bytes sent and, unless all of them are whole there, what failed.
 
-    What names the images comes last in the stream: of one that is cut off the engine keeps nothing.
+    The files that name the images come last in the stream: of one that is cut off the engine keeps nothing.
     """
     with (
-        TemporaryFile() as complaints,
-        here.stream(docker("save", *(p.kept for p in parcels)), complaints) as saved,
+        TemporaryFile() as stderr,
+        here.stream(docker("save", *(transfer.kept for transfer in transfers)), stderr) as saved,
         host.open(docker("load", "--quiet"), fed=True) as loading,
     ):
         assert saved.stdout  # noqa: S101  # a process that was opened has one
@@ -74,16 +89,17 @@ def send(
                 on_bytes(sent)
                 loading.stdin.write(part)
                 sent += len(part)
-        except (tarfile.TarError, OSError) as error:  # either side has ended; what the host says goes before this
-            broken = f"{error}; `docker save` said{heard}" if (heard := stock.heard(complaints)) else str(error)
+        except (tarfile.TarError, OSError) as error:  # either side has ended; the host's output comes first
+            printed = inventory.stderr_text(stderr)
+            broken = f"{error}; `docker save` printed{printed}" if printed else str(error)
         with suppress(OSError):
             loading.stdin.close()
-        said = loading.stdout.read().decode(errors="replace").strip()
-    seen = stock.look(host)
-    if not loading.returncode and not broken and all(seen.has(parcel.image) for parcel in parcels):
+        output = loading.stdout.read().decode(errors="replace").strip()
+    present = inventory.observe(host)
+    if not loading.returncode and not broken and all(present.has(transfer.image) for transfer in transfers):
         return sent, ""
-    for parcel in parcels:  # none was whole there before; the containerd store keeps names of what is not
-        host.try_run(docker("image", "rm", seen.id(parcel.image)))
-    if loading.returncode and said:
-        return sent, "\n".join(filter(None, [said, broken]))
+    for transfer in transfers:  # none was whole there before; the containerd store keeps names of incomplete images
+        host.try_run(docker("image", "rm", present.id(transfer.image)))
+    if loading.returncode and output:
+        return sent, "\n".join(filter(None, [output, broken]))
     return sent, f"`docker load` ended with {loading.returncode}; {broken or 'the engine lists no whole image'}"

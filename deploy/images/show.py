@@ -1,4 +1,4 @@
-"""What a build made and what hosts got of it, for people and for programs."""
+"""Show what a build made and what hosts got of it, to people and to programs."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 from deploy.core import console
 from deploy.core.errors import OpsError
 from deploy.images.build import MEGABYTE, Built
-from deploy.images.push import Outcome
+from deploy.images.push import PushResult
 from deploy.images.ship import UNTOUCHED
 
 
-def built(result: Built, outcome: Outcome | None = None, *, json: bool) -> None:
+def built(result: Built, push: PushResult | None = None, *, json: bool) -> None:
     """Show a build's images, and what hosts got of them; raise OpsError when one did not get everything."""
     if json:
         console.document({
@@ -20,7 +20,7 @@ def built(result: Built, outcome: Outcome | None = None, *, json: bool) -> None:
             "images": [{"image": image.name, "digest": image.digest, "config_digest": image.config_digest,
                         "bytes": image.layers.total(), "cached_steps": image.cached, "steps": image.steps}
                        for image in result.images],
-            **({"hosts": hosts(outcome)} if outcome else {}),
+            **({"hosts": hosts(push)} if push else {}),
         })  # fmt: skip
     else:
         console.table(
@@ -28,31 +28,32 @@ def built(result: Built, outcome: Outcome | None = None, *, json: bool) -> None:
             [[i.name, i.digest[:19], f"{i.megabytes:.0f} MB", f"{i.cached} of {i.steps}"] for i in result.images],
         )
         console.say(f"built {result.revision} in {result.seconds:.1f} s")
-    if outcome:
-        pushed(outcome, json=json, documented=json)
+    if push:
+        pushed(push, json=json, documented=json)
 
 
-def pushed(outcome: Outcome, *, json: bool, documented: bool = False) -> None:
-    """Show what every host got, unless the document has said it; raise OpsError when one did not get everything."""
+def pushed(result: PushResult, *, json: bool, documented: bool = False) -> None:
+    """Show what every host got, unless the document has it; raise OpsError when one did not get everything."""
     if json and not documented:
-        console.document({"revision": outcome.revision, "hosts": hosts(outcome)})
+        console.document({"revision": result.revision, "hosts": hosts(result)})
     if not json:
-        rows = [[one.host, one.images, megabytes(one.sent), megabytes(one.skipped), f"{one.seconds:.1f} s"] for one in outcome.shipped]
-        rows += [[name, "failed", "-", "-", "-"] for name in outcome.failed]
+        rows = [[one.host, one.images, megabytes(one.sent), megabytes(one.skipped), f"{one.seconds:.1f} s"] for one in result.shipped]
+        rows += [[name, "failed", "-", "-", "-"] for name in result.failed]
         console.table(["host", "images", "sent", "skipped", "took"], rows)
-    if outcome.failed:
-        told = "\n".join(f"{name}: {error.what}" for name, error in outcome.failed.items())
-        thens = "; ".join(dict.fromkeys(error.then for error in outcome.failed.values()))
-        raise OpsError(
-            f"the images are not on every host:\n{told}", where=", ".join(outcome.failed), serves=UNTOUCHED, then=thens, documented=json
-        )
+    if result.failed:
+        causes = "\n".join(f"{name}: {error.what}" for name, error in result.failed.items())
+        what, where = f"the images are not on every host:\n{causes}", ", ".join(result.failed)
+        then = "; ".join(dict.fromkeys(error.then for error in result.failed.values()))
+        slugs = {error.slug for error in result.failed.values()}
+        slug = slugs.pop() if len(slugs) == 1 else "several-causes"
+        raise OpsError(what, where=where, serves=UNTOUCHED, then=then, slug=slug, documented=json)
 
 
-def hosts(outcome: Outcome) -> list[dict[str, Any]]:
+def hosts(result: PushResult) -> list[dict[str, Any]]:
     """Return what every host got, for programs."""
     nothing = dict.fromkeys(("images", "sent", "skipped", "seconds"))
-    got = [{**asdict(one), "seconds": round(one.seconds, 2), "error": None} for one in outcome.shipped]
-    return got + [{"host": name, **nothing, "error": error.what} for name, error in outcome.failed.items()]
+    shipped = [{**asdict(one), "seconds": round(one.seconds, 2), "error": None} for one in result.shipped]
+    return shipped + [{"host": name, **nothing, "error": error.what} for name, error in result.failed.items()]
 
 
 def megabytes(count: int | None) -> str:

@@ -12,7 +12,7 @@ from deploy.core import console
 from deploy.core.errors import Refused, acting, begun
 from deploy.core.shell import command, docker
 from deploy.hosts.host import Host
-from deploy.images import stock
+from deploy.images import inventory
 from deploy.images.bake import LABEL
 from deploy.insight.space import GIGABYTE, cache_bytes, folder_bytes, shown
 from deploy.rollout.lineage import previous, too_old
@@ -103,11 +103,11 @@ def revisions(gone: set[str], kept: set[str]) -> set[str]:
 
 def left(settings: Settings, host: Host, kept: set[str]) -> tuple[str, ...]:
     """Return the revisions that were brought here and of which no release is kept, but for the last one: it may be about to be deployed."""
-    names = host.names(stock.record_file(settings.state_dir, "").parent)
+    names = host.names(inventory.record_file(settings.state_dir, "").parent)
     brought = sorted(name.removesuffix(".json") for name in names if name.endswith(".json"))  # a full disk leaves halves of others
     if not brought:
         return ()
-    times = host.run(command("stat", "--format=%.9Y", *(str(stock.record_file(settings.state_dir, one)) for one in brought))).split()
+    times = host.run(command("stat", "--format=%.9Y", *(str(inventory.record_file(settings.state_dir, one)) for one in brought))).split()
     last = max(zip(map(float, times), brought, strict=True))[1]
     return tuple(one for one in brought if one != last and one not in {release.rpartition("-")[0] for release in kept})
 
@@ -128,7 +128,7 @@ def remove(settings: Settings, host: Host, waste: Waste) -> int:
         for release in waste.releases:
             host.remove(state.bundle_folder(release))
         for revision in waste.revisions:
-            host.remove(stock.record_file(settings.state_dir, revision))
+            host.remove(inventory.record_file(settings.state_dir, revision))
     if waste.cache:
         with console.step("remove build cache"):
             host.run(docker("builder", "prune", "--force", "--keep-storage", int(settings.build.cache_gb * GIGABYTE)))

@@ -18,7 +18,7 @@ from deploy.core.shell import Secret
 from deploy.edge import nginx
 from deploy.hosts.host import Host
 from deploy.hosts.local import LocalHost
-from deploy.images import bases, stock
+from deploy.images import bases, inventory
 from deploy.images import build as images
 from deploy.release import placement, render
 from deploy.state.store import Bundle
@@ -73,7 +73,7 @@ def built(at: Environment, order: images.Order, known: Model) -> Code:
 def shipped(at: Environment, source: Checkout, known: Model) -> Code:
     """Find the images that the hosts were given for a commit; raise Refused where one lacks some, or has others than the rest."""
     own = {name: names(here) for name, here in placed(at, known).items()}
-    records = at.each(lambda host: stock.pushed(at.settings, host, source.revision, own[host.name]))
+    records = at.each(lambda host: inventory.require_pushed(at.settings, host, source.revision, own[host.name]))
     found: dict[str, Digests] = {}
     for host, record in records.items():
         if any(found.setdefault(name, record[name]) != record[name] for name in own[host]):

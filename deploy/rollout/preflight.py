@@ -51,7 +51,7 @@ def look(at: Environment, facts: Mapping[str, Facts], include: str = "") -> Read
     with reasons:
         values = secrets.read(settings.secrets_file, settings.root / secrets.EXAMPLE, named=bool(settings.secrets))
     with reasons:
-        order = None if at.remote else images.look(*at.machine)
+        order = None if at.remote else images.prepare_order(*at.machine)
         source = order.source if order else checkout.read(settings.root, at.here)
     with reasons:
         model = wanted.model(*at.machine)

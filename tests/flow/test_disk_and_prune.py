@@ -12,7 +12,7 @@ import pytest
 
 from deploy.core.errors import Locked, Refused
 from deploy.core.shell import Command, Result
-from deploy.images import stock
+from deploy.images import inventory
 from deploy.insight import disk, prune
 from deploy.rollout import release as rollout
 from deploy.state import lock
@@ -85,7 +85,7 @@ def test_prune_keeps_what_a_rollback_or_a_resume_goes_to(used: Place) -> None:
 def test_prune_takes_what_was_brought_and_never_served_but_for_the_last(used: Place) -> None:
     """As where CI pushes every commit, and some are deployed."""
     for age, revision in enumerate(("new", "old", "older")):
-        record = stock.record_file(used.settings.state_dir, revision)
+        record = inventory.record_file(used.settings.state_dir, revision)
         used.host.write(record, "{}")
         os.utime(record, (1_000_000_000 - age, 1_000_000_000 - age))
     assert prune.left(used.settings, used.host, {"old-333333"}) == ("older",), "a release of it is kept"

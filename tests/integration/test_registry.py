@@ -19,7 +19,7 @@ from deploy.core.errors import OpsError, Refused
 from deploy.core.poll import wait_until
 from deploy.core.shell import Secret, command
 from deploy.hosts.local import LocalHost
-from deploy.images import bases, registry, stock
+from deploy.images import bases, inventory, registry
 from tests.nested import Nested, engines
 from tests.site import ROOT, docker, free_port
 
@@ -145,14 +145,14 @@ def nested(proxy: Proxy) -> Iterator[dict[str, Nested]]:
 
 
 @pytest.fixture
-def parcel(proxy: Proxy) -> Iterator[stock.Parcel]:
+def transfer(proxy: Proxy) -> Iterator[inventory.ImageTransfer]:
     """An image that no registry has: busybox with a file of its own."""
     proxy.faults, proxy.always = [], 0
     name, other = f"team/app{uuid.uuid4().hex[:8]}", bases.prepare(ROOT, "debian", ["busybox"], LocalHost())["busybox"]
     recipe = f'FROM {other}\nRUN ["busybox", "sh", "-c", "busybox echo {name} > /own"]\n'
     built = ["docker", "buildx", "build", "--quiet", "--load", "--provenance=false", f"--tag={name}:r1", "-"]
     subprocess.run(built, input=recipe, text=True, check=True, capture_output=True)
-    yield stock.parcels([name], [name], "r1", LocalHost())[0]
+    yield inventory.find_transfers([name], [name], "r1", LocalHost())[0]
     docker("image", "rm", f"{name}:r1")
 
 
@@ -178,64 +178,65 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.mark.parametrize("store", ["containerd", "classic"])
 def test_hosts_pull_by_digest_what_was_pushed_here(
-    store: str, parcel: stock.Parcel, proxy: Proxy, nested: dict[str, Nested], tmp_path: Path
+    store: str, transfer: inventory.ImageTransfer, proxy: Proxy, nested: dict[str, Nested], tmp_path: Path
 ) -> None:
     host = nested[store]
     with nothing_left(LocalHost()), nothing_left(host):
-        (published,) = registry.publish([parcel], who(proxy), LocalHost())
+        (published,) = registry.publish([transfer], who(proxy), LocalHost())
         registry.fetch([published], "r1", tmp_path, who(proxy), host)
-    assert published.image.digest == parcel.image.digest
-    seen = stock.look(host)
-    assert host.docker("image", "inspect", "--format", "{{.Id}}", parcel.kept).strip() == seen.id(parcel.image)
-    assert host.docker("run", "--rm", seen.id(parcel.image), "busybox", "cat", "/own").strip() == parcel.name
+    assert published.image.digest == transfer.image.digest
+    seen = inventory.observe(host)
+    assert host.docker("image", "inspect", "--format", "{{.Id}}", transfer.kept).strip() == seen.id(transfer.image)
+    assert host.docker("run", "--rm", seen.id(transfer.image), "busybox", "cat", "/own").strip() == transfer.name
     settings = load("local").model_copy(update={"state": tmp_path})
-    assert stock.pushed(settings, host, "r1", [parcel.name])[parcel.name].config == parcel.image.config
+    assert inventory.require_pushed(settings, host, "r1", [transfer.name])[transfer.name].config == transfer.image.config
     assert docker("image", "ls", "--quiet", f"{proxy.address}/*/*/*") == ""
 
 
 def test_an_image_built_on_the_classic_store_gets_its_digest_from_the_registry(
-    parcel: stock.Parcel, proxy: Proxy, nested: dict[str, Nested], tmp_path: Path
+    transfer: inventory.ImageTransfer, proxy: Proxy, nested: dict[str, Nested], tmp_path: Path
 ) -> None:
     """What was pulled there is not pushed again: its digest would be another one."""
-    (published,) = registry.publish([parcel], who(proxy), LocalHost())
-    classic, name = nested["classic"], f"{parcel.name}-too"
+    (published,) = registry.publish([transfer], who(proxy), LocalHost())
+    classic, name = nested["classic"], f"{transfer.name}-too"
     registry.fetch([published], "r1", tmp_path, who(proxy), classic)
-    recipe = f"FROM {parcel.kept}\nLABEL own=2\n"
+    recipe = f"FROM {transfer.kept}\nLABEL own=2\n"
     docker("exec", classic.name, "sh", "-c", f"echo '{recipe}' | docker buildx build --load --provenance=false --tag={name}:r1 -")
-    built = stock.parcels([name], [name], "r1", classic)
+    built = inventory.find_transfers([name], [name], "r1", classic)
     again = registry.publish(built, who(proxy), classic)
     registry.fetch(again, "r1", tmp_path, who(proxy), nested["containerd"])
     assert nested["containerd"].docker("image", "inspect", "--format", "{{.Id}}", f"{name}:r1").strip() == again[0].image.digest
     assert registry.publish(built, who(proxy), classic) == again
     with registry.logged_in(who(proxy), classic) as words:
-        classic.docker(*words, "pull", f"{registry.place(f'{proxy.address}/team', parcel.name)}@{published.image.digest}")
-    classic.docker("tag", parcel.kept, f"{parcel.name}-pulled:r1")
+        classic.docker(*words, "pull", f"{registry.place(f'{proxy.address}/team', transfer.name)}@{published.image.digest}")
+    classic.docker("tag", transfer.kept, f"{transfer.name}-pulled:r1")
     with pytest.raises(Refused, match="would get another digest"):
-        registry.publish([stock.Parcel(parcel.name, f"{parcel.name}-pulled:r1", parcel.image)], who(proxy), classic)
+        registry.publish([inventory.ImageTransfer(transfer.name, f"{transfer.name}-pulled:r1", transfer.image)], who(proxy), classic)
 
 
-def test_what_passes_is_waited_for(parcel: stock.Parcel, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_passes_is_waited_for(transfer: inventory.ImageTransfer, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine asks five times by itself; a registry that says 429 for longer is asked again later."""
     waited = patient(monkeypatch)
     proxy.faults = [429] * 8
-    registry.publish([parcel], who(proxy), LocalHost())
+    registry.publish([transfer], who(proxy), LocalHost())
     assert waited
 
 
 @pytest.mark.parametrize(
-    ("always", "password", "told", "then"),
+    ("always", "password", "slug", "then"),
     [
-        (500, WORD, "fails by itself", "log"), (429, WORD, "takes no more requests", "minutes"), (403, WORD, "does not let", "ship.user"),
-        (0, "wrong", "refuses the user or the password", "REGISTRY_PASSWORD"),
+        (500, WORD, "registry-error", "log"), (429, WORD, "registry-busy", "minutes"), (403, WORD, "registry-denied", "ship.user"),
+        (0, "wrong", "registry-unauthorized", "REGISTRY_PASSWORD"),
     ],
 )  # fmt: skip
 def test_a_registry_that_refuses_is_told(
-    always: int, password: str, told: str, then: str, parcel: stock.Parcel, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+    always: int, password: str, slug: str, then: str, transfer: inventory.ImageTransfer, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waited = patient(monkeypatch)
     proxy.always = always
-    with nothing_left(LocalHost()), pytest.raises(OpsError, match=told) as failed:
-        registry.publish([parcel], who(proxy, password), LocalHost())
+    with nothing_left(LocalHost()), pytest.raises(OpsError) as failed:
+        registry.publish([transfer], who(proxy, password), LocalHost())
+    assert failed.value.slug == slug
     assert WORD not in str(failed.value)
     assert failed.value.where == "localhost"
     assert "nothing that runs was touched" in str(failed.value)
@@ -243,11 +244,11 @@ def test_a_registry_that_refuses_is_told(
     assert len(waited) == (5 if always in (500, 429) else 0)
 
 
-def test_a_registry_that_cannot_be_reached_is_told(parcel: stock.Parcel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_registry_that_cannot_be_reached_is_told(transfer: inventory.ImageTransfer, monkeypatch: pytest.MonkeyPatch) -> None:
     patient(monkeypatch)
     nobody = registry.Account(f"127.0.0.1:{free_port()}/team", USER, Secret(WORD))
     with pytest.raises(OpsError, match="cannot be reached"):
-        registry.publish([parcel], nobody, LocalHost())
+        registry.publish([transfer], nobody, LocalHost())
 
 
 def test_a_user_without_a_password_is_refused(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from deploy.config.loader import load
 from deploy.core.errors import Interrupted, OpsError, Refused
 from deploy.core.shell import docker
 from deploy.hosts.local import LocalHost
-from deploy.images import bases, ship, stock
+from deploy.images import bases, inventory, ship
 from deploy.images.ship import Shipped
 from tests.nested import Nested, engines, own_cache
 from tests.site import ROOT, Site
@@ -32,9 +32,9 @@ class Source:
         self.here, self.folder, self.app = here, folder, f"ship{uuid.uuid4().hex[:8]}"
         self.other = bases.read(ROOT)["busybox"].local_tag
         self.built = (f"{self.app}/backend", f"{self.app}/worker")
-        self.made: dict[str, tuple[stock.Parcel, ...]] = {}
+        self.made: dict[str, tuple[inventory.ImageTransfer, ...]] = {}
 
-    def build(self, revision: str) -> tuple[stock.Parcel, ...]:
+    def build(self, revision: str) -> tuple[inventory.ImageTransfer, ...]:
         """Build a revision, once: both images stand on a large file, and have a small one of their own."""
         if revision in self.made:
             return self.made[revision]
@@ -42,7 +42,7 @@ class Source:
             noise = {"big": random.Random(self.app).randbytes(BIG), "own": random.Random(name + revision).randbytes(SMALL)}
             lines = [f"FROM {self.other}", "COPY big /", "COPY own /"]
             self.context(name, {"Dockerfile": "\n".join(lines).encode(), **noise}, f"{name}:{revision}")
-        self.made[revision] = stock.parcels([*self.built, self.other], self.built, revision, self.here)
+        self.made[revision] = inventory.find_transfers([*self.built, self.other], self.built, revision, self.here)
         return self.made[revision]
 
     def context(self, name: str, files: dict[str, bytes], tag: str) -> None:
@@ -68,8 +68,8 @@ def nested() -> Iterator[Engines]:
     """A host on the containerd store, one on the classic one, and a classic one to build on, with busybox."""
     with engines("containerd", "classic", "classic") as (containerd, classic, builder):
         bases.prepare(ROOT, "debian", ["busybox"], LocalHost())
-        (parcel,) = stock.parcels([bases.read(ROOT)["busybox"].local_tag], (), "1", LocalHost())
-        ship.send([parcel], (), LocalHost(), builder, lambda _: None)
+        (transfer,) = inventory.find_transfers([bases.read(ROOT)["busybox"].local_tag], (), "1", LocalHost())
+        ship.send([transfer], (), LocalHost(), builder, lambda _: None)
         yield {"containerd": containerd, "classic": classic, "builder": builder}
 
 
@@ -92,12 +92,12 @@ def sent(source: Source, revision: str, host: Nested, on_bytes: Callable[[int], 
     return ship.ship(source.build(revision), revision, source.folder, source.here, host, on_bytes)
 
 
-def runs(parcels: tuple[stock.Parcel, ...], host: Nested) -> None:
+def runs(transfers: tuple[inventory.ImageTransfer, ...], host: Nested) -> None:
     """Prove that images are there by digest, and run."""
-    seen = stock.look(host)
-    for parcel in parcels:
-        assert host.docker("run", "--rm", seen.id(parcel.image), "busybox", "echo", "hello") == "hello\n"
-        assert host.docker("image", "inspect", "--format", "{{.Id}}", parcel.kept).strip() == seen.id(parcel.image)
+    seen = inventory.observe(host)
+    for transfer in transfers:
+        assert host.docker("run", "--rm", seen.id(transfer.image), "busybox", "echo", "hello") == "hello\n"
+        assert host.docker("image", "inspect", "--format", "{{.Id}}", transfer.kept).strip() == seen.id(transfer.image)
 
 
 @pytest.mark.parametrize("target", ["containerd", "classic"])
@@ -126,8 +126,8 @@ def test_what_was_cut_off_is_not_there_and_comes_with_the_next_run(store: str, s
     with pytest.raises(Interrupted):
         sent(source, "r1", nested[store], cut)
     assert not nested[store].docker("image", "ls", "--quiet", f"{source.app}/*")
-    with pytest.raises(Refused, match="does not have any images of r1: none were brought there"):
-        stock.pushed(SETTINGS.model_copy(update={"state": source.folder}), nested[store], "r1", source.built)
+    with pytest.raises(Refused, match="does not have any images of r1: none were pushed to it"):
+        inventory.require_pushed(SETTINGS.model_copy(update={"state": source.folder}), nested[store], "r1", source.built)
     assert (sent(source, "r1", nested[store]).sent or 0) > BIG
     runs(source.build("r1"), nested[store])
 
@@ -150,13 +150,13 @@ def test_a_layer_that_is_pruned_between_asking_and_loading_is_sent_after_all(sto
 @pytest.mark.parametrize("store", ["containerd", "classic"])
 def test_what_lacks_a_layer_is_not_believed_and_goes(store: str, source: Source, nested: Engines) -> None:
     """The containerd store says that such a load failed, and goes on showing name and id of what it has half of."""
-    parcels = source.build("r1")
-    layers = {layer.blob for parcel in parcels for layer in parcel.image.layers}
-    host, own = nested[store], [parcel for parcel in parcels if parcel.name in source.built]
+    transfers = source.build("r1")
+    layers = {layer.blob for transfer in transfers for layer in transfer.image.layers}
+    host, own = nested[store], [transfer for transfer in transfers if transfer.name in source.built]
     assert ship.send(own, layers, source.here, host, lambda _: None)[1]
-    for parcel in own:
-        assert host.try_run(docker("image", "inspect", parcel.kept)).returncode
-        assert not stock.look(host).has(parcel.image)
+    for transfer in own:
+        assert host.try_run(docker("image", "inspect", transfer.kept)).returncode
+        assert not inventory.observe(host).has(transfer.image)
     assert (sent(source, "r1", host).sent or 0) > BIG
 
 
@@ -169,7 +169,7 @@ def test_the_doors_push_what_was_built_of_this_checkout(tiny: Site) -> None:
     assert (host["host"], host["sent"], host["error"]) == ("localhost", 0, None)
     again = tiny.inv("push", "--json").document
     assert (again["revision"], again["hosts"][0]["images"]) == (built["revision"], host["images"])
-    record = stock.recorded(LocalHost(), tiny.state, built["revision"])
+    record = inventory.read_record(LocalHost(), tiny.state, built["revision"])
     for image in built["images"]:
         assert record[image["image"]].digest == image["digest"]
         assert record[image["image"]].config == image["config_digest"]
@@ -180,11 +180,11 @@ def test_the_doors_push_what_was_built_of_this_checkout(tiny: Site) -> None:
 def test_the_record_is_believed_as_long_as_the_engine_has_the_images(store: str, source: Source, nested: Engines) -> None:
     settings = SETTINGS.model_copy(update={"state": source.folder})
     sent(source, "r1", nested[store])
-    found = stock.pushed(settings, nested[store], "r1", [*source.built, source.other])
+    found = inventory.require_pushed(settings, nested[store], "r1", [*source.built, source.other])
     assert {name: known.digest for name, known in found.items()} == {p.name: p.image.digest for p in source.build("r1")}
     nested[store].docker("image", "rm", f"{source.built[1]}:r1")
     with pytest.raises(Refused, match=source.built[1]) as refused:
-        stock.pushed(settings, nested[store], "r1", source.built)
+        inventory.require_pushed(settings, nested[store], "r1", source.built)
     assert refused.value.then == "inv build --push --env=local"
 
 
@@ -194,4 +194,4 @@ def test_a_full_disk_is_told_and_leaves_nothing_that_is_believed(store: str, sou
         with pytest.raises(OpsError, match="no space left") as failed:
             sent(source, "r1", host)
         assert failed.value.where == host.name
-        assert not stock.look(host).ids
+        assert not inventory.observe(host).ids

@@ -138,7 +138,7 @@ def test_ctrl_c_ends_the_pause_before_a_registry_is_asked_again(server: Sshd, mo
     Thread(target=interrupt, daemon=True).start()
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        fleet.each(hosts, lambda host: registry.patiently(failing, who, host), among=hosts)
+        fleet.each(hosts, lambda host: registry.with_retries(failing, who, host), among=hosts)
     assert time.monotonic() - began < 15
     for host in hosts:
         host.close()
@@ -163,7 +163,7 @@ def test_a_login_does_not_stay_on_a_host_when_the_connection_breaks(tmp_path: Pa
         host.close()
     with (
         sshd.running(tmp_path / "full", "SetEnv TMPDIR=/nowhere\n") as server,
-        pytest.raises(OpsError, match="no place for a login: mktemp: "),
+        pytest.raises(OpsError, match="no folder for the registry's login could be made: mktemp: "),
     ):
         log_in(host_of(server))
 

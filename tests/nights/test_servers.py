@@ -28,7 +28,7 @@ for file in "$1"/*.jsonl; do
 done
 dd if=/dev/zero of="$1/filler" bs=4096 2>/dev/null; true
 """
-REFUSALS = [(401, "refuses the user", "REGISTRY_PASSWORD"), (429, "takes no more requests", "minutes"), (500, "fails by itself", "log")]
+REFUSALS = [(401, "refuses the user", "REGISTRY_PASSWORD"), (429, "takes no more requests", "minutes"), (500, "has an error", "log")]
 RESUME = f"inv resume --env={remote.ENV} goes on"
 HARD = 'it\'s "$HOME" $(id) `id` \\ $$ #no %s\tüñ 本 !'
 
@@ -161,7 +161,7 @@ def test_images_for_another_processor(single: ServersNight) -> None:
     said = night.fails("push", code=2)
     night.says(said, "app1 is amd64", f"{night.site.app}/app (arm64)", where="app1", then="platforms", serves="what served before")
     assert images_on(night) == before
-    assert "none were brought there" in night.fails("deploy", code=2)
+    assert "none were pushed to it" in night.fails("deploy", code=2)
     night.still_serve()
     night.site.inv("build", "--push")
     night.morning()

@@ -1,4 +1,4 @@
-"""Which blobs travel, what an archive is made of, what a registry's complaint means."""
+"""Which blobs travel, what an archive is made of, why a registry failed."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from deploy.core.errors import OpsError, Refused
 from deploy.core.shell import Command, Result, Secret
 from deploy.hosts.local import LocalHost
-from deploy.images import archive, build, registry, show, stock
+from deploy.images import archive, build, inventory, registry, show
 from deploy.images.archive import Archived, Layer
-from deploy.images.push import Outcome, require_room, to_all
+from deploy.images.push import PushResult, require_room, to_all
 from deploy.images.ship import Shipped
 from tests.samples import settings
 
@@ -47,7 +47,7 @@ def test_a_blob_stays_here_only_where_every_image_finds_its_chain(
     images: list[Archived], there: list[list[str]], spared: list[str]
 ) -> None:
     present = [name for diffs in there for name in archive.chain(diffs)]
-    assert archive.spared(images, present) == {f"blobs/{name}": 10 for name in spared}
+    assert archive.skippable(images, present) == {f"blobs/{name}": 10 for name in spared}
 
 
 def test_chains_are_named_as_the_image_specification_has_it() -> None:
@@ -126,17 +126,17 @@ def test_a_warning_of_the_client_is_no_part_of_an_archive(archived: bytes, tmp_p
     for name, value in {"PATH": f"{tmp_path}:/usr/bin:/bin", "XDG_CACHE_HOME": str(tmp_path), "DOCKER_HOST": "unix:///none"}.items():
         monkeypatch.setenv(name, value)
     if archived:
-        assert stock.archived("web:r1", "sha256:i", LocalHost()).digest == "sha256:m"
+        assert inventory.read_archive("web:r1", "sha256:i", LocalHost()).digest == "sha256:m"
     else:
-        with pytest.raises(OpsError, match=r"gives nothing that can be shipped:\nWARNING: config.json"):
-            stock.archived("web:r1", "sha256:i", LocalHost())
+        with pytest.raises(OpsError, match=r"did not print an image archive:\nWARNING: config.json"):
+            inventory.read_archive("web:r1", "sha256:i", LocalHost())
 
 
 def test_each_store_has_its_own_name_for_an_image() -> None:
-    assert stock.Stock(True, frozenset(), frozenset()).id(image()) == "c"
-    assert stock.Stock(False, frozenset(), frozenset()).id(image()) == "m"
-    assert stock.Stock(True, frozenset({"c"}), frozenset()).has(image())
-    assert not stock.Stock(False, frozenset({"c"}), frozenset()).has(image())
+    assert inventory.Inventory(True, frozenset(), frozenset()).id(image()) == "c"
+    assert inventory.Inventory(False, frozenset(), frozenset()).id(image()) == "m"
+    assert inventory.Inventory(True, frozenset({"c"}), frozenset()).has(image())
+    assert not inventory.Inventory(False, frozenset({"c"}), frozenset()).has(image())
 
 
 @pytest.mark.parametrize(
@@ -155,37 +155,36 @@ def test_names_that_images_keep(name: str, kept: str, place: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("output", "told", "again"),
+    ("output", "slug", "transient"),
     [
-        ("received unexpected HTTP status: 500 Internal Server Error", "fails by itself", True),
-        ("toomanyrequests: You have reached your pull rate limit", "takes no more requests", True),
-        ("unauthorized: authentication required", "refuses the user", False),
-        ("denied: requested access to the resource is denied", "does not let", False),
-        ("dial tcp: lookup hub.example.org: no such host", "cannot be reached", True),
-        ("x509: certificate signed by unknown authority", "certificate", False),
-        ("remote error: tls: handshake failure", "certificate", False),
-        ("net/http: TLS handshake timeout", "cannot be reached", True),
-        ("lookup hub.example.org on 127.0.0.53:53: server misbehaving", "cannot be reached", True),
-        ("write tcp 10.0.0.1:4->10.0.0.2:443: write: broken pipe", "cannot be reached", True),
-        ("write /var/lib/docker/tmp/GetImageBlob1: no space left on device", "a full disk", False),
-        ("something else", "did not do it", False),
-        ("manifest for sha256:5004291429f", "did not do it", False),
+        ("received unexpected HTTP status: 500 Internal Server Error", "registry-error", True),
+        ("toomanyrequests: You have reached your pull rate limit", "registry-busy", True),
+        ("unauthorized: authentication required", "registry-unauthorized", False),
+        ("denied: requested access to the resource is denied", "registry-denied", False),
+        ("dial tcp: lookup hub.example.org: no such host", "registry-unreachable", True),
+        ("x509: certificate signed by unknown authority", "registry-untrusted", False),
+        ("remote error: tls: handshake failure", "registry-untrusted", False),
+        ("net/http: TLS handshake timeout", "registry-unreachable", True),
+        ("lookup hub.example.org on 127.0.0.53:53: server misbehaving", "registry-unreachable", True),
+        ("write tcp 10.0.0.1:4->10.0.0.2:443: write: broken pipe", "registry-unreachable", True),
+        ("write /var/lib/docker/tmp/GetImageBlob1: no space left on device", "disk-full", False),
+        ("something else", "registry-failed", False),
+        ("manifest for sha256:5004291429f", "registry-failed", False),
     ],
 )
-def test_what_a_registry_complains_of(output: str, told: str, again: bool) -> None:
-    what, retried, _ = registry.cause(output)
-    assert told in what
-    assert retried is again
+def test_why_a_registry_failed(output: str, slug: str, transient: bool) -> None:
+    cause = registry.cause(output)
+    assert (cause.slug, cause.transient) == (slug, transient)
 
 
 class Registry(LocalHost):
-    """A machine whose pushes are denied, and what it was told."""
+    """A machine whose pushes are denied, and the commands that it got."""
 
     def __init__(self) -> None:
-        self.said = list[str]()
+        self.commands = list[str]()
 
     def try_run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> Result:
-        self.said.append(" ".join(command.argv[:3]))
+        self.commands.append(" ".join(command.argv[:3]))
         if command.argv[1] == "push":
             assert timeout > 3600, "an image of a gigabyte over a slow line"
         return Result(int(command.argv[1] == "push"), "null", "denied")
@@ -195,10 +194,11 @@ class Registry(LocalHost):
 def test_the_name_that_an_image_keeps_outlives_its_push(kept: str, removed: bool) -> None:
     """An app may call its images as they are called in the registry."""
     who, here = registry.Account("hub.example.org", "", Secret("")), Registry()
-    with pytest.raises(OpsError, match="does not let"):
-        registry.publish_one(stock.Parcel("web", kept, image()), who, here, False, ())
-    assert "docker push hub.example.org/web:r1" in here.said
-    assert ("docker image rm" in here.said) is removed
+    with pytest.raises(OpsError, match="does not let this user push") as failed:
+        registry.publish_one(inventory.ImageTransfer("web", kept, image()), who, here, False, ())
+    assert failed.value.slug == "registry-denied"
+    assert "docker push hub.example.org/web:r1" in here.commands
+    assert ("docker image rm" in here.commands) is removed
 
 
 def bring(failing: dict[str, BaseException], name: str) -> Shipped:
@@ -237,7 +237,7 @@ def test_one_host_that_fails_keeps_no_other_from_its_images(capsys: pytest.Captu
     assert [(host["host"], host["sent"], host["error"]) for host in document["hosts"]] == [
         ("a", 1_500_000, None), ("d", 1_500_000, None), ("b", None, "no space left"), ("c", None, "cable cut"),
     ]  # fmt: skip
-    show.pushed(Outcome("r1", outcome.shipped, {}), json=False)
+    show.pushed(PushResult("r1", outcome.shipped, {}), json=False)
     assert "1.50 MB" in capsys.readouterr().out
 
 
@@ -254,12 +254,13 @@ class Engine(LocalHost):
 
 
 def test_images_for_another_processor_are_refused() -> None:
-    parcels = [stock.Parcel(name, f"{name}:r1", image(name)) for name in ("web", "edge")]
+    transfers = [inventory.ImageTransfer(name, f"{name}:r1", image(name)) for name in ("web", "edge")]
     here = Engine("localhost", "arm64", "amd64\narm64\n")
-    stock.require_architecture(parcels, Engine("localhost", "arm64", "amd64\namd64\n"), [Engine("app1", "amd64"), Engine("app2", "")], 8)
+    amd64 = Engine("localhost", "arm64", "amd64\namd64\n")
+    inventory.require_architecture(transfers, amd64, [Engine("app1", "amd64"), Engine("app2", "")], 8)
     with pytest.raises(Refused, match=r"(?s)app1 is amd64; built for another: edge \(arm64\).*app2 is arm64; .*: web \(amd64\)") as told:
-        stock.require_architecture(parcels, here, [Engine("app1", "amd64"), Engine("app2", "arm64")], 8)
-    assert (told.value.where, told.value.code) == ("app1, app2", 2)
+        inventory.require_architecture(transfers, here, [Engine("app1", "amd64"), Engine("app2", "arm64")], 8)
+    assert (told.value.where, told.value.slug, told.value.code) == ("app1, app2", "architecture-mismatch", 2)
     assert "platforms" in told.value.then
 
 
@@ -275,7 +276,7 @@ def test_no_more_hosts_are_asked_at_once_than_are_meant() -> None:
             return super().try_run(command, stdin=stdin, timeout=timeout)
 
     many = [Slow(f"app{number}", "amd64") for number in range(6)]
-    stock.require_architecture([stock.Parcel("web", "web:r1", image("a"))], Engine("localhost", "", "amd64\n"), many, 2)
+    inventory.require_architecture([inventory.ImageTransfer("web", "web:r1", image("a"))], Engine("localhost", "", "amd64\n"), many, 2)
     assert max(most) == 2
 
 
@@ -286,7 +287,7 @@ def test_ctrl_c_stops_what_the_other_hosts_receive() -> None:
 
 def test_a_damaged_record_is_no_record(tmp_path: Path) -> None:
     host = LocalHost()
-    host.write(stock.record_file(tmp_path, "r1"), "{half of")
-    assert stock.recorded(host, tmp_path, "r1") == {}
-    host.write(stock.record_file(tmp_path, "r1"), '{"web": {"digest": "m", "config": "c"}}')
-    assert stock.recorded(host, tmp_path, "r1")["web"].digest == "m"
+    host.write(inventory.record_file(tmp_path, "r1"), "{half of")
+    assert inventory.read_record(host, tmp_path, "r1") == {}
+    host.write(inventory.record_file(tmp_path, "r1"), '{"web": {"digest": "m", "config": "c"}}')
+    assert inventory.read_record(host, tmp_path, "r1")["web"].digest == "m"

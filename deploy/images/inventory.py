@@ -1,0 +1,177 @@
+"""What a revision's images are made of, and what of that an engine has."""
+
+from __future__ import annotations
+
+import json
+import os
+import tarfile
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
+
+from pydantic import ValidationError
+
+from deploy.config.settings import Settings
+from deploy.core.errors import OpsError, Refused, refuse
+from deploy.core.model import Digests, Pushed
+from deploy.core.shell import docker
+from deploy.hosts import fleet
+from deploy.hosts.host import Host
+from deploy.hosts.local import LocalHost
+from deploy.images import archive, build
+from deploy.images.archive import Archived
+
+
+@dataclass(frozen=True)
+class ImageTransfer:
+    """An image to be brought to hosts: its name in compose files, its name on every host, and what it is made of."""
+
+    name: str
+    kept: str
+    image: Archived
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """What a host's engine has: whole images by their ids, and layers by their chains."""
+
+    classic: bool
+    ids: frozenset[str]
+    chains: frozenset[str]
+
+    def has(self, image: Digests | Archived) -> bool:
+        """Tell whether the whole image is here, every blob of it."""
+        return self.id(image) in self.ids
+
+    def id(self, image: Digests | Archived) -> str:
+        """Return the id by which this engine lists an image: the classic store has only the configuration's digest."""
+        return image.config if self.classic else image.digest
+
+
+def observe(host: Host) -> Inventory:
+    """Ask a host's engine what it has.
+
+    The containerd store keeps the name and the id of an image that lacks a blob, but it does not list that image.
+    """
+    classic = not build.uses_containerd_store(host)
+    ids = sorted(set(host.run(docker("image", "ls", "--quiet", "--no-trunc")).split()))
+    layers = host.try_run(docker("image", "inspect", "--format", "{{json .RootFS.Layers}}", *ids)).stdout if ids else ""
+    chains = (name for line in layers.splitlines() for name in archive.chain(json.loads(line) or ()))
+    return Inventory(classic, frozenset(ids), frozenset(chains))
+
+
+def find_transfers(names: Iterable[str], built: Iterable[str], revision: str, here: LocalHost) -> tuple[ImageTransfer, ...]:
+    """Find a revision's images here, those that were built and third-party ones.
+
+    Raises Refused (`image-missing`) when one was not built.
+    """
+    own, requested = set(built), sorted(set(names))
+    missing = [kept for name in requested if name in own and not build.identify(kept := build.kept(name, revision), here)]
+    if missing:
+        what = f"these images are not on this machine, they were not built or were pruned: {', '.join(missing)}"
+        raise Refused(what, where=here.name, then="inv build --push", slug="image-missing")
+    return tuple(find_transfer(name, build.kept(name, revision), name in own, here) for name in requested)
+
+
+def find_transfer(name: str, kept: str, own: bool, here: LocalHost) -> ImageTransfer:
+    """Find one image here, pull a third-party one that is not, and tag it with the name that it has on every host."""
+    identity = build.identify(kept if own else name, here) or build.pull(name, here)
+    here.run(docker("tag", identity, kept))
+    return ImageTransfer(name, kept, read_archive(kept, identity, here))
+
+
+def read_archive(name: str, identity: str, here: LocalHost) -> Archived:
+    """Describe what an image is made of; each image is read once, the result is cached by the image's id.
+
+    Docker prints it only at the end of `docker save`, which takes a second for each 60 MB.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bookreader-ops" / "images"
+    cached = cache / f"{identity.replace(':', '-')}.json"
+    try:
+        return Archived.model_validate_json(here.read(cached) or "")
+    except ValidationError:
+        pass
+    with TemporaryFile() as stderr, here.stream(docker("save", name), stderr) as saved:
+        assert saved.stdout  # noqa: S101  # a process that was opened has one
+        try:
+            image = archive.read(saved.stdout)
+        except (tarfile.TarError, LookupError, ValueError):
+            what = f"`docker save {name}` did not print an image archive{stderr_text(stderr)}"
+            then = "inv build; `docker version` must be 25 or later"
+            raise OpsError(what, where=here.name, then=then, slug="image-unreadable") from None
+    here.write(cached, image.model_dump_json())
+    return image
+
+
+def stderr_text(stderr: IO[bytes]) -> str:
+    """Return what a program wrote to stderr, as further lines; nothing when it wrote nothing."""
+    stderr.seek(0)
+    text = stderr.read().decode(errors="replace").strip()
+    return f":\n{text}" if text else ""
+
+
+def require_architecture(transfers: Sequence[ImageTransfer], here: LocalHost, hosts: Sequence[Host], at_once: int) -> None:
+    """Refuse images that are built for another processor than a host's.
+
+    The host's engine would take them, and their programs would not start.
+    """
+    shown = here.run(docker("image", "inspect", "--format", "{{.Architecture}}", *(transfer.kept for transfer in transfers)))
+    built = dict(zip((transfer.name for transfer in transfers), shown.split(), strict=True))
+    wrong = {
+        name: f"{name} is {own}; built for another: " + ", ".join(f"{image} ({other})" for image, other in built.items() if other != own)
+        for name, own in fleet.each(hosts, architecture, among=hosts, at_once=at_once).items()
+        if own and any(other != own for other in built.values())
+    }
+    title = "images are built for another processor than the host's:"
+    then = 'set platforms = ["linux/…"] in the bake file, or build on a machine like the hosts; then inv build --push'
+    refuse(title, list(wrong.values()), where=", ".join(wrong), then=then, slug="architecture-mismatch")
+
+
+def architecture(host: Host) -> str:
+    """Return the processor of a host's engine, as images name it; empty for a host that does not answer.
+
+    Sending images there says why.
+    """
+    with suppress(OpsError):
+        return host.run(docker("version", "--format", "{{.Server.Arch}}"), timeout=20).strip()
+    return ""
+
+
+def record_file(state_dir: Path, revision: str) -> Path:
+    """Return the file on a host that lists the images of a revision."""
+    return state_dir / "images" / f"{revision}.json"
+
+
+def record(host: Host, state_dir: Path, revision: str, arrived: Iterable[ImageTransfer], inventory: Inventory) -> None:
+    """Tag the images on a host, so that no prune removes them, and write the record of them there."""
+    images = dict[str, Digests]()
+    for one in arrived:
+        host.run(docker("tag", inventory.id(one.image), one.kept))
+        images[one.name] = Digests(digest=one.image.digest, config=one.image.config)
+    host.write(record_file(state_dir, revision), Pushed(images).model_dump_json(indent=2) + "\n")
+
+
+def read_record(host: Host, state_dir: Path, revision: str) -> dict[str, Digests]:
+    """Read the record of a revision's images on a host; nothing when there is no readable one."""
+    try:
+        return Pushed.model_validate_json(host.read(record_file(state_dir, revision)) or "{}").root
+    except ValidationError:
+        return {}
+
+
+def require_pushed(settings: Settings, host: Host, revision: str, names: Iterable[str]) -> dict[str, Digests]:
+    """Return the images that a host was given for a revision.
+
+    Raises Refused (`image-not-pushed`) unless its engine still has every one of them, whole.
+    """
+    given, inventory = read_record(host, settings.state_dir, revision), observe(host)
+    missing = [name for name in sorted(set(names)) if name not in given or not inventory.has(given[name])]
+    if missing:
+        images = f"the images of {revision}: {', '.join(missing)}"
+        lacks = images if given else f"any images of {revision}: none were pushed to it"
+        what, then = f"{host.name} does not have {lacks}", f"inv build --push --env={settings.env}"
+        raise Refused(what, where=host.name, then=then, slug="image-not-pushed")
+    return given
