@@ -55,7 +55,7 @@ def over_ssh(folder: Path, runs: int) -> list[Number]:
     """The same release of the tiny app here and on a test host, images there already; and what its images cost to ship."""
     overhead = Number("deploy over SSH, beyond the same deploy here", "s", 5)
     sent = Number("bytes sent per byte of changed layers", "x", 1.2, 1.05)
-    beside = Number("bytes sent beside changed layers: manifests, configurations", "kB")
+    overhead_bytes = Number("bytes sent beside changed layers: manifests, configurations", "kB")
     here, there = Number("deploy of one small service, here", "s"), Number("deploy of one small service, over SSH", "s")
     site = make_tiny(folder / "site")
     program = site.root / "app/app.py"
@@ -74,14 +74,14 @@ def over_ssh(folder: Path, runs: int) -> list[Number]:
                 if number:  # the first starts the edge
                     changed = sum(size for blob, size in after.items() if blob not in before)
                     sent.runs.append(shipped / changed)
-                    beside.runs.append((shipped - changed) / 1000)
+                    overhead_bytes.runs.append((shipped - changed) / 1000)
                     here.runs.append(local)
                     there.runs.append(far)
                     overhead.runs.append(far - local)
                 before = after
         finally:
             site.sweep()
-    return [here, there, overhead, sent, beside]
+    return [here, there, overhead, sent, overhead_bytes]
 
 
 def blobs(site: Site) -> dict[str, int]:
@@ -91,8 +91,8 @@ def blobs(site: Site) -> dict[str, int]:
     built = build.build_and_keep(*at.machine)
     own = [image.name for image in built.images]
     names = {name for used in wanted.images_of_hosts(at).values() for name in used}
-    found = inventory.find_transfers(names, own, checkout.read(at.settings.root, at.here).revision, at.here)
-    return {layer.blob: layer.size for transfer in found for layer in transfer.image.layers}
+    transfers = inventory.find_transfers(names, own, checkout.read(at.settings.root, at.here).revision, at.here)
+    return {layer.blob: layer.size for transfer in transfers for layer in transfer.image.layers}
 
 
 def three_hosts(folder: Path, count: int) -> list[Number]:
@@ -120,10 +120,10 @@ def three_hosts(folder: Path, count: int) -> list[Number]:
     finally:
         site.sweep()
     asked = sum(kind.requests for result in results for kind in result.kinds.values())
-    told = f"of {asked}; {', '.join(result.verdict for result in results)}"
+    note = f"of {asked}; {', '.join(result.verdict for result in results)}"
     return [
         ours,
-        Number(f"requests lost on three hosts over {count} of those", "requests", 0, 0, [sum(r.lost for r in results)], told),
+        Number(f"requests lost on three hosts over {count} of those", "requests", 0, 0, [sum(r.lost for r in results)], note),
         plainly,
         lost,
     ]
@@ -159,10 +159,10 @@ def eight_hosts(folder: Path, runs: int) -> list[Number]:
     """The same release on simulated hosts: what the toolkit itself makes of their number."""
     seconds: dict[int, list[float]] = {1: [], HOSTS: []}
     for run in range(runs):
-        for count, found in seconds.items():
+        for count, times in seconds.items():
             site = Simulated(folder / f"{run}-{count}", tuple(f"app{n}" for n in range(1, count + 1)), Slow)
             with redirect_stderr(io.StringIO()):  # one line for each step of each host
-                found.append(timed(lambda site=site: site.deploy("r3")))  # type: ignore[misc]  # a default binds it
+                times.append(timed(lambda site=site: site.deploy("r3")))  # type: ignore[misc]  # a default binds it
     ratios = [many / one for many, one in zip(seconds[HOSTS], seconds[1], strict=True)]
     return [
         Number("deploy to one simulated host", "s", runs=seconds[1]),

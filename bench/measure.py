@@ -91,8 +91,8 @@ def until_served(port: int, release: str | None, work: Callable[[], str | None])
         began = time.monotonic()
         named = work() or release or ""
         ended = time.monotonic()
-        while not (moments := [at for said, at in watcher.first.items() if f'"{named}"' in said]):
+        while not (moments := [at for body, at in watcher.first.items() if f'"{named}"' in body]):
             if time.monotonic() - ended > 30:
-                raise RuntimeError(f"release {named} was never served; seen: {list(watcher.first)}")
+                raise RuntimeError(f"release {named} was never served; answers were: {list(watcher.first)}")
             watcher.stop.wait(0.02)
     return moments[0] - began, ended - began

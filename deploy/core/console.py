@@ -26,7 +26,7 @@ COLOURS = ("cyan", "green", "yellow", "magenta", "blue", "red")  # of names in f
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 DONE: list[tuple[str, str, float]] = []  # title, mark and seconds of this run's steps, for the summary
 MOVING: list[Console] = []  # the console whose last line moves; others must print through it
-SPEAKER = ContextVar("SPEAKER", default="")  # stands in front of each line, where several hosts are at work
+SPEAKER = ContextVar("SPEAKER", default="")  # stands in front of each line, where several hosts work
 
 
 def people() -> Console:
@@ -37,19 +37,19 @@ def people() -> Console:
 
 
 def say(text: str, style: str | None = None) -> None:
-    """Tell the person something, as it is; what reads like a workflow command is none."""
+    """Print a line for people as it is, never as a workflow command."""
     text = re.sub("(?m)^", SPEAKER.get(), text) if SPEAKER.get() else text
     people().print(no_command(text), style=style, markup=False)
 
 
 def no_command(text: str) -> str:
-    """Return a text so that the runner of GitHub Actions takes nothing in it for a command; unchanged elsewhere."""
+    """Escape what the runner of GitHub Actions would take for a command; unchanged elsewhere."""
     return re.sub(r"(?m)^(\s*):(?=:)|##(?=\[)", r"\g<0> ", text) if in_actions() else text
 
 
 @contextmanager
 def speaking(name: str) -> Iterator[None]:
-    """Put a name in front of every line that this thread says."""
+    """Put a name in front of every line that this thread prints."""
     token = SPEAKER.set(name)
     try:
         yield
@@ -58,7 +58,7 @@ def speaking(name: str) -> Iterator[None]:
 
 
 def warn(text: str) -> None:
-    """Tell the person something that wants attention."""
+    """Print a line that needs attention."""
     say(f"! {text}", "yellow")
 
 
@@ -74,7 +74,7 @@ def in_actions() -> bool:
 
 
 def workflow_command(name: str, text: str = "") -> None:
-    """Tell GitHub Actions something; nothing elsewhere. Its runner reads both streams, and stdout may hold a document.
+    """Print a workflow command in GitHub Actions, on stderr: its runner reads both, and stdout may hold a document.
 
     https://github.com/actions/runner/blob/main/src/Runner.Worker/Handlers/ScriptHandler.cs
     """
@@ -85,10 +85,11 @@ def workflow_command(name: str, text: str = "") -> None:
 
 
 class Step:
-    """A step that runs, and what it has to say meanwhile."""
+    """A running step, and its latest line."""
 
     def __init__(self, title: str, within: float) -> None:
-        self.title, self.within, self.latest, self.grouped, self.started = title, within, "", False, time.monotonic()
+        self.title, self.within = title, within
+        self.latest, self.grouped, self.started = "", False, time.monotonic()
 
     def line(self, text: str) -> None:
         """Show a line of detail, indented; in GitHub Actions in the step's group."""
@@ -98,7 +99,7 @@ class Step:
         say(f"    {text}")
 
     def word(self, text: str) -> None:
-        """Show the latest word: on a terminal beside the spinner, in GitHub Actions as a line, else not at all."""
+        """Show the latest detail: on a terminal beside the spinner, in GitHub Actions as a line, else not at all."""
         if text and in_actions():
             self.line(text)
         self.latest = text or self.latest
@@ -114,13 +115,14 @@ class Step:
         people().print(f"{SPEAKER.get()}[{style}]{mark:>3}[/] {escape(self.title)}  {seconds:.1f} s")
 
     def __rich__(self) -> Table:
-        """Draw the line that moves: a spinner, and with a limit how much of it is used."""
+        """Draw the moving line: a spinner, and with a limit how much of it is used."""
         from rich.progress_bar import ProgressBar
         from rich.table import Table
         from rich.text import Text
 
         seconds, line = time.monotonic() - self.started, Table.grid(padding=(0, 1))
-        bar = (ProgressBar(self.within, seconds, 24), Text(f"{seconds:.0f} of {self.within:.0f} s")) if self.within else ()
+        used = Text(f"{seconds:.0f} of {self.within:.0f} s")
+        bar = (ProgressBar(self.within, seconds, 24), used) if self.within else ()
         line.add_row(SPINNER[int(seconds * 10) % len(SPINNER)], Text(f"{self.title}  {self.latest}"), *bar)
         return line
 
@@ -139,10 +141,11 @@ def step(title: str, *, within: float = 0) -> Iterator[Step]:
 
 @contextmanager
 def moving(shown: Step) -> Iterator[None]:
-    """Keep a step's line moving; not where nobody sees it, nor under another that moves."""
+    """Keep a step's line moving; not without a terminal, nor under another that moves."""
     screen = people()
-    seen = screen.is_terminal and not screen.is_dumb_terminal and sys.stderr.isatty()  # FORCE_COLOR makes no terminal
-    if MOVING or SPEAKER.get() or not seen:
+    # isatty besides: FORCE_COLOR makes no terminal
+    visible = screen.is_terminal and not screen.is_dumb_terminal and sys.stderr.isatty()
+    if MOVING or SPEAKER.get() or not visible:
         yield
         return
     from rich.live import Live
@@ -176,7 +179,7 @@ def markdown(text: str) -> str:
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table on stdout: cells as they are, a column of single words (ids, times) as wide as these, and nothing cut."""
+    """Print a table on stdout, nothing cut: a column of single words (ids, times) is as wide as these."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -186,26 +189,26 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     for number, heading in enumerate(headings):
         column = [row[number] for row in cells]
         words = not any(" " in text.plain for text in column)
-        sheet.add_column(Text(heading), overflow="fold", min_width=max((text.cell_len for text in column if words), default=None))
+        width = max((text.cell_len for text in column if words), default=None)
+        sheet.add_column(Text(heading), overflow="fold", min_width=width)
     for texts in cells:
         sheet.add_row(*texts)
-    width = None if sys.stdout.isatty() else 200
-    screen = Console(highlight=False, width=width)
-    with screen.capture() as drawn:  # it would take a reader who has gone for an error
+    screen = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    with screen.capture() as drawn:  # rich would take a closed pipe for an error
         screen.print(sheet, crop=False)  # what is wider even so, the terminal breaks
     with read_or_not():
         print(drawn.get(), end="", flush=True)
 
 
 def table_of(headings: Sequence[str], rows: Mapping[str, Sequence[Sequence[object]]], *, several: bool) -> None:
-    """Print one table of hosts' rows, each behind its host's name where there are `several`; nothing when there is no row."""
+    """Print one table of all hosts' rows, with the host's name where there are `several`; nothing without rows."""
     flat = [[name, *row] if several else row for name, own in rows.items() for row in own]
     if flat:
         table(["host", *headings] if several else headings, flat)
 
 
 def lines(names: Collection[str]) -> Callable[[str, str], None]:
-    """Return what prints a line on stdout at once, behind its name in a colour of its own where there are several names."""
+    """Return a function that prints a line on stdout, behind its coloured name where there are several names."""
     from rich.console import Console
 
     screen, width, prefixes = Console(), max(map(len, names), default=0), defaultdict[str, str](str)
@@ -224,7 +227,7 @@ def document(value: Any) -> None:
 
 @contextmanager
 def read_or_not() -> Iterator[None]:
-    """Let a reader of stdout who has seen enough be an end like any other."""
+    """Let a closed pipe of stdout be an end like any other."""
     try:
         yield
     except BrokenPipeError:
@@ -232,11 +235,12 @@ def read_or_not() -> Iterator[None]:
 
 
 def confirm(question: str, *, yes: bool, word: str = "yes", unasked: str = "add --yes") -> None:
-    """Ask before something that cannot be taken back; raise Refused unless the person types the word."""
+    """Ask before something that cannot be undone; raise Refused unless the person types the word."""
     if yes:
         return
     if not (sys.stdin and sys.stdin.isatty()):  # it is None where `<&-` closed it
-        raise Refused(f"{question} Nobody can be asked here.", then=unasked)
+        what = f"{question} stdin is not a terminal, so nobody can confirm it."
+        raise Refused(what, then=unasked, slug="confirmation-missing")
     people().print(f"{question} Type {word} to go on: ", end="", markup=False)
     if sys.stdin.readline().strip() != word:
-        raise Refused("not confirmed; nothing was changed", then=f"the same again, and type {word}")
+        raise Refused("not confirmed; nothing was changed", then=f"run it again and type {word}", slug="not-confirmed")

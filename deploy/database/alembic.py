@@ -1,4 +1,4 @@
-"""What Alembic says of its revisions. Pure.
+"""Read what Alembic prints of its revisions. Pure.
 
 A revision whose docstring has a line `contract` takes something away: code of earlier revisions cannot work on the
 schema that it leaves. All others only add, so a release of an earlier revision still fits.
@@ -37,24 +37,24 @@ def history(printed: str) -> tuple[Revision, ...]:
 
 def revision(block: str) -> Revision:
     """Read one revision's block."""
-    head = block.splitlines()[0]
+    first, *others = block.splitlines()
     parent = re.search(r"(?m)^Parent: (\S+)", block)
-    marked = any(line.strip().lower() == MARK for line in block.splitlines()[1:])
-    return Revision(head.split()[1], parent[1] if parent else "", "(current)" in head, marked)
+    marked = any(line.strip().lower() == MARK for line in others)
+    return Revision(first.split()[1], parent[1] if parent else "", "(current)" in first, marked)
 
 
 def current(revisions: tuple[Revision, ...]) -> str | None:
     """Return the revision that the database is at."""
-    return next((known.id for known in revisions if known.current), None)
+    return next((revision.id for revision in revisions if revision.current), None)
 
 
 def served_by(revisions: tuple[Revision, ...], at: str) -> tuple[str, ...]:
-    """Return the code revisions that can work on the schema at one revision: it, and its parents down to the last contract."""
-    known = {found.id: found for found in revisions}
+    """Return the code revisions that work on the schema `at` a revision: it, and its parents to the last contract."""
+    by_id = {revision.id: revision for revision in revisions}
     fits: list[str] = []
-    while at in known:
+    while at in by_id:
         fits.append(at)
-        if known[at].contract:
+        if by_id[at].contract:
             break
-        at = known[at].parent
+        at = by_id[at].parent
     return tuple(fits)

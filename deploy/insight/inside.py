@@ -11,33 +11,35 @@ from deploy.core.errors import OpsError, Refused
 from deploy.core.shell import Command, docker
 from deploy.insight import services
 
-NOT_THERE = (126, 127)  # what Docker ends with when the image has no such program, or it cannot be run
+NO_PROGRAM = (126, 127)  # Docker's exit codes when the image lacks the program, or it cannot be run
 
 
 def run(at: Environment, service: str, words: Sequence[str], *, host: str = "") -> None:
-    """Run it with this terminal, or this standard input, as its own, on the first host that has the service or the one named.
+    """Run a command in a service's container, with this terminal or this standard input as its own.
 
-    Raises OpsError naming its exit code.
+    It runs on the named host, else on the first that has the service. Raises OpsError naming its exit code.
     """
     if not service or not words:
         missing, then = "command" if service else "service", f"inv exec {service or 'SERVICE'} -- COMMAND ARGUMENT..."
         raise Refused(f"no {missing} was given", where="inv exec", then=then, slug="wrong-usage")
-    everywhere, unseen = services.find(at, [service])
-    found = [one for one in everywhere.values() if host in ("", one.host.name)]
-    if host in unseen:
-        raise unseen[host]
-    if not found:
+    everywhere, unreachable = services.find(at, [service])
+    if host in unreachable:
+        raise unreachable[host]
+    chosen = next((one for one in everywhere.values() if host in ("", one.host.name)), None)
+    if not chosen:
         names = ", ".join(dict.fromkeys(one.host.name for one in everywhere.values()))
-        raise Refused(f"{service} does not run on `{host}`", where=at.settings.name, then=f"--host with one of: {names}")
-    container = found[0].container
+        what, then = f"{service} has no container on `{host}`", f"inv exec {service} --host=NAME with one of: {names}"
+        raise Refused(what, where=at.settings.name, then=then, slug="service-not-on-host")
+    container = chosen.container
     if container.state != "running":
-        raise Refused(f"{container.name} does not run: {container.state}", where=at.settings.name, then=f"inv logs {service}")
+        what = f"{container.name} is not running: {container.state}"
+        raise Refused(what, where=at.settings.name, then=f"inv logs {service}", slug="container-not-running")
     terminal = all(stream and stream.isatty() for stream in (sys.stdin, sys.stdout))
-    code = found[0].host.follow(command(container.name, words, terminal=terminal))
+    code = chosen.host.follow(command(container.name, words, terminal=terminal))
     if code:
-        absent = "is that program in the image? It may even have no shell"
-        then = absent if code in NOT_THERE else f"what it said is above; inv logs {service}"
-        raise OpsError(f"`{shlex.join(words)}` ended with {code}", where=container.name, then=then)
+        absent = "check that the program is in the image; it may even have no shell"
+        then = absent if code in NO_PROGRAM else f"its output is above; for the service's log: inv logs {service}"
+        raise OpsError(f"`{shlex.join(words)}` ended with {code}", where=container.name, then=then, slug="command-failed")
 
 
 def command(container: str, words: Sequence[str], *, terminal: bool) -> Command:
@@ -52,5 +54,6 @@ def split(line: str, rest: Sequence[str]) -> list[str]:
     try:
         return shlex.split(line)
     except ValueError as error:
-        then = "close the quotes, or put -- before the command: what follows is not split"
-        raise Refused(f"the command cannot be split into words: {error}", where="inv exec", then=then) from None
+        what = f"the command cannot be split into words: {error}"
+        then = "close the quotes, or put -- before the command: words behind it are not split"
+        raise Refused(what, where="inv exec", then=then, slug="wrong-usage") from None

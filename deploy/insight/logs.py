@@ -1,4 +1,4 @@
-"""What services say: of several at once, in the order of time, and on through restarts and switches."""
+"""Show the logs of services: several at once in the order of time, and on through restarts and switches."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from deploy.core.shell import Command, docker
 from deploy.hosts import fleet
 from deploy.hosts.host import Process
 from deploy.insight import services
-from deploy.insight.services import Found
+from deploy.insight.services import ServiceContainer
 
-TAIL = 100  # lines of each service, when nothing says which
-LOOK_SECONDS = 2
+TAIL = 100  # lines of each service, without --since and --grep
+POLL_SECONDS = 2
 UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 STAMP = re.compile(r"\d{4}-\d\d-\d\dT\S+Z$")
 
 
 @dataclass(frozen=True, order=True)
 class Line:
-    """One line of a log; the time is the engine's, and as text orders lines."""
+    """One line of a log; the time is the engine's, whose text sorts by time."""
 
     time: str
     service: str
@@ -40,23 +40,23 @@ class Line:
 
 @dataclass(frozen=True)
 class Query:
-    """Which lines are wanted: those since a time, those with a pattern; without either the last ones of each service."""
+    """Which lines to show: those since a time, those with a pattern; without either the last ones of each service."""
 
     since: str = ""
     pattern: re.Pattern[str] | None = None
 
     @property
-    def words(self) -> tuple[str, ...]:
-        """What `docker logs` is told."""
+    def options(self) -> tuple[str, ...]:
+        """The options of `docker logs`."""
         return ("--since", self.since) if self.since else () if self.pattern else ("--tail", str(TAIL))
 
-    def wants(self, line: Line) -> bool:
+    def matches(self, line: Line) -> bool:
         """Tell whether a line has the pattern."""
         return not self.pattern or bool(self.pattern.search(line.text))
 
 
 def query(since: str, grep: str) -> Query:
-    """Read what was asked for; raise Refused with every mistake."""
+    """Read the options of `inv logs`; raise Refused with every mistake."""
     reasons, beginning, pattern = Reasons(), "", None
     with reasons:
         beginning = stamp(moment(since)) if since else ""
@@ -67,18 +67,20 @@ def query(since: str, grep: str) -> Query:
 
 
 def moment(since: str) -> datetime:
-    """Read how long ago, or a time, which without a zone is this machine's."""
+    """Read a duration, or a time, which without a zone is this machine's."""
     try:
         if re.fullmatch(r"(\d+(\.\d+)?[dhms])+", since):
-            return datetime.now(UTC) - timedelta(**{UNITS[unit]: float(much) for much, unit in re.findall(r"([\d.]+)(.)", since)})
+            parts = re.findall(r"([\d.]+)(.)", since)
+            return datetime.now(UTC) - timedelta(**{UNITS[unit]: float(number) for number, unit in parts})
         return datetime.fromisoformat(since).astimezone(UTC)
     except (ValueError, OverflowError):
-        then = "--since=10m, 1h30m, 2d, 2026-11-23, or 2026-11-23T13:00:00Z"
-        raise Refused(f"--since={since} is no duration and no time", where="inv logs", then=then) from None
+        what = f"--since={since} is neither a duration nor a time"
+        then = "for example --since=10m, 1h30m, 2d, 2026-11-23, or 2026-11-23T13:00:00Z"
+        raise Refused(what, where="inv logs", then=then, slug="wrong-usage") from None
 
 
 def stamp(moment: datetime) -> str:
-    """Write a time as the engine does in front of lines, so that as text they compare."""
+    """Write a time as the engine does in front of lines, so that they compare as text."""
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
 
 
@@ -89,108 +91,111 @@ def compiled(grep: str) -> re.Pattern[str]:
     except re.error as error:
         place = f" at character {error.pos + 1}" if error.pos is not None else ""
         then = r"quote it for the shell, and write \( \[ \. for those characters themselves"
-        raise Refused(f"--grep={grep} is not a regular expression: {error.msg}{place}", where="inv logs", then=then) from None
+        what = f"--grep={grep} is not a regular expression: {error.msg}{place}"
+        raise Refused(what, where="inv logs", then=then, slug="wrong-usage") from None
 
 
-def show(at: Environment, names: list[str], wanted: Query, *, follow: bool) -> None:
-    """Show what services said, on all hosts in the order of time; with `follow` go on until Ctrl-C.
+def show(at: Environment, names: list[str], requested: Query, *, follow: bool) -> None:
+    """Show the logs of services, on all hosts in the order of time; with `follow` go on until Ctrl-C.
 
-    A host that cannot be seen is said, and the others are shown; raise what kept from seeing it then.
+    Warns of unreachable hosts and shows the others; without `follow` it raises their errors then.
     """
-    chosen, unseen = services.find(at, names)
-    for error in unseen.values():
+    chosen, unreachable = services.find(at, names)
+    for error in unreachable.values():
         console.warn(error.what)
     if follow:
         require_room(chosen.values())
     began = stamp(datetime.now(UTC))
-    seen = defaultdict[str, str](lambda: began)
-    said = (history(service, one, wanted, seen) for service, one in chosen.items())
+    newest = defaultdict[str, str](lambda: began)
+    logs = (history(service, one, requested, newest) for service, one in chosen.items())
     say, line = console.lines(chosen), None
     with ending():
         # a connection carries few sessions at once: over one, each container's lines are read to their end first
-        before = heapq.merge(*(map(list, said) if at.remote else said))
-        after = live(lambda: look_again(at, names), seen) if follow else ()
-        for line in filter(wanted.wants, chain(before, after)):
+        before = heapq.merge(*(map(list, logs) if at.remote else logs))
+        after = live(lambda: find_again(at, names), newest) if follow else ()
+        for line in filter(requested.matches, chain(before, after)):
             say(line.service, line.text)
         if not line:
             console.say("no lines")
-    fleet.tell({} if follow else unseen)
+    fleet.tell({} if follow else unreachable)
 
 
-def require_room(chosen: Collection[Found]) -> None:
-    """Refuse to follow more containers than a connection carries beside what else is asked."""
+def require_room(chosen: Collection[ServiceContainer]) -> None:
+    """Refuse to follow more containers than a connection carries beside other commands."""
     for host, many in Counter(one.host for one in chosen).items():
         if many > host.followed:
-            told = f"{many} containers cannot be followed at once over the connection to {host.name}, {host.followed} can"
-            raise Refused(told, where=host.name, then="name fewer services: inv logs SERVICE,... --follow; or leave --follow out")
+            what = f"{many} containers are too many to follow over the connection to {host.name}: {host.followed} at most"
+            then = "name fewer services: inv logs SERVICE,... --follow; or leave --follow out"
+            raise Refused(what, where=host.name, then=then, slug="too-many-containers")
 
 
-def look_again(at: Environment, names: list[str]) -> tuple[dict[str, Found], dict[str, OpsError]]:
-    """Return the containers of services as they are now, and hosts not seen; a connection that broke meanwhile is made anew."""
+def find_again(at: Environment, names: list[str]) -> tuple[dict[str, ServiceContainer], dict[str, OpsError]]:
+    """Return the services' containers as they are now, and unreachable hosts; reconnect where a connection broke."""
     for host in at.hosts:
         if host.renew():
-            console.warn(f"the connection to {host.name} broke, and is made anew")
+            console.warn(f"the connection to {host.name} broke and is opened again")
     return services.find(at, names)
 
 
 @contextmanager
 def ending() -> Iterator[None]:
-    """Let Ctrl-C, or a reader who has seen enough, be an end like any other."""
+    """Let Ctrl-C, or a closed pipe, be an end like any other."""
     with suppress(KeyboardInterrupt), console.read_or_not():
         yield
 
 
-def read(container: str, *words: str) -> Command:
-    """Ask for a container's log. Pure."""
-    return docker("logs", "--timestamps", *words, container)
+def read(container: str, *options: str) -> Command:
+    """Make the command that prints a container's log. Pure."""
+    return docker("logs", "--timestamps", *options, container)
 
 
-def history(service: str, one: Found, wanted: Query, seen: dict[str, str]) -> Iterator[Line]:
-    """Yield what a container said."""
-    with one.host.open(read(one.container.name, *wanted.words)) as process:
-        yield from parsed(process, service, one.place, seen)
+def history(service: str, one: ServiceContainer, requested: Query, newest: dict[str, str]) -> Iterator[Line]:
+    """Yield a container's lines until now."""
+    with one.host.open(read(one.container.name, *requested.options)) as process:
+        yield from parsed(process, service, one.place, newest)
     if process.returncode:
-        console.warn(f"not the whole log of {service}: docker logs {one.container.name} says why")
+        console.warn(f"the log of {service} is incomplete; to see why: docker logs {one.container.name}")
 
 
-def parsed(process: Process, service: str, place: str, seen: dict[str, str]) -> Iterator[Line]:
-    """Read lines and remember the time of the newest; what is the engine's own word has no time."""
+def parsed(process: Process, service: str, place: str, newest: dict[str, str]) -> Iterator[Line]:
+    """Read lines and remember the time of the newest; the engine's own messages have no time."""
     for raw in process.stdout or ():
         stamp, _, text = raw.decode(errors="backslashreplace").rstrip("\r\n").partition(" ")
         if STAMP.match(stamp):
-            seen[place] = stamp
-            yield Line(stamp, service, text.replace(f"{stamp} ", ""))  # it stands again in each 16 kB of a long line
+            newest[place] = stamp
+            yield Line(stamp, service, text.replace(f"{stamp} ", ""))  # it is repeated in each 16 kB of a long line
         else:
-            yield Line(seen.get(place, ""), service, f"{stamp} {text}")
+            yield Line(newest.get(place, ""), service, f"{stamp} {text}")
 
 
-def live(look: Callable[[], tuple[dict[str, Found], dict[str, OpsError]]], seen: dict[str, str]) -> Iterator[Line]:
+def live(find: Callable[[], tuple[dict[str, ServiceContainer], dict[str, OpsError]]], newest: dict[str, str]) -> Iterator[Line]:
     """Yield lines as they come, also of services that start again or change their colour; never ends by itself.
 
-    What keeps it from looking at a host is told once, for as long as it is the same.
+    Warns once of what keeps it from a host, for as long as it is the same.
     """
     arriving: Queue[Line] = Queue(1000)
     attached: dict[str, tuple[Process, Thread]] = {}
-    told = ""
+    warned = ""
     try:
         while True:
             try:
-                found, unseen = look()
-                missing = "\n".join(error.what for error in unseen.values())
-                for service, one in found.items():
+                containers, unreachable = find()
+                problem = "\n".join(error.what for error in unreachable.values())
+                for service, one in containers.items():
                     place = one.place
                     if not one.container.alive:
                         if attached.pop(place, None):
                             console.say(f"-- {one.container.name} stopped")
                     elif place not in attached or not attached[place][1].is_alive():
-                        process = one.host.open(read(one.container.name, "--follow", "--since", seen[place]))
-                        attached[place] = process, Thread(target=pump, args=(process, service, place, seen, arriving), daemon=True)
-                        attached[place][1].start()
+                        process = one.host.open(read(one.container.name, "--follow", "--since", newest[place]))
+                        thread = Thread(target=pump, args=(process, service, place, newest, arriving), daemon=True)
+                        attached[place] = process, thread
+                        thread.start()
             except OpsError as error:
-                missing = error.what
-            if told != (told := missing) and told:
-                console.warn(told)
-            due = time.monotonic() + LOOK_SECONDS
+                problem = error.what
+            if warned != (warned := problem) and warned:
+                console.warn(warned)
+            due = time.monotonic() + POLL_SECONDS
             with suppress(Empty):
                 while (left := due - time.monotonic()) > 0:
                     yield arriving.get(timeout=left)
@@ -199,10 +204,10 @@ def live(look: Callable[[], tuple[dict[str, Found], dict[str, OpsError]]], seen:
             process.terminate()
 
 
-def pump(process: Process, service: str, place: str, seen: dict[str, str], arriving: Queue[Line]) -> None:
-    """Hand over what a container says from now on."""
-    known = seen[place]
-    with suppress(OpsError), process:  # a connection that broke is told by whoever looks again
-        for line in parsed(process, service, place, seen):
-            if line.time > known:
+def pump(process: Process, service: str, place: str, newest: dict[str, str], arriving: Queue[Line]) -> None:
+    """Pass on a container's lines from now on."""
+    shown = newest[place]
+    with suppress(OpsError), process:  # the next poll warns of a connection that broke
+        for line in parsed(process, service, place, newest):
+            if line.time > shown:
                 arriving.put(line)

@@ -1,4 +1,4 @@
-"""Which containers stand for a service."""
+"""Find the containers of services."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from deploy.state.store import state_of
 
 
 @dataclass(frozen=True)
-class Found:
+class ServiceContainer:
     """A container, and the host that it is on."""
 
     host: Host
@@ -25,58 +25,58 @@ class Found:
 
     @property
     def place(self) -> str:
-        """What no other container has: its host's name and its own."""
+        """A name that no other container has: its host's and its own."""
         return f"{self.host.name}/{self.container.name}"
 
 
-def find(at: Environment, names: Collection[str] = ()) -> tuple[dict[str, Found], dict[str, OpsError]]:
-    """Return the containers of the named services, of every service when none is named, by what to call them; then hosts not seen.
+def find(at: Environment, names: Collection[str] = ()) -> tuple[dict[str, ServiceContainer], dict[str, OpsError]]:
+    """Return the containers of the named services, or of every service, by their labels; then unreachable hosts' errors.
 
-    Raises Refused naming all services that have none on any host, or what kept from seeing hosts where some may be.
+    Raises Refused (`service-unknown`) naming all services that have none on any host, or an unreachable host's error
+    where none was found.
     """
-    seen, unseen = at.some(lambda host: observe(at.settings, host))
-    known = sorted({c.service for facts in seen.values() for c in facts.containers})
-    hosts = [host for host in at.hosts if host.name in seen]
-    found = {name: [Found(host, c) for host in hosts for c in choose(seen[host.name], name)] for name in names or known}
-    missing = [name for name in names if not found[name]]
-    if not any(found.values()):
-        fleet.tell(unseen)
-    if not unseen and (missing or not found):
-        raise absent(at.settings, missing, known, jobs(at, seen))
-    return {called(one, own, many=len(at.hosts) > 1): one for own in found.values() for one in own}, unseen
+    facts, unreachable = at.some(lambda host: observe(at.settings, host))
+    existing = sorted({c.service for own in facts.values() for c in own.containers})
+    hosts = [host for host in at.hosts if host.name in facts]
+    containers = {name: [ServiceContainer(host, c) for host in hosts for c in choose(facts[host.name], name)] for name in names or existing}
+    missing = [name for name in names if not containers[name]]
+    if not any(containers.values()):
+        fleet.tell(unreachable)
+    if not unreachable and (missing or not containers):
+        raise no_container(at.settings, missing, existing, jobs(at, facts))
+    several = len(at.hosts) > 1
+    return {label(one, own, many=several): one for own in containers.values() for one in own}, unreachable
 
 
-def called(one: Found, own: Collection[Found], *, many: bool) -> str:
-    """Name a container by its service, its number where there are several, and its host where there are several. Pure."""
+def label(one: ServiceContainer, own: Collection[ServiceContainer], *, many: bool) -> str:
+    """Name a container by its service, with its number and its host where there are several. Pure."""
     several = sum(other.host == one.host for other in own) > 1
     name = f"{one.container.service}-{one.container.number}" if several else one.container.service
     return f"{one.host.name} {name}" if many else name
 
 
 def choose(facts: Facts, service: str) -> list[Container]:
-    """Return the containers of a service that serve, those that run first; else what there is."""
+    """Return the containers of a service that serve, running ones first; else all of them."""
     own = sorted((c for c in facts.containers if c.service == service), key=lambda c: not c.alive)
     return [c for c in own if c.colour in ("", facts.edge.colour)] or own
 
 
-def jobs(at: Environment, seen: Mapping[str, Facts]) -> set[str]:
-    """Name the jobs of the releases that serve: their containers are gone when they end."""
-    named = set[str]()
+def jobs(at: Environment, facts: Mapping[str, Facts]) -> set[str]:
+    """Name the jobs of the releases that serve: their containers are removed when they end."""
+    names = set[str]()
     for host in at.hosts:
         with suppress(OpsError):
-            if release := seen[host.name].edge.release:
-                named |= {service.name for service in state_of(at, host).release(release).of("job")}
-    return named
+            if release := facts[host.name].edge.release:
+                names |= {service.name for service in state_of(at, host).release(release).of("job")}
+    return names
 
 
-def absent(settings: Settings, missing: list[str], known: list[str], jobs: set[str]) -> Refused:
-    """Say why services have no container, and what there is instead."""
-    if not known:
-        return Refused(f"nothing runs in {settings.name}", where=settings.name, then="inv deploy starts it")
-    reasons = [
-        f"`{name}` is a job: its container is removed when it ends. When a job fails, its last lines are in the output of that inv deploy"
-        if name in jobs
-        else f"there is no container of a service `{name}`{nearest(name, known)}"
-        for name in missing
-    ]
-    return Refused("\n".join(reasons), where=settings.name, then=f"one of: {', '.join(known)}")
+def no_container(settings: Settings, missing: list[str], existing: list[str], jobs: set[str]) -> Refused:
+    """Return the error that says why services have no container, and which services have one."""
+    if not existing:
+        what = f"nothing runs in {settings.name}"
+        return Refused(what, where=settings.name, then="inv deploy starts it", slug="nothing-runs")
+    job = "is a job: its container is removed when it ends. When it fails, inv deploy prints its last lines"
+    reasons = [f"service `{name}` {job if name in jobs else f'has no container{nearest(name, existing)}'}" for name in missing]
+    then = f"name one of: {', '.join(existing)}"
+    return Refused("\n".join(reasons), where=settings.name, then=then, slug="service-unknown")

@@ -12,18 +12,18 @@ GIGABYTE = 1_000_000_000
 
 
 def cache_bytes(used: dict[str, Any]) -> int:
-    """Add up the build cache; what images hold as well is theirs. Pure."""
+    """Add up the build cache; parts that images share count as the images'. Pure."""
     return sum(entry["Size"] for entry in used["BuildCache"] or [] if not entry["Shared"])
 
 
 def folder_bytes(host: Host, folder: Path) -> int:
-    """Add up the files below a folder; none when there is none."""
-    said = host.try_run(command("du", "--summarize", "--bytes", str(folder))).stdout.split()
-    return int(said[0]) if said else 0
+    """Add up the files below a folder; 0 when there is no folder."""
+    sizes = host.try_run(command("du", "--summarize", "--bytes", str(folder))).stdout.split()
+    return int(sizes[0]) if sizes else 0
 
 
 def log_bytes(host: Host, file: Path | None) -> int | None:
-    """Measure a container's log with its rotated parts; None where there is no file, or where only root may look."""
+    """Measure a container's log with its rotated parts; None where there is no file, or where only root may read it."""
     if not file:
         return None
     done = host.try_run(command("find", str(file.parent), "-maxdepth", 1, "-name", f"{file.name}*", "-printf", "%s\n"))
@@ -34,4 +34,4 @@ def shown(size: int | None) -> str:
     """Write bytes as people read them."""
     from rich.filesize import decimal
 
-    return "not known; only root may look" if size is None else decimal(size)
+    return "unknown, only root may read it" if size is None else decimal(size)

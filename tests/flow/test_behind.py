@@ -218,13 +218,13 @@ def test_without_the_edges_host_status_shows_what_runs_on_the_others(site: Site,
     with pytest.raises(OpsError, match="the connection to front broke"):
         status.show(site.at, json=False)
     said = capsys.readouterr()
-    assert "on app1: not known while front does not answer" in said.err
+    assert "on app1: unknown while front does not answer" in said.err
     assert said.out.count("worker") == 2
     with pytest.raises(OpsError):
         status.show(site.at, json=True)
     document = json.loads(capsys.readouterr().out)
     assert (document["release"], [host["name"] for host in document["hosts"]]) == (None, ["app1", "app2"])
-    assert set(document["unseen"]) == {"app1", "app2", "front"}
+    assert set(document["unreachable"]) == {"app1", "app2", "front"}
 
 
 def test_status_says_what_visitors_get(site: Site, capsys: pytest.CaptureFixture[str]) -> None:

@@ -83,7 +83,7 @@ def test_a_time_without_a_zone_is_of_this_machine(since: str) -> None:
 
 
 @pytest.mark.parametrize(("since", "grep", "words"), [
-    ("yesterday", "", "--since=10m"), ("2026-06-31", "", "no time"), ("9999999999d", "", "2d"), ("10", "a(b", "at character 2"),
+    ("yesterday", "", "--since=10m"), ("2026-06-31", "", "nor a time"), ("9999999999d", "", "2d"), ("10", "a(b", "at character 2"),
     ("1w", "*", "nothing to repeat"),
 ])  # fmt: skip
 def test_what_since_and_grep_refuse(since: str, grep: str, words: str) -> None:
@@ -95,8 +95,8 @@ def test_what_since_and_grep_refuse(since: str, grep: str, words: str) -> None:
 def test_a_service_that_is_not_there_and_a_job_are_told_apart(place: Place) -> None:
     with pytest.raises(Refused, match="did you mean backend") as wrong:
         services.find(place.at, ["backen", "worker"])
-    assert wrong.value.then == "one of: backend, beat, edge, redis, worker"
-    with pytest.raises(Refused, match=r"`site` is a job.*output of that inv deploy"):
+    assert wrong.value.then == "name one of: backend, beat, edge, redis, worker"
+    with pytest.raises(Refused, match=r"`site` is a job.*inv deploy prints its last lines"):
         services.find(place.at, ["site"])
     place.host.engine.known.clear()
     with pytest.raises(Refused, match="nothing runs in shop-local"):
@@ -121,8 +121,8 @@ def test_what_is_followed_goes_on_over_a_restart_and_a_switch(place: Place, monk
     asked = say(
         place.host, monkeypatch, {blue.name: [AT.format(1, "old"), AT.format(5, "from blue")], green.name: [AT.format(6, "from green")]}
     )
-    monkeypatch.setattr(logs, "LOOK_SECONDS", 0.05)
-    before, after = (({"backend": services.Found(place.host, one)}, dict[str, OpsError]()) for one in (blue, green))
+    monkeypatch.setattr(logs, "POLL_SECONDS", 0.05)
+    before, after = (({"backend": services.ServiceContainer(place.host, one)}, dict[str, OpsError]()) for one in (blue, green))
     looks = [before] * 3
     seen = defaultdict[str, str](lambda: "2026-11-23T13:00:02.000000000Z")
     lines = logs.live(lambda: looks.pop() if looks else after, seen)
@@ -138,7 +138,7 @@ def test_what_is_followed_goes_on_over_a_restart_and_a_switch(place: Place, monk
 def test_what_is_followed_goes_on_once_a_broken_connection_is_made_anew(
     place: Place, monkeypatch: pytest.MonkeyPatch, capsys: Printed
 ) -> None:
-    found = {"backend": services.Found(place.host, container("backend", "blue", "r"))}
+    found = {"backend": services.ServiceContainer(place.host, container("backend", "blue", "r"))}
     says, state = [AT.format(1, "before"), AT.format(2, "after")], {"broken": False}
 
     class Broken(subprocess.Popen[bytes]):
@@ -159,18 +159,18 @@ def test_what_is_followed_goes_on_once_a_broken_connection_is_made_anew(
 
     monkeypatch.setattr(place.host, "open", opened)
     monkeypatch.setattr(place.host, "renew", renewed, raising=False)
-    monkeypatch.setattr(logs, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(logs, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(services, "find", lambda *_: (found, {}))
-    lines = logs.live(lambda: logs.look_again(place.at, []), defaultdict(lambda: AT.format(0, "").strip()))
+    lines = logs.live(lambda: logs.find_again(place.at, []), defaultdict(lambda: AT.format(0, "").strip()))
     assert [next(lines).text, next(lines).text] == ["before", "after"]
     lines.close()  # type: ignore[attr-defined]  # a generator, promised as an iterator
-    assert capsys.readouterr().err.count("the connection to localhost broke, and is made anew") == 1
+    assert capsys.readouterr().err.count("the connection to localhost broke and is opened again") == 1
 
 
 def test_more_than_a_connection_carries_is_not_followed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = say(place.host, monkeypatch, SAID)
     monkeypatch.setattr(place.host, "followed", 2, raising=False)
-    with pytest.raises(Refused, match="5 containers cannot be followed at once over the connection to localhost, 2 can") as told:
+    with pytest.raises(Refused, match=r"5 containers are too many .* localhost: 2 at most") as told:
         logs.show(place.at, [], logs.query("", ""), follow=True)
     assert "fewer services" in told.value.then
     assert not asked
@@ -202,7 +202,7 @@ def test_ctrl_c_ends_dev_as_it_should(developing: Place, monkeypatch: pytest.Mon
 
 def test_a_second_ctrl_c_says_that_something_may_still_run(developing: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(developing.host, "run", lambda _: signal.raise_signal(signal.SIGINT))
-    with pytest.raises(Interrupted, match="something may still run") as told:
+    with pytest.raises(Interrupted, match="some services may still run") as told:
         dev.run(developing.at, fresh=False)
     told.value.env = "dev"
     assert "next:   inv down --env=dev" in str(told.value)
@@ -211,14 +211,14 @@ def test_a_second_ctrl_c_says_that_something_may_still_run(developing: Place, mo
 def test_what_keeps_from_following_is_told_once(place: Place, monkeypatch: pytest.MonkeyPatch, capsys: Printed) -> None:
     looks = list(range(3))
 
-    def look() -> tuple[dict[str, services.Found], dict[str, OpsError]]:
+    def look() -> tuple[dict[str, services.ServiceContainer], dict[str, OpsError]]:
         if not looks:
             raise KeyboardInterrupt
         if looks.pop():
             return {}, {"app1": Refused("app1 did not answer")}
         raise Refused("app1 did not answer")
 
-    monkeypatch.setattr(logs, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(logs, "POLL_SECONDS", 0.01)
     with pytest.raises(KeyboardInterrupt):
         next(logs.live(look, {}))
     assert capsys.readouterr().err.count("app1 did not answer") == 1
@@ -275,7 +275,7 @@ def test_the_words_of_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("service", "words", "message"), [("redis", ["ls"], "does not run: exited"), ("backend", [], "no command"), ("nope", ["ls"], "nope")]
+    ("service", "words", "message"), [("redis", ["ls"], "is not running: exited"), ("backend", [], "no command"), ("nope", ["ls"], "nope")]
 )
 def test_exec_names_what_is_missing(place: Place, service: str, words: list[str], message: str) -> None:
     with pytest.raises(Refused, match=message):

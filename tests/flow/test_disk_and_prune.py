@@ -61,23 +61,23 @@ def removals(place: Place) -> list[str]:
 
 
 def test_prune_takes_what_nobody_goes_back_to_and_nothing_else(used: Place) -> None:
-    assert prune.look(used.settings, used.host, USED) == prune.Waste(("r0",), (), ("app/backend:r0",), ("i3",), 2_000_000_000)
+    assert prune.find_waste(used.settings, used.host, USED) == prune.Waste(("r0",), (), ("app/backend:r0",), ("i3",), 2_000_000_000)
     assert used.state.kept() == ["r0", "r1", "r2"]
     prune.prune(used.at, yes=True, json=False)
     assert used.state.kept() == ["r1", "r2"]
     assert removals(used) == ["docker image rm app/backend:r0 i3", "docker builder prune --force --keep-storage 10000000000"]
-    assert prune.look(used.settings, used.host, USED).releases == ()
-    assert [item.next for item in disk.look(used.settings, used.host).items if item.what == "state"] == [disk.STATE]
+    assert prune.find_waste(used.settings, used.host, USED).releases == ()
+    assert [item.next for item in disk.measure(used.settings, used.host).items if item.what == "state"] == [disk.STATE]
 
 
 def test_prune_keeps_what_a_rollback_or_a_resume_goes_to(used: Place) -> None:
     used.state.note(command="deploy", state="begin", target="r0")
-    assert prune.look(used.settings, used.host, USED).releases == ()
+    assert prune.find_waste(used.settings, used.host, USED).releases == ()
     used.deploy("r3")
-    assert prune.look(used.settings, used.host, USED).releases == ("r1",)
+    assert prune.find_waste(used.settings, used.host, USED).releases == ("r1",)
     rollout.rollback(used.at)
     assert (used.serving(), used.state.served()) == ("r2", ["r2", "r3", "r1", "r0"])
-    assert prune.look(used.settings, used.host, USED).releases == ()  # the next inv rollback goes to r1
+    assert prune.find_waste(used.settings, used.host, USED).releases == ()  # the next inv rollback goes to r1
     rollout.rollback(used.at)
     assert used.serving() == "r1"
 
@@ -88,13 +88,13 @@ def test_prune_takes_what_was_brought_and_never_served_but_for_the_last(used: Pl
         record = inventory.record_file(used.settings.state_dir, revision)
         used.host.write(record, "{}")
         os.utime(record, (1_000_000_000 - age, 1_000_000_000 - age))
-    assert prune.left(used.settings, used.host, {"old-333333"}) == ("older",), "a release of it is kept"
+    assert prune.unused_revisions(used.settings, used.host, {"old-333333"}) == ("older",), "a release of it is kept"
     tagged = {"Images": [{"Id": "i", "RepoTags": ["app/backend:new", "app/backend:old"], "Labels": None}], "BuildCache": []}
-    found = prune.look(used.settings, used.host, tagged)
+    found = prune.find_waste(used.settings, used.host, tagged)
     assert (found.revisions, found.names) == (("old", "older"), ("app/backend:old",))
     prune.prune(used.at, yes=True, json=False)
     assert used.host.names(used.settings.state_dir / "images") == ["new.json"]
-    assert prune.look(used.settings, used.host, tagged).revisions == ()
+    assert prune.find_waste(used.settings, used.host, tagged).revisions == ()
 
 
 def test_prune_takes_names_of_revisions_with_their_last_release() -> None:
@@ -103,7 +103,7 @@ def test_prune_takes_names_of_revisions_with_their_last_release() -> None:
 
 
 def test_prune_asks_before_and_holds_the_lock(used: Place, capsys: Printed) -> None:
-    with pytest.raises(Refused, match=r"removed for good.*Nobody can be asked"):
+    with pytest.raises(Refused, match=r"removed for good.*stdin is not a terminal"):
         prune.prune(used.at, yes=False, json=False)
     with lock.held([used.host], used.state.folder, "deploy"), pytest.raises(Locked, match="locked by"):
         prune.prune(used.at, yes=True, json=False)
@@ -122,16 +122,16 @@ def test_what_changed_while_the_person_was_asked_is_not_removed(used: Place, mon
 
 
 def test_disk_names_the_largest_and_the_command_for_it(used: Place, capsys: Printed) -> None:
-    known = disk.look(used.settings, used.host)
+    known = disk.measure(used.settings, used.host)
     assert [(item.what, item.bytes) for item in known.items[:3]] == [
         ("build cache", 12_000_000_000), ("volume", 7_000_000_000), ("images", 5_000_000)
     ]  # fmt: skip
     assert {item.bytes for item in known.items if item.what == "log"} == {None}
-    disk.present({"localhost": known}, "local", json=True)
+    disk.show_disks({"localhost": known}, "local", json=True)
     document = json.loads(capsys.readouterr().out)["hosts"][0]
     assert (document["items"][1]["name"], document["next"]) == ("shop-local_data", "inv prune")
-    disk.present({"localhost": replace(known, free={"/x": 1_500_000_000})}, "local", json=False)
+    disk.show_disks({"localhost": replace(known, free={"/x": 1_500_000_000})}, "local", json=False)
     said = capsys.readouterr()
-    assert "! 1.5 GB free at /x; a deploy wants 2.0 GB" in said.err
-    assert "most is in build cache: 12.0 GB\nnext: inv prune" in said.err
-    assert "only root may look" in said.out
+    assert "! 1.5 GB free at /x; a deploy needs 2.0 GB" in said.err
+    assert "largest: build cache, 12.0 GB\nnext: inv prune" in said.err
+    assert "only root may read it" in said.out

@@ -103,7 +103,7 @@ def test_prune_that_one_host_refuses_is_no_refusal(site: Site, monkeypatch: pyte
 
     for other in site.hosts.values():
         monkeypatch.setattr(other.engine, "usage", dict, raising=False)
-    monkeypatch.setattr(prune, "look", lambda *_: prune.Waste(("r1",)))
+    monkeypatch.setattr(prune, "find_waste", lambda *_: prune.Waste(("r1",)))
     monkeypatch.setattr(prune, "remove", remove)
     with pytest.raises(Refused) as told:
         prune.prune(site.at, yes=True, json=False)
@@ -161,7 +161,7 @@ def test_half_a_record_keeps_nobody_from_pruning(place: Place) -> None:
     """A full disk leaves it behind, and pruning is what is advised then."""
     for name in ("abc.json", ".def.json.part"):
         place.host.write(place.state.folder / "images" / name, "{}")
-    assert prune.left(place.settings, place.host, set()) == ()
+    assert prune.unused_revisions(place.settings, place.host, set()) == ()
 
 
 def test_a_release_of_another_version_of_the_toolkit_keeps_nobody_from_deploying(site: Site) -> None:
@@ -196,7 +196,7 @@ def test_a_host_with_a_fault_of_its_own_is_not_laid_at_the_edges_door(
     with pytest.raises(OpsError, match="broke off"):
         status.show(site.at, json=False)
     said = capsys.readouterr().err
-    assert "on app2: not known\n" in said
+    assert "on app2: unknown\n" in said
     assert "front does not answer" not in said
 
 

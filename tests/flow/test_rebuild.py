@@ -87,7 +87,7 @@ def test_without_any_release_what_runs_is_shown_and_what_visitors_get(site: Plac
     site.host.deaf = "backend"
     status.show(site.at, json=False)
     assert "visitors of localhost get errors: backend answers 502" in capsys.readouterr().err
-    with pytest.raises(Refused, match="no container of a service `site`"):
+    with pytest.raises(Refused, match="service `site` has no container"):
         services.find(site.at, ["site"])
 
 

@@ -57,7 +57,7 @@ def left(show: Callable[[], object], trouble: OpsError) -> OpsError:
 def test_status_shows_the_hosts_that_can_be_seen(site: Site, trouble: OpsError, capsys: Printed) -> None:
     left(lambda: status.show(site.at, json=True), trouble)
     shown = json.loads(capsys.readouterr().out)
-    assert ([host["name"] for host in shown["hosts"]], [*shown["unseen"]]) == (["app1", "app3"], ["app2"])
+    assert ([host["name"] for host in shown["hosts"]], [*shown["unreachable"]]) == (["app1", "app3"], ["app2"])
 
 
 def test_history_shows_what_the_others_know(site: Site, trouble: OpsError, capsys: Printed) -> None:
@@ -104,5 +104,5 @@ def test_a_look_that_a_machine_refuses_is_a_finding() -> None:
 
 @pytest.mark.parametrize("limit", [0, -1])
 def test_a_history_of_no_lines_is_refused(place: Place, limit: int) -> None:
-    with pytest.raises(Refused, match="shows nothing"):
+    with pytest.raises(Refused, match="--limit must be 1 or more"):
         history.show(place.at, limit=limit, json=False)

@@ -109,7 +109,7 @@ def test_from_bare_hosts_to_a_resume_from_elsewhere(
         remote.killed(fleet, 13, "begin", "deploy")  # the canary has switched
         assert all(remote.served(fleet, hosts).values()), "every host serves before any command is typed"
         other = remote.elsewhere(fleet, tmp_path / "elsewhere")
-        assert "was cut off" in remote.inv(other, "status").stderr
+        assert "was interrupted" in remote.inv(other, "status").stderr
         fourth = remote.inv(other, "resume", "--json").document["release"]
         assert remote.served(fleet, hosts) == dict.fromkeys(hosts, fourth)
         assert [word(fleet, machine) for machine in hosts.values()] == ["kept"] * 3, "a secret that elsewhere does not have"
