@@ -1,4 +1,4 @@
-"""Measure the rows of the design on BookReader, beside plain `docker compose up -d --build` in the same run.
+"""Measure the rows of the design on BookReader, against plain `docker compose up -d --build` in the same run.
 
 Usage: python -m bench [--deploys 20] [--runs 5] [--json FILE]
 """
@@ -41,9 +41,15 @@ def main() -> None:
         site = make_bookreader(Path(folder))
         try:
             site.inv("deploy")
-            parts = (partial(peers, Path(folder) / "tiny", chosen.runs), partial(builds, site, chosen.runs),
-                     partial(deploys, site, chosen.runs), partial(listing, chosen.runs), partial(plain, site),
-                     partial(under_load, site, chosen.deploys), partial(rolling_under_load, site, chosen.deploys // 4))  # fmt: skip
+            parts = (
+                partial(peers, Path(folder) / "tiny", chosen.runs),
+                partial(builds, site, chosen.runs),
+                partial(deploys, site, chosen.runs),
+                partial(listing, chosen.runs),
+                partial(plain, site),
+                partial(under_load, site, chosen.deploys),
+                partial(rolling_under_load, site, chosen.deploys // 4),
+            )
             for part in parts:
                 measured = part()
                 report(measured)
@@ -149,11 +155,17 @@ def rolling_under_load(site: Site, count: int) -> list[Number]:
 
 
 def peers(folder: Path, runs: int) -> list[Number]:
-    """One small service: from the start of a deploy with one line changed until the old container is stopped, beside plain compose."""
+    """One small service, one line changed: from the deploy's start until the old container is stopped; and plain Compose."""
     site, port = make_tiny(folder), free_port()
     references = bases.prepare(ROOT, "auto", bases.read(ROOT), LocalHost())
-    environment = {**os.environ, "PLAIN_PROJECT": f"{site.app}plain", "PLAIN_PORT": str(port), "CHECKOUT": str(site.root),
-                   "BASE_PYTHON": references["python"], "RELEASE": "0"}  # fmt: skip
+    environment = {
+        **os.environ,
+        "PLAIN_PROJECT": f"{site.app}plain",
+        "PLAIN_PORT": str(port),
+        "CHECKOUT": str(site.root),
+        "BASE_PYTHON": references["python"],
+        "RELEASE": "0",
+    }
     up = ["docker", "compose", "-f", str(ROOT / "bench/plain/tiny.yml"), "up", "--detach", "--build", "--wait"]
     ours = Number("one small service, start of deploy to old stopped", "s", 1.2 * KAMAL_PROXY_SECONDS, 0.8 * KAMAL_PROXY_SECONDS)
     plainly = Number("plain compose, the same", "s")
@@ -181,8 +193,15 @@ def plain(site: Site) -> list[Number]:
     references = bases.prepare(ROOT, "auto", bases.read(ROOT), LocalHost())
     named = {f"BASE_{name.upper().replace('-', '_')}": reference for name, reference in references.items()}
     edge = docker("image", "inspect", "--format", "{{.Id}}", "bookreader/edge").strip()
-    environment = {**os.environ, **named, "PLAIN_PROJECT": project, "PLAIN_PORT": str(port), "CHECKOUT": str(site.root),
-                   "EDGE_IMAGE": edge, "PLAIN_FOLDER": str(ROOT / "bench" / "plain")}  # fmt: skip
+    environment = {
+        **os.environ,
+        **named,
+        "PLAIN_PROJECT": project,
+        "PLAIN_PORT": str(port),
+        "CHECKOUT": str(site.root),
+        "EDGE_IMAGE": edge,
+        "PLAIN_FOLDER": str(ROOT / "bench" / "plain"),
+    }
     file = str(ROOT / "bench/plain/compose.yml")
     up = ["docker", "compose", "-f", file, "up", "--detach", "--build", "--wait"]
     try:
@@ -210,7 +229,7 @@ def bring_up(up: list[str], environment: dict[str, str]) -> None:
 
 
 def listing(runs: int) -> list[Number]:
-    """`inv --list` beside a tasks.py of one task, in turn."""
+    """`inv --list` and that of a tasks.py with one task, in turn."""
     ratio = Number("inv --list against a one-task tasks.py", "x", 2, 1.3)
     inv = shutil.which("inv", path=str(Path(sys.executable).parent)) or "inv"
     with tempfile.TemporaryDirectory() as folder:
@@ -226,9 +245,8 @@ def report(numbers: list[Number]) -> None:
     sys.stdout.write(f"{'what':<58} {'median':>8} {'min':>8} {'max':>8}  {'must':>6} {'aim':>6}  verdict\n")
     for n in numbers:
         must, aim = ("-" if limit is None else f"{limit:g}" for limit in (n.must, n.aim))
-        sys.stdout.write(
-            f"{n.what:<58} {n.median:>8.2f} {min(n.runs):>8.2f} {max(n.runs):>8.2f}  {must:>6} {aim:>6}  {n.verdict} {n.note}\n"
-        )
+        times = f"{n.median:>8.2f} {min(n.runs):>8.2f} {max(n.runs):>8.2f}"
+        sys.stdout.write(f"{n.what:<58} {times}  {must:>6} {aim:>6}  {n.verdict} {n.note}\n")
     sys.stdout.flush()
 
 

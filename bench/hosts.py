@@ -1,4 +1,4 @@
-"""Measure what other machines add: SSH against local, bytes against changed layers, eight hosts against one; and what three lose.
+"""Measure what other machines add: SSH, bytes sent per changed layer, eight hosts against one, what three lose.
 
 Usage: python -m bench.hosts [--runs 3] [--deploys 20]
 """
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def over_ssh(folder: Path, runs: int) -> list[Number]:
-    """The same release of the tiny app here and on a test host, images there already; and what its images cost to ship."""
+    """The same release of the tiny app here and on a test host, images there already; and the bytes that these took."""
     overhead = Number("deploy over SSH, beyond the same deploy here", "s", 5)
     sent = Number("bytes sent per byte of changed layers", "x", 1.2, 1.05)
     overhead_bytes = Number("bytes sent beside changed layers: manifests, configurations", "kB")

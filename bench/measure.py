@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Number:
-    """One row of the report: seconds (or another unit) of each run, beside what the design asks."""
+    """One row of the report: seconds (or another unit) of each run, and what the design asks."""
 
     what: str
     unit: str
@@ -55,11 +55,12 @@ class Watcher:
     """Asks a site for its version every 20 ms and remembers when each was first answered."""
 
     def __init__(self, port: int) -> None:
-        self.port, self.first, self.stop = port, {}, threading.Event()  # type: tuple[int, dict[str, float], threading.Event]
+        self.port, self.stop = port, threading.Event()
+        self.first: dict[str, float] = {}
         self.thread = threading.Thread(target=self.watch)
 
     def watch(self) -> None:
-        """Ask until told to stop; a site that does not answer is asked again."""
+        """Ask until `stop` is set; a site that does not answer is asked again."""
         while not self.stop.wait(0.02):
             connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
             try:

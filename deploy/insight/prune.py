@@ -23,7 +23,7 @@ from deploy.state.store import State
 
 @dataclass(frozen=True)
 class Waste:
-    """What can be removed: releases, pushed revisions, image names of both, our unnamed images, bytes of build cache."""
+    """What can be removed: releases, pushed revisions, image names of both, our unnamed images, build cache."""
 
     releases: tuple[str, ...] = ()
     revisions: tuple[str, ...] = ()

@@ -30,7 +30,7 @@ class ServiceContainer:
 
 
 def find(at: Environment, names: Collection[str] = ()) -> tuple[dict[str, ServiceContainer], dict[str, OpsError]]:
-    """Return the containers of the named services, or of every service, by their labels; then unreachable hosts' errors.
+    """Return the containers of the named services, or of all, by their labels; then unreachable hosts' errors.
 
     Raises Refused (`service-unknown`) naming all services that have none on any host, or an unreachable host's error
     where none was found.

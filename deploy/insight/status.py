@@ -130,11 +130,12 @@ def document(
     ]  # fmt: skip
     edges = [facts.edge for name, facts in observed.items() if name not in unreachable]
     releases, colours = {edge.release for edge in edges}, {edge.colour for edge in edges}
+    errors = {name: error.document for name, error in unreachable.items()}
     return {
         "env": settings.env,
         "release": releases.pop() if len(releases) == 1 else None,
         "colour": colours.pop() if len(colours) == 1 else None,
         "watch": max(watches.values(), default=""),  # as text the worst is the greatest
         "hosts": hosts,
-        **({"unreachable": {name: error.document for name, error in unreachable.items()}} if unreachable else {}),
+        **({"unreachable": errors} if errors else {}),
     }

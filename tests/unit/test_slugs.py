@@ -76,7 +76,11 @@ def test_the_reference_has_its_exit_code(slug: str, called: str, path: Path) -> 
 
 def test_all_ways_to_write_a_slug_are_read() -> None:
     lines = [
-        'Refused("x", slug="a-b" if x else "c")', 'what, slug = "no", "d" or "e"', 'slug = ""', "f(slug=x)", 'error.slug = "f"',
+        'Refused("x", slug="a-b" if x else "c")',
+        'what, slug = "no", "d" or "e"',
+        'slug = ""',
+        "f(slug=x)",
+        'error.slug = "f"',
         'slug: str = "g"',
-    ]  # fmt: skip
+    ]
     assert {slug for slug, _ in slugs("\n".join(lines))} == {"a-b", "c", "d", "e", "f", "g"}
