@@ -90,6 +90,7 @@ def test_what_since_and_grep_refuse(since: str, grep: str, words: str) -> None:
     with pytest.raises(Refused) as refused:
         logs.query(since, grep)
     assert words in str(refused.value)
+    assert refused.value.slug == "wrong-usage"
 
 
 def test_a_service_that_is_not_there_and_a_job_are_told_apart(place: Place) -> None:
@@ -99,8 +100,9 @@ def test_a_service_that_is_not_there_and_a_job_are_told_apart(place: Place) -> N
     with pytest.raises(Refused, match=r"`site` is a job.*inv deploy prints its last lines"):
         services.find(place.at, ["site"])
     place.host.engine.known.clear()
-    with pytest.raises(Refused, match="nothing runs in shop-local"):
+    with pytest.raises(Refused, match="nothing runs in shop-local") as empty:
         services.find(place.at)
+    assert (wrong.value.slug, empty.value.slug) == ("service-unknown", "nothing-runs")
 
 
 def test_of_two_colours_the_one_that_serves(place: Place) -> None:
@@ -275,11 +277,17 @@ def test_the_words_of_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("service", "words", "message"), [("redis", ["ls"], "is not running: exited"), ("backend", [], "no command"), ("nope", ["ls"], "nope")]
+    ("service", "words", "slug", "message"),
+    [
+        ("redis", ["ls"], "container-not-running", "redis-1 is not running: exited"),
+        ("backend", [], "wrong-usage", "no command"),
+        ("nope", ["ls"], "service-unknown", "nope"),
+    ],
 )
-def test_exec_names_what_is_missing(place: Place, service: str, words: list[str], message: str) -> None:
-    with pytest.raises(Refused, match=message):
+def test_exec_names_what_is_missing(place: Place, service: str, words: list[str], slug: str, message: str) -> None:
+    with pytest.raises(Refused, match=message) as refused:
         inside.run(place.at, service, words)
+    assert refused.value.slug == slug
 
 
 def test_exec_has_a_terminal_where_there_is_one() -> None:

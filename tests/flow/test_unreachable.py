@@ -54,7 +54,7 @@ def left(show: Callable[[], object], trouble: OpsError) -> OpsError:
     return told.value
 
 
-def test_status_shows_the_hosts_that_are_reachable(site: Site, trouble: OpsError, capsys: Printed) -> None:
+def test_status_shows_reachable_hosts(site: Site, trouble: OpsError, capsys: Printed) -> None:
     left(lambda: status.show(site.at, json=True), trouble)
     shown = json.loads(capsys.readouterr().out)
     assert ([host["name"] for host in shown["hosts"]], [*shown["unreachable"]]) == (["app1", "app3"], ["app2"])
@@ -65,7 +65,7 @@ def test_history_shows_what_the_others_know(site: Site, trouble: OpsError, capsy
     assert [line["hosts"] for line in json.loads(capsys.readouterr().out)] == [["app1", "app3"]]
 
 
-def test_logs_are_of_the_hosts_that_are_reachable(site: Site, trouble: OpsError, monkeypatch: pytest.MonkeyPatch, capsys: Printed) -> None:
+def test_logs_are_of_reachable_hosts(site: Site, trouble: OpsError, monkeypatch: pytest.MonkeyPatch, capsys: Printed) -> None:
     for host in site.hosts.values():
         say(host, monkeypatch, {c.name: [AT.format(1, "said")] for c in host.engine.known.values() if c.service == "beat"})
     found = services.find(site.at, ["backend"])[0]
@@ -74,7 +74,7 @@ def test_logs_are_of_the_hosts_that_are_reachable(site: Site, trouble: OpsError,
     assert [*found] == ["app1 backend", "app3 backend"]
 
 
-def test_exec_runs_on_a_host_that_are_reachable(site: Site, trouble: OpsError, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exec_runs_on_a_reachable_host(site: Site, trouble: OpsError, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[str] = []
     for name, host in site.hosts.items():
         monkeypatch.setattr(host, "follow", lambda _, name=name: ran.append(name))
@@ -85,7 +85,7 @@ def test_exec_runs_on_a_host_that_are_reachable(site: Site, trouble: OpsError, m
         inside.run(site.at, "backend", ["ls"], host="app2")
 
 
-def test_disk_measures_the_hosts_that_are_reachable(site: Site, trouble: OpsError, monkeypatch: pytest.MonkeyPatch, capsys: Printed) -> None:
+def test_disk_measures_reachable_hosts(site: Site, trouble: OpsError, monkeypatch: pytest.MonkeyPatch, capsys: Printed) -> None:
     for name in ("app1", "app3"):
         engine = site.hosts[name].engine
         for asked, answer in {"usage": USED, "folder": site.hosts[name].root}.items():

@@ -185,7 +185,7 @@ def test_the_record_is_believed_as_long_as_the_engine_has_the_images(store: str,
     nested[store].docker("image", "rm", f"{source.built[1]}:r1")
     with pytest.raises(Refused, match=source.built[1]) as refused:
         inventory.require_pushed(settings, nested[store], "r1", source.built)
-    assert refused.value.then == "inv build --push --env=local"
+    assert (refused.value.slug, refused.value.then) == ("image-not-pushed", "inv build --push --env=local")
 
 
 @pytest.mark.parametrize("store", ["containerd", "classic"])
@@ -193,5 +193,5 @@ def test_a_full_disk_is_told_and_leaves_nothing_that_is_believed(store: str, sou
     with engines(store, disk="3m") as (host,):
         with pytest.raises(OpsError, match="no space left") as failed:
             sent(source, "r1", host)
-        assert failed.value.where == host.name
+        assert (failed.value.where, failed.value.slug) == (host.name, "disk-full")
         assert not inventory.observe(host).ids

@@ -190,8 +190,9 @@ def test_pin_writes_every_digest_and_nothing_else(checkout: Path) -> None:
 
 
 def test_pin_writes_nothing_when_a_tag_cannot_be_resolved(checkout: Path) -> None:
-    with pytest.raises(Refused, match=r"(?s)did not resolve nginx:1.30.*no end"):
+    with pytest.raises(Refused, match=r"(?s)did not resolve nginx:1.30.*no end") as refused:
         bases.pin(checkout, Resolver(answers=False))
+    assert refused.value.slug == "image-unresolved"
     assert (checkout / "docker" / "bases.toml").read_text() == BASES
 
 
