@@ -100,6 +100,6 @@ def test_a_taken_port_is_named(site: Site) -> None:
 
     with socket.create_server(("127.0.0.1", site.port)):
         said = site.inv("dev", code=2).stderr
-    assert f"port {site.port} is taken" in said
+    assert f"another program uses port {site.port}" in said
     assert "OPS_EDGE__PORT=" in said
     assert subprocess.run(["docker", "volume", "inspect", f"{site.app}-dev_postgres"], capture_output=True).returncode
