@@ -6,10 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from deploy.config import compose
 from deploy.config.settings import Settings
+from deploy.core import yaml
 from deploy.core.model import COLOURS, Container, Deploy, EdgeFacts, Facts, Release, ReleasedService
 
 ROLES = {"redis": "data", "edge": "edge", "backend": "web", "worker": "worker", "beat": "scheduler", "site": "job"}
@@ -41,7 +40,7 @@ def settings(root: Path = Path("/nowhere"), **more: Any) -> Settings:
 
 def model(text: str = COMPOSE) -> compose.Model:
     """Read what Compose would have merged."""
-    return compose.check(yaml.safe_load(text), {"backend"}, Path("/nowhere"), "c.yml")
+    return compose.check(yaml.load(text), {"backend"}, Path("/nowhere"), "c.yml")
 
 
 def release(name: str, without: tuple[str, ...] = (), extra: dict[str, str] | None = None) -> Release:

@@ -1,4 +1,4 @@
-"""The compose files as one checked model, and what is rendered from it."""
+"""The compose files as one checked model."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
-from deploy.config import secrets, shadow
-from deploy.config.shadow import EnvFile, Shadow, Values, Yaml
+from deploy.config import secrets, shadow, text
+from deploy.config.shadow import EnvFile, Shadow, Values
+from deploy.core import yaml
 from deploy.core.errors import Reasons, Refused, nearest, refuse
 from deploy.core.model import Deploy, Role, replicas_unfit
 from deploy.core.shell import Command, command, docker
@@ -85,15 +85,17 @@ class Model:
 def read(root: Path, names: Sequence[str], variables: Mapping[str, str], host: LocalHost) -> Model:
     """Read the compose files of a checkout; raise Refused with every mistake at once.
 
-    Compose resolves copies, beside which a dummy lies for each env_file: it would print those values in clear. It is asked
-    for YAML, since its JSON drops x- keys (seen with 2.26 and 5.6).
+    Compose resolves copies, beside which a dummy lies for each env_file: it would print those values in clear. It is
+    asked for YAML, since its JSON drops x- keys (seen with 2.26 and 5.6).
     """
     reasons, paths = Reasons(), [shadow.tidy(root / name) for name in names]
     base = paths[0].parent
     with tempfile.TemporaryDirectory() as folder:
         own = Path(folder, "variables")
         own.write_text(secrets.render(variables))
-        copies = Shadow(shadow.tidy(root), Path(folder, "shadow"), variables, lambda text: interpolated(text, own, host))
+        copies = Shadow(
+            shadow.tidy(root), Path(folder, "shadow"), variables, lambda template: interpolated(template, own, host)
+        )  # fmt: skip
         for path in paths:
             with reasons:
                 copies.copy(path, base, Values((), base / ".env"))
@@ -101,14 +103,20 @@ def read(root: Path, names: Sequence[str], variables: Mapping[str, str], host: L
         answer = host.try_run(config([copies.at(path) for path in paths], own, copies.at(base)))
         if answer.returncode:
             raise refused(copies.plain(answer.output), ", ".join(names), host)
-    merged = yaml.load(answer.stdout.replace(str(copies.top), ""), Yaml)  # noqa: S506  # a SafeLoader
-    env_files = tuple(one for name, spec in (merged.get("services") or {}).items() for one in copies.taken_out(name, spec))
+    try:
+        merged = yaml.load_rendered(answer.stdout.replace(str(copies.top), ""))
+    except yaml.NotYaml as error:
+        then = "remove the tab or line break that a value of several lines begins with, then inv plan"
+        raise Refused(f"Compose prints what it cannot read: {error}", where=", ".join(names), then=then) from None
+    specs = (merged.get("services") or {}).items()
+    env_files = tuple(one for name, spec in specs for one in copies.taken_out(name, spec))
     model = check(merged, {one.service for one in env_files}, root, ", ".join(names), copies.mistakes)
     folders = tuple({copies.root, *(place for _, place in copies.copied)})
     unset = (name for name in UNSET.findall(answer.stderr) if re.search(rf"\$\{{?{name}\b", copies.used))
     then = "put a value into [variables]; a secret into the secrets file, and give the service an env_file"
     blank = [f"${name} is not set, and nothing stands in its place: {then}" for name in unset]
-    return replace(model, env_files=env_files, folders=folders, left_out=tuple(dict.fromkeys([*copies.left_out, *blank])))
+    left_out = tuple(dict.fromkeys([*copies.left_out, *blank]))
+    return replace(model, env_files=env_files, folders=folders, left_out=left_out)
 
 
 def config(files: Iterable[Path], variables: Path, folder: Path) -> Command:
@@ -118,33 +126,34 @@ def config(files: Iterable[Path], variables: Path, folder: Path) -> Command:
     return alone(docker("compose", "--project-name", READING, *words, *place, "--profile", "*", "config"))
 
 
-def interpolated(text: str, variables: Path, host: LocalHost) -> str:
+def interpolated(template: str, variables: Path, host: LocalHost) -> str:
     """Interpolate a text as Compose does; raise Refused when it cannot."""
-    asked = variables.with_name("asked.yml")
-    asked.write_text(yaml.safe_dump({"services": {}, "x-asked": [text]}))
-    answer = host.try_run(config([asked], variables, asked.parent))
+    file = variables.with_name("template.yml")
+    file.write_text(yaml.dump({"services": {}, "x-template": template}), encoding="utf-8")
+    answer = host.try_run(config([file], variables, file.parent))
     if answer.returncode:
-        raise refused(answer.output, text, host)
-    return str(yaml.load(answer.stdout, Yaml)["x-asked"][0])  # noqa: S506  # a SafeLoader
+        raise refused(answer.output, template, host)
+    return str(yaml.load_rendered(answer.stdout)["x-template"])
 
 
-def left_out(known: Model, root: Path, own: Path, keys: Iterable[str]) -> tuple[str, ...]:
-    """Name what the files ask for and services do not get, by the secrets file and its keys: files and names, never a value."""
-    words, given, own = list(known.left_out), {*keys, *secrets.OWN}, shadow.tidy(own)
-    for one in known.env_files:
+def left_out(model: Model, root: Path, own: Path, keys: Iterable[str]) -> tuple[str, ...]:
+    """Name what the files ask for and services do not get, by the secrets file and its keys; never a value."""
+    words, given, own = list(model.left_out), {*keys, *secrets.OWN}, shadow.tidy(own)
+    for one in model.env_files:
         lacking = sorted(secrets.names(one.path) - given) if one.path != own else []
-        alike = one.path == own or (one.path.parent in known.folders and SECRETS.fullmatch(one.path.name))
-        lost = [text for text, there in (("required: false", not one.required), ("format: raw", one.raw)) if there]
-        told = f"{one.service}: {shadow.relative(one.path, root)} is not read, the release's secrets stand in its place"
-        told += f"; {', '.join(lacking)} are not among them: put them under environment, or into {own.name}" if lacking else ""
-        told += f"; {', '.join(lost)} has no effect" if lost else ""
-        words += [told] if lacking or lost or not alike else []
-    for service in known.services:
+        alike = one.path == own or (one.path.parent in model.folders and SECRETS.fullmatch(one.path.name))
+        lost = [key for key, there in (("required: false", not one.required), ("format: raw", one.raw)) if there]
+        if lacking or lost or not alike:
+            words.append("; ".join([
+                f"{one.service}: {shadow.relative(one.path, root)} is not read, the release's secrets stand in its place",
+                *([f"{', '.join(lacking)} are not among them: put them under environment, or into {own.name}"] if lacking else []),
+                *([f"{', '.join(lost)} has no effect"] if lost else []),
+            ]))  # fmt: skip
+    then = f"it belongs into [variables], or into {own.name} with an env_file"
+    for service in model.services:
         empty = [name for name, value in (service.spec.get("environment") or {}).items() if value is None]
-        words += [
-            f"{service.name}: {name} has no value under environment: it belongs into [variables], or into {own.name} with an env_file"
-            for name in empty if not (service.has_secrets and name in given)
-        ]  # fmt: skip
+        unset = [name for name in empty if not (service.has_secrets and name in given)]
+        words += [f"{service.name}: {name} has no value under environment: {then}" for name in unset]
     return tuple(dict.fromkeys(words))
 
 
@@ -154,54 +163,50 @@ def alone(ask: Command) -> Command:
     return command("env", "--ignore-environment", *kept, *ask.argv)
 
 
-def refused(said: str, names: str, host: LocalHost) -> Refused:
-    """Say what Compose found in the files."""
+def refused(message: str, names: str, host: LocalHost) -> Refused:
+    """Make an error of Compose's own message about the files."""
     require_plugin(host)
-    then = "mend that (a missing variable belongs into [variables] of the environment), then inv plan"
-    return Refused(f"Compose refuses the files:\n{said}", where=names, then=then)
+    then = "fix that (a missing variable belongs into [variables] of the environment), then inv plan"
+    return Refused(f"Compose refuses the files:\n{message}", where=names, then=then)
 
 
 def require_plugin(host: Host) -> None:
     """Refuse a Docker client without Compose, whose own message would blame an option."""
     if host.try_run(docker("compose", "version"), timeout=20).returncode:
-        raise Refused("docker has no compose plugin", where=host.name, then="apt-get install docker-compose (or docker-compose-plugin)")
+        then = "apt-get install docker-compose (or docker-compose-plugin)"
+        raise Refused("docker has no compose plugin", where=host.name, then=then)
 
 
-def check(merged: Mapping[str, Any], with_secrets: set[str], root: Path, names: str, others: Iterable[str] = ()) -> Model:
+def check(
+    merged: Mapping[str, Any], with_secrets: set[str], root: Path, names: str, others: Iterable[str] = ()
+) -> Model:  # fmt: skip
     """Turn what Compose merged into a model, or refuse with every mistake, `others` among them."""
     mistakes, services = list(others), []
     for name, spec in (merged.get("services") or {}).items():
         try:
-            services.append(Service(name, Deploy.model_validate(undoubled(spec.get("x-deploy", {}))), spec, name in with_secrets))
+            block = Deploy.model_validate(spec.get("x-deploy", {}))
+            services.append(Service(name, block, spec, name in with_secrets))
         except ValidationError as error:
             mistakes += [f"service {name}: {explain(mistake)}" for mistake in error.errors()]
-        mistakes += [f"service {name}: {text}" for text in unfit(spec, root)]
-    for key in ("configs", "secrets"):
-        mistakes += [f"top-level {key}: not rendered per colour; use an image, a volume or env_file"] if merged.get(key) else []
+        mistakes += [f"service {name}: {reason}" for reason in unfit(spec, root)]
+    then = "not rendered per colour; use an image, a volume or env_file"
+    mistakes += [f"top-level {key}: {then}" for key in ("configs", "secrets") if merged.get(key)]
     model = Model(tuple(services), merged.get("networks") or {}, merged.get("volumes") or {})
     mistakes += inconsistencies(model) if not mistakes else []
-    refuse(f"the compose files have {len(mistakes)} mistake(s):", mistakes, where=names, then="mend them, then inv plan")
+    title = f"the compose files have {len(mistakes)} mistake(s):"
+    refuse(title, mistakes, where=names, then="fix them, then inv plan")
     return model
 
 
-def undoubled(value: Any) -> Any:
-    """Return a value of x-deploy as it was meant: Compose writes every `$` doubled, and nobody else reads that key."""
-    if isinstance(value, dict):
-        return {key: undoubled(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [undoubled(inner) for inner in value]
-    return value.replace("$$", "$") if isinstance(value, str) else value
-
-
 def explain(mistake: Any) -> str:
-    """Say one mistake of an x-deploy block."""
+    """Describe one mistake of an x-deploy block."""
     path = ".".join(str(part) for part in mistake["loc"])
     if path == "role" and mistake["type"] == "missing":
         return "no x-deploy role; one of web, worker, scheduler, job, data, edge"
     if mistake["type"] == "extra_forbidden":
-        return f"x-deploy.{path}: unknown key{nearest(path, Deploy.model_fields)}; known are {', '.join(Deploy.model_fields)}"
-    said = mistake["msg"].removeprefix("Value error, ")
-    return f"x-deploy{'.' if path else ''}{path}: {said[0].lower()}{said[1:]}"
+        keys = ", ".join(Deploy.model_fields)
+        return f"x-deploy.{path}: unknown key{nearest(path, Deploy.model_fields)}; the keys are {keys}"
+    return f"x-deploy{'.' if path else ''}{path}: {text.in_words(mistake)}"
 
 
 def unfit(spec: Mapping[str, Any], checkout: Path) -> Iterable[str]:

@@ -10,12 +10,14 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from deploy.config.settings import OWN, ROOT, Settings
+from deploy.config import text
+from deploy.config.settings import LOCAL_ENVS, OWN, ROOT, Settings
 from deploy.core.errors import Reasons, Refused, nearest, refuse
 from deploy.hosts.sections import Section
 
 PREFIX = "OPS_"
 VARIABLES = "environment variable"
+BASES = ("build", "bases")
 Key = tuple[str, ...]
 
 
@@ -27,25 +29,37 @@ def load(env: str, root: Path = ROOT) -> Settings:
     for name, layer in layers(env, root):
         values |= layer
         sources |= dict.fromkeys(layer, name)
-    mistakes = [f"{place((key,), sources)}: unknown key; --env and the checkout say it" for key in OWN if values.pop((key,), None)]
+    mistakes = [f"{place((key,), sources)}: unknown key; --env and the checkout set it" for key in OWN if values.pop((key,), None)]
+    mistakes += require_bases(env, values, sources)
     try:
-        wanted = Settings.model_validate({**nested(values), "env": env, "root": root})
+        settings = Settings.model_validate({**nested(values), "env": env, "root": root})
     except ValidationError as error:
         mistakes += [explain(mistake, sources) for mistake in error.errors()]
     where = f"deploy/app.toml, deploy/environments/{env}.toml, OPS_ variables"
-    refuse(f"the settings of {env} have {len(mistakes)} mistake(s):", mistakes, where=where, then=f"mend them, then inv plan --env={env}")
-    return wanted
+    title, then = f"the settings of {env} have {len(mistakes)} mistake(s):", f"fix them, then inv plan --env={env}"
+    refuse(title, mistakes, where=where, then=then)
+    return settings
+
+
+def require_bases(env: str, values: dict[Key, Any], sources: Mapping[Key, str]) -> list[str]:
+    """Default to public bases where a commit is the same release whoever builds it, and refuse those of the machine."""
+    if env in LOCAL_ENVS or not isinstance(values.get(BASES[:1], {}), dict):
+        return []
+    if values.setdefault(BASES, "public") != "auto":
+        return []
+    why = "one commit would get other bases on another machine; write public or debian"
+    return [f"{place(BASES, sources)}: auto is for {' and '.join(LOCAL_ENVS)}: {why}"]
 
 
 def layers(env: str, root: Path) -> Iterator[tuple[str, dict[Key, Any]]]:
     """Yield the settings' layers, weakest first, each with the name a person knows it by."""
     folder = root / "deploy" / "environments"
-    known = sorted(path.stem for path in folder.glob("*.toml"))
-    if env not in known:
+    names = sorted(path.stem for path in folder.glob("*.toml"))
+    if env not in names:
         raise Refused(
-            f"there is no environment `{env}`{nearest(env, known)}",
+            f"there is no environment `{env}`{nearest(env, names)}",
             where=str(folder.relative_to(root)),
-            then=f"--env with one of: {', '.join(known) or '(none yet)'}",
+            then=f"--env with one of: {', '.join(names) or '(none yet)'}",
         )
     reasons = Reasons()
     for path in (root / "deploy" / "app.toml", folder / f"{env}.toml"):
@@ -57,13 +71,11 @@ def layers(env: str, root: Path) -> Iterator[tuple[str, dict[Key, Any]]]:
 
 def parse(path: Path, root: Path) -> dict[str, Any]:
     """Read one TOML file."""
-    where = str(path.relative_to(root))
+    name = str(path.relative_to(root))
     try:
-        return tomllib.loads(path.read_text())
-    except ValueError as error:  # not TOML, or not UTF-8
-        raise Refused(f"{where} is not TOML: {error}", where=where, then=f"mend {where}") from None
-    except OSError as error:
-        raise Refused(f"{where} cannot be read: {error.strerror}", where=where, then=f"mend {where}") from None
+        return tomllib.loads(text.read(path, name))
+    except tomllib.TOMLDecodeError as error:
+        raise Refused(f"{name} is not TOML: {error}", where=name, then=f"fix {name}") from None
 
 
 def flat(table: Mapping[str, Any], above: Key = ()) -> Iterator[tuple[Key, Any]]:
@@ -83,15 +95,16 @@ def nested(values: Mapping[Key, Any]) -> dict[str, Any]:
         for section in key[:-1]:
             table = table.setdefault(section, {})
             if not isinstance(table, dict):
-                raise Refused(f"{section} is a section in one place and a value in another", where=".".join(key), then="remove one of them")
+                what = f"{section} is a section in one place and a value in another"
+                raise Refused(what, where=".".join(key), then="remove one of them")
         table[key[-1]] = value
     return tables
 
 
 def from_variables(environ: Mapping[str, str]) -> dict[Key, Any]:
-    """Turn OPS_EDGE__PORT=8081 into {("edge", "port"): "8081"}; the names of the app's own variables stay as they are written."""
-    names = {name: name.removeprefix(PREFIX).split("__") for name in environ if name.startswith(PREFIX) and name != "OPS_ROOT"}
-    return {from_words(*words): listed(environ[name]) for name, words in names.items()}
+    """Turn OPS_EDGE__PORT=8081 into {("edge", "port"): "8081"}; the app's own variables keep the case of their names."""
+    names = [name for name in environ if name.startswith(PREFIX) and name != "OPS_ROOT"]
+    return {from_words(*name.removeprefix(PREFIX).split("__")): listed(environ[name]) for name in names}
 
 
 def from_words(first: str, *rest: str) -> Key:
@@ -110,18 +123,18 @@ def listed(value: str) -> Any:
 
 
 def explain(mistake: Any, sources: Mapping[Key, str]) -> str:
-    """Say one mistake as file, key path and what is wrong, with the nearest right key."""
+    """Describe one mistake: file, key path and what is wrong, with the nearest right key."""
     key = tuple(str(part) for part in mistake["loc"] if part != "[key]")  # where the key itself is the mistake
-    said = mistake["msg"].removeprefix("Value error, ")
     if mistake["type"] == "extra_forbidden":
         return f"{place(key, sources)}: unknown key{nearest('.'.join(key), known_keys(key[:-1]))}"
-    return f"{place(key, sources)}: {said[0].lower()}{said[1:]}"
+    return f"{place(key, sources)}: {text.in_words(mistake)}"
 
 
 def place(key: Key, sources: Mapping[Key, str]) -> str:
     """Name a key as the person wrote it: file and path, or the variable."""
     path = ".".join(key)
-    source = next((name for known, name in sources.items() if all(one == other for one, other in zip(key, known, strict=False))), "")
+    matching = (name for other, name in sources.items() if all(a == b for a, b in zip(key, other, strict=False)))
+    source = next(matching, "")
     if source == VARIABLES:
         return f"{source} {PREFIX}{path.upper().replace('.', '__').replace('-', '_')} ({path})"
     return f"{source}: {path}" if source else path
@@ -131,8 +144,8 @@ def known_keys(above: Key) -> list[str]:
     """List the keys that a section takes, with the section's own."""
     model: type[BaseModel] = Settings
     for part in above:
-        known = model.model_fields.get(part)  # none for the name of a host
-        model = (known and section(known.annotation)) or model
+        field = model.model_fields.get(part)  # none for the name of a host
+        model = (field and section(field.annotation)) or model
     return [".".join((*above, name)) for name in model.model_fields if name not in OWN]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import tomlkit
 
+from deploy.config import text
 from deploy.config.settings import Settings
 from deploy.core import console
 from deploy.core.errors import OpsError, Reasons, Refused
@@ -79,7 +80,7 @@ def file(settings: Settings) -> Path:
 
 def write(path: Path, key: tuple[str, ...], value: str) -> None:
     """Change one value of a TOML file, comments and order kept, so that a reader sees the old file or the new."""
-    document = tomlkit.parse(path.read_text())
+    document = tomlkit.parse(text.read(path, path.name))
     table: Any = document
     for name in key[:-1]:
         table = table.setdefault(name, tomlkit.table())

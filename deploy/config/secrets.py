@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from deploy.config import text
 from deploy.core.errors import Refused, refuse
 from deploy.core.shell import Secret
 from deploy.hosts.local import LocalHost
@@ -42,7 +43,8 @@ def read(path: Path, example: Path, *, named: bool = False) -> dict[str, Secret]
     if not path.exists() and not example.exists() and not named:
         return {}  # an app without secrets
     if not path.exists():
-        then = f"inv secrets.init makes it from {EXAMPLE}" if example.exists() else f"make {path.name}, or mend the setting secrets"
+        otherwise = f"create {path.name}, or fix the setting secrets"
+        then = f"inv secrets.init creates it from {EXAMPLE}" if example.exists() else otherwise
         raise Refused(f"{path.name} does not exist", where=str(path), then=then)
     lines = {entry.key: line(entry) for entry in entries(path)}
     values = {key: value for key, value in parsed(path).items() if key not in OWN}
@@ -62,8 +64,9 @@ def own(path: Path, key: str) -> str:
 
 
 def exposed(path: Path) -> list[str]:
-    """Say that others can read a file of secrets; nothing when they cannot."""
-    return [f"{path.name} can be read by others: chmod 600 {path.name}"] if stat.S_IMODE(path.stat().st_mode) & 0o077 else []
+    """Report that others can read a file of secrets; nothing when they cannot."""
+    others = stat.S_IMODE(path.stat().st_mode) & 0o077
+    return [f"{path.name} can be read by others: chmod 600 {path.name}"] if others else []
 
 
 def parsed(path: Path) -> dict[str, Secret]:
@@ -76,46 +79,41 @@ def names(path: Path) -> set[str]:
     from dotenv.parser import parse_stream
 
     try:
-        found = list(parse_stream(StringIO(path.read_text(encoding="utf-8"))))
+        bindings = list(parse_stream(StringIO(path.read_text(encoding="utf-8-sig"))))
     except (OSError, UnicodeDecodeError):
         return set()
-    return {entry.key for entry in found if entry.key and NAME.fullmatch(entry.key) and (entry.value or "").strip("=")}
+    return {one.key for one in bindings if one.key and NAME.fullmatch(one.key) and (one.value or "").strip("=")}
 
 
 def entries(path: Path) -> list[Binding]:
-    """Read the entries of a file of secrets, none when there is no file; raise Refused naming each that cannot be understood."""
+    """Read the entries of a file of secrets, none when there is no file; raise Refused naming each unclear line."""
     from dotenv.parser import parse_stream
 
-    found = list(parse_stream(StringIO(text_of(path)))) if path.exists() else []
-    wrong = [f"line {line(entry)}" for entry in found if entry.error]
-    refuse(f"{path.name} cannot be understood in:", wrong, where=str(path), then=f"edit {path.name}: is each quote closed?")
-    return found
-
-
-def text_of(path: Path) -> str:
-    """Read a text; raise Refused when it cannot be read, or is none."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise Refused(f"{path.name} is not UTF-8: {error.reason}", where=str(path), then=f"save {path.name} as UTF-8") from None
-    except OSError as error:
-        raise Refused(f"{path.name} cannot be read: {error.strerror}", where=str(path), then=f"mend {path.name}") from None
+    bindings = list(parse_stream(StringIO(text.read(path, path.name, str(path))))) if path.exists() else []
+    wrong, then = [f"line {line(entry)}" for entry in bindings if entry.error], f"edit {path.name}: is each quote closed?"
+    refuse(f"{path.name} cannot be understood in:", wrong, where=str(path), then=then)
+    return bindings
 
 
 def line(entry: Binding) -> int:
-    """Tell on which line an entry begins; empty ones before it are counted as its own."""
-    text = entry.original.string
-    return entry.original.line + len(text) - len(text.lstrip("\n"))
+    """Return the line on which an entry begins; the parser counts empty ones before it as its own."""
+    original = entry.original.string
+    return entry.original.line + len(original) - len(original.lstrip("\n"))
 
 
 def mistakes(values: Mapping[str, str], documented: Collection[str], lines: Mapping[str | None, int]) -> list[str]:
     """List the keys that are missing or still hold a placeholder; never a value, nor a key that may be the rest of one."""
-    stray = [key for key, value in values.items() if key not in documented and (not NAME.fullmatch(key) or not value.strip("="))]
-    found = [f"line {lines[key]} is no NAME=value; a value of several lines stands in quotes" for key in stray]
-    # what Compose reads otherwise: it would take part of the line for the name, or show all of it
-    found += [f"`{key}` is no name of a variable" for key in documented if not NAME.fullmatch(key)]
-    found += [f"{key} is missing (documented in {EXAMPLE})" for key in documented if key not in values and key not in OWN]
-    return found + [f"{key} still holds a placeholder" for key, value in values.items() if key not in stray and is_placeholder(value)]
+    undocumented = {key: value for key, value in values.items() if key not in documented}
+    stray = [key for key, value in undocumented.items() if not NAME.fullmatch(key) or not value.strip("=")]
+    placeholders = [key for key, value in values.items() if key not in stray and is_placeholder(value)]
+    missing = [key for key in documented if key not in values and key not in OWN]
+    return [
+        *(f"line {lines[key]} is no NAME=value; a value of several lines stands in quotes" for key in stray),
+        # what Compose reads otherwise: it would take part of the line for the name, or show all of it
+        *(f"`{key}` is no name of a variable" for key in documented if not NAME.fullmatch(key)),
+        *(f"{key} is missing (documented in {EXAMPLE})" for key in missing),
+        *(f"{key} still holds a placeholder" for key in placeholders),
+    ]
 
 
 def is_placeholder(value: str) -> bool:
@@ -126,7 +124,7 @@ def is_placeholder(value: str) -> bool:
 def generate(example: str) -> str:
     """Fill in an example: each `<random NAME>` becomes a value of its own, the same wherever NAME stands."""
     chosen = defaultdict[str, str](lambda: random.token_urlsafe(24))
-    return re.sub(r"<random ([^>]*)>", lambda found: chosen[found[1]], example)
+    return re.sub(r"<random ([^>]*)>", lambda match: chosen[match[1]], example)
 
 
 def create(path: Path, example: Path, host: LocalHost) -> bool:
@@ -134,10 +132,9 @@ def create(path: Path, example: Path, host: LocalHost) -> bool:
     if path.exists():
         return False
     if not example.exists():
-        raise Refused(
-            f"there is no {EXAMPLE}", where=str(example), then=f"write it, or {path.name} itself; an app without secrets needs neither"
-        )
-    host.write(path, generate(text_of(example)), mode=0o600)
+        then = f"write it, or {path.name} itself; an app without secrets needs neither"
+        raise Refused(f"there is no {EXAMPLE}", where=str(example), then=then)
+    host.write(path, generate(text.read(example, example.name, str(example))), mode=0o600)
     return True
 
 
@@ -152,24 +149,23 @@ def version(values: Mapping[str, str]) -> str:
 
 def render(values: Mapping[str, str]) -> str:
     """Write values as an env_file that Docker Compose reads back to the letter."""
-    return "".join(
-        f'{key}="{"".join(ESCAPED.get(character, character) for character in value)}"\n' for key, value in sorted(values.items())
-    )
+    escaped = {key: "".join(ESCAPED.get(character, character) for character in value) for key, value in values.items()}
+    return "".join(f'{key}="{escaped[key]}"\n' for key in sorted(escaped))
 
 
-def rendered(text: str) -> dict[str, str]:
+def rendered(env: str) -> dict[str, str]:
     """Read back what `render` wrote; what else Python calls the end of a line is in values."""
     plain = {escaped: character for character, escaped in ESCAPED.items()}
-    lines = (line.split("=", 1) for line in text.split("\n") if "=" in line)
-    return {key: re.sub(r"\\.|\$\$", lambda found: plain.get(found[0], found[0]), value[1:-1]) for key, value in lines}
+    pairs = (line.split("=", 1) for line in env.split("\n") if "=" in line)
+    return {key: re.sub(r"\\.|\$\$", lambda match: plain.get(match[0], match[0]), value[1:-1]) for key, value in pairs}
 
 
-def masked(text: str, values: Iterable[str]) -> str:
+def masked(output: str, values: Iterable[str]) -> str:
     """Hide secrets in what a program printed; those of a few characters are words like any other."""
     shown = {form for value in values for form in forms(value) if len(form) >= SHORTEST}
     for form in sorted(shown, key=len, reverse=True):
-        text = text.replace(form, "***")
-    return text
+        output = output.replace(form, "***")
+    return output
 
 
 def forms(value: str) -> Iterator[str]:

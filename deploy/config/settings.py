@@ -16,10 +16,22 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 Shell = Annotated[str, like(r"[^\x00]*", "it must not hold a NUL character")]
-Name = Annotated[str, like(r"[a-z][a-z0-9-]{0,30}", "it must be lower-case letters, digits and hyphens, a letter first, 31 at most")]
-EnvName = Annotated[str, like(r"[a-z0-9][a-z0-9_-]*", "it must be lower-case letters, digits, _ and -, a letter or digit first")]
+Name = Annotated[
+    str,
+    like(r"[a-z][a-z0-9-]{0,30}", "it must be lower-case letters, digits and hyphens, a letter first, 31 at most"),
+]
+EnvName = Annotated[
+    str,
+    like(r"[a-z0-9][a-z0-9_-]*", "it must be lower-case letters, digits, _ and -, a letter or digit first"),
+]
 # nginx reads the setting as it stands
-Domain = Annotated[str, like(r"(?a)[\w.*-]+( [\w.*-]+)*", "it must be a name as in books.example.org; several have a space between them")]
+Domain = Annotated[
+    str,
+    like(
+        r"(?a)[\w.*-]+( [\w.*-]+)*",
+        "it must be a name as in books.example.org; several have a space between them",
+    ),
+]
 # one of version 6 may stand in brackets, as Compose has it
 Numeric = Annotated[
     str,
@@ -35,7 +47,8 @@ Registry = Annotated[
     str,
     like(r"([a-zA-Z0-9.-]+(:\d+)?(/[a-z0-9._/-]+)?)?", "it must be a registry and a path, as in registry.example.org/team"),
 ]
-OWN = ("env", "root")  # said by --env and by where the checkout is
+OWN = ("env", "root")  # set by --env and by where the checkout is
+LOCAL_ENVS = ("local", "dev")  # of one machine, and of nobody else
 
 
 class Edge(Section):
@@ -152,7 +165,7 @@ class Settings(Section):
         places = [(f"{server.address.lower()}:{server.port}", name) for name, server in hosts.items()]
         places += [(server.private, name) for name, server in hosts.items() if server.private]
         for place, name in places:
-            if (first := next(known for there, known in places if there == place)) != name:
+            if (first := next(other for there, other in places if there == place)) != name:
                 raise ValueError(f"hosts.{first} and hosts.{name} are both {place}; one machine is one host")
         return hosts
 
@@ -176,7 +189,7 @@ class Settings(Section):
     def state_dir(self) -> Path:
         """Where releases, journal, ledger and the edge's configuration live on the host."""
         home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-        here = self.env in ("local", "dev") and not self.hosts
+        here = self.env in LOCAL_ENVS and not self.hosts
         return self.state or (home / self.name if here else Path("/var/lib") / self.name)
 
     @property

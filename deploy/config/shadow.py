@@ -1,7 +1,8 @@
 """Copies of the compose files, for Compose to resolve where no value is near.
 
-Compose reads each env_file while it resolves `extends` and `include`. The copies lie as the files do, and in place of each
-env_file lies a dummy that sets a marker: Compose carries it wherever it would have carried the values. See decision 0017.
+Compose reads each env_file while it resolves `extends` and `include`. The copies lie as the files do, and in place of
+each env_file lies a dummy that sets a marker: Compose carries it wherever it would have carried the values. See
+decision 0017.
 """
 
 from __future__ import annotations
@@ -13,45 +14,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
+from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
-from deploy.config import secrets
+from deploy.config import secrets, text
+from deploy.core import yaml
 from deploy.core.errors import Refused
 
 MARKER = "OPS_ENV_FILE_"
-
-
-class Yaml(yaml.SafeLoader):
-    """Read YAML as Compose does: by version 1.2 `yes`, `12:30` and `=` are text, and a key that stands twice is an error."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012  # as in its base class
-        first: [(tag, pattern) for tag, pattern in rules if not tag.endswith((":bool", ":int", ":timestamp", ":value"))]
-        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-    def compose_mapping_node(self, anchor: Any) -> Any:
-        """Compose one mapping; merge keys are not resolved yet, so that what overrides one is no second key."""
-        node = super().compose_mapping_node(anchor)
-        keys: set[str] = set()
-        for key, _ in node.value:
-            if str(key.value) in keys:
-                raise yaml.MarkedYAMLError(problem=f"the key {key.value} stands twice", problem_mark=key.start_mark)
-            keys.add(str(key.value))
-        return node
-
-    def construct_tagged(self, _: str, node: yaml.Node) -> Any:
-        """Read what Compose's own tags stand before: after `!reset` nothing, after `!override` what is there."""
-        if node.tag == "!reset":
-            return None
-        if isinstance(node, yaml.MappingNode):
-            return self.construct_mapping(node, deep=True)
-        return self.construct_sequence(node, deep=True) if isinstance(node, yaml.SequenceNode) else node.value
-
-
-Yaml.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
-Yaml.add_implicit_resolver("tag:yaml.org,2002:int", re.compile("[-+]?(?:0|[1-9][0-9]*)$"), list("-+0123456789"))
-Yaml.add_constructor("tag:yaml.org,2002:merge", lambda *_: "<<")  # as a value it is text
-Yaml.add_multi_constructor("!", Yaml.construct_tagged)
 
 
 @dataclass(frozen=True)
@@ -74,7 +43,10 @@ class Values:
 
 @dataclass
 class Shadow:
-    """A folder of copies, which lie below `top` as the files themselves lie below `/`; `interpolate` is how Compose reads a text."""
+    """A folder of copies, which lie below `top` as the files themselves lie below `/`.
+
+    `interpolate` is how Compose reads a text.
+    """
 
     root: Path
     top: Path
@@ -96,14 +68,15 @@ class Shadow:
             return
         self.copied.add((path, folder))
         name = relative(path, self.root)
-        document, text = load(path, name), path.read_text()
+        original = text.read(path, name)
+        document = load(original, name)
         self.used += used(document)
         self.name_unread(name, used(document), values)
         for entry in listed(document.get("include")):
             self.include(entry, folder, name, values)
         for service, spec in (document.get("services") or {}).items():
             self.service(service, spec if isinstance(spec, dict) else {}, folder, name, values)
-        put(self.at(path), without_formats(text).replace(f"{self.root}/", f"{self.at(self.root)}/"))
+        put(self.at(path), without_formats(original).replace(f"{self.root}/", f"{self.at(self.root)}/"))
 
     def include(self, entry: Any, folder: Path, within: str, values: Values) -> None:
         """Copy what one entry of `include` names; its own variables are left out."""
@@ -125,28 +98,34 @@ class Shadow:
             path = self.file(extended["file"], folder, within)
             self.copy(path, path.parent, values)
         for entry in listed(spec.get("env_file")):
-            known = entry if isinstance(entry, dict) else {"path": entry}
-            path, required = self.file(known.get("path"), folder, within), str(known.get("required", True)).lower() != "false"
-            self.env_files.setdefault(path, []).append(EnvFile(service, path, required, known.get("format") == "raw"))
+            long = entry if isinstance(entry, dict) else {"path": entry}
+            path, required = self.file(long.get("path"), folder, within), long.get("required", True)
+            raw = long.get("format") == "raw"
+            env_file = EnvFile(service, path, str(required).lower() != "false", raw)
+            self.env_files.setdefault(path, []).append(env_file)
             put(self.at(path), f"{MARKER}{list(self.env_files).index(path)}=1\n")
         for entry in listed(spec.get("label_file")):
             put(self.at(self.file(entry, folder, within)), "")
-            self.mistakes.append(f"service {service}: label_file of {within}: its values would stand in clear; put them under labels")
+            reason = "its values would stand in clear; put them under labels"
+            self.mistakes.append(f"service {service}: label_file of {within}: {reason}")
 
-    def file(self, text: Any, folder: Path, within: str) -> Path:
+    def file(self, name: Any, folder: Path, within: str) -> Path:
         """Return the file that a compose file names; refuse a place that only this machine has."""
-        filled = self.interpolate(text) if "$" in str(text) else str(text)
+        filled = self.interpolate(name) if "$" in str(name) else str(name)
         path = tidy(folder / filled)
-        if Path(filled).is_absolute() and not str(text).startswith(f"{self.root}/"):
+        if Path(filled).is_absolute() and not str(name).startswith(f"{self.root}/"):
             then = f"put it beside the compose files, and name it in {within} by its way from there"
-            raise Refused(f"{within} names {text}, which another machine does not have", where=within, then=then)
+            raise Refused(f"{within} names {name}, which another machine does not have", where=within, then=then)
         return path
 
-    def name_unread(self, name: str, text: str, values: Values) -> None:
-        """Name the variables of a compose file whose values are in a file that is not read: a release is made by the settings."""
+    def name_unread(self, name: str, names: str, values: Values) -> None:
+        """Name the variables of a compose file whose values are in a file that is not read.
+
+        A release is made by the settings.
+        """
         for path in (*values.named, values.nearby):
             for key in sorted(secrets.names(path) - self.variables.keys()):
-                use = re.search(rf"(?<!\$)\$(?:{key}\b|\{{{key}(?P<default>:?[-+])?)", text)
+                use = re.search(rf"(?<!\$)\$(?:{key}\b|\{{{key}(?P<default>:?[-+])?)", names)
                 words = f"{name}: ${key} has its value in {relative(path, self.root)}, which is not read"
                 if use and use["default"] and path not in values.named:
                     self.left_out.append(f"{words}, so that its default holds: another value belongs into [variables]")
@@ -157,66 +136,70 @@ class Shadow:
     def taken_out(self, service: str, spec: Mapping[str, Any]) -> list[EnvFile]:
         """Remove the markers from a resolved service; return the env_files that it has, its own and inherited ones."""
         environment = spec.get("environment") or {}
-        numbers = {int(key.removeprefix(MARKER)) for key in list(environment) if key.startswith(MARKER) and environment.pop(key)}
-        found = []
-        for number in sorted(numbers):
-            named = list(self.env_files.values())[number]
-            found += [known for known in named if known.service == service] or [replace(named[0], service=service)]
-        return found
+        markers = [key for key in environment if key.startswith(MARKER)]
+        numbers = sorted(int(key.removeprefix(MARKER)) for key in markers if environment.pop(key))
+        env_files: list[EnvFile] = []
+        for named in (list(self.env_files.values())[number] for number in numbers):
+            own = [one for one in named if one.service == service]
+            env_files += own or [replace(named[0], service=service)]
+        return env_files
 
-    def plain(self, text: str) -> str:
-        """Name the files themselves in what Compose has said of their copies."""
-        return text.replace(f"{self.at(self.root)}/", "").replace(str(self.top), "")
+    def plain(self, message: str) -> str:
+        """Name the files themselves in Compose's message about their copies."""
+        return message.replace(f"{self.at(self.root)}/", "").replace(str(self.top), "")
 
 
 # parts of a service that are for a checkout alone
 UNUSED = ("build", "container_name", "develop")
 
 
-def load(path: Path, name: str) -> dict[str, Any]:
-    """Read one compose file."""
+def load(original: str, name: str) -> dict[str, Any]:
+    """Read the text of one compose file."""
+    then = f"fix {name}, then inv plan"
     try:
-        document = yaml.load(path.read_text(), Yaml)  # noqa: S506  # a SafeLoader
-    except OSError as error:
-        raise Refused(f"{name} cannot be read: {error.strerror}", where=name, then=f"mend {name}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise Refused(f"{name} is not YAML: {error}", where=name, then=f"mend {name}, then inv plan") from None
+        document = yaml.load(original)
+    except yaml.NotYaml as error:
+        raise Refused(f"{name} is not YAML: {error}", where=name, then=then) from None
     if not isinstance(document, dict) or not isinstance(document.get("services", {}) or {}, dict):
-        raise Refused(f"{name} is not a compose file: no services", where=name, then=f"mend {name}, then inv plan")
+        raise Refused(f"{name} is not a compose file: no services", where=name, then=then)
     return document
 
 
-def without_formats(text: str) -> str:
+def without_formats(original: str) -> str:
     """Empty the `format` of each env_file: Compose 2.26 knows the key and no value of it, and a dummy needs none."""
-    spans, document = set[tuple[int, int]](), yaml.compose(text, Yaml)
-    for service in entries(entries(document).get("services")).values():
+    if "format" not in original:
+        return original
+    spans = set[tuple[int, int]]()
+    for service in entries(entries(yaml.nodes(original)).get("services")).values():
         for entry in getattr(entries(service).get("env_file"), "value", None) or ():
             if (node := entries(entry).get("format")) is not None:
                 spans.add((node.start_mark.index, node.end_mark.index))
     for start, end in sorted(spans, reverse=True):
-        text = f'{text[:start]}""{text[end:]}'
-    return text
+        original = f'{original[:start]}""{original[end:]}'
+    return original
 
 
-def entries(node: Any) -> dict[str, yaml.Node]:
+def entries(node: Any) -> dict[str, Node]:
     """Return a mapping's entries, merged ones too; none of anything else."""
-    found: dict[str, yaml.Node] = {}
-    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
-        merged = value.value if isinstance(value, yaml.SequenceNode) else [value]
-        found |= {k: v for one in merged for k, v in entries(one).items()} if key.value == "<<" else {str(key.value): value}
-    return found
+    values: dict[str, Node] = {}
+    for key, value in node.value if isinstance(node, MappingNode) else ():
+        merged = value.value if isinstance(value, SequenceNode) else [value]
+        own = {str(key.value): value}
+        values |= {k: v for one in merged for k, v in entries(one).items()} if key.value == "<<" else own
+    return values
 
 
 def used(document: Mapping[str, Any]) -> str:
     """Return as one text what containers, networks and volumes are made of; images are built elsewhere."""
-    services = [{k: v for k, v in spec.items() if k not in UNUSED} for spec in (document.get("services") or {}).values() if spec]
+    specs = (spec for spec in (document.get("services") or {}).values() if isinstance(spec, dict))
+    services = [{key: value for key, value in spec.items() if key not in UNUSED} for spec in specs]
     return str([services, document.get("networks"), document.get("volumes")])
 
 
-def put(path: Path, text: str) -> None:
+def put(path: Path, content: str) -> None:
     """Write a file of the shadow, with its folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    path.write_text(content, encoding="utf-8")
 
 
 def listed(value: Any) -> list[Any]:

@@ -128,7 +128,8 @@ def contexts(settings: Settings) -> list[str]:
     """Return the base images that this app's Dockerfiles (FROM name) and compose files (BASE_NAME) ask for, by name."""
     folder = settings.root / Path(settings.bake).parent
     files = [*sorted(folder.glob("*.Dockerfile")), *(settings.root / name for name in settings.compose)]
-    text = "\n".join(path.read_text() for path in files if path.is_file())
+    # names of bases are ASCII; what else stands in a comment may be in any encoding
+    text = "\n".join(path.read_text(encoding="utf-8", errors="replace") for path in files if path.is_file())
     declared = bases.read(settings.root)
     return [name for name in declared if re.search(rf"(?m)^FROM {re.escape(name)}(?!\S)|\b{bases.variable(name)}\b", text)]
 

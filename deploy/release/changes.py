@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import yaml
-
 from deploy.config import secrets
+from deploy.core import yaml
 from deploy.core.model import COLOURS
 from deploy.state.store import Bundle
 
@@ -20,17 +19,22 @@ def between(before: Bundle, after: Bundle) -> tuple[str, ...]:
     """Name what a release changes: code, images, secrets, settings of services, the edge's configuration."""
     old, new = before.release, after.release
     images = sorted(name for name in {**old.images, **new.images} if old.images.get(name) != new.images.get(name))
-    found = [f"code: {old.revision} -> {new.revision}"] if old.revision != new.revision else []
-    found += [f"{IMAGES}{', '.join(images)}"] if images else []
-    found += [f"secrets: {words}" for words in listed(secrets.rendered(before.env), secrets.rendered(after.env))]
-    found += [f"settings: {words}" for words in listed(settings(before), settings(after))]
-    return (*found, *(["the edge's configuration"] if edge(before) != edge(after) else []))
+    return (
+        *([f"code: {old.revision} -> {new.revision}"] if old.revision != new.revision else []),
+        *([f"{IMAGES}{', '.join(images)}"] if images else []),
+        *(f"secrets: {words}" for words in listed(secrets.rendered(before.env), secrets.rendered(after.env))),
+        *(f"settings: {words}" for words in listed(settings(before), settings(after))),
+        *(["the edge's configuration"] if edge(before) != edge(after) else []),
+    )
 
 
 def listed(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
     """Yield the keys that are new, gone or have another value, each kind in one line."""
-    changed = [key for key in before if key in after and before[key] != after[key]]
-    kinds = {"new": [key for key in after if key not in before], "gone": [key for key in before if key not in after], "changed": changed}
+    kinds = {
+        "new": [key for key in after if key not in before],
+        "gone": [key for key in before if key not in after],
+        "changed": [key for key in before if key in after and before[key] != after[key]],
+    }
     return (f"{', '.join(sorted(keys))} {kind}" for kind, keys in kinds.items() if keys)
 
 
@@ -39,7 +43,7 @@ def settings(bundle: Bundle) -> dict[str, str]:
     return {
         key: value
         for name in ("shared.yml", f"{COLOURS[0]}.yml")
-        for service, spec in ((yaml.safe_load(bundle.files.get(name, "")) or {}).get("services") or {}).items()
+        for service, spec in ((yaml.load_rendered(bundle.files.get(name, "")) or {}).get("services") or {}).items()
         for key, value in paths(spec, service.removesuffix(f"-{COLOURS[0]}"))
     }
 

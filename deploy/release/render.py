@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import yaml
-
 from deploy.config.compose import READING, Model, Service
+from deploy.core import yaml
 from deploy.core.model import BEHIND, BLOCK, LABEL, MADE_OF, SHARED
 
 # the service that makes Compose create networks and volumes which only colours use
@@ -17,7 +17,9 @@ HOLDER = "ops-holder"
 DROPPED = ("build", "ports", "container_name", "depends_on", "profiles", "develop", "x-deploy")
 
 
-def shared(model: Model, settings_name: str, images: Mapping[str, str], env_file: str, secrets: str, app: str) -> str:
+def shared(
+    model: Model, settings_name: str, images: Mapping[str, str], env_file: str, secrets: str, app: str
+) -> str:  # fmt: skip
     """Render the project of data and edge: it owns the networks and volumes that colours share. Pure.
 
     Each says in a label what it is made of, by which drift is seen: Compose's own hash counts the path of env_file, and
@@ -35,7 +37,7 @@ def shared(model: Model, settings_name: str, images: Mapping[str, str], env_file
         elif service.published:
             spec["ports"] = [f"{service.published}:{service.deploy.port}:{service.deploy.port}"]
         spec["labels"][MADE_OF] = made_of(spec | {"env_file": secrets if service.has_secrets else ""})
-    return dump(
+    return yaml.dump_rendered(
         {
             "name": settings_name,
             "services": services,
@@ -56,11 +58,12 @@ def resources(declared: Mapping[str, Any], environment: str) -> dict[str, dict[s
 
 def resource_names(model: Model, environment: str) -> list[str]:
     """List the names of all networks and volumes on the engine."""
-    return [spec["name"] for declared in (model.networks, model.volumes) for spec in resources(declared, environment).values()]
+    kinds = (resources(declared, environment) for declared in (model.networks, model.volumes))
+    return [spec["name"] for kind in kinds for spec in kind.values()]
 
 
 def holder(image: str, networks: Iterable[str], volumes: Iterable[str]) -> dict[str, Any]:
-    """Describe a container that is created, never started, and removed: Compose makes only what some service uses."""
+    """Describe a container that is created, never started, removed: Compose makes only what some service uses."""
     mounts = [f"{name}:/held/{name}" for name in volumes]
     return {
         "image": image, "command": ["never-started"],  # not every image has one, and the engine wants one
@@ -68,7 +71,9 @@ def holder(image: str, networks: Iterable[str], volumes: Iterable[str]) -> dict[
     }  # fmt: skip
 
 
-def per_colour(model: Model, settings_name: str, colour: str, release: str, images: Mapping[str, str], env_file: str, app: str) -> str:
+def per_colour(
+    model: Model, settings_name: str, colour: str, release: str, images: Mapping[str, str], env_file: str, app: str
+) -> str:  # fmt: skip
     """Render one colour's project, pinned, without a secret. Pure.
 
     A service is renamed `<service>-<colour>`: on a shared network Compose gives each service its name as an alias, and
@@ -77,7 +82,7 @@ def per_colour(model: Model, settings_name: str, colour: str, release: str, imag
     services = {}
     for service in model.of("web", "worker", "scheduler", "job"):
         labels = own_labels(service, app, settings_name) | {f"{LABEL}.colour": colour, f"{LABEL}.release": release}
-        labels[BLOCK] = service.deploy.model_dump_json(exclude_defaults=True).replace("$", "$$")
+        labels[BLOCK] = service.deploy.model_dump_json(exclude_defaults=True)
         spec = pinned(service, images, env_file, labels)
         spec["environment"] = {**(spec.get("environment") or {}), "RELEASE": release, "COLOUR": colour}
         if "network_mode" not in spec:
@@ -92,7 +97,7 @@ def per_colour(model: Model, settings_name: str, colour: str, release: str, imag
         {name: {"name": spec["name"], "external": True} for name, spec in resources(declared, settings_name).items()}
         for declared in (model.networks, model.volumes)
     )
-    return dump(
+    return yaml.dump_rendered(
         {
             "name": f"{settings_name}-{colour}",
             "services": services,
@@ -116,15 +121,10 @@ def pinned(service: Service, images: Mapping[str, str], env_file: str, labels: M
     spec["pull_policy"] = "never"
     spec["labels"] = {**(spec.get("labels") or {}), **labels}
     if service.has_secrets:
-        spec["env_file"] = [env_file.replace("$", "$$")]
+        spec["env_file"] = [env_file]
     return {key: value for key, value in spec.items() if value not in ({}, None)}
 
 
 def made_of(spec: Mapping[str, Any]) -> str:
-    """Hash what a shared service is made of. Pure."""
-    return hashlib.sha256(dump(spec).encode()).hexdigest()[:12]
-
-
-def dump(document: Mapping[str, Any]) -> str:
-    """Write YAML that says the same every time; what came from Compose has its `$` doubled already."""
-    return str(yaml.dump(document, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=True, width=120))
+    """Hash what a shared service is made of, however YAML is written. Pure."""
+    return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:12]

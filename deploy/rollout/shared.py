@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import yaml
-
+from deploy.core import yaml
 from deploy.core.model import COLOURS, LABEL, MADE_OF, Container
 from deploy.edge.switch import MOUNTED
 
@@ -34,7 +33,7 @@ def read(text: str) -> dict[str, Spec]:
     """Read the services of a rendered file, by the names that the compose files give them; none of a file that is gone."""
     if not text:
         return {}
-    document = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # a SafeLoader
+    document = yaml.load_rendered(text)
     specs = (make_spec(spec, document) for spec in document["services"].values() if spec.get("labels"))
     return {spec.service: spec for spec in specs}
 

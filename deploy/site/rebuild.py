@@ -7,9 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from deploy.config.settings import Settings
+from deploy.core import yaml
 from deploy.core.errors import Refused
 from deploy.core.model import AS_IT_IS, SHARED, Container, Deploy, Facts, Record, Release, ReleasedService
 from deploy.edge import nginx, switch
@@ -126,10 +125,10 @@ def differences(state: State, own: Sequence[Container]) -> list[str]:
     return [*found, *([f"{', '.join(other)} is of another image than its compose file says"] if other else [])]
 
 
-def declared(known: str) -> dict[str, dict[str, Any]]:
+def declared(rendered: str) -> dict[str, dict[str, Any]]:
     """Read the services of a rendered compose file; none where it cannot be read. Pure."""
-    with suppress(yaml.YAMLError, AttributeError, TypeError):
-        services = (yaml.safe_load(known) or {}).get("services") or {}
+    with suppress(yaml.NotYaml, AttributeError, TypeError):
+        services = (yaml.load_rendered(rendered) or {}).get("services") or {}
         return {name: spec for name, spec in services.items() if isinstance(spec, dict)}
     return {}
 

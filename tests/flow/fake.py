@@ -10,8 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from deploy.core import yaml
 from deploy.core.errors import Interrupted, OpsError, Unreachable
 from deploy.core.model import BLOCK, LABEL, MADE_OF, Container, block_of
 from deploy.core.shell import Command, Result
@@ -27,7 +26,7 @@ SAID = re.compile(r"return 200 '({\"generation\":.*})';")
 @cache
 def parsed(text: str) -> Any:
     """Read a rendered file, each text once."""
-    return yaml.safe_load(text)
+    return yaml.load_rendered(text)
 
 
 @cache
@@ -211,7 +210,7 @@ class FakeHost(LocalHost):
             assert len(kept) <= int(scale.get(name, 1)), "Compose would remove one of its own choice"
             for number in [*kept, *(n for n in range(1, 99) if n not in kept)][: int(scale.get(name, 1))]:
                 key = f"{document['name']}-{name}-{number}"
-                block = block_of(labels.get(BLOCK, "").replace("$$", "$"))  # Compose reads `$$` as `$`
+                block = block_of(labels.get(BLOCK, ""))
                 image = document["services"][name]["image"]
                 made = Container(key, **fields, state="created", health="", image=image, number=number, deploy=block,
                                  made_of=labels.get(MADE_OF, ""), networks=tuple(specs[fields["service"]].networks),

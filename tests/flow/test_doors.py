@@ -41,7 +41,7 @@ sys.argv = ["inv", "--list"]
 try:
     program.run()
 finally:
-    heavy = {"pydantic", "docker", "rich", "yaml", "jinja2", "fabric", "dotenv", "apprise"}
+    heavy = {"pydantic", "docker", "rich", "yaml", "ruamel", "jinja2", "fabric", "dotenv", "apprise"}
     print("heavy:", sorted(heavy & (set(sys.modules) - own)), file=sys.stderr)
 """
 

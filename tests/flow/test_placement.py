@@ -8,10 +8,10 @@ from threading import Event
 from typing import Any
 
 import pytest
-import yaml
 
 from deploy.config.checkout import Checkout
 from deploy.config.environment import Environment
+from deploy.core import yaml
 from deploy.core.errors import Refused
 from deploy.core.model import Facts
 from deploy.core.shell import Command, Result
@@ -38,7 +38,7 @@ def test_services_go_where_roles_ask_for_them_and_find_data_that_is_elsewhere() 
     named = {name: sorted(service.name for service in own.services) for name, own in placed.items()}
     assert named == {"a": ["backend", "edge", "site"], "b": ["backend", "edge"], "d": ["redis"], "w": ["beat", "worker"]}
     assert [name for name, own in placed.items() if any(s.deploy.migrate for s in own.services)] == ["a"]
-    rendered = yaml.safe_load(render.shared(placed["d"], "shop-prod", {"redis": "sha256:1"}, "/env", "", "shop"))
+    rendered = yaml.load_rendered(render.shared(placed["d"], "shop-prod", {"redis": "sha256:1"}, "/env", "", "shop"))
     assert rendered["services"]["redis"]["ports"] == ["10.0.0.9:6379:6379"]
     assert all(service.spec["extra_hosts"] == ["redis=10.0.0.9"] for name in "abw" for service in placed[name].services)
 

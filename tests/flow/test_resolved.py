@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from deploy.config import compose
 from deploy.config.compose import Model
 from deploy.config.settings import ROOT
-from deploy.config.shadow import Yaml
+from deploy.core import yaml
 from deploy.core.errors import Refused
 from deploy.hosts.local import LocalHost
 from deploy.release import wanted
@@ -141,7 +140,7 @@ def rendered(known: Model) -> dict[str, str]:
 
 
 def service(known: Model, name: str = "app") -> dict[str, Any]:
-    return dict(yaml.safe_load(rendered(known)["blue.yml"])["services"][f"{name}-blue"])
+    return dict(yaml.load_rendered(rendered(known)["blue.yml"])["services"][f"{name}-blue"])
 
 
 @pytest.mark.parametrize("files", WAYS.values(), ids=WAYS)
@@ -150,7 +149,7 @@ def test_a_service_gets_the_releases_secrets_by_whichever_way_it_has_an_env_file
     assert service(known)["env_file"] == ["/state/r1/env"]
     for text in (repr(known), *rendered(known).values()):
         assert CANARY not in text
-    assert "env_file" not in yaml.safe_load(rendered(known)["shared.yml"])["services"]["edge"]
+    assert "env_file" not in yaml.load_rendered(rendered(known)["shared.yml"])["services"]["edge"]
 
 
 @pytest.mark.parametrize("files", WITHOUT.values(), ids=WITHOUT)
@@ -196,7 +195,7 @@ def test_a_plain_word_is_read_by_compose_alone(tmp_path: Path, text: str) -> Non
     source.write_text(f"services:\n  app:\n    image: w\n    environment:\n      A: {text}\n")
     straight = LocalHost().run(compose.config([source], Path(os.devnull), tmp_path))
     known = written(tmp_path, f"  app:\n    image: w\n    x-deploy: {{role: web, port: 80}}\n    environment:\n      A: {text}")
-    expected = yaml.load(straight, Yaml)["services"]["app"].get("environment")  # noqa: S506  # a SafeLoader
+    expected = yaml.load_rendered(straight)["services"]["app"].get("environment")
     assert known.web[0].spec.get("environment") == expected
 
 

@@ -144,6 +144,11 @@ def test_the_bases_that_an_app_asks_for(checkout: Path) -> None:
     assert build.contexts(wanted) == ["nginx", "python"]
 
 
+def test_a_comment_in_another_encoding_is_no_reason_not_to_build(checkout: Path) -> None:
+    (checkout / "docker" / "a.Dockerfile").write_bytes("# caf\u00e9\nFROM nginx\n".encode("latin-1"))
+    assert build.contexts(settings(checkout)) == ["nginx"]
+
+
 def test_our_own_images_ask_for_bases_that_are_described() -> None:
     known = bases.read(ROOT)
     assert set(build.contexts(settings(ROOT))) >= {"python", "python-build", "node", "nginx", "busybox"}

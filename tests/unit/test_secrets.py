@@ -51,7 +51,7 @@ def test_all_reasons_at_once_and_no_value(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("text", "words"), [
-    (b"A=ok\n\nEXTRA='it is\nC=y\n=z\n", "line 3\n    line 5"), ("A=ok\nB=\u00e9".encode("latin-1"), "is not UTF-8"),
+    (b"A=ok\n\nEXTRA='it is\nC=y\n=z\n", "line 3\n    line 5"), ("A=ok\nB=\u00e9".encode("latin-1"), r"\.env\.prod is not UTF-8, line 2"),
 ])  # fmt: skip
 def test_what_cannot_be_understood_is_refused_and_not_left_out(tmp_path: Path, text: bytes, words: str) -> None:
     (tmp_path / ".env.prod").write_bytes(text)
@@ -167,3 +167,11 @@ def test_what_python_and_json_escape_is_hidden_too() -> None:
     for said in (repr(value), json.dumps(value)):
         assert "wö" not in secrets.masked(said, [value])
         assert "rd" not in secrets.masked(said, [value])
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path) -> None:
+    path = tmp_path / ".env.prod"
+    path.write_text("\ufeffA=ok\n", encoding="utf-8")
+    path.chmod(0o600)
+    assert secrets.read(path, tmp_path / "none") == {"A": "ok"}
+    assert secrets.names(path) == {"A"}

@@ -55,7 +55,7 @@ def test_all_mistakes_are_told_at_once_with_file_path_and_nearest_key(read: Load
         ("deploy/app.toml", "edge.prot", "unknown", "port"),
         ("deploy/environments/local.toml", "rollout.healthy_within", "greater than 0"),
         ("bild", "unknown", "build"),
-        ("OPS_EDGE__PROBE_PORT", "edge.probe_port", "integer"),
+        ("OPS_EDGE__PROBE_PORT", "edge.probe_port", "it must be a whole number"),
     ):
         assert any(all(word in line for word in words) for line in text.splitlines()), (words, text)
 
@@ -171,7 +171,7 @@ def test_no_host_is_called_gateway(read: Load) -> None:
         ('[hosts.A]\naddress = "a"', "hosts.A: it must be lower-case letters, digits and hyphens"),
         ('[hosts.a]\naddress = "a"\nport = true', "hosts.a.port: it must be a number, not true"),
         ("rollout.watch = false", "rollout.watch: it must be a number, not false"),
-        ("ssh.connect_within = inf", "ssh.connect_within: input should be a finite number"),
+        ("ssh.connect_within = inf", "ssh.connect_within: it must be a finite number"),
         ('ssh.user = "-oProxyCommand=x"', "ssh.user: it must be an account"),
         ('ssh.key_file = ""', "ssh.key_file: it names no file"),
         ('ship.registry = ":5000"', "ship.registry: it must be a registry and a path"),
@@ -207,3 +207,67 @@ def test_what_works_is_taken(read: Load, local: str, variables: dict[str, str]) 
 def test_a_key_may_be_pasted_with_its_comment(read: Load) -> None:
     found = read(APP, '[hosts.a]\naddress = "a"\nkey = "ssh-ed25519 AAAAC3Nz root@a  2026"\nprivate = "10.0.0.1"')
     assert found.hosts["a"].key == "ssh-ed25519 AAAAC3Nz"
+
+
+@pytest.mark.parametrize(
+    ("local", "words"),
+    [
+        ('notify.on = "deploy"', 'notify.on: it must be a list, as in ["a", "b"]'),
+        ("domain = 5", 'domain: it must be a text, as in "a"'),
+        ("build = 5", "build: it must be a section of keys and values"),
+        ("variables.A = 5", 'variables.A: it must be a text, as in "a"'),
+        ("edge.port = 80.5", "edge.port: it must be a whole number, as in 3"),
+        ('rollout.watch = "x"', "rollout.watch: it must be a number, as in 2.5"),
+        ('rollout.keep_warm = "x"', "rollout.keep_warm: it must be true or false"),
+        ('rollout.strategy = "x"', "rollout.strategy: it must be 'blue_green' or 'rolling'"),
+        ('state = ["a"]', 'state: it must be a text, as in "a"'),
+    ],
+)
+@pytest.mark.parametrize("env", ["local", "staging"])
+def test_a_wrong_type_is_named_in_the_words_of_toml(read: Load, env: str, local: str, words: str) -> None:
+    with pytest.raises(Refused) as told:
+        read(APP, local, env)
+    assert f"deploy/environments/{env}.toml: {words}" in str(told.value)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_file(read: Load) -> None:
+    assert read("\ufeff" + APP, "\ufeffedge.port = 2").edge.port == 2
+
+
+def test_a_file_that_is_not_utf_8_is_refused_by_line(read: Load, tmp_path: Path) -> None:
+    read(APP)
+    for name in ("app.toml", "environments/local.toml"):
+        (tmp_path / "deploy" / name).write_bytes(b"\n\n# caf\xe9\n")
+    with pytest.raises(Refused) as told:
+        load("local")
+    for name in ("deploy/app.toml", "deploy/environments/local.toml"):
+        assert f"{name} is not UTF-8, line 3" in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("env", "local", "bases"),
+    [
+        ("local", "", "auto"),
+        ("local", 'build.bases = "public"', "public"),
+        ("staging", "", "public"),
+        ("staging", "[build]", "public"),
+        ("staging", 'build.bases = "debian"', "debian"),
+    ],
+)
+def test_bases_are_of_the_machine_only_where_the_environment_is(read: Load, env: str, local: str, bases: str) -> None:
+    assert read(APP, local, env).build.bases == bases
+
+
+@pytest.mark.parametrize(
+    ("local", "variables", "place"),
+    [
+        ('build.bases = "auto"', {}, "deploy/environments/staging.toml: build.bases"),
+        ("", {"OPS_BUILD__BASES": "auto"}, "OPS_BUILD__BASES (build.bases)"),
+    ],
+)
+def test_one_commit_does_not_get_other_bases_on_another_machine(read: Load, local: str, variables: dict[str, str], place: str) -> None:
+    with pytest.raises(Refused) as told:
+        read(APP, local, "staging", **variables)
+    assert f"{place}: auto is for local and dev: one commit would get other bases on another machine; write public or debian" in str(
+        told.value
+    )
