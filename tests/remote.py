@@ -20,7 +20,8 @@ CLIENTS = load.Scenario(kinds=("get", "new"), paths=("/",), connections=4, rate=
 
 def name_hosts(site: Site, machines: Mapping[str, Machine], key: Path, more: str = "", own: Mapping[str, str] | None = None) -> None:
     """Write the environment's file; `own` holds further lines of a host's section."""
-    lines = ['domain = "localhost"', "[edge]", 'address = "0.0.0.0"', "[ship]", 'by = "ssh"', "[ssh]", f'key_file = "{key}"', more]
+    lines = ['domain = "localhost"', "[edge]", 'address = "0.0.0.0"', "[build]", 'bases = "debian"']
+    lines += ["[ship]", 'by = "ssh"', "[ssh]", f'key_file = "{key}"', more]
     for name, machine in machines.items():
         lines += [f"[hosts.{name}]", f'address = "{machine.address}"', f'key = "{machine.key}"', (own or {}).get(name, "")]
     site.write(f"deploy/environments/{ENV}.toml", "\n".join(lines) + "\n")
