@@ -34,7 +34,7 @@ class Checkout:
 
 
 def read(root: Path, host: LocalHost) -> Checkout:
-    """Look at a checkout; raise Refused outside of git or before the first commit."""
+    """Read the state of a checkout; raise Refused outside of git or before the first commit."""
     try:
         commit, time = host.run(git(root, "log", "-1", "--format=%H %ct")).split()
         listed = host.run(git(root, "status", "--porcelain=v1", "--untracked-files=all", "-z"))
@@ -46,15 +46,14 @@ def read(root: Path, host: LocalHost) -> Checkout:
     return Checkout(commit, moment, fingerprint(root, diff, untracked.split("\0")) if listed else "")
 
 
-def unread(root: Path, said: str) -> Refused:
-    """Say why git cannot read a checkout; of what it has to say itself, an account that is not the owner's for example, its own advice."""
-    if any(words in said for words in NO_COMMIT):
+def unread(root: Path, output: str) -> Refused:
+    """Make an error of why git cannot read a checkout, with git's own advice where it has one (`safe.directory`)."""
+    if any(words in output for words in NO_COMMIT):
         then = f"git init && git add . && git commit, in {root.name}; or run this in a clone"
-        return Refused(f"this is not a git checkout with a commit:\n{said}", where=str(root), then=then)
-    advice = [line.strip() for line in said.splitlines() if line.strip().startswith("git ")]
-    return Refused(
-        f"git cannot read this checkout:\n{said}", where=str(root), then="; ".join(advice) or "git status, until it says no more of it"
-    )
+        return Refused(f"this is not a git checkout with a commit:\n{output}", where=str(root), then=then)
+    advice = [line.strip() for line in output.splitlines() if line.strip().startswith("git ")]
+    then = "; ".join(advice) or "git status, until it says no more of it"
+    return Refused(f"git cannot read this checkout:\n{output}", where=str(root), then=then)
 
 
 def git(root: Path, *words: str) -> Command:
@@ -71,7 +70,9 @@ def fingerprint(root: Path, diff: str, untracked: list[str]) -> str:
 
 
 def content(path: Path) -> str:
-    """Name what an untracked path holds: a link's target, or a file's mode and the hash of its bytes; git says no more of a folder."""
+    """Describe an untracked path: a link's target, or a file's mode and the hash of its bytes; of a folder no more."""
     if path.is_symlink():
         return f"link {path.readlink()}"
-    return f"{path.stat().st_mode} {hashlib.sha256(path.read_bytes()).hexdigest()}" if path.is_file() else "folder"
+    if not path.is_file():
+        return "folder"
+    return f"{path.stat().st_mode} {hashlib.sha256(path.read_bytes()).hexdigest()}"
