@@ -140,21 +140,29 @@ def left_out(model: Model, root: Path, own: Path, keys: Iterable[str]) -> tuple[
     """Name what the files ask for and services do not get, by the secrets file and its keys; never a value."""
     words, given, own = list(model.left_out), {*keys, *secrets.OWN}, shadow.tidy(own)
     for one in model.env_files:
-        lacking = sorted(secrets.names(one.path) - given) if one.path != own else []
-        alike = one.path == own or (one.path.parent in model.folders and SECRETS.fullmatch(one.path.name))
-        lost = [key for key, there in (("required: false", not one.required), ("format: raw", one.raw)) if there]
-        if lacking or lost or not alike:
-            words.append("; ".join([
-                f"{one.service}: {shadow.relative(one.path, root)} is not read, the release's secrets stand in its place",
-                *([f"{', '.join(lacking)} are not among them: put them under environment, or into {own.name}"] if lacking else []),
-                *([f"{', '.join(lost)} has no effect"] if lost else []),
-            ]))  # fmt: skip
+        words += unread(one, model, root, own, given)
     then = f"it belongs into [variables], or into {own.name} with an env_file"
     for service in model.services:
         empty = [name for name, value in (service.spec.get("environment") or {}).items() if value is None]
         unset = [name for name in empty if not (service.has_secrets and name in given)]
         words += [f"{service.name}: {name} has no value under environment: {then}" for name in unset]
     return tuple(dict.fromkeys(words))
+
+
+def unread(one: EnvFile, model: Model, root: Path, own: Path, given: set[str]) -> list[str]:
+    """Explain in one line what a service loses when the release's secrets stand in place of its env_file, if anything."""
+    lacking = sorted(secrets.names(one.path) - given) if one.path != own else []
+    alike = one.path == own or (one.path.parent in model.folders and SECRETS.fullmatch(one.path.name))
+    lost = [key for key, there in (("required: false", not one.required), ("format: raw", one.raw)) if there]
+    if alike and not lacking and not lost:
+        return []
+    place = f"{one.service}: {shadow.relative(one.path, root)}"
+    parts = [f"{place} is not read, the release's secrets stand in its place"]
+    if lacking:
+        parts.append(f"{', '.join(lacking)} are not among them: put them under environment, or into {own.name}")
+    if lost:
+        parts.append(f"{', '.join(lost)} has no effect")
+    return ["; ".join(parts)]
 
 
 def alone(ask: Command) -> Command:
@@ -214,7 +222,8 @@ def unfit(spec: Mapping[str, Any], checkout: Path) -> Iterable[str]:
     for mount in spec.get("volumes", []):
         if mount.get("type") == "bind" and Path(mount["source"]).is_relative_to(checkout):
             source = Path(mount["source"]).relative_to(checkout)
-            yield f"mounts {source} of this checkout, which another host does not have; put it into the image or a volume"
+            then = "put it into the image or a volume"
+            yield f"mounts {source} of this checkout, which another host does not have; {then}"
     if str(spec.get("network_mode", "")).startswith("service:") or spec.get("links"):
         yield "shares another service's network; colours have names of their own, use networks"
     if not spec.get("image"):

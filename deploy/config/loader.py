@@ -29,7 +29,8 @@ def load(env: str, root: Path = ROOT) -> Settings:
     for name, layer in layers(env, root):
         values |= layer
         sources |= dict.fromkeys(layer, name)
-    mistakes = [f"{place((key,), sources)}: unknown key; --env and the checkout set it" for key in OWN if values.pop((key,), None)]
+    own = [key for key in OWN if values.pop((key,), None)]
+    mistakes = [f"{place((key,), sources)}: unknown key; --env and the checkout set it" for key in own]
     mistakes += require_bases(env, values, sources)
     try:
         settings = Settings.model_validate({**nested(values), "env": env, "root": root})
@@ -102,13 +103,13 @@ def nested(values: Mapping[Key, Any]) -> dict[str, Any]:
 
 
 def from_variables(environ: Mapping[str, str]) -> dict[Key, Any]:
-    """Turn OPS_EDGE__PORT=8081 into {("edge", "port"): "8081"}; the app's own variables keep the case of their names."""
+    """Turn OPS_EDGE__PORT=8081 into {("edge", "port"): "8081"}; the app's own variables keep their case."""
     names = [name for name in environ if name.startswith(PREFIX) and name != "OPS_ROOT"]
     return {from_words(*name.removeprefix(PREFIX).split("__")): listed(environ[name]) for name in names}
 
 
 def from_words(first: str, *rest: str) -> Key:
-    """Turn a variable's words into a key; a shell's variable has no hyphen, so that OPS_HOSTS__APP_1__PORT is of app-1."""
+    """Turn a variable's words into a key; no variable has a hyphen, so that OPS_HOSTS__APP_1__PORT is of app-1."""
     if first == "HOSTS" and rest:
         rest = (rest[0].replace("_", "-"), *rest[1:])
     return (first.lower(), *(rest if first == "VARIABLES" else map(str.lower, rest)))
@@ -151,4 +152,5 @@ def known_keys(above: Key) -> list[str]:
 
 def section(annotation: Any) -> type[Section] | None:
     """Return the section that an annotation is about: `Edge`, `Machine | None`, `dict[Name, Server]`."""
-    return next((one for one in (annotation, *get_args(annotation)) if isinstance(one, type) and issubclass(one, Section)), None)
+    types = (one for one in (annotation, *get_args(annotation)) if isinstance(one, type))
+    return next((one for one in types if issubclass(one, Section)), None)

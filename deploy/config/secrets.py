@@ -1,6 +1,6 @@
 """Secrets: read from one file, checked against .env.example, written for one release.
 
-python-dotenv alone parses the file. Docker Compose reads what `render` writes, which was tried against it for any value.
+python-dotenv alone parses the file. Docker Compose reads what `render` writes, which is tested for any value.
 """
 
 from __future__ import annotations
@@ -90,7 +90,8 @@ def entries(path: Path) -> list[Binding]:
     from dotenv.parser import parse_stream
 
     bindings = list(parse_stream(StringIO(text.read(path, path.name, str(path))))) if path.exists() else []
-    wrong, then = [f"line {line(entry)}" for entry in bindings if entry.error], f"edit {path.name}: is each quote closed?"
+    wrong = [f"line {line(entry)}" for entry in bindings if entry.error]
+    then = f"edit {path.name}: is each quote closed?"
     refuse(f"{path.name} cannot be understood in:", wrong, where=str(path), then=then)
     return bindings
 
@@ -102,7 +103,7 @@ def line(entry: Binding) -> int:
 
 
 def mistakes(values: Mapping[str, str], documented: Collection[str], lines: Mapping[str | None, int]) -> list[str]:
-    """List the keys that are missing or still hold a placeholder; never a value, nor a key that may be the rest of one."""
+    """List the keys that are missing or still hold a placeholder; never a value, nor what may be the rest of one."""
     undocumented = {key: value for key, value in values.items() if key not in documented}
     stray = [key for key, value in undocumented.items() if not NAME.fullmatch(key) or not value.strip("=")]
     placeholders = [key for key, value in values.items() if key not in stray and is_placeholder(value)]
@@ -169,6 +170,6 @@ def masked(output: str, values: Iterable[str]) -> str:
 
 
 def forms(value: str) -> Iterator[str]:
-    """Yield what programs print of a value: it all, each of its lines, as a URL quotes it and as Python and JSON escape it."""
+    """Yield what programs print of a value: it all, each line, as a URL quotes it and as Python and JSON escape it."""
     for part in (value, *value.splitlines()):
         yield from (part, quote(part, safe=""), repr(part)[1:-1], json.dumps(part)[1:-1])

@@ -41,11 +41,16 @@ Numeric = Annotated[
     ),
 ]
 Folder = Annotated[
-    Path, must(Path.is_absolute, "it must begin with /"), must(lambda path: path.parts[1:], "it must be a folder of its own")
+    Path,
+    must(Path.is_absolute, "it must begin with /"),
+    must(lambda path: path.parts[1:], "it must be a folder of its own"),
 ]
 Registry = Annotated[
     str,
-    like(r"([a-zA-Z0-9.-]+(:\d+)?(/[a-z0-9._/-]+)?)?", "it must be a registry and a path, as in registry.example.org/team"),
+    like(
+        r"([a-zA-Z0-9.-]+(:\d+)?(/[a-z0-9._/-]+)?)?",
+        "it must be a registry and a path, as in registry.example.org/team",
+    ),
 ]
 OWN = ("env", "root")  # set by --env and by where the checkout is
 LOCAL_ENVS = ("local", "dev")  # of one machine, and of nobody else
@@ -96,7 +101,7 @@ class Rollout(Section):
 
     strategy: Literal["blue_green", "rolling"] = "blue_green"
     canary: int = Field(default=1, ge=0, description="how many hosts switch first, alone; 0: all at once")
-    batch: int = Field(default=0, ge=0, description="how many hosts switch at once after the canary; 0: all that are left")
+    batch: int = Field(default=0, ge=0, description="how many hosts switch at once after the canary; 0: all")
     on_failure: Literal["unwind", "hold"] = "unwind"
     healthy_within: float = Field(default=60, gt=0)
     served_within: float = Field(default=15, gt=0)
@@ -114,7 +119,7 @@ class Rollout(Section):
     @model_validator(mode="after")
     def _one_at_a_time(self) -> Rollout:
         if self.keep_warm and self.strategy == "rolling":
-            raise ValueError("keep_warm needs strategy blue_green: rolling stops each old replica when a new one serves")
+            raise ValueError("keep_warm needs strategy blue_green: rolling stops an old replica when a new one serves")
         return self
 
 
@@ -181,7 +186,7 @@ class Settings(Section):
 
     @property
     def fronts(self) -> dict[str, str]:
-        """Name, for each host without an edge, the host whose edge serves what runs there; none where several have one."""
+        """Name, for each host without an edge, the host whose edge serves it; none where several have one."""
         edges = [name for name, server in self.hosts.items() if "edge" in server.roles]
         return {name: edges[0] for name in self.hosts if len(edges) == 1 and name not in edges}
 

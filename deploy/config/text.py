@@ -29,7 +29,7 @@ WORDS = {
 
 
 def read(path: Path, name: str, where: str = "") -> str:
-    """Read a text in UTF-8, with or without a byte order mark; raise Refused naming the file, and the line that is not."""
+    """Read a text in UTF-8, with or without a byte order mark; raise Refused naming the file and the line."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

@@ -21,7 +21,8 @@ CORE_SCHEMA = (
     ("null", r"|~|null|Null|NULL", ("", *"~nN")),
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
     ("int", r"[-+]?[0-9]{1,300}|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
-    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", "-+.0123456789"),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", "-+.0123456789"),
+    ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", "-+."),
 )
 # people write it as a key; it is not part of the schema, and Compose writes a label of that name without quotes
 MERGE = ("merge", "<<", "<")
@@ -123,7 +124,7 @@ def load_rendered(text: str) -> Any:
 def parser(resolver: type[VersionedResolver], *, pure: bool = True) -> YAML:
     """Make a parser.
 
-    The one in C is six times as fast and breaks lines where Compose does. It refuses `[22:22]`, which only people write.
+    The one in C is six times as fast and breaks lines where Compose does. It refuses `[22:22]`, which people write.
     """
     yaml = YAML(typ="safe", pure=pure)
     yaml.Resolver, yaml.Constructor = resolver, Constructor

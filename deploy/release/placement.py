@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 from deploy.config.compose import Model, Service
 from deploy.core.errors import refuse
@@ -11,12 +12,19 @@ from deploy.core.model import BEHIND
 from deploy.hosts.sections import Server
 
 # the role that a host must have for a service's role
-HOST_ROLE = {"web": "app", "worker": "worker", "scheduler": "worker", "data": "data", "edge": "edge", "monitoring": "monitoring"}
+HOST_ROLE = {
+    "web": "app",
+    "worker": "worker",
+    "scheduler": "worker",
+    "data": "data",
+    "edge": "edge",
+    "monitoring": "monitoring",
+}
 LAST_PORT = 65535
 
 
 def place(model: Model, machines: Mapping[str, Server]) -> dict[str, Model]:
-    """Give each host the services that its roles ask for; raise Refused, all reasons at once, where that cannot work."""
+    """Give each host the services that its roles ask for; raise Refused, with all reasons, where that cannot work."""
     hosts = {service.name: hosts_of(service, model, machines) for service in model.services}
     homeless = [service for service in model.services if not hosts[service.name]]
     mistakes = [f"no host has the role {HOST_ROLE.get(s.role, 'app')}, which {s.name} needs" for s in homeless]
@@ -33,15 +41,17 @@ def place(model: Model, machines: Mapping[str, Server]) -> dict[str, Model]:
 
 
 def unserved(model: Model, machines: Mapping[str, Server]) -> list[str]:
-    """Explain why edge and app cannot be on their hosts: each edge has its app on the same host, or one has all behind it."""
+    """Explain why edge and app cannot be where they are: each edge has an app on its host, or one has all behind it."""
     edges = having("edge", machines)
     behind = [name for name, machine in machines.items() if {"app", "edge"} & set(machine.roles) == {"app"}]
     bare = [name for name in edges if "app" not in machines[name].roles]
     no_address = [name for name in behind if not machines[name].private]
     mistakes = [f"hosts.{name}.private is missing: the edge on another host must reach it" for name in no_address]
     if len(edges) > 1:
-        mistakes += [f"{name} has the role app without edge, and several others have one: give it one too" for name in behind]
-        mistakes += [f"{name} has the role edge without app: of several edges each answers from its own host" for name in bare]
+        reason = "has the role app without edge, and several others have one: give it one too"
+        mistakes += [f"{name} {reason}" for name in behind]
+        reason = "has the role edge without app: of several edges each answers from its own host"
+        mistakes += [f"{name} {reason}" for name in bare]
     for service in model.web if behind else ():
         if service.replicas > 1:
             reason = "has one container on each host behind an edge elsewhere: add hosts, not replicas"
@@ -125,9 +135,12 @@ def on(model: Model, host: str, hosts: Mapping[str, list[str]], machines: Mappin
 
 def volumes(service: Service) -> Iterable[str]:
     """Name the volumes that a service mounts."""
-    return (mount["source"] for mount in service.spec.get("volumes", []) if mount.get("type") == "volume" and mount.get("source"))
+    mounts = (mount for mount in service.spec.get("volumes", []) if mount.get("type") == "volume")
+    return (mount["source"] for mount in mounts if mount.get("source"))
 
 
-def listed(extra: object) -> list[str]:
+def listed(extra: Any) -> list[str]:
     """Return extra_hosts as a list, however the file has them."""
-    return [f"{name}={address}" for name, address in extra.items()] if isinstance(extra, dict) else list(extra or [])  # type: ignore[call-overload]
+    if isinstance(extra, dict):
+        return [f"{name}={address}" for name, address in extra.items()]
+    return list(extra or [])
