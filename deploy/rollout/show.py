@@ -9,11 +9,11 @@ from deploy.config.settings import Settings
 from deploy.core import console
 from deploy.core.errors import acting
 from deploy.release.changes import IMAGES
-from deploy.rollout.carry_out import Outcome
-from deploy.rollout.release import Intended
+from deploy.rollout.apply import Outcome
+from deploy.rollout.releases import Proposal
 
 
-def plan(known: Mapping[str, Intended], settings: Settings, *, json: bool) -> None:
+def plan(known: Mapping[str, Proposal], settings: Settings, *, json: bool) -> None:
     """Show each host's steps, what the release changes, and the shared services that a deploy leaves as they are."""
     if json:
         hosts = [{"name": name, **document(one)} for name, one in known.items()]
@@ -43,7 +43,7 @@ def together(changes: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
-def document(known: Intended) -> dict[str, object]:
+def document(known: Proposal) -> dict[str, object]:
     """Return one host's plan, for programs."""
     return {
         "serving": known.facts.edge.release,
@@ -56,14 +56,14 @@ def document(known: Intended) -> dict[str, object]:
     }
 
 
-def tell(known: Intended) -> None:
+def tell(known: Proposal) -> None:
     """Say one host's plan."""
     console.say(f"serves: {known.facts.serving}")
     if not known.plan.steps:
         console.say("nothing to do: this release already serves")
 
 
-def drift(known: Intended, settings: Settings) -> None:
+def drift(known: Proposal, settings: Settings) -> None:
     """Say which shared services of a host are not as the compose files say, and what makes them so."""
     if known.drifted:
         names = ",".join(known.drifted)
