@@ -98,7 +98,7 @@ def start_time(fleet: Fleet) -> str:
 
 
 def perform(fleet: Fleet, plans: Mapping[str, Plan], entries: Mapping[str, Record], event: Event) -> None:
-    """Perform the plans, from the first line of the journal on; after a failure revert, unless that is impossible now."""
+    """Perform the plans, the journal first; after a failure revert, unless that is impossible now."""
 
     def begin(run: Run) -> None:
         entry = entries[run.host.name]
@@ -172,4 +172,5 @@ def unjudged_release(release: str, where: str, serves: str, env: str) -> GateClo
     """Say that nothing could judge a release that serves, and that there was nothing to go back to."""
     reason = "neither the edge's log nor a probe could judge it"
     what = f"release {release} is in service, and the verdict of its watch is UNKNOWN: {reason}"
-    return GateClosed(what, where=where, serves=serves, then=acting("inv status shows what visitors get; inv logs", env))
+    then = acting("inv status shows what visitors get; inv logs", env)
+    return GateClosed(what, where=where, serves=serves, then=then)

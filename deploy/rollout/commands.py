@@ -9,7 +9,6 @@ from deploy.core.model import Facts
 from deploy.rollout import drift, preflight
 from deploy.rollout.apply import Outcome, apply, make_outcome
 from deploy.rollout.interrupted import intentions, interruption, record_aborted
-from deploy.rollout.planning import make_plans
 from deploy.rollout.releases import (
     Proposal,
     assemble,
@@ -22,7 +21,7 @@ from deploy.rollout.releases import (
 )
 from deploy.rollout.reversible import require_abortable, require_reversible
 from deploy.rollout.revert import reversals_to_accepted, revert, steps_back
-from deploy.rollout.strategies import strategy_of
+from deploy.rollout.strategies import make_plans, strategy_of
 from deploy.site.facts import naming_what_serves
 from deploy.site.locked import locked
 

@@ -59,7 +59,7 @@ def report_failure(at: Environment, event: Event) -> None:
 
 
 def revert_failed(fleet: Fleet, event: Event, error: OpsError) -> Interrupted | None:
-    """Take all hosts back to what served before; return what leaves it to a person, None when they serve one release again."""
+    """Take all hosts back to what served before; return what leaves it to a person, None when one release serves."""
     at, target = fleet.at, fleet.release.id
     accepted = {run.facts.accepted for run in fleet.runs} - {None}
     serves = [run for run in fleet.runs if run.facts.edge.release == target]
@@ -100,7 +100,7 @@ def choice(away: str) -> str:
 
 
 def held_hosts(fleet: Fleet, observed: Mapping[str, Facts], bad: Collection[str]) -> list[Run]:
-    """Return the hosts that have switched to the new release and keep it: with `rollout.on_failure` hold those not `bad`.
+    """Return the hosts that have switched and keep the new release: with `rollout.on_failure` hold those not `bad`.
 
     Behind one edge none can: one switch moves all.
     """
@@ -123,7 +123,7 @@ def hosts_not_reverted(runs: Iterable[Run], stuck: Collection[str], fleet: Fleet
 
 
 def report_split(at: Environment, event: Event, error: OpsError, state: str, then: str = CHOICE) -> Interrupted:
-    """Report to everybody who hears of failures that one left hosts apart; return what leaves the choice to a person."""
+    """Report, as failures are, that one left hosts apart; return what leaves the choice to a person."""
     left = report_interrupted(at, event, error.what, error.where, state, then)
     told = replace(event, outcome="interrupted", serves=left.serves, error=left.what, then=left.then)
     hooks.follow(at.settings, "on_failure", told)
@@ -133,7 +133,7 @@ def report_split(at: Environment, event: Event, error: OpsError, state: str, the
 def report_interrupted(
     at: Environment, event: Event, why: str, where: str = "", state: str = "nothing was undone", then: str = CHOICE
 ) -> Interrupted:  # fmt: skip
-    """Report in which state Ctrl-C, or the loss of the lock or of a connection, left things; return that as an error."""
+    """Report how Ctrl-C, or the loss of the lock or of a connection, left things; return that as an error."""
     then = acting(then, at.settings.env)
     left = Interrupted(f"{why}; {state}", where=where, serves=what_serves(at), then=then)
     notify.tell(*at.machine, replace(event, outcome="interrupted", serves=left.serves, error=left.what, then=then))

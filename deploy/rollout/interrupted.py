@@ -33,7 +33,7 @@ def interruptions(at: Environment, hosts: Collection[Host]) -> dict[str, Intenti
 
 
 def interruption(at: Environment) -> Intention | None:
-    """Return what was interrupted; some hosts may not have begun it. Raises Refused when hosts began different commands."""
+    """Return what was interrupted, on all hosts or some; raise Refused when hosts began different commands."""
     begun = interruptions(at, at.hosts)
     if len({(one.command, one.target) for one in begun.values()}) > 1:
         words = "; ".join(f"{name}: {one.command} of {one.target}" for name, one in begun.items())
@@ -48,7 +48,7 @@ def record_aborted(at: Environment, begun: Mapping[str, Intention], after: Mappi
 
 
 def record_aborted_on(state: State, begun: Intention, after: Facts) -> None:
-    """Record in ledger and journal that a command was aborted; of a release without a bundle the journal alone says it."""
+    """Record in ledger and journal that a command was aborted; in the journal alone where its bundle is gone."""
     with suppress(Refused):
         release, edge = state.release(begun.target), after.edge
         entry = make_record(release, begun.command, begun.since, edge.colour or "", edge.generation)

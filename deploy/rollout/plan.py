@@ -6,7 +6,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from deploy.core.model import COLOURS, Container, Facts, Release, Role, other
-from deploy.rollout.pieces import await_tasks, bring_up, jobs, migration, only, quiet, recreate_shared, retire, settle, start_shared, stop
+from deploy.rollout.pieces import (
+    await_tasks,
+    bring_up,
+    jobs,
+    migration,
+    only,
+    quiet,
+    recreate_shared,
+    retire,
+    settle,
+    start_shared,
+    stop,
+)
 from deploy.rollout.steps import (
     AwaitEdgeSwitch,
     AwaitHealthy,
@@ -37,7 +49,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Together:
-    """What hosts have together: whether one behind the edge lacks part of what serves, the colours there, and all data."""
+    """What hosts have together: whether one behind the edge lacks part of what serves, the colours there, all data."""
 
     lacking: bool = False
     colours: frozenset[str] = frozenset()
@@ -59,10 +71,10 @@ def towards(
 
     Going `forward` migrates and, with `watch`, watches. Going back does neither, and keeps the workers until the tasks
     that only they know are done. With `warm` the old colour's web services run on. `recreate` are shared services to
-    recreate, `old` releases to forget at the end. `together` is what the hosts have: where one behind the same edge lacks
-    some of what serves, all go to the other colour, and what runs there stops once the edge has let go of it; on the way
-    back no data is started that another host runs. `leaving` is the release that serves: it knows how to talk to workers
-    that the desired one does not have here. Where some may have been `quieted`, they are told to go on.
+    recreate, `old` releases to forget at the end. `together` is what the hosts have: where one behind the same edge
+    lacks some of what serves, all go to the other colour, and what runs there stops once the edge has let go of it; on
+    the way back no data is started that another host runs. `leaving` is the release that serves: it knows how to talk to
+    workers that the desired one does not have here. Where some may have been `quieted`, they are told to go on.
     """
     live, recreate = facts.edge.colour, tuple(recreate)
     shared = start_shared(desired, facts, () if forward else together.data, recreate, forward=forward)
@@ -177,7 +189,7 @@ def back(
 
 
 def rescale(desired: Release, facts: Facts, *, undo: bool = False) -> tuple[Step, ...]:
-    """Plan more or fewer replicas of the release that serves: new ones run before the edge names them, others stop after.
+    """Plan other numbers of replicas of what serves: new ones run before the edge names them, others stop after.
 
     To `undo` only takes away, whatever else is unwell.
     """
@@ -226,7 +238,7 @@ def finish(
 
 
 def reusable(desired: Release, idle: str, facts: Facts) -> bool:
-    """Tell whether what runs in the idle colour can serve as it is: this release, well, and a drain can be taken back."""
+    """Tell whether what runs in the idle colour can serve as it is: this release, well, no drain that stays."""
     alive = [c for c in facts.of(idle) if c.alive]
     final = {service.name for service in desired.services if service.deploy.drain and not service.deploy.resume}
     untouched = all(well(s, desired, facts.of(idle)) >= s.replicas for s in desired.of("web", "worker"))

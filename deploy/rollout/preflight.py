@@ -45,7 +45,7 @@ class Ready:
 
 
 def require_deployable(at: Environment, facts: Mapping[str, Facts], include: str = "") -> Ready:
-    """Check hosts, secrets, checkout, compose files, template and `--include`; raise Refused with every reason at once."""
+    """Check hosts, secrets, checkout, compose files and `--include`; raise Refused with every reason at once."""
     settings, reasons, order = at.settings, Reasons(), None
     with reasons:
         at.each(lambda host: check(settings, host, facts[host.name]))
@@ -71,9 +71,9 @@ def require_deployable(at: Environment, facts: Mapping[str, Facts], include: str
 
 
 def require_reachable(at: Environment, model: Model, running: Mapping[str, Set[str]]) -> None:
-    """Refuse data or apps elsewhere that those who need them cannot reach, or that anybody can: Docker's ports pass a firewall.
+    """Refuse data or apps on other hosts that those who need them cannot reach, or that anybody can.
 
-    `running` are the shared services of each host that stay as they are.
+    Docker's ports pass a firewall. `running` are the shared services of each host that stay as they are.
     """
     mistakes, servers, alike = [], at.settings.hosts, set[str]()
     for name, owner, port, askers in placement.paths(model, servers):
@@ -98,7 +98,7 @@ def require_reachable(at: Environment, model: Model, running: Mapping[str, Set[s
 
 
 def connect(host: Host, address: str, port: int) -> str:
-    """Return how a host's connection to an address ends: empty when it is let in, REFUSED where nothing listens, or why not."""
+    """Return how a connection to an address ends: empty when it is let in, REFUSED where nothing listens."""
     script = 'exec 3<>"/dev/tcp/$0/$1"'
     done = host.try_run(command("timeout", "3", "env", "LC_ALL=C", "bash", "-c", script, address, port))
     if not done.returncode:
@@ -141,7 +141,8 @@ def memory(settings: Settings, host: Host, facts: Facts) -> list[str]:
     held = {c.colour: 0 for c in facts.containers}
     for c in facts.containers:
         held[c.colour] += host.engine.memory(c.name) if c.colour and c.state == "running" else 0
-    surge = (held.get(live, 0) - held.get(other(live), 0)) / GIGABYTE  # what is left of the idle colour is stopped first
+    # what is left of the idle colour is stopped first
+    surge = (held.get(live, 0) - held.get(other(live), 0)) / GIGABYTE
     surge *= pace.share(max((c.number for c in facts.of(live)), default=1))
     least, free = settings.rollout.free_memory_gb, host.free_memory() / GIGABYTE
     needs = f"{pace.surge} takes {surge:.1f} GB, and {least:.1f} GB must remain (rollout.free_memory_gb)"
@@ -153,8 +154,8 @@ def nameable(settings: Settings, model: Model) -> None:
     names = [nginx.replica(settings, service.name, COLOURS[1], service.replicas) for service in model.web]
     long = [name for name in names if len(name) > LONGEST_NAME]
     if long:
-        what = f"a container's name would have more than {LONGEST_NAME} characters, which no DNS accepts: {', '.join(long)}"
-        raise Refused(what, where="app and services", then="give app or service a shorter name")
+        what = f"a container's name would have more than {LONGEST_NAME} characters, which no DNS accepts"
+        raise Refused(f"{what}: {', '.join(long)}", where="app and services", then="give app or service a shorter name")
 
 
 def skew(host: Host) -> list[str]:
@@ -170,7 +171,8 @@ def clock(host: Host, entries: Sequence[Record]) -> None:
     """Warn when the clock is behind the ledger's last line: history and --since go by it; a release does not."""
     now = host.now()
     if entries and entries[-1].started > now:
-        console.warn(f"this host's clock says {now}, the last deploy was recorded at {entries[-1].started}; fix the clock")
+        last = f"the last deploy was recorded at {entries[-1].started}"
+        console.warn(f"this host's clock says {now}, {last}; fix the clock")
 
 
 def ports(settings: Settings, host: Host, facts: Facts) -> list[str]:
@@ -191,6 +193,7 @@ def another_state(settings: Settings, host: Host, facts: Facts) -> list[str]:
     if theirs not in (None, str(ours)):
         return [f"{edge} is configured from {theirs}, not from {ours}; deploy as its owner, or set `state`"]
     if edge and not host.pointed(ours / switch.CURRENT):
-        what, remove = f"{ours} was removed while {edge} ran, which still serves what it has read", host.typed(f"docker rm --force {edge}")
+        what = f"{ours} was removed while {edge} ran, which still serves what it has read"
+        remove = host.typed(f"docker rm --force {edge}")
         return [f"{what}; `{remove}`, then inv deploy: an outage until that release is healthy"]
     return []

@@ -20,7 +20,7 @@ from deploy.state.store import Bundle, state_of
 
 @dataclass(frozen=True)
 class Proposal:
-    """What a deploy would do on one host: its plan, what is there, what changes, which drifted shared services it leaves.
+    """What a deploy would do on one host: its plan, what is there, what changes, which drifted services it leaves.
 
     `left_out` is what the compose files ask for and services do not get.
     """
@@ -110,7 +110,7 @@ def chosen_to_recreate(fleet: Fleet, include: str) -> dict[str, tuple[str, ...]]
 
 
 def share_choices(fleet: Fleet) -> Fleet:
-    """Give hosts without an accepted release what was chosen for the others: numbers of replicas, the maintenance page."""
+    """Give hosts without an accepted release what was chosen for the others: replicas, the maintenance page."""
     new, served = ([run for run in fleet.runs if bool(run.facts.accepted) is accepted] for accepted in (False, True))
     if not new or not served:
         return fleet

@@ -11,14 +11,14 @@ from deploy.rollout.lineage import schema_of
 from deploy.rollout.roles import require_unmoved
 from deploy.site import rebuild
 from deploy.site.run import Fleet
-from deploy.state.store import Intention, state_of
+from deploy.state.store import Intention, State, state_of
 
 
 def require_reversible(fleet: Fleet) -> None:
     """Refuse a rollback to a release that would not find its data, or cannot work on the schema."""
     facts = {run.host.name: run.facts for run in fleet.runs}
     require_unmoved({run.host.name: run.release for run in fleet.runs}, facts)
-    fleet.each(lambda run: schema_fits(run.release, schema_of(run.state, run.release.id), run.facts.schema, run.facts.serving))
+    fleet.each(lambda run: require_schema_fits(run.state, run.release, run.facts))
 
 
 def require_abortable(at: Environment, begun: Mapping[str, Intention], facts: Mapping[str, Facts]) -> None:
@@ -34,7 +34,7 @@ def require_abortable(at: Environment, begun: Mapping[str, Intention], facts: Ma
     for host in hosts:
         own, release = facts[host.name], kept[host.name]
         if own.edge.release != own.accepted:
-            schema_fits(release, schema_of(state_of(at, host), release.id), own.schema, own.serving)
+            require_schema_fits(state_of(at, host), release, own)
 
 
 def require_accepted_nowhere(begun: Mapping[str, Intention], facts: Mapping[str, Facts]) -> None:
@@ -54,7 +54,13 @@ def require_recorded(begun: Mapping[str, Intention], facts: Mapping[str, Facts])
         serves = own.edge.release
         first = name in begun and begun[name].target == serves and not own.unrecorded
         if serves and not (own.accepted or first) and any(c.release == serves and c.alive for c in own.containers):
-            raise Refused(f"release {serves} serves on {name}, whose ledger has no entry for it", where=name, then="inv resume")
+            what = f"release {serves} serves on {name}, whose ledger has no entry for it"
+            raise Refused(what, where=name, then="inv resume")
+
+
+def require_schema_fits(state: State, release: Release, facts: Facts) -> None:
+    """Refuse a release that cannot work on the schema of a host, by the ledger there."""
+    schema_fits(release, schema_of(state, release.id), facts.schema, facts.serving)
 
 
 def schema_fits(target: Release, revision: str | None, schema: Schema | None, serving: str) -> None:

@@ -13,8 +13,8 @@ from deploy.core.model import Facts, Release
 from deploy.hosts.host import Host
 from deploy.rollout import drift, plan
 from deploy.rollout.execute import execute_all, return_all
-from deploy.rollout.planning import observed_together
 from deploy.rollout.steps import Step
+from deploy.rollout.strategies import observed_together
 from deploy.site import rebuild
 from deploy.site.facts import observe
 from deploy.site.run import Fleet, Run, standing_on
@@ -40,8 +40,8 @@ def revert(
 ) -> set[str]:  # fmt: skip
     """Take hosts back, each to its desired release, in step with each other.
 
-    Raises Interrupted, of which `then` is the next command, when a step fails. But where a fleet `failed` before, the others
-    go on without the host of that step; returns the hosts that kept others from being whole.
+    Raises Interrupted, of which `then` is the next command, when a step fails. But where a fleet `failed` before, the
+    others go on without the host of that step; returns the hosts that kept others from being whole.
     """
     back, plans = Fleet(at, tuple(reversal.run for reversal in reversals.values())), steps_back(reversals, failed)
     if failed:
@@ -55,7 +55,8 @@ def revert(
 def steps_back(reversals: Mapping[str, Reversal], failed: Fleet | None = None) -> dict[str, tuple[Step, ...]]:
     """Plan the way back of each host; no data is started that the release which `failed` has on another. Pure."""
     together = observed_together(reversal.run for reversal in reversals.values())
-    owners = {service.name: run.host.name for run in failed.runs for service in run.release.of("data")} if failed else {}
+    runs = failed.runs if failed else ()
+    owners = {service.name: run.host.name for run in runs for service in run.release.of("data")}
     data = {
         service.name for name, reversal in reversals.items() for service in reversal.run.release.of("data")
         if owners.get(service.name, name) != name
@@ -71,7 +72,7 @@ def steps_back(reversals: Mapping[str, Reversal], failed: Fleet | None = None) -
 
 
 def make_reversal(run: Run, undone: Bundle | None, *, quieted: bool = True) -> Reversal:
-    """Say what going back to the release of a run means; of what is `undone` the shared services that fail are restored."""
+    """Say what going back to a run's release means; shared services of what is `undone` that fail are restored."""
     run = replace(run, going_back=True)
     _ = run.release, run.leaving  # read now, and kept: who breaks later keeps no other from going back
     recreate, restore = drift.restorable(run, undone, undoing=True), drift.restorations(run, undone)

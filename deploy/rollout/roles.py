@@ -1,4 +1,4 @@
-"""Roles of hosts that have moved: what a release would not find where it looks, by what releases recorded and what is there."""
+"""Roles that have moved to another host: refused where a release would miss its data, or an edge its app."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from deploy.state.store import state_of
 
 
 def recorded(at: Environment, facts: Mapping[str, Facts]) -> dict[str, Release]:
-    """Return the release that each host accepted last, as it recorded its roles; none for a host whose record is lost."""
+    """Return the release that each host accepted last; none for a host whose record is lost."""
 
     def read(host: Host) -> Release | None:
         state, own = state_of(at, host), facts[host.name]
@@ -36,7 +36,7 @@ def require_roles_fit(at: Environment, model: Model, placed: Mapping[str, Model]
 
 
 def removed_hosts(at: Environment, releases: Mapping[str, Release]) -> list[str]:
-    """Name the hosts that releases in service have and [hosts] has no more; warn, since what runs there goes on unasked."""
+    """Name the hosts of the releases in service that [hosts] has no more; warn, since what runs there goes on."""
     recorded_hosts = {name for release in releases.values() for name in release.hosts}
     gone = sorted(recorded_hosts - {host.name for host in at.hosts})
     if gone:
@@ -50,7 +50,7 @@ def require_in_place(
     settings: Settings, model: Model, placed: Mapping[str, Model], facts: Mapping[str, Facts],
     gone: Sequence[str] = (), edgeless: Sequence[str] = (),
 ) -> None:  # fmt: skip
-    """Refuse data that would begin empty while another host has it, or may and is `gone`, and an edge that comes or goes.
+    """Refuse data that would begin empty while another host has it, or a `gone` one may, and an edge that comes or goes.
 
     Hosts that are `edgeless` have no edge in the release in service.
     """
@@ -75,12 +75,13 @@ def data_moves(
 ) -> list[str]:  # fmt: skip
     """Say why a data service cannot begin on the host that is to have it. Pure."""
     owner = next(host for host, own in placed.items() if name in {one.name for one in own.services})
-    kept = {host for host, own in facts.items() if volumes & own.resources or any(c.service == name for c in own.containers)}
+    kept = {host for host, own in facts.items() if volumes & own.resources or name in {c.service for c in own.containers}}
     running = [host for host, own in facts.items() if name in own.shared_alive]
     mistakes = []
     if kept and owner not in kept:
         has = ", ".join(sorted(kept))
-        mistakes.append(f"{name} would begin empty on {owner}, and {has} has its data: leave it there, or bring it first")
+        then = "leave it there, or bring it first"
+        mistakes.append(f"{name} would begin empty on {owner}, and {has} has its data: {then}")
     if running and owner not in running:
         mistakes.append(f"{name} still runs on {', '.join(running)}, and {owner} is to have it: stop it there first")
     elif volumes and gone and not kept and any(own.accepted or own.unrecorded for own in facts.values()):
@@ -95,7 +96,8 @@ def require_unmoved(releases: Mapping[str, Release], facts: Mapping[str, Facts])
     mistakes = [
         f"{service.name} runs on {there}, and release {release.id} has it on {host}"
         for host, release in releases.items() for service in release.of("data")
-        for there, own in facts.items() if service.name in own.shared_alive and service.name not in facts[host].shared_alive
+        for there, own in facts.items()
+        if service.name in own.shared_alive and service.name not in facts[host].shared_alive
     ]  # fmt: skip
     mistakes += [
         f"{host} has an edge, and in release {release.id} it has none: visitors would get errors there"

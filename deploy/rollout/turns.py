@@ -11,7 +11,7 @@ from deploy.core.model import Container, Facts, Release, ReleasedService, Role
 
 @dataclass(frozen=True)
 class Turn:
-    """One turn of a release: up to how many replicas of each service it brings, and how many the turn before had brought."""
+    """One turn: up to how many replicas of each service it brings, and how many the turn before had brought."""
 
     upto: int
     before: int = 0

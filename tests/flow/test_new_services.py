@@ -20,7 +20,7 @@ from deploy.core.model import BEHIND, Container, Release
 from deploy.hosts.sections import Server
 from deploy.release import wanted
 from deploy.rollout import commands
-from deploy.rollout.planning import make_plans
+from deploy.rollout.strategies import make_plans
 from deploy.site.facts import observe_all
 from deploy.site.run import Fleet, Run
 from deploy.state.store import State

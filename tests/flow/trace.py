@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from inspect import CO_GENERATOR
 from types import FrameType
 from typing import Any
 
@@ -34,7 +35,8 @@ class Trace:
             stack += [at.f_code.co_filename] if at.f_code.co_filename.startswith(HOUSE) else []
             at = at.f_back
         self.depth = max(self.depth, len(stack))
-        if len(stack) > 1 and stack[1] != file:
+        generated = frame.f_code.co_flags & CO_GENERATOR  # each value is a call event
+        if len(stack) > 1 and stack[1] != file and not generated:
             self.crossings += 1
             name = f"{file.removeprefix(HOUSE)}:{frame.f_code.co_qualname}"
             self.calls[name] = self.calls.get(name, 0) + 1
