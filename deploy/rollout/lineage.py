@@ -40,7 +40,7 @@ def previous(state: State, facts: Facts) -> str:
 
 
 def doubtful(ledger: Ledger, facts: Facts) -> bool:
-    """Tell whether the ledger misses lines that could say which release was before: some cannot be read, or what serves has none. Pure."""
+    """Tell whether lines are missing that could say which release was before: damaged ones, or that of what serves."""
     return not ledger.whole or facts.unrecorded
 
 
@@ -60,13 +60,14 @@ def by_journal(state: State, release: str | None) -> str | None:
             ended = ""
         elif line["state"] != "begin":
             ended = line["state"]
-        elif line["command"] == "deploy" and ended in ("done", "") and line.get("serving") != release:  # a resume begins it again
+        elif line["command"] == "deploy" and ended in ("done", "") and line.get("serving") != release:
+            # a resume begins it again
             return str(line["serving"]) if line.get("serving") else None
     return None
 
 
 def idle_release(state: State, facts: Facts) -> str | None:
-    """Return the one release that the idle colour has; None for one that failed, was aborted or cut off, or that a rollback left."""
+    """Return the one release that the idle colour has; None for one that did not end well, or that a rollback left."""
     there = facts.of(other(facts.edge.colour))
     releases = {c.release for c in there}
     if len(releases) != 1 or is_rolled_back(state):
@@ -77,14 +78,14 @@ def idle_release(state: State, facts: Facts) -> str | None:
 
 
 def is_rolled_back(state: State) -> bool:
-    """Tell whether the last release came into service by a rollback, by journal or ledger: then the idle colour has what was left."""
+    """Tell, by journal or ledger, whether a rollback came last: then the idle colour has what was left."""
     done = (line["command"] for line in state.commands() if line["state"] == "done")
     served = (entry.command for entry in reversed(state.read_ledger().recent) if entry.outcome == "in service")
     return "rollback" in (next(done, ""), next(served, ""))
 
 
 def expired_releases(state: State, desired: str, facts: Facts, number: int) -> list[str]:
-    """Return the releases beyond the `number` that are kept; what serves, what is desired and where a rollback goes are never among them.
+    """Return the releases beyond the `number` that are kept; not what serves, is desired, or a rollback goes to.
 
     None while the ledger cannot say which these are: lines of it cannot be read, and too few came after them.
     """
@@ -104,7 +105,7 @@ def schema_of(state: State, release: str) -> str | None:
 
 
 def verdict(state: State, release: str) -> str:
-    """Return by what the watch has judged a release that is on its way, as the journal has it; empty where it cannot be read.
+    """Return by what the watch judged a release that is on its way, as the journal has it; empty where that is damaged.
 
     An interrupted command that was gone on with is the same way: its watch may have been done before.
     """
@@ -118,7 +119,7 @@ def verdict(state: State, release: str) -> str:
 
 
 def watch_of(state: State, release: str | None) -> str:
-    """Return by what a release was judged when it was deployed last, as the ledger has it; empty where it cannot be read."""
+    """Return by what a release was judged when it was deployed last, as the ledger has it; empty where damaged."""
     with suppress(OpsError, OSError):
         for entry in reversed(state.ledger()):
             if (entry.release, entry.command, entry.outcome) == (release, "deploy", "in service"):
@@ -135,6 +136,6 @@ def migrated_revision(run: Run) -> str | None:
 def make_record(release: Release, command: str, started: str, colour: str, generation: int) -> Record:
     """Begin a line of the ledger."""
     return Record(
-        release=release.id, revision=release.revision, command=command, outcome="in service", colour=colour, generation=generation,
-        schema_revision=None, who=lock.who(), started=started, seconds=0, commit_time=release.commit_time,
+        release=release.id, revision=release.revision, commit_time=release.commit_time, command=command, started=started,
+        outcome="in service", colour=colour, generation=generation, schema_revision=None, who=lock.who(), seconds=0,
     )  # fmt: skip

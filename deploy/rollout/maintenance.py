@@ -49,7 +49,7 @@ def turn_on(run: Run, *, on: bool) -> bool:
 
 
 def serving_run(at: Environment, host: Host, facts: Facts) -> Run:
-    """Return the run of what serves on a host; where its record is damaged the page needs no more than what the edge has."""
+    """Return the run of what serves on a host; without its record the page needs no more than what the edge has."""
     release = str(facts.edge.release)
     try:
         bundle = state_of(at, host).bundle(release)
@@ -61,7 +61,7 @@ def serving_run(at: Environment, host: Host, facts: Facts) -> Run:
 
 
 def serving_release(at: Environment, host: Host, release: str, facts: Facts) -> Release:
-    """Return a release as its containers show it, or with no more than its name: its open WebSockets are not closed then."""
+    """Return a release as its containers show it, or its name alone: its open WebSockets are not closed then."""
     try:
         return rebuild.release(state_of(at, host), release, facts.containers)
     except Refused:

@@ -73,8 +73,8 @@ def towards(
     that only they know are done. With `warm` the old colour's web services run on. `recreate` are shared services to
     recreate, `old` releases to forget at the end. `together` is what the hosts have: where one behind the same edge
     lacks some of what serves, all go to the other colour, and what runs there stops once the edge has let go of it; on
-    the way back no data is started that another host runs. `leaving` is the release that serves: it knows how to talk to
-    workers that the desired one does not have here. Where some may have been `quieted`, they are told to go on.
+    the way back no data is started that another host runs. `leaving` is the release that serves: it knows how to talk
+    to workers that the desired one does not have here. Where some may have been `quieted`, they are told to go on.
     """
     live, recreate = facts.edge.colour, tuple(recreate)
     shared = start_shared(desired, facts, () if forward else together.data, recreate, forward=forward)

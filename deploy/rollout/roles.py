@@ -50,7 +50,7 @@ def require_in_place(
     settings: Settings, model: Model, placed: Mapping[str, Model], facts: Mapping[str, Facts],
     gone: Sequence[str] = (), edgeless: Sequence[str] = (),
 ) -> None:  # fmt: skip
-    """Refuse data that would begin empty while another host has it, or a `gone` one may, and an edge that comes or goes.
+    """Refuse data that would begin empty while another host, maybe a `gone` one, has it; an edge that comes or goes.
 
     Hosts that are `edgeless` have no edge in the release in service.
     """
@@ -75,13 +75,13 @@ def data_moves(
 ) -> list[str]:  # fmt: skip
     """Say why a data service cannot begin on the host that is to have it. Pure."""
     owner = next(host for host, own in placed.items() if name in {one.name for one in own.services})
-    kept = {host for host, own in facts.items() if volumes & own.resources or name in {c.service for c in own.containers}}
+    has = {host: name in {c.service for c in own.containers} for host, own in facts.items()}
+    kept = {host for host, own in facts.items() if volumes & own.resources or has[host]}
     running = [host for host, own in facts.items() if name in own.shared_alive]
     mistakes = []
     if kept and owner not in kept:
-        has = ", ".join(sorted(kept))
         then = "leave it there, or bring it first"
-        mistakes.append(f"{name} would begin empty on {owner}, and {has} has its data: {then}")
+        mistakes.append(f"{name} would begin empty on {owner}, and {', '.join(sorted(kept))} has its data: {then}")
     if running and owner not in running:
         mistakes.append(f"{name} still runs on {', '.join(running)}, and {owner} is to have it: stop it there first")
     elif volumes and gone and not kept and any(own.accepted or own.unrecorded for own in facts.values()):

@@ -24,7 +24,7 @@ WITHIN = {
 
 
 def scale(at: Environment, wish: str) -> str:
-    """Bring a service, `SERVICE=N`, to N replicas on each host that runs it, without losing a request; return what is so now.
+    """Bring a service, `SERVICE=N`, to N replicas on each host that runs it, without losing a request; say what is so.
 
     The number holds for every later release; when the new replicas do not get well, the old number stays everywhere.
     """
@@ -86,13 +86,13 @@ def read(wish: str) -> tuple[str, int]:
 
 
 def require_scalable(fleet: Fleet, name: str, number: int) -> list[Run]:
-    """Return the runs on hosts that have a service; refuse one that is nowhere, or that cannot have so many replicas."""
+    """Return the runs on hosts that have a service; refuse one that is nowhere, or cannot have so many replicas."""
     roles = {service.name: service.role for run in fleet.runs for service in run.release.services}
     if name not in roles:
         what = f"there is no service `{name}`{nearest(name, roles)}"
         raise Refused(what, where="inv scale", then=f"one of: {', '.join(roles)}")
     having = [run for run in fleet.runs if name in {service.name for service in run.release.services}]
-    behind = [run.host.name for run in having for service in run.release.services if service.name == name and service.behind]
+    behind = [run.host.name for run in having for s in run.release.services if s.name == name and s.behind]
     if behind:
         what = f"{name} has one container on each host behind the edge of {behind[0]}"
         raise Refused(what, where="inv scale", then="add a host to [hosts], then inv deploy")
@@ -103,7 +103,7 @@ def require_scalable(fleet: Fleet, name: str, number: int) -> list[Run]:
 
 
 def revert_scale(run: Run, before: Mapping[str, int], *, more: bool) -> None:
-    """Stop what was started, or start what was stopped; a second failure is a warning, the first is the one to report."""
+    """Stop what was started, or start what was stopped; a second failure is a warning, the first is reported."""
     try:
         if run.state.scale() != before:
             run.state.keep_scale(before)

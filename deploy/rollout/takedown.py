@@ -36,7 +36,8 @@ def down_on(settings: Settings, host: Host, *, volumes: bool) -> None:
 
 def remove_volumes(settings: Settings, host: Host) -> None:
     """Remove the environment's volumes and what its state says of them."""
-    named = host.run(docker("volume", "ls", "--quiet", "--filter", f"label=com.docker.compose.project={settings.name}")).split()
+    label = f"label=com.docker.compose.project={settings.name}"
+    named = host.run(docker("volume", "ls", "--quiet", "--filter", label)).split()
     if named:
         host.run(docker("volume", "rm", *named))
     forget_images(State(host, settings.state_dir), host)

@@ -30,7 +30,7 @@ def observe(settings: Settings, host: Host) -> Facts:
 def accepted_release(state: State, serving: str | None) -> tuple[str | None, bool]:
     """Return the release that was accepted last, and whether one serves of which no record says that it was accepted.
 
-    For a ledger that is damaged or gone the journal stands in: it has what served when a command began that was cut off.
+    For a ledger that is damaged or gone the journal stands in: it has what served when an interrupted command began.
     """
     ledger = state.read_ledger()
     if ledger.accepted or not serving:
@@ -42,7 +42,7 @@ def accepted_release(state: State, serving: str | None) -> tuple[str | None, boo
 
 
 def edge(settings: Settings, host: Host, containers: tuple[Container, ...]) -> EdgeFacts:
-    """Ask the edge what it serves; while it is down, or was told to serve what was never proven, read what was proven last.
+    """Ask the edge what it serves; while it is down, or has a configuration never proven, read what was proven last.
 
     Behind another host's edge it is that one which is asked: it names the port of a colour, whatever container has it.
     """
@@ -76,7 +76,7 @@ def members(settings: Settings, host: Host, edge: EdgeFacts, containers: Iterabl
 def inferred(
     settings: Settings, host: Host, containers: Sequence[Container], unproven: int | None, unreadable: OpsError
 ) -> EdgeFacts:  # fmt: skip
-    """Tell without route.json what is in service: by the edge, unless it is down (None) or serves what was `unproven`, or by what runs.
+    """Tell what serves without route.json: by the edge, unless it is down (None) or `unproven`, or by what runs.
 
     What runs tells it where just one colour has web services, all of one release; raise where that is not so.
     """
@@ -87,7 +87,8 @@ def inferred(
     places = {(c.colour, c.release) for c in web if c.alive} or {(c.colour, c.release) for c in web}
     if len(places) != 1:
         edge = next((c.name for c in containers if c.role == "edge"), "")
-        unreadable.then = f"{host.typed(f'docker start {edge}')}: a running edge says it itself" if edge else unreadable.then
+        start = f"{host.typed(f'docker start {edge}')}: a running edge says it itself"
+        unreadable.then = start if edge else unreadable.then
         raise unreadable
     colour, release = places.pop()
     folder = nginx.folder(settings)
@@ -118,13 +119,14 @@ def plausible(edge: EdgeFacts) -> EdgeFacts:
 
 
 def recorded(folder: Path, host: Host, running: bool, *, own: bool = False) -> EdgeFacts:
-    """Read the generation that was proven last; nothing where a host gets an `own` edge, and had only the word of what serves."""
+    """Read the generation that was proven last; nothing where a host gets an `own` edge, and had none before."""
     target = host.pointed(folder / switch.PROVEN) or host.pointed(folder / switch.CURRENT)
     bare = own and target and "nginx.conf" not in host.names(folder / target)
     kept = switch.recorded(host, folder / target) if target and not bare else (0, nginx.Route())
     if not kept:
         place = f"{host.name}: {folder / str(target) / 'route.json'}"
-        raise OpsError("route.json cannot be read, by which what served is known", where=place, then="restore that file")
+        what = "route.json cannot be read, by which what served is known"
+        raise OpsError(what, where=place, then="restore that file")
     generation, route = kept
     return EdgeFacts(
         running, generation, route.colour, route.release, route.maintenance, route.members, upstreams=route.upstreams

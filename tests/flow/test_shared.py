@@ -56,7 +56,6 @@ class Shop(Place):
         self.bundle = made("r1")
         ready = preflight.Ready({}, None, None, None, (), ())  # type: ignore[arg-type]  # nothing is built
 
-
         def checked(_at: object, _facts: object, include: str = "") -> preflight.Ready:
             return replace(ready, recreate=tuple(filter(None, include.split(","))))
 
