@@ -15,8 +15,8 @@ from deploy.hosts.host import Host
 from deploy.images import inventory
 from deploy.images.bake import LABEL
 from deploy.insight.space import GIGABYTE, cache_bytes, folder_bytes, shown
-from deploy.rollout.lineage import previous, too_old
-from deploy.site.facts import observe, telling
+from deploy.rollout.lineage import expired_releases, previous
+from deploy.site.facts import naming_what_serves, observe
 from deploy.state import lock
 from deploy.state.store import State
 
@@ -37,7 +37,7 @@ NOTHING = Waste()
 
 def prune(at: Environment, *, yes: bool, json: bool) -> None:
     """Show what can be removed, ask, remove it under the lock, and say what that freed."""
-    with telling(at):
+    with naming_what_serves(at):
         waste, freed = at.each(lambda host: find_waste(at.settings, host, host.engine.usage())), dict[str, int]()
         at.each(lambda host: announce(waste[host.name], at.settings))
         if any(own != NOTHING for own in waste.values()):
@@ -96,7 +96,8 @@ def outdated(settings: Settings, host: Host, state: State) -> tuple[list[str], l
     needed = {facts.edge.release, *(c.release for c in facts.containers), *([intention.target] if intention else [])}
     with suppress(Refused):
         needed.add(previous(state, facts))
-    old = too_old(state, facts.edge.release, facts, settings.rollout.keep_releases) if facts.edge.release else []
+    serving, number = facts.edge.release, settings.rollout.keep_releases
+    old = expired_releases(state, serving, facts, number) if serving else []
     gone = {entry.release for entry in state.ledger()} - set(state.kept()) - needed
     return [release for release in old if release not in needed], sorted(gone)
 

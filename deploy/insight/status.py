@@ -12,8 +12,8 @@ from deploy.core.errors import OpsError, acting
 from deploy.core.model import Container, EdgeFacts, Facts
 from deploy.hosts import fleet
 from deploy.hosts.host import Host
-from deploy.rollout import recovery
 from deploy.rollout.health import through_edge
+from deploy.rollout.interrupted import interruptions
 from deploy.rollout.lineage import watch_of
 from deploy.site import rebuild
 from deploy.site.facts import observe
@@ -30,7 +30,7 @@ def show(at: Environment, *, json: bool) -> None:
     watches = at.each(lambda host: watch_of(state_of(at, host), observed[host.name].edge.release), hosts)
     holders = at.each(lambda host: lock.holder(host, at.settings.state_dir), hosts)
     held = {holder.words for holder in holders.values() if holder}
-    cut = None if held else next(iter(recovery.cut_off(at, hosts).values()), None)
+    cut = None if held else next(iter(interruptions(at, hosts).values()), None)
     if json:
         interrupted = {"command": cut.command, "release": cut.target, "since": cut.since} if cut else None
         console.document({**document(at.settings, observed, unreachable, asked, watches), "interrupted": interrupted})

@@ -27,19 +27,20 @@ def previous(state: State, facts: Facts) -> str:
     Where the ledger is damaged or gone the journal says it, or what is stopped in the idle colour.
     """
     release, ledger = facts.edge.release or facts.accepted, state.read_ledger()
-    if found := recent(ledger, release):
-        return found
-    if found := by_journal(state, release) or (idle(state, facts) if doubtful(ledger, facts) else None):
-        console.warn(f"{state.folder / LEDGER} does not say which release served before {release}; by what is left it was {found}")
-        return found
+    if before := recent(ledger, release):
+        return before
+    if before := by_journal(state, release) or (idle_release(state, facts) if doubtful(ledger, facts) else None):
+        reason = f"{state.folder / LEDGER} does not say which release served before {release}"
+        console.warn(f"{reason}; by what is left it was {before}")
+        return before
     if doubtful(ledger, facts):
-        told = f"no record says which release served before {release}, and no stopped containers show it"
-        raise Refused(told, where=str(state.folder / LEDGER), then="inv history, then inv rollback --to=RELEASE")
+        what = f"no record says which release served before {release}, and no stopped containers show it"
+        raise Refused(what, where=str(state.folder / LEDGER), then="inv history, then inv rollback --to=RELEASE")
     raise Refused("there is no earlier release to go back to", where=str(state.folder / LEDGER), then="inv history")
 
 
 def doubtful(ledger: Ledger, facts: Facts) -> bool:
-    """Tell whether the ledger misses lines that could say which release was before: some cannot be read, or what serves has none. Pure."""
+    """Tell whether lines are missing that could say which release was before: damaged ones, or that of what serves."""
     return not ledger.whole or facts.unrecorded
 
 
@@ -59,51 +60,52 @@ def by_journal(state: State, release: str | None) -> str | None:
             ended = ""
         elif line["state"] != "begin":
             ended = line["state"]
-        elif line["command"] == "deploy" and ended in ("done", "") and line.get("serving") != release:  # a resume begins it again
+        elif line["command"] == "deploy" and ended in ("done", "") and line.get("serving") != release:
+            # a resume begins it again
             return str(line["serving"]) if line.get("serving") else None
     return None
 
 
-def idle(state: State, facts: Facts) -> str | None:
-    """Return the one release that the idle colour has; None for one that failed, was aborted or cut off, or that a rollback left."""
+def idle_release(state: State, facts: Facts) -> str | None:
+    """Return the one release that the idle colour has; None for one that did not end well, or that a rollback left."""
     there = facts.of(other(facts.edge.colour))
     releases = {c.release for c in there}
-    if len(releases) != 1 or gone_back(state):
+    if len(releases) != 1 or is_rolled_back(state):
         return None
     release = releases.pop()
     last = next((str(line["state"]) for line in state.commands() if line.get("target") == release), "")
     return release if last == "done" or not (last or any(c.alive for c in there)) else None
 
 
-def gone_back(state: State) -> bool:
-    """Tell whether the last release came into service by a rollback, by journal or ledger: then the idle colour has what was left."""
+def is_rolled_back(state: State) -> bool:
+    """Tell, by journal or ledger, whether a rollback came last: then the idle colour has what was left."""
     done = (line["command"] for line in state.commands() if line["state"] == "done")
     served = (entry.command for entry in reversed(state.read_ledger().recent) if entry.outcome == "in service")
     return "rollback" in (next(done, ""), next(served, ""))
 
 
-def too_old(state: State, wanted: str, facts: Facts, number: int) -> list[str]:
-    """Return the releases beyond the `number` that are kept; what serves, what is wanted and where a rollback goes are never among them.
+def expired_releases(state: State, desired: str, facts: Facts, number: int) -> list[str]:
+    """Return the releases beyond the `number` that are kept; not what serves, is desired, or a rollback goes to.
 
     None while the ledger cannot say which these are: lines of it cannot be read, and too few came after them.
     """
-    needed, ledger = {wanted, facts.edge.release}, state.read_ledger()
+    needed, ledger = {desired, facts.edge.release}, state.read_ledger()
     served = [release for release in served_by(ledger.recent) if release not in needed]
-    if doubtful(ledger, facts) and (len(served) < number - 1 or not recent(ledger, wanted)):
+    if doubtful(ledger, facts) and (len(served) < number - 1 or not recent(ledger, desired)):
         state.warn(f"{state.folder / LEDGER} does not say which releases are needed: none is removed")
         return []
-    kept = needed | {recent(ledger, wanted), *served[: number - 1]}
+    kept = needed | {recent(ledger, desired), *served[: number - 1]}
     return [release for release in state.kept() if release not in kept]
 
 
 def schema_of(state: State, release: str) -> str | None:
     """Return the schema revision that a release's own code is of, as the ledger has it."""
-    known = (entry.schema_revision for entry in reversed(state.ledger()) if entry.release == release)
-    return next((revision for revision in known if revision), None)  # a failed try left none
+    revisions = (entry.schema_revision for entry in reversed(state.ledger()) if entry.release == release)
+    return next((revision for revision in revisions if revision), None)  # a failed try left none
 
 
 def verdict(state: State, release: str) -> str:
-    """Return by what the watch has judged a release that is on its way, as the journal has it; empty where it cannot be read.
+    """Return by what the watch judged a release that is on its way, as the journal has it; empty where that is damaged.
 
     An interrupted command that was gone on with is the same way: its watch may have been done before.
     """
@@ -117,7 +119,7 @@ def verdict(state: State, release: str) -> str:
 
 
 def watch_of(state: State, release: str | None) -> str:
-    """Return by what a release was judged when it was deployed last, as the ledger has it; empty where it cannot be read."""
+    """Return by what a release was judged when it was deployed last, as the ledger has it; empty where damaged."""
     with suppress(OpsError, OSError):
         for entry in reversed(state.ledger()):
             if (entry.release, entry.command, entry.outcome) == (release, "deploy", "in service"):
@@ -125,15 +127,15 @@ def watch_of(state: State, release: str | None) -> str:
     return ""
 
 
-def head(run: Run) -> str | None:
+def migrated_revision(run: Run) -> str | None:
     """Return the schema revision that this release migrated to."""
     schema = run.state.schema()
     return schema.revision if schema and schema.release == run.release.id else None
 
 
-def record_of(release: Release, command: str, started: str, colour: str, generation: int) -> Record:
+def make_record(release: Release, command: str, started: str, colour: str, generation: int) -> Record:
     """Begin a line of the ledger."""
     return Record(
-        release=release.id, revision=release.revision, command=command, outcome="in service", colour=colour, generation=generation,
-        schema_revision=None, who=lock.who(), started=started, seconds=0, commit_time=release.commit_time,
+        release=release.id, revision=release.revision, commit_time=release.commit_time, command=command, started=started,
+        outcome="in service", colour=colour, generation=generation, schema_revision=None, who=lock.who(), seconds=0,
     )  # fmt: skip

@@ -11,9 +11,9 @@ from deploy.rollout.execute import execute
 from deploy.rollout.pieces import settle
 from deploy.rollout.steps import Drain, TurnPage
 from deploy.site import rebuild
-from deploy.site.facts import observe_all, telling
+from deploy.site.facts import observe_all
+from deploy.site.locked import locked
 from deploy.site.run import Fleet, Run
-from deploy.state import lock
 from deploy.state.store import Bundle, state_of
 
 
@@ -24,14 +24,13 @@ def turn(at: Environment, *, on: bool, off: bool) -> str:
     at = at.facing  # whatever is the matter with the others
     if not at.hosts:
         raise Refused("no host has the role edge", where="[hosts]", then="give one the role edge, then inv deploy")
-    with telling(at), lock.held(at.hosts, at.settings.state_dir, "maintenance"):
+    with locked(at, "maintenance"):
         facts = observe_all(at)
-        if not all(known.edge.release for known in facts.values()):
+        if not all(own.edge.release for own in facts.values()):
             raise Refused("there is no release in service", where=at.settings.name, then="inv deploy")
-        if down := [name for name, known in facts.items() if not known.edge.running]:
-            raise Refused(
-                "the edge does not run: it would show the app again once it does", where=", ".join(down), then="inv deploy starts it"
-            )
+        if down := ", ".join(name for name, own in facts.items() if not own.edge.running):
+            what = "the edge does not run: it would show the app again once it does"
+            raise Refused(what, where=down, then="inv deploy starts it")
         fleet = Fleet(at, tuple(at.each(lambda host: serving_run(at, host, facts[host.name])).values()))
         with begun(f"inv maintenance --{'on' if on else 'off'} again"):
             turned = fleet.each(lambda run: turn_on(run, on=on))
@@ -50,18 +49,19 @@ def turn_on(run: Run, *, on: bool) -> bool:
 
 
 def serving_run(at: Environment, host: Host, facts: Facts) -> Run:
-    """Return the run of what serves on a host; where its record is damaged the page needs no more than what the edge has."""
+    """Return the run of what serves on a host; without its record the page needs no more than what the edge has."""
     release = str(facts.edge.release)
     try:
         bundle = state_of(at, host).bundle(release)
     except Refused as lost:
         console.warn(f"{host.name}: {lost.what}; the page is turned by the files that the edge serves from")
-        bundle = Bundle(shown(at, host, release, facts), {}, "")
-    return Run(at.settings, host, bundle, facts, going_back=True)  # a journal that cannot be written is no reason against the page
+        bundle = Bundle(serving_release(at, host, release, facts), {}, "")
+    # a journal that cannot be written is no reason against the page
+    return Run(at.settings, host, bundle, facts, going_back=True)
 
 
-def shown(at: Environment, host: Host, release: str, facts: Facts) -> Release:
-    """Return a release as its containers show it, or with no more than its name: its open WebSockets are not closed then."""
+def serving_release(at: Environment, host: Host, release: str, facts: Facts) -> Release:
+    """Return a release as its containers show it, or its name alone: its open WebSockets are not closed then."""
     try:
         return rebuild.release(state_of(at, host), release, facts.containers)
     except Refused:

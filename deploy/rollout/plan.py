@@ -1,4 +1,4 @@
-"""From what is wanted and what is there to the steps between. Pure: the same inputs, the same plan."""
+"""From what is desired and what is observed to the steps between. Pure: the same inputs, the same plan."""
 
 from __future__ import annotations
 
@@ -6,7 +6,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from deploy.core.model import COLOURS, Container, Facts, Release, Role, other
-from deploy.rollout.pieces import await_tasks, bring_up, jobs, migration, only, quiet, recreate_shared, retire, settle, start_shared, stop
+from deploy.rollout.pieces import (
+    await_tasks,
+    bring_up,
+    jobs,
+    migration,
+    only,
+    quiet,
+    recreate_shared,
+    retire,
+    settle,
+    start_shared,
+    stop,
+)
 from deploy.rollout.steps import (
     AwaitEdgeSwitch,
     AwaitHealthy,
@@ -36,20 +48,21 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Others:
-    """What hosts have together: whether one behind the edge lacks part of what serves, the colours that answer there, and all data."""
+class Together:
+    """What hosts have together: whether one behind the edge lacks part of what serves, the colours there, all data."""
 
     lacking: bool = False
     colours: frozenset[str] = frozenset()
     data: frozenset[str] = frozenset()
 
 
-ALONE = Others()
+ALONE = Together()
 
 
 def towards(
-    wanted: Release, facts: Facts, *, forward: bool = True, watch: bool = True, warm: bool = False, anew: Iterable[str] = (),
-    old: Iterable[str] = (), others: Others = ALONE, leaving: Release | None = None, quieted: bool = False,
+    desired: Release, facts: Facts, *, forward: bool = True, watch: bool = True, warm: bool = False,
+    recreate: Iterable[str] = (), old: Iterable[str] = (), together: Together = ALONE, leaving: Release | None = None,
+    quieted: bool = False,
 ) -> Plan:  # fmt: skip
     """Plan a release into service: bring the idle colour up beside the live one, switch, drain, stop.
 
@@ -57,152 +70,179 @@ def towards(
     colour, one less in the old.
 
     Going `forward` migrates and, with `watch`, watches. Going back does neither, and keeps the workers until the tasks
-    that only they know are done. With `warm` the old colour's web services run on. `anew` are shared services to
-    recreate, `old` releases to forget at the end. `others` is what the hosts have together: where one behind the same edge lacks
-    some of what serves, all go to the other colour, and what runs there stops once the edge has let go of it; on the way back
-    no data is started that another host runs. `leaving` is the
-    release that serves: it knows how to talk to workers that the wanted one does not have here. Where some may have been
-    `quieted`, they are told to go on.
+    that only they know are done. With `warm` the old colour's web services run on. `recreate` are shared services to
+    recreate, `old` releases to forget at the end. `together` is what the hosts have: where one behind the same edge
+    lacks some of what serves, all go to the other colour, and what runs there stops once the edge has let go of it; on
+    the way back no data is started that another host runs. `leaving` is the release that serves: it knows how to talk
+    to workers that the desired one does not have here. Where some may have been `quieted`, they are told to go on.
     """
-    live = facts.edge.colour
-    anew = tuple(anew)
-    shared = start_shared(wanted, facts, () if forward else others.data, anew, forward=forward)
-    steps = [*settle(facts), *shared, *recreate_shared(anew, facts)]
-    stays = wanted.as_it_is and facts.edge.release == wanted.id and not facts.beside  # it has no containers in the other colour
-    if live and not others.lacking and (stays or carries(wanted, live, facts)):
-        less = lacking(wanted, live, facts)
+    live, recreate = facts.edge.colour, tuple(recreate)
+    shared = start_shared(desired, facts, () if forward else together.data, recreate, forward=forward)
+    steps = [*settle(facts), *shared, *recreate_shared(recreate, facts)]
+    # one that was put together from its containers has none in the other colour
+    stays = desired.as_it_is and facts.edge.release == desired.id and not facts.beside
+    if live and not together.lacking and (stays or carries(desired, live, facts)):
+        less = lacking(desired, live, facts)
         steps += [StartColour(live, less), AwaitHealthy(live, less)] if less else []
-        left = finish(wanted, live, facts, others, watch=forward and watch, warm=warm, quieted=quieted)
-        return Plan(wanted, live, facts.edge.generation, (*steps, *left))
-    new = live if live and facts.beside and facts.edge.release == wanted.id else other(live)  # one that is half in service goes on
-    workers = {service.name: service for one in (leaving, wanted) if one for service in one.of("worker")}.values()
+        steps += finish(desired, live, facts, together, watch=forward and watch, warm=warm, quieted=quieted)
+        return Plan(desired, live, facts.edge.generation, tuple(steps))
+    new = live if live and facts.beside and facts.edge.release == desired.id else other(live)  # half in service goes on
+    workers = {service.name: service for one in (leaving, desired) if one for service in one.of("worker")}.values()
     former = other(new)  # also where no edge serves: it may have been elsewhere before, or have lost its configuration
-    usable = bool(facts.beside) or reusable(wanted, new, facts)
+    usable = bool(facts.beside) or reusable(desired, new, facts)
     there = facts.of(new) if usable else ()
-    if facts.beside and former == live:  # back from a release that is half in service: replicas of it that never served go first
+    if facts.beside and former == live:  # back from half in service: replicas of it that never served go first
         steps += stop(former, facts, "web", keep=facts.edge.members)
-        going = [c for c in facts.of(former, "web") if c not in facts.named]
-        facts = replace(facts, containers=tuple(c for c in facts.containers if c not in going))
-    steps += [] if usable else retire(new, facts, routed=new in others.colours)
-    steps += migration(wanted, new) if forward else []
-    steps += [] if usable else jobs(wanted, new)
+        facts = replace(facts, containers=tuple(c for c in facts.containers if c not in unnamed(former, facts)))
+    steps += [] if usable else retire(new, facts, routed=new in together.colours)
+    steps += migration(desired, new) if forward else []
+    steps += [] if usable else jobs(desired, new)
     roles: tuple[Role, ...] = ("web", "worker") if forward else ("web",)
-    watched = forward and watch and not facts.edge.maintenance and watchable(wanted, facts)
-    register = register_colour(wanted, new, facts)
+    watched = forward and watch and not facts.edge.maintenance and watchable(desired, facts)
+    register = register_colour(desired, new, facts)
     generation, since, first = facts.edge.next, facts.edge.generation, facts.edge.next + len(register)
-    for generation, turn in enumerate(turns(wanted, roles, there, facts.of(former, "web"), behind=tied(wanted, facts)), first):
-        keep = staying(wanted, former, facts, roles, turn)
-        beside = only(keep, facts, "web")
-        steps += [*bring_up(wanted, new, roles, there, turn), *(register if turn.first else ()), *await_served(wanted, new, facts)]
+    parts = turns(desired, roles, there, facts.of(former, "web"), behind=tied(desired, facts))
+    for generation, turn in enumerate(parts, first):
+        keep = staying(desired, former, facts, roles, turn)
+        mixed = only(keep, facts, "web")
+        steps += [*bring_up(desired, new, roles, there, turn), *(register if turn.first else ())]
+        steps += await_served(desired, new, facts)
         steps += quiet(workers, former, facts) if forward and turn.first else []
-        steps += [switch(new, wanted.id, generation, facts, beside)]
-        steps += [Watch(new, wanted.id, beside)] if watched and (turn.first or turn.last) else []
-        steps += retire(former, facts, [*roles, *(("job", "scheduler") if turn.last else ())], warm=warm, keep=keep, since=since,
-                        routed=former in others.colours)  # fmt: skip
+        steps += [switch(new, desired.id, generation, facts, mixed)]
+        steps += [Watch(new, desired.id, mixed)] if watched and (turn.first or turn.last) else []
+        ending = [*roles, *(("job", "scheduler") if turn.last else ())]
+        routed = former in together.colours
+        steps += retire(former, facts, ending, warm=warm, keep=keep, since=since, routed=routed)
         since = generation
-    steps += [] if forward else [*await_tasks(workers, former, facts), *hand_back(wanted, new, former, facts, there)]
-    steps += bring_up(wanted, new, ("scheduler",), there)
+    steps += [] if forward else [*await_tasks(workers, former, facts), *hand_back(desired, new, former, facts, there)]
+    steps += bring_up(desired, new, ("scheduler",), there)
     steps += [Prune(tuple(old))] if tuple(old) else []
-    return Plan(wanted, new, generation, tuple(steps))
+    return Plan(desired, new, generation, tuple(steps))
 
 
-def hand_back(wanted: Release, new: str, former: str, facts: Facts, there: Iterable[Container]) -> list[Step]:
+def unnamed(colour: str, facts: Facts) -> tuple[Container, ...]:
+    """Return the web replicas of a colour that the edge does not name."""
+    return tuple(c for c in facts.of(colour, "web") if c not in facts.named)
+
+
+def hand_back(desired: Release, new: str, former: str, facts: Facts, there: Iterable[Container]) -> list[Step]:
     """Let the earlier release's workers take over from the later one's."""
     steps: list[Step] = []
-    for turn in turns(wanted, ("worker",), there, facts.of(former, "worker"), behind=tied(wanted, facts)):
-        keep = staying(wanted, former, facts, ("worker",), turn)
-        steps += [*bring_up(wanted, new, ("worker",), there, turn), *stop(former, facts, "worker", keep=keep)]
+    for turn in turns(desired, ("worker",), there, facts.of(former, "worker"), behind=tied(desired, facts)):
+        keep = staying(desired, former, facts, ("worker",), turn)
+        steps += [*bring_up(desired, new, ("worker",), there, turn), *stop(former, facts, "worker", keep=keep)]
     return steps
 
 
-def tied(wanted: Release, facts: Facts) -> bool:
+def tied(desired: Release, facts: Facts) -> bool:
     """Tell whether one edge serves what is on several hosts, this one among them."""
-    return bool(facts.edge.front) or any(service.behind for service in wanted.of("web"))
+    return bool(facts.edge.front) or any(service.behind for service in desired.of("web"))
 
 
-def switch(colour: str | None, release: str | None, generation: int, facts: Facts, beside: tuple[str, ...] = ()) -> Step:
+def switch(
+    colour: str | None, release: str | None, generation: int, facts: Facts, mixed: tuple[str, ...] = ()
+) -> Step:  # fmt: skip
     """Plan the switch; on a host behind another's edge, to see that it was made there."""
     if facts.edge.front:
         return AwaitEdgeSwitch(facts.edge.front, colour, release)
-    return Switch(colour, release, generation, bool(colour) and facts.edge.maintenance, beside)
+    return Switch(colour, release, generation, bool(colour) and facts.edge.maintenance, mixed)
 
 
-def await_served(wanted: Release, colour: str, facts: Facts) -> list[Step]:
+def await_served(desired: Release, colour: str, facts: Facts) -> list[Step]:
     """Ask through the edge, where it is."""
-    return [AwaitServed(colour)] if wanted.of("web") and not facts.edge.front else []
+    return [AwaitServed(colour)] if desired.of("web") and not facts.edge.front else []
 
 
-def register_colour(wanted: Release, colour: str, facts: Facts) -> list[Step]:
-    """Register what the edge does not know yet: a service is new, has another name, listens on another port, or is on another host."""
-    lacking = tuple(s.name for s in wanted.of("web") if not facts.edge.reaches(s, colour))
+def register_colour(desired: Release, colour: str, facts: Facts) -> list[Step]:
+    """Register what the edge does not reach yet: a service is new, or has another name, port or host."""
+    absent = tuple(s.name for s in desired.of("web") if not facts.edge.reaches(s, colour))
     here = facts.edge.upstreams and not facts.edge.front  # not written down before a first start, and by older versions
-    return [RegisterColour(colour, lacking, facts.edge.next)] if here and lacking else []
+    return [RegisterColour(colour, absent, facts.edge.next)] if here and absent else []
 
 
-def watchable(wanted: Release, facts: Facts) -> bool:
+def watchable(desired: Release, facts: Facts) -> bool:
     """Tell whether there is something to watch: what the edge's log says, where it is, and failed tasks."""
-    return any(s.deploy.failed for s in wanted.of("worker")) if facts.edge.front else bool(wanted.of("web", "worker"))
+    if facts.edge.front:
+        return any(s.deploy.failed for s in desired.of("worker"))
+    return bool(desired.of("web", "worker"))
 
 
 def back(
-    previous: Release | None, now: Facts, others: Others = ALONE, leaving: Release | None = None, *, quieted: bool = True,
-    anew: Iterable[str] = (),
+    previous: Release | None, facts: Facts, together: Together = ALONE, leaving: Release | None = None, *,
+    quieted: bool = True, recreate: Iterable[str] = (),
 ) -> tuple[Step, ...]:  # fmt: skip
-    """Plan the way back after a failure: to the release that served before, or to nothing if there was none."""
+    """Plan the way back: to the release that served before, or to nothing if there was none."""
     if previous:
-        return towards(previous, now, forward=False, others=others, leaving=leaving, quieted=quieted, anew=anew).steps
-    unroute = [switch(None, None, now.edge.next, now)] if now.edge.colour and not now.edge.front else []
-    return (*settle(now), *unroute, *(step for colour in COLOURS for step in stop(colour, now)))
+        plan = towards(
+            previous,
+            facts,
+            forward=False,
+            together=together,
+            leaving=leaving,
+            quieted=quieted,
+            recreate=recreate,
+        )
+        return plan.steps
+    named = facts.edge.colour and not facts.edge.front
+    unroute = [switch(None, None, facts.edge.next, facts)] if named else []
+    return (*settle(facts), *unroute, *(step for colour in COLOURS for step in stop(colour, facts)))
 
 
-def rescale(wanted: Release, facts: Facts, *, undo: bool = False) -> tuple[Step, ...]:
-    """Plan more or fewer replicas of the release that serves: new ones run before the edge names them, others stop after.
+def rescale(desired: Release, facts: Facts, *, undo: bool = False) -> tuple[Step, ...]:
+    """Plan other numbers of replicas of what serves: new ones run before the edge names them, others stop after.
 
     To `undo` only takes away, whatever else is unwell.
     """
-    live, scaled = str(facts.edge.colour), wanted.of("web", "worker")
-    less = () if undo else lacking(wanted, live, facts)
+    live, scaled, edge = str(facts.edge.colour), desired.of("web", "worker"), facts.edge
+    less = () if undo else lacking(desired, live, facts)
     surplus = [c for s in scaled for c in replicas(s.name, facts.of(live))[s.replicas :]]
     keep = tuple(c.name for c in facts.of(live) if c not in surplus)
-    steps: list[Step] = [StartColour(live, less), AwaitHealthy(live, less), *await_served(wanted, live, facts)] if less else []
-    if {s.name for s in wanted.of("web")} & {*less, *(c.service for c in surplus)}:
-        steps += [Switch(live, wanted.id, facts.edge.next, facts.edge.maintenance), Drain(live, facts.edge.generation)]
     names = tuple(dict.fromkeys(c.service for c in surplus))
-    return (*settle(facts), *steps, *([StopColour(live, names, keep), RemoveStopped(live, names)] if names else []))
+    steps: list[Step] = settle(facts)
+    steps += [StartColour(live, less), AwaitHealthy(live, less), *await_served(desired, live, facts)] if less else []
+    if {s.name for s in desired.of("web")} & {*less, *names}:
+        steps += [Switch(live, desired.id, edge.next, edge.maintenance), Drain(live, edge.generation)]
+    return (*steps, *([StopColour(live, names, keep), RemoveStopped(live, names)] if names else []))
 
 
-def undone_first(wanted: Release, facts: Facts) -> str | None:
-    """Name the release to go back to before anything else: another one is half in service, and there are but two colours."""
+def reverted_first(desired: Release, facts: Facts) -> str | None:
+    """Name the release to go back to first: another one is half in service, and there are but two colours."""
     before = next((c.release for c in facts.beside), None)
-    return before if wanted.id not in (facts.edge.release, before) else None
+    return before if desired.id not in (facts.edge.release, before) else None
 
 
-def carries(wanted: Release, colour: str, facts: Facts) -> bool:
+def carries(desired: Release, colour: str, facts: Facts) -> bool:
     """Tell whether the edge names a release alone, all replicas of it, and they and its workers run."""
-    return facts.edge.release == wanted.id and not (facts.beside or lacking(wanted, colour, facts))
+    return facts.edge.release == desired.id and not (facts.beside or lacking(desired, colour, facts))
 
 
-def lacking(wanted: Release, colour: str, facts: Facts) -> tuple[str, ...]:
-    """Name the web services and workers with fewer replicas at work than are wanted: well, and the edge names them."""
+def lacking(desired: Release, colour: str, facts: Facts) -> tuple[str, ...]:
+    """Name the web services and workers with fewer replicas at work than are desired: well, and the edge names them."""
     working = [c for c in facts.of(colour) if c.role != "web" or c.name in facts.edge.members]
-    return tuple(s.name for s in wanted.of("web", "worker") if well(s, wanted, working) < s.replicas)
+    return tuple(s.name for s in desired.of("web", "worker") if well(s, desired, working) < s.replicas)
 
 
-def finish(wanted: Release, live: str, facts: Facts, others: Others, *, watch: bool, warm: bool, quieted: bool) -> list[Step]:
+def finish(
+    desired: Release, live: str, facts: Facts, together: Together, *, watch: bool, warm: bool, quieted: bool
+) -> list[Step]:  # fmt: skip
     """Do what is left once the edge names the release: nothing, or what an interrupted run did not come to."""
-    idle, accepted = other(live), facts.accepted == wanted.id
-    left = stop(idle, facts, "worker", "scheduler") if warm and accepted else retire(idle, facts, warm=warm, routed=idle in others.colours)
-    able = tuple(s.name for s in wanted.of("web", "worker") if s.deploy.resume)
+    idle, accepted = other(live), facts.accepted == desired.id
+    if warm and accepted:
+        left = stop(idle, facts, "worker", "scheduler")
+    else:
+        left = retire(idle, facts, warm=warm, routed=idle in together.colours)
+    able = tuple(s.name for s in desired.of("web", "worker") if s.deploy.resume)
     steps: list[Step] = [Resume(live, able)] if (left or quieted) and able else []
-    steps += [Watch(live, wanted.id)] if left and watch and not accepted else []
-    return [*steps, *left, *bring_up(wanted, live, ("scheduler",), facts.of(live))]
+    steps += [Watch(live, desired.id)] if left and watch and not accepted else []
+    return [*steps, *left, *bring_up(desired, live, ("scheduler",), facts.of(live))]
 
 
-def reusable(wanted: Release, idle: str, facts: Facts) -> bool:
-    """Tell whether what runs in the idle colour can serve as it is: this release, well, and a drain can be taken back."""
+def reusable(desired: Release, idle: str, facts: Facts) -> bool:
+    """Tell whether what runs in the idle colour can serve as it is: this release, well, no drain that stays."""
     alive = [c for c in facts.of(idle) if c.alive]
-    final = {service.name for service in wanted.services if service.deploy.drain and not service.deploy.resume}
-    untouched = all(well(s, wanted, facts.of(idle)) >= s.replicas for s in wanted.of("web", "worker"))
-    if not untouched or any(c.alive for c in facts.of(other(idle), "scheduler")):  # it was about to stop, or there would be two
-        final |= {service.name for service in wanted.of("scheduler")}
-    return bool(alive) and all(c.release == wanted.id and c.up and c.service not in final for c in alive)
+    final = {service.name for service in desired.services if service.deploy.drain and not service.deploy.resume}
+    untouched = all(well(s, desired, facts.of(idle)) >= s.replicas for s in desired.of("web", "worker"))
+    # it was about to stop, or there would be two
+    if not untouched or any(c.alive for c in facts.of(other(idle), "scheduler")):
+        final |= {service.name for service in desired.of("scheduler")}
+    return bool(alive) and all(c.release == desired.id and c.up and c.service not in final for c in alive)

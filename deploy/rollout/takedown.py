@@ -12,15 +12,14 @@ from deploy.core.model import COLOURS
 from deploy.core.shell import docker
 from deploy.hosts.host import Host
 from deploy.images.build import prune_release
-from deploy.site.facts import telling
-from deploy.state import lock
+from deploy.site.locked import locked
 from deploy.state.store import State
 
 
 def down(at: Environment, *, volumes: bool) -> None:
     """Remove containers and networks, colours before what they share; with `volumes` the data and the state as well."""
     at.each(lambda host: host.engine.require())
-    with telling(at), lock.held(at.hosts, at.settings.state_dir, "down"), begun("inv down again, once every host answers"):
+    with locked(at, "down"), begun("inv down again, once every host answers"):
         at.each(lambda host: down_on(at.settings, host, volumes=volumes))
 
 
@@ -37,7 +36,8 @@ def down_on(settings: Settings, host: Host, *, volumes: bool) -> None:
 
 def remove_volumes(settings: Settings, host: Host) -> None:
     """Remove the environment's volumes and what its state says of them."""
-    named = host.run(docker("volume", "ls", "--quiet", "--filter", f"label=com.docker.compose.project={settings.name}")).split()
+    label = f"label=com.docker.compose.project={settings.name}"
+    named = host.run(docker("volume", "ls", "--quiet", "--filter", label)).split()
     if named:
         host.run(docker("volume", "rm", *named))
     forget_images(State(host, settings.state_dir), host)

@@ -1,9 +1,9 @@
-"""What is there now: asked of the engine and of the edge, never remembered."""
+"""What is there now, as the engine and the edge say it; never remembered."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,17 +18,19 @@ from deploy.state.store import State
 
 
 def observe(settings: Settings, host: Host) -> Facts:
-    """Look at one environment on one host."""
-    state, containers = State(host, settings.state_dir), host.engine.containers(settings.name)
-    known = edge(settings, host, containers)
-    accepted, unrecorded = standing(state, known.release)
-    return Facts(containers, known, state.schema(), host.engine.resources(), host.engine.one_offs(settings.name), accepted, unrecorded)
+    """Observe one environment on one host."""
+    state, engine = State(host, settings.state_dir), host.engine
+    containers = engine.containers(settings.name)
+    serving = edge(settings, host, containers)
+    accepted, unrecorded = accepted_release(state, serving.release)
+    orphans = engine.one_offs(settings.name)
+    return Facts(containers, serving, state.schema(), engine.resources(), orphans, accepted, unrecorded)
 
 
-def standing(state: State, serving: str | None) -> tuple[str | None, bool]:
+def accepted_release(state: State, serving: str | None) -> tuple[str | None, bool]:
     """Return the release that was accepted last, and whether one serves of which no record says that it was accepted.
 
-    For a ledger that is damaged or gone the journal stands in: it has what served when a command began that was cut off.
+    For a ledger that is damaged or gone the journal stands in: it has what served when an interrupted command began.
     """
     ledger = state.read_ledger()
     if ledger.accepted or not serving:
@@ -40,131 +42,143 @@ def standing(state: State, serving: str | None) -> tuple[str | None, bool]:
 
 
 def edge(settings: Settings, host: Host, containers: tuple[Container, ...]) -> EdgeFacts:
-    """Ask the edge what it serves; while it is down, or was told to serve what was never proven, read what was proven last.
+    """Ask the edge what it serves; while it is down, or has a configuration never proven, read what was proven last.
 
     Behind another host's edge it is that one which is asked: it names the port of a colour, whatever container has it.
     """
     if host.front:
-        known = edge(settings, host.front, host.front.engine.containers(settings.name))
-        named = tuple(c.name for c in containers if c.role == "web" and c.colour == known.colour)
-        return replace(known, members=named, running=False, expected=False, unproven=0, front=host.front.name)
+        front = edge(settings, host.front, host.front.engine.containers(settings.name))
+        named = tuple(c.name for c in containers if c.role == "web" and c.colour == front.colour)
+        return replace(front, members=named, running=False, expected=False, unproven=0, front=host.front.name)
     running = any(c.role == "edge" and c.state == "running" for c in containers)
     unproven = switch.unproven(settings, host)
-    said = served(settings, host) if running and not unproven else None
-    if said:
-        upstreams = switch.route_of(settings, host, said.generation).upstreams
-        return replace(said, members=members(settings, host, said, containers), upstreams=upstreams)
+    answer = answered(settings, host) if running and not unproven else None
+    if answer:
+        upstreams = switch.route_of(settings, host, answer.generation).upstreams
+        return replace(answer, members=members(settings, host, answer, containers), upstreams=upstreams)
     own = settings.hosts.get(host.name)
     expected = own is None or "edge" in own.roles
     try:
-        known = configured(nginx.folder(settings), host, running, own=expected)
+        last = recorded(nginx.folder(settings), host, running, own=expected)
     except OpsError as unreadable:
-        known = supposed(settings, host, containers, unproven if running else None, unreadable)
-    return replace(known, running=running, unproven=unproven, expected=expected)
+        last = inferred(settings, host, containers, unproven if running else None, unreadable)
+    return replace(last, running=running, unproven=unproven, expected=expected)
 
 
-def members(settings: Settings, host: Host, known: EdgeFacts, containers: Iterable[Container]) -> tuple[str, ...]:
+def members(settings: Settings, host: Host, edge: EdgeFacts, containers: Iterable[Container]) -> tuple[str, ...]:
     """Name the containers that a running edge names: by its generation's files; where those are gone by what runs."""
-    if recorded := switch.route_of(settings, host, known.generation).members:
-        return recorded
+    if named := switch.route_of(settings, host, edge.generation).members:
+        return named
     running = [c for c in containers if c.role == "web" and c.alive]
-    return tuple(c.name for c in running if (c.colour, c.release) == (known.colour, known.release))
+    return tuple(c.name for c in running if (c.colour, c.release) == (edge.colour, edge.release))
 
 
-def supposed(
+def inferred(
     settings: Settings, host: Host, containers: Sequence[Container], unproven: int | None, unreadable: OpsError
 ) -> EdgeFacts:  # fmt: skip
-    """Tell without route.json what is in service: by the edge, unless it is down (None) or serves what was `unproven`, or by what runs.
+    """Tell what serves without route.json: by the edge, unless it is down (None) or `unproven`, or by what runs.
 
     What runs tells it where just one colour has web services, all of one release; raise where that is not so.
     """
-    said = served(settings, host) if unproven is not None else None
-    if said and said.generation != unproven:
-        return replace(said, members=members(settings, host, said, containers))
+    answer = answered(settings, host) if unproven is not None else None
+    if answer and answer.generation != unproven:
+        return replace(answer, members=members(settings, host, answer, containers))
     web = [c for c in containers if c.role == "web" and c.colour]
     places = {(c.colour, c.release) for c in web if c.alive} or {(c.colour, c.release) for c in web}
     if len(places) != 1:
         edge = next((c.name for c in containers if c.role == "edge"), "")
-        unreadable.then = f"{host.typed(f'docker start {edge}')}: a running edge says it itself" if edge else unreadable.then
+        start = f"{host.typed(f'docker start {edge}')}: a running edge says it itself"
+        unreadable.then = start if edge else unreadable.then
         raise unreadable
     colour, release = places.pop()
-    target = host.pointed(nginx.folder(settings) / switch.PROVEN) or host.pointed(nginx.folder(settings) / switch.CURRENT) or ""
+    folder = nginx.folder(settings)
+    target = host.pointed(folder / switch.PROVEN) or host.pointed(folder / switch.CURRENT) or ""
     number = Path(target).name
     named = tuple(c.name for c in web if (c.colour, c.release) == (colour, release))
     return EdgeFacts(generation=int(number) if number.isdecimal() else 0, colour=colour, release=release, members=named)
 
 
-def served(settings: Settings, host: Host) -> EdgeFacts | None:
+def answered(settings: Settings, host: Host) -> EdgeFacts | None:
     """Read the generation that the running edge answers with; None when it does not answer."""
     status, body = host.get(settings.edge.probe_port, "/generation")
     if status != 200:
         return None
     with suppress(ValueError, KeyError, TypeError, RecursionError):  # another program has the port
-        known = json.loads(body)
-        return plausible(EdgeFacts(True, known["generation"], known["colour"] or None, known["release"] or None, known["maintenance"]))
+        said = json.loads(body)
+        route = said["colour"] or None, said["release"] or None, said["maintenance"]
+        return plausible(EdgeFacts(True, said["generation"], *route))
     return None
 
 
-def plausible(known: EdgeFacts) -> EdgeFacts:
+def plausible(edge: EdgeFacts) -> EdgeFacts:
     """Return facts that were read from JSON; raise TypeError where they have another shape."""
-    fits = isinstance(known.generation, int) and isinstance(known.maintenance, bool) and known.colour in (None, *COLOURS)
-    if not fits or not isinstance(known.release, str | None) or not all(isinstance(name, str) for name in known.members):
+    numbered = isinstance(edge.generation, int) and isinstance(edge.maintenance, bool)
+    if not numbered or edge.colour not in (None, *COLOURS) or not isinstance(edge.release, str | None):
         raise TypeError
-    return known
+    return edge
 
 
-def configured(folder: Path, host: Host, running: bool, *, own: bool = False) -> EdgeFacts:
-    """Read the generation that was proven last; nothing where a host gets an `own` edge, and had only the word of what serves."""
+def recorded(folder: Path, host: Host, running: bool, *, own: bool = False) -> EdgeFacts:
+    """Read the generation that was proven last; nothing where a host gets an `own` edge, and had none before."""
     target = host.pointed(folder / switch.PROVEN) or host.pointed(folder / switch.CURRENT)
     bare = own and target and "nginx.conf" not in host.names(folder / target)
     kept = switch.recorded(host, folder / target) if target and not bare else (0, nginx.Route())
     if not kept:
         place = f"{host.name}: {folder / str(target) / 'route.json'}"
-        raise OpsError("route.json cannot be read, by which what served is known", where=place, then="restore that file")
+        what = "route.json cannot be read, by which what served is known"
+        raise OpsError(what, where=place, then="restore that file")
     generation, route = kept
-    return EdgeFacts(running, generation, route.colour, route.release, route.maintenance, route.members, upstreams=route.upstreams)
+    return EdgeFacts(
+        running, generation, route.colour, route.release, route.maintenance, route.members, upstreams=route.upstreams
+    )  # fmt: skip
 
 
 def observe_all(at: Environment) -> dict[str, Facts]:
-    """Look at an environment on all its hosts."""
+    """Observe an environment on all its hosts."""
     return at.each(lambda host: observe(at.settings, host))
 
 
-def serving(at: Environment) -> str:
-    """Say what answers requests now, hosts that serve the same in one breath; also to one who has lost the lock."""
-    said, guards = dict[str, list[str]](), {host: host.guard for host in at.hosts}
+def what_serves(at: Environment) -> str:
+    """Observe what answers requests now, and say it; also to one who has lost the lock."""
+    guards = {host: host.guard for host in at.hosts}
     for host in guards:
         host.guard = ()
     try:
-        found = at.each(lambda host: serving_on(at.settings, host))
+        return summary(at, at.each(lambda host: what_serves_on(at.settings, host)))
     finally:
         for host, guard in guards.items():
             host.guard = guard
-    for name, words in found.items():
-        said.setdefault(words, []).append(name)
-    return "; ".join(said) if len(at.hosts) == 1 else "; ".join(f"{', '.join(names)}: {words}" for words, names in said.items())
 
 
-def serving_on(settings: Settings, host: Host) -> str:
+def summary(at: Environment, serving: Mapping[str, str]) -> str:
+    """Say what hosts serve, those that serve the same in one breath. Pure."""
+    hosts: dict[str, list[str]] = {}
+    for name, words in serving.items():
+        hosts.setdefault(words, []).append(name)
+    lines = [words if len(at.hosts) == 1 else f"{', '.join(names)}: {words}" for words, names in hosts.items()]
+    return "; ".join(lines)
+
+
+def what_serves_on(settings: Settings, host: Host) -> str:
     """Say what answers requests on one host; with the engine away the edge itself is asked."""
     try:
         return observe(settings, host).serving
-    except Exception as error:  # noqa: BLE001  # it is asked for while another error is told
+    except Exception as error:  # noqa: BLE001  # it is asked for while another error is reported
         with suppress(OpsError, OSError):
-            if known := served(settings, host):
-                return Facts(edge=known).serving
+            if edge := answered(settings, host):
+                return Facts(edge=edge).serving
         return f"not known: {getattr(error, 'what', error)}".partition("\n")[0]
 
 
 @contextmanager
-def telling(at: Environment) -> Iterator[None]:
+def naming_what_serves(at: Environment) -> Iterator[None]:
     """Let an error that passes say what serves now, unless it says so already."""
     try:
         yield
     except OpsError as error:
-        error.serves = error.serves or serving(at)
+        error.serves = error.serves or what_serves(at)
         raise
     except OSError as error:
         failed = MachineFailed(error, str(at.settings.state_dir))
-        failed.serves = serving(at)
+        failed.serves = what_serves(at)
         raise failed from None

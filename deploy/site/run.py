@@ -15,6 +15,7 @@ from deploy.core import console
 from deploy.core.errors import CommandFailed, OpsError, Refused
 from deploy.core.model import LABEL, Container, Deploy, Facts, Release, ReleasedService
 from deploy.core.shell import Command, compose, docker
+from deploy.hosts.fleet import each
 from deploy.hosts.host import Host
 from deploy.site import rebuild
 from deploy.state.store import Bundle, State, state_of
@@ -164,7 +165,8 @@ class Fleet:
     def each(self, act: Callable[[Run], T], some: Iterable[Run] | None = None) -> dict[str, T]:
         """Do something for every run, or for some, several at once; return the results by the hosts' names."""
         runs = {run.host.name: run for run in (self.runs if some is None else some)}
-        return self.at.each(lambda host: act(runs[host.name]), (run.host for run in runs.values()))
+        hosts, at_once = [run.host for run in runs.values()], self.at.settings.ssh.parallel
+        return each(hosts, lambda host: act(runs[host.name]), among=self.at.hosts, at_once=at_once)
 
 
 def standing(at: Environment, release: str, facts: Mapping[str, Facts]) -> Fleet:

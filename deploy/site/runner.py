@@ -14,8 +14,10 @@ R = TypeVar("R", bound=Journaled)
 
 def execute(run: R, steps: Iterable[Step[R]]) -> None:
     """Perform each step; the journal says what was begun and what was done. Raise OpsError when one fails."""
+    target = run.target
     for step in steps:
-        run.note(step=step.name, state="begin", target=run.target, details=asdict(step))
+        name = step.name
+        run.note(step=name, state="begin", target=target, details=asdict(step))
         with console.step(str(step), within=step.limit(run.settings)):
             verdict = step.perform(run)
-        run.note(step=step.name, state="done", target=run.target, **({"verdict": verdict} if verdict else {}))
+        run.note(step=name, state="done", target=target, **({"verdict": verdict} if verdict else {}))

@@ -22,52 +22,52 @@ def ask(at: Environment, what: str, *, yes: bool) -> None:
 @door()
 def plan(at: Environment, json: bool = False) -> None:
     """Show what a deploy would do now, and do nothing."""
-    from deploy.rollout import release, show
+    from deploy.rollout import commands, show
 
-    show.plan(release.intended(at), at.settings, json=json)
+    show.plan(commands.plan(at), at.settings, json=json)
 
 
 @door(help={"to": "an earlier release (default: this checkout)", "include": "shared services to recreate: edge,…"})
 def deploy(at: Environment, to: str = "", include: str = "", yes: bool = False, json: bool = False) -> None:
     """Put a release into service without losing a request."""
-    from deploy.rollout import release, show
+    from deploy.rollout import commands, show
 
     ask(at, f"go back to {to}" if to else "deploy", yes=yes)
-    show.outcome(release.deploy(at, to=to, include=include), at.settings, json=json)
+    show.outcome(commands.deploy(at, to=to, include=include), at.settings, json=json)
 
 
 @door(help={"to": "the release to go back to (default: the one before)", "include": "shared services to recreate as it says: edge,…"})
 def rollback(at: Environment, to: str = "", include: str = "", yes: bool = False, json: bool = False) -> None:
     """Put an earlier release back into service: code, configuration and secrets together."""
-    from deploy.rollout import release, show
+    from deploy.rollout import commands, show
 
     ask(at, f"go back to {to or 'the release before'}", yes=yes)
-    show.outcome(release.rollback(at, to=to, include=include), at.settings, json=json)
+    show.outcome(commands.rollback(at, to=to, include=include), at.settings, json=json)
 
 
 @door()
 def resume(at: Environment, json: bool = False) -> None:
     """Go on with a deploy or rollback that was interrupted."""
-    from deploy.rollout import recovery, show
+    from deploy.rollout import commands, show
 
-    show.recovered(recovery.resume(at), at.settings, "go on with", json=json)
+    show.recovered(commands.resume(at), at.settings, "go on with", json=json)
 
 
 @door()
 def abort(at: Environment, json: bool = False) -> None:
     """Undo a deploy or rollback that was interrupted: back to the release that was in service."""
-    from deploy.rollout import recovery, show
+    from deploy.rollout import commands, show
 
-    show.recovered(recovery.abort(at), at.settings, "undo", json=json)
+    show.recovered(commands.abort(at), at.settings, "undo", json=json)
 
 
 @door()
 def unlock(at: Environment, yes: bool = False) -> None:
     """Say who holds the lock, and free it where nothing is heard of them any more; one who lives keeps it."""
     from deploy.core import console
-    from deploy.rollout import recovery
+    from deploy.rollout import unlock
 
-    console.say(recovery.unlock(at, yes=yes))
+    console.say(unlock.unlock(at, yes=yes))
 
 
 @door(positional=["service"], help={"service": "SERVICE=N"})

@@ -13,9 +13,9 @@ from deploy.config.environment import Environment
 from deploy.config.settings import ROOT
 from deploy.core.model import Release, ReleasedService
 from deploy.release import wanted
-from deploy.rollout.carry_out import Outcome, carry_out
-from deploy.rollout.planning import planned
-from deploy.site.facts import observe
+from deploy.rollout.apply import Outcome, apply
+from deploy.rollout.strategies import make_plans
+from deploy.site.facts import observe, observe_all
 from deploy.site.run import Fleet, Run
 from deploy.state.store import Bundle, State
 from tests.flow.fake import FakeHost
@@ -40,6 +40,11 @@ def bundled(name: str, replicas: int = 1) -> Bundle:
     return Bundle(made, wanted.render_all(settings(ROOT), known, IMAGES, name, "/env"), "A=1\n")
 
 
+def applied(fleet: Fleet, command: str, **more: Any) -> Outcome:
+    """Observe a fleet, and apply its release."""
+    return apply(fleet.observed(observe_all(fleet.at)), command, **more)
+
+
 class Place:
     """One environment on a fake host, with a release in service."""
 
@@ -53,13 +58,13 @@ class Place:
     def deploy(self, name: str) -> Outcome:
         bundle = bundled(name, self.replicas)
         self.state.keep(bundle)
-        return carry_out(Fleet(self.at, (Run(self.settings, self.host, bundle),)), "deploy")
+        return applied(Fleet(self.at, (Run(self.settings, self.host, bundle),)), "deploy")
 
     def steps(self, name: str, command: str = "deploy") -> list[str]:
         """Name the steps that a deploy, or a rollback, would take now."""
         run = Run(self.settings, self.host, bundled(name, self.replicas))
         fleet = Fleet(self.at, (run,)).observed({self.host.name: observe(self.settings, self.host)})
-        return [step.name for step in planned(fleet, command)[self.host.name].steps]
+        return [step.name for step in make_plans(fleet, command)[self.host.name].steps]
 
     def journal(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in (self.state.folder / "journal.jsonl").read_text().splitlines()]

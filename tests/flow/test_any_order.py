@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from deploy.core.errors import OpsError, Refused
-from deploy.rollout import recovery
-from deploy.rollout import release as rollout
+from deploy.rollout import commands
+from deploy.rollout.interrupted import interruptions
 from deploy.site.facts import observe_all
 from deploy.state.store import State
 from tests.flow import test_behind as behind
@@ -73,11 +73,11 @@ def recovered(site: Any, dice: random.Random, again: Callable[[], object]) -> st
     """Do one of the next commands; what abort refuses, since it served everywhere, resume brings to its end."""
     chosen = dice.choice(["resume", "abort", "deploy"])
     try:
-        again() if chosen == "deploy" else getattr(recovery, chosen)(site.at)
+        again() if chosen == "deploy" else getattr(commands, chosen)(site.at)
     except Refused as error:
-        if "did not come to write that down" not in error.what:
+        if "has no entry for it" not in error.what:
             raise
-        recovery.resume(site.at)
+        commands.resume(site.at)
     assert [State(host, FOLDER).intention() for host in site.hosts.values()] == [None] * len(site.hosts)
     return chosen
 
@@ -89,13 +89,13 @@ def played(site: Any, dice: random.Random, *, warm: bool = False) -> None:
         act, name = dice.choice(COMMANDS), f"r{dice.randint(2, 5)}"
         command = dice.choice(["deploy", "rollback"]) if act in ("kill", "fail", "cut") else act
         trail.append((command, name, harm(site, act, dice)))
-        code = tried(partial(site.deploy, name) if command == "deploy" else partial(rollout.rollback, site.at))
+        code = tried(partial(site.deploy, name) if command == "deploy" else partial(commands.rollback, site.at))
         heal(site)
         if code in (5, 9):
             trail.append((code, recovered(site, dice, partial(site.deploy, name))))
         now = site.serving
         assert code not in (1, 2) or now == before, (trail, before, now)
-        assert not recovery.cut_off(site.at, site.at.hosts), trail
+        assert not interruptions(site.at, site.at.hosts), trail
         one = {now} if isinstance(now, str) else set(now)
         assert len(one) == 1, (trail, now)
         assert warm or site.running() == one, (trail, site.running(), now)
@@ -141,7 +141,7 @@ def test_roles_that_move(tmp_path: Path, seed: int) -> None:
         before = {name: facts.edge.release for name, facts in observe_all(site.at).items()}
         trail.append((servers, harm(site, act, dice)))
         deploying = partial(site.deploy, f"r{number}", servers)
-        code = tried(deploying if act != "rollback" else partial(rollout.rollback, site.at))
+        code = tried(deploying if act != "rollback" else partial(commands.rollback, site.at))
         heal(site)
         if code in (5, 9):
             trail.append((code, recovered(site, dice, deploying)))

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from deploy.core.errors import Interrupted, OpsError, Refused, Unreachable
-from deploy.rollout import maintenance, recovery, scale, unwind
-from deploy.rollout import release as rollout
+from deploy.rollout import commands, maintenance, revert, scale
+from deploy.rollout.interrupted import interruptions
 from deploy.site import hooks, notify
 from deploy.site.event import Event
 from deploy.state.store import State
@@ -35,10 +35,10 @@ def test_what_serves_everywhere_is_not_undone_on_the_one_host_that_has_not_writt
         site.deploy("r3")
     except Interrupted as told:
         assert "r3" in told.serves  # noqa: PT017  # a full disk is a warning, a connection that broke is this
-    with pytest.raises(Refused, match="r3 serves, and only app2 did not come to write that down"):
-        recovery.abort(site.at)
+    with pytest.raises(Refused, match="r3 serves, and the ledger of app2 has no entry for it"):
+        commands.abort(site.at)
     assert site.serving == ["r3"] * 3
-    recovery.resume(site.at)
+    commands.resume(site.at)
     assert [State(host, FOLDER).served()[0] for host in site.hosts.values()] == ["r3"] * 3
 
 
@@ -53,12 +53,12 @@ def test_what_served_everywhere_is_not_undone_when_a_resume_fails(site: Site, ag
         engine.change(next(c.name for c in engine.known.values() if c.service == "worker" and c.alive), state="exited", health="")
         fail_at(site.hosts["app1"], "AwaitHealthy")
     with pytest.raises(Interrupted, match="nothing was undone, since it serves everywhere"):
-        recovery.resume(site.at)
+        commands.resume(site.at)
     assert site.serving == ["r3"] * 3
     site.revive()
-    with pytest.raises(Refused, match="r3 serves, and only app2 did not come to write that down"):
-        recovery.abort(site.at)
-    recovery.resume(site.at)
+    with pytest.raises(Refused, match="r3 serves, and the ledger of app2 has no entry for it"):
+        commands.abort(site.at)
+    commands.resume(site.at)
     assert [State(host, FOLDER).served()[0] for host in site.hosts.values()] == ["r3"] * 3
 
 
@@ -68,17 +68,17 @@ def test_a_release_that_one_host_alone_serves_is_undone_when_it_fails_on_others(
     site.deploy("r3")
     site.hosts["app3"], site.settings = app3, all_of_them
     fail_at(site.hosts["app2"], "Switch")
-    with pytest.raises(Interrupted, match="that was not the same"):
-        rollout.rollback(site.at, to="r2")
+    with pytest.raises(Interrupted, match="each host went back to what it had served: app1 to r3, app2 to r3, app3 to r2"):
+        commands.rollback(site.at, to="r2")
     assert site.serving == ["r3", "r3", "r2"]
 
 
 def test_abort_does_not_empty_a_host_whose_ledger_was_lost(place: Place) -> None:
     (place.state.folder / "ledger.jsonl").unlink()
-    with pytest.raises(Refused, match="whose ledger does not know it") as told:
-        recovery.abort(place.at)
+    with pytest.raises(Refused, match="whose ledger has no entry for it") as told:
+        commands.abort(place.at)
     assert told.value.then == "inv resume"
-    recovery.resume(place.at)
+    commands.resume(place.at)
     assert place.serving() == "r2"
 
 
@@ -89,7 +89,7 @@ def test_a_new_host_does_not_keep_a_release_that_failed(tmp_path: Path) -> None:
     killed(site, new, "Switch", "r3")
     fail_at(site.hosts["app1"], "Switch")
     with pytest.raises(OpsError) as told:
-        recovery.resume(site.at)
+        commands.resume(site.at)
     assert (told.value.code, site.serving, site.facts()["app0"].edge.release) == (1, ["r2"] * 3, None)
 
 
@@ -97,20 +97,20 @@ def test_hosts_that_served_different_releases_before_are_no_plain_failure(site: 
     app1: Any = site.hosts["app1"]
     killed(site, app1, "Switch", "r3")
     fail_at(site.hosts["app2"], "AwaitHealthy")
-    with pytest.raises(Interrupted, match="each host went back to what it had served, and that was not the same"):
+    with pytest.raises(Interrupted, match="each host went back to what it had served: app1 to r3, app2 to r2, app3 to r2"):
         site.deploy("r4")
     site.revive()
-    recovery.abort(site.at)
+    commands.abort(site.at)
     assert (site.serving, site.running()) == (["r2"] * 3, {"r2"})
 
 
 def test_a_command_is_later_than_what_is_written_down_whoever_has_the_clock(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deploy.rollout.carry_out.now", lambda: "2030-01-01T00:00:50Z")
+    monkeypatch.setattr("deploy.rollout.apply.now", lambda: "2030-01-01T00:00:50Z")
     site.deploy("r3")
-    monkeypatch.setattr("deploy.rollout.carry_out.now", lambda: "2030-01-01T00:00:30Z")
+    monkeypatch.setattr("deploy.rollout.apply.now", lambda: "2030-01-01T00:00:30Z")
     app1: Any = site.hosts["app1"]
     killed(site, app1, "Switch", "r4")
-    assert {told.target for told in recovery.cut_off(site.at, site.at.hosts).values()} == {"r4"}
+    assert {told.target for told in interruptions(site.at, site.at.hosts).values()} == {"r4"}
 
 
 def test_a_network_that_is_gone_once_all_have_switched_is_an_interruption(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_network_that_is_gone_once_all_have_switched_is_an_interruption(tmp_pa
         site.deploy("r3")
     mend(*hosts)
     assert site.serving == ["r3"] * 3
-    assert recovery.abort(site.at)
+    assert commands.abort(site.at)
     assert (site.serving, site.running()) == (["r2"] * 3, {"r2"})
 
 
@@ -143,7 +143,7 @@ def test_a_host_that_cannot_be_taken_back_leaves_the_choice(site: Site, then: st
     assert told.value.code == 5
     assert site.serving == ["r3", "r2", "r2"]
     site.revive()
-    assert getattr(recovery, then)(site.at)
+    assert getattr(commands, then)(site.at)
     wanted = "r3" if then == "resume" else "r2"
     assert (site.serving, site.running()) == ([wanted] * 3, {wanted})
 
@@ -190,11 +190,11 @@ def test_ctrl_c_while_going_back_is_an_interruption(site: Site, monkeypatch: pyt
 
     fail_at(site.hosts["app2"], "Switch")
     with monkeypatch.context() as patched:
-        patched.setattr(unwind, "return_all", typed)
+        patched.setattr(revert, "return_all", typed)
         with pytest.raises(Interrupted, match="interrupted"):
             site.deploy("r3")
     site.revive()
-    assert recovery.abort(site.at)
+    assert commands.abort(site.at)
     assert site.serving == ["r2"] * 3
 
 
@@ -237,7 +237,7 @@ def test_a_rollback_does_not_start_data_where_it_was_before(tmp_path: Path) -> N
     del known[next(name for name, c in known.items() if c.service == "redis")]  # its data was brought to z
     site.deploy("r2", {"main": "edge app worker", "z": "edge app data"})
     with pytest.raises(Refused, match=r"redis runs on z, and release .* has it on main"):
-        rollout.rollback(site.at)
+        commands.rollback(site.at)
     assert site.where("redis") == {"z"}
 
 
@@ -258,7 +258,7 @@ def test_a_worker_that_crashes_cannot_keep_a_rollback_from_its_end(place: Place)
                 place.host.engine.change(c.name, state="restarting", health="")
 
     when(place.host, "AwaitTasks", "begin", crash)
-    rollout.rollback(place.at)
+    commands.rollback(place.at)
     assert place.serving() == "r1"
 
 
@@ -300,12 +300,12 @@ def test_abort_takes_a_new_host_behind_the_edge_to_nothing(grown: behind.Site, n
     with pytest.raises(Killed):
         grown.deploy("r3")
     grown.revive()
-    recovery.abort(grown.at)
+    commands.abort(grown.at)
     assert grown.running() == {grown.known["r2"]}
 
 
 def test_abort_does_not_look_for_what_serves_in_front_on_a_host_that_is_new(grown: behind.Site) -> None:
-    assert recovery.abort(grown.at) is None
+    assert commands.abort(grown.at) is None
     app2: Any = grown.hosts["app2"]
 
     def gone(*_: object) -> None:
@@ -316,7 +316,7 @@ def test_abort_does_not_look_for_what_serves_in_front_on_a_host_that_is_new(grow
     with pytest.raises(Interrupted, match="app2 could not be taken back"):
         grown.deploy("r3")
     mend(app2)
-    assert recovery.abort(grown.at)
+    assert commands.abort(grown.at)
 
 
 @pytest.mark.parametrize("then", ["abort", "resume"])
@@ -326,11 +326,11 @@ def test_a_host_that_lost_its_state_behind_the_edge_is_not_emptied(tmp_path: Pat
     front: Any = site.hosts["front"]
     killed(site, front, "AwaitServed", "r3")
     if then == "abort":
-        with pytest.raises(Refused, match="serves on app1, whose ledger does not know it") as told:
-            recovery.abort(site.at)
+        with pytest.raises(Refused, match="serves on app1, whose ledger has no entry for it") as told:
+            commands.abort(site.at)
         assert told.value.then == "inv resume"
         assert site.serving == site.known["r2"]
-    assert recovery.resume(site.at)
+    assert commands.resume(site.at)
     assert site.serving.startswith("r3")
 
 

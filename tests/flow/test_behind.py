@@ -18,16 +18,15 @@ from deploy.core.shell import Command, Result
 from deploy.hosts.sections import Server
 from deploy.insight import status
 from deploy.release import placement, wanted
-from deploy.rollout import maintenance, recovery, scale
-from deploy.rollout import release as rollout
-from deploy.rollout.carry_out import Outcome, carry_out
-from deploy.rollout.planning import planned
+from deploy.rollout import commands, maintenance, scale
+from deploy.rollout.apply import Outcome
+from deploy.rollout.strategies import make_plans
 from deploy.site.facts import observe_all
 from deploy.site.run import Fleet, Run, of
 from deploy.state.store import State
 from tests.flow.fake import FakeHost
 from tests.flow.faults import fail_at
-from tests.flow.place import FAST, Killed
+from tests.flow.place import FAST, Killed, applied
 from tests.flow.test_fleet import FOLDER, Apart
 from tests.samples import DATA, IMAGES, model, settings
 
@@ -109,7 +108,7 @@ class Site:
         return Fleet(self.at, tuple(runs))
 
     def deploy(self, name: str) -> Outcome:
-        return carry_out(self.fleet(name), "deploy")
+        return applied(self.fleet(name), "deploy")
 
     @property
     def serving(self) -> str:
@@ -128,7 +127,7 @@ class Site:
         """Fail unless this release alone runs, and nothing is left to do."""
         assert self.running() == {release}
         fleet = of(self.at, release)
-        plans = planned(fleet.observed(observe_all(self.at)), "deploy")
+        plans = make_plans(fleet.observed(observe_all(self.at)), "deploy")
         assert {name: plan.steps for name, plan in plans.items()} == dict.fromkeys(plans, ())
 
     def revive(self) -> None:
@@ -149,7 +148,7 @@ def test_all_go_over_with_one_switch_and_back(site: Site) -> None:
     site.idle(third.release)
     assert {place.colour for place in third.hosts} == {"blue"}
     assert not site.deploy("r3").changed
-    assert rollout.rollback(site.at).release == site.known["r2"] == site.serving
+    assert commands.rollback(site.at).release == site.known["r2"] == site.serving
     site.idle(site.known["r2"])
 
 
@@ -177,7 +176,7 @@ def test_killed_at_any_step_another_machine_converges(site: Site, victim: str, n
     elif then == "another":
         found = site.deploy("r4").release
     else:
-        getattr(recovery, then)(site.at)
+        getattr(commands, then)(site.at)
         found = site.serving
     assert site.serving == found
     site.idle(found)

@@ -18,12 +18,10 @@ from deploy.core.shell import Command, Result
 from deploy.edge import switch
 from deploy.edge.nginx import Route
 from deploy.hosts.local import LocalHost
-from deploy.rollout import recovery
-from deploy.rollout import release as rollout
-from deploy.rollout.carry_out import carry_out
+from deploy.rollout import commands
 from deploy.site.facts import observe
 from deploy.site.run import Fleet, Run, of
-from tests.flow.place import EVERY_STEP, STEPS, Killed, Place, bundled, whole
+from tests.flow.place import EVERY_STEP, STEPS, Killed, Place, applied, bundled, whole
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
@@ -75,7 +73,7 @@ def test_a_connection_that_breaks_interrupts(place: Place, number: int) -> None:
     assert told.value.where == "app1"
     assert place.serving() in ("r2", "r3")
     assert place.state.intention()
-    assert recovery.resume(place.at)
+    assert commands.resume(place.at)
     assert place.serving() == "r3"
 
 
@@ -107,7 +105,7 @@ def test_what_an_app_answers_is_told_without_its_secrets(place: Place, monkeypat
 
     monkeypatch.setattr(place.host, "get", answer)
     with pytest.raises(OpsError, match=r"cannot connect: password \*\*\* refused"):
-        carry_out(Fleet(place.at, (Run(place.settings, place.host, bundle),)), "deploy")
+        applied(Fleet(place.at, (Run(place.settings, place.host, bundle),)), "deploy")
     assert secret not in (place.state.folder / "journal.jsonl").read_text()
 
 
@@ -173,7 +171,7 @@ def test_a_release_that_serves_and_cannot_be_written_down_is_a_warning(capsys: p
 @pytest.mark.parametrize("then", ["resume", "deploy"])
 def test_what_was_not_written_down_is_written_by_the_next_command(unwritten: Place, then: str) -> None:
     if then == "resume":
-        assert recovery.resume(unwritten.at)
+        assert commands.resume(unwritten.at)
     else:
         unwritten.deploy("r3")
     last = unwritten.state.ledger()[-1]
@@ -181,7 +179,7 @@ def test_what_was_not_written_down_is_written_by_the_next_command(unwritten: Pla
 
 
 def test_a_release_that_was_not_written_down_can_be_rolled_back(unwritten: Place) -> None:
-    assert rollout.rollback(unwritten.at).release == unwritten.serving() == "r2"
+    assert commands.rollback(unwritten.at).release == unwritten.serving() == "r2"
 
 
 @EVERY_STEP
@@ -285,7 +283,7 @@ def test_an_endpoint_that_the_engine_holds_since_a_full_disk_is_dropped(place: P
     stopped = [name for name, c in place.host.engine.known.items() if not c.alive and c.role == "web"]
     place.host.held = dict.fromkeys(stopped, "shop-local_default")
     assert stopped
-    outcome = rollout.rollback(place.at)
+    outcome = commands.rollback(place.at)
     assert (outcome.release, place.serving(), place.running(), place.host.held) == ("r1", "r1", whole("r1"), {})
 
 
@@ -315,7 +313,7 @@ def test_an_endpoint_that_cannot_be_dropped_ends_the_deploy(place: Place, monkey
 
 def test_rollback_goes_to_the_release_before_and_does_not_migrate(place: Place) -> None:
     place.host.said.clear()
-    outcome = rollout.rollback(place.at)
+    outcome = commands.rollback(place.at)
     assert (outcome.release, place.serving(), place.running()) == ("r1", "r1", whole("r1"))
     assert not [command for command in place.host.said if "alembic" in command]
     assert place.state.ledger()[-1].command == "rollback"
@@ -328,7 +326,7 @@ def asked_for_tasks(place: Place) -> int:
 def test_a_rollback_waits_for_tasks_that_the_old_release_does_not_know(place: Place) -> None:
     place.host.tasks = [["new", "newer"], ["new"], []]
     place.host.said.clear()
-    rollout.rollback(place.at)
+    commands.rollback(place.at)
     assert asked_for_tasks(place) == 3
     last = place.host.said.index(next(command for command in reversed(place.host.said) if command.endswith("tasks pending")))
     started = next(at for at, command in enumerate(place.host.said) if " up " in command and "worker" in command)
@@ -341,15 +339,15 @@ def test_a_rollback_is_not_undone_for_tasks(place: Place, trouble: str, capsys: 
         place.host.tasks = [["new"]] * 10**6
     else:
         place.host.fail_at(place.steps("r1", "rollback").index("AwaitTasks"), FAULTS["refused"])
-    assert rollout.rollback(place.at).release == place.serving() == "r1"
+    assert commands.rollback(place.at).release == place.serving() == "r1"
     assert ("tasks are left that r1 does not know: new" if trouble == "never done" else "it is not known") in capsys.readouterr().err
 
 
 def test_a_rollback_that_failed_can_be_tried_again(place: Place) -> None:
     place.host.fail_at(2, lambda: None)
     with pytest.raises(OpsError):
-        rollout.rollback(place.at, to="r1")
-    assert rollout.rollback(place.at, to="r1").release == place.serving() == "r1"
+        commands.rollback(place.at, to="r1")
+    assert commands.rollback(place.at, to="r1").release == place.serving() == "r1"
 
 
 @pytest.mark.parametrize(
@@ -363,7 +361,7 @@ def test_rollback_refuses_when_the_schema_would_not_fit(place: Place, schema: Sc
         place.state.keep_schema(schema)
     before = place.running(), len(place.journal())
     with pytest.raises(Refused, match=words) as told:
-        rollout.rollback(place.at)
+        commands.rollback(place.at)
     assert (told.value.code, "r2" in told.value.serves) == (2, True)
     assert (place.running(), len(place.journal())) == before
 
@@ -372,16 +370,16 @@ def test_rollback_refuses_a_release_of_unknown_schema(place: Place) -> None:
     text = "\n".join(entry.model_copy(update={"schema_revision": None}).model_dump_json() for entry in place.state.ledger())
     LocalHost().write(place.state.folder / "ledger.jsonl", text + "\n")
     with pytest.raises(Refused, match="not known"):
-        rollout.rollback(place.at)
+        commands.rollback(place.at)
 
 
 def test_rollback_needs_an_earlier_release(tmp_path: Path) -> None:
     place = Place(tmp_path)
     place.deploy("r1")
     with pytest.raises(Refused, match="no earlier release"):
-        rollout.rollback(place.at)
+        commands.rollback(place.at)
     with pytest.raises(Refused, match="no release r7"):
-        rollout.rollback(place.at, to="r7")
+        commands.rollback(place.at, to="r7")
 
 
 def test_what_may_be_gone_back_to_is_never_forgotten(place: Place) -> None:
@@ -400,6 +398,6 @@ def test_a_secret_that_the_app_prints_is_hidden_in_error_journal_and_ledger(plac
         monkeypatch.setattr(place.host.engine, "logs", lambda name: f"last words of {name}: hunter2hunter2")
         place.host.fail_at(STEPS.index(step), partial(lambda fault: fault, fault))
         with pytest.raises(OpsError, match=named) as told:
-            carry_out(of(place.at, "r3"), "deploy")
+            applied(of(place.at, "r3"), "deploy")
         assert "***" in told.value.what
         assert "hunter2" not in told.value.what + json.dumps(place.journal()), step

@@ -14,7 +14,7 @@ from deploy.core.errors import Locked, Refused
 from deploy.core.shell import Command, Result
 from deploy.images import inventory
 from deploy.insight import disk, prune
-from deploy.rollout import release as rollout
+from deploy.rollout import commands
 from deploy.state import lock
 from tests.flow.fake import DONE
 from tests.flow.place import Place
@@ -75,10 +75,10 @@ def test_prune_keeps_what_a_rollback_or_a_resume_goes_to(used: Place) -> None:
     assert prune.find_waste(used.settings, used.host, USED).releases == ()
     used.deploy("r3")
     assert prune.find_waste(used.settings, used.host, USED).releases == ("r1",)
-    rollout.rollback(used.at)
+    commands.rollback(used.at)
     assert (used.serving(), used.state.served()) == ("r2", ["r2", "r3", "r1", "r0"])
     assert prune.find_waste(used.settings, used.host, USED).releases == ()  # the next inv rollback goes to r1
-    rollout.rollback(used.at)
+    commands.rollback(used.at)
     assert used.serving() == "r1"
 
 

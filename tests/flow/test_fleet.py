@@ -16,9 +16,9 @@ from deploy.core.errors import Interrupted, Locked, OpsError, Refused, Unreachab
 from deploy.core.model import Facts
 from deploy.core.shell import Command, Result
 from deploy.hosts.sections import Server
-from deploy.rollout import recovery, steps
-from deploy.rollout import release as rollout
-from deploy.rollout.carry_out import Outcome, carry_out
+from deploy.rollout import commands, steps
+from deploy.rollout.apply import Outcome
+from deploy.rollout.interrupted import interruptions
 from deploy.rollout.stages import batches, stages
 from deploy.rollout.steps import Stage
 from deploy.site.facts import observe_all
@@ -27,7 +27,7 @@ from deploy.state import lock
 from deploy.state.store import State
 from tests.flow.fake import FakeHost
 from tests.flow.faults import fail_at
-from tests.flow.place import FAST, Killed, bundled
+from tests.flow.place import FAST, Killed, applied, bundled
 from tests.samples import settings
 
 FOLDER = Path("/var/lib/shop-test")
@@ -106,7 +106,7 @@ class Site:
         runs = [Run(self.settings, host, bundled(name)) for host in self.hosts.values()]
         for run in runs:
             run.state.keep(bundled(name))
-        return carry_out(Fleet(self.at, tuple(runs)), "deploy")
+        return applied(Fleet(self.at, tuple(runs)), "deploy")
 
     def facts(self) -> dict[str, Facts]:
         return observe_all(self.at)
@@ -180,7 +180,7 @@ def test_held_what_has_switched_stays_and_resume_goes_on(tmp_path: Path) -> None
     assert "r3" in told.value.serves
     assert "r2" in told.value.serves
     site.revive()
-    assert recovery.resume(site.at)
+    assert commands.resume(site.at)
     assert (site.serving, site.running()) == (["r3"] * 3, {"r3"})
 
 
@@ -190,7 +190,7 @@ def test_held_and_aborted_all_are_back(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         site.deploy("r3")
     site.revive()
-    assert recovery.abort(site.at)
+    assert commands.abort(site.at)
     assert (site.serving, site.running()) == (["r2"] * 3, {"r2"})
 
 
@@ -207,7 +207,7 @@ def test_killed_at_any_step_another_machine_converges(site: Site, victim: str, n
     if then == "deploy":
         site.deploy("r3")
     else:
-        getattr(recovery, then)(site.at)
+        getattr(commands, then)(site.at)
     assert (site.serving, site.running()) == ([wanted] * 3, {wanted})
     assert [State(host, FOLDER).intention() for host in site.hosts.values()] == [None] * 3
 
@@ -231,12 +231,12 @@ def test_what_a_host_was_told_before_it_was_away_is_not_taken_up(site: Site, mon
         site.deploy("r3")
     away = site.hosts.pop("app3")
     site.revive()
-    monkeypatch.setattr("deploy.rollout.carry_out.now", lambda: "2999-01-01T00:00:00Z")  # a second later at the least
+    monkeypatch.setattr("deploy.rollout.apply.now", lambda: "2999-01-01T00:00:00Z")  # a second later at the least
     site.deploy("r4")
     site.hosts["app3"] = away
     assert State(away, FOLDER).intention()
     with pytest.raises(Refused, match=r"different releases \(app1: r4, app2: r4, app3: r.\), and nothing is under way"):
-        recovery.resume(site.at)
+        commands.resume(site.at)
     assert site.serving[:2] == ["r4", "r4"]
     site.deploy("r4")
     assert site.serving == ["r4"] * 3
@@ -248,11 +248,11 @@ def test_a_failed_deploy_is_not_resumed_for_a_host_that_could_not_be_taken_back(
     with pytest.raises(OpsError):
         site.deploy("r3")
     site.revive()
-    assert not recovery.cut_off(site.at, site.at.hosts)
+    assert not interruptions(site.at, site.at.hosts)
 
 
 def test_rollback_takes_all_back(site: Site) -> None:
-    assert rollout.rollback(site.at).release == "r1"
+    assert commands.rollback(site.at).release == "r1"
     assert (site.serving, site.running()) == (["r1"] * 3, {"r1"})
 
 
@@ -260,7 +260,7 @@ def test_a_host_that_came_later_has_nothing_to_go_back_to(site: Site) -> None:
     new = Apart("app4", site.hosts["app1"].root.parent / "app4", site.dead)
     site.hosts["app4"] = new
     with pytest.raises(Refused, match="app4"):
-        rollout.rollback(site.at)
+        commands.rollback(site.at)
     assert site.serving == ["r2"] * 3
     site.deploy("r2")
     assert site.facts()["app4"].edge.release == "r2"
@@ -269,11 +269,11 @@ def test_a_host_that_came_later_has_nothing_to_go_back_to(site: Site) -> None:
 def test_all_locks_or_none(site: Site) -> None:
     with lock.held([site.hosts["app2"]], FOLDER, "deploy"):
         with pytest.raises(Locked, match="locked by") as told:
-            rollout.rollback(site.at)
+            commands.rollback(site.at)
         assert "app2" in told.value.where
         with lock.held([site.hosts["app1"]], FOLDER, "status"):
             pass
-    assert rollout.rollback(site.at)
+    assert commands.rollback(site.at)
 
 
 STEP = st.sampled_from([

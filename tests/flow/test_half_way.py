@@ -13,14 +13,14 @@ from deploy.core.errors import Interrupted, OpsError, Refused, Unreachable
 from deploy.core.shell import Command, Result
 from deploy.hosts.sections import Server
 from deploy.insight import prune, status
-from deploy.rollout import maintenance, preflight, recovery, steps, takedown, unwind
-from deploy.rollout.carry_out import Outcome, carry_out
+from deploy.rollout import commands, failures, maintenance, revert, roles, steps, takedown
+from deploy.rollout.apply import Outcome
 from deploy.site import hooks
 from deploy.site.run import Fleet, Run
 from tests.flow import test_behind as behind
 from tests.flow.fake import FakeHost
 from tests.flow.faults import fail_at, killed, nth, when
-from tests.flow.place import Killed, Place, bundled
+from tests.flow.place import Killed, Place, applied, bundled
 from tests.flow.test_days_work import Printed
 from tests.flow.test_fleet import FOLDER, Apart, Site
 from tests.samples import container, settings
@@ -44,7 +44,7 @@ class Rolling(Site):
         runs = [Run(self.settings, host, bundled(name, 2)) for host in self.hosts.values()]
         for run in runs:
             run.state.keep(run.bundle)
-        return carry_out(Fleet(self.at, tuple(runs)), "deploy")
+        return applied(Fleet(self.at, tuple(runs)), "deploy")
 
 
 @pytest.mark.parametrize("error", [deaf(), OpsError("it failed")], ids=["refused", "failed"])
@@ -52,12 +52,12 @@ def test_an_abort_that_one_host_refuses_half_way_left_them_apart(site: Site, err
     killed(site, site.hosts["app1"], "Switch", "r3")
     fail_at(site.hosts["app1"], "Switch", error)
     with pytest.raises(Interrupted, match=error.what) as told:
-        recovery.abort(site.at)
+        commands.abort(site.at)
     assert (site.serving, told.value.code) == (["r3", "r2", "r2"], 5)
     assert "app1: release r3" in told.value.serves
     assert told.value.then.startswith("inv abort again")
     site.revive()
-    recovery.abort(site.at)
+    commands.abort(site.at)
     assert site.serving == ["r2"] * 3
 
 
@@ -127,7 +127,7 @@ def test_one_that_breaks_as_it_is_to_go_back_keeps_no_other_from_it(site: Site) 
         site.deploy("r3")
     assert site.serving[:2] == ["r2", "r2"]
     broken.clear()
-    recovery.abort(site.at)
+    commands.abort(site.at)
     assert site.serving == ["r2"] * 3
 
 
@@ -145,13 +145,13 @@ def test_ctrl_c_while_people_are_told_of_a_failure_does_not_hide_it(place: Place
 
 
 def test_ctrl_c_while_the_others_go_back_says_that_some_may_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    site, back = Site(tmp_path, on_failure="hold"), unwind.go_back
+    site, back = Site(tmp_path, on_failure="hold"), revert.revert
 
-    def typed(*fleet: Any) -> set[str]:
-        back(*fleet)
+    def typed(*fleet: Any, **more: Any) -> set[str]:
+        back(*fleet, **more)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(unwind, "go_back", typed)
+    monkeypatch.setattr(failures, "revert", typed)
     fail_at(site.hosts["app2"], "Switch", OpsError("the first failure"))
     with pytest.raises(Interrupted, match=r"(?s)the first failure; the new release stays on app1, app3, and going back was interrupted"):
         site.deploy("r3")
@@ -167,8 +167,9 @@ def test_half_a_record_keeps_nobody_from_pruning(place: Place) -> None:
 def test_a_release_of_another_version_of_the_toolkit_keeps_nobody_from_deploying(site: Site) -> None:
     kept = site.hosts["app2"].real(FOLDER / "releases" / "r2" / "release.json")
     kept.write_text(kept.read_text().rstrip()[:-1] + ',"newer": 1}')
-    facts = site.facts()
-    assert (preflight.left_behind(site.at, facts), preflight.without_edge(site.at, facts)) == ([], [])
+    releases = roles.recorded(site.at, site.facts())
+    assert roles.removed_hosts(site.at, releases) == []
+    assert all(release.of("edge") for release in releases.values())
     assert site.deploy("r3").changed
 
 

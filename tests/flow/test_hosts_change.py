@@ -15,13 +15,12 @@ from deploy.core.model import Role
 from deploy.core.shell import Command, Result
 from deploy.hosts.sections import Server
 from deploy.release import wanted
-from deploy.rollout import preflight
-from deploy.rollout import release as rollout
-from deploy.rollout.carry_out import Outcome, carry_out
+from deploy.rollout import commands, roles
+from deploy.rollout.apply import Outcome
 from deploy.site.facts import observe_all
 from deploy.site.run import Fleet, Run
 from tests.flow.fake import FakeHost
-from tests.flow.place import FAST
+from tests.flow.place import FAST, applied
 from tests.flow.test_fleet import FOLDER, Apart, Site
 from tests.samples import DATA, IMAGES, model, settings
 
@@ -64,7 +63,7 @@ class Roles:
         for run in runs:
             run.state.keep(run.bundle)
             self.hosts[run.host.name].engine.made = frozenset(run.release.resources)
-        return carry_out(Fleet(self.at, tuple(runs)), "deploy")
+        return applied(Fleet(self.at, tuple(runs)), "deploy")
 
     def where(self, service: str) -> set[str]:
         return {name for name, host in self.hosts.items() for c in host.engine.known.values() if c.service == service and c.alive}
@@ -87,7 +86,7 @@ def test_the_scheduler_moves_to_a_host_that_is_new(tmp_path: Path) -> None:
     site.deploy("r2", {"main": "edge app worker data", "a": "worker"})
     assert (site.where("beat"), site.where("worker")) == ({"a"}, {"a", "main"})
     with pytest.raises(Refused, match="there is no earlier release") as told:
-        rollout.rollback(site.at)
+        commands.rollback(site.at)
     assert told.value.where.startswith("a: /var")
 
 
@@ -101,11 +100,11 @@ def test_a_host_that_nothing_is_placed_on_is_emptied(tmp_path: Path) -> None:
 def test_a_host_that_was_taken_out_is_named_while_what_runs_there_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     site, servers = Roles(tmp_path), {"main": "edge app data worker", "z": "edge app worker"}
     site.deploy("r1", servers)
-    preflight.left_behind(site.at, observe_all(site.at))
+    roles.removed_hosts(site.at, roles.recorded(site.at, observe_all(site.at)))
     assert "no more" not in capsys.readouterr().err
     site.at = site.at._replace(hosts=(site.hosts["main"],))
-    preflight.left_behind(site.at, observe_all(site.at))
-    assert "z: in [hosts] no more, and what runs there goes on" in capsys.readouterr().err.replace("\n", " ")
+    roles.removed_hosts(site.at, roles.recorded(site.at, observe_all(site.at)))
+    assert "z was removed from [hosts] but still runs what it had" in capsys.readouterr().err.replace("\n", " ")
 
 
 def test_a_host_that_was_made_anew_does_not_forbid_going_back(tmp_path: Path) -> None:
@@ -115,7 +114,7 @@ def test_a_host_that_was_made_anew_does_not_forbid_going_back(tmp_path: Path) ->
     site.hosts["z"] = Seen("z", tmp_path / "anew", Event())
     assert site.deploy("r1", servers).release == earlier
     site.deploy("r2", servers)
-    assert rollout.rollback(site.at).release == earlier
+    assert commands.rollback(site.at).release == earlier
     assert site.where("backend") == {"main", "z"}
 
 

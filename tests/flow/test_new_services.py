@@ -19,16 +19,14 @@ from deploy.core.errors import OpsError
 from deploy.core.model import BEHIND, Container, Release
 from deploy.hosts.sections import Server
 from deploy.release import wanted
-from deploy.rollout import recovery
-from deploy.rollout import release as rollout
-from deploy.rollout.carry_out import carry_out
-from deploy.rollout.planning import planned
+from deploy.rollout import commands
+from deploy.rollout.strategies import make_plans
 from deploy.site.facts import observe_all
 from deploy.site.run import Fleet, Run
 from deploy.state.store import State
 from tests.flow.fake import FakeHost
 from tests.flow.faults import fail_at
-from tests.flow.place import FAST, Killed
+from tests.flow.place import FAST, Killed, applied
 from tests.flow.test_fleet import FOLDER, Apart
 from tests.samples import DATA, IMAGES, model, settings
 
@@ -131,12 +129,12 @@ class Site:
 
     def deploy(self, name: str, text: str) -> Release:
         fleet = self.fleet(name, text)
-        carry_out(fleet, "deploy")
+        applied(fleet, "deploy")
         return fleet.release
 
     def steps(self, name: str, text: str) -> set[str]:
         """Name the steps that a deploy would take on all hosts."""
-        plans = planned(self.fleet(name, text).observed(observe_all(self.at)), "deploy")
+        plans = make_plans(self.fleet(name, text).observed(observe_all(self.at)), "deploy")
         return {step.name for plan in plans.values() for step in plan.steps}
 
     def listening(self, asker: Nginx) -> dict[str, Container]:
@@ -195,7 +193,7 @@ def test_every_edge_serves_it_and_what_was_before_after_a_rollback(site: Site, f
     before = site.deploy("r1", first)
     after = site.deploy("r2", second)
     assert site.all_serve(after)
-    assert rollout.rollback(site.at).release == before.id
+    assert commands.rollback(site.at).release == before.id
     assert site.all_serve(before)
 
 
@@ -220,13 +218,13 @@ def test_killed_at_any_step_resume_goes_on_and_abort_goes_back(site: Site, numbe
     fleet, victim = site.fleet("r2", second), site.edges[number // 4 % len(site.edges)]
     victim.kill_at(number, "begin" if number % 2 else "done", Killed)
     with suppress(Killed):  # not every host has so many steps
-        carry_out(fleet, "deploy")
+        applied(fleet, "deploy")
     site.revive()
     assert len({release for own in site.served().values() for release in own.values()} - {before.id, fleet.release.id}) == 0
     if number % 4 < 2:
-        recovery.abort(site.at)
+        commands.abort(site.at)
     else:
-        recovery.resume(site.at)
+        commands.resume(site.at)
     assert site.all_serve(before) or site.all_serve(fleet.release)
     assert site.all_serve(site.deploy("r3", second))
 

@@ -18,8 +18,9 @@ from deploy.core.shell import Command, Result
 from deploy.hosts.host import Host
 from deploy.hosts.sections import Server
 from deploy.release import placement, render, wanted
-from deploy.rollout import preflight
+from deploy.rollout import preflight, roles
 from tests.flow.fake import FakeHost
+from tests.flow.place import bundled
 from tests.flow.test_fleet import FOLDER, Apart, Site
 from tests.samples import COMPOSE, DATA, IMAGES, container, model, settings
 
@@ -95,7 +96,7 @@ def test_what_would_leave_data_or_an_edge_behind_is_refused(kept: dict[str, Fact
     known = model(keeps.replace("volumes: {}", "volumes: {kept: {}}"))
     placed, facts = placement.place(known, servers), {name: kept.get(name, Facts()) for name in servers}
     with pytest.raises(Refused, match=words) if words else nullcontext():
-        preflight.moved(settings(hosts=servers), known, placed, facts)
+        roles.require_in_place(settings(hosts=servers), known, placed, facts)
 
 
 def test_hosts_that_are_not_fit_are_told_beside_roles_that_do_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,9 +109,10 @@ def test_hosts_that_are_not_fit_are_told_beside_roles_that_do_not_fit(tmp_path: 
     monkeypatch.setattr("deploy.config.checkout.read", lambda *_: None)
     monkeypatch.setattr(wanted, "model", lambda *_: model())
     monkeypatch.setattr(wanted, "placed", lambda *_: dict.fromkeys(site.hosts, model()))
-    monkeypatch.setattr(preflight, "without_edge", lambda *_: ["app2"])
+    bare = bundled("r2").release.model_copy(update={"services": ()})
+    monkeypatch.setattr(roles, "recorded", lambda *_: {"app2": bare})
     with pytest.raises(Refused, match=r"(?s)0.0 GB free on app1.*0.0 GB free on app3.*roles have moved.*app2 gets the role edge"):
-        preflight.look(site.at, site.facts())
+        preflight.require_deployable(site.at, site.facts())
 
 
 class Asked(Apart):
@@ -131,7 +133,7 @@ def test_one_address_for_all_is_said_to_prove_nothing(tmp_path: Path, capsys: py
     at = Environment(
         settings(state=tmp_path, hosts=servers), FakeHost(tmp_path), (Asked("a", tmp_path, ""), Asked("d", tmp_path, "not asked"))
     )
-    preflight.reachable(at, model(DATA), {"a": set(), "d": {"redis"}})
+    preflight.require_reachable(at, model(DATA), {"a": set(), "d": {"redis"}})
     assert "d: address and private are the same" in capsys.readouterr().err.replace("\n", " ")
 
 
@@ -152,7 +154,7 @@ def test_the_private_path_is_proven_and_the_public_one_closed(tmp_path: Path, sa
     at = Environment(settings(state=tmp_path, hosts=servers), here, (Asked("a", tmp_path, said), Asked("d", tmp_path, "not asked")))
     there = {"a": set[str](), "d": {running}}
     if not words:
-        preflight.reachable(at, model(DATA), there)
+        preflight.require_reachable(at, model(DATA), there)
         return
     with pytest.raises(Refused, match=words):
-        preflight.reachable(at, model(DATA), there)
+        preflight.require_reachable(at, model(DATA), there)

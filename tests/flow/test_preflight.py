@@ -12,7 +12,7 @@ import pytest
 from deploy.core.errors import Refused
 from deploy.core.model import Container, EdgeFacts, Facts, Record, Schema
 from deploy.hosts.local import LocalHost
-from deploy.rollout import preflight
+from deploy.rollout import preflight, reversible
 from tests.flow.fake import FakeHost
 from tests.samples import COMPOSE, model, release, settings
 
@@ -74,7 +74,7 @@ def test_a_clock_behind_the_ledger_is_said(capsys: pytest.CaptureFixture[str]) -
     preflight.clock(LocalHost(), [entry.model_copy(update={"started": "2020-01-01T00:00:00Z"})])
     assert capsys.readouterr().err == ""
     preflight.clock(LocalHost(), [entry])
-    assert "the last deploy was written down at 2999-01-01T00:00:00Z" in capsys.readouterr().err
+    assert "the last deploy was recorded at 2999-01-01T00:00:00Z" in capsys.readouterr().err
 
 
 def test_only_shared_services_can_be_included() -> None:
@@ -101,7 +101,7 @@ def test_a_host_that_did_not_migrate_judges_by_what_it_knows(revision: str | Non
     elsewhere = release("a", without=("backend",))
     schema = Schema(revision="2", serves=("2",), release="b") if known else None
     with pytest.raises(Refused, match="is of schema 1") if refused else nullcontext():
-        preflight.schema_fits(elsewhere, revision, schema, "")
+        reversible.schema_fits(elsewhere, revision, schema, "")
 
 
 def test_a_state_folder_that_was_removed_under_the_edge_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,8 +13,7 @@ import pytest
 from deploy.core.errors import OpsError, Refused
 from deploy.core.model import Deploy, block_of
 from deploy.insight import services, status
-from deploy.rollout import recovery, scale
-from deploy.rollout import release as rollout
+from deploy.rollout import commands, scale
 from deploy.site import rebuild
 from deploy.site.facts import observe
 from deploy.site.run import Run, run_of
@@ -108,7 +107,7 @@ def test_an_interruption_ends_well_over_a_release_whose_record_is_gone(site: Pla
     site.host.kill_at(STEPS.index(step), "begin", Killed)
     with pytest.raises(Killed):
         site.deploy("r3")
-    assert getattr(recovery, then)(site.at)
+    assert getattr(commands, then)(site.at)
     wanted = "r3" if then == "resume" else "r2"
     assert (site.serving(), site.running()) == (wanted, whole(wanted))
 
@@ -122,8 +121,8 @@ def test_a_deploy_that_was_cut_off_is_not_resumed_by_half_of_its_containers(site
     for file in ("blue.yml", "green.yml"):  # no file says that some are missing
         (site.state.bundle_folder("r3") / file).unlink()
     with pytest.raises(Refused, match=r"release\.json cannot be read"):
-        recovery.resume(site.at)
-    assert recovery.abort(site.at)
+        commands.resume(site.at)
+    assert commands.abort(site.at)
     assert (site.serving(), site.running()) == ("r2", whole("r2"))
 
 
@@ -133,7 +132,7 @@ def test_a_rollback_without_the_record_starts_what_stopped_as_it_is(site: Place,
     damage(site, "r1")
     there = {c.name for c in site.host.engine.known.values() if c.release == "r1"}
     site.host.said.clear()
-    outcome = rollout.rollback(site.at)
+    outcome = commands.rollback(site.at)
     assert (outcome.release, site.serving(), site.running()) == ("r1", "r1", whole("r1"))
     assert {c.name for c in site.host.engine.known.values() if c.release == "r1"} == there
     assert not [words for words in site.host.said if "docker compose" in words]
@@ -143,8 +142,8 @@ def test_a_rollback_without_the_record_starts_what_stopped_as_it_is(site: Place,
     assert all(name in said for name in there)
     assert "sha256:app/backend" in said
     assert site.steps("r1") == []
-    assert recovery.resume(site.at) is None
-    assert recovery.abort(site.at) is None
+    assert commands.resume(site.at) is None
+    assert commands.abort(site.at) is None
     site.deploy("r3")
     assert (site.serving(), site.running()) == ("r3", whole("r3"))
 
@@ -157,7 +156,7 @@ def test_a_rollback_without_the_record_that_fails_leads_back(site: Place, number
     truncated(site, "r1")
     site.host.fail_at(1 + number, lambda: None)  # Redis starts first
     with pytest.raises(OpsError):
-        rollout.rollback(site.at)
+        commands.rollback(site.at)
     assert (site.serving(), site.running()) == ("r2", whole("r2"))
 
 
@@ -167,8 +166,8 @@ def test_a_rollback_without_the_record_that_is_cut_off_ends_well(site: Place, nu
     truncated(site, "r1")
     site.host.kill_at(number, "begin", Killed)
     with pytest.raises(Killed):
-        rollout.rollback(site.at)
-    assert getattr(recovery, then)(site.at)
+        commands.rollback(site.at)
+    assert getattr(commands, then)(site.at)
     wanted = "r1" if then == "resume" else "r2"
     assert (site.serving(), site.running()) == (wanted, whole(wanted))
 
@@ -216,7 +215,7 @@ def test_what_does_not_fit_is_refused_before_anything_changes(site: Place, chang
     change(site)
     site.host.said.clear()
     with pytest.raises(Refused, match=words) as told:
-        rollout.rollback(site.at)
+        commands.rollback(site.at)
     assert "release.json cannot be read" in refused(told.value)
     assert "inv rollback --to=RELEASE" in told.value.then
     assert (site.serving(), site.host.said) == ("r2", [])
@@ -229,7 +228,7 @@ def test_what_an_earlier_release_has_left_in_the_colour_does_not_matter(site: Pl
     left = replace(known[of(site, release)[0]], name="left", service="gone", release="r0", state="exited", health="")
     known["left"] = left
     truncated(site, release)
-    rollout.rollback(site.at)
+    commands.rollback(site.at)
     assert (site.serving(), site.running()) == ("r1", whole("r1"))
     assert rebuild.release(site.state, release, tuple(known.values()))
 
@@ -237,7 +236,7 @@ def test_what_an_earlier_release_has_left_in_the_colour_does_not_matter(site: Pl
 def test_what_is_named_or_scaled_needs_the_record(site: Place) -> None:
     truncated(site, "r1")
     truncated(site, "r2")
-    for act in (lambda: rollout.rollback(site.at, to="r1"), lambda: scale.scale(site.at, "backend=2")):
+    for act in (lambda: commands.rollback(site.at, to="r1"), lambda: scale.scale(site.at, "backend=2")):
         with pytest.raises(Refused, match=r"release\.json cannot be read") as told:
             act()
         assert "inv deploy of that commit writes it again" in refused(told.value)
@@ -248,7 +247,7 @@ def test_replicas_that_were_scaled_come_back_as_many_as_there_are(site: Place) -
     """Chosen numbers hold for releases that can be made, and this one cannot."""
     truncated(site, "r1")
     site.state.keep_scale({"backend": 3})
-    rollout.rollback(site.at)
+    commands.rollback(site.at)
     assert sum(name == "backend" for name, _ in site.containers()) == 1
 
 
@@ -348,7 +347,7 @@ def test_a_schema_that_cannot_be_read_refuses_rollbacks_and_nothing_else(site: P
         with pytest.raises(Refused, match="not known whether release r1 fits"):
             COMMANDS[command](site)
         site.deploy("r3")
-        rollout.rollback(site.at)
+        commands.rollback(site.at)
         assert site.serving() == "r2"
     else:
         COMMANDS[command](site)

@@ -12,8 +12,8 @@ import pytest
 from deploy.core.errors import OpsError, Refused
 from deploy.core.model import Record
 from deploy.insight import history, logs, prune, services, status
-from deploy.rollout import maintenance, preflight, recovery
-from deploy.rollout import release as rollout
+from deploy.rollout import commands, maintenance, preflight
+from deploy.rollout.interrupted import interruption
 from deploy.site.facts import observe
 from deploy.state import store as records
 from deploy.state.store import State
@@ -42,11 +42,11 @@ def test_a_last_line_that_lost_its_end_is_a_line(site: Place) -> None:
     path = ledger(site)
     path.write_bytes(path.read_bytes()[:-1])
     assert observe(site.settings, site.host).accepted == "r2"
-    recovery.abort(site.at)
+    commands.abort(site.at)
     assert site.serving() == "r2"
     site.deploy("r3")
     assert [entry.release for entry in site.state.ledger()] == ["r0", "r1", "r2", "r3"], "the next line takes nothing away"
-    assert rollout.rollback(site.at).release == "r2"
+    assert commands.rollback(site.at).release == "r2"
 
 
 @pytest.mark.parametrize("cut", [30, 150])
@@ -55,8 +55,8 @@ def test_a_last_line_that_was_cut_after_all_was_well_is_missed(site: Place, cut:
     path = ledger(site)
     path.write_bytes(path.read_bytes()[:-cut])
     assert observe(site.settings, site.host).accepted is None, "not r1, which nobody wants back"
-    with pytest.raises(OpsError, match="whose ledger does not know it"):
-        recovery.abort(site.at)
+    with pytest.raises(OpsError, match="whose ledger has no entry for it"):
+        commands.abort(site.at)
     assert site.serving() == "r2"
 
 
@@ -64,7 +64,7 @@ def test_what_a_newer_version_has_added_is_passed_over(site: Place) -> None:
     names = [site.state.folder / "ledger.jsonl", site.state.folder / "schema.json", site.state.bundle_folder("r1") / "release.json"]
     for path in names:
         path.write_text(path.read_text().replace("{", '{"later": 1, ', 1))
-    assert rollout.rollback(site.at, to="r1").release == "r1"
+    assert commands.rollback(site.at, to="r1").release == "r1"
 
 
 @pytest.mark.parametrize("name", ["journal.jsonl", "scale.json"])
@@ -75,7 +75,7 @@ def test_a_rollback_needs_neither_journal_nor_scale(site: Place, name: str) -> N
         path.write_text("{")
     else:
         path.mkdir()
-    assert rollout.rollback(site.at, to="r1").release == site.serving() == "r1"
+    assert commands.rollback(site.at, to="r1").release == site.serving() == "r1"
 
 
 def test_a_damaged_scale_is_no_reason_to_stay_with_a_bad_release(site: Place) -> None:
@@ -149,10 +149,10 @@ COMMANDS: dict[str, Callable[[Place], Any]] = {
     "preflight": lambda place: preflight.clock(place.host, place.state.ledger()),
     "deploy": lambda place: place.deploy("r3"),
     "deploy of what serves": lambda place: place.deploy("r2"),
-    "rollback": lambda place: rollout.rollback(place.at),
-    "rollback --to": lambda place: rollout.rollback(place.at, to="r1"),
-    "resume": lambda place: recovery.resume(place.at),
-    "abort": lambda place: recovery.abort(place.at),
+    "rollback": lambda place: commands.rollback(place.at),
+    "rollback --to": lambda place: commands.rollback(place.at, to="r1"),
+    "resume": lambda place: commands.resume(place.at),
+    "abort": lambda place: commands.abort(place.at),
     "prune": lambda place: prune.prune(place.at, yes=True, json=False),
     "maintenance": lambda place: [maintenance.turn(place.at, on=on, off=not on) for on in (True, False)],
 }
@@ -195,7 +195,7 @@ def test_a_damaged_ledger_stops_no_command(site: Place, damage: str, command: st
     except OpsError as error:
         told = refused(error)
     if command == "abort" and damage in NEWEST:
-        assert "r2 serves on localhost, whose ledger does not know it | inv resume" in told
+        assert "r2 serves on localhost, whose ledger has no entry for it | inv resume" in told
     elif "rollback" in command and damage in LOST:
         assert "not known whether release r1 fits the database's schema | go forward with inv deploy" in told
     elif command == "history" and damage == "a folder":
@@ -219,9 +219,9 @@ def test_a_resume_or_a_deploy_of_what_serves_writes_it_down_again(site: Place, d
     hurt(site, damage)
     COMMANDS[heal](site)
     assert observe(site.settings, site.host).accepted == "r2"
-    assert recovery.abort(site.at) is None
+    assert commands.abort(site.at) is None
     schema(site, "r1")
-    rollout.rollback(site.at)
+    commands.rollback(site.at)
     assert site.serving() == "r1"
 
 
@@ -236,9 +236,9 @@ def test_after_an_interruption_a_damaged_ledger_leads_where_a_whole_one_does(sit
     hurt(site, damage)
     if then == "abort" and damage in LOST and site.serving() == "r3":
         with pytest.raises(Refused, match="not known whether release r2 fits"):
-            recovery.abort(site.at)
+            commands.abort(site.at)
         then = "resume"
-    assert getattr(recovery, then)(site.at)
+    assert getattr(commands, then)(site.at)
     wanted = "r3" if then == "resume" else "r2"
     assert (site.serving(), site.running()) == (wanted, whole(wanted))
     assert site.steps(wanted) == ([] if (then, damage) != ("resume", "a folder") else ["Resume"]), "it was not written down"
@@ -256,12 +256,12 @@ def test_with_neither_ledger_nor_journal_nothing_is_emptied(site: Place, damage:
     done = json.dumps({"command": "deploy", "state": "done", "target": "r2"})
     (site.state.folder / "journal.jsonl").write_text(f"{done}\n{line}\n")
     if then == "abort":
-        with pytest.raises(Refused, match="whose ledger does not know it"):
-            recovery.abort(site.at)
+        with pytest.raises(Refused, match="whose ledger has no entry for it"):
+            commands.abort(site.at)
     else:
         site.host.fail_at(0, lambda: None)
         with pytest.raises(OpsError) as failed:
-            recovery.resume(site.at)
+            commands.resume(site.at)
         assert "nothing was undone" in failed.value.what
         assert "rollback --to" in failed.value.then
     assert site.serving() == "r3"
@@ -290,7 +290,7 @@ def test_a_rollback_goes_to_no_older_release_than_the_one_before(site: Place, li
     ledger(site).write_text("".join(f"{line}\n" for line in whole_lines[:-lines]))
     schema(site, "r1")
     at_the_end(ledger(site), b"\n".join([b"\0"] * lines))
-    rollout.rollback(site.at)
+    commands.rollback(site.at)
     assert site.serving() == "r1"
 
 
@@ -298,7 +298,7 @@ def test_a_rollback_is_told_by_the_idle_colour_where_the_journal_is_gone_too(sit
     ledger(site).unlink()
     (site.state.folder / "journal.jsonl").unlink()
     schema(site, "r1")
-    rollout.rollback(site.at)
+    commands.rollback(site.at)
     assert site.serving() == "r1"
 
 
@@ -308,17 +308,17 @@ def test_a_rollback_goes_to_no_release_that_failed_or_was_aborted(site: Place, s
     ledger(site).unlink()
     (site.state.folder / "journal.jsonl").write_text(json.dumps({"command": "deploy", "state": state, "target": "r1"}) + "\n")
     with pytest.raises(Refused, match="no record says which release served before r2") as told:
-        rollout.rollback(site.at)
+        commands.rollback(site.at)
     assert "--to=RELEASE" in told.value.then
     assert site.serving() == "r2"
 
 
 def test_a_rollback_goes_not_back_to_what_a_rollback_left(site: Place) -> None:
-    rollout.rollback(site.at)
+    commands.rollback(site.at)
     ledger(site).write_text("\0\n")
     (site.state.folder / "journal.jsonl").write_text(json.dumps({"command": "rollback", "state": "done", "target": "r1"}) + "\n")
     with pytest.raises(Refused, match="no record says which release served before r1"):
-        rollout.rollback(site.at)
+        commands.rollback(site.at)
     assert site.serving() == "r1"
 
 
@@ -333,9 +333,9 @@ def test_what_a_host_missed_is_not_taken_up_where_only_the_journals_know_what_ca
     fleet = Site(tmp_path)
     away, *others = (State(host, FOLDER) for host in fleet.hosts.values())
     away.note(command="deploy", state="begin", target="r3", started="2126-01-01T00:00:00Z", serving="r2")
-    assert recovery.intention(fleet.at)
+    assert interruption(fleet.at)
     for one in others:
         one.host.append(FOLDER / "ledger.jsonl", "{}")
         one.note(command="deploy", state="begin", target="r4", started="2126-01-01T00:00:09Z", serving="r2")
         one.note(command="deploy", state="done", target="r4")
-    assert recovery.intention(fleet.at) is None
+    assert interruption(fleet.at) is None

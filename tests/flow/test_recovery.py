@@ -16,8 +16,7 @@ from deploy.core.errors import Locked, OpsError, Refused
 from deploy.core.model import Schema
 from deploy.hosts.local import LocalHost
 from deploy.insight import status
-from deploy.rollout import recovery
-from deploy.rollout import release as rollout
+from deploy.rollout import commands, unlock
 from deploy.state import lock
 from deploy.state.store import State
 from tests.flow.place import EVERY_STEP, STEPS, Killed, Place, whole
@@ -50,26 +49,26 @@ def kill(place: Place, number: int, state: str) -> None:
 @BOTH_LINES
 def test_resume_goes_on(place: Place, number: int, state: str) -> None:
     kill(place, number, state)
-    outcome = recovery.resume(place.at)
+    outcome = commands.resume(place.at)
     assert outcome
     assert (outcome.release, place.serving(), place.running()) == ("r3", "r3", whole("r3"))
     assert [entry.release for entry in place.state.ledger() if entry.outcome == "in service"][-2:] == ["r2", "r3"]
     assert place.steps("r3") == []
-    assert recovery.resume(place.at) is None
-    assert recovery.abort(place.at) is None
+    assert commands.resume(place.at) is None
+    assert commands.abort(place.at) is None
 
 
 @EVERY_STEP
 @BOTH_LINES
 def test_abort_goes_back(place: Place, number: int, state: str) -> None:
     kill(place, number, state)
-    outcome = recovery.abort(place.at)
+    outcome = commands.abort(place.at)
     assert outcome
     assert (outcome.release, place.serving(), place.running()) == ("r2", "r2", whole("r2"))
     assert (place.state.ledger()[-1].release, place.state.ledger()[-1].outcome) == ("r3", "aborted")
     assert place.steps("r2") == []
-    assert recovery.abort(place.at) is None
-    assert recovery.resume(place.at) is None
+    assert commands.abort(place.at) is None
+    assert commands.resume(place.at) is None
 
 
 @EVERY_STEP
@@ -78,7 +77,7 @@ def test_killed_in_the_middle_of_a_step(place: Place, number: int, then: str) ->
     place.host.fail_at(number, Killed)
     with pytest.raises(Killed):
         place.deploy("r3")
-    outcome = getattr(recovery, then)(place.at)
+    outcome = getattr(commands, then)(place.at)
     wanted = "r3" if then == "resume" else "r2"
     assert (outcome.release, place.serving(), place.running()) == (wanted, wanted, whole(wanted))
     assert place.steps(wanted) == []
@@ -89,8 +88,8 @@ def test_a_resume_that_is_killed_can_be_resumed(place: Place, number: int) -> No
     kill(place, 0, "begin")
     place.host.kill_at(number, "begin", Killed)
     with pytest.raises(Killed):
-        recovery.resume(place.at)
-    assert recovery.resume(place.at)
+        commands.resume(place.at)
+    assert commands.resume(place.at)
     assert (place.serving(), place.running()) == ("r3", whole("r3"))
 
 
@@ -105,7 +104,7 @@ def test_a_damaged_journal_still_converges(place: Place, step: str, damage: str,
     kill(place, STEPS.index(step), "begin")
     path = place.state.folder / "journal.jsonl"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]) + damage)
-    assert getattr(recovery, then)(place.at)
+    assert getattr(commands, then)(place.at)
     wanted = "r3" if then == "resume" else "r2"
     assert (place.serving(), place.running()) == (wanted, whole(wanted))
 
@@ -120,7 +119,7 @@ def test_a_false_journal_leads_to_what_serves(place: Place, step: str, lie: str,
     else:
         (place.state.folder / "journal.jsonl").unlink()
     before = place.serving()
-    getattr(recovery, then)(place.at)
+    getattr(commands, then)(place.at)
     wanted = before if then == "resume" else "r2"
     assert (place.serving(), place.running()) == (wanted, whole(wanted or ""))
     assert place.steps(str(wanted)) == []
@@ -129,9 +128,9 @@ def test_a_false_journal_leads_to_what_serves(place: Place, step: str, lie: str,
 def test_a_journal_from_another_machine_names_a_release_that_is_not_here(place: Place) -> None:
     place.state.note(command="deploy", state="begin", target="r9")
     with pytest.raises(Refused, match="r9") as told:
-        recovery.resume(place.at)
+        commands.resume(place.at)
     assert "r2" in told.value.serves
-    assert recovery.abort(place.at)
+    assert commands.abort(place.at)
     assert (place.serving(), place.running()) == ("r2", whole("r2"))
 
 
@@ -139,7 +138,7 @@ def test_an_orphaned_migration_is_waited_for(place: Place) -> None:
     kill(place, STEPS.index("Migrate"), "begin")
     place.host.engine.orphans = ("shop-local-migrate",) * 3
     place.host.said.clear()
-    recovery.resume(place.at)
+    commands.resume(place.at)
     assert place.journal()[[line.get("step") for line in place.journal()].index("AwaitOrphans")]["details"]
     assert not place.host.engine.orphans
     assert place.serving() == "r3"
@@ -168,7 +167,7 @@ def test_an_unproven_generation_is_taken_back_first(place: Place, edge: str, the
         place.host.reload()
     assert place.serving() == "r2"
     before = len(place.journal())
-    getattr(recovery, then)(place.at)
+    getattr(commands, then)(place.at)
     steps = [line.get("step") for line in place.journal()[before:] if line.get("state") == "begin" and "step" in line]
     assert steps[0] == "RevertEdge"
     wanted = "r3" if then == "resume" else "r2"
@@ -182,7 +181,7 @@ def test_a_release_that_was_resumed_after_its_switch_and_fails_goes_back_to_the_
     kill(place, STEPS.index("Watch"), "begin")
     place.host.fail_at(STEPS.index("Watch") - STEPS.index("Switch"), lambda: None)
     with pytest.raises(OpsError):
-        recovery.resume(place.at)
+        commands.resume(place.at)
     assert (place.serving(), place.running()) == ("r2", whole("r2"))
 
 
@@ -191,7 +190,7 @@ def test_abort_after_the_switch_goes_back_to_what_still_runs(place: Place) -> No
     before = {c.name for c in place.host.engine.known.values() if c.alive and c.release == "r2"}
     kill(place, STEPS.index("Watch"), "begin")
     place.host.said.clear()
-    assert recovery.abort(place.at)
+    assert commands.abort(place.at)
     assert (place.serving(), place.running()) == ("r2", whole("r2"))
     assert {c.name for c in place.host.engine.known.values() if c.alive and c.release == "r2"} == before
     assert not [said for said in place.host.said if " up " in said or "docker start" in said]
@@ -201,9 +200,9 @@ def test_abort_refuses_where_the_schema_would_not_fit(place: Place) -> None:
     kill(place, STEPS.index("Drain"), "begin")
     place.state.keep_schema(Schema(revision="r9", serves=("r9",), release="r3"))
     with pytest.raises(Refused, match="r9"):
-        recovery.abort(place.at)
+        commands.abort(place.at)
     assert place.serving() == "r3"
-    assert recovery.resume(place.at)
+    assert commands.resume(place.at)
 
 
 def test_abort_of_a_first_deploy_leaves_nothing(tmp_path: Path) -> None:
@@ -211,16 +210,16 @@ def test_abort_of_a_first_deploy_leaves_nothing(tmp_path: Path) -> None:
     place.host.kill_at(place.steps("r1").index("Drain") if "Drain" in place.steps("r1") else 6, "begin", Killed)
     with pytest.raises(Killed):
         place.deploy("r1")
-    assert recovery.abort(place.at)
+    assert commands.abort(place.at)
     assert (place.serving(), place.running()) == (None, set())
 
 
 def test_a_rollback_is_resumed_as_a_rollback(place: Place) -> None:
     place.host.kill_at(3, "begin", Killed)
     with pytest.raises(Killed):
-        rollout.rollback(place.at)
+        commands.rollback(place.at)
     place.host.said.clear()
-    outcome = recovery.resume(place.at)
+    outcome = commands.resume(place.at)
     assert outcome
     assert (outcome.release, place.state.ledger()[-1].command) == ("r1", "rollback")
     assert not [command for command in place.host.said if "upgrade" in command]
@@ -243,22 +242,22 @@ def test_status_says_what_was_cut_off_and_what_goes_on(place: Place, capsys: pyt
 
 def test_unlock_ends_only_a_holder_whose_operator_is_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     at = Environment(settings(state=tmp_path), LocalHost(), (LocalHost(),))
-    assert "nobody" in recovery.unlock(at, yes=True)
+    assert "nobody" in unlock.unlock(at, yes=True)
     with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout
         other.stdout.readline()
         State(at.here, tmp_path).note(step="Drain", state="begin")
         with pytest.raises(Locked, match=rf"process {other.pid}\): deploy since .*, step Drain, heard [0-3] s ago"):
-            recovery.unlock(at, yes=True)
+            unlock.unlock(at, yes=True)
         other.send_signal(signal.SIGSTOP)
         monkeypatch.setattr(lock, "LATE_SECONDS", 1)
         found = lock.holder(at.here, tmp_path)
         assert found
         os.utime(tmp_path / "lock", (0, 0))
         with pytest.raises(Refused, match="stdin is not a terminal"):
-            recovery.unlock(at, yes=False)
-        assert "it was ended" in recovery.unlock(at, yes=True)
+            unlock.unlock(at, yes=False)
+        assert "it was ended" in unlock.unlock(at, yes=True)
         with lock.held([LocalHost()], tmp_path, "deploy"):
             pass
         other.kill()
-    assert "nobody" in recovery.unlock(at, yes=True)
+    assert "nobody" in unlock.unlock(at, yes=True)

@@ -14,8 +14,7 @@ from deploy.core.errors import Interrupted, OpsError, Refused
 from deploy.core.model import Facts
 from deploy.hosts.sections import Server
 from deploy.release import placement
-from deploy.rollout import preflight, recovery
-from deploy.rollout import release as rollout
+from deploy.rollout import commands, roles
 from deploy.site.facts import observe_all
 from tests.flow.faults import cut, fail_at, mend, nth, when
 from tests.flow.place import Killed
@@ -50,7 +49,7 @@ def test_the_scheduler_is_not_started_while_the_host_that_took_it_cannot_be_reac
     assert "z may run the scheduler: none is started elsewhere" in capsys.readouterr().err
     mend(z)
     assert site.where("beat") == {"z"}
-    recovery.abort(site.at)
+    commands.abort(site.at)
     assert site.where("beat") == {"main"}
 
 
@@ -62,7 +61,7 @@ def test_the_scheduler_is_not_started_beside_one_that_is_held(site: Roles) -> No
     z: Any = site.hosts["z"]
     nth(z, "AwaitHealthy", "begin", 2, lambda: setattr(z, "broken", lambda: OpsError("the worker is unwell")))
     with pytest.raises(OpsError, match="held after a failure"):
-        rollout.rollback(site.at)
+        commands.rollback(site.at)
     assert site.where("beat") == {"main"}
 
 
@@ -108,8 +107,8 @@ def test_data_that_was_moved_forbids_abort(site: Roles) -> None:
         site.deploy("r2", MOVED)
     revive(site)
     with pytest.raises(Refused, match=r"redis runs on z, and release r1.* has it on main"):
-        recovery.abort(site.at)
-    assert recovery.resume(site.at)
+        commands.abort(site.at)
+    assert commands.resume(site.at)
     assert site.where("redis") == {"z"}
 
 
@@ -119,7 +118,7 @@ def test_data_that_still_runs_where_it_was_is_stopped_by_a_person_first(site: Ro
     known, facts = model(KEEPS.replace("volumes: {}", "volumes: {kept: {}}")), observe_all(site.at)
     both = {name: replace(seen, resources=frozenset({"shop-local_kept"})) for name, seen in facts.items()}
     with pytest.raises(Refused, match="redis still runs on main, and z is to have it: stop it there first"):
-        preflight.moved(settings(hosts=servers), known, placement.place(known, servers), both)
+        roles.require_in_place(settings(hosts=servers), known, placement.place(known, servers), both)
 
 
 def test_data_that_was_moved_and_does_not_start_is_not_begun_anew_where_it_was(site: Roles) -> None:
@@ -149,13 +148,13 @@ def test_data_that_was_moved_and_does_not_start_is_not_begun_anew_where_it_was(s
 KEEPS = DATA.replace("{image: redis,", "{image: redis, volumes: [{type: volume, source: kept, target: /data}],")
 
 
-@pytest.mark.parametrize(("there", "words"), [(set[str](), "d, in .hosts. no more, may have its data"), ({"shop-local_kept"}, "")])
+@pytest.mark.parametrize(("there", "words"), [(set[str](), "d, removed from .hosts., may have its data"), ({"shop-local_kept"}, "")])
 def test_data_does_not_begin_empty_because_its_host_was_taken_out(there: set[str], words: str) -> None:
     servers = {"a": Server(address="192.0.2.2")}
     known = model(KEEPS.replace("volumes: {}", "volumes: {kept: {}}"))
     facts = {"a": Facts(accepted="r1", resources=frozenset(there))}
     with pytest.raises(Refused, match=words) if words else nullcontext():
-        preflight.moved(settings(hosts=servers), known, placement.place(known, servers), facts, ["d"])
+        roles.require_in_place(settings(hosts=servers), known, placement.place(known, servers), facts, ["d"])
 
 
 def test_a_host_that_works_without_an_edge_gets_one_only_when_it_is_empty(site: Roles) -> None:
@@ -165,9 +164,9 @@ def test_a_host_that_works_without_an_edge_gets_one_only_when_it_is_empty(site: 
 
     def check() -> None:
         facts = observe_all(site.at)
-        edgeless = preflight.without_edge(site.at, facts)
+        edgeless = [name for name, release in roles.recorded(site.at, facts).items() if not release.of("edge")]
         assert edgeless == ["w"]
-        preflight.moved(site.at.settings, known, placement.place(known, machines), facts, edgeless=edgeless)
+        roles.require_in_place(site.at.settings, known, placement.place(known, machines), facts, edgeless=edgeless)
 
     with pytest.raises(Refused, match="w gets the role edge while it works without"):
         check()
@@ -188,7 +187,7 @@ def test_a_host_that_got_an_edge_in_a_release_that_failed_forbids_no_way_back(si
     with pytest.raises(OpsError) as told:
         site.deploy("r4", {**BEFORE, "w": "edge app worker"})
     assert told.value.code == 1
-    assert rollout.rollback(site.at).release.startswith("r2")
+    assert commands.rollback(site.at).release.startswith("r2")
 
 
 def test_an_edge_whose_folder_was_lost_is_no_edge_that_comes(site: Roles) -> None:
@@ -197,7 +196,7 @@ def test_an_edge_whose_folder_was_lost_is_no_edge_that_comes(site: Roles) -> Non
     main.remove(FOLDER / "edge")
     main.engine.known = {name: c for name, c in main.engine.known.items() if c.role != "edge"}
     facts = observe_all(site.at)
-    assert not preflight.without_edge(site.at, facts)
+    assert all(release.of("edge") for release in roles.recorded(site.at, facts).values())
     site.deploy("r2", BEFORE)
     assert site.where("backend") == {"main", "z"}
 
@@ -213,7 +212,7 @@ def test_a_worker_that_was_told_to_take_no_tasks_goes_on_in_whatever_comes_next(
     with pytest.raises(Killed):
         site.deploy("r2", {"main": "edge app data worker", "w": "monitoring", "z": "edge app"})
     revive(site)
-    rollout.rollback(site.at, to=first)
+    commands.rollback(site.at, to=first)
     said = [words for words in site.hosts["w"].said if words.endswith((" quiet", " resume"))]
     assert said[-1].endswith("resume"), said
 
@@ -234,5 +233,5 @@ def test_a_release_that_has_no_edge_where_one_answers_now_is_not_gone_back_to(tm
     site.hosts["w"].front = None
     site.deploy("r2", {"main": "edge app data", "w": "edge app worker"})
     with pytest.raises(Refused, match=r"w has an edge, and in release r1.* it has none"):
-        rollout.rollback(site.at)
+        commands.rollback(site.at)
     assert site.where("backend") == {"main", "w"}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from deploy.core.errors import OpsError, Refused
-from deploy.rollout import recovery, scale
+from deploy.rollout import commands, scale
 from tests.flow.place import Killed, Place
 
 TURN = ["StartColour", "AwaitHealthy", "AwaitServed"]
@@ -99,7 +99,7 @@ def test_killed_at_any_step_two_serve_and_any_command_converges(rolled: Place, n
     assert rolled.journal()[-1]["step"] == STEPS[number]
     assert len(rolled.members()) == 2, "before any command is typed"
     if then in ("resume", "abort"):
-        assert getattr(recovery, then)(rolled.at)
+        assert getattr(commands, then)(rolled.at)
     else:
         rolled.deploy(then)
     settled(rolled, {"resume": "r3", "abort": "r2"}.get(then, then))
@@ -115,7 +115,7 @@ def test_beside_old_replicas_the_new_ones_are_asked_by_themselves(rolled: Place)
     route = json.loads((rolled.state.folder / "edge" / "proven" / "route.json").read_text())
     new = [name for name in route["members"] if f"-{route['colour']}-" in name]
     assert route["health"] == [f"/replica/{new[0]}:8000/health"]
-    recovery.resume(rolled.at)
+    commands.resume(rolled.at)
     route = json.loads((rolled.state.folder / "edge" / "proven" / "route.json").read_text())
     assert route["health"] == [f"/{route['colour']}/backend/health"]
 
@@ -189,5 +189,5 @@ def test_nothing_is_scaled_while_a_deploy_is_half_done(place: Place) -> None:
     place.host.kill_at(3, "done", Killed)
     with pytest.raises(Killed):
         place.deploy("r3")
-    with pytest.raises(Refused, match="cut off"):
+    with pytest.raises(Refused, match="a deploy was interrupted"):
         scale.scale(place.at, "backend=2")

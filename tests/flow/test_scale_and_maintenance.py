@@ -144,7 +144,7 @@ def test_scaling_that_is_refused_half_way_is_no_refusal(site: Site) -> None:
     with pytest.raises(Refused) as told:
         scale.scale(site.at, "backend=2")
     assert (told.value.code, told.value.what) == (1, "app3 starts no program")
-    assert told.value.then == "mend it, then inv scale backend=2"
+    assert told.value.then == "fix it, then inv scale backend=2"
 
 
 @pytest.mark.parametrize("bad", NAMES)

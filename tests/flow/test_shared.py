@@ -18,8 +18,7 @@ from deploy.core.model import Container
 from deploy.edge import switch
 from deploy.images import build as images
 from deploy.release import wanted
-from deploy.rollout import health, preflight, recovery, shared, show, steps
-from deploy.rollout import release as rollout
+from deploy.rollout import commands, health, preflight, releases, shared, show, steps
 from deploy.site.facts import observe
 from deploy.site.run import Run
 from deploy.state.store import Bundle
@@ -56,8 +55,12 @@ class Shop(Place):
         super().__init__(folder)
         self.bundle = made("r1")
         ready = preflight.Ready({}, None, None, None, (), ())  # type: ignore[arg-type]  # nothing is built
-        monkeypatch.setattr(preflight, "look", lambda _at, _facts, include="": replace(ready, anew=tuple(filter(None, include.split(",")))))
-        monkeypatch.setattr(rollout, "assemble", lambda *_: {self.host.name: self.bundle})
+
+        def checked(_at: object, _facts: object, include: str = "") -> preflight.Ready:
+            return replace(ready, recreate=tuple(filter(None, include.split(","))))
+
+        monkeypatch.setattr(preflight, "require_deployable", checked)
+        monkeypatch.setattr(releases, "assemble_bundles", lambda *_: {self.host.name: self.bundle})
         monkeypatch.setattr(switch, "require_version", lambda *_: None)
         monkeypatch.setattr(images, "uses_containerd_store", lambda *_: True)
         self.put("r1")
@@ -65,7 +68,7 @@ class Shop(Place):
     def put(self, name: str, *changes: tuple[str, str], include: str = "") -> None:
         """Deploy a release with these changes."""
         self.bundle = made(name, *changes)
-        rollout.deploy(self.at, include=include)
+        commands.deploy(self.at, include=include)
 
     def there(self, service: str) -> Container:
         return observe(self.settings, self.host).shared_existing[service]
@@ -160,7 +163,7 @@ def test_an_abort_restores_what_the_interrupted_deploy_broke(shop: Shop) -> None
     with pytest.raises(Killed):
         shop.put("r2", REDIS, include="redis")
     shop.loop("redis")
-    assert recovery.abort(shop.at)
+    assert commands.abort(shop.at)
     assert (shop.there("redis").state, shop.there("redis").made_of) == ("running", spec(made("r1"), "redis").made_of)
     assert shop.serving() == "r1"
 
@@ -168,7 +171,7 @@ def test_an_abort_restores_what_the_interrupted_deploy_broke(shop: Shop) -> None
 def test_a_rollback_restores_what_the_release_that_is_left_broke(shop: Shop) -> None:
     shop.put("r2", REDIS, include="redis")
     shop.loop("redis")
-    rollout.rollback(shop.at)
+    commands.rollback(shop.at)
     assert (shop.there("redis").state, shop.there("redis").made_of) == ("running", spec(made("r1"), "redis").made_of)
     assert shop.serving() == "r1"
 
@@ -176,7 +179,7 @@ def test_a_rollback_restores_what_the_release_that_is_left_broke(shop: Shop) -> 
 def test_a_rollback_leaves_what_fails_for_another_reason_and_says_so(shop: Shop, capsys: Printed) -> None:
     shop.put("r2")
     shop.loop("redis")
-    rollout.rollback(shop.at)
+    commands.rollback(shop.at)
     assert (shop.there("redis").state, shop.serving()) == ("restarting", "r1")
     assert (
         "redis is restarting, restarted 3 times, and stays as it is; inv rollback --to=r1 --include=redis recreates it"
@@ -185,8 +188,8 @@ def test_a_rollback_leaves_what_fails_for_another_reason_and_says_so(shop: Shop,
 
 
 @pytest.mark.parametrize("back", [
-    pytest.param(lambda shop, include: rollout.rollback(shop.at, include=include), id="rollback"),
-    pytest.param(lambda shop, include: rollout.deploy(shop.at, to="r1", include=include), id="deploy --to"),
+    pytest.param(lambda shop, include: commands.rollback(shop.at, include=include), id="rollback"),
+    pytest.param(lambda shop, include: commands.deploy(shop.at, to="r1", include=include), id="deploy --to"),
 ])  # fmt: skip
 def test_include_goes_with_an_earlier_release(shop: Shop, back: Callable[[Shop, str], object]) -> None:
     shop.put("r2", REDIS, include="redis")
@@ -201,16 +204,16 @@ def test_an_edge_that_lacks_what_routes_need_is_refused_before_the_switch(shop: 
     error = unchanged(shop, lambda: shop.put("r2", EDGE, VOLUME))
     assert ("localhost: edge lacks volume assets at /assets" in error.what, error.where) == (True, "localhost")
     assert "inv deploy --include=edge" in error.then
-    show.plan(rollout.intended(shop.at), shop.settings, json=False)
+    show.plan(commands.plan(shop.at), shop.settings, json=False)
     said = capsys.readouterr().err
     assert ("edge lacks volume assets at /assets" in said, "next: inv deploy --include=edge" in said) == (True, True)
     shop.put("r2", EDGE, VOLUME, include="edge")
     shop.put("r3")
     assert "inv rollback --include=edge" not in capsys.readouterr().err, "what the edge has besides harms nobody"
     shop.host.engine.change("shop-local-edge-1", mounts=())
-    assert "inv rollback --include=edge" in unchanged(shop, lambda: rollout.rollback(shop.at)).then
-    assert "inv rollback --to=r2 --include=edge" in unchanged(shop, lambda: rollout.deploy(shop.at, to="r2")).then
-    rollout.rollback(shop.at, include="edge")
+    assert "inv rollback --include=edge" in unchanged(shop, lambda: commands.rollback(shop.at)).then
+    assert "inv rollback --to=r2 --include=edge" in unchanged(shop, lambda: commands.deploy(shop.at, to="r2")).then
+    commands.rollback(shop.at, include="edge")
     assert shop.serving() == "r2"
 
 
@@ -218,7 +221,7 @@ def test_resume_refuses_an_edge_that_lacks_what_routes_need(shop: Shop) -> None:
     shop.host.kill_at(0, "begin", Killed)
     with pytest.raises(Killed):
         shop.put("r2", EDGE, VOLUME, include="edge")
-    error = unchanged(shop, lambda: recovery.resume(shop.at))
+    error = unchanged(shop, lambda: commands.resume(shop.at))
     assert re.search("inv abort; or, .*inv deploy --include=edge", error.then)
     shop.put("r2", EDGE, VOLUME, include="edge")
     assert shop.serving() == "r2"
@@ -295,15 +298,15 @@ def test_what_serves_joins_the_network_of_a_recreated_edge_before_the_old_one_go
     assert "edge lacks network street" in unchanged(shop, lambda: shop.put("r2", *street)).what
     bundle = made("r2", *street)
     shop.bundle = replace(bundle, release=bundle.release.model_copy(update={"resources": ("shop-local_street",)}))
-    rollout.deploy(shop.at, include="edge")
-    commands = [line for line in shop.host.said if re.search(" create .*ops-holder| network connect |--force-recreate", line)]
-    assert [re.sub(".* (create|connect|--force-recreate) ", r"\1 ", line) for line in commands] == [
+    commands.deploy(shop.at, include="edge")
+    lines = [line for line in shop.host.said if re.search(" create .*ops-holder| network connect |--force-recreate", line)]
+    assert [re.sub(".* (create|connect|--force-recreate) ", r"\1 ", line) for line in lines] == [
         "create --no-recreate --no-build ops-holder",
         "connect shop-local_street shop-local-blue-backend-blue-1",
         "--force-recreate edge",
     ]
-    assert "edge lacks network edge" in unchanged(shop, lambda: rollout.rollback(shop.at)).what
-    rollout.rollback(shop.at, include="edge")
+    assert "edge lacks network edge" in unchanged(shop, lambda: commands.rollback(shop.at)).what
+    commands.rollback(shop.at, include="edge")
     assert shop.serving() == "r1"
 
 
@@ -325,7 +328,7 @@ def test_a_journal_of_another_hand_restores_nothing(shop: Shop) -> None:
     journal = shop.state.folder / "journal.jsonl"
     journal.write_text(re.sub(r'"former": \[[^]]*\]', '"former": 7', journal.read_text()))
     shop.loop("redis")
-    rollout.rollback(shop.at)
+    commands.rollback(shop.at)
     assert (shop.there("redis").state, shop.serving()) == ("restarting", "r1")
 
 
@@ -350,7 +353,7 @@ def test_a_rollback_goes_on_without_data_that_does_not_start(shop: Shop, capsys:
     redis = shop.there("redis")
     shop.host.bad = {redis.made_of}
     shop.host.engine.change(redis.name, state="exited", health="", exit_code=1)
-    rollout.rollback(shop.at)
+    commands.rollback(shop.at)
     assert shop.serving() == "r1"
     assert "the release that is gone back to is started without" in capsys.readouterr().err
 

@@ -13,7 +13,7 @@ import pytest
 from deploy.core.errors import CommandFailed, GateClosed, Interrupted, OpsError, Refused, Unreachable
 from deploy.core.shell import Command, Result
 from deploy.insight import history, status
-from deploy.rollout import recovery
+from deploy.rollout import commands
 from deploy.rollout.watch import PROBES_IN_A_ROW, Watcher
 from tests.flow.place import STEPS, Killed, Place
 from tests.samples import log_line
@@ -307,7 +307,7 @@ def test_a_resumed_deploy_remembers_a_watch_that_was_done(place: Place, capsys: 
     place.host.kill_at(STEPS.index("Prune"), "begin", Killed)
     with pytest.raises(Killed):
         place.deploy("r3")
-    assert recovery.resume(place.at)
+    assert commands.resume(place.at)
     assert place.state.ledger()[-1].watch == "probed"
 
 

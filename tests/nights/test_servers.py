@@ -91,9 +91,9 @@ def test_a_server_without_room(bare: ServersNight) -> None:
     with machine.small_disk(night.site.state_there, "1m"):
         night.says(
             night.fails("deploy", code=2),
-            "0.0 GB free, 2.0 GB are wanted",
+            "0.0 GB free, 2.0 GB are needed",
             where="app1",
-            then="mend that, then inv deploy",
+            then="fix that, then inv deploy",
             serves="nothing",
         )
         assert not night.site.on(machine)
@@ -110,7 +110,7 @@ def test_a_disk_that_fills_up_in_the_middle(bare: ServersNight) -> None:
         night.change()
         full = inside(machine, FILL, night.site.state_there)
         said = night.struck("StartColour:begin", full, "deploy", code=1)
-        night.says(said, "No space left", where="app1", then="mend that")
+        night.says(said, "No space left", where="app1", then="fix that")
         night.still_serve()
         machine.sh('rm "$1/filler"', night.site.state_there)
         night.morning()
@@ -121,7 +121,7 @@ def test_a_clock_that_is_wrong(single: ServersNight) -> None:
     night, machine = single, single.machines["app1"]
     night.change()
     aside(machine, "date", """exec /usr/bin/date --date='10 minutes' "$@\"""")
-    night.says(night.fails("deploy", code=2), "s ahead of this machine's", where="app1", then="mend that, then inv deploy")
+    night.says(night.fails("deploy", code=2), "s ahead of this machine's", where="app1", then="fix that, then inv deploy")
     night.still_serve()
     machine.sh("rm /usr/local/bin/date")
     night.morning()

@@ -17,7 +17,7 @@ from deploy.config.settings import OWN, ROOT, Settings
 from deploy.core import errors
 from deploy.core.model import Deploy, Record, Role
 from deploy.rollout import steps
-from deploy.rollout.carry_out import Outcome
+from deploy.rollout.apply import Outcome
 from deploy.tasks import namespace
 
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "tests/load/README.md"]

@@ -10,7 +10,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from deploy.core.model import Container, EdgeFacts, Facts, Release, other
-from deploy.rollout.plan import back, towards, undone_first
+from deploy.rollout.plan import back, reverted_first, towards
 from tests.samples import able, container, release, rolling, serving
 from tests.unit import simulator
 
@@ -227,7 +227,7 @@ def known(name: str | None) -> Release | None:
 
 def unhalved(facts: Facts, wanted: Release) -> Facts:
     """Go back first from a release that is half in service, as a deploy of a third one does."""
-    before = known(undone_first(wanted, facts))
+    before = known(reverted_first(wanted, facts))
     return simulator.run(back(before, facts), facts, before) if before else facts
 
 

@@ -146,9 +146,9 @@ def test_what_is_recreated_is_not_started_as_it_was(state: str) -> None:
     facts = replace(
         facts, containers=tuple(replace(c, state=state, made_of="as it was") if c.service == "redis" else c for c in facts.containers)
     )
-    steps = [str(step) for step in towards(B, facts, anew=["redis"]).steps]
+    steps = [str(step) for step in towards(B, facts, recreate=["redis"]).steps]
     assert steps[0] == "recreate redis: an outage"
-    assert RecreateShared(("redis",), ("as it was",)) in towards(B, facts, anew=["redis"]).steps
+    assert RecreateShared(("redis",), ("as it was",)) in towards(B, facts, recreate=["redis"]).steps
     assert not any(step.startswith("start redis") for step in steps)
 
 

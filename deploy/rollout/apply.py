@@ -1,0 +1,176 @@
+"""Apply a release: plan, perform, record, notify."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from deploy.config.environment import Environment
+from deploy.core import console
+from deploy.core.errors import GateClosed, OpsError, acting
+from deploy.core.model import Record
+from deploy.rollout.failures import report_interrupted, revert_and_report
+from deploy.rollout.lineage import make_record, migrated_revision, schema_of, verdict
+from deploy.rollout.plan import Plan
+from deploy.rollout.releases import share_choices
+from deploy.rollout.revert import leave_half_served
+from deploy.rollout.strategies import strategy_of
+from deploy.site import hooks, notify
+from deploy.site.event import Event
+from deploy.site.facts import summary, what_serves
+from deploy.site.run import Fleet, Run
+from deploy.state import lock
+from deploy.state.store import moment, now
+
+
+@dataclass(frozen=True)
+class Place:
+    """What serves on one host after a command."""
+
+    name: str
+    colour: str
+    generation: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command led to: the release that serves, where, whether anything was changed, seconds."""
+
+    release: str
+    colour: str
+    generation: int
+    changed: bool
+    seconds: float
+    hosts: tuple[Place, ...]
+
+
+def make_outcome(
+    release: str, hosts: Mapping[str, tuple[str, int]], *, changed: bool, seconds: float = 0
+) -> Outcome:  # fmt: skip
+    """Put an outcome together; its own colour and generation are those of the first host."""
+    places = tuple(Place(name, *hosts[name]) for name in sorted(hosts))
+    return Outcome(release, places[0].colour, places[0].generation, changed, seconds, places)
+
+
+def apply(
+    fleet: Fleet, command: str, *, recreate: Mapping[str, tuple[str, ...]] | None = None, resumed: bool = False
+) -> Outcome:  # fmt: skip
+    """Bring hosts from what was observed on them to their release, and record it; after a failure revert.
+
+    A `resumed` command has passed its before_deploy hook already. `recreate` names shared services by host.
+    """
+    started, began, target, at = start_time(fleet), time.monotonic(), fleet.release, fleet.at
+    fleet = share_choices(leave_half_served(fleet))
+    plans = strategy_of(target.strategy).plan(fleet, command, recreate)
+    before = ", ".join(dict.fromkeys(run.facts.edge.release for run in fleet.runs if run.facts.edge.release))
+    event = Event(command, "begins", target.id, target.commit, before=before, who=lock.who())
+    places = {name: (plan.colour, plan.generation) for name, plan in plans.items()}
+    if not any(plan.steps for plan in plans.values()) and all(run.facts.accepted == target.id for run in fleet.runs):
+        report_unchanged(fleet, event)
+        return make_outcome(target.id, places, changed=False)
+    if not resumed:
+        hooks.gate(at.settings, event)
+    entries = {name: make_record(target, command, started, *places[name]) for name in plans}
+    try:
+        perform(fleet, plans, entries, event)
+        seconds = round(time.monotonic() - began, 1)
+        verdicts = fleet.each(lambda run: verdict(run.state, target.id))
+        done = {name: {"seconds": seconds, "watch": verdicts[name]} for name in entries}
+        warning = record(fleet, {name: entry.model_copy(update=done[name]) for name, entry in entries.items()}, event)
+    except KeyboardInterrupt:
+        cut_off = report_interrupted(at, event, "interrupted")
+        raise cut_off from None
+    unjudged = ", ".join(name for name, judged in verdicts.items() if judged == "unknown")
+    warnings = (warning, unjudged and f"the verdict of the watch is UNKNOWN on {unjudged}")
+    event = replace(event, seconds=seconds, warning="; ".join(filter(None, warnings)))
+    report_success(at, replace(event, outcome="in service", serves=summary(at, served_after(fleet, plans))))
+    if unjudged:
+        raise unjudged_release(target.id, unjudged, what_serves(at), at.settings.env)
+    return make_outcome(target.id, places, changed=True, seconds=seconds)
+
+
+def start_time(fleet: Fleet) -> str:
+    """Return the time at which a command begins: now, and later than all that is recorded, by whoever's clock."""
+    latest = [entry.started for ledger in fleet.each(lambda run: run.state.ledger()[-1:]).values() for entry in ledger]
+    return max([now(), *(moment(datetime.fromisoformat(time) + timedelta(seconds=1)) for time in latest)])
+
+
+def perform(fleet: Fleet, plans: Mapping[str, Plan], entries: Mapping[str, Record], event: Event) -> None:
+    """Perform the plans, the journal first; after a failure revert, unless that is impossible now."""
+
+    def begin(run: Run) -> None:
+        entry = entries[run.host.name]
+        begun = {"command": entry.command, "target": entry.release, "started": entry.started}
+        run.note(**begun, state="begin", serving=run.facts.edge.release)
+
+    try:
+        fleet.each(begin)
+        strategy_of(fleet.release.strategy).perform(fleet, plans)
+    except Exception as cause:
+        failure = revert_and_report(fleet, entries, event, cause)
+        raise failure from cause
+
+
+def record(fleet: Fleet, entries: Mapping[str, Record], event: Event) -> str:
+    """Record that the release serves; return a warning where a disk is full, which does not make it a bad release."""
+
+    def write(run: Run) -> str:
+        entry = entries[run.host.name]
+        try:
+            schema = schema_of(run.state, entry.release) or migrated_revision(run)
+            run.state.record(entry.model_copy(update={"schema_revision": schema}))
+            run.state.note(command=entry.command, state="done", target=entry.release)
+        except OSError as full:
+            warning = f"that could not be written down: {full.strerror}"
+            advice = f"release {entry.release} serves, but {warning}; make room, then inv resume"
+            console.warn(acting(advice, run.settings.env))
+            return warning
+        return ""
+
+    try:
+        return "; ".join(dict.fromkeys(filter(None, fleet.each(write).values())))
+    except OpsError as lost:  # a host, or the lock
+        cut_off = report_interrupted(fleet.at, event, lost.what, lost.where)
+        raise cut_off from None
+
+
+def served_after(fleet: Fleet, plans: Mapping[str, Plan]) -> dict[str, str]:
+    """Say what each host serves once its plan was performed: the steps have proved it."""
+
+    def serves(run: Run) -> str:
+        plan = plans[run.host.name]
+        edge = replace(run.facts.edge, colour=plan.colour, release=plan.release.id, running=True, members=())
+        return replace(run.facts, edge=edge).serving
+
+    return {run.host.name: serves(run) for run in fleet.runs}
+
+
+def report_unchanged(fleet: Fleet, event: Event) -> None:
+    """End what the journal may call interrupted, and notify of a command that had nothing to do."""
+
+    def end(run: Run) -> None:
+        if run.state.intention():
+            run.state.note(command=event.command, state="done", target=event.release)
+
+    fleet.each(end)
+    serves = summary(fleet.at, {run.host.name: run.facts.serving for run in fleet.runs})
+    notify.tell(*fleet.at.machine, replace(event, outcome="unchanged", serves=serves))
+
+
+def report_success(at: Environment, event: Event) -> None:
+    """Run the hook and notify; whoever interrupts that has a deploy that is done."""
+    try:
+        warnings = (event.warning, hooks.follow(at.settings, "after_deploy", event))
+        notify.tell(*at.machine, replace(event, warning="; ".join(filter(None, warnings))))
+    except KeyboardInterrupt:
+        console.warn(f"interrupted once {event.serves} was in service; some notifications were not sent")
+
+
+def unjudged_release(release: str, where: str, serves: str, env: str) -> GateClosed:
+    """Say that nothing could judge a release that serves, and that there was nothing to go back to."""
+    reason = "neither the edge's log nor a probe could judge it"
+    what = f"release {release} is in service, and the verdict of its watch is UNKNOWN: {reason}"
+    then = acting("inv status shows what visitors get; inv logs", env)
+    return GateClosed(what, where=where, serves=serves, then=then)

@@ -1,0 +1,112 @@
+"""The commands that change which release serves, each told from its beginning to its end."""
+
+from __future__ import annotations
+
+import time
+
+from deploy.config.environment import Environment
+from deploy.core.model import Facts
+from deploy.rollout import drift, preflight
+from deploy.rollout.apply import Outcome, apply, make_outcome
+from deploy.rollout.interrupted import intentions, interruption, record_aborted
+from deploy.rollout.releases import (
+    Proposal,
+    assemble,
+    chosen_to_recreate,
+    earlier_release,
+    fleet_of,
+    interrupted_release,
+    keep,
+    propose,
+)
+from deploy.rollout.reversible import require_abortable, require_reversible
+from deploy.rollout.revert import reversals_to_accepted, revert, steps_back
+from deploy.rollout.strategies import make_plans, strategy_of
+from deploy.site.facts import naming_what_serves
+from deploy.site.locked import locked
+
+
+def observe(at: Environment) -> dict[str, Facts]:
+    """Return what is there on each host now."""
+    return strategy_of(at.settings.rollout.strategy).observe(at)
+
+
+def plan(at: Environment) -> dict[str, Proposal]:
+    """Return what a deploy would do now, by host."""
+    with naming_what_serves(at):
+        facts = observe(at)
+        ready = preflight.require_deployable(at, facts)
+        fleet = assemble(at, ready, facts)
+        plans = make_plans(fleet, "deploy")
+        return fleet.each(lambda run: propose(run, plans[run.host.name], ready.left_out))
+
+
+def deploy(at: Environment, *, to: str = "", include: str = "") -> Outcome:
+    """Put the checkout into service without losing a request; `to` names an earlier release instead.
+
+    `include` names shared services, with commas, that are recreated where they differ or fail: an outage, announced.
+    """
+    if to:
+        return rollback(at, to=to, include=include)
+    with locked(at, "deploy"):
+        facts = observe(at)
+        ready = preflight.require_deployable(at, facts, include)
+        fleet = assemble(at, ready, facts)
+        recreate = fleet.each(lambda run: drift.chosen(ready.recreate, run))
+        drift.require(fleet, recreate, "inv deploy")
+        fleet.each(keep)
+        return apply(fleet, "deploy", recreate=recreate)
+
+
+def rollback(at: Environment, *, to: str = "", include: str = "") -> Outcome:
+    """Put an earlier release back into service, with its images, files and secrets; the schema stays.
+
+    Shared services stay too, but for those that `include` names, and those that the release which serves recreated and
+    that fail.
+    """
+    with locked(at, "rollback"):
+        facts = observe(at)
+        target = to or earlier_release(at, facts)
+        fleet = fleet_of(at, target, facts, rebuilt=not to, going_back=True)
+        recreate = chosen_to_recreate(fleet, include)
+        require_reversible(fleet)
+        drift.require(fleet, recreate, f"inv rollback{f' --to={to}' if to else ''}", forward=False)
+        fleet.each(lambda run: drift.warn_of_failing(run, recreate[run.host.name], f"inv rollback --to={target}"))
+        return apply(fleet, "rollback", recreate=recreate)
+
+
+def resume(at: Environment) -> Outcome | None:
+    """Go on towards the release of the interrupted command; None when nothing was interrupted.
+
+    Where the journal lost that line, the release that the edge serves is brought to its end.
+    """
+    with locked(at, "resume"):
+        facts, begun = observe(at), interruption(at)
+        command = begun.command if begun else "deploy"
+        target = begun.target if begun else interrupted_release(facts)
+        if not target:
+            return None
+        # what served once has all its containers; of a deploy that was cut off some may be missing
+        fleet = fleet_of(at, target, facts, rebuilt=not begun or command != "deploy")
+        again = f"inv abort; or, where its files are, inv {command}"
+        drift.require(fleet, dict.fromkeys(facts, ()), again, forward=command == "deploy")
+        outcome = apply(fleet, command, resumed=True)
+        return outcome if begun or outcome.changed else None
+
+
+def abort(at: Environment) -> Outcome | None:
+    """Go back to the release that the ledger calls in service; None when there is nothing to undo."""
+    started = time.monotonic()
+    with locked(at, "abort"):
+        facts, begun = observe(at), intentions(at)
+        require_abortable(at, begun, facts)
+        reversals = reversals_to_accepted(at, begun, facts)
+        if not (begun or any(steps_back(reversals).values())):
+            return None
+        revert(at, reversals, then="inv abort again, once every host answers")
+        after = observe(at)
+        record_aborted(at, {name: begun[name] for name in begun.keys() & reversals.keys()}, after)
+        edges = {name: facts.edge for name, facts in after.items()}
+        release = ", ".join(dict.fromkeys(edge.release for edge in edges.values() if edge.release))
+        places = {name: (edge.colour or "", edge.generation) for name, edge in edges.items()}
+        return make_outcome(release, places, changed=True, seconds=round(time.monotonic() - started, 1))

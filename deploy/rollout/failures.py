@@ -1,0 +1,140 @@
+"""What follows a failure or an interruption: what served before, or a choice for a person; recorded and reported."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+
+from deploy.config.environment import Environment
+from deploy.core import console
+from deploy.core.errors import Interrupted, OpsError, Unreachable, acting, of_ours
+from deploy.core.model import Facts, Record
+from deploy.rollout.health import seen_behind
+from deploy.rollout.revert import is_reverted, reversal_after_failure, revert, served_before
+from deploy.site import hooks, notify
+from deploy.site.event import Event
+from deploy.site.facts import observe, what_serves
+from deploy.site.run import Fleet, Run
+
+CHOICE = "inv resume goes on, inv abort goes back"
+
+
+def revert_and_report(fleet: Fleet, entries: Mapping[str, Record], event: Event, cause: Exception) -> OpsError:
+    """Go back to what served before, record the failure and notify; return the error that says what serves now.
+
+    Where hosts are apart after that, or nothing can be undone now, a person has the choice: an Interrupted.
+    """
+    at, error = fleet.at, of_ours(cause, str(fleet.at.settings.state_dir))
+    if isinstance(error, Interrupted) or (isinstance(error, Unreachable) and len(fleet.runs) == 1):
+        return report_interrupted(at, event, error.what, error.where)
+    if at.settings.fronts:
+        behind = [words for words in fleet.each(seen_behind).values() if words and words not in error.what]
+        error.what = "\n".join([error.what, *behind])
+    split = revert_failed(fleet, event, error)
+    if split:
+        return split
+    fleet.each(lambda run: record_failure(run, entries[run.host.name], error.what))
+    error.serves, error.then = what_serves(at), acting(error.then or "fix it, then inv deploy", at.settings.env)
+    error.code = OpsError.code  # it was tried, whatever the cause
+    report_failure(at, replace(event, outcome="failed", serves=error.serves, error=error.what, then=error.then))
+    return error
+
+
+def record_failure(run: Run, entry: Record, reason: str) -> None:
+    """Record on one host that a command failed; a full disk is a warning."""
+    try:
+        run.state.record(entry.model_copy(update={"outcome": "failed"}))
+        run.state.note(command=entry.command, state="failed", target=entry.release, error=reason)
+    except (OSError, OpsError) as full:
+        console.warn(f"the failure could not be written down: {full}")
+
+
+def report_failure(at: Environment, event: Event) -> None:
+    """Run the hook and notify; whoever interrupts that still reads the failure."""
+    try:
+        hooks.follow(at.settings, "on_failure", event)
+        notify.tell(*at.machine, event)
+    except KeyboardInterrupt:
+        console.warn("interrupted once all had gone back; some notifications were not sent")
+
+
+def revert_failed(fleet: Fleet, event: Event, error: OpsError) -> Interrupted | None:
+    """Take all hosts back to what served before; return what leaves it to a person, None when one release serves."""
+    at, target = fleet.at, fleet.release.id
+    accepted = {run.facts.accepted for run in fleet.runs} - {None}
+    serves = [run for run in fleet.runs if run.facts.edge.release == target]
+    if target in accepted and len(accepted) > 1 and len(serves) == len(fleet.runs):
+        return report_split(at, event, error, "nothing was undone, since it serves everywhere", "inv resume goes on")
+    if unrecorded := ", ".join(run.host.name for run in serves if run.facts.unrecorded):
+        state = f"nothing was undone: the ledger of {unrecorded} does not say what served before it"
+        return report_split(at, event, error, state, "inv resume goes on, inv rollback --to=RELEASE goes back")
+    observed, lost = at.some(lambda host: observe(at.settings, host), [run.host for run in fleet.runs])
+    held = held_hosts(fleet, observed, error.hosts)
+    back, names = [run for run in fleet.runs if run not in held], ", ".join(run.host.name for run in held)
+    console.warn(f"that failed; {names}: the new release stays there, the others go back" if held
+                 else "that failed; going back to what served before")  # fmt: skip
+    for unobserved in lost.values():
+        console.warn(f"going back failed as well:\n{unobserved}")
+    if held:
+        error.what = f"held after a failure:\n{error.what}"
+    try:
+        away = hosts_not_reverted(back, revert_hosts(fleet, back, observed), fleet)
+    except KeyboardInterrupt:
+        others = f"the new release stays on {names}, and going back was interrupted on the others"
+        return report_split(at, event, error, others if held else "going back was interrupted")
+    if held:
+        others = f"{away} could not be taken back" if away else "the others went back"
+        return report_split(at, event, error, f"the new release stays on {names}, {others}", choice(away))
+    if away:
+        return report_split(at, event, error, f"{away} could not be taken back", choice(away))
+    releases = {run.host.name: served_before(run) for run in fleet.runs}
+    if len({*releases.values()} - {None}) > 1:
+        words = ", ".join(f"{name} to {release or 'none'}" for name, release in releases.items())
+        return report_split(at, event, error, f"each host went back to what it had served: {words}")
+    return None
+
+
+def choice(away: str) -> str:
+    """Name the commands that a person chooses from, once the hosts that are away answer."""
+    return f"once {away} can be reached, {CHOICE}" if away else CHOICE
+
+
+def held_hosts(fleet: Fleet, observed: Mapping[str, Facts], bad: Collection[str]) -> list[Run]:
+    """Return the hosts that have switched and keep the new release: with `rollout.on_failure` hold those not `bad`.
+
+    Behind one edge none can: one switch moves all.
+    """
+    if fleet.at.settings.rollout.on_failure != "hold" or len(fleet.runs) == 1 or fleet.at.settings.fronts:
+        return []
+    kept = [run for run in fleet.runs if run.host.name in observed and run.host.name not in bad]
+    return [run for run in kept if observed[run.host.name].edge.release == run.release.id != run.facts.edge.release]
+
+
+def revert_hosts(fleet: Fleet, runs: Iterable[Run], observed: Mapping[str, Facts]) -> set[str]:
+    """Take some hosts of a fleet back to what they served; return those that kept others from being whole."""
+    there = [run for run in runs if run.host.name in observed]
+    ways = fleet.each(lambda run: reversal_after_failure(run, observed[run.host.name]), there)
+    return revert(fleet.at, {name: way for name, way in ways.items() if way}, failed=fleet)
+
+
+def hosts_not_reverted(runs: Iterable[Run], stuck: Collection[str], fleet: Fleet) -> str:
+    """Name the hosts that do not serve what they served before, and those that are `stuck` on the way."""
+    return ", ".join(name for name, back in fleet.each(is_reverted, runs).items() if name in stuck or not back)
+
+
+def report_split(at: Environment, event: Event, error: OpsError, state: str, then: str = CHOICE) -> Interrupted:
+    """Report, as failures are, that one left hosts apart; return what leaves the choice to a person."""
+    left = report_interrupted(at, event, error.what, error.where, state, then)
+    told = replace(event, outcome="interrupted", serves=left.serves, error=left.what, then=left.then)
+    hooks.follow(at.settings, "on_failure", told)
+    return left
+
+
+def report_interrupted(
+    at: Environment, event: Event, why: str, where: str = "", state: str = "nothing was undone", then: str = CHOICE
+) -> Interrupted:  # fmt: skip
+    """Report how Ctrl-C, or the loss of the lock or of a connection, left things; return that as an error."""
+    then = acting(then, at.settings.env)
+    left = Interrupted(f"{why}; {state}", where=where, serves=what_serves(at), then=then)
+    notify.tell(*at.machine, replace(event, outcome="interrupted", serves=left.serves, error=left.what, then=then))
+    return left

@@ -1,0 +1,59 @@
+"""What was interrupted, by the journals and ledgers of all hosts; and how its end is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+
+from deploy.config.environment import Environment
+from deploy.core import console
+from deploy.core.errors import Refused
+from deploy.core.model import Facts
+from deploy.hosts.host import Host
+from deploy.rollout.lineage import make_record
+from deploy.state.store import LEDGER, Intention, State, state_of
+
+
+def intentions(at: Environment) -> dict[str, Intention]:
+    """Return what each host's journal began last and did not end, by the hosts that have such a line."""
+    begun = at.each(lambda host: state_of(at, host).intention())
+    return {name: intention for name, intention in begun.items() if intention}
+
+
+def interruptions(at: Environment, hosts: Collection[Host]) -> dict[str, Intention]:
+    """Return what was interrupted, by host; not what the others have left behind them while one was away."""
+    begun = {name: one for name, one in at.each(lambda host: state_of(at, host).intention(), hosts).items() if one}
+    ledgers = at.each(lambda host: state_of(at, host).ledger(), hosts) if begun else {}
+    ended = at.each(lambda host: state_of(at, host).ended(), hosts) if begun else {}  # a ledger may have lost that line
+    entries = [entry for ledger in ledgers.values() for entry in ledger]
+    return {
+        name: one for name, one in begun.items()
+        if not any(one.over(entry) for entry in entries) and not any(since > one.since for since in ended.values())
+    }  # fmt: skip
+
+
+def interruption(at: Environment) -> Intention | None:
+    """Return what was interrupted, on all hosts or some; raise Refused when hosts began different commands."""
+    begun = interruptions(at, at.hosts)
+    if len({(one.command, one.target) for one in begun.values()}) > 1:
+        words = "; ".join(f"{name}: {one.command} of {one.target}" for name, one in begun.items())
+        raise Refused(f"different commands were interrupted: {words}", then="inv abort, then inv deploy")
+    return next(iter(begun.values()), None)
+
+
+def record_aborted(at: Environment, begun: Mapping[str, Intention], after: Mapping[str, Facts]) -> None:
+    """Record on each host that a command was aborted."""
+    hosts = [host for host in at.hosts if host.name in begun]
+    at.each(lambda host: record_aborted_on(state_of(at, host), begun[host.name], after[host.name]), hosts)
+
+
+def record_aborted_on(state: State, begun: Intention, after: Facts) -> None:
+    """Record in ledger and journal that a command was aborted; in the journal alone where its bundle is gone."""
+    with suppress(Refused):
+        release, edge = state.release(begun.target), after.edge
+        entry = make_record(release, begun.command, begun.since, edge.colour or "", edge.generation)
+        try:
+            state.record(entry.model_copy(update={"outcome": "aborted"}))
+        except OSError as error:
+            console.warn(f"that could not be written down: {error.strerror}; {state.folder / LEDGER}")
+    state.note(command=begun.command, state="aborted", target=begun.target)

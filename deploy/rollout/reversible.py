@@ -1,0 +1,81 @@
+"""What must be true before an earlier release is put back into service."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from deploy.config.environment import Environment
+from deploy.core.errors import Refused
+from deploy.core.model import Facts, Release, Schema
+from deploy.rollout.lineage import schema_of
+from deploy.rollout.roles import require_unmoved
+from deploy.site import rebuild
+from deploy.site.run import Fleet
+from deploy.state.store import Intention, State, state_of
+
+
+def require_reversible(fleet: Fleet) -> None:
+    """Refuse a rollback to a release that would not find its data, or cannot work on the schema."""
+    facts = {run.host.name: run.facts for run in fleet.runs}
+    require_unmoved({run.host.name: run.release for run in fleet.runs}, facts)
+    fleet.each(lambda run: require_schema_fits(run.state, run.release, run.facts))
+
+
+def require_abortable(at: Environment, begun: Mapping[str, Intention], facts: Mapping[str, Facts]) -> None:
+    """Refuse an abort that would undo on some hosts what is done on others, or go back to what cannot serve."""
+    require_accepted_nowhere(begun, facts)
+    require_recorded(begun, facts)
+    accepted = {name: own.accepted for name, own in facts.items() if own.accepted}
+    hosts = [host for host in at.hosts if host.name in accepted]
+    kept = at.each(
+        lambda host: rebuild.release(state_of(at, host), accepted[host.name], facts[host.name].containers), hosts
+    )  # fmt: skip
+    require_unmoved(kept if begun else {}, facts)
+    for host in hosts:
+        own, release = facts[host.name], kept[host.name]
+        if own.edge.release != own.accepted:
+            require_schema_fits(state_of(at, host), release, own)
+
+
+def require_accepted_nowhere(begun: Mapping[str, Intention], facts: Mapping[str, Facts]) -> None:
+    """Refuse to undo on some hosts what is done on others: only the line that says so is missing there."""
+    for target in {intention.target for intention in begun.values()}:
+        accepted = [name for name, own in facts.items() if own.accepted == target]
+        everywhere = all(own.edge.release == target for own in facts.values())
+        if accepted and len(accepted) < len(facts) and (everywhere or any(name not in begun for name in accepted)):
+            names = ", ".join(name for name in facts if name not in accepted)
+            what = f"release {target} serves, and the ledger of {names} has no entry for it"
+            raise Refused(what, where=names, then="inv resume, then inv rollback")
+
+
+def require_recorded(begun: Mapping[str, Intention], facts: Mapping[str, Facts]) -> None:
+    """Refuse to empty a host of what serves there when its ledger lacks it; but a first release that was begun goes."""
+    for name, own in facts.items():
+        serves = own.edge.release
+        first = name in begun and begun[name].target == serves and not own.unrecorded
+        if serves and not (own.accepted or first) and any(c.release == serves and c.alive for c in own.containers):
+            what = f"release {serves} serves on {name}, whose ledger has no entry for it"
+            raise Refused(what, where=name, then="inv resume")
+
+
+def require_schema_fits(state: State, release: Release, facts: Facts) -> None:
+    """Refuse a release that cannot work on the schema of a host, by the ledger there."""
+    schema_fits(release, schema_of(state, release.id), facts.schema, facts.serving)
+
+
+def schema_fits(target: Release, revision: str | None, schema: Schema | None, serving: str) -> None:
+    """Refuse to go back to code that cannot work on the schema, or of which that is not known.
+
+    On a host that does not migrate itself only what is known counts: the one that did may be no more.
+    """
+    if not target.migrating and not (schema and revision):
+        return
+    if schema is None or revision is None:
+        what = f"it is not known whether release {target.id} fits the database's schema"
+        then = "go forward with inv deploy; only Alembic's history can be judged"
+        raise Refused(what, serves=serving, then=then)
+    if revision not in schema.serves:
+        fitting = f"on which only {', '.join(schema.serves)} can work"
+        what = f"release {target.id} is of schema {revision}; the database is at {schema.revision}, {fitting}"
+        then = "go forward: fix the code and inv deploy"
+        raise Refused(what, where="the database", serves=serving, then=then)
