@@ -1,4 +1,4 @@
-"""YAML 1.2: read as Compose reads it, written so that no reader takes a text for anything else. See decision 0023."""
+"""YAML 1.2: read as Compose reads it, written so that no reader takes a text for anything else. See decision 0021."""
 
 from __future__ import annotations
 
