@@ -10,15 +10,15 @@ from typing import Any
 
 from invoke.main import program
 
-from deploy.state.store import State
+from deploy.state.journal import Journal
 
 
 def main() -> None:
     """Number the steps as they begin, over all hosts, which go side by side; a host does one after the other."""
-    number, state, note = int(sys.argv[1]), sys.argv[2], State.note
+    number, state, note = int(sys.argv[1]), sys.argv[2], Journal.note
     numbers, doing = itertools.count(), {}
 
-    def counted(self: State, **facts: Any) -> None:
+    def counted(self: Journal, **facts: Any) -> None:
         note(self, **facts)
         if "step" in facts:
             if facts["state"] == "begin":
@@ -26,7 +26,7 @@ def main() -> None:
             if (doing[self.host], facts["state"]) == (number, state):
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    State.note = counted  # type: ignore[method-assign]  # the fault that is injected
+    Journal.note = counted  # type: ignore[method-assign]  # the fault that is injected
     program.run(["inv", *sys.argv[3:]])
 
 

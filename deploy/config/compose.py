@@ -16,7 +16,7 @@ from deploy.config import secrets, shadow, text
 from deploy.config.shadow import EnvFile, Shadow, Values
 from deploy.core import yaml
 from deploy.core.errors import Reasons, Refused, nearest, refuse
-from deploy.core.model import Deploy, Role, replicas_unfit
+from deploy.core.model import Deploy, Role, replicas_unfit, written_block
 from deploy.core.shell import Command, command, docker
 from deploy.hosts.host import Host
 from deploy.hosts.local import LocalHost
@@ -192,7 +192,7 @@ def check(
     mistakes, services = list(others), []
     for name, spec in (merged.get("services") or {}).items():
         try:
-            block = Deploy.model_validate(spec.get("x-deploy", {}))
+            block = written_block(spec.get("x-deploy", {}))
             services.append(Service(name, block, spec, name in with_secrets))
         except ValidationError as error:
             mistakes += [f"service {name}: {explain(mistake)}" for mistake in error.errors()]

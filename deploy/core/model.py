@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 LABEL = "bookreader-ops"
 MADE_OF = f"{LABEL}.made-of"
@@ -16,6 +16,7 @@ BLOCK = f"{LABEL}.x-deploy"  # on each container of a colour: its service's bloc
 COLOURS = ("blue", "green")
 # on a host behind another's edge a colour's containers have these ports: the port inside, and so many more
 BEHIND = {"blue": 10_000, "green": 20_000}
+VERSION = 1  # the format of what this toolkit keeps on disk; docs/decisions/0022
 AS_IT_IS = "as it is"  # the strategy of a release that was put together from its containers
 Role = Literal["web", "worker", "scheduler", "job", "data", "edge", "monitoring"]
 SHARED: tuple[Role, ...] = ("data", "edge", "monitoring")  # of no colour: a deploy starts what is missing, and touches nothing that runs
@@ -24,9 +25,19 @@ REPLICAS: Mapping[str, tuple[int, int]] = {"web": (1, 50), "worker": (0, 50)}
 
 
 class Frozen(BaseModel):
-    """A value that is kept on disk as JSON; what a newer version of this toolkit has added is passed over."""
+    """A part of what is kept on disk as JSON; keys that a newer toolkit has added stay with it."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class Kept(Frozen):
+    """A whole document that is kept: the format that wrote it, and the least that its reader must know.
+
+    A document without a version is of format 0, as `deploy.state.kept` reads it.
+    """
+
+    version: int = VERSION
+    needs: int = 0
 
 
 def must(fits: Callable[[Any], object], words: str) -> AfterValidator:
@@ -47,8 +58,6 @@ UrlPath = Annotated[str, must(lambda path: path.startswith("/"), "it must begin 
 class Deploy(Frozen):
     """An x-deploy block: what the toolkit must know of a service that Compose has no word for."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")  # people write it
-
     role: Role
     port: int | None = Field(default=None, gt=0, lt=65536, description="TCP port inside the container")
     health: UrlPath = "/health"
@@ -59,6 +68,11 @@ class Deploy(Frozen):
     failed: tuple[str, ...] = ()
     migrate: tuple[str, ...] = ()
     run: Literal["before_switch"] | None = None
+
+
+def written_block(block: object) -> Deploy:
+    """Read an x-deploy block that a person wrote; raise ValidationError for a key that is none."""
+    return Deploy.model_validate(block, extra="forbid")
 
 
 def block_of(text: str) -> Deploy | None:
@@ -88,7 +102,7 @@ class ReleasedService(Frozen):
         return tuple(f"{address}:{(self.deploy.port or 80) + BEHIND[colour]}" for address in self.behind)
 
 
-class Release(Frozen):
+class Release(Kept):
     """What runs, or should: code, images, configuration and secrets by their fingerprints."""
 
     id: str
@@ -125,7 +139,7 @@ class Release(Frozen):
         return next((service for service in self.services if service.deploy.migrate), None)
 
 
-class Schema(Frozen):
+class Schema(Kept):
     """The database's revision, and the code's revisions that can work on it."""
 
     revision: str
@@ -133,7 +147,7 @@ class Schema(Frozen):
     release: str
 
 
-class Scale(Frozen):
+class Scale(Kept):
     """The numbers of replicas that were chosen in place of the compose file's."""
 
     replicas: dict[str, int]
@@ -146,11 +160,20 @@ class Digests(Frozen):
     config: str
 
 
-class Pushed(RootModel[dict[str, Digests]]):
+class Pushed(Kept):
     """The images of one git revision that a host was given, by the names that compose files use."""
 
+    images: dict[str, Digests]
 
-class Record(Frozen):
+    @model_validator(mode="before")
+    @classmethod
+    def _read_format_0(cls, document: Any) -> Any:
+        if isinstance(document, dict) and document.get("version") == 0:
+            return {"version": 0, "images": {name: image for name, image in document.items() if name != "version"}}
+        return document
+
+
+class Record(Kept):
     """One line of the ledger: what was tried, when, by whom, and what came of it."""
 
     release: str

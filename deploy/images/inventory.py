@@ -23,6 +23,8 @@ from deploy.hosts.host import Host
 from deploy.hosts.local import LocalHost
 from deploy.images import archive, build
 from deploy.images.archive import Archived
+from deploy.state import kept
+from deploy.state.folder import Folder
 
 
 @dataclass(frozen=True)
@@ -151,15 +153,21 @@ def record(host: Host, state_dir: Path, revision: str, arrived: Iterable[ImageTr
     for one in arrived:
         host.run(docker("tag", inventory.id(one.image), one.kept))
         images[one.name] = Digests(digest=one.image.digest, config=one.image.config)
-    host.write(record_file(state_dir, revision), Pushed(images).model_dump_json(indent=2) + "\n")
+    path = record_file(state_dir, revision)
+    before = Folder(host, state_dir).replaced(Pushed, path)
+    same = {name: was for name, was in before.images.items() if is_same(was, images.get(name))} if before else {}
+    host.write(path, kept.dump(kept.carry(Pushed(images=images | same), before), indent=2) + "\n")
+
+
+def is_same(one: Digests, other: Digests | None) -> bool:
+    """Tell whether two records are of one image, whatever else a newer toolkit has recorded of it. Pure."""
+    return other is not None and (one.digest, one.config) == (other.digest, other.config)
 
 
 def read_record(host: Host, state_dir: Path, revision: str) -> dict[str, Digests]:
-    """Read the record of a revision's images on a host; nothing when there is no readable one."""
-    try:
-        return Pushed.model_validate_json(host.read(record_file(state_dir, revision)) or "{}").root
-    except ValidationError:
-        return {}
+    """Read the record of a revision's images on a host; nothing when there is no readable one. Refuse one that is too new."""
+    pushed = Folder(host, state_dir).replaced(Pushed, record_file(state_dir, revision))
+    return pushed.images if pushed else {}
 
 
 def require_pushed(settings: Settings, host: Host, revision: str, names: Iterable[str]) -> dict[str, Digests]:

@@ -7,9 +7,12 @@ from collections.abc import Mapping, Sequence
 from deploy.config.environment import Environment
 from deploy.core import console
 from deploy.core.errors import Refused, acting
-from deploy.core.model import Record
+from deploy.core.model import Kept, Record
 from deploy.hosts import fleet
 from deploy.state.store import state_of
+
+# a line may have keys of a newer toolkit, too
+FIELDS = set(Record.model_fields) - set(Kept.model_fields)
 
 
 def show(at: Environment, *, limit: int, json: bool) -> None:
@@ -23,7 +26,7 @@ def show(at: Environment, *, limit: int, json: bool) -> None:
     ledgers, unreachable = at.some(lambda host: state_of(at, host).history())
     entries = merged(ledgers)[:limit]
     if json:
-        console.document([{**entry.model_dump(), "hosts": hosts} for entry, hosts in entries])
+        console.document([{**entry.model_dump(include=FIELDS), "hosts": hosts} for entry, hosts in entries])
     elif entries:
         several = len(at.hosts) > 1
         rows = [

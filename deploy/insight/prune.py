@@ -92,8 +92,8 @@ def outdated(settings: Settings, host: Host, state: State) -> tuple[list[str], l
     Besides what a deploy keeps, these stay: the one that `inv rollback` goes to, what a container is made of, and what
     an interrupted command was about.
     """
-    facts, intention = observe(settings, host), state.intention()
-    needed = {facts.edge.release, *(c.release for c in facts.containers), *([intention.target] if intention else [])}
+    facts, targets = observe(settings, host), {cut.target for cut in state.interruptions()}
+    needed = {facts.edge.release, *(c.release for c in facts.containers), *targets}
     with suppress(Refused):
         needed.add(previous(state, facts))
     serving, number = facts.edge.release, settings.rollout.keep_releases

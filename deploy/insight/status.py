@@ -13,10 +13,10 @@ from deploy.core.model import Container, EdgeFacts, Facts
 from deploy.hosts import fleet
 from deploy.hosts.host import Host
 from deploy.rollout.health import through_edge
-from deploy.rollout.interrupted import interruptions
 from deploy.rollout.lineage import watch_of
 from deploy.site import rebuild
 from deploy.site.facts import observe
+from deploy.site.interrupted import interruptions
 from deploy.state import lock
 from deploy.state.store import state_of
 
@@ -30,8 +30,9 @@ def show(at: Environment, *, json: bool) -> None:
     watches = at.each(lambda host: watch_of(state_of(at, host), observed[host.name].edge.release), hosts)
     holders = at.each(lambda host: lock.holder(host, at.settings.state_dir), hosts)
     held = {holder.words for holder in holders.values() if holder}
-    cut = None if held else next(iter(interruptions(at, hosts).values()), None)
+    left = [] if held else [*interruptions(at, hosts).values()]
     if json:
+        cut = left[0].newest if left else None
         interrupted = {"command": cut.command, "release": cut.target, "since": cut.since} if cut else None
         console.document({**document(at.settings, observed, unreachable, asked, watches), "interrupted": interrupted})
     else:
@@ -39,9 +40,8 @@ def show(at: Environment, *, json: bool) -> None:
         warn_of_errors(asked)
         for holder in sorted(held):
             console.say(holder)
-        if cut:
-            text = f"{cut.command} of {cut.target} was interrupted ({cut.since}): inv resume goes on, inv abort goes back"
-            console.warn(acting(text, at.settings.env))
+        for one in left:
+            console.warn(acting(f"{one}: inv resume goes on, inv abort goes back", at.settings.env))
     fleet.tell(unreachable, documented=json)
 
 

@@ -23,6 +23,7 @@ from deploy.rollout.reversible import require_abortable, require_reversible
 from deploy.rollout.revert import reversals_to_accepted, revert, steps_back
 from deploy.rollout.strategies import make_plans, strategy_of
 from deploy.site.facts import naming_what_serves
+from deploy.site.interrupted import require_no_other
 from deploy.site.locked import locked
 
 
@@ -49,6 +50,7 @@ def deploy(at: Environment, *, to: str = "", include: str = "") -> Outcome:
     if to:
         return rollback(at, to=to, include=include)
     with locked(at, "deploy"):
+        require_no_other(at)
         facts = observe(at)
         ready = preflight.require_deployable(at, facts, include)
         fleet = assemble(at, ready, facts)

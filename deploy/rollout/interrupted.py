@@ -11,6 +11,8 @@ from deploy.core.errors import Refused
 from deploy.core.model import Facts
 from deploy.hosts.host import Host
 from deploy.rollout.lineage import make_record
+from deploy.site import interrupted
+from deploy.state.journal import RELEASE
 from deploy.state.store import LEDGER, Intention, State, state_of
 
 
@@ -21,15 +23,9 @@ def intentions(at: Environment) -> dict[str, Intention]:
 
 
 def interruptions(at: Environment, hosts: Collection[Host]) -> dict[str, Intention]:
-    """Return what was interrupted, by host; not what the others have left behind them while one was away."""
-    begun = {name: one for name, one in at.each(lambda host: state_of(at, host).intention(), hosts).items() if one}
-    ledgers = at.each(lambda host: state_of(at, host).ledger(), hosts) if begun else {}
-    ended = at.each(lambda host: state_of(at, host).ended(), hosts) if begun else {}  # a ledger may have lost that line
-    entries = [entry for ledger in ledgers.values() for entry in ledger]
-    return {
-        name: one for name, one in begun.items()
-        if not any(one.over(entry) for entry in entries) and not any(since > one.since for since in ended.values())
-    }  # fmt: skip
+    """Return the interrupted deploy or rollback, by host; not what the others have left behind them while one was away."""
+    releases = interrupted.interruptions(at, hosts).get(RELEASE)
+    return dict(releases.on) if releases else {}
 
 
 def interruption(at: Environment) -> Intention | None:

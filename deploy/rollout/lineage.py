@@ -10,6 +10,7 @@ from deploy.core.errors import OpsError, Refused
 from deploy.core.model import Facts, Record, Release, other
 from deploy.site.run import Run
 from deploy.state import lock
+from deploy.state.journal import RELEASING
 from deploy.state.store import LEDGER, Ledger, State, served_by
 
 
@@ -53,7 +54,7 @@ def recent(ledger: Ledger, release: str | None) -> str | None:
 def by_journal(state: State, release: str | None) -> str | None:
     """Return what served when a release was deployed last, as the journal has it, which says it at the beginning."""
     ended = ""
-    for line in state.commands():
+    for line in state.commands(*RELEASING):
         if line["command"] == "down" and line.get("volumes"):
             return None
         if line.get("target") != release:
@@ -73,13 +74,13 @@ def idle_release(state: State, facts: Facts) -> str | None:
     if len(releases) != 1 or is_rolled_back(state):
         return None
     release = releases.pop()
-    last = next((str(line["state"]) for line in state.commands() if line.get("target") == release), "")
+    last = next((str(line["state"]) for line in state.commands(*RELEASING) if line.get("target") == release), "")
     return release if last == "done" or not (last or any(c.alive for c in there)) else None
 
 
 def is_rolled_back(state: State) -> bool:
     """Tell, by journal or ledger, whether a rollback came last: then the idle colour has what was left."""
-    done = (line["command"] for line in state.commands() if line["state"] == "done")
+    done = (line["command"] for line in state.commands(*RELEASING) if line["state"] == "done")
     served = (entry.command for entry in reversed(state.read_ledger().recent) if entry.outcome == "in service")
     return "rollback" in (next(done, ""), next(served, ""))
 
@@ -111,7 +112,7 @@ def verdict(state: State, release: str) -> str:
     """
     with suppress(OpsError, OSError):  # it is a remark on a release that serves
         for line in state.journal():
-            if "command" in line and (line.get("state"), line.get("target")) != ("begin", release):
+            if line.get("command") in RELEASING and (line.get("state"), line.get("target")) != ("begin", release):
                 break
             if (line.get("step"), line.get("state"), line.get("target")) == ("Watch", "done", release):
                 return str(line.get("verdict") or "")

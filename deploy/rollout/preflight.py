@@ -118,7 +118,9 @@ def included(include: str, shared: Iterable[str]) -> tuple[str, ...]:
 
 def check(settings: Settings, host: Host, facts: Facts) -> None:
     """Refuse, all reasons at once, on a host that cannot take a deploy."""
-    clock(host, State(host, settings.state_dir).ledger())
+    state = State(host, settings.state_dir)
+    state.require_readable()
+    clock(host, state.ledger())
     reasons = [
         *skew(host), *disk(settings, host), *memory(settings, host, facts), *ports(settings, host, facts),
         *another_state(settings, host, facts),

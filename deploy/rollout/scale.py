@@ -14,6 +14,7 @@ from deploy.rollout import plan
 from deploy.rollout.execute import execute
 from deploy.rollout.interrupted import interruptions
 from deploy.site.facts import observe, observe_all, what_serves
+from deploy.site.interrupted import require_no_other
 from deploy.site.locked import locked
 from deploy.site.run import Fleet, Run, run_of
 
@@ -30,6 +31,7 @@ def scale(at: Environment, wish: str) -> str:
     """
     name, number = read(wish)
     with locked(at, "scale"):
+        require_no_other(at)
         facts = observe_all(at)
         if any(own.beside for own in facts.values()) or interruptions(at, at.hosts):
             then = "inv resume goes on, inv abort goes back; then inv scale"

@@ -12,6 +12,7 @@ from deploy.core.model import COLOURS
 from deploy.core.shell import docker
 from deploy.hosts.host import Host
 from deploy.images.build import prune_release
+from deploy.site.interrupted import require_no_other
 from deploy.site.locked import locked
 from deploy.state.store import State
 
@@ -20,6 +21,7 @@ def down(at: Environment, *, volumes: bool) -> None:
     """Remove containers and networks, colours before what they share; with `volumes` the data and the state as well."""
     at.each(lambda host: host.engine.require())
     with locked(at, "down"), begun("inv down again, once every host answers"):
+        require_no_other(at)
         at.each(lambda host: down_on(at.settings, host, volumes=volumes))
 
 

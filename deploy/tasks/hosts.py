@@ -22,5 +22,6 @@ def pin(at: Environment, host: str, yes: bool = False) -> None:
 def check(at: Environment, json: bool = False) -> None:
     """Connect to every host at once, and say what each has and what it lacks."""
     from deploy import doctor
+    from deploy.site import checks
 
-    doctor.show(doctor.examine_hosts(at), at.settings.env, json=json)
+    checks.show(doctor.examine_hosts(at), at.settings.env, json=json)

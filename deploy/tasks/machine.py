@@ -12,10 +12,11 @@ if TYPE_CHECKING:
 
 @door()
 def doctor(at: Environment, json: bool = False) -> None:
-    """Say what is missing on this machine, and the command that mends it."""
+    """Say what is missing on this machine, and the command that fixes it."""
     from deploy import doctor
+    from deploy.site import checks
 
-    doctor.show(doctor.examine(*at.machine), at.settings.env, json=json)
+    checks.show(doctor.examine(*at.machine), at.settings.env, json=json)
 
 
 @door(only="dev", help={"fresh": "begin with an empty database"})

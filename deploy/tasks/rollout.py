@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from deploy.tasks.door import door
 
 if TYPE_CHECKING:
     from deploy.config.environment import Environment
+    from deploy.site.interrupted import Handler
 
 
 def ask(at: Environment, what: str, *, yes: bool) -> None:
@@ -45,20 +47,27 @@ def rollback(at: Environment, to: str = "", include: str = "", yes: bool = False
     show.outcome(commands.rollback(at, to=to, include=include), at.settings, json=json)
 
 
+def handlers() -> Mapping[str, Handler]:
+    """Say who goes on with which command: each package has its own."""
+    from deploy.rollout.handlers import HANDLERS
+
+    return HANDLERS
+
+
 @door()
 def resume(at: Environment, json: bool = False) -> None:
-    """Go on with a deploy or rollback that was interrupted."""
-    from deploy.rollout import commands, show
+    """Go on with a command that was interrupted: a deploy or a rollback."""
+    from deploy.site import interrupted
 
-    show.recovered(commands.resume(at), at.settings, "go on with", json=json)
+    interrupted.resume(at, handlers(), json=json)
 
 
 @door()
 def abort(at: Environment, json: bool = False) -> None:
-    """Undo a deploy or rollback that was interrupted: back to the release that was in service."""
-    from deploy.rollout import commands, show
+    """Undo a command that was interrupted; of a deploy or rollback, back to the release that was in service."""
+    from deploy.site import interrupted
 
-    show.recovered(commands.abort(at), at.settings, "undo", json=json)
+    interrupted.abort(at, handlers(), json=json)
 
 
 @door()

@@ -21,6 +21,8 @@ from deploy.config.environment import Environment
 from deploy.config.settings import ROOT
 from deploy.core import console, errors
 from deploy.hosts.host import Host
+from deploy.site import checks
+from deploy.site.checks import Check, Result
 from deploy.tasks.door import door
 
 CODES = {
@@ -134,14 +136,29 @@ def test_sigterm_is_as_ctrl_c() -> None:
     assert opened(body).code == 5
 
 
-def test_doctor_prints_its_findings_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
-    findings = [doctor.Finding("git", "ok"), doctor.Finding("docker", "missing", "install it")]
+ADVICE = Check("git", "FAIL", "old", "inv doctor", advice=True)
+
+
+@pytest.mark.parametrize("result", ["FAIL", "UNKNOWN"])
+def test_checks_are_one_document_and_close_the_gate(result: Result, capsys: pytest.CaptureFixture[str]) -> None:
+    known = [Check("git", "PASS"), ADVICE, Check("docker", result, "it is not there", "apt-get install docker.io")]
 
     def body(at: Environment, json: bool = False) -> None:
-        doctor.show(findings, "local", json=json)
+        checks.show(known, "prod", json=json)
 
     assert opened(body, json=True).code == 3
-    assert [found["state"] for found in json.loads(capsys.readouterr().out)] == ["ok", "missing"]
+    *_, last = document = json.loads(capsys.readouterr().out)
+    assert [check["result"] for check in document] == ["PASS", "FAIL", result]
+    assert last == {
+        "asked": "docker", "result": result, "advice": False, "evidence": "it is not there", "next": "apt-get install docker.io"
+    }  # fmt: skip
+
+
+def test_advice_closes_no_gate_and_is_called_so(capsys: pytest.CaptureFixture[str]) -> None:
+    checks.show([Check("git", "PASS"), ADVICE], "prod", json=False)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[1:] == [["PASS", "git"], ["advice", "git", "old", "inv", "doctor", "--env=prod"]]
+    assert Check("git", "UNKNOWN", advice=True).closes, "what could not be looked at is not green"
 
 
 def test_markup_in_a_message_is_text(capsys: pytest.CaptureFixture[str]) -> None:

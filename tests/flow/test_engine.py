@@ -13,6 +13,7 @@ import pytest
 from deploy import doctor
 from deploy.core.errors import Refused, Unreachable
 from deploy.hosts.engine import Engine
+from deploy.site.checks import Check
 
 
 def test_engines_are_connected_to_at_once() -> None:
@@ -32,11 +33,11 @@ def test_engines_are_connected_to_at_once() -> None:
 
 
 @pytest.mark.parametrize(("mine", "mend"), [
-    (True, "the Docker engine does not answer; ./scripts/quickstart starts it"),
-    (False, "this account may not use the Docker engine; sudo usermod -aG docker $USER, then log in again"),
+    (True, ("the Docker engine does not answer", "./scripts/quickstart starts it")),
+    (False, ("this account may not use the Docker engine", "sudo usermod -aG docker $USER, then log in again")),
 ])  # fmt: skip
 def test_an_engine_that_is_not_for_this_account_is_told_from_one_that_does_not_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mine: bool, mend: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mine: bool, mend: tuple[str, str]
 ) -> None:
     (tmp_path / "docker.sock").touch()
 
@@ -46,7 +47,7 @@ def test_an_engine_that_is_not_for_this_account_is_told_from_one_that_does_not_r
     monkeypatch.setattr("docker.DockerClient", refuse)
     monkeypatch.setattr("deploy.hosts.engine.os.access", lambda _, mode: mine or not mode)
     engine = Engine(f"unix://{tmp_path}/docker.sock")
-    assert doctor.attempt("Docker engine", engine.require) == doctor.Finding("Docker engine", "missing", mend)
+    assert doctor.attempt("Docker engine", engine.require) == Check("Docker engine", "FAIL", *mend)
 
 
 @pytest.mark.parametrize("then", ["inv doctor", "inv hosts.check --env=prod", ""])
@@ -54,7 +55,7 @@ def test_doctor_does_not_advise_itself(then: str) -> None:
     def look() -> None:
         raise Refused("`flock` is not installed", then=then)
 
-    assert doctor.attempt("flock", look).mend == "`flock` is not installed"
+    assert doctor.attempt("flock", look) == Check("flock", "FAIL", "`flock` is not installed")
 
 
 @pytest.mark.parametrize(("speaks", "asked"), [("1.45", "1.45"), ("1.51", "1.51"), ("1.60", "1.51")])

@@ -15,7 +15,7 @@ from deploy.insight import history, logs, prune, services, status
 from deploy.rollout import commands, maintenance, preflight
 from deploy.rollout.interrupted import interruption
 from deploy.site.facts import observe
-from deploy.state import store as records
+from deploy.state import folder as records
 from deploy.state.store import State
 from tests.flow.fake import DONE
 from tests.flow.faults import fail_at, when
@@ -33,6 +33,7 @@ LINES = {
     "NULs": b"\0" * 300,
     "bad UTF-8": b'{"release": "\xff\xfe\x80"}',
     "another shape": b'["r9"]',
+    "a newer toolkit's": GOOD.replace('"version":1,"needs":0', '"version":9,"needs":9').encode(),
     "no time": GOOD.replace("2026-01-01T00:00:00Z", "yesterday").encode(),
 }
 
@@ -119,7 +120,7 @@ def all_zeros(path: Path, _: bytes) -> None:
 
 
 WAYS: dict[str, tuple[Callable[[Path, bytes], None], bytes]] = {
-    **{f"{name}, in the middle": (in_the_middle, LINES[name]) for name in ("half a line", "NULs", "bad UTF-8")},
+    **{f"{name}, in the middle": (in_the_middle, LINES[name]) for name in ("half a line", "NULs", "bad UTF-8", "a newer toolkit's")},
     **{f"{name}, last": (at_the_end, line) for name, line in LINES.items()},
     "NULs without an end": (without_end, LINES["NULs"]),
     "gone": (gone, b""), "a folder": (folder, b""), "emptied": (emptied, b""), "zeros alone": (all_zeros, b""),

@@ -227,17 +227,17 @@ def test_a_rollback_is_resumed_as_a_rollback(place: Place) -> None:
 
 def test_status_says_what_was_cut_off_and_what_goes_on(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     status.show(place.at, json=False)
-    assert "cut off" not in capsys.readouterr().err
+    assert "was interrupted" not in capsys.readouterr().err
     kill(place, STEPS.index("Drain"), "begin")
     capsys.readouterr()
     status.show(place.at, json=False)
-    assert "deploy of r3 was interrupted" in capsys.readouterr().err
+    assert "deploy of r3 was interrupted on localhost" in capsys.readouterr().err
     status.show(place.at, json=True)
     assert json.loads(capsys.readouterr().out)["interrupted"]["release"] == "r3"
     with lock.held([place.host], place.settings.state_dir, "deploy"):
         status.show(place.at, json=False)
     said = capsys.readouterr().err
-    assert ("locked by" in said, "cut off" in said) == (True, False)
+    assert ("locked by" in said, "was interrupted" in said) == (True, False)
 
 
 def test_unlock_ends_only_a_holder_whose_operator_is_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

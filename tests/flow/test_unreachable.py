@@ -12,6 +12,7 @@ from requests.exceptions import ReadTimeout
 from deploy import doctor
 from deploy.core.errors import OpsError, Refused, of_ours
 from deploy.insight import disk, history, inside, logs, services, status
+from deploy.site.checks import Check
 from tests.flow.place import Place
 from tests.flow.test_days_work import AT, Printed, say
 from tests.flow.test_disk_and_prune import USED
@@ -95,11 +96,11 @@ def test_disk_measures_reachable_hosts(site: Site, trouble: OpsError, monkeypatc
     assert [measured["name"] for measured in json.loads(capsys.readouterr().out)["hosts"]] == ["app1", "app3"]
 
 
-def test_a_look_that_a_machine_refuses_is_a_finding() -> None:
+def test_a_check_that_a_machine_refuses_is_unknown() -> None:
     def look() -> None:
         raise OSError(5, "Input/output error", "app2:/var/lib/shop")
 
-    assert doctor.attempt("app2: disk", look) == doctor.Finding("app2: disk", "missing", "app2:/var/lib/shop: Input/output error")
+    assert doctor.attempt("app2: disk", look) == Check("app2: disk", "UNKNOWN", "app2:/var/lib/shop: Input/output error")
 
 
 @pytest.mark.parametrize("limit", [0, -1])

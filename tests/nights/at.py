@@ -13,7 +13,7 @@ from typing import Any
 
 from invoke.main import program
 
-from deploy.state.store import State
+from deploy.state.journal import Journal
 
 
 class Fault:
@@ -31,14 +31,14 @@ class Fault:
 
 def at_line(step: str, state: str, fault: Fault) -> None:
     """Strike just after a step's line was written."""
-    note = State.note
+    note = Journal.note
 
-    def noted(self: State, **facts: Any) -> None:
+    def noted(self: Journal, **facts: Any) -> None:
         note(self, **facts)
         if (facts.get("step"), facts.get("state")) == (step, state):
             fault.strike()
 
-    State.note = noted  # type: ignore[method-assign]  # where the fault comes in
+    Journal.note = noted  # type: ignore[method-assign]  # where the fault comes in
 
 
 def at_function(path: str, state: str, fault: Fault) -> None:

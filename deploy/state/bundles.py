@@ -1,0 +1,71 @@
+"""Releases with every file that they need, one folder each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.core.errors import Refused
+from deploy.core.model import Release
+from deploy.state import kept
+from deploy.state.folder import Folder
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A release with every file that it needs; secrets stand in `env` alone."""
+
+    release: Release
+    files: Mapping[str, str]
+    env: str
+
+
+class Bundles(Folder):
+    """The bundles that a host keeps."""
+
+    def bundle_folder(self, release: str) -> Path:
+        """Where a release's bundle lives."""
+        return self.folder / "releases" / release
+
+    def keep(self, bundle: Bundle) -> None:
+        """Write a bundle, which nobody else may read; release.json comes last and makes it whole.
+
+        Raises Refused where a release.json is that only a newer toolkit can read.
+        """
+        folder = self.bundle_folder(bundle.release.id)
+        release = kept.carry(bundle.release, self.replaced(Release, folder / "release.json"))
+        files = {"env": bundle.env, **bundle.files, "release.json": kept.dump(release, indent=2)}
+        for name, text in files.items():
+            self.host.write(folder / name, text, mode=0o600)
+
+    def release(self, release: str) -> Release:
+        """Read what a release is; raise Refused when it is not kept here, or only half of its bundle, or cannot be read."""
+        path = self.bundle_folder(release) / "release.json"
+        then = "inv deploy of that commit writes it again; inv history names other releases"
+        text = self.readable(path, then)
+        if text is None:
+            raise Refused(
+                f"there is no release {release} here",
+                where=str(path.parent.parent),
+                then="inv history; a host that came later gets it by inv deploy",
+            )
+        return kept.parse(Release, text, path, then)
+
+    def bundle(self, release: str) -> Bundle:
+        """Read a bundle; raise Refused when there is none, or only half of one."""
+        kept_release, folder = self.release(release), self.bundle_folder(release)
+        names = [name for name in self.host.names(folder) if name.endswith((".yml", ".conf"))]
+        files = {name: self.host.read(folder / name) or "" for name in names}
+        return Bundle(kept_release, files, self.text(release, "env"))
+
+    def text(self, release: str, name: str) -> str:
+        """Read one file of a bundle; empty where there is none, or it cannot be read."""
+        with suppress(OSError):
+            return self.host.read(self.bundle_folder(release) / name) or ""
+        return ""
+
+    def kept(self) -> list[str]:
+        """List the releases whose bundles are here, failed ones among them."""
+        return sorted(self.host.names(self.folder / "releases"))

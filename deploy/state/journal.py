@@ -1,0 +1,139 @@
+"""The journal: a line before and after each command and each of its steps, whatever the command.
+
+A line of a command has `run`, `command`, `state` (`begin`, then `done`, `failed`, `aborted` or another word), `target`, and
+in `details` whatever that command must remember. A line of a step has the `run` that it belongs to. These keys keep their
+meaning in every format, so that a run of a newer toolkit is seen here too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import takewhile
+from secrets import token_hex
+from typing import Any
+
+from deploy.core.model import VERSION, Record
+from deploy.state import kept
+from deploy.state.folder import Folder, now
+
+JOURNAL = "journal.jsonl"
+RELEASE = "release"
+RELEASING = ("deploy", "rollback", "down")  # of these the last one counts: it begins from what is there
+
+
+def kind_of(command: str) -> str:
+    """Name what a command is about: a later run about the same ends an interrupted one. Pure."""
+    return RELEASE if command in RELEASING else command
+
+
+@dataclass
+class Invocation:
+    """The run that this process is doing."""
+
+    run: str = field(default_factory=lambda: token_hex(4))
+
+
+CURRENT = Invocation()
+
+
+def begin_run() -> None:
+    """Give the lines that follow another run's id, the same on all hosts."""
+    CURRENT.run = Invocation().run
+
+
+@dataclass(frozen=True)
+class Intention:
+    """What an interrupted command was about to do, as the journal has it; `run` is empty in format 0."""
+
+    command: str
+    target: str
+    since: str
+    serving: str | None = None  # what another release served when it was begun first
+    run: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    too_new: bool = False  # no more than these is understood of it
+
+    @property
+    def kind(self) -> str:
+        """What the command is about."""
+        return kind_of(self.command)
+
+    def __str__(self) -> str:
+        return f"{self.command} of {self.target}" if self.target else self.command
+
+    def over(self, entry: Record) -> bool:
+        """Tell whether a line of some host's ledger says that this came to nothing, or that another command came after."""
+        came_to_nothing = entry.outcome != "in service" and (entry.release, entry.started) == (self.target, self.since)
+        return came_to_nothing or entry.started > self.since
+
+
+class Journal(Folder):
+    """The journal of one host."""
+
+    def note(self, **facts: object) -> None:
+        """Add a line to the journal."""
+        line = {"time": now(), "version": VERSION, "run": CURRENT.run, **facts}
+        self.host.append(self.folder / JOURNAL, json.dumps(line))
+
+    def journal(self, having: str = "") -> Iterator[dict[str, Any]]:
+        """Yield the journal's lines, newest first, those alone whose text has something.
+
+        Left out are lines that a crash cut or garbled, and steps that are too new.
+        """
+        text = self.tolerated(JOURNAL, "an interruption would not be seen") or ""
+        for line in reversed([line for line in text.splitlines() if having in line]):
+            with suppress(ValueError, RecursionError):
+                if isinstance(read := json.loads(line), dict) and ("command" in read or not kept.is_too_new(read)):
+                    yield read
+
+    def commands(self, *names: str) -> Iterator[dict[str, Any]]:
+        """Yield the journal's lines of whole commands, of those named or of all, newest first."""
+        lines = (line for line in self.journal('"command"') if isinstance(line.get("command"), str) and "state" in line)
+        return (line for line in lines if not names or line["command"] in names)
+
+    def intention(self) -> Intention | None:
+        """Return the command about releases that began last, where no line says how it ended."""
+        return intention_of(self.commands(*RELEASING))
+
+    def interruptions(self) -> tuple[Intention, ...]:
+        """Return the newest command of each kind, where no line says how it ended; newest first."""
+        kinds: dict[str, list[dict[str, Any]]] = {}
+        for line in self.commands():
+            kinds.setdefault(kind_of(line["command"]), []).append(line)
+        return tuple(cut for lines in kinds.values() if (cut := intention_of(iter(lines))))
+
+    def ended(self, kind: str = RELEASE) -> str:
+        """Return when the newest command of a kind began, where the journal says how it ended; empty elsewhere."""
+        lines = (line for line in self.commands() if kind_of(line["command"]) == kind)
+        if next(lines, {"state": "begin"})["state"] == "begin":
+            return ""
+        begun = next(lines, {})
+        return str(begun.get("started") or begun.get("time") or "")
+
+    def once_served(self) -> bool:
+        """Tell whether the journal says that some release came into service, since the data was last removed."""
+        lines = takewhile(lambda line: not (line["command"] == "down" and line.get("volumes")), self.commands(*RELEASING))
+        return any(line["state"] == "done" and line["command"] != "down" for line in lines)
+
+    def last_step(self) -> str:
+        """Return the step that the journal names last; empty when it names none."""
+        return str(next(self.journal(), {}).get("step") or "")
+
+
+def intention_of(lines: Iterator[Mapping[str, Any]]) -> Intention | None:
+    """Return what the newest of these lines begins; None where it ends something. Pure."""
+    last = next(lines, None)
+    if not last or last["state"] != "begin":
+        return None
+    target = last.get("target")
+    again = takewhile(lambda line: (line["state"], line.get("target")) == ("begin", target), lines)  # a resume begins it again
+    begun: Sequence[Mapping[str, Any]] = [last, *again]
+    serving = next((str(line["serving"]) for line in begun if line.get("serving") not in (None, target)), None)
+    details = last.get("details")
+    return Intention(
+        str(last["command"]), "" if target is None else str(target), str(last.get("started") or last.get("time")), serving,
+        str(last.get("run") or ""), details if isinstance(details, dict) else {}, kept.is_too_new(last),
+    )  # fmt: skip
