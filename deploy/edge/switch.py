@@ -215,7 +215,7 @@ def retiring_workers(host: Host, edge: str) -> int:
 
 def processes(host: Host, edge: str) -> dict[int, str]:
     """List what runs in the edge: process id -> title. The edge brings its own ps; a bare host has none."""
-    rows = host.run(docker("exec", edge, "busybox", "ps", "-o", "pid,args")).splitlines()[1:]
+    rows = host.run(docker("exec", edge, "busybox", "ps", "-o", "pid,args").as_query()).splitlines()[1:]
     return {int(pid): title for pid, title in (row.split(maxsplit=1) for row in rows)}
 
 

@@ -10,7 +10,7 @@ from deploy.config.environment import Environment
 from deploy.config.settings import Settings
 from deploy.core import console
 from deploy.core.errors import Refused, acting, begun
-from deploy.core.shell import command, docker
+from deploy.core.shell import docker, query
 from deploy.hosts.host import Host
 from deploy.images import inventory
 from deploy.images.bake import LABEL
@@ -118,7 +118,7 @@ def unused_revisions(settings: Settings, host: Host, kept: set[str]) -> tuple[st
     if not pushed:
         return ()
     files = [str(inventory.record_file(settings.state_dir, one)) for one in pushed]
-    times = host.run(command("stat", "--format=%.9Y", *files)).split()
+    times = host.run(query("stat", "--format=%.9Y", *files)).split()
     last = max(zip(map(float, times), pushed, strict=True))[1]
     return tuple(one for one in pushed if one != last and one not in {release.rpartition("-")[0] for release in kept})
 

@@ -28,17 +28,17 @@ def show(at: Environment, *, json: bool) -> None:
     edges = [host for host in hosts if observed[host.name].edge.running and observed[host.name].edge.release]
     asked = at.each(lambda host: edge_answers(at, host, observed[host.name]), edges)
     watches = at.each(lambda host: watch_of(state_of(at, host), observed[host.name].edge.release), hosts)
-    holders = at.each(lambda host: lock.holder(host, at.settings.state_dir), hosts)
-    held = {holder.words for holder in holders.values() if holder}
-    cut = None if held else next(iter(interruptions(at, hosts).values()), None)
+    holders = [one for found in at.each(lambda host: lock.holders(host, at.settings.state_dir), hosts).values() for one in found]
+    changing = any(holder.lock == "change" for holder in holders)
+    cut = None if changing else next(iter(interruptions(at, hosts).values()), None)
     if json:
         interrupted = {"command": cut.command, "release": cut.target, "since": cut.since} if cut else None
         console.document({**document(at.settings, observed, unreachable, asked, watches), "interrupted": interrupted})
     else:
         print_state(at, observed, unreachable, watches)
         warn_of_errors(asked)
-        for holder in sorted(held):
-            console.say(holder)
+        for words in sorted({holder.words for holder in holders}):
+            console.say(words)
         if cut:
             text = f"{cut.command} of {cut.target} was interrupted ({cut.since}): inv resume goes on, inv abort goes back"
             console.warn(acting(text, at.settings.env))

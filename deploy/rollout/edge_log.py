@@ -62,7 +62,7 @@ class EdgeLog:
 
     def read(self, edge: str) -> None:
         """Read what has come since; raise CommandFailed when it cannot be read."""
-        text = self.host.run(docker("logs", "--timestamps", "--since", self.since, edge), timeout=READ_SECONDS)
+        text = self.host.run(docker("logs", "--timestamps", "--since", self.since, edge).as_query(), timeout=READ_SECONDS)
         before, ahead = self.last, (datetime.now(UTC) + timedelta(seconds=AHEAD_SECONDS)).isoformat()
         for line in text.split("\n"):  # not splitlines: a path may hold what Unicode calls an end of line
             stamp, _, text = line.partition(" ")
@@ -78,7 +78,7 @@ def remedy(host: Host, edge: str) -> str:
     """Say what makes the edge's log readable for good, and what that costs; by the driver that keeps it."""
     try:
         ask = docker("inspect", "--format", "{{.HostConfig.LogConfig.Type}} {{.LogPath}}", edge)
-        answer = host.run(ask, timeout=READ_SECONDS)
+        answer = host.run(ask.as_query(), timeout=READ_SECONDS)
     except (Interrupted, Unreachable):
         raise
     except Exception:  # noqa: BLE001  # it is advice, no more

@@ -193,7 +193,7 @@ class Watcher:
         """Ask a worker how many of its release's tasks have failed; 0 when it cannot say."""
         for container in self.containers():
             if (container.service, container.colour, container.state) == (service.name, self.colour, "running"):
-                asked = docker("exec", container.name, *service.deploy.failed)
+                asked = docker("exec", container.name, *service.deploy.failed).as_query()
                 what, why = f"{service.name} cannot say how many tasks failed", f"why: {self.host.typed(str(asked))}"
                 counted = self.attempt(what, partial(self.run_count, asked), None, partial(str, why), secret=True)
                 if counted is not None:

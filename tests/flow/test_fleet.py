@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -15,6 +18,7 @@ from deploy.config.settings import Settings
 from deploy.core.errors import Interrupted, Locked, OpsError, Refused, Unreachable
 from deploy.core.model import Facts
 from deploy.core.shell import Command, Result
+from deploy.hosts.local import LocalHost
 from deploy.hosts.sections import Server
 from deploy.rollout import commands, steps
 from deploy.rollout.apply import Outcome
@@ -76,9 +80,16 @@ class Apart(FakeHost):
     def pointed(self, link: Path) -> str | None:
         return super().pointed(self.real(link))
 
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        here = LocalHost()
+        here.name, here.guards = self.name, tuple(replace(guard, changing=self.real(guard.changing)) for guard in self.guards)
+        with here.changing():
+            yield
+
     def placed(self, command: Command) -> Command:
         words = (word.replace(str(FOLDER), str(self.real(FOLDER))) for word in command.argv)
-        return Command(tuple(words), command.environment)
+        return replace(command, argv=tuple(words))
 
     def open(self, command: Command, *, fed: bool = False) -> Any:
         return super().open(self.placed(command), fed=fed)

@@ -107,11 +107,16 @@ def test_append_after_a_half_line(host: Host, tmp_path: Path, half: bytes) -> No
     assert path.read_bytes() == b"one 'x' $y\n" + half[: half.rfind(b"\n") + 1] + b"two\n"
 
 
+def repeat(host: Host, path: Path, letters: str, times: int, mode: int = 0o644) -> None:
+    for letter in letters:
+        host.write(path, letter * times, mode=mode)
+
+
 def test_a_reader_sees_the_old_text_or_the_new(host: Host, tmp_path: Path) -> None:
     path, seen = tmp_path / "f", set()
     host.write(path, "a" * 50_000)
     with ThreadPoolExecutor(1) as pool:
-        writing = pool.submit(lambda: [host.write(path, letter * 50_000) for letter in "bcd"])
+        writing = pool.submit(repeat, host, path, "bcd", 50_000)
         while not writing.done():
             seen.add(path.read_text())
     assert {(len(text), len(set(text))) for text in seen} == {(50_000, 1)}
@@ -120,7 +125,7 @@ def test_a_reader_sees_the_old_text_or_the_new(host: Host, tmp_path: Path) -> No
 def test_a_secret_is_not_readable_by_others_for_a_moment(host: Host, tmp_path: Path) -> None:
     seen = set()
     with ThreadPoolExecutor(1) as pool:
-        writing = pool.submit(lambda: [host.write(tmp_path / "env", "x" * 3_000_000, mode=0o600) for _ in range(5)])
+        writing = pool.submit(repeat, host, tmp_path / "env", "xxxxx", 3_000_000, mode=0o600)
         while not writing.done():
             for path in tmp_path.iterdir():
                 with suppress(FileNotFoundError):

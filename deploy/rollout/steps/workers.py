@@ -96,7 +96,7 @@ class AwaitTasks(Step):
             return set()
         understood = set(run.one_off(other(self.colour), self.service, (*words, "known")).split())
         for _ in poll(self.limit(run.settings), pause=1):
-            left = set(run.host.run(docker("exec", worker, *words, "pending")).split()) - understood
+            left = set(run.host.run(docker("exec", worker, *words, "pending").as_query()).split()) - understood
             if not left:
                 break
         return left
