@@ -14,8 +14,9 @@ def touch(folder: Path) -> tuple[str, str]:
 
 
 def opened(host: Host, folder: Path, *, fed: bool) -> None:
-    with host.open(command(*touch(folder)), fed=fed):
-        pass
+    with host.open(command(*touch(folder)), fed=fed) as process:
+        assert process.stdout
+        assert not process.stdout.read()
 
 
 def streamed(host: Host, folder: Path, *, fed: bool) -> None:

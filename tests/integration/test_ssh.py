@@ -34,6 +34,10 @@ for line in host.open(command("sh", "-c", "echo x; sleep 72.5; true")).stdout:
     print(line, flush=True)
 """
 
+STREAM_READER = READER.replace("for line in host.open(", "with host.stream(").replace(
+    ").stdout:\n", ") as process:\n  for line in process.stdout:\n"
+)
+
 
 def test_many_commands_at_once_over_one_connection(tmp_path: Path) -> None:
     with sshd.running(tmp_path) as server:
@@ -211,11 +215,12 @@ def shown(terminal: int, words: str) -> str:
     return said
 
 
-def test_a_program_ends_when_its_reader_is_killed(server: Sshd, tmp_path: Path) -> None:
-    words = [sys.executable, "-c", READER, server.settings(Path("/nowhere")).model_dump_json()]
+@pytest.mark.parametrize("reader", ["open", "stream"])
+def test_a_program_ends_when_its_reader_is_killed(server: Sshd, tmp_path: Path, reader: str) -> None:
+    words = [sys.executable, "-c", {"open": READER, "stream": STREAM_READER}[reader], server.settings(Path("/nowhere")).model_dump_json()]
     with subprocess.Popen(words, stdout=subprocess.PIPE) as process:
         assert process.stdout
         assert process.stdout.readline()
-        assert runs("sleep 72.5")
+        assert wait_until(lambda: runs("sleep 72.5"), 5)
         process.kill()
     assert wait_until(lambda: not runs("sleep 72.5"), 5)

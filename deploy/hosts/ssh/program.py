@@ -29,6 +29,20 @@ AS_ONE = 'exec "$@" 2>&1'
 SHOWN = 1 << 16  # bytes of stderr
 
 
+class Stderr(Thread):
+    """Takes what a program prints to stderr off the connection, or that would stop its stdout too; keeps the end."""
+
+    def __init__(self, channel: Channel) -> None:
+        super().__init__(daemon=True)
+        self.channel, self.kept = channel, b""
+        self.start()
+
+    def run(self) -> None:
+        """Read on until the program ends."""
+        while data := self.channel.recv_stderr(BUFFER):
+            self.kept = (self.kept + data)[-SHOWN:]
+
+
 class Program:
     """A program that runs over there, as `Process` has it."""
 
@@ -36,21 +50,16 @@ class Program:
         self.link, self.channel, self.returncode, self.terminated = link, channel, cast("int | None", None), False
         self.stdin = cast(IO[bytes], channel.makefile_stdin("wb", 0)) if fed else None
         self.stdout = cast("IO[bytes] | None", channel.makefile("rb", BUFFER))
-        self.stderr, self.collecting = b"", Thread(target=self.collect, daemon=True)
-        if apart:
-            self.collecting.start()
-
-    def collect(self) -> None:
-        """Take what it prints to stderr off the connection, or that would stop its stdout too; keep the end."""
-        while data := self.channel.recv_stderr(BUFFER):
-            self.stderr = (self.stderr + data)[-SHOWN:]
+        self.stderr = Stderr(channel) if apart else None
 
     @property
     def error_output(self) -> str:
         """The end of what it printed to stderr, where that is kept apart; whole once it has ended."""
-        if self.collecting.ident and self.returncode is not None:
-            self.collecting.join()
-        return self.stderr.decode(errors="backslashreplace")
+        if not self.stderr:
+            return ""
+        if self.returncode is not None:
+            self.stderr.join()
+        return self.stderr.kept.decode(errors="backslashreplace")
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for its end; raise TimeoutError, or OpsError when the connection broke."""
