@@ -116,7 +116,8 @@ class Host(ABC):
 
     def lock_lost(self) -> Interrupted:
         """Say that the lock was lost, and nothing is changed any more."""
-        return Interrupted(LOST, where=self.name, then="inv status shows who has it now; inv resume goes on, inv abort goes back")
+        then = "inv status shows who has it now; inv resume goes on, inv abort goes back"
+        return Interrupted(LOST, where=self.name, then=then, slug="lock-lost")
 
     def require_lock(self, wanted: Command) -> None:
         """Raise Interrupted before a command that changes something is begun without the lock."""
