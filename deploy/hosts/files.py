@@ -70,12 +70,12 @@ class ShellFiles(Host):
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def names(self, folder: Path) -> list[str]:
+    def listdir(self, folder: Path) -> list[str]:
         """List what a folder holds; nothing when there is none."""
         printed = self.done(folder, self.script(LIST, folder).as_query())
         return [os.fsdecode(name) for name in printed.split(b"\0") if name]
 
-    def pointed(self, link: Path) -> str | None:
+    def readlink(self, link: Path) -> str | None:
         """Read what a symbolic link names; None when there is none."""
         return os.fsdecode(self.done(link, self.script(READLINK, link).as_query())) or None
 

@@ -79,7 +79,7 @@ class Host(ABC):
         """Forget a connection that has ended, so that the next use makes another; tell whether there was one."""
         return False
 
-    def typed(self, line: str) -> str:
+    def command_line(self, line: str) -> str:
         """Return what a person types here to run a line there."""
         return line
 
@@ -102,14 +102,14 @@ class Host(ABC):
         """Run a command to its end as `try_run` does; return exit code, stdout, stderr."""
         code, out, err = self._exchange(command, self.guard(command), stdin=stdin, timeout=timeout)
         if command.changes:
-            self.heed(code, plain(err))
+            self.check_lock(code, plain(err))
         return code, out, err
 
     def guard(self, command: Command) -> tuple[str, ...]:
         """Return the words in front of a command that refuse it once a lock is lost; a query has none."""
         return tuple(word for guard in self.guards for word in guard.words) if command.changes else ()
 
-    def heed(self, code: int, stderr: str) -> None:
+    def check_lock(self, code: int, stderr: str) -> None:
         """Raise Interrupted when a command was refused by its guard."""
         if self.guards and code == GUARDED and LOST in stderr:
             raise self.lock_lost()
@@ -150,7 +150,7 @@ class Host(ABC):
                 drain(process)
                 process.wait()
         if process.returncode and not process.terminated:
-            self.heed(process.returncode, process.error_output)
+            self.check_lock(process.returncode, process.error_output)
             raise CommandFailed(str(command), process.returncode, process.error_output.strip(), self.name)
 
     def watch(self, wanted: Command, on_line: Callable[[str], object], *, folder: Path = Path("/")) -> Result:
@@ -162,7 +162,7 @@ class Host(ABC):
                 lines.append(line.decode(errors="backslashreplace"))
                 on_line(lines[-1])
             code = process.wait()
-        self.heed(code, "".join(lines[-1:]))
+        self.check_lock(code, "".join(lines[-1:]))
         return Result(code, "", "".join(lines))
 
     def follow(self, command: Command) -> int:
@@ -192,7 +192,7 @@ class Host(ABC):
         with self.changing():
             self._remove(path)
 
-    def point(self, link: Path, target: str) -> None:
+    def symlink(self, link: Path, target: str) -> None:
         """Make a symbolic link name another target, in one step."""
         with self.changing():
             self._symlink(link, target)
@@ -230,11 +230,11 @@ class Host(ABC):
         """Read a file; None when there is none."""
 
     @abstractmethod
-    def names(self, folder: Path) -> list[str]:
+    def listdir(self, folder: Path) -> list[str]:
         """List what a folder holds; nothing when there is none."""
 
     @abstractmethod
-    def pointed(self, link: Path) -> str | None:
+    def readlink(self, link: Path) -> str | None:
         """Read what a symbolic link names; None when there is none."""
 
     @abstractmethod

@@ -179,11 +179,11 @@ class LocalHost(Host):
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def names(self, folder: Path) -> list[str]:
+    def listdir(self, folder: Path) -> list[str]:
         """List what a folder holds; nothing when there is none."""
         return [path.name for path in folder.iterdir()] if folder.is_dir() else []
 
-    def pointed(self, link: Path) -> str | None:
+    def readlink(self, link: Path) -> str | None:
         """Read what a symbolic link names; None when there is none."""
         return str(link.readlink()) if link.is_symlink() else None
 

@@ -17,7 +17,7 @@ from deploy.images.bake import LABEL
 from deploy.insight.space import GIGABYTE, cache_bytes, folder_bytes, shown
 from deploy.rollout.lineage import expired_releases, previous
 from deploy.site.facts import naming_what_serves, observe
-from deploy.state import lock
+from deploy.state import locks
 from deploy.state.store import State
 
 
@@ -42,7 +42,7 @@ def prune(at: Environment, *, yes: bool, json: bool) -> None:
         at.each(lambda host: announce(waste[host.name], at.settings))
         if any(own != NOTHING for own in waste.values()):
             console.confirm("This is removed for good.", yes=yes)
-            with lock.held(at.hosts, at.settings.state_dir, "prune"):
+            with locks.held(at.hosts, at.settings.state_dir, "prune"):
                 now = at.each(lambda host: find_waste(at.settings, host, host.engine.usage()))
                 if any(now[name].releases != own.releases for name, own in waste.items()):
                     what = "another release was deployed meanwhile; nothing was removed"
@@ -112,7 +112,7 @@ def unused_revisions(settings: Settings, host: Host, kept: set[str]) -> tuple[st
 
     The last one stays: it may be about to be deployed.
     """
-    names = host.names(inventory.record_file(settings.state_dir, "").parent)
+    names = host.listdir(inventory.record_file(settings.state_dir, "").parent)
     # on a full disk half-written files have other endings
     pushed = sorted(name.removesuffix(".json") for name in names if name.endswith(".json"))
     if not pushed:

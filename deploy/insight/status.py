@@ -17,7 +17,7 @@ from deploy.rollout.interrupted import interruptions
 from deploy.rollout.lineage import watch_of
 from deploy.site import rebuild
 from deploy.site.facts import observe
-from deploy.state import lock
+from deploy.state import locks
 from deploy.state.store import state_of
 
 
@@ -28,7 +28,7 @@ def show(at: Environment, *, json: bool) -> None:
     edges = [host for host in hosts if observed[host.name].edge.running and observed[host.name].edge.release]
     asked = at.each(lambda host: edge_answers(at, host, observed[host.name]), edges)
     watches = at.each(lambda host: watch_of(state_of(at, host), observed[host.name].edge.release), hosts)
-    holders = [one for found in at.each(lambda host: lock.holders(host, at.settings.state_dir), hosts).values() for one in found]
+    holders = [one for found in at.each(lambda host: locks.holders(host, at.settings.state_dir), hosts).values() for one in found]
     changing = any(holder.lock == "change" for holder in holders)
     cut = None if changing else next(iter(interruptions(at, hosts).values()), None)
     if json:

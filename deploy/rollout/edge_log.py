@@ -82,7 +82,7 @@ def remedy(host: Host, edge: str) -> str:
     except (Interrupted, Unreachable):
         raise
     except Exception:  # noqa: BLE001  # it is advice, no more
-        return host.typed(f"docker logs --since=1m {edge}") + " says why"
+        return host.command_line(f"docker logs --since=1m {edge}") + " says why"
     driver, _, path = answer.strip().partition(" ")
     if driver != "json-file" or not path:
         return (
@@ -90,5 +90,5 @@ def remedy(host: Host, edge: str) -> str:
             "quiet moment inv deploy --include=edge; nothing is answered for some seconds"
         )
     # without the restart the engine goes on to read at the old length, and --tail shows nothing
-    commands = " && ".join(host.typed(line) for line in (f"truncate --size=0 {shlex.quote(path)}", f"docker restart {edge}"))
+    commands = " && ".join(host.command_line(line) for line in (f"truncate --size=0 {shlex.quote(path)}", f"docker restart {edge}"))
     return f"as root, at a quiet moment: {commands}; it drops what the edge has logged, and nothing is answered for some seconds"

@@ -12,7 +12,7 @@ from deploy.rollout.stages import batches, stages
 from deploy.rollout.steps import Stage, Step
 from deploy.site.run import Fleet, Run
 from deploy.site.runner import execute
-from deploy.state import lock
+from deploy.state import locks
 
 __all__ = ["execute", "execute_all", "return_all"]
 
@@ -34,7 +34,7 @@ def without_dumps(fleet: Fleet) -> Iterator[None]:
     """Hold the lock of dumps while the schema changes; raise Locked when a dump has not ended within `rollout.wait_for_dump`."""
     settings, command = fleet.at.settings, f"the migration to {fleet.release.id}"
     try:
-        with lock.held(fleet.at.hosts, settings.state_dir, command, "dump", settings.rollout.wait_for_dump):
+        with locks.held(fleet.at.hosts, settings.state_dir, command, "dump", settings.rollout.wait_for_dump):
             yield
     except Locked as dump:
         dump.then = "wait until it has ended, then inv deploy; inv unlock says who it is, rollout.wait_for_dump how long to wait"

@@ -6,7 +6,7 @@ from deploy.config.environment import Environment
 from deploy.core import console
 from deploy.core.errors import Locked, OpsError, acting
 from deploy.hosts.host import Host
-from deploy.state import lock
+from deploy.state import locks
 from deploy.state.store import state_of
 
 
@@ -16,25 +16,25 @@ def unlock(at: Environment, *, yes: bool) -> str:
     Raises Locked while all their operators live. A dead one never holds a lock: the kernel frees it then.
     """
     folder = at.settings.state_dir
-    held = at.each(lambda host: lock.holders(host, folder))
+    held = at.each(lambda host: locks.holders(host, folder))
     found = [(host, one) for host in at.hosts for one in held[host.name]]
     if not found:
         return "nobody holds a lock"
-    alive = {one.lock for _, one in found if one.silent < lock.LATE_SECONDS}
+    alive = {one.lock for _, one in found if one.silent < locks.LATE_SECONDS}
     silent = [(host, one) for host, one in found if one.lock not in alive]
     steps = at.each(lambda host: state_of(at, host).last_step())
     words = "\n".join(holding(host, one, steps[host.name]) for host, one in silent or found)
     if not silent:
-        files = ", ".join(f"{host.name}: {folder / lock.LOCKS[one.lock].file}" for host, one in found)
+        files = ", ".join(f"{host.name}: {folder / locks.LOCKS[one.lock].file}" for host, one in found)
         then = "wait for it to end, or end that process where it runs; then inv resume or inv abort"
         raise Locked(words, where=files, then=then)
     console.confirm(f"{words}. Ending it leaves its command interrupted.", yes=yes)
-    if kept := ", ".join(host.name for host, one in silent if not lock.end(host, folder, one)):
+    if kept := ", ".join(host.name for host, one in silent if not locks.end(host, folder, one)):
         raise OpsError(f"it could not be ended on {kept}", where=str(folder), then="end its process there")
     return acting(f"{words}; it was ended. inv resume goes on, inv abort goes back", at.settings.env)
 
 
-def holding(host: Host, holder: lock.Holder, step: str) -> str:
+def holding(host: Host, holder: locks.Holder, step: str) -> str:
     """Say who holds a lock, and what is heard of them; the journal's last step is that of a change. Pure."""
     at_step = f", step {step or 'none'}" if holder.lock == "change" else ""
     return f"{host.name}: {holder.words}{at_step}, heard {holder.silent:.0f} s ago"

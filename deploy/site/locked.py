@@ -7,11 +7,11 @@ from contextlib import contextmanager
 
 from deploy.config.environment import Environment
 from deploy.site.facts import naming_what_serves
-from deploy.state import lock
+from deploy.state import locks
 
 
 @contextmanager
 def locked(at: Environment, command: str) -> Iterator[None]:
     """Hold the lock on all hosts; let an error that passes say what serves. Raises Locked while another has it."""
-    with naming_what_serves(at), lock.held(at.hosts, at.settings.state_dir, command):
+    with naming_what_serves(at), locks.held(at.hosts, at.settings.state_dir, command):
         yield

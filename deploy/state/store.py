@@ -133,7 +133,7 @@ class State:
     def bundle(self, release: str) -> Bundle:
         """Read a bundle; raise Refused when there is none, or only half of one."""
         known, folder = self.release(release), self.bundle_folder(release)
-        names = [name for name in self.host.names(folder) if name.endswith((".yml", ".conf"))]
+        names = [name for name in self.host.listdir(folder) if name.endswith((".yml", ".conf"))]
         files = {name: self.host.read(folder / name) or "" for name in names}
         return Bundle(known, files, self.text(release, "env"))
 
@@ -145,7 +145,7 @@ class State:
 
     def kept(self) -> list[str]:
         """List the releases whose bundles are here, failed ones among them."""
-        return sorted(self.host.names(self.folder / "releases"))
+        return sorted(self.host.listdir(self.folder / "releases"))
 
     def record(self, entry: Record) -> None:
         """Add a line to the ledger; a copy of what cannot be read in it is kept first, and a last one that lost its end gets it back."""

@@ -27,7 +27,7 @@ from deploy.rollout.stages import batches, stages
 from deploy.rollout.steps import Stage
 from deploy.site.facts import observe_all
 from deploy.site.run import Fleet, Run
-from deploy.state import lock
+from deploy.state import locks
 from deploy.state.store import State
 from tests.flow.fake import FakeHost
 from tests.flow.faults import fail_at
@@ -68,17 +68,17 @@ class Apart(FakeHost):
     def read(self, path: Path) -> str | None:
         return super().read(self.real(path))
 
-    def names(self, folder: Path) -> list[str]:
-        return super().names(self.real(folder))
+    def listdir(self, folder: Path) -> list[str]:
+        return super().listdir(self.real(folder))
 
     def remove(self, path: Path) -> None:
         super().remove(self.real(path))
 
-    def point(self, link: Path, target: str) -> None:
-        super().point(self.real(link), target)
+    def symlink(self, link: Path, target: str) -> None:
+        super().symlink(self.real(link), target)
 
-    def pointed(self, link: Path) -> str | None:
-        return super().pointed(self.real(link))
+    def readlink(self, link: Path) -> str | None:
+        return super().readlink(self.real(link))
 
     @contextmanager
     def changing(self) -> Iterator[None]:
@@ -278,11 +278,11 @@ def test_a_host_that_came_later_has_nothing_to_go_back_to(site: Site) -> None:
 
 
 def test_all_locks_or_none(site: Site) -> None:
-    with lock.held([site.hosts["app2"]], FOLDER, "deploy"):
+    with locks.held([site.hosts["app2"]], FOLDER, "deploy"):
         with pytest.raises(Locked, match="locked by") as told:
             commands.rollback(site.at)
         assert "app2" in told.value.where
-        with lock.held([site.hosts["app1"]], FOLDER, "status"):
+        with locks.held([site.hosts["app1"]], FOLDER, "status"):
             pass
     assert commands.rollback(site.at)
 

@@ -23,7 +23,7 @@ from deploy.hosts.local import LocalHost
 from deploy.insight import status
 from deploy.rollout import unlock
 from deploy.site.run import Fleet, Run
-from deploy.state import lock
+from deploy.state import locks
 from tests.changes import CHANGES, READS, contents, prepare
 from tests.flow.place import FAST, Place, applied, bundled, whole
 from tests.samples import settings
@@ -31,8 +31,8 @@ from tests.samples import settings
 HOLD = """
 import pathlib, sys
 from deploy.hosts.local import LocalHost
-from deploy.state import lock
-with lock.held([LocalHost()], pathlib.Path(sys.argv[1]), "backup", sys.argv[2]):
+from deploy.state import locks
+with locks.held([LocalHost()], pathlib.Path(sys.argv[1]), "backup", sys.argv[2]):
     print("held", flush=True)
     input()
 """
@@ -62,11 +62,11 @@ def another(folder: Path, name: str = "dump") -> Iterator[subprocess.Popen[str]]
             process.kill()
 
 
-def lose(folder: Path, name: lock.Name = "change") -> None:
+def lose(folder: Path, name: locks.Name = "change") -> None:
     """End the holder of a lock."""
-    found = lock.holder(LocalHost(), folder, name)
+    found = locks.holder(LocalHost(), folder, name)
     assert found
-    assert lock.end(LocalHost(), folder, found)
+    assert locks.end(LocalHost(), folder, found)
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
@@ -74,10 +74,10 @@ def test_whoever_lost_the_lock_changes_nothing(tmp_path: Path, change: object) -
     """A laptop that slept, or a network that was cut: another may be at work now."""
     host, folder = LocalHost(), prepare(tmp_path / "place")
     before = contents(folder)
-    with lock.held([host], tmp_path, "deploy"):
+    with locks.held([host], tmp_path, "deploy"):
         lose(tmp_path)
         for taken in (False, True):
-            with lock.held([LocalHost()], tmp_path, "resume") if taken else nullcontext():
+            with locks.held([LocalHost()], tmp_path, "resume") if taken else nullcontext():
                 with pytest.raises(Interrupted, match="the lock was lost"):
                     change(host, folder)  # type: ignore[operator]  # parametrize has no types
                 assert contents(folder) == before
@@ -89,15 +89,15 @@ def test_whoever_lost_the_lock_changes_nothing(tmp_path: Path, change: object) -
 def test_whoever_lost_the_lock_may_read(tmp_path: Path, read: object) -> None:
     host, folder = LocalHost(), prepare(tmp_path / "place")
     before = read(host, folder)  # type: ignore[operator]  # parametrize has no types
-    with lock.held([host], tmp_path, "deploy"):
+    with locks.held([host], tmp_path, "deploy"):
         lose(tmp_path)
         assert read(host, folder) == before  # type: ignore[operator]  # see above
 
 
 def test_of_two_locks_the_loss_of_either_is_noticed(tmp_path: Path) -> None:
     host = LocalHost()
-    for name in lock.LOCKS:
-        with lock.held([host], tmp_path, "deploy"), lock.held([host], tmp_path, "migrate", "dump"):
+    for name in locks.LOCKS:
+        with locks.held([host], tmp_path, "deploy"), locks.held([host], tmp_path, "migrate", "dump"):
             host.run(command("true"))
             host.write(tmp_path / "file", "")
             lose(tmp_path, name)
@@ -111,10 +111,10 @@ def test_a_file_that_is_being_changed_is_waited_for(tmp_path: Path) -> None:
     first, second, begun = LocalHost(), LocalHost(), Event()
 
     def next_one() -> None:
-        with lock.held([second], tmp_path, "resume"):
+        with locks.held([second], tmp_path, "resume"):
             begun.set()
 
-    with lock.held([first], tmp_path, "deploy"):
+    with locks.held([first], tmp_path, "deploy"):
         with first.changing():
             lose(tmp_path)
             waiting = Thread(target=next_one)
@@ -134,19 +134,19 @@ def test_who_ends_while_they_are_looked_at_holds_nothing(tmp_path: Path) -> None
             return data
 
     host = Late()
-    with lock.held([host], tmp_path, "deploy"):
-        found = lock.holder(host, tmp_path)
+    with locks.held([host], tmp_path, "deploy"):
+        found = locks.holder(host, tmp_path)
         assert found, "it was there when it was asked for"
-        assert lock.holder(host, tmp_path) is None
+        assert locks.holder(host, tmp_path) is None
 
 
 def test_each_lock_has_its_own_holder(tmp_path: Path) -> None:
     host = LocalHost()
     with another(tmp_path):
-        with lock.held([host], tmp_path, "deploy"):
-            assert ["deploy since" in one.words for one in lock.holders(host, tmp_path)] == [True, False]
-            assert [one.lock for one in lock.holders(host, tmp_path)] == ["change", "dump"]
-        with pytest.raises(Locked, match=r"the lock `dump` is held by .*: backup since") as held, lock.held([host], tmp_path, "x", "dump"):
+        with locks.held([host], tmp_path, "deploy"):
+            assert ["deploy since" in one.words for one in locks.holders(host, tmp_path)] == [True, False]
+            assert [one.lock for one in locks.holders(host, tmp_path)] == ["change", "dump"]
+        with pytest.raises(Locked, match=r"the lock `dump` is held by .*: backup since") as held, locks.held([host], tmp_path, "x", "dump"):
             pass
         assert held.value.code == 4
         assert held.value.where == f"localhost: {tmp_path}/lock.dump"
@@ -154,27 +154,27 @@ def test_each_lock_has_its_own_holder(tmp_path: Path) -> None:
 
 def test_what_a_dump_runs_keeps_nobody_from_a_change(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, second = LocalHost(), LocalHost()
-    with lock.held([first], tmp_path, "backup", "dump"), first.open(command("sh", "-c", "echo begun; exec sleep 60")) as dump:
+    with locks.held([first], tmp_path, "backup", "dump"), first.open(command("sh", "-c", "echo begun; exec sleep 60")) as dump:
         assert dump.stdout
         assert dump.stdout.readline() == b"begun\n"
-        with lock.held([second], tmp_path, "deploy"):
+        with locks.held([second], tmp_path, "deploy"):
             second.run(command("true"))
         lose(tmp_path, "dump")
         with pytest.raises(Locked, match="what the holder of the lock `dump` before had begun still runs"):
-            lock.held([second], tmp_path, "migrate", "dump").__enter__()
+            locks.held([second], tmp_path, "migrate", "dump").__enter__()
         dump.terminate()
     assert "wait for what" in capsys.readouterr().err
 
 
 def test_an_operator_whose_toolkit_knows_one_lock_excludes_a_change_and_is_excluded(tmp_path: Path) -> None:
     host, old = LocalHost(), ("sh", "-c", OLD_HOLD, "token", str(tmp_path), '{"who": "ann"}', "15", "900")
-    with lock.held([host], tmp_path, "deploy"):
+    with locks.held([host], tmp_path, "deploy"):
         assert subprocess.run(old, stdin=subprocess.DEVNULL).returncode == 75
-    with lock.held([host], tmp_path, "backup", "dump"), subprocess.Popen(old, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holding:
+    with locks.held([host], tmp_path, "backup", "dump"), subprocess.Popen(old, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holding:
         assert holding.stdout
         assert holding.stdout.readline().startswith(b"held ")
-        assert lock.holder(host, tmp_path)
-        with pytest.raises(Locked, match="locked by another operator"), lock.held([host], tmp_path, "deploy"):
+        assert locks.holder(host, tmp_path)
+        with pytest.raises(Locked, match="locked by another operator"), locks.held([host], tmp_path, "deploy"):
             pass
         holding.communicate()
 
@@ -208,7 +208,7 @@ def replace_migration(service: object) -> object:
 def test_a_migration_waits_for_a_dump_and_goes_on_when_it_ends(place: Place, monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
     place.settings = settings(ROOT, state=place.state.folder, rollout={**FAST, "wait_for_dump": 60})
     place.at = Environment(place.settings, place.host, (place.host,))
-    waited, await_free = list[str](), lock.await_free
+    waited, await_free = list[str](), locks.await_free
     with another(place.state.folder) as dump:
 
         def end(*words: object) -> bool:
@@ -220,7 +220,7 @@ def test_a_migration_waits_for_a_dump_and_goes_on_when_it_ends(place: Place, mon
                 dump.communicate("\n")
             return await_free(*words)  # type: ignore[arg-type]  # as it was called
 
-        monkeypatch.setattr(lock, "await_free", end)
+        monkeypatch.setattr(locks, "await_free", end)
         place.deploy("r2")
     assert waited
     assert (place.serving(), place.running()) == ("r2", whole("r2"))
@@ -232,14 +232,14 @@ def test_no_dump_begins_while_the_schema_changes(place: Place, monkeypatch: pyte
     def migrate(command: Command, *, stdin: str | None = None, timeout: float = 600) -> Result:
         if "upgrade" in command.argv:
             with pytest.raises(Locked) as held:
-                lock.held([LocalHost()], place.state.folder, "backup", "dump").__enter__()
+                locks.held([LocalHost()], place.state.folder, "backup", "dump").__enter__()
             tried.append(held.value.what)
         return try_run(command, stdin=stdin, timeout=timeout)
 
     monkeypatch.setattr(place.host, "try_run", migrate)
     place.deploy("r2")
     assert "the migration to r2 since" in tried[0]
-    assert lock.holders(place.host, place.state.folder) == ()
+    assert locks.holders(place.host, place.state.folder) == ()
 
 
 def test_a_deploy_that_waits_too_long_for_a_dump_goes_back_and_names_it(place: Place) -> None:
@@ -247,7 +247,7 @@ def test_a_deploy_that_waits_too_long_for_a_dump_goes_back_and_names_it(place: P
         place.deploy("r2")
     told = held.value
     assert told.code == 4
-    assert f"the lock `dump` is held by {lock.who()} (process {dump.pid}): backup since 20" in told.what
+    assert f"the lock `dump` is held by {locks.who()} (process {dump.pid}): backup since 20" in told.what
     assert told.where.startswith("localhost: ")
     assert "r1" in told.serves
     assert "inv deploy" in told.then
@@ -258,7 +258,7 @@ def test_a_deploy_that_waits_too_long_for_a_dump_goes_back_and_names_it(place: P
 
 def test_status_and_unlock_speak_of_both_locks(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     with another(place.state.folder) as dump:
-        with lock.held([place.host], place.state.folder, "deploy"):
+        with locks.held([place.host], place.state.folder, "deploy"):
             status.show(place.at, json=False)
             words = r"(?s)locked by .*: deploy since .*, step \w+, .*`dump` is held by .*: backup since [^,]*, heard"
             with pytest.raises(Locked, match=words) as held:
@@ -269,9 +269,9 @@ def test_status_and_unlock_speak_of_both_locks(place: Place, capsys: pytest.Capt
         assert "the lock `dump` is held by" in told
         dump.send_signal(signal.SIGSTOP)
         os.utime(place.state.folder / "lock.dump", (0, 0))
-        with lock.held([place.host], place.state.folder, "deploy"):
+        with locks.held([place.host], place.state.folder, "deploy"):
             assert "it was ended" in unlock.unlock(place.at, yes=True)
-            assert [one.lock for one in lock.holders(place.host, place.state.folder)] == ["change"], "who lives keeps theirs"
+            assert [one.lock for one in locks.holders(place.host, place.state.folder)] == ["change"], "who lives keeps theirs"
 
 
 @pytest.mark.parametrize(("codes", "code"), [

@@ -22,7 +22,7 @@ from deploy.core.poll import wait_until
 from deploy.core.shell import Command, command, pipe, query
 from deploy.hosts.host import Host
 from deploy.hosts.local import LocalHost
-from deploy.state import lock
+from deploy.state import locks
 from tests.changes import CHANGES, READS, contents, prepare
 from tests.sshd import runs
 
@@ -79,15 +79,15 @@ def test_a_command_that_takes_too_long_is_ended(host: Host, tmp_path: Path) -> N
 @pytest.mark.parametrize("name", NAMES)
 def test_files_of_any_name(host: Host, tmp_path: Path, name: str) -> None:
     path = tmp_path / "new folder" / name
-    assert (host.read(path), host.names(path.parent)) == (None, [])
+    assert (host.read(path), host.listdir(path.parent)) == (None, [])
     for text in TEXTS:
         host.write(path, text)
         assert path.read_bytes() == text.encode()
         assert host.read(path) == text
-    assert host.names(path.parent) == [name]
+    assert host.listdir(path.parent) == [name]
     host.remove(path)
     host.remove(path)
-    assert host.names(path.parent) == []
+    assert host.listdir(path.parent) == []
 
 
 def test_modes_whatever_the_umask(host: Host, tmp_path: Path) -> None:
@@ -138,15 +138,15 @@ def test_a_secret_is_not_readable_by_others_for_a_moment(host: Host, tmp_path: P
 
 def test_links(host: Host, tmp_path: Path) -> None:
     (tmp_path / "1").mkdir()
-    assert host.pointed(tmp_path / "link") is None
+    assert host.readlink(tmp_path / "link") is None
     for target in ("1", "it's $two"):
-        host.point(tmp_path / "link", target)
-        assert (host.pointed(tmp_path / "link"), (tmp_path / "link").readlink()) == (target, Path(target))
-    host.point(tmp_path / "link", "1")
+        host.symlink(tmp_path / "link", target)
+        assert (host.readlink(tmp_path / "link"), (tmp_path / "link").readlink()) == (target, Path(target))
+    host.symlink(tmp_path / "link", "1")
     (tmp_path / "1" / "kept").touch()
     host.remove(tmp_path / "link")
-    assert host.names(tmp_path / "1") == ["kept"]
-    assert host.pointed(tmp_path / "1") is None
+    assert host.listdir(tmp_path / "1") == ["kept"]
+    assert host.readlink(tmp_path / "1") is None
 
 
 def test_a_full_disk_is_an_os_error_and_the_old_text_stays(host: Host, small_disk: Path) -> None:
@@ -165,7 +165,7 @@ def test_other_failures_of_files(host: Host, tmp_path: Path) -> None:
         host.read(tmp_path)
     assert host.read(tmp_path / "file") == "\\xff", "whoever reads what a crash cut in a letter judges it as any other line"
     with pytest.raises(FileNotFoundError):
-        host.point(tmp_path / "no" / "link", "x")
+        host.symlink(tmp_path / "no" / "link", "x")
     with pytest.raises(OSError, match=r"Not a directory|File exists"):
         host.write(tmp_path / "file" / "below", "x")
 
@@ -272,12 +272,12 @@ def test_lines_of_progress_while_a_program_works(host: Host, tmp_path: Path) -> 
 def test_whoever_lost_the_lock_changes_nothing(host: Host, tmp_path: Path, change: Callable[[Host, Path], object]) -> None:
     folder = prepare(tmp_path / "place")
     before, here = contents(folder), LocalHost()
-    with lock.held([host], tmp_path, "deploy"):
-        found = lock.holder(here, tmp_path)
+    with locks.held([host], tmp_path, "deploy"):
+        found = locks.holder(here, tmp_path)
         assert found
-        assert lock.end(here, tmp_path, found)
+        assert locks.end(here, tmp_path, found)
         for taken in (False, True):
-            with lock.held([LocalHost()], tmp_path, "resume") if taken else nullcontext():
+            with locks.held([LocalHost()], tmp_path, "resume") if taken else nullcontext():
                 with pytest.raises(Interrupted, match="the lock was lost"):
                     change(host, folder)
                 assert contents(folder) == before

@@ -70,7 +70,7 @@ class SshHost(ShellFiles):
         """Forget a connection that has ended, the gateway's too, so that the next use makes another; tell whether there was one."""
         return self.link.renew() | bool(self.link.gateway and self.link.gateway.renew())
 
-    def typed(self, line: str) -> str:
+    def command_line(self, line: str) -> str:
         """Return what a person types here to run a line there."""
         hop = self.link.gateway
         jump = f"-J {shlex.quote(f'{hop.user}@{bracketed(hop.machine.address)}:{hop.machine.port}')} " if hop else ""
