@@ -19,7 +19,7 @@ from deploy.hosts.local import LocalHost
 from deploy.images import build as images
 from deploy.insight import logs
 from deploy.release import wanted
-from deploy.state import lock
+from deploy.state import locks
 
 READY_SECONDS = 30
 
@@ -30,7 +30,7 @@ def run(at: Environment, *, fresh: bool) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal stops it as Ctrl-C does
         signal.signal(number, signal.default_int_handler)
     host.engine.require()
-    with lock.held([host], settings.state_dir, "dev"):
+    with locks.held([host], settings.state_dir, "dev"):
         require_port(settings, host)
         build(settings, host)
         # the sources are mounted: their owner must be able to read them in the containers

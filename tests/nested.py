@@ -9,13 +9,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import IO
 
 import pytest
 
 from deploy.core.poll import wait_until
 from deploy.core.shell import Command, Result, command
-from deploy.hosts.local import LocalHost
+from deploy.hosts.local import LocalHost, LocalProcess
 from tests.nights.hosts import image
 from tests.site import docker
 
@@ -36,11 +35,8 @@ class Nested(LocalHost):
     def try_run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> Result:
         return super().try_run(self.inside(command), stdin=stdin, timeout=timeout)
 
-    def open(self, command: Command, *, fed: bool = False) -> subprocess.Popen[bytes]:
-        return super().open(self.inside(command), fed=fed)
-
-    def stream(self, command: Command, complaints: IO[bytes]) -> subprocess.Popen[bytes]:
-        return super().stream(self.inside(command), complaints)
+    def _open(self, command: Command, guard: tuple[str, ...], *, fed: bool, apart: bool = False) -> LocalProcess:
+        return super()._open(self.inside(command), guard, fed=fed, apart=apart)
 
     def remove(self, path: Path) -> None:
         self.run(command("rm", "-rf", str(path)))

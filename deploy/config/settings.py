@@ -106,6 +106,7 @@ class Rollout(Section):
     healthy_within: float = Field(default=60, gt=0)
     served_within: float = Field(default=15, gt=0)
     drain_within: float = Field(default=30, gt=0)
+    wait_for_dump: float = Field(default=900, ge=0)
     tasks_within: float = Field(default=300, gt=0)
     watch: float = Field(default=10, ge=0)
     watch_errors: float = Field(default=0.05, ge=0, le=1)

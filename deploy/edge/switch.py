@@ -59,7 +59,7 @@ def stage(settings: Settings, host: Host, files: Mapping[str, str], generation: 
         write(settings, host, files, generation, route)
     except OSError:
         folder = nginx.folder(settings) / "generations"
-        kept = filter(None, (recorded(host, folder / name) for name in host.names(folder)))
+        kept = filter(None, (recorded(host, folder / name) for name in host.listdir(folder)))
         earlier = [number for number, former in kept if former.served == route.served]
         if not earlier:
             raise
@@ -70,7 +70,7 @@ def stage(settings: Settings, host: Host, files: Mapping[str, str], generation: 
 def point(settings: Settings, host: Host, target: str, *links: str) -> None:
     """Make links name one generation, each in one rename."""
     for link in links:
-        host.point(nginx.folder(settings) / link, target)
+        host.symlink(nginx.folder(settings) / link, target)
 
 
 def switch(settings: Settings, host: Host, edge: str, files: Mapping[str, str], generation: int, route: nginx.Route) -> None:
@@ -80,7 +80,7 @@ def switch(settings: Settings, host: Host, edge: str, files: Mapping[str, str], 
 
 def serve(settings: Settings, host: Host, edge: str, generation: int) -> None:
     """Serve a generation that was written; on any failure the link is put back and the edge serves what it served."""
-    target, before = nginx.generation_folder(generation), host.pointed(nginx.folder(settings) / CURRENT)
+    target, before = nginx.generation_folder(generation), host.readlink(nginx.folder(settings) / CURRENT)
     test(host, edge, f"{MOUNTED}/{target}/nginx.conf")
     try:
         load(settings, host, edge, target, generation)
@@ -140,13 +140,13 @@ def load(settings: Settings, host: Host, edge: str, target: str, generation: int
 
 def unproven(settings: Settings, host: Host) -> int:
     """Return the generation that the edge's link names although nobody saw it served; 0 when there is none."""
-    named, seen = (host.pointed(nginx.folder(settings) / link) for link in (CURRENT, PROVEN))
+    named, seen = (host.readlink(nginx.folder(settings) / link) for link in (CURRENT, PROVEN))
     return int(Path(named).name) if named and seen and named != seen else 0
 
 
 def revert(settings: Settings, host: Host, edge: str | None) -> None:
     """Go back to the generation that was proven last; without a running edge only the link changes."""
-    target = host.pointed(nginx.folder(settings) / PROVEN) or ""
+    target = host.readlink(nginx.folder(settings) / PROVEN) or ""
     if edge:
         load(settings, host, edge, target, int(Path(target).name))
     else:
@@ -215,12 +215,12 @@ def retiring_workers(host: Host, edge: str) -> int:
 
 def processes(host: Host, edge: str) -> dict[int, str]:
     """List what runs in the edge: process id -> title. The edge brings its own ps; a bare host has none."""
-    rows = host.run(docker("exec", edge, "busybox", "ps", "-o", "pid,args")).splitlines()[1:]
+    rows = host.run(docker("exec", edge, "busybox", "ps", "-o", "pid,args").as_query()).splitlines()[1:]
     return {int(pid): title for pid, title in (row.split(maxsplit=1) for row in rows)}
 
 
 def forget(host: Host, folder: Path, generation: int) -> None:
     """Remove generations that are long past."""
-    for name in host.names(folder):
+    for name in host.listdir(folder):
         if name.isdigit() and int(name) <= generation - KEPT_GENERATIONS:
             host.remove(folder / name)

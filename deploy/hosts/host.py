@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Protocol
 
 from deploy.core.errors import CommandFailed, Interrupted
-from deploy.core.shell import Command, Result, command
+from deploy.core.shell import Command, Result, Script, command, query
 from deploy.hosts.engine import Engine
+from deploy.hosts.guard import GUARDED, LOST, Guard
 
-# what a guard ends with and says, once the lock is another's
-GUARDED, LOST = 75, "the lock was lost"
+CHUNK = 1 << 20
+# $0 a folder, then a command: of its output only what goes to stderr
+STDERR_ONLY = 'cd "$0" && exec "$@" 2>&1 >/dev/null'
 
 
 class Process(Protocol):
@@ -25,7 +29,15 @@ class Process(Protocol):
 
     @property
     def stdout(self) -> IO[bytes] | None:
-        """What it prints, both streams as one."""
+        """What it prints: both streams as one, or stdout alone where stderr is kept apart."""
+
+    @property
+    def error_output(self) -> str:
+        """The end of what it printed to stderr, where that is kept apart; whole once it has ended."""
+
+    @property
+    def terminated(self) -> bool:
+        """Tell whether it was asked to end."""
 
     @property
     def returncode(self) -> int | None:
@@ -50,7 +62,7 @@ class Host(ABC):
     name: str
     front: Host | None = None  # the one whose edge serves what runs here, where that is another
     followed = sys.maxsize  # programs that may run on and on at once, with others beside them
-    guard: tuple[str, ...] = ()  # words in front of every command, which refuse it once the lock is lost
+    guards: tuple[Guard, ...] = ()  # of the locks that are held: what changes anything here is refused once one is lost
 
     @property
     @abstractmethod
@@ -67,16 +79,17 @@ class Host(ABC):
         """Forget a connection that has ended, so that the next use makes another; tell whether there was one."""
         return False
 
-    def typed(self, line: str) -> str:
+    def command_line(self, line: str) -> str:
         """Return what a person types here to run a line there."""
         return line
 
-    @abstractmethod
     def try_run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> Result:
         """Run a command to its end, whatever its exit code.
 
         Raises Refused when the program is not installed, CommandFailed when it takes longer than `timeout` seconds.
         """
+        code, out, err = self.exchange(command, stdin=None if stdin is None else stdin.encode(), timeout=timeout)
+        return Result(code, plain(out), plain(err))
 
     def run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> str:
         """Run a command and return what it printed; raise CommandFailed unless it ended with 0."""
@@ -85,48 +98,143 @@ class Host(ABC):
             raise CommandFailed(str(command), done.returncode, done.output, self.name)
         return done.stdout
 
-    def heed(self, code: int, said: str) -> None:
+    def exchange(self, command: Command, *, stdin: bytes | None = None, timeout: float = 600) -> tuple[int, bytes, bytes]:
+        """Run a command to its end as `try_run` does; return exit code, stdout, stderr."""
+        code, out, err = self._exchange(command, self.guard(command), stdin=stdin, timeout=timeout)
+        if command.changes:
+            self.check_lock(code, plain(err))
+        return code, out, err
+
+    def guard(self, command: Command) -> tuple[str, ...]:
+        """Return the words in front of a command that refuse it once a lock is lost; a query has none."""
+        return tuple(word for guard in self.guards for word in guard.words) if command.changes else ()
+
+    def check_lock(self, code: int, stderr: str) -> None:
         """Raise Interrupted when a command was refused by its guard."""
-        if self.guard and code == GUARDED and LOST in said:
-            raise Interrupted(LOST, where=self.name, then="inv status shows who has it now; inv resume goes on, inv abort goes back")
+        if self.guards and code == GUARDED and LOST in stderr:
+            raise self.lock_lost()
 
-    @abstractmethod
+    def lock_lost(self) -> Interrupted:
+        """Say that the lock was lost, and nothing is changed any more."""
+        then = "inv status shows who has it now; inv resume goes on, inv abort goes back"
+        return Interrupted(LOST, where=self.name, then=then, slug="lock-lost")
+
+    def require_lock(self, wanted: Command) -> None:
+        """Raise Interrupted before a command that changes something is begun without the lock."""
+        if self.guard(wanted):
+            self.exchange(command("true"))
+
+    def changing(self) -> AbstractContextManager[None]:
+        """Change a file while the lock is ours; raise Interrupted once it is lost. Where programs keep the files, these are guarded."""
+        return nullcontext()
+
     def open(self, command: Command, *, fed: bool = False) -> Process:
-        """Start a command whose output is read while it runs; with `fed` its input is written meanwhile."""
+        """Start a command whose output, both streams as one, is read while it runs; with `fed` its input is written meanwhile."""
+        self.require_lock(command)
+        return self._open(command, self.guard(command), fed=fed)
 
-    @abstractmethod
+    @contextmanager
+    def stream(self, command: Command, *, fed: bool = False) -> Iterator[Process]:
+        """Start a command whose stdout alone is read while it runs, and wait for its end; with `fed` its input is written meanwhile.
+
+        Raises CommandFailed with its stderr unless it ends with 0; one that was terminated here may end as it likes.
+        """
+        self.require_lock(command)
+        with self._open(command, self.guard(command), fed=fed, apart=True) as process:
+            try:
+                yield process
+            except BaseException:
+                process.terminate()
+                raise
+            if not process.terminated:
+                drain(process)
+                process.wait()
+        if process.returncode and not process.terminated:
+            self.check_lock(process.returncode, process.error_output)
+            raise CommandFailed(str(command), process.returncode, process.error_output.strip(), self.name)
+
+    def watch(self, wanted: Command, on_line: Callable[[str], object], *, folder: Path = Path("/")) -> Result:
+        """Run a command in a folder and hand over each line of its stderr as it comes; what it prints to stdout is dropped."""
+        words = ("sh", "-c", STDERR_ONLY, str(folder), *wanted.argv)
+        lines: list[str] = []
+        with self.open(Script(words, wanted.environment, wanted.changes, (wanted,))) as process:
+            for line in process.stdout or ():
+                lines.append(line.decode(errors="backslashreplace"))
+                on_line(lines[-1])
+            code = process.wait()
+        self.check_lock(code, "".join(lines[-1:]))
+        return Result(code, "", "".join(lines))
+
     def follow(self, command: Command) -> int:
         """Run a command with this terminal, or this standard input, as its own; return its exit code."""
+        self.require_lock(command)
+        return self._follow(command, self.guard(command))
 
-    @abstractmethod
     def write(self, path: Path, text: str, *, mode: int = 0o644) -> None:
-        """Write a file so that a reader, or a crash, sees the old text or the new, never half of one.
+        """Write a text as `write_bytes` does."""
+        self.write_bytes(path, text.encode(), mode=mode)
+
+    def write_bytes(self, path: Path, data: bytes, *, mode: int = 0o644) -> None:
+        """Write a file so that a reader, or a crash, sees the old contents or the new, never half of one.
 
         Folders that are missing are made, others may enter them: the edge reads its own under another account.
         """
+        with self.changing():
+            self._write(path, data, mode)
 
-    @abstractmethod
     def append(self, path: Path, line: str) -> None:
         """Add one line to a file and have it on disk before returning; a last line that a crash cut short goes first."""
+        with self.changing():
+            self._append(path, line)
+
+    def remove(self, path: Path) -> None:
+        """Remove a file, or a folder with everything in it; one that is not there is fine."""
+        with self.changing():
+            self._remove(path)
+
+    def symlink(self, link: Path, target: str) -> None:
+        """Make a symbolic link name another target, in one step."""
+        with self.changing():
+            self._symlink(link, target)
+
+    def read(self, path: Path) -> str | None:
+        """Read a text, line ends as they are; None when there is no such file."""
+        data = self.read_bytes(path)
+        return None if data is None else data.decode(errors="backslashreplace")
 
     @abstractmethod
-    def read(self, path: Path) -> str | None:
+    def _exchange(
+        self, command: Command, guard: tuple[str, ...], *, stdin: bytes | None, timeout: float
+    ) -> tuple[int, bytes, bytes]: ...  # fmt: skip
+
+    @abstractmethod
+    def _open(self, command: Command, guard: tuple[str, ...], *, fed: bool, apart: bool = False) -> Process: ...
+
+    @abstractmethod
+    def _follow(self, command: Command, guard: tuple[str, ...]) -> int: ...
+
+    @abstractmethod
+    def _write(self, path: Path, data: bytes, mode: int) -> None: ...
+
+    @abstractmethod
+    def _append(self, path: Path, line: str) -> None: ...
+
+    @abstractmethod
+    def _remove(self, path: Path) -> None: ...
+
+    @abstractmethod
+    def _symlink(self, link: Path, target: str) -> None: ...
+
+    @abstractmethod
+    def read_bytes(self, path: Path) -> bytes | None:
         """Read a file; None when there is none."""
 
     @abstractmethod
-    def names(self, folder: Path) -> list[str]:
+    def listdir(self, folder: Path) -> list[str]:
         """List what a folder holds; nothing when there is none."""
 
     @abstractmethod
-    def remove(self, path: Path) -> None:
-        """Remove a file, or a folder with everything in it; one that is not there is fine."""
-
-    @abstractmethod
-    def point(self, link: Path, target: str) -> None:
-        """Make a symbolic link name another target, in one step."""
-
-    @abstractmethod
-    def pointed(self, link: Path) -> str | None:
+    def readlink(self, link: Path) -> str | None:
         """Read what a symbolic link names; None when there is none."""
 
     @abstractmethod
@@ -140,7 +248,7 @@ class Host(ABC):
 
     def now(self) -> str:
         """Tell what the host's clock says: ISO 8601, UTC, to the second."""
-        return self.run(command("date", "--utc", "+%Y-%m-%dT%H:%M:%SZ")).strip()
+        return self.run(query("date", "--utc", "+%Y-%m-%dT%H:%M:%SZ")).strip()
 
     @abstractmethod
     def port_is_free(self, address: str, port: int) -> bool:
@@ -149,3 +257,16 @@ class Host(ABC):
     @abstractmethod
     def get(self, port: int, path: str, *, host: str = "localhost", timeout: float = 2) -> tuple[int, str]:
         """Ask the host's own loopback over a new connection; return status and body, 0 when nothing answered."""
+
+
+def drain(process: Process) -> None:
+    """Let a program come to its end: nothing more is written to it, and what it still prints is dropped."""
+    if process.stdin:
+        process.stdin.close()
+    while process.stdout and process.stdout.read(CHUNK):
+        pass
+
+
+def plain(printed: bytes) -> str:
+    """Read what a program printed as subprocess does, whatever it holds."""
+    return printed.decode(errors="backslashreplace").replace("\r\n", "\n").replace("\r", "\n")

@@ -7,21 +7,55 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Callable
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryFile
+from types import TracebackType
 from typing import IO
 
 from deploy.core.errors import CommandFailed, Refused
-from deploy.core.shell import Command, Result
+from deploy.core.shell import Command
 from deploy.hosts.engine import Engine
 from deploy.hosts.host import Host
 
 ANSWER_LIMIT = 1 << 20
+SHOWN = 1 << 16  # bytes of stderr
 EVERYWHERE = "0.0.0.0"  # noqa: S104  # compared with, not bound to
 ENGINE = "unix:///var/run/docker.sock"
 OF_A_HOOK = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR", "GIT_NAMESPACE", "GIT_PREFIX"}
+
+
+class LocalProcess(subprocess.Popen[bytes]):
+    """A program that runs here; what it prints to stderr goes to a file where there is one, else to stdout."""
+
+    terminated = False
+
+    def __init__(self, argv: tuple[str, ...], environment: dict[str, str], stdin: int, stderr: IO[bytes] | None) -> None:
+        self.file, self.last = stderr, ""
+        super().__init__(argv, env=environment, stdin=stdin, stdout=subprocess.PIPE, stderr=stderr or subprocess.STDOUT)
+
+    @property
+    def error_output(self) -> str:
+        """The end of what it printed to stderr, where that is kept apart; whole once it has ended."""
+        if not self.file or self.file.closed:
+            return self.last
+        size = os.fstat(self.file.fileno()).st_size
+        return os.pread(self.file.fileno(), SHOWN, max(0, size - SHOWN)).decode(errors="backslashreplace")
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self.terminated = True
+        super().terminate()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:  # fmt: skip
+        super().__exit__(kind, error, trace)
+        if self.file:
+            self.last = self.error_output
+            self.file.close()
 
 
 class LocalHost(Host):
@@ -59,55 +93,46 @@ class LocalHost(Host):
 
         What git sets in its hooks is left out: any git below them would read that repository, whatever folder it is told.
         """
-        held = {"DOCKER_HOST": self.endpoint} if command.argv[0] == "docker" else {}
+        held = {"DOCKER_HOST": self.endpoint} if "docker" in command.programs else {}
         inherited = {name: value for name, value in os.environ.items() if name not in OF_A_HOOK}
         return {**inherited, **held, **command.environment}
 
-    def try_run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> Result:
-        """Run a command to its end, whatever its exit code.
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Change a file while the locks are ours; raise Interrupted once one is lost."""
+        with ExitStack() as stack:
+            if not all(stack.enter_context(guard.entered()) for guard in self.guards):
+                raise self.lock_lost()
+            yield
 
-        Raises Refused when the program is not installed, CommandFailed when it takes longer than `timeout` seconds.
-        """
-        feed = subprocess.DEVNULL if stdin is None else None
+    def _exchange(
+        self, command: Command, guard: tuple[str, ...], *, stdin: bytes | None, timeout: float
+    ) -> tuple[int, bytes, bytes]:  # fmt: skip
+        source = subprocess.DEVNULL if stdin is None else None
         try:
             done = subprocess.run(
-                (*self.guard, *command.argv), input=stdin, stdin=feed, env=self.environment(command), timeout=timeout,
-                capture_output=True, text=True,
-                errors="backslashreplace",  # a file or a program may hold bytes that are no text
-            )  # fmt: skip
+                (*guard, *command.argv), input=stdin, stdin=source, env=self.environment(command), timeout=timeout, capture_output=True
+            )
         except FileNotFoundError:
-            raise Refused(f"`{command.argv[0]}` is not installed", where=self.name, then="inv doctor") from None
+            raise self.not_installed(command) from None
         except subprocess.TimeoutExpired:
             raise CommandFailed(str(command), 124, f"no end after {timeout:.0f} s", self.name) from None
-        self.heed(done.returncode, done.stderr)
-        return Result(done.returncode, done.stdout, done.stderr)
+        return done.returncode, done.stdout, done.stderr
 
-    def watch(self, command: Command, on_line: Callable[[str], None], *, folder: Path) -> tuple[int, str]:
-        """Run a command and hand over each line of its stderr as it comes; return exit code and stderr."""
-        lines: list[str] = []
-        with subprocess.Popen(
-            command.argv, cwd=folder, env=self.environment(command),
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="backslashreplace",
-        ) as process:  # fmt: skip
-            for line in process.stderr or ():
-                lines.append(line)
-                on_line(line)
-        return process.returncode, "".join(lines)
+    def not_installed(self, command: Command) -> Refused:
+        """Say that a program is not there."""
+        return Refused(f"`{command.argv[0]}` is not installed", where=self.name, then="inv doctor")
 
-    def open(self, command: Command, *, fed: bool = False) -> subprocess.Popen[bytes]:
-        """Start a command whose output, both streams as one, is read while it runs."""
-        stdin = subprocess.PIPE if fed else subprocess.DEVNULL
-        return subprocess.Popen(command.argv, env=self.environment(command), stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    def _open(self, command: Command, guard: tuple[str, ...], *, fed: bool, apart: bool = False) -> LocalProcess:
+        group = ("timeout", "-k", "5", "0") if apart else ()  # for its process group, as over SSH; 0 is no limit
+        argv, stdin = (*guard, *group, *command.argv), subprocess.PIPE if fed else subprocess.DEVNULL
+        try:
+            return LocalProcess(argv, self.environment(command), stdin, TemporaryFile() if apart else None)
+        except FileNotFoundError:
+            raise self.not_installed(command) from None
 
-    def stream(self, command: Command, complaints: IO[bytes]) -> subprocess.Popen[bytes]:
-        """Start a command whose output alone is read while it runs: a warning in it would be taken for a part of it."""
-        return subprocess.Popen(
-            command.argv, env=self.environment(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints
-        )
-
-    def follow(self, command: Command) -> int:
-        """Run a command with this terminal as its own; return its exit code."""
-        return subprocess.run(command.argv, env=self.environment(command)).returncode
+    def _follow(self, command: Command, guard: tuple[str, ...]) -> int:
+        return subprocess.run((*guard, *command.argv), env=self.environment(command)).returncode
 
     def make_folder(self, folder: Path) -> None:
         """Make a folder that others may enter, whatever the umask: the edge reads its own under another account."""
@@ -115,20 +140,18 @@ class LocalHost(Host):
             missing.mkdir(exist_ok=True)
             missing.chmod(0o755)
 
-    def write(self, path: Path, text: str, *, mode: int = 0o644) -> None:
-        """Write a file so that a reader, or a crash, sees the old text or the new, never half of one."""
+    def _write(self, path: Path, data: bytes, mode: int) -> None:
         self.make_folder(path.parent)
         part = path.with_name(f".{path.name}.part")
         part.unlink(missing_ok=True)
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
             os.fchmod(file.fileno(), mode)
-            file.write(text)
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         part.rename(path)
 
-    def append(self, path: Path, line: str) -> None:
-        """Add one line to a file and have it on disk before returning; a last line that a crash cut short goes first."""
+    def _append(self, path: Path, line: str) -> None:
         self.make_folder(path.parent)
         whole = path.read_bytes().rfind(b"\n") + 1 if path.exists() else 0
         with path.open("a") as file:
@@ -137,29 +160,30 @@ class LocalHost(Host):
             file.flush()
             os.fsync(file.fileno())
 
-    def read(self, path: Path) -> str | None:
-        """Read a file; None when there is none."""
-        return path.read_bytes().decode(errors="backslashreplace") if path.exists() else None  # line ends as they are
-
-    def names(self, folder: Path) -> list[str]:
-        """List what a folder holds; nothing when there is none."""
-        return [path.name for path in folder.iterdir()] if folder.is_dir() else []
-
-    def remove(self, path: Path) -> None:
-        """Remove a file, or a folder with everything in it; one that is not there is fine."""
+    def _remove(self, path: Path) -> None:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
 
-    def point(self, link: Path, target: str) -> None:
-        """Make a symbolic link name another target, in one step."""
+    def _symlink(self, link: Path, target: str) -> None:
         part = link.with_name(f".{link.name}.part")
         part.unlink(missing_ok=True)
         part.symlink_to(target)
         part.rename(link)
 
-    def pointed(self, link: Path) -> str | None:
+    def read_bytes(self, path: Path) -> bytes | None:
+        """Read a file; None when there is none."""
+        try:
+            return path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def listdir(self, folder: Path) -> list[str]:
+        """List what a folder holds; nothing when there is none."""
+        return [path.name for path in folder.iterdir()] if folder.is_dir() else []
+
+    def readlink(self, link: Path) -> str | None:
         """Read what a symbolic link names; None when there is none."""
         return str(link.readlink()) if link.is_symlink() else None
 

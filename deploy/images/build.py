@@ -148,11 +148,11 @@ def variables(settings: Settings, source: checkout.Checkout) -> dict[str, str]:
 def run_bake(command: Command, root: Path, host: LocalHost) -> str:
     """Run the bake, showing the steps as they start; return its raw progress."""
     with console.step("building images") as shown:
-        code, stderr = host.watch(command, lambda line: shown.word(started_step(line)), folder=root)
-    if code:
-        what = f"the build failed:\n{bake.error_of(stderr, stderr)}"
+        done = host.watch(command, lambda line: shown.word(started_step(line)), folder=root)
+    if done.returncode:
+        what = f"the build failed:\n{bake.error_of(done.stderr, done.stderr)}"
         raise OpsError(what, where=host.name, then="fix the step above, then inv build", slug="build-failed")
-    return stderr
+    return done.stderr
 
 
 def started_step(line: str) -> str:

@@ -9,8 +9,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import IO
+from subprocess import TimeoutExpired
 
 from pydantic import ValidationError
 
@@ -19,7 +18,7 @@ from deploy.core.errors import OpsError, Refused, refuse
 from deploy.core.model import Digests, Pushed
 from deploy.core.shell import docker
 from deploy.hosts import fleet
-from deploy.hosts.host import Host
+from deploy.hosts.host import Host, Process
 from deploy.hosts.local import LocalHost
 from deploy.images import archive, build
 from deploy.images.archive import Archived
@@ -59,8 +58,9 @@ def observe(host: Host) -> Inventory:
     The containerd store keeps the name and the id of an image that lacks a blob, but it does not list that image.
     """
     classic = not build.uses_containerd_store(host)
-    ids = sorted(set(host.run(docker("image", "ls", "--quiet", "--no-trunc")).split()))
-    layers = host.try_run(docker("image", "inspect", "--format", "{{json .RootFS.Layers}}", *ids)).stdout if ids else ""
+    ids = sorted(set(host.run(docker("image", "ls", "--quiet", "--no-trunc").as_query()).split()))
+    inspect = docker("image", "inspect", "--format", "{{json .RootFS.Layers}}", *ids).as_query()
+    layers = host.try_run(inspect).stdout if ids else ""
     chains = (name for line in layers.splitlines() for name in archive.chain(json.loads(line) or ()))
     return Inventory(classic, frozenset(ids), frozenset(chains))
 
@@ -96,23 +96,25 @@ def read_archive(name: str, identity: str, here: LocalHost) -> Archived:
         return Archived.model_validate_json(here.read(cached) or "")
     except ValidationError:
         pass
-    with TemporaryFile() as stderr, here.stream(docker("save", name), stderr) as saved:
+    with here.stream(docker("save", name).as_query()) as saved:
         assert saved.stdout  # noqa: S101  # a process that was opened has one
         try:
             image = archive.read(saved.stdout)
         except (tarfile.TarError, LookupError, ValueError):
-            what = f"`docker save {name}` did not print an image archive{stderr_text(stderr)}"
+            what = f"`docker save {name}` did not print an image archive{end(saved)}"
             then = "inv build; `docker version` must be 25 or later"
             raise OpsError(what, where=here.name, then=then, slug="image-unreadable") from None
     here.write(cached, image.model_dump_json())
     return image
 
 
-def stderr_text(stderr: IO[bytes]) -> str:
-    """Return what a program wrote to stderr, as further lines; nothing when it wrote nothing."""
-    stderr.seek(0)
-    text = stderr.read().decode(errors="replace").strip()
-    return f":\n{text}" if text else ""
+def end(process: Process) -> str:
+    """Let a program end, or end it; return what it wrote to stderr, as further lines, nothing when it wrote nothing."""
+    with suppress(TimeoutExpired):
+        process.wait(1)  # it may have more to write, or wait for a reader
+    process.terminate()
+    process.wait()
+    return f":\n{text}" if (text := process.error_output.strip()) else ""
 
 
 def require_architecture(transfers: Sequence[ImageTransfer], here: LocalHost, hosts: Sequence[Host], at_once: int) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Container, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryFile
 
 from deploy.core.errors import OpsError
 from deploy.core.shell import docker
@@ -76,8 +75,7 @@ def send(
     The files that name the images come last in the stream: of one that is cut off the engine keeps nothing.
     """
     with (
-        TemporaryFile() as stderr,
-        here.stream(docker("save", *(transfer.kept for transfer in transfers)), stderr) as saved,
+        here.stream(docker("save", *(transfer.kept for transfer in transfers)).as_query()) as saved,
         host.open(docker("load", "--quiet"), fed=True) as loading,
     ):
         assert saved.stdout  # noqa: S101  # a process that was opened has one
@@ -90,7 +88,7 @@ def send(
                 loading.stdin.write(part)
                 sent += len(part)
         except (tarfile.TarError, OSError) as error:  # either side has ended; the host's output comes first
-            printed = inventory.stderr_text(stderr)
+            printed = inventory.end(saved)
             broken = f"{error}; `docker save` printed{printed}" if printed else str(error)
         with suppress(OSError):
             loading.stdin.close()

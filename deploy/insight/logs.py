@@ -146,7 +146,7 @@ def ending() -> Iterator[None]:
 
 def read(container: str, *options: str) -> Command:
     """Make the command that prints a container's log. Pure."""
-    return docker("logs", "--timestamps", *options, container)
+    return docker("logs", "--timestamps", *options, container).as_query()
 
 
 def history(service: str, one: ServiceContainer, requested: Query, newest: dict[str, str]) -> Iterator[Line]:

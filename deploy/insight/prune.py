@@ -10,14 +10,14 @@ from deploy.config.environment import Environment
 from deploy.config.settings import Settings
 from deploy.core import console
 from deploy.core.errors import Refused, acting, begun
-from deploy.core.shell import command, docker
+from deploy.core.shell import docker, query
 from deploy.hosts.host import Host
 from deploy.images import inventory
 from deploy.images.bake import LABEL
 from deploy.insight.space import GIGABYTE, cache_bytes, folder_bytes, shown
 from deploy.rollout.lineage import expired_releases, previous
 from deploy.site.facts import naming_what_serves, observe
-from deploy.state import lock
+from deploy.state import locks
 from deploy.state.store import State
 
 
@@ -42,7 +42,7 @@ def prune(at: Environment, *, yes: bool, json: bool) -> None:
         at.each(lambda host: announce(waste[host.name], at.settings))
         if any(own != NOTHING for own in waste.values()):
             console.confirm("This is removed for good.", yes=yes)
-            with lock.held(at.hosts, at.settings.state_dir, "prune"):
+            with locks.held(at.hosts, at.settings.state_dir, "prune"):
                 now = at.each(lambda host: find_waste(at.settings, host, host.engine.usage()))
                 if any(now[name].releases != own.releases for name, own in waste.items()):
                     what = "another release was deployed meanwhile; nothing was removed"
@@ -112,13 +112,13 @@ def unused_revisions(settings: Settings, host: Host, kept: set[str]) -> tuple[st
 
     The last one stays: it may be about to be deployed.
     """
-    names = host.names(inventory.record_file(settings.state_dir, "").parent)
+    names = host.listdir(inventory.record_file(settings.state_dir, "").parent)
     # on a full disk half-written files have other endings
     pushed = sorted(name.removesuffix(".json") for name in names if name.endswith(".json"))
     if not pushed:
         return ()
     files = [str(inventory.record_file(settings.state_dir, one)) for one in pushed]
-    times = host.run(command("stat", "--format=%.9Y", *files)).split()
+    times = host.run(query("stat", "--format=%.9Y", *files)).split()
     last = max(zip(map(float, times), pushed, strict=True))[1]
     return tuple(one for one in pushed if one != last and one not in {release.rpartition("-")[0] for release in kept})
 

@@ -17,7 +17,7 @@ from deploy.rollout.lineage import watch_of
 from deploy.site import rebuild
 from deploy.site.facts import observe
 from deploy.site.interrupted import interruptions
-from deploy.state import lock
+from deploy.state import locks
 from deploy.state.store import state_of
 
 
@@ -28,9 +28,9 @@ def show(at: Environment, *, json: bool) -> None:
     edges = [host for host in hosts if observed[host.name].edge.running and observed[host.name].edge.release]
     asked = at.each(lambda host: edge_answers(at, host, observed[host.name]), edges)
     watches = at.each(lambda host: watch_of(state_of(at, host), observed[host.name].edge.release), hosts)
-    holders = at.each(lambda host: lock.holder(host, at.settings.state_dir), hosts)
-    held = {holder.words for holder in holders.values() if holder}
-    left = [] if held else [*interruptions(at, hosts).values()]
+    holders = [one for found in at.each(lambda host: locks.holders(host, at.settings.state_dir), hosts).values() for one in found]
+    changing = any(holder.lock == "change" for holder in holders)
+    left = [] if changing else [*interruptions(at, hosts).values()]
     if json:
         cut = left[0].newest if left else None
         interrupted = {"command": cut.command, "release": cut.target, "since": cut.since} if cut else None
@@ -38,8 +38,8 @@ def show(at: Environment, *, json: bool) -> None:
     else:
         print_state(at, observed, unreachable, watches)
         warn_of_errors(asked)
-        for holder in sorted(held):
-            console.say(holder)
+        for words in sorted({holder.words for holder in holders}):
+            console.say(words)
         for one in left:
             console.warn(acting(f"{one}: inv resume goes on, inv abort goes back", at.settings.env))
     fleet.tell(unreachable, documented=json)

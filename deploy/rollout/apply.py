@@ -21,7 +21,7 @@ from deploy.site import hooks, notify
 from deploy.site.event import Event
 from deploy.site.facts import summary, what_serves
 from deploy.site.run import Fleet, Run
-from deploy.state import lock
+from deploy.state import locks
 from deploy.state.store import moment, now
 
 
@@ -65,7 +65,7 @@ def apply(
     fleet = share_choices(leave_half_served(fleet))
     plans = strategy_of(target.strategy).plan(fleet, command, recreate)
     before = ", ".join(dict.fromkeys(run.facts.edge.release for run in fleet.runs if run.facts.edge.release))
-    event = Event(command, "begins", target.id, target.commit, before=before, who=lock.who())
+    event = Event(command, "begins", target.id, target.commit, before=before, who=locks.who())
     places = {name: (plan.colour, plan.generation) for name, plan in plans.items()}
     if not any(plan.steps for plan in plans.values()) and all(run.facts.accepted == target.id for run in fleet.runs):
         report_unchanged(fleet, event)

@@ -116,7 +116,7 @@ def obstacles(run: Run, recreated: Collection[str] = (), *, forward: bool = True
 def require(fleet: Fleet, recreated: Mapping[str, Collection[str]], again: str, *, forward: bool = True) -> None:
     """Refuse a release that the shared services as they are cannot serve; `again` is the command that was given."""
     doubled = fleet.each(lambda run: shared.doubled(shared.of_files(run.bundle.files), run.facts.shared_existing))
-    stops = [run.host.typed(f"docker stop {old}") for run in fleet.runs for old in doubled[run.host.name]]
+    stops = [run.host.command_line(f"docker stop {old}") for run in fleet.runs for old in doubled[run.host.name]]
     words = [f"{host}: {text}" for host, own in doubled.items() for text in own.values()]
     then = f"{'; '.join(stops)}, then {again}: what needs that data fails until the release serves"
     where = ", ".join(host for host, own in doubled.items() if own)

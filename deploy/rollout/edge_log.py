@@ -62,7 +62,7 @@ class EdgeLog:
 
     def read(self, edge: str) -> None:
         """Read what has come since; raise CommandFailed when it cannot be read."""
-        text = self.host.run(docker("logs", "--timestamps", "--since", self.since, edge), timeout=READ_SECONDS)
+        text = self.host.run(docker("logs", "--timestamps", "--since", self.since, edge).as_query(), timeout=READ_SECONDS)
         before, ahead = self.last, (datetime.now(UTC) + timedelta(seconds=AHEAD_SECONDS)).isoformat()
         for line in text.split("\n"):  # not splitlines: a path may hold what Unicode calls an end of line
             stamp, _, text = line.partition(" ")
@@ -78,11 +78,11 @@ def remedy(host: Host, edge: str) -> str:
     """Say what makes the edge's log readable for good, and what that costs; by the driver that keeps it."""
     try:
         ask = docker("inspect", "--format", "{{.HostConfig.LogConfig.Type}} {{.LogPath}}", edge)
-        answer = host.run(ask, timeout=READ_SECONDS)
+        answer = host.run(ask.as_query(), timeout=READ_SECONDS)
     except (Interrupted, Unreachable):
         raise
     except Exception:  # noqa: BLE001  # it is advice, no more
-        return host.typed(f"docker logs --since=1m {edge}") + " says why"
+        return host.command_line(f"docker logs --since=1m {edge}") + " says why"
     driver, _, path = answer.strip().partition(" ")
     if driver != "json-file" or not path:
         return (
@@ -90,5 +90,5 @@ def remedy(host: Host, edge: str) -> str:
             "quiet moment inv deploy --include=edge; nothing is answered for some seconds"
         )
     # without the restart the engine goes on to read at the old length, and --tail shows nothing
-    commands = " && ".join(host.typed(line) for line in (f"truncate --size=0 {shlex.quote(path)}", f"docker restart {edge}"))
+    commands = " && ".join(host.command_line(line) for line in (f"truncate --size=0 {shlex.quote(path)}", f"docker restart {edge}"))
     return f"as root, at a quiet moment: {commands}; it drops what the edge has logged, and nothing is answered for some seconds"

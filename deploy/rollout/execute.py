@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 
 from deploy.core import console
+from deploy.core.errors import Locked
 from deploy.rollout.stages import batches, stages
 from deploy.rollout.steps import Stage, Step
 from deploy.site.run import Fleet, Run
 from deploy.site.runner import execute
+from deploy.state import locks
 
 __all__ = ["execute", "execute_all", "return_all"]
 
@@ -19,10 +22,23 @@ def execute_all(fleet: Fleet, plans: Mapping[str, Sequence[Step]]) -> None:
     chosen = fleet.at.settings.rollout
     for stage, busy, do in staged(fleet, plans):
         with_traffic = sorted(busy, key=lambda run: not run.release.of("edge"))  # the canary is one that people visit
-        for batch in batches(with_traffic, chosen.canary, chosen.batch) if stage is Stage.SWITCH else [busy]:
-            fleet.each(do, batch)
+        with without_dumps(fleet) if stage is Stage.MIGRATE else nullcontext():
+            for batch in batches(with_traffic, chosen.canary, chosen.batch) if stage is Stage.SWITCH else [busy]:
+                fleet.each(do, batch)
         if stage is Stage.MIGRATE:
             share_schema(fleet, busy[0])
+
+
+@contextmanager
+def without_dumps(fleet: Fleet) -> Iterator[None]:
+    """Hold the lock of dumps while the schema changes; raise Locked when a dump has not ended within `rollout.wait_for_dump`."""
+    settings, command = fleet.at.settings, f"the migration to {fleet.release.id}"
+    try:
+        with locks.held(fleet.at.hosts, settings.state_dir, command, "dump", settings.rollout.wait_for_dump):
+            yield
+    except Locked as dump:
+        dump.then = "wait until it has ended, then inv deploy; inv unlock says who it is, rollout.wait_for_dump how long to wait"
+        raise
 
 
 def return_all(

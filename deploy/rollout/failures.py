@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from deploy.config.environment import Environment
 from deploy.core import console
-from deploy.core.errors import Interrupted, OpsError, Unreachable, acting, of_ours
+from deploy.core.errors import Interrupted, Locked, OpsError, Unreachable, acting, of_ours
 from deploy.core.model import Facts, Record
 from deploy.rollout.health import seen_behind
 from deploy.rollout.revert import is_reverted, reversal_after_failure, revert, served_before
@@ -35,7 +35,7 @@ def revert_and_report(fleet: Fleet, entries: Mapping[str, Record], event: Event,
         return split
     fleet.each(lambda run: record_failure(run, entries[run.host.name], error.what))
     error.serves, error.then = what_serves(at), acting(error.then or "fix it, then inv deploy", at.settings.env)
-    error.code = OpsError.code  # it was tried, whatever the cause
+    error.code = error.code if isinstance(error, Locked) else OpsError.code  # it was tried, whatever the cause
     report_failure(at, replace(event, outcome="failed", serves=error.serves, error=error.what, then=error.then))
     return error
 

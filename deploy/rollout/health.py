@@ -53,7 +53,7 @@ def next_command(run: Run, colour: str, unhealthy: Sequence[Container]) -> str:
     """Name the next command; a shared service is started as it was until somebody includes it."""
     if not unhealthy:
         return "inv deploy"
-    logs, names = run.host.typed(f"docker logs {unhealthy[0].name}"), ",".join(c.service for c in unhealthy)
+    logs, names = run.host.command_line(f"docker logs {unhealthy[0].name}"), ",".join(c.service for c in unhealthy)
     if colour:
         return f"{logs}; fix it, then inv deploy"
     return f"{logs}; fix it in the compose file, then inv deploy --include={names}"

@@ -9,7 +9,7 @@ from deploy.core import console
 from deploy.core.errors import OpsError, Refused
 from deploy.core.model import Facts, Record, Release, other
 from deploy.site.run import Run
-from deploy.state import lock
+from deploy.state import locks
 from deploy.state.journal import RELEASING
 from deploy.state.store import LEDGER, Ledger, State, served_by
 
@@ -138,5 +138,5 @@ def make_record(release: Release, command: str, started: str, colour: str, gener
     """Begin a line of the ledger."""
     return Record(
         release=release.id, revision=release.revision, commit_time=release.commit_time, command=command, started=started,
-        outcome="in service", colour=colour, generation=generation, schema_revision=None, who=lock.who(), seconds=0,
+        outcome="in service", colour=colour, generation=generation, schema_revision=None, who=locks.who(), seconds=0,
     )  # fmt: skip

@@ -194,8 +194,8 @@ def another_state(settings: Settings, host: Host, facts: Facts) -> list[str]:
     theirs, ours = host.engine.mounted(edge, switch.MOUNTED) if edge else None, nginx.folder(settings)
     if theirs not in (None, str(ours)):
         return [f"{edge} is configured from {theirs}, not from {ours}; deploy as its owner, or set `state`"]
-    if edge and not host.pointed(ours / switch.CURRENT):
+    if edge and not host.readlink(ours / switch.CURRENT):
         what = f"{ours} was removed while {edge} ran, which still serves what it has read"
-        remove = host.typed(f"docker rm --force {edge}")
+        remove = host.command_line(f"docker rm --force {edge}")
         return [f"{what}; `{remove}`, then inv deploy: an outage until that release is healthy"]
     return []

@@ -26,7 +26,7 @@ def freeing(run: Run, start: Callable[[], object]) -> None:
             if not left:
                 raise
             if left[0] in freed:
-                error.then = run.host.typed("systemctl restart docker") + " drops it; inv deploy"
+                error.then = run.host.command_line("systemctl restart docker") + " drops it; inv deploy"
                 raise
             freed.add(left[0])
             container, network = left.groups()

@@ -39,7 +39,7 @@ def down_on(settings: Settings, host: Host, *, volumes: bool) -> None:
 def remove_volumes(settings: Settings, host: Host) -> None:
     """Remove the environment's volumes and what its state says of them."""
     label = f"label=com.docker.compose.project={settings.name}"
-    named = host.run(docker("volume", "ls", "--quiet", "--filter", label)).split()
+    named = host.run(docker("volume", "ls", "--quiet", "--filter", label).as_query()).split()
     if named:
         host.run(docker("volume", "rm", *named))
     forget_images(State(host, settings.state_dir), host)

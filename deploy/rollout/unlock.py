@@ -5,32 +5,36 @@ from __future__ import annotations
 from deploy.config.environment import Environment
 from deploy.core import console
 from deploy.core.errors import Locked, OpsError, acting
-from deploy.state import lock
+from deploy.hosts.host import Host
+from deploy.state import locks
 from deploy.state.store import state_of
 
 
 def unlock(at: Environment, *, yes: bool) -> str:
-    """Say who holds the lock, where, since when and at which step; end a holder of whose operator nothing is heard.
+    """Say who holds which lock, where, since when and at which step; end the holders of a lock of whose operator nothing is heard.
 
-    Raises Locked while the operator lives. A dead one never holds it: the kernel frees it then.
+    Raises Locked while all their operators live. A dead one never holds a lock: the kernel frees it then.
     """
     folder = at.settings.state_dir
-    holders = at.each(lambda host: lock.holder(host, folder))
-    held = {name: holder for name, holder in holders.items() if holder}
-    if not held:
-        return "nobody holds the lock"
+    held = at.each(lambda host: locks.holders(host, folder))
+    found = [(host, one) for host in at.hosts for one in held[host.name]]
+    if not found:
+        return "nobody holds a lock"
+    alive = {one.lock for _, one in found if one.silent < locks.LATE_SECONDS}
+    silent = [(host, one) for host, one in found if one.lock not in alive]
     steps = at.each(lambda host: state_of(at, host).last_step())
-    lines = (
-        f"{name}: {one.words}, step {steps[name] or 'none'}, heard {one.silent:.0f} s ago" for name, one in held.items()
-    )  # fmt: skip
-    words = "\n".join(lines)
-    if any(holder.silent < lock.LATE_SECONDS for holder in held.values()):
+    words = "\n".join(holding(host, one, steps[host.name]) for host, one in silent or found)
+    if not silent:
+        files = ", ".join(f"{host.name}: {folder / locks.LOCKS[one.lock].file}" for host, one in found)
         then = "wait for it to end, or end that process where it runs; then inv resume or inv abort"
-        raise Locked(words, where=", ".join(f"{name}: {folder / 'lock'}" for name in held), then=then)
+        raise Locked(words, where=files, then=then)
     console.confirm(f"{words}. Ending it leaves its command interrupted.", yes=yes)
-    hosts = [host for host in at.hosts if host.name in held]
-    ended = at.each(lambda host: lock.end(host, folder, held[host.name]), hosts)
-    if not all(ended.values()):
-        kept = ", ".join(name for name, gone in ended.items() if not gone)
-        raise OpsError(f"it could not be ended on {kept}", where=str(folder / "lock"), then="end its process there")
+    if kept := ", ".join(host.name for host, one in silent if not locks.end(host, folder, one)):
+        raise OpsError(f"it could not be ended on {kept}", where=str(folder), then="end its process there")
     return acting(f"{words}; it was ended. inv resume goes on, inv abort goes back", at.settings.env)
+
+
+def holding(host: Host, holder: locks.Holder, step: str) -> str:
+    """Say who holds a lock, and what is heard of them; the journal's last step is that of a change. Pure."""
+    at_step = f", step {step or 'none'}" if holder.lock == "change" else ""
+    return f"{host.name}: {holder.words}{at_step}, heard {holder.silent:.0f} s ago"

@@ -99,7 +99,7 @@ class Watcher:
             raise OpsError(
                 f"release {self.release.id} was watched, and the verdict is UNKNOWN: {reason}",
                 where=f"{self.host.name}, the edge",
-                then=self.host.typed(f"docker logs {self.edge or 'of the edge'}") + "; fix it, then inv deploy",
+                then=self.host.command_line(f"docker logs {self.edge or 'of the edge'}") + "; fix it, then inv deploy",
             )
         unknown = f"the verdict on release {self.release.id} is UNKNOWN: {reason}"
         console.warn(f"{unknown}; nothing else runs, so it stays in service")
@@ -193,8 +193,8 @@ class Watcher:
         """Ask a worker how many of its release's tasks have failed; 0 when it cannot say."""
         for container in self.containers():
             if (container.service, container.colour, container.state) == (service.name, self.colour, "running"):
-                asked = docker("exec", container.name, *service.deploy.failed)
-                what, why = f"{service.name} cannot say how many tasks failed", f"why: {self.host.typed(str(asked))}"
+                asked = docker("exec", container.name, *service.deploy.failed).as_query()
+                what, why = f"{service.name} cannot say how many tasks failed", f"why: {self.host.command_line(str(asked))}"
                 counted = self.attempt(what, partial(self.run_count, asked), None, partial(str, why), secret=True)
                 if counted is not None:
                     return counted

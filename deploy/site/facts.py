@@ -87,12 +87,12 @@ def inferred(
     places = {(c.colour, c.release) for c in web if c.alive} or {(c.colour, c.release) for c in web}
     if len(places) != 1:
         edge = next((c.name for c in containers if c.role == "edge"), "")
-        start = f"{host.typed(f'docker start {edge}')}: a running edge says it itself"
+        start = f"{host.command_line(f'docker start {edge}')}: a running edge says it itself"
         unreadable.then = start if edge else unreadable.then
         raise unreadable
     colour, release = places.pop()
     folder = nginx.folder(settings)
-    target = host.pointed(folder / switch.PROVEN) or host.pointed(folder / switch.CURRENT) or ""
+    target = host.readlink(folder / switch.PROVEN) or host.readlink(folder / switch.CURRENT) or ""
     number = Path(target).name
     named = tuple(c.name for c in web if (c.colour, c.release) == (colour, release))
     return EdgeFacts(generation=int(number) if number.isdecimal() else 0, colour=colour, release=release, members=named)
@@ -120,8 +120,8 @@ def plausible(edge: EdgeFacts) -> EdgeFacts:
 
 def recorded(folder: Path, host: Host, running: bool, *, own: bool = False) -> EdgeFacts:
     """Read the generation that was proven last; nothing where a host gets an `own` edge, and had none before."""
-    target = host.pointed(folder / switch.PROVEN) or host.pointed(folder / switch.CURRENT)
-    bare = own and target and "nginx.conf" not in host.names(folder / target)
+    target = host.readlink(folder / switch.PROVEN) or host.readlink(folder / switch.CURRENT)
+    bare = own and target and "nginx.conf" not in host.listdir(folder / target)
     kept = switch.recorded(host, folder / target) if target and not bare else (0, nginx.Route())
     if not kept:
         place = f"{host.name}: {folder / str(target) / 'route.json'}"
@@ -140,14 +140,7 @@ def observe_all(at: Environment) -> dict[str, Facts]:
 
 def what_serves(at: Environment) -> str:
     """Observe what answers requests now, and say it; also to one who has lost the lock."""
-    guards = {host: host.guard for host in at.hosts}
-    for host in guards:
-        host.guard = ()
-    try:
-        return summary(at, at.each(lambda host: what_serves_on(at.settings, host)))
-    finally:
-        for host, guard in guards.items():
-            host.guard = guard
+    return summary(at, at.each(lambda host: what_serves_on(at.settings, host)))
 
 
 def summary(at: Environment, serving: Mapping[str, str]) -> str:

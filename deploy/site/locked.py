@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from deploy.config.environment import Environment
 from deploy.site.facts import naming_what_serves
-from deploy.state import lock
+from deploy.state import locks
 from deploy.state.journal import begin_run
 
 
@@ -15,5 +15,5 @@ from deploy.state.journal import begin_run
 def locked(at: Environment, command: str) -> Iterator[None]:
     """Hold the lock on all hosts; let an error that passes say what serves. Raises Locked while another has it."""
     begin_run()
-    with naming_what_serves(at), lock.held(at.hosts, at.settings.state_dir, command):
+    with naming_what_serves(at), locks.held(at.hosts, at.settings.state_dir, command):
         yield

@@ -16,7 +16,7 @@ from deploy.config import secrets
 from deploy.config.settings import ROOT, Settings
 from deploy.core import console
 from deploy.core.errors import OpsError, Refused, acting
-from deploy.core.shell import command
+from deploy.core.shell import query
 from deploy.hosts.local import LocalHost
 from deploy.site.event import Event
 
@@ -71,7 +71,7 @@ def send(settings: Settings, host: LocalHost, title: str, facts: dict[str, str],
         return ""
     body = "\n".join(f"{name}: {text}" for name, text in facts.items())
     order = json.dumps({"urls": urls, "sender": settings.app, "title": title, "body": body, "kind": kind, "within": within})
-    sender = command(sys.executable, "-P", "-m", "deploy.site.notify", PYTHONPATH=str(ROOT))
+    sender = query(sys.executable, "-P", "-m", "deploy.site.notify", PYTHONPATH=str(ROOT))
     try:
         done = host.try_run(sender, stdin=order, timeout=within + START)
     except OpsError:

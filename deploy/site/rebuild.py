@@ -101,7 +101,7 @@ def edge_files(settings: Settings, host: Host, name: str, colour: str) -> dict[s
 def served(settings: Settings, host: Host, place: tuple[str, str], own: str) -> str:
     """Return one variant of what the edge had read when it last served a release in a colour; empty when it is forgotten."""
     folder = nginx.folder(settings) / "generations"
-    for number in sorted((int(name) for name in host.names(folder) if name.isdecimal()), reverse=True):
+    for number in sorted((int(name) for name in host.listdir(folder) if name.isdecimal()), reverse=True):
         kept = switch.recorded(host, folder / str(number))
         if kept and (kept[1].colour, kept[1].release) == place and (known := text(host, folder / str(number) / own)):
             return known

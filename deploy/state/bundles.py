@@ -56,7 +56,7 @@ class Bundles(Folder):
     def bundle(self, release: str) -> Bundle:
         """Read a bundle; raise Refused when there is none, or only half of one."""
         kept_release, folder = self.release(release), self.bundle_folder(release)
-        names = [name for name in self.host.names(folder) if name.endswith((".yml", ".conf"))]
+        names = [name for name in self.host.listdir(folder) if name.endswith((".yml", ".conf"))]
         files = {name: self.host.read(folder / name) or "" for name in names}
         return Bundle(kept_release, files, self.text(release, "env"))
 
@@ -68,4 +68,4 @@ class Bundles(Folder):
 
     def kept(self) -> list[str]:
         """List the releases whose bundles are here, failed ones among them."""
-        return sorted(self.host.names(self.folder / "releases"))
+        return sorted(self.host.listdir(self.folder / "releases"))

@@ -231,11 +231,11 @@ def test_containers_that_the_engine_lists_as_running_although_they_stopped_are_s
 
 
 def test_a_switch_that_is_not_proven_puts_the_link_back(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = place.host.pointed(place.state.folder / "edge" / "current")
+    before = place.host.readlink(place.state.folder / "edge" / "current")
     monkeypatch.setattr(place.host, "get", lambda *_, **__: (0, "refused"))
     with pytest.raises(OpsError, match="generation 9"):
         switch.switch(place.settings, place.host, "shop-local-edge-1", {"nginx.conf": "new"}, 9, Route("green", "r9"))
-    assert place.host.pointed(place.state.folder / "edge" / "current") == before
+    assert place.host.readlink(place.state.folder / "edge" / "current") == before
     assert place.host.said[-1] == "docker exec shop-local-edge-1 busybox kill -HUP 1"
     assert f"generations/{place.host.generation}" == before
 

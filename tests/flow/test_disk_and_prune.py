@@ -15,7 +15,7 @@ from deploy.core.shell import Command, Result
 from deploy.images import inventory
 from deploy.insight import disk, prune
 from deploy.rollout import commands
-from deploy.state import lock
+from deploy.state import locks
 from tests.flow.fake import DONE
 from tests.flow.place import Place
 from tests.flow.test_days_work import Printed
@@ -93,7 +93,7 @@ def test_prune_takes_what_was_brought_and_never_served_but_for_the_last(used: Pl
     found = prune.find_waste(used.settings, used.host, tagged)
     assert (found.revisions, found.names) == (("old", "older"), ("app/backend:old",))
     prune.prune(used.at, yes=True, json=False)
-    assert used.host.names(used.settings.state_dir / "images") == ["new.json"]
+    assert used.host.listdir(used.settings.state_dir / "images") == ["new.json"]
     assert prune.find_waste(used.settings, used.host, tagged).revisions == ()
 
 
@@ -105,7 +105,7 @@ def test_prune_takes_names_of_revisions_with_their_last_release() -> None:
 def test_prune_asks_before_and_holds_the_lock(used: Place, capsys: Printed) -> None:
     with pytest.raises(Refused, match=r"removed for good.*stdin is not a terminal"):
         prune.prune(used.at, yes=False, json=False)
-    with lock.held([used.host], used.state.folder, "deploy"), pytest.raises(Locked, match="locked by"):
+    with locks.held([used.host], used.state.folder, "deploy"), pytest.raises(Locked, match="locked by"):
         prune.prune(used.at, yes=True, json=False)
     assert (used.state.kept(), removals(used)) == (["r0", "r1", "r2"], [])
     capsys.readouterr()

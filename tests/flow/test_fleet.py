@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -15,6 +18,7 @@ from deploy.config.settings import Settings
 from deploy.core.errors import Interrupted, Locked, OpsError, Refused, Unreachable
 from deploy.core.model import Facts
 from deploy.core.shell import Command, Result
+from deploy.hosts.local import LocalHost
 from deploy.hosts.sections import Server
 from deploy.rollout import commands, steps
 from deploy.rollout.apply import Outcome
@@ -23,7 +27,7 @@ from deploy.rollout.stages import batches, stages
 from deploy.rollout.steps import Stage
 from deploy.site.facts import observe_all
 from deploy.site.run import Fleet, Run
-from deploy.state import lock
+from deploy.state import locks
 from deploy.state.store import State
 from tests.flow.fake import FakeHost
 from tests.flow.faults import fail_at
@@ -64,21 +68,28 @@ class Apart(FakeHost):
     def read(self, path: Path) -> str | None:
         return super().read(self.real(path))
 
-    def names(self, folder: Path) -> list[str]:
-        return super().names(self.real(folder))
+    def listdir(self, folder: Path) -> list[str]:
+        return super().listdir(self.real(folder))
 
     def remove(self, path: Path) -> None:
         super().remove(self.real(path))
 
-    def point(self, link: Path, target: str) -> None:
-        super().point(self.real(link), target)
+    def symlink(self, link: Path, target: str) -> None:
+        super().symlink(self.real(link), target)
 
-    def pointed(self, link: Path) -> str | None:
-        return super().pointed(self.real(link))
+    def readlink(self, link: Path) -> str | None:
+        return super().readlink(self.real(link))
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        here = LocalHost()
+        here.name, here.guards = self.name, tuple(replace(guard, changing=self.real(guard.changing)) for guard in self.guards)
+        with here.changing():
+            yield
 
     def placed(self, command: Command) -> Command:
         words = (word.replace(str(FOLDER), str(self.real(FOLDER))) for word in command.argv)
-        return Command(tuple(words), command.environment)
+        return replace(command, argv=tuple(words))
 
     def open(self, command: Command, *, fed: bool = False) -> Any:
         return super().open(self.placed(command), fed=fed)
@@ -267,11 +278,11 @@ def test_a_host_that_came_later_has_nothing_to_go_back_to(site: Site) -> None:
 
 
 def test_all_locks_or_none(site: Site) -> None:
-    with lock.held([site.hosts["app2"]], FOLDER, "deploy"):
+    with locks.held([site.hosts["app2"]], FOLDER, "deploy"):
         with pytest.raises(Locked, match="locked by") as told:
             commands.rollback(site.at)
         assert "app2" in told.value.where
-        with lock.held([site.hosts["app1"]], FOLDER, "status"):
+        with locks.held([site.hosts["app1"]], FOLDER, "status"):
             pass
     assert commands.rollback(site.at)
 

@@ -17,7 +17,7 @@ from deploy.core.model import Schema
 from deploy.hosts.local import LocalHost
 from deploy.insight import status
 from deploy.rollout import commands, unlock
-from deploy.state import lock
+from deploy.state import locks
 from deploy.state.store import State
 from tests.flow.place import EVERY_STEP, STEPS, Killed, Place, whole
 from tests.samples import settings
@@ -27,9 +27,9 @@ BOTH_LINES = pytest.mark.parametrize("state", ["begin", "done"])
 
 HOLD = """
 import pathlib, sys, time
-from deploy.state import lock
+from deploy.state import locks
 from deploy.hosts.local import LocalHost
-with lock.held([LocalHost()], pathlib.Path(sys.argv[1]), "deploy"):
+with locks.held([LocalHost()], pathlib.Path(sys.argv[1]), "deploy"):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -153,14 +153,14 @@ def unproven(place: Place) -> None:
     folder.mkdir()
     (folder / "nginx.conf").write_text(text)
     (folder / "route.json").write_text(json.dumps({"generation": number, "colour": "blue", "release": "r9"}))
-    place.host.point(place.state.folder / "edge" / "current", f"generations/{number}")
+    place.host.symlink(place.state.folder / "edge" / "current", f"generations/{number}")
 
 
 @pytest.mark.parametrize("edge", ["running", "has read it", "down"])
 @pytest.mark.parametrize("then", ["resume", "abort"])
 def test_an_unproven_generation_is_taken_back_first(place: Place, edge: str, then: str) -> None:
     unproven(place)
-    proven = place.host.pointed(place.state.folder / "edge" / "proven")
+    proven = place.host.readlink(place.state.folder / "edge" / "proven")
     if edge == "down":
         place.host.engine.change("shop-local-edge-1", state="exited", health="")
     if edge == "has read it":
@@ -172,8 +172,8 @@ def test_an_unproven_generation_is_taken_back_first(place: Place, edge: str, the
     assert steps[0] == "RevertEdge"
     wanted = "r3" if then == "resume" else "r2"
     assert (place.serving(), place.running()) == (wanted, whole(wanted))
-    link = place.host.pointed(place.state.folder / "edge" / "current")
-    assert link == place.host.pointed(place.state.folder / "edge" / "proven")
+    link = place.host.readlink(place.state.folder / "edge" / "current")
+    assert link == place.host.readlink(place.state.folder / "edge" / "proven")
     assert then == "resume" or link == proven
 
 
@@ -234,7 +234,7 @@ def test_status_says_what_was_cut_off_and_what_goes_on(place: Place, capsys: pyt
     assert "deploy of r3 was interrupted on localhost" in capsys.readouterr().err
     status.show(place.at, json=True)
     assert json.loads(capsys.readouterr().out)["interrupted"]["release"] == "r3"
-    with lock.held([place.host], place.settings.state_dir, "deploy"):
+    with locks.held([place.host], place.settings.state_dir, "deploy"):
         status.show(place.at, json=False)
     said = capsys.readouterr().err
     assert ("locked by" in said, "was interrupted" in said) == (True, False)
@@ -250,14 +250,14 @@ def test_unlock_ends_only_a_holder_whose_operator_is_silent(tmp_path: Path, monk
         with pytest.raises(Locked, match=rf"process {other.pid}\): deploy since .*, step Drain, heard [0-3] s ago"):
             unlock.unlock(at, yes=True)
         other.send_signal(signal.SIGSTOP)
-        monkeypatch.setattr(lock, "LATE_SECONDS", 1)
-        found = lock.holder(at.here, tmp_path)
+        monkeypatch.setattr(locks, "LATE_SECONDS", 1)
+        found = locks.holder(at.here, tmp_path)
         assert found
         os.utime(tmp_path / "lock", (0, 0))
         with pytest.raises(Refused, match="stdin is not a terminal"):
             unlock.unlock(at, yes=False)
         assert "it was ended" in unlock.unlock(at, yes=True)
-        with lock.held([LocalHost()], tmp_path, "deploy"):
+        with locks.held([LocalHost()], tmp_path, "deploy"):
             pass
         other.kill()
     assert "nobody" in unlock.unlock(at, yes=True)

@@ -173,7 +173,7 @@ def test_a_host_that_works_without_an_edge_gets_one_only_when_it_is_empty(site: 
     site.deploy("r2", {"main": "edge app worker data", "w": "monitoring", "z": "edge app"})
     check()
     w, begun = site.hosts["w"], list[str]()
-    nth(w, "StartShared", "begin", 1, lambda: begun.extend(w.names(FOLDER / "edge" / "current")))
+    nth(w, "StartShared", "begin", 1, lambda: begun.extend(w.listdir(FOLDER / "edge" / "current")))
     site.deploy("r3", wanted)
     assert "nginx.conf" in begun, "an edge does not start without"
     assert site.where("backend") == {"main", "w", "z"}

@@ -18,15 +18,15 @@ from deploy.core.model import Record, Schema
 from deploy.core.poll import wait_until
 from deploy.core.shell import Command, Result, command
 from deploy.hosts.local import LocalHost
-from deploy.state import lock
+from deploy.state import locks
 from deploy.state.store import Bundle, State, require_folder
 from tests.samples import release
 
 HOLD = """
 import pathlib, sys
-from deploy.state import lock
+from deploy.state import locks
 from deploy.hosts.local import LocalHost
-with lock.held([LocalHost()], pathlib.Path(sys.argv[1]), "deploy"):
+with locks.held([LocalHost()], pathlib.Path(sys.argv[1]), "deploy"):
     print("held", flush=True)
     input()
 """
@@ -179,9 +179,9 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_a_second_operator_is_told_who_holds_the_lock(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
-    with pytest.raises(Locked) as told, lock.held([LocalHost()], tmp_path, "rollback"):
+    with pytest.raises(Locked) as told, locks.held([LocalHost()], tmp_path, "rollback"):
         pass
-    assert lock.who() in str(told.value)
+    assert locks.who() in str(told.value)
     assert f"process {holder.pid}" in str(told.value)
     assert "deploy" in str(told.value)
     assert told.value.code == 4
@@ -190,49 +190,49 @@ def test_a_second_operator_is_told_who_holds_the_lock(tmp_path: Path, holder: su
 def test_the_kernel_frees_the_lock_of_a_killed_holder(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
     holder.send_signal(signal.SIGKILL)
     holder.wait()
-    assert wait_until(lambda: lock.holder(LocalHost(), tmp_path) is None, 5)  # what it had started there sees that it is gone
-    with lock.held([LocalHost()], tmp_path, "rollback"):
-        assert "rollback since" in str(lock.holder(LocalHost(), tmp_path))
-    assert lock.holder(LocalHost(), tmp_path) is None
+    assert wait_until(lambda: locks.holder(LocalHost(), tmp_path) is None, 5)  # what it had started there sees that it is gone
+    with locks.held([LocalHost()], tmp_path, "rollback"):
+        assert "rollback since" in str(locks.holder(LocalHost(), tmp_path))
+    assert locks.holder(LocalHost(), tmp_path) is None
 
 
 def test_the_lock_is_freed_after_an_error(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), lock.held([LocalHost()], tmp_path, "deploy"):
+    with pytest.raises(RuntimeError), locks.held([LocalHost()], tmp_path, "deploy"):
         raise RuntimeError
-    with lock.held([LocalHost()], tmp_path, "deploy"):
+    with locks.held([LocalHost()], tmp_path, "deploy"):
         pass
 
 
 def test_commands_of_one_who_lost_the_lock_are_refused(tmp_path: Path) -> None:
     """A laptop that slept, or a network that was cut: another may be at work now."""
     host = LocalHost()
-    with lock.held([host], tmp_path, "deploy"):
+    with locks.held([host], tmp_path, "deploy"):
         assert host.run(command("echo", "a  b", "$x")) == "a  b $x\n"
-        found = lock.holder(host, tmp_path)
+        found = locks.holder(host, tmp_path)
         assert found
-        assert lock.end(host, tmp_path, found)
+        assert locks.end(host, tmp_path, found)
         with pytest.raises(Interrupted, match="the lock was lost"):
             host.run(command("echo"))
     assert host.run(command("echo")) == "\n"
 
 
 def test_who_is_silent_loses_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock, "SILENCE_SECONDS", 1)
-    with lock.held([LocalHost()], tmp_path, "deploy"):
-        assert wait_until(lambda: lock.holder(LocalHost(), tmp_path) is None, 5)
+    monkeypatch.setattr(locks, "SILENCE_SECONDS", 1)
+    with locks.held([LocalHost()], tmp_path, "deploy"):
+        assert wait_until(lambda: locks.holder(LocalHost(), tmp_path) is None, 5)
 
 
 def test_what_the_one_before_began_is_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, second = LocalHost(), LocalHost()
-    with lock.held([first], tmp_path, "deploy"):
-        working = first.open(command(*first.guard, "sh", "-c", "echo begun; sleep 1"))
+    with locks.held([first], tmp_path, "deploy"):
+        working = first.open(command("sh", "-c", "echo begun; sleep 1"))
         assert working.stdout
         assert working.stdout.readline() == b"begun\n"
-        found = lock.holder(second, tmp_path)
+        found = locks.holder(second, tmp_path)
         assert found
-        assert lock.end(second, tmp_path, found)
-    with lock.held([second], tmp_path, "resume"), working:
-        assert working.poll() == 0
+        assert locks.end(second, tmp_path, found)
+    with locks.held([second], tmp_path, "resume"), working:
+        assert working.wait(0.1) == 0
     assert "wait for what the operator before has begun" in capsys.readouterr().err
 
 
@@ -242,13 +242,13 @@ def test_the_lock_is_held_on_a_full_disk_too(tmp_path: Path) -> None:
     disk.mkdir()
     host.run(command("mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)))
     try:
-        with lock.held([host], disk, "deploy"):
+        with locks.held([host], disk, "deploy"):
             pass
         with suppress(OSError):
             (disk / "filler").write_bytes(b"x" * 100_000)
-        with lock.held([host], disk, "prune"):
-            assert "prune since" in str(lock.holder(host, disk))
-            with pytest.raises(Locked, match="prune since"), lock.held([LocalHost()], disk, "deploy"):
+        with locks.held([host], disk, "prune"):
+            assert "prune since" in str(locks.holder(host, disk))
+            with pytest.raises(Locked, match="prune since"), locks.held([LocalHost()], disk, "deploy"):
                 pass
     finally:
         host.run(command("umount", str(disk)))
@@ -256,4 +256,4 @@ def test_the_lock_is_held_on_a_full_disk_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"who": "x"}'])
 def test_a_holder_that_left_no_name_is_another_operator(text: str) -> None:
-    assert lock.describe(text) == "locked by another operator"
+    assert locks.describe(text) == "locked by another operator"

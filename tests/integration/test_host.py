@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import http.server
 import os
 import stat
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from threading import Thread
 
 import pytest
 
-from deploy.core.errors import CommandFailed, Refused
+from deploy.core.errors import CommandFailed, Interrupted, Refused
 from deploy.core.poll import wait_until
-from deploy.core.shell import command
+from deploy.core.shell import Command, command, pipe, query
 from deploy.hosts.host import Host
 from deploy.hosts.local import LocalHost
+from deploy.state import locks
+from tests.changes import CHANGES, READS, contents, prepare
 from tests.sshd import runs
 
 TEXTS = ["", "one line\n", "no end", "a 'b' \"c\" $HOME `id` \\ \n-n\n\n", "tüñ 本\r\n\ttab", "x" * 300_000]
@@ -76,15 +79,15 @@ def test_a_command_that_takes_too_long_is_ended(host: Host, tmp_path: Path) -> N
 @pytest.mark.parametrize("name", NAMES)
 def test_files_of_any_name(host: Host, tmp_path: Path, name: str) -> None:
     path = tmp_path / "new folder" / name
-    assert (host.read(path), host.names(path.parent)) == (None, [])
+    assert (host.read(path), host.listdir(path.parent)) == (None, [])
     for text in TEXTS:
         host.write(path, text)
         assert path.read_bytes() == text.encode()
         assert host.read(path) == text
-    assert host.names(path.parent) == [name]
+    assert host.listdir(path.parent) == [name]
     host.remove(path)
     host.remove(path)
-    assert host.names(path.parent) == []
+    assert host.listdir(path.parent) == []
 
 
 def test_modes_whatever_the_umask(host: Host, tmp_path: Path) -> None:
@@ -107,11 +110,16 @@ def test_append_after_a_half_line(host: Host, tmp_path: Path, half: bytes) -> No
     assert path.read_bytes() == b"one 'x' $y\n" + half[: half.rfind(b"\n") + 1] + b"two\n"
 
 
+def repeat(host: Host, path: Path, letters: str, times: int, mode: int = 0o644) -> None:
+    for letter in letters:
+        host.write(path, letter * times, mode=mode)
+
+
 def test_a_reader_sees_the_old_text_or_the_new(host: Host, tmp_path: Path) -> None:
     path, seen = tmp_path / "f", set()
     host.write(path, "a" * 50_000)
     with ThreadPoolExecutor(1) as pool:
-        writing = pool.submit(lambda: [host.write(path, letter * 50_000) for letter in "bcd"])
+        writing = pool.submit(repeat, host, path, "bcd", 50_000)
         while not writing.done():
             seen.add(path.read_text())
     assert {(len(text), len(set(text))) for text in seen} == {(50_000, 1)}
@@ -120,7 +128,7 @@ def test_a_reader_sees_the_old_text_or_the_new(host: Host, tmp_path: Path) -> No
 def test_a_secret_is_not_readable_by_others_for_a_moment(host: Host, tmp_path: Path) -> None:
     seen = set()
     with ThreadPoolExecutor(1) as pool:
-        writing = pool.submit(lambda: [host.write(tmp_path / "env", "x" * 3_000_000, mode=0o600) for _ in range(5)])
+        writing = pool.submit(repeat, host, tmp_path / "env", "xxxxx", 3_000_000, mode=0o600)
         while not writing.done():
             for path in tmp_path.iterdir():
                 with suppress(FileNotFoundError):
@@ -130,15 +138,15 @@ def test_a_secret_is_not_readable_by_others_for_a_moment(host: Host, tmp_path: P
 
 def test_links(host: Host, tmp_path: Path) -> None:
     (tmp_path / "1").mkdir()
-    assert host.pointed(tmp_path / "link") is None
+    assert host.readlink(tmp_path / "link") is None
     for target in ("1", "it's $two"):
-        host.point(tmp_path / "link", target)
-        assert (host.pointed(tmp_path / "link"), (tmp_path / "link").readlink()) == (target, Path(target))
-    host.point(tmp_path / "link", "1")
+        host.symlink(tmp_path / "link", target)
+        assert (host.readlink(tmp_path / "link"), (tmp_path / "link").readlink()) == (target, Path(target))
+    host.symlink(tmp_path / "link", "1")
     (tmp_path / "1" / "kept").touch()
     host.remove(tmp_path / "link")
-    assert host.names(tmp_path / "1") == ["kept"]
-    assert host.pointed(tmp_path / "1") is None
+    assert host.listdir(tmp_path / "1") == ["kept"]
+    assert host.readlink(tmp_path / "1") is None
 
 
 def test_a_full_disk_is_an_os_error_and_the_old_text_stays(host: Host, small_disk: Path) -> None:
@@ -157,7 +165,7 @@ def test_other_failures_of_files(host: Host, tmp_path: Path) -> None:
         host.read(tmp_path)
     assert host.read(tmp_path / "file") == "\\xff", "whoever reads what a crash cut in a letter judges it as any other line"
     with pytest.raises(FileNotFoundError):
-        host.point(tmp_path / "no" / "link", "x")
+        host.symlink(tmp_path / "no" / "link", "x")
     with pytest.raises(OSError, match=r"Not a directory|File exists"):
         host.write(tmp_path / "file" / "below", "x")
 
@@ -183,6 +191,100 @@ def test_a_program_that_is_fed(host: Host) -> None:
         process.stdin.close()
         assert process.stdout.read() == b"ABC\xff\n"
     assert process.returncode == 0
+
+
+def test_bytes_are_kept_as_they_are(host: Host, tmp_path: Path) -> None:
+    data = os.urandom(300_000) + b"\r\n\0"
+    host.write_bytes(tmp_path / "dump", data, mode=0o600)
+    assert host.read_bytes(tmp_path / "dump") == data
+    assert stat.S_IMODE((tmp_path / "dump").stat().st_mode) == 0o600
+    assert host.read_bytes(tmp_path / "none") is None
+
+
+def test_a_stream_of_bytes_arrives_whole_and_stderr_apart(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "dump").write_bytes(os.urandom(64 << 20))
+    line, digest = 'echo begins >&2; cat "$0"; echo ends >&2', hashlib.sha256()
+    with host.stream(command("sh", "-c", line, str(tmp_path / "dump"))) as process:
+        while data := process.stdout.read(1 << 20) if process.stdout else b"":
+            digest.update(data)
+        process.wait(30)
+        assert process.error_output == "begins\nends\n"
+    with (tmp_path / "dump").open("rb") as file:
+        assert digest.hexdigest() == hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def test_a_stream_into_a_program(host: Host, tmp_path: Path) -> None:
+    data = os.urandom(64 << 20)
+    with host.stream(pipe(query("cat"), command("dd", f"of={tmp_path / 'restored'}", "status=none", "bs=64k")), fed=True) as process:
+        assert process.stdin
+        process.stdin.write(data)
+    assert (tmp_path / "restored").read_bytes() == data
+
+
+def test_a_stream_waits_for_its_reader(host: Host, tmp_path: Path) -> None:
+    line = 'head -c 100000000 /dev/zero | tee "$0"'
+    with host.stream(command("sh", "-c", line, str(tmp_path / "printed"))) as process:
+        assert process.stdout
+        process.stdout.read(1)
+        assert not wait_until(lambda: (tmp_path / "printed").stat().st_size > 32 << 20, 1)
+        process.terminate()
+
+
+def read_all(host: Host, wanted: Command) -> None:
+    with host.stream(wanted) as process:
+        assert process.stdout
+        assert process.stdout.read() == b"part\n"
+
+
+def test_a_stream_that_fails_says_its_code_and_its_stderr(host: Host) -> None:
+    wanted = command("sh", "-c", "echo part; echo no such table >&2; exit 3")
+    for joined in (wanted, pipe(wanted, query("cat"))):
+        with pytest.raises(CommandFailed, match=r"(?s)ended with 3.*no such table") as failed:
+            read_all(host, joined)
+        assert (failed.value.returncode, failed.value.where) == (3, host.name)
+    with pytest.raises(KeyError), host.stream(command("sh", "-c", "exit 3")):
+        raise KeyError
+
+
+def test_much_on_stderr_stops_no_stream(host: Host) -> None:
+    with host.stream(command("sh", "-c", "head -c 9000000 /dev/zero | tr '\\0' x >&2; echo done")) as process:
+        assert process.stdout
+        assert process.stdout.read() == b"done\n"
+    assert 0 < len(process.error_output) < 1 << 17
+
+
+def test_a_stream_that_is_left_ends_its_program_with_what_it_started(host: Host) -> None:
+    with suppress(KeyError), host.stream(pipe(command("sleep", "74.5"), query("cat"))):
+        assert wait_until(lambda: runs("sleep 74.5"), 5)
+        raise KeyError
+    assert wait_until(lambda: not runs("sleep 74.5"), 10)
+
+
+def test_lines_of_progress_while_a_program_works(host: Host, tmp_path: Path) -> None:
+    seen: list[tuple[str, bool]] = []
+    line = "echo 1 >&2; echo out; pwd >&2; sleep 1; touch ended; exit 4"
+    done = host.watch(command("sh", "-c", line), lambda text: seen.append((text, (tmp_path / "ended").exists())), folder=tmp_path)
+    assert (done.returncode, done.stderr) == (4, f"1\n{tmp_path}\n")
+    assert seen == [("1\n", False), (f"{tmp_path}\n", False)]
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_whoever_lost_the_lock_changes_nothing(host: Host, tmp_path: Path, change: Callable[[Host, Path], object]) -> None:
+    folder = prepare(tmp_path / "place")
+    before, here = contents(folder), LocalHost()
+    with locks.held([host], tmp_path, "deploy"):
+        found = locks.holder(here, tmp_path)
+        assert found
+        assert locks.end(here, tmp_path, found)
+        for taken in (False, True):
+            with locks.held([LocalHost()], tmp_path, "resume") if taken else nullcontext():
+                with pytest.raises(Interrupted, match="the lock was lost"):
+                    change(host, folder)
+                assert contents(folder) == before
+        for name, read in READS.items():
+            assert read(host, folder) == read(here, folder), name
+    change(host, folder)
+    assert not folder.exists() or contents(folder) != before
 
 
 def test_terminate_ends_it_with_what_it_started(host: Host, tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from select import select
 import pytest
 
 from deploy.core.poll import wait_until
-from deploy.core.shell import command
+from deploy.core.shell import command, query
+from deploy.hosts.guard import Guard
 from deploy.hosts.ssh import SshHost
 from deploy.hosts.ssh.program import WATCHED
 from tests import sshd
@@ -32,6 +33,10 @@ host = remote_hosts(Settings.model_validate_json(sys.argv[1]))["app1"]
 for line in host.open(command("sh", "-c", "echo x; sleep 72.5; true")).stdout:
     print(line, flush=True)
 """
+
+STREAM_READER = READER.replace("for line in host.open(", "with host.stream(").replace(
+    ").stdout:\n", ") as process:\n  for line in process.stdout:\n"
+)
 
 
 def test_many_commands_at_once_over_one_connection(tmp_path: Path) -> None:
@@ -72,13 +77,20 @@ def test_large_input_flows_with_back_pressure(remote: SshHost) -> None:
     assert time.monotonic() - began < 1 + 100 / 20, "less than 20 MB/s"
 
 
-def test_words_of_a_guard_come_before_every_command(remote: SshHost, tmp_path: Path) -> None:
-    remote.guard = ("sh", "-c", f'echo x >>{tmp_path}/said; exec "$@"', "sh")
+class Noting(Guard):
+    """A guard that only says that it was asked."""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        return "sh", "-c", f'echo x >>{self.changing}/said; exec "$@"', "sh"
+
+
+def test_words_of_a_guard_come_before_every_command_that_changes_something(remote: SshHost, tmp_path: Path) -> None:
+    remote.guards = (Noting(tmp_path, 1, "token"),)
     remote.write(tmp_path / "f", "text")
     assert remote.run(command("sh", "-c", "echo $A", A="b")) == "b\n"
-    with remote.open(command("true")):
-        pass
-    assert (tmp_path / "said").read_text() == "x\n" * 3
+    assert remote.run(query("echo")) == remote.read(tmp_path / "none") or "\n"
+    assert (tmp_path / "said").read_text() == "x\n" * 2
 
 
 def test_with_sudo(tmp_path: Path) -> None:
@@ -203,11 +215,12 @@ def shown(terminal: int, words: str) -> str:
     return said
 
 
-def test_a_program_ends_when_its_reader_is_killed(server: Sshd, tmp_path: Path) -> None:
-    words = [sys.executable, "-c", READER, server.settings(Path("/nowhere")).model_dump_json()]
+@pytest.mark.parametrize("reader", ["open", "stream"])
+def test_a_program_ends_when_its_reader_is_killed(server: Sshd, tmp_path: Path, reader: str) -> None:
+    words = [sys.executable, "-c", {"open": READER, "stream": STREAM_READER}[reader], server.settings(Path("/nowhere")).model_dump_json()]
     with subprocess.Popen(words, stdout=subprocess.PIPE) as process:
         assert process.stdout
         assert process.stdout.readline()
-        assert runs("sleep 72.5")
+        assert wait_until(lambda: runs("sleep 72.5"), 5)
         process.kill()
     assert wait_until(lambda: not runs("sleep 72.5"), 5)

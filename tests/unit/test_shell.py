@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shlex
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from deploy.core import errors
-from deploy.core.shell import Result, Secret, command, compose, docker
+from deploy.core.shell import Result, Secret, command, compose, docker, pipe, query
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 
@@ -41,3 +42,25 @@ def test_a_secret_is_masked_wherever_it_is_shown(value: str) -> None:
 def test_output_is_the_last_lines_of_the_stream_that_spoke() -> None:
     assert Result(1, "out", "").output == "out"
     assert Result(1, "out", "\n".join(map(str, range(40)))).output.splitlines() == [str(n) for n in range(25, 40)]
+
+
+def test_a_pipe_reads_as_a_person_would_type_it_and_shows_no_secret() -> None:
+    dump = docker("exec", "db", "pg_dump", "--password", Secret("hunter2"))
+    joined = pipe(dump, command("gzip", "-9"), command("dd", "of=a b", LEVEL="1"))
+    assert str(joined) == "docker exec db pg_dump --password *** | gzip -9 | dd 'of=a b'"
+    assert "hunter2" not in repr(joined)
+    assert "hunter2" in joined.argv[-1] + "", "and it is run"
+    assert joined.programs == ("docker", "gzip", "dd")
+    assert joined.environment == {"LEVEL": "1"}
+
+
+def test_a_pipe_of_queries_is_one() -> None:
+    assert command("x").changes
+    assert not query("x").changes
+    assert not pipe(query("x"), docker("logs", "y").as_query()).changes
+    assert pipe(query("x"), command("y")).changes
+
+
+def test_commands_of_a_pipe_agree_about_the_environment() -> None:
+    with pytest.raises(ValueError, match="disagree about A"):
+        pipe(command("x", A="1"), command("y", A="2"))

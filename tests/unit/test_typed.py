@@ -26,7 +26,7 @@ def test_a_line_to_copy(server: dict[str, Any], ssh: dict[str, Any], gateway: st
     known = settings(ssh=ssh)
     hop = Link("gateway", Machine(address=gateway, user="jump"), known.ssh, known.env) if gateway else None
     assert (
-        SshHost("app1", Server.model_validate({"address": "192.0.2.1", **server}), known.ssh, known.env, hop).typed("docker logs x")
+        SshHost("app1", Server.model_validate({"address": "192.0.2.1", **server}), known.ssh, known.env, hop).command_line("docker logs x")
         == typed
     )
 

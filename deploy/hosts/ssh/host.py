@@ -19,13 +19,13 @@ from paramiko.ssh_exception import SSHException
 
 from deploy.core.errors import CommandFailed, Refused
 from deploy.core.poll import poll
-from deploy.core.shell import Command, Result, command
+from deploy.core.shell import Command, command, query
 from deploy.hosts.engine import Engine
 from deploy.hosts.files import ShellFiles
 from deploy.hosts.local import EVERYWHERE, answer
 from deploy.hosts.sections import Server, Ssh
 from deploy.hosts.ssh.link import Link
-from deploy.hosts.ssh.program import WATCHED, Program, whole
+from deploy.hosts.ssh.program import AS_ONE, WATCHED, Program, whole
 from deploy.hosts.ssh.terminal import feed, pass_on, raw, size
 from deploy.hosts.ssh.transport import SILENCE
 
@@ -55,8 +55,8 @@ class SshHost(ShellFiles):
     def dial(self) -> Channel:
         """Open a channel to the engine; raise Refused where sudo asks for a password, which the engine's silence would not tell."""
         if self.sudo:
-            self.try_run(command("true"))
-        return self.start(self.line(command("docker", "system", "dial-stdio"), guarded=False))
+            self.try_run(query("true"))
+        return self.start(self.line(command("docker", "system", "dial-stdio")))
 
     def unlock(self) -> None:
         """Read the key that shows who we are; raise Refused when it cannot be had."""
@@ -70,22 +70,18 @@ class SshHost(ShellFiles):
         """Forget a connection that has ended, the gateway's too, so that the next use makes another; tell whether there was one."""
         return self.link.renew() | bool(self.link.gateway and self.link.gateway.renew())
 
-    def typed(self, line: str) -> str:
+    def command_line(self, line: str) -> str:
         """Return what a person types here to run a line there."""
         hop = self.link.gateway
         jump = f"-J {shlex.quote(f'{hop.user}@{bracketed(hop.machine.address)}:{hop.machine.port}')} " if hop else ""
         port = f"-p {self.machine.port} " if self.machine.port != 22 else ""
         return f"ssh {jump}{port}{self.link.user}@{self.machine.address} {'sudo ' if self.sudo else ''}{line}"
 
-    def line(self, wanted: Command, *before: str, guarded: bool = True) -> str:
-        """Write a command for the login shell over there, in plain C locale; the shell stays, to tell of a killed program.
-
-        What only looks and lasts is not `guarded`: whoever takes the lock next would wait for its end.
-        """
-        guard = self.guard if guarded else ()
+    def line(self, wanted: Command, *before: str) -> str:
+        """Write a command for the login shell over there, in plain C locale; the shell stays, to tell of a killed program."""
         root = ("env", "LC_ALL=C", "sudo", "-n", "--") if self.sudo else ()
         added = (f"{name}={value}" for name, value in wanted.environment.items())
-        return shlex.join([*root, "env", "LC_ALL=C", *added, *guard, *before, *wanted.argv]) + "; exit $?"
+        return shlex.join([*root, "env", "LC_ALL=C", *added, *before, *wanted.argv]) + "; exit $?"
 
     def start(self, line: str, prepare: Callable[[Channel], object] | None = None, window: int | None = None) -> Channel:
         """Start a line over there; wait while as many programs run as the other side allows."""
@@ -112,15 +108,16 @@ class SshHost(ShellFiles):
         then = "fewer services for inv logs --follow, for example"
         raise Refused(f"{SESSIONS} programs run over the connection to {self.name}, and none has ended", where=self.link.where, then=then)
 
-    def exchange(self, wanted: Command, *, stdin: bytes = b"", timeout: float = 600) -> tuple[int, bytes, bytes]:
-        """Run a program to its end; over there `timeout` ends it, also when we are gone."""
-        began = time.monotonic()
+    def _exchange(
+        self, wanted: Command, guard: tuple[str, ...], *, stdin: bytes | None, timeout: float
+    ) -> tuple[int, bytes, bytes]:  # fmt: skip
+        began = time.monotonic()  # over there `timeout` ends it, also when we are gone
         late = CommandFailed(str(wanted), 124, f"no end after {timeout:.0f} s", self.name)
-        with closing(self.start(self.line(wanted, "timeout", "-k", "5", f"{timeout:f}"), window=WINDOW)) as channel:
+        with closing(self.start(self.line(wanted, *guard, "timeout", "-k", "5", f"{timeout:f}"), window=WINDOW)) as channel:
             channel.settimeout(timeout + GRACE)
             try:
                 with suppress(OSError):  # it may end before it has read everything
-                    channel.sendall(stdin)
+                    channel.sendall(stdin or b"")
                     channel.shutdown_write()
                 out, err = whole(channel.recv), whole(channel.recv_stderr)
                 code = Program(self.link, channel, fed=False).wait(GRACE)
@@ -128,9 +125,7 @@ class SshHost(ShellFiles):
                 raise late from None
         if code in (124, 137) and time.monotonic() - began >= timeout:
             raise late
-        said = UNRESOLVED.sub("", err.decode(errors="replace"))
-        self.heed(code, said)
-        self.refuse(code, said)
+        self.refuse(code, UNRESOLVED.sub("", err.decode(errors="replace")))
         return code, out, err
 
     def refuse(self, code: int, said: str) -> None:
@@ -141,24 +136,18 @@ class SshHost(ShellFiles):
             then = f"put `{self.link.user} ALL=(ALL) NOPASSWD: ALL` into /etc/sudoers.d/{self.link.user} there"
             raise Refused(f"sudo asks {self.link.user} for a password: {said.strip()}", where=self.name, then=then)
 
-    def try_run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> Result:
-        """Run a command to its end, whatever its exit code.
+    def _open(self, command: Command, guard: tuple[str, ...], *, fed: bool, apart: bool = False) -> Program:
+        one, watched = () if apart else ("sh", "-c", AS_ONE, "sh"), () if fed else ("sh", "-c", WATCHED, "sh")
+        line = self.line(command, *one, *guard, *watched, "timeout", "-k", "5", "0")  # for its process group; 0 is no limit
+        return Program(self.link, self.start(line, lambda channel: channel.set_combine_stderr(not apart)), fed=fed, apart=apart)
 
-        Raises Refused when the program is not installed, CommandFailed when it takes longer than `timeout` seconds.
-        """
-        code, out, err = self.exchange(command, stdin=(stdin or "").encode(), timeout=timeout)
-        return Result(code, plain(out), plain(err))
+    def _follow(self, command: Command, guard: tuple[str, ...]) -> int:
+        def prepare(channel: Channel) -> None:
+            if terminal:
+                channel.get_pty(os.environ.get("TERM", "vt100"), *size())
 
-    def open(self, command: Command, *, fed: bool = False) -> Program:
-        """Start a command whose output, both streams as one, is read while it runs; it ends when we do."""
-        watched = () if fed else ("sh", "-c", WATCHED, "sh")
-        line = self.line(command, *watched, "timeout", "-k", "5", "0")  # for its process group; 0 is no limit
-        return Program(self.link, self.start(line, lambda channel: channel.set_combine_stderr(True)), fed=fed)
-
-    def follow(self, command: Command) -> int:
-        """Run a command with this terminal, or this standard input, as its own; return its exit code."""
         terminal = os.isatty(0) and os.isatty(1)
-        channel = self.start(self.line(command), lambda made: made.get_pty(os.environ.get("TERM", "vt100"), *size()) if terminal else None)
+        channel = self.start(self.line(command, *guard), prepare)
         with closing(channel), raw() if terminal else nullcontext():
             enough = threading.Event()
             works = (lambda: feed(channel, terminal), lambda: pass_on(channel.recv_stderr, 2, enough, channel))
@@ -193,8 +182,3 @@ class SshHost(ShellFiles):
 def bracketed(address: str) -> str:
     """Write an address so that a port may follow it. Pure."""
     return f"[{address}]" if ":" in address else address
-
-
-def plain(printed: bytes) -> str:
-    """Read what a program printed as subprocess does, whatever it holds."""
-    return printed.decode(errors="backslashreplace").replace("\r\n", "\n").replace("\r", "\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing, suppress
+from threading import Thread
 from types import TracebackType
 from typing import IO, cast
 
@@ -15,24 +16,50 @@ from deploy.hosts.ssh.link import Link
 BUFFER = 1 << 16
 # sshd tells a program without a terminal nothing when we are gone: its input, which ends then, is watched in its place.
 # The group that `timeout` makes is signalled: while it starts a program it passes nothing on.
-# Both streams are one pipe there already: sshd reads two in turn, and what it takes from each ends in the middle of a line.
 WATCHED = """exec 3<&0
-"$@" </dev/null 2>&1 3<&- & program=$!
+"$@" </dev/null 3<&- & program=$!
 { while read -r _ <&3; do :; done; until kill -TERM "-$program" || ! kill -0 "$program"; do sleep 0.1; done; } >/dev/null 2>&1 & watcher=$!
 exec 3<&- 2>/dev/null
 wait "$program"; code=$?
 kill "$watcher"
 exit "$code"
 """
+# Both streams are one pipe there already: sshd reads two in turn, and what it takes from each ends in the middle of a line.
+AS_ONE = 'exec "$@" 2>&1'
+SHOWN = 1 << 16  # bytes of stderr
+
+
+class Stderr(Thread):
+    """Takes what a program prints to stderr off the connection, or that would stop its stdout too; keeps the end."""
+
+    def __init__(self, channel: Channel) -> None:
+        super().__init__(daemon=True)
+        self.channel, self.kept = channel, b""
+        self.start()
+
+    def run(self) -> None:
+        """Read on until the program ends."""
+        while data := self.channel.recv_stderr(BUFFER):
+            self.kept = (self.kept + data)[-SHOWN:]
 
 
 class Program:
     """A program that runs over there, as `Process` has it."""
 
-    def __init__(self, link: Link, channel: Channel, *, fed: bool) -> None:
-        self.link, self.channel, self.returncode = link, channel, cast("int | None", None)
+    def __init__(self, link: Link, channel: Channel, *, fed: bool, apart: bool = False) -> None:
+        self.link, self.channel, self.returncode, self.terminated = link, channel, cast("int | None", None), False
         self.stdin = cast(IO[bytes], channel.makefile_stdin("wb", 0)) if fed else None
         self.stdout = cast("IO[bytes] | None", channel.makefile("rb", BUFFER))
+        self.stderr = Stderr(channel) if apart else None
+
+    @property
+    def error_output(self) -> str:
+        """The end of what it printed to stderr, where that is kept apart; whole once it has ended."""
+        if not self.stderr:
+            return ""
+        if self.returncode is not None:
+            self.stderr.join()
+        return self.stderr.kept.decode(errors="backslashreplace")
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for its end; raise TimeoutError, or OpsError when the connection broke."""
@@ -45,6 +72,11 @@ class Program:
 
     def terminate(self) -> None:
         """End its input: one that is not fed is ended by that."""
+        self.terminated = True
+        self.end_input()
+
+    def end_input(self) -> None:
+        """Say that nothing more is written to it."""
         if not self.channel.closed:
             self.channel.shutdown_write()
 
@@ -54,8 +86,9 @@ class Program:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """End it, do away with what nobody read, and wait; when another error is on its way, nothing is said of one here."""
         with closing(self.channel), suppress(*(OSError, OpsError) if error else ()):
-            self.terminate()
-            whole(self.channel.recv)
+            self.end_input()
+            while self.channel.recv(BUFFER):
+                pass
             self.wait()
 
 

@@ -29,7 +29,7 @@ class AwaitOrphans(Step):
             raise OpsError(
                 f"an interrupted run's container still works after {ONE_OFF_SECONDS} s: {names}",
                 where=run.host.name,
-                then=run.host.typed(f"docker logs {first}") + f"; docker stop {first} there ends it; inv resume",
+                then=run.host.command_line(f"docker logs {first}") + f"; docker stop {first} there ends it; inv resume",
             )
 
 

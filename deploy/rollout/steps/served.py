@@ -56,5 +56,5 @@ def ask(run: Run, colour: str, service: str, place: str, path: str, *, release: 
         raise OpsError(
             "\n".join([words, *(diagnose(run, c) for c in down)]),
             where=f"{run.host.name}, through the edge",
-            then=run.host.typed(f"docker logs {own}") + "; fix it, then inv deploy",
+            then=run.host.command_line(f"docker logs {own}") + "; fix it, then inv deploy",
         )

@@ -32,7 +32,7 @@ class Quiet(Step):
     def perform(self, run: Run) -> None:
         failed = run.exec_all(run.containers(self.colour, self.services), lambda deploy: deploy.drain)
         if failed:
-            then = run.host.typed(f"docker logs {failed[0]}") + ", inv deploy"
+            then = run.host.command_line(f"docker logs {failed[0]}") + ", inv deploy"
             raise OpsError(f"{', '.join(failed)} did not stop taking tasks", where=run.host.name, then=then)
 
 
@@ -50,7 +50,7 @@ class Resume(Step):
     def perform(self, run: Run) -> None:
         failed = run.exec_all(run.containers(self.colour, self.services), lambda deploy: deploy.resume)
         if failed:
-            then = run.host.typed(f"docker restart {' '.join(failed)}") + ", inv resume"
+            then = run.host.command_line(f"docker restart {' '.join(failed)}") + ", inv resume"
             raise OpsError(f"{', '.join(failed)} did not go on", where=run.host.name, then=then)
 
 
@@ -96,7 +96,7 @@ class AwaitTasks(Step):
             return set()
         understood = set(run.one_off(other(self.colour), self.service, (*words, "known")).split())
         for _ in poll(self.limit(run.settings), pause=1):
-            left = set(run.host.run(docker("exec", worker, *words, "pending")).split()) - understood
+            left = set(run.host.run(docker("exec", worker, *words, "pending").as_query()).split()) - understood
             if not left:
                 break
         return left

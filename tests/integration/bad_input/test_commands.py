@@ -37,9 +37,9 @@ def test_no_earlier_release(bad: Bad) -> None:
 def test_locked(bad: Bad) -> None:
     hold = """import sys
 from pathlib import Path
-from deploy.state import lock
+from deploy.state import locks
 from deploy.hosts.local import LocalHost
-with lock.held([LocalHost()], Path(sys.argv[1]), 'deploy'): print(); input()
+with locks.held([LocalHost()], Path(sys.argv[1]), 'deploy'): print(); input()
 """
     argv = [sys.executable, "-c", hold, str(bad.site.state)]
     with subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
