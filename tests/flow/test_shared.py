@@ -22,6 +22,7 @@ from deploy.rollout import commands, health, preflight, releases, shared, show, 
 from deploy.site.facts import observe
 from deploy.site.run import Run
 from deploy.state.store import Bundle
+from tests.flow.fake import Broken
 from tests.flow.faults import fail_at, nth, once, when
 from tests.flow.place import Killed, Place, bundled
 from tests.samples import COMPOSE, IMAGES, model, settings
@@ -318,7 +319,7 @@ def test_what_serves_is_told_of_while_the_edge_has_no_mount_for_it(shop: Shop, c
 
 def test_a_refusal_is_no_deploy(shop: Shop) -> None:
     """Nothing is written down of it, so there is nothing to resume."""
-    once(shop.host, "journal.jsonl", AssertionError("something was written down"))
+    once(shop.host, "journal.jsonl", Broken("something was written down"))
     unchanged(shop, lambda: shop.put("r2", EDGE, VOLUME))
 
 

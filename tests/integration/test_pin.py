@@ -15,7 +15,8 @@ from deploy.config.loader import load
 from deploy.config.settings import ROOT
 from deploy.hosts.ssh import SshHost
 from tests import sshd
-from tests.sshd import Sshd, free_port, refused
+from tests.site import free_port
+from tests.sshd import Sshd, refused
 
 TOML = """# what stands here stays
 domain = "shop.test"  # this too

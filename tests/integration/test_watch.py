@@ -24,6 +24,7 @@ WRONG_ROOT = (
     "location = / { root /nowhere; try_files $uri /index.html; }\nlocation = /index.html { root /nowhere; try_files $uri /index.html; }\n"
 )
 ROUTES = (TINY / "nginx" / "site.conf.j2").read_text()
+pytestmark = pytest.mark.alone
 READERS = load.Scenario(kinds=("get", "new"), paths=("/",), rate=150, new_rate=20)
 
 
