@@ -62,6 +62,7 @@ class Shop(Place):
 
         monkeypatch.setattr(preflight, "require_deployable", checked)
         monkeypatch.setattr(releases, "assemble_bundles", lambda *_: {self.host.name: self.bundle})
+        monkeypatch.setattr("deploy.rollout.steps.shared.ANSWERS_WITHIN", 0.2)
         monkeypatch.setattr(switch, "require_version", lambda *_: None)
         monkeypatch.setattr(images, "uses_containerd_store", lambda *_: True)
         self.put("r1")
