@@ -21,8 +21,8 @@ from deploy.hosts.local import LocalHost
 from deploy.rollout import commands
 from deploy.site.facts import observe
 from deploy.site.run import Fleet, Run, of
-from tests.flow.fake import Broken
-from tests.flow.place import EVERY_STEP, STEPS, Killed, Place, applied, bundled, whole
+from tests.support.fake import Broken
+from tests.support.place import EVERY_STEP, STEPS, Killed, Place, applied, bundled, whole
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 

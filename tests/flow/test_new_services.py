@@ -24,11 +24,11 @@ from deploy.rollout.strategies import make_plans
 from deploy.site.facts import observe_all
 from deploy.site.run import Fleet, Run
 from deploy.state.store import State
-from tests.flow.fake import FakeHost, invariant
-from tests.flow.faults import fail_at
-from tests.flow.place import FAST, Killed, applied
-from tests.flow.test_fleet import FOLDER, Apart
-from tests.samples import DATA, IMAGES, model, settings
+from tests.support.apart import FOLDER, Apart
+from tests.support.fake import FakeHost, invariant
+from tests.support.faults import fail_at
+from tests.support.place import FAST, Killed, applied
+from tests.support.samples import DATA, IMAGES, model, settings
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 MAIL = """  {}:

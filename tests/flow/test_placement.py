@@ -19,10 +19,10 @@ from deploy.hosts.host import Host
 from deploy.hosts.sections import Server
 from deploy.release import placement, render, wanted
 from deploy.rollout import preflight, roles
-from tests.flow.fake import FakeHost, invariant
-from tests.flow.place import bundled
-from tests.flow.test_fleet import FOLDER, Apart, Site
-from tests.samples import COMPOSE, DATA, IMAGES, container, model, settings
+from tests.support.apart import FOLDER, Apart, Site
+from tests.support.fake import FakeHost, invariant
+from tests.support.place import bundled
+from tests.support.samples import COMPOSE, DATA, IMAGES, container, model, settings
 
 
 def server(*roles: str, private: str = "") -> Server:

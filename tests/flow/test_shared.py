@@ -22,10 +22,10 @@ from deploy.rollout import commands, health, preflight, releases, shared, show, 
 from deploy.site.facts import observe
 from deploy.site.run import Run
 from deploy.state.store import Bundle
-from tests.flow.fake import Broken
-from tests.flow.faults import fail_at, nth, once, when
-from tests.flow.place import Killed, Place, bundled
-from tests.samples import COMPOSE, IMAGES, model, settings
+from tests.support.fake import Broken
+from tests.support.faults import fail_at, nth, once, when
+from tests.support.place import Killed, Place, bundled
+from tests.support.samples import COMPOSE, IMAGES, model, settings
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 Printed = pytest.CaptureFixture[str]

@@ -11,10 +11,10 @@ import pytest
 from deploy.hosts.local import LocalHost
 from deploy.hosts.ssh import SshHost
 from deploy.images import bases
-from tests import sshd
 from tests.machines import Fleet, Machine, fleet
-from tests.nested import Nested, engines
-from tests.site import ROOT, Site, make_bookreader, make_tiny
+from tests.support import sshd
+from tests.support.nested import Nested, engines
+from tests.support.site import ROOT, Site, make_bookreader, make_tiny
 
 FIRST = ["test_tiny", "test_quickstart", "machines", "test_app_suites", "bookreader", "test_rolling", "test_interrupted", "stores"]
 SHARED = ("bookreader", "machines", "stores")  # fixtures that take long to make: one worker has each

@@ -21,7 +21,7 @@ from deploy.core.poll import wait_until
 from deploy.core.shell import command
 from deploy.hosts.host import Host
 from deploy.hosts.local import LocalHost
-from tests.sshd import runs
+from tests.support.sshd import runs
 
 TEXTS = ["", "one line\n", "no end", "a 'b' \"c\" $HOME `id` \\ \n-n\n\n", "tüñ 本\r\n\ttab", "x" * 300_000]
 NAMES = ["plain", "-rf", "with space", 'it\'s "$HOME" `id`', "two\nlines", "tüñ", "*"]

@@ -11,8 +11,8 @@ import pytest
 
 from deploy.core.poll import wait_until
 from tests import load
-from tests.queue import Queue
-from tests.site import Site, docker
+from tests.support.queue import Queue
+from tests.support.site import Site, docker
 
 pytestmark = pytest.mark.alone
 

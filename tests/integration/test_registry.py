@@ -20,8 +20,8 @@ from deploy.core.poll import wait_until
 from deploy.core.shell import Secret, command
 from deploy.hosts.local import LocalHost
 from deploy.images import bases, inventory, registry
-from tests.nested import Nested
-from tests.site import ROOT, docker, free_port
+from tests.support.nested import Nested
+from tests.support.site import ROOT, docker, free_port
 
 USER, WORD = "deployer", "s3cr$et"
 CONFIGURATION = """

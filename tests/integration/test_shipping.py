@@ -16,8 +16,8 @@ from deploy.core.shell import docker
 from deploy.hosts.local import LocalHost
 from deploy.images import bases, inventory, ship
 from deploy.images.ship import Shipped
-from tests.nested import Nested, engines, own_cache
-from tests.site import ROOT, Site
+from tests.support.nested import Nested, engines, own_cache
+from tests.support.site import ROOT, Site
 
 __all__ = ["own_cache"]  # a fixture for every test here
 SETTINGS = load("local")

@@ -19,8 +19,8 @@ from deploy.core.poll import wait_until
 from deploy.core.shell import command
 from deploy.hosts.ssh import SshHost
 from deploy.hosts.ssh.program import WATCHED
-from tests import sshd
-from tests.sshd import Sshd, host_of, refused, runs
+from tests.support import sshd
+from tests.support.sshd import Sshd, host_of, refused, runs
 
 READER = """
 import sys

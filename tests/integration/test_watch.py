@@ -17,7 +17,7 @@ import pytest
 from deploy.core.poll import wait_until
 from tests import load
 from tests.integration.test_interrupted import roll
-from tests.site import TINY, Site, docker, make_tiny
+from tests.support.site import TINY, Site, docker, make_tiny
 
 # the frontend's files are not there: nginx looks for the index again and again, and answers 500
 WRONG_ROOT = (

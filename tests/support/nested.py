@@ -17,7 +17,7 @@ from deploy.core.poll import wait_until
 from deploy.core.shell import Command, Result, command
 from deploy.hosts.local import LocalHost
 from tests.nights.hosts import image
-from tests.site import docker
+from tests.support.site import docker
 
 LABEL = "bookreader-ops.test-host"
 

@@ -20,8 +20,8 @@ from deploy.core.errors import Refused
 from deploy.core.poll import wait_until
 from deploy.hosts.sections import Machine, Server, Ssh
 from deploy.hosts.ssh import SshHost
-from tests import samples
-from tests.site import free_port
+from tests.support import samples
+from tests.support.site import free_port
 
 PROGRAM = "/usr/sbin/sshd"
 HARDENED = "ForceCommand /bin/false\nPermitTTY no\n"

@@ -21,7 +21,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "tests" / "apps" / "tiny"
 TEMPLATE = ROOT / "tests" / "apps" / "template"
 SWEPT = "bookreader-ops.app"
@@ -95,7 +95,7 @@ class Site:
 
     def killed(self, number: int, state: str, *words: str) -> str:
         """Run `inv` and kill it with -9 just after the journal's line of a step, numbered from 0; return that step's name."""
-        argv = [sys.executable, "-m", "tests.killed", str(number), state, *words]
+        argv = [sys.executable, "-m", "tests.support.killed", str(number), state, *words]
         ran = subprocess.run(argv, cwd=ROOT, env=self.environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=600)
         assert ran.returncode == -signal.SIGKILL, f"step {number} ({state}) was not hit: {ran.returncode}\n{ran.stdout}\n{ran.stderr}"
         last = json.loads((self.state / "journal.jsonl").read_text().splitlines()[-1])
