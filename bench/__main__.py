@@ -21,8 +21,8 @@ from bench.measure import Number, run, timed, until_served
 from deploy.hosts.local import LocalHost
 from deploy.images import bases
 from tests import load
-from tests.queue import Queue
-from tests.site import ROOT, Site, docker, free_port, make_bookreader, make_tiny
+from tests.support.queue import Queue
+from tests.support.site import ROOT, Site, docker, free_port, make_bookreader, make_tiny
 
 TOUCHED = "backend/bookreader/paths.py"
 # the same on a machine of this kind, as the design has it

@@ -20,11 +20,12 @@ from deploy.config.environment import enter
 from deploy.core.shell import Command, Result
 from deploy.images import build, inventory
 from deploy.release import wanted
-from tests import load, remote
-from tests.flow.test_fleet import Apart
-from tests.flow.test_fleet import Site as Simulated
+from tests import load
 from tests.machines import Machine, fleet
-from tests.site import Site, make_tiny
+from tests.support import remote
+from tests.support.apart import Apart
+from tests.support.apart import Site as Simulated
+from tests.support.site import Site, make_tiny
 
 COMMAND_SECONDS = 0.02  # of a simulated host: a round trip, and the program
 START_SECONDS = 2.0  # until its containers run

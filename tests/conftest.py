@@ -1,10 +1,13 @@
-"""What holds for every storey: a skip that tests/skips.toml does not list fails the run; reports of load are printed at its end."""
+"""What holds for every tier: skips without a reason in tests/skips.toml fail the run; its end shows load and where the time went."""
 
 from __future__ import annotations
 
+import json
 import signal
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,25 +20,61 @@ settings.load_profile("steady")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LISTED = Path(__file__).parent / "skips.toml"
+SLOWEST = 20
 skipped: list[str] = []
 reports: list[tuple[str, str]] = []
+durations: dict[str, float] = defaultdict(float)
 
 
-def unlisted(found: list[str], listed: Mapping[str, str]) -> Iterator[str]:
+@dataclass(frozen=True)
+class Tier:
+    """How many tests of one folder ran, and how many seconds they took, whichever workers ran them."""
+
+    name: str
+    tests: int
+    seconds: float
+
+
+def unlisted(found: Iterable[str], listed: Mapping[str, str]) -> Iterator[str]:
     """Name skipped tests without a reason in the list; a parametrized test goes by its plain name."""
     return (name for name in found if not listed.get(name.partition("[")[0]))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin the tests on the real engine with the shortest that goes all the way."""
-    items.sort(key=lambda item: "tests/integration" in item.nodeid and "test_tiny.py" not in item.nodeid)
+def tiers(seconds: Mapping[str, float]) -> list[Tier]:
+    """Sum up the tests of each folder."""
+    folders = defaultdict[str, list[float]](list)
+    for test, taken in seconds.items():
+        folders["/".join(Path(test.partition("::")[0]).parts[:2])].append(taken)
+    return [Tier(name, len(taken), sum(taken)) for name, taken in folders.items()]
 
 
+def slowest(seconds: Mapping[str, float], count: int = SLOWEST) -> list[tuple[str, float]]:
+    """Sort out the tests that took longest, fixtures included."""
+    return sorted(seconds.items(), key=lambda row: -row[1])[:count]
+
+
+def is_worker(config: pytest.Config) -> bool:
+    """Tell whether this is one of several processes, whose reports another one receives."""
+    return hasattr(config, "workerinput")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seconds", type=Path, help="a file that keeps the seconds of several runs, for one summary of all")
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    report.nodeid = report.nodeid.rpartition("@")[0] if is_grouped(report.nodeid) else report.nodeid
+    durations[report.nodeid] += report.duration
     if report.skipped and not hasattr(report, "wasxfail"):
         skipped.append(report.nodeid)
     if report.when == "call":
         reports.extend((report.nodeid, str(text)) for name, text in report.user_properties if name == "report")
+
+
+def is_grouped(test: str) -> bool:
+    """Tell whether pytest-xdist added the name of a group to a test's id, which is nothing to type."""
+    return "@" in test and test.rpartition("@")[2].isidentifier()
 
 
 def pytest_collectreport(report: pytest.CollectReport) -> None:
@@ -45,13 +84,29 @@ def pytest_collectreport(report: pytest.CollectReport) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    bad = list(unlisted(skipped, tomllib.loads(LISTED.read_text())))
+    bad = [] if is_worker(session.config) else list(unlisted(skipped, tomllib.loads(LISTED.read_text())))
     if bad and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
         print(f"\nskipped without a reason in tests/skips.toml: {', '.join(bad)}")  # noqa: T201  # pytest's own report
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     for test, text in reports:
         terminalreporter.section(test, sep="-")
         terminalreporter.write_line(text)
+    seconds = collected(config.getoption("seconds"), durations)
+    terminalreporter.section(f"seconds of the {SLOWEST} slowest tests and of each tier")
+    for test, taken in slowest(seconds):
+        terminalreporter.write_line(f"{taken:8.1f}  {test}")
+    for tier in tiers(seconds):
+        terminalreporter.write_line(f"{tier.seconds:8.1f}  {tier.name}: {tier.tests} tests")
+
+
+def collected(path: Path | None, seconds: Mapping[str, float]) -> Mapping[str, float]:
+    """Add this run's seconds to those of the runs before it, where a file keeps them."""
+    if path is None:
+        return seconds
+    known: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
+    merged = {**known, **seconds}
+    path.write_text(json.dumps(merged))
+    return merged

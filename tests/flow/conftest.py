@@ -8,8 +8,8 @@ from time import sleep
 
 import pytest
 
-from tests import network
-from tests.flow.place import Place
+from tests.support import network
+from tests.support.place import Place
 
 
 @pytest.fixture(autouse=True)

@@ -20,10 +20,10 @@ from deploy.rollout.interrupted import interruptions
 from deploy.site.facts import observe_all
 from deploy.state.store import State
 from tests.flow import test_behind as behind
-from tests.flow.faults import cut, fail_at, mend, nth
-from tests.flow.place import Killed
-from tests.flow.test_fleet import FOLDER, Site
-from tests.flow.test_hosts_change import Roles
+from tests.support.apart import FOLDER, Site
+from tests.support.faults import cut, fail_at, mend, nth
+from tests.support.place import Killed
+from tests.support.roles import Roles
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 SEEDS = range(40 if os.environ.get("NIGHTS") else 6)

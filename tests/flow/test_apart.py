@@ -14,11 +14,11 @@ from deploy.site import hooks, notify
 from deploy.site.event import Event
 from deploy.state.store import State
 from tests.flow import test_behind as behind
-from tests.flow.faults import FULL, cut, fail_at, killed, mend, once, when
-from tests.flow.place import FAST, STEPS, Killed, Place
-from tests.flow.test_fleet import FOLDER, NAMES, Apart, Site
-from tests.flow.test_hosts_change import Roles
-from tests.samples import settings
+from tests.support.apart import FOLDER, NAMES, Apart, Site
+from tests.support.faults import FULL, cut, fail_at, killed, mend, once, when
+from tests.support.place import FAST, STEPS, Killed, Place
+from tests.support.roles import Roles
+from tests.support.samples import settings
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 

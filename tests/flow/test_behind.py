@@ -24,11 +24,11 @@ from deploy.rollout.strategies import make_plans
 from deploy.site.facts import observe_all
 from deploy.site.run import Fleet, Run, of
 from deploy.state.store import State
-from tests.flow.fake import FakeHost
-from tests.flow.faults import fail_at
-from tests.flow.place import FAST, Killed, applied
-from tests.flow.test_fleet import FOLDER, Apart
-from tests.samples import DATA, IMAGES, model, settings
+from tests.support.apart import FOLDER, Apart
+from tests.support.fake import FakeHost, invariant
+from tests.support.faults import fail_at
+from tests.support.place import FAST, Killed, applied
+from tests.support.samples import DATA, IMAGES, model, settings
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 SERVERS = {
@@ -48,8 +48,9 @@ class Behind(Apart):
         web = [self.engine.known[name] for name in names if self.engine.known[name].role == "web" and self.engine.known[name].alive]
         front = self.site.hosts["front"]
         for container in web if front.generation else ():
-            assert container.colour != front.route()["colour"], f"{self.name}: {container.name} was stopped, and the edge names it"
-            assert front.let_go(), f"{self.name}: {container.name} was stopped before the edge's old workers had left"
+            stopped = f"{self.name}: {container.name} was stopped"
+            invariant(container.colour != front.route()["colour"], f"{stopped}, and the edge names it")
+            invariant(front.let_go(), f"{stopped} before the edge's old workers had left")
 
     def route(self) -> dict[str, Any]:
         return json.loads((self.edge_folder / "generations" / str(self.generation) / "route.json").read_text())  # type: ignore[no-any-return]
@@ -68,7 +69,7 @@ class Behind(Apart):
     def get(self, port: int, path: str, *, host: str = "localhost", timeout: float = 2) -> tuple[int, str]:
         if path == "/generation":
             return super().get(port, path)
-        assert self.name == "front", "no edge is asked where none is"
+        invariant(self.name == "front", "no edge is asked where none is")
         _, first, second, _ = path.split("/")
         if first == "replica":
             address, _, number = second.partition(":")

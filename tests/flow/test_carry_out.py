@@ -21,7 +21,8 @@ from deploy.hosts.local import LocalHost
 from deploy.rollout import commands
 from deploy.site.facts import observe
 from deploy.site.run import Fleet, Run, of
-from tests.flow.place import EVERY_STEP, STEPS, Killed, Place, applied, bundled, whole
+from tests.support.fake import Broken
+from tests.support.place import EVERY_STEP, STEPS, Killed, Place, applied, bundled, whole
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
@@ -401,3 +402,10 @@ def test_a_secret_that_the_app_prints_is_hidden_in_error_journal_and_ledger(plac
             applied(of(place.at, "r3"), "deploy")
         assert "***" in told.value.what
         assert "hunter2" not in told.value.what + json.dumps(place.journal()), step
+
+
+def test_a_broken_invariant_of_a_fake_is_no_failed_deploy(place: Place) -> None:
+    """Two schedulers at once would else be undone as any fault of a release, and every test stay green."""
+    place.host.engine.change("shop-local-redis-1", role="scheduler")
+    with pytest.raises(Broken):
+        place.deploy("r3")

@@ -25,7 +25,7 @@ from deploy.hosts.local import LocalHost
 from deploy.hosts.sections import Server
 from deploy.release import placement, render
 from deploy.rollout.shared import read as read_shared
-from tests.samples import model
+from tests.support.samples import model
 
 VARIABLES = {
     "EDGE_ADDRESS": "127.0.0.1", "EDGE_PORT": "8080", "EDGE_PROBE_PORT": "9180", "EDGE_CONFIGURATION": "/state/edge",

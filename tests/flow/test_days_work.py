@@ -23,9 +23,9 @@ from deploy.insight import inside, logs, services, status
 from deploy.rollout import scale
 from deploy.tasks import namespace
 from deploy.tasks.door import rest, words
-from tests.flow.fake import FakeHost
-from tests.flow.place import Place
-from tests.samples import container
+from tests.support.fake import FakeHost
+from tests.support.place import Place
+from tests.support.samples import container
 
 Printed = pytest.CaptureFixture[str]
 AT = "2026-11-23T13:00:0{}.000000000Z {}"

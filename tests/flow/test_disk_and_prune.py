@@ -16,9 +16,9 @@ from deploy.images import inventory
 from deploy.insight import disk, prune
 from deploy.rollout import commands
 from deploy.state import locks
-from tests.flow.fake import DONE
-from tests.flow.place import Place
 from tests.flow.test_days_work import Printed
+from tests.support.fake import DONE
+from tests.support.place import Place
 
 USED = {
     "LayersSize": 5_000_000, "Images": [

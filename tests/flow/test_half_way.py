@@ -18,12 +18,12 @@ from deploy.rollout.apply import Outcome
 from deploy.site import hooks
 from deploy.site.run import Fleet, Run
 from tests.flow import test_behind as behind
-from tests.flow.fake import FakeHost
-from tests.flow.faults import fail_at, killed, nth, when
-from tests.flow.place import Killed, Place, applied, bundled
 from tests.flow.test_days_work import Printed
-from tests.flow.test_fleet import FOLDER, Apart, Site
-from tests.samples import container, settings
+from tests.support.apart import FOLDER, Apart, Site
+from tests.support.fake import FakeHost
+from tests.support.faults import fail_at, killed, nth, when
+from tests.support.place import Killed, Place, applied, bundled
+from tests.support.samples import container, settings
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 

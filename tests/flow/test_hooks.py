@@ -21,7 +21,7 @@ from deploy.core.errors import GateClosed
 from deploy.core.poll import wait_until
 from deploy.site import hooks
 from deploy.site.event import Event
-from tests import samples
+from tests.support import samples
 
 EVENT = Event("deploy", "begins", release="r2", commit="c2", before="r1")
 Printed = pytest.CaptureFixture[str]

@@ -8,65 +8,13 @@ from typing import Any
 
 import pytest
 
-from deploy.config.checkout import Checkout
-from deploy.config.environment import Environment
 from deploy.core.errors import Interrupted, Refused, Unreachable
-from deploy.core.model import Role
-from deploy.core.shell import Command, Result
-from deploy.hosts.sections import Server
-from deploy.release import wanted
 from deploy.rollout import commands, roles
-from deploy.rollout.apply import Outcome
 from deploy.site.facts import observe_all
-from deploy.site.run import Fleet, Run
-from tests.flow.fake import FakeHost
-from tests.flow.place import FAST, applied
-from tests.flow.test_fleet import FOLDER, Apart, Site
-from tests.samples import DATA, IMAGES, model, settings
+from tests.support.apart import Site
+from tests.support.roles import Roles, Seen
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
-
-
-class Seen(Apart):
-    """A host that says which schedulers run, on any host of the site."""
-
-    others: dict[str, Seen]
-
-    def try_run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> Result:
-        done = super().try_run(command, stdin=stdin, timeout=timeout)
-        found = [(name, c.name) for name, host in self.others.items() for c in [*host.engine.known.values()] if alive(c, "scheduler")]
-        assert len(found) <= 1, found
-        return done
-
-
-def alive(container: Any, role: Role) -> bool:
-    return bool(container.role == role and container.alive)
-
-
-class Roles:
-    """Hosts with roles that may change from one deploy to the next."""
-
-    def __init__(self, root: Path) -> None:
-        self.root, self.hosts = root, dict[str, Seen]()
-
-    def deploy(self, name: str, servers: dict[str, str]) -> Outcome:
-        machines = {
-            host: Server.model_validate({"address": f"192.0.2.{n}", "private": f"10.0.0.{n}", "roles": roles.split()})
-            for n, (host, roles) in enumerate(servers.items(), 1)
-        }
-        chosen = settings(state=FOLDER, rollout={**FAST, "watch": 0}, hosts=machines)
-        for host in machines:
-            self.hosts.setdefault(host, Seen(host, self.root / host, Event())).others = self.hosts
-        self.at = Environment(chosen, FakeHost(FOLDER), tuple(self.hosts[host] for host in machines))
-        made = wanted.bundles(self.at, model(DATA), wanted.Code(Checkout(name * 20, "2026-01-01T00:00:00Z"), IMAGES, {}), {})
-        runs = [Run(chosen, host, made[host.name]) for host in self.at.hosts]
-        for run in runs:
-            run.state.keep(run.bundle)
-            self.hosts[run.host.name].engine.made = frozenset(run.release.resources)
-        return applied(Fleet(self.at, tuple(runs)), "deploy")
-
-    def where(self, service: str) -> set[str]:
-        return {name for name, host in self.hosts.items() for c in host.engine.known.values() if c.service == service and c.alive}
 
 
 @pytest.mark.parametrize("other", ["a", "z"])

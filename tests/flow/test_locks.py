@@ -24,9 +24,9 @@ from deploy.insight import status
 from deploy.rollout import unlock
 from deploy.site.run import Fleet, Run
 from deploy.state import locks
-from tests.changes import CHANGES, READS, contents, prepare
-from tests.flow.place import FAST, Place, applied, bundled, whole
-from tests.samples import settings
+from tests.support.changes import CHANGES, READS, contents, prepare
+from tests.support.place import FAST, Place, applied, bundled, whole
+from tests.support.samples import settings
 
 HOLD = """
 import pathlib, sys

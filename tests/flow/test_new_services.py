@@ -24,11 +24,11 @@ from deploy.rollout.strategies import make_plans
 from deploy.site.facts import observe_all
 from deploy.site.run import Fleet, Run
 from deploy.state.store import State
-from tests.flow.fake import FakeHost
-from tests.flow.faults import fail_at
-from tests.flow.place import FAST, Killed, applied
-from tests.flow.test_fleet import FOLDER, Apart
-from tests.samples import DATA, IMAGES, model, settings
+from tests.support.apart import FOLDER, Apart
+from tests.support.fake import FakeHost, invariant
+from tests.support.faults import fail_at
+from tests.support.place import FAST, Killed, applied
+from tests.support.samples import DATA, IMAGES, model, settings
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 MAIL = """  {}:
@@ -68,12 +68,13 @@ class Nginx(Apart):
         """Read a generation; nginx refuses upstreams that are nowhere, and visitors are served by what they were served by."""
         super().reload()
         named = set(re.findall(r"proxy_pass http://([\w-]+_(?:blue|green))", self.text("nginx.conf", "inner.conf")))
-        assert named <= set(re.findall(r"upstream (\S+) {", self.text("upstreams.conf"))), "nginx: host not found in upstream"
+        upstreams = set(re.findall(r"upstream (\S+) {", self.text("upstreams.conf")))
+        invariant(named <= upstreams, "nginx: host not found in upstream")
         route = json.loads(self.text("route.json"))
         release = State(self, FOLDER).release(route["release"]) if route["colour"] else None
         for service in release.of("web") if release else ():
             status, body = self.get(9180, f"/{route['colour']}/{service.name}/version")
-            assert (status, release and release.id in body) == (200, True), f"{self.name}: visitors of {service.name} get {status}"
+            invariant(status == 200 and release and release.id in body, f"{self.name}: visitors of {service.name} get {status}")
 
     def get(self, port: int, path: str, *, host: str = "localhost", timeout: float = 2) -> tuple[int, str]:
         if path == "/generation":
@@ -142,8 +143,7 @@ class Site:
         found = {}
         for name, host in self.hosts.items():
             for c in (c for c in tuple(host.engine.known.values()) if c.role == "web" and c.up):  # other threads add some
-                services = {service.name: service for service in State(host, FOLDER).release(c.release).services}
-                port = services[c.service].deploy.port or 80
+                port = (c.deploy and c.deploy.port) or 80
                 own, private = f"{c.name}:{port}", f"{self.settings.hosts[name].private}:{port + BEHIND[c.colour]}"
                 found[own if host is asker else private] = c
         return found

@@ -22,7 +22,7 @@ from deploy.core.shell import Command, Result
 from deploy.hosts.local import LocalHost
 from deploy.site import notify
 from deploy.site.event import Event
-from tests import samples
+from tests.support import samples
 
 DONE = Event("deploy", "in service", "r2", "c2", before="r1", serves="release r2 (green)", who="ann@host", seconds=12.34)
 FAILED = Event(

@@ -19,10 +19,10 @@ from deploy.hosts.host import Host
 from deploy.hosts.sections import Server
 from deploy.release import placement, render, wanted
 from deploy.rollout import preflight, roles
-from tests.flow.fake import FakeHost
-from tests.flow.place import bundled
-from tests.flow.test_fleet import FOLDER, Apart, Site
-from tests.samples import COMPOSE, DATA, IMAGES, container, model, settings
+from tests.support.apart import FOLDER, Apart, Site
+from tests.support.fake import FakeHost, invariant
+from tests.support.place import bundled
+from tests.support.samples import COMPOSE, DATA, IMAGES, container, model, settings
 
 
 def server(*roles: str, private: str = "") -> Server:
@@ -123,7 +123,7 @@ class Asked(Apart):
         self.words = said
 
     def try_run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> Result:
-        assert command.argv[:2] == ("timeout", "3")
+        invariant(command.argv[:2] == ("timeout", "3"), command)
         return Result(1 if self.words else 0, "", self.words)
 
 

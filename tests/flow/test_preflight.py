@@ -13,8 +13,8 @@ from deploy.core.errors import Refused
 from deploy.core.model import Container, EdgeFacts, Facts, Record, Schema
 from deploy.hosts.local import LocalHost
 from deploy.rollout import preflight, reversible
-from tests.flow.fake import FakeHost
-from tests.samples import COMPOSE, model, release, settings
+from tests.support.fake import FakeHost
+from tests.support.samples import COMPOSE, model, release, settings
 
 
 class Tight(FakeHost):

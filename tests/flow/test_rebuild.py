@@ -18,9 +18,9 @@ from deploy.site import rebuild
 from deploy.site.facts import observe
 from deploy.site.run import Run, run_of
 from deploy.state import folder as records
-from tests.flow.place import EVERY_STEP, STEPS, Killed, Place, bundled, whole
 from tests.flow.test_days_work import Printed
 from tests.flow.test_records import COMMANDS, refused, site
+from tests.support.place import EVERY_STEP, STEPS, Killed, Place, bundled, whole
 
 __all__ = ["site"]  # a fixture
 

@@ -17,12 +17,12 @@ from deploy.rollout.interrupted import interruption
 from deploy.site.facts import observe
 from deploy.state import folder as records
 from deploy.state.store import State
-from tests.flow.fake import DONE
-from tests.flow.faults import fail_at, when
-from tests.flow.place import STEPS, Killed, Place, whole
 from tests.flow.test_days_work import AT, Printed, say
 from tests.flow.test_disk_and_prune import USED
-from tests.flow.test_fleet import FOLDER, Site
+from tests.support.apart import FOLDER, Site
+from tests.support.fake import DONE
+from tests.support.faults import fail_at, when
+from tests.support.place import STEPS, Killed, Place, whole
 
 GOOD = Record(
     release="r9", revision="r9", command="deploy", outcome="in service", colour="blue", generation=9, schema_revision=None, who="me",

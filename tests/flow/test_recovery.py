@@ -19,8 +19,8 @@ from deploy.insight import status
 from deploy.rollout import commands, unlock
 from deploy.state import locks
 from deploy.state.store import State
-from tests.flow.place import EVERY_STEP, STEPS, Killed, Place, whole
-from tests.samples import settings
+from tests.support.place import EVERY_STEP, STEPS, Killed, Place, whole
+from tests.support.samples import settings
 
 SOME_STEPS = pytest.mark.parametrize("step", ["Migrate", "StartColour", "Switch", "Watch", "StopColour"])
 BOTH_LINES = pytest.mark.parametrize("state", ["begin", "done"])

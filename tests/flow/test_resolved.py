@@ -19,7 +19,7 @@ from deploy.core import yaml
 from deploy.core.errors import Refused
 from deploy.hosts.local import LocalHost
 from deploy.release import wanted
-from tests.samples import settings
+from tests.support.samples import settings
 
 ANY = defaultdict[str, str](lambda: "sha256:x")
 CANARY = "hunter2"

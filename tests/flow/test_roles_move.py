@@ -16,11 +16,11 @@ from deploy.hosts.sections import Server
 from deploy.release import placement
 from deploy.rollout import commands, roles
 from deploy.site.facts import observe_all
-from tests.flow.faults import cut, fail_at, mend, nth, when
-from tests.flow.place import Killed
-from tests.flow.test_fleet import FOLDER
-from tests.flow.test_hosts_change import Roles, Seen
-from tests.samples import DATA, model, settings
+from tests.support.apart import FOLDER
+from tests.support.faults import cut, fail_at, mend, nth, when
+from tests.support.place import Killed
+from tests.support.roles import Roles, Seen
+from tests.support.samples import DATA, model, settings
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 BEFORE, AFTER = {"main": "edge app worker data", "z": "edge app"}, {"main": "edge app data", "z": "edge app worker"}

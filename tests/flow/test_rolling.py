@@ -11,7 +11,7 @@ import pytest
 
 from deploy.core.errors import OpsError, Refused
 from deploy.rollout import commands, scale
-from tests.flow.place import Killed, Place
+from tests.support.place import Killed, Place
 
 TURN = ["StartColour", "AwaitHealthy", "AwaitServed"]
 STEPS = [

@@ -12,9 +12,9 @@ from deploy.core.errors import Interrupted, OpsError, Refused, Unreachable
 from deploy.rollout import maintenance, scale
 from deploy.state.store import State
 from tests.flow import test_behind as behind
-from tests.flow.faults import FULL, fail_at, nth, once
-from tests.flow.place import Place
-from tests.flow.test_fleet import FOLDER, NAMES, Site
+from tests.support.apart import FOLDER, NAMES, Site
+from tests.support.faults import FULL, fail_at, nth, once
+from tests.support.place import Place
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 

@@ -22,9 +22,10 @@ from deploy.rollout import commands, health, preflight, releases, shared, show, 
 from deploy.site.facts import observe
 from deploy.site.run import Run
 from deploy.state.store import Bundle
-from tests.flow.faults import fail_at, nth, once, when
-from tests.flow.place import Killed, Place, bundled
-from tests.samples import COMPOSE, IMAGES, model, settings
+from tests.support.fake import Broken
+from tests.support.faults import fail_at, nth, once, when
+from tests.support.place import Killed, Place, bundled
+from tests.support.samples import COMPOSE, IMAGES, model, settings
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 Printed = pytest.CaptureFixture[str]
@@ -61,6 +62,7 @@ class Shop(Place):
 
         monkeypatch.setattr(preflight, "require_deployable", checked)
         monkeypatch.setattr(releases, "assemble_bundles", lambda *_: {self.host.name: self.bundle})
+        monkeypatch.setattr("deploy.rollout.steps.shared.ANSWERS_WITHIN", 0.2)
         monkeypatch.setattr(switch, "require_version", lambda *_: None)
         monkeypatch.setattr(images, "uses_containerd_store", lambda *_: True)
         self.put("r1")
@@ -318,7 +320,7 @@ def test_what_serves_is_told_of_while_the_edge_has_no_mount_for_it(shop: Shop, c
 
 def test_a_refusal_is_no_deploy(shop: Shop) -> None:
     """Nothing is written down of it, so there is nothing to resume."""
-    once(shop.host, "journal.jsonl", AssertionError("something was written down"))
+    once(shop.host, "journal.jsonl", Broken("something was written down"))
     unchanged(shop, lambda: shop.put("r2", EDGE, VOLUME))
 
 

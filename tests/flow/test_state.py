@@ -20,7 +20,7 @@ from deploy.core.shell import Command, Result, command
 from deploy.hosts.local import LocalHost
 from deploy.state import locks
 from deploy.state.store import Bundle, State, require_folder
-from tests.samples import release
+from tests.support.samples import release
 
 HOLD = """
 import pathlib, sys

@@ -14,10 +14,10 @@ from deploy.core.model import Facts
 from deploy.hosts.host import Host
 from deploy.rollout import commands
 from deploy.site import facts
-from tests.flow.faults import fail_at, killed
-from tests.flow.test_fleet import Site
 from tests.flow.test_shared import Shop, made
 from tests.flow.trace import traced
+from tests.support.apart import Site
+from tests.support.faults import fail_at, killed
 
 MOST_CROSSINGS, MOST_FILES, MOST_FRAMES = 740, 53, 22
 pytestmark = pytest.mark.usefixtures("no_waiting")

@@ -13,10 +13,10 @@ from deploy import doctor
 from deploy.core.errors import OpsError, Refused, of_ours
 from deploy.insight import disk, history, inside, logs, services, status
 from deploy.site.checks import Check
-from tests.flow.place import Place
 from tests.flow.test_days_work import AT, Printed, say
 from tests.flow.test_disk_and_prune import USED
-from tests.flow.test_fleet import Site
+from tests.support.apart import Site
+from tests.support.place import Place
 
 
 @pytest.fixture

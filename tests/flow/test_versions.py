@@ -26,9 +26,9 @@ from deploy.site.facts import observe
 from deploy.site.locked import locked
 from deploy.state import kept
 from deploy.state.store import State
-from tests.flow.place import STEPS, Killed, Place, whole
 from tests.flow.test_days_work import Printed
 from tests.flow.test_records import COMMANDS, SERVES, refused, site
+from tests.support.place import STEPS, Killed, Place, whole
 
 __all__ = ["site"]  # a fixture
 AHEAD = {"version": VERSION + 1, "needs": VERSION, "later": {"by": "a newer toolkit"}}

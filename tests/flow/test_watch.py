@@ -15,8 +15,8 @@ from deploy.core.shell import Command, Result
 from deploy.insight import history, status
 from deploy.rollout import commands
 from deploy.rollout.watch import PROBES_IN_A_ROW, Watcher
-from tests.flow.place import STEPS, Killed, Place
-from tests.samples import log_line
+from tests.support.place import STEPS, Killed, Place
+from tests.support.samples import log_line
 
 TORN = Result(1, "", "error from daemon in stream: Error grabbing logs: invalid character '\\x00' looking for beginning of value")
 OWN: dict[str, Any] = {"upstream": "", "upstream_seconds": ""}  # the edge answered by itself

@@ -1,16 +1,47 @@
-"""Sites on the real engine."""
+"""Sites on the real engine, and which of their tests one worker runs one after the other."""
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from deploy.hosts.local import LocalHost
 from deploy.hosts.ssh import SshHost
-from tests import sshd
+from deploy.images import bases
 from tests.machines import Fleet, Machine, fleet
-from tests.site import Site, make_bookreader, make_tiny
+from tests.support import sshd
+from tests.support.nested import Nested, engines
+from tests.support.site import ROOT, Site, make_bookreader, make_tiny
+
+FIRST = ["test_tiny", "test_quickstart", "machines", "test_app_suites", "bookreader", "test_rolling", "test_interrupted", "stores"]
+SHARED = ("bookreader", "machines", "stores")  # fixtures that take long to make: one worker has each
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each file's tests to one worker, with those of other files that share what takes long; begin with the longest."""
+    groups = {item: group_of(item) for item in items if Path(__file__).parent in item.path.parents}
+    for item, group in groups.items():
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: FIRST.index(groups[item]) if groups.get(item) in FIRST else len(FIRST) if item in groups else -1)
+
+
+def group_of(item: pytest.Item) -> str:
+    """Name the group of a test: by what it shares with other files, else its file, or its folder."""
+    shared = [name for name in SHARED if name in getattr(item, "fixturenames", ())]
+    return shared[0] if shared else item.path.parent.name if item.path.parent != Path(__file__).parent else item.path.stem
+
+
+@pytest.fixture(scope="session", autouse=True)
+def base_images(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Have every base image before the first test, made by one worker while the others wait."""
+    whole_run = tmp_path_factory.getbasetemp().parent
+    with (whole_run / "base-images.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        bases.prepare(ROOT, "auto", bases.read(ROOT), LocalHost())
 
 
 @pytest.fixture
@@ -43,6 +74,13 @@ def machine(machines: Fleet) -> Iterator[Machine]:
     started = machines.start()
     yield started
     machines.end(started)
+
+
+@pytest.fixture(scope="session")
+def stores() -> Iterator[dict[str, Nested]]:
+    """A nested engine on each image store."""
+    with engines("containerd", "classic") as (containerd, classic):
+        yield {"containerd": containerd, "classic": classic}
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import pytest
 from deploy.core.poll import wait_until
 from deploy.hosts.local import LocalHost
 from deploy.images import bases
-from tests.site import ROOT, docker
+from tests.support.site import ROOT, docker
 
 LABEL = "bookreader-ops.app-suite"
 

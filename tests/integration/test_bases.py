@@ -13,7 +13,7 @@ import pytest
 from deploy.core.poll import wait_until
 from deploy.hosts.local import LocalHost
 from deploy.images import bases
-from tests.site import ROOT, Site, docker, free_port
+from tests.support.site import ROOT, Site, docker, free_port
 
 CONFIGURATION = """
 version: 0.1

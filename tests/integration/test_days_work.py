@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from deploy.core.poll import wait_until
-from tests.site import ROOT, Site, docker, make_tiny
+from tests.support.site import ROOT, Site, docker, make_tiny
 
 SAY = "import sys; open('/proc/1/fd/1', 'w').write(sys.argv[1] + '\\n')"
 

@@ -18,7 +18,7 @@ from websockets.typing import Subprotocol
 
 from deploy.core.poll import wait_until
 from tests.integration.test_days_work import running
-from tests.site import ROOT, Site, copy_checkout, docker
+from tests.support.site import ROOT, Site, copy_checkout, docker
 
 
 @pytest.fixture

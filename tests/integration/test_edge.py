@@ -10,7 +10,7 @@ import pytest
 
 from deploy.core.poll import wait_until
 from tests import load
-from tests.site import Site, docker
+from tests.support.site import Site, docker
 
 BOOK = "Chapter 1. The Harbour\n\nThe boats lay still.\n\nChapter 2. The Storm\n\nThen the wind came.\n"
 

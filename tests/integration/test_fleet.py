@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests import load, remote
+from tests import load
 from tests.machines import Fleet, Machine, Store
-from tests.site import Site, make_tiny
+from tests.support import remote
+from tests.support.site import Site, make_tiny
 
 Hosts = dict[str, Machine]
 

@@ -23,8 +23,8 @@ from deploy.core.shell import Command, command, pipe, query
 from deploy.hosts.host import Host
 from deploy.hosts.local import LocalHost
 from deploy.state import locks
-from tests.changes import CHANGES, READS, contents, prepare
-from tests.sshd import runs
+from tests.support.changes import CHANGES, READS, contents, prepare
+from tests.support.sshd import runs
 
 TEXTS = ["", "one line\n", "no end", "a 'b' \"c\" $HOME `id` \\ \n-n\n\n", "tüñ 本\r\n\ttab", "x" * 300_000]
 NAMES = ["plain", "-rf", "with space", 'it\'s "$HOME" `id`', "two\nlines", "tüñ", "*"]

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.site import Site, docker
+from tests.support.site import Site, docker
 
 APP = ("backend", "worker", "beat")
 

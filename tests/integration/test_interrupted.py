@@ -11,7 +11,7 @@ import pytest
 
 from deploy.core.poll import wait_until
 from tests import load
-from tests.site import Site, docker
+from tests.support.site import Site, docker
 
 READERS = load.Scenario(kinds=("get", "new"), paths=("/", "/version"), rate=150, new_rate=20)
 

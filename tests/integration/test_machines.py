@@ -11,7 +11,7 @@ import pytest
 
 from deploy.images import bases
 from tests.machines import ASKED, Fleet, Machine
-from tests.site import ROOT
+from tests.support.site import ROOT
 
 BUSYBOX = bases.read(ROOT)["busybox"].local_tag
 

@@ -7,10 +7,14 @@ import re
 import time
 from collections.abc import Callable
 
+import pytest
+
 from deploy.core.poll import wait_until
 from tests import load
-from tests.queue import Queue
-from tests.site import Site, docker
+from tests.support.queue import Queue
+from tests.support.site import Site, docker
+
+pytestmark = pytest.mark.alone
 
 
 def change(site: Site, number: int) -> None:

@@ -14,8 +14,9 @@ from deploy.config import pin
 from deploy.config.loader import load
 from deploy.config.settings import ROOT
 from deploy.hosts.ssh import SshHost
-from tests import sshd
-from tests.sshd import Sshd, free_port, refused
+from tests.support import sshd
+from tests.support.site import free_port
+from tests.support.sshd import Sshd, refused
 
 TOML = """# what stands here stays
 domain = "shop.test"  # this too

@@ -13,7 +13,7 @@ import pytest
 
 from deploy.hosts.local import LocalHost
 from deploy.images import bases
-from tests.site import ROOT, Site, copy_checkout, docker
+from tests.support.site import ROOT, Site, copy_checkout, docker
 
 LABEL = "bookreader-ops.test-host"
 # what a fresh machine has: git, Python, and the certificates that its administrator installed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from threading import Event, Thread
 
-from tests.site import Site, docker
+from tests.support.site import Site, docker
 
 
 def test_a_site_whose_records_are_damaged_is_shown_and_goes_back(tiny: Site) -> None:

@@ -20,8 +20,8 @@ from deploy.core.poll import wait_until
 from deploy.core.shell import Secret, command
 from deploy.hosts.local import LocalHost
 from deploy.images import bases, inventory, registry
-from tests.nested import Nested, engines
-from tests.site import ROOT, docker, free_port
+from tests.support.nested import Nested
+from tests.support.site import ROOT, docker, free_port
 
 USER, WORD = "deployer", "s3cr$et"
 CONFIGURATION = """
@@ -135,13 +135,12 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
 
 
 @pytest.fixture(scope="module")
-def nested(proxy: Proxy) -> Iterator[dict[str, Nested]]:
+def nested(proxy: Proxy, stores: dict[str, Nested]) -> dict[str, Nested]:
     """A host on each store, to which the proxy is on its own loopback."""
-    with engines("containerd", "classic") as (containerd, classic):
-        gateway = docker("network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}").strip()
-        for host in (containerd, classic):
-            docker("exec", "--detach", host.name, "python3", "-c", FORWARD, str(proxy.server_port), gateway)
-        yield {"containerd": containerd, "classic": classic}
+    gateway = docker("network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}").strip()
+    for host in stores.values():
+        docker("exec", "--detach", host.name, "python3", "-c", FORWARD, str(proxy.server_port), gateway)
+    return stores
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.site import Site, copy_checkout, docker
+from tests.support.site import Site, copy_checkout, docker
 
 pytestmark = pytest.mark.skipif(
     "io.containerd.snapshotter" not in docker("info", "--format", "{{json .DriverStatus}}"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 
-from tests.site import Site, docker
+from tests.support.site import Site, docker
 
 BASE = "services:\n  base: {env_file: [web.env, .env]}\n"
 

@@ -9,8 +9,8 @@ import pytest
 
 from tests import load
 from tests.integration.test_no_request_lost import change
-from tests.queue import Queue
-from tests.site import Site, make_bookreader
+from tests.support.queue import Queue
+from tests.support.site import Site, make_bookreader
 
 STARTS_BADLY = 'raise SystemExit("this release was made to exit at once")\n'
 ROLLING = {"OPS_ROLLOUT__STRATEGY": "rolling", "OPS_ROLLOUT__FREE_MEMORY_GB": "0"}

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from threading import Event, Thread
 
 from deploy.core.poll import wait_until
-from tests.site import Site, docker
+from tests.support.site import Site, docker
 
 COMPOSE = "docker/compose.yml"
 GOOD, TYPO = "import time; time.sleep(1e6)", "import tiem"

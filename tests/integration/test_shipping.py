@@ -16,8 +16,8 @@ from deploy.core.shell import docker
 from deploy.hosts.local import LocalHost
 from deploy.images import bases, inventory, ship
 from deploy.images.ship import Shipped
-from tests.nested import Nested, engines, own_cache
-from tests.site import ROOT, Site
+from tests.support.nested import Nested, engines, own_cache
+from tests.support.site import ROOT, Site
 
 __all__ = ["own_cache"]  # a fixture for every test here
 SETTINGS = load("local")
@@ -64,13 +64,13 @@ class Source:
 
 
 @pytest.fixture(scope="module")
-def nested() -> Iterator[Engines]:
+def nested(stores: Engines) -> Iterator[Engines]:
     """A host on the containerd store, one on the classic one, and a classic one to build on, with busybox."""
-    with engines("containerd", "classic", "classic") as (containerd, classic, builder):
+    with engines("classic") as (builder,):
         bases.prepare(ROOT, "debian", ["busybox"], LocalHost())
         (transfer,) = inventory.find_transfers([bases.read(ROOT)["busybox"].local_tag], (), "1", LocalHost())
         ship.send([transfer], (), LocalHost(), builder, lambda _: None)
-        yield {"containerd": containerd, "classic": classic, "builder": builder}
+        yield {**stores, "builder": builder}
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from deploy.core.shell import command, query
 from deploy.hosts.guard import Guard
 from deploy.hosts.ssh import SshHost
 from deploy.hosts.ssh.program import WATCHED
-from tests import sshd
-from tests.sshd import Sshd, host_of, refused, runs
+from tests.support import sshd
+from tests.support.sshd import Sshd, host_of, refused, runs
 
 READER = """
 import sys

@@ -21,8 +21,8 @@ from deploy.core.shell import Secret, command
 from deploy.hosts import fleet
 from deploy.hosts.ssh import SshHost
 from deploy.images import registry
-from tests import sshd
-from tests.sshd import HARDENED, Sshd, host_of, refused, runs
+from tests.support import sshd
+from tests.support.sshd import HARDENED, Sshd, host_of, refused, runs
 
 
 def send(server: Sshd, number: int) -> None:

@@ -21,8 +21,8 @@ from deploy.config.environment import remote_hosts
 from deploy.core.shell import command
 from deploy.hosts import fleet
 from deploy.hosts.ssh import SshHost
-from tests import sshd
-from tests.sshd import Sshd, host_of, refused
+from tests.support import sshd
+from tests.support.sshd import Sshd, host_of, refused
 
 
 def test_a_host_without_a_pinned_key_is_not_talked_to(server: Sshd) -> None:

@@ -10,8 +10,8 @@ import time
 import pytest
 
 from deploy.core.poll import wait_until
-from tests.queue import Queue
-from tests.site import Site, docker
+from tests.support.queue import Queue
+from tests.support.site import Site, docker
 
 NEWER = '''
 

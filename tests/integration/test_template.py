@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests import load
-from tests.site import Done, Site, docker, make_template
+from tests.support.site import Done, Site, docker, make_template
 
 COMPOSE, ROUTES = "docker/compose.yml", "nginx/site.conf.j2"
 SERVICE = """  {name}:

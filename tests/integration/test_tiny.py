@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tests.site import Site, docker
+from tests.support.site import Site, docker
 
 
 def test_first_deploy_second_deploy_rollback_and_nothing_to_do(tiny: Site) -> None:

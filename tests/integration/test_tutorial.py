@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.site import ROOT, Site, copy_checkout
+from tests.support.site import ROOT, Site, copy_checkout
 
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 MARK = "=== command"

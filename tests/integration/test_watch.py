@@ -17,13 +17,14 @@ import pytest
 from deploy.core.poll import wait_until
 from tests import load
 from tests.integration.test_interrupted import roll
-from tests.site import TINY, Site, docker, make_tiny
+from tests.support.site import TINY, Site, docker, make_tiny
 
 # the frontend's files are not there: nginx looks for the index again and again, and answers 500
 WRONG_ROOT = (
     "location = / { root /nowhere; try_files $uri /index.html; }\nlocation = /index.html { root /nowhere; try_files $uri /index.html; }\n"
 )
 ROUTES = (TINY / "nginx" / "site.conf.j2").read_text()
+pytestmark = pytest.mark.alone
 READERS = load.Scenario(kinds=("get", "new"), paths=("/",), rate=150, new_rate=20)
 
 

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.machines.image import image
 from tests.machines.machine import Machine, Store
-from tests.site import docker
+from tests.support.site import docker
 
 LABEL = "ops-test=machine"
 RUN = "ops-test.run"  # its value begins with the id of the process that made it

@@ -10,7 +10,7 @@ from pathlib import Path
 from deploy.core.shell import docker
 from deploy.hosts.local import LocalHost
 from deploy.images import bases
-from tests.site import ROOT
+from tests.support.site import ROOT
 
 HERE = Path(__file__).parent
 FILES = ("Dockerfile", "boot")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from deploy.core.poll import wait_until
-from tests.site import Done, docker
+from tests.support.site import Done, docker
 
 Store = Literal["containerd", "classic"]
 # root and these: deploy is of the group docker, sudoer needs no password, asker does, jump may nothing

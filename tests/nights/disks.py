@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tests.integration.bad_input.test_machine import UNSHARE
-from tests.site import ROOT, Site
+from tests.support.site import ROOT, Site
 
 BLOCK = 4096
 FULL = f"cd {ROOT} && {sys.executable} -m tests.nights.disks"

@@ -19,7 +19,7 @@ from deploy.hosts.local import LocalHost
 from deploy.images import bases
 from tests.integration.test_quickstart import LABEL, OWN_CA, PACKAGES
 from tests.nights.night import UNHURRIED, Night, NightSite
-from tests.site import ROOT, Done, copy_checkout, docker, make_tiny
+from tests.support.site import ROOT, Done, copy_checkout, docker, make_tiny
 
 CHECKOUT, APP, STATE = "/root/bookreader-ops", "/root/tiny", "/data/state"
 PYTHON = f"{CHECKOUT}/.venv/bin/python"

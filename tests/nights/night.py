@@ -18,7 +18,7 @@ from pathlib import Path
 from deploy.core.poll import wait_until
 from tests import load
 from tests.integration.bad_input.bad import parts
-from tests.site import ROOT, Done, Site, docker, make_tiny
+from tests.support.site import ROOT, Done, Site, docker, make_tiny
 
 APP, COMPOSE, BAKE = "app/app.py", "docker/compose.yml", "docker/bake.hcl"
 READERS = load.Scenario(kinds=("get", "new"), paths=("/", "/version"), rate=100, new_rate=20, minimums={"get": 200})

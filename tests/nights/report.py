@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.site import ROOT, docker
+from tests.support.site import ROOT, docker
 
 HEAD = """# Bad nights
 

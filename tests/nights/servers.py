@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy.core.poll import wait_until
-from tests import load, remote
+from tests import load
 from tests.machines import Machine
 from tests.nights.night import COMPOSE, PATIENCE, UNHURRIED, Night, NightSite
-from tests.site import Done, docker, make_tiny
+from tests.support import remote
+from tests.support.site import Done, docker, make_tiny
 
 NAMED = f"--env={remote.ENV}"
 # another release without another build: its number is a setting

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests import load, remote
+from tests import load
 from tests.integration.test_no_request_lost import change
 from tests.machines import Fleet
 from tests.nights.servers import ServerSite, ServersNight, all_lost_nothing
 from tests.nights.test_servers import some, started
-from tests.queue import Queue
-from tests.site import Site, copy_checkout
+from tests.support import remote
+from tests.support.queue import Queue
+from tests.support.site import Site, copy_checkout
 
 __all__ = ["started"]  # the fixture
 FILE = f"deploy/environments/{remote.ENV}.toml"

@@ -14,7 +14,7 @@ import pytest
 from deploy.core.poll import wait_until
 from tests import load
 from tests.nights.night import APP, COMPOSE, READERS, Night, lost_nothing
-from tests.site import docker
+from tests.support.site import docker
 
 MIGRATION = "import time; time.sleep(20)"
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.integration.bad_input.bad import look
 from tests.nights.night import Night
-from tests.site import free_port
+from tests.support.site import free_port
 
 HANGS, FAILS = "sleep 77 & sleep 77", "echo told to fail; exit 7"
 

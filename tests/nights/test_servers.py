@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from deploy.core.poll import wait_until
-from tests import remote
 from tests.integration.test_registry import Proxy
 from tests.machines import Fleet, Machine, Store, fleet
 from tests.nights.night import COMPOSE
 from tests.nights.servers import ServersNight, all_lost_nothing, inside, on_servers, power_cut, returned
-from tests.site import docker
+from tests.support import remote
+from tests.support.site import docker
 
 STORES: dict[str, Store] = {"app1": "containerd", "app2": "containerd", "app3": "classic"}
 CUT_SSH = "iptables -t mangle -I PREROUTING -p tcp --dport 22 -j DROP"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests import network
+from tests.support import network
 
 
 @pytest.fixture(autouse=True)

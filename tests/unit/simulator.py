@@ -8,7 +8,7 @@ from typing import Any
 
 from deploy.core.model import COLOURS, Container, EdgeFacts, Facts, Release, ReleasedService, upstream_name
 from deploy.rollout import steps
-from tests.samples import container
+from tests.support.samples import container
 
 
 def run(plan: Iterable[steps.Step], facts: Facts, release: Release) -> Facts:

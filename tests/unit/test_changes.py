@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from deploy.config import secrets
 from deploy.release import changes
 from deploy.state.store import Bundle
-from tests.samples import release
+from tests.support.samples import release
 
 FILE = "services:\n  backend-blue:\n    image: sha256:{0}\n    environment: {{RELEASE: {0}, DEBUG: '{1}'}}\n    labels: {{r: {0}}}\n"
 

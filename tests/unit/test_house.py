@@ -18,7 +18,12 @@ from deploy.config.settings import ROOT
 from tests import conftest
 
 CODE = sorted((ROOT / "deploy").rglob("*.py"))
-URL = re.compile(r"https?://([^/\s'\")]+)")
+# options and files by which pip, npm and apt are told of a registry
+REGISTRY = re.compile(
+    rb"--(?:extra-)?index[-]url[ =]|--find[-]links[ =]|(?:PIP|UV)_(?:EXTRA_)?INDEX[_]URL *="
+    rb"|^ *registry *= *http|[\"]resolved\": \"http|^(?:deb|URIs:) [^$<{]*http",
+    re.MULTILINE,
+)
 
 
 def run(*words: str) -> str:
@@ -79,20 +84,11 @@ def test_this_storey_has_no_network() -> None:
         probe.connect(("127.0.0.1", 9))
 
 
-def registries() -> set[str]:
-    """The hosts that this machine's package managers are told of, or take by default."""
-    apt = [path for path in Path("/etc/apt").rglob("*") if path.suffix in (".list", ".sources")]
-    said = [line for path in apt for line in path.read_text().splitlines() if not line.startswith("#")]
-    said += [run(sys.executable, "-m", "pip", *words) for words in (("config", "list"), ("help", "install"))]
-    said.append(run("npm", "config", "get", "registry"))
-    return {host for text in said for host in URL.findall(text) if "." in host and not host.endswith("example.com")}
-
-
 def test_no_file_names_a_package_registry_or_a_place_of_this_machine() -> None:
-    forbidden = registries() - {"git.repo", "pip.pypa.io"} | {str(ROOT)}
-    assert len(forbidden) > 1
-    found = [(path.name, word) for path in files() for word in forbidden if word.encode() in path.read_bytes()]
-    assert not found
+    """Whoever installs from here does so from where the own pip, npm and apt are told to."""
+    assert all(REGISTRY.search(line) for line in (b"--index%s https://x.test" % b"-url", b'"resolved%s: "https://x.test/a.tgz"' % b'"'))
+    texts = {path: path.read_bytes() for path in files()}
+    assert [path.name for path, text in texts.items() if REGISTRY.search(text) or str(ROOT).encode() in text] == []
 
 
 def test_every_listed_skip_is_a_test_and_has_its_reason() -> None:
@@ -103,12 +99,29 @@ def test_every_listed_skip_is_a_test_and_has_its_reason() -> None:
         assert len(reason) > 10, test
 
 
-def test_a_skip_that_is_not_listed_fails_the_run(tmp_path: Path) -> None:
+TESTS = """
+import pytest
+def test_x(): pytest.skip("x")
+@pytest.mark.xdist_group("group")
+def test_y(record_property):
+    record_property("report", "so many requests")
+@pytest.mark.xdist_group("group")
+def test_z(): pytest.skip("z")
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("--numprocesses=2", "--dist=loadgroup")], ids=["one process", "two workers"])
+def test_a_skip_that_is_not_listed_fails_the_run_and_its_end_shows_reports_and_seconds(tmp_path: Path, workers: tuple[str, ...]) -> None:
     (tmp_path / "tests").mkdir()
     shutil.copy(conftest.__file__, tmp_path / "tests" / "conftest.py")
-    (tmp_path / "tests" / "skips.toml").write_text('"tests/test_x.py::test_x" = "there is no x here"\n')
-    (tmp_path / "tests" / "test_x.py").write_text("import pytest\ndef test_x(): pytest.skip('x')\ndef test_y(): pytest.skip('y')\n")
-    argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests"]
+    (tmp_path / "tests" / "skips.toml").write_text('"tests/test_it.py::test_x" = "there is no x here"\n')
+    (tmp_path / "tests" / "test_it.py").write_text(TESTS)
+    (tmp_path / "seconds.json").write_text('{"tests/unit/test_before.py::test_w": 90.0}')
+    argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--seconds=seconds.json", *workers, "tests"]
     ran = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True)
     assert ran.returncode == 1
-    assert "tests/skips.toml: tests/test_x.py::test_y\n" in ran.stdout
+    assert "tests/skips.toml: tests/test_it.py::test_z\n" in ran.stdout
+    assert ran.stdout.count("so many requests") == 1
+    assert "    90.0  tests/unit/test_before.py::test_w\n" in ran.stdout, "of the run before"
+    assert "    90.0  tests/unit: 1 tests\n" in ran.stdout
+    assert "  tests/test_it.py: 3 tests\n" in ran.stdout

@@ -14,7 +14,7 @@ from deploy.core.errors import CommandFailed, GateClosed, Refused
 from deploy.core.shell import Command, Result
 from deploy.hosts.local import LocalHost
 from deploy.images import bake, bases, build
-from tests.samples import settings
+from tests.support.samples import settings
 
 PROGRESS = (Path(__file__).parent / "progress.rawjson").read_text()
 TARGETS = (bake.Target("backend", "app/backend", 200), bake.Target("edge", "app/edge"))

@@ -16,7 +16,7 @@ from deploy.core.model import Container, Deploy, ReleasedService
 from deploy.core.shell import Command, Result
 from deploy.edge import nginx, switch
 from deploy.hosts.local import LocalHost
-from tests.samples import container, settings
+from tests.support.samples import container, settings
 
 WEB = (Service("backend", Deploy(role="web", port=8000), {}, True),)
 TWO = (*WEB, Service("api", Deploy(role="web", port=9000), {}, False))

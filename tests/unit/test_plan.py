@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from deploy.core.model import Container, EdgeFacts, Facts, Release, other
 from deploy.rollout.plan import back, reverted_first, towards
-from tests.samples import able, container, release, rolling, serving
+from tests.support.samples import able, container, release, rolling, serving
 from tests.unit import simulator
 
 A, B = release("a"), release("b")

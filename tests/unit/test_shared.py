@@ -12,7 +12,7 @@ from deploy.release import wanted
 from deploy.rollout import shared
 from deploy.rollout.plan import back, towards
 from deploy.rollout.steps import RecreateShared
-from tests.samples import COMPOSE, IMAGES, container, model, release, serving, settings
+from tests.support.samples import COMPOSE, IMAGES, container, model, release, serving, settings
 
 NOW, LONG_AGO, JUST_NOW = "2026-01-01T12:00:00Z", "2025-12-01T00:00:00.123456789Z", "2026-01-01T11:59:58.123456789Z"
 ASSETS = "edge: {image: app/edge, volumes: [{type: volume, source: assets, target: /assets}], x-deploy: {role: edge}"

@@ -22,7 +22,7 @@ from deploy.images import archive, build, inventory, registry, show
 from deploy.images.archive import Archived, Layer
 from deploy.images.push import PushResult, require_room, to_all
 from deploy.images.ship import Shipped
-from tests.samples import settings
+from tests.support.samples import settings
 
 
 def image(*layers: str) -> Archived:

@@ -10,7 +10,7 @@ from deploy.hosts.sections import Machine, Server
 from deploy.hosts.ssh import SshHost
 from deploy.hosts.ssh.keys import host_key_file
 from deploy.hosts.ssh.link import Link
-from tests.samples import settings
+from tests.support.samples import settings
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from deploy.rollout.judge import Answers, Quick, Traffic, judge, quickest, quiet
 from deploy.rollout.watch import Watcher
 from deploy.site.run import Run
 from deploy.state.store import Bundle
-from tests.samples import container, log_line, release, settings
+from tests.support.samples import container, log_line, release, settings
 
 LIMITS = Rollout()
 NONE = Traffic(0, 0, 0)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.site import ROOT, SWEPT, Site, docker
+from tests.support.site import ROOT, SWEPT, Site, docker
 
 CASES: dict[str, dict[str, Any]] = tomllib.loads((Path(__file__).parent.parent / "bad_input.toml").read_text())
 APP = "deploy/app.toml"

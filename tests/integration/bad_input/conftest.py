@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.integration.bad_input.bad import Bad, look
-from tests.site import Site, make_tiny
+from tests.support.site import Site, make_tiny
 
 
 @pytest.fixture(scope="package")

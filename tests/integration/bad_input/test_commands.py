@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tests.integration.bad_input.bad import Bad
-from tests.site import ROOT
+from tests.support.site import ROOT
 
 ASKED = {
     "unknown-environment": ["deploy --env=locl"],

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.bad_input.bad import Bad
-from tests.site import Site, docker
+from tests.support.site import Site, docker
 
 # mounts in a namespace of the command's own: nobody else sees them, and they end with it
 UNSHARE = ("unshare", "--mount", *(() if os.geteuid() == 0 else ("--map-root-user",)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.integration.bad_input.bad import BAKE, COMPOSE, Bad, without_git
-from tests.site import Site
+from tests.support.site import Site
 
 KEY = "SECRET_KEY=a-long-and-chosen-value\n"
 PASSWORD = "MAIL_PASSWORD=another-chosen-value\n"

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.integration.bad_input.bad import CASES
-from tests.site import Site
+from tests.support.site import Site
 
 
 def covered() -> Iterator[str]:

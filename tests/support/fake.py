@@ -23,6 +23,16 @@ DONE = Result(0, "", "")
 SAID = re.compile(r"return 200 '({\"generation\":.*})';")
 
 
+class Broken(BaseException):
+    """An invariant of the fakes does not hold: no code that handles failures may take it for one of them."""
+
+
+def invariant(holds: object, message: object) -> None:
+    """End the test, whoever called the fake, unless something holds."""
+    if not holds:
+        raise Broken(message)
+
+
 @cache
 def parsed(text: str) -> Any:
     """Read a rendered file, each text once."""
@@ -73,7 +83,7 @@ class FakeEngine(Engine):
         """Change one container; watch that there are never two schedulers."""
         self.known[name] = replace(self.known[name], **fields)
         schedulers = [c.name for c in self.known.values() if c.role == "scheduler" and c.alive]
-        assert len(schedulers) <= 1, schedulers
+        invariant(len(schedulers) <= 1, schedulers)
 
 
 class FakeHost(LocalHost):
@@ -151,6 +161,13 @@ class FakeHost(LocalHost):
             return super().try_run(command, timeout=timeout)
         self.said.append(str(command))
         self.hit()
+        try:
+            return self.perform(command)
+        except LookupError as error:
+            raise Broken(f"`{command}` is about what is not there") from error
+
+    def perform(self, command: Command) -> Result:
+        """Do what a command of Docker would do."""
         match command.argv:
             case ("docker", "compose", "--project-name", _, "--file", file, "--env-file", "/dev/null", "up", *words):
                 scale = dict(word.removeprefix("--scale=").split("=") for word in words if word.startswith("--scale="))
@@ -177,10 +194,10 @@ class FakeHost(LocalHost):
                     self.engine.change(name, state="exited", health="")
             case ("docker", "rm", *names):
                 for name in names:
-                    assert not self.engine.known.pop(name).alive
+                    invariant(not self.engine.known.pop(name).alive, f"{name} was removed while it ran")
             case ("docker", "network", "disconnect", "--force", network, name):
-                assert name not in self.engine.known, "the engine takes only the settings of a container that is there"
-                assert self.held.pop(name) == network
+                invariant(name not in self.engine.known, "the engine takes only the settings of a container that is there")
+                invariant(self.held.pop(name, None) == network, f"{name} is not held in {network}")
             case ("docker", "start", *names):
                 for name in names:
                     if name in self.held:
@@ -193,7 +210,7 @@ class FakeHost(LocalHost):
             case ("docker", "image" | "tag" | "exec", *_) | ("docker", "compose", *_):
                 pass
             case _:
-                raise AssertionError(f"nobody expected `{command}`")
+                raise Broken(f"nobody expected `{command}`")
         return DONE
 
     def up(self, file: Path, names: Sequence[str], scale: Mapping[str, str]) -> Result:
@@ -204,10 +221,10 @@ class FakeHost(LocalHost):
             fields: dict[str, Any] = {word: labels.get(f"{LABEL}.{word}", "") for word in ("service", "role", "colour", "release")}
             there = [c for c in self.engine.known.values() if (c.colour, c.service) == (fields["colour"], fields["service"])]
             for old in [c for c in there if c.release != fields["release"]]:
-                assert not (old.alive and old.name in self.named()), "what the edge names is made anew"
+                invariant(not (old.alive and old.name in self.named()), f"{old.name} is recreated, and the edge names it")
                 del self.engine.known[old.name]
             kept = [c.number for c in there if c.release == fields["release"]]
-            assert len(kept) <= int(scale.get(name, 1)), "Compose would remove one of its own choice"
+            invariant(len(kept) <= int(scale.get(name, 1)), "Compose would remove one of its own choice")
             for number in [*kept, *(n for n in range(1, 99) if n not in kept)][: int(scale.get(name, 1))]:
                 key = f"{document['name']}-{name}-{number}"
                 block = block_of(labels.get(BLOCK, ""))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import getpass
 import os
 import signal
-import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,7 +20,8 @@ from deploy.core.errors import Refused
 from deploy.core.poll import wait_until
 from deploy.hosts.sections import Machine, Server, Ssh
 from deploy.hosts.ssh import SshHost
-from tests import samples
+from tests.support import samples
+from tests.support.site import free_port
 
 PROGRAM = "/usr/sbin/sshd"
 HARDENED = "ForceCommand /bin/false\nPermitTTY no\n"
@@ -88,13 +88,6 @@ def key(path: Path, *, passphrase: str = "") -> None:
     for old in (path, path.with_suffix(".pub")):
         old.unlink(missing_ok=True)
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-f", str(path)], check=True)
-
-
-def free_port() -> int:
-    """Find a port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from deploy.core.poll import wait_until
 from deploy.core.shell import Command, Result, command
 from deploy.hosts.local import LocalHost, LocalProcess
 from tests.nights.hosts import image
-from tests.site import docker
+from tests.support.site import docker
 
 LABEL = "bookreader-ops.test-host"
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from deploy.core.errors import OpsError, Unreachable
-from tests.flow.fake import FakeHost
-from tests.flow.place import Killed
+from tests.support.fake import FakeHost
+from tests.support.place import Killed
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 

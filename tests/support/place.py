@@ -18,8 +18,8 @@ from deploy.rollout.strategies import make_plans
 from deploy.site.facts import observe, observe_all
 from deploy.site.run import Fleet, Run
 from deploy.state.store import Bundle, State
-from tests.flow.fake import FakeHost
-from tests.samples import IMAGES, model, settings
+from tests.support.fake import FakeHost
+from tests.support.samples import IMAGES, model, settings
 
 FAST = {"healthy_within": 0.3, "served_within": 0.1, "drain_within": 0.1, "tasks_within": 0.1, "watch": 0.001, "keep_releases": 2}
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import itertools
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -12,15 +15,17 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "tests" / "apps" / "tiny"
 TEMPLATE = ROOT / "tests" / "apps" / "template"
 SWEPT = "bookreader-ops.app"
+PORTS = 2000  # for each worker
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,7 @@ class Site:
 
     def killed(self, number: int, state: str, *words: str) -> str:
         """Run `inv` and kill it with -9 just after the journal's line of a step, numbered from 0; return that step's name."""
-        argv = [sys.executable, "-m", "tests.killed", str(number), state, *words]
+        argv = [sys.executable, "-m", "tests.support.killed", str(number), state, *words]
         ran = subprocess.run(argv, cwd=ROOT, env=self.environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=600)
         assert ran.returncode == -signal.SIGKILL, f"step {number} ({state}) was not hit: {ran.returncode}\n{ran.stdout}\n{ran.stderr}"
         last = json.loads((self.state / "journal.jsonl").read_text().splitlines()[-1])
@@ -180,11 +185,27 @@ def images() -> list[str]:
     return listed.stdout.split()
 
 
+def ports(worker: str) -> Iterator[int]:
+    """Go round the ports of one of pytest's workers, below those that the kernel gives to anybody; begin anywhere."""
+    first = 10_000 + PORTS * int(worker.removeprefix("gw"))
+    begin = random.randrange(PORTS)
+    return itertools.cycle(first + (begin + number) % PORTS for number in range(PORTS))
+
+
+OWN_PORTS = ports(os.environ.get("PYTEST_XDIST_WORKER", "gw0"))
+
+
 def free_port() -> int:
-    """Find a TCP port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Find a TCP port that nothing listens on, and that no other worker finds before it is used."""
+    return next(port for port in OWN_PORTS if is_free(port))
+
+
+def is_free(port: int) -> bool:
+    """Tell whether nothing listens on a port here."""
+    with socket.socket() as probe, contextlib.suppress(OSError):
+        probe.bind(("127.0.0.1", port))
+        return True
+    return False
 
 
 def make_app(folder: Path, app: Path) -> Site:
@@ -195,7 +216,7 @@ def make_app(folder: Path, app: Path) -> Site:
         shutil.copy(ROOT / "docker" / name, site.root / "docker")
     shutil.copytree(ROOT / "docker" / "frontend" / "site", site.root / "docker" / "site")
     site.git("init", "--quiet")
-    site.commit(app.name)
+    site.commit(f"{app.name} as {site.app}")  # no two sites have one revision: it names images, which go with their site
     return site
 
 
@@ -220,7 +241,7 @@ def copy_checkout(site: Site) -> None:
             (site.root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, site.root / name)
     site.git("init", "--quiet")
-    site.commit("bookreader")
+    site.commit(f"bookreader as {site.app}")
 
 
 def make_bookreader(folder: Path) -> Site:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests import load
 from tests.machines import Machine
-from tests.site import ROOT, Done, Site
+from tests.support.site import ROOT, Done, Site
 
 ENV = "staging"
 # what one test machine can bear, for each of three hosts
@@ -35,7 +35,7 @@ def inv(site: Site, *words: str, code: int | None = 0, **more: str) -> Done:
 
 def killed(site: Site, number: int, state: str, *words: str) -> None:
     """Run `inv` and kill it with -9 just after the journal's line of a step, numbered from 0 over all hosts."""
-    argv = [sys.executable, "-m", "tests.killed", str(number), state, *words, f"--env={ENV}"]
+    argv = [sys.executable, "-m", "tests.support.killed", str(number), state, *words, f"--env={ENV}"]
     ran = subprocess.run(argv, cwd=ROOT, env=site.environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=600)
     assert ran.returncode == -9, f"{ran.returncode}\n{ran.stdout}\n{ran.stderr}"
 

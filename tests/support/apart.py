@@ -1,0 +1,130 @@
+"""Fake hosts with files of their own, and a site of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from deploy.config.environment import Environment
+from deploy.config.settings import Settings
+from deploy.core.model import Facts
+from deploy.core.shell import Command, Result
+from deploy.hosts.local import LocalHost
+from deploy.hosts.sections import Server
+from deploy.rollout.apply import Outcome
+from deploy.site.facts import observe_all
+from deploy.site.run import Fleet, Run
+from tests.support.fake import FakeHost
+from tests.support.place import FAST, Killed, applied, bundled
+from tests.support.samples import settings
+
+FOLDER = Path("/var/lib/shop-test")
+NAMES = ("app1", "app2", "app3")
+
+
+class Apart(FakeHost):
+    """A fake host with files of its own, although every host has them at the same paths; `dead` ends whatever works on it."""
+
+    def __init__(self, name: str, root: Path, dead: Event) -> None:
+        super().__init__(root / FOLDER.relative_to("/") / "edge")
+        self.name, self.root, self.dead = name, root, dead
+
+    def real(self, path: Path) -> Path:
+        return self.root / path.relative_to("/") if path.is_relative_to(FOLDER) else path
+
+    def hit(self) -> None:
+        if self.dead.is_set():
+            raise Killed
+        super().hit()
+
+    def append(self, path: Path, line: str) -> None:
+        if self.dead.is_set():
+            raise Killed
+        try:
+            super().append(self.real(path), line)
+        except Killed:
+            self.dead.set()
+            raise
+
+    def write(self, path: Path, text: str, *, mode: int = 0o644) -> None:
+        super().write(self.real(path), text, mode=mode)
+
+    def read(self, path: Path) -> str | None:
+        return super().read(self.real(path))
+
+    def listdir(self, folder: Path) -> list[str]:
+        return super().listdir(self.real(folder))
+
+    def remove(self, path: Path) -> None:
+        super().remove(self.real(path))
+
+    def symlink(self, link: Path, target: str) -> None:
+        super().symlink(self.real(link), target)
+
+    def readlink(self, link: Path) -> str | None:
+        return super().readlink(self.real(link))
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        here = LocalHost()
+        here.name, here.guards = self.name, tuple(replace(guard, changing=self.real(guard.changing)) for guard in self.guards)
+        with here.changing():
+            yield
+
+    def placed(self, command: Command) -> Command:
+        words = (word.replace(str(FOLDER), str(self.real(FOLDER))) for word in command.argv)
+        return replace(command, argv=tuple(words))
+
+    def open(self, command: Command, *, fed: bool = False) -> Any:
+        return super().open(self.placed(command), fed=fed)
+
+    def try_run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> Result:
+        return super().try_run(self.placed(command), stdin=stdin, timeout=timeout)
+
+
+class Site:
+    """Three hosts that serve r2; r1 served before."""
+
+    def __init__(self, root: Path, names: tuple[str, ...] = NAMES, kind: type[Apart] = Apart, **rollout: Any) -> None:
+        servers = {name: Server(address=f"10.0.0.{n}") for n, name in enumerate(names, 1)}
+        self.settings: Settings = settings(state=FOLDER, rollout={**FAST, "watch": 0, **rollout}, hosts=servers)
+        self.dead = Event()
+        self.hosts = {name: kind(name, root / name, self.dead) for name in names}
+        for name in ("r1", "r2"):
+            self.deploy(name)
+
+    @property
+    def at(self) -> Environment:
+        return Environment(self.settings, FakeHost(FOLDER), tuple(self.hosts.values()))
+
+    def deploy(self, name: str) -> Outcome:
+        runs = [Run(self.settings, host, bundled(name)) for host in self.hosts.values()]
+        for run in runs:
+            run.state.keep(bundled(name))
+        return applied(Fleet(self.at, tuple(runs)), "deploy")
+
+    def facts(self) -> dict[str, Facts]:
+        return observe_all(self.at)
+
+    @property
+    def serving(self) -> list[str | None]:
+        for facts in self.facts().values():
+            assert all(c.up for c in facts.named), "what an edge names does not run"
+        return [self.facts()[name].edge.release for name in NAMES]
+
+    def running(self) -> set[str]:
+        return {c.release for host in self.hosts.values() for c in host.engine.known.values() if c.alive and c.colour}
+
+    def switches(self) -> list[str]:
+        return [name for name, host in self.hosts.items() for said in host.said if "-HUP" in said]
+
+    def revive(self) -> None:
+        """Another operator comes, from another machine."""
+        self.dead.clear()
+        for host in self.hosts.values():
+            host.fault = host.killed_at = host.broken = None
+            host.mute = False
