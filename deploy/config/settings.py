@@ -45,6 +45,9 @@ Folder = Annotated[
     must(Path.is_absolute, "it must begin with /"),
     must(lambda path: path.parts[1:], "it must be a folder of its own"),
 ]
+Templates = Annotated[
+    str, like(r"(?!.*\.j2$).+", 'it is a folder now, which holds frame.conf.j2, routes.conf.j2 or site.conf.j2, as in nginx = "nginx"')
+]
 Registry = Annotated[
     str,
     like(
@@ -147,7 +150,7 @@ class Settings(Section):
     app: Name
     compose: list[str] = Field(min_length=1)
     bake: str = "docker/bake.hcl"
-    nginx: str = "nginx/edge.conf.j2"
+    nginx: Templates = "nginx"
     domain: Domain
     state: Folder | None = None
     secrets: str = ""

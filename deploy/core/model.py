@@ -17,6 +17,8 @@ COLOURS = ("blue", "green")
 # on a host behind another's edge a colour's containers have these ports: the port inside, and so many more
 BEHIND = {"blue": 10_000, "green": 20_000}
 VERSION = 1  # the format of what this toolkit keeps on disk; docs/decisions/0022
+# the frame of an edge whose configuration an older toolkit has written: frame and routes in one file
+WHOLE = "whole"
 AS_IT_IS = "as it is"  # the strategy of a release that was put together from its containers
 Role = Literal["web", "worker", "scheduler", "job", "data", "edge", "monitoring"]
 SHARED: tuple[Role, ...] = ("data", "edge", "monitoring")  # of no colour: a deploy starts what is missing, and touches nothing that runs
@@ -187,6 +189,7 @@ class Record(Kept):
     started: str
     seconds: float
     commit_time: str
+    frame: str = WHOLE  # what the edge's frame hashes to; empty where there is no edge
     watch: str = ""  # what judged it, where that was not the edge's log: "probed", or "unknown" where nothing could
 
 
@@ -265,6 +268,7 @@ class EdgeFacts:
     front: str = ""  # the other host whose edge this is, where one serves all
     unproven: int = 0  # a generation that the link names and that was never proven; an interrupted switch left it
     upstreams: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # name -> `host:port`; empty where it is not written down
+    frame: str = ""  # what its frame hashes to; empty where that is not written down
 
     def reaches(self, service: ReleasedService, colour: str) -> bool:
         """Tell whether the edge has an upstream for a service in one colour, on its port here and at its addresses elsewhere."""
@@ -289,6 +293,7 @@ class Facts:
     orphans: tuple[str, ...] = ()  # one-off containers that still run although nobody waits for them
     accepted: str | None = None  # the last release that the ledger calls in service
     unrecorded: bool = False  # a release serves, and no record says whether it was accepted: the ledger is damaged or gone
+    frame: str = ""  # that of the edge when that release was accepted; empty where the ledger does not say it
 
     def of(self, colour: str, *roles: str) -> tuple[Container, ...]:
         """Return the containers of one colour, of all roles or some."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from deploy.config.compose import Service
 from deploy.config.settings import ROOT, Settings
 from deploy.core.errors import Refused
-from deploy.core.model import COLOURS, Container, ReleasedService, upstream_name
+from deploy.core.model import COLOURS, WHOLE, Container, ReleasedService, upstream_name
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -27,6 +27,8 @@ class Route:
     """What one generation of the edge serves, and every upstream that it knows, served or not.
 
     `upstreams`: name -> `host:port` of its servers. `health`: the inner listener's path of each web service that serves.
+    `frame`: what its frame hashes to. `former`: the last generation that had another one; 0 for none.
+    `modes`: of the files besides frame and routes, such as keys.
     """
 
     colour: str | None = None
@@ -35,6 +37,9 @@ class Route:
     members: tuple[str, ...] = ()
     upstreams: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     health: tuple[str, ...] = ()
+    frame: str = ""
+    former: int = 0
+    modes: Mapping[str, int] = field(default_factory=dict)
 
     def dump(self, generation: int) -> str:
         """Write it down beside the configuration that it describes."""
@@ -43,7 +48,7 @@ class Route:
     @property
     def served(self) -> tuple[object, ...]:
         """What visitors notice: two generations that are equal in this answer the same."""
-        return self.colour, self.release, self.maintenance, self.members
+        return self.colour, self.release, self.maintenance, self.members, self.frame
 
 
 def read_route(text: str | None) -> tuple[int, Route] | None:
@@ -53,7 +58,8 @@ def read_route(text: str | None) -> tuple[int, Route] | None:
         route = Route(
             kept["colour"], kept["release"], bool(kept["maintenance"]), tuple(map(str, kept.get("members", ()))),
             {str(name): tuple(map(str, servers)) for name, servers in kept.get("upstreams", {}).items()},
-            tuple(map(str, kept.get("health", ()))),
+            tuple(map(str, kept.get("health", ()))), str(kept.get("frame", WHOLE)), int(kept.get("former", 0)),
+            {str(name): int(mode) for name, mode in kept.get("modes", {}).items()},
         )  # fmt: skip
         if route.colour not in (None, *COLOURS) or not isinstance(route.release, str | None):
             return None
@@ -63,7 +69,7 @@ def read_route(text: str | None) -> tuple[int, Route] | None:
 
 
 def read_generated(inner: str, upstreams: str) -> tuple[int, Route] | None:
-    """Read the same from what nginx itself has read; None when that is missing or damaged."""
+    """Read the same, but for the frame, from what nginx itself has read; None when that is missing or damaged."""
     answer = re.search(r"return 200 '({.*})';", inner)
     try:
         kept = json.loads(answer[1]) if answer else {}
@@ -75,7 +81,7 @@ def read_generated(inner: str, upstreams: str) -> tuple[int, Route] | None:
     members = [place.rpartition(":")[0] for place in live if resolve(place)]
     health = re.findall(r"auth_request (\S+);", inner)
     serving = {"colour": kept.get("colour") or None, "release": kept.get("release") or None}
-    return read_route(json.dumps({**kept, **serving, "members": members, "upstreams": known, "health": health}))
+    return read_route(json.dumps({**kept, **serving, "members": members, "upstreams": known, "health": health, "frame": ""}))
 
 
 @dataclass(frozen=True)
@@ -92,19 +98,34 @@ class Upstream:
 
 
 def render(settings: Settings, web: Iterable[Service], route: Route) -> str:
-    """Render what visitors reach: a part of the release."""
+    """Render the routes, which visitors reach: a part of the release."""
+    live = {service.name: Upstream(service.name, route.colour).name for service in web} if route.colour else {}
+    page = quoted(rendered(settings, "maintenance.html")) if route.maintenance else ""
+    return rendered(
+        settings, "routes.conf.j2",
+        colour=route.colour, release=route.release, live=live, maintenance=page, domain=settings.domain,
+    )  # fmt: skip
+
+
+def rendered(settings: Settings, template: str, **values: object) -> str:
+    """Render one template of the app, or of the toolkit where the app has none; raise Refused where it is wrong."""
     from jinja2 import TemplateError
 
-    template = settings.root / settings.nginx
-    live = {service.name: Upstream(service.name, route.colour).name for service in web} if route.colour else {}
     try:
-        page = templates(template.parent).get_template("maintenance.html").render()
-        return templates(template.parent).get_template(template.name).render(
-            colour=route.colour, release=route.release, live=live, maintenance=quoted(page) if route.maintenance else "",
-            domain=settings.domain,
-        )  # fmt: skip
+        return templates(settings.root / settings.nginx).get_template(template).render(values)
     except TemplateError as error:
-        raise Refused(f"the edge's template cannot be rendered: {error}", where=settings.nginx, then=f"mend {settings.nginx}") from None
+        then = f"fix {settings.nginx}/*.j2, then inv plan"
+        raise Refused(f"the edge's template cannot be rendered: {error}", where=f"{settings.nginx}/{template}", then=then) from None
+
+
+def routes_name(colour: str, *, maintenance: bool = False, whole: bool = False) -> str:
+    """Name a variant of a release's routes in its bundle; `whole`: as an older toolkit did, whose file held the frame as well."""
+    return f"{'edge' if whole else 'routes'}.{colour}{'.maintenance' if maintenance else ''}.conf"
+
+
+def is_whole(bundled: Collection[str]) -> bool:
+    """Tell whether a bundle was rendered by an older toolkit: frame and routes in one file."""
+    return any(name.startswith("edge.") for name in bundled) and not any(name.startswith("routes.") for name in bundled)
 
 
 @cache

@@ -10,29 +10,43 @@ from pathlib import Path
 
 from deploy.config.settings import Settings
 from deploy.core.errors import CommandFailed, OpsError, Refused
+from deploy.core.model import WHOLE
 from deploy.core.poll import poll, wait_until
 from deploy.core.shell import Command, docker
-from deploy.edge import nginx
+from deploy.edge import frame, nginx
+from deploy.edge.frame import APP, MAIN, MAINTENANCE, PRIVATE, PUBLIC, ROUTES, File, Files
 from deploy.hosts.host import Host
 
 # the folder as the edge's container sees it
 MOUNTED = "/etc/edge"
 # links in the edge's folder: what nginx reads, and what it was seen to serve
 CURRENT, PROVEN = "current", "proven"
-# a release's configuration has two variants, of which nginx.conf is a copy of one
-SERVES, APP, MAINTENANCE = "nginx.conf", "app.conf", "maintenance.conf"
+# what the toolkit writes for each generation anew
+GENERATED = ("inner.conf", "upstreams.conf", "route.json")
 PROOFS = 3
 ASKED = 3
 KEPT_GENERATIONS = 10
 
 
-def write(settings: Settings, host: Host, files: Mapping[str, str], generation: int, route: nginx.Route) -> None:
-    """Write one generation beside the current one; nothing serves it yet."""
+def write(settings: Settings, host: Host, files: Files, generation: int, route: nginx.Route) -> None:
+    """Write one generation beside the current one, each file with its mode; nothing serves it yet."""
     folder = nginx.folder(settings) / nginx.generation_folder(generation)
     host.remove(folder)  # a failed switch may have left its own under this number
-    for name, text in {**files, **(nginx.generated(generation, route) if files else {})}.items():
-        host.write(folder / name, text)
-    host.write(folder / "route.json", route.dump(generation))
+    generated = nginx.generated(generation, route) if files else {}
+    for name, file in {**files, **{name: File(text) for name, text in generated.items()}}.items():
+        host.write(folder / name, file.text, mode=file.mode)
+    host.write(folder / "route.json", framed(settings, host, files, route).dump(generation))
+
+
+def framed(settings: Settings, host: Host, files: Files, route: nginx.Route) -> nginx.Route:
+    """Say in a route which frame its generation has, and which generation was the last with another: going back may need that."""
+    modes = {name: file.mode for name, file in files.items() if name not in PUBLIC}
+    route = replace(route, frame=frame.name_of(files), former=0, modes=modes)
+    proven = recorded(host, nginx.folder(settings) / PROVEN)
+    if not proven:
+        return route
+    number, before = proven
+    return replace(route, former=before.former if before.frame == route.frame else number)
 
 
 def route_of(settings: Settings, host: Host, generation: int | None = None) -> nginx.Route:
@@ -50,14 +64,43 @@ def recorded(host: Host, generation: Path) -> tuple[int, nginx.Route] | None:
             return host.read(generation / name) or ""
         return ""
 
-    return nginx.read_route(text("route.json")) or nginx.read_generated(text("inner.conf"), text("upstreams.conf"))
+    if known := nginx.read_route(text("route.json")):
+        return known
+    found = nginx.read_generated(text("inner.conf"), text("upstreams.conf"))
+    if not found:
+        return None
+    number, route = found
+    return number, replace(route, frame=frame.name_of(contents(host, generation, route)))
 
 
-def stage(settings: Settings, host: Host, files: Mapping[str, str], generation: int, route: nginx.Route) -> int:
+def contents(host: Host, generation: Path, route: nginx.Route) -> dict[str, File]:
+    """Read the files of a generation with their modes, but for those that the toolkit writes anew for each.
+
+    One whose mode is written down nowhere may hold a key: nobody else reads it.
+    """
+    names = [name for name in sorted(host.listdir(generation)) if name not in GENERATED and not name.startswith(".")]
+    texts = {name: host.read(generation / name) for name in names}
+    modes = {**route.modes, **dict.fromkeys(PUBLIC, File.mode)}
+    return {name: File(text, modes.get(name, PRIVATE)) for name, text in texts.items() if text is not None}
+
+
+def read_frame(settings: Settings, host: Host, fingerprint: str = "") -> dict[str, File]:
+    """Read the frame that stands, or the one before it where that has the fingerprint; render it where the host has neither."""
+    folder = nginx.folder(settings)
+    proven = recorded(host, folder / PROVEN)
+    for place in (PROVEN, nginx.generation_folder(proven[1].former)) if proven else ():
+        kept = recorded(host, folder / place)
+        if kept and kept[1].frame not in ("", WHOLE) and fingerprint in ("", WHOLE, kept[1].frame):
+            return frame.own(contents(host, folder / place, kept[1]))
+    return frame.render(settings)
+
+
+def stage(settings: Settings, host: Host, files: Files, generation: int, route: nginx.Route) -> int:
     """Write one generation; on a full disk take an earlier one that serves the same, so that going back needs no room."""
     try:
         write(settings, host, files, generation, route)
     except OSError:
+        route = replace(route, frame=frame.name_of(files))
         folder = nginx.folder(settings) / "generations"
         kept = filter(None, (recorded(host, folder / name) for name in host.listdir(folder)))
         earlier = [number for number, former in kept if former.served == route.served]
@@ -73,7 +116,7 @@ def point(settings: Settings, host: Host, target: str, *links: str) -> None:
         host.symlink(nginx.folder(settings) / link, target)
 
 
-def switch(settings: Settings, host: Host, edge: str, files: Mapping[str, str], generation: int, route: nginx.Route) -> None:
+def switch(settings: Settings, host: Host, edge: str, files: Files, generation: int, route: nginx.Route) -> None:
     """Serve a new generation; on any failure the edge serves what it served."""
     serve(settings, host, edge, stage(settings, host, files, generation, route))
 
@@ -101,22 +144,21 @@ def register(settings: Settings, host: Host, edge: str, generation: int, upstrea
     serve(settings, host, edge, generation)
 
 
-def turn_page(settings: Settings, host: Host, edge: str, files: Mapping[str, str], generation: int, *, on: bool) -> None:
-    """Serve the maintenance page, or the app again: the release and its members stay; `files` are its two variants."""
+def turn_page(settings: Settings, host: Host, edge: str, files: Files, generation: int, *, on: bool) -> None:
+    """Serve the maintenance page, or the app again: the release and its members stay; `files` has the two variants."""
     _, route = proven(settings, host)
-    serves = files[MAINTENANCE if on else APP]
-    switch(settings, host, edge, {**files, SERVES: serves}, generation, replace(route, maintenance=on))
+    served = ROUTES if ROUTES in files else MAIN
+    switch(settings, host, edge, {**files, served: files[MAINTENANCE if on else APP]}, generation, replace(route, maintenance=on))
 
 
-def proven(settings: Settings, host: Host) -> tuple[dict[str, str], nginx.Route]:
-    """Read the generation that serves: the release's part of its files, and its route. Raise OpsError where its route is lost."""
+def proven(settings: Settings, host: Host) -> tuple[dict[str, File], nginx.Route]:
+    """Read the generation that serves: its files, frame and routes, and what it serves. Raise OpsError where that is lost."""
     folder = nginx.folder(settings) / PROVEN
     kept = recorded(host, folder)
     if not kept:
         then = "inv deploy of another commit writes the next generation"
         raise OpsError("what the edge serves is written down nowhere any more", where=f"{host.name}: {folder}", then=then)
-    files = {name: host.read(folder / name) for name in (SERVES, APP, MAINTENANCE)}
-    return {name: text for name, text in files.items() if text is not None}, kept[1]
+    return contents(host, folder, kept[1]), kept[1]
 
 
 def reload(edge: str) -> Command:
@@ -161,7 +203,7 @@ def test(host: Host, edge: str, path: str) -> None:
         raise OpsError(
             f"nginx refuses the new configuration:\n{error.output}",
             where=path,
-            then="mend nginx/*.j2, then inv deploy",
+            then="fix nginx/*.j2, then inv deploy",
         ) from None
 
 
@@ -220,7 +262,9 @@ def processes(host: Host, edge: str) -> dict[int, str]:
 
 
 def forget(host: Host, folder: Path, generation: int) -> None:
-    """Remove generations that are long past."""
-    for name in host.listdir(folder):
-        if name.isdigit() and int(name) <= generation - KEPT_GENERATIONS:
-            host.remove(folder / name)
+    """Remove generations that are long past, but for the last one with another frame."""
+    past = [int(name) for name in host.listdir(folder) if name.isdigit() and int(name) <= generation - KEPT_GENERATIONS]
+    current = recorded(host, folder / str(generation)) if past else None
+    for number in past:
+        if not current or number != current[1].former:
+            host.remove(folder / str(number))

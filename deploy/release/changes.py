@@ -8,6 +8,7 @@ from typing import Any
 from deploy.config import secrets
 from deploy.core import yaml
 from deploy.core.model import COLOURS
+from deploy.edge.nginx import routes_name
 from deploy.state.store import Bundle
 
 IMAGES = "images: "
@@ -59,5 +60,6 @@ def paths(value: Any, above: str) -> Iterator[tuple[str, str]]:
 
 
 def edge(bundle: Bundle) -> str:
-    """Return the edge's configuration without the release's name."""
-    return bundle.files.get(f"edge.{COLOURS[0]}.conf", "").replace(bundle.release.id, "")
+    """Return the routes of a release, whole where an older toolkit rendered them, without the release's name."""
+    names = (routes_name(COLOURS[0], whole=whole) for whole in (False, True))
+    return next((bundle.files[name].replace(bundle.release.id, "") for name in names if name in bundle.files), "")

@@ -23,7 +23,7 @@ from deploy.images import build as images
 from deploy.release import placement, render
 from deploy.state.store import Bundle
 
-# stands in the edge configuration of bundles that an older version of this toolkit has rendered
+# stands in the edge's configuration of bundles that an early version of this toolkit has rendered
 GENERATION = "@generation@"
 
 
@@ -130,16 +130,13 @@ def bundles(at: Environment, known: Model, code: Code, values: Mapping[str, Secr
 def render_all(
     settings: Settings, known: Model, images: Mapping[str, str], release: str = "", env_file: str = "", version: str = ""
 ) -> dict[str, str]:
-    """Render every file of a release by name, those of the edge where there is one. Pure."""
+    """Render every file of a release by name, its routes where there is an edge, whose frame is no part of it. Pure."""
     rendered = {"shared.yml": render.shared(known, settings.name, images, env_file, version, settings.app)}
     for colour in COLOURS:
         rendered[f"{colour}.yml"] = render.per_colour(known, settings.name, colour, release, images, env_file, settings.app)
-    routes = {
-        f"edge.{colour}{kind}.conf": nginx.Route(colour, release, maintenance)
-        for colour in COLOURS for kind, maintenance in (("", False), (".maintenance", True))
-    }  # fmt: skip
-    for name, route in {**routes, "edge.none.conf": nginx.Route()}.items() if known.of("edge") else ():
-        rendered[name] = nginx.render(settings, known.web, route)
+    routes = [nginx.Route(colour, release, maintenance) for colour in COLOURS for maintenance in (False, True)]
+    for route in (*routes, nginx.Route()) if known.of("edge") else ():
+        rendered[nginx.routes_name(route.colour or "none", maintenance=route.maintenance)] = nginx.render(settings, known.web, route)
     return rendered
 
 

@@ -11,6 +11,7 @@ from deploy.config.environment import Environment
 from deploy.core import console
 from deploy.core.errors import GateClosed, OpsError, acting
 from deploy.core.model import Record
+from deploy.edge import switch
 from deploy.rollout.failures import report_interrupted, revert_and_report
 from deploy.rollout.lineage import make_record, migrated_revision, schema_of, verdict
 from deploy.rollout.plan import Plan
@@ -119,8 +120,9 @@ def record(fleet: Fleet, entries: Mapping[str, Record], event: Event) -> str:
     def write(run: Run) -> str:
         entry = entries[run.host.name]
         try:
+            frame = switch.route_of(run.settings, run.host).frame
             schema = schema_of(run.state, entry.release) or migrated_revision(run)
-            run.state.record(entry.model_copy(update={"schema_revision": schema}))
+            run.state.record(entry.model_copy(update={"schema_revision": schema, "frame": frame}))
             run.state.note(command=entry.command, state="done", target=entry.release)
         except OSError as full:
             warning = f"that could not be written down: {full.strerror}"

@@ -19,7 +19,7 @@ from deploy.rollout.releases import (
     keep,
     propose,
 )
-from deploy.rollout.reversible import require_abortable, require_reversible
+from deploy.rollout.reversible import require_abortable, require_reversible, require_routes
 from deploy.rollout.revert import reversals_to_accepted, revert, steps_back
 from deploy.rollout.strategies import make_plans, strategy_of
 from deploy.site.facts import naming_what_serves
@@ -91,6 +91,7 @@ def resume(at: Environment) -> Outcome | None:
         # what served once has all its containers; of a deploy that was cut off some may be missing
         fleet = fleet_of(at, target, facts, rebuilt=not begun or command != "deploy")
         again = f"inv abort; or, where its files are, inv {command}"
+        require_routes(fleet)
         drift.require(fleet, dict.fromkeys(facts, ()), again, forward=command == "deploy")
         outcome = apply(fleet, command, resumed=True)
         return outcome if begun or outcome.changed else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from deploy.core.model import COLOURS, Container, Facts, Release, Role, other
+from deploy.core.model import COLOURS, WHOLE, Container, Facts, Release, Role, other
 from deploy.rollout.pieces import (
     await_tasks,
     bring_up,
@@ -62,7 +62,7 @@ ALONE = Together()
 def towards(
     desired: Release, facts: Facts, *, forward: bool = True, watch: bool = True, warm: bool = False,
     recreate: Iterable[str] = (), old: Iterable[str] = (), together: Together = ALONE, leaving: Release | None = None,
-    quieted: bool = False,
+    quieted: bool = False, frame: str = "",
 ) -> Plan:  # fmt: skip
     """Plan a release into service: bring the idle colour up beside the live one, switch, drain, stop.
 
@@ -75,8 +75,11 @@ def towards(
     lacks some of what serves, all go to the other colour, and what runs there stops once the edge has let go of it; on
     the way back no data is started that another host runs. `leaving` is the release that serves: it knows how to talk
     to workers that the desired one does not have here. Where some may have been `quieted`, they are told to go on.
+    `frame` is what the edge's frame is to hash to; going back it is the one that was accepted.
     """
     live, recreate = facts.edge.colour, tuple(recreate)
+    frame = changed_frame(desired, facts, frame if forward else facts.frame)
+    watched = forward and watch and not facts.edge.maintenance and watchable(desired, facts)
     shared = start_shared(desired, facts, () if forward else together.data, recreate, forward=forward)
     steps = [*settle(facts), *shared, *recreate_shared(recreate, facts)]
     # one that was put together from its containers has none in the other colour
@@ -84,8 +87,12 @@ def towards(
     if live and not together.lacking and (stays or carries(desired, live, facts)):
         less = lacking(desired, live, facts)
         steps += [StartColour(live, less), AwaitHealthy(live, less)] if less else []
+        reframed = frame and facts.edge.frame not in ("", WHOLE)
+        generation = facts.edge.next if reframed else facts.edge.generation
+        steps += [switch(live, desired.id, generation, facts, frame=frame)] if reframed else []
+        steps += [Watch(live, desired.id)] if reframed and watched else []
         steps += finish(desired, live, facts, together, watch=forward and watch, warm=warm, quieted=quieted)
-        return Plan(desired, live, facts.edge.generation, tuple(steps))
+        return Plan(desired, live, generation, tuple(steps))
     new = live if live and facts.beside and facts.edge.release == desired.id else other(live)  # half in service goes on
     workers = {service.name: service for one in (leaving, desired) if one for service in one.of("worker")}.values()
     former = other(new)  # also where no edge serves: it may have been elsewhere before, or have lost its configuration
@@ -98,7 +105,6 @@ def towards(
     steps += migration(desired, new) if forward else []
     steps += [] if usable else jobs(desired, new)
     roles: tuple[Role, ...] = ("web", "worker") if forward else ("web",)
-    watched = forward and watch and not facts.edge.maintenance and watchable(desired, facts)
     register = register_colour(desired, new, facts)
     generation, since, first = facts.edge.next, facts.edge.generation, facts.edge.next + len(register)
     parts = turns(desired, roles, there, facts.of(former, "web"), behind=tied(desired, facts))
@@ -108,7 +114,7 @@ def towards(
         steps += [*bring_up(desired, new, roles, there, turn), *(register if turn.first else ())]
         steps += await_served(desired, new, facts)
         steps += quiet(workers, former, facts) if forward and turn.first else []
-        steps += [switch(new, desired.id, generation, facts, mixed)]
+        steps += [switch(new, desired.id, generation, facts, mixed, frame)]
         steps += [Watch(new, desired.id, mixed)] if watched and (turn.first or turn.last) else []
         ending = [*roles, *(("job", "scheduler") if turn.last else ())]
         routed = former in together.colours
@@ -139,13 +145,19 @@ def tied(desired: Release, facts: Facts) -> bool:
     return bool(facts.edge.front) or any(service.behind for service in desired.of("web"))
 
 
+def changed_frame(desired: Release, facts: Facts, frame: str) -> str:
+    """Return the frame that a switch brings along; none where it stands already, or at an edge's first start."""
+    return frame if desired.of("edge") and facts.edge.generation and frame != facts.edge.frame else ""
+
+
 def switch(
-    colour: str | None, release: str | None, generation: int, facts: Facts, mixed: tuple[str, ...] = ()
+    colour: str | None, release: str | None, generation: int, facts: Facts, mixed: tuple[str, ...] = (),
+    frame: str = "",
 ) -> Step:  # fmt: skip
     """Plan the switch; on a host behind another's edge, to see that it was made there."""
     if facts.edge.front:
         return AwaitEdgeSwitch(facts.edge.front, colour, release)
-    return Switch(colour, release, generation, bool(colour) and facts.edge.maintenance, mixed)
+    return Switch(colour, release, generation, bool(colour) and facts.edge.maintenance, mixed, frame)
 
 
 def await_served(desired: Release, colour: str, facts: Facts) -> list[Step]:

@@ -17,7 +17,7 @@ from deploy.core import console
 from deploy.core.errors import Reasons, Refused, refuse
 from deploy.core.model import COLOURS, SHARED, Facts, Record, other
 from deploy.core.shell import Secret, command
-from deploy.edge import nginx, switch
+from deploy.edge import frame, nginx, switch
 from deploy.hosts.host import Host
 from deploy.images import build as images
 from deploy.release import placement, wanted
@@ -59,6 +59,7 @@ def require_deployable(at: Environment, facts: Mapping[str, Facts], include: str
         nameable(settings, model)
         recreate = included(include, [service.name for service in model.of(*SHARED)])
         nginx.render(settings, model.web, nginx.Route(COLOURS[0], ""))
+        frame.render(settings)
         placed = wanted.placed(at, model)
         if at.remote:
             require_roles_fit(at, model, placed, facts)

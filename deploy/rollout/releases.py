@@ -14,6 +14,7 @@ from deploy.images import build as images
 from deploy.release import changes, wanted
 from deploy.rollout import drift, plan, preflight
 from deploy.rollout.lineage import previous
+from deploy.rollout.steps import Switch
 from deploy.site.run import Fleet, Run, of, standing
 from deploy.state.store import Bundle, state_of
 
@@ -38,6 +39,8 @@ def propose(run: Run, steps: plan.Plan, left_out: tuple[str, ...]) -> Proposal:
     serving, changed = run.facts.edge.release, tuple[str, ...]()
     with suppress(OpsError):  # its bundle is damaged, or of another version of this
         changed = changes.between(run.state.bundle(serving), run.bundle) if serving in run.state.kept() else ()
+    if any(isinstance(step, Switch) and step.frame for step in steps.steps):
+        changed = (*changed, "the edge's frame")
     return Proposal(steps, run.facts, changed, drift.drifted(run), drift.obstacles(run), left_out)
 
 

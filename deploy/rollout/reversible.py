@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from deploy.config.environment import Environment
 from deploy.core.errors import Refused
-from deploy.core.model import Facts, Release, Schema
+from deploy.core.model import WHOLE, Facts, Release, Schema
+from deploy.edge import nginx
 from deploy.rollout.lineage import schema_of
 from deploy.rollout.roles import require_unmoved
 from deploy.site import rebuild
@@ -17,8 +18,20 @@ from deploy.state.store import Intention, State, state_of
 def require_reversible(fleet: Fleet) -> None:
     """Refuse a rollback to a release that would not find its data, or cannot work on the schema."""
     facts = {run.host.name: run.facts for run in fleet.runs}
+    require_routes(fleet)
     require_unmoved({run.host.name: run.release for run in fleet.runs}, facts)
     fleet.each(lambda run: require_schema_fits(run.state, run.release, run.facts))
+
+
+def require_routes(fleet: Fleet) -> None:
+    """Refuse a release of an older toolkit where the edge has a frame of its own: the frame of then would come back."""
+    split = [run for run in fleet.runs if run.facts.edge.frame not in ("", WHOLE)]
+    across = [run for run in split if nginx.is_whole(run.bundle.files)]
+    if across:
+        release, where = across[0].bundle.release, ", ".join(run.host.name for run in across)
+        what = f"release {release.id} is from before the edge's configuration was split in a frame and routes"
+        then = f"inv deploy of commit {release.revision} renders it again"
+        raise Refused(what, where=where, then=then, slug="routes-missing")
 
 
 def require_abortable(at: Environment, begun: Mapping[str, Intention], facts: Mapping[str, Facts]) -> None:

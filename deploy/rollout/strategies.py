@@ -8,6 +8,7 @@ from typing import Protocol
 
 from deploy.config.environment import Environment
 from deploy.core.model import Facts
+from deploy.edge import frame
 from deploy.rollout import plan
 from deploy.rollout.execute import execute_all
 from deploy.rollout.lineage import expired_releases
@@ -59,6 +60,8 @@ def make_plans(
 ) -> dict[str, plan.Plan]:  # fmt: skip
     """Plan each host towards the fleet's release; `recreate` names shared services by host."""
     chosen, together = fleet.at.settings.rollout, observed_together(fleet.runs)
+    edges = command == "deploy" and any(run.release.of("edge") for run in fleet.runs)
+    fingerprint = frame.fingerprint(frame.render(fleet.at.settings)) if edges else ""
 
     def towards(run: Run) -> plan.Plan:
         rebuilt, number = run.bundle.release.as_it_is, chosen.keep_releases
@@ -66,7 +69,7 @@ def make_plans(
         return plan.towards(
             run.release, run.facts, forward=command == "deploy", watch=chosen.watch > 0, warm=chosen.keep_warm,
             recreate=(recreate or {}).get(run.host.name, ()), old=old, together=together, leaving=run.leaving,
-            quieted=bool(run.state.intention()),
+            quieted=bool(run.state.intention()), frame=fingerprint,
         )  # fmt: skip
 
     return fleet.each(towards)

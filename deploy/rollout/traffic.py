@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from deploy.core.errors import OpsError
 from deploy.edge import nginx, switch
+from deploy.edge.frame import APP, MAIN, MAINTENANCE, ROUTES, File
 from deploy.release.wanted import GENERATION
 from deploy.site.run import Run
 
@@ -18,18 +19,25 @@ def route_to(
     return nginx.Route(colour, release, maintenance, members, upstreams, nginx.health_paths(web, colour))
 
 
-def edge_files(run: Run, generation: int, route: nginx.Route) -> dict[str, str]:
-    """Return the release's own part of the edge's configuration: both of its variants, and as nginx.conf the one that serves."""
-    if not route.colour:
-        return {switch.SERVES: numbered(run, "edge.none.conf", generation)}
+def edge_files(run: Run, generation: int, route: nginx.Route, fingerprint: str = "") -> dict[str, File]:
+    """Return the files of a generation: the frame with a fingerprint, or the one that stands, and the routes of the run's release.
+
+    A release of an older toolkit has both in one file.
+    """
+    whole = nginx.is_whole(run.bundle.files)
+    variants = {APP: False, MAINTENANCE: True} if route.colour else {APP: False}
     files = {
-        switch.APP: numbered(run, f"edge.{route.colour}.conf", generation),
-        switch.MAINTENANCE: numbered(run, f"edge.{route.colour}.maintenance.conf", generation),
+        name: numbered(run, nginx.routes_name(route.colour or "none", maintenance=maintenance, whole=whole), generation)
+        for name, maintenance in variants.items()
     }
-    return {**files, switch.SERVES: files[switch.MAINTENANCE if route.maintenance else switch.APP]}
+    serves = files[MAINTENANCE if route.maintenance else APP]
+    kept = files if route.colour else {}
+    if whole:
+        return {**kept, MAIN: serves}
+    return {**switch.read_frame(run.settings, run.host, fingerprint), **kept, ROUTES: serves}
 
 
-def numbered(run: Run, name: str, generation: int) -> str:
+def numbered(run: Run, name: str, generation: int) -> File:
     """Read a file of the bundle; one that an older version of this toolkit has rendered answers with its generation itself."""
     text = run.bundle.files.get(name)
     if not text:
@@ -37,4 +45,4 @@ def numbered(run: Run, name: str, generation: int) -> str:
         raise OpsError(
             f"{name} of the release is gone", where=f"{run.host.name}: {folder}", then="inv deploy of that commit writes it again"
         )
-    return text.replace(GENERATION, str(generation))
+    return File(text.replace(GENERATION, str(generation)))

@@ -79,7 +79,10 @@ class Watcher:
                     then="inv logs; fix it, then inv deploy",
                 )
         elsewhere = bool(self.settings.fronts and self.run.facts.accepted)  # what this edge serves runs behind it
-        return self.conclude(now, elsewhere or any(c.colour != self.colour and c.state == "running" for c in web))
+        facts = self.run.facts  # where it served already, the frame alone is new, and the former one is gone back to
+        reframed = (facts.accepted, facts.edge.colour) == (self.release.id, self.colour)
+        running = any(c.colour != self.colour and c.state == "running" for c in web)
+        return self.conclude(now, elsewhere or reframed or running)
 
     def conclude(self, now: Answers, old: bool) -> str:
         """Say by what the release was judged in the end; where by nothing, raise OpsError if the `old` one still runs."""

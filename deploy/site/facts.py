@@ -14,7 +14,7 @@ from deploy.core.errors import MachineFailed, OpsError
 from deploy.core.model import COLOURS, Container, EdgeFacts, Facts
 from deploy.edge import nginx, switch
 from deploy.hosts.host import Host
-from deploy.state.store import State
+from deploy.state.store import Ledger, State
 
 
 def observe(settings: Settings, host: Host) -> Facts:
@@ -22,17 +22,18 @@ def observe(settings: Settings, host: Host) -> Facts:
     state, engine = State(host, settings.state_dir), host.engine
     containers = engine.containers(settings.name)
     serving = edge(settings, host, containers)
-    accepted, unrecorded = accepted_release(state, serving.release)
+    ledger = state.read_ledger()
+    accepted, unrecorded = accepted_release(state, ledger, serving.release)
+    frame = ledger.last.frame if ledger.last else ""
     orphans = engine.one_offs(settings.name)
-    return Facts(containers, serving, state.schema(), engine.resources(), orphans, accepted, unrecorded)
+    return Facts(containers, serving, state.schema(), engine.resources(), orphans, accepted, unrecorded, frame)
 
 
-def accepted_release(state: State, serving: str | None) -> tuple[str | None, bool]:
+def accepted_release(state: State, ledger: Ledger, serving: str | None) -> tuple[str | None, bool]:
     """Return the release that was accepted last, and whether one serves of which no record says that it was accepted.
 
     For a ledger that is damaged or gone the journal stands in: it has what served when an interrupted command began.
     """
-    ledger = state.read_ledger()
     if ledger.accepted or not serving:
         return ledger.accepted, False
     cut, damaged = state.intention(), not ledger.whole or state.once_served()
@@ -54,8 +55,9 @@ def edge(settings: Settings, host: Host, containers: tuple[Container, ...]) -> E
     unproven = switch.unproven(settings, host)
     answer = answered(settings, host) if running and not unproven else None
     if answer:
-        upstreams = switch.route_of(settings, host, answer.generation).upstreams
-        return replace(answer, members=members(settings, host, answer, containers), upstreams=upstreams)
+        route = switch.route_of(settings, host, answer.generation)
+        named = members(settings, host, answer, containers)
+        return replace(answer, members=named, upstreams=route.upstreams, frame=route.frame)
     own = settings.hosts.get(host.name)
     expected = own is None or "edge" in own.roles
     try:
@@ -129,7 +131,8 @@ def recorded(folder: Path, host: Host, running: bool, *, own: bool = False) -> E
         raise OpsError(what, where=place, then="restore that file")
     generation, route = kept
     return EdgeFacts(
-        running, generation, route.colour, route.release, route.maintenance, route.members, upstreams=route.upstreams
+        running, generation, route.colour, route.release, route.maintenance, route.members, upstreams=route.upstreams,
+        frame=route.frame,
     )  # fmt: skip
 
 

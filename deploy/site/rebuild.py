@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from deploy.config.settings import Settings
 from deploy.core import yaml
 from deploy.core.errors import Refused
-from deploy.core.model import AS_IT_IS, SHARED, Container, Deploy, Facts, Record, Release, ReleasedService
-from deploy.edge import nginx, switch
+from deploy.core.model import AS_IT_IS, SHARED, WHOLE, Container, Deploy, Facts, Record, Release, ReleasedService
+from deploy.edge import frame, nginx, switch
 from deploy.hosts.host import Host
 from deploy.state.store import Bundle, State
 
@@ -90,28 +91,33 @@ def unfit(lost: Refused, reasons: Sequence[str]) -> Refused:
 
 
 def edge_files(settings: Settings, host: Host, name: str, colour: str) -> dict[str, str]:
-    """Return the edge's configuration for a release in a colour: of its bundle, else of the last generation that served it."""
+    """Return the routes of a release in a colour: of its bundle, else of the last generation that served it.
+
+    Those that an older toolkit has rendered are whole configurations, and keep their name.
+    """
     folder, found = State(host, settings.state_dir).bundle_folder(name), dict[str, str]()
-    for kind, own in (("", switch.APP), (".maintenance", switch.MAINTENANCE)):
-        file = f"edge.{colour}{kind}.conf"
-        found[file] = text(host, folder / file) or served(settings, host, (colour, name), own)
+    variants = ((frame.APP, False), (frame.MAINTENANCE, True))
+    for (variant, maintenance), whole in product(variants, (False, True)):
+        file = nginx.routes_name(colour, maintenance=maintenance, whole=whole)
+        found[file] = text(host, folder / file) or served(settings, host, (colour, name), variant, whole=whole)
     return {file: known for file, known in found.items() if known}
 
 
-def served(settings: Settings, host: Host, place: tuple[str, str], own: str) -> str:
+def served(settings: Settings, host: Host, place: tuple[str, str], variant: str, *, whole: bool) -> str:
     """Return one variant of what the edge had read when it last served a release in a colour; empty when it is forgotten."""
     folder = nginx.folder(settings) / "generations"
     for number in sorted((int(name) for name in host.listdir(folder) if name.isdecimal()), reverse=True):
         kept = switch.recorded(host, folder / str(number))
-        if kept and (kept[1].colour, kept[1].release) == place and (known := text(host, folder / str(number) / own)):
+        fits = kept and (kept[1].colour, kept[1].release, kept[1].frame == WHOLE) == (*place, whole)
+        if fits and (known := text(host, folder / str(number) / variant)):
             return known
     return ""
 
 
 def lacking(files: Mapping[str, str], colour: str, facts: Facts) -> list[str]:
     """Say when what the edge would read next is gone."""
-    name = f"edge.{colour}{'.maintenance' if facts.edge.maintenance else ''}.conf"
-    return [] if name in files else [f"the edge's configuration for it is gone too ({name})"]
+    names = [nginx.routes_name(colour, maintenance=facts.edge.maintenance, whole=whole) for whole in (False, True)]
+    return [] if {*names} & {*files} else [f"the edge's configuration for it is gone too ({names[0]})"]
 
 
 def differences(state: State, own: Sequence[Container]) -> list[str]:

@@ -39,9 +39,14 @@ class Ledger:
         return None not in self.lines
 
     @property
+    def last(self) -> Record | None:
+        """The line of what came into service last; None too where a line that cannot be read may be a later one."""
+        return next((entry for entry in reversed(self.recent) if entry.outcome == "in service"), None)
+
+    @property
     def accepted(self) -> str | None:
-        """The release that came into service last; None too where a line that cannot be read may name a later one."""
-        return next((entry.release for entry in reversed(self.recent) if entry.outcome == "in service"), None)
+        """The release that came into service last; None where that is not certain."""
+        return self.last.release if self.last else None
 
 
 class LedgerFile(Journal):

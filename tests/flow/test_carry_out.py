@@ -16,6 +16,7 @@ from deploy.core.errors import CommandFailed, Interrupted, OpsError, Refused, Un
 from deploy.core.model import Schema
 from deploy.core.shell import Command, Result
 from deploy.edge import switch
+from deploy.edge.frame import File
 from deploy.edge.nginx import Route
 from deploy.hosts.local import LocalHost
 from deploy.rollout import commands
@@ -235,7 +236,7 @@ def test_a_switch_that_is_not_proven_puts_the_link_back(place: Place, monkeypatc
     before = place.host.readlink(place.state.folder / "edge" / "current")
     monkeypatch.setattr(place.host, "get", lambda *_, **__: (0, "refused"))
     with pytest.raises(OpsError, match="generation 9"):
-        switch.switch(place.settings, place.host, "shop-local-edge-1", {"nginx.conf": "new"}, 9, Route("green", "r9"))
+        switch.switch(place.settings, place.host, "shop-local-edge-1", {"nginx.conf": File("new")}, 9, Route("green", "r9"))
     assert place.host.readlink(place.state.folder / "edge" / "current") == before
     assert place.host.said[-1] == "docker exec shop-local-edge-1 busybox kill -HUP 1"
     assert f"generations/{place.host.generation}" == before
@@ -257,14 +258,14 @@ def test_a_switch_that_is_not_proven_ends_only_when_the_old_generation_answers_a
     monkeypatch.setattr(switch, "prove", lambda *words: prove(*words) if words[2] == before else raising(OpsError("no"))())
     place.host.generation = 9
     with pytest.raises(OpsError, match="no"):
-        switch.switch(place.settings, place.host, "shop-local-edge-1", {"nginx.conf": "new"}, 9, Route("green", "r9"))
+        switch.switch(place.settings, place.host, "shop-local-edge-1", {"nginx.conf": File("new")}, 9, Route("green", "r9"))
     assert place.host.generation == before
 
 
 def test_another_server_in_the_place_of_the_proof_is_no_proof(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(place.host, "get", lambda *_, **__: (200, "mine"))
     with pytest.raises(OpsError, match="did not serve generation 9"):
-        switch.switch(place.settings, place.host, "shop-local-edge-1", {"nginx.conf": "new"}, 9, Route("green", "r9"))
+        switch.switch(place.settings, place.host, "shop-local-edge-1", {"nginx.conf": File("new")}, 9, Route("green", "r9"))
 
 
 def test_a_second_failure_on_the_way_back_is_said_and_the_first_is_reported(place: Place, capsys: pytest.CaptureFixture[str]) -> None:

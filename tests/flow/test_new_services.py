@@ -67,7 +67,7 @@ class Nginx(Apart):
     def reload(self) -> None:
         """Read a generation; nginx refuses upstreams that are nowhere, and visitors are served by what they were served by."""
         super().reload()
-        named = set(re.findall(r"proxy_pass http://([\w-]+_(?:blue|green))", self.text("nginx.conf", "inner.conf")))
+        named = set(re.findall(r"proxy_pass http://([\w-]+_(?:blue|green))", self.text("routes.conf", "inner.conf")))
         upstreams = set(re.findall(r"upstream (\S+) {", self.text("upstreams.conf")))
         invariant(named <= upstreams, "nginx: host not found in upstream")
         route = json.loads(self.text("route.json"))
@@ -82,7 +82,7 @@ class Nginx(Apart):
         _, first, second, _ = path.split("/")
         if first == "replica":
             return self.ask([second])
-        if f"location /{first}/{second}/ {{" not in self.text("nginx.conf", "inner.conf"):
+        if f"location /{first}/{second}/ {{" not in self.text("routes.conf", "inner.conf"):
             return 404, "nginx"
         block = self.text("upstreams.conf").partition(f"upstream {second}_{first} {{")[2].partition("}")[0]
         servers = re.findall(r"server (\S+?):(\d+)( resolve)?", block)

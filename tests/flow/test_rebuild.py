@@ -199,7 +199,7 @@ def no_label(place: Place) -> None:
 
 
 def no_edge(place: Place) -> None:
-    (place.state.bundle_folder("r1") / "edge.green.conf").unlink()
+    (place.state.bundle_folder("r1") / "routes.green.conf").unlink()
     for path in (place.state.folder / "edge" / "generations").glob("*/route.json"):
         if json.loads(path.read_text())["release"] == "r1":
             shutil.rmtree(path.parent)

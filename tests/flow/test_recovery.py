@@ -147,11 +147,11 @@ def test_an_orphaned_migration_is_waited_for(place: Place) -> None:
 def unproven(place: Place) -> None:
     """Leave the edge's link on a generation that nobody has seen served, as a kill in the middle of a switch does."""
     kill(place, STEPS.index("Switch"), "begin")
-    text = place.state.bundle("r3").files["edge.blue.conf"]
+    text = place.state.bundle("r3").files["routes.blue.conf"]
     number = place.host.generation + 1
     folder = place.state.folder / "edge" / "generations" / str(number)
     folder.mkdir()
-    (folder / "nginx.conf").write_text(text)
+    (folder / "routes.conf").write_text(text)
     (folder / "route.json").write_text(json.dumps({"generation": number, "colour": "blue", "release": "r9"}))
     place.host.symlink(place.state.folder / "edge" / "current", f"generations/{number}")
 

@@ -58,7 +58,7 @@ def test_maintenance_needs_no_record_of_what_serves(site: Site, damage: Callable
     assert all(facts.edge.maintenance for facts in site.facts().values())
     maintenance.turn(site.at, on=False, off=True)
     assert {(facts.edge.maintenance, facts.edge.release) for facts in site.facts().values()} == {(False, "r2")}
-    served = [host.read(FOLDER / "edge" / "current" / name) for name in ("nginx.conf", "app.conf")]
+    served = [host.read(FOLDER / "edge" / "current" / name) for name in ("routes.conf", "app.conf")]
     assert served[0] == served[1]
 
 

@@ -45,14 +45,14 @@ def record(name: str, outcome: str = "in service") -> Record:
 
 
 def test_a_bundle_comes_back_as_it_was_kept(state: State) -> None:
-    kept = Bundle(release("a"), {"blue.yml": "name: x\n", "edge.blue.conf": "a\n\nb"}, 'A="1"\n')
+    kept = Bundle(release("a"), {"blue.yml": "name: x\n", "routes.blue.conf": "a\n\nb"}, 'A="1"\n')
     assert state.kept() == []
     state.keep(kept)
     assert state.kept() == ["a"]
     assert state.bundle("a") == kept
     folder = state.bundle_folder("a")
     assert {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()} == {
-        "env": 0o600, "blue.yml": 0o600, "edge.blue.conf": 0o600, "release.json": 0o600,
+        "env": 0o600, "blue.yml": 0o600, "routes.blue.conf": 0o600, "release.json": 0o600,
     }  # fmt: skip
 
 

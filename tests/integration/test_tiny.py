@@ -22,7 +22,13 @@ def test_first_deploy_second_deploy_rollback_and_nothing_to_do(tiny: Site) -> No
     assert second["colour"] != first["colour"]
     assert json.loads(tiny.get("/version")[1]) == {"release": second["release"]}
 
+    before = set(tiny.containers())
+    framed = tiny.inv("deploy", "--json", OPS_DOMAIN="localhost books.test").document
+    assert (framed["changed"], framed["release"], framed["generation"]) == (True, second["release"], second["generation"] + 1)
+    assert set(tiny.containers()) == before
+
     back = tiny.inv("rollback", "--json").document
+    assert "server_name localhost books.test;" in (tiny.state / "edge" / "current" / "nginx.conf").read_text()
     assert (back["release"], back["colour"]) == (first["release"], first["colour"])
     assert json.loads(tiny.get("/version")[1]) == {"release": first["release"]}
     assert "no earlier release" in tiny.inv("rollback", code=2).stderr  # never back to the one that was left
@@ -30,7 +36,7 @@ def test_first_deploy_second_deploy_rollback_and_nothing_to_do(tiny: Site) -> No
     assert (status["env"], status["release"], status["colour"]) == ("local", first["release"], first["colour"])
     assert status["hosts"][0]["edge"]["generation"] == back["generation"]
     commands = [(entry["command"], entry["outcome"]) for entry in tiny.inv("history", "--json").document]
-    assert commands == [("rollback", "in service"), ("deploy", "in service"), ("deploy", "in service")]
+    assert commands == [("rollback", "in service"), *[("deploy", "in service")] * 3]
 
     tiny.inv("down")
     assert tiny.containers() == {}

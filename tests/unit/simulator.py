@@ -54,7 +54,8 @@ def apply(step: steps.Step, facts: Facts, release: Release) -> Facts:
             assert generation > facts.edge.generation
             own = [c.name for c in facts.of(colour or "", "web") if c.alive]
             known = upstreams(release, *COLOURS)
-            return replace(facts, edge=EdgeFacts(True, generation, colour, name, maintenance, (*own, *beside), upstreams=known))
+            edge = EdgeFacts(True, generation, colour, name, maintenance, (*own, *beside), upstreams=known)
+            return replace(facts, edge=replace(edge, frame=step.frame or facts.edge.frame))
         case steps.Drain():
             pass
         case steps.StopColour(colour, services, keep):

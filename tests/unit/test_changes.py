@@ -16,7 +16,7 @@ FILE = "services:\n  backend-blue:\n    image: sha256:{0}\n    environment: {{RE
 
 def bundle(name: str, debug: str = "no", env: str = 'A="1"\n', edge: str = "listen 80;", revision: str = "c") -> Bundle:
     known = release(name).model_copy(update={"revision": revision})
-    return Bundle(known, {"blue.yml": FILE.format(name, debug), "edge.blue.conf": f"# {name}\n{edge}"}, env)
+    return Bundle(known, {"blue.yml": FILE.format(name, debug), "routes.blue.conf": f"# {name}\n{edge}"}, env)
 
 
 @pytest.mark.parametrize(

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from deploy.config.compose import Service
 from deploy.config.settings import ROOT
 from deploy.core.errors import Refused
-from deploy.core.model import Container, Deploy, ReleasedService
+from deploy.core.model import WHOLE, Container, Deploy, ReleasedService
 from deploy.core.shell import Command, Result
-from deploy.edge import nginx, switch
+from deploy.edge import frame, nginx, switch
 from deploy.hosts.local import LocalHost
 from tests.support.samples import container, settings
 
 WEB = (Service("backend", Deploy(role="web", port=8000), {}, True),)
 TWO = (*WEB, Service("api", Deploy(role="web", port=9000), {}, False))
 BLUE, GREEN, NONE = nginx.Route("blue", "r1"), nginx.Route("green", "r1"), nginx.Route()
+PAGE = nginx.Route("blue", "r1", maintenance=True)
 
 
 def render(route: nginx.Route, web: tuple[Service, ...] = WEB, **more: object) -> str:
-    return nginx.render(settings(ROOT, **more), web, route)
+    """Return all that nginx reads of the public port: the frame, with the routes where it includes them."""
+    known = settings(ROOT, **more)
+    return frame.render(known)["nginx.conf"].text.replace("include routes.conf;", nginx.render(known, web, route))
 
 
 def released(*web: Service, replicas: int = 1) -> list[ReleasedService]:
@@ -95,12 +100,10 @@ def test_a_rolling_release_serves_from_both_colours_in_one_upstream() -> None:
     assert found["backend_blue"] == ["blue-backend-blue-1:8000", "blue-backend-blue-2:8000"]
 
 
-def test_between_the_colours_only_proxy_pass_and_the_name_differ() -> None:
+def test_between_the_colours_only_proxy_pass_differs() -> None:
     differ = [pair for pair in zip(render(BLUE).splitlines(), render(GREEN).splitlines(), strict=True) if pair[0] != pair[1]]
-    named = [pair for pair in differ if "proxy_pass" not in pair[0]]
-    assert len(differ) > len(named) == 1, differ
-    assert all('colour":"blue"' in blue and blue.replace("blue", "green") == green for blue, green in named)
-    assert all(blue.replace("backend_blue", "backend_green") == green for blue, green in differ if "proxy_pass" in blue)
+    assert differ
+    assert all("proxy_pass" in blue and blue.replace("backend_blue", "backend_green") == green for blue, green in differ)
     assert "blue" not in blocks(render(GREEN), "server")[0]
 
 
@@ -152,6 +155,44 @@ def test_a_mistake_in_the_template_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "nginx" / "site.conf.j2").write_text("{{ live.nobody }}")
     with pytest.raises(Refused, match=r"nobody"):
         nginx.render(settings(tmp_path), WEB, BLUE)
+
+
+def test_the_frame_knows_no_release_and_the_log_has_it_from_the_generation() -> None:
+    text = frame.render(settings(ROOT))["nginx.conf"].text
+    assert "include routes.conf;" in blocks(text, "server")[0]
+    assert not re.search(r"blue|green|backend|location|\br1\b", text.partition("http {")[2])
+    named = set(re.findall(r"\$(serving_\w+)", text))
+    for route, values in ((BLUE, ("blue", "r1", "")), (NONE, ("none", "none", "no release")), (PAGE, ("blue", "r1", "maintenance"))):
+        said = dict(re.findall(r'map \$host \$(serving_\w+) { default "(.*)"; }', inner(route)))
+        assert said == dict(zip(("serving_colour", "serving_release", "serving_page"), values, strict=True))
+        assert said.keys() == named
+
+
+def test_the_routes_of_a_release_stay_when_the_frame_changes() -> None:
+    """The routes are a part of what names a release; the frame has a name of its own."""
+    one = settings(ROOT)
+    other = one.model_copy(update={"domain": "other.test"})
+    assert nginx.render(one, WEB, BLUE) == nginx.render(other, WEB, BLUE)
+    assert frame.fingerprint(frame.render(one)) != frame.fingerprint(frame.render(other))
+
+
+def test_an_app_brings_a_frame_of_its_own_and_the_toolkit_the_rest(tmp_path: Path) -> None:
+    (tmp_path / "edge").mkdir()
+    (tmp_path / "edge" / "frame.conf.j2").write_text("# for {{ domain }}\n")
+    own = settings(tmp_path, nginx="edge")
+    assert frame.render(own)["nginx.conf"].text == "# for shop.test\n"
+    assert nginx.render(own, WEB, BLUE) == nginx.render(settings(ROOT), WEB, BLUE)
+
+
+def test_a_template_of_an_older_toolkit_is_refused_with_what_to_make_of_it(tmp_path: Path) -> None:
+    """Nothing of it would be read any more."""
+    (tmp_path / "nginx").mkdir()
+    (tmp_path / "nginx" / "edge.conf.j2").write_text("")
+    with pytest.raises(Refused, match=r"edge\.conf\.j2 is read no more") as refused:
+        frame.render(settings(tmp_path))
+    assert "nginx/frame.conf.j2" in refused.value.then
+    with pytest.raises(ValidationError, match=r'nginx = "nginx"'):
+        settings(tmp_path, nginx="nginx/edge.conf.j2")
 
 
 class Old(LocalHost):
@@ -222,7 +263,12 @@ def test_a_member_keeps_the_port_that_the_generation_before_named() -> None:
 
 def test_a_route_is_read_back_and_a_damaged_one_is_none() -> None:
     route = nginx.Route("blue", "r1", members=("a",), upstreams={"backend_blue": ("a:8000", "10.0.0.9:18000")}, health=("/blue/b/up",))
-    assert nginx.read_route(route.dump(9)) == (9, route)
+    for known in (route, replace(route, frame="f" * 12, former=4, modes={"key.pem": 0o600})):
+        assert nginx.read_route(known.dump(9)) == (9, known)
+    old = json.loads(route.dump(9))
+    for key in ("frame", "former", "modes"):
+        del old[key]
+    assert nginx.read_route(json.dumps(old)) == (9, replace(route, frame=WHOLE)), "an older toolkit wrote one file"
     for text in (None, "", "{", "[]", '{"generation": 1}', "\0" * 9, '{"generation": "x", "colour": null}'):
         assert nginx.read_route(text) is None
 

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from deploy.core.model import Container, EdgeFacts, Facts, Release, other
+from deploy.core.model import WHOLE, Container, EdgeFacts, Facts, Release, other
 from deploy.rollout.plan import back, reverted_first, towards
+from deploy.rollout.steps import Switch
 from tests.support.samples import able, container, release, rolling, serving
 from tests.unit import simulator
 
@@ -309,3 +310,35 @@ def test_after_a_failed_first_deploy_other_services_are_registered() -> None:
 def test_the_edge_of_another_host_registers_for_those_behind_it() -> None:
     behind = replace(serving("a", "blue"), edge=replace(serving("a", "blue").edge, front="front", running=False))
     assert not any(step.name == "RegisterColour" for step in towards(changed(B, port=9000), behind).steps)
+
+
+def framed(frame: str, accepted: str = "one") -> Facts:
+    """A site that serves A in a frame, and whose ledger has what was accepted."""
+    facts = serving("a", "blue")
+    return replace(facts, edge=replace(facts.edge, frame=frame), frame=accepted, accepted="a")
+
+
+def test_a_frame_that_has_changed_is_a_switch_of_what_serves_and_its_watch() -> None:
+    facts = framed("one")
+    plan = towards(A, facts, frame="two")
+    number = facts.edge.next
+    lines = [f"switch traffic to blue, in another frame (generation {number}) and prove it", "watch blue under real traffic"]
+    assert ([str(step) for step in plan.steps], plan.generation) == (lines, number)
+    after = simulator.run(plan.steps, facts, A)
+    assert not towards(A, after, frame="two").steps
+    assert towards(B, facts, frame="one") == towards(B, facts), "the frame that stands is no change"
+
+
+def test_only_a_deploy_changes_the_frame_and_going_back_restores_what_was_accepted() -> None:
+    changed = framed("two")
+    assert [step.frame for step in back(A, changed) if isinstance(step, Switch)] == ["one"]
+    assert [step.frame for step in back(B, changed) if isinstance(step, Switch)] == ["one"]
+    for facts in (framed("two", "two"), framed("two", "")):
+        assert not [step for step in towards(B, facts, forward=False, frame="three").steps if getattr(step, "frame", "")]
+    without_edge = release("a", without=("edge",))
+    assert not [step for step in towards(without_edge, framed("one"), frame="two").steps if getattr(step, "frame", "")]
+
+
+def test_what_an_older_toolkit_serves_is_not_switched_for_its_frame_alone() -> None:
+    """Its release has no routes of its own."""
+    assert not towards(A, framed(WHOLE, WHOLE), frame="one").steps

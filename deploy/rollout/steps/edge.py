@@ -8,6 +8,7 @@ from typing import ClassVar
 from deploy.core.errors import OpsError
 from deploy.core.model import upstream_name
 from deploy.edge import nginx, switch
+from deploy.edge.frame import APP, MAINTENANCE
 from deploy.rollout.steps.step import Stage, Step
 from deploy.rollout.traffic import edge_files, route_to
 from deploy.rollout.turns import replicas
@@ -73,11 +74,13 @@ class Switch(Step):
     generation: int
     maintenance: bool = False
     mixed: tuple[str, ...] = ()
+    frame: str = ""  # what the edge's frame hashes to, where it changes with this switch
     stage: ClassVar[Stage] = Stage.SWITCH
 
     def __str__(self) -> str:
         serves = "the maintenance page" if self.maintenance else self.colour or "nothing"
         serves += f", mixed with {len(self.mixed)} of the other colour" if self.mixed else ""
+        serves += ", in another frame" if self.frame else ""
         return f"switch traffic to {serves} (generation {self.generation}) and prove it"
 
     def perform(self, run: Run) -> None:
@@ -91,7 +94,7 @@ class Switch(Step):
             asked = ((s, containers[0].name) for s, containers in new.items() if containers)
             route = replace(route, health=tuple(nginx.replica_path(s, name) for s, name in asked))
         if run.release.of("edge"):
-            files = edge_files(run, self.generation, route)
+            files = edge_files(run, self.generation, route, self.frame)
             switch.switch(run.settings, run.host, run.edge, files, self.generation, route)
         else:  # a host of workers or data: what is in service is written down, and nobody asks there
             switch.write(run.settings, run.host, {}, self.generation, route)
@@ -116,7 +119,7 @@ class TurnPage(Step):
 
     def perform(self, run: Run) -> None:
         files, route = switch.proven(run.settings, run.host)
-        if {switch.APP, switch.MAINTENANCE} - files.keys():  # an older version of this toolkit wrote that generation
+        if {APP, MAINTENANCE} - files.keys():  # an early version of this toolkit wrote that generation
             files = edge_files(run, self.generation, route)
         switch.turn_page(run.settings, run.host, run.edge, files, self.generation, on=self.on)
 

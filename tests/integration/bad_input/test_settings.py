@@ -9,7 +9,7 @@ from tests.integration.bad_input.bad import APP, LOCAL, Bad
 MISTAKES = {  # file, what stood there, what stands there now
     "wrong-value": (LOCAL, "drain_within = 10", 'drain_within = "soon"\nkeep_releases = 1'),
     "unknown-key-in-environment": (LOCAL, "healthy_within", "healthy_witin"),
-    "unknown-key-in-app": (APP, 'app = "tiny"', 'app = "tiny"\nngins = "nginx/edge.conf.j2"\nenv = "prod"'),
+    "unknown-key-in-app": (APP, 'app = "tiny"', 'app = "tiny"\nngins = "nginx"\nenv = "prod"'),
 }
 
 
