@@ -126,7 +126,7 @@ def parser(resolver: type[VersionedResolver], *, pure: bool = True) -> YAML:
 
     The one in C is six times as fast and breaks lines where Compose does. It refuses `[22:22]`, which people write.
     """
-    yaml = YAML(typ="safe", pure=pure)
+    yaml = YAML(typ="safe", pure=pure, plug_ins=[])
     yaml.Resolver, yaml.Constructor = resolver, Constructor
     return yaml
 
@@ -149,7 +149,7 @@ def read(yaml: YAML, method: str, text: str) -> Any:
 
 def dump(document: Any) -> str:
     """Write a document that says the same every time."""
-    yaml, stream = YAML(typ="safe"), StringIO()
+    yaml, stream = YAML(typ="safe", plug_ins=[]), StringIO()
     yaml.Representer = Representer
     yaml.default_flow_style, yaml.width = False, 2**30
     yaml.dump(document, stream)

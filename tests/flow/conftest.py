@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from time import sleep
+from time import sleep, thread_time
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,8 +20,11 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Poll without a pause, but let other threads go on; write without waiting for the disk."""
-    monkeypatch.setattr("deploy.core.poll.time.sleep", lambda _: sleep(0))
+    """Poll without a pause, but let other threads go on; write without waiting for the disk.
+
+    Limits are counted in this thread's own processor time: on a busy machine the first look is not the last one.
+    """
+    monkeypatch.setattr("deploy.core.poll.time", SimpleNamespace(sleep=lambda _: sleep(0), monotonic=thread_time))
     monkeypatch.setattr("deploy.hosts.local.os.fsync", lambda _: None)
 
 

@@ -19,7 +19,7 @@ from tests.flow.trace import traced
 from tests.support.apart import Site
 from tests.support.faults import fail_at, killed
 
-MOST_CROSSINGS, MOST_FILES, MOST_FRAMES = 740, 53, 22
+MOST_CROSSINGS, MOST_FILES, MOST_FRAMES = 970, 62, 24
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
 

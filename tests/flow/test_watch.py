@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -38,8 +39,9 @@ class Clock:
 def clock(place: Place, monkeypatch: pytest.MonkeyPatch) -> Clock:
     """A clock for a place whose releases are watched as long as by default."""
     made = Clock()
-    monkeypatch.setattr("deploy.core.poll.time.sleep", made.sleep)
-    monkeypatch.setattr("deploy.core.poll.time.monotonic", lambda: made.now)
+    monkeypatch.setattr("deploy.core.poll.time", time)
+    monkeypatch.setattr(time, "sleep", made.sleep)
+    monkeypatch.setattr(time, "monotonic", lambda: made.now)
     watched_for(place, 10)
     return made
 
