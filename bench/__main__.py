@@ -141,8 +141,22 @@ def under_load(site: Site, count: int) -> list[Number]:
     sys.stderr.write(result.table() + "\n")
     requests = sum(kind.requests for kind in result.kinds.values())
     return [
-        Number(f"requests lost over {count} deploys and rollbacks", "requests", 0, 0, [result.lost], f"of {requests}; {result.verdict}"),
-        Number(f"tasks lost or run twice over {count} deploys and rollbacks", "tasks", 0, 0, [len(lost) + len(doubled)], tasks),
+        Number(
+            f"requests lost over {count} deploys and rollbacks",
+            "requests",
+            0,
+            0,
+            [result.lost],
+            f"of {requests}; {result.verdict}",
+        ),
+        Number(
+            f"tasks lost or run twice over {count} deploys and rollbacks",
+            "tasks",
+            0,
+            0,
+            [len(lost) + len(doubled)],
+            tasks,
+        ),
     ]
 
 
@@ -167,7 +181,9 @@ def peers(folder: Path, runs: int) -> list[Number]:
         "RELEASE": "0",
     }
     up = ["docker", "compose", "-f", str(ROOT / "bench/plain/tiny.yml"), "up", "--detach", "--build", "--wait"]
-    ours = Number("one small service, start of deploy to old stopped", "s", 1.2 * KAMAL_PROXY_SECONDS, 0.8 * KAMAL_PROXY_SECONDS)
+    ours = Number(
+        "one small service, start of deploy to old stopped", "s", 1.2 * KAMAL_PROXY_SECONDS, 0.8 * KAMAL_PROXY_SECONDS
+    )
     plainly = Number("plain compose, the same", "s")
     lost = Number("plain compose, the same: requests lost in one deploy", "requests")
     try:
@@ -177,7 +193,9 @@ def peers(folder: Path, runs: int) -> list[Number]:
             site.write("app/app.py", (site.root / "app/app.py").read_text() + f"# {number}\n")
             site.commit()
             ours.runs.append(timed(partial(site.inv, "deploy")))
-            with load.during(f"http://127.0.0.1:{port}", load.Scenario(kinds=("get", "new"), paths=("/version",))) as clients:
+            with load.during(
+                f"http://127.0.0.1:{port}", load.Scenario(kinds=("get", "new"), paths=("/version",))
+            ) as clients:
                 site.write("app/app.py", (site.root / "app/app.py").read_text() + f"# {number}\n")
                 plainly.runs.append(timed(partial(bring_up, up, {**environment, "RELEASE": str(number)})))
                 lost.runs.append(clients.report().lost)
@@ -210,16 +228,26 @@ def plain(site: Site) -> list[Number]:
             Number("plain compose, one line changed, until served", "s"),
             Number("plain compose, requests lost in one deploy", "requests"),
         )
-        unchanged = Number("plain compose, nothing changed", "s", runs=[timed(lambda: run(*up, env={**environment, "RELEASE": "plain-0"}))])
+        unchanged = Number(
+            "plain compose, nothing changed",
+            "s",
+            runs=[timed(lambda: run(*up, env={**environment, "RELEASE": "plain-0"}))],
+        )
         for number in range(1, 4):
             change(site)
-            with load.during(f"http://127.0.0.1:{port}", load.Scenario(kinds=("get", "new"), paths=("/api/version",))) as clients:
+            with load.during(
+                f"http://127.0.0.1:{port}", load.Scenario(kinds=("get", "new"), paths=("/api/version",))
+            ) as clients:
                 release = f"plain-{number}"
                 served, _ = until_served(port, release, partial(bring_up, up, {**environment, "RELEASE": release}))
                 times.runs.append(served)
                 lost.runs.append(clients.report().lost)
     finally:
-        subprocess.run(["docker", "compose", "-f", file, "down", "--volumes"], env={**environment, "RELEASE": ""}, capture_output=True)
+        subprocess.run(
+            ["docker", "compose", "-f", file, "down", "--volumes"],
+            env={**environment, "RELEASE": ""},
+            capture_output=True,
+        )
     return [times, unchanged, lost]
 
 

@@ -100,10 +100,16 @@ def three_hosts(folder: Path, count: int) -> list[Number]:
     """Deploys and rollbacks in turn on three test hosts, one on the classic image store, under clients on each."""
     site = make_tiny(folder / "site")
     program = site.root / "app/app.py"
-    ours, plainly = Number("three hosts, a deploy or rollback under load", "s"), Number("plain compose on one host, the same", "s")
+    ours, plainly = (
+        Number("three hosts, a deploy or rollback under load", "s"),
+        Number("plain compose on one host, the same", "s"),
+    )
     try:
         with fleet(folder / "operator") as machines:
-            hosts = {name: machines.start(name, "classic" if name == "app3" else "containerd") for name in ("app1", "app2", "app3")}
+            hosts = {
+                name: machines.start(name, "classic" if name == "app3" else "containerd")
+                for name in ("app1", "app2", "app3")
+            }
             remote.name_hosts(site, hosts, machines.key, '[variables]\nBEHAVIOUR = "well"')
             remote.inv(site, "build", "--push")
             remote.inv(site, "deploy")
@@ -124,7 +130,14 @@ def three_hosts(folder: Path, count: int) -> list[Number]:
     note = f"of {asked}; {', '.join(result.verdict for result in results)}"
     return [
         ours,
-        Number(f"requests lost on three hosts over {count} of those", "requests", 0, 0, [sum(r.lost for r in results)], note),
+        Number(
+            f"requests lost on three hosts over {count} of those",
+            "requests",
+            0,
+            0,
+            [sum(r.lost for r in results)],
+            note,
+        ),
         plainly,
         lost,
     ]

@@ -33,7 +33,13 @@ class Number:
         """Whether the median keeps the must and the aim."""
         if self.must is None:
             return "-"
-        return "missed" if self.median > self.must else "aim" if self.aim is not None and self.median <= self.aim else "must"
+        return (
+            "missed"
+            if self.median > self.must
+            else "aim"
+            if self.aim is not None and self.median <= self.aim
+            else "must"
+        )
 
 
 def timed(work: Callable[[], object]) -> float:

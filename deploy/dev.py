@@ -48,7 +48,10 @@ def require_port(settings: Settings, host: LocalHost) -> None:
     """Refuse a port that another program uses; containers of an earlier `inv dev` are taken over."""
     ours = any(c.state == "running" for c in host.engine.containers(settings.name))
     if not ours and not host.port_is_free(settings.edge.address, settings.edge.port):
-        what, then = f"another program uses port {settings.edge.port}", "stop that program, or OPS_EDGE__PORT=5174 inv dev"
+        what, then = (
+            f"another program uses port {settings.edge.port}",
+            "stop that program, or OPS_EDGE__PORT=5174 inv dev",
+        )
         raise Refused(what, where=host.name, then=then, slug="port-taken")
 
 
@@ -74,9 +77,13 @@ def start(settings: Settings, host: LocalHost, variables: Mapping[str, str], *, 
     with console.step("wait until all services are healthy", within=READY_SECONDS):
         ready = wait_until(lambda: not unhealthy(settings, host), READY_SECONDS)
     for c in () if ready else unhealthy(settings, host):
-        console.warn(f"{c.service} is not healthy yet; fix the code and it reloads. Last lines:\n{host.engine.logs(c.name)}")
+        console.warn(
+            f"{c.service} is not healthy yet; fix the code and it reloads. Last lines:\n{host.engine.logs(c.name)}"
+        )
     console.say(f"\n{settings.app} with hot reload:  http://{settings.edge.address}:{settings.edge.port}")
-    console.say("save a file to see the change; Ctrl-C stops everything and keeps the data (to drop it: inv dev --fresh)\n")
+    console.say(
+        "save a file to see the change; Ctrl-C stops everything and keeps the data (to drop it: inv dev --fresh)\n"
+    )
 
 
 def unhealthy(settings: Settings, host: LocalHost) -> list[Container]:

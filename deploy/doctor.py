@@ -41,7 +41,10 @@ def examine(settings: Settings, host: LocalHost) -> list[Check]:
         attempt("mmdebstrap", bases.require_mmdebstrap, advice=True),
         attempt("disk", lambda: room(settings, host)),
         attempt("git checkout", lambda: checkout.read(settings.root, host)),
-        attempt("secrets", lambda: secrets.read(settings.secrets_file, settings.root / secrets.EXAMPLE, named=bool(settings.secrets))),
+        attempt(
+            "secrets",
+            lambda: secrets.read(settings.secrets_file, settings.root / secrets.EXAMPLE, named=bool(settings.secrets)),
+        ),
     ]
 
 
@@ -69,7 +72,11 @@ def examine_host(settings: Settings, host: Host) -> list[Check]:
         ("forwarding", lambda: host.get(1, "/")),
     ]
     checks = [attempt(f"{host.name}: {asked}", act) for asked, act in acts]
-    return [reached, *checks, setting(f"{host.name}: image store", lambda: images.uses_containerd_store(host), STORE_CHANGE)]
+    return [
+        reached,
+        *checks,
+        setting(f"{host.name}: image store", lambda: images.uses_containerd_store(host), STORE_CHANGE),
+    ]
 
 
 def clock(host: Host) -> None:
@@ -78,7 +85,9 @@ def clock(host: Host) -> None:
     there = float(host.run(command("date", "+%s.%N")))
     after = time.time()
     if there - after > CLOCK_SECONDS or before - there > CLOCK_SECONDS:
-        raise Refused(f"its clock differs from this machine's by {there - after:+.0f} s", then="timedatectl set-ntp true, on both")
+        raise Refused(
+            f"its clock differs from this machine's by {there - after:+.0f} s", then="timedatectl set-ntp true, on both"
+        )
 
 
 def attempt(asked: str, act: Callable[[], object], *, advice: bool = False) -> Check:

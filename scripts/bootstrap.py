@@ -44,7 +44,9 @@ PROBE_IMAGE = "busybox:1.37-musl"
 def main() -> None:
     """Bring this machine to where `inv` works."""
     if sys.version_info < (3, 11):
-        stop(f"Python 3.11 or newer is needed; this is {sys.version.split()[0]}", "install python3.11 and run this again")
+        stop(
+            f"Python 3.11 or newer is needed; this is {sys.version.split()[0]}", "install python3.11 and run this again"
+        )
     require_access()
     packages = missing_system_packages()
     if packages:
@@ -89,7 +91,10 @@ def closed() -> bool:
 def require_access() -> None:
     """End where an engine is here, and not for this account."""
     if closed() and not engine_answers():
-        stop("this account may not use the Docker engine", "sudo usermod -aG docker $USER, log in again, then run this again")
+        stop(
+            "this account may not use the Docker engine",
+            "sudo usermod -aG docker $USER, log in again, then run this again",
+        )
 
 
 def tags_reachable() -> bool:
@@ -103,7 +108,10 @@ def missing_system_packages() -> list[str]:
     if not engine_answers() and not shutil.which("dockerd"):
         wanted += ENGINE_PACKAGES.get(distribution(), [])
         if not wanted:
-            stop("this system is not Debian or Ubuntu", "install Docker Engine with buildx and compose, then run this again")
+            stop(
+                "this system is not Debian or Ubuntu",
+                "install Docker Engine with buildx and compose, then run this again",
+            )
     elif not (succeeds("docker", "buildx", "version") and succeeds("docker", "compose", "version")):
         stop(
             "Docker is here, but not its buildx and compose plugins",
@@ -139,12 +147,16 @@ def install(packages: list[str]) -> None:
     if "docker.io" in packages and os_release().get("VERSION_CODENAME") == "bookworm":
         add_newer_suite()
         as_root("apt-get", "update", "-qq", env=environment)
-    pinned = [f"{name}/{NEWER_SUITE}" if name.startswith("docker") and newer_suite_added() else name for name in packages]
+    pinned = [
+        f"{name}/{NEWER_SUITE}" if name.startswith("docker") and newer_suite_added() else name for name in packages
+    ]
     as_root("apt-get", "install", "-qq", "-y", "--no-install-recommends", *pinned, *extras(packages), env=environment)
     if "docker.io" in packages and not DAEMON_JSON.exists():
         # this store keeps manifest digests, exports caches and builds reproducible images; and containers outlive the
         # engine: it starts those again that died with the machine, but not those that it found alive after its own death
-        write_as_root(DAEMON_JSON, json.dumps({"features": {"containerd-snapshotter": True}, "live-restore": True}) + "\n")
+        write_as_root(
+            DAEMON_JSON, json.dumps({"features": {"containerd-snapshotter": True}, "live-restore": True}) + "\n"
+        )
 
 
 def extras(packages: list[str]) -> list[str]:
@@ -192,7 +204,10 @@ def as_root(*argv: str, env: dict[str, str] | None = None) -> None:
     sudo = [] if os.geteuid() == 0 else ["sudo", "-E"]
     done = subprocess.run([*sudo, *argv], env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if done.returncode:
-        stop(f"`{' '.join(argv)}` failed:\n{(done.stderr or done.stdout).strip()[-2000:]}", "mend that, then run this again")
+        stop(
+            f"`{' '.join(argv)}` failed:\n{(done.stderr or done.stdout).strip()[-2000:]}",
+            "mend that, then run this again",
+        )
 
 
 def write_as_root(path: Path, text: str) -> None:

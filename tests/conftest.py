@@ -59,7 +59,9 @@ def is_worker(config: pytest.Config) -> bool:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--seconds", type=Path, help="a file that keeps the seconds of several runs, for one summary of all")
+    parser.addoption(
+        "--seconds", type=Path, help="a file that keeps the seconds of several runs, for one summary of all"
+    )
 
 
 @pytest.hookimpl(tryfirst=True)

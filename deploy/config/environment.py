@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from deploy.config.loader import load
 from deploy.config.settings import Settings
-from deploy.core.errors import OpsError, of_ours
+from deploy.core.errors import OpsError, to_ops_error
 from deploy.hosts.fleet import each
 from deploy.hosts.host import Host
 from deploy.hosts.local import LocalHost
@@ -39,20 +39,24 @@ class Environment(NamedTuple):
     def facing(self) -> Environment:
         """The same on those hosts alone that have an edge."""
         servers = self.settings.hosts
-        return self._replace(hosts=tuple(host for host in self.hosts if not servers or "edge" in servers[host.name].roles))
+        return self._replace(
+            hosts=tuple(host for host in self.hosts if not servers or "edge" in servers[host.name].roles)
+        )
 
     def each(self, act: Callable[[Host], T], hosts: Iterable[Host] | None = None) -> dict[str, T]:
         """Do something on every host, or on some of them, several at once; return the results by the hosts' names."""
         return each(self.hosts if hosts is None else hosts, act, among=self.hosts, at_once=self.settings.ssh.parallel)
 
-    def some(self, act: Callable[[Host], T], hosts: Iterable[Host] | None = None) -> tuple[dict[str, T], dict[str, OpsError]]:
+    def some(
+        self, act: Callable[[Host], T], hosts: Iterable[Host] | None = None
+    ) -> tuple[dict[str, T], dict[str, OpsError]]:
         """Do something on every host, or on some; return the results of those where that went well, and what failed on the others."""
 
         def tried(host: Host) -> T | OpsError:
             try:
                 return act(host)
             except Exception as error:  # noqa: BLE001  # whatever it is, the other hosts must be seen
-                return of_ours(error, host.name)
+                return to_ops_error(error, host.name)
 
         found = self.each(tried, hosts)
         done = {name: value for name, value in found.items() if not isinstance(value, OpsError)}

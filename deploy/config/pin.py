@@ -24,12 +24,22 @@ def pin(settings: Settings, names: Sequence[str] = (), *, yes: bool) -> None:
     """
     gateway = Link(GATEWAY, settings.gateway, settings.ssh, settings.env) if settings.gateway else None
     links = [gateway] if gateway else []
-    links += [Link(name, machine, settings.ssh, settings.env, gateway) for name, machine in sorted(settings.hosts.items())]
+    links += [
+        Link(name, machine, settings.ssh, settings.env, gateway) for name, machine in sorted(settings.hosts.items())
+    ]
     known = [link.name for link in links]
     if strangers := [name for name in names if name not in known]:
-        raise Refused(f"there is no host `{strangers[0]}`", where=file(settings).name, then=f"one of: {', '.join(known) or '(none yet)'}")
+        raise Refused(
+            f"there is no host `{strangers[0]}`",
+            where=file(settings).name,
+            then=f"one of: {', '.join(known) or '(none yet)'}",
+        )
     if not links:
-        raise Refused(f"{settings.env} has no hosts", where=file(settings).name, then="a section [hosts.NAME] with an address; or --env")
+        raise Refused(
+            f"{settings.env} has no hosts",
+            where=file(settings).name,
+            then="a section [hosts.NAME] with an address; or --env",
+        )
     pinned, reasons = list[str](), Reasons()
     try:
         for link in links:

@@ -46,7 +46,11 @@ Folder = Annotated[
     must(lambda path: path.parts[1:], "it must be a folder of its own"),
 ]
 Templates = Annotated[
-    str, like(r"(?!.*\.j2$).+", 'it is a folder now, which holds frame.conf.j2, routes.conf.j2 or site.conf.j2, as in nginx = "nginx"')
+    str,
+    like(
+        r"(?!.*\.j2$).+",
+        'it is a folder now, which holds frame.conf.j2, routes.conf.j2 or site.conf.j2, as in nginx = "nginx"',
+    ),
 ]
 Registry = Annotated[
     str,

@@ -107,20 +107,26 @@ class MachineFailed(OpsError):
         super().__init__(error.strerror or str(error), where=place, then=f"fix that; {then}", slug=slug)
 
 
-def of_ours(error: Exception, where: str = "") -> OpsError:
+def to_ops_error(error: Exception, where: str = "") -> OpsError:
     """Return an error as one of ours; what nobody foresaw says where in the toolkit it was."""
     if isinstance(error, OpsError):
         return error
     if isinstance(error, OSError):
         return MachineFailed(error, where)
-    own = [f"{frame.filename}:{frame.lineno}" for frame in extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(PACKAGE)]
+    own = [
+        f"{frame.filename}:{frame.lineno}"
+        for frame in extract_tb(error.__traceback__)
+        if Path(frame.filename).is_relative_to(PACKAGE)
+    ]
     what = ", at ".join([f"{type(error).__name__}: {error}", *own[-1:]])
-    then = "report this with everything that is printed here: it is a fault of the toolkit; inv status shows what serves"
+    then = (
+        "report this with everything that is printed here: it is a fault of the toolkit; inv status shows what serves"
+    )
     return OpsError(what, where=where, then=then, slug="toolkit-fault")
 
 
 @contextmanager
-def begun(then: str) -> Iterator[None]:
+def as_failure(then: str) -> Iterator[None]:
     """Tell a refusal in here as a failure, since something was changed already; `then` is the next command. An interruption stays one."""
     try:
         yield
@@ -132,14 +138,14 @@ def begun(then: str) -> Iterator[None]:
 
 
 @contextmanager
-def half_way(then: str) -> Iterator[None]:
+def as_interrupted(then: str) -> Iterator[None]:
     """Tell what fails or is interrupted in here as an interruption: hosts may be apart, and `then` goes on."""
     try:
         yield
     except KeyboardInterrupt:
         raise Interrupted("interrupted half way", then=then) from None
     except Exception as error:
-        told = of_ours(error)
+        told = to_ops_error(error)
         raise Interrupted(told.what, where=told.where, then=then, slug=told.slug) from error
 
 
@@ -147,7 +153,11 @@ class CommandFailed(OpsError):
     """A command ended with a code other than 0."""
 
     def __init__(self, command: str, returncode: int, output: str, where: str) -> None:
-        super().__init__(f"`{command}` ended with {returncode}" + (f":\n{output}" if output else ""), where=where, slug="command-failed")
+        super().__init__(
+            f"`{command}` ended with {returncode}" + (f":\n{output}" if output else ""),
+            where=where,
+            slug="command-failed",
+        )
         self.returncode, self.output = returncode, output
 
 
@@ -160,7 +170,9 @@ class Reasons:
     def __enter__(self) -> None:
         return None
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
         if isinstance(error, Refused):
             self.found.append(error)
         return isinstance(error, Refused)

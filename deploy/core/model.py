@@ -21,7 +21,11 @@ VERSION = 1  # the format of what this toolkit keeps on disk; docs/decisions/002
 WHOLE = "whole"
 AS_IT_IS = "as it is"  # the strategy of a release that was put together from its containers
 Role = Literal["web", "worker", "scheduler", "job", "data", "edge", "monitoring"]
-SHARED: tuple[Role, ...] = ("data", "edge", "monitoring")  # of no colour: a deploy starts what is missing, and touches nothing that runs
+SHARED: tuple[Role, ...] = (
+    "data",
+    "edge",
+    "monitoring",
+)  # of no colour: a deploy starts what is missing, and touches nothing that runs
 # the least and the most containers that a service of a role has at once; all others have one
 REPLICAS: Mapping[str, tuple[int, int]] = {"web": (1, 50), "worker": (0, 50)}
 
@@ -126,7 +130,11 @@ class Release(Kept):
 
     def scaled(self, replicas: Mapping[str, int]) -> Release:
         """Return the release with these numbers of replicas in place of its own, where its services can have them."""
-        chosen = {s.name: replicas[s.name] for s in self.services if s.name in replicas and not replicas_unfit(s.role, replicas[s.name])}
+        chosen = {
+            s.name: replicas[s.name]
+            for s in self.services
+            if s.name in replicas and not replicas_unfit(s.role, replicas[s.name])
+        }
         services = tuple(s.model_copy(update={"replicas": chosen.get(s.name, s.replicas)}) for s in self.services)
         return self.model_copy(update={"services": services})
 
@@ -202,7 +210,11 @@ def release_id(revision: str, *parts: Mapping[str, str] | str) -> str:
 def replicas_unfit(role: str, number: int) -> str:
     """Say why a service of this role cannot have so many replicas; empty when it can."""
     least, most = REPLICAS.get(role, (1, 1))
-    return "" if least <= number <= most else f"{number} replicas; a {role} has {least}" + (f" to {most}" if most > least else "")
+    return (
+        ""
+        if least <= number <= most
+        else f"{number} replicas; a {role} has {least}" + (f" to {most}" if most > least else "")
+    )
 
 
 def upstream_name(service: str, colour: str) -> str:
@@ -267,7 +279,9 @@ class EdgeFacts:
     expected: bool = True  # a host of workers or data has none
     front: str = ""  # the other host whose edge this is, where one serves all
     unproven: int = 0  # a generation that the link names and that was never proven; an interrupted switch left it
-    upstreams: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # name -> `host:port`; empty where it is not written down
+    upstreams: Mapping[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # name -> `host:port`; empty where it is not written down
     frame: str = ""  # what its frame hashes to; empty where that is not written down
 
     def reaches(self, service: ReleasedService, colour: str) -> bool:
@@ -292,7 +306,9 @@ class Facts:
     resources: frozenset[str] = frozenset()
     orphans: tuple[str, ...] = ()  # one-off containers that still run although nobody waits for them
     accepted: str | None = None  # the last release that the ledger calls in service
-    unrecorded: bool = False  # a release serves, and no record says whether it was accepted: the ledger is damaged or gone
+    unrecorded: bool = (
+        False  # a release serves, and no record says whether it was accepted: the ledger is damaged or gone
+    )
     frame: str = ""  # that of the edge when that release was accepted; empty where the ledger does not say it
 
     def of(self, colour: str, *roles: str) -> tuple[Container, ...]:

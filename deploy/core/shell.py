@@ -111,7 +111,9 @@ def pipe(*stages: Command) -> Script:
     for name, value in (item for stage in stages for item in stage.environment.items()):
         if environment.setdefault(name, value) != value:
             raise ValueError(f"the commands of a pipe disagree about {name}")
-    parts = (f'{{ {shlex.join(stage.argv)} 3>&- 4>&-; echo "{number}:$?" >&3; }}' for number, stage in enumerate(stages))
+    parts = (
+        f'{{ {shlex.join(stage.argv)} 3>&- 4>&-; echo "{number}:$?" >&3; }}' for number, stage in enumerate(stages)
+    )
     script = PIPE.format(stages=" | ".join(parts), numbers=" ".join(map(str, range(len(stages)))))
     return Script(("sh", "-c", Secret(script)), environment, any(stage.changes for stage in stages), stages)
 

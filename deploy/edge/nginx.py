@@ -81,7 +81,9 @@ def read_generated(inner: str, upstreams: str) -> tuple[int, Route] | None:
     members = [place.rpartition(":")[0] for place in live if resolve(place)]
     health = re.findall(r"auth_request (\S+);", inner)
     serving = {"colour": kept.get("colour") or None, "release": kept.get("release") or None}
-    return read_route(json.dumps({**kept, **serving, "members": members, "upstreams": known, "health": health, "frame": ""}))
+    return read_route(
+        json.dumps({**kept, **serving, "members": members, "upstreams": known, "health": health, "frame": ""})
+    )
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,9 @@ def rendered(settings: Settings, template: str, **values: object) -> str:
         return templates(settings.root / settings.nginx).get_template(template).render(values)
     except TemplateError as error:
         then = f"fix {settings.nginx}/*.j2, then inv plan"
-        raise Refused(f"the edge's template cannot be rendered: {error}", where=f"{settings.nginx}/{template}", then=then) from None
+        raise Refused(
+            f"the edge's template cannot be rendered: {error}", where=f"{settings.nginx}/{template}", then=then
+        ) from None
 
 
 def routes_name(colour: str, *, maintenance: bool = False, whole: bool = False) -> str:
@@ -133,7 +137,8 @@ def templates(folder: Path) -> Environment:
     """Return what reads the templates of a folder, and of the toolkit where it has none: an app may bring its routes alone."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    return Environment(loader=FileSystemLoader([folder, ROOT / "nginx"]), undefined=StrictUndefined, keep_trailing_newline=True)  # noqa: S701  # not HTML
+    loader = FileSystemLoader([folder, ROOT / "nginx"])
+    return Environment(loader=loader, undefined=StrictUndefined, keep_trailing_newline=True)  # noqa: S701  # not HTML
 
 
 def generated(generation: int, route: Route) -> dict[str, str]:
@@ -143,7 +148,10 @@ def generated(generation: int, route: Route) -> dict[str, str]:
         generation=generation, colour=route.colour, release=route.release, maintenance=route.maintenance, upstreams=known,
         health=() if route.maintenance else route.health,
     )  # fmt: skip
-    return {"inner.conf": inner, "upstreams.conf": "".join(block(name, servers) for name, servers in route.upstreams.items())}
+    return {
+        "inner.conf": inner,
+        "upstreams.conf": "".join(block(name, servers) for name, servers in route.upstreams.items()),
+    }
 
 
 def block(name: str, servers: Iterable[str]) -> str:
@@ -174,7 +182,9 @@ def upstreams(
         for colour in COLOURS:
             port = service.deploy.port or 80
             if colour == live and (named := [c.name for c in there if c.service == service.name and c.name in members]):
-                servers = [ports.get(name, f"{name}:{port}") if name in before.members else f"{name}:{port}" for name in named]
+                servers = [
+                    ports.get(name, f"{name}:{port}") if name in before.members else f"{name}:{port}" for name in named
+                ]
             else:
                 servers = idle(settings, service, colour, there)
             found[upstream_name(service.name, colour)] = tuple(dict.fromkeys([*servers, *service.behind_at(colour)]))

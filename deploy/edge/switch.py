@@ -137,7 +137,9 @@ def serve(settings: Settings, host: Host, edge: str, generation: int) -> None:
     forget(host, nginx.folder(settings) / "generations", generation)
 
 
-def register(settings: Settings, host: Host, edge: str, generation: int, upstreams: Mapping[str, tuple[str, ...]]) -> None:
+def register(
+    settings: Settings, host: Host, edge: str, generation: int, upstreams: Mapping[str, tuple[str, ...]]
+) -> None:
     """Serve what is served, by a new generation that knows more upstreams: they can be probed before visitors are sent there."""
     files, route = proven(settings, host)
     write(settings, host, files, generation, replace(route, upstreams={**route.upstreams, **upstreams}))
@@ -148,7 +150,14 @@ def turn_page(settings: Settings, host: Host, edge: str, files: Files, generatio
     """Serve the maintenance page, or the app again: the release and its members stay; `files` has the two variants."""
     _, route = proven(settings, host)
     served = ROUTES if ROUTES in files else MAIN
-    switch(settings, host, edge, {**files, served: files[MAINTENANCE if on else APP]}, generation, replace(route, maintenance=on))
+    switch(
+        settings,
+        host,
+        edge,
+        {**files, served: files[MAINTENANCE if on else APP]},
+        generation,
+        replace(route, maintenance=on),
+    )
 
 
 def proven(settings: Settings, host: Host) -> tuple[dict[str, File], nginx.Route]:
@@ -157,7 +166,9 @@ def proven(settings: Settings, host: Host) -> tuple[dict[str, File], nginx.Route
     kept = recorded(host, folder)
     if not kept:
         then = "inv deploy of another commit writes the next generation"
-        raise OpsError("what the edge serves is written down nowhere any more", where=f"{host.name}: {folder}", then=then)
+        raise OpsError(
+            "what the edge serves is written down nowhere any more", where=f"{host.name}: {folder}", then=then
+        )
     return contents(host, folder, kept[1]), kept[1]
 
 
@@ -241,8 +252,13 @@ def require_version(host: Host, image: str) -> None:
             break
     if found < nginx.OLDEST:
         wanted, has = (".".join(map(str, v)) for v in (nginx.OLDEST, found))
-        told = has or f"unknown (`nginx -v` in its image ended with {said.returncode}: {said.output.strip() or 'nothing was said'})"
-        raise Refused(f"the edge's nginx is {told}; {wanted} or newer is needed to lose no request on a reload", then="inv build")
+        told = (
+            has
+            or f"unknown (`nginx -v` in its image ended with {said.returncode}: {said.output.strip() or 'nothing was said'})"
+        )
+        raise Refused(
+            f"the edge's nginx is {told}; {wanted} or newer is needed to lose no request on a reload", then="inv build"
+        )
 
 
 def accepting_workers(host: Host, edge: str) -> set[int]:

@@ -12,7 +12,9 @@ from deploy.core.errors import OpsError, Refused
 from deploy.core.model import BLOCK, LABEL, MADE_OF, Container, block_of
 
 TIMEOUT = 60  # seconds for an answer
-ITEMIZED = "1.51"  # the newest version of the API that names each image and volume which takes space: later ones have sums
+ITEMIZED = (
+    "1.51"  # the newest version of the API that names each image and volume which takes space: later ones have sums
+)
 STARTS = "./scripts/quickstart starts it"
 
 
@@ -56,7 +58,9 @@ class Engine:
             listed = self.client.api.containers(all=True, filters={"label": [f"{LABEL}={environment}"]})
         except (DockerException, OSError) as error:
             raise OpsError(f"the Docker engine broke off: {error}", where=self.endpoint, then="inv doctor") from None
-        found = [self.inspect(entry["Id"]) for entry in listed if entry["Labels"].get("com.docker.compose.oneoff") != "True"]
+        found = [
+            self.inspect(entry["Id"]) for entry in listed if entry["Labels"].get("com.docker.compose.oneoff") != "True"
+        ]
         return tuple(sorted((c for c in found if c), key=lambda c: (c.colour, c.service, c.number)))
 
     def one_offs(self, environment: str) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from deploy.core import console
-from deploy.core.errors import Interrupted, Locked, OpsError, Refused, of_ours
+from deploy.core.errors import Interrupted, Locked, OpsError, Refused, to_ops_error
 from deploy.hosts.host import Host
 
 T = TypeVar("T")
@@ -38,7 +38,7 @@ def each(hosts: Iterable[Host], act: Callable[[Host], T], *, among: Collection[H
                 try:
                     results[name] = work.result()
                 except Exception as error:  # noqa: BLE001  # whatever it is, the other hosts' errors must be heard as well
-                    errors[name] = of_ours(error, name)
+                    errors[name] = to_ops_error(error, name)
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
             console.say("interrupted: what has begun on the hosts is let go of")
@@ -68,7 +68,13 @@ def together(errors: Mapping[str, OpsError]) -> OpsError:
         told.where = told.where if told.where.startswith(name) else f"{name}: {told.where}" if told.where else name
     else:
         kinds = {type(error) for error in errors.values()}
-        kind = Interrupted if Interrupted in kinds else next(iter(kinds)) if len(kinds) == 1 and kinds <= {Refused, Locked} else OpsError
+        kind = (
+            Interrupted
+            if Interrupted in kinds
+            else next(iter(kinds))
+            if len(kinds) == 1 and kinds <= {Refused, Locked}
+            else OpsError
+        )
         what = "\n".join(f"{name}: {error.what}" for name, error in errors.items())
         thens = "; ".join(dict.fromkeys(error.then for error in errors.values() if error.then))
         slugs = {error.slug for error in errors.values()}

@@ -52,7 +52,9 @@ class Process(Protocol):
     def __enter__(self) -> Process:
         """Begin to read what it prints."""
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Close its streams and wait for its end."""
 
 
@@ -98,7 +100,9 @@ class Host(ABC):
             raise CommandFailed(str(command), done.returncode, done.output, self.name)
         return done.stdout
 
-    def exchange(self, command: Command, *, stdin: bytes | None = None, timeout: float = 600) -> tuple[int, bytes, bytes]:
+    def exchange(
+        self, command: Command, *, stdin: bytes | None = None, timeout: float = 600
+    ) -> tuple[int, bytes, bytes]:
         """Run a command to its end as `try_run` does; return exit code, stdout, stderr."""
         code, out, err = self._exchange(command, self.guard(command), stdin=stdin, timeout=timeout)
         if command.changes:

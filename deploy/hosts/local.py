@@ -24,7 +24,15 @@ ANSWER_LIMIT = 1 << 20
 SHOWN = 1 << 16  # bytes of stderr
 EVERYWHERE = "0.0.0.0"  # noqa: S104  # compared with, not bound to
 ENGINE = "unix:///var/run/docker.sock"
-OF_A_HOOK = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR", "GIT_NAMESPACE", "GIT_PREFIX"}
+OF_A_HOOK = {
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_COMMON_DIR",
+    "GIT_NAMESPACE",
+    "GIT_PREFIX",
+}
 
 
 class LocalProcess(subprocess.Popen[bytes]):
@@ -32,7 +40,9 @@ class LocalProcess(subprocess.Popen[bytes]):
 
     terminated = False
 
-    def __init__(self, argv: tuple[str, ...], environment: dict[str, str], stdin: int, stderr: IO[bytes] | None) -> None:
+    def __init__(
+        self, argv: tuple[str, ...], environment: dict[str, str], stdin: int, stderr: IO[bytes] | None
+    ) -> None:
         self.file, self.last = stderr, ""
         super().__init__(argv, env=environment, stdin=stdin, stdout=subprocess.PIPE, stderr=stderr or subprocess.STDOUT)
 
@@ -111,7 +121,12 @@ class LocalHost(Host):
         source = subprocess.DEVNULL if stdin is None else None
         try:
             done = subprocess.run(
-                (*guard, *command.argv), input=stdin, stdin=source, env=self.environment(command), timeout=timeout, capture_output=True
+                (*guard, *command.argv),
+                input=stdin,
+                stdin=source,
+                env=self.environment(command),
+                timeout=timeout,
+                capture_output=True,
             )
         except FileNotFoundError:
             raise self.not_installed(command) from None

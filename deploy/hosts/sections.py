@@ -39,7 +39,10 @@ Address = Annotated[
 File = Annotated[Path, must(lambda path: path != Path(), "it names no file")]
 HostKey = Annotated[
     str,
-    like(r"((ssh|ecdsa)-[a-z0-9-]+ [A-Za-z0-9+/]+=*( .*)?)?", "it must be a public key as in a .pub file: ssh-ed25519 AAAA..."),
+    like(
+        r"((ssh|ecdsa)-[a-z0-9-]+ [A-Za-z0-9+/]+=*( .*)?)?",
+        "it must be a public key as in a .pub file: ssh-ed25519 AAAA...",
+    ),
     AfterValidator(lambda key: " ".join(key.split()[:2])),  # without the comment that a .pub file has behind it
 ]
 Account = Annotated[str, like(r"([^\s-]\S*)?", "it must be an account: no spaces, no - first")]

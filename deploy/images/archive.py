@@ -48,7 +48,9 @@ def chain(diffs: Iterable[str]) -> list[str]:
 
     https://github.com/opencontainers/image-spec/blob/main/config.md#layer-chainid
     """
-    return list(accumulate(diffs, lambda below, diff: f"sha256:{hashlib.sha256(f'{below} {diff}'.encode()).hexdigest()}"))
+    return list(
+        accumulate(diffs, lambda below, diff: f"sha256:{hashlib.sha256(f'{below} {diff}'.encode()).hexdigest()}")
+    )
 
 
 def read(stream: IO[bytes]) -> Archived:
@@ -61,7 +63,9 @@ def read(stream: IO[bytes]) -> Archived:
                 small[member.name] = file.read()
     entry = json.loads(small["manifest.json"])[0]
     diffs = json.loads(small[entry["Config"]])["rootfs"]["diff_ids"]
-    layers = tuple(Layer(blob=blob, diff=diff, size=sizes[blob]) for blob, diff in zip(entry["Layers"], diffs, strict=True))
+    layers = tuple(
+        Layer(blob=blob, diff=diff, size=sizes[blob]) for blob, diff in zip(entry["Layers"], diffs, strict=True)
+    )
     digest = json.loads(small["index.json"])["manifests"][0]["digest"]
     return Archived(digest=digest, config=f"sha256:{entry['Config'].rsplit('/', 1)[-1]}", layers=layers)
 

@@ -34,7 +34,9 @@ def print_targets(file: str) -> Command:
 def targets(printed: str, budget: Mapping[str, int]) -> tuple[Target, ...]:
     """Read the targets that the default group builds; a target's first tag is its image's name."""
     document = json.loads(printed)
-    return tuple(Target(name, spec["tags"][0], budget.get(name)) for name, spec in document["target"].items() if spec.get("tags"))
+    return tuple(
+        Target(name, spec["tags"][0], budget.get(name)) for name, spec in document["target"].items() if spec.get("tags")
+    )
 
 
 def arguments(
@@ -56,7 +58,10 @@ def arguments(
         argv += [f"--set={target.name}.labels.{LABEL}={target.image}"]
         # a scope per image: a shared one would keep the last image only
         argv += [f"--set={target.name}.cache-from={scoped(place, target.name)}" for place in cache_from]
-        argv += [f"--set={target.name}.cache-to={scoped(place, target.name)},mode=max,ignore-error=true" for place in cache_to]
+        argv += [
+            f"--set={target.name}.cache-to={scoped(place, target.name)},mode=max,ignore-error=true"
+            for place in cache_to
+        ]
     return tuple(argv)
 
 

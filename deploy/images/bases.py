@@ -67,7 +67,9 @@ def read(root: Path) -> dict[str, Base]:
 
 def overlay(root: Path, name: str) -> Path:
     """Return the folder of one base's own files, which need not exist: the app's, or the toolkit's."""
-    return next((folder for folder in (root / FOLDER / name, ROOT / FOLDER / name) if folder.is_dir()), root / FOLDER / name)
+    return next(
+        (folder for folder in (root / FOLDER / name, ROOT / FOLDER / name) if folder.is_dir()), root / FOLDER / name
+    )
 
 
 def variable(name: str) -> str:
@@ -125,7 +127,10 @@ def registry_answers(bases: list[Base], host: LocalHost) -> bool:
     """Ask for the smallest public tag."""
     smallest = min(bases, key=lambda base: base.name != PROBE)
     try:
-        return host.try_run(docker("buildx", "imagetools", "inspect", smallest.public_reference), timeout=20).returncode == 0
+        return (
+            host.try_run(docker("buildx", "imagetools", "inspect", smallest.public_reference), timeout=20).returncode
+            == 0
+        )
     except CommandFailed:
         return False
 
@@ -173,7 +178,9 @@ def pin(root: Path, host: LocalHost) -> dict[str, str]:
     path, bases = home(root) / FILE, read(root).values()
     digests = {base.public: resolve(base.public, host) for base in bases}
     unpinned = re.sub(r"(?m)^digest = .*\n", "", path.read_text())
-    host.write(path, re.sub(r'(?m)^public = "(.*)"$', lambda line: f'{line[0]}\ndigest = "{digests[line[1]]}"', unpinned))
+    host.write(
+        path, re.sub(r'(?m)^public = "(.*)"$', lambda line: f'{line[0]}\ndigest = "{digests[line[1]]}"', unpinned)
+    )
     return {base.name: digests[base.public] for base in bases}
 
 

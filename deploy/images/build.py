@@ -131,7 +131,9 @@ def contexts(settings: Settings) -> list[str]:
     # names of bases are ASCII; what else stands in a comment may be in any encoding
     text = "\n".join(path.read_text(encoding="utf-8", errors="replace") for path in files if path.is_file())
     declared = bases.read(settings.root)
-    return [name for name in declared if re.search(rf"(?m)^FROM {re.escape(name)}(?!\S)|\b{bases.variable(name)}\b", text)]
+    return [
+        name for name in declared if re.search(rf"(?m)^FROM {re.escape(name)}(?!\S)|\b{bases.variable(name)}\b", text)
+    ]
 
 
 def variables(settings: Settings, source: checkout.Checkout) -> dict[str, str]:
@@ -165,12 +167,16 @@ def describe(target: bake.Target, metadata: Mapping[str, str], progress: str, ho
     """Describe a built image by its digest, not by its name: another build may have taken the name meanwhile."""
     cached, steps = bake.cached_steps(progress, target.name)
     digest = metadata["containerimage.digest"]
-    return Image(target.image, digest, metadata.get("containerimage.config.digest", ""), layers(digest, host), cached, steps)
+    return Image(
+        target.image, digest, metadata.get("containerimage.config.digest", ""), layers(digest, host), cached, steps
+    )
 
 
 def layers(image: str, host: LocalHost) -> Counter[str]:
     """Add up an image's layers: instruction -> uncompressed bytes; none when there is no such image."""
-    done = host.try_run(docker("history", "--human=false", "--no-trunc", "--format", "{{.Size}}\t{{.CreatedBy}}", image))
+    done = host.try_run(
+        docker("history", "--human=false", "--no-trunc", "--format", "{{.Size}}\t{{.CreatedBy}}", image)
+    )
     sizes = Counter[str]()
     for size, instruction in (line.split("\t", 1) for line in done.stdout.splitlines()):
         sizes[instruction] += int(size)
@@ -224,7 +230,12 @@ def pull(name: str, host: Host) -> str:
 def build_and_keep(settings: Settings, host: LocalHost, *, no_cache: bool = False) -> Built:
     """Build every image and name it after the checkout's revision, by which `inv push` finds it."""
     built = build(settings, host, no_cache=no_cache)
-    keep_for(built.revision, [image.name for image in built.images], {image.name: image.digest for image in built.images}, host)
+    keep_for(
+        built.revision,
+        [image.name for image in built.images],
+        {image.name: image.digest for image in built.images},
+        host,
+    )
     return built
 
 

@@ -65,13 +65,17 @@ def observe(host: Host) -> Inventory:
     return Inventory(classic, frozenset(ids), frozenset(chains))
 
 
-def find_transfers(names: Iterable[str], built: Iterable[str], revision: str, here: LocalHost) -> tuple[ImageTransfer, ...]:
+def find_transfers(
+    names: Iterable[str], built: Iterable[str], revision: str, here: LocalHost
+) -> tuple[ImageTransfer, ...]:
     """Find a revision's images here, those that were built and third-party ones.
 
     Raises Refused (`image-missing`) when one was not built.
     """
     own, requested = set(built), sorted(set(names))
-    missing = [kept for name in requested if name in own and not build.identify(kept := build.kept(name, revision), here)]
+    missing = [
+        kept for name in requested if name in own and not build.identify(kept := build.kept(name, revision), here)
+    ]
     if missing:
         what = f"these images are not on this machine, they were not built or were pruned: {', '.join(missing)}"
         raise Refused(what, where=here.name, then="inv build --push", slug="image-missing")
@@ -117,15 +121,20 @@ def end(process: Process) -> str:
     return f":\n{text}" if (text := process.error_output.strip()) else ""
 
 
-def require_architecture(transfers: Sequence[ImageTransfer], here: LocalHost, hosts: Sequence[Host], at_once: int) -> None:
+def require_architecture(
+    transfers: Sequence[ImageTransfer], here: LocalHost, hosts: Sequence[Host], at_once: int
+) -> None:
     """Refuse images that are built for another processor than a host's.
 
     The host's engine would take them, and their programs would not start.
     """
-    shown = here.run(docker("image", "inspect", "--format", "{{.Architecture}}", *(transfer.kept for transfer in transfers)))
+    shown = here.run(
+        docker("image", "inspect", "--format", "{{.Architecture}}", *(transfer.kept for transfer in transfers))
+    )
     built = dict(zip((transfer.name for transfer in transfers), shown.split(), strict=True))
     wrong = {
-        name: f"{name} is {own}; built for another: " + ", ".join(f"{image} ({other})" for image, other in built.items() if other != own)
+        name: f"{name} is {own}; built for another: "
+        + ", ".join(f"{image} ({other})" for image, other in built.items() if other != own)
         for name, own in fleet.each(hosts, architecture, among=hosts, at_once=at_once).items()
         if own and any(other != own for other in built.values())
     }

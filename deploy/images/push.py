@@ -28,18 +28,25 @@ class PushResult:
     failed: dict[str, OpsError]
 
 
-def push(settings: Settings, here: LocalHost, hosts: Sequence[Host], requested: Mapping[str, Collection[str]]) -> PushResult:
+def push(
+    settings: Settings, here: LocalHost, hosts: Sequence[Host], requested: Mapping[str, Collection[str]]
+) -> PushResult:
     """Bring to every host the images `requested` for it, a few hosts at once."""
     by = settings.ship.by
     far = [host.name for host in hosts if not isinstance(host, LocalHost)]
     if by == "local" and far:
-        what, then = f"ship.by is local, but these are other machines: {', '.join(far)}", "set ship.by to ssh or registry"
+        what, then = (
+            f"ship.by is local, but these are other machines: {', '.join(far)}",
+            "set ship.by to ssh or registry",
+        )
         raise Refused(what, where=f"deploy/environments/{settings.env}.toml", then=then, slug="ship-by-local")
     revision = checkout.read(settings.root, here).revision
     own = [target.image for target in build.read_targets(settings, here)]
     who = registry.account(settings) if by == "registry" else None
     with console.step("images of this revision"):
-        transfers = inventory.find_transfers({name for names in requested.values() for name in names}, own, revision, here)
+        transfers = inventory.find_transfers(
+            {name for names in requested.values() for name in names}, own, revision, here
+        )
         inventory.require_architecture(transfers, here, hosts, settings.ssh.parallel)
         fleet.each(hosts, partial(require_room, settings), among=hosts, at_once=settings.ssh.parallel)
     if who:
@@ -64,7 +71,9 @@ def require_room(settings: Settings, host: Host) -> None:
     require_folder(settings.state_dir, host)
 
 
-def to_all(hosts: Sequence[Host], revision: str, at_once: int, bring: Callable[[Host, Callable[[int], None]], Shipped]) -> PushResult:
+def to_all(
+    hosts: Sequence[Host], revision: str, at_once: int, bring: Callable[[Host, Callable[[int], None]], Shipped]
+) -> PushResult:
     """Bring images to every host, also when others fail; Ctrl-C ends all of them."""
     with console.step(f"images to {', '.join(host.name for host in hosts)}") as shown:
 

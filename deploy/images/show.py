@@ -37,7 +37,10 @@ def pushed(result: PushResult, *, json: bool, documented: bool = False) -> None:
     if json and not documented:
         console.document({"revision": result.revision, "hosts": hosts(result)})
     if not json:
-        rows = [[one.host, one.images, megabytes(one.sent), megabytes(one.skipped), f"{one.seconds:.1f} s"] for one in result.shipped]
+        rows = [
+            [one.host, one.images, megabytes(one.sent), megabytes(one.skipped), f"{one.seconds:.1f} s"]
+            for one in result.shipped
+        ]
         rows += [[name, "failed", "-", "-", "-"] for name in result.failed]
         console.table(["host", "images", "sent", "skipped", "took"], rows)
     if result.failed:

@@ -70,7 +70,9 @@ def engine_items(used: dict[str, Any], environment: str, waste: prune.Waste) -> 
     ours = [v["Name"] for v in used["Volumes"] or [] if (v["Labels"] or {}).get(PROJECT) == environment]
     yield from (Item("volume", name, sizes[name], DATA) for name in ours)
     if others := sizes.keys() - ours:
-        yield Item("volumes", f"{len(others)} that are not {environment}'s", sum(sizes[name] for name in others), OTHERS)
+        yield Item(
+            "volumes", f"{len(others)} that are not {environment}'s", sum(sizes[name] for name in others), OTHERS
+        )
 
 
 def show(at: Environment, *, json: bool) -> None:

@@ -30,13 +30,16 @@ def show(at: Environment, *, limit: int, json: bool) -> None:
     elif entries:
         several = len(at.hosts) > 1
         rows = [
-            [e.started, e.command, e.release, outcome(e), f"{e.seconds:.0f} s", e.who] + ([", ".join(hosts)] if several else [])
+            [e.started, e.command, e.release, outcome(e), f"{e.seconds:.0f} s", e.who]
+            + ([", ".join(hosts)] if several else [])
             for e, hosts in entries
         ]
         headings = ["when (UTC)", "command", "release", "outcome", "took", "who"]
         console.table([*headings, "hosts"] if several else headings, rows)
     elif not unreachable:
-        console.say(acting(f"nothing has been deployed to {at.settings.name} yet; to deploy: inv deploy", at.settings.env))
+        console.say(
+            acting(f"nothing has been deployed to {at.settings.name} yet; to deploy: inv deploy", at.settings.env)
+        )
     fleet.tell(unreachable, documented=json)
 
 

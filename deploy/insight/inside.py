@@ -39,7 +39,9 @@ def run(at: Environment, service: str, words: Sequence[str], *, host: str = "") 
     if code:
         absent = "check that the program is in the image; it may even have no shell"
         then = absent if code in NO_PROGRAM else f"its output is above; for the service's log: inv logs {service}"
-        raise OpsError(f"`{shlex.join(words)}` ended with {code}", where=container.name, then=then, slug="command-failed")
+        raise OpsError(
+            f"`{shlex.join(words)}` ended with {code}", where=container.name, then=then, slug="command-failed"
+        )
 
 
 def command(container: str, words: Sequence[str], *, terminal: bool) -> Command:

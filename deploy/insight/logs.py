@@ -124,7 +124,9 @@ def require_room(chosen: Collection[ServiceContainer]) -> None:
     """Refuse to follow more containers than a connection carries beside other commands."""
     for host, many in Counter(one.host for one in chosen).items():
         if many > host.followed:
-            what = f"{many} containers are too many to follow over the connection to {host.name}: {host.followed} at most"
+            what = (
+                f"{many} containers are too many to follow over the connection to {host.name}: {host.followed} at most"
+            )
             then = "name fewer services: inv logs SERVICE,... --follow; or leave --follow out"
             raise Refused(what, where=host.name, then=then, slug="too-many-containers")
 
@@ -168,7 +170,9 @@ def parsed(process: Process, service: str, place: str, newest: dict[str, str]) -
             yield Line(newest.get(place, ""), service, f"{stamp} {text}")
 
 
-def live(find: Callable[[], tuple[dict[str, ServiceContainer], dict[str, OpsError]]], newest: dict[str, str]) -> Iterator[Line]:
+def live(
+    find: Callable[[], tuple[dict[str, ServiceContainer], dict[str, OpsError]]], newest: dict[str, str]
+) -> Iterator[Line]:
     """Yield lines as they come, also of services that start again or change their colour; never ends by itself.
 
     Warns once of what keeps it from a host, for as long as it is the same.

@@ -9,7 +9,7 @@ from typing import Any
 from deploy.config.environment import Environment
 from deploy.config.settings import Settings
 from deploy.core import console
-from deploy.core.errors import Refused, acting, begun
+from deploy.core.errors import Refused, acting, as_failure
 from deploy.core.shell import docker, query
 from deploy.hosts.host import Host
 from deploy.images import inventory
@@ -47,7 +47,7 @@ def prune(at: Environment, *, yes: bool, json: bool) -> None:
                 if any(now[name].releases != own.releases for name, own in waste.items()):
                     what = "another release was deployed meanwhile; nothing was removed"
                     raise Refused(what, where=at.settings.name, then="inv prune", slug="release-changed")
-                with begun("inv prune again, once every host answers"):
+                with as_failure("inv prune again, once every host answers"):
                     freed = at.each(lambda host: remove(at.settings, host, now[host.name]))
     if json:
         console.document(

@@ -38,7 +38,10 @@ def find(at: Environment, names: Collection[str] = ()) -> tuple[dict[str, Servic
     facts, unreachable = at.some(lambda host: observe(at.settings, host))
     existing = sorted({c.service for own in facts.values() for c in own.containers})
     hosts = [host for host in at.hosts if host.name in facts]
-    containers = {name: [ServiceContainer(host, c) for host in hosts for c in choose(facts[host.name], name)] for name in names or existing}
+    containers = {
+        name: [ServiceContainer(host, c) for host in hosts for c in choose(facts[host.name], name)]
+        for name in names or existing
+    }
     missing = [name for name in names if not containers[name]]
     if not any(containers.values()):
         fleet.tell(unreachable)
@@ -77,6 +80,8 @@ def no_container(settings: Settings, missing: list[str], existing: list[str], jo
         what = f"nothing runs in {settings.name}"
         return Refused(what, where=settings.name, then="inv deploy starts it", slug="nothing-runs")
     job = "is a job: its container is removed when it ends. When it fails, inv deploy prints its last lines"
-    reasons = [f"service `{name}` {job if name in jobs else f'has no container{nearest(name, existing)}'}" for name in missing]
+    reasons = [
+        f"service `{name}` {job if name in jobs else f'has no container{nearest(name, existing)}'}" for name in missing
+    ]
     then = f"name one of: {', '.join(existing)}"
     return Refused("\n".join(reasons), where=settings.name, then=then, slug="service-unknown")

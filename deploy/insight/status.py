@@ -28,7 +28,11 @@ def show(at: Environment, *, json: bool) -> None:
     edges = [host for host in hosts if observed[host.name].edge.running and observed[host.name].edge.release]
     asked = at.each(lambda host: edge_answers(at, host, observed[host.name]), edges)
     watches = at.each(lambda host: watch_of(state_of(at, host), observed[host.name].edge.release), hosts)
-    holders = [one for found in at.each(lambda host: locks.holders(host, at.settings.state_dir), hosts).values() for one in found]
+    holders = [
+        one
+        for found in at.each(lambda host: locks.holders(host, at.settings.state_dir), hosts).values()
+        for one in found
+    ]
     changing = any(holder.lock == "change" for holder in holders)
     left = [] if changing else [*interruptions(at, hosts).values()]
     if json:
@@ -76,7 +80,9 @@ def edge_answers(at: Environment, host: Host, facts: Facts) -> dict[str, int]:
     return {}
 
 
-def print_state(at: Environment, observed: Mapping[str, Facts], unreachable: Mapping[str, OpsError], watches: Mapping[str, str]) -> None:
+def print_state(
+    at: Environment, observed: Mapping[str, Facts], unreachable: Mapping[str, OpsError], watches: Mapping[str, str]
+) -> None:
     """Say what serves, and how each service is."""
     many = len(at.hosts) > 1
     for name, facts in observed.items():
@@ -87,7 +93,13 @@ def print_state(at: Environment, observed: Mapping[str, Facts], unreachable: Map
         console.say(f"{at.settings.name}{f' on {name}' if many else ''}: {serving}{watch}")
     rows = {
         name: [
-            [c.service + (f"-{c.number}" if c.number > 1 else ""), c.colour or "shared", c.state, health(c) or "-", c.release or "-"]
+            [
+                c.service + (f"-{c.number}" if c.number > 1 else ""),
+                c.colour or "shared",
+                c.state,
+                health(c) or "-",
+                c.release or "-",
+            ]
             for c in facts.containers
         ]
         for name, facts in observed.items()
@@ -96,7 +108,9 @@ def print_state(at: Environment, observed: Mapping[str, Facts], unreachable: Map
     for facts in observed.values():
         for c in facts.containers:
             if c.out_of_memory:
-                text = f"{c.name}: a process was killed at the memory limit; inv logs {c.service}, or raise its mem_limit"
+                text = (
+                    f"{c.name}: a process was killed at the memory limit; inv logs {c.service}, or raise its mem_limit"
+                )
                 console.warn(acting(text, at.settings.env))
 
 

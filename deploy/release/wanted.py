@@ -67,7 +67,9 @@ def names(known: Model) -> set[str]:
 def built(at: Environment, order: images.Order, known: Model) -> Code:
     """Build the images here."""
     made = images.build(*at.machine, order).images
-    return Code(order.source, images.resolve(names(known), made, at.here), {image.name: image.config_digest for image in made})
+    return Code(
+        order.source, images.resolve(names(known), made, at.here), {image.name: image.config_digest for image in made}
+    )
 
 
 def shipped(at: Environment, source: Checkout, known: Model) -> Code:
@@ -79,7 +81,9 @@ def shipped(at: Environment, source: Checkout, known: Model) -> Code:
         if any(found.setdefault(name, record[name]) != record[name] for name in own[host]):
             raise Refused(f"the hosts were given different builds of {source.revision}", where=", ".join(records),
                           then=f"inv push --env={at.settings.env}")  # fmt: skip
-    return Code(source, {name: one.digest for name, one in found.items()}, {name: one.config for name, one in found.items()})
+    return Code(
+        source, {name: one.digest for name, one in found.items()}, {name: one.config for name, one in found.items()}
+    )
 
 
 def as_kept(bundle: Bundle, host: Host) -> Bundle:
@@ -112,7 +116,9 @@ def bundles(at: Environment, known: Model, code: Code, values: Mapping[str, Secr
 
     def bundle(here: Model) -> Bundle:
         services = (
-            ReleasedService(name=s.name, image=code.images[s.image], deploy=s.deploy, replicas=s.replicas, behind=s.behind)
+            ReleasedService(
+                name=s.name, image=code.images[s.image], deploy=s.deploy, replicas=s.replicas, behind=s.behind
+            )
             for s in here.services
         )
         used = {name: code.images[name] for name in sorted(names(here))}
@@ -122,25 +128,38 @@ def bundles(at: Environment, known: Model, code: Code, values: Mapping[str, Secr
             config_digests=configs, files=files, secrets=version, strategy=settings.rollout.strategy,
             services=tuple(services), resources=tuple(render.resource_names(here, settings.name)), hosts=tuple(own),
         )  # fmt: skip
-        return Bundle(release, render_all(settings, here, code.images, identity, env_file, version), secrets.render(values))
+        return Bundle(
+            release, render_all(settings, here, code.images, identity, env_file, version), secrets.render(values)
+        )
 
     return {name: bundle(here) for name, here in own.items()}
 
 
 def render_all(
-    settings: Settings, known: Model, images: Mapping[str, str], release: str = "", env_file: str = "", version: str = ""
+    settings: Settings,
+    known: Model,
+    images: Mapping[str, str],
+    release: str = "",
+    env_file: str = "",
+    version: str = "",
 ) -> dict[str, str]:
     """Render every file of a release by name, its routes where there is an edge, whose frame is no part of it. Pure."""
     rendered = {"shared.yml": render.shared(known, settings.name, images, env_file, version, settings.app)}
     for colour in COLOURS:
-        rendered[f"{colour}.yml"] = render.per_colour(known, settings.name, colour, release, images, env_file, settings.app)
+        rendered[f"{colour}.yml"] = render.per_colour(
+            known, settings.name, colour, release, images, env_file, settings.app
+        )
     routes = [nginx.Route(colour, release, maintenance) for colour in COLOURS for maintenance in (False, True)]
     for route in (*routes, nginx.Route()) if known.of("edge") else ():
-        rendered[nginx.routes_name(route.colour or "none", maintenance=route.maintenance)] = nginx.render(settings, known.web, route)
+        rendered[nginx.routes_name(route.colour or "none", maintenance=route.maintenance)] = nginx.render(
+            settings, known.web, route
+        )
     return rendered
 
 
 def fingerprint(rendered: Mapping[str, Mapping[str, str]]) -> str:
     """Hash what a release is rendered from; the shared services are not part of it, since a deploy never recreates them."""
-    own = {host: {name: text for name, text in files.items() if name != "shared.yml"} for host, files in rendered.items()}
+    own = {
+        host: {name: text for name, text in files.items() if name != "shared.yml"} for host, files in rendered.items()
+    }
     return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:12]

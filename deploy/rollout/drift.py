@@ -66,7 +66,9 @@ def restorations(run: Run, left: Bundle | None) -> tuple[steps.RecreateShared, .
         return shared.is_unwell(c, now, ever=True) or (c.role == "edge" and not reaches(run))
 
     releases = {name: made_as(run, name, made_of) for name, made_of in was.items() if fails(there[name])}
-    return tuple(steps.RecreateShared((name,), (there[name].made_of,), release) for name, release in releases.items() if release)
+    return tuple(
+        steps.RecreateShared((name,), (there[name].made_of,), release) for name, release in releases.items() if release
+    )
 
 
 def made_as(run: Run, service: str, made_of: str) -> str:

@@ -15,7 +15,9 @@ from deploy.hosts.host import Host
 
 BASELINE_SECONDS = 60
 READ_SECONDS = 20  # a reading that takes longer hangs
-AHEAD_SECONDS = 120  # a line that is later was written while the clock was wrong; preflight lets clocks differ by half of that
+AHEAD_SECONDS = (
+    120  # a line that is later was written while the clock was wrong; preflight lets clocks differ by half of that
+)
 BYTE = re.compile(r"(?<!\\)\\x(?=[0-9a-f]{2})")  # how a host passes on a byte that is no text
 STAMP = re.compile(r"\d{4}-\d\d-\d\dT\S+Z$")
 # how nginx writes that more than one upstream was asked for a request, in turn or after an internal redirect
@@ -42,7 +44,10 @@ def parse(line: str) -> Request | None:
         if entry.get("page") or entry["status"] == 101:
             return None
         upstream, seconds = (NEXT_UPSTREAM.split(entry[key])[-1].strip() for key in ("upstream", "upstream_seconds"))
-        at, path = datetime.fromisoformat(entry["time"]).timestamp(), entry.get("path", "") if entry.get("method") == "GET" else ""
+        at, path = (
+            datetime.fromisoformat(entry["time"]).timestamp(),
+            entry.get("path", "") if entry.get("method") == "GET" else "",
+        )
         return Request(
             at, entry["release"], int(entry["status"]), float(entry["seconds"] if seconds in ("", "-") else seconds),
             upstream.rpartition(":")[0], bool(entry["upstream"]), path,
@@ -62,7 +67,9 @@ class EdgeLog:
 
     def read(self, edge: str) -> None:
         """Read what has come since; raise CommandFailed when it cannot be read."""
-        text = self.host.run(docker("logs", "--timestamps", "--since", self.since, edge).as_query(), timeout=READ_SECONDS)
+        text = self.host.run(
+            docker("logs", "--timestamps", "--since", self.since, edge).as_query(), timeout=READ_SECONDS
+        )
         before, ahead = self.last, (datetime.now(UTC) + timedelta(seconds=AHEAD_SECONDS)).isoformat()
         for line in text.split("\n"):  # not splitlines: a path may hold what Unicode calls an end of line
             stamp, _, text = line.partition(" ")
@@ -90,5 +97,7 @@ def remedy(host: Host, edge: str) -> str:
             "quiet moment inv deploy --include=edge; nothing is answered for some seconds"
         )
     # without the restart the engine goes on to read at the old length, and --tail shows nothing
-    commands = " && ".join(host.command_line(line) for line in (f"truncate --size=0 {shlex.quote(path)}", f"docker restart {edge}"))
+    commands = " && ".join(
+        host.command_line(line) for line in (f"truncate --size=0 {shlex.quote(path)}", f"docker restart {edge}")
+    )
     return f"as root, at a quiet moment: {commands}; it drops what the edge has logged, and nothing is answered for some seconds"

@@ -80,7 +80,9 @@ def take_over(run: Run, plans: Mapping[str, Sequence[Step]]) -> None:
     execute(run, [step for step in last if schedulers.isdisjoint(getattr(step, "services", ()))])
 
 
-def staged(fleet: Fleet, plans: Mapping[str, Sequence[Step]]) -> Iterator[tuple[Stage, list[Run], Callable[[Run], None]]]:
+def staged(
+    fleet: Fleet, plans: Mapping[str, Sequence[Step]]
+) -> Iterator[tuple[Stage, list[Run], Callable[[Run], None]]]:
     """Yield each stage that has something to do, the runs that have, and what does it for one of them."""
     cut = {name: stages(plan) for name, plan in plans.items()}
     for stage in Stage:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from deploy.config.environment import Environment
 from deploy.core import console
-from deploy.core.errors import Interrupted, Locked, OpsError, Unreachable, acting, of_ours
+from deploy.core.errors import Interrupted, Locked, OpsError, Unreachable, acting, to_ops_error
 from deploy.core.model import Facts, Record
 from deploy.rollout.health import seen_behind
 from deploy.rollout.revert import is_reverted, reversal_after_failure, revert, served_before
@@ -24,7 +24,7 @@ def revert_and_report(fleet: Fleet, entries: Mapping[str, Record], event: Event,
 
     Where hosts are apart after that, or nothing can be undone now, a person has the choice: an Interrupted.
     """
-    at, error = fleet.at, of_ours(cause, str(fleet.at.settings.state_dir))
+    at, error = fleet.at, to_ops_error(cause, str(fleet.at.settings.state_dir))
     if isinstance(error, Interrupted) or (isinstance(error, Unreachable) and len(fleet.runs) == 1):
         return report_interrupted(at, event, error.what, error.where)
     if at.settings.fronts:

@@ -15,7 +15,9 @@ def resume(at: Environment, json: bool) -> None:
         outcome = commands.resume(at)
     except Refused as error:
         if not all(cut.run for cut in interruptions(at, at.hosts).values()):
-            error.then = "inv deploy: an older toolkit began what was interrupted, and a deploy starts from what is there"
+            error.then = (
+                "inv deploy: an older toolkit began what was interrupted, and a deploy starts from what is there"
+            )
         raise
     show.recovered(outcome, at.settings, "go on with", json=json)
 

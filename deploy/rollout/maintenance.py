@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from deploy.config.environment import Environment
 from deploy.core import console
-from deploy.core.errors import Refused, acting, begun
+from deploy.core.errors import Refused, acting, as_failure
 from deploy.core.model import Facts, Release
 from deploy.hosts.host import Host
 from deploy.rollout.execute import execute
@@ -32,7 +32,7 @@ def turn(at: Environment, *, on: bool, off: bool) -> str:
             what = "the edge does not run: it would show the app again once it does"
             raise Refused(what, where=down, then="inv deploy starts it")
         fleet = Fleet(at, tuple(at.each(lambda host: serving_run(at, host, facts[host.name])).values()))
-        with begun(f"inv maintenance --{'on' if on else 'off'} again"):
+        with as_failure(f"inv maintenance --{'on' if on else 'off'} again"):
             turned = fleet.each(lambda run: turn_on(run, on=on))
         if not any(turned.values()):
             return f"maintenance is {'on' if on else 'off'} already"

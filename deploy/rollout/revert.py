@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from deploy.config.environment import Environment
 from deploy.core import console
-from deploy.core.errors import OpsError, half_way
+from deploy.core.errors import OpsError, as_interrupted
 from deploy.core.model import Facts, Release
 from deploy.hosts.host import Host
 from deploy.rollout import drift, plan
@@ -47,7 +47,7 @@ def revert(
     if failed:
         away = {run.host.name for run in failed.runs} - reversals.keys()
         return return_all(back, plans, away, [run.host.name for run in failed.runs if run.release.of("scheduler")])
-    with half_way(then):
+    with as_interrupted(then):
         execute_all(back, plans)
     return set()
 

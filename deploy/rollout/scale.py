@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from deploy.config.environment import Environment
 from deploy.core import console
-from deploy.core.errors import Interrupted, OpsError, Refused, nearest, of_ours
+from deploy.core.errors import Interrupted, OpsError, Refused, nearest, to_ops_error
 from deploy.core.model import Facts, replicas_unfit
 from deploy.hosts.host import Host
 from deploy.rollout import plan
@@ -52,7 +52,7 @@ def rescale_all(fleet: Fleet, having: list[Run], name: str, number: int) -> bool
         fleet.each(lambda run: run.state.keep_scale({**before[run.host.name], name: number}), having)
     except Exception as cause:
         fleet.each(lambda run: revert_scale(run, before[run.host.name], more=more), having)
-        error = of_ours(cause, at.settings.name)
+        error = to_ops_error(cause, at.settings.name)
         if not isinstance(error, Interrupted):
             error.code = OpsError.code  # some hosts have begun, so that a refusal is a failure
         error.serves, error.then = what_serves(at), f"fix it, then inv scale {name}={number}"

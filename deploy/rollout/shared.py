@@ -48,7 +48,9 @@ def make_spec(spec: Mapping[str, Any], document: Mapping[str, Any]) -> Spec:
     labels, volumes = spec["labels"], document.get("volumes") or {}
     networks = {document["networks"][name]["name"]: name for name in spec.get("networks") or {}}
     mounts = {
-        (volumes[mount["source"]]["name"] if mount["type"] == "volume" else mount["source"], mount["target"]): describe(mount)
+        (volumes[mount["source"]]["name"] if mount["type"] == "volume" else mount["source"], mount["target"]): describe(
+            mount
+        )
         for mount in spec.get("volumes") or []
         if mount["type"] in ("volume", "bind") and mount.get("source")
     }
@@ -157,7 +159,9 @@ def connections(
     pairs: dict[tuple[str, str], None] = {}
     for spec in (spec for name, spec in desired.items() if name in recreated and spec.networks):
         former = {n for c in containers if not c.colour and c.service == spec.service for n in c.networks} - NO_NETWORK
-        for c in (c for c in containers if c.alive and c.service not in recreated and not {*c.networks} & {*spec.networks}):
+        for c in (
+            c for c in containers if c.alive and c.service not in recreated and not {*c.networks} & {*spec.networks}
+        ):
             if former & {*c.networks} or (spec.role == "edge" and c.role == "web"):
                 pairs[min(spec.networks), c.name] = None
     return list(pairs)

@@ -7,7 +7,7 @@ from contextlib import suppress
 from deploy.config.environment import Environment
 from deploy.config.settings import Settings
 from deploy.core import console
-from deploy.core.errors import OpsError, begun
+from deploy.core.errors import OpsError, as_failure
 from deploy.core.model import COLOURS
 from deploy.core.shell import docker
 from deploy.hosts.host import Host
@@ -20,7 +20,7 @@ from deploy.state.store import State
 def down(at: Environment, *, volumes: bool) -> None:
     """Remove containers and networks, colours before what they share; with `volumes` the data and the state as well."""
     at.each(lambda host: host.engine.require())
-    with locked(at, "down"), begun("inv down again, once every host answers"):
+    with locked(at, "down"), as_failure("inv down again, once every host answers"):
         require_no_other(at)
         at.each(lambda host: down_on(at.settings, host, volumes=volumes))
 

@@ -43,6 +43,8 @@ def numbered(run: Run, name: str, generation: int) -> File:
     if not text:
         folder = run.state.bundle_folder(run.bundle.release.id)
         raise OpsError(
-            f"{name} of the release is gone", where=f"{run.host.name}: {folder}", then="inv deploy of that commit writes it again"
+            f"{name} of the release is gone",
+            where=f"{run.host.name}: {folder}",
+            then="inv deploy of that commit writes it again",
         )
     return File(text.replace(GENERATION, str(generation)))

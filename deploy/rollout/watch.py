@@ -108,7 +108,9 @@ class Watcher:
         console.warn(f"{unknown}; nothing else runs, so it stays in service")
         return "unknown"
 
-    def attempt(self, what: str, act: Callable[[], T], otherwise: T, then: Callable[[], str], *, secret: bool = False) -> T:
+    def attempt(
+        self, what: str, act: Callable[[], T], otherwise: T, then: Callable[[], str], *, secret: bool = False
+    ) -> T:
         """Do what may itself be broken: a failure is a warning once, and never the release's fault.
 
         With `secret` its output is not shown.
@@ -197,7 +199,10 @@ class Watcher:
         for container in self.containers():
             if (container.service, container.colour, container.state) == (service.name, self.colour, "running"):
                 asked = docker("exec", container.name, *service.deploy.failed).as_query()
-                what, why = f"{service.name} cannot say how many tasks failed", f"why: {self.host.command_line(str(asked))}"
+                what, why = (
+                    f"{service.name} cannot say how many tasks failed",
+                    f"why: {self.host.command_line(str(asked))}",
+                )
                 counted = self.attempt(what, partial(self.run_count, asked), None, partial(str, why), secret=True)
                 if counted is not None:
                     return counted

@@ -35,7 +35,13 @@ class Check:
     @property
     def document(self) -> dict[str, object]:
         """The check for programs."""
-        return {"asked": self.asked, "result": self.result, "advice": self.advice, "evidence": self.evidence, "next": self.then}
+        return {
+            "asked": self.asked,
+            "result": self.result,
+            "advice": self.advice,
+            "evidence": self.evidence,
+            "next": self.then,
+        }
 
 
 def show(checks: Sequence[Check], env: str, *, json: bool) -> None:

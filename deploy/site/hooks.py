@@ -48,7 +48,11 @@ def run(settings: Settings, name: str, event: Event) -> None:
     with console.step(f"hook {name}", within=within) as shown:
         code = attend(line, settings.root, {**os.environ, **environment(settings, event)}, within, shown.line)
         if code != 0:
-            raise GateClosed(f"the hook {name} {told(code, within)}:\n    {line}", where=f"hooks.{name}", then="mend it and try again")
+            raise GateClosed(
+                f"the hook {name} {told(code, within)}:\n    {line}",
+                where=f"hooks.{name}",
+                then="mend it and try again",
+            )
 
 
 def told(code: int | None, within: float) -> str:
@@ -64,10 +68,15 @@ def environment(settings: Settings, event: Event) -> dict[str, str]:
         "APP": settings.app, "ENV": settings.env, "COMMAND": event.command, "RELEASE": event.release, "COMMIT": event.commit,
         "SERVED": event.before, "OUTCOME": event.outcome, "ERROR": event.error,
     }  # fmt: skip
-    return {f"HOOK_{name}": value.replace("\0", " ").encode(errors="replace").decode()[:VALUE_LIMIT] for name, value in told.items()}
+    return {
+        f"HOOK_{name}": value.replace("\0", " ").encode(errors="replace").decode()[:VALUE_LIMIT]
+        for name, value in told.items()
+    }
 
 
-def attend(line: str, folder: Path, environ: Mapping[str, str], within: float, show: Callable[[str], None]) -> int | None:
+def attend(
+    line: str, folder: Path, environ: Mapping[str, str], within: float, show: Callable[[str], None]
+) -> int | None:
     """Run a shell line as a process group of its own and hand over each line of output as it comes.
 
     Returns its exit code, None when time was up. Over when the shell is: what it left in the background goes on,

@@ -83,7 +83,10 @@ def handler(at: Environment, handlers: Mapping[str, Handler], verb: str, usual: 
         words = f"{cut}, by a newer toolkit: this one cannot {verb} it"
         raise Interrupted(words, where=cut.hosts, then=kept.NEWER, slug="command-unknown")
     if command not in handlers:
-        words, then = f"{cut}, and this toolkit has no inv {verb} for {command}", f"{kept.NEWER}; or inv {command} again"
+        words, then = (
+            f"{cut}, and this toolkit has no inv {verb} for {command}",
+            f"{kept.NEWER}; or inv {command} again",
+        )
         raise Interrupted(words, where=cut.hosts, then=then, slug="command-unknown")
     return handlers[command]
 

@@ -52,8 +52,12 @@ def wanted(settings: Settings, event: Event) -> bool:
 def probe(settings: Settings, host: LocalHost) -> None:
     """Send a notification that says it is a test; raise when there is nobody to tell, or somebody could not be told."""
     if not addresses(settings):
-        raise Refused(f"{KEY} is not set, so nobody is notified", where=str(settings.secrets_file), then=f"add {KEY} to it")
-    trouble = send(settings, host, f"{settings.name}: a test", {"this": "came from inv notify.test; nothing happened"}, "info")
+        raise Refused(
+            f"{KEY} is not set, so nobody is notified", where=str(settings.secrets_file), then=f"add {KEY} to it"
+        )
+    trouble = send(
+        settings, host, f"{settings.name}: a test", {"this": "came from inv notify.test; nothing happened"}, "info"
+    )
     if trouble:
         raise OpsError(trouble, where=KEY, then=f"mend {KEY} in {settings.secrets_file.name}, then inv notify.test")
     console.say(f"sent to {len(addresses(settings))} service(s)")
@@ -70,7 +74,9 @@ def send(settings: Settings, host: LocalHost, title: str, facts: dict[str, str],
     if not urls:
         return ""
     body = "\n".join(f"{name}: {text}" for name, text in facts.items())
-    order = json.dumps({"urls": urls, "sender": settings.app, "title": title, "body": body, "kind": kind, "within": within})
+    order = json.dumps(
+        {"urls": urls, "sender": settings.app, "title": title, "body": body, "kind": kind, "within": within}
+    )
     sender = query(sys.executable, "-P", "-m", "deploy.site.notify", PYTHONPATH=str(ROOT))
     try:
         done = host.try_run(sender, stdin=order, timeout=within + START)
@@ -90,12 +96,16 @@ def deliver(order: dict[str, Any]) -> list[str]:
     results = services.notify(
         order["body"], title=order["title"], notify_type=order["kind"], body_format=NotifyFormat.TEXT, timeout=order["within"]
     )  # fmt: skip
-    return missed + [f"{result.name} did not take it ({result.status.name.lower()})" for result in results if not result]
+    return missed + [
+        f"{result.name} did not take it ({result.status.name.lower()})" for result in results if not result
+    ]
 
 
 def headline(settings: Settings, event: Event) -> str:
     """Say in one line what came of a command."""
-    happened = OUTCOMES[event.outcome][1].format(command=event.command, release=event.release, serves=event.serves or "nothing")
+    happened = OUTCOMES[event.outcome][1].format(
+        command=event.command, release=event.release, serves=event.serves or "nothing"
+    )
     return f"{settings.name}: {happened}" + (f", but {event.warning}" if event.warning else "")
 
 

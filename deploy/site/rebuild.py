@@ -39,7 +39,9 @@ def bundle(settings: Settings, host: Host, name: str, facts: Facts) -> Bundle:
         if reasons:
             raise unfit(lost, reasons) from None
         images = ", ".join(f"{c.name} ({c.image[:19]})" for c in own)
-        state.warn(f"{lost.what}; release {name} is put together from its containers, which are started as they are: {images}")
+        state.warn(
+            f"{lost.what}; release {name} is put together from its containers, which are started as they are: {images}"
+        )
         return Bundle(known, files, text(host, state.bundle_folder(name) / "env"))
 
 
@@ -53,7 +55,13 @@ def assembled(name: str, containers: Iterable[Container], entries: Iterable[Reco
     if any(c.role == "web" and c.alive for c in own) and not any(c.alive for c in others):
         mixed = []  # it is at work, and what is beside it is not
     unlabelled = [c.name for c in own if c.deploy is None]
-    unlike = sorted({c.service for c in own if any((c.image, c.deploy) != (o.image, o.deploy) for o in own if o.service == c.service)})
+    unlike = sorted(
+        {
+            c.service
+            for c in own
+            if any((c.image, c.deploy) != (o.image, o.deploy) for o in own if o.service == c.service)
+        }
+    )
     reasons = [] if own else ["it has no containers here"]
     reasons += [f"its containers are in {' and '.join(sorted(colours))}"] if len(colours) > 1 else []
     reasons += [f"containers of {', '.join(mixed)} are beside them"] if mixed else []
@@ -75,7 +83,9 @@ def assembled(name: str, containers: Iterable[Container], entries: Iterable[Reco
 def left_over(name: str, entries: Sequence[Record]) -> set[str]:
     """Return the releases of which no try came after one was put into service last: what a colour has of them is of no use. Pure."""
     last = {entry.release: at for at, entry in enumerate(entries)}
-    served = max((at for at, entry in enumerate(entries) if (entry.release, entry.outcome) == (name, "in service")), default=-1)
+    served = max(
+        (at for at, entry in enumerate(entries) if (entry.release, entry.outcome) == (name, "in service")), default=-1
+    )
     return {release for release, at in last.items() if at < served}
 
 
@@ -124,9 +134,17 @@ def differences(state: State, own: Sequence[Container]) -> list[str]:
     """Say where containers are not what the release's compose file says, as far as there still is one."""
     services = declared(state.text(own[0].release, f"{own[0].colour}.yml"))
     images = {c.service: c.image for c in own}
-    pinned = {name.removesuffix(f"-{own[0].colour}"): spec.get("image") for name, spec in services.items() if not spec.get("profiles")}
+    pinned = {
+        name.removesuffix(f"-{own[0].colour}"): spec.get("image")
+        for name, spec in services.items()
+        if not spec.get("profiles")
+    }
     missing = [name for name in pinned if name not in images and state.scale().get(name) != 0]
-    other = [name for name, image in pinned.items() if name in images and str(image).startswith("sha256:") and images[name] != image]
+    other = [
+        name
+        for name, image in pinned.items()
+        if name in images and str(image).startswith("sha256:") and images[name] != image
+    ]
     found = [f"{', '.join(missing)} has no container"] if missing else []
     return [*found, *([f"{', '.join(other)} is of another image than its compose file says"] if other else [])]
 

@@ -35,7 +35,9 @@ class Run:
     bundle: Bundle
     facts: Facts = NOTHING
     going_back: bool = False
-    chosen: Mapping[str, int] = field(default_factory=dict)  # numbers of replicas that are tried, and not written down yet
+    chosen: Mapping[str, int] = field(
+        default_factory=dict
+    )  # numbers of replicas that are tried, and not written down yet
 
     @property
     def target(self) -> str:
@@ -74,7 +76,11 @@ class Run:
     def leaving(self) -> Release | None:
         """The release that served when this was begun, by its containers where its record is gone; None when nothing shows it."""
         with suppress(OpsError):
-            return rebuild.release(self.state, self.facts.edge.release, self.facts.containers) if self.facts.edge.release else None
+            return (
+                rebuild.release(self.state, self.facts.edge.release, self.facts.containers)
+                if self.facts.edge.release
+                else None
+            )
         return None
 
     @property
@@ -115,7 +121,9 @@ class Run:
         """The name of the edge's container; raise OpsError when it does not run."""
         name = self.running_edge
         if not name:
-            raise OpsError("the edge does not run", where=self.host.name, then="docker logs of the edge; inv deploy starts it")
+            raise OpsError(
+                "the edge does not run", where=self.host.name, then="docker logs of the edge; inv deploy starts it"
+            )
         return name
 
     @property

@@ -64,7 +64,9 @@ class Folder:
         try:
             return self.host.read(path)
         except OSError as error:
-            raise Refused(f"{path.name} cannot be read: {error.strerror or error}", where=str(path), then=then) from None
+            raise Refused(
+                f"{path.name} cannot be read: {error.strerror or error}", where=str(path), then=then
+            ) from None
 
     def tolerated(self, name: str, then: str) -> str | None:
         """Read a record; empty when there is none. One that cannot be read at all is a warning, and None."""

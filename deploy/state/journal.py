@@ -115,7 +115,9 @@ class Journal(Folder):
 
     def once_served(self) -> bool:
         """Tell whether the journal says that some release came into service, since the data was last removed."""
-        lines = takewhile(lambda line: not (line["command"] == "down" and line.get("volumes")), self.commands(*RELEASING))
+        lines = takewhile(
+            lambda line: not (line["command"] == "down" and line.get("volumes")), self.commands(*RELEASING)
+        )
         return any(line["state"] == "done" and line["command"] != "down" for line in lines)
 
     def last_step(self) -> str:
@@ -129,7 +131,9 @@ def intention_of(lines: Iterator[Mapping[str, Any]]) -> Intention | None:
     if not last or last["state"] != "begin":
         return None
     target = last.get("target")
-    again = takewhile(lambda line: (line["state"], line.get("target")) == ("begin", target), lines)  # a resume begins it again
+    again = takewhile(
+        lambda line: (line["state"], line.get("target")) == ("begin", target), lines
+    )  # a resume begins it again
     begun: Sequence[Mapping[str, Any]] = [last, *again]
     serving = next((str(line["serving"]) for line in begun if line.get("serving") not in (None, target)), None)
     details = last.get("details")

@@ -177,7 +177,9 @@ def taken(host: Host, folder: Path, lock: Lock, code: int) -> Locked:
     words = there.words if there else describe("", lock.name)
     if code == BUSY:
         words = f"what the holder of the lock `{lock.name}` before had begun still runs"
-    return Locked(words, where=f"{host.name}: {folder / lock.file}", then="wait for it to end; inv unlock says who it is")
+    return Locked(
+        words, where=f"{host.name}: {folder / lock.file}", then="wait for it to end; inv unlock says who it is"
+    )
 
 
 def heartbeat(holding: Process, ended: Event) -> None:

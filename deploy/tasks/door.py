@@ -14,7 +14,7 @@ from invoke.exceptions import Exit, ParseError
 from invoke.parser import Parser
 from invoke.tasks import task
 
-from deploy.core.errors import Interrupted, OpsError, Refused, of_ours
+from deploy.core.errors import Interrupted, OpsError, Refused, to_ops_error
 
 COMMON = {
     "env": "environment, a file in deploy/environments (default: local)",
@@ -23,7 +23,9 @@ COMMON = {
 }
 
 
-def door(*, only: str = "", help: Mapping[str, str] | None = None, **options: Any) -> Callable[[Callable[..., None]], Any]:
+def door(
+    *, only: str = "", help: Mapping[str, str] | None = None, **options: Any
+) -> Callable[[Callable[..., None]], Any]:
     """Make a task of a function of a place and flags; whatever it raises becomes a message and an exit code.
 
     `--env` names the settings, unless the task is for `only` one environment. `options` are what invoke knows.
@@ -42,14 +44,16 @@ def door(*, only: str = "", help: Mapping[str, str] | None = None, **options: An
             try:
                 if c.config.run.dry:  # nothing here goes through invoke's own `run`
                     then = "inv plan shows what a deploy would do"
-                    raise Refused("there is no dry run: inv --dry would do everything", where="inv", then=then, slug="no-dry-run")
+                    raise Refused(
+                        "there is no dry run: inv --dry would do everything", where="inv", then=then, slug="no-dry-run"
+                    )
                 body(enter(env), **flags)
             except KeyboardInterrupt:
                 raise leave(Interrupted("interrupted", then="inv status shows what serves"), env, **flags) from None
             except Exception as error:  # noqa: BLE001  # whatever it is, programs get their document and people the next command
                 if not isinstance(error, OpsError | OSError):
                     console.say(format_exc())
-                raise leave(of_ours(error), env, **flags) from None
+                raise leave(to_ops_error(error), env, **flags) from None
 
         c, env, _ = signature(opened).parameters.values()
         _, *flags = signature(body).parameters.values()

@@ -38,7 +38,12 @@ def deploy(at: Environment, to: str = "", include: str = "", yes: bool = False, 
     show.outcome(commands.deploy(at, to=to, include=include), at.settings, json=json)
 
 
-@door(help={"to": "the release to go back to (default: the one before)", "include": "shared services to recreate as it says: edge,…"})
+@door(
+    help={
+        "to": "the release to go back to (default: the one before)",
+        "include": "shared services to recreate as it says: edge,…",
+    }
+)
 def rollback(at: Environment, to: str = "", include: str = "", yes: bool = False, json: bool = False) -> None:
     """Put an earlier release back into service: code, configuration and secrets together."""
     from deploy.rollout import commands, show
@@ -107,7 +112,8 @@ def down(at: Environment, volumes: bool = False, yes: bool = False) -> None:
     from deploy.rollout import takedown
 
     if volumes:
-        console.confirm(f"This removes every volume of {at.settings.name}, data included.", yes=yes, word=at.settings.name)
+        question = f"This removes every volume of {at.settings.name}, data included."
+        console.confirm(question, yes=yes, word=at.settings.name)
     else:
         ask(at, "stop everything", yes=yes)
     takedown.down(at, volumes=volumes)

@@ -17,7 +17,9 @@ def init(at: Environment) -> None:
     from deploy.core import console
 
     made = secrets.create(at.settings.secrets_file, at.settings.root / secrets.EXAMPLE, at.here)
-    console.say(f"{at.settings.secrets_file.name}: {'made, mode 0600' if made else 'is there already; nothing changed'}")
+    console.say(
+        f"{at.settings.secrets_file.name}: {'made, mode 0600' if made else 'is there already; nothing changed'}"
+    )
 
 
 @door()

@@ -27,7 +27,17 @@ from tests.support.roles import Roles
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 SEEDS = range(40 if os.environ.get("NIGHTS") else 6)
-STEPS = ("StartColour", "AwaitHealthy", "AwaitServed", "Quiet", "Switch", "AwaitEdgeSwitch", "Drain", "StopColour", "Prune")
+STEPS = (
+    "StartColour",
+    "AwaitHealthy",
+    "AwaitServed",
+    "Quiet",
+    "Switch",
+    "AwaitEdgeSwitch",
+    "Drain",
+    "StopColour",
+    "Prune",
+)
 COMMANDS = ("deploy", "deploy", "rollback", "kill", "kill", "fail", "fail", "cut")
 
 
@@ -120,14 +130,25 @@ def placed(dice: random.Random) -> dict[str, str]:
     """Choose hosts for the role worker."""
     on = dice.sample(["main", "w", "z"], dice.randint(1, 3))
     more = {name: " worker" if name in on else "" for name in ("main", "z")}
-    return {"main": "edge app data" + more["main"], "w": "worker" if "w" in on else "monitoring", "z": "edge app" + more["z"]}
+    return {
+        "main": "edge app data" + more["main"],
+        "w": "worker" if "w" in on else "monitoring",
+        "z": "edge app" + more["z"],
+    }
 
 
 def deaf(site: Roles) -> list[str]:
     """Name the workers that run and were told last to take no tasks."""
-    workers = [(host, c.name) for host in site.hosts.values() for c in host.engine.known.values() if c.service == "worker" and c.alive]
+    workers = [
+        (host, c.name)
+        for host in site.hosts.values()
+        for c in host.engine.known.values()
+        if c.service == "worker" and c.alive
+    ]
     ends = (" quiet", " resume")
-    told = {name: [s for s in host.said if name in s and (s.endswith(ends) or "docker st" in s)] for host, name in workers}
+    told = {
+        name: [s for s in host.said if name in s and (s.endswith(ends) or "docker st" in s)] for host, name in workers
+    }
     return [name for name, words in told.items() if words and words[-1].endswith(" quiet")]
 
 

@@ -29,7 +29,9 @@ def site(tmp_path: Path) -> Site:
 
 
 @pytest.mark.parametrize("error", [FULL, Unreachable("the connection to app2 broke")])
-def test_what_serves_everywhere_is_not_undone_on_the_one_host_that_has_not_written_it_down(site: Site, error: Exception) -> None:
+def test_what_serves_everywhere_is_not_undone_on_the_one_host_that_has_not_written_it_down(
+    site: Site, error: Exception
+) -> None:
     once(site.hosts["app2"], "ledger.jsonl", error)
     try:
         site.deploy("r3")
@@ -50,7 +52,9 @@ def test_what_served_everywhere_is_not_undone_when_a_resume_fails(site: Site, ag
         once(site.hosts["app3"], "journal.jsonl", FULL)
     else:
         engine = site.hosts["app1"].engine
-        engine.change(next(c.name for c in engine.known.values() if c.service == "worker" and c.alive), state="exited", health="")
+        engine.change(
+            next(c.name for c in engine.known.values() if c.service == "worker" and c.alive), state="exited", health=""
+        )
         fail_at(site.hosts["app1"], "AwaitHealthy")
     with pytest.raises(Interrupted, match="nothing was undone, since it serves everywhere"):
         commands.resume(site.at)
@@ -64,11 +68,15 @@ def test_what_served_everywhere_is_not_undone_when_a_resume_fails(site: Site, ag
 
 def test_a_release_that_one_host_alone_serves_is_undone_when_it_fails_on_others(site: Site) -> None:
     app3, all_of_them = site.hosts.pop("app3"), site.settings
-    site.settings = all_of_them.model_copy(update={"hosts": {name: all_of_them.hosts[name] for name in ("app1", "app2")}})
+    site.settings = all_of_them.model_copy(
+        update={"hosts": {name: all_of_them.hosts[name] for name in ("app1", "app2")}}
+    )
     site.deploy("r3")
     site.hosts["app3"], site.settings = app3, all_of_them
     fail_at(site.hosts["app2"], "Switch")
-    with pytest.raises(Interrupted, match="each host went back to what it had served: app1 to r3, app2 to r3, app3 to r2"):
+    with pytest.raises(
+        Interrupted, match="each host went back to what it had served: app1 to r3, app2 to r3, app3 to r2"
+    ):
         commands.rollback(site.at, to="r2")
     assert site.serving == ["r3", "r3", "r2"]
 
@@ -97,14 +105,18 @@ def test_hosts_that_served_different_releases_before_are_no_plain_failure(site: 
     app1: Any = site.hosts["app1"]
     killed(site, app1, "Switch", "r3")
     fail_at(site.hosts["app2"], "AwaitHealthy")
-    with pytest.raises(Interrupted, match="each host went back to what it had served: app1 to r3, app2 to r2, app3 to r2"):
+    with pytest.raises(
+        Interrupted, match="each host went back to what it had served: app1 to r3, app2 to r2, app3 to r2"
+    ):
         site.deploy("r4")
     site.revive()
     commands.abort(site.at)
     assert (site.serving, site.running()) == (["r2"] * 3, {"r2"})
 
 
-def test_a_command_is_later_than_what_is_written_down_whoever_has_the_clock(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_is_later_than_what_is_written_down_whoever_has_the_clock(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("deploy.rollout.apply.now", lambda: "2030-01-01T00:00:50Z")
     site.deploy("r3")
     monkeypatch.setattr("deploy.rollout.apply.now", lambda: "2030-01-01T00:00:30Z")
@@ -246,7 +258,10 @@ def test_a_host_that_joins_has_the_numbers_and_the_page_of_the_others(site: Site
     maintenance.turn(site.at, on=True, off=False)
     site.hosts["app4"] = Apart("app4", tmp_path / "app4", site.dead)
     site.deploy("r3")
-    there = {name: sum(c.service == "backend" and c.alive for c in host.engine.known.values()) for name, host in site.hosts.items()}
+    there = {
+        name: sum(c.service == "backend" and c.alive for c in host.engine.known.values())
+        for name, host in site.hosts.items()
+    }
     assert there == dict.fromkeys((*NAMES, "app4"), 2)
     assert all(facts.edge.maintenance for facts in site.facts().values())
 
@@ -334,7 +349,9 @@ def test_a_host_that_lost_its_state_behind_the_edge_is_not_emptied(tmp_path: Pat
     assert site.serving.startswith("r3")
 
 
-def test_a_log_that_cannot_be_read_does_not_keep_the_others_from_going_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_that_cannot_be_read_does_not_keep_the_others_from_going_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     site = behind.Site(tmp_path)
 
     def slow(name: str) -> str:

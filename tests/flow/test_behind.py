@@ -45,7 +45,11 @@ class Behind(Apart):
 
     def stopped(self, names: tuple[str, ...]) -> None:
         """Watch that nothing stops which the edge names, or named until a moment ago."""
-        web = [self.engine.known[name] for name in names if self.engine.known[name].role == "web" and self.engine.known[name].alive]
+        web = [
+            self.engine.known[name]
+            for name in names
+            if self.engine.known[name].role == "web" and self.engine.known[name].alive
+        ]
         front = self.site.hosts["front"]
         for container in web if front.generation else ():
             stopped = f"{self.name}: {container.name} was stopped"
@@ -77,11 +81,22 @@ class Behind(Apart):
             asked = [name for name, server in SERVERS.items() if server.private == address]
         else:
             colour = first  # where nothing listens nginx goes on to the next
-            asked = [name for name, host in self.site.hosts.items() if any(c.colour == colour for c in host.engine.known.values())]
+            asked = [
+                name
+                for name, host in self.site.hosts.items()
+                if any(c.colour == colour for c in host.engine.known.values())
+            ]
         found = [
-            c for name in asked for c in self.site.hosts[name].engine.known.values() if (c.colour, c.role, c.up) == (colour, "web", True)
+            c
+            for name in asked
+            for c in self.site.hosts[name].engine.known.values()
+            if (c.colour, c.role, c.up) == (colour, "web", True)
         ]
-        return (200, json.dumps({"release": found[0].release})) if len(found) == len(asked) and not self.mute else (502, "")
+        return (
+            (200, json.dumps({"release": found[0].release}))
+            if len(found) == len(asked) and not self.mute
+            else (502, "")
+        )
 
 
 class Site:
@@ -115,7 +130,12 @@ class Site:
     def serving(self) -> str:
         """What answers: the release that runs behind the edge's colour, the same on every host."""
         colour = self.hosts["front"].route()["colour"]
-        found = [c for host in self.hosts.values() for c in host.engine.known.values() if (c.role, c.colour, c.up) == ("web", colour, True)]
+        found = [
+            c
+            for host in self.hosts.values()
+            for c in host.engine.known.values()
+            if (c.role, c.colour, c.up) == ("web", colour, True)
+        ]
         assert len(found) == 2, found
         release = {c.release for c in found}
         assert len(release) == 1, found
@@ -210,7 +230,9 @@ def test_a_container_that_is_gone_behind_the_edge_moves_all_to_the_other_colour(
     site.idle(site.known["r2"])
 
 
-def test_without_the_edges_host_status_shows_what_runs_on_the_others(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_the_edges_host_status_shows_what_runs_on_the_others(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
     def gone(environment: str) -> Any:
         raise Unreachable("the connection to front broke")
 
@@ -237,7 +259,9 @@ def test_status_says_what_visitors_get(site: Site, capsys: pytest.CaptureFixture
     assert [host["edge"]["answers"] for host in json.loads(capsys.readouterr().out)["hosts"]] == [None, None, False]
 
 
-def test_the_maintenance_page_can_be_shown_while_an_app_host_is_down(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_maintenance_page_can_be_shown_while_an_app_host_is_down(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def gone(*_: object, **__: object) -> Any:
         raise Unreachable("the connection to app1 broke")
 
@@ -254,7 +278,9 @@ def test_rolling_takes_one_turn_behind_the_edge(tmp_path: Path) -> None:
     site.idle(site.deploy("r3").release)
 
 
-def test_what_the_edge_may_name_is_not_stopped_when_it_cannot_be_taken_back(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_the_edge_may_name_is_not_stopped_when_it_cannot_be_taken_back(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
     front: Any = site.hosts["front"]
     again: list[str] = []
 

@@ -56,7 +56,9 @@ def test_the_journal_has_a_line_before_and_after_each_step(place: Place) -> None
     place.deploy("r3")
     first, *lines, last = place.journal()[before:]
     assert (first["command"], first["state"], first["serving"], last["state"]) == ("deploy", "begin", "r2", "done")
-    assert [(line["step"], line["state"]) for line in lines] == [(name, state) for name in STEPS for state in ("begin", "done")]
+    assert [(line["step"], line["state"]) for line in lines] == [
+        (name, state) for name in STEPS for state in ("begin", "done")
+    ]
     assert all(line["target"] == "r3" and line["time"] for line in lines)
 
 
@@ -164,7 +166,9 @@ def unwritten(place: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
     return place
 
 
-def test_a_release_that_serves_and_cannot_be_written_down_is_a_warning(capsys: pytest.CaptureFixture[str], unwritten: Place) -> None:
+def test_a_release_that_serves_and_cannot_be_written_down_is_a_warning(
+    capsys: pytest.CaptureFixture[str], unwritten: Place
+) -> None:
     assert "release r3 serves, but that could not be written down: No space left on device" in capsys.readouterr().err
     assert unwritten.running() == whole("r3")
     assert unwritten.state.ledger()[-1].release == "r2"
@@ -236,13 +240,17 @@ def test_a_switch_that_is_not_proven_puts_the_link_back(place: Place, monkeypatc
     before = place.host.readlink(place.state.folder / "edge" / "current")
     monkeypatch.setattr(place.host, "get", lambda *_, **__: (0, "refused"))
     with pytest.raises(OpsError, match="generation 9"):
-        switch.switch(place.settings, place.host, "shop-local-edge-1", {"nginx.conf": File("new")}, 9, Route("green", "r9"))
+        switch.switch(
+            place.settings, place.host, "shop-local-edge-1", {"nginx.conf": File("new")}, 9, Route("green", "r9")
+        )
     assert place.host.readlink(place.state.folder / "edge" / "current") == before
     assert place.host.said[-1] == "docker exec shop-local-edge-1 busybox kill -HUP 1"
     assert f"generations/{place.host.generation}" == before
 
 
-def test_a_switch_that_is_not_proven_ends_only_when_the_old_generation_answers_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_switch_that_is_not_proven_ends_only_when_the_old_generation_answers_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     answered, reload, slow = place.host.get, place.host.reload, [0]
 
     def get(*words: object, **more: object) -> tuple[int, str]:
@@ -255,20 +263,28 @@ def test_a_switch_that_is_not_proven_ends_only_when_the_old_generation_answers_a
     monkeypatch.setattr(place.host, "get", get)
     before = place.host.generation
     prove = switch.prove
-    monkeypatch.setattr(switch, "prove", lambda *words: prove(*words) if words[2] == before else raising(OpsError("no"))())
+    monkeypatch.setattr(
+        switch, "prove", lambda *words: prove(*words) if words[2] == before else raising(OpsError("no"))()
+    )
     place.host.generation = 9
     with pytest.raises(OpsError, match="no"):
-        switch.switch(place.settings, place.host, "shop-local-edge-1", {"nginx.conf": File("new")}, 9, Route("green", "r9"))
+        switch.switch(
+            place.settings, place.host, "shop-local-edge-1", {"nginx.conf": File("new")}, 9, Route("green", "r9")
+        )
     assert place.host.generation == before
 
 
 def test_another_server_in_the_place_of_the_proof_is_no_proof(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(place.host, "get", lambda *_, **__: (200, "mine"))
     with pytest.raises(OpsError, match="did not serve generation 9"):
-        switch.switch(place.settings, place.host, "shop-local-edge-1", {"nginx.conf": File("new")}, 9, Route("green", "r9"))
+        switch.switch(
+            place.settings, place.host, "shop-local-edge-1", {"nginx.conf": File("new")}, 9, Route("green", "r9")
+        )
 
 
-def test_a_second_failure_on_the_way_back_is_said_and_the_first_is_reported(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_second_failure_on_the_way_back_is_said_and_the_first_is_reported(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
     def also() -> OpsError:
         place.host.broken = lambda: OpsError("the second")
         return OpsError("the first")
@@ -330,7 +346,9 @@ def test_a_rollback_waits_for_tasks_that_the_old_release_does_not_know(place: Pl
     place.host.said.clear()
     commands.rollback(place.at)
     assert asked_for_tasks(place) == 3
-    last = place.host.said.index(next(command for command in reversed(place.host.said) if command.endswith("tasks pending")))
+    last = place.host.said.index(
+        next(command for command in reversed(place.host.said) if command.endswith("tasks pending"))
+    )
     started = next(at for at, command in enumerate(place.host.said) if " up " in command and "worker" in command)
     assert last < started, "the old workers start once the new tasks are done"
 
@@ -342,7 +360,9 @@ def test_a_rollback_is_not_undone_for_tasks(place: Place, trouble: str, capsys: 
     else:
         place.host.fail_at(place.steps("r1", "rollback").index("AwaitTasks"), FAULTS["refused"])
     assert commands.rollback(place.at).release == place.serving() == "r1"
-    assert ("tasks are left that r1 does not know: new" if trouble == "never done" else "it is not known") in capsys.readouterr().err
+    assert (
+        "tasks are left that r1 does not know: new" if trouble == "never done" else "it is not known"
+    ) in capsys.readouterr().err
 
 
 def test_a_rollback_that_failed_can_be_tried_again(place: Place) -> None:
@@ -369,7 +389,9 @@ def test_rollback_refuses_when_the_schema_would_not_fit(place: Place, schema: Sc
 
 
 def test_rollback_refuses_a_release_of_unknown_schema(place: Place) -> None:
-    text = "\n".join(entry.model_copy(update={"schema_revision": None}).model_dump_json() for entry in place.state.ledger())
+    text = "\n".join(
+        entry.model_copy(update={"schema_revision": None}).model_dump_json() for entry in place.state.ledger()
+    )
     LocalHost().write(place.state.folder / "ledger.jsonl", text + "\n")
     with pytest.raises(Refused, match="not known"):
         commands.rollback(place.at)
@@ -391,10 +413,15 @@ def test_what_may_be_gone_back_to_is_never_forgotten(place: Place) -> None:
         assert kept == place.state.served()[: place.settings.rollout.keep_releases + 1], name
 
 
-def test_a_secret_that_the_app_prints_is_hidden_in_error_journal_and_ledger(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_secret_that_the_app_prints_is_hidden_in_error_journal_and_ledger(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What a failed container or migration said goes to files on hosts, and to chats."""
     said = CommandFailed("compose run", 1, "upgrade head: hunter2hunter2", "here")
-    faults: dict[str, tuple[str, BaseException | None]] = {"AwaitHealthy": ("last words of", None), "Migrate": ("upgrade head", said)}
+    faults: dict[str, tuple[str, BaseException | None]] = {
+        "AwaitHealthy": ("last words of", None),
+        "Migrate": ("upgrade head", said),
+    }
     for step, (named, fault) in faults.items():
         place.state.keep(replace(bundled("r3"), env=secrets.render({"PASSWORD": "hunter2hunter2"})))
         monkeypatch.setattr(place.host.engine, "logs", lambda name: f"last words of {name}: hunter2hunter2")

@@ -106,7 +106,11 @@ def test_in_a_hook_of_another_repository_it_is_this_one(
     other = tmp_path_factory.mktemp("other")
     git(other, "init", "--quiet")
     clean = revision(repository)
-    for name, value in {"GIT_DIR": other / ".git", "GIT_INDEX_FILE": other / ".git" / "index", "GIT_WORK_TREE": other}.items():
+    for name, value in {
+        "GIT_DIR": other / ".git",
+        "GIT_INDEX_FILE": other / ".git" / "index",
+        "GIT_WORK_TREE": other,
+    }.items():
         monkeypatch.setenv(name, str(value))
     assert revision(repository) == clean
 

@@ -110,7 +110,9 @@ def test_a_dollar_survives(ours: Model, tmp_path: Path) -> None:
     rendered = tmp_path / "blue.yml"
     document = yaml.dump_rendered({**colour(ours), "volumes": {}}).replace("/state/r1/$$x/env", "/dev/null")
     rendered.write_text(document.replace('source: "site"', 'source: "/x"').replace('type: "volume"', 'type: "bind"'))
-    read = LocalHost().run(docker("compose", "--file", str(rendered), "--env-file", "/dev/null", "config", "--format", "json"))
+    read = LocalHost().run(
+        docker("compose", "--file", str(rendered), "--env-file", "/dev/null", "config", "--format", "json")
+    )
     environment = json.loads(read)["services"]["backend-blue"]["environment"]
     assert environment["DEBUG_ENDPOINTS"].replace("$$", "$") == VARIABLES["DEBUG_ENDPOINTS"]
     assert colour(ours)["services"]["backend-blue"]["env_file"] == ["/state/r1/$x/env"]
@@ -131,7 +133,9 @@ def test_a_service_of_a_colour(ours: Model, service: str) -> None:
     assert block_of(spec["labels"][BLOCK]) == block, "as Compose writes it onto the container"
     assert (spec["environment"]["RELEASE"], spec["environment"]["COLOUR"]) == ("r1", "blue")
     aliases = {name: value for name, value in spec.get("networks", {}).items() if value}
-    assert aliases == ({} if service == "frontend" else {"colour": {"aliases": [service]}}), "the plain name is the colour's own"
+    assert aliases == ({} if service == "frontend" else {"colour": {"aliases": [service]}}), (
+        "the plain name is the colour's own"
+    )
 
 
 @pytest.mark.parametrize("service", [*APP, "postgres", "redis", "edge"])
@@ -175,7 +179,9 @@ def test_a_shared_service_is_made_of_what_is_declared_whatever_the_release(ours:
 
     assert made_of(env_file="/releases/r2/env") == made_of()
     before, after = made_of(), made_of(secrets="s2")
-    assert {name for name in before if before[name] != after[name]} == {service.name for service in ours.of("data") if service.has_secrets}
+    assert {name for name in before if before[name] != after[name]} == {
+        service.name for service in ours.of("data") if service.has_secrets
+    }
 
 
 def test_colours_differ_by_name_only(ours: Model) -> None:
@@ -222,7 +228,11 @@ def test_what_only_colours_use_is_created_once_and_a_chosen_name_is_kept() -> No
         ("networks: {other: }", "", "shares no network with the edge"),
         ("networks: {front: }, links: [e]", "", "shares another service's network"),
         ("network_mode: 'service:e'", "", "shares another service's network"),
-        ("networks: {front: }, volumes: [{type: bind, source: /nowhere/code, target: /code}]", "", "web: mounts code of this checkout"),
+        (
+            "networks: {front: }, volumes: [{type: bind, source: /nowhere/code, target: /code}]",
+            "",
+            "web: mounts code of this checkout",
+        ),
         ("networks: {front: }", "secrets: {key: {file: k}}", "top-level secrets"),
     ],
 )
@@ -258,7 +268,12 @@ def test_replicas(service: str, role: str, said: int | str) -> None:
 
 @pytest.mark.parametrize(
     ("key", "said"),
-    [("port: 0", "greater than 0"), ("port: 65536", "less than 65536"), ("health: up", "begin with /"), ("version: v", "begin with /")],
+    [
+        ("port: 0", "greater than 0"),
+        ("port: 65536", "less than 65536"),
+        ("health: up", "begin with /"),
+        ("version: v", "begin with /"),
+    ],
 )
 def test_where_a_service_is_asked_must_be_a_port_and_a_path(key: str, said: str) -> None:
     with pytest.raises(Refused, match=f"service w: x-deploy.{key.partition(':')[0]}: i.*{said}"):
@@ -276,12 +291,27 @@ def test_plain_words_are_what_compose_takes_them_for(tmp_path: Path) -> None:
 
 @examples(max_examples=12)
 @given(st.lists(st.one_of(TEXT, UGLY), min_size=20, max_size=20))
-def test_compose_reads_back_every_secret_to_the_letter(tmp_path_factory: pytest.TempPathFactory, chosen: list[str]) -> None:
+def test_compose_reads_back_every_secret_to_the_letter(
+    tmp_path_factory: pytest.TempPathFactory, chosen: list[str]
+) -> None:
     folder = tmp_path_factory.mktemp("env")
-    values = {f"KEY_{number}": value for number, value in enumerate([*chosen, "s3cr$et#1", "a\\", "'", '"', "\\n", "\n", "${X:-y}"])}
+    values = {
+        f"KEY_{number}": value
+        for number, value in enumerate([*chosen, "s3cr$et#1", "a\\", "'", '"', "\\n", "\n", "${X:-y}"])
+    }
     LocalHost().write(folder / "env", secrets.render(values), mode=0o600)
     (folder / "c.yml").write_text(yaml.dump({"services": {"a": {"image": "x", "env_file": [str(folder / "env")]}}}))
-    words = ["--project-name", "p", "--file", str(folder / "c.yml"), "--env-file", "/dev/null", "config", "--format", "json"]
+    words = [
+        "--project-name",
+        "p",
+        "--file",
+        str(folder / "c.yml"),
+        "--env-file",
+        "/dev/null",
+        "config",
+        "--format",
+        "json",
+    ]
     environment = json.loads(LocalHost().run(docker("compose", *words)))["services"]["a"]["environment"]
     assert {key: value.replace("$$", "$") for key, value in environment.items()} == values
 
@@ -290,7 +320,9 @@ def test_a_dollar_in_x_deploy_is_one_wherever_it_is_read(tmp_path: Path) -> None
     """Compose doubles it in what it prints, and halves it in the label that it makes of what is rendered."""
     words = '["sh", "-c", "echo $$HOME $${x}"]'
     app, edge = f"{{role: web, port: 80, drain: {words}}}", "{role: edge}"
-    (tmp_path / "c.yml").write_text(f"services: {{app: {{image: app, x-deploy: {app}}}, edge: {{image: edge, x-deploy: {edge}}}}}\n")
+    (tmp_path / "c.yml").write_text(
+        f"services: {{app: {{image: app, x-deploy: {app}}}, edge: {{image: edge, x-deploy: {edge}}}}}\n"
+    )
     known = compose.read(tmp_path, ["c.yml"], {}, LocalHost())
     block = known.web[0].deploy
     assert block.drain == ("sh", "-c", "echo $HOME ${x}")
@@ -304,7 +336,9 @@ def test_a_dollar_in_x_deploy_is_one_wherever_it_is_read(tmp_path: Path) -> None
 
 @examples(max_examples=12)
 @given(st.lists(st.one_of(TEXT, UGLY, st.from_regex(r"[-+.0-9eE_:xob]{1,9}\Z")), min_size=20, max_size=20))
-def test_a_text_is_the_same_from_the_compose_file_to_the_container(tmp_path_factory: pytest.TempPathFactory, chosen: list[str]) -> None:
+def test_a_text_is_the_same_from_the_compose_file_to_the_container(
+    tmp_path_factory: pytest.TempPathFactory, chosen: list[str]
+) -> None:
     """Compose reads the file, we read Compose, and Compose reads what we have written: a PIN of "0891" was 891 then."""
     root = tmp_path_factory.mktemp("texts")
     # Compose 2.26 drops the line break that a text begins with, and prints one that begins with a tab as nobody reads it
@@ -320,7 +354,17 @@ def test_a_text_is_the_same_from_the_compose_file_to_the_container(tmp_path_fact
     assert known.web[0].spec["environment"] == values
     assert known.web[0].deploy.drain == (*values.values(),)
     (root / "blue.yml").write_text(render.per_colour(known, "shop-local", "blue", "r1", ANY, "/env", "shop"))
-    words = ["--project-name", "p", "--file", str(root / "blue.yml"), "--env-file", "/dev/null", "config", "--format", "json"]
+    words = [
+        "--project-name",
+        "p",
+        "--file",
+        str(root / "blue.yml"),
+        "--env-file",
+        "/dev/null",
+        "config",
+        "--format",
+        "json",
+    ]
     shown = json.loads(LocalHost().run(docker("compose", *words)).replace("$$", "$"))["services"]["w-blue"]
     assert {name: shown["environment"][name] for name in values} == values
     assert {name: shown["labels"][name] for name in {**labels, **values}} == {**labels, **values}
@@ -368,6 +412,8 @@ def test_a_bind_mount_with_a_dollar_is_the_folder_of_that_name(tmp_path: Path) -
 
 
 def test_what_compose_prints_and_nobody_can_read_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "c.yml").write_text('services: {w: {image: w, environment: {A: "\\t\\n"}, x-deploy: {role: web, port: 1}}}\n')
+    (tmp_path / "c.yml").write_text(
+        'services: {w: {image: w, environment: {A: "\\t\\n"}, x-deploy: {role: web, port: 1}}}\n'
+    )
     with pytest.raises(Refused, match="Compose prints what it cannot read: found a tab character"):
         compose.read(tmp_path, ["c.yml"], {}, LocalHost())

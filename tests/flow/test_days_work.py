@@ -30,7 +30,11 @@ from tests.support.samples import container
 Printed = pytest.CaptureFixture[str]
 AT = "2026-11-23T13:00:0{}.000000000Z {}"
 SAID = {
-    "shop-local-blue-backend-blue-1": [AT.format(1, "GET /1"), AT.format(4, "ERROR four"), AT.format(6, "ERR" + AT.format(6, "OR six"))],
+    "shop-local-blue-backend-blue-1": [
+        AT.format(1, "GET /1"),
+        AT.format(4, "ERROR four"),
+        AT.format(6, "ERR" + AT.format(6, "OR six")),
+    ],
     "shop-local-green-backend-green-1": [AT.format(2, "never seen")],
     "shop-local-redis-1": [AT.format(3, "ready"), AT.format(5, "ERROR five \udcff")],
 }
@@ -43,7 +47,9 @@ def say(host: FakeHost, monkeypatch: pytest.MonkeyPatch, said: dict[str, list[st
     def opened(command: Command) -> subprocess.Popen[bytes]:
         asked.append(command.argv)
         text = "".join(f"{line}\n" for line in said.get(command.argv[-1], [])).encode(errors="surrogateescape")
-        return subprocess.Popen([sys.executable, "-c", f"import sys; sys.stdout.buffer.write({text!r})"], stdout=subprocess.PIPE)
+        return subprocess.Popen(
+            [sys.executable, "-c", f"import sys; sys.stdout.buffer.write({text!r})"], stdout=subprocess.PIPE
+        )
 
     monkeypatch.setattr(host, "open", opened)
     return asked
@@ -58,7 +64,14 @@ TOGETHER = "backend | GET /1\nredis   | ready\nbackend | ERROR four\nredis   | E
     [
         pytest.param([], "", "", TOGETHER, "--tail 100", id="several are one, in the order of time"),
         pytest.param(["backend"], "", "", ALONE, "--tail 100", id="one is shown as it is"),
-        pytest.param(["backend"], "2026-11-23T13:00:00+01:00", "", ALONE, "--since 2026-11-23T12:00:00.000000000Z", id="since a time"),
+        pytest.param(
+            ["backend"],
+            "2026-11-23T13:00:00+01:00",
+            "",
+            ALONE,
+            "--since 2026-11-23T12:00:00.000000000Z",
+            id="since a time",
+        ),
         pytest.param(["backend"], "", "(?i)get", "GET /1\n", "", id="with a pattern all is searched"),
         pytest.param(["backend"], "", "no such thing", "", "", id="nothing"),
     ],
@@ -72,7 +85,9 @@ def test_logs(place: Place, monkeypatch: pytest.MonkeyPatch, capsys: Printed, na
     assert {" ".join(words[3:-1]) for words in commands} == {asked}
 
 
-@pytest.mark.parametrize(("since", "ago"), [("90s", 90), ("10m", 600), ("1h30m", 5400), ("1.5h", 5400), ("2d", 172_800)])
+@pytest.mark.parametrize(
+    ("since", "ago"), [("90s", 90), ("10m", 600), ("1h30m", 5400), ("1.5h", 5400), ("2d", 172_800)]
+)
 def test_how_long_ago(since: str, ago: int) -> None:
     assert datetime.now(UTC) - logs.moment(since) == pytest.approx(timedelta(seconds=ago), abs=timedelta(seconds=5))
 
@@ -121,10 +136,14 @@ def test_every_replica_is_found_and_a_command_runs_in_one_that_works(place: Plac
 def test_what_is_followed_goes_on_over_a_restart_and_a_switch(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     blue, green = (container("backend", colour, "r") for colour in ("blue", "green"))
     asked = say(
-        place.host, monkeypatch, {blue.name: [AT.format(1, "old"), AT.format(5, "from blue")], green.name: [AT.format(6, "from green")]}
+        place.host,
+        monkeypatch,
+        {blue.name: [AT.format(1, "old"), AT.format(5, "from blue")], green.name: [AT.format(6, "from green")]},
     )
     monkeypatch.setattr(logs, "POLL_SECONDS", 0.05)
-    before, after = (({"backend": services.ServiceContainer(place.host, one)}, dict[str, OpsError]()) for one in (blue, green))
+    before, after = (
+        ({"backend": services.ServiceContainer(place.host, one)}, dict[str, OpsError]()) for one in (blue, green)
+    )
     looks = [before] * 3
     seen = defaultdict[str, str](lambda: "2026-11-23T13:00:02.000000000Z")
     lines = logs.live(lambda: looks.pop() if looks else after, seen)
@@ -179,7 +198,9 @@ def test_more_than_a_connection_carries_is_not_followed(place: Place, monkeypatc
 
 
 @pytest.mark.parametrize("remote", [False, True])
-def test_ctrl_c_while_logs_are_first_read_is_an_end(place: Place, monkeypatch: pytest.MonkeyPatch, remote: bool) -> None:
+def test_ctrl_c_while_logs_are_first_read_is_an_end(
+    place: Place, monkeypatch: pytest.MonkeyPatch, remote: bool
+) -> None:
     monkeypatch.setattr(place.host, "open", lambda _: os.kill(os.getpid(), signal.SIGINT))
     at = place.at
     logs.show(at._replace(here=LocalHost()) if remote else at, ["backend"], logs.query("", ""), follow=False)

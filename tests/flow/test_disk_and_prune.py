@@ -61,11 +61,16 @@ def removals(place: Place) -> list[str]:
 
 
 def test_prune_takes_what_nobody_goes_back_to_and_nothing_else(used: Place) -> None:
-    assert prune.find_waste(used.settings, used.host, USED) == prune.Waste(("r0",), (), ("app/backend:r0",), ("i3",), 2_000_000_000)
+    assert prune.find_waste(used.settings, used.host, USED) == prune.Waste(
+        ("r0",), (), ("app/backend:r0",), ("i3",), 2_000_000_000
+    )
     assert used.state.kept() == ["r0", "r1", "r2"]
     prune.prune(used.at, yes=True, json=False)
     assert used.state.kept() == ["r1", "r2"]
-    assert removals(used) == ["docker image rm app/backend:r0 i3", "docker builder prune --force --keep-storage 10000000000"]
+    assert removals(used) == [
+        "docker image rm app/backend:r0 i3",
+        "docker builder prune --force --keep-storage 10000000000",
+    ]
     assert prune.find_waste(used.settings, used.host, USED).releases == ()
     assert [item.next for item in disk.measure(used.settings, used.host).items if item.what == "state"] == [disk.STATE]
 
@@ -89,7 +94,10 @@ def test_prune_takes_what_was_brought_and_never_served_but_for_the_last(used: Pl
         used.host.write(record, "{}")
         os.utime(record, (1_000_000_000 - age, 1_000_000_000 - age))
     assert prune.unused_revisions(used.settings, used.host, {"old-333333"}) == ("older",), "a release of it is kept"
-    tagged = {"Images": [{"Id": "i", "RepoTags": ["app/backend:new", "app/backend:old"], "Labels": None}], "BuildCache": []}
+    tagged = {
+        "Images": [{"Id": "i", "RepoTags": ["app/backend:new", "app/backend:old"], "Labels": None}],
+        "BuildCache": [],
+    }
     found = prune.find_waste(used.settings, used.host, tagged)
     assert (found.revisions, found.names) == (("old", "older"), ("app/backend:old",))
     prune.prune(used.at, yes=True, json=False)

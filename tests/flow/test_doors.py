@@ -80,7 +80,9 @@ def raising(error: BaseException) -> Callable[..., None]:
     return body
 
 
-@pytest.mark.parametrize(("number", "then"), [(28, "inv disk"), (122, "inv disk"), (13, "inv doctor"), (30, "inv doctor")])
+@pytest.mark.parametrize(
+    ("number", "then"), [(28, "inv disk"), (122, "inv disk"), (13, "inv doctor"), (30, "inv doctor")]
+)
 def test_what_the_machine_refuses_names_the_command_that_looks_there(number: int, then: str) -> None:
     assert then in errors.MachineFailed(OSError(number, "said so", "/state")).then
 
@@ -90,7 +92,9 @@ def test_every_cause_has_its_exit_code() -> None:
 
 
 @pytest.mark.parametrize("kind", [*kinds()], ids=lambda kind: kind.__name__)
-def test_a_door_turns_an_error_into_message_code_and_document(kind: type[errors.OpsError], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_door_turns_an_error_into_message_code_and_document(
+    kind: type[errors.OpsError], capsys: pytest.CaptureFixture[str]
+) -> None:
     error = made(kind)
     assert opened(raising(error)).code == CODES[kind.__name__]
     plain = capsys.readouterr()
@@ -108,7 +112,9 @@ def test_ctrl_c_is_5_and_a_full_disk_is_1() -> None:
     assert opened(raising(OSError(28, "No space left on device"))).code == 1
 
 
-def test_what_nobody_foresaw_is_an_error_like_any_other_and_its_traceback_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_nobody_foresaw_is_an_error_like_any_other_and_its_traceback_is_shown(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     def body(at: Environment, json: bool = False) -> None:
         doctor.clock(cast(Host, "no host"))
 
@@ -180,18 +186,34 @@ def test_a_task_is_at_most_ten_lines(path: Path) -> None:
 
 def inv(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     argv = [sys.executable, "-m", "invoke", *words]
-    return subprocess.run(argv, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    return subprocess.run(
+        argv, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
 
 
 def test_list_is_quick_because_it_imports_nothing_heavy() -> None:
     ran = subprocess.run([sys.executable, "-c", LISTING], cwd=ROOT, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
-    for name in ("build", "deploy", "doctor", "down", "history", "logs", "plan", "rollback", "status", "images.pin", "secrets.check"):
+    for name in (
+        "build",
+        "deploy",
+        "doctor",
+        "down",
+        "history",
+        "logs",
+        "plan",
+        "rollback",
+        "status",
+        "images.pin",
+        "secrets.check",
+    ):
         assert f"  {name} " in ran.stdout + " ", name
     assert ran.stderr.splitlines()[-1] == "heavy: []"
 
 
-@pytest.mark.parametrize("words", [("plan", "--env=nope"), ("history", "--env=nope"), ("deploy", "--nope")], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [("plan", "--env=nope"), ("history", "--env=nope"), ("deploy", "--nope")], ids=" ".join
+)
 def test_a_command_that_fails_prints_one_document_too(words: tuple[str, ...]) -> None:
     ran = inv(*words, "--json")
     assert (ran.returncode, json.loads(ran.stdout)["code"]) == (2, 2)
@@ -225,5 +247,7 @@ def test_a_reader_who_has_seen_enough_is_an_end_like_any_other(size: int) -> Non
 
 def test_where_nobody_can_be_asked_the_way_without_is_named(tmp_path: Path) -> None:
     argv = ["sh", "-c", 'exec "$@" <&-', "sh", sys.executable, "-m", "invoke", "down", "--volumes"]
-    ran = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "XDG_STATE_HOME": str(tmp_path)})
+    ran = subprocess.run(
+        argv, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "XDG_STATE_HOME": str(tmp_path)}
+    )
     assert (ran.returncode, "next:   add --yes" in ran.stderr) == (2, True), ran.stderr

@@ -34,7 +34,9 @@ def test_every_host_gets_the_release_and_has_it_in_its_ledger(site: Site) -> Non
 
 
 def test_one_host_migrates_and_every_host_knows_the_schema(site: Site) -> None:
-    assert {name: facts.schema.release for name, facts in site.facts().items() if facts.schema} == dict.fromkeys(NAMES, "r2")
+    assert {name: facts.schema.release for name, facts in site.facts().items() if facts.schema} == dict.fromkeys(
+        NAMES, "r2"
+    )
 
 
 @pytest.mark.parametrize("bad", NAMES)
@@ -176,18 +178,34 @@ STEP = st.sampled_from([
 def test_a_plan_that_is_cut_keeps_its_order_and_never_switches_early(plan: list[steps.Step]) -> None:
     cut = stages(plan)
     assert [step for stage in sorted(cut) for step in cut[stage]] == plan
-    assert all(not isinstance(step, steps.Switch) for stage, part in cut.items() if stage < Stage.SWITCH for step in part)
+    assert all(
+        not isinstance(step, steps.Switch) for stage, part in cut.items() if stage < Stage.SWITCH for step in part
+    )
 
 
 def test_the_edge_is_asked_for_a_colour_once_it_is_well_everywhere() -> None:
     start, healthy = steps.StartColour("blue", ("b",)), steps.AwaitHealthy("blue", ("b",))
-    plan = [start, healthy, steps.AwaitServed("blue"), steps.Switch("blue", "r", 2), steps.StopColour("green", ("b",)), start, healthy]
+    plan = [
+        start,
+        healthy,
+        steps.AwaitServed("blue"),
+        steps.Switch("blue", "r", 2),
+        steps.StopColour("green", ("b",)),
+        start,
+        healthy,
+    ]
     assert [*stages(plan)] == [Stage.START, Stage.SERVED, Stage.SWITCH, Stage.RETIRE, Stage.TAKE_OVER]
 
 
 @pytest.mark.parametrize(
     ("canary", "size", "expected"),
-    [(1, 0, [[1], [2, 3, 4]]), (1, 2, [[1], [2, 3], [4]]), (0, 0, [[1, 2, 3, 4]]), (2, 1, [[1, 2], [3], [4]]), (9, 0, [[1, 2, 3, 4]])],
+    [
+        (1, 0, [[1], [2, 3, 4]]),
+        (1, 2, [[1], [2, 3], [4]]),
+        (0, 0, [[1, 2, 3, 4]]),
+        (2, 1, [[1, 2], [3], [4]]),
+        (9, 0, [[1, 2, 3, 4]]),
+    ],
 )
 def test_a_canary_then_batches(canary: int, size: int, expected: list[list[int]]) -> None:
     assert batches([1, 2, 3, 4], canary, size) == expected

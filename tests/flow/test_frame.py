@@ -135,7 +135,14 @@ def test_a_file_of_mode_0600_keeps_its_mode_in_every_generation(place: Place, mo
     assert (place.state.folder / "edge" / "current").stat().st_mode & 0o755 == 0o755, "nginx may enter"
     assert "key" not in served(place, "route.json").replace("key.pem", "")
     for on in (True, False):
-        switch.turn_page(place.settings, place.host, EDGE, switch.proven(place.settings, place.host)[0], place.host.generation + 1, on=on)
+        switch.turn_page(
+            place.settings,
+            place.host,
+            EDGE,
+            switch.proven(place.settings, place.host)[0],
+            place.host.generation + 1,
+            on=on,
+        )
         assert kept() == ("a key", "600")
     place.host.fail_at(WATCH, lambda: OpsError("it does worse"))
     with pytest.raises(OpsError):
@@ -212,9 +219,15 @@ def test_a_deploy_across_the_split_that_fails_restores_what_served(old: Place, s
 def test_a_rollback_across_the_split_is_refused_before_anything_changes(old: Place) -> None:
     old.deploy("r3")
     old.host.said.clear()
-    with pytest.raises(Refused, match="release r2 is from before the edge's configuration was split in a frame and routes") as refused:
+    with pytest.raises(
+        Refused, match="release r2 is from before the edge's configuration was split in a frame and routes"
+    ) as refused:
         commands.rollback(old.at)
-    assert (refused.value.code, refused.value.slug, refused.value.then) == (2, "routes-missing", "inv deploy of commit r2 renders it again")
+    assert (refused.value.code, refused.value.slug, refused.value.then) == (
+        2,
+        "routes-missing",
+        "inv deploy of commit r2 renders it again",
+    )
     assert (old.serving(), old.host.said) == ("r3", [])
     old.deploy("r4")
     commands.rollback(old.at)

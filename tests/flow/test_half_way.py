@@ -131,7 +131,9 @@ def test_one_that_breaks_as_it_is_to_go_back_keeps_no_other_from_it(site: Site) 
     assert site.serving == ["r2"] * 3
 
 
-def test_ctrl_c_while_people_are_told_of_a_failure_does_not_hide_it(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_while_people_are_told_of_a_failure_does_not_hide_it(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def typed(_: object, name: str, __: object) -> str:
         if name == "on_failure":
             raise KeyboardInterrupt
@@ -144,7 +146,9 @@ def test_ctrl_c_while_people_are_told_of_a_failure_does_not_hide_it(place: Place
     assert (told.value.code, place.serving(), place.state.intention()) == (1, "r2", None)
 
 
-def test_ctrl_c_while_the_others_go_back_says_that_some_may_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_while_the_others_go_back_says_that_some_may_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     site, back = Site(tmp_path, on_failure="hold"), revert.revert
 
     def typed(*fleet: Any, **more: Any) -> set[str]:
@@ -153,7 +157,9 @@ def test_ctrl_c_while_the_others_go_back_says_that_some_may_have(tmp_path: Path,
 
     monkeypatch.setattr(failures, "revert", typed)
     fail_at(site.hosts["app2"], "Switch", OpsError("the first failure"))
-    with pytest.raises(Interrupted, match=r"(?s)the first failure; the new release stays on app1, app3, and going back was interrupted"):
+    with pytest.raises(
+        Interrupted, match=r"(?s)the first failure; the new release stays on app1, app3, and going back was interrupted"
+    ):
         site.deploy("r3")
 
 
@@ -202,10 +208,15 @@ def test_a_host_with_a_fault_of_its_own_is_not_laid_at_the_edges_door(
 
 
 def test_maintenance_without_an_edge_is_refused(tmp_path: Path) -> None:
-    servers = {name: Server.model_validate({"address": f"10.0.0.{n}", "roles": ["app", "data"]}) for n, name in enumerate(("a", "b"), 1)}
+    servers = {
+        name: Server.model_validate({"address": f"10.0.0.{n}", "roles": ["app", "data"]})
+        for n, name in enumerate(("a", "b"), 1)
+    }
     hosts = tuple(Apart(name, tmp_path / name, Event()) for name in servers)
     with pytest.raises(Refused, match="no host has the role edge"):
-        maintenance.turn(Environment(settings(state=FOLDER, hosts=servers), FakeHost(FOLDER), hosts), on=True, off=False)
+        maintenance.turn(
+            Environment(settings(state=FOLDER, hosts=servers), FakeHost(FOLDER), hosts), on=True, off=False
+        )
 
 
 def test_data_on_a_host_without_an_edge_is_recreated_and_no_outage_is_stated(
@@ -227,4 +238,7 @@ def test_data_on_a_host_without_an_edge_is_recreated_and_no_outage_is_stated(
     steps.RecreateShared(("redis",)).perform(run)
     assert len(asked) < 5
     said = capsys.readouterr().err
-    assert ("the app did not answer here before, so no outage is known" in said, "outage: at most" in said) == (True, False)
+    assert ("the app did not answer here before, so no outage is known" in said, "outage: at most" in said) == (
+        True,
+        False,
+    )

@@ -54,7 +54,9 @@ def ended(pid: int) -> bool:
 def test_a_hook_runs_in_the_checkout_and_is_told_of_the_release_and_of_no_secret(made: Made, tmp_path: Path) -> None:
     (tmp_path / ".env.local").write_text("TOKEN=hunter2\n")
     settings = made(on_failure='pwd > where; python3 -c "import os, json; print(json.dumps(dict(os.environ)))" > told')
-    assert hooks.follow(settings, "on_failure", Event("rollback", "failed", "r2", "c2", before="r1", error="a\nb\0")) == ""
+    assert (
+        hooks.follow(settings, "on_failure", Event("rollback", "failed", "r2", "c2", before="r1", error="a\nb\0")) == ""
+    )
     told = json.loads((tmp_path / "told").read_text())
     own = {name: value for name, value in told.items() if name.startswith("HOOK_")}
     assert own == {
@@ -68,7 +70,12 @@ def test_a_hook_runs_in_the_checkout_and_is_told_of_the_release_and_of_no_secret
 
 @pytest.mark.parametrize("error", ["x" * 300_000, "\ud800"], ids=["longer than the kernel takes", "no unicode"])
 def test_any_error_can_be_told(made: Made, tmp_path: Path, error: str) -> None:
-    assert hooks.follow(made(on_failure="printenv HOOK_ERROR > told"), "on_failure", Event("deploy", "failed", error=error)) == ""
+    assert (
+        hooks.follow(
+            made(on_failure="printenv HOOK_ERROR > told"), "on_failure", Event("deploy", "failed", error=error)
+        )
+        == ""
+    )
     assert 1 < len((tmp_path / "told").read_text()) <= hooks.VALUE_LIMIT + 1
 
 
@@ -88,11 +95,21 @@ def test_no_hook_is_no_gate(made: Made, capsys: Printed) -> None:
 
 @pytest.mark.parametrize(
     ("line", "words"),
-    [("exit 7", "ended with 7"), ("kill -9 $$", "was ended by signal 9"), ("no-such-program", "ended with 127"), ("", "No such file")],
+    [
+        ("exit 7", "ended with 7"),
+        ("kill -9 $$", "was ended by signal 9"),
+        ("no-such-program", "ended with 127"),
+        ("", "No such file"),
+    ],
 )
-def test_a_hook_that_fails_afterwards_is_a_warning(made: Made, tmp_path: Path, capsys: Printed, line: str, words: str) -> None:
+def test_a_hook_that_fails_afterwards_is_a_warning(
+    made: Made, tmp_path: Path, capsys: Printed, line: str, words: str
+) -> None:
     gone = {} if line else {"root": tmp_path / "gone"}
-    assert hooks.follow(made(after_deploy=line or "true").model_copy(update=gone), "after_deploy", EVENT) == "the hook after_deploy failed"
+    assert (
+        hooks.follow(made(after_deploy=line or "true").model_copy(update=gone), "after_deploy", EVENT)
+        == "the hook after_deploy failed"
+    )
     told = capsys.readouterr().err
     assert re.search(rf"(?m)^! .*{words}", told)
     assert "  x hook after_deploy" in told
@@ -109,7 +126,9 @@ def test_a_hook_that_fails_afterwards_is_a_warning(made: Made, tmp_path: Path, c
         pytest.param("kill -STOP $$", id="stopped"),
     ],
 )
-def test_a_hook_that_hangs_is_ended_with_its_whole_group(made: Made, tmp_path: Path, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hook_that_hangs_is_ended_with_its_whole_group(
+    made: Made, tmp_path: Path, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(hooks, "GRACE", 0.5)
     started = time.monotonic()
     with pytest.raises(GateClosed, match=r"had not ended after 1 s and was stopped"):
@@ -138,7 +157,9 @@ def test_what_a_hook_said_is_shown_although_that_takes_longer_than_the_hook(tmp_
     assert len(seen) == 50
 
 
-@pytest.mark.parametrize("leave", ["sleep 60 &", "setsid sleep 60 &"], ids=["in the background", "in a session of its own"])
+@pytest.mark.parametrize(
+    "leave", ["sleep 60 &", "setsid sleep 60 &"], ids=["in the background", "in a session of its own"]
+)
 def test_a_hook_is_over_when_its_shell_is(made: Made, tmp_path: Path, leave: str) -> None:
     started = time.monotonic()
     hooks.gate(made(before_deploy=f"{leave} echo $! > pids"), EVENT)
@@ -164,7 +185,9 @@ def test_a_hook_dies_with_inv(made: Made, tmp_path: Path) -> None:
         "hooks.gate(samples.settings(Path(sys.argv[1]), hooks=Hooks(before_deploy=sys.argv[2])), EVENT)"
     )
     line = "echo $$ > pids; (sleep 60; touch late) & echo $! >> pids; echo > up; wait"
-    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path), line], cwd=ROOT, stderr=subprocess.DEVNULL) as inv:
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path), line], cwd=ROOT, stderr=subprocess.DEVNULL
+    ) as inv:
         assert wait_until((tmp_path / "up").exists, 20)
         inv.kill()
     assert wait_until(lambda: not running(tmp_path / "pids"), 5)
@@ -182,7 +205,10 @@ def test_output_is_shown_as_it_comes(tmp_path: Path) -> None:
         (r"printf 'a\nb'", "a|b"),
         (r"printf '1%%\r2%%\r\nend\n'", "1%|2%|end"),
         (r"printf 'caf\303'; sleep 0.3; printf '\251 \377\n'", "café \\xff"),
-        ("head -c 150000 /dev/zero | tr '\\0' x", "|".join("x" * size for size in (1 << 16, 1 << 16, 150_000 - (1 << 17)))),
+        (
+            "head -c 150000 /dev/zero | tr '\\0' x",
+            "|".join("x" * size for size in (1 << 16, 1 << 16, 150_000 - (1 << 17))),
+        ),
         ("seq 20000", "|".join(map(str, range(1, 20_001)))),
     ],
     ids=["no last newline", "carriage returns", "a letter in two pieces, and no letter", "no line at all", "much"],

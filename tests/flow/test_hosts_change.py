@@ -45,7 +45,9 @@ def test_a_host_that_nothing_is_placed_on_is_emptied(tmp_path: Path) -> None:
     assert site.where("backend") == site.where("worker") == {"main"}
 
 
-def test_a_host_that_was_taken_out_is_named_while_what_runs_there_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_host_that_was_taken_out_is_named_while_what_runs_there_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     site, servers = Roles(tmp_path), {"main": "edge app data worker", "z": "edge app worker"}
     site.deploy("r1", servers)
     roles.removed_hosts(site.at, roles.recorded(site.at, observe_all(site.at)))

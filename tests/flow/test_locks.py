@@ -146,7 +146,10 @@ def test_each_lock_has_its_own_holder(tmp_path: Path) -> None:
         with locks.held([host], tmp_path, "deploy"):
             assert ["deploy since" in one.words for one in locks.holders(host, tmp_path)] == [True, False]
             assert [one.lock for one in locks.holders(host, tmp_path)] == ["change", "dump"]
-        with pytest.raises(Locked, match=r"the lock `dump` is held by .*: backup since") as held, locks.held([host], tmp_path, "x", "dump"):
+        with (
+            pytest.raises(Locked, match=r"the lock `dump` is held by .*: backup since") as held,
+            locks.held([host], tmp_path, "x", "dump"),
+        ):
             pass
         assert held.value.code == 4
         assert held.value.where == f"localhost: {tmp_path}/lock.dump"
@@ -154,7 +157,10 @@ def test_each_lock_has_its_own_holder(tmp_path: Path) -> None:
 
 def test_what_a_dump_runs_keeps_nobody_from_a_change(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, second = LocalHost(), LocalHost()
-    with locks.held([first], tmp_path, "backup", "dump"), first.open(command("sh", "-c", "echo begun; exec sleep 60")) as dump:
+    with (
+        locks.held([first], tmp_path, "backup", "dump"),
+        first.open(command("sh", "-c", "echo begun; exec sleep 60")) as dump,
+    ):
         assert dump.stdout
         assert dump.stdout.readline() == b"begun\n"
         with locks.held([second], tmp_path, "deploy"):
@@ -170,7 +176,10 @@ def test_an_operator_whose_toolkit_knows_one_lock_excludes_a_change_and_is_exclu
     host, old = LocalHost(), ("sh", "-c", OLD_HOLD, "token", str(tmp_path), '{"who": "ann"}', "15", "900")
     with locks.held([host], tmp_path, "deploy"):
         assert subprocess.run(old, stdin=subprocess.DEVNULL).returncode == 75
-    with locks.held([host], tmp_path, "backup", "dump"), subprocess.Popen(old, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holding:
+    with (
+        locks.held([host], tmp_path, "backup", "dump"),
+        subprocess.Popen(old, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holding,
+    ):
         assert holding.stdout
         assert holding.stdout.readline().startswith(b"held ")
         assert locks.holder(host, tmp_path)
@@ -205,7 +214,9 @@ def replace_migration(service: object) -> object:
 
 
 @pytest.mark.parametrize("ending", ["frees it", "kill -9"])
-def test_a_migration_waits_for_a_dump_and_goes_on_when_it_ends(place: Place, monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
+def test_a_migration_waits_for_a_dump_and_goes_on_when_it_ends(
+    place: Place, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
     place.settings = settings(ROOT, state=place.state.folder, rollout={**FAST, "wait_for_dump": 60})
     place.at = Environment(place.settings, place.host, (place.host,))
     waited, await_free = list[str](), locks.await_free
@@ -271,7 +282,9 @@ def test_status_and_unlock_speak_of_both_locks(place: Place, capsys: pytest.Capt
         os.utime(place.state.folder / "lock.dump", (0, 0))
         with locks.held([place.host], place.state.folder, "deploy"):
             assert "it was ended" in unlock.unlock(place.at, yes=True)
-            assert [one.lock for one in locks.holders(place.host, place.state.folder)] == ["change"], "who lives keeps theirs"
+            assert [one.lock for one in locks.holders(place.host, place.state.folder)] == ["change"], (
+                "who lives keeps theirs"
+            )
 
 
 @pytest.mark.parametrize(("codes", "code"), [
@@ -279,7 +292,9 @@ def test_status_and_unlock_speak_of_both_locks(place: Place, capsys: pytest.Capt
 ])  # fmt: skip
 def test_a_pipe_ends_as_the_first_that_failed(codes: tuple[int, ...], code: int) -> None:
     host = LocalHost()
-    done = host.try_run(pipe(*(command("sh", "-c", f"cat; echo x; echo e{n} >&2; exit {n}") for n in codes)), stdin="in\n")
+    done = host.try_run(
+        pipe(*(command("sh", "-c", f"cat; echo x; echo e{n} >&2; exit {n}") for n in codes)), stdin="in\n"
+    )
     assert done.returncode == code
     assert done.stdout == "in\n" + "x\n" * len(codes)
     assert sorted(done.stderr.split()) == sorted(f"e{n}" for n in codes)

@@ -51,7 +51,14 @@ ONE = {
     "front": Server(address="192.0.2.1", roles=["edge", "data"], private="10.0.0.1"),
 }
 # steps that fail, and on which host: the last one that has an edge where none is named
-FAILING = {"AwaitHealthy": "app1", "RegisterColour": "", "AwaitServed": "", "Switch": "", "Drain": "", "StopColour": "app1"}
+FAILING = {
+    "AwaitHealthy": "app1",
+    "RegisterColour": "",
+    "AwaitServed": "",
+    "Switch": "",
+    "Drain": "",
+    "StopColour": "app1",
+}
 
 
 class Nginx(Apart):
@@ -74,7 +81,10 @@ class Nginx(Apart):
         release = State(self, FOLDER).release(route["release"]) if route["colour"] else None
         for service in release.of("web") if release else ():
             status, body = self.get(9180, f"/{route['colour']}/{service.name}/version")
-            invariant(status == 200 and release and release.id in body, f"{self.name}: visitors of {service.name} get {status}")
+            invariant(
+                status == 200 and release and release.id in body,
+                f"{self.name}: visitors of {service.name} get {status}",
+            )
 
     def get(self, port: int, path: str, *, host: str = "localhost", timeout: float = 2) -> tuple[int, str]:
         if path == "/generation":
@@ -142,7 +152,9 @@ class Site:
         """Where containers listen, as one edge reaches them: its own by their names, those of other hosts at private addresses."""
         found = {}
         for name, host in self.hosts.items():
-            for c in (c for c in tuple(host.engine.known.values()) if c.role == "web" and c.up):  # other threads add some
+            for c in (
+                c for c in tuple(host.engine.known.values()) if c.role == "web" and c.up
+            ):  # other threads add some
                 port = (c.deploy and c.deploy.port) or 80
                 own, private = f"{c.name}:{port}", f"{self.settings.hosts[name].private}:{port + BEHIND[c.colour]}"
                 found[own if host is asker else private] = c
@@ -155,12 +167,16 @@ class Site:
             route = json.loads(edge.text("route.json"))
             web = State(edge, FOLDER).release(route["release"]).of("web")
             asked = {service.name: edge.get(9180, f"/{route['colour']}/{service.name}/version") for service in web}
-            found[edge.name] = {name: json.loads(body)["release"] if status == 200 else body for name, (status, body) in asked.items()}
+            found[edge.name] = {
+                name: json.loads(body)["release"] if status == 200 else body for name, (status, body) in asked.items()
+            }
         return found
 
     def all_serve(self, release: Release) -> bool:
         """Tell whether every edge serves each web service of a release, and none else runs."""
-        running = {c.release for host in self.hosts.values() for c in host.engine.known.values() if c.alive and c.colour}
+        running = {
+            c.release for host in self.hosts.values() for c in host.engine.known.values() if c.alive and c.colour
+        }
         own = {service.name: release.id for service in release.of("web")}
         return running == {release.id} and self.served() == {edge.name: own for edge in self.edges}
 
@@ -220,7 +236,10 @@ def test_killed_at_any_step_resume_goes_on_and_abort_goes_back(site: Site, numbe
     with suppress(Killed):  # not every host has so many steps
         applied(fleet, "deploy")
     site.revive()
-    assert len({release for own in site.served().values() for release in own.values()} - {before.id, fleet.release.id}) == 0
+    assert (
+        len({release for own in site.served().values() for release in own.values()} - {before.id, fleet.release.id})
+        == 0
+    )
     if number % 4 < 2:
         commands.abort(site.at)
     else:

@@ -24,9 +24,16 @@ from deploy.site import notify
 from deploy.site.event import Event
 from tests.support import samples
 
-DONE = Event("deploy", "in service", "r2", "c2", before="r1", serves="release r2 (green)", who="ann@host", seconds=12.34)
+DONE = Event(
+    "deploy", "in service", "r2", "c2", before="r1", serves="release r2 (green)", who="ann@host", seconds=12.34
+)
 FAILED = Event(
-    "rollback", "failed", "r1", serves="release r2 (green)", error="blue did not become healthy:\npassword=hunter2", then="docker logs x"
+    "rollback",
+    "failed",
+    "r1",
+    serves="release r2 (green)",
+    error="blue did not become healthy:\npassword=hunter2",
+    then="docker logs x",
 )
 HOOK_FAILED = Event("deploy", "in service", "r2", warning="the hook after_deploy failed")
 ALL = ["deploy", "rollback", "failure"]
@@ -111,7 +118,9 @@ class Instead(LocalHost):
         raise CommandFailed("python", 124, "no end", "here")
 
 
-def test_people_are_told_what_they_want_to_know_most_urgent_first(made: Made, receiver: Receiver, capsys: Printed) -> None:
+def test_people_are_told_what_they_want_to_know_most_urgent_first(
+    made: Made, receiver: Receiver, capsys: Printed
+) -> None:
     for event in (DONE, FAILED):
         notify.tell(made(address(receiver.server_port)), LocalHost(), event)
     done, failed = receiver.taken
@@ -128,7 +137,9 @@ def test_people_are_told_what_they_want_to_know_most_urgent_first(made: Made, re
     assert capsys.readouterr().err == ""
 
 
-def test_a_service_that_is_down_is_a_warning_and_the_others_are_told(made: Made, receiver: Receiver, down: str, capsys: Printed) -> None:
+def test_a_service_that_is_down_is_a_warning_and_the_others_are_told(
+    made: Made, receiver: Receiver, down: str, capsys: Printed
+) -> None:
     notify.tell(made(down, address(receiver.server_port), "nonsense://x"), LocalHost(), DONE)
     assert capsys.readouterr().err == (
         "! not everybody was notified: address 3 of NOTIFY_URLS is none that Apprise knows; "
@@ -159,7 +170,9 @@ def test_no_apprise_and_no_secrets_file_can_fail_a_deploy(made: Made, capsys: Pr
     assert "not everybody was notified" in capsys.readouterr().err
 
 
-def test_what_lies_where_inv_is_typed_is_not_run(made: Made, receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_lies_where_inv_is_typed_is_not_run(
+    made: Made, receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "deploy").mkdir()
     (tmp_path / "deploy" / "__init__.py").write_text("raise SystemExit('not this one')")
     monkeypatch.chdir(tmp_path)
@@ -233,9 +246,16 @@ def test_the_title_says_it_all(made: Made, event: Event, title: str) -> None:
     assert notify.headline(made(), event) == f"shop-local: {title}"
 
 
-def test_the_summary_of_ci_says_the_same_although_nobody_is_told(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_summary_of_ci_says_the_same_although_nobody_is_told(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     page = tmp_path / "page.md"
-    for name, value in (("STEP_SUMMARY", page), ("SERVER_URL", "https://git.test"), ("REPOSITORY", "a/b"), ("RUN_ID", "7")):
+    for name, value in (
+        ("STEP_SUMMARY", page),
+        ("SERVER_URL", "https://git.test"),
+        ("REPOSITORY", "a/b"),
+        ("RUN_ID", "7"),
+    ):
         monkeypatch.setenv(f"GITHUB_{name}", str(value))
     notify.tell(made(on=[]), Instead(), DONE)
     assert "### shop-local: deploy done, r2 serves" in page.read_text()

@@ -48,7 +48,9 @@ def test_two_colours_must_fit(
     facts = Facts(tuple(containers), EdgeFacts(True, 2, "blue", "r1"))
     said = preflight.memory(wanted, host, facts)
     assert bool(said) == told
-    assert all("0.5 GB of memory is available; a second colour takes 0.4 GB, and 0.2 GB must remain" in line for line in said)
+    assert all(
+        "0.5 GB of memory is available; a second colour takes 0.4 GB, and 0.2 GB must remain" in line for line in said
+    )
 
 
 def test_rolling_wants_room_for_one_replica(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,10 +106,14 @@ def test_a_host_that_did_not_migrate_judges_by_what_it_knows(revision: str | Non
         reversible.schema_fits(elsewhere, revision, schema, "")
 
 
-def test_a_state_folder_that_was_removed_under_the_edge_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_state_folder_that_was_removed_under_the_edge_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The edge's container goes on with the folder that it had, and would not hear of a new release."""
     host, wanted = FakeHost(tmp_path), settings(tmp_path, state=tmp_path)
-    facts = Facts((Container("shop-edge-1", "edge", "edge", "", "", "running", "", "sha256:x"),), EdgeFacts(True, 2, "blue", "r1"))
+    facts = Facts(
+        (Container("shop-edge-1", "edge", "edge", "", "", "running", "", "sha256:x"),), EdgeFacts(True, 2, "blue", "r1")
+    )
     monkeypatch.setattr(host.engine, "mounted", lambda *_: str(tmp_path / "edge"), raising=False)
     assert "docker rm --force shop-edge-1" in "".join(preflight.another_state(wanted, host, facts))
     (tmp_path / "edge").mkdir()

@@ -92,7 +92,9 @@ def test_without_any_release_what_runs_is_shown_and_what_visitors_get(site: Plac
 
 @EVERY_STEP
 @pytest.mark.parametrize("damage", [truncated, bundle_gone], ids=lambda damage: damage.__name__)
-def test_a_failure_at_any_step_leads_back_to_a_release_whose_record_is_gone(site: Place, damage: Damage, number: int) -> None:
+def test_a_failure_at_any_step_leads_back_to_a_release_whose_record_is_gone(
+    site: Place, damage: Damage, number: int
+) -> None:
     damage(site, "r2")
     site.host.fail_at(number, lambda: None)
     with pytest.raises(OpsError):
@@ -127,7 +129,9 @@ def test_a_deploy_that_was_cut_off_is_not_resumed_by_half_of_its_containers(site
 
 
 @EVERY_DAMAGE
-def test_a_rollback_without_the_record_starts_what_stopped_as_it_is(site: Place, damage: Damage, capsys: Printed) -> None:
+def test_a_rollback_without_the_record_starts_what_stopped_as_it_is(
+    site: Place, damage: Damage, capsys: Printed
+) -> None:
     """Through the edge and by one switch, as any other; nothing is made anew."""
     damage(site, "r1")
     there = {c.name for c in site.host.engine.known.values() if c.release == "r1"}
@@ -136,7 +140,9 @@ def test_a_rollback_without_the_record_starts_what_stopped_as_it_is(site: Place,
     assert (outcome.release, site.serving(), site.running()) == ("r1", "r1", whole("r1"))
     assert {c.name for c in site.host.engine.known.values() if c.release == "r1"} == there
     assert not [words for words in site.host.said if "docker compose" in words]
-    assert [line["step"] for line in site.journal()[-30:] if line.get("state") == "begin" and "step" in line].count("AwaitServed") == 1
+    assert [line["step"] for line in site.journal()[-30:] if line.get("state") == "begin" and "step" in line].count(
+        "AwaitServed"
+    ) == 1
     said = capsys.readouterr().err
     assert "release r1 is put together from its containers, which are started as they are: " in said
     assert all(name in said for name in there)
@@ -210,7 +216,9 @@ def no_edge(place: Place) -> None:
     (another_image, "is of another image than its compose file says"), (no_label, "without the label that says what it is for"),
     (no_edge, "the edge's configuration for it is gone too"),
 ], ids=lambda value: getattr(value, "__name__", ""))  # fmt: skip
-def test_what_does_not_fit_is_refused_before_anything_changes(site: Place, change: Callable[[Place], None], words: str) -> None:
+def test_what_does_not_fit_is_refused_before_anything_changes(
+    site: Place, change: Callable[[Place], None], words: str
+) -> None:
     truncated(site, "r1")
     change(site)
     site.host.said.clear()
@@ -291,7 +299,9 @@ SOME = ("status", "logs", "deploy", "deploy of what serves", "resume", "abort", 
 @EVERY_ROUTE
 @pytest.mark.parametrize("command", SOME)
 @pytest.mark.parametrize("edge", ["running", "exited"])
-def test_without_the_edges_own_record_its_files_and_what_runs_tell(site: Place, text: bytes, command: str, edge: str) -> None:
+def test_without_the_edges_own_record_its_files_and_what_runs_tell(
+    site: Place, text: bytes, command: str, edge: str
+) -> None:
     route(site).write_bytes(text)
     if text == A_FOLDER:
         route(site).unlink()
@@ -361,7 +371,12 @@ def test_numbers_that_cannot_be_read_matter_to_no_look(site: Place, text: str, c
     COMMANDS[command](site)
 
 
-JOURNALS = {"NULs": b"\0" * 99, "no text": b"\xff\n\xfe\n", "deep": b"[" * 100_000 + b"\n", "another shape": b'{"command": []}\n'}
+JOURNALS = {
+    "NULs": b"\0" * 99,
+    "no text": b"\xff\n\xfe\n",
+    "deep": b"[" * 100_000 + b"\n",
+    "another shape": b'{"command": []}\n',
+}
 
 
 @pytest.mark.parametrize("text", JOURNALS.values(), ids=JOURNALS)
@@ -374,7 +389,9 @@ def test_a_journal_that_cannot_be_read_stops_no_command(site: Place, text: bytes
 
 
 @pytest.mark.parametrize("command", ["status", "logs", "history", "exec"])
-def test_a_folder_in_the_journals_place_matters_to_no_look(site: Place, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+def test_a_folder_in_the_journals_place_matters_to_no_look(
+    site: Place, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
     monkeypatch.setattr(records, "WARNED", set())
     (site.state.folder / "journal.jsonl").unlink()
     (site.state.folder / "journal.jsonl").mkdir()

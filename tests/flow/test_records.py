@@ -46,7 +46,9 @@ def test_a_last_line_that_lost_its_end_is_a_line(site: Place) -> None:
     commands.abort(site.at)
     assert site.serving() == "r2"
     site.deploy("r3")
-    assert [entry.release for entry in site.state.ledger()] == ["r0", "r1", "r2", "r3"], "the next line takes nothing away"
+    assert [entry.release for entry in site.state.ledger()] == ["r0", "r1", "r2", "r3"], (
+        "the next line takes nothing away"
+    )
     assert commands.rollback(site.at).release == "r2"
 
 
@@ -62,7 +64,11 @@ def test_a_last_line_that_was_cut_after_all_was_well_is_missed(site: Place, cut:
 
 
 def test_what_a_newer_version_has_added_is_passed_over(site: Place) -> None:
-    names = [site.state.folder / "ledger.jsonl", site.state.folder / "schema.json", site.state.bundle_folder("r1") / "release.json"]
+    names = [
+        site.state.folder / "ledger.jsonl",
+        site.state.folder / "schema.json",
+        site.state.bundle_folder("r1") / "release.json",
+    ]
     for path in names:
         path.write_text(path.read_text().replace("{", '{"later": 1, ', 1))
     assert commands.rollback(site.at, to="r1").release == "r1"
@@ -172,7 +178,9 @@ def site(place: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
     monkeypatch.setattr(place.host, "free_bytes", lambda _: 10**12)
     monkeypatch.setattr(records, "WARNED", set())
     usual = place.host.try_run
-    monkeypatch.setattr(place.host, "try_run", lambda command, **more: DONE if command.argv[1] == "builder" else usual(command, **more))
+    monkeypatch.setattr(
+        place.host, "try_run", lambda command, **more: DONE if command.argv[1] == "builder" else usual(command, **more)
+    )
     return place
 
 
@@ -229,7 +237,9 @@ def test_a_resume_or_a_deploy_of_what_serves_writes_it_down_again(site: Place, d
 @EVERY_DAMAGE
 @pytest.mark.parametrize("step", ["StartColour", "Watch"])
 @pytest.mark.parametrize("then", ["resume", "abort"])
-def test_after_an_interruption_a_damaged_ledger_leads_where_a_whole_one_does(site: Place, damage: str, step: str, then: str) -> None:
+def test_after_an_interruption_a_damaged_ledger_leads_where_a_whole_one_does(
+    site: Place, damage: str, step: str, then: str
+) -> None:
     """The journal says what served when it was begun."""
     site.host.kill_at(STEPS.index(step), "begin", Killed)
     with pytest.raises(Killed):
@@ -242,7 +252,9 @@ def test_after_an_interruption_a_damaged_ledger_leads_where_a_whole_one_does(sit
     assert getattr(commands, then)(site.at)
     wanted = "r3" if then == "resume" else "r2"
     assert (site.serving(), site.running()) == (wanted, whole(wanted))
-    assert site.steps(wanted) == ([] if (then, damage) != ("resume", "a folder") else ["Resume"]), "it was not written down"
+    assert site.steps(wanted) == ([] if (then, damage) != ("resume", "a folder") else ["Resume"]), (
+        "it was not written down"
+    )
 
 
 @pytest.mark.parametrize("damage", NEWEST)
@@ -269,7 +281,9 @@ def test_with_neither_ledger_nor_journal_nothing_is_emptied(site: Place, damage:
 
 
 @pytest.mark.parametrize("damage", NEWEST)
-def test_nothing_is_removed_while_the_ledger_cannot_say_what_is_needed(site: Place, damage: str, capsys: Printed) -> None:
+def test_nothing_is_removed_while_the_ledger_cannot_say_what_is_needed(
+    site: Place, damage: str, capsys: Printed
+) -> None:
     kept = set(site.state.kept())
     hurt(site, damage)
     prune.prune(site.at, yes=True, json=False)
@@ -307,7 +321,9 @@ def test_a_rollback_is_told_by_the_idle_colour_where_the_journal_is_gone_too(sit
 def test_a_rollback_goes_to_no_release_that_failed_or_was_aborted(site: Place, state: str) -> None:
     """It is what is stopped in the idle colour, and no record says what served before."""
     ledger(site).unlink()
-    (site.state.folder / "journal.jsonl").write_text(json.dumps({"command": "deploy", "state": state, "target": "r1"}) + "\n")
+    (site.state.folder / "journal.jsonl").write_text(
+        json.dumps({"command": "deploy", "state": state, "target": "r1"}) + "\n"
+    )
     with pytest.raises(Refused, match="no record says which release served before r2") as told:
         commands.rollback(site.at)
     assert "--to=RELEASE" in told.value.then
@@ -317,7 +333,9 @@ def test_a_rollback_goes_to_no_release_that_failed_or_was_aborted(site: Place, s
 def test_a_rollback_goes_not_back_to_what_a_rollback_left(site: Place) -> None:
     commands.rollback(site.at)
     ledger(site).write_text("\0\n")
-    (site.state.folder / "journal.jsonl").write_text(json.dumps({"command": "rollback", "state": "done", "target": "r1"}) + "\n")
+    (site.state.folder / "journal.jsonl").write_text(
+        json.dumps({"command": "rollback", "state": "done", "target": "r1"}) + "\n"
+    )
     with pytest.raises(Refused, match="no record says which release served before r1"):
         commands.rollback(site.at)
     assert site.serving() == "r1"
@@ -326,11 +344,15 @@ def test_a_rollback_goes_not_back_to_what_a_rollback_left(site: Place) -> None:
 def schema(place: Place, *names: str) -> None:
     """Have the ledger say of which schema releases are, and no more."""
     for name in names:
-        entry = Record.model_validate_json(GOOD).model_copy(update={"release": name, "outcome": "failed", "schema_revision": "r1"})
+        entry = Record.model_validate_json(GOOD).model_copy(
+            update={"release": name, "outcome": "failed", "schema_revision": "r1"}
+        )
         place.state.record(entry)
 
 
-def test_what_a_host_missed_is_not_taken_up_where_only_the_journals_know_what_came_after(tmp_path: Path, no_waiting: None) -> None:
+def test_what_a_host_missed_is_not_taken_up_where_only_the_journals_know_what_came_after(
+    tmp_path: Path, no_waiting: None
+) -> None:
     fleet = Site(tmp_path)
     away, *others = (State(host, FOLDER) for host in fleet.hosts.values())
     away.note(command="deploy", state="begin", target="r3", started="2126-01-01T00:00:00Z", serving="r2")

@@ -243,7 +243,9 @@ def test_status_says_what_was_cut_off_and_what_goes_on(place: Place, capsys: pyt
 def test_unlock_ends_only_a_holder_whose_operator_is_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     at = Environment(settings(state=tmp_path), LocalHost(), (LocalHost(),))
     assert "nobody" in unlock.unlock(at, yes=True)
-    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
         assert other.stdout
         other.stdout.readline()
         State(at.here, tmp_path).note(step="Drain", state="begin")

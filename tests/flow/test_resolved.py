@@ -28,7 +28,11 @@ WEB = "image: w, x-deploy: {role: web, port: 80}"
 WORKER = "  base: {image: w, env_file: web.env, x-deploy: {role: worker}}"
 INCLUDED = f"services:\n  app: {{{WEB}, env_file: [web.env]}}\n"
 BASE = "services:\n  base: {image: w, env_file: web.env}\n"
-FILES = {f"{folder}{name}" for folder in ("", "docker/", "docker/other/", "lib/", "docker/odd/") for name in ("web.env", ".env", "two.env")}
+FILES = {
+    f"{folder}{name}"
+    for folder in ("", "docker/", "docker/other/", "lib/", "docker/odd/")
+    for name in ("web.env", ".env", "two.env")
+}
 
 # the files of a checkout beside c.yml, whose text comes first and in which `web` must get the release's secrets
 WAYS = {
@@ -144,7 +148,9 @@ def service(known: Model, name: str = "app") -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("files", WAYS.values(), ids=WAYS)
-def test_a_service_gets_the_releases_secrets_by_whichever_way_it_has_an_env_file(tmp_path: Path, files: list[Any]) -> None:
+def test_a_service_gets_the_releases_secrets_by_whichever_way_it_has_an_env_file(
+    tmp_path: Path, files: list[Any]
+) -> None:
     known = written(tmp_path / "root", *files)
     assert service(known)["env_file"] == ["/state/r1/env"]
     for text in (repr(known), *rendered(known).values()):
@@ -162,7 +168,9 @@ def test_a_service_without_an_env_file_gets_no_secrets(tmp_path: Path, files: li
 def test_what_is_extended_and_included_is_where_it_was(tmp_path: Path) -> None:
     """Copies are resolved, and nothing shows it: relative paths are those of each file's own folder."""
     base = "services:\n  base: {image: w, build: ., volumes: ['/srv/a:/a', '../../../out:/out'], env_file: web.env}\n"
-    known = written(tmp_path / "x", f"  app: {{extends: {{file: other/base.yml, service: base}}, {WEB}}}", ("other/base.yml", base))
+    known = written(
+        tmp_path / "x", f"  app: {{extends: {{file: other/base.yml, service: base}}, {WEB}}}", ("other/base.yml", base)
+    )
     assert {mount["source"] for mount in service(known)["volumes"]} == {"/srv/a", str(tmp_path / "out")}
     assert known.web[0].spec["build"]["context"] == str(tmp_path / "x" / "docker" / "other")
 
@@ -194,7 +202,9 @@ def test_a_plain_word_is_read_by_compose_alone(tmp_path: Path, text: str) -> Non
     source = tmp_path / "plain.yml"
     source.write_text(f"services:\n  app:\n    image: w\n    environment:\n      A: {text}\n")
     straight = LocalHost().run(compose.config([source], Path(os.devnull), tmp_path))
-    known = written(tmp_path, f"  app:\n    image: w\n    x-deploy: {{role: web, port: 80}}\n    environment:\n      A: {text}")
+    known = written(
+        tmp_path, f"  app:\n    image: w\n    x-deploy: {{role: web, port: 80}}\n    environment:\n      A: {text}"
+    )
     expected = yaml.load_rendered(straight)["services"]["app"].get("environment")
     assert known.web[0].spec.get("environment") == expected
 
@@ -230,7 +240,9 @@ def test_a_plain_word_is_read_by_compose_alone(tmp_path: Path, text: str) -> Non
 )  # fmt: skip
 def test_what_is_left_out_is_named_and_no_value_is(tmp_path: Path, files: list[Any], told: list[str]) -> None:
     (tmp_path / "docker").mkdir()
-    (tmp_path / "docker" / "more.env").write_text(f"OTHER={CANARY}\nMORE={CANARY}\nCANARY={CANARY}\nMIIE{CANARY}==\n{CANARY}\n")
+    (tmp_path / "docker" / "more.env").write_text(
+        f"OTHER={CANARY}\nMORE={CANARY}\nCANARY={CANARY}\nMIIE{CANARY}==\n{CANARY}\n"
+    )
     (tmp_path / "docker" / ".env.more").write_text(f"ONE={CANARY}\n")
     known = written(tmp_path, *files)
     said = "\n".join(compose.left_out(known, tmp_path, tmp_path / ".env.local", {"CANARY": "x", f"PART_{CANARY}": "x"}))
@@ -277,7 +289,9 @@ def test_what_is_left_out_is_named_and_no_value_is(tmp_path: Path, files: list[A
         ([f"  app: {{{WEB}, extends: 3}}"], "Compose refuses the files:\n"),
     ],
 )  # fmt: skip
-def test_what_would_run_with_other_values_is_refused_by_the_names_of_the_files(tmp_path: Path, files: list[Any], told: str) -> None:
+def test_what_would_run_with_other_values_is_refused_by_the_names_of_the_files(
+    tmp_path: Path, files: list[Any], told: str
+) -> None:
     with pytest.raises(Refused, match=told) as refused:
         written(tmp_path, *files)
     assert CANARY not in str(refused.value)
@@ -291,7 +305,9 @@ def test_words_that_read_like_an_env_file_stay_as_they_are(tmp_path: Path) -> No
     assert (spec["labels"]["format"], spec["command"]) == ("raw", ["format: raw"])
 
 
-def test_a_variable_without_a_value_is_not_taken_from_whoevers_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_without_a_value_is_not_taken_from_whoevers_shell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It would hide the secret of that name, too: an empty entry of environment wins over an env_file."""
     monkeypatch.setenv("SHELL_HAS", "it")
     known = written(tmp_path, f"  app: {{{WEB}, environment: [SHELL_HAS, CANARY, KEPT=1], env_file: .env}}")

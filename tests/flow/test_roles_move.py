@@ -56,7 +56,9 @@ def test_the_scheduler_is_not_started_while_the_host_that_took_it_cannot_be_reac
 def test_the_scheduler_is_not_started_beside_one_that_is_held(site: Roles) -> None:
     site.deploy("r1", {**BEFORE, "z": "edge app worker"})
     site.deploy("r2", AFTER)
-    held = site.at.settings.model_copy(update={"rollout": site.at.settings.rollout.model_copy(update={"on_failure": "hold"})})
+    held = site.at.settings.model_copy(
+        update={"rollout": site.at.settings.rollout.model_copy(update={"on_failure": "hold"})}
+    )
     site.at = site.at._replace(settings=held)
     z: Any = site.hosts["z"]
     nth(z, "AwaitHealthy", "begin", 2, lambda: setattr(z, "broken", lambda: OpsError("the worker is unwell")))
@@ -114,7 +116,10 @@ def test_data_that_was_moved_forbids_abort(site: Roles) -> None:
 
 def test_data_that_still_runs_where_it_was_is_stopped_by_a_person_first(site: Roles) -> None:
     site.deploy("r1", BEFORE)
-    servers = {name: server.model_copy(update={"roles": MOVED[name].split()}) for name, server in site.at.settings.hosts.items()}
+    servers = {
+        name: server.model_copy(update={"roles": MOVED[name].split()})
+        for name, server in site.at.settings.hosts.items()
+    }
     known, facts = model(KEEPS.replace("volumes: {}", "volumes: {kept: {}}")), observe_all(site.at)
     both = {name: replace(seen, resources=frozenset({"shop-local_kept"})) for name, seen in facts.items()}
     with pytest.raises(Refused, match="redis still runs on main, and z is to have it: stop it there first"):
@@ -133,7 +138,10 @@ def test_data_that_was_moved_and_does_not_start_is_not_begun_anew_where_it_was(s
         if "redis" in names:
             z.up = up
             z.engine.change(
-                next(name for name, c in z.engine.known.items() if c.service == "redis"), state="exited", health="", exit_code=1
+                next(name for name, c in z.engine.known.items() if c.service == "redis"),
+                state="exited",
+                health="",
+                exit_code=1,
             )
         return done
 
@@ -148,7 +156,9 @@ def test_data_that_was_moved_and_does_not_start_is_not_begun_anew_where_it_was(s
 KEEPS = DATA.replace("{image: redis,", "{image: redis, volumes: [{type: volume, source: kept, target: /data}],")
 
 
-@pytest.mark.parametrize(("there", "words"), [(set[str](), "d, removed from .hosts., may have its data"), ({"shop-local_kept"}, "")])
+@pytest.mark.parametrize(
+    ("there", "words"), [(set[str](), "d, removed from .hosts., may have its data"), ({"shop-local_kept"}, "")]
+)
 def test_data_does_not_begin_empty_because_its_host_was_taken_out(there: set[str], words: str) -> None:
     servers = {"a": Server(address="192.0.2.2")}
     known = model(KEEPS.replace("volumes: {}", "volumes: {kept: {}}"))
@@ -160,7 +170,10 @@ def test_data_does_not_begin_empty_because_its_host_was_taken_out(there: set[str
 def test_a_host_that_works_without_an_edge_gets_one_only_when_it_is_empty(site: Roles) -> None:
     site.deploy("r1", {"main": "edge app data", "w": "worker", "z": "edge app"})
     wanted, known = {"main": "edge app data", "w": "edge app worker", "z": "edge app"}, model(DATA)
-    machines = {name: server.model_copy(update={"roles": wanted[name].split()}) for name, server in site.at.settings.hosts.items()}
+    machines = {
+        name: server.model_copy(update={"roles": wanted[name].split()})
+        for name, server in site.at.settings.hosts.items()
+    }
 
     def check() -> None:
         facts = observe_all(site.at)

@@ -18,7 +18,9 @@ STEPS = [
     "Migrate", "RunJob", *TURN, "Quiet", "Switch", "Watch", "Drain", "StopColour", "StopColour",
     *TURN, "Switch", "Watch", "Drain", "StopColour", "StopColour", "StartColour", "AwaitHealthy", "Prune",
 ]  # fmt: skip
-EVERY_STEP = pytest.mark.parametrize("number", range(len(STEPS)), ids=[f"{n} {name}" for n, name in enumerate(STEPS, 1)])
+EVERY_STEP = pytest.mark.parametrize(
+    "number", range(len(STEPS)), ids=[f"{n} {name}" for n, name in enumerate(STEPS, 1)]
+)
 
 
 @pytest.fixture(scope="module")
@@ -56,15 +58,20 @@ def test_replicas_change_places_one_by_one(rolled: Place) -> None:
     settled(rolled, "r3")
     ups = [line.split(" up ")[1] for line in rolled.host.said if " up " in line]
     assert ups[:2] == [
-        f"--detach --no-deps --no-build --scale=backend-green={n} --scale=worker-green={n} backend-green worker-green" for n in (1, 2)
+        f"--detach --no-deps --no-build --scale=backend-green={n} --scale=worker-green={n} backend-green worker-green"
+        for n in (1, 2)
     ]
-    assert len([line for line in rolled.host.said if line.startswith("docker stop") and line.count("-backend-") == 1]) == 2
+    assert (
+        len([line for line in rolled.host.said if line.startswith("docker stop") and line.count("-backend-") == 1]) == 2
+    )
 
 
 def test_websockets_of_all_that_were_named_are_closed_and_those_that_stay_take_new_ones(rolled: Place) -> None:
     rolled.deploy("r3")
     web = [
-        line.removeprefix("docker exec shop-local-") for line in rolled.host.said if "-backend-" in line and line.startswith("docker exec")
+        line.removeprefix("docker exec shop-local-")
+        for line in rolled.host.said
+        if "-backend-" in line and line.startswith("docker exec")
     ]
     assert web == [
         "blue-backend-blue-1 drain", "blue-backend-blue-2 drain", "blue-backend-blue-2 resume",
@@ -91,8 +98,12 @@ def test_a_failure_at_any_step_leads_back(rolled: Place, number: int) -> None:
 
 
 @EVERY_STEP
-@pytest.mark.parametrize(("state", "then"), [*product(["begin", "done"], ["resume", "abort"]), *product(["done"], ["r2", "r3", "r4"])])
-def test_killed_at_any_step_two_serve_and_any_command_converges(rolled: Place, number: int, state: str, then: str) -> None:
+@pytest.mark.parametrize(
+    ("state", "then"), [*product(["begin", "done"], ["resume", "abort"]), *product(["done"], ["r2", "r3", "r4"])]
+)
+def test_killed_at_any_step_two_serve_and_any_command_converges(
+    rolled: Place, number: int, state: str, then: str
+) -> None:
     rolled.host.kill_at(number, state, Killed)
     with pytest.raises(Killed):
         rolled.deploy("r3")
@@ -132,7 +143,9 @@ def test_scaling_up_and_down(place: Place) -> None:
     assert place.members() == ["r3"] * 3
     scale.scale(place.at, "backend=1")
     assert (place.members(), place.containers().count(("backend", "r3"))) == (["r3"], 1)
-    assert not [c for c in place.host.engine.known.values() if c.release == "r3" and not c.alive], "what was stopped is removed"
+    assert not [c for c in place.host.engine.known.values() if c.release == "r3" and not c.alive], (
+        "what was stopped is removed"
+    )
     scale.scale(place.at, "worker=0")
     assert place.running() == {("backend", "r3"), ("beat", "r3")}
     assert place.steps("r3") == []
@@ -157,9 +170,15 @@ def test_replicas_that_do_not_get_well_leave_the_old_number(place: Place) -> Non
     place.host.fail_at(1, lambda: None)
     with pytest.raises(OpsError) as told:
         scale.scale(place.at, "backend=2")
-    assert (told.value.code, "r2" in told.value.serves, "inv" in told.value.then or "docker" in told.value.then) == (1, True, True)
+    assert (told.value.code, "r2" in told.value.serves, "inv" in told.value.then or "docker" in told.value.then) == (
+        1,
+        True,
+        True,
+    )
     assert (place.members(), place.state.scale()) == (["r2"], {})
-    assert len(place.host.engine.known) == len({c.name for c in place.host.engine.known.values() if c.up or c.release != "r2"})
+    assert len(place.host.engine.known) == len(
+        {c.name for c in place.host.engine.known.values() if c.up or c.release != "r2"}
+    )
 
 
 @pytest.mark.parametrize("number", range(5))

@@ -112,7 +112,10 @@ def test_numbers_that_cannot_be_tried_or_written_down_are_not_kept(place: Place)
             raise FULL
         write(path, text, mode=mode)
 
-    faults: tuple[Callable[[], None], ...] = lambda: once(place.host, "journal.jsonl", FULL), lambda: setattr(place.host, "write", full)
+    faults: tuple[Callable[[], None], ...] = (
+        lambda: once(place.host, "journal.jsonl", FULL),
+        lambda: setattr(place.host, "write", full),
+    )
     for begin in faults:
         begin()
         with pytest.raises(OpsError, match="No space left"):
@@ -126,7 +129,9 @@ def test_numbers_of_another_shape_are_not_taken_behind_an_edge(tmp_path: Path) -
     for name in ("app1", "front"):
         State(site.hosts[name], FOLDER).keep_scale({"backend": 2})
     site.deploy("r3")
-    there = {name: sum(c.role == "web" and c.alive for c in host.engine.known.values()) for name, host in site.hosts.items()}
+    there = {
+        name: sum(c.role == "web" and c.alive for c in host.engine.known.values()) for name, host in site.hosts.items()
+    }
     assert there == {"app1": 1, "app2": 1, "front": 0}
 
 
@@ -135,7 +140,9 @@ def test_scaling_fails_on_one_host_and_is_undone_on_all(site: Site) -> None:
     fail_at(site.hosts["app3"], "AwaitHealthy")
     with pytest.raises(OpsError):
         scale.scale(site.at, "backend=3")
-    assert [sum(c.service == "backend" and c.alive for c in host.engine.known.values()) for host in site.hosts.values()] == [2, 2, 2]
+    assert [
+        sum(c.service == "backend" and c.alive for c in host.engine.known.values()) for host in site.hosts.values()
+    ] == [2, 2, 2]
     assert [State(host, FOLDER).scale() for host in site.hosts.values()] == [{"backend": 2}] * 3
 
 

@@ -86,7 +86,9 @@ def test_bootstrap_starts_no_engine_that_is_not_for_this_account(
 
 
 @pytest.mark.parametrize(
-    ("systemd", "then"), [(True, "journalctl -u docker"), (False, "tail /var/log/dockerd.log")], ids=["systemd", "by hand"]
+    ("systemd", "then"),
+    [(True, "journalctl -u docker"), (False, "tail /var/log/dockerd.log")],
+    ids=["systemd", "by hand"],
 )
 def test_bootstrap_names_the_log_that_there_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], systemd: bool, then: str

@@ -100,7 +100,10 @@ def test_what_fails_as_it_is_and_is_right_in_the_files_is_named_with_the_way_out
     assert "localhost: redis is restarting, restarted 3 times" in error.what
     assert "inv deploy --include=redis" in error.then
     shop.put("r2", REDIS, include="redis")
-    assert (shop.there("redis").state, shop.there("redis").made_of) == ("running", spec(made("r2", REDIS), "redis").made_of)
+    assert (shop.there("redis").state, shop.there("redis").made_of) == (
+        "running",
+        spec(made("r2", REDIS), "redis").made_of,
+    )
     assert shop.serving() == "r2"
 
 
@@ -108,9 +111,13 @@ def test_what_fails_and_is_the_same_in_the_files_is_told_with_the_way_out(shop: 
     shop.loop("redis")
     with pytest.raises(OpsError) as told:
         shop.put("r2")
-    assert re.search(r"docker logs shop-local-redis-1; fix it in the compose file, then inv deploy --include=redis", told.value.then)
+    assert re.search(
+        r"docker logs shop-local-redis-1; fix it in the compose file, then inv deploy --include=redis", told.value.then
+    )
     shop.put("r2", include="redis")
-    assert (shop.there("redis").state, shop.serving()) == ("running", "r2"), "--include recreates what fails, the same or not"
+    assert (shop.there("redis").state, shop.serving()) == ("running", "r2"), (
+        "--include recreates what fails, the same or not"
+    )
 
 
 def test_a_service_that_a_deploy_broke_is_restored_when_it_goes_back(shop: Shop) -> None:
@@ -134,7 +141,9 @@ def test_a_later_failure_restores_only_what_fails(shop: Shop, fails: bool) -> No
     assert shop.serving() == "r1"
 
 
-def test_a_crash_loop_without_a_health_check_is_no_service_that_runs(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crash_loop_without_a_health_check_is_no_service_that_runs(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It runs for a moment each time, and is looked at just then."""
     broken, listed = spec(made("r2", REDIS), "redis").made_of, shop.host.engine.containers
     monkeypatch.setattr("deploy.rollout.steps.shared.STEADY_SECONDS", 0.2)
@@ -142,7 +151,9 @@ def test_a_crash_loop_without_a_health_check_is_no_service_that_runs(shop: Shop,
 
     def flickering(environment: str) -> tuple[Container, ...]:
         looks.extend([1] if any(c.made_of == broken for c in shop.host.engine.known.values()) else [])
-        return tuple(replace(c, health="", restarts=len(looks) // 3) if c.made_of == broken else c for c in listed(environment))
+        return tuple(
+            replace(c, health="", restarts=len(looks) // 3) if c.made_of == broken else c for c in listed(environment)
+        )
 
     monkeypatch.setattr(shop.host.engine, "containers", flickering)
     with pytest.raises(OpsError, match="did not become healthy"):
@@ -301,7 +312,9 @@ def test_what_serves_joins_the_network_of_a_recreated_edge_before_the_old_one_go
     bundle = made("r2", *street)
     shop.bundle = replace(bundle, release=bundle.release.model_copy(update={"resources": ("shop-local_street",)}))
     commands.deploy(shop.at, include="edge")
-    lines = [line for line in shop.host.said if re.search(" create .*ops-holder| network connect |--force-recreate", line)]
+    lines = [
+        line for line in shop.host.said if re.search(" create .*ops-holder| network connect |--force-recreate", line)
+    ]
     assert [re.sub(".* (create|connect|--force-recreate) ", r"\1 ", line) for line in lines] == [
         "create --no-recreate --no-build ops-holder",
         "connect shop-local_street shop-local-blue-backend-blue-1",
@@ -334,12 +347,16 @@ def test_a_journal_of_another_hand_restores_nothing(shop: Shop) -> None:
     assert (shop.there("redis").state, shop.serving()) == ("restarting", "r1")
 
 
-def test_an_edge_that_visitors_no_longer_reach_is_a_failure_and_restored(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_edge_that_visitors_no_longer_reach_is_a_failure_and_restored(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its inner listener answers as before: that is not the port that visitors use."""
     get, recreated = shop.host.get, spec(made("r2", EDGE, VOLUME), "edge").made_of
 
     def answer(port: int, path: str, **more: Any) -> tuple[int, str]:
-        there = [c.made_of for c in [*shop.host.engine.known.values()] if c.service == "edge"]  # none while it is recreated
+        there = [
+            c.made_of for c in [*shop.host.engine.known.values()] if c.service == "edge"
+        ]  # none while it is recreated
         lost = port == shop.settings.edge.port and recreated in there
         return (0, "refused") if lost else get(port, path, **more)
 

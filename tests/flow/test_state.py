@@ -105,7 +105,9 @@ def test_a_line_that_was_cut_inside_a_letter_is_left_out_too(state: State, name:
     assert (len(state.ledger()), len([*state.journal()])) == (2, 2)
 
 
-def test_lines_that_cannot_be_read_are_passed_over_with_one_warning(state: State, capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_that_cannot_be_read_are_passed_over_with_one_warning(
+    state: State, capsys: pytest.CaptureFixture[str]
+) -> None:
     state.record(record("a"))
     for line in ('{"release": "b"}', "\0" * 40, "7"):
         state.host.append(state.folder / "ledger.jsonl", line)
@@ -141,7 +143,9 @@ def test_a_copy_that_cannot_be_kept_is_a_warning(state: State, capsys: pytest.Ca
 @pytest.mark.parametrize(("lines", "accepted"), [
     ("a.", None), ("a.b", "b"), (".a", "a"), ("ab", "b"), ("a.B", None), ("", None),
 ])  # fmt: skip
-def test_what_a_line_that_cannot_be_read_may_name_is_not_taken_for_known(state: State, lines: str, accepted: str | None) -> None:
+def test_what_a_line_that_cannot_be_read_may_name_is_not_taken_for_known(
+    state: State, lines: str, accepted: str | None
+) -> None:
     for name in lines:  # a capital letter failed
         entry = record(name.lower(), "failed" if name.isupper() else "in service")
         state.host.append(state.folder / "ledger.jsonl", "\0" if name == "." else entry.model_dump_json())
@@ -160,7 +164,9 @@ def test_a_folder_that_may_not_be_written_is_refused(tmp_path: Path, code: int, 
     class Account(LocalHost):
         def try_run(self, wanted: Command, *, stdin: str | None = None, timeout: float = 600) -> Result:
             folder = wanted.argv[-1]
-            assert super().try_run(wanted).returncode == 0, "root may; the script finds the nearest folder that is there"
+            assert super().try_run(wanted).returncode == 0, (
+                "root may; the script finds the nearest folder that is there"
+            )
             return Result(code, "", folder)
 
     with nullcontext() if well else pytest.raises(Refused, match="cannot be written by this account"):
@@ -190,7 +196,9 @@ def test_a_second_operator_is_told_who_holds_the_lock(tmp_path: Path, holder: su
 def test_the_kernel_frees_the_lock_of_a_killed_holder(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
     holder.send_signal(signal.SIGKILL)
     holder.wait()
-    assert wait_until(lambda: locks.holder(LocalHost(), tmp_path) is None, 5)  # what it had started there sees that it is gone
+    assert wait_until(
+        lambda: locks.holder(LocalHost(), tmp_path) is None, 5
+    )  # what it had started there sees that it is gone
     with locks.held([LocalHost()], tmp_path, "rollback"):
         assert "rollback since" in str(locks.holder(LocalHost(), tmp_path))
     assert locks.holder(LocalHost(), tmp_path) is None

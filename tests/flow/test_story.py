@@ -55,7 +55,9 @@ def back(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("act", [again, next_release, back])
-def test_a_command_observes_a_host_once(shop: Shop, act: Callable[[Shop], None], request: pytest.FixtureRequest) -> None:
+def test_a_command_observes_a_host_once(
+    shop: Shop, act: Callable[[Shop], None], request: pytest.FixtureRequest
+) -> None:
     if act is back:
         shop.put("r2")
     count = request.getfixturevalue("observed")

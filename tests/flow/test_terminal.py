@@ -40,7 +40,12 @@ def on_a_terminal(program: str = STEP, columns: int = 80, **environment: str) ->
     names = ("NO_COLOR", "FORCE_COLOR", "GITHUB_ACTIONS", "COLUMNS")
     plain = {name: value for name, value in os.environ.items() if name not in names}
     process = subprocess.Popen(
-        [sys.executable, "-c", program], cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs, env={**plain, "TERM": "xterm", **environment}
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env={**plain, "TERM": "xterm", **environment},
     )
     os.close(theirs)
     drawn = b""
@@ -58,7 +63,12 @@ def test_a_wait_has_a_bar_and_ends_as_one_line() -> None:
     drawn = on_a_terminal()
     assert "0 of 60 s" in drawn
     assert "\x1b[32m ok" in drawn
-    for line in (r"\x1b\[2K\x1b\[33m! meanwhile", r"\x1b\[2K    later", r"inner  \d\.\d s", r"wait until green is healthy  \d\.\d s"):
+    for line in (
+        r"\x1b\[2K\x1b\[33m! meanwhile",
+        r"\x1b\[2K    later",
+        r"inner  \d\.\d s",
+        r"wait until green is healthy  \d\.\d s",
+    ):
         assert re.search(line, drawn), line
     assert drawn.count("\x1b[?25l") == 1, "the inner step moves as well"
 

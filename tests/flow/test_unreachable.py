@@ -10,7 +10,7 @@ import pytest
 from requests.exceptions import ReadTimeout
 
 from deploy import doctor
-from deploy.core.errors import OpsError, Refused, of_ours
+from deploy.core.errors import OpsError, Refused, to_ops_error
 from deploy.insight import disk, history, inside, logs, services, status
 from deploy.site.checks import Check
 from tests.flow.test_days_work import AT, Printed, say
@@ -41,9 +41,14 @@ def trouble(request: pytest.FixtureRequest, site: Site, monkeypatch: pytest.Monk
         raise met
 
     host = site.hosts["app2"]
-    for thing, name in ((host, "read"), (host.engine, "containers"), (host.engine, "resources"), (host.engine, "usage")):
+    for thing, name in (
+        (host, "read"),
+        (host.engine, "containers"),
+        (host.engine, "resources"),
+        (host.engine, "usage"),
+    ):
         monkeypatch.setattr(thing, name, fails, raising=False)
-    return of_ours(met)
+    return to_ops_error(met)
 
 
 def left(show: Callable[[], object], trouble: OpsError) -> OpsError:
@@ -66,9 +71,15 @@ def test_history_shows_what_the_others_know(site: Site, trouble: OpsError, capsy
     assert [line["hosts"] for line in json.loads(capsys.readouterr().out)] == [["app1", "app3"]]
 
 
-def test_logs_are_of_reachable_hosts(site: Site, trouble: OpsError, monkeypatch: pytest.MonkeyPatch, capsys: Printed) -> None:
+def test_logs_are_of_reachable_hosts(
+    site: Site, trouble: OpsError, monkeypatch: pytest.MonkeyPatch, capsys: Printed
+) -> None:
     for host in site.hosts.values():
-        say(host, monkeypatch, {c.name: [AT.format(1, "said")] for c in host.engine.known.values() if c.service == "beat"})
+        say(
+            host,
+            monkeypatch,
+            {c.name: [AT.format(1, "said")] for c in host.engine.known.values() if c.service == "beat"},
+        )
     found = services.find(site.at, ["backend"])[0]
     left(lambda: logs.show(site.at, [], logs.query("", ""), follow=False), trouble)
     assert capsys.readouterr().out.split("\n")[0].split() == ["app1", "beat", "|", "said"]
@@ -86,7 +97,9 @@ def test_exec_runs_on_a_reachable_host(site: Site, trouble: OpsError, monkeypatc
         inside.run(site.at, "backend", ["ls"], host="app2")
 
 
-def test_disk_measures_reachable_hosts(site: Site, trouble: OpsError, monkeypatch: pytest.MonkeyPatch, capsys: Printed) -> None:
+def test_disk_measures_reachable_hosts(
+    site: Site, trouble: OpsError, monkeypatch: pytest.MonkeyPatch, capsys: Printed
+) -> None:
     for name in ("app1", "app3"):
         engine = site.hosts[name].engine
         for asked, answer in {"usage": USED, "folder": site.hosts[name].root}.items():
@@ -100,7 +113,9 @@ def test_a_check_that_a_machine_refuses_is_unknown() -> None:
     def look() -> None:
         raise OSError(5, "Input/output error", "app2:/var/lib/shop")
 
-    assert doctor.attempt("app2: disk", look) == Check("app2: disk", "UNKNOWN", "app2:/var/lib/shop: Input/output error")
+    assert doctor.attempt("app2: disk", look) == Check(
+        "app2: disk", "UNKNOWN", "app2:/var/lib/shop: Input/output error"
+    )
 
 
 @pytest.mark.parametrize("limit", [0, -1])

@@ -33,13 +33,20 @@ from tests.support.place import STEPS, Killed, Place, whole
 __all__ = ["site"]  # a fixture
 AHEAD = {"version": VERSION + 1, "needs": VERSION, "later": {"by": "a newer toolkit"}}
 TOO_NEW = {"version": VERSION + 8, "needs": VERSION + 8, "later": "what this toolkit cannot know"}
-BEHIND = Path(__file__).parent / "kept" / "version_0"  # as the toolkit wrote it before files had a version: r3 was killed at its watch
+BEHIND = (
+    Path(__file__).parent / "kept" / "version_0"
+)  # as the toolkit wrote it before files had a version: r3 was killed at its watch
 
 
 def files(place: Place) -> list[Path]:
     """Every kept document that is one file."""
     folder = place.state.folder
-    return [folder / "schema.json", folder / "scale.json", *folder.glob("releases/*/release.json"), *folder.glob("images/*.json")]
+    return [
+        folder / "schema.json",
+        folder / "scale.json",
+        *folder.glob("releases/*/release.json"),
+        *folder.glob("images/*.json"),
+    ]
 
 
 def change(path: Path, act: Callable[[dict[str, Any]], object]) -> None:
@@ -60,11 +67,18 @@ def add_keys(place: Place) -> None:
     """Leave the state of a toolkit one format ahead: with further keys everywhere, none of which a reader must know."""
     place.state.keep_scale({"worker": 1})
     image = {"digest": "sha256:a", "config": "sha256:b"}
-    place.host.write(inventory.record_file(place.state.folder, "r2"), json.dumps({"version": VERSION, "images": {"web": image}}))
+    place.host.write(
+        inventory.record_file(place.state.folder, "r2"), json.dumps({"version": VERSION, "images": {"web": image}})
+    )
     for path in files(place):
         change(path, lambda document: document.update(AHEAD))
     for path in place.state.folder.glob("releases/*/release.json"):
-        change(path, lambda document: [service.update(later=1) or service["deploy"].update(later=2) for service in document["services"]])
+        change(
+            path,
+            lambda document: [
+                service.update(later=1) or service["deploy"].update(later=2) for service in document["services"]
+            ],
+        )
     change(inventory.record_file(place.state.folder, "r2"), lambda document: document["images"]["web"].update(later=3))
     change_line(place.state.folder / "ledger.jsonl", AHEAD)
     for number in (-1, -2):
@@ -84,7 +98,9 @@ def later(place: Place) -> dict[str, int]:
 def require_nothing_lost(place: Place, before: dict[str, int]) -> None:
     """Fail where a file that is still there has lost keys."""
     after = later(place)
-    assert {name: after[name] for name in before if name in after} == {name: before[name] for name in before if name in after}
+    assert {name: after[name] for name in before if name in after} == {
+        name: before[name] for name in before if name in after
+    }
     assert {"ledger.jsonl", "journal.jsonl", "schema.json", "scale.json"} <= after.keys()
 
 
@@ -92,7 +108,9 @@ MORE: dict[str, Callable[[Place], Any]] = {"scale": lambda place: scale.scale(pl
 
 
 @pytest.mark.parametrize("command", MORE)
-def test_with_state_of_one_format_ahead_each_command_works_and_keeps_its_keys(site: Place, command: str, capsys: Printed) -> None:
+def test_with_state_of_one_format_ahead_each_command_works_and_keeps_its_keys(
+    site: Place, command: str, capsys: Printed
+) -> None:
     add_keys(site)
     before = later(site)
     assert all(before.values())
@@ -158,11 +176,17 @@ def too_new(site: Place, name: str) -> Path:
 
 @pytest.mark.parametrize("number", [0, -1], ids=["first", "last"])
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_line_of_the_ledger_that_is_too_new_stops_no_command(site: Place, number: int, command: str, capsys: Printed) -> None:
+def test_a_line_of_the_ledger_that_is_too_new_stops_no_command(
+    site: Place, number: int, command: str, capsys: Printed
+) -> None:
     path = site.state.folder / "ledger.jsonl"
     change_line(path, TOO_NEW, number)
     line = path.read_text().splitlines()[number]
-    with pytest.raises(OpsError, match="whose ledger has no entry for it") if (command, number) == ("abort", -1) else nullcontext():
+    with (
+        pytest.raises(OpsError, match="whose ledger has no entry for it")
+        if (command, number) == ("abort", -1)
+        else nullcontext()
+    ):
         COMMANDS[command](site)
     assert line in path.read_text().splitlines()
     assert not path.with_suffix(".jsonl.damaged").exists(), "it is not damaged"
@@ -201,7 +225,9 @@ def test_a_value_that_is_too_new_refuses_a_deploy_before_anything_changes(site: 
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("write", [lambda place: place.state.keep_scale({}), lambda place: scale.scale(place.at, "worker=2")])
+@pytest.mark.parametrize(
+    "write", [lambda place: place.state.keep_scale({}), lambda place: scale.scale(place.at, "worker=2")]
+)
 def test_a_scale_that_is_too_new_is_not_written_over(site: Place, write: Callable[[Place], object]) -> None:
     path = too_new(site, "scale.json")
     before = path.read_bytes()
@@ -226,7 +252,10 @@ def test_a_release_that_is_too_new_is_started_as_it_is_and_never_written_over(si
 
 def test_a_release_of_another_shape_by_a_newer_toolkit_is_named_as_that(site: Place) -> None:
     """Even where it did not say which reader it needs."""
-    change(site.state.bundle_folder("r1") / "release.json", lambda document: document.update(version=VERSION + 1, services="elsewhere"))
+    change(
+        site.state.bundle_folder("r1") / "release.json",
+        lambda document: document.update(version=VERSION + 1, services="elsewhere"),
+    )
     with pytest.raises(Refused) as told:
         site.state.release("r1")
     require_newer(told.value)
@@ -241,12 +270,16 @@ def test_images_that_are_too_new_are_named(site: Place) -> None:
 
 
 @pytest.mark.parametrize("verb", ["resume", "abort"])
-def test_a_deploy_of_a_newer_toolkit_that_was_interrupted_is_left_to_it(site: Place, verb: str, capsys: Printed) -> None:
+def test_a_deploy_of_a_newer_toolkit_that_was_interrupted_is_left_to_it(
+    site: Place, verb: str, capsys: Printed
+) -> None:
     site.host.kill_at(STEPS.index("Watch"), "begin", Killed)
     with pytest.raises(Killed):
         site.deploy("r3")
     path = site.state.folder / "journal.jsonl"
-    number = next(n for n, line in reversed([*enumerate(path.read_text().splitlines())]) if '"command": "deploy"' in line)
+    number = next(
+        n for n, line in reversed([*enumerate(path.read_text().splitlines())]) if '"command": "deploy"' in line
+    )
     change_line(path, TOO_NEW, number)
     with pytest.raises(Interrupted) as told:
         getattr(interrupted, verb)(site.at, handlers.HANDLERS, json=False)
@@ -326,7 +359,9 @@ def test_a_command_goes_on_by_the_handler_that_its_package_has(site: Place, verb
     called = []
 
     def note(name: str) -> Callable[[Environment, bool], None]:
-        return lambda at, _: called.append((name, at.each(lambda host: State(host, site.state.folder).interruptions()[0].details)))
+        return lambda at, _: called.append(
+            (name, at.each(lambda host: State(host, site.state.folder).interruptions()[0].details))
+        )
 
     known = {**handlers.HANDLERS, "restore": interrupted.Handler(note("resume"), note("abort"))}
     begin(site)
@@ -340,7 +375,10 @@ def test_a_command_without_a_handler_is_refused_by_its_name(site: Place, verb: s
     with pytest.raises(Interrupted) as told:
         getattr(interrupted, verb)(site.at, handlers.HANDLERS, json=False)
     since = site.journal()[-1]["time"]
-    assert told.value.what == f"restore of b7 was interrupted on localhost ({since}), and this toolkit has no inv {verb} for restore"
+    assert (
+        told.value.what
+        == f"restore of b7 was interrupted on localhost ({since}), and this toolkit has no inv {verb} for restore"
+    )
     assert "newer checkout" in told.value.then
     assert "or inv restore again" in told.value.then
 
@@ -378,7 +416,9 @@ def test_an_interruption_stops_nothing_that_helps(site: Place, command: str, cap
 
 @pytest.mark.parametrize("again", [False, True])
 @pytest.mark.parametrize("state", ["done", "aborted", "failed"])
-def test_a_command_is_over_once_a_line_says_so_and_a_deploy_ends_no_restore(site: Place, state: str, again: bool) -> None:
+def test_a_command_is_over_once_a_line_says_so_and_a_deploy_ends_no_restore(
+    site: Place, state: str, again: bool
+) -> None:
     begin(site)
     site.deploy("r3")
     assert [str(one) for one in site.state.interruptions()] == ["restore of b7"]
@@ -402,7 +442,14 @@ def test_lines_of_other_commands_say_nothing_about_releases(site: Place) -> None
     def shown() -> tuple[object, ...]:
         state = site.state
         which = [lineage.by_journal(state, name) for name in ("r1", "r2", "r3", "r4")]
-        return which, lineage.is_rolled_back(state), lineage.verdict(state, "r5"), state.ended(), state.intention(), state.once_served()
+        return (
+            which,
+            lineage.is_rolled_back(state),
+            lineage.verdict(state, "r5"),
+            state.ended(),
+            state.intention(),
+            state.once_served(),
+        )
 
     before, path = shown(), site.state.folder / "journal.jsonl"
     other = [json.dumps({"command": "dump", "state": state, "target": "b7"}) for state in ("begin", "done")]

@@ -19,7 +19,9 @@ from deploy.rollout.watch import PROBES_IN_A_ROW, Watcher
 from tests.support.place import STEPS, Killed, Place
 from tests.support.samples import log_line
 
-TORN = Result(1, "", "error from daemon in stream: Error grabbing logs: invalid character '\\x00' looking for beginning of value")
+TORN = Result(
+    1, "", "error from daemon in stream: Error grabbing logs: invalid character '\\x00' looking for beginning of value"
+)
 OWN: dict[str, Any] = {"upstream": "", "upstream_seconds": ""}  # the edge answered by itself
 Printed = pytest.CaptureFixture[str]
 
@@ -55,7 +57,10 @@ def watched_for(place: Place, seconds: float) -> None:
 def reads(place: Place, *readings: list[str]) -> None:
     """Let each reading of the edge's log find these lines."""
     number = count()
-    place.host.log = [Result(0, "\n".join(f"2026-01-01T00:00:00.{next(number):09}Z {text}" for text in lines), "") for lines in readings]
+    place.host.log = [
+        Result(0, "\n".join(f"2026-01-01T00:00:00.{next(number):09}Z {text}" for text in lines), "")
+        for lines in readings
+    ]
 
 
 def while_watched(monkeypatch: pytest.MonkeyPatch, host: object, name: str, act: Callable[..., Any]) -> None:
@@ -70,10 +75,14 @@ def while_watched(monkeypatch: pytest.MonkeyPatch, host: object, name: str, act:
     monkeypatch.setattr(Watcher, "verdict", watching)
 
 
-def answering(place: Place, monkeypatch: pytest.MonkeyPatch, answer: Callable[[int, str], tuple[int, str] | None]) -> None:
+def answering(
+    place: Place, monkeypatch: pytest.MonkeyPatch, answer: Callable[[int, str], tuple[int, str] | None]
+) -> None:
     """Let requests be answered so while a release is watched, and as always where that says nothing."""
     get = place.host.get
-    while_watched(monkeypatch, place.host, "get", lambda port, path, **more: answer(port, path) or get(port, path, **more))
+    while_watched(
+        monkeypatch, place.host, "get", lambda port, path, **more: answer(port, path) or get(port, path, **more)
+    )
 
 
 def went_back(place: Place, words: str) -> OpsError:
@@ -107,8 +116,12 @@ def test_the_pages_of_the_minute_before_excuse_no_error(place: Place) -> None:
     went_back(place, "100% of 100 requests that the edge answered itself were 5xx")
 
 
-@pytest.mark.parametrize("answer", [(200, ""), (404, ""), (0, "refused")], ids=["well", "somehow", "on another address"])
-def test_a_burst_that_is_over_is_no_reason(place: Place, clock: Clock, monkeypatch: pytest.MonkeyPatch, answer: tuple[int, str]) -> None:
+@pytest.mark.parametrize(
+    "answer", [(200, ""), (404, ""), (0, "refused")], ids=["well", "somehow", "on another address"]
+)
+def test_a_burst_that_is_over_is_no_reason(
+    place: Place, clock: Clock, monkeypatch: pytest.MonkeyPatch, answer: tuple[int, str]
+) -> None:
     """Nobody asks: the toolkit does, and is answered; or what comes back at once says that nobody listens there."""
     asked: list[str] = []
 
@@ -162,7 +175,9 @@ def test_one_that_answers_at_last_stays(place: Place, clock: Clock, monkeypatch:
 def instruments() -> dict[str, Result | Exception]:
     return {
         "a torn line": TORN,
-        "no driver that reads": Result(1, "", "Error response from daemon: configured logging driver does not support reading"),
+        "no driver that reads": Result(
+            1, "", "Error response from daemon: configured logging driver does not support reading"
+        ),
         "no end": CommandFailed("docker logs", 124, "no end after 20 s", "here"),
         "no program": Refused("`docker` is not installed"),
         "unforeseen": ValueError("surprise"),
@@ -193,7 +208,9 @@ def test_a_log_that_cannot_be_read_is_replaced_by_probes(
     assert said.count("localhost: the edge's log cannot be read, and probes alone judge the release: ") == 1
     reason = trouble if isinstance(trouble, Exception) else trouble.stderr
     assert str(getattr(reason, "output", "") or getattr(reason, "what", reason)) in said
-    assert "as root, at a quiet moment: truncate --size=0 /logs/edge-json.log && docker restart shop-local-edge-1;" in said
+    assert (
+        "as root, at a quiet moment: truncate --size=0 /logs/edge-json.log && docker restart shop-local-edge-1;" in said
+    )
     assert place.state.ledger()[-1].watch == "probed"
     watch_is_shown(place, capsys, "r3", "probed")
 
@@ -224,7 +241,9 @@ def test_a_release_keeps_what_was_said_of_it_while_others_serve(place: Place, ca
     assert [entry.watch for entry in place.state.ledger()[-2:]] == ["probed", ""]
 
 
-def test_without_its_log_a_release_that_refuses_probes_goes_back(place: Place, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_its_log_a_release_that_refuses_probes_goes_back(
+    place: Place, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     answering(place, monkeypatch, lambda _, path: (502, "") if path.endswith("/backend/health") else None)
     place.host.log = [TORN]
     went_back(place, "3 probes in a row were not answered with 200")
@@ -242,7 +261,11 @@ def odd(port: int, path: str) -> tuple[int, str]:
 
 @pytest.mark.parametrize("get", [deaf, odd])
 def test_probes_that_cannot_be_sent_are_not_refused(
-    place: Place, clock: Clock, monkeypatch: pytest.MonkeyPatch, capsys: Printed, get: Callable[[int, str], tuple[int, str]]
+    place: Place,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Printed,
+    get: Callable[[int, str], tuple[int, str]],
 ) -> None:
     answering(place, monkeypatch, get)
     reads(place, WELL, *[[log_line(release="r3")] * 30] * 30)
@@ -258,7 +281,9 @@ def test_where_nothing_can_be_judged_the_old_release_serves_on(
 ) -> None:
     answering(place, monkeypatch, get)
     place.host.log = [log] * 2
-    told = went_back(place, "the verdict is UNKNOWN: 0 requests could be judged, and no probe was answered .*probes cannot be sent")
+    told = went_back(
+        place, "the verdict is UNKNOWN: 0 requests could be judged, and no probe was answered .*probes cannot be sent"
+    )
     assert told.then.endswith("inv deploy")
 
 
@@ -323,7 +348,9 @@ def test_what_an_earlier_deploy_of_the_same_release_went_by_is_not_taken_up(plac
 
 
 @pytest.mark.parametrize("trouble", [OSError(5, "Input/output error"), OpsError("it cannot be read")])
-def test_a_journal_that_cannot_be_read_stops_nothing(place: Place, monkeypatch: pytest.MonkeyPatch, trouble: Exception) -> None:
+def test_a_journal_that_cannot_be_read_stops_nothing(
+    place: Place, monkeypatch: pytest.MonkeyPatch, trouble: Exception
+) -> None:
     def broken() -> None:
         raise trouble
 
@@ -341,7 +368,11 @@ def test_whoever_lost_the_lock_or_the_host_judges_nothing(
     try_run = place.host.try_run
 
     def ran(wanted: Command, **more: Any) -> Result:
-        if wanted.argv[:2] == command and wanted.argv[-1] != "1" and (command[1] == "logs" or wanted.argv[-1] == "failed"):
+        if (
+            wanted.argv[:2] == command
+            and wanted.argv[-1] != "1"
+            and (command[1] == "logs" or wanted.argv[-1] == "failed")
+        ):
             raise error
         return try_run(wanted, **more)
 
@@ -351,7 +382,9 @@ def test_whoever_lost_the_lock_or_the_host_judges_nothing(
     assert place.serving() == "r3"
 
 
-def test_an_engine_that_stumbles_is_a_warning(place: Place, clock: Clock, monkeypatch: pytest.MonkeyPatch, capsys: Printed) -> None:
+def test_an_engine_that_stumbles_is_a_warning(
+    place: Place, clock: Clock, monkeypatch: pytest.MonkeyPatch, capsys: Printed
+) -> None:
     """It lists no containers while a release is watched, so that neither the edge nor the workers are found."""
 
     def stumbles(_: str) -> None:
@@ -383,6 +416,9 @@ def test_workers_that_cannot_say_how_many_tasks_failed_are_a_warning(
 
 def test_of_several_hosts_history_says_the_worst(place: Place) -> None:
     entry = place.state.ledger()[-1]
-    ledgers = {name: [entry.model_copy(update={"watch": watch})] for name, watch in (("a", ""), ("b", "unknown"), ("c", "probed"))}
+    ledgers = {
+        name: [entry.model_copy(update={"watch": watch})]
+        for name, watch in (("a", ""), ("b", "unknown"), ("c", "probed"))
+    }
     [(line, hosts)] = history.merged(ledgers)
     assert (line.watch, hosts) == ("unknown", ["a", "b", "c"])

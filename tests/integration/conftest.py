@@ -16,7 +16,16 @@ from tests.support import sshd
 from tests.support.nested import Nested, engines
 from tests.support.site import ROOT, Site, make_bookreader, make_tiny
 
-FIRST = ["test_tiny", "test_quickstart", "machines", "test_app_suites", "bookreader", "test_rolling", "test_interrupted", "stores"]
+FIRST = [
+    "test_tiny",
+    "test_quickstart",
+    "machines",
+    "test_app_suites",
+    "bookreader",
+    "test_rolling",
+    "test_interrupted",
+    "stores",
+]
 SHARED = ("bookreader", "machines", "stores")  # fixtures that take long to make: one worker has each
 
 
@@ -26,13 +35,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     groups = {item: group_of(item) for item in items if Path(__file__).parent in item.path.parents}
     for item, group in groups.items():
         item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: FIRST.index(groups[item]) if groups.get(item) in FIRST else len(FIRST) if item in groups else -1)
+    items.sort(
+        key=lambda item: (
+            FIRST.index(groups[item]) if groups.get(item) in FIRST else len(FIRST) if item in groups else -1
+        )
+    )
 
 
 def group_of(item: pytest.Item) -> str:
     """Name the group of a test: by what it shares with other files, else its file, or its folder."""
     shared = [name for name in SHARED if name in getattr(item, "fixturenames", ())]
-    return shared[0] if shared else item.path.parent.name if item.path.parent != Path(__file__).parent else item.path.stem
+    return (
+        shared[0] if shared else item.path.parent.name if item.path.parent != Path(__file__).parent else item.path.stem
+    )
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -39,12 +39,28 @@ def network() -> Iterator[str]:
     redis = [f"--name={name}-redis", "--network-alias=redis"]
     try:
         docker(*run, *postgres, references["postgres"], "docker-entrypoint.sh", "postgres")
-        docker(*run, *redis, references["redis"], "redis-server", "--bind", "0.0.0.0", "--protected-mode", "no", "--save", "")
+        docker(
+            *run,
+            *redis,
+            references["redis"],
+            "redis-server",
+            "--bind",
+            "0.0.0.0",
+            "--protected-mode",
+            "no",
+            "--save",
+            "",
+        )
         ready = ["docker", "exec", f"{name}-postgres", "pg_isready", "--host=127.0.0.1"]
-        assert wait_until(lambda: subprocess.run(ready, capture_output=True).returncode == 0, 60), docker("logs", f"{name}-postgres")
+        assert wait_until(lambda: subprocess.run(ready, capture_output=True).returncode == 0, 60), docker(
+            "logs", f"{name}-postgres"
+        )
         yield name
     finally:
-        subprocess.run(["docker", "rm", "--force", "--volumes", f"{name}-postgres", f"{name}-redis", f"{name}-pytest"], capture_output=True)
+        subprocess.run(
+            ["docker", "rm", "--force", "--volumes", f"{name}-postgres", f"{name}-redis", f"{name}-pytest"],
+            capture_output=True,
+        )
         subprocess.run(["docker", "network", "rm", name], capture_output=True)
 
 

@@ -42,7 +42,9 @@ def registry(tmp_path: Path) -> Iterator[str]:
         yield address
     finally:
         subprocess.run(["docker", "rm", "--force", name], capture_output=True)
-        subprocess.run(["docker", "image", "rm", *(f"{address}/{base_name}:1" for base_name in references)], capture_output=True)
+        subprocess.run(
+            ["docker", "image", "rm", *(f"{address}/{base_name}:1" for base_name in references)], capture_output=True
+        )
 
 
 def test_public_tags_are_found_pinned_and_built_on(tiny: Site, registry: str) -> None:
@@ -69,7 +71,9 @@ def test_public_tags_are_found_pinned_and_built_on(tiny: Site, registry: str) ->
 def test_no_registry_and_no_mmdebstrap_is_refused(tiny: Site, tmp_path: Path) -> None:
     """Bases that nobody can provide: the command that mends it is named."""
     text = (ROOT / "docker/bases.toml").read_text()
-    tiny.write("docker/bases.toml", text.replace('"python3.11-minimal"', '"python3.11-minimal", "libffi8"'))  # a recipe never built
+    tiny.write(
+        "docker/bases.toml", text.replace('"python3.11-minimal"', '"python3.11-minimal", "libffi8"')
+    )  # a recipe never built
     tools = tmp_path / "bin"
     tools.mkdir()
     for tool in ("git", "docker"):

@@ -83,7 +83,9 @@ def test_logs_of_all_services_with_since_grep_and_tail(serving: Site) -> None:
     for number in range(3):
         say(serving, f"said {number}")
         serving.get(f"/asked-{number}")
-    everything = [line for line in serving.inv("logs", "--since=5m").stdout.splitlines() if "said" in line or "asked" in line]
+    everything = [
+        line for line in serving.inv("logs", "--since=5m").stdout.splitlines() if "said" in line or "asked" in line
+    ]
     assert [line.split(" | ")[0].strip() for line in everything] == ["app", "edge"] * 3
     assert serving.inv("logs", "app", "--grep=said [12]").stdout == "said 1\nsaid 2\n"
     assert serving.inv("logs", "app", "--since=2001-01-01", "--grep=said 0").stdout == "said 0\n"
@@ -164,6 +166,8 @@ def test_disk_says_where_the_space_went(serving: Site) -> None:
     sizes = {item["name"]: item["bytes"] for item in known["items"]}
     assert f"{serving.app}-local_edge-temp" in sizes
     assert sizes[f"{serving.app}-local-edge-1"] > 0
-    assert [item["bytes"] or 0 for item in known["items"]] == sorted((item["bytes"] or 0 for item in known["items"]), reverse=True)
+    assert [item["bytes"] or 0 for item in known["items"]] == sorted(
+        (item["bytes"] or 0 for item in known["items"]), reverse=True
+    )
     assert known["next"] == known["items"][0]["next"]
     assert "free at" in serving.inv("disk").stderr

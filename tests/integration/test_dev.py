@@ -78,7 +78,10 @@ def test_what_is_saved_is_served_and_the_data_stays(site: Site) -> None:
         assert wait_until(lambda: "changed" in site.get("/api/health")[1], 15), site.get("/api/health")
         assert "a new word" not in site.get("/src/App.tsx")[1]
         with page(site) as told:
-            site.write("frontend/src/App.tsx", (site.root / "frontend/src/App.tsx").read_text() + '\nconsole.log("a new word");\n')
+            site.write(
+                "frontend/src/App.tsx",
+                (site.root / "frontend/src/App.tsx").read_text() + '\nconsole.log("a new word");\n',
+            )
             assert "/src/App.tsx" in told("update")
         assert "a new word" in site.get("/src/App.tsx")[1]
         site.replace("backend/bookreader/probes.py", '"status": "changed"', '"status": broken(')

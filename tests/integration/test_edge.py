@@ -45,7 +45,9 @@ def test_a_balancer_is_told_when_the_app_does_not_answer(bookreader: Site) -> No
     assert wait_until(lambda: bookreader.get("/edge-health") == (200, "ok\n"), 60)
 
 
-@pytest.mark.parametrize("path", ["/ready", "/metrics", "/api/ready", "/api/metrics", "/generation", "/blue/backend/metrics"])
+@pytest.mark.parametrize(
+    "path", ["/ready", "/metrics", "/api/ready", "/api/metrics", "/generation", "/blue/backend/metrics"]
+)
 def test_inner_paths_stay_inside(bookreader: Site, path: str) -> None:
     """Of the app's bare paths health and version alone are public, under /api."""
     _, body = bookreader.get(path)
@@ -62,7 +64,10 @@ def test_a_book_is_uploaded_split_by_the_worker_and_read(bookreader: Site) -> No
     head = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="harbour.txt"\r\nContent-Type: text/plain\r\n\r\n'
     connection = http.client.HTTPConnection("127.0.0.1", bookreader.port, timeout=20)
     connection.request(
-        "POST", "/api/books", f"{head}{BOOK}\r\n--{boundary}--\r\n", {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+        "POST",
+        "/api/books",
+        f"{head}{BOOK}\r\n--{boundary}--\r\n",
+        {"Content-Type": f"multipart/form-data; boundary={boundary}"},
     )
     answer = connection.getresponse()
     status, body = answer.status, answer.read()
@@ -72,4 +77,7 @@ def test_a_book_is_uploaded_split_by_the_worker_and_read(bookreader: Site) -> No
     assert wait_until(lambda: json.loads(bookreader.get(f"/api/books/{book}")[1])["state"] == "ready", 30)
     chapters = json.loads(bookreader.get(f"/api/books/{book}")[1])["chapters"]
     assert [chapter["title"] for chapter in chapters] == ["Chapter 1. The Harbour", "Chapter 2. The Storm"]
-    assert "Then the wind came." in json.loads(bookreader.get(f"/api/books/{book}/chapters/{chapters[1]['number']}")[1])["text"]
+    assert (
+        "Then the wind came."
+        in json.loads(bookreader.get(f"/api/books/{book}/chapters/{chapters[1]['number']}")[1])["text"]
+    )

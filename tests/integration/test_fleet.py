@@ -40,7 +40,9 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, machines: Fleet, hosts: Host
 def behind(tmp_path: Path, machines: Fleet, hosts: Hosts) -> Iterator[Site]:
     """The tiny app with one edge, and two hosts of the app behind it."""
     site = make_tiny(tmp_path / "behind")
-    own = {name: f'roles = ["app"]\nprivate = "{machine.address}"' for name, machine in hosts.items()} | {"app1": 'roles = ["edge"]'}
+    own = {name: f'roles = ["app"]\nprivate = "{machine.address}"' for name, machine in hosts.items()} | {
+        "app1": 'roles = ["edge"]'
+    }
     remote.name_hosts(site, hosts, machines.key, '[variables]\nBEHAVIOUR = "well"', own)
     yield site
     remote.inv(site, "down", "--volumes", "--yes", code=None)
@@ -71,7 +73,9 @@ def mark(site: Site, machine: Machine) -> None:
 
 def word(site: Site, machine: Machine) -> str:
     """Ask the container that runs for its secret."""
-    script = 'docker exec $(docker ps --quiet --filter name="$1") python3.11 -c \'import os; print(os.environ["WORD"])\''
+    script = (
+        'docker exec $(docker ps --quiet --filter name="$1") python3.11 -c \'import os; print(os.environ["WORD"])\''
+    )
     return machine.sh(script, f"{site.app}-{remote.ENV}-.*-app-").strip()
 
 
@@ -113,7 +117,9 @@ def test_from_bare_hosts_to_a_resume_from_elsewhere(
         assert "was interrupted" in remote.inv(other, "status").stderr
         fourth = remote.inv(other, "resume", "--json").document["release"]
         assert remote.served(fleet, hosts) == dict.fromkeys(hosts, fourth)
-        assert [word(fleet, machine) for machine in hosts.values()] == ["kept"] * 3, "a secret that elsewhere does not have"
+        assert [word(fleet, machine) for machine in hosts.values()] == ["kept"] * 3, (
+            "a secret that elsewhere does not have"
+        )
         reports = {name: one.report() for name, one in clients.items()}
     for name, report in reports.items():
         record_property("report", f"{name}\n{report.table()}")
@@ -121,15 +127,23 @@ def test_from_bare_hosts_to_a_resume_from_elsewhere(
     assert not remote.inv(fleet, "deploy", "--json").document["changed"]
 
 
-def test_one_edge_with_app_hosts_behind_it(behind: Site, hosts: Hosts, tmp_path: Path, record_property: Callable[..., None]) -> None:
+def test_one_edge_with_app_hosts_behind_it(
+    behind: Site, hosts: Hosts, tmp_path: Path, record_property: Callable[..., None]
+) -> None:
     """First deploy, second release on another port, one that fails on one host, operator killed after the switch, resume from elsewhere.
 
     All under load, as is the rollback to the port before.
     """
     front = {"app1": hosts["app1"]}
     release(behind, "first")
-    given = {name: machine.sh(f"cat /var/lib/{behind.app}-{remote.ENV}/images/*.json") for name, machine in hosts.items()}
-    assert {name: "tiny/edge" in record for name, record in given.items()} == {"app1": True, "app2": False, "app3": False}
+    given = {
+        name: machine.sh(f"cat /var/lib/{behind.app}-{remote.ENV}/images/*.json") for name, machine in hosts.items()
+    }
+    assert {name: "tiny/edge" in record for name, record in given.items()} == {
+        "app1": True,
+        "app2": False,
+        "app3": False,
+    }
     first = remote.inv(behind, "deploy", "--json").document["release"]
     assert remote.served(behind, front) == {"app1": first}
     with remote.under_load(behind, front) as clients:

@@ -48,7 +48,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_command_and_what_it_left(host: Host) -> None:
-    done = host.try_run(command("sh", "-c", 'printf "%s|" "$@" "$A"; echo err >&2; exit 3', "sh", "a b", "$x'\"", "", "-n", A="v 'w'\n"))
+    done = host.try_run(
+        command("sh", "-c", 'printf "%s|" "$@" "$A"; echo err >&2; exit 3', "sh", "a b", "$x'\"", "", "-n", A="v 'w'\n")
+    )
     assert (done.returncode, done.stdout, done.stderr) == (3, "a b|$x'\"||-n|v 'w'\n|", "err\n")
     with pytest.raises(CommandFailed, match="ended with 3"):
         host.run(command("sh", "-c", "exit 3"))
@@ -163,7 +165,9 @@ def test_other_failures_of_files(host: Host, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"\xff")
     with pytest.raises(IsADirectoryError):
         host.read(tmp_path)
-    assert host.read(tmp_path / "file") == "\\xff", "whoever reads what a crash cut in a letter judges it as any other line"
+    assert host.read(tmp_path / "file") == "\\xff", (
+        "whoever reads what a crash cut in a letter judges it as any other line"
+    )
     with pytest.raises(FileNotFoundError):
         host.symlink(tmp_path / "no" / "link", "x")
     with pytest.raises(OSError, match=r"Not a directory|File exists"):
@@ -215,7 +219,9 @@ def test_a_stream_of_bytes_arrives_whole_and_stderr_apart(host: Host, tmp_path: 
 
 def test_a_stream_into_a_program(host: Host, tmp_path: Path) -> None:
     data = os.urandom(64 << 20)
-    with host.stream(pipe(query("cat"), command("dd", f"of={tmp_path / 'restored'}", "status=none", "bs=64k")), fed=True) as process:
+    with host.stream(
+        pipe(query("cat"), command("dd", f"of={tmp_path / 'restored'}", "status=none", "bs=64k")), fed=True
+    ) as process:
         assert process.stdin
         process.stdin.write(data)
     assert (tmp_path / "restored").read_bytes() == data
@@ -263,13 +269,17 @@ def test_a_stream_that_is_left_ends_its_program_with_what_it_started(host: Host)
 def test_lines_of_progress_while_a_program_works(host: Host, tmp_path: Path) -> None:
     seen: list[tuple[str, bool]] = []
     line = "echo 1 >&2; echo out; pwd >&2; sleep 1; touch ended; exit 4"
-    done = host.watch(command("sh", "-c", line), lambda text: seen.append((text, (tmp_path / "ended").exists())), folder=tmp_path)
+    done = host.watch(
+        command("sh", "-c", line), lambda text: seen.append((text, (tmp_path / "ended").exists())), folder=tmp_path
+    )
     assert (done.returncode, done.stderr) == (4, f"1\n{tmp_path}\n")
     assert seen == [("1\n", False), (f"{tmp_path}\n", False)]
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_whoever_lost_the_lock_changes_nothing(host: Host, tmp_path: Path, change: Callable[[Host, Path], object]) -> None:
+def test_whoever_lost_the_lock_changes_nothing(
+    host: Host, tmp_path: Path, change: Callable[[Host, Path], object]
+) -> None:
     folder = prepare(tmp_path / "place")
     before, here = contents(folder), LocalHost()
     with locks.held([host], tmp_path, "deploy"):

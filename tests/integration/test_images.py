@@ -46,7 +46,9 @@ def test_the_edge_cannot_reach_the_database(bookreader: Site) -> None:
     edge = f"{bookreader.app}-local-edge-1"
     for place in ("postgres", address):
         ran = subprocess.run(
-            ["docker", "exec", edge, "busybox", "nc", "-w", "2", place, "5432"], stdin=subprocess.DEVNULL, capture_output=True
+            ["docker", "exec", edge, "busybox", "nc", "-w", "2", place, "5432"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
         )
         assert ran.returncode != 0, place
     backend = inspect(bookreader, "backend")["Name"].lstrip("/")
@@ -57,7 +59,9 @@ def test_labels_say_what_an_image_was_built_from(bookreader: Site) -> None:
     """OCI labels; `created` is the commit's time."""
     labels = inspect(bookreader, "backend")["Config"]["Labels"]
     commit = labels["org.opencontainers.image.revision"]
-    time = bookreader.git("show", "--no-patch", "--format=%cd", "--date=format-local:%Y-%m-%dT%H:%M:%SZ", commit).strip()
+    time = bookreader.git(
+        "show", "--no-patch", "--format=%cd", "--date=format-local:%Y-%m-%dT%H:%M:%SZ", commit
+    ).strip()
     assert labels["org.opencontainers.image.created"] == time
     assert labels["org.opencontainers.image.version"] == commit[:12]
 
@@ -68,10 +72,16 @@ def test_the_backend_image_holds_the_tracked_code_and_no_more(bookreader: Site) 
     bookreader.write("backend/.env", "SECRET=1")
     bookreader.inv("build")
     code = "import os; print('\\n'.join(os.path.relpath(os.path.join(p, f), '/app') for p, _, fs in os.walk('/app') for f in fs))"
-    inside = {name for name in docker("run", "--rm", "bookreader/backend", "python", "-c", code).split() if "__pycache__" not in name}
+    inside = {
+        name
+        for name in docker("run", "--rm", "bookreader/backend", "python", "-c", code).split()
+        if "__pycache__" not in name
+    }
     tracked = bookreader.git("ls-files", "backend/bookreader", "backend/migrations", "backend/alembic.ini").split()
     assert inside == {name.removeprefix("backend/") for name in tracked}
-    listed = docker("run", "--rm", "bookreader/backend", "python", "-c", code.replace("/app", "/app/bookreader/__pycache__"))
+    listed = docker(
+        "run", "--rm", "bookreader/backend", "python", "-c", code.replace("/app", "/app/bookreader/__pycache__")
+    )
     assert "old.pyc" not in listed
 
 
@@ -106,5 +116,10 @@ def holds(archive: bytes, marker: bytes) -> bool:
 def test_caches_are_exported_per_image(tiny: Site, tmp_path: Path) -> None:
     """One folder per image: a shared one would keep the last image only."""
     place = tmp_path / "cache"
-    tiny.inv("build", "--no-cache", OPS_BUILD__CACHE_TO=f'["type=local,dest={place}"]', OPS_BUILD__CACHE_FROM=f'["type=local,src={place}"]')
+    tiny.inv(
+        "build",
+        "--no-cache",
+        OPS_BUILD__CACHE_TO=f'["type=local,dest={place}"]',
+        OPS_BUILD__CACHE_FROM=f'["type=local,src={place}"]',
+    )
     assert sorted(folder.name for folder in place.iterdir()) == ["app", "edge"]

@@ -45,7 +45,9 @@ def test_the_edge_comes_back_by_itself_after_a_crash(tiny: Site) -> None:
 
 
 @pytest.mark.parametrize("strategy", ["blue_green", "rolling"])
-def test_killed_at_every_step_and_nothing_is_lost(tiny: Site, strategy: str, record_property: Callable[..., None]) -> None:
+def test_killed_at_every_step_and_nothing_is_lost(
+    tiny: Site, strategy: str, record_property: Callable[..., None]
+) -> None:
     """Each step of a second deploy once, at its first line or its last; resume and abort in turn. The nights have them all.
 
     Of a rolling one the steps between its two switches, where both releases serve.

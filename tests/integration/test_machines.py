@@ -26,7 +26,13 @@ def client(
     made.set_missing_host_key_policy(paramiko.RejectPolicy())
     made.get_host_keys().add(machine.address, entry.key.get_name(), entry.key)
     made.connect(
-        machine.address, username=user, key_filename=str(fleet.key), look_for_keys=False, allow_agent=False, timeout=5, sock=through
+        machine.address,
+        username=user,
+        key_filename=str(fleet.key),
+        look_for_keys=False,
+        allow_agent=False,
+        timeout=5,
+        sock=through,
     )
     return made
 

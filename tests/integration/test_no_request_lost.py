@@ -23,12 +23,15 @@ def change(site: Site, number: int) -> None:
         file.write(f"# release {number}\n")
     main = site.root / "frontend/src/main.tsx"
     main.write_text(
-        re.sub(r"\ndocument\.body\.dataset\.build = .*", "", main.read_text()) + f'\ndocument.body.dataset.build = "{number}";\n'
+        re.sub(r"\ndocument\.body\.dataset\.build = .*", "", main.read_text())
+        + f'\ndocument.body.dataset.build = "{number}";\n'
     )
     site.commit(f"release {number}")
 
 
-def test_three_deploys_a_failed_one_and_a_rollback_lose_nothing(bookreader: Site, record_property: Callable[..., None]) -> None:
+def test_three_deploys_a_failed_one_and_a_rollback_lose_nothing(
+    bookreader: Site, record_property: Callable[..., None]
+) -> None:
     """Keep-alive and new connections, POSTs, slow responses, uploads and WebSockets, all at once."""
     began, deployed = time.time(), [bookreader.inv("status", "--json").document["release"]]
     with load.during(bookreader.url) as clients, Queue(bookreader.port) as queue:

@@ -51,7 +51,9 @@ def inv(*words: str) -> subprocess.CompletedProcess[str]:
 
 def printed(server: Sshd) -> str:
     """The fingerprint of its host key, as ssh-keygen prints it."""
-    return subprocess.run(["ssh-keygen", "-lf", server.folder / "host.pub"], capture_output=True, text=True).stdout.split()[1]
+    return subprocess.run(
+        ["ssh-keygen", "-lf", server.folder / "host.pub"], capture_output=True, text=True
+    ).stdout.split()[1]
 
 
 def test_keys_are_pinned_and_the_file_stays_as_it_is(server: Sshd, gateway: Sshd, checkout: Path) -> None:
@@ -75,7 +77,9 @@ def test_keys_are_pinned_and_the_file_stays_as_it_is(server: Sshd, gateway: Sshd
     assert checkout.read_text().splitlines() == lines
 
 
-def test_a_changed_key_shows_both_and_wants_the_name(server: Sshd, gateway: Sshd, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_changed_key_shows_both_and_wants_the_name(
+    server: Sshd, gateway: Sshd, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert inv("hosts.pin", "--yes").returncode == 0
     checkout.write_text(checkout.read_text().replace(server.key, gateway.key))
     done = inv("hosts.pin")
@@ -122,7 +126,9 @@ def test_a_key_of_another_kind_that_the_host_has_as_well_is_unchanged(tmp_path: 
     subprocess.run(["ssh-keygen", "-q", "-t", "rsa", "-N", "", "-f", str(tmp_path / "rsa")], check=True)
     rsa = " ".join((tmp_path / "rsa.pub").read_text().split()[:2])
     with sshd.running(tmp_path, f"HostKey {tmp_path}/rsa\n") as both:
-        checkout.write_text('domain = "shop.test"\n' + f'[hosts.app1]\naddress = "127.0.0.1"\nport = {both.port}\nkey = "{rsa}"\n')
+        checkout.write_text(
+            'domain = "shop.test"\n' + f'[hosts.app1]\naddress = "127.0.0.1"\nport = {both.port}\nkey = "{rsa}"\n'
+        )
         done = inv("hosts.pin")
         assert (done.returncode, "unchanged" in done.stderr) == (0, True), done.stderr
 
@@ -139,7 +145,17 @@ def test_check_says_what_each_host_has(checkout: Path, monkeypatch: pytest.Monke
     assert inv("hosts.pin", "--yes").returncode == 0
     done = inv("hosts.check", "--json")
     found = {finding["what"]: finding["state"] for finding in json.loads(done.stdout)}
-    looked = ("connection", "flock", "Docker engine", "docker compose", "state folder", "disk", "clock", "forwarding", "image store")
+    looked = (
+        "connection",
+        "flock",
+        "Docker engine",
+        "docker compose",
+        "state folder",
+        "disk",
+        "clock",
+        "forwarding",
+        "image store",
+    )
     assert list(found) == [f"app1: {what}" for what in looked]
     assert (set(found.values()), done.returncode) == ({"ok"}, 0), done.stdout
 

@@ -47,8 +47,12 @@ def bare_host(tmp_path: Path) -> Iterator[str]:
 
 def run(host: str, *words: str, folder: str = "/root") -> str:
     """Run a command on a host; fail the test with its output unless it ends with 0."""
-    ran = subprocess.run(["docker", "exec", f"--workdir={folder}", host, *words], capture_output=True, text=True, timeout=1500)
-    assert ran.returncode == 0, f"{' '.join(words)} ended with {ran.returncode}\n{ran.stdout[-3000:]}\n{ran.stderr[-6000:]}"
+    ran = subprocess.run(
+        ["docker", "exec", f"--workdir={folder}", host, *words], capture_output=True, text=True, timeout=1500
+    )
+    assert ran.returncode == 0, (
+        f"{' '.join(words)} ended with {ran.returncode}\n{ran.stdout[-3000:]}\n{ran.stderr[-6000:]}"
+    )
     return ran.stdout + ran.stderr
 
 
@@ -82,7 +86,9 @@ def on_the_classic_store_as_a_member_of_the_docker_group(host: str, ask: str) ->
     """With a usable Docker nothing on the system is changed; the classic store is named with what it cannot do."""
     inv = ".venv/bin/inv"
     run(host, inv, "down", "--volumes", "--yes", folder=CHECKOUT)
-    tags = run(host, "docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "--filter", "reference=ops-base/*").split()
+    tags = run(
+        host, "docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "--filter", "reference=ops-base/*"
+    ).split()
     run(host, "docker", "save", "--output", "/root/bases.tar", *tags)
     run(host, "python3", "-c", KILL_ENGINE)
     run(host, "python3", "-c", "open('/etc/docker/daemon.json', 'w').write('{}')")

@@ -24,7 +24,10 @@ def test_a_site_whose_records_are_damaged_is_shown_and_goes_back(tiny: Site) -> 
     shown = tiny.inv("status", "--json")
     assert (shown.document["release"], shown.document["hosts"][0]["edge"]["answers"]) == (second["release"], True)
     assert shown.stderr.count("ledger.jsonl: line 3 cannot be read, and passed over") == 1
-    assert [entry["release"] for entry in tiny.inv("history", "--json").document] == [second["release"], first["release"]]
+    assert [entry["release"] for entry in tiny.inv("history", "--json").document] == [
+        second["release"],
+        first["release"],
+    ]
     tiny.inv("logs", "app")
     tiny.inv("maintenance", "--on")
     assert tiny.get("/version")[0] == 503

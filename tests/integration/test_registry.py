@@ -68,7 +68,9 @@ class Proxy(http.server.ThreadingHTTPServer):
 class Relay(http.server.BaseHTTPRequestHandler):
     """One connection to the proxy."""
 
-    protocol_version = default_request_version = "HTTP/1.1"  # an engine tries TLS first, and then goes by the status line it gets
+    protocol_version = default_request_version = (
+        "HTTP/1.1"  # an engine tries TLS first, and then goes by the status line it gets
+    )
     server: Proxy
 
     def log_message(self, format: str, *args: object) -> None:
@@ -79,9 +81,15 @@ class Relay(http.server.BaseHTTPRequestHandler):
         body, self.server.asked = self.body(), self.server.asked + 1
         fault = self.server.faults.pop(0) if self.server.faults else self.server.always
         if fault:
-            self.answer(fault, {"Retry-After": "1"}, b'{"errors":[{"code":"TOOMANYREQUESTS"}]}' if fault == 429 else b"")
+            self.answer(
+                fault, {"Retry-After": "1"}, b'{"errors":[{"code":"TOOMANYREQUESTS"}]}' if fault == 429 else b""
+            )
             return
-        headers = {name: value for name, value in self.headers.items() if name.lower() not in ("transfer-encoding", "content-length")}
+        headers = {
+            name: value
+            for name, value in self.headers.items()
+            if name.lower() not in ("transfer-encoding", "content-length")
+        }
         with closing(http.client.HTTPConnection("127.0.0.1", self.server.registry)) as link:
             link.request(self.command, self.path, body, headers)
             said = link.getresponse()
@@ -188,7 +196,9 @@ def test_hosts_pull_by_digest_what_was_pushed_here(
     assert host.docker("image", "inspect", "--format", "{{.Id}}", transfer.kept).strip() == seen.id(transfer.image)
     assert host.docker("run", "--rm", seen.id(transfer.image), "busybox", "cat", "/own").strip() == transfer.name
     settings = load("local").model_copy(update={"state": tmp_path})
-    assert inventory.require_pushed(settings, host, "r1", [transfer.name])[transfer.name].config == transfer.image.config
+    assert (
+        inventory.require_pushed(settings, host, "r1", [transfer.name])[transfer.name].config == transfer.image.config
+    )
     assert docker("image", "ls", "--quiet", f"{proxy.address}/*/*/*") == ""
 
 
@@ -200,21 +210,36 @@ def test_an_image_built_on_the_classic_store_gets_its_digest_from_the_registry(
     classic, name = nested["classic"], f"{transfer.name}-too"
     registry.fetch([published], "r1", tmp_path, who(proxy), classic)
     recipe = f"FROM {transfer.kept}\nLABEL own=2\n"
-    docker("exec", classic.name, "sh", "-c", f"echo '{recipe}' | docker buildx build --load --provenance=false --tag={name}:r1 -")
+    docker(
+        "exec",
+        classic.name,
+        "sh",
+        "-c",
+        f"echo '{recipe}' | docker buildx build --load --provenance=false --tag={name}:r1 -",
+    )
     built = inventory.find_transfers([name], [name], "r1", classic)
     again = registry.publish(built, who(proxy), classic)
     registry.fetch(again, "r1", tmp_path, who(proxy), nested["containerd"])
-    assert nested["containerd"].docker("image", "inspect", "--format", "{{.Id}}", f"{name}:r1").strip() == again[0].image.digest
+    assert (
+        nested["containerd"].docker("image", "inspect", "--format", "{{.Id}}", f"{name}:r1").strip()
+        == again[0].image.digest
+    )
     assert registry.publish(built, who(proxy), classic) == again
     with registry.logged_in(who(proxy), classic) as words:
-        classic.docker(*words, "pull", f"{registry.place(f'{proxy.address}/team', transfer.name)}@{published.image.digest}")
+        classic.docker(
+            *words, "pull", f"{registry.place(f'{proxy.address}/team', transfer.name)}@{published.image.digest}"
+        )
     classic.docker("tag", transfer.kept, f"{transfer.name}-pulled:r1")
     with pytest.raises(Refused) as refused:
-        registry.publish([inventory.ImageTransfer(transfer.name, f"{transfer.name}-pulled:r1", transfer.image)], who(proxy), classic)
+        registry.publish(
+            [inventory.ImageTransfer(transfer.name, f"{transfer.name}-pulled:r1", transfer.image)], who(proxy), classic
+        )
     assert refused.value.slug == "image-store-classic"
 
 
-def test_what_passes_is_waited_for(transfer: inventory.ImageTransfer, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_passes_is_waited_for(
+    transfer: inventory.ImageTransfer, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The engine asks five times by itself; a registry that says 429 for longer is asked again later."""
     waited = patient(monkeypatch)
     proxy.faults = [429] * 8
@@ -230,7 +255,13 @@ def test_what_passes_is_waited_for(transfer: inventory.ImageTransfer, proxy: Pro
     ],
 )  # fmt: skip
 def test_a_registry_that_refuses_is_told(
-    always: int, password: str, slug: str, then: str, transfer: inventory.ImageTransfer, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+    always: int,
+    password: str,
+    slug: str,
+    then: str,
+    transfer: inventory.ImageTransfer,
+    proxy: Proxy,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     waited = patient(monkeypatch)
     proxy.always = always
@@ -244,7 +275,9 @@ def test_a_registry_that_refuses_is_told(
     assert len(waited) == (5 if always in (500, 429) else 0)
 
 
-def test_a_registry_that_cannot_be_reached_is_told(transfer: inventory.ImageTransfer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_registry_that_cannot_be_reached_is_told(
+    transfer: inventory.ImageTransfer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     patient(monkeypatch)
     nobody = registry.Account(f"127.0.0.1:{free_port()}/team", USER, Secret(WORD))
     with pytest.raises(OpsError) as failed:

@@ -33,5 +33,7 @@ def test_two_checkouts_with_other_paths_umasks_and_minutes_build_the_same_digest
         subprocess.run(["git", "clone", "--quiet", str(first.root), str(second.root)], check=True)
     finally:
         os.umask(before)
-    assert (first.root / "backend/bookreader/app.py").stat().st_mode != (second.root / "backend/bookreader/app.py").stat().st_mode
+    assert (first.root / "backend/bookreader/app.py").stat().st_mode != (
+        second.root / "backend/bookreader/app.py"
+    ).stat().st_mode
     assert digests(second, "--no-cache") == ours

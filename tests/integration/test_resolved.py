@@ -14,10 +14,16 @@ def test_a_service_that_extends_another_file_gets_the_releases_secrets_and_no_fi
     tiny.write("docker/parts/web.env", "MAIL_KEY=planted-by-web\nONLY_HERE=planted-by-web\n")
     tiny.write(".env.local", "MAIL_KEY=planted-by-local\n")
     (tiny.root / ".env.local").chmod(0o600)
-    tiny.replace("docker/compose.yml", "    image: tiny/app\n", "    image: tiny/app\n    extends: {file: parts/base.yml, service: base}\n")
+    tiny.replace(
+        "docker/compose.yml",
+        "    image: tiny/app\n",
+        "    image: tiny/app\n    extends: {file: parts/base.yml, service: base}\n",
+    )
     tiny.commit()
     planned = tiny.inv("plan", "--json")
-    told = ["app: docker/parts/web.env is not read, the release's secrets stand in its place; ONLY_HERE are not among them"]
+    told = [
+        "app: docker/parts/web.env is not read, the release's secrets stand in its place; ONLY_HERE are not among them"
+    ]
     assert [line.partition(": put")[0] for line in planned.document["hosts"][0]["left_out"]] == told
     assert f"! {told[0]}" in planned.stderr
     deployed = tiny.inv("deploy", "--json")

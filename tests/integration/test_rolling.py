@@ -54,5 +54,7 @@ def test_a_deploy_a_failed_one_a_rollback_and_more_and_fewer_replicas_lose_nothi
     assert report.verdict == load.PASS, f"{report.reasons}\n{report.losses}\n{report.table()}"
     assert len(running(rolling, "backend")) == 1
     assert [
-        name for name, state in rolling.containers().items() if state == "exited" and f"{running(rolling, 'backend')[0][:-1]}" in name
+        name
+        for name, state in rolling.containers().items()
+        if state == "exited" and f"{running(rolling, 'backend')[0][:-1]}" in name
     ] == []

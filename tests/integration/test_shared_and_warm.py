@@ -66,7 +66,9 @@ def test_the_edge_is_made_anew_only_when_told_to(tiny: Site) -> None:
     tiny.inv("deploy")
     assert tiny.inv("plan", "--json").document["hosts"][0]["drifted"] == []
     before = identity(tiny, "-edge-")
-    tiny.replace("docker/compose.yml", "    image: tiny/edge\n", "    image: tiny/edge\n    environment: {ADDED: later}\n")
+    tiny.replace(
+        "docker/compose.yml", "    image: tiny/edge\n", "    image: tiny/edge\n    environment: {ADDED: later}\n"
+    )
     tiny.commit()
     plan = tiny.inv("plan")
     assert "inv deploy --include=edge" in plan.stderr
@@ -94,10 +96,19 @@ def test_a_network_that_edge_and_app_share_changes_while_people_ask(tiny: Site) 
     tiny.replace(COMPOSE, "  front: {}", "  street: {}")
     tiny.commit()
     plan = tiny.inv("plan")
-    assert ("edge lacks network street" in plan.stderr, "next: inv deploy --include=edge" in plan.stderr) == (True, True), plan.stderr
+    assert ("edge lacks network street" in plan.stderr, "next: inv deploy --include=edge" in plan.stderr) == (
+        True,
+        True,
+    ), plan.stderr
     said = tiny.inv("deploy", code=2).stderr
-    assert ("edge lacks network street" in said, "inv deploy --include=edge" in said, first in said) == (True, True, True), said
-    assert (identity(tiny, "-edge-"), (tiny.state / "journal.jsonl").read_text()) == (edge, journal), "nothing was changed"
+    assert ("edge lacks network street" in said, "inv deploy --include=edge" in said, first in said) == (
+        True,
+        True,
+        True,
+    ), said
+    assert (identity(tiny, "-edge-"), (tiny.state / "journal.jsonl").read_text()) == (edge, journal), (
+        "nothing was changed"
+    )
     with asking(tiny) as longest:
         said = tiny.inv("deploy", "--include=edge").stderr
     stated = re.search(r"outage: at most (\d+\.\d) s", said)

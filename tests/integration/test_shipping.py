@@ -39,7 +39,10 @@ class Source:
         if revision in self.made:
             return self.made[revision]
         for name in self.built:
-            noise = {"big": random.Random(self.app).randbytes(BIG), "own": random.Random(name + revision).randbytes(SMALL)}
+            noise = {
+                "big": random.Random(self.app).randbytes(BIG),
+                "own": random.Random(name + revision).randbytes(SMALL),
+            }
             lines = [f"FROM {self.other}", "COPY big /", "COPY own /"]
             self.context(name, {"Dockerfile": "\n".join(lines).encode(), **noise}, f"{name}:{revision}")
         self.made[revision] = inventory.find_transfers([*self.built, self.other], self.built, revision, self.here)
@@ -51,7 +54,9 @@ class Source:
         folder.mkdir(parents=True, exist_ok=True)
         for file, data in files.items():
             (folder / file).write_bytes(data)
-        if isinstance(self.here, Nested):  # a folder of its own: BuildKit goes by size and time, and docker cp cuts times to seconds
+        if isinstance(
+            self.here, Nested
+        ):  # a folder of its own: BuildKit goes by size and time, and docker cp cuts times to seconds
             there = f"/{uuid.uuid4().hex}"
             LocalHost().run(docker("cp", str(folder), f"{self.here.name}:{there}"))
             folder = Path(there)
@@ -59,7 +64,9 @@ class Source:
 
     def sweep(self) -> None:
         """Remove what was built."""
-        names = self.here.run(docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "--filter", f"reference={self.app}/*")).split()
+        names = self.here.run(
+            docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "--filter", f"reference={self.app}/*")
+        ).split()
         self.here.try_run(docker("image", "rm", *names))
 
 
@@ -102,7 +109,9 @@ def runs(transfers: tuple[inventory.ImageTransfer, ...], host: Nested) -> None:
 
 @pytest.mark.parametrize("target", ["containerd", "classic"])
 @pytest.mark.parametrize("origin", ["source", "classic_source"])
-def test_only_what_a_host_lacks_travels(origin: str, target: str, nested: Engines, request: pytest.FixtureRequest) -> None:
+def test_only_what_a_host_lacks_travels(
+    origin: str, target: str, nested: Engines, request: pytest.FixtureRequest
+) -> None:
     """First everything, once; then the changed layers alone; then nothing."""
     app: Source = request.getfixturevalue(origin)
     host = nested[target]
@@ -127,13 +136,17 @@ def test_what_was_cut_off_is_not_there_and_comes_with_the_next_run(store: str, s
         sent(source, "r1", nested[store], cut)
     assert not nested[store].docker("image", "ls", "--quiet", f"{source.app}/*")
     with pytest.raises(Refused, match="does not have any images of r1: none were pushed to it"):
-        inventory.require_pushed(SETTINGS.model_copy(update={"state": source.folder}), nested[store], "r1", source.built)
+        inventory.require_pushed(
+            SETTINGS.model_copy(update={"state": source.folder}), nested[store], "r1", source.built
+        )
     assert (sent(source, "r1", nested[store]).sent or 0) > BIG
     runs(source.build("r1"), nested[store])
 
 
 @pytest.mark.parametrize("store", ["containerd", "classic"])
-def test_a_layer_that_is_pruned_between_asking_and_loading_is_sent_after_all(store: str, source: Source, nested: Engines) -> None:
+def test_a_layer_that_is_pruned_between_asking_and_loading_is_sent_after_all(
+    store: str, source: Source, nested: Engines
+) -> None:
     sent(source, "r1", nested[store])
 
     gone = list[int]()
@@ -177,7 +190,9 @@ def test_the_doors_push_what_was_built_of_this_checkout(tiny: Site) -> None:
 
 
 @pytest.mark.parametrize("store", ["containerd", "classic"])
-def test_the_record_is_believed_as_long_as_the_engine_has_the_images(store: str, source: Source, nested: Engines) -> None:
+def test_the_record_is_believed_as_long_as_the_engine_has_the_images(
+    store: str, source: Source, nested: Engines
+) -> None:
     settings = SETTINGS.model_copy(update={"state": source.folder})
     sent(source, "r1", nested[store])
     found = inventory.require_pushed(settings, nested[store], "r1", [*source.built, source.other])

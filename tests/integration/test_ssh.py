@@ -96,7 +96,9 @@ def test_words_of_a_guard_come_before_every_command_that_changes_something(remot
 def test_with_sudo(tmp_path: Path) -> None:
     fake = tmp_path / "bin" / "sudo"
     fake.parent.mkdir()
-    fake.write_text('#!/bin/sh\n[ "$1 $2" = "-n --" ] || exit 9\nshift 2; echo sudo >>"$0.log"; exec env -i PATH="$PATH" "$@"\n')
+    fake.write_text(
+        '#!/bin/sh\n[ "$1 $2" = "-n --" ] || exit 9\nshift 2; echo sudo >>"$0.log"; exec env -i PATH="$PATH" "$@"\n'
+    )
     fake.chmod(0o755)
     with sshd.running(tmp_path, f"SetEnv PATH={fake.parent}:/usr/bin:/bin\n") as server:
         host = host_of(server, sudo=True)
@@ -105,7 +107,9 @@ def test_with_sudo(tmp_path: Path) -> None:
         with host.open(command("echo", "x")) as process:
             assert (process.stdout or sys.stdin).read() == b"x\n"
         assert (tmp_path / "bin" / "sudo.log").read_text() == "sudo\n" * 3
-        fake.write_text('#!/bin/sh\nshift 2; echo "sudo: unable to resolve host x: Name or service not known" >&2; exec "$@"\n')
+        fake.write_text(
+            '#!/bin/sh\nshift 2; echo "sudo: unable to resolve host x: Name or service not known" >&2; exec "$@"\n'
+        )
         assert host.try_run(command("false")).returncode == 1, "a host that does not know its own name is no reason"
         assert "`nothing` is not installed" in refused(lambda: host.run(command("nothing")))
         fake.write_text("#!/bin/sh\necho sudo: a password is required >&2; exit 1\n")
@@ -196,7 +200,9 @@ def test_follow_gives_a_terminal_where_there_is_one(server: Sshd) -> None:
             assert termios.tcgetattr(theirs) != before, "raw"
             os.write(ours, b"hello\r")
             assert "got hello" in shown(ours, "got hello")
-            termios.tcsetwinsize(ours, (44, 88))  # seen by looking: a signal's handler would wait for a lock that the same thread holds
+            termios.tcsetwinsize(
+                ours, (44, 88)
+            )  # seen by looking: a signal's handler would wait for a lock that the same thread holds
             assert "44 88" in shown(ours, "44 88")
             assert process.wait(10) == 5
             assert termios.tcgetattr(theirs) == before
@@ -217,7 +223,12 @@ def shown(terminal: int, words: str) -> str:
 
 @pytest.mark.parametrize("reader", ["open", "stream"])
 def test_a_program_ends_when_its_reader_is_killed(server: Sshd, tmp_path: Path, reader: str) -> None:
-    words = [sys.executable, "-c", {"open": READER, "stream": STREAM_READER}[reader], server.settings(Path("/nowhere")).model_dump_json()]
+    words = [
+        sys.executable,
+        "-c",
+        {"open": READER, "stream": STREAM_READER}[reader],
+        server.settings(Path("/nowhere")).model_dump_json(),
+    ]
     with subprocess.Popen(words, stdout=subprocess.PIPE) as process:
         assert process.stdout
         assert process.stdout.readline()

@@ -58,7 +58,10 @@ def upload(host: SshHost) -> None:
 @pytest.mark.parametrize("through", ["directly", "gateway"])
 @pytest.mark.parametrize("act", [lambda host: host.run(command("sleep", "60")), read_all], ids=["run", "open"])
 def test_silence_is_noticed(tmp_path: Path, act: Callable[[SshHost], object], through: str) -> None:
-    with sshd.running(tmp_path / "s") as server, sshd.running(tmp_path / "g", HARDENED, user=server.folder / "user") as gateway:
+    with (
+        sshd.running(tmp_path / "s") as server,
+        sshd.running(tmp_path / "g", HARDENED, user=server.folder / "user") as gateway,
+    ):
         host = host_of(server, gateway=gateway if through == "gateway" else None)
         host.run(command("true"))
         send(server, signal.SIGSTOP)
@@ -134,7 +137,10 @@ def test_ctrl_c_ends_the_pause_before_a_registry_is_asked_again(server: Sshd, mo
         assert wait_until(lambda: runs("sleep 57.25"), 10)
         os.kill(os.getpid(), signal.SIGINT)
 
-    failing, who = command("sh", "-c", "echo connection refused; exit 1"), registry.Account("hub.test/team", "", Secret())
+    failing, who = (
+        command("sh", "-c", "echo connection refused; exit 1"),
+        registry.Account("hub.test/team", "", Secret()),
+    )
     Thread(target=interrupt, daemon=True).start()
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
@@ -169,7 +175,10 @@ def test_a_login_does_not_stay_on_a_host_when_the_connection_breaks(tmp_path: Pa
 
 
 def test_a_connection_that_broke_is_made_anew_when_it_is_renewed(tmp_path: Path) -> None:
-    with sshd.running(tmp_path / "s") as server, sshd.running(tmp_path / "g", HARDENED, user=server.folder / "user") as gateway:
+    with (
+        sshd.running(tmp_path / "s") as server,
+        sshd.running(tmp_path / "g", HARDENED, user=server.folder / "user") as gateway,
+    ):
         host = host_of(server, gateway=gateway)
         assert host.run(command("echo", "x")) == "x\n"
         assert not host.renew(), "one that works stays"

@@ -55,7 +55,9 @@ def test_known_hosts_and_ssh_config_are_not_read(server: Sshd, tmp_path: Path, m
     host = host_of(server)
     assert host.run(command("id", "-un")) == f"{getpass.getuser()}\n"
     host.close()
-    assert "no pinned host key" in refused(lambda: host_of(server, hosts={"app1": server.machine(key="")}).run(command("true")))
+    assert "no pinned host key" in refused(
+        lambda: host_of(server, hosts={"app1": server.machine(key="")}).run(command("true"))
+    )
 
 
 def test_through_a_gateway_where_nothing_may_run(server: Sshd, gateway: Sshd) -> None:
@@ -115,7 +117,9 @@ def test_a_host_that_forbids_forwarding(tmp_path: Path) -> None:
 def test_a_key_with_a_passphrase(server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     locked = tmp_path / "locked"
     shutil.copy(server.folder / "user", locked)
-    subprocess.run(["ssh-keygen", "-q", "-p", "-P", "", "-N", "of my own", "-f", str(locked)], check=True, capture_output=True)
+    subprocess.run(
+        ["ssh-keygen", "-q", "-p", "-P", "", "-N", "of my own", "-f", str(locked)], check=True, capture_output=True
+    )
     monkeypatch.delenv("SSH_KEY_PASSPHRASE", raising=False)
     assert "SSH_KEY_PASSPHRASE" in refused(lambda: host_of(server, key_file=locked).run(command("true")))
     monkeypatch.setenv("SSH_KEY_PASSPHRASE", "")  # as CI has a secret that there is not
@@ -128,10 +132,14 @@ def test_a_key_with_a_passphrase(server: Sshd, tmp_path: Path, monkeypatch: pyte
     host.close()
 
 
-def test_a_passphrase_is_asked_for_once_and_where_ctrl_c_is_heard(server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_passphrase_is_asked_for_once_and_where_ctrl_c_is_heard(
+    server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     locked, asked, said = tmp_path / "locked", list[tuple[str, bool]](), ["", "of my own"]
     shutil.copy(server.folder / "user", locked)
-    subprocess.run(["ssh-keygen", "-q", "-p", "-P", "", "-N", "of my own", "-f", str(locked)], check=True, capture_output=True)
+    subprocess.run(
+        ["ssh-keygen", "-q", "-p", "-P", "", "-N", "of my own", "-f", str(locked)], check=True, capture_output=True
+    )
     monkeypatch.delenv("SSH_KEY_PASSPHRASE", raising=False)
 
     def answer(prompt: str) -> str:
@@ -143,7 +151,9 @@ def test_a_passphrase_is_asked_for_once_and_where_ctrl_c_is_heard(server: Sshd, 
     machines, before = {"a": server.machine(), "b": server.machine(address="localhost")}, server.connections
     hosts = list(remote_hosts(server.settings(Path("/nowhere"), hosts=machines, key_file=locked)).values())
     assert not asked, "nobody logs in yet"
-    assert "another passphrase" in refused(lambda: fleet.each(hosts, lambda host: host.run(command("true")), among=hosts))
+    assert "another passphrase" in refused(
+        lambda: fleet.each(hosts, lambda host: host.run(command("true")), among=hosts)
+    )
     assert (asked, server.connections) == ([(f"Passphrase of {locked}: ", True)], before)
     assert list(fleet.each(hosts, lambda host: host.run(command("echo", "x")), among=hosts).values()) == ["x\n"] * 2
     assert asked == [(f"Passphrase of {locked}: ", True)] * 2
@@ -161,7 +171,9 @@ def test_a_key_that_others_can_read_is_refused(server: Sshd, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("kind", ["ed25519", "rsa"])
-def test_keys_at_home_are_held_to_the_same(server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+def test_keys_at_home_are_held_to_the_same(
+    server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
     """Without `ssh.key_file`: one that others can read, one with a passphrase that is empty, another, and right."""
     own = tmp_path / ".ssh" / f"id_{kind}"
     own.parent.mkdir()
@@ -183,7 +195,9 @@ def test_keys_at_home_are_held_to_the_same(server: Sshd, tmp_path: Path, monkeyp
 
 def test_a_key_that_cannot_be_taken_is_refused(server: Sshd, tmp_path: Path) -> None:
     private = serialization.PrivateFormat.PKCS8
-    other = ed448.Ed448PrivateKey.generate().private_bytes(serialization.Encoding.PEM, private, serialization.NoEncryption())
+    other = ed448.Ed448PrivateKey.generate().private_bytes(
+        serialization.Encoding.PEM, private, serialization.NoEncryption()
+    )
     (tmp_path / "ed448").write_bytes(other)
     (tmp_path / "ed448").chmod(0o600)
     told = refused(lambda: host_of(server, key_file=tmp_path / "ed448").run(command("true")))
@@ -191,7 +205,9 @@ def test_a_key_that_cannot_be_taken_is_refused(server: Sshd, tmp_path: Path) -> 
     assert f"ssh-add {tmp_path}/ed448" in told
     assert "cannot be read" in refused(lambda: host_of(server, key_file=Path("~nosuch/id")).run(command("true")))
     pinned = server.machine(key="ssh-ed25519 AAAAC")
-    assert "no public host key: ssh-ed25519 AAAAC" in refused(lambda: host_of(server, hosts={"app1": pinned}).run(command("true")))
+    assert "no public host key: ssh-ed25519 AAAAC" in refused(
+        lambda: host_of(server, hosts={"app1": pinned}).run(command("true"))
+    )
     assert "no public host key" in pin.described("ssh-ed25519 AAAAC")
 
 
@@ -230,7 +246,9 @@ def test_what_kept_from_connecting_is_not_waited_for_again(server: Sshd) -> None
 
 
 def test_a_name_that_does_not_resolve(server: Sshd) -> None:
-    told = refused(lambda: host_of(server, hosts={"app1": server.machine(address="no-such-host.invalid")}).run(command("true")))
+    told = refused(
+        lambda: host_of(server, hosts={"app1": server.machine(address="no-such-host.invalid")}).run(command("true"))
+    )
     assert "does not resolve" in told
 
 

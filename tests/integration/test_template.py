@@ -40,7 +40,9 @@ CLIENTS = load.Scenario(
     kinds=("get", "new"), paths=("/", "/api/version", "/users/version"), connections=8, rate=120, new_rate=20, minimums={"get": 100}
 )  # fmt: skip
 # so few that the report can list each request which an outage of some seconds costs
-SPARSE = load.Scenario(kinds=("get", "new"), paths=CLIENTS.paths, connections=2, rate=6, new_rate=10, minimums={"get": 30})
+SPARSE = load.Scenario(
+    kinds=("get", "new"), paths=CLIENTS.paths, connections=2, rate=6, new_rate=10, minimums={"get": 30}
+)
 STATED = re.compile(r"outage: at most (\d+\.\d) s")
 
 
@@ -94,7 +96,13 @@ def answers(site: Site) -> dict[str, tuple[str, str] | None]:
 def prestarts(site: Site) -> list[str]:
     """Which releases have prepared the database, in their order."""
     database = next(name for name in site.containers() if "-db-" in name)
-    words = ("psql", "--username=template", "--tuples-only", "--no-align", "--command=SELECT release FROM prestart ORDER BY run")
+    words = (
+        "psql",
+        "--username=template",
+        "--tuples-only",
+        "--no-align",
+        "--command=SELECT release FROM prestart ORDER BY run",
+    )
     return docker("exec", database, *words).split()
 
 
@@ -149,7 +157,11 @@ def test_rollbacks_through_all_of_these_changes_lose_no_request(story: Story) ->
 
 def move_network(site: Site) -> None:
     """Let edge and app share another network."""
-    for before, after in (("[edge, data]", "[front, data]"), ("networks: [edge]", "networks: [front]"), ("  edge: {}\n", "  front: {}\n")):
+    for before, after in (
+        ("[edge, data]", "[front, data]"),
+        ("networks: [edge]", "networks: [front]"),
+        ("  edge: {}\n", "  front: {}\n"),
+    ):
         site.replace(COMPOSE, before, after)
     site.commit("another network")
 

@@ -24,7 +24,11 @@ def test_first_deploy_second_deploy_rollback_and_nothing_to_do(tiny: Site) -> No
 
     before = set(tiny.containers())
     framed = tiny.inv("deploy", "--json", OPS_DOMAIN="localhost books.test").document
-    assert (framed["changed"], framed["release"], framed["generation"]) == (True, second["release"], second["generation"] + 1)
+    assert (framed["changed"], framed["release"], framed["generation"]) == (
+        True,
+        second["release"],
+        second["generation"] + 1,
+    )
     assert set(tiny.containers()) == before
 
     back = tiny.inv("rollback", "--json").document

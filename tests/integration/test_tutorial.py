@@ -79,7 +79,9 @@ def replay(site: Site, commands: list[str]) -> str:
     lines = [f"printf '\\n%s %s\\n' '{MARK}' {number}\n{command}" for number, command in enumerate(commands)]
     script = "set -e\n" + "\n".join(lines).replace("127.0.0.1:8080", f"127.0.0.1:{site.port}")
     who = {
-        f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER") for key, value in (("NAME", "me"), ("EMAIL", "me@example.invalid"))
+        f"GIT_{role}_{key}": value
+        for role in ("AUTHOR", "COMMITTER")
+        for key, value in (("NAME", "me"), ("EMAIL", "me@example.invalid"))
     }
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     ran = subprocess.run(
@@ -96,13 +98,17 @@ def transcript(known: Iterator[Exchange]) -> str:
     return "\n".join(f"$ {exchange.command}\n{exchange.output}" for exchange in known)
 
 
-@pytest.mark.skipif(subprocess.run(["sh", "-c", "command -v curl"], capture_output=True).returncode != 0, reason="no curl here")
+@pytest.mark.skipif(
+    subprocess.run(["sh", "-c", "command -v curl"], capture_output=True).returncode != 0, reason="no curl here"
+)
 def test_the_tutorial_shows_what_comes_out(clone: Site) -> None:
     """Every command ends with 0, and prints what the document says."""
     document = TUTORIAL.read_text()
     said = replay(clone, [exchange.command for exchange in exchanges(document)])
     expected, found = masked(transcript(exchanges(document))), masked(said)
     difference = "\n".join(
-        difflib.unified_diff(expected.splitlines(), found.splitlines(), "docs/tutorial.md", "what came out", lineterm="")
+        difflib.unified_diff(
+            expected.splitlines(), found.splitlines(), "docs/tutorial.md", "what came out", lineterm=""
+        )
     )
     assert not difference, f"\n{difference}\n\nunmasked:\n{said}"

@@ -20,8 +20,8 @@ from tests.integration.test_interrupted import roll
 from tests.support.site import TINY, Site, docker, make_tiny
 
 # the frontend's files are not there: nginx looks for the index again and again, and answers 500
-WRONG_ROOT = (
-    "location = / { root /nowhere; try_files $uri /index.html; }\nlocation = /index.html { root /nowhere; try_files $uri /index.html; }\n"
+WRONG_ROOT = "".join(
+    f"location = {path} {{ root /nowhere; try_files $uri /index.html; }}\n" for path in ("/", "/index.html")
 )
 ROUTES = (TINY / "nginx" / "site.conf.j2").read_text()
 pytestmark = pytest.mark.alone
@@ -71,7 +71,9 @@ ITS_OWN = {"errs": "status 500", "well": "status 500", "stalls": "status 502|tim
 
 
 @pytest.mark.parametrize(("behaviour", "words", "rolling"), CASES.values(), ids=CASES)
-def test_a_bad_release_is_out_of_service_within_ten_seconds(watched: Site, behaviour: str, words: str, rolling: bool) -> None:
+def test_a_bad_release_is_out_of_service_within_ten_seconds(
+    watched: Site, behaviour: str, words: str, rolling: bool
+) -> None:
     if rolling:
         roll(watched)
         watched.inv("deploy", OPS_ROLLOUT__WATCH="0")
@@ -126,7 +128,16 @@ def judged_by(site: Site) -> tuple[str, str]:
 def as_root(edge: str, folder: Path, *words: str) -> None:
     """Run a command of busybox on a folder of the engine's."""
     image = docker("inspect", "--format", "{{.Image}}", edge).strip()
-    docker("run", "--rm", "--user=0", "--network=none", f"--volume={folder}:{folder}", "--entrypoint=busybox", image, *words)
+    docker(
+        "run",
+        "--rm",
+        "--user=0",
+        "--network=none",
+        f"--volume={folder}:{folder}",
+        "--entrypoint=busybox",
+        image,
+        *words,
+    )
 
 
 def test_a_torn_log_condemns_no_release(unvisited: Site) -> None:

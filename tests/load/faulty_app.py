@@ -114,7 +114,9 @@ class App:
         digest = hashlib.sha256(text).hexdigest()
         return 201, json.dumps({"id": self.uploads, "bytes": len(text), "sha256": digest}).encode()
 
-    async def _websocket(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fault: str) -> None:
+    async def _websocket(
+        self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fault: str
+    ) -> None:
         server, pings = ServerProtocol(), 0
         server.receive_data(head)
         while True:

@@ -79,12 +79,16 @@ class Report:
     def table(self) -> str:
         """Show the report to a person."""
         titles = f"{'kind':8}" + "".join(f"{title:>10}" for title in Kind.__dataclass_fields__)
-        rows = [f"{name:8}" + "".join(f"{value:>10}" for value in asdict(kind).values()) for name, kind in self.kinds.items()]
+        rows = [
+            f"{name:8}" + "".join(f"{value:>10}" for value in asdict(kind).values())
+            for name, kind in self.kinds.items()
+        ]
         return "\n".join([titles, *rows, *self._releases(), *self._losses(), self._summary()])
 
     def _releases(self) -> list[str]:
         return [
-            f"release {name}: {seen.requests} requests, {seen.first:.2f} s to {seen.last:.2f} s" for name, seen in self.releases.items()
+            f"release {name}: {seen.requests} requests, {seen.first:.2f} s to {seen.last:.2f} s"
+            for name, seen in self.releases.items()
         ]
 
     def _losses(self) -> list[str]:

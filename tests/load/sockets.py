@@ -45,7 +45,9 @@ class Socket:
     async def _connect(self) -> ClientConnection:
         url, patience = f"ws://{self._around.target.authority}{_PATH}", self._scenario.patience
         # A proxy, a keep-alive ping or compression would each be a way to hide or add a fault.
-        return await connect(url, open_timeout=patience, close_timeout=1, ping_interval=None, compression=None, proxy=None)
+        return await connect(
+            url, open_timeout=patience, close_timeout=1, ping_interval=None, compression=None, proxy=None
+        )
 
     async def _talk(self, socket: ClientConnection) -> None:
         while not self._finished:

@@ -24,7 +24,11 @@ RUN = "ops-test.run"  # its value begins with the id of the process that made it
 MOST = 3  # engines at a time: two cores
 SUBNETS = ipaddress.IPv4Network("10.213.0.0/16")
 # what removes, by what lists: in this order, since the later ones are in use by the first
-LISTS = {"rm --force --volumes": ("ps", "--all"), "volume rm --force": ("volume", "ls"), "network rm": ("network", "ls")}
+LISTS = {
+    "rm --force --volumes": ("ps", "--all"),
+    "volume rm --force": ("volume", "ls"),
+    "network rm": ("network", "ls"),
+}
 # a hardened jump host: an account may open connections to given places and nothing else
 GATEWAY = (
     "AllowUsers jump", "ForceCommand /usr/sbin/nologin", "PermitTTY no", "AllowTcpForwarding local",
@@ -90,7 +94,9 @@ class Fleet:
             f"--mount=type=volume,target=/var/lib/{place},volume-label={LABEL},volume-label={RUN}={self.run}"
             for place in ("docker", "containerd")
         ]
-        machine = self.boot(name, host_keys, sshd, "--privileged", "--label=ops-test.engine", f"--env=DAEMON={config}", *volumes)
+        machine = self.boot(
+            name, host_keys, sshd, "--privileged", "--label=ops-test.engine", f"--env=DAEMON={config}", *volumes
+        )
         if engine:
             machine.start_engine()
         return machine
@@ -104,7 +110,11 @@ class Fleet:
         container = f"{self.network}-{name}"
         operator, *others = map(str, self.subnet.hosts())
         address = next(one for one in others if one not in {machine.address for machine in self.machines.values()})
-        env = {"AUTHORIZED": self.key.with_suffix(".pub").read_text(), "HOST_KEYS": " ".join(host_keys), "SSHD": "\n".join(sshd)}
+        env = {
+            "AUTHORIZED": self.key.with_suffix(".pub").read_text(),
+            "HOST_KEYS": " ".join(host_keys),
+            "SSHD": "\n".join(sshd),
+        }
         docker(
             "run", "--detach", "--init", f"--name={container}", f"--hostname={name}", *self.labels, f"--network={self.network}",
             f"--ip={address}", "--tmpfs=/run:exec", *(f"--env={key}={value}" for key, value in env.items()), *options, image(),

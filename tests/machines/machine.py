@@ -49,7 +49,9 @@ class Machine:
         """Run a program inside, without SSH; fail the test unless it ends with this code."""
         argv = ["docker", "exec", f"--user={user}", self.container, *words]
         ran = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=300)
-        assert code is None or ran.returncode == code, f"{' '.join(words)} ended with {ran.returncode}\n{ran.stdout}\n{ran.stderr}"
+        assert code is None or ran.returncode == code, (
+            f"{' '.join(words)} ended with {ran.returncode}\n{ran.stdout}\n{ran.stderr}"
+        )
         return Done(ran.returncode, ran.stdout, ran.stderr)
 
     def sh(self, script: str, *words: str, user: str = "root", code: int | None = 0) -> str:
@@ -58,7 +60,9 @@ class Machine:
 
     def logs(self) -> str:
         """What sshd and dockerd said."""
-        said = subprocess.run(["docker", "logs", self.container], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout
+        said = subprocess.run(
+            ["docker", "logs", self.container], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ).stdout
         return f"{said}\n{self.sh(f'cat {LOG}', code=None)}"
 
     # sshd
@@ -76,9 +80,14 @@ class Machine:
 
     def new_host_key(self) -> str:
         """Change the host keys and have sshd take them up; return the new one. Connections that are open live on."""
-        self.sh("rm /etc/ssh/host_keys/*; for kind; do " + MAKE_KEY + "; done; kill -HUP $(cat /run/sshd.pid)", *self.host_keys)
+        self.sh(
+            "rm /etc/ssh/host_keys/*; for kind; do " + MAKE_KEY + "; done; kill -HUP $(cat /run/sshd.pid)",
+            *self.host_keys,
+        )
         served = 'ssh-keyscan -t $1 127.0.0.1 2>/dev/null | grep -qF "$2"'
-        assert wait_until(lambda: not self.exec("sh", "-c", served, "sh", self.host_keys[0], self.key, code=None).code, BOUND), self.logs()
+        assert wait_until(
+            lambda: not self.exec("sh", "-c", served, "sh", self.host_keys[0], self.key, code=None).code, BOUND
+        ), self.logs()
         return self.key
 
     def reboot(self) -> None:
@@ -89,7 +98,9 @@ class Machine:
 
     def await_sshd(self) -> None:
         """Wait until sshd sends its banner; fail the test with the logs otherwise."""
-        assert wait_until(lambda: banner(self.address).startswith(b"SSH-2.0-"), BOUND, pause=0.05), f"no sshd on {self.name}\n{self.logs()}"
+        assert wait_until(lambda: banner(self.address).startswith(b"SSH-2.0-"), BOUND, pause=0.05), (
+            f"no sshd on {self.name}\n{self.logs()}"
+        )
 
     # its engine
 
@@ -106,7 +117,9 @@ class Machine:
     def kill(self, program: str, signal: str = "KILL") -> None:
         """Signal every process of this name, those of its containers too; wait until there is none."""
         self.sh(KILL, program[:15], signal)
-        assert wait_until(lambda: self.exec("sh", "-c", LIVES, "sh", program[:15], code=None).code == 1, BOUND), f"{program} lives on"
+        assert wait_until(lambda: self.exec("sh", "-c", LIVES, "sh", program[:15], code=None).code == 1, BOUND), (
+            f"{program} lives on"
+        )
 
     def load(self, *images: str) -> None:
         """Copy images of the outer engine into this one."""
@@ -120,7 +133,10 @@ class Machine:
     def cut_off(self, address: str = "") -> None:
         """Drop every packet from and to an address, the operator's unless told; nothing is refused, all is silence."""
         # of all tables this one is passed by packets to sshd and by those forwarded to containers
-        self.sh("iptables -t mangle -I PREROUTING -s $1 -j DROP; iptables -t mangle -I POSTROUTING -d $1 -j DROP", address or self.operator)
+        self.sh(
+            "iptables -t mangle -I PREROUTING -s $1 -j DROP; iptables -t mangle -I POSTROUTING -d $1 -j DROP",
+            address or self.operator,
+        )
 
     def heal(self) -> None:
         """End every cut_off."""
@@ -138,9 +154,8 @@ class Machine:
     @contextlib.contextmanager
     def small_disk(self, path: str, size: str = "1m") -> Iterator[None]:
         """Mount an empty file system of this size over a path, for whoever owns the path."""
-        mount = (
-            'mkdir -p "$1"; mount -t tmpfs -o "size=$2,mode=$(stat -c %a "$1"),uid=$(stat -c %u "$1"),gid=$(stat -c %g "$1")" tmpfs "$1"'
-        )
+        options = 'size=$2,mode=$(stat -c %a "$1"),uid=$(stat -c %u "$1"),gid=$(stat -c %g "$1")'
+        mount = f'mkdir -p "$1"; mount -t tmpfs -o "{options}" tmpfs "$1"'
         self.sh(mount, path, size)
         try:
             yield

@@ -32,7 +32,9 @@ def night(dusk: Night) -> Night:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Keep a row of each night: its parts' seconds, its verdict, what it had to tell."""
     seen = yield
     row = ROWS.setdefault(item.nodeid, report.Row(item.nodeid, fault(item)))

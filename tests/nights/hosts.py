@@ -55,13 +55,31 @@ class Machine:
 
     def boot(self) -> None:
         """Make it and start it, without an engine."""
-        mounts = [self.disk or f"--volume={self.name}-data:/data", f"--volume={OWN_CA}:{OWN_CA}:ro", "--tmpfs=/run:exec"]
+        mounts = [
+            self.disk or f"--volume={self.name}-data:/data",
+            f"--volume={OWN_CA}:{OWN_CA}:ro",
+            "--tmpfs=/run:exec",
+        ]
         docker(
-            "run", "--detach", "--privileged", "--init", f"--name={self.name}", f"--label={LABEL}", *mounts, self.image, "sleep", "infinity"
+            "run",
+            "--detach",
+            "--privileged",
+            "--init",
+            f"--name={self.name}",
+            f"--label={LABEL}",
+            *mounts,
+            self.image,
+            "sleep",
+            "infinity",
         )
 
     def run(
-        self, *words: str, stdin: Path | None = None, code: int | None = 0, folder: str = "/root", env: Mapping[str, str] | None = None
+        self,
+        *words: str,
+        stdin: Path | None = None,
+        code: int | None = 0,
+        folder: str = "/root",
+        env: Mapping[str, str] | None = None,
     ) -> Done:
         """Run a command on it."""
         argv = [
@@ -75,7 +93,9 @@ class Machine:
         ]
         with stdin.open("rb") if stdin else contextlib.nullcontext(subprocess.DEVNULL) as feed:
             ran = subprocess.run(argv, stdin=feed, capture_output=True, text=True, timeout=900)
-        assert code is None or ran.returncode == code, f"{' '.join(words)} ended with {ran.returncode}\n{ran.stdout}\n{ran.stderr}"
+        assert code is None or ran.returncode == code, (
+            f"{' '.join(words)} ended with {ran.returncode}\n{ran.stdout}\n{ran.stderr}"
+        )
         return Done(ran.returncode, ran.stdout, ran.stderr)
 
     def engine(self) -> None:
@@ -84,7 +104,9 @@ class Machine:
 
     def restart_engine(self, number: str) -> None:
         """Restart the engine as `systemctl restart docker` does with TERM, or as its unit does after its death by KILL."""
-        self.run("sh", "-c", f"p=$(cat /var/run/docker.pid); kill -{number} $p; while [ -e /proc/$p ]; do sleep 0.1; done")
+        self.run(
+            "sh", "-c", f"p=$(cat /var/run/docker.pid); kill -{number} $p; while [ -e /proc/$p ]; do sleep 0.1; done"
+        )
         self.engine()
 
     def kill_engine(self) -> None:
@@ -156,7 +178,9 @@ class FarSite(NightSite):
 
     def containers(self) -> dict[str, str]:
         """This site's containers there."""
-        listed = self.docker("ps", "--all", "--filter", f"label=bookreader-ops.app={self.app}", "--format", "{{.Names}}\t{{.State}}")
+        listed = self.docker(
+            "ps", "--all", "--filter", f"label=bookreader-ops.app={self.app}", "--format", "{{.Names}}\t{{.State}}"
+        )
         return dict(line.split("\t") for line in listed.splitlines())
 
     def commit(self, message: str = "change") -> None:
@@ -168,7 +192,10 @@ class FarSite(NightSite):
     def send(self, folder: Path, place: str) -> None:
         """Copy a folder over there, owned by root."""
         with tempfile.NamedTemporaryFile(suffix=".tar") as tar:
-            subprocess.run(["tar", "--create", "--owner=0", "--group=0", f"--directory={folder}", f"--file={tar.name}", "."], check=True)
+            subprocess.run(
+                ["tar", "--create", "--owner=0", "--group=0", f"--directory={folder}", f"--file={tar.name}", "."],
+                check=True,
+            )
             self.machine.run("mkdir", "-p", place)
             self.machine.run("tar", "--extract", f"--directory={place}", stdin=Path(tar.name))
 
@@ -194,7 +221,9 @@ def image() -> str:
         for name in PREPARED:
             machine.run("mkdir", "-p", f"{CHECKOUT}/{Path(name).parent}")
             docker("cp", str(ROOT / name), f"{machine.name}:{CHECKOUT}/{name}")
-        setting = json.dumps({"data-root": "/data/docker", "features": {"containerd-snapshotter": True}, "live-restore": True})
+        setting = json.dumps(
+            {"data-root": "/data/docker", "features": {"containerd-snapshotter": True}, "live-restore": True}
+        )
         machine.run("sh", "-c", f"mkdir -p /etc/docker && echo '{setting}' > /etc/docker/daemon.json")
         machine.engine()
         docker("commit", machine.name, tag)

@@ -23,7 +23,10 @@ from tests.support.site import ROOT, Done, Site, docker, make_tiny
 APP, COMPOSE, BAKE = "app/app.py", "docker/compose.yml", "docker/bake.hcl"
 READERS = load.Scenario(kinds=("get", "new"), paths=("/", "/version"), rate=100, new_rate=20, minimums={"get": 200})
 PATIENCE = 120
-UNHURRIED = {"OPS_ROLLOUT__SERVED_WITHIN": "20", "OPS_ROLLOUT__HEALTHY_WITHIN": "40"}  # the tiny app's own 4 s are for a quiet machine
+UNHURRIED = {
+    "OPS_ROLLOUT__SERVED_WITHIN": "20",
+    "OPS_ROLLOUT__HEALTHY_WITHIN": "40",
+}  # the tiny app's own 4 s are for a quiet machine
 SHOWN = re.compile(r"( ok|  x|!|     \w)")  # lines of steps, before the error itself
 
 
@@ -49,10 +52,20 @@ class Operator:
     """Somebody's `inv` in the background."""
 
     def __init__(self, site: NightSite, folder: Path, *argv: str) -> None:
-        self.argv, self.out, self.err = argv, folder / f"out-{time.monotonic_ns()}", folder / f"err-{time.monotonic_ns()}"
+        self.argv, self.out, self.err = (
+            argv,
+            folder / f"out-{time.monotonic_ns()}",
+            folder / f"err-{time.monotonic_ns()}",
+        )
         with self.out.open("w") as out, self.err.open("w") as err:
             self.process = subprocess.Popen(
-                argv, cwd=ROOT, env=site.environment, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
+                argv,
+                cwd=ROOT,
+                env=site.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
             )
 
     def end(self, code: int | None = 0, *, within: float = PATIENCE) -> Done:
@@ -100,7 +113,9 @@ class Night:
     def serves_within(self, seconds: float) -> str:
         """Wait until some release answers and go on without a command; tell how long it took."""
         began = time.monotonic()
-        assert wait_until(lambda: bool(self.serves()), seconds), f"nothing serves after {seconds:.0f} s: {self.site.containers()}"
+        assert wait_until(lambda: bool(self.serves()), seconds), (
+            f"nothing serves after {seconds:.0f} s: {self.site.containers()}"
+        )
         self.tell(f"{self.called(self.serves())} answers after {time.monotonic() - began:.1f} s, nobody typed")
         return self.serves()
 
@@ -143,7 +158,11 @@ class Night:
         why, place, kept, following = parts(said)
         for words in cause:
             assert words in why, f"{words!r} is not in the cause:\n{said}"
-        for found, wanted in ((place, where), (kept, f"release {self.first}" if serves is None else serves), (following, then)):
+        for found, wanted in (
+            (place, where),
+            (kept, f"release {self.first}" if serves is None else serves),
+            (following, then),
+        ):
             assert wanted in found, f"{wanted!r} is not in {found!r}:\n{said}"
         own = why.strip().splitlines()
         own = own[max((number + 1 for number, line in enumerate(own) if SHOWN.match(line)), default=0) :]

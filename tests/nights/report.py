@@ -73,10 +73,14 @@ def git(*words: str) -> str:
 
 def write(path: Path, rows: list[Row]) -> None:
     """Write the page; nights that were not run this time keep their rows."""
-    commit = git("rev-parse", "--short", "HEAD") + ("-dirty" if git("status", "--porcelain", "--", ".", ":!docs/nights.md") else "")
+    commit = git("rev-parse", "--short", "HEAD") + (
+        "-dirty" if git("status", "--porcelain", "--", ".", ":!docs/nights.md") else ""
+    )
     engine = "Docker Engine " + docker("version", "--format", "{{.Server.Version}}").strip()
     old = path.read_text().splitlines(keepends=True) if path.exists() else []
-    lines = [line for line in old if line.startswith("| ") and not line.startswith("| night |")] + [row.line(commit) for row in rows]
+    lines = [line for line in old if line.startswith("| ") and not line.startswith("| night |")] + [
+        row.line(commit) for row in rows
+    ]
     last = {line.split(" | ")[0]: line for line in lines}
     passed = sum("| PASS |" in line for line in last.values())
     head = HEAD.format(when=datetime.now(UTC).strftime("%Y-%m-%d"), engine=engine, all=len(last), passed=passed)

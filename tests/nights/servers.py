@@ -55,7 +55,9 @@ class ServerSite(NightSite):
 
     def on(self, machine: Machine) -> dict[str, str]:
         """This site's containers on one server."""
-        listed = machine.sh('docker ps --all --filter "label=bookreader-ops.app=$1" --format "{{.Names}} {{.State}}"', self.app)
+        listed = machine.sh(
+            'docker ps --all --filter "label=bookreader-ops.app=$1" --format "{{.Names}} {{.State}}"', self.app
+        )
         return dict(line.split() for line in listed.splitlines())
 
     def sweep(self) -> None:
@@ -158,7 +160,9 @@ def on_servers(folder: Path, machines: Mapping[str, Machine], key: Path, more: s
 
 def mended(machine: Machine) -> None:
     """Bring a server back to what it was before a night."""
-    running = subprocess.run(["docker", "inspect", "--format={{.State.Running}}", machine.container], capture_output=True, text=True)
+    running = subprocess.run(
+        ["docker", "inspect", "--format={{.State.Running}}", machine.container], capture_output=True, text=True
+    )
     if running.stdout.strip() != "true":
         returned(machine)
     machine.heal()

@@ -24,7 +24,9 @@ def test_a_container_that_ignores_sigterm(dusk: Night) -> None:
     """The old release is deaf to SIGTERM; its grace period is 3 s."""
     night = dusk
     night.site.replace(APP, "lambda *_: threading.Thread(target=server.shutdown).start()", "signal.SIG_IGN")
-    night.site.replace(COMPOSE, "    read_only: true\n    user", f"    read_only: true\n    stop_grace_period: {GRACE}s\n    user")
+    night.site.replace(
+        COMPOSE, "    read_only: true\n    user", f"    read_only: true\n    stop_grace_period: {GRACE}s\n    user"
+    )
     night.site.commit("deaf")
     night.falls()
     night.change()
@@ -34,7 +36,10 @@ def test_a_container_that_ignores_sigterm(dusk: Night) -> None:
     took = seconds(night, "StopColour")
     assert GRACE - 1 <= took <= GRACE + 4, took
     old = next(name for name in night.site.containers() if "-blue-" in name)
-    assert night.site.docker("inspect", "--format={{.State.Status}} {{.State.ExitCode}}", old).split() == ["exited", "137"]
+    assert night.site.docker("inspect", "--format={{.State.Status}} {{.State.ExitCode}}", old).split() == [
+        "exited",
+        "137",
+    ]
     night.tell(f"the old container was killed after {took:.0f} s")
     assert "nothing to do" in night.morning()
 
@@ -42,7 +47,9 @@ def test_a_container_that_ignores_sigterm(dusk: Night) -> None:
 def seconds(night: Night, step: str) -> float:
     """How long a step took, by the journal, which counts whole seconds."""
     lines = [json.loads(line) for line in (night.site.state / "journal.jsonl").read_text().splitlines()]
-    begun, done = (datetime.fromisoformat(line["time"]) for line in [line for line in lines if line.get("step") == step][-2:])
+    begun, done = (
+        datetime.fromisoformat(line["time"]) for line in [line for line in lines if line.get("step") == step][-2:]
+    )
     return (done - begun).total_seconds()
 
 

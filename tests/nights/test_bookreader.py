@@ -34,10 +34,15 @@ def library(request: pytest.FixtureRequest, started: Fleet, tmp_path: Path) -> I
     copy_checkout(made)
     site = ServerSite(made.folder, made.app, made.extra)
     site.machines = some(started, 3)
-    own = {name: f'roles = {list(request.param[name])}\nprivate = "{machine.address}"' for name, machine in site.machines.items()}
+    own = {
+        name: f'roles = {list(request.param[name])}\nprivate = "{machine.address}"'
+        for name, machine in site.machines.items()
+    }
     remote.name_hosts(site, site.machines, started.key, '[variables]\nDEBUG_ENDPOINTS = "true"', own)
     site.inv("secrets.init")
-    night = ServersNight(site, machines={name: site.machines[name] for name, roles in request.param.items() if "edge" in roles})
+    night = ServersNight(
+        site, machines={name: site.machines[name] for name, roles in request.param.items() if "edge" in roles}
+    )
     try:
         night.falls()
         yield night
@@ -48,7 +53,10 @@ def library(request: pytest.FixtureRequest, started: Fleet, tmp_path: Path) -> I
 def test_bookreader_on_three_servers(library: ServersNight) -> None:
     """BookReader on three servers: two releases, rolling where that goes, one that exits, and back; WebSockets, uploads and tasks go on."""
     night, site, edges = library, library.site, library.machines
-    with remote.under_load(site, edges, EVERY_KIND) as clients, Queue(site.port, site.machines["app1"].address) as queue:
+    with (
+        remote.under_load(site, edges, EVERY_KIND) as clients,
+        Queue(site.port, site.machines["app1"].address) as queue,
+    ):
         deployed = [night.first]
         for number in (1, 2):
             change(site, number)

@@ -27,8 +27,12 @@ STOLEN = f"""{PROXY}    }}
 @pytest.mark.parametrize(
     ("old", "new", "cause"),
     [
-        pytest.param(PLACE, f"        nonsense on;\n{PLACE}", "nginx refuses the new configuration", id="unknown directive"),
-        pytest.param("http://{{ live.app }}", "http://nowhere.invalid", "nginx refuses the new configuration", id="unknown host"),
+        pytest.param(
+            PLACE, f"        nonsense on;\n{PLACE}", "nginx refuses the new configuration", id="unknown directive"
+        ),
+        pytest.param(
+            "http://{{ live.app }}", "http://nowhere.invalid", "nginx refuses the new configuration", id="unknown host"
+        ),
         pytest.param(PROXY, STOLEN, "did not serve generation", id="never answers its generation"),
     ],
 )
@@ -47,7 +51,13 @@ def test_a_configuration_that_must_not_serve(night: Night, old: str, new: str, c
     night.morning()
 
 
-MOMENTS = ["Switch:begin", "deploy.edge.switch.point:done", "deploy.edge.switch.prove:begin", "Switch:done", "Drain:begin"]
+MOMENTS = [
+    "Switch:begin",
+    "deploy.edge.switch.point:done",
+    "deploy.edge.switch.prove:begin",
+    "Switch:done",
+    "Drain:begin",
+]
 
 
 @pytest.mark.parametrize("moment", MOMENTS)

@@ -115,7 +115,9 @@ def test_power_is_lost(far: Night) -> None:
 FULL = f"cd {CHECKOUT} && {PYTHON} -m tests.nights.disks"
 
 
-@pytest.mark.parametrize("moment", ["StartColour:begin", "AwaitServed:done", "Switch:begin", "Switch:done", "Watch:done"])
+@pytest.mark.parametrize(
+    "moment", ["StartColour:begin", "AwaitServed:done", "Switch:begin", "Switch:done", "Watch:done"]
+)
 def test_the_whole_disk_is_full(small_disk: Night, moment: str) -> None:
     """Engine and state share a disk, and it is full from one moment of a deploy on."""
     night = small_disk

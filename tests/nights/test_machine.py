@@ -17,7 +17,9 @@ GIGABYTE = 1_000_000_000
 
 def hold(night: Night, gigabytes: float) -> None:
     """Let the app hold memory from its start."""
-    night.site.replace(APP, "def main() -> None:", f"BALLAST = b'x' * {int(gigabytes * GIGABYTE)}\n\n\ndef main() -> None:")
+    night.site.replace(
+        APP, "def main() -> None:", f"BALLAST = b'x' * {int(gigabytes * GIGABYTE)}\n\n\ndef main() -> None:"
+    )
     night.site.commit("ballast")
 
 
@@ -31,7 +33,12 @@ def test_memory_for_only_one_colour(dusk: Night) -> None:
     must_remain = LocalHost().free_memory() / GIGABYTE - 0.5
     said = night.fails("deploy", code=2, OPS_ROLLOUT__FREE_MEMORY_GB=f"{must_remain:.2f}")
     night.says(
-        said, "a second colour takes 1.0 GB", "GB of memory is available", "rollout.free_memory_gb", where="localhost", then="inv deploy"
+        said,
+        "a second colour takes 1.0 GB",
+        "GB of memory is available",
+        "rollout.free_memory_gb",
+        where="localhost",
+        then="inv deploy",
     )
     assert look(night.site) == before, "nothing was changed"
     assert "second colour" in night.site.inv("plan", code=2, OPS_ROLLOUT__FREE_MEMORY_GB=f"{must_remain:.2f}").stderr
@@ -56,7 +63,9 @@ def test_a_new_colour_that_is_killed_for_memory(night: Night) -> None:
 def test_the_journals_disk_is_full(night: Night, tmp_path: Path, moment: str) -> None:
     """The file system of the state folder is full from one step on, before anything was switched."""
     night.change()
-    command = night.site.argv("tests.nights.at", moment, f"{FULL} {night.site.state}", "deploy", OPS_ROLLOUT__FREE_DISK_GB="0")
+    command = night.site.argv(
+        "tests.nights.at", moment, f"{FULL} {night.site.state}", "deploy", OPS_ROLLOUT__FREE_DISK_GB="0"
+    )
     with load.during(night.site.url, READERS) as clients:
         said = Operator(night.site, tmp_path, *small(night.site, tmp_path), *command).end(1)
         lost_nothing(clients, night)

@@ -15,7 +15,11 @@ def test_five_hundred_releases_and_a_journal_of_fifteen_thousand_lines(night: Ni
     ledger, journal = night.site.state / "ledger.jsonl", night.site.state / "journal.jsonl"
     last, lines = json.loads(ledger.read_text()), journal.read_text().splitlines()
     older = [
-        {**last, "release": f"{number:012x}-abcdef", "started": f"2026-01-01T{number // 60 % 24:02}:{number % 60:02}:00Z"}
+        {
+            **last,
+            "release": f"{number:012x}-abcdef",
+            "started": f"2026-01-01T{number // 60 % 24:02}:{number % 60:02}:00Z",
+        }
         for number in range(RELEASES - 1)
     ]
     ledger.write_text("".join(json.dumps(entry) + "\n" for entry in (*older, last)))

@@ -25,7 +25,9 @@ def test_two_deploys_at_once(night: Night) -> None:
     with load.during(night.site.url, READERS) as clients:
         with night.held("StartColour:begin", "deploy") as first:
             said = night.fails("deploy", code=4)
-            night.says(said, "locked by", f"process {first.process.pid}", ": deploy since", where="lock", then="inv unlock")
+            night.says(
+                said, "locked by", f"process {first.process.pid}", ": deploy since", where="lock", then="inv unlock"
+            )
             assert night.serves() == night.first
             for words in (("rollback",), ("resume",), ("abort",), ("down",), ("maintenance", "--on")):
                 assert f"process {first.process.pid}" in night.site.inv(*words, code=4).stderr
@@ -79,7 +81,14 @@ def noted(night: Night) -> Iterator[dict[str, list[int]]]:
     """Note when this site's one-off containers begin and end, in nanoseconds; the engine keeps few events, so it is asked at once."""
     chosen = ["--filter=label=com.docker.compose.oneoff=True", f"--filter=label=bookreader-ops.app={night.site.app}"]
     times: dict[str, list[int]] = {"start": [], "die": []}
-    watch = ["docker", "events", *chosen, "--filter=event=start", "--filter=event=die", "--format={{.Action}} {{.TimeNano}}"]
+    watch = [
+        "docker",
+        "events",
+        *chosen,
+        "--filter=event=start",
+        "--filter=event=die",
+        "--format={{.Action}} {{.TimeNano}}",
+    ]
     with subprocess.Popen(watch, stdout=subprocess.PIPE, text=True) as events:
         try:
             yield times
@@ -91,7 +100,13 @@ def noted(night: Night) -> Iterator[dict[str, list[int]]]:
 
 @pytest.mark.parametrize(
     ("moment", "then"),
-    [("test:done", "deploy"), ("point:done", "resume"), ("point:done", "abort"), ("prove:begin", "deploy"), ("prove:done", "abort")],
+    [
+        ("test:done", "deploy"),
+        ("point:done", "resume"),
+        ("point:done", "abort"),
+        ("prove:begin", "deploy"),
+        ("prove:done", "abort"),
+    ],
 )
 def test_an_edge_configuration_that_was_never_proven(night: Night, moment: str, then: str) -> None:
     """The operator is killed within a switch: tested, link moved, told to reload, answering but not written down as proven."""
@@ -121,9 +136,18 @@ def crash(night: Night) -> None:
     before = docker("inspect", "--format={{.State.StartedAt}}", edge)
     pid = docker("inspect", "--format={{.State.Pid}}", edge).strip()
     assert pid != "0", "the edge does not run"
-    outside = ["--rm", "--privileged", "--user=0", "--pid=host", "--network=none", "--entrypoint=/usr/local/bin/busybox"]
+    outside = [
+        "--rm",
+        "--privileged",
+        "--user=0",
+        "--pid=host",
+        "--network=none",
+        "--entrypoint=/usr/local/bin/busybox",
+    ]
     docker("run", *outside, f"{night.site.app}/edge", "kill", "-9", pid)
-    assert wait_until(lambda: docker("inspect", "--format={{.State.StartedAt}}", edge) != before, 20), "the engine did not start it again"
+    assert wait_until(lambda: docker("inspect", "--format={{.State.StartedAt}}", edge) != before, 20), (
+        "the engine did not start it again"
+    )
 
 
 def test_the_first_deploy_killed_at_every_step(dusk: Night) -> None:
@@ -180,7 +204,9 @@ def test_two_checkouts_build_the_same_names_at_once(night: Night) -> None:
     with night.held("deploy.images.build.run_bake:done", "deploy") as operator:
         (other / APP).write_text((other / APP).read_text().replace('"release":', '"whose": "other", "release":'))
         night.site.inv("build", OPS_ROOT=str(other))
-    night.says(operator.end(1).stderr, "another build has taken its name", where="localhost", then="inv deploy builds it again")
+    night.says(
+        operator.end(1).stderr, "another build has taken its name", where="localhost", then="inv deploy builds it again"
+    )
     assert night.serves() == night.first
     night.morning()
     assert json.loads(night.site.get("/version")[1]).keys() == {"release"}, "the other checkout's code serves"

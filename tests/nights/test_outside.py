@@ -16,7 +16,9 @@ from tests.support.site import free_port
 HANGS, FAILS = "sleep 77 & sleep 77", "echo told to fail; exit 7"
 
 
-@pytest.mark.parametrize(("line", "cause"), [(HANGS, "had not ended after 2 s"), (FAILS, "ended with 7")], ids=["hangs", "fails"])
+@pytest.mark.parametrize(
+    ("line", "cause"), [(HANGS, "had not ended after 2 s"), (FAILS, "ended with 7")], ids=["hangs", "fails"]
+)
 def test_the_hook_before_a_deploy(night: Night, line: str, cause: str) -> None:
     """before_deploy hangs, or fails: a gate that is closed."""
     night.change()
@@ -29,7 +31,9 @@ def test_the_hook_before_a_deploy(night: Night, line: str, cause: str) -> None:
     night.morning()
 
 
-@pytest.mark.parametrize(("line", "cause"), [(HANGS, "had not ended after 2 s"), (FAILS, "ended with 7")], ids=["hangs", "fails"])
+@pytest.mark.parametrize(
+    ("line", "cause"), [(HANGS, "had not ended after 2 s"), (FAILS, "ended with 7")], ids=["hangs", "fails"]
+)
 def test_the_hook_after_a_deploy(night: Night, line: str, cause: str) -> None:
     """after_deploy hangs, or fails: the release serves, and the person is told."""
     night.change()
@@ -40,11 +44,15 @@ def test_the_hook_after_a_deploy(night: Night, line: str, cause: str) -> None:
     assert "nothing to do" in night.morning()
 
 
-@pytest.mark.parametrize(("line", "cause"), [(HANGS, "had not ended after 2 s"), (FAILS, "ended with 7")], ids=["hangs", "fails"])
+@pytest.mark.parametrize(
+    ("line", "cause"), [(HANGS, "had not ended after 2 s"), (FAILS, "ended with 7")], ids=["hangs", "fails"]
+)
 def test_the_hook_after_a_failure(night: Night, line: str, cause: str) -> None:
     """A deploy fails, and then on_failure hangs, or fails as well: the first cause is the one to read."""
     night.change()
-    said = night.fails("deploy", code=1, OPS_HOOKS__ON_FAILURE=line, OPS_VARIABLES__BEHAVIOUR="exits", OPS_HOOKS__WITHIN="2")
+    said = night.fails(
+        "deploy", code=1, OPS_HOOKS__ON_FAILURE=line, OPS_VARIABLES__BEHAVIOUR="exits", OPS_HOOKS__WITHIN="2"
+    )
     assert f"! the hook on_failure {cause}" in said, said
     night.says(said, "told to exit at once", where="localhost", then="docker logs")
     assert night.serves() == night.first
@@ -94,5 +102,7 @@ def test_a_notification_service(dusk: Night, deaf: int, fault: str) -> None:
     night.tell(f"exit 0 after {took:.0f} s; warned: not everybody was notified")
     failed = night.fails("deploy", code=1, OPS_NOTIFY__WITHIN="2", OPS_VARIABLES__BEHAVIOUR="exits")
     assert "! not everybody was notified" in failed
-    night.says(failed, "told to exit at once", where="localhost", then="docker logs", serves=f"release {night.serves()}")
+    night.says(
+        failed, "told to exit at once", where="localhost", then="docker logs", serves=f"release {night.serves()}"
+    )
     night.morning()

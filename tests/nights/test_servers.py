@@ -28,7 +28,11 @@ for file in "$1"/*.jsonl; do
 done
 dd if=/dev/zero of="$1/filler" bs=4096 2>/dev/null; true
 """
-REFUSALS = [(401, "refuses the user", "REGISTRY_PASSWORD"), (429, "takes no more requests", "minutes"), (500, "has an error", "log")]
+REFUSALS = [
+    (401, "refuses the user", "REGISTRY_PASSWORD"),
+    (429, "takes no more requests", "minutes"),
+    (500, "has an error", "log"),
+]
 RESUME = f"inv resume --env={remote.ENV} goes on"
 HARD = 'it\'s "$HOME" $(id) `id` \\ $$ #no %s\tüñ 本 !'
 
@@ -64,7 +68,9 @@ def trio(started: Fleet, tmp_path: Path) -> Iterator[ServersNight]:
 
 def some(started: Fleet, count: int) -> dict[str, Machine]:
     """The first servers; one is started when it is first needed."""
-    return {name: started.machines.get(name) or started.start(name, store) for name, store in list(STORES.items())[:count]}
+    return {
+        name: started.machines.get(name) or started.start(name, store) for name, store in list(STORES.items())[:count]
+    }
 
 
 # not ready: refused, and nothing is changed
@@ -76,7 +82,13 @@ def test_a_server_that_is_down(trio: ServersNight) -> None:
     night.change()
     docker("kill", gone.container)
     said = night.fails("deploy", code=2)
-    night.says(said, "app2 did not answer at", where="app2", then="is the machine up", serves=f"app1, app3: release {night.first}")
+    night.says(
+        said,
+        "app2 did not answer at",
+        where="app2",
+        then="is the machine up",
+        serves=f"app1, app3: release {night.first}",
+    )
     night.still_serve("app1", "app3")
     returned(gone)
     night.all_answer()
@@ -121,7 +133,9 @@ def test_a_clock_that_is_wrong(single: ServersNight) -> None:
     night, machine = single, single.machines["app1"]
     night.change()
     aside(machine, "date", """exec /usr/bin/date --date='10 minutes' "$@\"""")
-    night.says(night.fails("deploy", code=2), "s ahead of this machine's", where="app1", then="fix that, then inv deploy")
+    night.says(
+        night.fails("deploy", code=2), "s ahead of this machine's", where="app1", then="fix that, then inv deploy"
+    )
     night.still_serve()
     machine.sh("rm /usr/local/bin/date")
     night.morning()
@@ -139,7 +153,11 @@ def test_an_engine_that_is_stopped(trio: ServersNight) -> None:
     machine.stop_engine()
     said = night.fails("deploy", code=2)
     night.says(
-        said, "the Docker engine does not answer", where="app2", then="systemctl start docker", serves=f"app1, app3: release {night.first}"
+        said,
+        "the Docker engine does not answer",
+        where="app2",
+        then="systemctl start docker",
+        serves=f"app1, app3: release {night.first}",
     )
     night.still_serve()
     machine.start_engine()
@@ -156,10 +174,26 @@ def test_images_for_another_processor(single: ServersNight) -> None:
     recipe = night.site.folder / "arm"
     recipe.mkdir()
     (recipe / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
-    docker("buildx", "build", "--quiet", "--load", "--provenance=false", "--platform=linux/arm64", f"--tag={own}", str(recipe))
+    docker(
+        "buildx",
+        "build",
+        "--quiet",
+        "--load",
+        "--provenance=false",
+        "--platform=linux/arm64",
+        f"--tag={own}",
+        str(recipe),
+    )
     before = images_on(night)
     said = night.fails("push", code=2)
-    night.says(said, "app1 is amd64", f"{night.site.app}/app (arm64)", where="app1", then="platforms", serves="what served before")
+    night.says(
+        said,
+        "app1 is amd64",
+        f"{night.site.app}/app (arm64)",
+        where="app1",
+        then="platforms",
+        serves="what served before",
+    )
     assert images_on(night) == before
     assert "none were pushed to it" in night.fails("deploy", code=2)
     night.still_serve()
@@ -169,7 +203,10 @@ def test_images_for_another_processor(single: ServersNight) -> None:
 
 def images_on(night: ServersNight) -> dict[str, str]:
     """The images that each server has."""
-    return {name: machine.sh("docker image ls --all --no-trunc --quiet | sort -u") for name, machine in night.machines.items()}
+    return {
+        name: machine.sh("docker image ls --all --no-trunc --quiet | sort -u")
+        for name, machine in night.machines.items()
+    }
 
 
 def test_a_host_key_that_has_changed(single: ServersNight) -> None:
@@ -227,7 +264,9 @@ def test_a_key_file_that_others_can_read(single: ServersNight, started: Fleet) -
     shutil.copy(started.key, opened)
     opened.chmod(0o644)
     said = night.fails("deploy", code=2, OPS_SSH__KEY_FILE=str(opened))
-    night.says(said, "others than you can read this private key", where="key", then=f"chmod 600 {opened}", serves="not known")
+    night.says(
+        said, "others than you can read this private key", where="key", then=f"chmod 600 {opened}", serves="not known"
+    )
     opened.chmod(0o600)
     night.still_serve()
     night.morning()
@@ -247,7 +286,11 @@ def test_a_power_cut_half_way(trio: ServersNight, victim: str, moment: str, then
     night.change()
     said = night.struck(moment, power_cut(night.machines[victim]), "deploy", code=5, OPS_SSH__KEEPALIVE="2")
     night.says(
-        said, f"{victim} could not be taken back", where=victim, then=f"once {victim} can be reached, inv resume", serves=night.first
+        said,
+        f"{victim} could not be taken back",
+        where=victim,
+        then=f"once {victim} can be reached, inv resume",
+        serves=night.first,
     )
     night.still_serve(*others)
     returned(night.machines[victim])
@@ -288,7 +331,10 @@ def test_a_partition_that_outlasts_the_lock(single: ServersNight, tmp_path: Path
     other = remote.elsewhere(night.site, tmp_path / "elsewhere")
     with night.held("StartColour:begin", "deploy", OPS_SSH__KEEPALIVE="60") as first:
         machine.sh(CUT_SSH)
-        assert wait_until(lambda: machine.exec("flock", "--nonblock", f"{night.site.state_there}/lock", "true", code=None).code == 0, 30)
+        assert wait_until(
+            lambda: machine.exec("flock", "--nonblock", f"{night.site.state_there}/lock", "true", code=None).code == 0,
+            30,
+        )
         machine.heal()
         night.tell("the holder over there has ended")
         other.extra["OPS_VARIABLES__NUMBER"] = "99"
@@ -330,7 +376,9 @@ def test_one_of_three_does_not_become_healthy(trio: ServersNight) -> None:
     volume = f"{night.site.app}-{remote.ENV}_scratch"
     night.machines["app2"].sh('touch "$(docker volume inspect --format "{{.Mountpoint}}" "$1")/marked"', volume)
     with remote.under_load(night.site, night.machines) as clients:
-        said = night.fails("deploy", code=1, OPS_ROLLOUT__ON_FAILURE="hold", OPS_VARIABLES__BEHAVIOUR="exits-where-marked")
+        said = night.fails(
+            "deploy", code=1, OPS_ROLLOUT__ON_FAILURE="hold", OPS_VARIABLES__BEHAVIOUR="exits-where-marked"
+        )
         night.says(said, "told to exit at once", where="app2", then="ssh root@")
         night.still_serve()
         all_lost_nothing(clients, night)
@@ -348,7 +396,15 @@ def test_two_operators_on_three_servers(trio: ServersNight, tmp_path: Path) -> N
     with night.held("StartColour:begin", "deploy") as first:
         said = remote.inv(other, "deploy", code=4).stderr
         night.tell("exit 4")
-        night.says(said, "locked by", f"process {first.process.pid}", ": deploy since", where="app1", then="inv unlock", serves="")
+        night.says(
+            said,
+            "locked by",
+            f"process {first.process.pid}",
+            ": deploy since",
+            where="app1",
+            then="inv unlock",
+            serves="",
+        )
         kept = remote.inv(other, "unlock", "--yes", code=4).stderr
         night.says(kept, "step StartColour", "heard", where="app1", then="wait for it to end", serves="")
         night.still_serve()

@@ -71,7 +71,10 @@ class Apart(FakeHost):
     @contextmanager
     def changing(self) -> Iterator[None]:
         here = LocalHost()
-        here.name, here.guards = self.name, tuple(replace(guard, changing=self.real(guard.changing)) for guard in self.guards)
+        here.name, here.guards = (
+            self.name,
+            tuple(replace(guard, changing=self.real(guard.changing)) for guard in self.guards),
+        )
         with here.changing():
             yield
 

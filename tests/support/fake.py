@@ -99,7 +99,9 @@ class FakeHost(LocalHost):
         self.log: list[Result] = []  # what `docker logs` leaves, each time that it is run
         self.mute, self.deaf = False, ""  # nobody answers, or one container
         self.stale: set[str] = set()  # containers that Compose takes for running whatever became of them
-        self.held: dict[str, str] = {}  # endpoints that the engine holds for containers that have ended -> their network
+        self.held: dict[
+            str, str
+        ] = {}  # endpoints that the engine holds for containers that have ended -> their network
         self.tasks: list[list[str]] = []  # what waits besides, each time that a worker is asked
         self.bad: set[str] = set()  # what shared services are made of that end as soon as they start
         self.killed_at: tuple[int, str, type[BaseException]] | None = None
@@ -145,7 +147,10 @@ class FakeHost(LocalHost):
         elif step == "Watch":
             error = self.fault[1]()
             passes = isinstance(error, Interrupted | Unreachable | OSError) or not isinstance(error, Exception | None)
-            self.mute, self.broken = not passes, (lambda: error) if passes else None  # what else breaks there is not the release's fault
+            self.mute, self.broken = (
+                not passes,
+                (lambda: error) if passes else None,
+            )  # what else breaks there is not the release's fault
         else:
             self.broken = self.fault[1]
 
@@ -196,7 +201,9 @@ class FakeHost(LocalHost):
                 for name in names:
                     invariant(not self.engine.known.pop(name).alive, f"{name} was removed while it ran")
             case ("docker", "network", "disconnect", "--force", network, name):
-                invariant(name not in self.engine.known, "the engine takes only the settings of a container that is there")
+                invariant(
+                    name not in self.engine.known, "the engine takes only the settings of a container that is there"
+                )
                 invariant(self.held.pop(name, None) == network, f"{name} is not held in {network}")
             case ("docker", "start", *names):
                 for name in names:
@@ -218,10 +225,16 @@ class FakeHost(LocalHost):
         document, specs = parsed(file.read_text()), specified(file.read_text())
         for name in names:
             labels = document["services"][name]["labels"]
-            fields: dict[str, Any] = {word: labels.get(f"{LABEL}.{word}", "") for word in ("service", "role", "colour", "release")}
-            there = [c for c in self.engine.known.values() if (c.colour, c.service) == (fields["colour"], fields["service"])]
+            fields: dict[str, Any] = {
+                word: labels.get(f"{LABEL}.{word}", "") for word in ("service", "role", "colour", "release")
+            }
+            there = [
+                c for c in self.engine.known.values() if (c.colour, c.service) == (fields["colour"], fields["service"])
+            ]
             for old in [c for c in there if c.release != fields["release"]]:
-                invariant(not (old.alive and old.name in self.named()), f"{old.name} is recreated, and the edge names it")
+                invariant(
+                    not (old.alive and old.name in self.named()), f"{old.name} is recreated, and the edge names it"
+                )
                 del self.engine.known[old.name]
             kept = [c.number for c in there if c.release == fields["release"]]
             invariant(len(kept) <= int(scale.get(name, 1)), "Compose would remove one of its own choice")
@@ -254,7 +267,11 @@ class FakeHost(LocalHost):
 
     def refused(self, name: str) -> Result:
         """Say what the engine says of an endpoint that it holds."""
-        return Result(1, "", f"Error response from daemon: endpoint with name {name} already exists in network {self.held[name]}\n")
+        return Result(
+            1,
+            "",
+            f"Error response from daemon: endpoint with name {name} already exists in network {self.held[name]}\n",
+        )
 
     def named(self) -> list[str]:
         """Which containers the edge names."""
@@ -282,6 +299,8 @@ class FakeHost(LocalHost):
         if self.deaf and self.deaf in service:
             return 502, ""
         found = [
-            c for c in [*self.engine.known.values()] if ((c.colour, c.service) == (colour, service) or service == f"{c.name}:8000") and c.up
+            c
+            for c in [*self.engine.known.values()]
+            if ((c.colour, c.service) == (colour, service) or service == f"{c.name}:8000") and c.up
         ]
         return (200, json.dumps({"release": found[0].release})) if found and not self.mute else (502, "")

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,9 @@ class Nested(LocalHost):
     def inside(self, command: Command) -> Command:
         """Return the command as it is run from here."""
         settings = (f"--env={key}={value}" for key, value in command.environment.items())
-        return replace(command, argv=("docker", "exec", "--interactive", *settings, self.name, *command.argv), environment={})
+        return replace(
+            command, argv=("docker", "exec", "--interactive", *settings, self.name, *command.argv), environment={}
+        )
 
     def try_run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> Result:
         return super().try_run(self.inside(command), stdin=stdin, timeout=timeout)
@@ -69,5 +72,6 @@ def engines(*stores: str, disk: str = "") -> Iterator[list[Nested]]:
             docker("exec", host.name, "sh", "-c", f"echo '{setting}' > /etc/docker/daemon.json")
             docker("exec", "--detach", host.name, "sh", "-c", "dockerd > /var/log/dockerd.log 2>&1")
         for host in hosts:
-            assert wait_until(lambda host=host: not host.try_run(Command(("docker", "info"))).returncode, 60), docker("logs", host.name)  # type: ignore[misc]
+            ready = partial(host.try_run, Command(("docker", "info")))
+            assert wait_until(lambda ready=ready: not ready().returncode, 60), docker("logs", host.name)  # type: ignore[misc]
         yield hosts

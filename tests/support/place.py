@@ -21,7 +21,14 @@ from deploy.state.store import Bundle, State
 from tests.support.fake import FakeHost
 from tests.support.samples import IMAGES, model, settings
 
-FAST = {"healthy_within": 0.3, "served_within": 0.1, "drain_within": 0.1, "tasks_within": 0.1, "watch": 0.001, "keep_releases": 2}
+FAST = {
+    "healthy_within": 0.3,
+    "served_within": 0.1,
+    "drain_within": 0.1,
+    "tasks_within": 0.1,
+    "watch": 0.001,
+    "keep_releases": 2,
+}
 
 
 class Killed(BaseException):
@@ -100,4 +107,6 @@ STEPS = [
     "StartShared", "Migrate", "RunJob", "StartColour", "AwaitHealthy", "AwaitServed", "Quiet", "Switch", "Watch", "Drain", "StopColour",
     "StopColour", "StartColour", "AwaitHealthy", "Prune",
 ]  # fmt: skip
-EVERY_STEP = pytest.mark.parametrize("number", range(len(STEPS)), ids=[f"{n} {name}" for n, name in enumerate(STEPS, 1)])
+EVERY_STEP = pytest.mark.parametrize(
+    "number", range(len(STEPS)), ids=[f"{n} {name}" for n, name in enumerate(STEPS, 1)]
+)

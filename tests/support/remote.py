@@ -18,12 +18,19 @@ ENV = "staging"
 CLIENTS = load.Scenario(kinds=("get", "new"), paths=("/",), connections=4, rate=60, new_rate=15, minimums={"get": 300})
 
 
-def name_hosts(site: Site, machines: Mapping[str, Machine], key: Path, more: str = "", own: Mapping[str, str] | None = None) -> None:
+def name_hosts(
+    site: Site, machines: Mapping[str, Machine], key: Path, more: str = "", own: Mapping[str, str] | None = None
+) -> None:
     """Write the environment's file; `own` holds further lines of a host's section."""
     lines = ['domain = "localhost"', "[edge]", 'address = "0.0.0.0"', "[build]", 'bases = "debian"']
     lines += ["[ship]", 'by = "ssh"', "[ssh]", f'key_file = "{key}"', more]
     for name, machine in machines.items():
-        lines += [f"[hosts.{name}]", f'address = "{machine.address}"', f'key = "{machine.key}"', (own or {}).get(name, "")]
+        lines += [
+            f"[hosts.{name}]",
+            f'address = "{machine.address}"',
+            f'key = "{machine.key}"',
+            (own or {}).get(name, ""),
+        ]
     site.write(f"deploy/environments/{ENV}.toml", "\n".join(lines) + "\n")
     site.commit("hosts")
 
@@ -36,7 +43,9 @@ def inv(site: Site, *words: str, code: int | None = 0, **more: str) -> Done:
 def killed(site: Site, number: int, state: str, *words: str) -> None:
     """Run `inv` and kill it with -9 just after the journal's line of a step, numbered from 0 over all hosts."""
     argv = [sys.executable, "-m", "tests.support.killed", str(number), state, *words, f"--env={ENV}"]
-    ran = subprocess.run(argv, cwd=ROOT, env=site.environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=600)
+    ran = subprocess.run(
+        argv, cwd=ROOT, env=site.environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=600
+    )
     assert ran.returncode == -9, f"{ran.returncode}\n{ran.stdout}\n{ran.stderr}"
 
 
@@ -61,13 +70,18 @@ def elsewhere(site: Site, folder: Path) -> Site:
 
 def served(site: Site, machines: Mapping[str, Machine], path: str = "/version") -> dict[str, str]:
     """Which release each host answers with."""
-    return {name: json.loads(site.get(path, address=machine.address)[1])["release"] for name, machine in machines.items()}
+    return {
+        name: json.loads(site.get(path, address=machine.address)[1])["release"] for name, machine in machines.items()
+    }
 
 
 @contextmanager
-def under_load(site: Site, machines: Mapping[str, Machine], scenario: load.Scenario = CLIENTS) -> Iterator[dict[str, load.Clients]]:
+def under_load(
+    site: Site, machines: Mapping[str, Machine], scenario: load.Scenario = CLIENTS
+) -> Iterator[dict[str, load.Clients]]:
     """Clients on every host at once."""
     with ExitStack() as stack:
         yield {
-            name: stack.enter_context(load.during(f"http://{machine.address}:{site.port}", scenario)) for name, machine in machines.items()
+            name: stack.enter_context(load.during(f"http://{machine.address}:{site.port}", scenario))
+            for name, machine in machines.items()
         }

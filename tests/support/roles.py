@@ -27,7 +27,12 @@ class Seen(Apart):
 
     def try_run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> Result:
         done = super().try_run(command, stdin=stdin, timeout=timeout)
-        found = [(name, c.name) for name, host in self.others.items() for c in [*host.engine.known.values()] if alive(c, "scheduler")]
+        found = [
+            (name, c.name)
+            for name, host in self.others.items()
+            for c in [*host.engine.known.values()]
+            if alive(c, "scheduler")
+        ]
         invariant(len(found) <= 1, found)
         return done
 
@@ -51,7 +56,9 @@ class Roles:
         for host in machines:
             self.hosts.setdefault(host, Seen(host, self.root / host, Event())).others = self.hosts
         self.at = Environment(chosen, FakeHost(FOLDER), tuple(self.hosts[host] for host in machines))
-        made = wanted.bundles(self.at, model(DATA), wanted.Code(Checkout(name * 20, "2026-01-01T00:00:00Z"), IMAGES, {}), {})
+        made = wanted.bundles(
+            self.at, model(DATA), wanted.Code(Checkout(name * 20, "2026-01-01T00:00:00Z"), IMAGES, {}), {}
+        )
         runs = [Run(chosen, host, made[host.name]) for host in self.at.hosts]
         for run in runs:
             run.state.keep(run.bundle)
@@ -59,4 +66,9 @@ class Roles:
         return applied(Fleet(self.at, tuple(runs)), "deploy")
 
     def where(self, service: str) -> set[str]:
-        return {name for name, host in self.hosts.items() for c in host.engine.known.values() if c.service == service and c.alive}
+        return {
+            name
+            for name, host in self.hosts.items()
+            for c in host.engine.known.values()
+            if c.service == service and c.alive
+        }

@@ -29,7 +29,9 @@ services:
 networks: {edge: {}, data: {}}
 volumes: {}
 """
-DATA = COMPOSE.replace("redis: {image: redis, x-deploy: {role: data}", "redis: {image: redis, x-deploy: {role: data, port: 6379}")
+DATA = COMPOSE.replace(
+    "redis: {image: redis, x-deploy: {role: data}", "redis: {image: redis, x-deploy: {role: data, port: 6379}"
+)
 IMAGES = {name: f"sha256:{name}" for name in ("app/backend", "app/site", "app/edge", "redis")}
 
 
@@ -51,7 +53,9 @@ def release(name: str, without: tuple[str, ...] = (), extra: dict[str, str] | No
         "site": Deploy(role="job", run="before_switch"),
     }
     services = tuple(
-        ReleasedService(name=service, image=f"sha256:{name}", deploy=blocks.get(service) or Deploy.model_validate({"role": role}))
+        ReleasedService(
+            name=service, image=f"sha256:{name}", deploy=blocks.get(service) or Deploy.model_validate({"role": role})
+        )
         for service, role in roles.items()
     )
     return Release(
@@ -64,7 +68,9 @@ def able(known: Release) -> Release:
     """Make a release whose web services and workers can be told to drain and to go on, and whose workers tell of their tasks."""
     words = {"drain": ("drain",), "resume": ("resume",)}
     blocks = {"web": words, "worker": {**words, "tasks": ("tasks",)}}
-    services = tuple(s.model_copy(update={"deploy": s.deploy.model_copy(update=blocks.get(s.role, {}))}) for s in known.services)
+    services = tuple(
+        s.model_copy(update={"deploy": s.deploy.model_copy(update=blocks.get(s.role, {}))}) for s in known.services
+    )
     return known.model_copy(update={"services": services})
 
 
@@ -74,10 +80,14 @@ def rolling(known: Release, replicas: int) -> Release:
     return known.model_copy(update={"strategy": "rolling"}).scaled(services)
 
 
-def container(service: str, colour: str = "", release: str = "", state: str = "running", role: str = "", number: int = 1) -> Container:
+def container(
+    service: str, colour: str = "", release: str = "", state: str = "running", role: str = "", number: int = 1
+) -> Container:
     """Make a container as the engine shows it."""
     name = f"shop-local-{colour or 'shared'}-{service}-{number}"
-    return Container(name, service, role or ROLES[service], colour, release, state, "healthy", "sha256:x", number=number)
+    return Container(
+        name, service, role or ROLES[service], colour, release, state, "healthy", "sha256:x", number=number
+    )
 
 
 def serving(name: str, colour: str, generation: int = 2) -> Facts:

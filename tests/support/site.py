@@ -88,16 +88,28 @@ class Site:
         """Run `inv`; fail the test unless it ends with this code."""
         argv = [sys.executable, "-m", "invoke", *words]
         ran = subprocess.run(
-            argv, cwd=ROOT, env={**self.environment, **more}, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=600
+            argv,
+            cwd=ROOT,
+            env={**self.environment, **more},
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=600,
         )
-        assert code is None or ran.returncode == code, f"inv {' '.join(words)} ended with {ran.returncode}\n{ran.stdout}\n{ran.stderr}"
+        assert code is None or ran.returncode == code, (
+            f"inv {' '.join(words)} ended with {ran.returncode}\n{ran.stdout}\n{ran.stderr}"
+        )
         return Done(ran.returncode, ran.stdout, ran.stderr)
 
     def killed(self, number: int, state: str, *words: str) -> str:
         """Run `inv` and kill it with -9 just after the journal's line of a step, numbered from 0; return that step's name."""
         argv = [sys.executable, "-m", "tests.support.killed", str(number), state, *words]
-        ran = subprocess.run(argv, cwd=ROOT, env=self.environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=600)
-        assert ran.returncode == -signal.SIGKILL, f"step {number} ({state}) was not hit: {ran.returncode}\n{ran.stdout}\n{ran.stderr}"
+        ran = subprocess.run(
+            argv, cwd=ROOT, env=self.environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=600
+        )
+        assert ran.returncode == -signal.SIGKILL, (
+            f"step {number} ({state}) was not hit: {ran.returncode}\n{ran.stdout}\n{ran.stderr}"
+        )
         last = json.loads((self.state / "journal.jsonl").read_text().splitlines()[-1])
         assert last["state"] == state
         return str(last["step"])
@@ -152,7 +164,11 @@ class Site:
         releases = {path.name for path in (self.state / "releases").glob("*")}
         own = {*releases, *(commit[:12] for commit in self.git("log", "--all", "--format=%H").split())}
         tags = {name: name.partition(":")[2] for name in images()}
-        names = [name for name, tag in tags.items() if tag in own or tag.partition("-dirty")[0] in own or name.startswith(f"{self.app}/")]
+        names = [
+            name
+            for name, tag in tags.items()
+            if tag in own or tag.partition("-dirty")[0] in own or name.startswith(f"{self.app}/")
+        ]
         if names:
             subprocess.run(["docker", "image", "rm", "--force", *names], capture_output=True)
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -216,7 +232,9 @@ def make_app(folder: Path, app: Path) -> Site:
         shutil.copy(ROOT / "docker" / name, site.root / "docker")
     shutil.copytree(ROOT / "docker" / "frontend" / "site", site.root / "docker" / "site")
     site.git("init", "--quiet")
-    site.commit(f"{app.name} as {site.app}")  # no two sites have one revision: it names images, which go with their site
+    site.commit(
+        f"{app.name} as {site.app}"
+    )  # no two sites have one revision: it names images, which go with their site
     return site
 
 

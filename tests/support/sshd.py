@@ -72,12 +72,22 @@ class Sshd:
         """Describe it as settings do."""
         return {"address": "127.0.0.1", "port": self.port, "key": self.key, **fields}
 
-    def settings(self, root: Path, *, hosts: dict[str, Any] | None = None, gateway: Sshd | None = None, **ssh: Any) -> Settings:
+    def settings(
+        self, root: Path, *, hosts: dict[str, Any] | None = None, gateway: Sshd | None = None, **ssh: Any
+    ) -> Settings:
         """Return an environment of it alone, by the name of `app1`."""
         known = hosts if hosts is not None else {"app1": self.machine()}
         return samples.settings(
             root,
-            ssh=Ssh(**{"key_file": self.folder / "user", "user": getpass.getuser(), "keepalive": 1, "connect_within": 5, **ssh}),
+            ssh=Ssh(
+                **{
+                    "key_file": self.folder / "user",
+                    "user": getpass.getuser(),
+                    "keepalive": 1,
+                    "connect_within": 5,
+                    **ssh,
+                }
+            ),
             hosts={name: Server(**machine) for name, machine in known.items()},
             gateway=Machine(**gateway.machine()) if gateway else None,
         )

@@ -41,14 +41,26 @@ def apply(step: steps.Step, facts: Facts, release: Release) -> Facts:
             for service in (s for s in release.services if s.name in services):
                 running = sum(c.service == service.name and c.state == "running" for c in facts.of(colour))
                 assert running >= wished(service, upto)
-            return changed(facts, {c.name for c in facts.of(colour) if c.service in services and c.state == "running"}, health="healthy")
+            return changed(
+                facts,
+                {c.name for c in facts.of(colour) if c.service in services and c.state == "running"},
+                health="healthy",
+            )
         case steps.RegisterColour(colour, services, generation):
             assert generation > facts.edge.generation
-            more = {name: places for name, places in upstreams(release, colour).items() if name.rpartition("_")[0] in services}
-            return replace(facts, edge=replace(facts.edge, generation=generation, upstreams={**facts.edge.upstreams, **more}))
+            more = {
+                name: places
+                for name, places in upstreams(release, colour).items()
+                if name.rpartition("_")[0] in services
+            }
+            return replace(
+                facts, edge=replace(facts.edge, generation=generation, upstreams={**facts.edge.upstreams, **more})
+            )
         case steps.AwaitServed(colour):
             assert facts.edge.running
-            assert all(facts.edge.reaches(s, colour) for s in release.of("web")), "nginx answers 404 for what it does not know"
+            assert all(facts.edge.reaches(s, colour) for s in release.of("web")), (
+                "nginx answers 404 for what it does not know"
+            )
             assert all(c.up and c.release == release.id for c in facts.of(colour, "web") if c.alive)
         case steps.Switch(colour, name, generation, maintenance, beside):
             assert generation > facts.edge.generation
@@ -105,12 +117,17 @@ def started(facts: Facts, colour: str, services: Iterable[str], release: Release
     kept = {c.name: c for c in facts.containers}
     for service in (s for s in release.services if s.name in services):
         own = release.id if colour else ""
-        gone = {name for name, c in kept.items() if (c.colour, c.service) == (colour, service.name) and c.release != own}
+        gone = {
+            name for name, c in kept.items() if (c.colour, c.service) == (colour, service.name) and c.release != own
+        }
         assert not gone & {c.name for c in facts.beside}, "what serves beside another release is made anew"
         kept = {name: c for name, c in kept.items() if name not in gone}
         there = [c for c in kept.values() if (c.colour, c.service) == (colour, service.name)]
         lacking = wished(service, upto) - sum(c.state == "running" for c in there)
-        free = {container(service.name, colour, own, role=service.role, number=n).name for n in range(1, service.replicas + 1)}
+        free = {
+            container(service.name, colour, own, role=service.role, number=n).name
+            for n in range(1, service.replicas + 1)
+        }
         fresh = [c.name for c in there if c.state != "running"] + sorted(free - {c.name for c in there})
         for name in fresh[: max(lacking, 0)]:
             kept[name] = replace(container(service.name, colour, own, role=service.role), name=name, health="starting")
@@ -121,4 +138,6 @@ def ended(facts: Facts, victim: Container) -> Facts:
     """Let one container die."""
     died = replace(victim, state="exited", health="")
     gone = tuple(died if c.name == victim.name else c for c in facts.containers)
-    return replace(facts, containers=gone, edge=replace(facts.edge, running=facts.edge.running and victim.role != "edge"))
+    return replace(
+        facts, containers=gone, edge=replace(facts.edge, running=facts.edge.running and victim.role != "edge")
+    )

@@ -34,7 +34,9 @@ Path: /app/migrations/versions/0001.py
     books
 """
 HISTORY = history(PRINTED.format(at3=" (current)", at2=""))
-MERGED = history("Rev: m (head) (mergepoint) (current)\nMerges: a, b\n\nRev: a\nParent: 1\n\nRev: b\nParent: 1\n\nRev: 1\nParent: <base>\n")
+MERGED = history(
+    "Rev: m (head) (mergepoint) (current)\nMerges: a, b\n\nRev: a\nParent: 1\n\nRev: b\nParent: 1\n\nRev: 1\nParent: <base>\n"
+)
 
 
 def test_history_is_read_newest_first() -> None:

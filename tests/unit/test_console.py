@@ -51,7 +51,15 @@ def test_details_are_indented_and_a_step_ends_in_one_line(capsys: Printed) -> No
 def test_in_actions_only_a_step_with_details_has_a_group(capsys: Printed) -> None:
     work()
     printed = capsys.readouterr()
-    grouped = ["::group::migrate [x]", "    first", "    word", "    second", "::endgroup::", " ok migrate [x]", " ok quiet"]
+    grouped = [
+        "::group::migrate [x]",
+        "    first",
+        "    word",
+        "    second",
+        "::endgroup::",
+        " ok migrate [x]",
+        " ok quiet",
+    ]
     assert untimed(printed.err) == grouped
     assert printed.out == ""
 
@@ -133,7 +141,9 @@ def test_the_summary_lists_facts_and_steps_once(tmp_path: Path, monkeypatch: pyt
     assert page.read_text().count("run a") == 1
 
 
-def test_a_summary_that_cannot_be_written_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Printed) -> None:
+def test_a_summary_that_cannot_be_written_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Printed
+) -> None:
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path))
     console.summary("t", {})
     assert "the step summary was not written" in capsys.readouterr().err

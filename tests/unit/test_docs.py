@@ -52,7 +52,9 @@ def shown(default: Any) -> str:
 
 
 def test_every_setting_with_its_default() -> None:
-    assert {key: row[0] for key, row in reference("settings.md", "key").items()} == {k: d for k, d in keys(Settings) if k not in OWN}
+    assert {key: row[0] for key, row in reference("settings.md", "key").items()} == {
+        k: d for k, d in keys(Settings) if k not in OWN
+    }
 
 
 def test_every_key_of_x_deploy_with_its_default() -> None:
@@ -76,7 +78,11 @@ def test_every_step_with_its_keys() -> None:
 
 @pytest.mark.parametrize("shape", [Record, Outcome])
 def test_the_keys_of_what_is_printed_as_json(shape: Any) -> None:
-    fields = list(shape.model_fields) if issubclass(shape, BaseModel) else [field.name for field in dataclasses.fields(shape)]
+    fields = (
+        list(shape.model_fields)
+        if issubclass(shape, BaseModel)
+        else [field.name for field in dataclasses.fields(shape)]
+    )
     names = [name for name in fields if name not in Kept.model_fields]  # of the file, not of the answer
     assert ", ".join(f'"{name}"' for name in names) in re.sub(r"\s+", " ", COMMANDS)
 
@@ -95,7 +101,9 @@ def test_what_a_document_points_to_is_there(document: Path) -> None:
     for path, name in re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", text):
         assert f"def {name}(" in (ROOT / path).read_text() if name else (ROOT / path).is_file(), f"{path}::{name}"
     if document.name != "own-app.md":  # that names the reader's own files
-        for path in re.findall(r"`((?:deploy|docker|nginx|scripts|bench|tests|requirements|backend)/[\w./-]*\w)`", text):
+        for path in re.findall(
+            r"`((?:deploy|docker|nginx|scripts|bench|tests|requirements|backend)/[\w./-]*\w)`", text
+        ):
             assert (ROOT / path).exists(), path
 
 

@@ -51,7 +51,9 @@ def imports(path: Path) -> set[str]:
 def prints(path: Path) -> bool:
     """Tell whether a file prints, or writes to this process's own streams."""
     calls = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
-    return any(ast.unparse(call) in ("print", "sys.stdout.write", "sys.stderr.write", "pprint.pprint") for call in calls)
+    return any(
+        ast.unparse(call) in ("print", "sys.stdout.write", "sys.stderr.write", "pprint.pprint") for call in calls
+    )
 
 
 def named(paths: Iterator[Path]) -> list[str]:
@@ -76,7 +78,9 @@ def test_only_notify_imports_apprise() -> None:
 
 
 def test_only_ssh_may_import_fabric() -> None:
-    assert all(name.startswith("hosts/ssh/") for name in named(path for path in CODE if {"fabric", "paramiko"} & imports(path)))
+    assert all(
+        name.startswith("hosts/ssh/") for name in named(path for path in CODE if {"fabric", "paramiko"} & imports(path))
+    )
 
 
 def test_this_storey_has_no_network() -> None:
@@ -86,7 +90,10 @@ def test_this_storey_has_no_network() -> None:
 
 def test_no_file_names_a_package_registry_or_a_place_of_this_machine() -> None:
     """Whoever installs from here does so from where the own pip, npm and apt are told to."""
-    assert all(REGISTRY.search(line) for line in (b"--index%s https://x.test" % b"-url", b'"resolved%s: "https://x.test/a.tgz"' % b'"'))
+    assert all(
+        REGISTRY.search(line)
+        for line in (b"--index%s https://x.test" % b"-url", b'"resolved%s: "https://x.test/a.tgz"' % b'"')
+    )
     texts = {path: path.read_bytes() for path in files()}
     assert [path.name for path, text in texts.items() if REGISTRY.search(text) or str(ROOT).encode() in text] == []
 
@@ -111,7 +118,9 @@ def test_z(): pytest.skip("z")
 
 
 @pytest.mark.parametrize("workers", [(), ("--numprocesses=2", "--dist=loadgroup")], ids=["one process", "two workers"])
-def test_a_skip_that_is_not_listed_fails_the_run_and_its_end_shows_reports_and_seconds(tmp_path: Path, workers: tuple[str, ...]) -> None:
+def test_a_skip_that_is_not_listed_fails_the_run_and_its_end_shows_reports_and_seconds(
+    tmp_path: Path, workers: tuple[str, ...]
+) -> None:
     (tmp_path / "tests").mkdir()
     shutil.copy(conftest.__file__, tmp_path / "tests" / "conftest.py")
     (tmp_path / "tests" / "skips.toml").write_text('"tests/test_it.py::test_x" = "there is no x here"\n')

@@ -113,7 +113,10 @@ def test_an_image_is_what_its_own_build_made_whoever_took_its_name_meanwhile() -
 
     image = build.describe(TARGETS[0], {"containerimage.digest": "sha256:mine"}, PROGRESS, Taken())
     assert image.digest == "sha256:mine"
-    assert build.resolve(["app/backend", "redis"], [image], Taken()) == {"app/backend": "sha256:mine", "redis": "sha256:another"}
+    assert build.resolve(["app/backend", "redis"], [image], Taken()) == {
+        "app/backend": "sha256:mine",
+        "redis": "sha256:another",
+    }
 
 
 def layers(**sizes: int) -> Counter[str]:
@@ -166,7 +169,9 @@ def test_our_own_images_ask_for_bases_that_are_described() -> None:
         ("bases.toml", "sha256:old", "sha256:new", set()),
     ],
 )
-def test_a_recipe_changes_with_what_a_base_is_made_of(checkout: Path, file: str, old: str, new: str, changed: set[str]) -> None:
+def test_a_recipe_changes_with_what_a_base_is_made_of(
+    checkout: Path, file: str, old: str, new: str, changed: set[str]
+) -> None:
     before, path = bases.read(checkout), checkout / "docker" / file
     path.write_text(path.read_text().replace(old, new) if path.exists() else new)
     after = bases.read(checkout)
@@ -189,7 +194,9 @@ def test_pin_writes_every_digest_and_nothing_else(checkout: Path) -> None:
     assert bases.pin(checkout, Resolver()) == {"nginx": "sha256:nginx:1.30", "python": "sha256:python:3.11"}
     text = (checkout / "docker" / "bases.toml").read_text()
     assert bases.read(checkout)["python"].public_reference == "python:3.11@sha256:python:3.11"
-    assert "".join(line for line in text.splitlines(keepends=True) if "digest" not in line) == BASES.replace('digest = "sha256:old"\n', "")
+    assert "".join(line for line in text.splitlines(keepends=True) if "digest" not in line) == BASES.replace(
+        'digest = "sha256:old"\n', ""
+    )
     bases.pin(checkout, Resolver())
     assert (checkout / "docker" / "bases.toml").read_text() == text
 

@@ -88,9 +88,13 @@ def test_upstreams_name_the_members_of_the_live_colour_and_whatever_may_come_in_
     first, second, odd = replica("blue", 1), replica("blue", 2), replica("green", 7)
     found = servers("blue", (second.name,), first, second, odd, replicas=2)
     assert found["backend_blue"] == ["blue-backend-blue-2:8000"], "what is not named is not served, though it runs"
-    assert found["backend_green"] == [f"green-backend-green-{n}:8000" for n in (7, 1, 2)], "what is there, and what will be"
+    assert found["backend_green"] == [f"green-backend-green-{n}:8000" for n in (7, 1, 2)], (
+        "what is there, and what will be"
+    )
     assert found["api_green"] == ["green-api-green-1:9000", "green-api-green-2:9000"]
-    assert found["api_blue"] == ["blue-api-blue-1:9000", "blue-api-blue-2:9000"], "nginx takes no upstream without a server"
+    assert found["api_blue"] == ["blue-api-blue-1:9000", "blue-api-blue-2:9000"], (
+        "nginx takes no upstream without a server"
+    )
 
 
 def test_a_rolling_release_serves_from_both_colours_in_one_upstream() -> None:
@@ -101,9 +105,13 @@ def test_a_rolling_release_serves_from_both_colours_in_one_upstream() -> None:
 
 
 def test_between_the_colours_only_proxy_pass_differs() -> None:
-    differ = [pair for pair in zip(render(BLUE).splitlines(), render(GREEN).splitlines(), strict=True) if pair[0] != pair[1]]
+    differ = [
+        pair for pair in zip(render(BLUE).splitlines(), render(GREEN).splitlines(), strict=True) if pair[0] != pair[1]
+    ]
     assert differ
-    assert all("proxy_pass" in blue and blue.replace("backend_blue", "backend_green") == green for blue, green in differ)
+    assert all(
+        "proxy_pass" in blue and blue.replace("backend_blue", "backend_green") == green for blue, green in differ
+    )
     assert "blue" not in blocks(render(GREEN), "server")[0]
 
 
@@ -120,7 +128,12 @@ def test_a_balancer_hears_of_every_service_that_serves() -> None:
 
 def test_what_a_reload_without_loss_needs() -> None:
     text = render(BLUE)
-    for line in ("keepalive_min_timeout 5s;", "resolver 127.0.0.11 valid=1s", "proxy_next_upstream off;", "worker_shutdown_timeout 24h;"):
+    for line in (
+        "keepalive_min_timeout 5s;",
+        "resolver 127.0.0.11 valid=1s",
+        "proxy_next_upstream off;",
+        "worker_shutdown_timeout 24h;",
+    ):
         assert line in text
     assert re.search(r"proxy_http_version 1.1;", text)
     assert re.search(r"proxy_set_header Connection \$connection_upgrade;", text)
@@ -138,9 +151,13 @@ def test_of_the_bare_paths_health_and_version_alone_are_public() -> None:
     (public,) = blocks(render(BLUE), "server")
     passed = re.findall(r"proxy_pass http://backend_blue(/\w*)?;", public)
     assert sorted(filter(None, passed)) == ["/health", "/version"]
-    without_path = [block for block in blocks(public, "location") if re.search(r"proxy_pass http://backend_blue;", block)]
+    without_path = [
+        block for block in blocks(public, "location") if re.search(r"proxy_pass http://backend_blue;", block)
+    ]
     assert without_path
-    assert all(re.search(r"location (= )?/api/", block) for block in without_path), "a path goes through as it is only below /api/"
+    assert all(re.search(r"location (= )?/api/", block) for block in without_path), (
+        "a path goes through as it is only below /api/"
+    )
 
 
 def test_without_a_release_the_site_says_so_and_names_no_upstream() -> None:
@@ -162,7 +179,11 @@ def test_the_frame_knows_no_release_and_the_log_has_it_from_the_generation() -> 
     assert "include routes.conf;" in blocks(text, "server")[0]
     assert not re.search(r"blue|green|backend|location|\br1\b", text.partition("http {")[2])
     named = set(re.findall(r"\$(serving_\w+)", text))
-    for route, values in ((BLUE, ("blue", "r1", "")), (NONE, ("none", "none", "no release")), (PAGE, ("blue", "r1", "maintenance"))):
+    for route, values in (
+        (BLUE, ("blue", "r1", "")),
+        (NONE, ("none", "none", "no release")),
+        (PAGE, ("blue", "r1", "maintenance")),
+    ):
         said = dict(re.findall(r'map \$host \$(serving_\w+) { default "(.*)"; }', inner(route)))
         assert said == dict(zip(("serving_colour", "serving_release", "serving_page"), values, strict=True))
         assert said.keys() == named
@@ -262,7 +283,9 @@ def test_a_member_keeps_the_port_that_the_generation_before_named() -> None:
 
 
 def test_a_route_is_read_back_and_a_damaged_one_is_none() -> None:
-    route = nginx.Route("blue", "r1", members=("a",), upstreams={"backend_blue": ("a:8000", "10.0.0.9:18000")}, health=("/blue/b/up",))
+    route = nginx.Route(
+        "blue", "r1", members=("a",), upstreams={"backend_blue": ("a:8000", "10.0.0.9:18000")}, health=("/blue/b/up",)
+    )
     for known in (route, replace(route, frame="f" * 12, former=4, modes={"key.pem": 0o600})):
         assert nginx.read_route(known.dump(9)) == (9, known)
     old = json.loads(route.dump(9))
@@ -276,7 +299,9 @@ def test_a_route_is_read_back_and_a_damaged_one_is_none() -> None:
 def test_a_route_is_read_from_what_nginx_reads_where_its_record_is_damaged() -> None:
     upstreams = {"backend_blue": ("a-1:8000", "10.0.0.9:18000"), "backend_green": ("b-1:8000",)}
     for maintenance in (False, True):
-        route = nginx.Route("blue", "r1", maintenance, ("a-1",), upstreams, () if maintenance else ("/blue/backend/health",))
+        route = nginx.Route(
+            "blue", "r1", maintenance, ("a-1",), upstreams, () if maintenance else ("/blue/backend/health",)
+        )
         files = nginx.generated(9, route)
         assert nginx.read_generated(files["inner.conf"], files["upstreams.conf"]) == (9, route)
     assert nginx.read_generated("", "") is None

@@ -29,7 +29,12 @@ FIRST = [
     "start blue: beat",
     "wait until blue is healthy",
 ]
-START_GREEN = ["run site", "start green: backend, worker", "wait until green is healthy", "probe green through the edge"]
+START_GREEN = [
+    "run site",
+    "start green: backend, worker",
+    "wait until green is healthy",
+    "probe green through the edge",
+]
 REPLACE_BLUE = [
     "switch traffic to green (generation 3) and prove it",
     "watch green under real traffic",
@@ -134,7 +139,10 @@ def test_a_warm_colour_is_one_switch_away() -> None:
 
 ROLLED = rolling(B, 2)
 HALF = serving("a", "blue")
-TWO = replace(HALF, containers=(*HALF.containers, *(container(service, "blue", "a", number=2) for service in ("backend", "worker"))))
+TWO = replace(
+    HALF,
+    containers=(*HALF.containers, *(container(service, "blue", "a", number=2) for service in ("backend", "worker"))),
+)
 ROLLING = [
     MIGRATE, "run site",
     "start green: backend, worker, up to 1 of each", "wait until green is healthy", "probe green through the edge",
@@ -151,7 +159,9 @@ def test_a_rolling_release_takes_a_turn_for_each_replica() -> None:
 
 
 def test_what_another_release_serves_beside_is_not_done() -> None:
-    facts = replace(TWO, edge=replace(TWO.edge, members=(TWO.containers[0].name, LEFT[0].name)), containers=(*TWO.containers, *LEFT))
+    facts = replace(
+        TWO, edge=replace(TWO.edge, members=(TWO.containers[0].name, LEFT[0].name)), containers=(*TWO.containers, *LEFT)
+    )
     after = simulator.run(towards(A, facts).steps, facts, A)
     assert {c.release for c in after.named} == {"a"}
 
@@ -162,7 +172,9 @@ def serving_replicas(facts: Facts) -> int:
 
 @pytest.mark.parametrize("forward", [True, False], ids=["forward", "back"])
 @pytest.mark.parametrize(("replicas", "before"), [(2, 2), (3, 3), (5, 5), (2, 5), (5, 2)])
-def test_rolling_never_serves_with_fewer_replicas_and_runs_one_more_at_most(replicas: int, before: int, forward: bool) -> None:
+def test_rolling_never_serves_with_fewer_replicas_and_runs_one_more_at_most(
+    replicas: int, before: int, forward: bool
+) -> None:
     """Also when it fails at any step and goes back; one more yet where a turn was cut off before its old replica was stopped."""
     old, new = rolling(able(A), before), rolling(able(B), replicas)
     facts = simulator.run(towards(old, Facts()).steps, Facts(), old)
@@ -184,7 +196,9 @@ def test_rolling_never_serves_with_fewer_replicas_and_runs_one_more_at_most(repl
 @pytest.mark.parametrize("state", ["restarting", "paused"])
 def test_what_only_seems_stopped_is_stopped_too(state: str) -> None:
     facts = serving("a", "blue")
-    sick = replace(facts, containers=tuple(replace(c, state=state) if c.role == "scheduler" else c for c in facts.containers))
+    sick = replace(
+        facts, containers=tuple(replace(c, state=state) if c.role == "scheduler" else c for c in facts.containers)
+    )
     steps = [str(step) for step in towards(B, sick).steps]
     assert steps.index("stop blue: worker, beat") < steps.index("start green: beat")
 
@@ -249,7 +263,9 @@ def happen(facts: Facts, kind: str, wanted: Release, number: int) -> Facts:
 
 @examples(max_examples=300)
 @given(st.lists(EVENTS, max_size=6), st.sampled_from(RELEASES), st.booleans())
-def test_from_any_reachable_state_one_plan_is_enough(events: list[tuple[str, Release, int]], wanted: Release, forward: bool) -> None:
+def test_from_any_reachable_state_one_plan_is_enough(
+    events: list[tuple[str, Release, int]], wanted: Release, forward: bool
+) -> None:
     facts = Facts(edge=EdgeFacts())
     for event in events:
         facts = happen(facts, *event)
@@ -285,7 +301,9 @@ UNKNOWN_TO_THE_EDGE = [
 
 @pytest.mark.parametrize(("wanted", "service"), UNKNOWN_TO_THE_EDGE)
 @pytest.mark.parametrize("forward", [True, False], ids=["deploy", "rollback"])
-def test_what_the_edge_does_not_know_is_registered_before_it_is_probed(wanted: Release, service: str, *, forward: bool) -> None:
+def test_what_the_edge_does_not_know_is_registered_before_it_is_probed(
+    wanted: Release, service: str, *, forward: bool
+) -> None:
     """The edge is asked about what it does not know yet: only a generation that knows it can be probed."""
     facts = serving("a", "blue")
     plan = towards(wanted, facts, forward=forward)
@@ -322,7 +340,10 @@ def test_a_frame_that_has_changed_is_a_switch_of_what_serves_and_its_watch() -> 
     facts = framed("one")
     plan = towards(A, facts, frame="two")
     number = facts.edge.next
-    lines = [f"switch traffic to blue, in another frame (generation {number}) and prove it", "watch blue under real traffic"]
+    lines = [
+        f"switch traffic to blue, in another frame (generation {number}) and prove it",
+        "watch blue under real traffic",
+    ]
     assert ([str(step) for step in plan.steps], plan.generation) == (lines, number)
     after = simulator.run(plan.steps, facts, A)
     assert not towards(A, after, frame="two").steps
@@ -334,7 +355,9 @@ def test_only_a_deploy_changes_the_frame_and_going_back_restores_what_was_accept
     assert [step.frame for step in back(A, changed) if isinstance(step, Switch)] == ["one"]
     assert [step.frame for step in back(B, changed) if isinstance(step, Switch)] == ["one"]
     for facts in (framed("two", "two"), framed("two", "")):
-        assert not [step for step in towards(B, facts, forward=False, frame="three").steps if getattr(step, "frame", "")]
+        assert not [
+            step for step in towards(B, facts, forward=False, frame="three").steps if getattr(step, "frame", "")
+        ]
     without_edge = release("a", without=("edge",))
     assert not [step for step in towards(without_edge, framed("one"), frame="two").steps if getattr(step, "frame", "")]
 

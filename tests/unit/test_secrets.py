@@ -25,18 +25,27 @@ def test_a_placeholder_is_refused_by_name_only(value: str) -> None:
 def test_a_name_that_compose_reads_otherwise_is_refused(key: str) -> None:
     values = {key: "hunter2", "A_b-c.D1": "s3cr3t"}
     assert secrets.mistakes(values, {key}, {}) == [f"`{key}` is no name of a variable"]
-    assert secrets.mistakes(values, {}, {key: 7}) == ["line 7 is no NAME=value; a value of several lines stands in quotes"]
+    assert secrets.mistakes(values, {}, {key: 7}) == [
+        "line 7 is no NAME=value; a value of several lines stands in quotes"
+    ]
 
 
 def test_the_rest_of_a_value_that_stands_without_quotes_is_no_key(tmp_path: Path) -> None:
-    path, pieces = tmp_path / ".env.prod", ["MIIEvQIBADANBg", "kqhkiG9w+0BAQE", "FAASCBKcwggSjA/gEA==", "AoIBAQC7VJTUt9Us8cKB="]
+    path, pieces = (
+        tmp_path / ".env.prod",
+        ["MIIEvQIBADANBg", "kqhkiG9w+0BAQE", "FAASCBKcwggSjA/gEA==", "AoIBAQC7VJTUt9Us8cKB="],
+    )
     path.write_text("\n".join(["A=ok", "", "KEY=-----BEGIN", *pieces, "EMPTY", "TOKEN=changeme", "DOCUMENTED", ""]))
     path.chmod(0o600)
     (tmp_path / ".env.example").write_text("A=x\nDOCUMENTED=y\n")
     with pytest.raises(Refused) as told:
         secrets.read(path, tmp_path / ".env.example")
     stray = [f"line {number} is no NAME=value; a value of several lines stands in quotes" for number in (4, 5, 6, 7, 8)]
-    assert told.value.what.split("\n    ")[1:] == [*stray, "TOKEN still holds a placeholder", "DOCUMENTED still holds a placeholder"]
+    assert told.value.what.split("\n    ")[1:] == [
+        *stray,
+        "TOKEN still holds a placeholder",
+        "DOCUMENTED still holds a placeholder",
+    ]
 
 
 def test_all_reasons_at_once_and_no_value(tmp_path: Path) -> None:
@@ -156,7 +165,9 @@ def test_secrets_are_hidden_in_what_programs_print(said: str, shown: str) -> Non
 PEM = "-----BEGIN KEY-----\nMIIEvQIBADANBg\nkqhkiG9w0B/AQE\nab\n-----END KEY-----\n"
 
 
-@pytest.mark.parametrize("said", [PEM, repr(PEM), repr(PEM.encode()), json.dumps({"key": PEM}), "a: kqhkiG9w0B/AQE", "a: kqhkiG9w0B%2FAQE"])
+@pytest.mark.parametrize(
+    "said", [PEM, repr(PEM), repr(PEM.encode()), json.dumps({"key": PEM}), "a: kqhkiG9w0B/AQE", "a: kqhkiG9w0B%2FAQE"]
+)
 def test_no_line_of_a_secret_of_several_is_shown(said: str) -> None:
     shown = secrets.masked(said, [PEM])
     assert not [part for part in ("MII", "kqhk", "AQE", "BEGIN") if part in shown], shown

@@ -42,7 +42,9 @@ def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
         pytest.param(APP + "edge.port = 1", "edge.port = 2", {"OPS_EDGE__PORT": "3"}, 3, id="variable over all"),
     ],
 )
-def test_the_nearest_layer_wins_and_the_others_stay(read: Load, app: str, local: str, variables: dict[str, str], port: int) -> None:
+def test_the_nearest_layer_wins_and_the_others_stay(
+    read: Load, app: str, local: str, variables: dict[str, str], port: int
+) -> None:
     found = read(app, local + "\nedge.probe_port = 77", **variables)
     assert (found.edge.port, found.edge.probe_port, found.name) == (port, 77, "shop-local")
 
@@ -265,9 +267,12 @@ def test_bases_are_of_the_machine_only_where_the_environment_is(read: Load, env:
         ("", {"OPS_BUILD__BASES": "auto"}, "OPS_BUILD__BASES (build.bases)"),
     ],
 )
-def test_one_commit_does_not_get_other_bases_on_another_machine(read: Load, local: str, variables: dict[str, str], place: str) -> None:
+def test_one_commit_does_not_get_other_bases_on_another_machine(
+    read: Load, local: str, variables: dict[str, str], place: str
+) -> None:
     with pytest.raises(Refused) as told:
         read(APP, local, "staging", **variables)
-    assert f"{place}: auto is for local and dev: one commit would get other bases on another machine; write public or debian" in str(
-        told.value
+    assert (
+        f"{place}: auto is for local and dev: one commit would get other bases on another machine; write public or debian"
+        in str(told.value)
     )

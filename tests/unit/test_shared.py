@@ -65,12 +65,20 @@ def test_a_container_drifts_in_whatever_state_it_is(state: str) -> None:
         pytest.param(NEXT, PLAIN, PLAIN, None, (), id="a change that was taken back in the files was never applied"),
         pytest.param(NEXT, NEXT, PLAIN, PLAIN, (), id="a change that was never applied is not applied by going back"),
         pytest.param(PLAIN, NEXT, PLAIN, PLAIN, (), id="made as the release gone back to says"),
-        pytest.param({"shared.yml": "services: {}"}, NEXT, NEXT, PLAIN, (), id="unheard of in the release gone back to"),
-        pytest.param(PLAIN, {"shared.yml": "services: {}"}, NEXT, PLAIN, (), id="unheard of in the release that is left"),
+        pytest.param(
+            {"shared.yml": "services: {}"}, NEXT, NEXT, PLAIN, (), id="unheard of in the release gone back to"
+        ),
+        pytest.param(
+            PLAIN, {"shared.yml": "services: {}"}, NEXT, PLAIN, (), id="unheard of in the release that is left"
+        ),
     ],
 )
 def test_going_back_restores_what_the_release_that_is_left_recreated(
-    desired: dict[str, str], left: dict[str, str], made: dict[str, str], former: dict[str, str] | None, restored: tuple[str, ...]
+    desired: dict[str, str],
+    left: dict[str, str],
+    made: dict[str, str],
+    former: dict[str, str] | None,
+    restored: tuple[str, ...],
 ) -> None:
     was = {"redis": specs(former)["redis"].made_of} if former else {}
     assert shared.restorable(specs(desired), specs(left), there(made), was) == restored
@@ -106,14 +114,21 @@ def test_a_crash_loop_is_seen_while_it_runs_for_a_moment(
         pytest.param(MOUNTED, PLAIN, {"edge": ["lacks volume assets at /assets"]}, id="a volume"),
         pytest.param(PLAIN, MOUNTED, {}, id="what the edge has besides"),
         pytest.param(STREET, PLAIN, {"edge": ["lacks network street"]}, id="a network"),
-        pytest.param(OTHER_DATA, PLAIN, {"redis": ["lacks network store, over which backend, beat, worker must reach it"]}, id="data"),
+        pytest.param(
+            OTHER_DATA,
+            PLAIN,
+            {"redis": ["lacks network store, over which backend, beat, worker must reach it"]},
+            id="data",
+        ),
     ],
 )
 def test_what_a_release_needs_and_the_services_that_are_there_lack(
     desired: dict[str, str], made: dict[str, str], lacks: dict[str, list[str]]
 ) -> None:
     assert shared.lacking(desired, there(made)) == lacks
-    assert shared.lacking(desired, there(made, edge="exited", redis="exited")) == lacks, "started as it was, it lacks the same"
+    assert shared.lacking(desired, there(made, edge="exited", redis="exited")) == lacks, (
+        "started as it was, it lacks the same"
+    )
     assert shared.lacking(desired, {}) == {}, "what is not there is made as the files say"
 
 
@@ -127,12 +142,16 @@ def test_what_a_release_needs_and_the_services_that_are_there_lack(
                                              "shop-local_store green-backend"], id="data's network"),
     ],
 )  # fmt: skip
-def test_who_must_join_the_network_of_a_service_before_it_is_recreated(desired: dict[str, str], anew: list[str], joined: list[str]) -> None:
+def test_who_must_join_the_network_of_a_service_before_it_is_recreated(
+    desired: dict[str, str], anew: list[str], joined: list[str]
+) -> None:
     """Whoever reaches it now, in either colour, and runs."""
     nets = {spec.service: tuple(spec.networks) for spec in shared.read(PLAIN["blue.yml"]).values()}
     alive = [container("backend", "blue"), container("worker", "blue"), container("backend", "green")]
     ended = [container("worker", "green", state="exited"), container("site", "blue", state="exited")]
-    own = [replace(c, networks=tuple(n for n in nets[c.service] if n.startswith("shop-local_"))) for c in (*alive, *ended)]
+    own = [
+        replace(c, networks=tuple(n for n in nets[c.service] if n.startswith("shop-local_"))) for c in (*alive, *ended)
+    ]
     found = shared.connections(specs(desired), anew, [*own, *there(PLAIN).values()])
     assert [f"{network} {name.removeprefix('shop-local-').removesuffix('-1')}" for network, name in found] == joined
 
@@ -144,7 +163,10 @@ A, B = release("a"), release("b")
 def test_what_is_recreated_is_not_started_as_it_was(state: str) -> None:
     facts = serving("a", "blue")
     facts = replace(
-        facts, containers=tuple(replace(c, state=state, made_of="as it was") if c.service == "redis" else c for c in facts.containers)
+        facts,
+        containers=tuple(
+            replace(c, state=state, made_of="as it was") if c.service == "redis" else c for c in facts.containers
+        ),
     )
     steps = [str(step) for step in towards(B, facts, recreate=["redis"]).steps]
     assert steps[0] == "recreate redis: an outage"
@@ -154,11 +176,15 @@ def test_what_is_recreated_is_not_started_as_it_was(state: str) -> None:
 
 def test_going_back_waits_for_no_data_that_starts_over_and_over() -> None:
     facts = serving("b", "green")
-    facts = replace(facts, containers=tuple(replace(c, state="restarting") if c.service == "redis" else c for c in facts.containers))
+    facts = replace(
+        facts, containers=tuple(replace(c, state="restarting") if c.service == "redis" else c for c in facts.containers)
+    )
     assert str(towards(A, facts).steps[0]) == "start redis"
     assert not any(str(step).startswith("start redis") for step in back(A, facts))
     down = replace(
-        facts, containers=(*facts.containers[:-1], container("edge", state="restarting")), edge=EdgeFacts(False, 2, "green", "b")
+        facts,
+        containers=(*facts.containers[:-1], container("edge", state="restarting")),
+        edge=EdgeFacts(False, 2, "green", "b"),
     )
     assert "start edge" in [str(step) for step in back(A, down)], "what the edge serves depends on it"
 

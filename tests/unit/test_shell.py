@@ -34,7 +34,16 @@ def test_a_secret_is_masked_wherever_it_is_shown(value: str) -> None:
     secret = Secret("s3" + value + "cr")
     shown = command("login", secret, PASSWORD=secret)
     failed = errors.CommandFailed(str(shown), 1, "", "here")
-    for text in (str(secret), repr(secret), f"{secret:>40}", str(shown), repr(shown), str(failed), repr(failed), str([secret])):
+    for text in (
+        str(secret),
+        repr(secret),
+        f"{secret:>40}",
+        str(shown),
+        repr(shown),
+        str(failed),
+        repr(failed),
+        str([secret]),
+    ):
         assert secret + "" not in text
     assert shown.argv[1] == "s3" + value + "cr"
 

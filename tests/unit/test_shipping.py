@@ -27,7 +27,9 @@ from tests.support.samples import settings
 
 def image(*layers: str) -> Archived:
     """Make an image of layers, each one's blob named after it and 10 bytes long."""
-    return Archived(digest="m", config="c", layers=tuple(Layer(blob=f"blobs/{name}", diff=name, size=10) for name in layers))
+    return Archived(
+        digest="m", config="c", layers=tuple(Layer(blob=f"blobs/{name}", diff=name, size=10) for name in layers)
+    )
 
 
 @pytest.mark.parametrize(
@@ -77,7 +79,8 @@ def copied(tar: bytes, without: list[str]) -> bytes:
 
 @given(
     st.dictionaries(
-        st.sampled_from("abcdef"), st.binary(max_size=2000) | st.just(b"y" * 70_000) | st.just(gzip.compress(bytes(range(256)) * 9))
+        st.sampled_from("abcdef"),
+        st.binary(max_size=2000) | st.just(b"y" * 70_000) | st.just(gzip.compress(bytes(range(256)) * 9)),
     ),
     st.sets(st.sampled_from("abcdef")),
 )
@@ -114,16 +117,25 @@ BLOBS = {
 def test_an_archive_says_what_its_image_is_made_of() -> None:
     found = archive.read(io.BytesIO(saved(BLOBS)))
     assert (found.digest, found.config) == ("sha256:m", "sha256:c")
-    assert [(layer.blob[-2:], layer.diff, layer.size) for layer in found.layers] == [("l1", "sha256:d1", 5), ("l2", "sha256:d2", 1)]
+    assert [(layer.blob[-2:], layer.diff, layer.size) for layer in found.layers] == [
+        ("l1", "sha256:d1", 5),
+        ("l2", "sha256:d2", 1),
+    ]
 
 
 @pytest.mark.parametrize("archived", [saved(BLOBS), b""], ids=["whole", "none"])
-def test_a_warning_of_the_client_is_no_part_of_an_archive(archived: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_warning_of_the_client_is_no_part_of_an_archive(
+    archived: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`docker` warns of a configuration that it may not read, for example, and goes on."""
     (tmp_path / "archive").write_bytes(archived)
     (tmp_path / "docker").write_text(f"#!/bin/sh\necho 'WARNING: config.json' >&2\ncat {tmp_path}/archive\n")
     (tmp_path / "docker").chmod(0o755)
-    for name, value in {"PATH": f"{tmp_path}:/usr/bin:/bin", "XDG_CACHE_HOME": str(tmp_path), "DOCKER_HOST": "unix:///none"}.items():
+    for name, value in {
+        "PATH": f"{tmp_path}:/usr/bin:/bin",
+        "XDG_CACHE_HOME": str(tmp_path),
+        "DOCKER_HOST": "unix:///none",
+    }.items():
         monkeypatch.setenv(name, value)
     if archived:
         assert inventory.read_archive("web:r1", "sha256:i", LocalHost()).digest == "sha256:m"
@@ -226,7 +238,10 @@ def test_a_host_that_is_down_keeps_no_other_from_its_images(monkeypatch: pytest.
 
 
 def test_one_host_that_fails_keeps_no_other_from_its_images(capsys: pytest.CaptureFixture[str]) -> None:
-    failing: dict[str, BaseException] = {"b": OpsError("no space left", where="b", then="inv disk"), "c": OSError("cable cut")}
+    failing: dict[str, BaseException] = {
+        "b": OpsError("no space left", where="b", then="inv disk"),
+        "c": OSError("cable cut"),
+    }
     outcome = to_all(hosts("a", "b", "c", "d"), "r1", 2, lambda host, _: bring(failing, host.name))
     assert [one.host for one in outcome.shipped] == ["a", "d"]
     with pytest.raises(OpsError, match=r"(?s)b: no space left.*c: cable cut") as failed:
@@ -258,7 +273,9 @@ def test_images_for_another_processor_are_refused() -> None:
     here = Engine("localhost", "arm64", "amd64\narm64\n")
     amd64 = Engine("localhost", "arm64", "amd64\namd64\n")
     inventory.require_architecture(transfers, amd64, [Engine("app1", "amd64"), Engine("app2", "")], 8)
-    with pytest.raises(Refused, match=r"(?s)app1 is amd64; built for another: edge \(arm64\).*app2 is arm64; .*: web \(amd64\)") as told:
+    with pytest.raises(
+        Refused, match=r"(?s)app1 is amd64; built for another: edge \(arm64\).*app2 is arm64; .*: web \(amd64\)"
+    ) as told:
         inventory.require_architecture(transfers, here, [Engine("app1", "amd64"), Engine("app2", "arm64")], 8)
     assert (told.value.where, told.value.slug, told.value.code) == ("app1, app2", "architecture-mismatch", 2)
     assert "platforms" in told.value.then
@@ -276,7 +293,9 @@ def test_no_more_hosts_are_asked_at_once_than_are_meant() -> None:
             return super().try_run(command, stdin=stdin, timeout=timeout)
 
     many = [Slow(f"app{number}", "amd64") for number in range(6)]
-    inventory.require_architecture([inventory.ImageTransfer("web", "web:r1", image("a"))], Engine("localhost", "", "amd64\n"), many, 2)
+    inventory.require_architecture(
+        [inventory.ImageTransfer("web", "web:r1", image("a"))], Engine("localhost", "", "amd64\n"), many, 2
+    )
     assert max(most) == 2
 
 

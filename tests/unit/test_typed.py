@@ -26,11 +26,15 @@ def test_a_line_to_copy(server: dict[str, Any], ssh: dict[str, Any], gateway: st
     known = settings(ssh=ssh)
     hop = Link("gateway", Machine(address=gateway, user="jump"), known.ssh, known.env) if gateway else None
     assert (
-        SshHost("app1", Server.model_validate({"address": "192.0.2.1", **server}), known.ssh, known.env, hop).command_line("docker logs x")
+        SshHost(
+            "app1", Server.model_validate({"address": "192.0.2.1", **server}), known.ssh, known.env, hop
+        ).command_line("docker logs x")
         == typed
     )
 
 
-@pytest.mark.parametrize(("kind", "name"), [("ssh-ed25519", "ed25519"), ("ssh-rsa", "rsa"), ("ecdsa-sha2-nistp256", "ecdsa")])
+@pytest.mark.parametrize(
+    ("kind", "name"), [("ssh-ed25519", "ed25519"), ("ssh-rsa", "rsa"), ("ecdsa-sha2-nistp256", "ecdsa")]
+)
 def test_a_host_key_is_compared_with_the_file_of_its_kind(kind: str, name: str) -> None:
     assert host_key_file(kind) == f"/etc/ssh/ssh_host_{name}_key.pub"

@@ -73,7 +73,14 @@ def test_what_the_edge_answers_itself_is_judged_apart(now: Answers, before: Answ
 
 @pytest.mark.parametrize(
     ("now", "elapsed", "share", "asked"),
-    [(0, 3, 1, True), (149, 3, 1, True), (150, 3, 1, False), (0, 1.9, 1, False), (74, 3, 0.5, True), (76, 3, 0.5, False)],
+    [
+        (0, 3, 1, True),
+        (149, 3, 1, True),
+        (150, 3, 1, False),
+        (0, 1.9, 1, False),
+        (74, 3, 0.5, True),
+        (76, 3, 0.5, False),
+    ],
 )
 def test_far_fewer_answers_than_before_are_a_reason_to_ask(now: int, elapsed: float, share: float, asked: bool) -> None:
     assert quiet(Traffic(now), Traffic(6000), elapsed, share) is asked
@@ -148,7 +155,10 @@ class Rolling(LocalHost):
 
     def __init__(self, address: str) -> None:
         self.readings: list[list[str]] = [[], [log_line(release="r3", status=500, upstream=f"{address}:8000")] * 40]
-        two = (container("backend", "green", "r3"), replace(container("backend", "blue", "r2"), addresses=("10.0.0.2",)))
+        two = (
+            container("backend", "green", "r3"),
+            replace(container("backend", "blue", "r2"), addresses=("10.0.0.2",)),
+        )
         self.known: Any = SimpleNamespace(containers=lambda _: (*two, container("edge")))
 
     @property
@@ -166,7 +176,9 @@ class Rolling(LocalHost):
         return (404, "") if path.startswith("/green/") else (200, "")
 
 
-@pytest.mark.parametrize(("address", "judged"), [("10.0.0.2", False), ("10.0.0.3", True)], ids=["the old one", "the new one"])
+@pytest.mark.parametrize(
+    ("address", "judged"), [("10.0.0.2", False), ("10.0.0.3", True)], ids=["the old one", "the new one"]
+)
 def test_what_an_old_replica_answers_beside_a_new_one_is_not_counted(address: str, judged: bool) -> None:
     run = Run(settings(rollout={"watch": 0.01}), Rolling(address), Bundle(release("r3"), {}, ""))
     watch = Watcher(run, "green", (container("backend", "blue").name,))

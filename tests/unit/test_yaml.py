@@ -19,10 +19,14 @@ TRAPS = (
     "*a", "&a", "!reset", "%", "@", "`", "[a]", "{a}", "'", '"', "\\", "|", ">", "---", "...",
 )  # fmt: skip
 TEXT = st.one_of(
-    st.sampled_from(TRAPS), st.text(st.characters(exclude_categories=["Cs"]), max_size=8), st.from_regex(r"[-+.0-9eE_:xob]{1,9}\Z")
+    st.sampled_from(TRAPS),
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
+    st.from_regex(r"[-+.0-9eE_:xob]{1,9}\Z"),
 )
 PLAIN = st.one_of(TEXT, st.none(), st.booleans(), st.integers(-(2**63), 2**63), st.floats(allow_nan=False))
-DOCUMENT = st.dictionaries(TEXT, st.recursive(PLAIN, lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner), max_leaves=6))
+DOCUMENT = st.dictionaries(
+    TEXT, st.recursive(PLAIN, lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner), max_leaves=6)
+)
 
 
 @given(DOCUMENT)

@@ -32,7 +32,9 @@ from deploy.hosts.ssh.transport import SILENCE
 SESSIONS = 8  # at once over one connection; sshd allows ten (MaxSessions)
 GRACE = 15  # seconds that a program may take beyond its time: 5 until it is killed, the rest to tell us
 WINDOW = 1 << 31  # bytes that may come before they are read; nothing then waits for anything
-MISSING = re.compile(r"(?:timeout: failed to run command|env:) '(.+)': No such file or directory|.*(sudo): (?:command )?not found")
+MISSING = re.compile(
+    r"(?:timeout: failed to run command|env:) '(.+)': No such file or directory|.*(sudo): (?:command )?not found"
+)
 UNRESOLVED = re.compile(r"(?m)\A(sudo: unable to resolve host .*\n)+")  # sudo goes on all the same
 
 
@@ -83,7 +85,9 @@ class SshHost(ShellFiles):
         added = (f"{name}={value}" for name, value in wanted.environment.items())
         return shlex.join([*root, "env", "LC_ALL=C", *added, *before, *wanted.argv]) + "; exit $?"
 
-    def start(self, line: str, prepare: Callable[[Channel], object] | None = None, window: int | None = None) -> Channel:
+    def start(
+        self, line: str, prepare: Callable[[Channel], object] | None = None, window: int | None = None
+    ) -> Channel:
         """Start a line over there; wait while as many programs run as the other side allows."""
         try:
             with self.link.lasting() as transport:
@@ -106,14 +110,20 @@ class SshHost(ShellFiles):
                     self.sessions.append(transport.open_session(window_size=window, timeout=patience))
                     return self.sessions[-1]
         then = "fewer services for inv logs --follow, for example"
-        raise Refused(f"{SESSIONS} programs run over the connection to {self.name}, and none has ended", where=self.link.where, then=then)
+        raise Refused(
+            f"{SESSIONS} programs run over the connection to {self.name}, and none has ended",
+            where=self.link.where,
+            then=then,
+        )
 
     def _exchange(
         self, wanted: Command, guard: tuple[str, ...], *, stdin: bytes | None, timeout: float
     ) -> tuple[int, bytes, bytes]:  # fmt: skip
         began = time.monotonic()  # over there `timeout` ends it, also when we are gone
         late = CommandFailed(str(wanted), 124, f"no end after {timeout:.0f} s", self.name)
-        with closing(self.start(self.line(wanted, *guard, "timeout", "-k", "5", f"{timeout:f}"), window=WINDOW)) as channel:
+        with closing(
+            self.start(self.line(wanted, *guard, "timeout", "-k", "5", f"{timeout:f}"), window=WINDOW)
+        ) as channel:
             channel.settimeout(timeout + GRACE)
             try:
                 with suppress(OSError):  # it may end before it has read everything
@@ -131,15 +141,23 @@ class SshHost(ShellFiles):
     def refuse(self, code: int, said: str) -> None:
         """Raise Refused when the program is not there, or sudo did not run it."""
         if code == 127 and (missing := MISSING.match(said)):
-            raise Refused(f"`{missing[1] or missing[2]}` is not installed", where=self.name, then=f"inv hosts.check --env={self.link.env}")
+            raise Refused(
+                f"`{missing[1] or missing[2]}` is not installed",
+                where=self.name,
+                then=f"inv hosts.check --env={self.link.env}",
+            )
         if self.sudo and code == 1 and said.startswith("sudo: "):
             then = f"put `{self.link.user} ALL=(ALL) NOPASSWD: ALL` into /etc/sudoers.d/{self.link.user} there"
             raise Refused(f"sudo asks {self.link.user} for a password: {said.strip()}", where=self.name, then=then)
 
     def _open(self, command: Command, guard: tuple[str, ...], *, fed: bool, apart: bool = False) -> Program:
         one, watched = () if apart else ("sh", "-c", AS_ONE, "sh"), () if fed else ("sh", "-c", WATCHED, "sh")
-        line = self.line(command, *one, *guard, *watched, "timeout", "-k", "5", "0")  # for its process group; 0 is no limit
-        return Program(self.link, self.start(line, lambda channel: channel.set_combine_stderr(not apart)), fed=fed, apart=apart)
+        line = self.line(
+            command, *one, *guard, *watched, "timeout", "-k", "5", "0"
+        )  # for its process group; 0 is no limit
+        return Program(
+            self.link, self.start(line, lambda channel: channel.set_combine_stderr(not apart)), fed=fed, apart=apart
+        )
 
     def _follow(self, command: Command, guard: tuple[str, ...]) -> int:
         def prepare(channel: Channel) -> None:
@@ -175,7 +193,9 @@ class SshHost(ShellFiles):
             channel.settimeout(timeout)
             connection = http.client.HTTPConnection("127.0.0.1", port)
             # it closes a socket when the answer begins, as sockets may be; a channel would be gone
-            connection.sock = cast(Any, SimpleNamespace(makefile=channel.makefile, sendall=channel.sendall, close=lambda: None))
+            connection.sock = cast(
+                Any, SimpleNamespace(makefile=channel.makefile, sendall=channel.sendall, close=lambda: None)
+            )
             return answer(connection, path, host)
 
 

@@ -56,10 +56,14 @@ def private_key(path: Path) -> PKey:
         except TypeError:  # it has a passphrase
             return PKey.from_path(path, passphrase(path).encode())  # type: ignore[arg-type]  # the stub says str, the library takes bytes
     except OSError as error:
-        raise Refused(f"the key file cannot be read: {error.strerror}", where=str(path), then="mend ssh.key_file") from None
+        raise Refused(
+            f"the key file cannot be read: {error.strerror}", where=str(path), then="mend ssh.key_file"
+        ) from None
     except (UnknownKeyType, UnsupportedAlgorithm):
         then = f"leave ssh.key_file out and ssh-add {shlex.quote(str(path))}; or a key of those kinds"
-        raise Refused("a key file is RSA, ECDSA or Ed25519; the agent takes others too", where=str(path), then=then) from None
+        raise Refused(
+            "a key file is RSA, ECDSA or Ed25519; the agent takes others too", where=str(path), then=then
+        ) from None
     except (ValueError, TypeError, SSHException) as error:
         then = f"mend ssh.key_file, or {PASSPHRASE}"
         raise Refused(f"no private key, or another passphrase: {error}", where=str(path), then=then) from None
@@ -68,7 +72,9 @@ def private_key(path: Path) -> PKey:
 def require_private(path: Path) -> None:
     """Refuse a private key that others can read, as ssh does."""
     if path.stat().st_mode & 0o077:
-        raise Refused("others than you can read this private key", where=str(path), then=f"chmod 600 {shlex.quote(str(path))}")
+        raise Refused(
+            "others than you can read this private key", where=str(path), then=f"chmod 600 {shlex.quote(str(path))}"
+        )
 
 
 def passphrase(path: Path) -> str:

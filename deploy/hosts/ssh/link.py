@@ -13,7 +13,13 @@ from typing import Any, cast
 
 import fabric  # type: ignore[import-untyped]  # it has no types
 from paramiko import Channel, PKey, RejectPolicy, SSHConfig, Transport
-from paramiko.ssh_exception import AuthenticationException, BadHostKeyException, ChannelException, NoValidConnectionsError, SSHException
+from paramiko.ssh_exception import (
+    AuthenticationException,
+    BadHostKeyException,
+    ChannelException,
+    NoValidConnectionsError,
+    SSHException,
+)
 
 from deploy.core.errors import OpsError, Refused, Unreachable, acting
 from deploy.hosts.sections import Machine, Ssh
@@ -117,7 +123,10 @@ class Link:
 
     def refusal(self, error: Exception) -> Refused:
         """Say what is in the way of a connection, and what to try."""
-        place, then = f"{self.machine.address}:{self.machine.port}", "is the machine up, the address right, the firewall open?"
+        place, then = (
+            f"{self.machine.address}:{self.machine.port}",
+            "is the machine up, the address right, the firewall open?",
+        )
         what = f"no SSH connection to {self.name}: {error or type(error).__name__}"
         match error:
             case BadHostKeyException():
@@ -132,13 +141,23 @@ class Link:
                 what = f"{self.name} did not let {self.user} in: {error} (tried: {tried})"
                 then = f"ssh-copy-id -p {self.machine.port} {self.user}@{self.machine.address}; another ssh.user or ssh.key_file; ssh-add"
             case SSHException() if "checkints" in str(error) or "Invalid key" in str(error):
-                what, then = f"a key in ~/.ssh has another passphrase: {error}", f"mend {PASSPHRASE}; or ssh-add the key"
+                what, then = (
+                    f"a key in ~/.ssh has another passphrase: {error}",
+                    f"mend {PASSPHRASE}; or ssh-add the key",
+                )
             case socket.gaierror():
-                what, then = f"the name {self.machine.address} of {self.name} does not resolve: {error.strerror}", "mend its address"
+                what, then = (
+                    f"the name {self.machine.address} of {self.name} does not resolve: {error.strerror}",
+                    "mend its address",
+                )
             case NoValidConnectionsError() | ConnectionRefusedError() if not self.gateway:
                 what = f"nothing listens at {place} of {self.name}"
-            case EOFError() | SSHException() if not str(error) or "banner" in str(error) or "existing session" in str(error):
-                what = f"{place} takes a connection of {self.name} and says nothing: the machine hangs, or it is no sshd"
+            case EOFError() | SSHException() if (
+                not str(error) or "banner" in str(error) or "existing session" in str(error)
+            ):
+                what = (
+                    f"{place} takes a connection of {self.name} and says nothing: the machine hangs, or it is no sshd"
+                )
             case TimeoutError():
                 what = f"{self.name} did not answer at {place} within {self.ssh.connect_within:g} s"
         return Refused(what, where=self.where, then=then)
@@ -164,13 +183,17 @@ class Link:
         except SSHException as error:
             if isinstance(error, ChannelException) and error.code == PROHIBITED:
                 then = "AllowTcpForwarding local in its sshd_config (and PermitOpen), then systemctl reload ssh"
-                raise Refused(f"{self.name} allows no forwarding to {address}:{port}", where=self.where, then=then) from None
+                raise Refused(
+                    f"{self.name} allows no forwarding to {address}:{port}", where=self.where, then=then
+                ) from None
             return None
 
     def offered(self) -> str:
         """Return the host key that the machine shows to anybody; nobody logs in."""
         try:
-            sock: Any = self.hop() or socket.create_connection((self.machine.address, self.machine.port), self.ssh.connect_within)
+            sock: Any = self.hop() or socket.create_connection(
+                (self.machine.address, self.machine.port), self.ssh.connect_within
+            )
             with closing(Transport(sock)) as transport:
                 transport.banner_timeout = self.ssh.connect_within
                 options, kind = transport.get_security_options(), self.machine.key.partition(" ")[0]

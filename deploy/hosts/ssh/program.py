@@ -83,7 +83,9 @@ class Program:
     def __enter__(self) -> Program:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """End it, do away with what nobody read, and wait; when another error is on its way, nothing is said of one here."""
         with closing(self.channel), suppress(*(OSError, OpsError) if error else ()):
             self.end_input()

@@ -53,7 +53,9 @@ class Listening(Packetizer):
                 super().send_message(data)
             except EOFError:
                 if kind != MSG_CHANNEL_WINDOW_ADJUST:
-                    raise ConnectionResetError(ECONNRESET, "the connection broke") from None  # its own thread wants the number
+                    raise ConnectionResetError(
+                        ECONNRESET, "the connection broke"
+                    ) from None  # its own thread wants the number
 
     def read_message(self) -> tuple[int, Message]:
         """Read what the other side says next."""
@@ -74,7 +76,9 @@ class Watched(Transport):
         if isinstance(sock, socket.socket):  # else a short message waits 40 ms for the one before to be acknowledged
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         options = self.get_security_options()
-        options.ciphers = sorted(options.ciphers, key=lambda name: "gcm" not in name)  # half as fast again as those with a MAC
+        options.ciphers = sorted(
+            options.ciphers, key=lambda name: "gcm" not in name
+        )  # half as fast again as those with a MAC
 
     def watch(self, every: float) -> None:
         """Ask for signs of life, and look for them in a thread of its own: writing may hang."""

@@ -35,7 +35,15 @@ class Snapshot:
 
 def look(site: Site) -> Snapshot:
     """Look at a site past the toolkit: over HTTP, at the engine, on the disk."""
-    shown = docker("ps", "--all", "--no-trunc", "--filter", f"label={SWEPT}={site.app}", "--format", "{{.State}} {{.ID}} {{.Names}}")
+    shown = docker(
+        "ps",
+        "--all",
+        "--no-trunc",
+        "--filter",
+        f"label={SWEPT}={site.app}",
+        "--format",
+        "{{.State}} {{.ID}} {{.Names}}",
+    )
     everything = tuple(sorted(shown.splitlines()))
     ledger = site.state / "ledger.jsonl"
     return Snapshot(
@@ -66,7 +74,9 @@ class Bad:
         target = site or self.site
         argv = [*under, sys.executable, "-m", "invoke", *words]
         environment = {**target.environment, **variables}
-        ran = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120)
+        ran = subprocess.run(
+            argv, cwd=ROOT, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120
+        )
         said = ran.stderr
         assert ran.returncode == self.case["code"], f"ended with {ran.returncode}\n{ran.stdout}\n{said}"
         assert f'File "{ROOT}' not in said, f"a traceback of the toolkit:\n{said}"

@@ -28,7 +28,11 @@ def test_no_earlier_release(bad: Bad) -> None:
     """Neither ledger nor journal, which is asked where the ledger does not say it, knows of one."""
     kept = {path: path.read_text() for path in (bad.site.state / name for name in ("ledger.jsonl", "journal.jsonl"))}
     for path, text in kept.items():
-        path.write_text("".join(line for line in text.splitlines(keepends=True) if bad.release in line and path.name == "ledger.jsonl"))
+        path.write_text(
+            "".join(
+                line for line in text.splitlines(keepends=True) if bad.release in line and path.name == "ledger.jsonl"
+            )
+        )
     bad.meets("rollback")
     for path, text in kept.items():
         path.write_text(text)

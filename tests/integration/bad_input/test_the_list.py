@@ -28,7 +28,9 @@ def test_every_fault_has_a_test_and_every_test_a_fault() -> None:
     """The list and the tests have the same ids, each once, and every entry says all that it must."""
     assert Counter(covered()) == dict.fromkeys(CASES, 1)
     wanted = {"fault", "code", "cause", "where", "serves", "next"}
-    assert [name for name, case in CASES.items() if case["code"] and (set(case) != wanted or not all(case.values()))] == []
+    assert [
+        name for name, case in CASES.items() if case["code"] and (set(case) != wanted or not all(case.values()))
+    ] == []
 
 
 def test_a_correct_deploy_works_after_all_of_it(serving: Site) -> None:
