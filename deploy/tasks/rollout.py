@@ -108,12 +108,17 @@ def maintenance(at: Environment, on: bool = False, off: bool = False, yes: bool 
 @door(help={"volumes": "remove the data as well; asks for the environment's name"})
 def down(at: Environment, volumes: bool = False, yes: bool = False) -> None:
     """Stop an environment; its data stays unless --volumes."""
-    from deploy.core import console
     from deploy.rollout import takedown
 
     if volumes:
-        question = f"This removes every volume of {at.settings.name}, data included."
-        console.confirm(question, yes=yes, word=at.settings.name)
+        ask_for_name(at, f"This removes every volume of {at.settings.name}, data included.", yes=yes)
     else:
         ask(at, "stop everything", yes=yes)
     takedown.down(at, volumes=volumes)
+
+
+def ask_for_name(at: Environment, question: str, *, yes: bool) -> None:
+    """Ask before data is removed, in any environment: its name must be typed."""
+    from deploy.core import console
+
+    console.confirm(question, yes=yes, word=at.settings.name)
