@@ -32,12 +32,22 @@ TAKEN, BUSY = 75, 76
 
 # $1 the state folder, $2 who it is, $3 seconds of silence, $4 seconds to wait for what has begun, $5 and $6 the lock's files;
 # the token stands in argv for guards to find.
-# What is written over has its place on the disk already: a full one is no reason not to say who it is.
+# While it waits for what has begun it looks after each second whether its operator is still there: a process that waits on
+# would take the lock for nobody. What is written over has its place on the disk already: a full one is no reason not to say
+# who it is.
 HOLD = """
 trap "" INT
 mkdir -p "$1" && cd "$1" && exec 9<>"$5" 8<>"$6" || exit 1
 flock --nonblock 9 || exit 75
-flock --nonblock 8 || { echo waiting; flock --wait "$4" 8 || exit 76; }
+left=$4
+flock --nonblock 8 || {
+    echo waiting
+    until [ "$left" -gt 0 ] || exit 76; flock --wait 1 8 9<&-; do
+        left=$((left - 1))
+        timeout 0.1 sh -c 'read heartbeat' 8<&- 9<&-
+        [ $? -ne 1 ] || exit 1
+    done
+}
 flock --unlock 8
 printf '%-500s\\n' "$$ $2" | dd of="$5" conv=notrunc 2>/dev/null
 echo held $$

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
@@ -170,6 +170,25 @@ def test_what_a_dump_runs_keeps_nobody_from_a_change(tmp_path: Path, capsys: pyt
             locks.held([second], tmp_path, "migrate", "dump").__enter__()
         dump.terminate()
     assert "wait for what" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
+def test_who_is_killed_while_they_wait_for_what_was_begun_takes_the_lock_for_nobody(
+    tmp_path: Path, ending: signal.Signals
+) -> None:
+    before = LocalHost()
+    argv = [sys.executable, "-c", HOLD, str(tmp_path), "change"]
+    with ExitStack() as stack:
+        with locks.held([before], tmp_path, "deploy"):
+            begun = stack.enter_context(before.open(command("sh", "-c", "echo begun; exec sleep 60")))
+            stack.callback(begun.terminate)
+            assert begun.stdout
+            assert begun.stdout.readline() == b"begun\n"
+        free = ["flock", "--nonblock", str(tmp_path / "lock"), "true"]
+        with subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.PIPE) as waiting:
+            assert wait_until(lambda: subprocess.run(free).returncode != 0, 20)
+            waiting.send_signal(ending)
+        assert wait_until(lambda: subprocess.run(free).returncode == 0, 10)
 
 
 def test_an_operator_whose_toolkit_knows_one_lock_excludes_a_change_and_is_excluded(tmp_path: Path) -> None:
