@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
+from subprocess import TimeoutExpired
 from types import TracebackType
 from typing import IO, Protocol
 
@@ -141,15 +142,17 @@ class Host(ABC):
     def stream(self, command: Command, *, fed: bool = False) -> Iterator[Process]:
         """Start a command whose stdout alone is read while it runs, and wait for its end; with `fed` its input is written meanwhile.
 
-        Raises CommandFailed with its stderr unless it ends with 0; one that was terminated here may end as it likes.
+        Raises CommandFailed with its stderr unless it ends with 0, also where that is why nothing can be written to it; one
+        that was terminated here may end as it likes.
         """
         self.require_lock(command)
         with self._open(command, self.guard(command), fed=fed, apart=True) as process:
             try:
                 yield process
-            except BaseException:
-                process.terminate()
-                raise
+            except BaseException as error:
+                if not (fed and isinstance(error, OSError) and has_failed(process)):
+                    process.terminate()
+                    raise
             if not process.terminated:
                 drain(process)
                 process.wait()
@@ -265,10 +268,18 @@ class Host(ABC):
 
 def drain(process: Process) -> None:
     """Let a program come to its end: nothing more is written to it, and what it still prints is dropped."""
-    if process.stdin:
-        process.stdin.close()
+    with suppress(OSError):  # it has ended, and its code says how
+        if process.stdin:
+            process.stdin.close()
     while process.stdout and process.stdout.read(CHUNK):
         pass
+
+
+def has_failed(process: Process) -> bool:
+    """Tell whether a program has ended by itself, within a second, and not with 0."""
+    with suppress(TimeoutError, TimeoutExpired):
+        return process.wait(1) != 0
+    return False
 
 
 def plain(printed: bytes) -> str:

@@ -62,6 +62,9 @@ class LocalProcess(subprocess.Popen[bytes]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:  # fmt: skip
+        with suppress(OSError):  # it has ended before it read everything
+            if self.stdin:
+                self.stdin.close()
         super().__exit__(kind, error, trace)
         if self.file:
             self.last = self.error_output

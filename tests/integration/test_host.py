@@ -252,6 +252,22 @@ def test_a_stream_that_fails_says_its_code_and_its_stderr(host: Host) -> None:
         raise KeyError
 
 
+def feed_what_has_ended(host: Host, wanted: Command, size: int) -> None:
+    with host.stream(wanted, fed=True) as process:
+        assert process.stdin
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        process.wait(10)
+        process.stdin.write(b"x" * size)
+
+
+@pytest.mark.parametrize("size", [1, 64 << 20], ids=["little", "much"])
+def test_a_stream_into_a_program_that_fails_says_its_code_and_its_stderr(host: Host, size: int) -> None:
+    wanted = command("sh", "-c", "read -r _; echo no such table >&2; exit 3")
+    with pytest.raises(CommandFailed, match=r"(?s)ended with 3.*no such table"):
+        feed_what_has_ended(host, wanted, size)
+
+
 def test_much_on_stderr_stops_no_stream(host: Host) -> None:
     with host.stream(command("sh", "-c", "head -c 9000000 /dev/zero | tr '\\0' x >&2; echo done")) as process:
         assert process.stdout
