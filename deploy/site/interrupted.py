@@ -50,15 +50,16 @@ def interruptions(at: Environment, hosts: Iterable[Host] | None = None) -> dict[
     entries = [entry for ledger in ledgers.values() for entry in ledger]
     left = []
     for kind in kinds:
-        ended = max(at.each(partial(ended_on, at, kind), hosts).values())
-        of_kind = {name: cut for name, own in begun.items() for cut in own if cut.kind == kind and ended <= cut.since}
-        on = {name: cut for name, cut in of_kind.items() if kind != RELEASE or not any(map(cut.over, entries))}
+        ended = at.each(partial(ended_on, at, kind), hosts).values()
+        of_kind = {name: cut for name, own in begun.items() for cut in own if cut.kind == kind}
+        newest = {name: cut for name, cut in of_kind.items() if not any(cut.overtaken(*end) for end in ended)}
+        on = {name: cut for name, cut in newest.items() if kind != RELEASE or not any(map(cut.over, entries))}
         left += [Interruption(on)] if on else []
     return {one.newest.kind: one for one in sorted(left, key=lambda one: one.newest.since, reverse=True)}
 
 
-def ended_on(at: Environment, kind: str, host: Host) -> str:
-    """Return when the newest command of a kind began on a host, where that has ended; empty elsewhere."""
+def ended_on(at: Environment, kind: str, host: Host) -> tuple[str, str]:
+    """Return when the newest command of a kind began on a host and its run, where that has ended; empty elsewhere."""
     return state_of(at, host).ended(kind)
 
 

@@ -69,6 +69,10 @@ class Intention:
         came_to_nothing = entry.outcome != "in service" and (entry.release, entry.started) == (self.target, self.since)
         return came_to_nothing or entry.started > self.since
 
+    def overtaken(self, began: str, run: str) -> bool:
+        """Tell whether a command that has ended on some host was another one, begun later."""
+        return began > self.since and not (self.run and run == self.run)
+
 
 class Journal(Folder):
     """The journal of one host."""
@@ -105,13 +109,14 @@ class Journal(Folder):
             kinds.setdefault(kind_of(line["command"]), []).append(line)
         return tuple(cut for lines in kinds.values() if (cut := intention_of(iter(lines))))
 
-    def ended(self, kind: str = RELEASE) -> str:
-        """Return when the newest command of a kind began, where the journal says how it ended; empty elsewhere."""
+    def ended(self, kind: str = RELEASE) -> tuple[str, str]:
+        """Return when the newest command of a kind began and its run, where the journal says how it ended; empty elsewhere."""
         lines = (line for line in self.commands() if kind_of(line["command"]) == kind)
-        if next(lines, {"state": "begin"})["state"] == "begin":
-            return ""
+        last = next(lines, {"state": "begin"})
+        if last["state"] == "begin":
+            return "", ""
         begun = next(lines, {})
-        return str(begun.get("started") or begun.get("time") or "")
+        return str(begun.get("started") or begun.get("time") or ""), str(last.get("run") or "")
 
     def once_served(self) -> bool:
         """Tell whether the journal says that some release came into service, since the data was last removed."""

@@ -10,9 +10,10 @@ import pytest
 from deploy.core.errors import Interrupted, OpsError, Refused, Unreachable
 from deploy.rollout import commands, maintenance, revert, scale
 from deploy.rollout.interrupted import interruptions
-from deploy.site import hooks, notify
+from deploy.site import hooks, interrupted, notify
 from deploy.site.event import Event
-from deploy.state.store import State
+from deploy.state import journal
+from deploy.state.store import State, state_of
 from tests.flow import test_behind as behind
 from tests.support.apart import FOLDER, NAMES, Apart, Site
 from tests.support.faults import FULL, cut, fail_at, killed, mend, once, when
@@ -362,3 +363,26 @@ def test_a_log_that_cannot_be_read_does_not_keep_the_others_from_going_back(
     with pytest.raises(OpsError):
         site.deploy("r3")
     assert site.running() == {site.known["r2"]}
+
+
+def test_a_command_that_has_ended_on_one_host_is_still_interrupted_on_another(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It begins on each in turn: where it ended it may have begun later than where it was cut off."""
+    first, second = (state_of(site.at, site.hosts[name]) for name in ("app1", "app2"))
+
+    def note(state: State, time: str, end: str) -> None:
+        monkeypatch.setattr(journal, "now", lambda: f"2126-01-01T00:00:{time}Z")
+        state.note(command="restore", state=end, target="b7")
+
+    journal.begin_run()
+    note(second, "00", "begin")
+    note(first, "01", "begin")
+    note(first, "09", "done")
+    assert list(interrupted.interruptions(site.at)["restore"].on) == ["app2"]
+    with pytest.raises(Interrupted, match="restore of b7 was interrupted on app2"):
+        interrupted.require_no_other(site.at)
+    journal.begin_run()
+    note(first, "10", "begin")
+    note(first, "11", "done")
+    assert not interrupted.interruptions(site.at), "another run came after"
