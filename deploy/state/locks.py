@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from threading import Event, Thread
 from typing import Literal
@@ -147,7 +148,7 @@ def acquired(
 def hold(folder: Path, doing: str, lock: Lock, token: str, deadline: float) -> Command:
     """Make the command that holds a lock: a query, for no lock guards another."""
     identity = json.dumps({"who": who(), "pid": os.getpid(), "command": doing, "since": now()})
-    patience = LONGEST_COMMAND if lock.name == "change" else max(0, round(deadline - time.monotonic()))
+    patience = LONGEST_COMMAND if lock.name == "change" else max(0, ceil(deadline - time.monotonic()))
     return query("sh", "-c", HOLD, token, str(folder), identity, SILENCE_SECONDS, patience, lock.file, lock.changing)
 
 
@@ -158,7 +159,13 @@ def await_free(host: Host, folder: Path, lock: Lock, deadline: float) -> bool:
         return False
     there = holder(host, folder, lock.name)
     with console.step(f"wait on {host.name}: {there.words if there else 'locked'}", within=left):
-        return wait_until(lambda: holder(host, folder, lock.name) is None, left, pause=0.5)
+        return wait_until(lambda: is_free(host, folder, lock), left, pause=0.5)
+
+
+def is_free(host: Host, folder: Path, lock: Lock) -> bool:
+    """Tell whether nobody holds a lock, also nobody who could not write down who they are: for that alone it is tried."""
+    tried = query("flock", "--nonblock", "--shared", str(folder / lock.file), "true")
+    return holder(host, folder, lock.name) is None and not host.try_run(tried).returncode
 
 
 def awaited(holding: Process, host: Host, folder: Path, lock: Lock) -> int:

@@ -191,6 +191,19 @@ def test_who_is_killed_while_they_wait_for_what_was_begun_takes_the_lock_for_nob
         assert wait_until(lambda: subprocess.run(free).returncode == 0, 10)
 
 
+def test_a_holder_who_could_not_say_who_they_are_is_waited_for_in_one_breath(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a full disk nothing of it is written; nor by one who waits themselves for what was begun before."""
+    held = command("flock", str(tmp_path / "lock.dump"), "sh", "-c", "echo held; exec sleep 1.5")
+    with LocalHost().open(held) as holding:
+        assert holding.stdout
+        assert holding.stdout.readline() == b"held\n"
+        with locks.held([LocalHost()], tmp_path, "migrate", "dump", 20):
+            pass
+    assert capsys.readouterr().err.count("wait on localhost") == 1
+
+
 def test_an_operator_whose_toolkit_knows_one_lock_excludes_a_change_and_is_excluded(tmp_path: Path) -> None:
     host, old = LocalHost(), ("sh", "-c", OLD_HOLD, "token", str(tmp_path), '{"who": "ann"}', "15", "900")
     with locks.held([host], tmp_path, "deploy"):
