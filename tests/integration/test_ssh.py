@@ -230,8 +230,10 @@ def test_a_program_ends_when_its_reader_is_killed(server: Sshd, tmp_path: Path, 
         server.settings(Path("/nowhere")).model_dump_json(),
     ]
     with subprocess.Popen(words, stdout=subprocess.PIPE) as process:
-        assert process.stdout
-        assert process.stdout.readline()
-        assert wait_until(lambda: runs("sleep 72.5"), 5)
-        process.kill()
+        try:
+            assert process.stdout
+            assert process.stdout.readline()
+            assert wait_until(lambda: runs("sleep 72.5"), 5)
+        finally:
+            process.kill()
     assert wait_until(lambda: not runs("sleep 72.5"), 5)
