@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from deploy.config.environment import Environment
-from deploy.core.errors import OpsError, Refused
+from deploy.core.errors import Interrupted, OpsError, Refused
 from deploy.core.model import WHOLE
 from deploy.edge import frame, switch
 from deploy.edge.frame import File
@@ -23,7 +23,7 @@ from deploy.site.facts import observe
 from deploy.site.run import Fleet, Run
 from deploy.state.store import Bundle
 from tests.support import place as places
-from tests.support.faults import when
+from tests.support.faults import fail_at, nth, when
 from tests.support.place import Killed, Place, bundled, whole
 
 EDGE, KEY = "shop-local-edge-1", File("a key", 0o600)
@@ -114,6 +114,21 @@ def test_a_frame_whose_deploy_fails_gives_way_to_the_former_one(place: Place, na
     assert (place.serving(), place.running(), domain(place)) == ("r2", whole("r2"), "shop.test")
     place.deploy(name)
     assert domain(place) == "other.test"
+
+
+def test_a_frame_that_cannot_be_taken_back_is_no_plain_failure(place: Place) -> None:
+    """The release is the same all the while: it says nothing of the frame."""
+    reframed(place)
+    nth(
+        place.host, "Switch", "begin", 2,
+        lambda: setattr(place.host, "broken", lambda: OpsError("it is stuck")),
+    )  # fmt: skip
+    fail_at(place.host, "Watch")
+    with pytest.raises(Interrupted, match="localhost could not be taken back"):
+        place.deploy("r2")
+    assert domain(place) == "other.test"
+    commands.abort(place.at)
+    assert (place.serving(), domain(place)) == ("r2", "shop.test")
 
 
 @pytest.mark.parametrize("cut", [False, True], ids=["fails", "is cut off and aborted"])
