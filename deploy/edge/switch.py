@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from deploy.config.settings import Settings
+from deploy.core import console
 from deploy.core.errors import CommandFailed, OpsError, Refused
 from deploy.core.model import WHOLE
 from deploy.core.poll import poll, wait_until
@@ -84,15 +85,47 @@ def contents(host: Host, generation: Path, route: nginx.Route) -> dict[str, File
     return {name: File(text, modes.get(name, PRIVATE)) for name, text in texts.items() if text is not None}
 
 
-def read_frame(settings: Settings, host: Host, fingerprint: str = "") -> dict[str, File]:
-    """Read the frame that stands, or the one before it where that has the fingerprint; render it where the host has neither."""
+def read_frame(settings: Settings, host: Host, fingerprint: str = "", *, back: bool = False) -> dict[str, File]:
+    """Read the frame that stands, or one before it that has the fingerprint; render it where the host has neither.
+
+    What is rendered is what was planned; raise OpsError where that was edited since. Going `back` no render must fail:
+    the frame that stands is kept, with a warning.
+    """
     folder = nginx.folder(settings)
     proven = recorded(host, folder / PROVEN)
-    for place in (PROVEN, nginx.generation_folder(proven[1].former)) if proven else ():
-        kept = recorded(host, folder / place)
-        if kept and kept[1].frame not in ("", WHOLE) and fingerprint in ("", WHOLE, kept[1].frame):
-            return frame.own(contents(host, folder / place, kept[1]))
-    return frame.render(settings)
+    earlier = formers(host, folder / "generations", proven[1]) if proven else []
+    places = [PROVEN, *map(nginx.generation_folder, earlier)] if proven else []
+    split = [
+        (route.frame, place) for place in places for _, route in filter(None, [recorded(host, folder / place)])
+        if route.frame not in ("", WHOLE)
+    ]  # fmt: skip
+    for name, place in split:
+        if fingerprint in ("", WHOLE, name):
+            return own_frame(host, folder / place)
+    if back and split:
+        console.warn(f"{host.name}: the frame that was accepted is gone; the one that stands is kept")
+        return own_frame(host, folder / split[0][1])
+    rendered = frame.render(settings)
+    if not back and fingerprint not in ("", WHOLE, frame.fingerprint(rendered)):
+        what = "the edge's frame is no longer what was planned: its template or the settings were changed since"
+        raise OpsError(what, where=f"{settings.nginx}/frame.conf.j2", then="inv plan, then inv deploy")
+    return rendered
+
+
+def own_frame(host: Host, generation: Path) -> dict[str, File]:
+    """Read the frame of a generation."""
+    kept = recorded(host, generation)
+    return frame.own(contents(host, generation, kept[1] if kept else nginx.Route()))
+
+
+def formers(host: Host, folder: Path, route: nginx.Route) -> list[int]:
+    """Return the last generation of each frame before, newest first: one that was cut off may stand between this and the accepted."""
+    numbers: list[int] = []
+    while route.former and route.former not in numbers and len(numbers) < KEPT_GENERATIONS:
+        numbers.append(route.former)
+        kept = recorded(host, folder / str(route.former))
+        route = kept[1] if kept else nginx.Route()
+    return numbers
 
 
 def stage(settings: Settings, host: Host, files: Files, generation: int, route: nginx.Route) -> int:
@@ -278,9 +311,10 @@ def processes(host: Host, edge: str) -> dict[int, str]:
 
 
 def forget(host: Host, folder: Path, generation: int) -> None:
-    """Remove generations that are long past, but for the last one with another frame."""
+    """Remove generations that are long past, but for the last one of each frame before."""
     past = [int(name) for name in host.listdir(folder) if name.isdigit() and int(name) <= generation - KEPT_GENERATIONS]
     current = recorded(host, folder / str(generation)) if past else None
+    needed = formers(host, folder, current[1]) if current else []
     for number in past:
-        if not current or number != current[1].former:
+        if number not in needed:
             host.remove(folder / str(number))

@@ -9,7 +9,7 @@ from deploy.core import console
 from deploy.core.errors import acting, refuse
 from deploy.core.model import Container
 from deploy.rollout import shared, steps
-from deploy.rollout.health import reaches
+from deploy.rollout.health import is_open, reaches
 from deploy.site.run import Fleet, Run
 from deploy.state.store import Bundle
 
@@ -31,7 +31,8 @@ def chosen(names: Collection[str], run: Run) -> tuple[str, ...]:
 def restorable(run: Run, left: Bundle | None, *, undoing: bool = False) -> tuple[str, ...]:
     """Name the shared services that the release which is `left` recreated, and that fail now: going back restores them.
 
-    Where what was begun is undone, one restart since then is a failure, and so is an edge without a mount that it had.
+    Where what was begun is undone, one restart since then is a failure, and so is an edge without a mount that it had, or
+    one that visitors do not reach.
     """
     if not left:
         return ()
@@ -41,9 +42,14 @@ def restorable(run: Run, left: Bundle | None, *, undoing: bool = False) -> tuple
 
     def fails(c: Container) -> bool:
         bare = undoing and c.role == "edge" and shared.mounts_lacking(specs[c.service], c.mounts)
-        return bool(bare) or shared.is_unwell(c, now, ever=undoing) or (c.role == "edge" and not reaches(run))
+        return bool(bare) or shared.is_unwell(c, now, ever=undoing) or is_cut_off(run, c, undoing=undoing)
 
     return tuple(name for name in names if fails(there[name]))
+
+
+def is_cut_off(run: Run, c: Container, *, undoing: bool) -> bool:
+    """Tell whether this is an edge that reaches nothing, or, where what was begun is undone, that visitors do not reach."""
+    return c.role == "edge" and not (reaches(run) and (is_open(run) or not undoing))
 
 
 def restorations(run: Run, left: Bundle | None) -> tuple[steps.RecreateShared, ...]:
@@ -63,7 +69,7 @@ def restorations(run: Run, left: Bundle | None) -> tuple[steps.RecreateShared, .
     now = clock(run, [there[name] for name in was])
 
     def fails(c: Container) -> bool:
-        return shared.is_unwell(c, now, ever=True) or (c.role == "edge" and not reaches(run))
+        return shared.is_unwell(c, now, ever=True) or is_cut_off(run, c, undoing=True)
 
     releases = {name: made_as(run, name, made_of) for name, made_of in was.items() if fails(there[name])}
     return tuple(

@@ -47,7 +47,7 @@ def return_all(
     """Apply each host's plan back, stage by stage, all hosts at once; the others go on without one that fails.
 
     While one that may be `scheduling` is `away`, not taken back or unreachable, no other host's scheduler is started.
-    Returns the hosts that kept others from being whole.
+    Returns the hosts that are not whole again, and those that kept others from it.
     """
     lost: set[str] = set()
 
@@ -63,14 +63,14 @@ def return_all(
         if fronts := lost & {run.facts.edge.front for run in left}:
             names = f"the edge on {', '.join(fronts)} may name what runs behind it"
             console.warn(f"{names}: no more is done there; inv deploy brings all to order")
-            return fronts
+            return lost
         doubtful = {*away, *lost} & {*scheduling}
         if stage is Stage.TAKE_OVER and doubtful and any(run.release.of("scheduler") for run in left):
             console.warn(f"{', '.join(sorted(doubtful))} may run the scheduler: none is started elsewhere")
             fleet.each(partial(tried, do=partial(take_over, plans=plans)), left)
-            return doubtful
+            return lost | doubtful
         fleet.each(partial(tried, do=do), left)
-    return set()
+    return lost
 
 
 def take_over(run: Run, plans: Mapping[str, Sequence[Step]]) -> None:

@@ -16,6 +16,8 @@ from deploy.site.run import Run
 STEADY_SECONDS = 3
 # what the edge says, or nothing, where it does not reach a service
 UNREACHED = (0, 404, 502, 504)
+# the edge's addresses of which the loopback is one
+LOOPBACK = ("127.0.0.1", "0.0.0.0")  # noqa: S104  # nothing is bound
 # an edge that answers at all does so within this
 ANSWERS_WITHIN = 2
 
@@ -94,6 +96,11 @@ def is_public(run: Run) -> bool:
     """Tell whether something answers on the port that visitors use, at this host's own address."""
     port, domain = run.settings.edge.port, run.settings.domain
     return run.host.get(port, "/edge-health", host=domain, timeout=ANSWERS_WITHIN)[0] != 0
+
+
+def is_open(run: Run) -> bool:
+    """Tell whether visitors find something at their port, as far as this host can see: it asks at its loopback."""
+    return run.settings.edge.address not in LOOPBACK or wait_until(lambda: is_public(run), ANSWERS_WITHIN)
 
 
 def is_well(run: Run, colour: str, release: Release) -> bool:

@@ -34,7 +34,8 @@ def edge_files(run: Run, generation: int, route: nginx.Route, fingerprint: str =
     kept = files if route.colour else {}
     if whole:
         return {**kept, MAIN: serves}
-    return {**switch.read_frame(run.settings, run.host, fingerprint), **kept, ROUTES: serves}
+    standing = switch.read_frame(run.settings, run.host, fingerprint, back=run.going_back)
+    return {**standing, **kept, ROUTES: serves}
 
 
 def numbered(run: Run, name: str, generation: int) -> File:

@@ -81,7 +81,10 @@ def words(value: str) -> list[str]:
     """Split what a person named with commas; refuse an option that the command does not know and invoke took for a name."""
     if value.startswith("-"):
         raise Refused(f"{value} is no option of this command", where="inv", then="inv --help TASK", slug="wrong-usage")
-    return [word for word in value.split(",") if word]
+    named = [word for word in value.split(",") if word]
+    if value and not named:  # nothing at all means all
+        raise Refused(f"`{value}` names nothing", where="inv", then="inv --help TASK", slug="wrong-usage")
+    return named
 
 
 def rest() -> list[str]:
@@ -89,22 +92,40 @@ def rest() -> list[str]:
     return sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
 
 
+def require_filled(argv: list[str]) -> None:
+    """Refuse a word that is empty, and an option whose value is."""
+    for before, word in zip(["", *argv], argv, strict=False):
+        if not word or (word.startswith("--") and word.endswith("=")):
+            name = before if not word and before.startswith("--") else word.removesuffix("=")
+            raise ValueError(f"{name or 'a word'} is empty; is a variable not set?")
+
+
+def only_exec(parsed: Any) -> Any:
+    """Refuse what stands behind `--` where no command reads it."""
+    names = [task.name for task in parsed if task.name]  # none where invoke reads its own options
+    if names and "exec" not in names and rest():
+        raise ValueError(f"{' '.join(rest())} is read by nobody: only inv exec takes words behind --")
+    return parsed
+
+
 def strict(parse: Callable[[Parser, list[str]], Any]) -> Callable[[Parser, list[str]], Any]:
     """Make wrong usage of `inv` exit 2, as the command contract has it; invoke alone exits 1, or shows a traceback.
 
-    A positional argument that is missing is empty: invoke knows no optional ones.
+    A positional argument that is missing is empty: invoke knows no optional ones. What is typed empty is refused: a
+    variable of a script that is not set would mean `all`, or `this checkout` in place of an earlier release.
     """
 
     def parsed(parser: Parser, argv: list[str]) -> Any:
         body, remainder = (argv[: argv.index("--")], argv[argv.index("--") :]) if "--" in argv else (argv, [])
         try:
+            require_filled(body)
             try:
-                return parse(parser, argv)
+                return only_exec(parse(parser, argv))
             except ParseError as error:
                 missing = error.context.missing_positional_args if error.context else []
                 if not missing:
                     raise
-                return parse(parser, [*body, *[""] * len(missing), *remainder])
+                return only_exec(parse(parser, [*body, *[""] * len(missing), *remainder]))
         except (ParseError, ValueError) as error:
             then = "inv --list, or inv --help TASK; put -- before a command that inv exec runs"
             wrong = Refused(str(error), where=f"inv {' '.join(argv)}", then=then, slug="wrong-usage")

@@ -82,6 +82,18 @@ def test_a_release_that_one_host_alone_serves_is_undone_when_it_fails_on_others(
     assert site.serving == ["r3", "r3", "r2"]
 
 
+def test_a_way_back_that_fails_after_the_switch_is_named_and_aborted(place: Place) -> None:
+    """Visitors have the former release again, but workers of the one that failed still take tasks."""
+    when(place.host, "StopColour", "begin", lambda: setattr(place.host, "broken", lambda: OpsError("it is stuck")))
+    fail_at(place.host, "Watch")
+    with pytest.raises(Interrupted, match="localhost could not be taken back") as told:
+        place.deploy("r3")
+    assert ("release r2" in told.value.serves, ("worker", "r3") in place.running()) == (True, True)
+    vars(place.host).pop("append")
+    commands.abort(place.at)
+    assert (place.serving(), place.running()) == ("r2", {(name, "r2") for name in ("backend", "worker", "beat")})
+
+
 def test_abort_does_not_empty_a_host_whose_ledger_was_lost(place: Place) -> None:
     (place.state.folder / "ledger.jsonl").unlink()
     with pytest.raises(Refused, match="whose ledger has no entry for it") as told:

@@ -220,6 +220,23 @@ def test_a_command_that_fails_prints_one_document_too(words: tuple[str, ...]) ->
     assert "next:" in ran.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("deploy", "--to="), "--to is empty; is a variable not set?"),
+        (("deploy", "--to", ""), "--to is empty; is a variable not set?"),
+        (("hosts.pin", "", "--yes"), "a word is empty; is a variable not set?"),
+        (("hosts.pin", ",", "--yes"), "`,` names nothing"),
+        (("deploy", "--", "--to=r1"), "--to=r1 is read by nobody: only inv exec takes words behind --"),
+        (("logs", "--", "backend"), "backend is read by nobody: only inv exec takes words behind --"),
+    ],
+    ids=repr,
+)
+def test_what_would_be_taken_for_all_or_for_this_checkout_is_refused(words: tuple[str, ...], message: str) -> None:
+    ran = inv(*words)
+    assert (ran.returncode, message in ran.stderr) == (2, True), ran.stderr
+
+
 @pytest.mark.parametrize("words", [("--dry", "deploy", "--json"), ("-R", "down")], ids=" ".join)
 def test_there_is_no_dry_run(words: tuple[str, ...]) -> None:
     ran = inv(*words, "--env=nope")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from deploy.config.environment import Environment
-from deploy.core.errors import OpsError, Refused
+from deploy.core.errors import Interrupted, OpsError, Refused
 from deploy.core.model import WHOLE
 from deploy.edge import frame, switch
 from deploy.edge.frame import File
@@ -22,6 +23,7 @@ from deploy.site.facts import observe
 from deploy.site.run import Fleet, Run
 from deploy.state.store import Bundle
 from tests.support import place as places
+from tests.support.faults import fail_at, nth, when
 from tests.support.place import Killed, Place, bundled, whole
 
 EDGE, KEY = "shop-local-edge-1", File("a key", 0o600)
@@ -40,6 +42,15 @@ def reframed(place: Place, domain: str = "other.test") -> None:
     """Let the settings ask for another frame."""
     place.settings = place.settings.model_copy(update={"domain": domain})
     place.at = Environment(place.settings, place.host, (place.host,))
+
+
+def raised(error: Exception) -> Callable[..., dict[str, File]]:
+    """Return a function that fails."""
+
+    def fail(*_: object) -> dict[str, File]:
+        raise error
+
+    return fail
 
 
 def served(place: Place, name: str) -> str:
@@ -103,6 +114,74 @@ def test_a_frame_whose_deploy_fails_gives_way_to_the_former_one(place: Place, na
     assert (place.serving(), place.running(), domain(place)) == ("r2", whole("r2"), "shop.test")
     place.deploy(name)
     assert domain(place) == "other.test"
+
+
+def test_a_frame_that_cannot_be_taken_back_is_no_plain_failure(place: Place) -> None:
+    """The release is the same all the while: it says nothing of the frame."""
+    reframed(place)
+    nth(
+        place.host, "Switch", "begin", 2,
+        lambda: setattr(place.host, "broken", lambda: OpsError("it is stuck")),
+    )  # fmt: skip
+    fail_at(place.host, "Watch")
+    with pytest.raises(Interrupted, match="localhost could not be taken back"):
+        place.deploy("r2")
+    assert domain(place) == "other.test"
+    commands.abort(place.at)
+    assert (place.serving(), domain(place)) == ("r2", "shop.test")
+
+
+@pytest.mark.parametrize("cut", [False, True], ids=["fails", "is cut off and aborted"])
+def test_the_accepted_frame_comes_back_though_another_one_was_cut_off_in_between(place: Place, cut: bool) -> None:
+    reframed(place, "second.test")
+    place.host.kill_at(WATCH, "begin", Killed)
+    with pytest.raises(Killed):
+        place.deploy("r3")
+    for _ in range(2 * switch.KEPT_GENERATIONS):
+        switch.register(place.settings, place.host, EDGE, place.host.generation + 1, {})
+    reframed(place, "third.test")
+    number = place.steps("r4").index("Watch")
+    if cut:
+        place.host.kill_at(number, "begin", Killed)
+        with pytest.raises(Killed):
+            place.deploy("r4")
+        assert (place.serving(), domain(place)) == ("r4", "third.test")
+        commands.abort(place.at)
+    else:
+        place.host.fail_at(number, lambda: OpsError("it does worse"))
+        with pytest.raises(OpsError):
+            place.deploy("r4")
+    assert (place.serving(), domain(place)) == ("r2" if cut else "r3", "shop.test")
+
+
+def test_a_frame_that_is_edited_while_a_deploy_goes_on_does_not_serve(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither what nobody has planned, nor one frame on the canary and another on the other hosts."""
+    reframed(place)
+    edited = {"nginx.conf": File("edited")}
+    when(place.host, "Migrate", "begin", lambda: monkeypatch.setattr(frame, "render", lambda _: edited))
+    with pytest.raises(OpsError, match="no longer what was planned") as told:
+        place.deploy("r3")
+    assert (told.value.code, place.serving(), domain(place)) == (1, "r2", "shop.test")
+
+
+def test_going_back_keeps_the_frame_that_stands_where_the_accepted_one_is_gone(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A template that is wrong by now keeps nobody from going back."""
+    reframed(place)
+    place.host.kill_at(WATCH, "begin", Killed)
+    with pytest.raises(Killed):
+        place.deploy("r3")
+    proven = place.host.generation
+    for folder in (place.state.folder / "edge" / "generations").iterdir():
+        if folder.name != str(proven):
+            shutil.rmtree(folder)
+    monkeypatch.setattr(frame, "render", raised(Refused("the template is wrong")))
+    commands.abort(place.at)
+    assert (place.serving(), domain(place)) == ("r2", "other.test")
+    assert "the frame that was accepted is gone; the one that stands is kept" in capsys.readouterr().err
 
 
 def test_the_former_frame_is_kept_however_many_generations_come(place: Place) -> None:

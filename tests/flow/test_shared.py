@@ -363,7 +363,8 @@ def test_an_edge_that_visitors_no_longer_reach_is_a_failure_and_restored(
     monkeypatch.setattr(shop.host, "get", answer)
     with pytest.raises(OpsError, match="edge was recreated, and the app has not answered since"):
         shop.put("r2", EDGE, VOLUME, include="edge")
-    assert shop.serving() == "r1"
+    assert (shop.there("edge").made_of, shop.serving()) == (spec(made("r1"), "edge").made_of, "r1")
+    assert health.is_public(Run(shop.settings, shop.host, made("r1")))
 
 
 def test_a_rollback_goes_on_without_data_that_does_not_start(shop: Shop, capsys: Printed) -> None:
