@@ -18,9 +18,14 @@ SCRIPTS = [
     "scripts/blue-green-deploy.sh", "tests/apps/template/prestart/prestart", "tests/apps/template/frontend/publish",
 ]  # fmt: skip
 TWO = ["--numprocesses=2", "--dist=loadgroup"]
+TWO_FILES = [
+    "--numprocesses=2",
+    "--dist=loadfile",
+    "--no-loadscope-reorder",
+]  # a file's tests share a site and have an order
 RUNS = [
     ["tests/unit", "tests/flow", *TWO],
-    ["tests/integration", "-m", "not alone", "--no-loadscope-reorder", *TWO],
+    ["tests/integration", "-m", "not alone", *TWO_FILES],
     ["tests/integration", "-m", "alone"],
 ]
 

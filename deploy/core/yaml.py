@@ -136,8 +136,9 @@ def read(yaml: YAML, method: str, text: str) -> Any:
     try:
         return getattr(yaml, method)(text)
     except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
+        mark, begin = error.problem_mark or error.context_mark, error.context_mark
         line = f", line {mark.line + 1}" if mark else ""
+        line += f" (in what begins on line {begin.line + 1})" if begin and begin.line != mark.line else ""
         raise NotYaml(f"{error.problem or error.context}{line}") from None
     except YAMLError as error:
         raise NotYaml(str(error)) from None

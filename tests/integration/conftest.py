@@ -1,4 +1,4 @@
-"""Sites on the real engine, and which of their tests one worker runs one after the other."""
+"""Sites on the real engine, and the order of their tests."""
 
 from __future__ import annotations
 
@@ -19,35 +19,19 @@ from tests.support.site import ROOT, Site, make_bookreader, make_tiny
 FIRST = [
     "test_tiny",
     "test_quickstart",
-    "machines",
-    "test_app_suites",
-    "bookreader",
+    "test_fleet",
     "test_rolling",
     "test_interrupted",
-    "stores",
+    "test_registry",
+    "test_template",
 ]
-SHARED = ("bookreader", "machines", "stores")  # fixtures that take long to make: one worker has each
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each file's tests to one worker, with those of other files that share what takes long; begin with the longest."""
-    groups = {item: group_of(item) for item in items if Path(__file__).parent in item.path.parents}
-    for item, group in groups.items():
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(
-        key=lambda item: (
-            FIRST.index(groups[item]) if groups.get(item) in FIRST else len(FIRST) if item in groups else -1
-        )
-    )
-
-
-def group_of(item: pytest.Item) -> str:
-    """Name the group of a test: by what it shares with other files, else its file, or its folder."""
-    shared = [name for name in SHARED if name in getattr(item, "fixturenames", ())]
-    return (
-        shared[0] if shared else item.path.parent.name if item.path.parent != Path(__file__).parent else item.path.stem
-    )
+    """Begin with a small site, then the files that take longest; what stands in other folders stays in front."""
+    here = Path(__file__).parent
+    places = {name: number for number, name in enumerate(FIRST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(FIRST)) if here in item.path.parents else -1)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -15,6 +15,7 @@ from deploy.images import bases
 from tests.support.site import ROOT, docker
 
 LABEL = "bookreader-ops.app-suite"
+pytestmark = pytest.mark.alone  # the tests of its workers count seconds
 
 
 def bake(target: str, *words: str) -> None:

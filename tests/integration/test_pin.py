@@ -140,11 +140,11 @@ def test_an_environment_without_hosts_is_not_said_to_be_well() -> None:
 
 def test_check_says_what_each_host_has(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = inv("hosts.check", "--json")
-    assert (done.returncode, [found["what"] for found in json.loads(done.stdout)]) == (3, ["app1: connection"])
+    assert (done.returncode, [found["asked"] for found in json.loads(done.stdout)]) == (3, ["app1: connection"])
     assert "inv hosts.pin --env=prod" in done.stdout
     assert inv("hosts.pin", "--yes").returncode == 0
     done = inv("hosts.check", "--json")
-    found = {finding["what"]: finding["state"] for finding in json.loads(done.stdout)}
+    found = {finding["asked"]: finding["result"] for finding in json.loads(done.stdout)}
     looked = (
         "connection",
         "flock",
@@ -157,7 +157,7 @@ def test_check_says_what_each_host_has(checkout: Path, monkeypatch: pytest.Monke
         "image store",
     )
     assert list(found) == [f"app1: {what}" for what in looked]
-    assert (set(found.values()), done.returncode) == ({"ok"}, 0), done.stdout
+    assert (set(found.values()), done.returncode) == ({"PASS"}, 0), done.stdout
 
 
 def test_a_clock_that_is_wrong_is_found(remote: SshHost, monkeypatch: pytest.MonkeyPatch) -> None:

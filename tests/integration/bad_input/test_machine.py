@@ -75,4 +75,5 @@ def test_port_taken(bad: Bad, tiny: Site) -> None:
         said = bad.meets("deploy", site=tiny)
     assert f"port {tiny.port} is taken" in said
     assert f"port {tiny.probe_port} is taken" in said
-    assert (tiny.containers(), tiny.state.exists()) == ({}, False)
+    assert tiny.containers() == {}
+    assert {path.name for path in tiny.state.iterdir()} <= {"lock", "changing"}, "a refusal writes nothing but its lock"
