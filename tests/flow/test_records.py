@@ -16,6 +16,7 @@ from deploy.rollout import commands, maintenance, preflight
 from deploy.rollout.interrupted import interruption
 from deploy.site.facts import observe
 from deploy.state import folder as records
+from deploy.state.journal import begin_run
 from deploy.state.store import State
 from tests.flow.test_days_work import AT, Printed, say
 from tests.flow.test_disk_and_prune import USED
@@ -357,6 +358,7 @@ def test_what_a_host_missed_is_not_taken_up_where_only_the_journals_know_what_ca
     away, *others = (State(host, FOLDER) for host in fleet.hosts.values())
     away.note(command="deploy", state="begin", target="r3", started="2126-01-01T00:00:00Z", serving="r2")
     assert interruption(fleet.at)
+    begin_run()
     for one in others:
         one.host.append(FOLDER / "ledger.jsonl", "{}")
         one.note(command="deploy", state="begin", target="r4", started="2126-01-01T00:00:09Z", serving="r2")
