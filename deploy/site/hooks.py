@@ -51,7 +51,7 @@ def run(settings: Settings, name: str, event: Event) -> None:
             raise GateClosed(
                 f"the hook {name} {told(code, within)}:\n    {line}",
                 where=f"hooks.{name}",
-                then="mend it and try again",
+                then="fix it and try again",
             )
 
 

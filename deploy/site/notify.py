@@ -59,7 +59,7 @@ def probe(settings: Settings, host: LocalHost) -> None:
         settings, host, f"{settings.name}: a test", {"this": "came from inv notify.test; nothing happened"}, "info"
     )
     if trouble:
-        raise OpsError(trouble, where=KEY, then=f"mend {KEY} in {settings.secrets_file.name}, then inv notify.test")
+        raise OpsError(trouble, where=KEY, then=f"fix {KEY} in {settings.secrets_file.name}, then inv notify.test")
     console.say(f"sent to {len(addresses(settings))} service(s)")
 
 

@@ -117,6 +117,9 @@ def strict(parse: Callable[[Parser, list[str]], Any]) -> Callable[[Parser, list[
 
     def parsed(parser: Parser, argv: list[str]) -> Any:
         body, remainder = (argv[: argv.index("--")], argv[argv.index("--") :]) if "--" in argv else (argv, [])
+        if body[:1] and body[0] in parser.contexts and {"--help", "-h"} & {*body[1:]}:
+            names = parser.contexts[body[0]].positional_args  # a task that waits for a name would take it for that
+            return parse(parser, [body[0], *[""] * len(names), "--help"])
         try:
             require_filled(body)
             try:

@@ -16,6 +16,7 @@ from invoke.exceptions import Exit
 from invoke.parser import Parser
 
 from deploy import dev
+from deploy.config.settings import ROOT
 from deploy.core.errors import Interrupted, OpsError, Refused, Unreachable
 from deploy.core.shell import Command
 from deploy.hosts.local import LocalHost
@@ -280,6 +281,12 @@ def test_words_too_many_are_wrong_usage(typed: str) -> None:
     with pytest.raises(Exit) as left:
         Parser(contexts=namespace.to_contexts()).parse_argv(typed.split())
     assert left.value.code == 2
+
+
+@pytest.mark.parametrize("typed", ["logs --help", "exec -h", "hosts.pin --help", "status --help", "scale --help"])
+def test_help_is_no_name(typed: str) -> None:
+    ran = subprocess.run([sys.executable, "-m", "invoke", *typed.split()], cwd=ROOT, capture_output=True, text=True)
+    assert (ran.returncode, f"inv[oke] [--core-opts] {typed.split()[0]} " in ran.stdout) == (0, True), ran.stderr
 
 
 def test_an_option_that_a_command_does_not_have_is_no_name() -> None:

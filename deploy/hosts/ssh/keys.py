@@ -57,7 +57,7 @@ def private_key(path: Path) -> PKey:
             return PKey.from_path(path, passphrase(path).encode())  # type: ignore[arg-type]  # the stub says str, the library takes bytes
     except OSError as error:
         raise Refused(
-            f"the key file cannot be read: {error.strerror}", where=str(path), then="mend ssh.key_file"
+            f"the key file cannot be read: {error.strerror}", where=str(path), then="fix ssh.key_file"
         ) from None
     except (UnknownKeyType, UnsupportedAlgorithm):
         then = f"leave ssh.key_file out and ssh-add {shlex.quote(str(path))}; or a key of those kinds"
@@ -65,7 +65,7 @@ def private_key(path: Path) -> PKey:
             "a key file is RSA, ECDSA or Ed25519; the agent takes others too", where=str(path), then=then
         ) from None
     except (ValueError, TypeError, SSHException) as error:
-        then = f"mend ssh.key_file, or {PASSPHRASE}"
+        then = f"fix ssh.key_file, or {PASSPHRASE}"
         raise Refused(f"no private key, or another passphrase: {error}", where=str(path), then=then) from None
 
 

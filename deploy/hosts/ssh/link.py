@@ -143,12 +143,12 @@ class Link:
             case SSHException() if "checkints" in str(error) or "Invalid key" in str(error):
                 what, then = (
                     f"a key in ~/.ssh has another passphrase: {error}",
-                    f"mend {PASSPHRASE}; or ssh-add the key",
+                    f"fix {PASSPHRASE}; or ssh-add the key",
                 )
             case socket.gaierror():
                 what, then = (
                     f"the name {self.machine.address} of {self.name} does not resolve: {error.strerror}",
-                    "mend its address",
+                    "fix its address",
                 )
             case NoValidConnectionsError() | ConnectionRefusedError() if not self.gateway:
                 what = f"nothing listens at {place} of {self.name}"
