@@ -195,7 +195,7 @@ def own_mirror() -> str:
         codename, _, address = line.partition(" ")
         if codename == "bookworm":
             return address
-    stop("apt has no source for Debian bookworm", "mend /etc/apt/sources.list")
+    stop("apt has no source for Debian bookworm", "fix /etc/apt/sources.list")
     raise AssertionError
 
 
@@ -206,7 +206,7 @@ def as_root(*argv: str, env: dict[str, str] | None = None) -> None:
     if done.returncode:
         stop(
             f"`{' '.join(argv)}` failed:\n{(done.stderr or done.stdout).strip()[-2000:]}",
-            "mend that, then run this again",
+            "fix that, then run this again",
         )
 
 

@@ -69,7 +69,7 @@ def test_public_tags_are_found_pinned_and_built_on(tiny: Site, registry: str) ->
 
 
 def test_no_registry_and_no_mmdebstrap_is_refused(tiny: Site, tmp_path: Path) -> None:
-    """Bases that nobody can provide: the command that mends it is named."""
+    """Bases that nobody can provide: the command that fixes it is named."""
     text = (ROOT / "docker/bases.toml").read_text()
     tiny.write(
         "docker/bases.toml", text.replace('"python3.11-minimal"', '"python3.11-minimal", "libffi8"')

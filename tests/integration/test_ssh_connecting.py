@@ -188,7 +188,7 @@ def test_keys_at_home_are_held_to_the_same(
     monkeypatch.setenv("SSH_KEY_PASSPHRASE", "another")
     told = refused(lambda: host_of(server, key_file=None).run(command("true")))
     assert "a key in ~/.ssh has another passphrase" in told
-    assert "mend SSH_KEY_PASSPHRASE" in told
+    assert "fix SSH_KEY_PASSPHRASE" in told
     monkeypatch.setenv("SSH_KEY_PASSPHRASE", "of my own")
     assert "did not let" in refused(lambda: host_of(server, key_file=None).run(command("true")))
 

@@ -173,6 +173,7 @@ class Link:
                 error, (EOFError, ConnectionResetError)
             ):  # these come before it is known to be over
                 raise
+            transport.close()  # it may not have noticed yet, and whoever renews it looks at that
             raise self.broken() from None
 
     def tunnel(self, address: str, port: int, timeout: float) -> Channel | None:
