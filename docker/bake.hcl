@@ -6,7 +6,7 @@ variable "REVISION" { default = "unknown" }
 variable "CREATED" { default = "1970-01-01T00:00:00Z" }
 variable "CA" { default = "/etc/ssl/certs/ca-certificates.crt" }
 
-group "default" { targets = ["backend", "frontend", "edge"] }
+group "default" { targets = ["backend", "frontend", "edge", "backup"] }
 
 target "common" {
   args   = { VERSION = VERSION, REVISION = REVISION, CREATED = CREATED }
@@ -33,6 +33,13 @@ target "edge" {
   context    = "docker/frontend/site"
   dockerfile = "../../edge.Dockerfile"
   tags       = ["bookreader/edge"]
+}
+
+target "backup" {
+  inherits   = ["common"]
+  context    = "docker"
+  dockerfile = "backup.Dockerfile"
+  tags       = ["bookreader/backup"]
 }
 
 # the app's own test suites; not part of `inv build`

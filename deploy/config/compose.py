@@ -210,7 +210,7 @@ def explain(mistake: Any) -> str:
     """Describe one mistake of an x-deploy block."""
     path = ".".join(str(part) for part in mistake["loc"])
     if path == "role" and mistake["type"] == "missing":
-        return "no x-deploy role; one of web, worker, scheduler, job, data, edge"
+        return "no x-deploy role; one of web, worker, scheduler, job, data, edge, backup"
     if mistake["type"] == "extra_forbidden":
         keys = ", ".join(Deploy.model_fields)
         return f"x-deploy.{path}: unknown key{nearest(path, Deploy.model_fields)}; the keys are {keys}"
@@ -236,6 +236,8 @@ def inconsistencies(model: Model) -> Iterable[str]:
         yield "no service has the role web"
     if len(model.of("edge")) != 1:
         yield "exactly one service must have the role edge"
+    if len(model.of("backup")) > 1:
+        yield "more than one service has the role backup"
     for service in model.web:
         if service.deploy.port is None:
             yield f"service {service.name}: x-deploy.port is missing"

@@ -20,12 +20,14 @@ VERSION = 1  # the format of what this toolkit keeps on disk; docs/decisions/002
 # the frame of an edge whose configuration an older toolkit has written: frame and routes in one file
 WHOLE = "whole"
 AS_IT_IS = "as it is"  # the strategy of a release that was put together from its containers
-Role = Literal["web", "worker", "scheduler", "job", "data", "edge", "monitoring"]
+Role = Literal["web", "worker", "scheduler", "job", "data", "edge", "monitoring", "backup"]
 SHARED: tuple[Role, ...] = (
     "data",
     "edge",
     "monitoring",
 )  # of no colour: a deploy starts what is missing, and touches nothing that runs
+# of no colour either, and run for one command at a time
+ON_DEMAND: tuple[Role, ...] = ("backup",)
 # the least and the most containers that a service of a role has at once; all others have one
 REPLICAS: Mapping[str, tuple[int, int]] = {"web": (1, 50), "worker": (0, 50)}
 
@@ -74,6 +76,8 @@ class Deploy(Frozen):
     failed: tuple[str, ...] = ()
     migrate: tuple[str, ...] = ()
     run: Literal["before_switch"] | None = None
+    smoke: tuple[str, ...] = ()
+    backup: Literal["dump", "none"] | None = None
 
 
 def written_block(block: object) -> Deploy:

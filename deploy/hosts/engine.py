@@ -9,7 +9,7 @@ from threading import Lock
 from typing import Any, cast
 
 from deploy.core.errors import OpsError, Refused
-from deploy.core.model import BLOCK, LABEL, MADE_OF, Container, block_of
+from deploy.core.model import BLOCK, LABEL, MADE_OF, ON_DEMAND, Container, block_of
 
 TIMEOUT = 60  # seconds for an answer
 ITEMIZED = (
@@ -64,10 +64,11 @@ class Engine:
         return tuple(sorted((c for c in found if c), key=lambda c: (c.colour, c.service, c.number)))
 
     def one_offs(self, environment: str) -> tuple[str, ...]:
-        """List the names of one environment's one-off containers that run."""
+        """List the names of one environment's one-off containers that run, backups left out: a deploy goes on beside them."""
         labels = [f"{LABEL}={environment}", "com.docker.compose.oneoff=True"]
         listed = self.client.api.containers(filters={"label": labels})
-        return tuple(sorted(entry["Names"][0].lstrip("/") for entry in listed))
+        kept = (entry for entry in listed if entry["Labels"].get(f"{LABEL}.role") not in ON_DEMAND)
+        return tuple(sorted(entry["Names"][0].lstrip("/") for entry in kept))
 
     def resources(self) -> frozenset[str]:
         """List the names of all networks and volumes."""

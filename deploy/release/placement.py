@@ -19,6 +19,7 @@ HOST_ROLE = {
     "data": "data",
     "edge": "edge",
     "monitoring": "monitoring",
+    "backup": "data",
 }
 LAST_PORT = 65535
 
@@ -90,7 +91,7 @@ def hosts_of(service: Service, model: Model, machines: Mapping[str, Server]) -> 
         shared = set(volumes(service)) & {name for edge in model.of("edge") for name in volumes(edge)}
         return having("edge", machines) if shared else having("app", machines)[:1]
     hosts = having(HOST_ROLE[service.role], machines)
-    return hosts[:1] if service.role in ("data", "scheduler") else hosts
+    return hosts[:1] if service.role in ("data", "scheduler", "backup") else hosts
 
 
 def having(role: str, machines: Mapping[str, Server]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from deploy.config.compose import READING, Model, Service
 from deploy.core import yaml
-from deploy.core.model import BEHIND, BLOCK, LABEL, MADE_OF, SHARED
+from deploy.core.model import BEHIND, BLOCK, LABEL, MADE_OF, ON_DEMAND, SHARED
 
 # the service that makes Compose create networks and volumes which only colours use
 HOLDER = "ops-holder"
@@ -29,14 +29,18 @@ def shared(
     services: dict[str, Any] = {}
     if model.services:
         services[HOLDER] = holder(images[model.services[0].image], networks, volumes)
-    for service in model.of(*SHARED):
+    for service in model.of(*SHARED, *ON_DEMAND):
         labels = own_labels(service, app, settings_name)
         spec = services[service.name] = pinned(service, images, env_file, labels)
         if service.role == "edge":
             spec["ports"] = service.spec.get("ports", [])
         elif service.published:
             spec["ports"] = [f"{service.published}:{service.deploy.port}:{service.deploy.port}"]
+        elif service.role in ON_DEMAND:
+            spec["profiles"] = [service.role]
         spec["labels"][MADE_OF] = made_of(spec | {"env_file": secrets if service.has_secrets else ""})
+        if service.deploy.backup:  # what it says of backups is no drift
+            spec["labels"][f"{LABEL}.backup"] = service.deploy.backup
     return yaml.dump_rendered(
         {
             "name": settings_name,

@@ -44,6 +44,7 @@ def variables(settings: Settings, here: LocalHost) -> dict[str, str]:
         "EDGE_PORT": str(settings.edge.port),
         "EDGE_PROBE_PORT": str(settings.edge.probe_port),
         "EDGE_CONFIGURATION": str(nginx.folder(settings)),
+        "STATE_FOLDER": str(settings.state_dir),
         **{bases.variable(name): reference for name, reference in references.items()},
         **settings.variables,
     }

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from deploy.core import yaml
-from deploy.core.model import COLOURS, LABEL, MADE_OF, Container
+from deploy.core.model import COLOURS, LABEL, MADE_OF, ON_DEMAND, Container
 from deploy.edge.switch import MOUNTED
 
 # the engine's own measure: it restarts a container that ran for so long without a delay, as one that is in no loop
@@ -35,7 +35,7 @@ def read(text: str) -> dict[str, Spec]:
         return {}
     document = yaml.load_rendered(text)
     specs = (make_spec(spec, document) for spec in document["services"].values() if spec.get("labels"))
-    return {spec.service: spec for spec in specs}
+    return {spec.service: spec for spec in specs if spec.role not in ON_DEMAND}
 
 
 def of_files(files: Mapping[str, str]) -> dict[str, Spec]:

@@ -8,13 +8,15 @@ from deploy.config.environment import Environment
 from deploy.config.settings import Settings
 from deploy.core import console
 from deploy.core.errors import OpsError, as_failure
-from deploy.core.model import COLOURS
+from deploy.core.model import COLOURS, LABEL
 from deploy.core.shell import docker
 from deploy.hosts.host import Host
 from deploy.images.build import prune_release
 from deploy.site.interrupted import require_no_other
 from deploy.site.locked import locked
 from deploy.state.store import State
+
+KEEP = f"{LABEL}.keep"  # a volume's label: backups outlive what they are of
 
 
 def down(at: Environment, *, volumes: bool) -> None:
@@ -37,11 +39,16 @@ def down_on(settings: Settings, host: Host, *, volumes: bool) -> None:
 
 
 def remove_volumes(settings: Settings, host: Host) -> None:
-    """Remove the environment's volumes and what its state says of them."""
+    """Remove the environment's volumes, but for those that are labelled to be kept, and what its state says of them."""
     label = f"label=com.docker.compose.project={settings.name}"
-    named = host.run(docker("volume", "ls", "--quiet", "--filter", label).as_query()).split()
-    if named:
+    every, kept = (
+        host.run(docker("volume", "ls", "--quiet", "--filter", label, *more).as_query()).split()
+        for more in ((), ("--filter", f"label={KEEP}"))
+    )
+    if named := sorted({*every} - {*kept}):
         host.run(docker("volume", "rm", *named))
+    for volume in kept:
+        console.say(f"{volume} on {host.name} is kept: it holds backups; to remove it: docker volume rm {volume}")
     forget_images(State(host, settings.state_dir), host)
     for path in ("schema.json", "scale.json", "edge", "releases", "ledger.jsonl"):
         host.remove(settings.state_dir / path)

@@ -2,12 +2,17 @@
 
 from invoke.collection import Collection
 
-from deploy.tasks import hosts, images, machine, observe, rollout, secrets
+from deploy.tasks import backups, hosts, images, machine, observe, rollout, secrets
+
+# `inv backup` takes a point: the default task of its collection
+BACKUP = Collection("backup", backups.list, backups.verify, backups.restore)
+BACKUP.add_task(backups.take, "take", default=True)
 
 namespace = Collection(
     machine.doctor, images.build, images.push, rollout.plan, rollout.deploy, rollout.rollback,
     rollout.resume, rollout.abort, rollout.unlock, rollout.scale, rollout.maintenance, rollout.down,
     observe.status, observe.history, observe.logs, observe.exec, machine.disk, machine.prune, machine.dev,
+    BACKUP,
     Collection("hosts", hosts.pin, hosts.check),
     Collection("images", images.pin),
     Collection("notify", secrets.notification),

@@ -54,14 +54,15 @@ def rollback(at: Environment, to: str = "", include: str = "", yes: bool = False
 
 def handlers() -> Mapping[str, Handler]:
     """Say who goes on with which command: each package has its own."""
+    from deploy.backups import show
     from deploy.rollout.handlers import HANDLERS
 
-    return HANDLERS
+    return {**HANDLERS, **show.HANDLERS}
 
 
 @door()
 def resume(at: Environment, json: bool = False) -> None:
-    """Go on with a command that was interrupted: a deploy or a rollback."""
+    """Go on with a command that was interrupted: a deploy, a rollback, a restore."""
     from deploy.site import interrupted
 
     interrupted.resume(at, handlers(), json=json)
@@ -69,7 +70,7 @@ def resume(at: Environment, json: bool = False) -> None:
 
 @door()
 def abort(at: Environment, json: bool = False) -> None:
-    """Undo a command that was interrupted; of a deploy or rollback, back to the release that was in service."""
+    """Undo a command that was interrupted; back to the release or the database that was in service."""
     from deploy.site import interrupted
 
     interrupted.abort(at, handlers(), json=json)

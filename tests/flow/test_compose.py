@@ -29,6 +29,7 @@ from tests.support.samples import model
 
 VARIABLES = {
     "EDGE_ADDRESS": "127.0.0.1", "EDGE_PORT": "8080", "EDGE_PROBE_PORT": "9180", "EDGE_CONFIGURATION": "/state/edge",
+    "STATE_FOLDER": "/state",
     "BASE_POSTGRES": "base/postgres", "BASE_REDIS": "base/redis", "DEBUG_ENDPOINTS": "$5 ${HOME} #\"'\\",
 }  # fmt: skip
 ANY = defaultdict[str, str](lambda: "sha256:x")  # image -> id
@@ -91,8 +92,9 @@ def test_the_servers_that_are_documented_can_be_had(ours: Model, tmp_path: Path)
 def test_every_service_has_its_role(ours: Model) -> None:
     assert {service.name: service.role for service in ours.services} == {
         "backend": "web", "worker": "worker", "beat": "scheduler", "frontend": "job", "postgres": "data", "redis": "data", "edge": "edge",
+        "backup": "backup",
     }  # fmt: skip
-    assert [s.name for s in ours.services if s.has_secrets] == ["backend", "beat", "postgres", "worker"]
+    assert [s.name for s in ours.services if s.has_secrets] == ["backend", "backup", "beat", "postgres", "worker"]
     assert [s.name for s in ours.services if s.deploy.migrate] == ["backend"]
 
 
@@ -164,7 +166,7 @@ def test_what_colours_share_is_external(ours: Model) -> None:
 def test_the_edge_cannot_reach_the_data(ours: Model) -> None:
     document = shared(ours)
     networks = {name: set(spec["networks"]) for name, spec in document["services"].items() if name != render.HOLDER}
-    assert networks == {"edge": {"edge"}, "postgres": {"data"}, "redis": {"data"}}
+    assert networks == {"edge": {"edge"}, "postgres": {"data"}, "redis": {"data"}, "backup": {"data"}}
     assert "edge" not in colour(ours)["services"]["worker-blue"]["networks"]
     assert [name for name, spec in document["services"].items() if spec.get("ports")] == ["edge"]
     assert "env_file" not in document["services"]["edge"]
@@ -179,7 +181,7 @@ def test_a_shared_service_is_made_of_what_is_declared_whatever_the_release(ours:
 
     assert made_of(env_file="/releases/r2/env") == made_of()
     before, after = made_of(), made_of(secrets="s2")
-    assert {name for name in before if before[name] != after[name]} == {
+    assert {name for name in before if before[name] != after[name]} - {"backup"} == {
         service.name for service in ours.of("data") if service.has_secrets
     }
 

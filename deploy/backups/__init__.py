@@ -1,0 +1,1 @@
+"""Backups: recovery points of an environment's data, which count once they have been restored."""

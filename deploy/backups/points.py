@@ -1,0 +1,147 @@
+"""Recovery points, what each holds, and how far it has been proven."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field
+
+from deploy.core.model import Frozen, Kept
+from deploy.state import kept
+from deploy.state.folder import Folder, now
+
+EVIDENCE = "backups.jsonl"
+# taken: it is in the repository. read: its dump was read back, byte for byte. restored: an app of ours ran on it.
+# suspect: it was taken, and holds so much less than the one before that nobody should rely on it
+State = Literal["taken", "read", "restored", "suspect"]
+ORDER: tuple[State, ...] = ("taken", "suspect", "read", "restored")
+# a point with fewer rows than this part of those before it is suspect
+LEAST_PART = 0.5
+
+
+class Manifest(Frozen):
+    """What a database held in one moment, as docker/backup/manifest.sql prints it; `rows` by `schema.table`."""
+
+    taken: str
+    server: int
+    database: str
+    bytes: int
+    revision: str | None = None
+    extensions: dict[str, str] = Field(default={})
+    rows: dict[str, int] = Field(default={})
+
+
+class Evidence(Kept):
+    """One line of backups.jsonl: what was proven of a point, when, and how."""
+
+    point: str
+    state: State
+    time: str
+    detail: str = ""
+    release: str = ""
+    manifest: Manifest | None = None
+
+
+@dataclass(frozen=True)
+class Point:
+    """One recovery point: restic's id of the snapshot, when it was taken, its size in bytes, and what is proven of it."""
+
+    id: str
+    taken: str
+    bytes: int
+    evidence: tuple[Evidence, ...] = ()
+
+    @property
+    def state(self) -> State:
+        """How far it has been proven: what is read back or restored is no longer suspect."""
+        return max((line.state for line in self.evidence), key=ORDER.index, default="taken")
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """What it holds; None where the host's record of it is gone."""
+        return next((line.manifest for line in self.evidence if line.manifest), None)
+
+    @property
+    def release(self) -> str:
+        """The release that served when it was taken; empty where that record is gone."""
+        return next((line.release for line in self.evidence if line.release), "")
+
+    @property
+    def proof(self) -> str:
+        """The evidence of its state, in words."""
+        return next(
+            (f"{line.time} {line.detail}".strip() for line in reversed(self.evidence) if line.state == self.state), ""
+        )
+
+    @property
+    def document(self) -> dict[str, object]:
+        """The point for programs."""
+        return {
+            "id": self.id, "taken": self.taken, "state": self.state, "evidence": self.proof, "bytes": self.bytes,
+            "release": self.release, "revision": self.manifest.revision if self.manifest else None,
+        }  # fmt: skip
+
+
+class EvidenceFile(Folder):
+    """What one host remembers of its recovery points."""
+
+    def add(self, evidence: Evidence) -> None:
+        """Add a line."""
+        self.host.append(self.folder / EVIDENCE, kept.dump(evidence))
+
+    def prove(self, point: str, state: State, detail: str) -> None:
+        """Add what was proven of a point just now."""
+        self.add(Evidence(point=point, state=state, time=now(), detail=detail))
+
+    def lines(self) -> tuple[Evidence, ...]:
+        """Return all lines, oldest first; those that cannot be read are left out, with a warning."""
+        read, text = [], self.tolerated(EVIDENCE, "no backup counts as read or restored") or ""
+        for line in filter(str.strip, text.splitlines()):
+            try:
+                read.append(kept.value(Evidence, kept.read(line)))
+            except ValueError:
+                self.warn(f"{self.folder / EVIDENCE}: a line cannot be read, and is passed over")
+        return tuple(read)
+
+
+def joined(snapshots: Iterable[Mapping[str, object]], lines: Iterable[Evidence]) -> tuple[Point, ...]:
+    """Join restic's snapshots with what is proven of them, oldest first. Pure."""
+    known: dict[str, list[Evidence]] = {}
+    for line in lines:
+        known.setdefault(line.point, []).append(line)
+    return tuple(point_of(snapshot, known.get(str(snapshot["short_id"]), [])) for snapshot in snapshots)
+
+
+def point_of(snapshot: Mapping[str, object], evidence: Iterable[Evidence]) -> Point:
+    """Read one snapshot as restic lists it. Pure."""
+    summary = snapshot.get("summary")
+    size = summary.get("total_bytes_processed", 0) if isinstance(summary, dict) else 0
+    return Point(str(snapshot["short_id"]), f"{str(snapshot['time'])[:19]}Z", int(size), tuple(evidence))
+
+
+def suspicions(before: Manifest, now: Manifest) -> list[str]:
+    """Say what a point has lost against the one before that speaks against it. Pure."""
+    emptied = [
+        f"{table} is empty, and had {rows} rows before" for table, rows in before.rows.items()
+        if rows and not now.rows.get(table)
+    ]  # fmt: skip
+    had, has = sum(before.rows.values()), sum(now.rows.values())
+    shrunk = [f"{has} rows in all, and {had} before"] if has < had * LEAST_PART else []
+    return [*emptied, *shrunk]
+
+
+def differences(expected: Manifest, found: Manifest) -> list[str]:
+    """Say in what a restored database differs from the one that was dumped. Pure."""
+    tables = sorted(expected.rows.keys() | found.rows.keys())
+    rows = [
+        f"{table} has {found.rows.get(table, 'no table')} rows, and had {expected.rows.get(table, 'no table')}"
+        for table in tables if found.rows.get(table) != expected.rows.get(table)
+    ]  # fmt: skip
+    others = [
+        f"{what}: {mine}, and was {theirs}" for what, mine, theirs in (
+            ("schema revision", found.revision, expected.revision), ("extensions", found.extensions, expected.extensions),
+        ) if mine != theirs
+    ]  # fmt: skip
+    return [*rows, *others]

@@ -1,0 +1,157 @@
+"""Restore a recovery point: beside the live database, checked there, then swapped with it in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deploy.backups.points import Point
+from deploy.backups.repository import Repository, repository_of
+from deploy.backups.steps import CheckRestored, Names, RecordSchema, RestoreBeside, RestoreRun, SwapDatabases
+from deploy.config.environment import Environment
+from deploy.core.errors import GateClosed, Interrupted, OpsError, Refused
+from deploy.site.facts import naming_what_serves
+from deploy.site.interrupted import Handler, interruptions
+from deploy.site.locked import locked
+from deploy.site.runner import execute
+from deploy.site.step import Step
+from deploy.state import locks
+from deploy.state.folder import now
+from deploy.state.store import state_of
+
+COMMAND = "restore"
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A point that serves now, and the database that was swapped out."""
+
+    point: Point
+    kept: str
+
+
+def restore(at: Environment, wanted: str, *, older_schema: bool = False) -> Restored:
+    """Put a recovery point into service; writers stop for the moment of the swap, and the database before is kept.
+
+    With `older_schema` also one whose schema is not that of the release which serves: it may fail until another does.
+    """
+    with naming_what_serves(at), locked(at, COMMAND):
+        require_nothing_interrupted(at)
+        repository = repository_of(at)
+        with dump_lock(at, repository):
+            point = repository.point(wanted)
+            live, _ = repository.databases()
+            require_room(repository, point)
+            require_fitting(repository, point, older_schema=older_schema)
+            return apply(repository, point, Names.at(live, now(), point.id))
+
+
+def apply(repository: Repository, point: Point, names: Names) -> Restored:
+    """Perform what is left of a restore; of one that fails before the swap nothing is left but the journal's lines."""
+    run = RestoreRun(repository, point.id, names)
+    _, there = repository.databases()
+    run.note(command=COMMAND, state="begin", target=point.id, details=vars(names))
+    try:
+        execute(run, steps(point, names, there))
+    except OpsError as error:
+        if not isinstance(error, Interrupted):
+            revert(run)
+            run.note(command=COMMAND, state="failed", target=point.id, error=error.what)
+        raise
+    run.note(command=COMMAND, state="done", target=point.id)
+    return Restored(point, names.kept)
+
+
+def steps(point: Point, names: Names, there: frozenset[str]) -> list[Step[RestoreRun]]:
+    """Return what is left to do where these databases are there. Pure."""
+    revision = point.manifest.revision if point.manifest else None
+    record: list[Step[RestoreRun]] = [RecordSchema(revision)] if revision else []
+    if names.kept in there:
+        return record
+    return [RestoreBeside(names.new), CheckRestored(names.new), SwapDatabases(names), *record]
+
+
+def revert(run: RestoreRun) -> None:
+    """Bring the database back that was live before, and drop what was restored beside it."""
+    _, there = run.repository.databases()
+    if run.names.kept in there:
+        run.repository.swap(run.names.live, run.names.new, run.names.kept)
+    run.repository.call("drop", run.names.new)
+
+
+def require_nothing_interrupted(at: Environment) -> None:
+    """Raise Interrupted where some command was interrupted: which data the site should have is not clear then."""
+    for one in interruptions(at).values():
+        raise Interrupted(
+            str(one), where=one.hosts, then="inv resume goes on, inv abort goes back; then inv backup.restore"
+        )
+
+
+def require_room(repository: Repository, point: Point) -> None:
+    """Refuse where the dump and the database that is made of it do not fit beside what is there."""
+    host = repository.run.host
+    folder: Path = host.engine.folder()
+    needed, free = point.bytes + (point.manifest.bytes if point.manifest else 2 * point.bytes), host.free_bytes(folder)
+    if free < needed:
+        words = f"{free / 1e9:.1f} GB are free, and a restore beside the live database takes {needed / 1e9:.1f} GB"
+        raise Refused(
+            words,
+            where=f"{host.name}: {folder}",
+            then="inv disk shows what takes the room; inv prune",
+            slug="disk-full",
+        )
+
+
+def require_fitting(repository: Repository, point: Point, *, older_schema: bool) -> None:
+    """Raise GateClosed where the release that serves does not fit the schema of the point."""
+    now, then = repository.run.state.schema(), point.manifest
+    if older_schema or not (now and then and then.revision) or then.revision == now.revision:
+        return
+    words = f"the point's schema is {then.revision}, and release {repository.run.release.id} serves on {now.revision}"
+    take = f"inv rollback --to={point.release}, where the schema allows it; " if point.release else ""
+    again = f"{take}or inv backup.restore {point.id} --older-schema, then inv deploy, which migrates it"
+    raise GateClosed(words, where=repository.run.host.name, then=again)
+
+
+def dump_lock(at: Environment, repository: Repository) -> Any:
+    """Hold the lock that backups hold: none is taken while databases change places."""
+    return locks.held([repository.run.host], at.settings.state_dir, COMMAND, name="dump")
+
+
+def interrupted_run(at: Environment) -> tuple[RestoreRun, Point]:
+    """Return the restore that was interrupted, by the names that its journal has."""
+    repository = repository_of(at)
+    begun = state_of(at, repository.run.host).interruptions()
+    cut = next(one for one in begun if one.command == COMMAND)
+    names = Names(**{key: str(value) for key, value in dict(cut.details).items()})
+    return RestoreRun(repository, cut.target, names), repository.point(cut.target)
+
+
+def resume(at: Environment) -> Restored:
+    """Go on with an interrupted restore; what was half restored beside the live database is restored again."""
+    with naming_what_serves(at), locked(at, f"resume of {COMMAND}"):
+        run, point = interrupted_run(at)
+        with dump_lock(at, run.repository):
+            return apply(run.repository, point, run.names)
+
+
+def abort(at: Environment) -> Names:
+    """Go back from an interrupted restore to the database that was live before."""
+    with naming_what_serves(at), locked(at, f"abort of {COMMAND}"):
+        run, _ = interrupted_run(at)
+        with dump_lock(at, run.repository):
+            revert(run)
+        run.note(command=COMMAND, state="aborted", target=run.point)
+        return run.names
+
+
+def handlers(show: Mapping[str, Any]) -> dict[str, Handler]:
+    """Say who goes on with an interrupted restore, and how the outcome is shown."""
+    return {
+        COMMAND: Handler(
+            lambda at, json: show["restored"](resume(at), json=json),
+            lambda at, json: show["aborted"](abort(at), json=json),
+        )
+    }

@@ -1,0 +1,108 @@
+"""Take a recovery point, list those that are there, read one back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from deploy.backups.points import Evidence, Manifest, Point, State, suspicions
+from deploy.backups.repository import Repository, repository_of
+from deploy.config.environment import Environment
+from deploy.core import console, yaml
+from deploy.core.errors import OpsError
+from deploy.core.model import LABEL
+from deploy.state import locks
+from deploy.state.folder import now
+
+KEEPING = ("data", "web", "worker", "scheduler")  # roles of services whose volumes hold what somebody made
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A recovery point that was just taken, its manifest, what it does not hold, and how long it took."""
+
+    point: str
+    manifest: Manifest
+    left_out: tuple[str, ...]
+    seconds: float
+
+
+def backup(at: Environment) -> Taken:
+    """Take a recovery point of the database, the declared volumes and the state folder; a deploy goes on beside it.
+
+    Raises OpsError where it holds so much less than the one before that it is suspect: it stays, and is marked.
+    """
+    started, repository = time.monotonic(), repository_of(at)
+    with locks.held([repository.run.host], at.settings.state_dir, "backup", name="dump"):
+        before = last_manifest(repository)
+        with console.step("dump the database, save it, read the manifest back"):
+            point, manifest = repository.take()
+        losses = suspicions(before, manifest) if before else []
+        state: State = "suspect" if losses else "taken"
+        repository.evidence.add(
+            Evidence(point=point, state=state, time=now(), detail="; ".join(losses), release=repository.run.release.id,
+                     manifest=manifest)
+        )  # fmt: skip
+    if losses:
+        raise suspect(repository, point, losses)
+    return Taken(point, manifest, left_out(repository.run.bundle.files), round(time.monotonic() - started, 1))
+
+
+def last_manifest(repository: Repository) -> Manifest | None:
+    """Return what the last point held that was not suspect."""
+    suspects = {line.point for line in repository.evidence.lines() if line.state == "suspect"}
+    lines = (line for line in reversed(repository.evidence.lines()) if line.point not in suspects)
+    return next((line.manifest for line in lines if line.manifest), None)
+
+
+def suspect(repository: Repository, point: str, losses: list[str]) -> OpsError:
+    """Say that a backup was taken that nobody should rely on."""
+    words = "\n    ".join([f"recovery point {point} holds much less than the one before:", *losses])
+    then = (
+        f"look at the data; if it is right, inv backup.drill {point} restores the point, and it counts from then on; "
+        "else inv backup.list names earlier points"
+    )
+    return OpsError(words, where=f"{repository.run.host.name}: database {repository.service.name} saves", then=then)
+
+
+def left_out(files: Mapping[str, str]) -> tuple[str, ...]:
+    """Name the volumes of a release's rendered files that no backup holds and nobody declared to be no data. Pure."""
+    shared, colour = (yaml.load_rendered(files[name]) for name in ("shared.yml", "blue.yml"))
+    specs = [spec for file in (shared, colour) for spec in file["services"].values() if spec.get("labels")]
+    names = {**(colour.get("volumes") or {}), **(shared.get("volumes") or {})}
+    saved = {source for spec in specs if role(spec) in ("backup", "edge") for source in volumes(spec)}
+    words = [
+        f"{names[source]['name']} ({spec['labels'][f'{LABEL}.service']})"
+        for spec in specs if role(spec) in KEEPING and not spec["labels"].get(f"{LABEL}.backup")
+        for source in volumes(spec) if source not in saved
+    ]  # fmt: skip
+    return tuple(dict.fromkeys(words))
+
+
+def role(spec: Mapping[str, Any]) -> str:
+    """Return the role of a rendered service. Pure."""
+    return str(spec["labels"].get(f"{LABEL}.role", ""))
+
+
+def volumes(spec: Mapping[str, Any]) -> list[str]:
+    """Name the volumes that a rendered service mounts. Pure."""
+    mounts = spec.get("volumes") or []
+    return [mount["source"] for mount in mounts if mount.get("type") == "volume" and mount.get("source")]
+
+
+def listed(at: Environment) -> tuple[Point, ...]:
+    """List the recovery points, newest first."""
+    return repository_of(at).points()[::-1]
+
+
+def verify(at: Environment, wanted: str) -> Point:
+    """Read a point's dump from the repository, every byte of it, and remember that it was as it was taken."""
+    repository = repository_of(at)
+    with locks.held([repository.run.host], at.settings.state_dir, "backup.verify", name="dump"):
+        point = repository.point(wanted)
+        with console.step(f"read the dump of {point.id} from the repository"):
+            checksum = repository.verify(point.id)
+        repository.evidence.prove(point.id, "read", f"sha256 {checksum[:12]}")
+        return repository.point(point.id)

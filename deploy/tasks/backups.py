@@ -1,0 +1,53 @@
+"""`inv backup` and `inv backup.*`: recovery points of the data, and what is done with them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from deploy.tasks.door import door
+
+if TYPE_CHECKING:
+    from deploy.config.environment import Environment
+
+POINT = {"point": "a recovery point's id, as inv backup.list has it (default: the latest)"}
+
+
+@door()
+def take(at: Environment, json: bool = False) -> None:
+    """Save the database, the declared volumes and the release's records as one encrypted recovery point."""
+    from deploy.backups import show
+    from deploy.backups.take import backup
+
+    show.taken(backup(at), at.settings.env, json=json)
+
+
+@door()
+def list(at: Environment, json: bool = False) -> None:
+    """List the recovery points, and how far each was proven: taken, read, restored."""
+    from deploy.backups import show, take
+
+    show.points(take.listed(at), json=json)
+
+
+@door(positional=["point"], help=POINT)
+def verify(at: Environment, point: str, json: bool = False) -> None:
+    """Read a recovery point from the repository, every byte, and compare its checksum."""
+    from deploy.backups import show, take
+
+    show.points([take.verify(at, point or "latest")], json=json)
+
+
+@door(
+    positional=["point"],
+    help={
+        "point": "a recovery point's id, as inv backup.list has it, or latest",
+        "older_schema": "also where the release that serves needs another schema",
+    },
+)
+def restore(at: Environment, point: str, older_schema: bool = False, yes: bool = False, json: bool = False) -> None:
+    """Put a recovery point into service: restored beside, checked, then swapped; the database before is kept."""
+    from deploy.backups import show
+    from deploy.backups.restore import restore as apply
+
+    show.ask(at.settings, point, yes=yes)
+    show.restored(apply(at, point, older_schema=older_schema), json=json)

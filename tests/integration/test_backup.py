@@ -1,0 +1,121 @@
+"""Recovery points of BookReader's own PostgreSQL: taken, lost data brought back, killed half way, damaged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.core.poll import wait_until
+from tests.support.site import Site, docker, make_bookreader
+
+BOOK = """WITH book AS (
+  INSERT INTO books (id, title, file_name, state, progress, bytes, sha256, attempts)
+  VALUES (gen_random_uuid(), 'TITLE', 'f.txt', 'ready', 100, 1, '', 0) RETURNING id)
+INSERT INTO chapters SELECT id, 1, 'One', 'He ran.' FROM book"""
+SWAP = 2  # of the steps of a restore: beside, check, swap, remember the schema
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """BookReader with a release in service, and a book on its shelf."""
+    site = make_bookreader(tmp_path_factory.mktemp("shelf"))
+    site.inv("deploy")
+    put(site, "Fox")
+    yield site
+    site.sweep()
+
+
+def put(site: Site, title: str) -> None:
+    """Put a parsed book on the shelf."""
+    sql(site, BOOK.replace("TITLE", title))
+
+
+def sql(site: Site, words: str, database: str = "bookreader") -> str:
+    """Ask the site's PostgreSQL."""
+    name = f"{site.app}-local-postgres-1"
+    line = ["psql", "--host=/var/run/postgresql", "--username=bookreader", "-qtAc", words, database]
+    return docker("exec", name, *line).strip()
+
+
+def titles(site: Site) -> list[str]:
+    """The shelf as a visitor sees it; empty while the app does not answer."""
+    status, body = site.get("/api/books")
+    return sorted(book["title"] for book in json.loads(body)) if status == 200 else [f"{status}: {body}"]
+
+
+def taken(site: Site) -> dict[str, Any]:
+    """Take a recovery point."""
+    return dict(site.inv("backup", "--json").document)
+
+
+def states(site: Site) -> dict[str, str]:
+    """The state of each recovery point."""
+    return {point["id"]: point["state"] for point in site.inv("backup.list", "--json").document}
+
+
+def test_what_was_lost_comes_back_and_the_database_before_is_kept(shelf: Site) -> None:
+    point = taken(shelf)
+    assert point["manifest"]["rows"]["public.books"] == len(titles(shelf))
+    assert point["not_backed_up"] == []
+    assert states(shelf)[point["id"]] == "taken"
+    assert shelf.inv("backup.verify", point["id"], "--json").document[0]["state"] == "read"
+
+    put(shelf, "Later")
+    sql(shelf, "DELETE FROM books WHERE title = 'Fox'")
+    assert titles(shelf) == ["Later"]
+    kept = shelf.inv("backup.restore", point["id"], "--json").document["kept"]
+    assert wait_until(lambda: titles(shelf) == ["Fox"], 10), titles(shelf)
+    assert sql(shelf, "SELECT title FROM books", kept) == "Later", "nothing of the database before is lost"
+    assert shelf.inv("status", "--json").document["hosts"][0]["services"]
+
+
+@pytest.mark.parametrize("state", ["begin", "done"])
+def test_killed_at_the_swap_one_of_the_two_serves_and_both_ways_out_lead_on(shelf: Site, state: str) -> None:
+    point = taken(shelf)["id"]
+    put(shelf, f"After {state}")
+    before = titles(shelf)
+    assert shelf.killed(SWAP, state, "backup.restore", point) == "SwapDatabases"
+    assert wait_until(lambda: titles(shelf) in (before, ["Fox"]), 10), titles(shelf)
+    refused = shelf.inv("deploy", code=5).stderr
+    assert "restore of" in refused
+    assert "inv resume" in refused
+
+    shelf.inv("abort")
+    assert wait_until(lambda: titles(shelf) == before, 10), titles(shelf)
+    assert shelf.killed(SWAP, state, "backup.restore", point) == "SwapDatabases"
+    shelf.inv("resume")
+    assert wait_until(lambda: titles(shelf) == ["Fox"], 10), titles(shelf)
+
+
+def test_a_backup_that_lost_what_the_one_before_had_is_no_success(shelf: Site) -> None:
+    taken(shelf)
+    rows = sql(shelf, "CREATE TABLE spare AS SELECT * FROM books; DELETE FROM books; SELECT count(*) FROM spare")
+    assert int(rows) > 0
+    failed = shelf.inv("backup", code=1)
+    assert "public.books is empty" in failed.stderr
+    assert "suspect" in states(shelf).values()
+
+
+def test_a_damaged_repository_is_seen_and_nothing_is_swapped(shelf: Site) -> None:
+    put(shelf, "Owl")
+    sql(shelf, "DROP TABLE IF EXISTS spare")
+    before = titles(shelf)
+    point = taken(shelf)["id"]
+    volume = Path(docker("volume", "inspect", "--format", "{{.Mountpoint}}", f"{shelf.app}-local_backups").strip())
+    whole = {path: path.read_bytes() for path in (volume / "data").rglob("*") if path.is_file()}
+    for path, data in whole.items():
+        path.chmod(0o600)
+        path.write_bytes(data[: len(data) // 2])
+    try:
+        assert shelf.inv("backup.verify", point, code=1).stderr
+        failed = shelf.inv("backup.restore", point, code=1)
+        assert "restore failed" in failed.stderr
+        assert titles(shelf) == before
+    finally:
+        for path, data in whole.items():
+            path.write_bytes(data)
+    assert shelf.inv("backup.verify", point, "--json").document[0]["state"] == "read"

@@ -1,0 +1,131 @@
+"""Recovery points: how far each is proven, what speaks against one, what is left of a restore. Pure."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.backups.points import Evidence, EvidenceFile, Manifest, Point, differences, joined, suspicions
+from deploy.backups.restore import steps
+from deploy.backups.show import age, size
+from deploy.backups.steps import CheckRestored, Names, RecordSchema, RestoreBeside, SwapDatabases
+from deploy.backups.take import left_out
+from deploy.core import yaml
+from deploy.core.model import LABEL
+from deploy.hosts.local import LocalHost
+
+NAMES = Names("shop", "shop_before_1", "shop_restored_a")
+
+
+def manifest(**rows: int) -> Manifest:
+    return Manifest(
+        taken="2026-11-30T05:00:00Z", server=150020, database="shop", bytes=1, revision="r1", rows=rows,
+        extensions={"plpgsql": "1.0"},
+    )  # fmt: skip
+
+
+def line(state: Any, point: str = "a", time: str = "2026-11-30T05:00:00Z", **more: Any) -> Evidence:
+    return Evidence(point=point, state=state, time=time, **more)
+
+
+@pytest.mark.parametrize(
+    ("proven", "state"),
+    [
+        ([], "taken"),
+        (["taken", "read"], "read"),
+        (["taken", "restored", "read"], "restored"),
+        (["suspect"], "suspect"),
+        (["suspect", "restored"], "restored"),
+    ],
+)
+def test_a_point_is_as_good_as_the_best_that_was_proven(proven: list[str], state: str) -> None:
+    assert Point("a", "", 0, tuple(map(line, proven))).state == state
+
+
+def test_snapshots_that_nothing_is_remembered_of_are_listed_all_the_same() -> None:
+    snapshot = {"short_id": "a", "time": "2026-11-30T05:00:00.123456789Z", "summary": {"total_bytes_processed": 7}}
+    old = {"short_id": "b", "time": "2026-11-29T05:00:00Z"}
+    points = joined([old, snapshot], [line("restored", manifest=manifest(books=1), release="r"), line("read", "gone")])
+    assert [(p.id, p.taken, p.bytes, p.state, p.release) for p in points] == [
+        ("b", "2026-11-29T05:00:00Z", 0, "taken", ""),
+        ("a", "2026-11-30T05:00:00Z", 7, "restored", "r"),
+    ]
+    assert points[0].manifest is None
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "reasons"),
+    [
+        ({"books": 12}, {"books": 12}, []),
+        ({"books": 12}, {"books": 9}, []),
+        ({"books": 0}, {"books": 0}, []),
+        ({"books": 12, "tags": 90}, {"books": 0, "tags": 90}, ["books is empty, and had 12 rows before"]),
+        ({"books": 12, "tags": 90}, {"tags": 90}, ["books is empty, and had 12 rows before"]),
+        ({"books": 100}, {"books": 49}, ["49 rows in all, and 100 before"]),
+        ({"books": 100}, {"books": 50}, []),
+    ],
+)
+def test_what_speaks_against_a_point(before: dict[str, int], now: dict[str, int], reasons: list[str]) -> None:
+    assert suspicions(manifest(**before), manifest(**now)) == reasons
+
+
+def test_a_restored_database_that_differs_is_told_apart() -> None:
+    assert differences(manifest(books=2), manifest(books=2)) == []
+    assert differences(manifest(books=2), manifest(books=1)) == ["books has 1 rows, and had 2"]
+    assert differences(manifest(books=2), manifest()) == ["books has no table rows, and had 2"]
+    assert differences(manifest(), manifest().model_copy(update={"revision": "r2"})) == ["schema revision: r2, and was r1"]
+
+
+def test_what_is_left_of_a_restore() -> None:
+    point = Point("a", "", 0, (line("taken", manifest=manifest()),))
+    whole = [RestoreBeside(NAMES.new), CheckRestored(NAMES.new), SwapDatabases(NAMES), RecordSchema("r1")]
+    assert steps(point, NAMES, frozenset({"shop"})) == whole
+    assert steps(point, NAMES, frozenset({"shop", NAMES.new})) == whole, "half a database is restored again"
+    assert steps(point, NAMES, frozenset({"shop", NAMES.kept})) == [RecordSchema("r1")], "never swapped twice"
+    assert steps(Point("a", "", 0), NAMES, frozenset({"shop", NAMES.kept})) == []
+
+
+def test_the_databases_of_a_restore_have_names_that_postgresql_takes() -> None:
+    names = Names.at("a" * 60, "2026-11-30T05:15:00Z", "1a2b3c4d")
+    assert names.kept.endswith("_before_20261130051500")
+    assert len(names.kept) < 64
+    assert len(names.new) < 64
+
+
+def test_evidence_that_a_crash_cut_short_is_passed_over(tmp_path: Path) -> None:
+    file = EvidenceFile(LocalHost(), tmp_path)
+    assert file.lines() == ()
+    file.prove("a", "read", "sha256 x")
+    with (tmp_path / "backups.jsonl").open("a") as torn:
+        torn.write('{"version": 1, "point": "b", "sta')
+    assert [(one.point, one.state, one.detail) for one in file.lines()] == [("a", "read", "sha256 x")]
+
+
+def test_volumes_that_hold_data_and_are_not_saved_are_named() -> None:
+    def service(name: str, role: str, *mounts: str, **labels: str) -> dict[str, Any]:
+        own = {f"{LABEL}.service": name, f"{LABEL}.role": role, **{f"{LABEL}.{key}": it for key, it in labels.items()}}
+        return {name: {"labels": own, "volumes": [{"type": "volume", "source": mount} for mount in mounts]}}
+
+    names = ("pg", "queue", "search", "uploads", "avatars", "site", "repository")
+    volumes = {name: {"name": f"shop-prod_{name}"} for name in names}
+    shared = {
+        **service("db", "data", "pg", backup="dump"), **service("redis", "data", "queue", backup="none"),
+        **service("search", "data", "search"), **service("edge", "edge", "site"),
+        **service("backup", "backup", "uploads", "repository"),
+    }  # fmt: skip
+    colour = {**service("web", "web", "uploads", "avatars"), **service("assets", "job", "site")}
+    files = {
+        name: yaml.dump_rendered({"services": services, "volumes": volumes})
+        for name, services in (("shared.yml", shared), ("blue.yml", colour))
+    }
+    assert left_out(files) == ("shop-prod_search (search)", "shop-prod_avatars (web)")
+
+
+def test_sizes_and_ages_are_for_people() -> None:
+    assert [size(n) for n in (0, 999, 1000, 84_344_167, 3e12)] == ["0 B", "999 B", "1.0 KB", "84.3 MB", "3.0 TB"]
+    at = datetime(2026, 11, 30, 5, 0, 30, tzinfo=UTC)
+    taken = ("2026-11-30T05:00:00Z", "2026-11-30T04:30:00Z", "2026-11-29T22:00:00Z", "2026-11-20T05:00:00Z")
+    assert [age(time, at) for time in taken] == ["30 s", "30 min", "7 h", "10 d"]
