@@ -52,7 +52,9 @@ def examine_hosts(at: Environment) -> list[Check]:
     """Check what each host must have, several at once; refuse an environment without hosts."""
     if not at.remote:
         then = "--env=NAME of one that has; inv doctor looks at this machine"
-        raise Refused(f"{at.settings.env} has no hosts", where=f"{at.settings.env}.toml", then=then)
+        raise Refused(
+            f"{at.settings.env} has no hosts", where=f"{at.settings.env}.toml", then=then, slug="hosts-missing"
+        )
     checks = at.each(lambda host: examine_host(at.settings, host))
     return [check for own in checks.values() for check in own]
 
@@ -85,9 +87,8 @@ def clock(host: Host) -> None:
     there = float(host.run(command("date", "+%s.%N")))
     after = time.time()
     if there - after > CLOCK_SECONDS or before - there > CLOCK_SECONDS:
-        raise Refused(
-            f"its clock differs from this machine's by {there - after:+.0f} s", then="timedatectl set-ntp true, on both"
-        )
+        what = f"its clock differs from this machine's by {there - after:+.0f} s"
+        raise Refused(what, then="timedatectl set-ntp true, on both", slug="clock-differs")
 
 
 def attempt(asked: str, act: Callable[[], object], *, advice: bool = False) -> Check:
@@ -105,13 +106,13 @@ def attempt(asked: str, act: Callable[[], object], *, advice: bool = False) -> C
 def git() -> None:
     """Refuse a machine without git."""
     if not shutil.which("git"):
-        raise Refused("it is not installed", then="apt-get install git")
+        raise Refused("it is not installed", then="apt-get install git", slug="program-missing")
 
 
 def room(settings: Settings, host: Host) -> None:
     """Refuse disks that are too full for a release."""
     if low := preflight.disk(settings, host):
-        raise Refused("\n".join(low), then="inv disk")
+        raise Refused("\n".join(low), then="inv disk", slug="disk-full")
 
 
 def setting(asked: str, is_set: Callable[[], bool], change: str) -> Check:

@@ -50,10 +50,15 @@ def unread(root: Path, output: str) -> Refused:
     """Make an error of why git cannot read a checkout, with git's own advice where it has one (`safe.directory`)."""
     if any(words in output for words in NO_COMMIT):
         then = f"git init && git add . && git commit, in {root.name}; or run this in a clone"
-        return Refused(f"this is not a git checkout with a commit:\n{output}", where=str(root), then=then)
+        return Refused(
+            f"this is not a git checkout with a commit:\n{output}",
+            where=str(root),
+            then=then,
+            slug="checkout-unreadable",
+        )
     advice = [line.strip() for line in output.splitlines() if line.strip().startswith("git ")]
     then = "; ".join(advice) or "git status, until it says no more of it"
-    return Refused(f"git cannot read this checkout:\n{output}", where=str(root), then=then)
+    return Refused(f"git cannot read this checkout:\n{output}", where=str(root), then=then, slug="checkout-unreadable")
 
 
 def git(root: Path, *words: str) -> Command:

@@ -107,7 +107,9 @@ def read(root: Path, names: Sequence[str], variables: Mapping[str, str], host: L
         merged = yaml.load_rendered(answer.stdout.replace(str(copies.top), ""))
     except yaml.NotYaml as error:
         then = "remove the tab or line break that a value of several lines begins with, then inv plan"
-        raise Refused(f"Compose prints what it cannot read: {error}", where=", ".join(names), then=then) from None
+        raise Refused(
+            f"Compose prints what it cannot read: {error}", where=", ".join(names), then=then, slug="compose-invalid"
+        ) from None
     specs = (merged.get("services") or {}).items()
     env_files = tuple(one for name, spec in specs for one in copies.taken_out(name, spec))
     model = check(merged, {one.service for one in env_files}, root, ", ".join(names), copies.mistakes)
@@ -175,14 +177,14 @@ def refused(message: str, names: str, host: LocalHost) -> Refused:
     """Make an error of Compose's own message about the files."""
     require_plugin(host)
     then = "fix that (a missing variable belongs into [variables] of the environment), then inv plan"
-    return Refused(f"Compose refuses the files:\n{message}", where=names, then=then)
+    return Refused(f"Compose refuses the files:\n{message}", where=names, then=then, slug="compose-invalid")
 
 
 def require_plugin(host: Host) -> None:
     """Refuse a Docker client without Compose, whose own message would blame an option."""
     if host.try_run(docker("compose", "version"), timeout=20).returncode:
         then = "apt-get install docker-compose (or docker-compose-plugin)"
-        raise Refused("docker has no compose plugin", where=host.name, then=then)
+        raise Refused("docker has no compose plugin", where=host.name, then=then, slug="compose-missing")
 
 
 def check(
@@ -202,7 +204,7 @@ def check(
     model = Model(tuple(services), merged.get("networks") or {}, merged.get("volumes") or {})
     mistakes += inconsistencies(model) if not mistakes else []
     title = f"the compose files have {len(mistakes)} mistake(s):"
-    refuse(title, mistakes, where=names, then="fix them, then inv plan")
+    refuse(title, mistakes, where=names, then="fix them, then inv plan", slug="compose-invalid")
     return model
 
 

@@ -38,7 +38,7 @@ def load(env: str, root: Path = ROOT) -> Settings:
         mistakes += [explain(mistake, sources) for mistake in error.errors()]
     where = f"deploy/app.toml, deploy/environments/{env}.toml, OPS_ variables"
     title, then = f"the settings of {env} have {len(mistakes)} mistake(s):", f"fix them, then inv plan --env={env}"
-    refuse(title, mistakes, where=where, then=then)
+    refuse(title, mistakes, where=where, then=then, slug="settings-invalid")
     return settings
 
 
@@ -61,6 +61,7 @@ def layers(env: str, root: Path) -> Iterator[tuple[str, dict[Key, Any]]]:
             f"there is no environment `{env}`{nearest(env, names)}",
             where=str(folder.relative_to(root)),
             then=f"--env with one of: {', '.join(names) or '(none yet)'}",
+            slug="environment-unknown",
         )
     reasons = Reasons()
     for path in (root / "deploy" / "app.toml", folder / f"{env}.toml"):
@@ -76,7 +77,7 @@ def parse(path: Path, root: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(text.read(path, name))
     except tomllib.TOMLDecodeError as error:
-        raise Refused(f"{name} is not TOML: {error}", where=name, then=f"fix {name}") from None
+        raise Refused(f"{name} is not TOML: {error}", where=name, then=f"fix {name}", slug="settings-invalid") from None
 
 
 def flat(table: Mapping[str, Any], above: Key = ()) -> Iterator[tuple[Key, Any]]:
@@ -97,7 +98,7 @@ def nested(values: Mapping[Key, Any]) -> dict[str, Any]:
             table = table.setdefault(section, {})
             if not isinstance(table, dict):
                 what = f"{section} is a section in one place and a value in another"
-                raise Refused(what, where=".".join(key), then="remove one of them")
+                raise Refused(what, where=".".join(key), then="remove one of them", slug="settings-invalid")
         table[key[-1]] = value
     return tables
 

@@ -33,12 +33,14 @@ def pin(settings: Settings, names: Sequence[str] = (), *, yes: bool) -> None:
             f"there is no host `{strangers[0]}`",
             where=file(settings).name,
             then=f"one of: {', '.join(known) or '(none yet)'}",
+            slug="host-unknown",
         )
     if not links:
         raise Refused(
             f"{settings.env} has no hosts",
             where=file(settings).name,
             then="a section [hosts.NAME] with an address; or --env",
+            slug="hosts-missing",
         )
     pinned, reasons = list[str](), Reasons()
     try:
@@ -65,7 +67,7 @@ def pin_one(path: Path, link: Link, offered: str, *, yes: bool) -> bool:
         return False
     console.say(f"{shown} offers {fingerprint(offered)} ({offered.split()[0]})")
     if pinned:
-        console.warn(f"pinned is {described(pinned)}: somebody may be in between, or the host was made anew")
+        console.warn(f"pinned is {described(pinned)}: possible man-in-the-middle, or the host was reinstalled")
     console.say(f"    compare it at the host: ssh-keygen -lf {host_key_file(offered.split()[0])}")
     unasked = "compare it first, at the host; then the same at a terminal, or with --yes"
     console.confirm(f"Is this the key of {link.name}?", yes=yes, word=link.name if pinned else "yes", unasked=unasked)

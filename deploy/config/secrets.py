@@ -45,11 +45,11 @@ def read(path: Path, example: Path, *, named: bool = False) -> dict[str, Secret]
     if not path.exists():
         otherwise = f"create {path.name}, or fix the setting secrets"
         then = f"inv secrets.init creates it from {EXAMPLE}" if example.exists() else otherwise
-        raise Refused(f"{path.name} does not exist", where=str(path), then=then)
+        raise Refused(f"{path.name} does not exist", where=str(path), then=then, slug="secrets-missing")
     lines = {entry.key: line(entry) for entry in entries(path)}
     values = {key: value for key, value in parsed(path).items() if key not in OWN}
     reasons = mistakes(values, parsed(example), lines) + exposed(path)
-    refuse("the secrets are not ready:", reasons, where=str(path), then=f"edit {path.name}")
+    refuse("the secrets are not ready:", reasons, where=str(path), then=f"edit {path.name}", slug="secrets-not-ready")
     return values
 
 
@@ -59,7 +59,13 @@ def own(path: Path, key: str) -> str:
     Raises Refused when the file cannot be understood, or others can read it.
     """
     value = "".join(parsed(path).get(key, ""))
-    refuse(f"{key} is not ready:", exposed(path) if value else (), where=str(path), then=f"edit {path.name}")
+    refuse(
+        f"{key} is not ready:",
+        exposed(path) if value else (),
+        where=str(path),
+        then=f"edit {path.name}",
+        slug="secrets-not-ready",
+    )
     return value
 
 
@@ -92,7 +98,7 @@ def entries(path: Path) -> list[Binding]:
     bindings = list(parse_stream(StringIO(text.read(path, path.name, str(path))))) if path.exists() else []
     wrong = [f"line {line(entry)}" for entry in bindings if entry.error]
     then = f"edit {path.name}: is each quote closed?"
-    refuse(f"{path.name} cannot be understood in:", wrong, where=str(path), then=then)
+    refuse(f"{path.name} cannot be understood in:", wrong, where=str(path), then=then, slug="secrets-invalid")
     return bindings
 
 
@@ -134,7 +140,7 @@ def create(path: Path, example: Path, host: LocalHost) -> bool:
         return False
     if not example.exists():
         then = f"write it, or {path.name} itself; an app without secrets needs neither"
-        raise Refused(f"there is no {EXAMPLE}", where=str(example), then=then)
+        raise Refused(f"there is no {EXAMPLE}", where=str(example), then=then, slug="secrets-missing")
     host.write(path, generate(text.read(example, example.name, str(example))), mode=0o600)
     return True
 

@@ -115,7 +115,12 @@ class Shadow:
         path = tidy(folder / filled)
         if Path(filled).is_absolute() and not str(name).startswith(f"{self.root}/"):
             then = f"put it beside the compose files, and name it in {within} by its way from there"
-            raise Refused(f"{within} names {name}, which another machine does not have", where=within, then=then)
+            raise Refused(
+                f"{within} names {name}, which another machine does not have",
+                where=within,
+                then=then,
+                slug="compose-invalid",
+            )
         return path
 
     def name_unread(self, name: str, names: str, values: Values) -> None:
@@ -159,9 +164,9 @@ def load(original: str, name: str) -> dict[str, Any]:
     try:
         document = yaml.load(original)
     except yaml.NotYaml as error:
-        raise Refused(f"{name} is not YAML: {error}", where=name, then=then) from None
+        raise Refused(f"{name} is not YAML: {error}", where=name, then=then, slug="compose-invalid") from None
     if not isinstance(document, dict) or not isinstance(document.get("services", {}) or {}, dict):
-        raise Refused(f"{name} is not a compose file: no services", where=name, then=then)
+        raise Refused(f"{name} is not a compose file: no services", where=name, then=then, slug="compose-invalid")
     return document
 
 

@@ -34,9 +34,16 @@ def read(path: Path, name: str, where: str = "") -> str:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        raise Refused(f"{name} is not UTF-8, line {line}", where=where or name, then=f"save {name} as UTF-8") from None
+        raise Refused(
+            f"{name} is not UTF-8, line {line}",
+            where=where or name,
+            then=f"save {name} as UTF-8",
+            slug="file-unreadable",
+        ) from None
     except OSError as error:
-        raise Refused(f"{name} cannot be read: {error.strerror}", where=where or name, then=f"fix {name}") from None
+        raise Refused(
+            f"{name} cannot be read: {error.strerror}", where=where or name, then=f"fix {name}", slug="file-unreadable"
+        ) from None
 
 
 def in_words(mistake: Any) -> str:

@@ -37,7 +37,9 @@ def render(settings: Settings) -> dict[str, File]:
     """Render the frame for a host; raise Refused where its template is wrong, or one of an older toolkit is still there."""
     if (settings.root / settings.nginx / RETIRED).exists():
         then = f"move its locations to {settings.nginx}/site.conf.j2 and the rest to {settings.nginx}/frame.conf.j2"
-        raise Refused(f"{RETIRED} is read no more", where=f"{settings.nginx}/{RETIRED}", then=then)
+        raise Refused(
+            f"{RETIRED} is read no more", where=f"{settings.nginx}/{RETIRED}", then=then, slug="edge-config-invalid"
+        )
     return {MAIN: File(rendered(settings, "frame.conf.j2", domain=settings.domain))}
 
 

@@ -118,7 +118,10 @@ def rendered(settings: Settings, template: str, **values: object) -> str:
     except TemplateError as error:
         then = f"fix {settings.nginx}/*.j2, then inv plan"
         raise Refused(
-            f"the edge's template cannot be rendered: {error}", where=f"{settings.nginx}/{template}", then=then
+            f"the edge's template cannot be rendered: {error}",
+            where=f"{settings.nginx}/{template}",
+            then=then,
+            slug="edge-config-invalid",
         ) from None
 
 

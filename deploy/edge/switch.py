@@ -22,7 +22,7 @@ from deploy.hosts.host import Host
 MOUNTED = "/etc/edge"
 # links in the edge's folder: what nginx reads, and what it was seen to serve
 CURRENT, PROVEN = "current", "proven"
-# what the toolkit writes for each generation anew
+# what the toolkit writes for each generation
 GENERATED = ("inner.conf", "upstreams.conf", "route.json")
 PROOFS = 3
 ASKED = 3
@@ -75,7 +75,7 @@ def recorded(host: Host, generation: Path) -> tuple[int, nginx.Route] | None:
 
 
 def contents(host: Host, generation: Path, route: nginx.Route) -> dict[str, File]:
-    """Read the files of a generation with their modes, but for those that the toolkit writes anew for each.
+    """Read the files of a generation with their modes, but for those that the toolkit writes for each.
 
     One whose mode is written down nowhere may hold a key: nobody else reads it.
     """
@@ -108,7 +108,9 @@ def read_frame(settings: Settings, host: Host, fingerprint: str = "", *, back: b
     rendered = frame.render(settings)
     if not back and fingerprint not in ("", WHOLE, frame.fingerprint(rendered)):
         what = "the edge's frame is no longer what was planned: its template or the settings were changed since"
-        raise OpsError(what, where=f"{settings.nginx}/frame.conf.j2", then="inv plan, then inv deploy")
+        raise OpsError(
+            what, where=f"{settings.nginx}/frame.conf.j2", then="inv plan, then inv deploy", slug="edge-frame-changed"
+        )
     return rendered
 
 
@@ -200,7 +202,10 @@ def proven(settings: Settings, host: Host) -> tuple[dict[str, File], nginx.Route
     if not kept:
         then = "inv deploy of another commit writes the next generation"
         raise OpsError(
-            "what the edge serves is written down nowhere any more", where=f"{host.name}: {folder}", then=then
+            "what the edge serves is written down nowhere any more",
+            where=f"{host.name}: {folder}",
+            then=then,
+            slug="edge-record-lost",
         )
     return contents(host, folder, kept[1]), kept[1]
 
@@ -248,6 +253,7 @@ def test(host: Host, edge: str, path: str) -> None:
             f"nginx refuses the new configuration:\n{error.output}",
             where=path,
             then="fix nginx/*.j2, then inv deploy",
+            slug="edge-config-invalid",
         ) from None
 
 
@@ -262,6 +268,7 @@ def prove(settings: Settings, host: Host, generation: int) -> None:
         f"the edge did not serve generation {generation} within {settings.rollout.served_within:.0f} s",
         where=f"127.0.0.1:{settings.edge.probe_port}/generation",
         then="docker logs of the edge",
+        slug="edge-not-switched",
     )
 
 
@@ -290,7 +297,9 @@ def require_version(host: Host, image: str) -> None:
             or f"unknown (`nginx -v` in its image ended with {said.returncode}: {said.output.strip() or 'nothing was said'})"
         )
         raise Refused(
-            f"the edge's nginx is {told}; {wanted} or newer is needed to lose no request on a reload", then="inv build"
+            f"the edge's nginx is {told}; {wanted} or newer is needed to lose no request on a reload",
+            then="inv build",
+            slug="nginx-too-old",
         )
 
 

@@ -47,8 +47,10 @@ class Engine:
         socket = self.endpoint.removeprefix("unix://")
         if os.access(socket, os.F_OK) and not os.access(socket, os.R_OK | os.W_OK):
             then = "sudo usermod -aG docker $USER, then log in again"
-            return Refused("this account may not use the Docker engine", where=self.endpoint, then=then)
-        return Refused("the Docker engine does not answer", where=self.endpoint, then=self.starts)
+            return Refused(
+                "this account may not use the Docker engine", where=self.endpoint, then=then, slug="engine-denied"
+            )
+        return Refused("the Docker engine does not answer", where=self.endpoint, then=self.starts, slug="engine-down")
 
     def containers(self, environment: str) -> tuple[Container, ...]:
         """List one environment's containers, one-off ones left out."""
@@ -57,7 +59,9 @@ class Engine:
         try:
             listed = self.client.api.containers(all=True, filters={"label": [f"{LABEL}={environment}"]})
         except (DockerException, OSError) as error:
-            raise OpsError(f"the Docker engine broke off: {error}", where=self.endpoint, then="inv doctor") from None
+            raise OpsError(
+                f"the Docker engine broke off: {error}", where=self.endpoint, then="inv doctor", slug="engine-down"
+            ) from None
         found = [
             self.inspect(entry["Id"]) for entry in listed if entry["Labels"].get("com.docker.compose.oneoff") != "True"
         ]

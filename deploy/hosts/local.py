@@ -90,6 +90,7 @@ class LocalHost(Host):
                 f"the Docker client points to another machine: {address}",
                 where=self.name,
                 then="unset DOCKER_HOST; docker context use default",
+                slug="docker-elsewhere",
             )
         return address
 
@@ -99,7 +100,9 @@ class LocalHost(Host):
         try:
             return subprocess.run(asked, capture_output=True, text=True, timeout=20).stdout.strip() or ENGINE
         except FileNotFoundError:
-            raise Refused("`docker` is not installed", where=self.name, then="./scripts/quickstart") from None
+            raise Refused(
+                "`docker` is not installed", where=self.name, then="./scripts/quickstart", slug="program-missing"
+            ) from None
 
     def environment(self, command: Command) -> dict[str, str]:
         """Return this process's environment with what a command adds; Docker's client is held to this machine's engine.
@@ -139,7 +142,9 @@ class LocalHost(Host):
 
     def not_installed(self, command: Command) -> Refused:
         """Say that a program is not there."""
-        return Refused(f"`{command.argv[0]}` is not installed", where=self.name, then="inv doctor")
+        return Refused(
+            f"`{command.argv[0]}` is not installed", where=self.name, then="inv doctor", slug="program-missing"
+        )
 
     def _open(self, command: Command, guard: tuple[str, ...], *, fed: bool, apart: bool = False) -> LocalProcess:
         group = ("timeout", "-k", "5", "0") if apart else ()  # for its process group, as over SSH; 0 is no limit

@@ -37,7 +37,13 @@ def place(model: Model, machines: Mapping[str, Server]) -> dict[str, Model]:
         if not port:
             mistakes.append(f"service {name}: x-deploy.port is missing, by which other hosts reach it")
     where = "[hosts] and the compose files"
-    refuse("the services cannot be placed on the hosts:", mistakes, where=where, then="fix that, then inv plan")
+    refuse(
+        "the services cannot be placed on the hosts:",
+        mistakes,
+        where=where,
+        then="fix that, then inv plan",
+        slug="placement-invalid",
+    )
     return {name: on(model, name, hosts, machines) for name in machines}
 
 

@@ -81,7 +81,7 @@ def shipped(at: Environment, source: Checkout, known: Model) -> Code:
     for host, record in records.items():
         if any(found.setdefault(name, record[name]) != record[name] for name in own[host]):
             raise Refused(f"the hosts were given different builds of {source.revision}", where=", ".join(records),
-                          then=f"inv push --env={at.settings.env}")  # fmt: skip
+                          then=f"inv push --env={at.settings.env}", slug="hosts-disagree")  # fmt: skip
     return Code(
         source, {name: one.digest for name, one in found.items()}, {name: one.config for name, one in found.items()}
     )

@@ -175,4 +175,4 @@ def unjudged_release(release: str, where: str, serves: str, env: str) -> GateClo
     reason = "neither the edge's log nor a probe could judge it"
     what = f"release {release} is in service, and the verdict of its watch is UNKNOWN: {reason}"
     then = acting("inv status shows what visitors get; inv logs", env)
-    return GateClosed(what, where=where, serves=serves, then=then)
+    return GateClosed(what, where=where, serves=serves, then=then, slug="watch-unknown")

@@ -128,13 +128,19 @@ def require(fleet: Fleet, recreated: Mapping[str, Collection[str]], again: str, 
     words = [f"{host}: {text}" for host, own in doubled.items() for text in own.values()]
     then = f"{'; '.join(stops)}, then {again}: what needs that data fails until the release serves"
     where = ", ".join(host for host, own in doubled.items() if own)
-    refuse("two data services would write to one volume:", words, where=where, then=then)
+    refuse("two data services would write to one volume:", words, where=where, then=then, slug="volume-in-use")
     refused = fleet.each(lambda run: obstacles(run, recreated[run.host.name], forward=forward))
     reasons = [(host, name, text) for host, own in refused.items() for name, texts in own.items() for text in texts]
     mistakes = [f"{host}: {name} {text}" for host, name, text in reasons]
     names, hosts = (list(dict.fromkeys(reason[part] for reason in reasons)) for part in (1, 0))
     then = f"{again} --include={','.join(names)} recreates what it names as the release says, an outage of some seconds"
-    refuse("shared services as they are cannot serve this release:", mistakes, where=", ".join(hosts), then=then)
+    refuse(
+        "shared services as they are cannot serve this release:",
+        mistakes,
+        where=", ".join(hosts),
+        then=then,
+        slug="shared-service-differs",
+    )
 
 
 def warn_of_failing(run: Run, recreated: Collection[str], again: str) -> None:

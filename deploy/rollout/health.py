@@ -48,6 +48,7 @@ def await_healthy(run: Run, colour: str, services: Collection[str], upto: int = 
             f"{colour or run.settings.name} did not become healthy:\n" + "\n".join(diagnose(run, c) for c in unhealthy),
             where=run.host.name,
             then=next_command(run, colour, unhealthy),
+            slug="unhealthy",
         )
 
 

@@ -33,7 +33,9 @@ def interruption(at: Environment) -> Intention | None:
     begun = interruptions(at, at.hosts)
     if len({(one.command, one.target) for one in begun.values()}) > 1:
         words = "; ".join(f"{name}: {one.command} of {one.target}" for name, one in begun.items())
-        raise Refused(f"different commands were interrupted: {words}", then="inv abort, then inv deploy")
+        raise Refused(
+            f"different commands were interrupted: {words}", then="inv abort, then inv deploy", slug="hosts-disagree"
+        )
     return next(iter(begun.values()), None)
 
 

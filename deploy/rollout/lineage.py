@@ -36,8 +36,18 @@ def previous(state: State, facts: Facts) -> str:
         return before
     if doubtful(ledger, facts):
         what = f"no record says which release served before {release}, and no stopped containers show it"
-        raise Refused(what, where=str(state.folder / LEDGER), then="inv history, then inv rollback --to=RELEASE")
-    raise Refused("there is no earlier release to go back to", where=str(state.folder / LEDGER), then="inv history")
+        raise Refused(
+            what,
+            where=str(state.folder / LEDGER),
+            then="inv history, then inv rollback --to=RELEASE",
+            slug="no-earlier-release",
+        )
+    raise Refused(
+        "there is no earlier release to go back to",
+        where=str(state.folder / LEDGER),
+        then="inv history",
+        slug="no-earlier-release",
+    )
 
 
 def doubtful(ledger: Ledger, facts: Facts) -> bool:

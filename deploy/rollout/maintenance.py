@@ -20,17 +20,24 @@ from deploy.state.store import Bundle, state_of
 def turn(at: Environment, *, on: bool, off: bool) -> str:
     """Serve the page to everybody, or the app again, which runs on behind it; return what is so now."""
     if on == off:
-        raise Refused("say --on or --off", then="inv maintenance --on, or inv maintenance --off")
+        raise Refused("say --on or --off", then="inv maintenance --on, or inv maintenance --off", slug="wrong-usage")
     at = at.facing  # whatever is the matter with the others
     if not at.hosts:
-        raise Refused("no host has the role edge", where="[hosts]", then="give one the role edge, then inv deploy")
+        raise Refused(
+            "no host has the role edge",
+            where="[hosts]",
+            then="give one the role edge, then inv deploy",
+            slug="hosts-missing",
+        )
     with locked(at, "maintenance"):
         facts = observe_all(at)
         if not all(own.edge.release for own in facts.values()):
-            raise Refused("there is no release in service", where=at.settings.name, then="inv deploy")
+            raise Refused(
+                "there is no release in service", where=at.settings.name, then="inv deploy", slug="nothing-runs"
+            )
         if down := ", ".join(name for name, own in facts.items() if not own.edge.running):
             what = "the edge does not run: it would show the app again once it does"
-            raise Refused(what, where=down, then="inv deploy starts it")
+            raise Refused(what, where=down, then="inv deploy starts it", slug="edge-down")
         fleet = Fleet(at, tuple(at.each(lambda host: serving_run(at, host, facts[host.name])).values()))
         with as_failure(f"inv maintenance --{'on' if on else 'off'} again"):
             turned = fleet.each(lambda run: turn_on(run, on=on))

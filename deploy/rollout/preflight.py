@@ -95,7 +95,13 @@ def require_reachable(at: Environment, model: Model, running: Mapping[str, Set[s
         what = f"{', '.join(sorted(alike))}: address and private are the same"
         why = "so whoever reaches it reaches its data and app ports too"
         console.warn(f"{what}, {why}; nothing proves here that they are closed to others")
-    refuse("the private network is not as it must be:", mistakes, where="[hosts]", then="fix that, then inv deploy")
+    refuse(
+        "the private network is not as it must be:",
+        mistakes,
+        where="[hosts]",
+        then="fix that, then inv deploy",
+        slug="network-not-private",
+    )
 
 
 def connect(host: Host, address: str, port: int) -> str:
@@ -113,7 +119,9 @@ def included(include: str, shared: Iterable[str]) -> tuple[str, ...]:
     unknown = [name for name in names if name not in shared]
     if unknown:
         then = f"some of: {', '.join(shared)}"
-        raise Refused(f"{', '.join(unknown)} is no shared service", where="--include", then=then)
+        raise Refused(
+            f"{', '.join(unknown)} is no shared service", where="--include", then=then, slug="service-unknown"
+        )
     return names
 
 
@@ -126,7 +134,7 @@ def check(settings: Settings, host: Host, facts: Facts) -> None:
         *skew(host), *disk(settings, host), *memory(settings, host, facts), *ports(settings, host, facts),
         *another_state(settings, host, facts),
     ]  # fmt: skip
-    refuse("this host is not ready:", reasons, where=host.name, then="fix that, then inv deploy")
+    refuse("this host is not ready:", reasons, where=host.name, then="fix that, then inv deploy", slug="host-not-ready")
 
 
 def disk(settings: Settings, host: Host) -> list[str]:
@@ -158,7 +166,12 @@ def nameable(settings: Settings, model: Model) -> None:
     long = [name for name in names if len(name) > LONGEST_NAME]
     if long:
         what = f"a container's name would have more than {LONGEST_NAME} characters, which no DNS accepts"
-        raise Refused(f"{what}: {', '.join(long)}", where="app and services", then="give app or service a shorter name")
+        raise Refused(
+            f"{what}: {', '.join(long)}",
+            where="app and services",
+            then="give app or service a shorter name",
+            slug="name-too-long",
+        )
 
 
 def skew(host: Host) -> list[str]:

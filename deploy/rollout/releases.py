@@ -84,7 +84,7 @@ def earlier_release(at: Environment, facts: Mapping[str, Facts]) -> str:
     if len(set(releases.values())) > 1:
         words = "; ".join(f"{name}: {release}" for name, release in releases.items())
         then = "inv rollback --to=RELEASE; inv history"
-        raise Refused(f"the hosts do not agree which release was before: {words}", then=then)
+        raise Refused(f"the hosts do not agree which release was before: {words}", then=then, slug="hosts-disagree")
     return next(iter(releases.values()))
 
 
@@ -94,7 +94,9 @@ def interrupted_release(facts: Mapping[str, Facts]) -> str | None:
     if len(set(releases.values())) > 1:
         words = ", ".join(f"{name}: {release or 'none'}" for name, release in releases.items())
         then = "inv deploy, or inv deploy --to=RELEASE"
-        raise Refused(f"the hosts serve different releases ({words}), and nothing is under way", then=then)
+        raise Refused(
+            f"the hosts serve different releases ({words}), and nothing is under way", then=then, slug="hosts-disagree"
+        )
     return next(iter(releases.values()))
 
 

@@ -58,7 +58,7 @@ def require_accepted_nowhere(begun: Mapping[str, Intention], facts: Mapping[str,
         if accepted and len(accepted) < len(facts) and (everywhere or any(name not in begun for name in accepted)):
             names = ", ".join(name for name in facts if name not in accepted)
             what = f"release {target} serves, and the ledger of {names} has no entry for it"
-            raise Refused(what, where=names, then="inv resume, then inv rollback")
+            raise Refused(what, where=names, then="inv resume, then inv rollback", slug="ledger-incomplete")
 
 
 def require_recorded(begun: Mapping[str, Intention], facts: Mapping[str, Facts]) -> None:
@@ -68,7 +68,7 @@ def require_recorded(begun: Mapping[str, Intention], facts: Mapping[str, Facts])
         first = name in begun and begun[name].target == serves and not own.unrecorded
         if serves and not (own.accepted or first) and any(c.release == serves and c.alive for c in own.containers):
             what = f"release {serves} serves on {name}, whose ledger has no entry for it"
-            raise Refused(what, where=name, then="inv resume")
+            raise Refused(what, where=name, then="inv resume", slug="ledger-incomplete")
 
 
 def require_schema_fits(state: State, release: Release, facts: Facts) -> None:
@@ -86,9 +86,9 @@ def schema_fits(target: Release, revision: str | None, schema: Schema | None, se
     if schema is None or revision is None:
         what = f"it is not known whether release {target.id} fits the database's schema"
         then = "go forward with inv deploy; only Alembic's history can be judged"
-        raise Refused(what, serves=serving, then=then)
+        raise Refused(what, serves=serving, then=then, slug="schema-does-not-fit")
     if revision not in schema.serves:
         fitting = f"on which only {', '.join(schema.serves)} can work"
         what = f"release {target.id} is of schema {revision}; the database is at {schema.revision}, {fitting}"
         then = "go forward: fix the code and inv deploy"
-        raise Refused(what, where="the database", serves=serving, then=then)
+        raise Refused(what, where="the database", serves=serving, then=then, slug="schema-does-not-fit")

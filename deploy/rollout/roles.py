@@ -67,7 +67,13 @@ def require_in_place(
         if has_edge and host in edgeless and any(c.colour and c.alive for c in own.containers):
             then = 'deploy with roles = ["monitoring"] first, which empties it'
             mistakes.append(f"{host} gets the role edge while it works without: {then}")
-    refuse("roles have moved away from what is there:", mistakes, where="[hosts]", then="fix that, then inv plan")
+    refuse(
+        "roles have moved away from what is there:",
+        mistakes,
+        where="[hosts]",
+        then="fix that, then inv plan",
+        slug="roles-moved",
+    )
 
 
 def data_moves(
@@ -106,4 +112,4 @@ def require_unmoved(releases: Mapping[str, Release], facts: Mapping[str, Facts])
         and any(c.role == "edge" for c in facts[host].shared_alive.values())
     ]  # fmt: skip
     then = "go forward with inv deploy; or bring back there first what has moved"
-    refuse("roles have moved since:", mistakes, where="[hosts]", then=then)
+    refuse("roles have moved since:", mistakes, where="[hosts]", then=then, slug="roles-moved")

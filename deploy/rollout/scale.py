@@ -35,7 +35,7 @@ def scale(at: Environment, wish: str) -> str:
         facts = observe_all(at)
         if any(own.beside for own in facts.values()) or interruptions(at, at.hosts):
             then = "inv resume goes on, inv abort goes back; then inv scale"
-            raise Refused("a deploy was interrupted", where="inv scale", then=then)
+            raise Interrupted("a deploy was interrupted", where="inv scale", then=then)
         fleet = Fleet(at, tuple(at.each(lambda host: serving_run(at, host, facts[host.name])).values()))
         having = require_scalable(fleet, name, number)
         changed = rescale_all(fleet, having, name, number)
@@ -67,7 +67,7 @@ def rescale_all(fleet: Fleet, having: list[Run], name: str, number: int) -> bool
 def serving_run(at: Environment, host: Host, facts: Facts) -> Run:
     """Return what a step needs to work on the release that serves."""
     if not facts.edge.release:
-        raise Refused("there is no release in service", where="inv scale", then="inv deploy")
+        raise Refused("there is no release in service", where="inv scale", then="inv deploy", slug="nothing-runs")
     return replace(run_of(at, host, facts.edge.release), facts=facts)
 
 
@@ -83,7 +83,9 @@ def read(wish: str) -> tuple[str, int]:
     """Split `SERVICE=N`."""
     name, _, number = wish.partition("=")
     if not (name and number.isdecimal()):
-        raise Refused(f"`{wish}` is not SERVICE=N", where="inv scale", then="inv scale backend=2, for example")
+        raise Refused(
+            f"`{wish}` is not SERVICE=N", where="inv scale", then="inv scale backend=2, for example", slug="wrong-usage"
+        )
     return name, int(number)
 
 
@@ -92,15 +94,15 @@ def require_scalable(fleet: Fleet, name: str, number: int) -> list[Run]:
     roles = {service.name: service.role for run in fleet.runs for service in run.release.services}
     if name not in roles:
         what = f"there is no service `{name}`{nearest(name, roles)}"
-        raise Refused(what, where="inv scale", then=f"one of: {', '.join(roles)}")
+        raise Refused(what, where="inv scale", then=f"one of: {', '.join(roles)}", slug="service-unknown")
     having = [run for run in fleet.runs if name in {service.name for service in run.release.services}]
     behind = [run.host.name for run in having for s in run.release.services if s.name == name and s.behind]
     if behind:
         what = f"{name} has one container on each host behind the edge of {behind[0]}"
-        raise Refused(what, where="inv scale", then="add a host to [hosts], then inv deploy")
+        raise Refused(what, where="inv scale", then="add a host to [hosts], then inv deploy", slug="not-scalable")
     if unfit := replicas_unfit(roles[name], number):
         then = WITHIN.get(roles[name], "only a web service or a worker can be scaled")
-        raise Refused(f"{name} cannot have {unfit}", where="inv scale", then=then)
+        raise Refused(f"{name} cannot have {unfit}", where="inv scale", then=then, slug="not-scalable")
     return having
 
 

@@ -47,5 +47,6 @@ def numbered(run: Run, name: str, generation: int) -> File:
             f"{name} of the release is gone",
             where=f"{run.host.name}: {folder}",
             then="inv deploy of that commit writes it again",
+            slug="bundle-incomplete",
         )
     return File(text.replace(GENERATION, str(generation)))

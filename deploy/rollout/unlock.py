@@ -30,7 +30,9 @@ def unlock(at: Environment, *, yes: bool) -> str:
         raise Locked(words, where=files, then=then)
     console.confirm(f"{words}. Ending it leaves its command interrupted.", yes=yes)
     if kept := ", ".join(host.name for host, one in silent if not locks.end(host, folder, one)):
-        raise OpsError(f"it could not be ended on {kept}", where=str(folder), then="end its process there")
+        raise OpsError(
+            f"it could not be ended on {kept}", where=str(folder), then="end its process there", slug="lock-failed"
+        )
     return acting(f"{words}; it was ended. inv resume goes on, inv abort goes back", at.settings.env)
 
 

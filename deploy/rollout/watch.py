@@ -77,6 +77,7 @@ class Watcher:
                     f"{served} and did worse than is allowed: {reason}",
                     where=f"{self.host.name}, the edge",
                     then="inv logs; fix it, then inv deploy",
+                    slug="watch-failed",
                 )
         elsewhere = bool(self.settings.fronts and self.run.facts.accepted)  # what this edge serves runs behind it
         facts = self.run.facts  # where it served already, the frame alone is new, and the former one is gone back to
@@ -103,6 +104,7 @@ class Watcher:
                 f"release {self.release.id} was watched, and the verdict is UNKNOWN: {reason}",
                 where=f"{self.host.name}, the edge",
                 then=self.host.command_line(f"docker logs {self.edge or 'of the edge'}") + "; fix it, then inv deploy",
+                slug="watch-unknown",
             )
         unknown = f"the verdict on release {self.release.id} is UNKNOWN: {reason}"
         console.warn(f"{unknown}; nothing else runs, so it stays in service")
@@ -164,7 +166,7 @@ class Watcher:
         port = self.settings.edge.probe_port
         status, body = self.host.get(port, path, timeout=PROBE_SECONDS)
         if not (status or self.host.get(port, "/generation", timeout=PROBE_SECONDS)[0]):
-            raise OpsError(f"the edge does not answer on port {port}: {body}")
+            raise OpsError(f"the edge does not answer on port {port}: {body}", slug="edge-down")
         return status == 200
 
     def unanswered(self) -> str:

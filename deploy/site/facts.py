@@ -128,7 +128,7 @@ def recorded(folder: Path, host: Host, running: bool, *, own: bool = False) -> E
     if not kept:
         place = f"{host.name}: {folder / str(target) / 'route.json'}"
         what = "route.json cannot be read, by which what served is known"
-        raise OpsError(what, where=place, then="restore that file")
+        raise OpsError(what, where=place, then="restore that file", slug="edge-record-lost")
     generation, route = kept
     return EdgeFacts(
         running, generation, route.colour, route.release, route.maintenance, route.members, upstreams=route.upstreams,

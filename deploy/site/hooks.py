@@ -52,6 +52,7 @@ def run(settings: Settings, name: str, event: Event) -> None:
                 f"the hook {name} {told(code, within)}:\n    {line}",
                 where=f"hooks.{name}",
                 then="fix it and try again",
+                slug="hook-failed",
             )
 
 

@@ -53,13 +53,21 @@ def probe(settings: Settings, host: LocalHost) -> None:
     """Send a notification that says it is a test; raise when there is nobody to tell, or somebody could not be told."""
     if not addresses(settings):
         raise Refused(
-            f"{KEY} is not set, so nobody is notified", where=str(settings.secrets_file), then=f"add {KEY} to it"
+            f"{KEY} is not set, so nobody is notified",
+            where=str(settings.secrets_file),
+            then=f"add {KEY} to it",
+            slug="notify-not-set",
         )
     trouble = send(
         settings, host, f"{settings.name}: a test", {"this": "came from inv notify.test; nothing happened"}, "info"
     )
     if trouble:
-        raise OpsError(trouble, where=KEY, then=f"fix {KEY} in {settings.secrets_file.name}, then inv notify.test")
+        raise OpsError(
+            trouble,
+            where=KEY,
+            then=f"fix {KEY} in {settings.secrets_file.name}, then inv notify.test",
+            slug="notify-failed",
+        )
     console.say(f"sent to {len(addresses(settings))} service(s)")
 
 

@@ -97,7 +97,7 @@ def block(container: Container) -> Deploy:
 def unfit(lost: Refused, reasons: Sequence[str]) -> Refused:
     """Say why containers cannot stand in for what was lost."""
     told = f"{lost.what}, and its containers cannot stand in for it: {'; '.join(reasons)}"
-    return Refused(told, where=lost.where, then=f"{lost.then}, then inv rollback --to=RELEASE")
+    return Refused(told, where=lost.where, then=f"{lost.then}, then inv rollback --to=RELEASE", slug=lost.slug)
 
 
 def edge_files(settings: Settings, host: Host, name: str, colour: str) -> dict[str, str]:

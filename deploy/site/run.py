@@ -122,7 +122,10 @@ class Run:
         name = self.running_edge
         if not name:
             raise OpsError(
-                "the edge does not run", where=self.host.name, then="docker logs of the edge; inv deploy starts it"
+                "the edge does not run",
+                where=self.host.name,
+                then="docker logs of the edge; inv deploy starts it",
+                slug="edge-down",
             )
         return name
 

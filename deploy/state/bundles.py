@@ -50,6 +50,7 @@ class Bundles(Folder):
                 f"there is no release {release} here",
                 where=str(path.parent.parent),
                 then="inv history; a host that came later gets it by inv deploy",
+                slug="release-unknown",
             )
         return kept.parse(Release, text, path, then)
 

@@ -34,7 +34,9 @@ def require_folder(folder: Path, host: Host) -> None:
     """Refuse a host where the account that we are may not write the state folder."""
     if host.try_run(command("sh", "-c", MAY_WRITE, "sh", str(folder)), timeout=20).returncode == 1:
         then = f"at {host.name}, as root: install -d -o THE_ACCOUNT {folder}; or ssh.sudo = true"
-        raise Refused(f"{folder} cannot be written by this account", where=host.name, then=then)
+        raise Refused(
+            f"{folder} cannot be written by this account", where=host.name, then=then, slug="state-not-writable"
+        )
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,10 @@ class Folder:
             return self.host.read(path)
         except OSError as error:
             raise Refused(
-                f"{path.name} cannot be read: {error.strerror or error}", where=str(path), then=then
+                f"{path.name} cannot be read: {error.strerror or error}",
+                where=str(path),
+                then=then,
+                slug="record-unreadable",
             ) from None
 
     def tolerated(self, name: str, then: str) -> str | None:

@@ -40,7 +40,7 @@ def parse(kind: type[K], text: str, path: Path, then: str = "restore that file")
         message = f"{path.name} was written by a newer toolkit, and this one cannot read it"
         raise Refused(message, where=str(path), then=NEWER, slug="toolkit-too-old") from None
     except ValueError:
-        raise Refused(f"{path.name} cannot be read", where=str(path), then=then) from None
+        raise Refused(f"{path.name} cannot be read", where=str(path), then=then, slug="record-unreadable") from None
 
 
 class NewerFormat(ValueError):

@@ -185,6 +185,7 @@ def awaited(holding: Process, host: Host, folder: Path, lock: Lock) -> int:
         f"the lock cannot be taken: {rest or f'exit code {code}'}",
         where=f"{host.name}: {folder}",
         then="fix that there: inv hosts.check looks at servers, inv disk at the room",
+        slug="lock-failed",
     )
 
 

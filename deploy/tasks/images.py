@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from deploy.config.environment import Environment
 
 
-@door(help={"no_cache": "run every step anew", "push": "bring the images to every host"})
+@door(help={"no_cache": "run every step again", "push": "bring the images to every host"})
 def build(at: Environment, no_cache: bool = False, push: bool = False, json: bool = False) -> None:
     """Build all images with cached stages; print digest, size, cached steps and seconds."""
     from deploy.images import build, show

@@ -157,7 +157,7 @@ def test_what_is_followed_goes_on_over_a_restart_and_a_switch(place: Place, monk
     ]
 
 
-def test_what_is_followed_goes_on_once_a_broken_connection_is_made_anew(
+def test_what_is_followed_goes_on_once_a_broken_connection_is_renewed(
     place: Place, monkeypatch: pytest.MonkeyPatch, capsys: Printed
 ) -> None:
     found = {"backend": services.ServiceContainer(place.host, container("backend", "blue", "r"))}

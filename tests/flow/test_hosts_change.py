@@ -57,7 +57,7 @@ def test_a_host_that_was_taken_out_is_named_while_what_runs_there_goes_on(
     assert "z was removed from [hosts] but still runs what it had" in capsys.readouterr().err.replace("\n", " ")
 
 
-def test_a_host_that_was_made_anew_does_not_forbid_going_back(tmp_path: Path) -> None:
+def test_a_reinstalled_host_does_not_forbid_going_back(tmp_path: Path) -> None:
     """It never heard of the schema that its release is of; the others did."""
     site, servers = Roles(tmp_path), {"main": "edge app worker data", "z": "edge app"}
     earlier = site.deploy("r1", servers).release

@@ -132,7 +132,7 @@ def test_a_deploy_that_was_cut_off_is_not_resumed_by_half_of_its_containers(site
 def test_a_rollback_without_the_record_starts_what_stopped_as_it_is(
     site: Place, damage: Damage, capsys: Printed
 ) -> None:
-    """Through the edge and by one switch, as any other; nothing is made anew."""
+    """Through the edge and by one switch, as any other; nothing is recreated."""
     damage(site, "r1")
     there = {c.name for c in site.host.engine.known.values() if c.release == "r1"}
     site.host.said.clear()

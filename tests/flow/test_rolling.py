@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.core.errors import OpsError, Refused
+from deploy.core.errors import Interrupted, OpsError, Refused
 from deploy.rollout import commands, scale
 from tests.support.place import Killed, Place
 
@@ -208,5 +208,5 @@ def test_nothing_is_scaled_while_a_deploy_is_half_done(place: Place) -> None:
     place.host.kill_at(3, "done", Killed)
     with pytest.raises(Killed):
         place.deploy("r3")
-    with pytest.raises(Refused, match="a deploy was interrupted"):
+    with pytest.raises(Interrupted, match="a deploy was interrupted"):
         scale.scale(place.at, "backend=2")

@@ -62,7 +62,7 @@ def identity(site: Site, part: str) -> str:
     return docker("inspect", "--format", "{{.Id}} {{.State.StartedAt}}", name)
 
 
-def test_the_edge_is_made_anew_only_when_told_to(tiny: Site) -> None:
+def test_the_edge_is_recreated_only_on_demand(tiny: Site) -> None:
     tiny.inv("deploy")
     assert tiny.inv("plan", "--json").document["hosts"][0]["drifted"] == []
     before = identity(tiny, "-edge-")

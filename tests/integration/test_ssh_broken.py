@@ -174,7 +174,7 @@ def test_a_login_does_not_stay_on_a_host_when_the_connection_breaks(tmp_path: Pa
         log_in(host_of(server))
 
 
-def test_a_connection_that_broke_is_made_anew_when_it_is_renewed(tmp_path: Path) -> None:
+def test_a_connection_that_broke_is_replaced_when_it_is_renewed(tmp_path: Path) -> None:
     with (
         sshd.running(tmp_path / "s") as server,
         sshd.running(tmp_path / "g", HARDENED, user=server.folder / "user") as gateway,

@@ -221,7 +221,7 @@ class FakeHost(LocalHost):
         return DONE
 
     def up(self, file: Path, names: Sequence[str], scale: Mapping[str, str]) -> Result:
-        """Start services of a rendered file; a stopped container starts again, one of another release is made anew."""
+        """Start services of a rendered file; a stopped container starts again, one of another release is recreated."""
         document, specs = parsed(file.read_text()), specified(file.read_text())
         for name in names:
             labels = document["services"][name]["labels"]

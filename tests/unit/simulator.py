@@ -113,14 +113,14 @@ def wished(service: ReleasedService, upto: int) -> int:
 
 
 def started(facts: Facts, colour: str, services: Iterable[str], release: Release, upto: int = 0) -> Facts:
-    """Start replicas up to a number; those of another release are made anew."""
+    """Start replicas up to a number; those of another release are recreated."""
     kept = {c.name: c for c in facts.containers}
     for service in (s for s in release.services if s.name in services):
         own = release.id if colour else ""
         gone = {
             name for name, c in kept.items() if (c.colour, c.service) == (colour, service.name) and c.release != own
         }
-        assert not gone & {c.name for c in facts.beside}, "what serves beside another release is made anew"
+        assert not gone & {c.name for c in facts.beside}, "what serves beside another release is recreated"
         kept = {name: c for name, c in kept.items() if name not in gone}
         there = [c for c in kept.values() if (c.colour, c.service) == (colour, service.name)]
         lacking = wished(service, upto) - sum(c.state == "running" for c in there)

@@ -65,6 +65,17 @@ def test_every_slug_is_in_the_reference_and_no_other() -> None:
     assert list(TABLE) == sorted(TABLE)
 
 
+def test_every_error_is_raised_with_its_slug() -> None:
+    default = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("OpsError", "Refused", "refuse")
+        if "slug" not in {word.arg for word in node.keywords}
+    ]
+    assert default == []
+
+
 def test_every_slug_is_kebab_case() -> None:
     assert [slug for slug in TABLE if not KEBAB.fullmatch(slug)] == []
 

@@ -98,7 +98,9 @@ class SshHost(ShellFiles):
                 return channel
         except SSHException as error:
             then = f"MaxSessions in its sshd_config: {SESSIONS} at least; and does its sshd let {self.link.user} run commands?"
-            raise Refused(f"{self.name} starts no program: {error}", where=self.link.where, then=then) from None
+            raise Refused(
+                f"{self.name} starts no program: {error}", where=self.link.where, then=then, slug="too-many-sessions"
+            ) from None
 
     def session(self, transport: Transport, window: int | None) -> Channel:
         """Open a session once there are fewer than the other side allows; raise Refused when none of them ends."""
@@ -114,6 +116,7 @@ class SshHost(ShellFiles):
             f"{SESSIONS} programs run over the connection to {self.name}, and none has ended",
             where=self.link.where,
             then=then,
+            slug="too-many-sessions",
         )
 
     def _exchange(
@@ -145,10 +148,16 @@ class SshHost(ShellFiles):
                 f"`{missing[1] or missing[2]}` is not installed",
                 where=self.name,
                 then=f"inv hosts.check --env={self.link.env}",
+                slug="program-missing",
             )
         if self.sudo and code == 1 and said.startswith("sudo: "):
             then = f"put `{self.link.user} ALL=(ALL) NOPASSWD: ALL` into /etc/sudoers.d/{self.link.user} there"
-            raise Refused(f"sudo asks {self.link.user} for a password: {said.strip()}", where=self.name, then=then)
+            raise Refused(
+                f"sudo asks {self.link.user} for a password: {said.strip()}",
+                where=self.name,
+                then=then,
+                slug="sudo-refused",
+            )
 
     def _open(self, command: Command, guard: tuple[str, ...], *, fed: bool, apart: bool = False) -> Program:
         one, watched = () if apart else ("sh", "-c", AS_ONE, "sh"), () if fed else ("sh", "-c", WATCHED, "sh")

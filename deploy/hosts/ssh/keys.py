@@ -26,7 +26,7 @@ def public_key(text: str, where: str, then: str) -> PKey:
     with suppress(SSHException, ValueError, InvalidHostKey):
         if entry := HostKeyEntry.from_line(f"x {text}"):
             return entry.key
-    raise Refused(f"this is no public host key: {text}", where=where, then=then)
+    raise Refused(f"this is no public host key: {text}", where=where, then=then, slug="host-key-invalid")
 
 
 def host_key_file(kind: str) -> str:
@@ -57,23 +57,34 @@ def private_key(path: Path) -> PKey:
             return PKey.from_path(path, passphrase(path).encode())  # type: ignore[arg-type]  # the stub says str, the library takes bytes
     except OSError as error:
         raise Refused(
-            f"the key file cannot be read: {error.strerror}", where=str(path), then="fix ssh.key_file"
+            f"the key file cannot be read: {error.strerror}",
+            where=str(path),
+            then="fix ssh.key_file",
+            slug="login-key-unusable",
         ) from None
     except (UnknownKeyType, UnsupportedAlgorithm):
         then = f"leave ssh.key_file out and ssh-add {shlex.quote(str(path))}; or a key of those kinds"
         raise Refused(
-            "a key file is RSA, ECDSA or Ed25519; the agent takes others too", where=str(path), then=then
+            "a key file is RSA, ECDSA or Ed25519; the agent takes others too",
+            where=str(path),
+            then=then,
+            slug="login-key-unusable",
         ) from None
     except (ValueError, TypeError, SSHException) as error:
         then = f"fix ssh.key_file, or {PASSPHRASE}"
-        raise Refused(f"no private key, or another passphrase: {error}", where=str(path), then=then) from None
+        raise Refused(
+            f"no private key, or another passphrase: {error}", where=str(path), then=then, slug="login-key-unusable"
+        ) from None
 
 
 def require_private(path: Path) -> None:
     """Refuse a private key that others can read, as ssh does."""
     if path.stat().st_mode & 0o077:
         raise Refused(
-            "others than you can read this private key", where=str(path), then=f"chmod 600 {shlex.quote(str(path))}"
+            "others than you can read this private key",
+            where=str(path),
+            then=f"chmod 600 {shlex.quote(str(path))}",
+            slug="login-key-unusable",
         )
 
 
@@ -85,5 +96,10 @@ def passphrase(path: Path) -> str:
         return known
     if not (sys.stdin and sys.stdin.isatty()):
         then = f"set {PASSPHRASE}; or leave ssh.key_file out and ssh-add the key"
-        raise Refused("the key has a passphrase, and nobody can be asked here", where=str(path), then=then)
+        raise Refused(
+            "the key has a passphrase, and nobody can be asked here",
+            where=str(path),
+            then=then,
+            slug="login-key-unusable",
+        )
     return getpass(f"Passphrase of {path}: ")

@@ -105,7 +105,12 @@ class Link:
         """Return the one host key that is accepted."""
         then = f"inv hosts.pin --env={self.env}"
         if not self.machine.key:
-            raise Refused(f"{self.name} has no pinned host key, and no other is accepted", where=self.where, then=then)
+            raise Refused(
+                f"{self.name} has no pinned host key, and no other is accepted",
+                where=self.where,
+                then=then,
+                slug="no-host-key",
+            )
         return public_key(self.machine.key, self.where, then)
 
     def limits(self) -> dict[str, float]:
@@ -123,28 +128,25 @@ class Link:
 
     def refusal(self, error: Exception) -> Refused:
         """Say what is in the way of a connection, and what to try."""
-        place, then = (
-            f"{self.machine.address}:{self.machine.port}",
-            "is the machine up, the address right, the firewall open?",
-        )
+        place, slug = f"{self.machine.address}:{self.machine.port}", "host-unreachable"
+        then = "is the machine up, the address right, the firewall open?"
         what = f"no SSH connection to {self.name}: {error or type(error).__name__}"
         match error:
             case BadHostKeyException():
+                slug, reason = "host-key-changed", "possible man-in-the-middle, or the host was reinstalled"
                 what = (
-                    f"the host key of {self.name} has changed: somebody may be in between, or the host was made anew\n"
+                    f"the host key of {self.name} has changed: {reason}\n"
                     f"    pinned:  {error.expected_key.fingerprint}\n    offered: {error.key.fingerprint}"
                 )
                 compare = f"at the host: ssh-keygen -lf {host_key_file(error.key.get_name())}"
                 then = f"{compare}; only if that is the offered one, inv hosts.pin --env={self.env}"
             case SSHException() if isinstance(error, AuthenticationException) or "authentication methods" in str(error):
-                tried = self.ssh.key_file or "the agent and ~/.ssh/id_*"
+                slug, tried = "login-refused", self.ssh.key_file or "the agent and ~/.ssh/id_*"
                 what = f"{self.name} did not let {self.user} in: {error} (tried: {tried})"
                 then = f"ssh-copy-id -p {self.machine.port} {self.user}@{self.machine.address}; another ssh.user or ssh.key_file; ssh-add"
             case SSHException() if "checkints" in str(error) or "Invalid key" in str(error):
-                what, then = (
-                    f"a key in ~/.ssh has another passphrase: {error}",
-                    f"fix {PASSPHRASE}; or ssh-add the key",
-                )
+                slug, what = "login-key-unusable", f"a key in ~/.ssh has another passphrase: {error}"
+                then = f"fix {PASSPHRASE}; or ssh-add the key"
             case socket.gaierror():
                 what, then = (
                     f"the name {self.machine.address} of {self.name} does not resolve: {error.strerror}",
@@ -160,7 +162,7 @@ class Link:
                 )
             case TimeoutError():
                 what = f"{self.name} did not answer at {place} within {self.ssh.connect_within:g} s"
-        return Refused(what, where=self.where, then=then)
+        return Refused(what, where=self.where, then=then, slug=slug)
 
     @contextmanager
     def lasting(self) -> Iterator[Watched]:
@@ -185,7 +187,10 @@ class Link:
             if isinstance(error, ChannelException) and error.code == PROHIBITED:
                 then = "AllowTcpForwarding local in its sshd_config (and PermitOpen), then systemctl reload ssh"
                 raise Refused(
-                    f"{self.name} allows no forwarding to {address}:{port}", where=self.where, then=then
+                    f"{self.name} allows no forwarding to {address}:{port}",
+                    where=self.where,
+                    then=then,
+                    slug="forwarding-refused",
                 ) from None
             return None
 

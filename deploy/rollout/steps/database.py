@@ -30,6 +30,7 @@ class AwaitOrphans(Step):
                 f"an interrupted run's container still works after {ONE_OFF_SECONDS} s: {names}",
                 where=run.host.name,
                 then=run.host.command_line(f"docker logs {first}") + f"; docker stop {first} there ends it; inv resume",
+                slug="migration-still-runs",
             )
 
 
@@ -57,6 +58,7 @@ class Migrate(Step):
                 "the migration ended well, but the database is at no revision that the image knows",
                 where=self.service,
                 then="inv logs, and alembic current in the backend",
+                slug="schema-unknown",
             )
         run.state.keep_schema(Schema(revision=at, serves=alembic.served_by(revisions, at), release=run.release.id))
 

@@ -141,4 +141,4 @@ class AwaitEdgeSwitch(Step):
         if (edge.colour, edge.release) != (self.colour, self.release):
             serves, desired = (f"{one.release or 'nothing'} ({one.colour})" for one in (edge, self))
             words = f"the edge serves {serves}, not {desired}"
-            raise OpsError(words, where=self.front, then="inv status, then inv deploy")
+            raise OpsError(words, where=self.front, then="inv status, then inv deploy", slug="edge-not-switched")

@@ -57,4 +57,5 @@ def ask(run: Run, colour: str, service: str, place: str, path: str, *, release: 
             "\n".join([words, *(diagnose(run, c) for c in down)]),
             where=f"{run.host.name}, through the edge",
             then=run.host.command_line(f"docker logs {own}") + "; fix it, then inv deploy",
+            slug="unhealthy",
         )

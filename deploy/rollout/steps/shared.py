@@ -136,4 +136,5 @@ class RecreateShared(Step):
             f"{', '.join(self.services)} was recreated, and the app has not answered since, for {seconds:.1f} s",
             where=f"{run.host.name}, through the edge",
             then=f"inv logs {names}; fix it in the compose file, then inv deploy --include={names}",
+            slug="unhealthy",
         )

@@ -33,7 +33,12 @@ class Quiet(Step):
         failed = run.exec_all(run.containers(self.colour, self.services), lambda deploy: deploy.drain)
         if failed:
             then = run.host.command_line(f"docker logs {failed[0]}") + ", inv deploy"
-            raise OpsError(f"{', '.join(failed)} did not stop taking tasks", where=run.host.name, then=then)
+            raise OpsError(
+                f"{', '.join(failed)} did not stop taking tasks",
+                where=run.host.name,
+                then=then,
+                slug="workers-unresponsive",
+            )
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,9 @@ class Resume(Step):
         failed = run.exec_all(run.containers(self.colour, self.services), lambda deploy: deploy.resume)
         if failed:
             then = run.host.command_line(f"docker restart {' '.join(failed)}") + ", inv resume"
-            raise OpsError(f"{', '.join(failed)} did not go on", where=run.host.name, then=then)
+            raise OpsError(
+                f"{', '.join(failed)} did not go on", where=run.host.name, then=then, slug="workers-unresponsive"
+            )
 
 
 @dataclass(frozen=True)
