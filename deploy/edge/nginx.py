@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
 
 from deploy.config.compose import Service
 from deploy.config.settings import ROOT, Settings
 from deploy.core.errors import Refused
-from deploy.core.model import COLOURS, WHOLE, Container, ReleasedService, upstream_name
+from deploy.core.model import COLOURS, WHOLE, Container, Kept, ReleasedService, upstream_name
+from deploy.state import kept
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -43,7 +46,7 @@ class Route:
 
     def dump(self, generation: int) -> str:
         """Write it down beside the configuration that it describes."""
-        return json.dumps({"generation": generation, **asdict(self)})
+        return kept.dump(RouteRecord(generation=generation, **asdict(self)))
 
     @property
     def served(self) -> tuple[object, ...]:
@@ -51,38 +54,50 @@ class Route:
         return self.colour, self.release, self.maintenance, self.members, self.frame
 
 
+class RouteRecord(Kept):
+    """A route as `route.json` has it; an older toolkit wrote no frame."""
+
+    generation: int
+    colour: Literal["blue", "green"] | None
+    release: str | None
+    maintenance: bool
+    members: tuple[str, ...] = ()
+    upstreams: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
+    health: tuple[str, ...] = ()
+    frame: str = WHOLE
+    former: int = 0
+    modes: Mapping[str, int] = Field(default_factory=dict)
+
+
 def read_route(text: str | None) -> tuple[int, Route] | None:
-    """Read a generation's number and what it serves; None when it is missing or damaged."""
+    """Read a generation's number and what it serves; None when it is missing or damaged.
+
+    Raises kept.NewerFormat where a newer toolkit wrote it, and this one cannot read it.
+    """
     try:
-        kept = json.loads(text or "")
-        route = Route(
-            kept["colour"], kept["release"], bool(kept["maintenance"]), tuple(map(str, kept.get("members", ()))),
-            {str(name): tuple(map(str, servers)) for name, servers in kept.get("upstreams", {}).items()},
-            tuple(map(str, kept.get("health", ()))), str(kept.get("frame", WHOLE)), int(kept.get("former", 0)),
-            {str(name): int(mode) for name, mode in kept.get("modes", {}).items()},
-        )  # fmt: skip
-        if route.colour not in (None, *COLOURS) or not isinstance(route.release, str | None):
-            return None
-        return int(kept["generation"]), route
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        record = kept.value(RouteRecord, kept.read(text or ""))
+    except kept.NewerFormat:
+        raise
+    except ValueError:
         return None
+    return record.generation, Route(**{each.name: getattr(record, each.name) for each in fields(Route)})
 
 
 def read_generated(inner: str, upstreams: str) -> tuple[int, Route] | None:
     """Read the same, but for the frame, from what nginx itself has read; None when that is missing or damaged."""
     answer = re.search(r"return 200 '({.*})';", inner)
     try:
-        kept = json.loads(answer[1]) if answer else {}
+        said = json.loads(answer[1]) if answer else {}
     except ValueError:
         return None
     blocks = re.findall(r"^upstream (\S+) {(.*?)^}", upstreams, re.MULTILINE | re.DOTALL)
     known = {name: re.findall(r"^\s*server ([^\s;]+)", block, re.MULTILINE) for name, block in blocks}
-    live = (place for name, servers in known.items() if name.endswith(f"_{kept.get('colour')}") for place in servers)
+    live = (place for name, servers in known.items() if name.endswith(f"_{said.get('colour')}") for place in servers)
     members = [place.rpartition(":")[0] for place in live if resolve(place)]
     health = re.findall(r"auth_request (\S+);", inner)
-    serving = {"colour": kept.get("colour") or None, "release": kept.get("release") or None}
+    serving = {"colour": said.get("colour") or None, "release": said.get("release") or None}
     return read_route(
-        json.dumps({**kept, **serving, "members": members, "upstreams": known, "health": health, "frame": ""})
+        json.dumps({**said, **serving, "members": members, "upstreams": known, "health": health, "frame": ""})
     )
 
 

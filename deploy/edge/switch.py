@@ -17,13 +17,16 @@ from deploy.core.shell import Command, docker
 from deploy.edge import frame, nginx
 from deploy.edge.frame import APP, MAIN, MAINTENANCE, PRIVATE, PUBLIC, ROUTES, File, Files
 from deploy.hosts.host import Host
+from deploy.state import kept
+from deploy.state.folder import Folder
 
 # the folder as the edge's container sees it
 MOUNTED = "/etc/edge"
 # links in the edge's folder: what nginx reads, and what it was seen to serve
 CURRENT, PROVEN = "current", "proven"
+RECORD = "route.json"
 # what the toolkit writes for each generation
-GENERATED = ("inner.conf", "upstreams.conf", "route.json")
+GENERATED = ("inner.conf", "upstreams.conf", RECORD)
 PROOFS = 3
 ASKED = 3
 KEPT_GENERATIONS = 10
@@ -36,7 +39,7 @@ def write(settings: Settings, host: Host, files: Files, generation: int, route: 
     generated = nginx.generated(generation, route) if files else {}
     for name, file in {**files, **{name: File(text) for name, text in generated.items()}}.items():
         host.write(folder / name, file.text, mode=file.mode)
-    host.write(folder / "route.json", framed(settings, host, files, route).dump(generation))
+    host.write(folder / RECORD, framed(settings, host, files, route).dump(generation))
 
 
 def framed(settings: Settings, host: Host, files: Files, route: nginx.Route) -> nginx.Route:
@@ -53,25 +56,48 @@ def framed(settings: Settings, host: Host, files: Files, route: nginx.Route) -> 
 def route_of(settings: Settings, host: Host, generation: int | None = None) -> nginx.Route:
     """Return what a generation serves, or the proven one; an empty route when it is forgotten or damaged."""
     place = PROVEN if generation is None else nginx.generation_folder(generation)
-    kept = recorded(host, nginx.folder(settings) / place)
-    return kept[1] if kept else nginx.Route()
+    return route_at(host, nginx.folder(settings) / place)
+
+
+def route_at(host: Host, generation: Path) -> nginx.Route:
+    """Return what a generation serves; an empty route when it is forgotten or damaged."""
+    record = recorded(host, generation)
+    return record[1] if record else nginx.Route()
 
 
 def recorded(host: Host, generation: Path) -> tuple[int, nginx.Route] | None:
-    """Read a generation's number and what it serves; None where that was forgotten or cannot be read."""
+    """Read a generation's number and what it serves; None where that was forgotten or cannot be read.
+
+    Where a newer toolkit wrote it, nginx's own files say it, with a warning: they lack what this toolkit cannot know.
+    """
 
     def text(name: str) -> str:
         with suppress(OSError):
             return host.read(generation / name) or ""
         return ""
 
-    if known := nginx.read_route(text("route.json")):
-        return known
+    try:
+        if record := nginx.read_route(text(RECORD)):
+            return record
+    except kept.NewerFormat:
+        newer = kept.too_new(generation / RECORD)
+        Folder(host, generation).warn(f"{newer.where}: {newer.what}; what nginx reads stands in for it; {newer.then}")
     found = nginx.read_generated(text("inner.conf"), text("upstreams.conf"))
     if not found:
         return None
     number, route = found
     return number, replace(route, frame=frame.name_of(contents(host, generation, route)))
+
+
+def require_readable(settings: Settings, host: Host) -> None:
+    """Refuse where a newer toolkit wrote what the edge serves, and this one cannot read it."""
+    path = nginx.folder(settings) / PROVEN / RECORD
+    try:
+        nginx.read_route(host.read(path))
+    except kept.NewerFormat:
+        raise kept.too_new(path) from None
+    except OSError:
+        return  # damaged is not too new
 
 
 def contents(host: Host, generation: Path, route: nginx.Route) -> dict[str, File]:
@@ -116,8 +142,7 @@ def read_frame(settings: Settings, host: Host, fingerprint: str = "", *, back: b
 
 def own_frame(host: Host, generation: Path) -> dict[str, File]:
     """Read the frame of a generation."""
-    kept = recorded(host, generation)
-    return frame.own(contents(host, generation, kept[1] if kept else nginx.Route()))
+    return frame.own(contents(host, generation, route_at(host, generation)))
 
 
 def formers(host: Host, folder: Path, route: nginx.Route) -> list[int]:
@@ -125,8 +150,7 @@ def formers(host: Host, folder: Path, route: nginx.Route) -> list[int]:
     numbers: list[int] = []
     while route.former and route.former not in numbers and len(numbers) < KEPT_GENERATIONS:
         numbers.append(route.former)
-        kept = recorded(host, folder / str(route.former))
-        route = kept[1] if kept else nginx.Route()
+        route = route_at(host, folder / str(route.former))
     return numbers
 
 
@@ -137,8 +161,8 @@ def stage(settings: Settings, host: Host, files: Files, generation: int, route: 
     except OSError:
         route = replace(route, frame=frame.name_of(files))
         folder = nginx.folder(settings) / "generations"
-        kept = filter(None, (recorded(host, folder / name) for name in host.listdir(folder)))
-        earlier = [number for number, former in kept if former.served == route.served]
+        records = filter(None, (recorded(host, folder / name) for name in host.listdir(folder)))
+        earlier = [number for number, former in records if former.served == route.served]
         if not earlier:
             raise
         return max(earlier)
@@ -198,8 +222,8 @@ def turn_page(settings: Settings, host: Host, edge: str, files: Files, generatio
 def proven(settings: Settings, host: Host) -> tuple[dict[str, File], nginx.Route]:
     """Read the generation that serves: its files, frame and routes, and what it serves. Raise OpsError where that is lost."""
     folder = nginx.folder(settings) / PROVEN
-    kept = recorded(host, folder)
-    if not kept:
+    record = recorded(host, folder)
+    if not record:
         then = "inv deploy of another commit writes the next generation"
         raise OpsError(
             "what the edge serves is written down nowhere any more",
@@ -207,7 +231,7 @@ def proven(settings: Settings, host: Host) -> tuple[dict[str, File], nginx.Route
             then=then,
             slug="edge-record-lost",
         )
-    return contents(host, folder, kept[1]), kept[1]
+    return contents(host, folder, record[1]), record[1]
 
 
 def reload(edge: str) -> Command:

@@ -129,6 +129,7 @@ def check(settings: Settings, host: Host, facts: Facts) -> None:
     """Refuse, all reasons at once, on a host that cannot take a deploy."""
     state = State(host, settings.state_dir)
     state.require_readable()
+    switch.require_readable(settings, host)
     clock(host, state.ledger())
     reasons = [
         *skew(host), *disk(settings, host), *memory(settings, host, facts), *ports(settings, host, facts),

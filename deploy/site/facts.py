@@ -124,12 +124,12 @@ def recorded(folder: Path, host: Host, running: bool, *, own: bool = False) -> E
     """Read the generation that was proven last; nothing where a host gets an `own` edge, and had none before."""
     target = host.readlink(folder / switch.PROVEN) or host.readlink(folder / switch.CURRENT)
     bare = own and target and "nginx.conf" not in host.listdir(folder / target)
-    kept = switch.recorded(host, folder / target) if target and not bare else (0, nginx.Route())
-    if not kept:
+    record = switch.recorded(host, folder / target) if target and not bare else (0, nginx.Route())
+    if not record:
         place = f"{host.name}: {folder / str(target) / 'route.json'}"
         what = "route.json cannot be read, by which what served is known"
         raise OpsError(what, where=place, then="restore that file", slug="edge-record-lost")
-    generation, route = kept
+    generation, route = record
     return EdgeFacts(
         running, generation, route.colour, route.release, route.maintenance, route.members, upstreams=route.upstreams,
         frame=route.frame,

@@ -32,13 +32,18 @@ def is_too_new(document: Mapping[str, Any]) -> bool:
     return isinstance(needs, int) and needs > VERSION
 
 
+def too_new(path: Path) -> Refused:
+    """Make the error that names a file which needs a newer toolkit to be read."""
+    message = f"{path.name} was written by a newer toolkit, and this one cannot read it"
+    return Refused(message, where=str(path), then=NEWER, slug="toolkit-too-old")
+
+
 def parse(kind: type[K], text: str, path: Path, then: str = "restore that file") -> K:
     """Read one kept value; raise Refused, which names the file: TOO_NEW where a newer toolkit can read it."""
     try:
         return value(kind, read(text))
     except NewerFormat:
-        message = f"{path.name} was written by a newer toolkit, and this one cannot read it"
-        raise Refused(message, where=str(path), then=NEWER, slug="toolkit-too-old") from None
+        raise too_new(path) from None
     except ValueError:
         raise Refused(f"{path.name} cannot be read", where=str(path), then=then, slug="record-unreadable") from None
 

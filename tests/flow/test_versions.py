@@ -16,6 +16,7 @@ from deploy.config.environment import Environment
 from deploy.config.settings import ROOT
 from deploy.core.errors import Interrupted, OpsError, Refused
 from deploy.core.model import VERSION, block_of, written_block
+from deploy.edge import switch
 from deploy.images import inventory
 from deploy.images.archive import Archived
 from deploy.insight import history, status
@@ -32,6 +33,7 @@ from tests.support.place import STEPS, Killed, Place, whole
 
 __all__ = ["site"]  # a fixture
 AHEAD = {"version": VERSION + 1, "needs": VERSION, "later": {"by": "a newer toolkit"}}
+ROUTE = "edge/proven/route.json"
 TOO_NEW = {"version": VERSION + 8, "needs": VERSION + 8, "later": "what this toolkit cannot know"}
 BEHIND = (
     Path(__file__).parent / "kept" / "version_0"
@@ -225,6 +227,41 @@ def test_a_value_that_is_too_new_refuses_a_deploy_before_anything_changes(site: 
     assert path.read_bytes() == before
 
 
+def test_what_the_edge_serves_has_a_version_and_further_keys_are_passed_over(site: Place) -> None:
+    path = site.state.folder / ROUTE
+    assert json.loads(path.read_text())["version"] == VERSION
+    before = observe(site.settings, site.host)
+    change(path, lambda document: document.update(AHEAD))
+    switch.require_readable(site.settings, site.host)
+    assert observe(site.settings, site.host) == before
+
+
+def test_what_an_edge_serves_that_is_too_new_refuses_a_deploy_and_stops_nothing_that_helps(
+    site: Place, capsys: Printed
+) -> None:
+    """What nginx itself reads stands in for it."""
+    path = site.state.folder / ROUTE
+    change(path, lambda document: document.update(TOO_NEW, members="elsewhere"))
+    before = path.read_bytes()
+    with pytest.raises(Refused) as told:
+        preflight.check(site.settings, site.host, observe(site.settings, site.host))
+    require_newer(told.value)
+    assert capsys.readouterr().err.count("route.json was written by a newer toolkit") == 1
+    for command in ("status", "logs", "history", "exec"):
+        COMMANDS[command](site)
+    assert path.read_bytes() == before
+    COMMANDS["maintenance"](site)
+    COMMANDS["rollback"](site)
+    assert site.serving() == "r1"
+
+
+def test_a_route_of_another_shape_by_a_newer_toolkit_is_named_as_that(site: Place) -> None:
+    change(site.state.folder / ROUTE, lambda document: document.update(version=VERSION + 1, members=None))
+    with pytest.raises(Refused) as told:
+        switch.require_readable(site.settings, site.host)
+    require_newer(told.value)
+
+
 @pytest.mark.parametrize(
     "write", [lambda place: place.state.keep_scale({}), lambda place: scale.scale(place.at, "worker=2")]
 )
@@ -332,6 +369,15 @@ def test_state_of_one_format_behind_is_shown(behind: Place, capsys: Printed) -> 
     assert [entry["release"] for entry in json.loads(capsys.readouterr().out)] == ["r2", "r1"]
     assert inventory.read_record(behind.host, behind.state.folder, "r2")["app/backend"].digest == "sha256:aa"
     assert (behind.state.release("r2").version, behind.state.ledger()[0].version) == (0, 0)
+
+
+def test_what_an_edge_of_one_format_behind_serves_is_read_and_is_of_ours_once_it_is_written(behind: Place) -> None:
+    path = behind.state.folder / ROUTE
+    before = observe(behind.settings, behind.host)
+    change(path, lambda document: document.pop("version"))
+    assert observe(behind.settings, behind.host) == before
+    COMMANDS["maintenance"](behind)
+    assert json.loads(path.read_text())["version"] == VERSION
 
 
 def test_values_of_one_format_behind_are_of_ours_once_they_are_written(behind: Place) -> None:
