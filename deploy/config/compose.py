@@ -104,7 +104,7 @@ def read(root: Path, names: Sequence[str], variables: Mapping[str, str], host: L
         if answer.returncode:
             raise refused(copies.plain(answer.output), ", ".join(names), host)
     try:
-        merged = yaml.load_rendered(answer.stdout.replace(str(copies.top), ""))
+        merged = yaml.load_printed(answer.stdout.replace(str(copies.top), ""))
     except yaml.NotYaml as error:
         then = "remove the tab or line break that a value of several lines begins with, then inv plan"
         raise Refused(
@@ -135,7 +135,7 @@ def interpolated(template: str, variables: Path, host: LocalHost) -> str:
     answer = host.try_run(config([file], variables, file.parent))
     if answer.returncode:
         raise refused(answer.output, template, host)
-    return str(yaml.load_rendered(answer.stdout)["x-template"])
+    return str(yaml.load_printed(answer.stdout)["x-template"])
 
 
 def left_out(model: Model, root: Path, own: Path, keys: Iterable[str]) -> tuple[str, ...]:

@@ -116,9 +116,14 @@ def nodes(text: str) -> Node | None:
     return tree
 
 
-def load_rendered(text: str) -> Any:
-    """Read what Compose or `dump_rendered` wrote, every `$` doubled; raise NotYaml."""
+def load_printed(text: str) -> Any:
+    """Read what Compose printed, every `$` doubled; raise NotYaml."""
     return read(parser(Rendered, pure=False), "load", text.replace("$$", "$"))
+
+
+def load_rendered(text: str) -> Any:
+    """Read what `dump_rendered` wrote; raise NotYaml."""
+    return with_values(read(parser(Rendered, pure=False), "load", text), "$$", "$")
 
 
 def parser(resolver: type[VersionedResolver], *, pure: bool = True) -> YAML:
@@ -158,5 +163,14 @@ def dump(document: Any) -> str:
 
 
 def dump_rendered(document: Mapping[str, Any]) -> str:
-    """Write a document for Compose, which reads `$$` as `$`."""
-    return dump(document).replace("$", "$$")
+    """Write a document for Compose, which reads `$$` as `$`, but for keys: a label's is taken as it is."""
+    return dump(with_values(document, "$", "$$"))
+
+
+def with_values(node: Any, old: str, new: str) -> Any:
+    """Return a document in whose values, but not its keys, a text is replaced. Pure."""
+    if isinstance(node, Mapping):
+        return {key: with_values(value, old, new) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return [with_values(value, old, new) for value in node]
+    return node.replace(old, new) if isinstance(node, str) else node

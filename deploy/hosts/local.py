@@ -22,6 +22,7 @@ from deploy.hosts.host import Host
 
 ANSWER_LIMIT = 1 << 20
 SHOWN = 1 << 16  # bytes of stderr
+BLOCK = 1 << 12
 EVERYWHERE = "0.0.0.0"  # noqa: S104  # compared with, not bound to
 ENGINE = "unix:///var/run/docker.sock"
 OF_A_HOOK = {
@@ -176,10 +177,9 @@ class LocalHost(Host):
 
     def _append(self, path: Path, line: str) -> None:
         self.make_folder(path.parent)
-        whole = path.read_bytes().rfind(b"\n") + 1 if path.exists() else 0
-        with path.open("a") as file:
-            file.truncate(whole)
-            file.write(line + "\n")
+        with path.open("a+b") as file:
+            file.truncate(end_of_lines(file))
+            file.write(f"{line}\n".encode())
             file.flush()
             os.fsync(file.fileno())
 
@@ -224,6 +224,17 @@ class LocalHost(Host):
         """Ask this host's own loopback over a new connection; return status and body, 0 when nothing answered."""
         with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)) as connection:
             return answer(connection, path, host)
+
+
+def end_of_lines(file: IO[bytes]) -> int:
+    """Return where the last whole line of a file ends; no more is read than what stands behind it, by blocks."""
+    start = file.seek(0, os.SEEK_END)
+    while start:
+        end, start = start, max(0, start - BLOCK)
+        file.seek(start)
+        if found := file.read(end - start).rfind(b"\n") + 1:
+            return start + found
+    return 0
 
 
 def answer(connection: http.client.HTTPConnection, path: str, host: str) -> tuple[int, str]:

@@ -50,11 +50,9 @@ def command(container: str, words: Sequence[str], *, terminal: bool) -> Command:
 
 
 def split(line: str, rest: Sequence[str]) -> list[str]:
-    """Return a command's words: what stands behind `--` as it is, else one line as a shell would split it. Pure."""
-    if rest:
-        return [*([line] if line else []), *rest]
+    """Return a command's words: a line as a shell would split it, and what stands behind `--` as it is. Pure."""
     try:
-        return shlex.split(line)
+        return [*shlex.split(line), *rest]
     except ValueError as error:
         what = f"the command cannot be split into words: {error}"
         then = "close the quotes, or put -- before the command: words behind it are not split"

@@ -9,7 +9,7 @@ from functools import partial
 from deploy.core import console
 from deploy.core.errors import Locked
 from deploy.rollout.stages import batches, stages
-from deploy.rollout.steps import Stage, Step
+from deploy.rollout.steps import RecreateShared, Stage, Step
 from deploy.site.run import Fleet, Run
 from deploy.site.runner import execute
 from deploy.state import locks
@@ -22,22 +22,30 @@ def execute_all(fleet: Fleet, plans: Mapping[str, Sequence[Step]]) -> None:
     chosen = fleet.at.settings.rollout
     for stage, busy, do in staged(fleet, plans):
         with_traffic = sorted(busy, key=lambda run: not run.release.of("edge"))  # the canary is one that people visit
-        with without_dumps(fleet) if stage is Stage.MIGRATE else nullcontext():
+        with without_dumps(fleet) if any(disturbs_dumps(run, plans, stage) for run in busy) else nullcontext():
             for batch in batches(with_traffic, chosen.canary, chosen.batch) if stage is Stage.SWITCH else [busy]:
                 fleet.each(do, batch)
         if stage is Stage.MIGRATE:
             share_schema(fleet, busy[0])
 
 
+def disturbs_dumps(run: Run, plans: Mapping[str, Sequence[Step]], stage: Stage) -> bool:
+    """Tell whether a stage changes the schema of a host, or stops its data services. Pure."""
+    data = {service.name for service in run.release.of("data")}
+    recreated = (step for step in stages(plans[run.host.name])[stage] if isinstance(step, RecreateShared))
+    return stage is Stage.MIGRATE or any(data & {*step.services} for step in recreated)
+
+
 @contextmanager
 def without_dumps(fleet: Fleet) -> Iterator[None]:
-    """Hold the lock of dumps while the schema changes; raise Locked when a dump has not ended within `rollout.wait_for_dump`."""
-    settings, command = fleet.at.settings, f"the migration to {fleet.release.id}"
+    """Hold the lock of dumps; raise Locked when a dump has not ended within `rollout.wait_for_dump`."""
+    settings, command = fleet.at.settings, f"the change to {fleet.release.id}"
     try:
         with locks.held(fleet.at.hosts, settings.state_dir, command, "dump", settings.rollout.wait_for_dump):
             yield
     except Locked as dump:
-        dump.then = "wait until it has ended, then inv deploy; inv unlock says who it is, rollout.wait_for_dump how long to wait"
+        then = "inv unlock says who it is, rollout.wait_for_dump how long to wait"
+        dump.then = f"wait until it has ended, then inv deploy; {then}"
         raise
 
 

@@ -14,15 +14,23 @@ from deploy.hosts.host import Host
 from deploy.images.build import prune_release
 from deploy.site.interrupted import require_no_other
 from deploy.site.locked import locked
+from deploy.state import locks
 from deploy.state.store import State
 
 KEEP = f"{LABEL}.keep"  # a volume's label: backups outlive what they are of
 
 
 def down(at: Environment, *, volumes: bool) -> None:
-    """Remove containers and networks, colours before what they share; with `volumes` the data and the state as well."""
+    """Remove containers and networks, colours before what they share; with `volumes` the data and the state as well.
+
+    Raises Locked while a dump of the data runs.
+    """
     at.each(lambda host: host.engine.require())
-    with locked(at, "down"), as_failure("inv down again, once every host answers"):
+    with (
+        locked(at, "down"),
+        locks.held(at.hosts, at.settings.state_dir, "down", "dump"),
+        as_failure("inv down again, once every host answers"),
+    ):
         require_no_other(at)
         at.each(lambda host: down_on(at.settings, host, volumes=volumes))
 

@@ -44,7 +44,7 @@ def logs(at: Environment, service: str, since: str = "", grep: str = "", follow:
 
 EXEC = {
     "service": "a service",
-    "command": "a command, in quotes where it has several words; or put it behind --",
+    "command": "a command; in quotes it is split into words as by a shell, behind -- each word is one",
     "host": "one of its hosts (default: the first)",
 }
 

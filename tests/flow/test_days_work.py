@@ -299,7 +299,7 @@ def test_the_words_of_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["inv", "exec", "backend", "--", "sh", "-c", "echo 'a  b'", "--"])
     assert inside.split("", rest()) == ["sh", "-c", "echo 'a  b'", "--"]
     assert inside.split("psql -c 'select 1'", []) == ["psql", "-c", "select 1"]
-    assert inside.split("a b", ["c"]) == ["a b", "c"]
+    assert inside.split("sh -x", ["-c", "echo a"]) == ["sh", "-x", "-c", "echo a"]
     with pytest.raises(Refused, match="No closing quotation"):
         inside.split("echo 'a", [])
 

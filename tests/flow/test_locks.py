@@ -21,7 +21,7 @@ from deploy.core.poll import wait_until
 from deploy.core.shell import Command, Result, command, pipe
 from deploy.hosts.local import LocalHost
 from deploy.insight import status
-from deploy.rollout import unlock
+from deploy.rollout import takedown, unlock
 from deploy.site.run import Fleet, Run
 from deploy.state import locks
 from tests.support.changes import CHANGES, READS, contents, prepare
@@ -281,7 +281,7 @@ def test_no_dump_begins_while_the_schema_changes(place: Place, monkeypatch: pyte
 
     monkeypatch.setattr(place.host, "try_run", migrate)
     place.deploy("r2")
-    assert "the migration to r2 since" in tried[0]
+    assert "the change to r2 since" in tried[0]
     assert locks.holders(place.host, place.state.folder) == ()
 
 
@@ -297,6 +297,22 @@ def test_a_deploy_that_waits_too_long_for_a_dump_goes_back_and_names_it(place: P
     assert (place.serving(), place.running()) == ("r1", whole("r1"))
     assert [entry.outcome for entry in place.state.ledger()] == ["in service", "failed"]
     assert place.deploy("r2").release == "r2"
+
+
+def test_nothing_stops_the_data_under_a_dump(place: Place) -> None:
+    data = next(container for container in place.host.engine.known.values() if container.role == "data")
+    with another(place.state.folder) as dump:
+        for stop in (
+            lambda: takedown.down(place.at, volumes=True),
+            lambda: place.deploy("r2", recreate={place.host.name: (data.service,)}),
+        ):
+            with pytest.raises(Locked, match=f"the lock `dump` is held by .*{dump.pid}") as held:
+                stop()
+            assert held.value.code == 4
+            assert (place.serving(), place.host.engine.known[data.name].state) == ("r1", "running")
+            assert "RecreateShared" not in {line.get("step") for line in place.journal()}
+    takedown.down(place.at, volumes=False)
+    assert locks.holders(place.host, place.state.folder) == ()
 
 
 def test_status_and_unlock_speak_of_both_locks(place: Place, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext, suppress
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from deploy.core.errors import Interrupted, Locked, OpsError, Refused
 from deploy.core.model import Record, Schema
 from deploy.core.poll import wait_until
 from deploy.core.shell import Command, Result, command
-from deploy.hosts.local import LocalHost
+from deploy.hosts.local import BLOCK, LocalHost, end_of_lines
 from deploy.state import locks
 from deploy.state.store import Bundle, State, require_folder
 from tests.support.samples import release
@@ -25,7 +26,7 @@ from tests.support.samples import release
 HOLD = """
 import pathlib, sys
 from deploy.state import locks
-from deploy.hosts.local import LocalHost
+from deploy.hosts.local import BLOCK, LocalHost, end_of_lines
 with locks.held([LocalHost()], pathlib.Path(sys.argv[1]), "deploy"):
     print("held", flush=True)
     input()
@@ -265,3 +266,23 @@ def test_the_lock_is_held_on_a_full_disk_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"who": "x"}'])
 def test_a_holder_that_left_no_name_is_another_operator(text: str) -> None:
     assert locks.describe(text) == "locked by another operator"
+
+
+class Counted(BytesIO):
+    """A file that counts the bytes which are read."""
+
+    count = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
+        self.count += len(data)
+        return data
+
+
+@pytest.mark.parametrize("torn", [b"", b"x" * 9, b"x" * 9000])
+def test_a_line_is_added_without_reading_what_is_there(torn: bytes) -> None:
+    lines = b"a line\n" * 100_000
+    file = Counted(lines + torn)
+    assert end_of_lines(file) == len(lines)
+    assert file.count <= len(torn) + BLOCK
+    assert end_of_lines(BytesIO(torn)) == 0

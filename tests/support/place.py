@@ -62,10 +62,10 @@ class Place:
         self.state = State(self.host, folder)
         self.at = Environment(self.settings, self.host, (self.host,))
 
-    def deploy(self, name: str) -> Outcome:
+    def deploy(self, name: str, **more: Any) -> Outcome:
         bundle = bundled(name, self.replicas)
         self.state.keep(bundle)
-        return applied(Fleet(self.at, (Run(self.settings, self.host, bundle),)), "deploy")
+        return applied(Fleet(self.at, (Run(self.settings, self.host, bundle),)), "deploy", **more)
 
     def steps(self, name: str, command: str = "deploy") -> list[str]:
         """Name the steps that a deploy, or a rollback, would take now."""

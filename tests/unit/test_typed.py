@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from deploy.core.shell import Secret, command
 from deploy.hosts.sections import Machine, Server
 from deploy.hosts.ssh import SshHost
 from deploy.hosts.ssh.keys import host_key_file
@@ -31,6 +32,14 @@ def test_a_line_to_copy(server: dict[str, Any], ssh: dict[str, Any], gateway: st
         ).command_line("docker logs x")
         == typed
     )
+
+
+def test_no_secret_of_an_environment_stands_on_a_command_line_over_there() -> None:
+    host = SshHost("app1", Server.model_validate({"address": "192.0.2.1"}), settings().ssh, "prod")
+    assert "COUNT=2" in host.line(command("pg_dump", COUNT="2"))
+    with pytest.raises(TypeError, match="PGPASSWORD: a secret would stand on a command line") as refused:
+        host.line(command("pg_dump", PGPASSWORD=Secret("hunter2")))
+    assert "hunter2" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

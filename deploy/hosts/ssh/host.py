@@ -19,7 +19,7 @@ from paramiko.ssh_exception import SSHException
 
 from deploy.core.errors import CommandFailed, Refused
 from deploy.core.poll import poll
-from deploy.core.shell import Command, command, query
+from deploy.core.shell import Command, Secret, command, query
 from deploy.hosts.engine import Engine
 from deploy.hosts.files import ShellFiles
 from deploy.hosts.local import EVERYWHERE, answer
@@ -82,6 +82,8 @@ class SshHost(ShellFiles):
     def line(self, wanted: Command, *before: str) -> str:
         """Write a command for the login shell over there, in plain C locale; the shell stays, to tell of a killed program."""
         root = ("env", "LC_ALL=C", "sudo", "-n", "--") if self.sudo else ()
+        if secret := [name for name, value in wanted.environment.items() if isinstance(value, Secret)]:
+            raise TypeError(f"{', '.join(secret)}: a secret would stand on a command line there; pass it by stdin")
         added = (f"{name}={value}" for name, value in wanted.environment.items())
         return shlex.join([*root, "env", "LC_ALL=C", *added, *before, *wanted.argv]) + "; exit $?"
 
