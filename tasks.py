@@ -1,4 +1,4 @@
-"""The front door: `inv --list`."""
+"""The commands: `inv --list`."""
 
 from deploy.tasks import namespace
 

@@ -19,7 +19,7 @@ from deploy.config import checkout
 from deploy.config.environment import enter
 from deploy.core.shell import Command, Result
 from deploy.images import build, inventory
-from deploy.release import wanted
+from deploy.release import desired
 from tests import load
 from tests.machines import Machine, fleet
 from tests.support import remote
@@ -91,7 +91,7 @@ def blobs(site: Site) -> dict[str, int]:
     at = enter(remote.ENV)
     built = build.build_and_keep(*at.machine)
     own = [image.name for image in built.images]
-    names = {name for used in wanted.images_of_hosts(at).values() for name in used}
+    names = {name for used in desired.images_of_hosts(at).values() for name in used}
     transfers = inventory.find_transfers(names, own, checkout.read(at.settings.root, at.here).revision, at.here)
     return {layer.blob: layer.size for transfer in transfers for layer in transfer.image.layers}
 

@@ -18,7 +18,7 @@ from deploy.core.shell import Command, docker
 from deploy.hosts.local import LocalHost
 from deploy.images import build as images
 from deploy.insight import logs
-from deploy.release import wanted
+from deploy.release import desired
 from deploy.state import locks
 
 READY_SECONDS = 30
@@ -35,7 +35,7 @@ def run(at: Environment, *, fresh: bool) -> None:
         build(settings, host)
         # the sources are mounted: their owner must be able to read them in the containers
         own = {"ENVIRONMENT": settings.name, "OWNER": f"{os.getuid()}:{os.getgid()}"}
-        variables = wanted.variables(settings, host) | own
+        variables = desired.variables(settings, host) | own
         try:
             start(settings, host, variables, fresh=fresh)
             with logs.ending():

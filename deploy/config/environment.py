@@ -47,7 +47,7 @@ class Environment(NamedTuple):
         """Do something on every host, or on some of them, several at once; return the results by the hosts' names."""
         return each(self.hosts if hosts is None else hosts, act, among=self.hosts, at_once=self.settings.ssh.parallel)
 
-    def some(
+    def gather(
         self, act: Callable[[Host], T], hosts: Iterable[Host] | None = None
     ) -> tuple[dict[str, T], dict[str, OpsError]]:
         """Do something on every host, or on some; return the results of those where that went well, and what failed on the others."""
@@ -58,9 +58,9 @@ class Environment(NamedTuple):
             except Exception as error:  # noqa: BLE001  # whatever it is, the other hosts must be seen
                 return to_ops_error(error, host.name)
 
-        found = self.each(tried, hosts)
-        done = {name: value for name, value in found.items() if not isinstance(value, OpsError)}
-        return done, {name: error for name, error in found.items() if isinstance(error, OpsError)}
+        results = self.each(tried, hosts)
+        done = {name: value for name, value in results.items() if not isinstance(value, OpsError)}
+        return done, {name: error for name, error in results.items() if isinstance(error, OpsError)}
 
 
 def enter(env: str) -> Environment:

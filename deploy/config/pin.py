@@ -27,12 +27,12 @@ def pin(settings: Settings, names: Sequence[str] = (), *, yes: bool) -> None:
     links += [
         Link(name, machine, settings.ssh, settings.env, gateway) for name, machine in sorted(settings.hosts.items())
     ]
-    known = [link.name for link in links]
-    if strangers := [name for name in names if name not in known]:
+    known_names = [link.name for link in links]
+    if strangers := [name for name in names if name not in known_names]:
         raise Refused(
             f"there is no host `{strangers[0]}`",
             where=file(settings).name,
-            then=f"one of: {', '.join(known) or '(none yet)'}",
+            then=f"one of: {', '.join(known_names) or '(none yet)'}",
             slug="host-unknown",
         )
     if not links:

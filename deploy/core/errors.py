@@ -21,9 +21,9 @@ def acting(text: str, env: str) -> str:
     return text if env == "local" else COMMAND.sub(rf"\g<0> --env={env}", text)
 
 
-def nearest(key: str, known: Iterable[str]) -> str:
+def nearest(key: str, keys: Iterable[str]) -> str:
     """Return the hint at the nearest right key; empty when none is near."""
-    near = get_close_matches(key, list(known), 1)
+    near = get_close_matches(key, list(keys), 1)
     return f"; did you mean {near[0]}?" if near else ""
 
 
@@ -145,8 +145,8 @@ def as_interrupted(then: str) -> Iterator[None]:
     except KeyboardInterrupt:
         raise Interrupted("interrupted half way", then=then) from None
     except Exception as error:
-        told = to_ops_error(error)
-        raise Interrupted(told.what, where=told.where, then=then, slug=told.slug) from error
+        failure = to_ops_error(error)
+        raise Interrupted(failure.what, where=failure.where, then=then, slug=failure.slug) from error
 
 
 class CommandFailed(OpsError):
@@ -165,7 +165,7 @@ class Reasons:
     """Collect refusals, so that a person hears all of them at once: `with reasons:` around each look, then `refuse()`."""
 
     def __init__(self) -> None:
-        self.found: list[Refused] = []
+        self.refusals: list[Refused] = []
 
     def __enter__(self) -> None:
         return None
@@ -174,14 +174,14 @@ class Reasons:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
         if isinstance(error, Refused):
-            self.found.append(error)
+            self.refusals.append(error)
         return isinstance(error, Refused)
 
     def refuse(self) -> None:
         """Raise what was collected as one Refused; do nothing when there was nothing."""
-        if self.found:
-            wheres = ", ".join(dict.fromkeys(error.where for error in self.found if error.where))
-            thens = "; ".join(dict.fromkeys(error.then for error in self.found if error.then))
-            slugs = {error.slug for error in self.found}
+        if self.refusals:
+            wheres = ", ".join(dict.fromkeys(error.where for error in self.refusals if error.where))
+            thens = "; ".join(dict.fromkeys(error.then for error in self.refusals if error.then))
+            slugs = {error.slug for error in self.refusals}
             slug = slugs.pop() if len(slugs) == 1 else "several-causes"
-            raise Refused("\n".join(error.what for error in self.found), where=wheres, then=thens, slug=slug)
+            raise Refused("\n".join(error.what for error in self.refusals), where=wheres, then=thens, slug=slug)

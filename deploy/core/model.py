@@ -15,7 +15,7 @@ MADE_OF = f"{LABEL}.made-of"
 BLOCK = f"{LABEL}.x-deploy"  # on each container of a colour: its service's block, for when release.json is gone
 COLOURS = ("blue", "green")
 # on a host behind another's edge a colour's containers have these ports: the port inside, and so many more
-BEHIND = {"blue": 10_000, "green": 20_000}
+COLOUR_PORT_OFFSET = {"blue": 10_000, "green": 20_000}
 VERSION = 1  # the format of what this toolkit keeps on disk; docs/decisions/0022
 # the frame of an edge whose configuration an older toolkit has written: frame and routes in one file
 WHOLE = "whole"
@@ -109,7 +109,7 @@ class ReleasedService(Frozen):
 
     def behind_at(self, colour: str) -> tuple[str, ...]:
         """Return where a colour of it is on other hosts: `address:port`."""
-        return tuple(f"{address}:{(self.deploy.port or 80) + BEHIND[colour]}" for address in self.behind)
+        return tuple(f"{address}:{(self.deploy.port or 80) + COLOUR_PORT_OFFSET[colour]}" for address in self.behind)
 
 
 class Release(Kept):
@@ -188,7 +188,7 @@ class Pushed(Kept):
 
 
 class Record(Kept):
-    """One line of the ledger: what was tried, when, by whom, and what came of it."""
+    """One line of the ledger: what was tried, when, by whom, and with what outcome."""
 
     release: str
     revision: str
@@ -340,7 +340,7 @@ class Facts:
         return tuple(c for c in self.containers if c.name in self.edge.members)
 
     @property
-    def beside(self) -> tuple[Container, ...]:
+    def mixed(self) -> tuple[Container, ...]:
         """Return the replicas of the other colour that still serve: a rolling release has not come to them yet."""
         return tuple(c for c in self.named if c.colour != self.edge.colour)
 
@@ -349,7 +349,7 @@ class Facts:
         """Say what answers requests now."""
         if not self.edge.release:
             return "nothing yet"
-        told = f"release {self.edge.release} ({self.edge.colour})"
-        told += f", beside {len(self.beside)} replica(s) of the one before" if self.beside else ""
-        told += ", behind the maintenance page" if self.edge.maintenance else ""
-        return told + (", once the edge runs; it does not" if self.edge.expected and not self.edge.running else "")
+        words = f"release {self.edge.release} ({self.edge.colour})"
+        words += f", together with {len(self.mixed)} replica(s) of the release before" if self.mixed else ""
+        words += ", behind the maintenance page" if self.edge.maintenance else ""
+        return words + (", once the edge runs; it does not" if self.edge.expected and not self.edge.running else "")

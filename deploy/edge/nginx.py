@@ -87,17 +87,24 @@ def read_generated(inner: str, upstreams: str) -> tuple[int, Route] | None:
     """Read the same, but for the frame, from what nginx itself has read; None when that is missing or damaged."""
     answer = re.search(r"return 200 '({.*})';", inner)
     try:
-        said = json.loads(answer[1]) if answer else {}
+        answer_json = json.loads(answer[1]) if answer else {}
     except ValueError:
         return None
     blocks = re.findall(r"^upstream (\S+) {(.*?)^}", upstreams, re.MULTILINE | re.DOTALL)
-    known = {name: re.findall(r"^\s*server ([^\s;]+)", block, re.MULTILINE) for name, block in blocks}
-    live = (place for name, servers in known.items() if name.endswith(f"_{said.get('colour')}") for place in servers)
+    upstream_servers = {name: re.findall(r"^\s*server ([^\s;]+)", block, re.MULTILINE) for name, block in blocks}
+    live = (
+        place
+        for name, servers in upstream_servers.items()
+        if name.endswith(f"_{answer_json.get('colour')}")
+        for place in servers
+    )
     members = [place.rpartition(":")[0] for place in live if resolve(place)]
     health = re.findall(r"auth_request (\S+);", inner)
-    serving = {"colour": said.get("colour") or None, "release": said.get("release") or None}
+    serving = {"colour": answer_json.get("colour") or None, "release": answer_json.get("release") or None}
     return read_route(
-        json.dumps({**said, **serving, "members": members, "upstreams": known, "health": health, "frame": ""})
+        json.dumps(
+            {**answer_json, **serving, "members": members, "upstreams": upstream_servers, "health": health, "frame": ""}
+        )
     )
 
 
@@ -161,9 +168,9 @@ def templates(folder: Path) -> Environment:
 
 def generated(generation: int, route: Route) -> dict[str, str]:
     """Render what belongs to one generation and to no release: its upstreams and its inner listener."""
-    known = [Upstream(*name.rsplit("_", 1)) for name in route.upstreams]
+    entries = [Upstream(*name.rsplit("_", 1)) for name in route.upstreams]
     inner = templates(ROOT / "nginx").get_template("inner.conf.j2").render(
-        generation=generation, colour=route.colour, release=route.release, maintenance=route.maintenance, upstreams=known,
+        generation=generation, colour=route.colour, release=route.release, maintenance=route.maintenance, upstreams=entries,
         health=() if route.maintenance else route.health,
     )  # fmt: skip
     return {
@@ -195,7 +202,7 @@ def upstreams(
     """
     live_before = (servers for name, servers in before.upstreams.items() if name.endswith(f"_{before.colour}"))
     ports = {server.rpartition(":")[0]: server for servers in live_before for server in servers}
-    found = {}
+    servers_of = {}
     for service in web:
         for colour in COLOURS:
             port = service.deploy.port or 80
@@ -205,8 +212,10 @@ def upstreams(
                 ]
             else:
                 servers = idle(settings, service, colour, there)
-            found[upstream_name(service.name, colour)] = tuple(dict.fromkeys([*servers, *service.behind_at(colour)]))
-    return found
+            servers_of[upstream_name(service.name, colour)] = tuple(
+                dict.fromkeys([*servers, *service.behind_at(colour)])
+            )
+    return servers_of
 
 
 def idle(settings: Settings, service: ReleasedService, colour: str, there: Iterable[Container]) -> list[str]:
@@ -246,7 +255,7 @@ def generation_folder(generation: int) -> str:
     return f"generations/{generation}"
 
 
-def version(said: str) -> tuple[int, ...]:
+def version(printed: str) -> tuple[int, ...]:
     """Read `nginx version: nginx/1.30.6` as (1, 30, 6); () when it is not one."""
-    number = re.search(r"\bnginx/(\d+(?:\.\d+)*)", said)
+    number = re.search(r"\bnginx/(\d+(?:\.\d+)*)", printed)
     return tuple(int(part) for part in number[1].split(".")) if number else ()

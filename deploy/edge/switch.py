@@ -82,10 +82,10 @@ def recorded(host: Host, generation: Path) -> tuple[int, nginx.Route] | None:
     except kept.NewerFormat:
         newer = kept.too_new(generation / RECORD)
         Folder(host, generation).warn(f"{newer.where}: {newer.what}; what nginx reads stands in for it; {newer.then}")
-    found = nginx.read_generated(text("inner.conf"), text("upstreams.conf"))
-    if not found:
+    generated = nginx.read_generated(text("inner.conf"), text("upstreams.conf"))
+    if not generated:
         return None
-    number, route = found
+    number, route = generated
     return number, replace(route, frame=frame.name_of(contents(host, generation, route)))
 
 
@@ -255,8 +255,8 @@ def load(settings: Settings, host: Host, edge: str, target: str, generation: int
 
 def unproven(settings: Settings, host: Host) -> int:
     """Return the generation that the edge's link names although nobody saw it served; 0 when there is none."""
-    named, seen = (host.readlink(nginx.folder(settings) / link) for link in (CURRENT, PROVEN))
-    return int(Path(named).name) if named and seen and named != seen else 0
+    named, proven_link = (host.readlink(nginx.folder(settings) / link) for link in (CURRENT, PROVEN))
+    return int(Path(named).name) if named and proven_link and named != proven_link else 0
 
 
 def revert(settings: Settings, host: Host, edge: str | None) -> None:
@@ -311,17 +311,17 @@ def require_version(host: Host, image: str) -> None:
     Of a program that ends at once a busy engine may fail to pass on a word, or to start it: it is asked again.
     """
     for _ in range(ASKED):
-        said = host.try_run(docker("run", "--rm", "--network=none", image, "nginx", "-v"))
-        if found := nginx.version(said.stderr + said.stdout):
+        asked = host.try_run(docker("run", "--rm", "--network=none", image, "nginx", "-v"))
+        if version := nginx.version(asked.stderr + asked.stdout):
             break
-    if found < nginx.OLDEST:
-        wanted, has = (".".join(map(str, v)) for v in (nginx.OLDEST, found))
-        told = (
+    if version < nginx.OLDEST:
+        oldest, has = (".".join(map(str, v)) for v in (nginx.OLDEST, version))
+        words = (
             has
-            or f"unknown (`nginx -v` in its image ended with {said.returncode}: {said.output.strip() or 'nothing was said'})"
+            or f"unknown (`nginx -v` in its image ended with {asked.returncode}: {asked.output.strip() or 'nothing was said'})"
         )
         raise Refused(
-            f"the edge's nginx is {told}; {wanted} or newer is needed to lose no request on a reload",
+            f"the edge's nginx is {words}; {oldest} or newer is needed to lose no request on a reload",
             then="inv build",
             slug="nginx-too-old",
         )

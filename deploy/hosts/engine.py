@@ -62,10 +62,10 @@ class Engine:
             raise OpsError(
                 f"the Docker engine broke off: {error}", where=self.endpoint, then="inv doctor", slug="engine-down"
             ) from None
-        found = [
+        inspected = [
             self.inspect(entry["Id"]) for entry in listed if entry["Labels"].get("com.docker.compose.oneoff") != "True"
         ]
-        return tuple(sorted((c for c in found if c), key=lambda c: (c.colour, c.service, c.number)))
+        return tuple(sorted((c for c in inspected if c), key=lambda c: (c.colour, c.service, c.number)))
 
     def one_offs(self, environment: str) -> tuple[str, ...]:
         """List the names of one environment's one-off containers that run, backups left out: a deploy goes on beside them."""
@@ -77,7 +77,7 @@ class Engine:
     def resources(self) -> frozenset[str]:
         """List the names of all networks and volumes."""
         volumes = self.client.api.volumes()["Volumes"] or []
-        return frozenset(known["Name"] for known in (*self.client.api.networks(), *volumes))
+        return frozenset(resource["Name"] for resource in (*self.client.api.networks(), *volumes))
 
     def require(self) -> None:
         """Raise Refused unless the engine answers."""
@@ -92,21 +92,21 @@ class Engine:
         from docker.errors import NotFound
 
         try:
-            seen = self.client.api.inspect_container(name)
+            container = self.client.api.inspect_container(name)
         except NotFound:
             return None
-        labels, state = seen["Config"]["Labels"], seen["State"]
+        labels, state = container["Config"]["Labels"], container["State"]
         return Container(
-            name=seen["Name"].lstrip("/"), service=labels.get(f"{LABEL}.service", ""), role=labels.get(f"{LABEL}.role", ""),
+            name=container["Name"].lstrip("/"), service=labels.get(f"{LABEL}.service", ""), role=labels.get(f"{LABEL}.role", ""),
             colour=labels.get(f"{LABEL}.colour", ""), release=labels.get(f"{LABEL}.release", ""), state=state["Status"],
-            health=state.get("Health", {}).get("Status", ""), image=seen["Image"], restarts=seen["RestartCount"],
+            health=state.get("Health", {}).get("Status", ""), image=container["Image"], restarts=container["RestartCount"],
             exit_code=state["ExitCode"], made_of=labels.get(MADE_OF, ""),
             out_of_memory=state["OOMKilled"],
             number=int(labels.get("com.docker.compose.container-number", 1)),
             deploy=block_of(labels.get(BLOCK, "")),
-            addresses=tuple(joined["IPAddress"] for joined in seen["NetworkSettings"]["Networks"].values() if joined["IPAddress"]),
-            networks=tuple(sorted(seen["NetworkSettings"]["Networks"])), started=state["StartedAt"],
-            mounts=tuple((mount.get("Name") or mount.get("Source", ""), mount["Destination"]) for mount in seen["Mounts"]),
+            addresses=tuple(joined["IPAddress"] for joined in container["NetworkSettings"]["Networks"].values() if joined["IPAddress"]),
+            networks=tuple(sorted(container["NetworkSettings"]["Networks"])), started=state["StartedAt"],
+            mounts=tuple((mount.get("Name") or mount.get("Source", ""), mount["Destination"]) for mount in container["Mounts"]),
         )  # fmt: skip
 
     def memory(self, name: str) -> int:
@@ -180,9 +180,9 @@ def dialled(dial: Callable[[], Any]) -> Any:
                 raise
 
     def client(version: str) -> Any:
-        made = DockerClient(base_url="http://engine:1", version=version, timeout=TIMEOUT)
-        made.api.trust_env = False  # no proxy stands between
-        made.api.mount("http://engine", Adapter())
-        return made
+        docker_client = DockerClient(base_url="http://engine:1", version=version, timeout=TIMEOUT)
+        docker_client.api.trust_env = False  # no proxy stands between
+        docker_client.api.mount("http://engine", Adapter())
+        return docker_client
 
     return client(client("1.44").api.version(api_version=False)["ApiVersion"])

@@ -41,9 +41,9 @@ class ShellFiles(Host):
         """Make a command of a script about a path."""
         return command("sh", "-c", text, "sh", str(path), *words)
 
-    def done(self, path: Path, wanted: Command, *, stdin: bytes = b"") -> bytes:
+    def done(self, path: Path, act: Command, *, stdin: bytes = b"") -> bytes:
         """Run a command about a path; return what it printed, raise the OSError that it met."""
-        code, out, err = self.exchange(wanted, stdin=stdin)
+        code, out, err = self.exchange(act, stdin=stdin)
         if code:
             stderr = err.decode(errors="backslashreplace").strip()
             cause = stderr.rpartition(": ")[2]

@@ -53,10 +53,10 @@ def each(hosts: Iterable[Host], act: Callable[[Host], T], *, among: Collection[H
     return results
 
 
-def tell(unseen: Mapping[str, OpsError], *, documented: bool = False) -> None:
-    """Raise what kept some hosts from being seen, once the others were shown; do nothing when all were seen."""
-    if unseen:
-        failed = together(unseen)
+def raise_unreachable(unreachable: Mapping[str, OpsError], *, documented: bool = False) -> None:
+    """Raise the errors of unreachable hosts, once the others were shown; do nothing when all were reached."""
+    if unreachable:
+        failed = together(unreachable)
         failed.documented = documented
         raise failed
 
@@ -64,8 +64,8 @@ def tell(unseen: Mapping[str, OpsError], *, documented: bool = False) -> None:
 def together(errors: Mapping[str, OpsError]) -> OpsError:
     """Make one error of those of several hosts: of their kind where they are of one."""
     if len(errors) == 1:
-        name, told = next(iter(errors.items()))
-        told.where = told.where if told.where.startswith(name) else f"{name}: {told.where}" if told.where else name
+        name, error = next(iter(errors.items()))
+        error.where = error.where if error.where.startswith(name) else f"{name}: {error.where}" if error.where else name
     else:
         kinds = {type(error) for error in errors.values()}
         kind = (
@@ -79,6 +79,6 @@ def together(errors: Mapping[str, OpsError]) -> OpsError:
         thens = "; ".join(dict.fromkeys(error.then for error in errors.values() if error.then))
         slugs = {error.slug for error in errors.values()}
         slug = slugs.pop() if len(slugs) == 1 else "several-causes"
-        told = kind(what, where=", ".join(errors), then=thens, slug=slug)
-    told.hosts = tuple(errors)
-    return told
+        error = kind(what, where=", ".join(errors), then=thens, slug=slug)
+    error.hosts = tuple(errors)
+    return error

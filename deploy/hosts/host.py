@@ -124,9 +124,9 @@ class Host(ABC):
         then = "inv status shows who has it now; inv resume goes on, inv abort goes back"
         return Interrupted(LOST, where=self.name, then=then, slug="lock-lost")
 
-    def require_lock(self, wanted: Command) -> None:
+    def require_lock(self, act: Command) -> None:
         """Raise Interrupted before a command that changes something is begun without the lock."""
-        if self.guard(wanted):
+        if self.guard(act):
             self.exchange(command("true"))
 
     def changing(self) -> AbstractContextManager[None]:
@@ -160,11 +160,11 @@ class Host(ABC):
             self.check_lock(process.returncode, process.error_output)
             raise CommandFailed(str(command), process.returncode, process.error_output.strip(), self.name)
 
-    def watch(self, wanted: Command, on_line: Callable[[str], object], *, folder: Path = Path("/")) -> Result:
+    def watch(self, act: Command, on_line: Callable[[str], object], *, folder: Path = Path("/")) -> Result:
         """Run a command in a folder and hand over each line of its stderr as it comes; what it prints to stdout is dropped."""
-        words = ("sh", "-c", STDERR_ONLY, str(folder), *wanted.argv)
+        words = ("sh", "-c", STDERR_ONLY, str(folder), *act.argv)
         lines: list[str] = []
-        with self.open(Script(words, wanted.environment, wanted.changes, (wanted,))) as process:
+        with self.open(Script(words, act.environment, act.changes, (act,))) as process:
             for line in process.stdout or ():
                 lines.append(line.decode(errors="backslashreplace"))
                 on_line(lines[-1])

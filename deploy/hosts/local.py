@@ -232,8 +232,8 @@ def end_of_lines(file: IO[bytes]) -> int:
     while start:
         end, start = start, max(0, start - BLOCK)
         file.seek(start)
-        if found := file.read(end - start).rfind(b"\n") + 1:
-            return start + found
+        if newline := file.read(end - start).rfind(b"\n") + 1:
+            return start + newline
     return 0
 
 
@@ -241,7 +241,7 @@ def answer(connection: http.client.HTTPConnection, path: str, host: str) -> tupl
     """Ask over a connection; return status and body, 0 when nothing answered."""
     try:
         connection.request("GET", path, headers={"Host": host, "Connection": "close"})
-        said = connection.getresponse()
-        return said.status, said.read(ANSWER_LIMIT).decode(errors="replace")
+        response = connection.getresponse()
+        return response.status, response.read(ANSWER_LIMIT).decode(errors="replace")
     except (OSError, http.client.HTTPException) as error:
         return 0, str(error)

@@ -20,10 +20,10 @@ def like(pattern: str, words: str) -> AfterValidator:
 def reached(address: str) -> str:
     """Refuse an address at which other hosts do not reach one; empty is none."""
     try:
-        known = IPv4Address(address or "192.0.2.1")
+        ip = IPv4Address(address or "192.0.2.1")
     except ValueError:
         raise ValueError("it must be an IPv4 address") from None
-    if known.is_unspecified or known.is_loopback or known.is_multicast:
+    if ip.is_unspecified or ip.is_loopback or ip.is_multicast:
         raise ValueError("no other host reaches one at this address")
     return address
 

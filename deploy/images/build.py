@@ -98,8 +98,8 @@ def build(settings: Settings, host: LocalHost, order: Order | None = None, *, no
             cache_from=settings.build.cache_from, cache_to=cache_to, no_cache=no_cache,
         )  # fmt: skip
         progress = run_bake(Command(words, variables(settings, source)), settings.root, host)
-        made = json.loads(metadata.read_text())
-    images = tuple(describe(target, made[target.name], progress, host) for target in targets)
+        metadata_of = json.loads(metadata.read_text())
+    images = tuple(describe(target, metadata_of[target.name], progress, host) for target in targets)
     enforce_budget(targets, images, before)
     return Built(source.revision, source.commit, images, time.monotonic() - started)
 

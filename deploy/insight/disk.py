@@ -80,10 +80,10 @@ def show(at: Environment, *, json: bool) -> None:
 
     Raises what kept hosts from being reached, once the others are shown.
     """
-    disks, unreachable = at.some(lambda host: measure(at.settings, host))
+    disks, unreachable = at.gather(lambda host: measure(at.settings, host))
     if disks:
         show_disks(disks, at.settings.env, json=json)
-    fleet.tell(unreachable, documented=json and bool(disks))
+    fleet.raise_unreachable(unreachable, documented=json and bool(disks))
 
 
 def show_disks(disks: Mapping[str, Disk], env: str, *, json: bool) -> None:

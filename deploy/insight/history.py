@@ -23,7 +23,7 @@ def show(at: Environment, *, limit: int, json: bool) -> None:
     if limit < 1:
         what, then = f"--limit must be 1 or more, not {limit}", "inv history --limit=20, for example"
         raise Refused(what, where="inv history", then=then, slug="wrong-usage")
-    ledgers, unreachable = at.some(lambda host: state_of(at, host).history())
+    ledgers, unreachable = at.gather(lambda host: state_of(at, host).history())
     entries = merged(ledgers)[:limit]
     if json:
         console.document([{**entry.model_dump(include=FIELDS), "hosts": hosts} for entry, hosts in entries])
@@ -40,7 +40,7 @@ def show(at: Environment, *, limit: int, json: bool) -> None:
         console.say(
             acting(f"nothing has been deployed to {at.settings.name} yet; to deploy: inv deploy", at.settings.env)
         )
-    fleet.tell(unreachable, documented=json)
+    fleet.raise_unreachable(unreachable, documented=json)
 
 
 def outcome(entry: Record) -> str:

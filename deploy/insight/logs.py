@@ -117,7 +117,7 @@ def show(at: Environment, names: list[str], requested: Query, *, follow: bool) -
             say(line.service, line.text)
         if not line:
             console.say("no lines")
-    fleet.tell({} if follow else unreachable)
+    fleet.raise_unreachable({} if follow else unreachable)
 
 
 def require_room(chosen: Collection[ServiceContainer]) -> None:

@@ -35,7 +35,7 @@ def find(at: Environment, names: Collection[str] = ()) -> tuple[dict[str, Servic
     Raises Refused (`service-unknown`) naming all services that have none on any host, or an unreachable host's error
     where none was found.
     """
-    facts, unreachable = at.some(lambda host: observe(at.settings, host))
+    facts, unreachable = at.gather(lambda host: observe(at.settings, host))
     existing = sorted({c.service for own in facts.values() for c in own.containers})
     hosts = [host for host in at.hosts if host.name in facts]
     containers = {
@@ -44,7 +44,7 @@ def find(at: Environment, names: Collection[str] = ()) -> tuple[dict[str, Servic
     }
     missing = [name for name in names if not containers[name]]
     if not any(containers.values()):
-        fleet.tell(unreachable)
+        fleet.raise_unreachable(unreachable)
     if not unreachable and (missing or not containers):
         raise no_container(at.settings, missing, existing, jobs(at, facts))
     several = len(at.hosts) > 1

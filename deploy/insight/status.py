@@ -29,9 +29,7 @@ def show(at: Environment, *, json: bool) -> None:
     asked = at.each(lambda host: edge_answers(at, host, observed[host.name]), edges)
     watches = at.each(lambda host: watch_of(state_of(at, host), observed[host.name].edge.release), hosts)
     holders = [
-        one
-        for found in at.each(lambda host: locks.holders(host, at.settings.state_dir), hosts).values()
-        for one in found
+        one for held in at.each(lambda host: locks.holders(host, at.settings.state_dir), hosts).values() for one in held
     ]
     changing = any(holder.lock == "change" for holder in holders)
     left = [] if changing else [*interruptions(at, hosts).values()]
@@ -46,7 +44,7 @@ def show(at: Environment, *, json: bool) -> None:
             console.say(words)
         for one in left:
             console.warn(acting(f"{one}: inv resume goes on, inv abort goes back", at.settings.env))
-    fleet.tell(unreachable, documented=json)
+    fleet.raise_unreachable(unreachable, documented=json)
 
 
 def warn_of_errors(asked: Mapping[str, Mapping[str, int]]) -> None:
@@ -63,10 +61,10 @@ def observe_reachable(at: Environment) -> tuple[dict[str, Facts], dict[str, OpsE
 
     Hosts behind another's dead edge are in both: their containers are observed.
     """
-    observed, unreachable = at.some(lambda host: observe(at.settings, host))
+    observed, unreachable = at.gather(lambda host: observe(at.settings, host))
     fronts = {host.name: host.front.name for host in at.hosts if host.front and host.name in unreachable}
     behind = [host for host in at.hosts if host.name in fronts]
-    running, _ = at.some(lambda host: host.engine.containers(at.settings.name), behind)
+    running, _ = at.gather(lambda host: host.engine.containers(at.settings.name), behind)
     edges = {name: EdgeFacts(expected=False, front=fronts[name]) for name in running}
     observed |= {name: Facts(containers, edges[name]) for name, containers in running.items()}
     return {host.name: observed[host.name] for host in at.hosts if host.name in observed}, unreachable

@@ -8,7 +8,7 @@ from typing import Any
 
 from deploy.config.compose import Model, Service
 from deploy.core.errors import refuse
-from deploy.core.model import BEHIND
+from deploy.core.model import COLOUR_PORT_OFFSET
 from deploy.hosts.sections import Server
 
 # the role that a host must have for a service's role
@@ -63,7 +63,7 @@ def unserved(model: Model, machines: Mapping[str, Server]) -> list[str]:
         if service.replicas > 1:
             reason = "has one container on each host behind an edge elsewhere: add hosts, not replicas"
             mistakes.append(f"{service.name} {reason}")
-        offset = max(BEHIND.values())
+        offset = max(COLOUR_PORT_OFFSET.values())
         if (service.deploy.port or 80) + offset > LAST_PORT:
             reason = f"its port and {offset} make more than {LAST_PORT}; let it listen on a lower one"
             mistakes.append(f"{service.name}: {reason}")
@@ -85,7 +85,10 @@ def paths(model: Model, machines: Mapping[str, Server]) -> Iterator[tuple[str, s
         for service in own.web:
             if service.published:
                 front = tuple(having("edge", machines))
-                yield from ((service.name, host, (service.deploy.port or 80) + more, front) for more in BEHIND.values())
+                yield from (
+                    (service.name, host, (service.deploy.port or 80) + more, front)
+                    for more in COLOUR_PORT_OFFSET.values()
+                )
 
 
 def hosts_of(service: Service, model: Model, machines: Mapping[str, Server]) -> list[str]:

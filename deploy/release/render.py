@@ -9,7 +9,7 @@ from typing import Any
 
 from deploy.config.compose import READING, Model, Service
 from deploy.core import yaml
-from deploy.core.model import BEHIND, BLOCK, LABEL, MADE_OF, ON_DEMAND, SHARED
+from deploy.core.model import BLOCK, COLOUR_PORT_OFFSET, LABEL, MADE_OF, ON_DEMAND, SHARED
 
 # the service that makes Compose create networks and volumes which only colours use
 HOLDER = "ops-holder"
@@ -95,7 +95,7 @@ def per_colour(
             spec["profiles"] = ["job"]
         if service.published:
             port = service.deploy.port or 80
-            spec["ports"] = [f"{service.published}:{port + BEHIND[colour]}:{port}"]
+            spec["ports"] = [f"{service.published}:{port + COLOUR_PORT_OFFSET[colour]}:{port}"]
         services[f"{service.name}-{colour}"] = spec
     networks, volumes = (
         {name: {"name": spec["name"], "external": True} for name, spec in resources(declared, settings_name).items()}

@@ -158,14 +158,14 @@ def report_unchanged(fleet: Fleet, event: Event) -> None:
 
     fleet.each(end)
     serves = summary(fleet.at, {run.host.name: run.facts.serving for run in fleet.runs})
-    notify.tell(*fleet.at.machine, replace(event, outcome="unchanged", serves=serves))
+    notify.send(*fleet.at.machine, replace(event, outcome="unchanged", serves=serves))
 
 
 def report_success(at: Environment, event: Event) -> None:
     """Run the hook and notify; whoever interrupts that has a deploy that is done."""
     try:
         warnings = (event.warning, hooks.follow(at.settings, "after_deploy", event))
-        notify.tell(*at.machine, replace(event, warning="; ".join(filter(None, warnings))))
+        notify.send(*at.machine, replace(event, warning="; ".join(filter(None, warnings))))
     except KeyboardInterrupt:
         console.warn(f"interrupted once {event.serves} was in service; some notifications were not sent")
 

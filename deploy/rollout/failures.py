@@ -9,7 +9,7 @@ from deploy.config.environment import Environment
 from deploy.core import console
 from deploy.core.errors import Interrupted, Locked, OpsError, Unreachable, acting, to_ops_error
 from deploy.core.model import Facts, Record
-from deploy.rollout.health import seen_behind
+from deploy.rollout.health import diagnose_behind_front
 from deploy.rollout.revert import is_reverted, reversal_after_failure, revert, served_before
 from deploy.site import hooks, notify
 from deploy.site.event import Event
@@ -28,7 +28,7 @@ def revert_and_report(fleet: Fleet, entries: Mapping[str, Record], event: Event,
     if isinstance(error, Interrupted) or (isinstance(error, Unreachable) and len(fleet.runs) == 1):
         return report_interrupted(at, event, error.what, error.where)
     if at.settings.fronts:
-        behind = [words for words in fleet.each(seen_behind).values() if words and words not in error.what]
+        behind = [words for words in fleet.each(diagnose_behind_front).values() if words and words not in error.what]
         error.what = "\n".join([error.what, *behind])
     split = revert_failed(fleet, event, error)
     if split:
@@ -53,7 +53,7 @@ def report_failure(at: Environment, event: Event) -> None:
     """Run the hook and notify; whoever interrupts that still reads the failure."""
     try:
         hooks.follow(at.settings, "on_failure", event)
-        notify.tell(*at.machine, event)
+        notify.send(*at.machine, event)
     except KeyboardInterrupt:
         console.warn("interrupted once all had gone back; some notifications were not sent")
 
@@ -68,7 +68,7 @@ def revert_failed(fleet: Fleet, event: Event, error: OpsError) -> Interrupted | 
     if unrecorded := ", ".join(run.host.name for run in serves if run.facts.unrecorded):
         state = f"nothing was undone: the ledger of {unrecorded} does not say what served before it"
         return report_split(at, event, error, state, "inv resume goes on, inv rollback --to=RELEASE goes back")
-    observed, lost = at.some(lambda host: observe(at.settings, host), [run.host for run in fleet.runs])
+    observed, lost = at.gather(lambda host: observe(at.settings, host), [run.host for run in fleet.runs])
     held = held_hosts(fleet, observed, error.hosts)
     back, names = [run for run in fleet.runs if run not in held], ", ".join(run.host.name for run in held)
     console.warn(f"that failed; {names}: the new release stays there, the others go back" if held
@@ -125,8 +125,8 @@ def hosts_not_reverted(runs: Iterable[Run], stuck: Collection[str], fleet: Fleet
 def report_split(at: Environment, event: Event, error: OpsError, state: str, then: str = CHOICE) -> Interrupted:
     """Report, as failures are, that one left hosts apart; return what leaves the choice to a person."""
     left = report_interrupted(at, event, error.what, error.where, state, then)
-    told = replace(event, outcome="interrupted", serves=left.serves, error=left.what, then=left.then)
-    hooks.follow(at.settings, "on_failure", told)
+    split = replace(event, outcome="interrupted", serves=left.serves, error=left.what, then=left.then)
+    hooks.follow(at.settings, "on_failure", split)
     return left
 
 
@@ -136,5 +136,5 @@ def report_interrupted(
     """Report how Ctrl-C, or the loss of the lock or of a connection, left things; return that as an error."""
     then = acting(then, at.settings.env)
     left = Interrupted(f"{why}; {state}", where=where, serves=what_serves(at), then=then)
-    notify.tell(*at.machine, replace(event, outcome="interrupted", serves=left.serves, error=left.what, then=then))
+    notify.send(*at.machine, replace(event, outcome="interrupted", serves=left.serves, error=left.what, then=then))
     return left

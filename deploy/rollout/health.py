@@ -70,7 +70,7 @@ def diagnose(run: Run, container: Container) -> str:
     return f"    {container.name}: {container.state}{health}{ended}, restarted {container.restarts} times\n      {logs}"
 
 
-def seen_behind(run: Run) -> str:
+def diagnose_behind_front(run: Run) -> str:
     """Say what is wrong with a release's containers behind another host's edge, which does not show them."""
     try:
         there = run.host.engine.containers(run.settings.name) if run.host.front else ()

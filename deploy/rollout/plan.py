@@ -83,7 +83,7 @@ def towards(
     shared = start_shared(desired, facts, () if forward else together.data, recreate, forward=forward)
     steps = [*settle(facts), *shared, *recreate_shared(recreate, facts)]
     # one that was put together from its containers has none in the other colour
-    stays = desired.as_it_is and facts.edge.release == desired.id and not facts.beside
+    stays = desired.as_it_is and facts.edge.release == desired.id and not facts.mixed
     if live and not together.lacking and (stays or carries(desired, live, facts)):
         less = lacking(desired, live, facts)
         steps += [StartColour(live, less), AwaitHealthy(live, less)] if less else []
@@ -93,12 +93,12 @@ def towards(
         steps += [Watch(live, desired.id)] if reframed and watched else []
         steps += finish(desired, live, facts, together, watch=forward and watch, warm=warm, quieted=quieted)
         return Plan(desired, live, generation, tuple(steps))
-    new = live if live and facts.beside and facts.edge.release == desired.id else other(live)  # half in service goes on
+    new = live if live and facts.mixed and facts.edge.release == desired.id else other(live)  # half in service goes on
     workers = {service.name: service for one in (leaving, desired) if one for service in one.of("worker")}.values()
     former = other(new)  # also where no edge serves: it may have been elsewhere before, or have lost its configuration
-    usable = bool(facts.beside) or reusable(desired, new, facts)
+    usable = bool(facts.mixed) or reusable(desired, new, facts)
     there = facts.of(new) if usable else ()
-    if facts.beside and former == live:  # back from half in service: replicas of it that never served go first
+    if facts.mixed and former == live:  # back from half in service: replicas of it that never served go first
         steps += stop(former, facts, "web", keep=facts.edge.members)
         facts = replace(facts, containers=tuple(c for c in facts.containers if c not in unnamed(former, facts)))
     steps += [] if usable else retire(new, facts, routed=new in together.colours)
@@ -219,13 +219,13 @@ def rescale(desired: Release, facts: Facts, *, undo: bool = False) -> tuple[Step
 
 def reverted_first(desired: Release, facts: Facts) -> str | None:
     """Name the release to go back to first: another one is half in service, and there are but two colours."""
-    before = next((c.release for c in facts.beside), None)
+    before = next((c.release for c in facts.mixed), None)
     return before if desired.id not in (facts.edge.release, before) else None
 
 
 def carries(desired: Release, colour: str, facts: Facts) -> bool:
     """Tell whether the edge names a release alone, all replicas of it, and they and its workers run."""
-    return facts.edge.release == desired.id and not (facts.beside or lacking(desired, colour, facts))
+    return facts.edge.release == desired.id and not (facts.mixed or lacking(desired, colour, facts))
 
 
 def lacking(desired: Release, colour: str, facts: Facts) -> tuple[str, ...]:

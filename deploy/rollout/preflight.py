@@ -20,7 +20,7 @@ from deploy.core.shell import Secret, command
 from deploy.edge import frame, nginx, switch
 from deploy.hosts.host import Host
 from deploy.images import build as images
-from deploy.release import placement, wanted
+from deploy.release import desired, placement
 from deploy.rollout.roles import require_roles_fit
 from deploy.rollout.turns import pace_of
 from deploy.state.store import State
@@ -55,12 +55,12 @@ def require_deployable(at: Environment, facts: Mapping[str, Facts], include: str
         order = None if at.remote else images.prepare_order(*at.machine)
         source = order.source if order else checkout.read(settings.root, at.here)
     with reasons:
-        model = wanted.model(*at.machine)
+        model = desired.model(*at.machine)
         nameable(settings, model)
         recreate = included(include, [service.name for service in model.of(*SHARED)])
         nginx.render(settings, model.web, nginx.Route(COLOURS[0], ""))
         frame.render(settings)
-        placed = wanted.placed(at, model)
+        placed = desired.placed(at, model)
         if at.remote:
             require_roles_fit(at, model, placed, facts)
             require_reachable(at, model, {host: set(own.shared) - set(recreate) for host, own in facts.items()})

@@ -11,7 +11,7 @@ from deploy.core.errors import OpsError, Refused
 from deploy.core.model import SHARED, Facts
 from deploy.edge import switch
 from deploy.images import build as images
-from deploy.release import changes, wanted
+from deploy.release import changes, desired
 from deploy.rollout import drift, plan, preflight
 from deploy.rollout.lineage import previous
 from deploy.rollout.steps import Switch
@@ -53,9 +53,9 @@ def assemble(at: Environment, ready: preflight.Ready, facts: Mapping[str, Facts]
 def assemble_bundles(at: Environment, ready: preflight.Ready) -> dict[str, Bundle]:
     """Return what runs on each host: on this machine its images are built, elsewhere they were shipped before."""
     if ready.order:
-        return wanted.bundles(at, ready.model, wanted.built(at, ready.order, ready.model), ready.secrets)
-    bundles = wanted.bundles(at, ready.model, wanted.shipped(at, ready.source, ready.model), ready.secrets)
-    return at.each(lambda host: wanted.as_kept(bundles[host.name], host))
+        return desired.bundles(at, ready.model, desired.built(at, ready.order, ready.model), ready.secrets)
+    bundles = desired.bundles(at, ready.model, desired.shipped(at, ready.source, ready.model), ready.secrets)
+    return at.each(lambda host: desired.as_kept(bundles[host.name], host))
 
 
 def keep(run: Run) -> None:
@@ -64,7 +64,7 @@ def keep(run: Run) -> None:
     for edge in release.of("edge"):
         switch.require_version(run.host, edge.image)
     run.state.keep(run.bundle)
-    images.keep_for(release.id, release.config_digests, wanted.ids(release, run.host), run.host)
+    images.keep_for(release.id, release.config_digests, desired.ids(release, run.host), run.host)
 
 
 def fleet_of(

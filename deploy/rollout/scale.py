@@ -33,7 +33,7 @@ def scale(at: Environment, wish: str) -> str:
     with locked(at, "scale"):
         require_no_other(at)
         facts = observe_all(at)
-        if any(own.beside for own in facts.values()) or interruptions(at, at.hosts):
+        if any(own.mixed for own in facts.values()) or interruptions(at, at.hosts):
             then = "inv resume goes on, inv abort goes back; then inv scale"
             raise Interrupted("a deploy was interrupted", where="inv scale", then=then)
         fleet = Fleet(at, tuple(at.each(lambda host: serving_run(at, host, facts[host.name])).values()))

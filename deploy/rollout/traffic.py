@@ -5,7 +5,7 @@ from __future__ import annotations
 from deploy.core.errors import OpsError
 from deploy.edge import nginx, switch
 from deploy.edge.frame import APP, MAIN, MAINTENANCE, ROUTES, File
-from deploy.release.wanted import GENERATION
+from deploy.release.desired import GENERATION
 from deploy.site.run import Run
 
 

@@ -17,15 +17,15 @@ def unlock(at: Environment, *, yes: bool) -> str:
     """
     folder = at.settings.state_dir
     held = at.each(lambda host: locks.holders(host, folder))
-    found = [(host, one) for host in at.hosts for one in held[host.name]]
-    if not found:
+    holders = [(host, one) for host in at.hosts for one in held[host.name]]
+    if not holders:
         return "nobody holds a lock"
-    alive = {one.lock for _, one in found if one.silent < locks.LATE_SECONDS}
-    silent = [(host, one) for host, one in found if one.lock not in alive]
+    alive = {one.lock for _, one in holders if one.silent < locks.LATE_SECONDS}
+    silent = [(host, one) for host, one in holders if one.lock not in alive]
     steps = at.each(lambda host: state_of(at, host).last_step())
-    words = "\n".join(holding(host, one, steps[host.name]) for host, one in silent or found)
+    words = "\n".join(holding(host, one, steps[host.name]) for host, one in silent or holders)
     if not silent:
-        files = ", ".join(f"{host.name}: {folder / locks.LOCKS[one.lock].file}" for host, one in found)
+        files = ", ".join(f"{host.name}: {folder / locks.LOCKS[one.lock].file}" for host, one in holders)
         then = "wait for it to end, or end that process where it runs; then inv resume or inv abort"
         raise Locked(words, where=files, then=then)
     console.confirm(f"{words}. Ending it leaves its command interrupted.", yes=yes)

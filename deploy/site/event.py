@@ -1,4 +1,4 @@
-"""What a deploy or a rollback came to, as hooks, notifications and CI's summary tell it."""
+"""The outcome of a deploy or a rollback, as hooks, notifications and CI's summary have it."""
 
 from __future__ import annotations
 

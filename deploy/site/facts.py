@@ -106,9 +106,9 @@ def answered(settings: Settings, host: Host) -> EdgeFacts | None:
     if status != 200:
         return None
     with suppress(ValueError, KeyError, TypeError, RecursionError):  # another program has the port
-        said = json.loads(body)
-        route = said["colour"] or None, said["release"] or None, said["maintenance"]
-        return plausible(EdgeFacts(True, said["generation"], *route))
+        answer = json.loads(body)
+        route = answer["colour"] or None, answer["release"] or None, answer["maintenance"]
+        return plausible(EdgeFacts(True, answer["generation"], *route))
     return None
 
 

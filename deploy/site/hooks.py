@@ -49,14 +49,14 @@ def run(settings: Settings, name: str, event: Event) -> None:
         code = attend(line, settings.root, {**os.environ, **environment(settings, event)}, within, shown.line)
         if code != 0:
             raise GateClosed(
-                f"the hook {name} {told(code, within)}:\n    {line}",
+                f"the hook {name} {failure(code, within)}:\n    {line}",
                 where=f"hooks.{name}",
                 then="fix it and try again",
                 slug="hook-failed",
             )
 
 
-def told(code: int | None, within: float) -> str:
+def failure(code: int | None, within: float) -> str:
     """Say how a hook failed."""
     if code is None:
         return f"had not ended after {within:.0f} s and was stopped"
@@ -65,13 +65,13 @@ def told(code: int | None, within: float) -> str:
 
 def environment(settings: Settings, event: Event) -> dict[str, str]:
     """Tell a hook about the release. Not by OPS_ names: a hook may call `inv`, which reads those as settings."""
-    told = {
+    variables = {
         "APP": settings.app, "ENV": settings.env, "COMMAND": event.command, "RELEASE": event.release, "COMMIT": event.commit,
         "SERVED": event.before, "OUTCOME": event.outcome, "ERROR": event.error,
     }  # fmt: skip
     return {
         f"HOOK_{name}": value.replace("\0", " ").encode(errors="replace").decode()[:VALUE_LIMIT]
-        for name, value in told.items()
+        for name, value in variables.items()
     }
 
 
@@ -119,9 +119,9 @@ class Reader(Thread):
 
     def finish(self, seconds: float) -> None:
         """Let it show what is in the pipe: it is over after some seconds, or when nothing comes any more."""
-        seen, deadline = -1, time.monotonic() + seconds
-        while self.is_alive() and seen != self.count and time.monotonic() < deadline:
-            seen = self.count
+        shown, deadline = -1, time.monotonic() + seconds
+        while self.is_alive() and shown != self.count and time.monotonic() < deadline:
+            shown = self.count
             self.join(SILENCE)
         self.over = True
 

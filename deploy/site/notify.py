@@ -30,27 +30,27 @@ OUTCOMES = {  # what Apprise calls it, and what people read
 }
 
 
-def tell(settings: Settings, host: LocalHost, event: Event) -> None:
-    """Tell CI's summary and, where `notify.on` has it, people what came of a command; warn when that fails, never raise."""
+def send(settings: Settings, host: LocalHost, event: Event) -> None:
+    """Send an outcome to CI's summary and, where `notify.on` has it, to people; warn when that fails, never raise."""
     title, facts = headline(settings, event), details(settings, event)
     console.summary(title, facts)
     kind = "warning" if event.warning else OUTCOMES[event.outcome][0]
     try:
-        trouble = send(settings, host, title, facts, kind) if wanted(settings, event) else ""
+        trouble = post(settings, host, title, facts, kind) if is_subscribed(settings, event) else ""
     except (OpsError, OSError, ValueError) as error:
         trouble = error.what if isinstance(error, OpsError) else type(error).__name__
     if trouble:
         console.warn(acting(f"not everybody was notified: {trouble}; inv notify.test tries again", settings.env))
 
 
-def wanted(settings: Settings, event: Event) -> bool:
+def is_subscribed(settings: Settings, event: Event) -> bool:
     """Tell whether the settings ask for a notification of this."""
     kinds = {event.command: event.outcome == "in service", "failure": event.bad}
     return any(true and kind in settings.notify.on for kind, true in kinds.items())
 
 
 def probe(settings: Settings, host: LocalHost) -> None:
-    """Send a notification that says it is a test; raise when there is nobody to tell, or somebody could not be told."""
+    """Send a notification that says it is a test; raise when it has no address, or one did not take it."""
     if not addresses(settings):
         raise Refused(
             f"{KEY} is not set, so nobody is notified",
@@ -58,7 +58,7 @@ def probe(settings: Settings, host: LocalHost) -> None:
             then=f"add {KEY} to it",
             slug="notify-not-set",
         )
-    trouble = send(
+    trouble = post(
         settings, host, f"{settings.name}: a test", {"this": "came from inv notify.test; nothing happened"}, "info"
     )
     if trouble:
@@ -76,7 +76,7 @@ def addresses(settings: Settings) -> list[str]:
     return secrets.own(settings.secrets_file, KEY).split()
 
 
-def send(settings: Settings, host: LocalHost, title: str, facts: dict[str, str], kind: str) -> str:
+def post(settings: Settings, host: LocalHost, title: str, facts: dict[str, str], kind: str) -> str:
     """Send a message to every address at once, within `notify.within` seconds; return what went wrong."""
     urls, within = addresses(settings), settings.notify.within
     if not urls:
@@ -110,7 +110,7 @@ def deliver(order: dict[str, Any]) -> list[str]:
 
 
 def headline(settings: Settings, event: Event) -> str:
-    """Say in one line what came of a command."""
+    """Say the outcome of a command in one line."""
     happened = OUTCOMES[event.outcome][1].format(
         command=event.command, release=event.release, serves=event.serves or "nothing"
     )
@@ -120,12 +120,12 @@ def headline(settings: Settings, event: Event) -> str:
 def details(settings: Settings, event: Event) -> dict[str, str]:
     """List what a person wants to know, most urgent first; of an error the first line, since the rest may hold anything."""
     then = event.then or (f"inv rollback --env={settings.env} goes back" if event.outcome == "in service" else "")
-    told = {
+    facts = {
         "error": event.error.strip().partition("\n")[0].rstrip(":"), "warning": event.warning, "serves": event.serves, "next": then,
         "env": settings.env, "release": event.release, "commit": event.commit, "served before": event.before, "by": event.who,
         "took": f"{event.seconds:.1f} s" if event.seconds else "", "log": log(),
     }  # fmt: skip
-    return {name: text for name, text in told.items() if text}
+    return {name: text for name, text in facts.items() if text}
 
 
 def log() -> str:

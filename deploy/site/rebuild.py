@@ -31,10 +31,13 @@ def bundle(settings: Settings, host: Host, name: str, facts: Facts) -> Bundle:
     try:
         return state.bundle(name)
     except Refused as lost:
-        known = assembled(name, facts.containers, state.ledger(), lost)
+        release_there = assembled(name, facts.containers, state.ledger(), lost)
         own = [c for c in facts.containers if c.release == name]
         files = edge_files(settings, host, name, own[0].colour)
-        reasons = [*differences(state, own), *([] if known.of("edge") == () else lacking(files, own[0].colour, facts))]
+        reasons = [
+            *differences(state, own),
+            *([] if release_there.of("edge") == () else lacking(files, own[0].colour, facts)),
+        ]
         reasons += ["other hosts are behind this edge, which no container shows"] if settings.fronts else []
         if reasons:
             raise unfit(lost, reasons) from None
@@ -42,7 +45,7 @@ def bundle(settings: Settings, host: Host, name: str, facts: Facts) -> Bundle:
         state.warn(
             f"{lost.what}; release {name} is put together from its containers, which are started as they are: {images}"
         )
-        return Bundle(known, files, text(host, state.bundle_folder(name) / "env"))
+        return Bundle(release_there, files, text(host, state.bundle_folder(name) / "env"))
 
 
 def assembled(name: str, containers: Iterable[Container], entries: Iterable[Record], lost: Refused) -> Release:
@@ -96,8 +99,8 @@ def block(container: Container) -> Deploy:
 
 def unfit(lost: Refused, reasons: Sequence[str]) -> Refused:
     """Say why containers cannot stand in for what was lost."""
-    told = f"{lost.what}, and its containers cannot stand in for it: {'; '.join(reasons)}"
-    return Refused(told, where=lost.where, then=f"{lost.then}, then inv rollback --to=RELEASE", slug=lost.slug)
+    what = f"{lost.what}, and its containers cannot stand in for it: {'; '.join(reasons)}"
+    return Refused(what, where=lost.where, then=f"{lost.then}, then inv rollback --to=RELEASE", slug=lost.slug)
 
 
 def edge_files(settings: Settings, host: Host, name: str, colour: str) -> dict[str, str]:
@@ -105,22 +108,22 @@ def edge_files(settings: Settings, host: Host, name: str, colour: str) -> dict[s
 
     Those that an older toolkit has rendered are whole configurations, and keep their name.
     """
-    folder, found = State(host, settings.state_dir).bundle_folder(name), dict[str, str]()
+    folder, texts = State(host, settings.state_dir).bundle_folder(name), dict[str, str]()
     variants = ((frame.APP, False), (frame.MAINTENANCE, True))
     for (variant, maintenance), whole in product(variants, (False, True)):
         file = nginx.routes_name(colour, maintenance=maintenance, whole=whole)
-        found[file] = text(host, folder / file) or served(settings, host, (colour, name), variant, whole=whole)
-    return {file: known for file, known in found.items() if known}
+        texts[file] = text(host, folder / file) or served(settings, host, (colour, name), variant, whole=whole)
+    return {file: content for file, content in texts.items() if content}
 
 
 def served(settings: Settings, host: Host, place: tuple[str, str], variant: str, *, whole: bool) -> str:
     """Return one variant of what the edge had read when it last served a release in a colour; empty when it is forgotten."""
     folder = nginx.folder(settings) / "generations"
     for number in sorted((int(name) for name in host.listdir(folder) if name.isdecimal()), reverse=True):
-        kept = switch.recorded(host, folder / str(number))
-        fits = kept and (kept[1].colour, kept[1].release, kept[1].frame == WHOLE) == (*place, whole)
-        if fits and (known := text(host, folder / str(number) / variant)):
-            return known
+        record = switch.recorded(host, folder / str(number))
+        fits = record and (record[1].colour, record[1].release, record[1].frame == WHOLE) == (*place, whole)
+        if fits and (content := text(host, folder / str(number) / variant)):
+            return content
     return ""
 
 
@@ -145,8 +148,8 @@ def differences(state: State, own: Sequence[Container]) -> list[str]:
         for name, image in pinned.items()
         if name in images and str(image).startswith("sha256:") and images[name] != image
     ]
-    found = [f"{', '.join(missing)} has no container"] if missing else []
-    return [*found, *([f"{', '.join(other)} is of another image than its compose file says"] if other else [])]
+    reasons = [f"{', '.join(missing)} has no container"] if missing else []
+    return [*reasons, *([f"{', '.join(other)} is of another image than its compose file says"] if other else [])]
 
 
 def declared(rendered: str) -> dict[str, dict[str, Any]]:

@@ -239,17 +239,17 @@ def holds(command_line: str, folder: Path, lock: Lock) -> bool:
     return str(folder) in command_line and dumps == (lock.name == "dump")
 
 
-def end(host: Host, folder: Path, found: Holder) -> bool:
+def end(host: Host, folder: Path, there: Holder) -> bool:
     """End the process that holds a lock: the kernel frees it then. Tell whether that came true within 10 s."""
-    host.try_run(command("kill", "-KILL", found.process))
-    return wait_until(lambda: holder(host, folder, found.lock) is None, 10)
+    host.try_run(command("kill", "-KILL", there.process))
+    return wait_until(lambda: holder(host, folder, there.lock) is None, 10)
 
 
 def describe(identity: str, name: Name = "change") -> str:
     """Say who holds a lock."""
     locked = "locked" if name == "change" else f"the lock `{name}` is held"
     try:
-        known = json.loads(identity)
-        return f"{locked} by {known['who']} (process {known['pid']}): {known['command']} since {known['since']}"
+        holder_named = json.loads(identity)
+        return f"{locked} by {holder_named['who']} (process {holder_named['pid']}): {holder_named['command']} since {holder_named['since']}"
     except (ValueError, KeyError, TypeError):
         return f"{locked} by another operator"

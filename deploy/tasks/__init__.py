@@ -1,4 +1,4 @@
-"""The doors: each task calls one function, and shows the result."""
+"""The commands: each task calls one function, and shows the result."""
 
 from invoke.collection import Collection
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from deploy.tasks.door import door, words
+from deploy.tasks.command import command, words
 
 if TYPE_CHECKING:
     from deploy.config.environment import Environment
 
 
-@door(positional=["host"], help={"host": "hosts, with commas between them, `gateway` among them (default: all)"})
+@command(positional=["host"], help={"host": "hosts, with commas between them, `gateway` among them (default: all)"})
 def pin(at: Environment, host: str, yes: bool = False) -> None:
     """Write down the key that each host shows, once a person has compared it at the host: inv hosts.pin [NAME,...]."""
     from deploy.config import pin
@@ -18,7 +18,7 @@ def pin(at: Environment, host: str, yes: bool = False) -> None:
     pin.pin(at.settings, words(host), yes=yes)
 
 
-@door()
+@command()
 def check(at: Environment, json: bool = False) -> None:
     """Connect to every host at once, and say what each has and what it lacks."""
     from deploy import doctor

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from deploy.tasks.door import door
+from deploy.tasks.command import command
 
 if TYPE_CHECKING:
     from deploy.config.environment import Environment
 
 
-@door()
+@command()
 def doctor(at: Environment, json: bool = False) -> None:
     """Say what is missing on this machine, and the command that fixes it."""
     from deploy import doctor
@@ -19,7 +19,7 @@ def doctor(at: Environment, json: bool = False) -> None:
     checks.show(doctor.examine(*at.machine), at.settings.env, json=json)
 
 
-@door(only="dev", help={"fresh": "begin with an empty database"})
+@command(only="dev", help={"fresh": "begin with an empty database"})
 def dev(at: Environment, fresh: bool = False) -> None:
     """Run the app with hot reload of both halves, until Ctrl-C."""
     from deploy import dev
@@ -27,7 +27,7 @@ def dev(at: Environment, fresh: bool = False) -> None:
     dev.run(at, fresh=fresh)
 
 
-@door()
+@command()
 def disk(at: Environment, json: bool = False) -> None:
     """Show where the space went, and what gives most of it back."""
     from deploy.insight import disk
@@ -35,7 +35,7 @@ def disk(at: Environment, json: bool = False) -> None:
     disk.show(at, json=json)
 
 
-@door()
+@command()
 def prune(at: Environment, yes: bool = False, json: bool = False) -> None:
     """Remove releases that nobody will go back to, their images, and build cache beyond build.cache_gb; asks before."""
     from deploy.insight import prune

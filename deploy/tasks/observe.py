@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from deploy.tasks.door import door, rest, words
+from deploy.tasks.command import command, rest, words
 
 if TYPE_CHECKING:
     from deploy.config.environment import Environment
 
 
-@door()
+@command()
 def status(at: Environment, json: bool = False) -> None:
     """Show which release serves, and how its services are."""
     from deploy.insight import status
@@ -18,9 +18,9 @@ def status(at: Environment, json: bool = False) -> None:
     status.show(at, json=json)
 
 
-@door(help={"limit": "how many lines (default: 20)"})
+@command(help={"limit": "how many lines (default: 20)"})
 def history(at: Environment, limit: int = 20, json: bool = False) -> None:
-    """List what was deployed, when, by whom, and what came of it."""
+    """List what was deployed, when, by whom, and with what outcome."""
     from deploy.insight import history
 
     history.show(at, limit=limit, json=json)
@@ -34,7 +34,7 @@ LOGS = {
 }
 
 
-@door(positional=["service"], help=LOGS)
+@command(positional=["service"], help=LOGS)
 def logs(at: Environment, service: str, since: str = "", grep: str = "", follow: bool = False) -> None:
     """Show what services print, of the colour that serves: inv logs SERVICE,..., of all when none is named."""
     from deploy.insight import logs
@@ -49,7 +49,7 @@ EXEC = {
 }
 
 
-@door(positional=["service", "command"], help=EXEC)
+@command(positional=["service", "command"], help=EXEC)
 def exec(at: Environment, service: str, command: str, host: str = "") -> None:
     """Run a command in a service's container, of the colour that serves: inv exec SERVICE -- COMMAND ARGUMENT ..."""
     from deploy.insight import inside

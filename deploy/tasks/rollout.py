@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from deploy.tasks.door import door
+from deploy.tasks.command import command
 
 if TYPE_CHECKING:
     from deploy.config.environment import Environment
@@ -21,7 +21,7 @@ def ask(at: Environment, what: str, *, yes: bool) -> None:
         console.confirm(f"{what} in {at.settings.env}, on {hosts}?", yes=yes)
 
 
-@door()
+@command()
 def plan(at: Environment, json: bool = False) -> None:
     """Show what a deploy would do now, and do nothing."""
     from deploy.rollout import commands, show
@@ -29,7 +29,7 @@ def plan(at: Environment, json: bool = False) -> None:
     show.plan(commands.plan(at), at.settings, json=json)
 
 
-@door(help={"to": "an earlier release (default: this checkout)", "include": "shared services to recreate: edge,…"})
+@command(help={"to": "an earlier release (default: this checkout)", "include": "shared services to recreate: edge,…"})
 def deploy(at: Environment, to: str = "", include: str = "", yes: bool = False, json: bool = False) -> None:
     """Put a release into service without losing a request."""
     from deploy.rollout import commands, show
@@ -38,7 +38,7 @@ def deploy(at: Environment, to: str = "", include: str = "", yes: bool = False, 
     show.outcome(commands.deploy(at, to=to, include=include), at.settings, json=json)
 
 
-@door(
+@command(
     help={
         "to": "the release to go back to (default: the one before)",
         "include": "shared services to recreate as it says: edge,…",
@@ -60,7 +60,7 @@ def handlers() -> Mapping[str, Handler]:
     return {**HANDLERS, **show.HANDLERS}
 
 
-@door()
+@command()
 def resume(at: Environment, json: bool = False) -> None:
     """Go on with a command that was interrupted: a deploy, a rollback, a restore."""
     from deploy.site import interrupted
@@ -68,7 +68,7 @@ def resume(at: Environment, json: bool = False) -> None:
     interrupted.resume(at, handlers(), json=json)
 
 
-@door()
+@command()
 def abort(at: Environment, json: bool = False) -> None:
     """Undo a command that was interrupted; back to the release or the database that was in service."""
     from deploy.site import interrupted
@@ -76,7 +76,7 @@ def abort(at: Environment, json: bool = False) -> None:
     interrupted.abort(at, handlers(), json=json)
 
 
-@door()
+@command()
 def unlock(at: Environment, yes: bool = False) -> None:
     """Say who holds the lock, and free it where nothing is heard of them any more; one who lives keeps it."""
     from deploy.core import console
@@ -85,7 +85,7 @@ def unlock(at: Environment, yes: bool = False) -> None:
     console.say(unlock.unlock(at, yes=yes))
 
 
-@door(positional=["service"], help={"service": "SERVICE=N"})
+@command(positional=["service"], help={"service": "SERVICE=N"})
 def scale(at: Environment, service: str, yes: bool = False) -> None:
     """Bring a service to a number of replicas, now and in later releases: inv scale SERVICE=N."""
     from deploy.core import console
@@ -95,7 +95,7 @@ def scale(at: Environment, service: str, yes: bool = False) -> None:
     console.say(scale.scale(at, service))
 
 
-@door(help={"on": "serve the page to everybody", "off": "serve the app again"})
+@command(help={"on": "serve the page to everybody", "off": "serve the app again"})
 def maintenance(at: Environment, on: bool = False, off: bool = False, yes: bool = False) -> None:
     """Put a page that says "back in a moment" in front of the app, or take it away; deploys go on behind it."""
     from deploy.core import console
@@ -106,7 +106,7 @@ def maintenance(at: Environment, on: bool = False, off: bool = False, yes: bool 
     console.say(maintenance.turn(at, on=on, off=off))
 
 
-@door(help={"volumes": "remove the data as well; asks for the environment's name"})
+@command(help={"volumes": "remove the data as well; asks for the environment's name"})
 def down(at: Environment, volumes: bool = False, yes: bool = False) -> None:
     """Stop an environment; its data stays unless --volumes."""
     from deploy.rollout import takedown

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from deploy.tasks.door import door
+from deploy.tasks.command import command
 
 if TYPE_CHECKING:
     from deploy.config.environment import Environment
 
 
-@door()
+@command()
 def init(at: Environment) -> None:
     """Make .env.<env> from .env.example, a random value in each <random NAME>; an existing file stays."""
     from deploy.config import secrets
     from deploy.core import console
 
-    made = secrets.create(at.settings.secrets_file, at.settings.root / secrets.EXAMPLE, at.here)
+    created = secrets.create(at.settings.secrets_file, at.settings.root / secrets.EXAMPLE, at.here)
     console.say(
-        f"{at.settings.secrets_file.name}: {'made, mode 0600' if made else 'is there already; nothing changed'}"
+        f"{at.settings.secrets_file.name}: {'made, mode 0600' if created else 'is there already; nothing changed'}"
     )
 
 
-@door()
+@command()
 def check(at: Environment) -> None:
     """Check that every documented secret is set and none is a placeholder."""
     from deploy.config import secrets
@@ -32,7 +32,7 @@ def check(at: Environment) -> None:
     console.say(f"{at.settings.secrets_file.name}: {len(values)} secrets, version {secrets.version(values)}")
 
 
-@door(name="test")
+@command(name="test")
 def notification(at: Environment) -> None:
     """Send a test notification to every address in NOTIFY_URLS."""
     from deploy.site import notify

@@ -201,7 +201,7 @@ def test_behind_one_edge_nothing_is_held(tmp_path: Path, bad: str) -> None:
 
 def test_held_all_who_hear_of_failures_hear_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     site, told, hooked = Site(tmp_path, on_failure="hold"), list[Event](), list[str]()
-    monkeypatch.setattr(notify, "tell", lambda *said: told.append(said[-1]))
+    monkeypatch.setattr(notify, "send", lambda *said: told.append(said[-1]))
     monkeypatch.setattr(hooks, "follow", lambda *said: hooked.append(said[1]))
     fail_at(site.hosts["app2"], "Switch")
     with pytest.raises(Interrupted, match="the new release stays on app1, app3, the others went back"):

@@ -13,11 +13,11 @@ import pytest
 from deploy.config.checkout import Checkout
 from deploy.config.environment import Environment
 from deploy.core.errors import OpsError, Refused, Unreachable
-from deploy.core.model import BEHIND
+from deploy.core.model import COLOUR_PORT_OFFSET
 from deploy.core.shell import Command, Result
 from deploy.hosts.sections import Server
 from deploy.insight import status
-from deploy.release import placement, wanted
+from deploy.release import desired, placement
 from deploy.rollout import commands, maintenance, scale
 from deploy.rollout.apply import Outcome
 from deploy.rollout.strategies import make_plans
@@ -77,7 +77,7 @@ class Behind(Apart):
         _, first, second, _ = path.split("/")
         if first == "replica":
             address, _, number = second.partition(":")
-            colour = next(colour for colour, more in BEHIND.items() if int(number) == 8000 + more)
+            colour = next(colour for colour, more in COLOUR_PORT_OFFSET.items() if int(number) == 8000 + more)
             asked = [name for name, server in SERVERS.items() if server.private == address]
         else:
             colour = first  # where nothing listens nginx goes on to the next
@@ -115,8 +115,8 @@ class Site:
         return Environment(self.settings, FakeHost(FOLDER), tuple(self.hosts.values()))
 
     def fleet(self, name: str) -> Fleet:
-        code = wanted.Code(Checkout(name * 20, "2026-01-01T00:00:00Z"), IMAGES, {})
-        made = wanted.bundles(self.at, model(DATA), code, {})
+        code = desired.Code(Checkout(name * 20, "2026-01-01T00:00:00Z"), IMAGES, {})
+        made = desired.bundles(self.at, model(DATA), code, {})
         runs = [Run(self.settings, host, made[host.name]) for host in self.hosts.values()]
         for run in runs:
             run.state.keep(run.bundle)

@@ -140,7 +140,7 @@ def test_ctrl_c_at_any_step_keeps_something_serving_and_deploy_goes_on(place: Pl
     assert (place.serving(), place.running()) == ("r3", whole("r3"))
 
 
-@pytest.mark.parametrize("told", ["hooks.follow", "notify.tell"])
+@pytest.mark.parametrize("told", ["hooks.follow", "notify.send"])
 def test_ctrl_c_while_people_are_told_leaves_a_deploy_that_is_done(
     place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], told: str
 ) -> None:

@@ -23,7 +23,7 @@ from deploy.hosts.local import LocalHost
 from deploy.insight import inside, logs, services, status
 from deploy.rollout import scale
 from deploy.tasks import namespace
-from deploy.tasks.door import rest, words
+from deploy.tasks.command import rest, words
 from tests.support.fake import FakeHost
 from tests.support.place import Place
 from tests.support.samples import container
@@ -212,7 +212,7 @@ def developing(place: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
     """`inv dev` up to where its logs are followed, which Ctrl-C ends."""
     for name in ("require_port", "build", "start"):
         monkeypatch.setattr(dev, name, lambda *_, **__: None)
-    monkeypatch.setattr("deploy.dev.wanted.variables", lambda *_: {})
+    monkeypatch.setattr("deploy.dev.desired.variables", lambda *_: {})
     monkeypatch.setattr(logs, "show", lambda *_, **__: signal.raise_signal(signal.SIGINT))
     return place
 

@@ -1,4 +1,4 @@
-"""The front door: short, quick, and true to the command contract."""
+"""The commands: short, quick, and true to the command contract."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from deploy.core import console, errors
 from deploy.hosts.host import Host
 from deploy.site import checks
 from deploy.site.checks import Check, Result
-from deploy.tasks.door import door
+from deploy.tasks.command import command
 
 CODES = {
     "OpsError": 1,
@@ -66,10 +66,10 @@ def made(kind: type[errors.OpsError]) -> errors.OpsError:
 
 
 def opened(body: Callable[..., None], *, json: bool = False) -> Exit:
-    """Go through a door that fails."""
+    """Run a command that fails."""
     body.__doc__ = "Fail."
     with pytest.raises(Exit) as left:
-        door()(body)(Context(), json=json)
+        command()(body)(Context(), json=json)
     return left.value
 
 
@@ -130,7 +130,8 @@ def test_what_nobody_foresaw_is_an_error_like_any_other_and_its_traceback_is_sho
 
 def test_a_standard_input_that_is_closed_is_one_that_is_empty() -> None:
     """Else the next file or connection that is opened would be taken for what a person types."""
-    program = f"import os\nfrom invoke import Context\nfrom deploy.tasks.door import door\ndef body(at): {CLOSED}\ndoor()(body)(Context())"
+    program = "import os\nfrom invoke import Context\nfrom deploy.tasks.command import command\n"
+    program += f"def body(at): {CLOSED}\ncommand()(body)(Context())"
     line = ["sh", "-c", 'exec "$0" -c "$1" <&-', sys.executable, program]
     assert subprocess.run(line, cwd=ROOT, capture_output=True, text=True).stdout == "/dev/null\n"
 
@@ -178,7 +179,7 @@ TASKS = sorted((ROOT / "deploy" / "tasks").glob("*.py"))
 @pytest.mark.parametrize("path", TASKS, ids=[path.stem for path in TASKS])
 def test_a_task_is_at_most_ten_lines(path: Path) -> None:
     for node in ast.parse(path.read_text()).body:
-        if isinstance(node, ast.FunctionDef) and any("door" in ast.unparse(mark) for mark in node.decorator_list):
+        if isinstance(node, ast.FunctionDef) and any("command" in ast.unparse(mark) for mark in node.decorator_list):
             assert node.end_lineno
             assert node.end_lineno - node.lineno < 10, f"{path.name}: {node.name}"
             assert ast.get_docstring(node), node.name

@@ -16,9 +16,9 @@ import pytest
 from deploy.config.checkout import Checkout
 from deploy.config.environment import Environment
 from deploy.core.errors import OpsError
-from deploy.core.model import BEHIND, Container, Release
+from deploy.core.model import COLOUR_PORT_OFFSET, Container, Release
 from deploy.hosts.sections import Server
-from deploy.release import wanted
+from deploy.release import desired
 from deploy.rollout import commands
 from deploy.rollout.strategies import make_plans
 from deploy.site.facts import observe_all
@@ -130,8 +130,8 @@ class Site:
     def fleet(self, name: str, text: str) -> Fleet:
         if self.settings.rollout.strategy == "rolling":
             text = text.replace("    x-deploy: {role: web", "    scale: 2\n    x-deploy: {role: web")
-        code = wanted.Code(Checkout(name * 20, "2026-01-01T00:00:00Z"), IMAGES, {})
-        made = wanted.bundles(self.at, model(text), code, {})
+        code = desired.Code(Checkout(name * 20, "2026-01-01T00:00:00Z"), IMAGES, {})
+        made = desired.bundles(self.at, model(text), code, {})
         runs = tuple(Run(self.settings, host, made[host.name]) for host in self.hosts.values())
         for run in runs:
             run.state.keep(run.bundle)
@@ -156,7 +156,10 @@ class Site:
                 c for c in tuple(host.engine.known.values()) if c.role == "web" and c.up
             ):  # other threads add some
                 port = (c.deploy and c.deploy.port) or 80
-                own, private = f"{c.name}:{port}", f"{self.settings.hosts[name].private}:{port + BEHIND[c.colour]}"
+                own, private = (
+                    f"{c.name}:{port}",
+                    f"{self.settings.hosts[name].private}:{port + COLOUR_PORT_OFFSET[c.colour]}",
+                )
                 found[own if host is asker else private] = c
         return found
 

@@ -122,7 +122,7 @@ def test_people_are_told_what_they_want_to_know_most_urgent_first(
     made: Made, receiver: Receiver, capsys: Printed
 ) -> None:
     for event in (DONE, FAILED):
-        notify.tell(made(address(receiver.server_port)), LocalHost(), event)
+        notify.send(made(address(receiver.server_port)), LocalHost(), event)
     done, failed = receiver.taken
     assert (done["title"], done["type"]) == ("shop-local: deploy done, r2 serves", "success")
     assert done["message"].splitlines() == [
@@ -140,7 +140,7 @@ def test_people_are_told_what_they_want_to_know_most_urgent_first(
 def test_a_service_that_is_down_is_a_warning_and_the_others_are_told(
     made: Made, receiver: Receiver, down: str, capsys: Printed
 ) -> None:
-    notify.tell(made(down, address(receiver.server_port), "nonsense://x"), LocalHost(), DONE)
+    notify.send(made(down, address(receiver.server_port), "nonsense://x"), LocalHost(), DONE)
     assert capsys.readouterr().err == (
         "! not everybody was notified: address 3 of NOTIFY_URLS is none that Apprise knows; "
         "JSON did not take it (failure); inv notify.test tries again\n"
@@ -151,7 +151,7 @@ def test_a_service_that_is_down_is_a_warning_and_the_others_are_told(
 def test_a_service_that_hangs_takes_no_longer_than_it_may(made: Made, receiver: Receiver, hanging: str) -> None:
     script = (
         "import sys, time\nfrom pathlib import Path\nfrom deploy.site import notify\nfrom tests.flow.test_notify import *\n"
-        "began = time.monotonic()\nnotify.tell(samples.settings(Path(sys.argv[1]), notify=Notify(within=1)), LocalHost(), DONE)\n"
+        "began = time.monotonic()\nnotify.send(samples.settings(Path(sys.argv[1]), notify=Notify(within=1)), LocalHost(), DONE)\n"
         "print(time.monotonic() - began)"
     )
     argv = [sys.executable, "-c", script, str(made(hanging, address(receiver.server_port)).root)]
@@ -163,10 +163,10 @@ def test_a_service_that_hangs_takes_no_longer_than_it_may(made: Made, receiver: 
 
 def test_no_apprise_and_no_secrets_file_can_fail_a_deploy(made: Made, capsys: Printed) -> None:
     settings = made("json://x")
-    notify.tell(settings, Instead(), DONE)
+    notify.send(settings, Instead(), DONE)
     assert "no answer within 15 s" in capsys.readouterr().err
     settings.secrets_file.write_bytes(b"NOTIFY_URLS=\xff\n")
-    notify.tell(settings, LocalHost(), DONE)
+    notify.send(settings, LocalHost(), DONE)
     assert "not everybody was notified" in capsys.readouterr().err
 
 
@@ -198,13 +198,13 @@ def test_what_lies_where_inv_is_typed_is_not_run(
 def test_only_what_the_settings_ask_for_is_told(made: Made, on: list[str], event: Event, told: bool) -> None:
     for urls in (["json://x"], []):
         host = Instead(Result(0, "[]", ""))
-        notify.tell(made(*urls, on=on), host, event)
+        notify.send(made(*urls, on=on), host, event)
         assert len(host.asked) == (told and bool(urls))
 
 
 def test_addresses_are_in_no_command_line_no_environment_and_no_output(made: Made, capsys: Printed) -> None:
     host = Instead(Result(1, TOKEN, TOKEN))
-    notify.tell(made(f"json://{TOKEN}@x"), host, DONE)
+    notify.send(made(f"json://{TOKEN}@x"), host, DONE)
     [(command, stdin)] = host.asked
     printed = capsys.readouterr()
     assert TOKEN in stdin
@@ -257,6 +257,6 @@ def test_the_summary_of_ci_says_the_same_although_nobody_is_told(
         ("RUN_ID", "7"),
     ):
         monkeypatch.setenv(f"GITHUB_{name}", str(value))
-    notify.tell(made(on=[]), Instead(), DONE)
+    notify.send(made(on=[]), Instead(), DONE)
     assert "### shop-local: deploy done, r2 serves" in page.read_text()
     assert "- log: https://git.test/a/b/actions/runs/7" in page.read_text()

@@ -17,7 +17,7 @@ from deploy.core.model import Facts
 from deploy.core.shell import Command, Result
 from deploy.hosts.host import Host
 from deploy.hosts.sections import Server
-from deploy.release import placement, render, wanted
+from deploy.release import desired, placement, render
 from deploy.rollout import preflight, roles
 from tests.support.apart import FOLDER, Apart, Site
 from tests.support.fake import FakeHost, invariant
@@ -67,8 +67,8 @@ def test_a_host_is_given_the_images_of_what_runs_there(tmp_path: Path) -> None:
         FakeHost(tmp_path),
         (Apart("a", tmp_path, Event()), Apart("d", tmp_path, Event())),
     )
-    code = wanted.Code(Checkout("r" * 40, "2026-01-01T00:00:00Z"), IMAGES, dict(IMAGES))
-    made = {name: bundle.release for name, bundle in wanted.bundles(at, model(DATA), code, {}).items()}
+    code = desired.Code(Checkout("r" * 40, "2026-01-01T00:00:00Z"), IMAGES, dict(IMAGES))
+    made = {name: bundle.release for name, bundle in desired.bundles(at, model(DATA), code, {}).items()}
     assert [set(made["d"].images), set(made["d"].config_digests)] == [{"redis"}] * 2
     assert set(made["a"].images) == set(IMAGES) - {"redis"}
     assert made["a"].id == made["d"].id
@@ -143,8 +143,8 @@ def test_hosts_that_are_not_fit_are_told_beside_roles_that_do_not_fit(
 
     monkeypatch.setattr(preflight, "check", full)
     monkeypatch.setattr("deploy.config.checkout.read", lambda *_: None)
-    monkeypatch.setattr(wanted, "model", lambda *_: model())
-    monkeypatch.setattr(wanted, "placed", lambda *_: dict.fromkeys(site.hosts, model()))
+    monkeypatch.setattr(desired, "model", lambda *_: model())
+    monkeypatch.setattr(desired, "placed", lambda *_: dict.fromkeys(site.hosts, model()))
     bare = bundled("r2").release.model_copy(update={"services": ()})
     monkeypatch.setattr(roles, "recorded", lambda *_: {"app2": bare})
     with pytest.raises(

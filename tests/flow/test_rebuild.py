@@ -328,7 +328,7 @@ def test_a_replica_of_the_other_colour_is_still_seen_without_the_record(tmp_path
     with pytest.raises(Killed):
         place.deploy("r3")
     before = observe(place.settings, place.host)
-    assert before.beside
+    assert before.mixed
     route(place).write_text("{")
     assert set(observe(place.settings, place.host).edge.members) == set(before.edge.members)
 

@@ -18,7 +18,7 @@ from deploy.config.settings import ROOT
 from deploy.core import yaml
 from deploy.core.errors import Refused
 from deploy.hosts.local import LocalHost
-from deploy.release import wanted
+from deploy.release import desired
 from tests.support.samples import settings
 
 ANY = defaultdict[str, str](lambda: "sha256:x")
@@ -140,7 +140,7 @@ def written(root: Path, text: str, *others: tuple[str, str]) -> Model:
 
 def rendered(known: Model) -> dict[str, str]:
     """Render every file of a release, those of the edge too."""
-    return wanted.render_all(settings(ROOT / "tests/apps/tiny"), known, ANY, "r1", "/state/r1/env")
+    return desired.render_all(settings(ROOT / "tests/apps/tiny"), known, ANY, "r1", "/state/r1/env")
 
 
 def service(known: Model, name: str = "app") -> dict[str, Any]:

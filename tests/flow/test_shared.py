@@ -17,7 +17,7 @@ from deploy.core.errors import OpsError, Refused
 from deploy.core.model import Container
 from deploy.edge import switch
 from deploy.images import build as images
-from deploy.release import wanted
+from deploy.release import desired
 from deploy.rollout import commands, health, preflight, releases, shared, show, steps
 from deploy.site.facts import observe
 from deploy.site.run import Run
@@ -42,7 +42,7 @@ def made(name: str, *changes: tuple[str, str]) -> Bundle:
     text = COMPOSE
     for old, new in changes:
         text = text.replace(old, new)
-    return replace(bundled(name), files=wanted.render_all(settings(ROOT), model(text), IMAGES, name, "/env"))
+    return replace(bundled(name), files=desired.render_all(settings(ROOT), model(text), IMAGES, name, "/env"))
 
 
 def spec(bundle: Bundle, service: str) -> shared.Spec:

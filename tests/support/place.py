@@ -12,7 +12,7 @@ import pytest
 from deploy.config.environment import Environment
 from deploy.config.settings import ROOT
 from deploy.core.model import Release, ReleasedService
-from deploy.release import wanted
+from deploy.release import desired
 from deploy.rollout.apply import Outcome, apply
 from deploy.rollout.strategies import make_plans
 from deploy.site.facts import observe, observe_all
@@ -44,7 +44,7 @@ def bundled(name: str, replicas: int = 1) -> Bundle:
         id=name, revision=name, commit=name, commit_time="2026-01-01T00:00:00Z", images=IMAGES, config_digests={}, files="f",
         secrets="s", strategy="rolling" if replicas > 1 else "blue_green", services=services,
     ).scaled({"backend": replicas, "worker": replicas})  # fmt: skip
-    return Bundle(made, wanted.render_all(settings(ROOT), known, IMAGES, name, "/env"), "A=1\n")
+    return Bundle(made, desired.render_all(settings(ROOT), known, IMAGES, name, "/env"), "A=1\n")
 
 
 def applied(fleet: Fleet, command: str, **more: Any) -> Outcome:

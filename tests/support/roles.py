@@ -11,7 +11,7 @@ from deploy.config.environment import Environment
 from deploy.core.model import Role
 from deploy.core.shell import Command, Result
 from deploy.hosts.sections import Server
-from deploy.release import wanted
+from deploy.release import desired
 from deploy.rollout.apply import Outcome
 from deploy.site.run import Fleet, Run
 from tests.support.apart import FOLDER, Apart
@@ -56,8 +56,8 @@ class Roles:
         for host in machines:
             self.hosts.setdefault(host, Seen(host, self.root / host, Event())).others = self.hosts
         self.at = Environment(chosen, FakeHost(FOLDER), tuple(self.hosts[host] for host in machines))
-        made = wanted.bundles(
-            self.at, model(DATA), wanted.Code(Checkout(name * 20, "2026-01-01T00:00:00Z"), IMAGES, {}), {}
+        made = desired.bundles(
+            self.at, model(DATA), desired.Code(Checkout(name * 20, "2026-01-01T00:00:00Z"), IMAGES, {}), {}
         )
         runs = [Run(chosen, host, made[host.name]) for host in self.at.hosts]
         for run in runs:

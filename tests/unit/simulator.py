@@ -120,7 +120,7 @@ def started(facts: Facts, colour: str, services: Iterable[str], release: Release
         gone = {
             name for name, c in kept.items() if (c.colour, c.service) == (colour, service.name) and c.release != own
         }
-        assert not gone & {c.name for c in facts.beside}, "what serves beside another release is recreated"
+        assert not gone & {c.name for c in facts.mixed}, "what serves beside another release is recreated"
         kept = {name: c for name, c in kept.items() if name not in gone}
         there = [c for c in kept.values() if (c.colour, c.service) == (colour, service.name)]
         lacking = wished(service, upto) - sum(c.state == "running" for c in there)

@@ -257,7 +257,7 @@ def happen(facts: Facts, kind: str, wanted: Release, number: int) -> Facts:
         return simulator.ended(facts, mortal[number % len(mortal)]) if mortal else facts
     facts = unhalved(facts, wanted)
     after = simulator.run(towards(wanted, facts, forward=kind != "rollback").steps[:number], facts, wanted)
-    before = known(facts.edge.release if not facts.beside else facts.beside[0].release)
+    before = known(facts.edge.release if not facts.mixed else facts.mixed[0].release)
     return simulator.run(back(before, after), after, before or wanted) if kind == "fail" else after
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from deploy.config.settings import ROOT
 from deploy.core.model import Container, EdgeFacts, Facts
-from deploy.release import wanted
+from deploy.release import desired
 from deploy.rollout import shared
 from deploy.rollout.plan import back, towards
 from deploy.rollout.steps import RecreateShared
@@ -24,7 +24,7 @@ def files(*changes: tuple[str, str]) -> dict[str, str]:
     for old, new in changes:
         assert old in text
         text = text.replace(old, new)
-    return wanted.render_all(settings(ROOT), model(text), IMAGES, "r", "/env")
+    return desired.render_all(settings(ROOT), model(text), IMAGES, "r", "/env")
 
 
 def there(rendered: dict[str, str], **states: str) -> dict[str, Container]:

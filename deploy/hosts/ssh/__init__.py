@@ -22,7 +22,7 @@ def hosts(
     `fronts` names, for a host without an edge, the one whose edge serves what runs there.
     """
     link = Link(GATEWAY, gateway, ssh, env) if gateway else None
-    made = {name: SshHost(name, machine, ssh, env, link) for name, machine in sorted(servers.items())}
+    by_name = {name: SshHost(name, machine, ssh, env, link) for name, machine in sorted(servers.items())}
     for name, front in fronts.items():
-        made[name].front = made[front]
-    return made
+        by_name[name].front = by_name[front]
+    return by_name

@@ -79,13 +79,13 @@ class SshHost(ShellFiles):
         port = f"-p {self.machine.port} " if self.machine.port != 22 else ""
         return f"ssh {jump}{port}{self.link.user}@{self.machine.address} {'sudo ' if self.sudo else ''}{line}"
 
-    def line(self, wanted: Command, *before: str) -> str:
+    def line(self, act: Command, *before: str) -> str:
         """Write a command for the login shell over there, in plain C locale; the shell stays, to tell of a killed program."""
         root = ("env", "LC_ALL=C", "sudo", "-n", "--") if self.sudo else ()
-        if secret := [name for name, value in wanted.environment.items() if isinstance(value, Secret)]:
+        if secret := [name for name, value in act.environment.items() if isinstance(value, Secret)]:
             raise TypeError(f"{', '.join(secret)}: a secret would stand on a command line there; pass it by stdin")
-        added = (f"{name}={value}" for name, value in wanted.environment.items())
-        return shlex.join([*root, "env", "LC_ALL=C", *added, *before, *wanted.argv]) + "; exit $?"
+        added = (f"{name}={value}" for name, value in act.environment.items())
+        return shlex.join([*root, "env", "LC_ALL=C", *added, *before, *act.argv]) + "; exit $?"
 
     def start(
         self, line: str, prepare: Callable[[Channel], object] | None = None, window: int | None = None
@@ -122,12 +122,12 @@ class SshHost(ShellFiles):
         )
 
     def _exchange(
-        self, wanted: Command, guard: tuple[str, ...], *, stdin: bytes | None, timeout: float
+        self, act: Command, guard: tuple[str, ...], *, stdin: bytes | None, timeout: float
     ) -> tuple[int, bytes, bytes]:  # fmt: skip
         began = time.monotonic()  # over there `timeout` ends it, also when we are gone
-        late = CommandFailed(str(wanted), 124, f"no end after {timeout:.0f} s", self.name)
+        late = CommandFailed(str(act), 124, f"no end after {timeout:.0f} s", self.name)
         with closing(
-            self.start(self.line(wanted, *guard, "timeout", "-k", "5", f"{timeout:f}"), window=WINDOW)
+            self.start(self.line(act, *guard, "timeout", "-k", "5", f"{timeout:f}"), window=WINDOW)
         ) as channel:
             channel.settimeout(timeout + GRACE)
             try:
@@ -143,19 +143,19 @@ class SshHost(ShellFiles):
         self.refuse(code, UNRESOLVED.sub("", err.decode(errors="replace")))
         return code, out, err
 
-    def refuse(self, code: int, said: str) -> None:
+    def refuse(self, code: int, stderr: str) -> None:
         """Raise Refused when the program is not there, or sudo did not run it."""
-        if code == 127 and (missing := MISSING.match(said)):
+        if code == 127 and (missing := MISSING.match(stderr)):
             raise Refused(
                 f"`{missing[1] or missing[2]}` is not installed",
                 where=self.name,
                 then=f"inv hosts.check --env={self.link.env}",
                 slug="program-missing",
             )
-        if self.sudo and code == 1 and said.startswith("sudo: "):
+        if self.sudo and code == 1 and stderr.startswith("sudo: "):
             then = f"put `{self.link.user} ALL=(ALL) NOPASSWD: ALL` into /etc/sudoers.d/{self.link.user} there"
             raise Refused(
-                f"sudo asks {self.link.user} for a password: {said.strip()}",
+                f"sudo asks {self.link.user} for a password: {stderr.strip()}",
                 where=self.name,
                 then=then,
                 slug="sudo-refused",
@@ -191,9 +191,9 @@ class SshHost(ShellFiles):
 
     def port_is_free(self, address: str, port: int) -> bool:
         """Tell whether nothing listens on a TCP port of this host."""
-        if found := self.link.tunnel("127.0.0.1" if address == EVERYWHERE else address, port, 2):
-            found.close()
-        return not found
+        if channel := self.link.tunnel("127.0.0.1" if address == EVERYWHERE else address, port, 2):
+            channel.close()
+        return not channel
 
     def get(self, port: int, path: str, *, host: str = "localhost", timeout: float = 2) -> tuple[int, str]:
         """Ask the host's own loopback over a new connection; return status and body, 0 when nothing answered."""

@@ -92,8 +92,8 @@ def passphrase(path: Path) -> str:
     """Take a key's passphrase from the environment, or ask for it."""
     from getpass import getpass
 
-    if known := os.environ.get(PASSPHRASE):  # a secret that a CI does not have is empty there
-        return known
+    if given := os.environ.get(PASSPHRASE):  # a secret that a CI does not have is empty there
+        return given
     if not (sys.stdin and sys.stdin.isatty()):
         then = f"set {PASSPHRASE}; or leave ssh.key_file out and ssh-add the key"
         raise Refused(

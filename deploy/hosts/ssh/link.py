@@ -69,35 +69,35 @@ class Link:
 
     def connected(self) -> Any:
         """Connect; raise Refused that says what is in the way."""
-        made = fabric.Connection(
+        connection = fabric.Connection(
             self.machine.address, user=self.user, port=self.machine.port, gateway=False,
             config=fabric.Config(lazy=True, ssh_config=SSHConfig()),  # neither ~/.ssh/config nor ~/.fabric.yaml
             connect_kwargs={**self.credentials(), **self.limits(), "transport_factory": Watched},
         )  # fmt: skip
-        made.client.set_missing_host_key_policy(RejectPolicy())
+        connection.client.set_missing_host_key_policy(RejectPolicy())
         pinned = self.pinned()
-        made.client.get_host_keys().add(self.known_as, pinned.get_name(), pinned)
+        connection.client.get_host_keys().add(self.host_key_name, pinned.get_name(), pinned)
         try:
-            made.connect_kwargs["sock"] = self.hop()
-            made.open()
+            connection.connect_kwargs["sock"] = self.hop()
+            connection.open()
         except (SSHException, OSError, EOFError) as error:
-            made.client.close()
+            connection.client.close()
             raise self.refusal(error) from None
-        made.transport.watch(self.ssh.keepalive)
-        return made
+        connection.transport.watch(self.ssh.keepalive)
+        return connection
 
     def hop(self) -> Channel | None:
         """Open the way through the gateway, where there is one; raise ConnectionRefusedError when it leads nowhere."""
         if not self.gateway:
             return None
-        if found := self.gateway.tunnel(self.machine.address, self.machine.port, self.ssh.connect_within):
-            return found
+        if channel := self.gateway.tunnel(self.machine.address, self.machine.port, self.ssh.connect_within):
+            return channel
         raise ConnectionRefusedError(
             f"the gateway {self.gateway.machine.address} does not reach {self.machine.address}:{self.machine.port}"
         )
 
     @property
-    def known_as(self) -> str:
+    def host_key_name(self) -> str:
         """The name that host keys are kept under."""
         return self.machine.address if self.machine.port == 22 else f"[{self.machine.address}]:{self.machine.port}"
 

@@ -36,12 +36,12 @@ def feed(channel: Channel, terminal: bool) -> None:
 
     A signal's handler could not: it may come while this process holds the lock that it would wait for.
     """
-    told = size() if terminal else None
+    sent = size() if terminal else None
     with suppress(OSError):
         while not channel.closed:
-            if told and told != (now := size()):
+            if sent and sent != (now := size()):
                 channel.resize_pty(*now)
-                told = now
+                sent = now
             if select([0], [], [], 0.1)[0]:
                 data = os.read(0, BUFFER)
                 if not data:

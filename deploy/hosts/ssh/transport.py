@@ -32,7 +32,7 @@ class Listening(Packetizer):
     sshd ends the whole connection over what comes after that.
     """
 
-    heard = 0.0
+    last_message = 0.0
 
     def __init__(self, sock: Any) -> None:
         super().__init__(sock)
@@ -60,7 +60,7 @@ class Listening(Packetizer):
     def read_message(self) -> tuple[int, Message]:
         """Read what the other side says next."""
         kind, message = super().read_message()
-        self.heard = time.monotonic()
+        self.last_message = time.monotonic()
         if kind == MSG_CHANNEL_OPEN_SUCCESS:  # with our number and theirs, which is used again
             self.closed_there.discard(message.asbytes()[4:8])
         return kind, message
@@ -100,5 +100,5 @@ class Watched(Transport):
         """Close the transport once nothing was heard for too long; everybody who waits on it hears of that."""
         while self.is_active():
             time.sleep(min(1, every))
-            if time.monotonic() - self.packetizer.heard > SILENCE * every:
+            if time.monotonic() - self.packetizer.last_message > SILENCE * every:
                 self.close()

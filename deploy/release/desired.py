@@ -60,30 +60,32 @@ def images_of_hosts(at: Environment) -> dict[str, set[str]]:
     return {name: names(here) for name, here in placed(at, model(*at.machine)).items()}
 
 
-def names(known: Model) -> set[str]:
+def names(model: Model) -> set[str]:
     """List the images that a model's services are made of."""
-    return {service.image for service in known.services}
+    return {service.image for service in model.services}
 
 
-def built(at: Environment, order: images.Order, known: Model) -> Code:
+def built(at: Environment, order: images.Order, model: Model) -> Code:
     """Build the images here."""
-    made = images.build(*at.machine, order).images
+    images_built = images.build(*at.machine, order).images
     return Code(
-        order.source, images.resolve(names(known), made, at.here), {image.name: image.config_digest for image in made}
+        order.source,
+        images.resolve(names(model), images_built, at.here),
+        {image.name: image.config_digest for image in images_built},
     )
 
 
-def shipped(at: Environment, source: Checkout, known: Model) -> Code:
+def shipped(at: Environment, source: Checkout, model: Model) -> Code:
     """Find the images that the hosts were given for a commit; raise Refused where one lacks some, or has others than the rest."""
-    own = {name: names(here) for name, here in placed(at, known).items()}
+    own = {name: names(here) for name, here in placed(at, model).items()}
     records = at.each(lambda host: inventory.require_pushed(at.settings, host, source.revision, own[host.name]))
-    found: dict[str, Digests] = {}
+    digests: dict[str, Digests] = {}
     for host, record in records.items():
-        if any(found.setdefault(name, record[name]) != record[name] for name in own[host]):
+        if any(digests.setdefault(name, record[name]) != record[name] for name in own[host]):
             raise Refused(f"the hosts were given different builds of {source.revision}", where=", ".join(records),
                           then=f"inv push --env={at.settings.env}", slug="hosts-disagree")  # fmt: skip
     return Code(
-        source, {name: one.digest for name, one in found.items()}, {name: one.config for name, one in found.items()}
+        source, {name: one.digest for name, one in digests.items()}, {name: one.config for name, one in digests.items()}
     )
 
 
@@ -92,8 +94,8 @@ def as_kept(bundle: Bundle, host: Host) -> Bundle:
     release, own = bundle.release, ids(bundle.release, host)
     renamed = {digest: own[name] for name, digest in release.images.items() if own[name] != digest}
     files = dict(bundle.files)
-    for digest, known in renamed.items():
-        files = {name: text.replace(digest, known) for name, text in files.items()}
+    for digest, own_digest in renamed.items():
+        files = {name: text.replace(digest, own_digest) for name, text in files.items()}
     services = tuple(s.model_copy(update={"image": renamed.get(s.image, s.image)}) for s in release.services)
     return replace(bundle, release=release.model_copy(update={"services": services}), files=files)
 
@@ -103,14 +105,14 @@ def ids(release: Release, host: Host) -> dict[str, str]:
     return release.images if images.uses_containerd_store(host) else {**release.images, **release.config_digests}
 
 
-def placed(at: Environment, known: Model) -> dict[str, Model]:
+def placed(at: Environment, model: Model) -> dict[str, Model]:
     """Return what runs on which host."""
-    return placement.place(known, at.settings.hosts) if at.remote else {at.here.name: known}
+    return placement.place(model, at.settings.hosts) if at.remote else {at.here.name: model}
 
 
-def bundles(at: Environment, known: Model, code: Code, values: Mapping[str, Secret]) -> dict[str, Bundle]:
+def bundles(at: Environment, model: Model, code: Code, values: Mapping[str, Secret]) -> dict[str, Bundle]:
     """Put a release together, for each host: its id names the code, the images, all hosts' rendered files and the secrets."""
-    settings, version, own = at.settings, secrets.version(values), placed(at, known)
+    settings, version, own = at.settings, secrets.version(values), placed(at, model)
     files = fingerprint({name: render_all(settings, here, code.images) for name, here in own.items()})
     identity = release_id(code.source.revision, code.images, files, version)
     env_file = str(settings.state_dir / "releases" / identity / "env")
@@ -138,22 +140,22 @@ def bundles(at: Environment, known: Model, code: Code, values: Mapping[str, Secr
 
 def render_all(
     settings: Settings,
-    known: Model,
+    model: Model,
     images: Mapping[str, str],
     release: str = "",
     env_file: str = "",
     version: str = "",
 ) -> dict[str, str]:
     """Render every file of a release by name, its routes where there is an edge, whose frame is no part of it. Pure."""
-    rendered = {"shared.yml": render.shared(known, settings.name, images, env_file, version, settings.app)}
+    rendered = {"shared.yml": render.shared(model, settings.name, images, env_file, version, settings.app)}
     for colour in COLOURS:
         rendered[f"{colour}.yml"] = render.per_colour(
-            known, settings.name, colour, release, images, env_file, settings.app
+            model, settings.name, colour, release, images, env_file, settings.app
         )
     routes = [nginx.Route(colour, release, maintenance) for colour in COLOURS for maintenance in (False, True)]
-    for route in (*routes, nginx.Route()) if known.of("edge") else ():
+    for route in (*routes, nginx.Route()) if model.of("edge") else ():
         rendered[nginx.routes_name(route.colour or "none", maintenance=route.maintenance)] = nginx.render(
-            settings, known.web, route
+            settings, model.web, route
         )
     return rendered
 

@@ -1,4 +1,4 @@
-"""What every door has in common: errors become exit codes here and nowhere else."""
+"""What every command has in common: errors become exit codes here and nowhere else."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COMMON = {
 }
 
 
-def door(
+def command(
     *, only: str = "", help: Mapping[str, str] | None = None, **options: Any
 ) -> Callable[[Callable[..., None]], Any]:
     """Make a task of a function of a place and flags; whatever it raises becomes a message and an exit code.
@@ -31,7 +31,7 @@ def door(
     `--env` names the settings, unless the task is for `only` one environment. `options` are what invoke knows.
     """
 
-    def made(body: Callable[..., None]) -> Any:
+    def decorate(body: Callable[..., None]) -> Any:
         def opened(c: Any, env: str = only or "local", **flags: Any) -> None:
             from deploy.config.environment import enter
             from deploy.core import console
@@ -60,10 +60,10 @@ def door(
         shown = Signature([c, *flags] if only else [c, *flags, env])
         opened.__name__, opened.__doc__ = body.__name__, body.__doc__
         opened.__signature__ = shown  # type: ignore[attr-defined]  # invoke makes options of it
-        told = {name: text for name, text in {**COMMON, **(help or {})}.items() if name in shown.parameters}
-        return task(opened, auto_shortflags=False, help=told, **{"positional": [], **options})
+        texts = {name: text for name, text in {**COMMON, **(help or {})}.items() if name in shown.parameters}
+        return task(opened, auto_shortflags=False, help=texts, **{"positional": [], **options})
 
-    return made
+    return decorate
 
 
 def leave(error: OpsError, env: str = "local", *, json: bool = False, **others: Any) -> Exit:
