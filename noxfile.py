@@ -64,7 +64,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def nights(session: nox.Session) -> None:
-    """Run the full matrix of bad nights with real faults, and write docs/nights.md; takes up to two hours on two cores."""
+    """Run all bad nights with real faults, and write docs/nights.md; takes up to two hours on two cores."""
     if not session.posargs:
         Path("docs/nights.md").unlink(missing_ok=True)  # nights that are no more go with it
     everything = {"NIGHTS": "1", "NIGHTS_REPORT": "docs/nights.md"}

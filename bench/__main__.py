@@ -169,7 +169,10 @@ def rolling_under_load(site: Site, count: int) -> list[Number]:
 
 
 def peers(folder: Path, runs: int) -> list[Number]:
-    """One small service, one line changed: from the deploy's start until the old container is stopped; and plain Compose."""
+    """One small service, one line changed: from the deploy's start until the old container is stopped.
+
+    And plain Compose.
+    """
     site, port = make_tiny(folder), free_port()
     references = bases.prepare(ROOT, "auto", bases.read(ROOT), LocalHost())
     environment = {

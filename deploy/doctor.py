@@ -24,7 +24,9 @@ CLOCK_SECONDS = 2  # by which a host's clock may differ
 OWN = ("inv doctor", "inv hosts.check")  # what is advised elsewhere, and is being done here
 LIVE_RESTORE = docker("info", "--format", "{{.LiveRestoreEnabled}}")
 STORE_CHANGE = """put {"features": {"containerd-snapshotter": true}} into /etc/docker/daemon.json and restart docker"""
-RESTORE_CHANGE = """put {"live-restore": true} into /etc/docker/daemon.json and reload docker: else all stops when the engine crashes"""
+RESTORE_CHANGE = (
+    'put {"live-restore": true} into /etc/docker/daemon.json and reload docker: else all stops when the engine crashes'
+)
 
 
 def examine(settings: Settings, host: LocalHost) -> list[Check]:

@@ -153,7 +153,7 @@ def install(packages: list[str]) -> None:
     as_root("apt-get", "install", "-qq", "-y", "--no-install-recommends", *pinned, *extras(packages), env=environment)
     if "docker.io" in packages and not DAEMON_JSON.exists():
         # this store keeps manifest digests, exports caches and builds reproducible images; and containers outlive the
-        # engine: it starts those again that died with the machine, but not those that it found alive after its own death
+        # engine: it starts those again that died with the machine, not those that it found alive after its own death
         write_as_root(
             DAEMON_JSON, json.dumps({"features": {"containerd-snapshotter": True}, "live-restore": True}) + "\n"
         )

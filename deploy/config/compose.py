@@ -152,7 +152,7 @@ def left_out(model: Model, root: Path, own: Path, keys: Iterable[str]) -> tuple[
 
 
 def unread(one: EnvFile, model: Model, root: Path, own: Path, given: set[str]) -> list[str]:
-    """Explain in one line what a service loses when the release's secrets stand in place of its env_file, if anything."""
+    """Explain in one line what a service loses when the release's secrets replace its env_file; empty for nothing."""
     lacking = sorted(secrets.names(one.path) - given) if one.path != own else []
     alike = one.path == own or (one.path.parent in model.folders and SECRETS.fullmatch(one.path.name))
     lost = [key for key, there in (("required: false", not one.required), ("format: raw", one.raw)) if there]

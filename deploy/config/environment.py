@@ -50,7 +50,10 @@ class Environment(NamedTuple):
     def gather(
         self, act: Callable[[Host], T], hosts: Iterable[Host] | None = None
     ) -> tuple[dict[str, T], dict[str, OpsError]]:
-        """Do something on every host, or on some; return the results of those where that went well, and what failed on the others."""
+        """Do something on every host, or on some.
+
+        Return the results of those where that went well, and what failed on the others.
+        """
 
         def tried(host: Host) -> T | OpsError:
             try:

@@ -59,7 +59,10 @@ def pin(settings: Settings, names: Sequence[str] = (), *, yes: bool) -> None:
 
 
 def pin_one(path: Path, link: Link, offered: str, *, yes: bool) -> bool:
-    """Show the key that a machine offers, ask whether it is the right one, and write it down; tell whether it was another one before."""
+    """Show the key that a machine offers, ask whether it is the right one, and write it down.
+
+    Tell whether it was another one before.
+    """
     pinned = link.machine.key
     shown = f"{link.name} ({link.machine.address}:{link.machine.port})"
     if offered == pinned:
@@ -78,7 +81,10 @@ def pin_one(path: Path, link: Link, offered: str, *, yes: bool) -> bool:
 
 
 def described(pinned: str) -> str:
-    """Return a pinned key's fingerprint; what is no key, which keeps every command from connecting, can be replaced all the same."""
+    """Return a pinned key's fingerprint.
+
+    What is no key, which keeps every command from connecting, can be replaced all the same.
+    """
     try:
         return fingerprint(pinned)
     except Refused as error:

@@ -49,7 +49,7 @@ class OpsError(Exception):
 
     @property
     def document(self) -> dict[str, object]:
-        """The error for programs: its text, its cause as a slug, the exit code, the place, what serves, the next command."""
+        """The error for programs: text, slug of its cause, exit code, place, what serves, next command."""
         place, serves, then = self.where or "this machine", self.serves or self.still, self.then or "inv doctor"
         what, serves, then = (acting(text, self.env) for text in (self.what, serves, then))
         return {"error": what, "slug": self.slug, "code": self.code, "where": place, "serves": serves, "next": then}
@@ -127,7 +127,10 @@ def to_ops_error(error: Exception, where: str = "") -> OpsError:
 
 @contextmanager
 def as_failure(then: str) -> Iterator[None]:
-    """Tell a refusal in here as a failure, since something was changed already; `then` is the next command. An interruption stays one."""
+    """Turn a refusal in here into a failure, since something was changed already; `then` is the next command.
+
+    An interruption stays one.
+    """
     try:
         yield
     except Interrupted:
@@ -139,7 +142,7 @@ def as_failure(then: str) -> Iterator[None]:
 
 @contextmanager
 def as_interrupted(then: str) -> Iterator[None]:
-    """Tell what fails or is interrupted in here as an interruption: hosts may be apart, and `then` goes on."""
+    """Turn whatever fails in here into an interruption: hosts may be apart, and `then` goes on."""
     try:
         yield
     except KeyboardInterrupt:
@@ -162,7 +165,7 @@ class CommandFailed(OpsError):
 
 
 class Reasons:
-    """Collect refusals, so that a person hears all of them at once: `with reasons:` around each look, then `refuse()`."""
+    """Collect refusals, to report all of them at once: `with reasons:` around each check, then `refuse()`."""
 
     def __init__(self) -> None:
         self.refusals: list[Refused] = []

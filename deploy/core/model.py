@@ -289,7 +289,7 @@ class EdgeFacts:
     frame: str = ""  # what its frame hashes to; empty where that is not written down
 
     def reaches(self, service: ReleasedService, colour: str) -> bool:
-        """Tell whether the edge has an upstream for a service in one colour, on its port here and at its addresses elsewhere."""
+        """Tell whether the edge has an upstream for a service in one colour, with all its servers."""
         servers = self.upstreams.get(upstream_name(service.name, colour), ())
         here = not service.replicas or any(server.endswith(f":{service.deploy.port or 80}") for server in servers)
         return here and set(service.behind_at(colour)) <= set(servers)

@@ -88,8 +88,9 @@ def query(*argv: str | int, **environment: str) -> Command:
     return command(*argv, **environment).as_query()
 
 
-# Debian's sh has no pipefail, and bash's names the last failure. Each stage says its code through 3; 4 is our own stdout.
-# A broken pipe (141) follows from a later stage's end: it counts where none failed by itself. One that says nothing was killed.
+# Debian's sh has no pipefail, and bash's names the last failure. Each stage writes its code to 3; 4 is our own stdout.
+# A broken pipe (141) follows from a later stage's end: it counts where none failed by itself. One without a code was
+# killed.
 PIPE = """exec 4>&1
 codes=$({{ {stages} >&4; }} 3>&1)
 result=0

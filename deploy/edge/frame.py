@@ -1,4 +1,7 @@
-"""The frame of the edge's configuration: listeners, limits and log format, which belong to the host and to no release. Pure."""
+"""The frame of the edge's configuration: listeners, limits and log format, which belong to the host and to no release.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,10 @@ Files = Mapping[str, File]
 
 
 def render(settings: Settings) -> dict[str, File]:
-    """Render the frame for a host; raise Refused where its template is wrong, or one of an older toolkit is still there."""
+    """Render the frame for a host.
+
+    Raise Refused where its template is wrong, or one of an older toolkit is still there.
+    """
     if (settings.root / settings.nginx / RETIRED).exists():
         then = f"move its locations to {settings.nginx}/site.conf.j2 and the rest to {settings.nginx}/frame.conf.j2"
         raise Refused(
@@ -55,5 +61,8 @@ def own(files: Files) -> dict[str, File]:
 
 
 def name_of(files: Files) -> str:
-    """Name the frame of a generation by its hash; WHOLE where frame and routes are one file, empty where there is no edge."""
+    """Name the frame of a generation by its hash.
+
+    WHOLE where frame and routes are one file, empty where there is no edge.
+    """
     return fingerprint(own(files)) if ROUTES in files else WHOLE if files else ""

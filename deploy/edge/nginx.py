@@ -29,9 +29,9 @@ OLDEST = (1, 27, 4)
 class Route:
     """What one generation of the edge serves, and every upstream that it knows, served or not.
 
-    `upstreams`: name -> `host:port` of its servers. `health`: the inner listener's path of each web service that serves.
-    `frame`: what its frame hashes to. `former`: the last generation that had another one; 0 for none.
-    `modes`: of the files besides frame and routes, such as keys.
+    `upstreams`: name -> `host:port` of its servers. `health`: the inner listener's path of each web service that
+    serves. `frame`: what its frame hashes to. `former`: the last generation that had another one; 0 for none. `modes`:
+    of the files besides frame and routes, such as keys.
     """
 
     colour: str | None = None
@@ -148,7 +148,10 @@ def rendered(settings: Settings, template: str, **values: object) -> str:
 
 
 def routes_name(colour: str, *, maintenance: bool = False, whole: bool = False) -> str:
-    """Name a variant of a release's routes in its bundle; `whole`: as an older toolkit did, whose file held the frame as well."""
+    """Name a variant of a release's routes in its bundle.
+
+    `whole`: as an older toolkit did, whose file held the frame as well.
+    """
     return f"{'edge' if whole else 'routes'}.{colour}{'.maintenance' if maintenance else ''}.conf"
 
 
@@ -159,7 +162,7 @@ def is_whole(bundled: Collection[str]) -> bool:
 
 @cache
 def templates(folder: Path) -> Environment:
-    """Return what reads the templates of a folder, and of the toolkit where it has none: an app may bring its routes alone."""
+    """Return what reads the templates of a folder, or the toolkit's: an app may bring its routes alone."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     loader = FileSystemLoader([folder, ROOT / "nginx"])
@@ -169,10 +172,18 @@ def templates(folder: Path) -> Environment:
 def generated(generation: int, route: Route) -> dict[str, str]:
     """Render what belongs to one generation and to no release: its upstreams and its inner listener."""
     entries = [Upstream(*name.rsplit("_", 1)) for name in route.upstreams]
-    inner = templates(ROOT / "nginx").get_template("inner.conf.j2").render(
-        generation=generation, colour=route.colour, release=route.release, maintenance=route.maintenance, upstreams=entries,
-        health=() if route.maintenance else route.health,
-    )  # fmt: skip
+    inner = (
+        templates(ROOT / "nginx")
+        .get_template("inner.conf.j2")
+        .render(
+            generation=generation,
+            colour=route.colour,
+            release=route.release,
+            maintenance=route.maintenance,
+            upstreams=entries,
+            health=() if route.maintenance else route.health,
+        )
+    )
     return {
         "inner.conf": inner,
         "upstreams.conf": "".join(block(name, servers) for name, servers in route.upstreams.items()),
@@ -191,14 +202,19 @@ def resolve(place: str) -> str:
 
 
 def upstreams(
-    settings: Settings, web: Iterable[ReleasedService], there: Collection[Container], members: Collection[str], live: str,
+    settings: Settings,
+    web: Iterable[ReleasedService],
+    there: Collection[Container],
+    members: Collection[str],
+    live: str,
     before: Route = Route(),  # frozen
-) -> dict[str, tuple[str, ...]]:  # fmt: skip
-    """Name a release's upstreams and their servers: in each colour the replicas that are there or will be; in the live one its members.
+) -> dict[str, tuple[str, ...]]:
+    """Name a release's upstreams and their servers: in each colour the replicas that are there or will be.
 
-    Each replica is a server by its container's name, so that one can be taken out and drained. nginx carries the
-    addresses that it knows over a reload, by name: an upstream must not get new names alone, or it is empty for a moment.
-    A member that the generation `before` named keeps its port: it may be of a release that listens on another.
+    In the live one its members. Each replica is a server by its container's name, so that one can be taken out and
+    drained. nginx carries the addresses that it knows over a reload, by name: an upstream must not get new names alone,
+    or it is empty for a moment. A member that the generation `before` named keeps its port: it may be of a release that
+    listens on another.
     """
     live_before = (servers for name, servers in before.upstreams.items() if name.endswith(f"_{before.colour}"))
     ports = {server.rpartition(":")[0]: server for servers in live_before for server in servers}
@@ -241,12 +257,18 @@ def replica_path(service: ReleasedService, name: str) -> str:
 
 
 def quoted(page: str) -> str:
-    """Write HTML so that it can stand between single quotes in a configuration; nginx reads `$` as a variable's beginning."""
+    """Write HTML so that it can stand between single quotes in a configuration.
+
+    Nginx reads `$` as a variable's beginning.
+    """
     return " ".join(page.split()).replace("\\", "&#92;").replace("'", "&#39;").replace("$", "&#36;")
 
 
 def folder(settings: Settings) -> Path:
-    """Where the edge's configuration lives on the host; mounted into the edge as a folder, since a renamed file is not seen."""
+    """Where the edge's configuration lives on the host.
+
+    Mounted into the edge as a folder, since a renamed file is not seen.
+    """
     return settings.state_dir / "edge"
 
 

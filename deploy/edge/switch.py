@@ -43,7 +43,7 @@ def write(settings: Settings, host: Host, files: Files, generation: int, route: 
 
 
 def framed(settings: Settings, host: Host, files: Files, route: nginx.Route) -> nginx.Route:
-    """Say in a route which frame its generation has, and which generation was the last with another: going back may need that."""
+    """Add to a route its frame, and the last generation with another one: going back may need that."""
     modes = {name: file.mode for name, file in files.items() if name not in PUBLIC}
     route = replace(route, frame=frame.name_of(files), former=0, modes=modes)
     proven = recorded(host, nginx.folder(settings) / PROVEN)
@@ -146,7 +146,7 @@ def own_frame(host: Host, generation: Path) -> dict[str, File]:
 
 
 def formers(host: Host, folder: Path, route: nginx.Route) -> list[int]:
-    """Return the last generation of each frame before, newest first: one that was cut off may stand between this and the accepted."""
+    """Return the last generation of each frame before, newest first; one of them may have been cut off."""
     numbers: list[int] = []
     while route.former and route.former not in numbers and len(numbers) < KEPT_GENERATIONS:
         numbers.append(route.former)
@@ -155,7 +155,7 @@ def formers(host: Host, folder: Path, route: nginx.Route) -> list[int]:
 
 
 def stage(settings: Settings, host: Host, files: Files, generation: int, route: nginx.Route) -> int:
-    """Write one generation; on a full disk take an earlier one that serves the same, so that going back needs no room."""
+    """Write one generation; on a full disk take an earlier one that serves the same: going back needs no room."""
     try:
         write(settings, host, files, generation, route)
     except OSError:
@@ -199,7 +199,7 @@ def serve(settings: Settings, host: Host, edge: str, generation: int) -> None:
 def register(
     settings: Settings, host: Host, edge: str, generation: int, upstreams: Mapping[str, tuple[str, ...]]
 ) -> None:
-    """Serve what is served, by a new generation that knows more upstreams: they can be probed before visitors are sent there."""
+    """Serve the same by a new generation with further upstreams, which can be probed before visitors are sent there."""
     files, route = proven(settings, host)
     write(settings, host, files, generation, replace(route, upstreams={**route.upstreams, **upstreams}))
     serve(settings, host, edge, generation)
@@ -220,13 +220,16 @@ def turn_page(settings: Settings, host: Host, edge: str, files: Files, generatio
 
 
 def proven(settings: Settings, host: Host) -> tuple[dict[str, File], nginx.Route]:
-    """Read the generation that serves: its files, frame and routes, and what it serves. Raise OpsError where that is lost."""
+    """Read the generation that serves: its files, frame and routes, and what it serves.
+
+    Raise OpsError where that is lost.
+    """
     folder = nginx.folder(settings) / PROVEN
     record = recorded(host, folder)
     if not record:
         then = "inv deploy of another commit writes the next generation"
         raise OpsError(
-            "what the edge serves is written down nowhere any more",
+            "no file says any more what the edge serves",
             where=f"{host.name}: {folder}",
             then=then,
             slug="edge-record-lost",
@@ -318,7 +321,7 @@ def require_version(host: Host, image: str) -> None:
         oldest, has = (".".join(map(str, v)) for v in (nginx.OLDEST, version))
         words = (
             has
-            or f"unknown (`nginx -v` in its image ended with {asked.returncode}: {asked.output.strip() or 'nothing was said'})"
+            or f"unknown (`nginx -v` in its image ended with {asked.returncode}: {asked.output.strip() or 'no output'})"
         )
         raise Refused(
             f"the edge's nginx is {words}; {oldest} or newer is needed to lose no request on a reload",

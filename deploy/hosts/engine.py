@@ -97,17 +97,31 @@ class Engine:
             return None
         labels, state = container["Config"]["Labels"], container["State"]
         return Container(
-            name=container["Name"].lstrip("/"), service=labels.get(f"{LABEL}.service", ""), role=labels.get(f"{LABEL}.role", ""),
-            colour=labels.get(f"{LABEL}.colour", ""), release=labels.get(f"{LABEL}.release", ""), state=state["Status"],
-            health=state.get("Health", {}).get("Status", ""), image=container["Image"], restarts=container["RestartCount"],
-            exit_code=state["ExitCode"], made_of=labels.get(MADE_OF, ""),
+            name=container["Name"].lstrip("/"),
+            service=labels.get(f"{LABEL}.service", ""),
+            role=labels.get(f"{LABEL}.role", ""),
+            colour=labels.get(f"{LABEL}.colour", ""),
+            release=labels.get(f"{LABEL}.release", ""),
+            state=state["Status"],
+            health=state.get("Health", {}).get("Status", ""),
+            image=container["Image"],
+            restarts=container["RestartCount"],
+            exit_code=state["ExitCode"],
+            made_of=labels.get(MADE_OF, ""),
             out_of_memory=state["OOMKilled"],
             number=int(labels.get("com.docker.compose.container-number", 1)),
             deploy=block_of(labels.get(BLOCK, "")),
-            addresses=tuple(joined["IPAddress"] for joined in container["NetworkSettings"]["Networks"].values() if joined["IPAddress"]),
-            networks=tuple(sorted(container["NetworkSettings"]["Networks"])), started=state["StartedAt"],
-            mounts=tuple((mount.get("Name") or mount.get("Source", ""), mount["Destination"]) for mount in container["Mounts"]),
-        )  # fmt: skip
+            addresses=tuple(
+                joined["IPAddress"]
+                for joined in container["NetworkSettings"]["Networks"].values()
+                if joined["IPAddress"]
+            ),
+            networks=tuple(sorted(container["NetworkSettings"]["Networks"])),
+            started=state["StartedAt"],
+            mounts=tuple(
+                (mount.get("Name") or mount.get("Source", ""), mount["Destination"]) for mount in container["Mounts"]
+            ),
+        )
 
     def memory(self, name: str) -> int:
         """Tell how many bytes of memory a container holds that cannot be given back, as `docker stats` counts them."""

@@ -1,4 +1,4 @@
-"""Files of a host that only programs can reach, by small POSIX scripts: SFTP knows no sudo, and renames over nothing."""
+"""Files of a host that only programs can reach, by POSIX scripts: SFTP has no sudo, and cannot rename over a file."""
 
 from __future__ import annotations
 

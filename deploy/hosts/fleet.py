@@ -16,8 +16,8 @@ T = TypeVar("T")
 def each(hosts: Iterable[Host], act: Callable[[Host], T], *, among: Collection[Host], at_once: int = 8) -> dict[str, T]:
     """Do something on every host, some at once; return the results by the hosts' names.
 
-    All are waited for. Raises what failed; of several hosts one error that names each. Lines say whose they are where the
-    hosts are `among` several.
+    All are waited for. Raises what failed; of several hosts one error that names each. Lines say whose they are where
+    the hosts are `among` several.
     """
     hosts = tuple(hosts)
     if len(among) == 1:
@@ -37,7 +37,7 @@ def each(hosts: Iterable[Host], act: Callable[[Host], T], *, among: Collection[H
             for name, work in working.items():
                 try:
                     results[name] = work.result()
-                except Exception as error:  # noqa: BLE001  # whatever it is, the other hosts' errors must be heard as well
+                except Exception as error:  # noqa: BLE001  # the other hosts report their errors as well
                     errors[name] = to_ops_error(error, name)
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)

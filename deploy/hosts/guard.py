@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 GUARDED, LOST = 75, "the lock was lost"  # what a guard ends with and says
-# $0 the file that is locked meanwhile, $1 the holder, $2 its token, then a command: it keeps that file's lock until it ends
+# $0 the file that is locked meanwhile, $1 the holder, $2 its token, then a command, which keeps that lock until it ends
 SCRIPT = """
 exec {fd}<>"$0" && flock --shared {fd} && grep -qs "$2" "/proc/$1/cmdline" || {{ echo "{LOST}" >&2; exit {GUARDED}; }}
 shift 2
@@ -35,7 +35,7 @@ class Guard:
 
     @contextmanager
     def entered(self) -> Iterator[bool]:
-        """Do as the words do, on this machine: keep the next holder waiting, and tell whether the lock is still ours."""
+        """Do the same on this machine: keep the next holder waiting, and tell whether the lock is still ours."""
         try:
             descriptor = os.open(self.changing, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError:

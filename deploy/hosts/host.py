@@ -130,20 +130,26 @@ class Host(ABC):
             self.exchange(command("true"))
 
     def changing(self) -> AbstractContextManager[None]:
-        """Change a file while the lock is ours; raise Interrupted once it is lost. Where programs keep the files, these are guarded."""
+        """Change a file while the lock is ours; raise Interrupted once it is lost.
+
+        Where programs keep the files, these are guarded.
+        """
         return nullcontext()
 
     def open(self, command: Command, *, fed: bool = False) -> Process:
-        """Start a command whose output, both streams as one, is read while it runs; with `fed` its input is written meanwhile."""
+        """Start a command whose output, both streams as one, is read while it runs.
+
+        With `fed` its input is written meanwhile.
+        """
         self.require_lock(command)
         return self._open(command, self.guard(command), fed=fed)
 
     @contextmanager
     def stream(self, command: Command, *, fed: bool = False) -> Iterator[Process]:
-        """Start a command whose stdout alone is read while it runs, and wait for its end; with `fed` its input is written meanwhile.
+        """Start a command whose stdout alone is read while it runs, and wait for its end.
 
-        Raises CommandFailed with its stderr unless it ends with 0, also where that is why nothing can be written to it; one
-        that was terminated here may end as it likes.
+        With `fed` its input is written meanwhile. Raises CommandFailed with its stderr unless it ends with 0, also
+        where that is why nothing can be written to it; one that was terminated here may end as it likes.
         """
         self.require_lock(command)
         with self._open(command, self.guard(command), fed=fed, apart=True) as process:
@@ -161,7 +167,10 @@ class Host(ABC):
             raise CommandFailed(str(command), process.returncode, process.error_output.strip(), self.name)
 
     def watch(self, act: Command, on_line: Callable[[str], object], *, folder: Path = Path("/")) -> Result:
-        """Run a command in a folder and hand over each line of its stderr as it comes; what it prints to stdout is dropped."""
+        """Run a command in a folder and hand over each line of its stderr as it comes.
+
+        What it prints to stdout is dropped.
+        """
         words = ("sh", "-c", STDERR_ONLY, str(folder), *act.argv)
         lines: list[str] = []
         with self.open(Script(words, act.environment, act.changes, (act,))) as process:
@@ -190,7 +199,10 @@ class Host(ABC):
             self._write(path, data, mode)
 
     def append(self, path: Path, line: str) -> None:
-        """Add one line to a file and have it on disk before returning; a last line that a crash cut short goes first."""
+        """Add one line to a file and have it on disk before returning.
+
+        A last line that a crash cut short goes first.
+        """
         with self.changing():
             self._append(path, line)
 

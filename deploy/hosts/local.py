@@ -108,7 +108,8 @@ class LocalHost(Host):
     def environment(self, command: Command) -> dict[str, str]:
         """Return this process's environment with what a command adds; Docker's client is held to this machine's engine.
 
-        What git sets in its hooks is left out: any git below them would read that repository, whatever folder it is told.
+        What git sets in its hooks is left out: any git below them would read that repository, whatever folder it is
+        told.
         """
         held = {"DOCKER_HOST": self.endpoint} if "docker" in command.programs else {}
         inherited = {name: value for name, value in os.environ.items() if name not in OF_A_HOOK}

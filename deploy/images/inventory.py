@@ -176,7 +176,10 @@ def is_same(one: Digests, other: Digests | None) -> bool:
 
 
 def read_record(host: Host, state_dir: Path, revision: str) -> dict[str, Digests]:
-    """Read the record of a revision's images on a host; nothing when there is no readable one. Refuse one that is too new."""
+    """Read the record of a revision's images on a host; nothing when there is no readable one.
+
+    Refuse one that is too new.
+    """
     pushed = Folder(host, state_dir).replaced(Pushed, record_file(state_dir, revision))
     return pushed.images if pushed else {}
 

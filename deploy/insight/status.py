@@ -131,15 +131,25 @@ def document(
             "release": facts.edge.release,
             "watch": watches.get(name, ""),
             "services": [
-                {"name": c.service, "colour": c.colour or None, "state": c.state, "health": health(c), "image": c.image,
-                 "out_of_memory": c.out_of_memory}
+                {
+                    "name": c.service,
+                    "colour": c.colour or None,
+                    "state": c.state,
+                    "health": health(c),
+                    "image": c.image,
+                    "out_of_memory": c.out_of_memory,
+                }
                 for c in facts.containers
             ],
-            "edge": {"running": facts.edge.running, "generation": facts.edge.generation, "maintenance": facts.edge.maintenance,
-                     "answers": all(status == 200 for status in asked[name].values()) if name in asked else None},
+            "edge": {
+                "running": facts.edge.running,
+                "generation": facts.edge.generation,
+                "maintenance": facts.edge.maintenance,
+                "answers": all(status == 200 for status in asked[name].values()) if name in asked else None,
+            },
         }
         for name, facts in observed.items()
-    ]  # fmt: skip
+    ]
     edges = [facts.edge for name, facts in observed.items() if name not in unreachable]
     releases, colours = {edge.release for edge in edges}, {edge.colour for edge in edges}
     errors = {name: error.document for name, error in unreachable.items()}

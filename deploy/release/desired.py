@@ -76,13 +76,16 @@ def built(at: Environment, order: images.Order, model: Model) -> Code:
 
 
 def shipped(at: Environment, source: Checkout, model: Model) -> Code:
-    """Find the images that the hosts were given for a commit; raise Refused where one lacks some, or has others than the rest."""
+    """Find the images that the hosts were given for a commit.
+
+    Raise Refused where one lacks some, or has others than the rest.
+    """
     own = {name: names(here) for name, here in placed(at, model).items()}
     records = at.each(lambda host: inventory.require_pushed(at.settings, host, source.revision, own[host.name]))
     digests: dict[str, Digests] = {}
     for host, record in records.items():
         if any(digests.setdefault(name, record[name]) != record[name] for name in own[host]):
-            raise Refused(f"the hosts were given different builds of {source.revision}", where=", ".join(records),
+            raise Refused(f"the hosts have different builds of {source.revision}", where=", ".join(records),
                           then=f"inv push --env={at.settings.env}", slug="hosts-disagree")  # fmt: skip
     return Code(
         source, {name: one.digest for name, one in digests.items()}, {name: one.config for name, one in digests.items()}
@@ -111,7 +114,7 @@ def placed(at: Environment, model: Model) -> dict[str, Model]:
 
 
 def bundles(at: Environment, model: Model, code: Code, values: Mapping[str, Secret]) -> dict[str, Bundle]:
-    """Put a release together, for each host: its id names the code, the images, all hosts' rendered files and the secrets."""
+    """Assemble a release for each host; its id names code, images, all hosts' rendered files and secrets."""
     settings, version, own = at.settings, secrets.version(values), placed(at, model)
     files = fingerprint({name: render_all(settings, here, code.images) for name, here in own.items()})
     identity = release_id(code.source.revision, code.images, files, version)
@@ -127,10 +130,19 @@ def bundles(at: Environment, model: Model, code: Code, values: Mapping[str, Secr
         used = {name: code.images[name] for name in sorted(names(here))}
         configs = {name: digest for name, digest in code.config_digests.items() if name in used}
         release = Release(
-            id=identity, revision=code.source.revision, commit=code.source.commit, commit_time=code.source.time, images=used,
-            config_digests=configs, files=files, secrets=version, strategy=settings.rollout.strategy,
-            services=tuple(services), resources=tuple(render.resource_names(here, settings.name)), hosts=tuple(own),
-        )  # fmt: skip
+            id=identity,
+            revision=code.source.revision,
+            commit=code.source.commit,
+            commit_time=code.source.time,
+            images=used,
+            config_digests=configs,
+            files=files,
+            secrets=version,
+            strategy=settings.rollout.strategy,
+            services=tuple(services),
+            resources=tuple(render.resource_names(here, settings.name)),
+            hosts=tuple(own),
+        )
         return Bundle(
             release, render_all(settings, here, code.images, identity, env_file, version), secrets.render(values)
         )
@@ -161,7 +173,10 @@ def render_all(
 
 
 def fingerprint(rendered: Mapping[str, Mapping[str, str]]) -> str:
-    """Hash what a release is rendered from; the shared services are not part of it, since a deploy never recreates them."""
+    """Hash what a release is rendered from.
+
+    The shared services are not part of it, since a deploy never recreates them.
+    """
     own = {
         host: {name: text for name, text in files.items() if name != "shared.yml"} for host, files in rendered.items()
     }

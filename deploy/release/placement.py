@@ -132,9 +132,15 @@ def on(model: Model, host: str, hosts: Mapping[str, list[str]], machines: Mappin
         fronted = hosts[service.name] if service.role == "web" else ()
         behind = tuple(private[name] for name in fronted if name not in edges)
         asked = far.get(service.name) == host or (behind and host not in edges)
-        services.append(replace(
-            service, deploy=deploy, spec=spec, behind=behind if host in edges else (), published=private[host] if asked else "",
-        ))  # fmt: skip
+        services.append(
+            replace(
+                service,
+                deploy=deploy,
+                spec=spec,
+                behind=behind if host in edges else (),
+                published=private[host] if asked else "",
+            )
+        )
     used_networks = {name for service in services for name in service.networks}
     used_volumes = {name for service in services for name in volumes(service)}
     return Model(

@@ -31,8 +31,8 @@ def chosen(names: Collection[str], run: Run) -> tuple[str, ...]:
 def restorable(run: Run, left: Bundle | None, *, undoing: bool = False) -> tuple[str, ...]:
     """Name the shared services that the release which is `left` recreated, and that fail now: going back restores them.
 
-    Where what was begun is undone, one restart since then is a failure, and so is an edge without a mount that it had, or
-    one that visitors do not reach.
+    Where what was begun is undone, one restart since then is a failure, and so is an edge without a mount that it had,
+    or one that visitors do not reach.
     """
     if not left:
         return ()
@@ -48,7 +48,7 @@ def restorable(run: Run, left: Bundle | None, *, undoing: bool = False) -> tuple
 
 
 def is_cut_off(run: Run, c: Container, *, undoing: bool) -> bool:
-    """Tell whether this is an edge that reaches nothing, or, where what was begun is undone, that visitors do not reach."""
+    """Tell whether this is an edge that reaches no app or, where a run is reverted, that visitors do not reach."""
     return c.role == "edge" and not (reaches(run) and (is_open(run) or not undoing))
 
 

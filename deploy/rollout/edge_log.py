@@ -26,7 +26,10 @@ NEXT_UPSTREAM = re.compile(r"\s*,\s*|\s+:\s+")
 
 @dataclass(frozen=True)
 class Request:
-    """One line of the edge's access log; `at` in epoch seconds, `seconds` without the client's part where an app answered."""
+    """One line of the edge's access log.
+
+    `at` in epoch seconds, `seconds` without the client's part where an app answered.
+    """
 
     at: float
     release: str
@@ -38,7 +41,7 @@ class Request:
 
 
 def parse(line: str) -> Request | None:
-    """Read one line; None for one that is no request, one of the toolkit's own pages, or a WebSocket, which lasts as long as it likes."""
+    """Read one line; None for what is no request of a visitor, or a WebSocket, which lasts as long as it likes."""
     try:
         entry: Any = json.loads(BYTE.sub(r"\\\\x", line))
         if entry.get("page") or entry["status"] == 101:
@@ -93,11 +96,12 @@ def remedy(host: Host, edge: str) -> str:
     driver, _, path = answer.strip().partition(" ")
     if driver != "json-file" or not path:
         return (
-            f"the edge's log is kept by the driver {driver}: give it `logging: {{driver: json-file}}` in the compose file, and at a "
-            "quiet moment inv deploy --include=edge; nothing is answered for some seconds"
+            f"the edge's log is kept by the driver {driver}: give it `logging: {{driver: json-file}}` in the compose "
+            "file, and at a quiet moment inv deploy --include=edge; nothing is answered for some seconds"
         )
     # without the restart the engine goes on to read at the old length, and --tail shows nothing
     commands = " && ".join(
         host.command_line(line) for line in (f"truncate --size=0 {shlex.quote(path)}", f"docker restart {edge}")
     )
-    return f"as root, at a quiet moment: {commands}; it drops what the edge has logged, and nothing is answered for some seconds"
+    effect = "it drops what the edge has logged, and nothing is answered for some seconds"
+    return f"as root, at a quiet moment: {commands}; {effect}"

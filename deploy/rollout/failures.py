@@ -111,7 +111,10 @@ def held_hosts(fleet: Fleet, observed: Mapping[str, Facts], bad: Collection[str]
 
 
 def revert_hosts(fleet: Fleet, runs: Iterable[Run], observed: Mapping[str, Facts]) -> set[str]:
-    """Take some hosts of a fleet back to what they served; return those that are not whole again, or kept others from it."""
+    """Take some hosts of a fleet back to what they served.
+
+    Return those that are not whole again, or kept others from it.
+    """
     there = [run for run in runs if run.host.name in observed]
     ways = fleet.each(lambda run: reversal_after_failure(run, observed[run.host.name]), there)
     return revert(fleet.at, {name: way for name, way in ways.items() if way}, failed=fleet)

@@ -10,7 +10,10 @@ from deploy.site.interrupted import Handler
 
 
 def resume(at: Environment, json: bool) -> None:
-    """Go on towards the release that the command named; a run of an older toolkit that cannot is left to `inv deploy`."""
+    """Go on towards the release that the command named.
+
+    A run of an older toolkit that cannot is left to `inv deploy`.
+    """
     try:
         outcome = commands.resume(at)
     except Refused as error:

@@ -23,7 +23,10 @@ def intentions(at: Environment) -> dict[str, Intention]:
 
 
 def interruptions(at: Environment, hosts: Collection[Host]) -> dict[str, Intention]:
-    """Return the interrupted deploy or rollback, by host; not what the others have left behind them while one was away."""
+    """Return the interrupted deploy or rollback, by host.
+
+    Not what the others have left behind them while one was away.
+    """
     releases = interrupted.interruptions(at, hosts).get(RELEASE)
     return dict(releases.on) if releases else {}
 

@@ -41,7 +41,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class Quick:
-    """A path that visitors asked for in the minute before and an app answered at once, how often, and how fast in seconds."""
+    """A path that visitors asked for in the minute before: how often, and how fast it was answered, in seconds."""
 
     path: str
     times: int
@@ -92,7 +92,7 @@ def slow(now: Traffic, before: Traffic, elapsed: float, limits: Rollout) -> str:
 
 
 def quiet(now: Traffic, before: Traffic, elapsed: float, share: float) -> bool:
-    """Tell whether far fewer requests than expected were answered: nobody asks, or a release with this `share` hangs."""
+    """Tell whether far fewer requests than expected were answered: no visitors, or a release that hangs."""
     expected = before.requests / BASELINE_SECONDS * elapsed * share
     return elapsed >= HANGING_AFTER and now.requests < expected * HANGING_SHARE
 

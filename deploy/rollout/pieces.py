@@ -104,8 +104,8 @@ def retire(
 ) -> list[Step]:  # fmt: skip
     """Take a colour out, all but what to `keep`; with its scheduler, so that there are never two.
 
-    `warm` keeps web services. `routed`: the edge may have named other hosts' containers too, and must have let go of them
-    before they stop.
+    `warm` keeps web services. `routed`: the edge may have named other hosts' containers too, and must have let go of
+    them before they stop.
 
     Also done to what an interrupted run left in the idle colour, whatever its release: it may still answer requests,
     and it may have been drained.

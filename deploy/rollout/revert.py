@@ -41,7 +41,8 @@ def revert(
     """Take hosts back, each to its desired release, in step with each other.
 
     Raises Interrupted, of which `then` is the next command, when a step fails. But where a fleet `failed` before, the
-    others go on without the host of that step; returns the hosts that are not whole again, and those that kept others from it.
+    others go on without the host of that step; returns the hosts that are not whole again, and those that kept others
+    from it.
     """
     back, plans = Fleet(at, tuple(reversal.run for reversal in reversals.values())), steps_back(reversals, failed)
     if failed:

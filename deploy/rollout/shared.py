@@ -30,7 +30,10 @@ class Spec:
 
 
 def read(text: str) -> dict[str, Spec]:
-    """Read the services of a rendered file, by the names that the compose files give them; none of a file that is gone."""
+    """Read the services of a rendered file, by the names that the compose files give them.
+
+    None of a file that is gone.
+    """
     if not text:
         return {}
     document = yaml.load_rendered(text)
@@ -71,10 +74,10 @@ def drifted(desired: Mapping[str, Spec], there: Mapping[str, Container]) -> tupl
 def restorable(
     desired: Mapping[str, Spec], left: Mapping[str, Spec], there: Mapping[str, Container], former: Mapping[str, str]
 ) -> tuple[str, ...]:  # fmt: skip
-    """Name what the release that is `left` recreated, and that was made as is desired before: going back may restore it.
+    """Name what the release that is `left` recreated, and that was as desired before: reverting may restore it.
 
-    Whatever else differs nobody has applied yet, and going back does not apply it either. `former` is what services were
-    made of when that release recreated them.
+    Whatever else differs nobody has applied yet, and going back does not apply it either. `former` is what services
+    were made of when that release recreated them.
     """
     own = [name for name in drifted(desired, there) if name in left and left[name].made_of == there[name].made_of]
     return tuple(name for name in own if former.get(name) == desired[name].made_of)
@@ -102,7 +105,7 @@ def seconds_since(started: str, now: str) -> float:
 
 
 def doubled(desired: Mapping[str, Spec], there: Mapping[str, Container]) -> dict[str, str]:
-    """Say which data that the release does not know still runs on a volume of data that it has, by container: a rename is no move."""
+    """Say which running data service, by container, has a volume of one that the release calls otherwise."""
     reasons = {}
     for c in (c for name, c in there.items() if name not in desired and c.alive and c.role == "data"):
         for spec in (spec for spec in desired.values() if spec.role == "data"):
@@ -141,7 +144,7 @@ def networks_lacking(spec: Spec, there: Container) -> list[str]:
 
 
 def unreachable(spec: Spec, there: Container, colour: Iterable[Spec]) -> list[str]:
-    """Name the services of a colour that are to share a network with this one, and share none with it as it is there."""
+    """Name the services of a colour that shall share a network with this one, and share none with it now."""
     meeting = {one.service: {*one.networks} & {*spec.networks} for one in colour if one.replicas}
     cut = {name: nets for name, nets in meeting.items() if nets and not nets & {*there.networks}}
     networks = sorted({spec.networks[network] for nets in cut.values() for network in nets})
@@ -151,10 +154,10 @@ def unreachable(spec: Spec, there: Container, colour: Iterable[Spec]) -> list[st
 def connections(
     desired: Mapping[str, Spec], recreated: Collection[str], containers: Collection[Container]
 ) -> list[tuple[str, str]]:  # fmt: skip
-    """Pair networks with the containers that must join them before services are recreated, or those would lose each other.
+    """Pair networks with the containers that must join them before services are recreated.
 
-    These share a network with such a service now, or are web services, which the edge must reach, and share none with it
-    as it will be.
+    These share a network with such a service now, or are web services, which the edge must reach, and share none with
+    it as it will be.
     """
     pairs: dict[tuple[str, str], None] = {}
     for spec in (spec for name, spec in desired.items() if name in recreated and spec.networks):

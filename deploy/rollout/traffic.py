@@ -20,7 +20,7 @@ def route_to(
 
 
 def edge_files(run: Run, generation: int, route: nginx.Route, fingerprint: str = "") -> dict[str, File]:
-    """Return the files of a generation: the frame with a fingerprint, or the one that stands, and the routes of the run's release.
+    """Return the files of a generation: the frame with a fingerprint, or the present one, and the release's routes.
 
     A release of an older toolkit has both in one file.
     """
@@ -39,7 +39,7 @@ def edge_files(run: Run, generation: int, route: nginx.Route, fingerprint: str =
 
 
 def numbered(run: Run, name: str, generation: int) -> File:
-    """Read a file of the bundle; one that an older version of this toolkit has rendered answers with its generation itself."""
+    """Read a file of the bundle; one of an early toolkit gets its generation's number filled in."""
     text = run.bundle.files.get(name)
     if not text:
         folder = run.state.bundle_folder(run.bundle.release.id)

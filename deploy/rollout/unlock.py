@@ -11,9 +11,10 @@ from deploy.state.store import state_of
 
 
 def unlock(at: Environment, *, yes: bool) -> str:
-    """Say who holds which lock, where, since when and at which step; end the holders of a lock of whose operator nothing is heard.
+    """Say who holds which lock, where, since when and at which step.
 
-    Raises Locked while all their operators live. A dead one never holds a lock: the kernel frees it then.
+    End the holders of a lock of whose operator nothing is heard. Raises Locked while all their operators live. A dead
+    one never holds a lock: the kernel frees it then.
     """
     folder = at.settings.state_dir
     held = at.each(lambda host: locks.holders(host, folder))

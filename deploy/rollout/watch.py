@@ -27,7 +27,10 @@ TASKS_SECONDS = 3
 
 
 class Watcher:
-    """One release under real traffic, and probed: a site may have no traffic. `mixed` replicas of the old one may answer."""
+    """One release under real traffic, and probed: a site may have no traffic.
+
+    `mixed` replicas of the old one may answer.
+    """
 
     def __init__(self, run: Run, colour: str, mixed: Collection[str] = ()) -> None:
         self.run, self.settings, self.host, self.release = run, run.settings, run.host, run.release
@@ -44,8 +47,9 @@ class Watcher:
     def verdict(self) -> str:
         """Watch until the time is over; raise OpsError as soon as the release does worse than is allowed.
 
-        Returns by what it was judged: nothing for the edge's log, "probed" where that could not be read, "unknown" where
-        nothing could be judged and there is nothing to go back to. With the old one there, that is an OpsError too.
+        Returns by what it was judged: nothing for the edge's log, "probed" where that could not be read, "unknown"
+        where nothing could be judged and there is nothing to go back to. With the old one there, that is an OpsError
+        too.
         """
         limits, now = self.settings.rollout, Answers()
         self.read()  # before the time begins: where it hangs, the probes have all of it
@@ -86,7 +90,10 @@ class Watcher:
         return self.conclude(now, elsewhere or reframed or running)
 
     def conclude(self, now: Answers, old: bool) -> str:
-        """Say by what the release was judged in the end; where by nothing, raise OpsError if the `old` one still runs."""
+        """Say by what the release was judged in the end.
+
+        Where by nothing, raise OpsError if the `old` one still runs.
+        """
         requests = now.app.requests + now.edge.requests
         # the edge has died, or hangs
         silent = self.unsent >= PROBES_IN_A_ROW and len(self.log.requests) == self.log_length
@@ -189,7 +196,10 @@ class Watcher:
         return f"GET {path} is not answered within {PROBE_SECONDS} s; {before}"
 
     def failed_tasks(self, elapsed: float) -> str:
-        """Say that more of the release's tasks have failed than are allowed; asked now and then: it starts a program."""
+        """Say that more of the release's tasks have failed than are allowed.
+
+        Asked now and then: it starts a program.
+        """
         if elapsed < self.asked + TASKS_SECONDS:
             return ""
         self.asked, limit = elapsed, self.settings.rollout.watch_failed_tasks

@@ -127,7 +127,7 @@ def recorded(folder: Path, host: Host, running: bool, *, own: bool = False) -> E
     record = switch.recorded(host, folder / target) if target and not bare else (0, nginx.Route())
     if not record:
         place = f"{host.name}: {folder / str(target) / 'route.json'}"
-        what = "route.json cannot be read, by which what served is known"
+        what = "route.json cannot be read, and nothing else says what served"
         raise OpsError(what, where=place, then="restore that file", slug="edge-record-lost")
     generation, route = record
     return EdgeFacts(

@@ -66,9 +66,15 @@ def failure(code: int | None, within: float) -> str:
 def environment(settings: Settings, event: Event) -> dict[str, str]:
     """Tell a hook about the release. Not by OPS_ names: a hook may call `inv`, which reads those as settings."""
     variables = {
-        "APP": settings.app, "ENV": settings.env, "COMMAND": event.command, "RELEASE": event.release, "COMMIT": event.commit,
-        "SERVED": event.before, "OUTCOME": event.outcome, "ERROR": event.error,
-    }  # fmt: skip
+        "APP": settings.app,
+        "ENV": settings.env,
+        "COMMAND": event.command,
+        "RELEASE": event.release,
+        "COMMIT": event.commit,
+        "SERVED": event.before,
+        "OUTCOME": event.outcome,
+        "ERROR": event.error,
+    }
     return {
         f"HOOK_{name}": value.replace("\0", " ").encode(errors="replace").decode()[:VALUE_LIMIT]
         for name, value in variables.items()
@@ -83,7 +89,7 @@ def attend(
     Returns its exit code, None when time was up. Over when the shell is: what it left in the background goes on,
     unheard. When time is up, or this process is interrupted or killed, the whole group is ended.
     """
-    # setpriv has the kernel send SIGTERM when this process dies; timeout, here without a time, passes it on to the group
+    # setpriv has the kernel send SIGTERM when this process dies; timeout, here without a time, passes it to the group
     guarded = ["setpriv", "--pdeathsig=TERM", "timeout", f"--kill-after={GRACE}", "0", "sh", "-c", line]
     process = subprocess.Popen(
         guarded, cwd=folder, env=environ, start_new_session=True, stdin=subprocess.DEVNULL,

@@ -16,7 +16,10 @@ from deploy.state.store import state_of
 
 @dataclass(frozen=True)
 class Handler:
-    """How an interrupted command goes on, and how it goes back; both show the outcome, as JSON where that is asked for."""
+    """How an interrupted command goes on, and how it goes back.
+
+    Both show the outcome, as JSON where that is asked for.
+    """
 
     resume: Callable[[Environment, bool], None]
     abort: Callable[[Environment, bool], None]
@@ -43,7 +46,10 @@ class Interruption:
 
 
 def interruptions(at: Environment, hosts: Iterable[Host] | None = None) -> dict[str, Interruption]:
-    """Return what was interrupted by kind, newest first; not what other hosts have left behind them while one was away."""
+    """Return what was interrupted by kind, newest first.
+
+    Not what other hosts have left behind them while one was away.
+    """
     begun = at.each(lambda host: state_of(at, host).interruptions(), hosts)
     kinds = {cut.kind for own in begun.values() for cut in own}
     ledgers = at.each(lambda host: state_of(at, host).ledger(), hosts) if RELEASE in kinds else {}

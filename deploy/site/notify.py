@@ -102,8 +102,12 @@ def deliver(order: dict[str, Any]) -> list[str]:
         service = Apprise.instantiate(url, asset=asset)
         missed += [] if service and services.add(service) else [f"address {number} of {KEY} is none that Apprise knows"]
     results = services.notify(
-        order["body"], title=order["title"], notify_type=order["kind"], body_format=NotifyFormat.TEXT, timeout=order["within"]
-    )  # fmt: skip
+        order["body"],
+        title=order["title"],
+        notify_type=order["kind"],
+        body_format=NotifyFormat.TEXT,
+        timeout=order["within"],
+    )
     return missed + [
         f"{result.name} did not take it ({result.status.name.lower()})" for result in results if not result
     ]
@@ -118,13 +122,24 @@ def headline(settings: Settings, event: Event) -> str:
 
 
 def details(settings: Settings, event: Event) -> dict[str, str]:
-    """List what a person wants to know, most urgent first; of an error the first line, since the rest may hold anything."""
+    """List what a person wants to know, most urgent first.
+
+    Of an error the first line, since the rest may hold anything.
+    """
     then = event.then or (f"inv rollback --env={settings.env} goes back" if event.outcome == "in service" else "")
     facts = {
-        "error": event.error.strip().partition("\n")[0].rstrip(":"), "warning": event.warning, "serves": event.serves, "next": then,
-        "env": settings.env, "release": event.release, "commit": event.commit, "served before": event.before, "by": event.who,
-        "took": f"{event.seconds:.1f} s" if event.seconds else "", "log": log(),
-    }  # fmt: skip
+        "error": event.error.strip().partition("\n")[0].rstrip(":"),
+        "warning": event.warning,
+        "serves": event.serves,
+        "next": then,
+        "env": settings.env,
+        "release": event.release,
+        "commit": event.commit,
+        "served before": event.before,
+        "by": event.who,
+        "took": f"{event.seconds:.1f} s" if event.seconds else "",
+        "log": log(),
+    }
     return {name: text for name, text in facts.items() if text}
 
 

@@ -1,4 +1,4 @@
-"""A release as its containers show it, for when its own record is gone: what stopped well can be started again as it is."""
+"""A release as its containers show it, for when its record is gone: they can be started again as they are."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ def release(state: State, name: str, containers: Sequence[Container]) -> Release
 
 
 def bundle(settings: Settings, host: Host, name: str, facts: Facts) -> Bundle:
-    """Read a bundle; without its record put it together from containers, which is warned of. Raise Refused where that cannot be."""
+    """Read a bundle; without its record put it together from containers, which is warned of.
+
+    Raise Refused where that cannot be.
+    """
     state = State(host, settings.state_dir)
     try:
         return state.bundle(name)
@@ -49,7 +52,10 @@ def bundle(settings: Settings, host: Host, name: str, facts: Facts) -> Bundle:
 
 
 def assembled(name: str, containers: Iterable[Container], entries: Iterable[Record], lost: Refused) -> Release:
-    """Put a release together from its containers. Pure. Raise Refused, with what was `lost`, where these do not show one release."""
+    """Put a release together from its containers. Pure.
+
+    Raise Refused, with what was `lost`, where these do not show one release.
+    """
     containers, entries = tuple(containers), tuple(entries)
     own = [c for c in containers if c.release == name and c.colour]
     colours = {c.colour for c in own}
@@ -78,13 +84,21 @@ def assembled(name: str, containers: Iterable[Container], entries: Iterable[Reco
     entry = next((entry for entry in entries if entry.release == name), None)
     revision = entry.revision if entry else name.rpartition("-")[0] or name
     return Release(
-        id=name, revision=revision, commit=revision, commit_time=entry.commit_time if entry else "", images={}, config_digests={},
-        files="", secrets="", strategy=AS_IT_IS, services=(*services.values(), *shared),
-    ).scaled(numbers)  # fmt: skip
+        id=name,
+        revision=revision,
+        commit=revision,
+        commit_time=entry.commit_time if entry else "",
+        images={},
+        config_digests={},
+        files="",
+        secrets="",
+        strategy=AS_IT_IS,
+        services=(*services.values(), *shared),
+    ).scaled(numbers)
 
 
 def left_over(name: str, entries: Sequence[Record]) -> set[str]:
-    """Return the releases of which no try came after one was put into service last: what a colour has of them is of no use. Pure."""
+    """Return the releases that were not tried since one was put into service: their containers are leftovers. Pure."""
     last = {entry.release: at for at, entry in enumerate(entries)}
     served = max(
         (at for at, entry in enumerate(entries) if (entry.release, entry.outcome) == (name, "in service")), default=-1
@@ -117,7 +131,10 @@ def edge_files(settings: Settings, host: Host, name: str, colour: str) -> dict[s
 
 
 def served(settings: Settings, host: Host, place: tuple[str, str], variant: str, *, whole: bool) -> str:
-    """Return one variant of what the edge had read when it last served a release in a colour; empty when it is forgotten."""
+    """Return one variant of what the edge had read when it last served a release in a colour.
+
+    Empty when it is forgotten.
+    """
     folder = nginx.folder(settings) / "generations"
     for number in sorted((int(name) for name in host.listdir(folder) if name.isdecimal()), reverse=True):
         record = switch.recorded(host, folder / str(number))

@@ -28,7 +28,7 @@ NOTHING = Facts()
 
 @dataclass(frozen=True)
 class Run:
-    """What a step needs on one host: where it works, the bundle of the release that it works towards, observed facts."""
+    """What a step needs on one host: settings, the bundle of the release that it works towards, facts."""
 
     settings: Settings
     host: Host
@@ -51,9 +51,10 @@ class Run:
 
     @cached_property
     def release(self) -> Release:
-        """The release, with the numbers of replicas that `inv scale` chose; behind another host's edge a web service has one.
+        """The release, with the numbers of replicas that `inv scale` chose.
 
-        One that was put together from its containers has these, and no more can be made.
+        Behind another host's edge a web service has one. One that was put together from its containers has these, and
+        no more can be made.
         """
         if self.bundle.release.as_it_is:
             return self.bundle.release
@@ -62,7 +63,10 @@ class Run:
         return self.bundle.release.scaled({name: number for name, number in chosen.items() if name not in fixed})
 
     def scale(self) -> dict[str, int]:
-        """Return the chosen numbers of replicas; on the way back, where these cannot be read, those that the release's containers have."""
+        """Return the chosen numbers of replicas.
+
+        On the way back, where these cannot be read, those that the release's containers have.
+        """
         try:
             return self.state.scale()
         except Refused as damaged:
@@ -74,7 +78,10 @@ class Run:
 
     @cached_property
     def leaving(self) -> Release | None:
-        """The release that served when this was begun, by its containers where its record is gone; None when nothing shows it."""
+        """The release that served when this was begun, by its containers where its record is gone.
+
+        None when nothing shows it.
+        """
         with suppress(OpsError):
             return (
                 rebuild.release(self.state, self.facts.edge.release, self.facts.containers)
@@ -181,12 +188,18 @@ class Fleet:
 
 
 def standing(at: Environment, release: str, facts: Mapping[str, Facts]) -> Fleet:
-    """Return the runs of a release that every host keeps, or whose containers it has; raise Refused naming those that have neither."""
+    """Return the runs of a release that every host keeps, or whose containers it has.
+
+    Raise Refused naming those that have neither.
+    """
     return Fleet(at, tuple(at.each(lambda host: standing_on(at, host, release, facts[host.name])).values()))
 
 
 def standing_on(at: Environment, host: Host, release: str, facts: Facts) -> Run:
-    """Return the run of a release that one host keeps, or whose containers it has; raise Refused when it has neither."""
+    """Return the run of a release that one host keeps, or whose containers it has.
+
+    Raise Refused when it has neither.
+    """
     return Run(at.settings, host, rebuild.bundle(at.settings, host, release, facts), facts)
 
 

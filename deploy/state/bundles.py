@@ -41,7 +41,7 @@ class Bundles(Folder):
             self.host.write(folder / name, text, mode=0o600)
 
     def release(self, release: str) -> Release:
-        """Read what a release is; raise Refused when it is not kept here, or only half of its bundle, or cannot be read."""
+        """Read what a release is; raise Refused when it is not kept here, incomplete, or unreadable."""
         path = self.bundle_folder(release) / "release.json"
         then = "inv deploy of that commit writes it again; inv history names other releases"
         text = self.readable(path, then)

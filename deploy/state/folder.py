@@ -52,7 +52,10 @@ class Folder:
         return kept.parse(kind, text, self.folder / name, then) if text else None
 
     def replaced(self, kind: type[K], path: Path) -> K | None:
-        """Return the value that is about to be written over; None for none, or a damaged one. Refuse one that is too new."""
+        """Return the value that is about to be written over; None for none, or a damaged one.
+
+        Refuse one that is too new.
+        """
         try:
             text = self.readable(path, "")
             return kept.parse(kind, text, path) if text else None

@@ -1,8 +1,8 @@
 """The journal: a line before and after each command and each of its steps, whatever the command.
 
-A line of a command has `run`, `command`, `state` (`begin`, then `done`, `failed`, `aborted` or another word), `target`, and
-in `details` whatever that command must remember. A line of a step has the `run` that it belongs to. These keys keep their
-meaning in every format, so that a run of a newer toolkit is seen here too.
+A line of a command has `run`, `command`, `state` (`begin`, then `done`, `failed`, `aborted` or another word), `target`,
+and in `details` whatever that command must remember. A line of a step has the `run` that it belongs to. These keys keep
+their meaning in every format, so that a run of a newer toolkit is seen here too.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Intention:
         return f"{self.command} of {self.target}" if self.target else self.command
 
     def over(self, entry: Record) -> bool:
-        """Tell whether a line of some host's ledger says that this came to nothing, or that another command came after."""
+        """Tell whether a line of some host's ledger says that this failed, or that another command came after."""
         came_to_nothing = entry.outcome != "in service" and (entry.release, entry.started) == (self.target, self.since)
         return came_to_nothing or entry.started > self.since
 
@@ -110,7 +110,10 @@ class Journal(Folder):
         return tuple(cut for lines in kinds.values() if (cut := intention_of(iter(lines))))
 
     def ended(self, kind: str = RELEASE) -> tuple[str, str]:
-        """Return when the newest command of a kind began and its run, where the journal says how it ended; empty elsewhere."""
+        """Return when the newest command of a kind began and its run, where the journal says how it ended.
+
+        Empty elsewhere.
+        """
         lines = (line for line in self.commands() if kind_of(line["command"]) == kind)
         last = next(lines, {"state": "begin"})
         if last["state"] == "begin":
@@ -143,6 +146,11 @@ def intention_of(lines: Iterator[Mapping[str, Any]]) -> Intention | None:
     serving = next((str(line["serving"]) for line in begun if line.get("serving") not in (None, target)), None)
     details = last.get("details")
     return Intention(
-        str(last["command"]), "" if target is None else str(target), str(last.get("started") or last.get("time")), serving,
-        str(last.get("run") or ""), details if isinstance(details, dict) else {}, kept.is_too_new(last),
-    )  # fmt: skip
+        str(last["command"]),
+        "" if target is None else str(target),
+        str(last.get("started") or last.get("time")),
+        serving,
+        str(last.get("run") or ""),
+        details if isinstance(details, dict) else {},
+        kept.is_too_new(last),
+    )

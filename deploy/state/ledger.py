@@ -106,7 +106,10 @@ class LedgerFile(Journal):
 
 
 def parsed(line: str) -> tuple[Record | None, bool]:
-    """Read a line: its record, and whether it is damaged; it is neither where only a newer toolkit can read it. Pure."""
+    """Read a line: its record, and whether it is damaged; it is neither where only a newer toolkit can read it.
+
+    Pure.
+    """
     try:
         entry = kept.value(Record, kept.read(line))
         datetime.fromisoformat(entry.started)

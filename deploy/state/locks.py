@@ -1,4 +1,4 @@
-"""Locks of an environment: a flock on every host, held by a process there for as long as the operator's connection lives."""
+"""Locks of an environment: a flock on every host, held by a process there while the operator's connection lives."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ LATE_SECONDS = 10
 LONGEST_COMMAND = 900  # what the operator before has begun goes on without them, a migration above all
 TAKEN, BUSY = 75, 76
 
-# $1 the state folder, $2 who it is, $3 seconds of silence, $4 seconds to wait for what has begun, $5 and $6 the lock's files;
-# the token stands in argv for guards to find.
-# While it waits for what has begun it looks after each second whether its operator is still there: a process that waits on
-# would take the lock for nobody. What is written over has its place on the disk already: a full one is no reason not to say
-# who it is.
+# $1 the state folder, $2 who it is, $3 seconds of silence, $4 seconds to wait for what has begun, $5 and $6 the lock's
+# files; the token stands in argv for guards to find.
+# While it waits for what has begun it checks after each second whether its operator is still there: a process that
+# waits on would take the lock for nobody. What is written over has its place on the disk already: a full one is no
+# reason not to say who it is.
 HOLD = """
 trap "" INT
 mkdir -p "$1" && cd "$1" && exec 9<>"$5" 8<>"$6" || exit 1
@@ -68,8 +68,8 @@ class Lock:
     descriptor: int
 
 
-# `change` is for whatever changes an environment, `dump` for what reads its data for hours, and for migrations, which must not
-# come in between. Toolkits that know one lock call its files as `change` does.
+# `change` is for whatever changes an environment, `dump` for what reads its data for hours, and for migrations, which
+# must not come in between. Toolkits that know one lock call its files as `change` does.
 LOCKS: Mapping[Name, Lock] = {
     "change": Lock("change", "lock", "changing", 8),
     "dump": Lock("dump", "lock.dump", "changing.dump", 7),
@@ -99,8 +99,8 @@ def who() -> str:
 def held(hosts: Iterable[Host], folder: Path, command: str, name: Name = "change", within: float = 0) -> Iterator[None]:
     """Hold a lock of an environment on all hosts, taken in the order of their names.
 
-    While it is held whatever changes such a host is refused once the lock is lost. Raises Locked naming the holder where
-    another has one, and does not let go of it `within` so many seconds.
+    While it is held whatever changes such a host is refused once the lock is lost. Raises Locked naming the holder
+    where another has one, and does not let go of it `within` so many seconds.
     """
     deadline = time.monotonic() + within
     with ExitStack() as stack:
@@ -130,7 +130,10 @@ def held_on(host: Host, folder: Path, command: str, lock: Lock, deadline: float)
 def acquired(
     host: Host, folder: Path, command: str, lock: Lock, token: str, deadline: float
 ) -> Iterator[tuple[Process, int]]:  # fmt: skip
-    """Start a process that holds the lock, again until the deadline where another holds it; yield it and its number there."""
+    """Start a process that holds the lock, again until the deadline where another holds it.
+
+    Yield it and its number there.
+    """
     while True:
         with ExitStack() as stack:
             try:
@@ -163,7 +166,7 @@ def await_free(host: Host, folder: Path, lock: Lock, deadline: float) -> bool:
 
 
 def is_free(host: Host, folder: Path, lock: Lock) -> bool:
-    """Tell whether nobody holds a lock, also nobody who could not write down who they are: for that alone it is tried."""
+    """Tell whether nobody holds a lock; it is tried, since a holder may not have written down who they are."""
     tried = query("flock", "--nonblock", "--shared", str(folder / lock.file), "true")
     return holder(host, folder, lock.name) is None and not host.try_run(tried).returncode
 
@@ -249,7 +252,7 @@ def describe(identity: str, name: Name = "change") -> str:
     """Say who holds a lock."""
     locked = "locked" if name == "change" else f"the lock `{name}` is held"
     try:
-        holder_named = json.loads(identity)
-        return f"{locked} by {holder_named['who']} (process {holder_named['pid']}): {holder_named['command']} since {holder_named['since']}"
+        named = json.loads(identity)
+        return f"{locked} by {named['who']} (process {named['pid']}): {named['command']} since {named['since']}"
     except (ValueError, KeyError, TypeError):
         return f"{locked} by another operator"

@@ -15,8 +15,18 @@ from deploy.state.journal import Intention
 from deploy.state.ledger import DAMAGED, LEDGER, Ledger, LedgerFile, served_by
 
 __all__ = [
-    "DAMAGED", "LEDGER", "Bundle", "Intention", "Ledger", "State", "moment", "now", "require_folder", "served_by", "state_of",
-]  # fmt: skip
+    "DAMAGED",
+    "LEDGER",
+    "Bundle",
+    "Intention",
+    "Ledger",
+    "State",
+    "moment",
+    "now",
+    "require_folder",
+    "served_by",
+    "state_of",
+]
 SCALE, SCHEMA = "scale.json", "schema.json"
 
 
@@ -30,12 +40,18 @@ class State(LedgerFile, Bundles):
         return dict(chosen.replicas) if chosen else {}
 
     def keep_scale(self, scale: Mapping[str, int]) -> None:
-        """Remember chosen numbers of replicas; they hold for every release from now on. Refuse where a too new file is."""
+        """Remember chosen numbers of replicas; they hold for every release from now on.
+
+        Refuse where a too new file is.
+        """
         path = self.folder / SCALE
         self.host.write(path, kept.dump(kept.carry(Scale(replicas=dict(scale)), self.replaced(Scale, path))))
 
     def schema(self) -> Schema | None:
-        """Return the database's schema as the last migration left it; None, with a warning, where that cannot be read."""
+        """Return the database's schema as the last migration left it.
+
+        None, with a warning, where that cannot be read.
+        """
         try:
             return self.value(Schema, SCHEMA)
         except Refused as error:

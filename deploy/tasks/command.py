@@ -50,7 +50,7 @@ def command(
                 body(enter(env), **flags)
             except KeyboardInterrupt:
                 raise leave(Interrupted("interrupted", then="inv status shows what serves"), env, **flags) from None
-            except Exception as error:  # noqa: BLE001  # whatever it is, programs get their document and people the next command
+            except Exception as error:  # noqa: BLE001  # whatever it is, it gets an exit code
                 if not isinstance(error, OpsError | OSError):
                     console.say(format_exc())
                 raise leave(to_ops_error(error), env, **flags) from None
@@ -67,7 +67,10 @@ def command(
 
 
 def leave(error: OpsError, env: str = "local", *, json: bool = False, **others: Any) -> Exit:
-    """Show an error and name its exit code; with --json it is the one document, unless the command has printed its own."""
+    """Show an error and name its exit code.
+
+    With --json it is the one document, unless the command has printed its own.
+    """
     from deploy.core import console
 
     error.env = env
@@ -78,7 +81,10 @@ def leave(error: OpsError, env: str = "local", *, json: bool = False, **others: 
 
 
 def words(value: str) -> list[str]:
-    """Split what a person named with commas; refuse an option that the command does not know and invoke took for a name."""
+    """Split what a person named with commas.
+
+    Refuse an option that the command does not know and invoke took for a name.
+    """
     if value.startswith("-"):
         raise Refused(f"{value} is no option of this command", where="inv", then="inv --help TASK", slug="wrong-usage")
     named = [word for word in value.split(",") if word]

@@ -24,7 +24,10 @@ def build(at: Environment, no_cache: bool = False, push: bool = False, json: boo
 
 @command()
 def push(at: Environment, json: bool = False) -> None:
-    """Bring the images that `inv build` made of this checkout to the hosts that run them; only what a host lacks travels."""
+    """Bring the images that `inv build` made of this checkout to the hosts that run them.
+
+    Only what a host lacks travels.
+    """
     from deploy.images import show
     from deploy.images.push import push
     from deploy.release import desired

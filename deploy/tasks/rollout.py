@@ -1,4 +1,4 @@
-"""`inv plan`, `inv deploy`, `inv rollback`, after an interruption `inv resume`, `inv abort`, `inv unlock`, and `inv down`."""
+"""The commands that plan, change, scale, resume, abort and take down what serves."""
 
 from __future__ import annotations
 

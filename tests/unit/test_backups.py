@@ -76,7 +76,9 @@ def test_a_restored_database_that_differs_is_told_apart() -> None:
     assert differences(manifest(books=2), manifest(books=2)) == []
     assert differences(manifest(books=2), manifest(books=1)) == ["books has 1 rows, and had 2"]
     assert differences(manifest(books=2), manifest()) == ["books has no table rows, and had 2"]
-    assert differences(manifest(), manifest().model_copy(update={"revision": "r2"})) == ["schema revision: r2, and was r1"]
+    assert differences(manifest(), manifest().model_copy(update={"revision": "r2"})) == [
+        "schema revision: r2, and was r1"
+    ]
 
 
 def test_what_is_left_of_a_restore() -> None:

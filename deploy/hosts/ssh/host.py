@@ -55,7 +55,10 @@ class SshHost(ShellFiles):
         return Engine(self.name, self.dial, starts)
 
     def dial(self) -> Channel:
-        """Open a channel to the engine; raise Refused where sudo asks for a password, which the engine's silence would not tell."""
+        """Open a channel to the engine.
+
+        Raise Refused where sudo asks for a password, which the engine's silence would not tell.
+        """
         if self.sudo:
             self.try_run(query("true"))
         return self.start(self.line(command("docker", "system", "dial-stdio")))
@@ -69,7 +72,10 @@ class SshHost(ShellFiles):
         self.link.close()
 
     def renew(self) -> bool:
-        """Forget a connection that has ended, the gateway's too, so that the next use makes another; tell whether there was one."""
+        """Forget a connection that has ended, the gateway's too, so that the next use makes another.
+
+        Tell whether there was one.
+        """
         return self.link.renew() | bool(self.link.gateway and self.link.gateway.renew())
 
     def command_line(self, line: str) -> str:
@@ -80,7 +86,10 @@ class SshHost(ShellFiles):
         return f"ssh {jump}{port}{self.link.user}@{self.machine.address} {'sudo ' if self.sudo else ''}{line}"
 
     def line(self, act: Command, *before: str) -> str:
-        """Write a command for the login shell over there, in plain C locale; the shell stays, to tell of a killed program."""
+        """Write a command for the login shell over there, in plain C locale.
+
+        The shell stays, to tell of a killed program.
+        """
         root = ("env", "LC_ALL=C", "sudo", "-n", "--") if self.sudo else ()
         if secret := [name for name, value in act.environment.items() if isinstance(value, Secret)]:
             raise TypeError(f"{', '.join(secret)}: a secret would stand on a command line there; pass it by stdin")
@@ -99,7 +108,9 @@ class SshHost(ShellFiles):
                 channel.exec_command(line)
                 return channel
         except SSHException as error:
-            then = f"MaxSessions in its sshd_config: {SESSIONS} at least; and does its sshd let {self.link.user} run commands?"
+            then = (
+                f"MaxSessions in its sshd_config: {SESSIONS} at least; does its sshd let {self.link.user} run commands?"
+            )
             raise Refused(
                 f"{self.name} starts no program: {error}", where=self.link.where, then=then, slug="too-many-sessions"
             ) from None

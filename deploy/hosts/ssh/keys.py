@@ -54,7 +54,7 @@ def private_key(path: Path) -> PKey:
         try:
             return PKey.from_path(path)
         except TypeError:  # it has a passphrase
-            return PKey.from_path(path, passphrase(path).encode())  # type: ignore[arg-type]  # the stub says str, the library takes bytes
+            return PKey.from_path(path, passphrase(path).encode())  # type: ignore[arg-type]  # the library takes bytes
     except OSError as error:
         raise Refused(
             f"the key file cannot be read: {error.strerror}",

@@ -32,7 +32,10 @@ GATEWAY = "gateway"  # its name, which no other machine may have
 
 
 class Link:
-    """A connection to one machine, made when it is first needed and never twice; only the pinned host key is accepted."""
+    """A connection to one machine, made when it is first needed and never twice.
+
+    Only the pinned host key is accepted.
+    """
 
     def __init__(self, name: str, machine: Machine, ssh: Ssh, env: str, gateway: Link | None = None) -> None:
         self.name, self.machine, self.ssh, self.gateway, self.env = name, machine, ssh, gateway, env
@@ -143,7 +146,8 @@ class Link:
             case SSHException() if isinstance(error, AuthenticationException) or "authentication methods" in str(error):
                 slug, tried = "login-refused", self.ssh.key_file or "the agent and ~/.ssh/id_*"
                 what = f"{self.name} did not let {self.user} in: {error} (tried: {tried})"
-                then = f"ssh-copy-id -p {self.machine.port} {self.user}@{self.machine.address}; another ssh.user or ssh.key_file; ssh-add"
+                copy_id = f"ssh-copy-id -p {self.machine.port} {self.user}@{self.machine.address}"
+                then = f"{copy_id}; another ssh.user or ssh.key_file; ssh-add"
             case SSHException() if "checkints" in str(error) or "Invalid key" in str(error):
                 slug, what = "login-key-unusable", f"a key in ~/.ssh has another passphrase: {error}"
                 then = f"fix {PASSPHRASE}; or ssh-add the key"

@@ -18,13 +18,16 @@ BUFFER = 1 << 16
 # The group that `timeout` makes is signalled: while it starts a program it passes nothing on.
 WATCHED = """exec 3<&0
 "$@" </dev/null 3<&- & program=$!
-{ while read -r _ <&3; do :; done; until kill -TERM "-$program" || ! kill -0 "$program"; do sleep 0.1; done; } >/dev/null 2>&1 & watcher=$!
+{
+    while read -r _ <&3; do :; done
+    until kill -TERM "-$program" || ! kill -0 "$program"; do sleep 0.1; done
+} >/dev/null 2>&1 & watcher=$!
 exec 3<&- 2>/dev/null
 wait "$program"; code=$?
 kill "$watcher"
 exit "$code"
 """
-# Both streams are one pipe there already: sshd reads two in turn, and what it takes from each ends in the middle of a line.
+# Both streams are one pipe there already: sshd reads two in turn, and cuts what it takes in the middle of a line.
 AS_ONE = 'exec "$@" 2>&1'
 SHOWN = 1 << 16  # bytes of stderr
 
@@ -86,7 +89,10 @@ class Program:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End it, do away with what nobody read, and wait; when another error is on its way, nothing is said of one here."""
+        """End it, do away with what nobody read, and wait.
+
+        When another error is on its way, nothing is said of one here.
+        """
         with closing(self.channel), suppress(*(OSError, OpsError) if error else ()):
             self.end_input()
             while self.channel.recv(BUFFER):

@@ -41,7 +41,8 @@ class Listening(Packetizer):
     def send_message(self, data: Message) -> None:
         """Send a message, unless its channel is closed; raise ConnectionResetError when the connection broke.
 
-        paramiko says EOFError, which nobody expects of writing, nor of a reader, who asks for more by it and learns the rest by reading on.
+        paramiko says EOFError, which nobody expects of writing, nor of a reader, who asks for more by it and learns the
+        rest by reading on.
         """
         kind, channel = data.asbytes()[0], data.asbytes()[1:5]
         with self.order:
@@ -67,7 +68,10 @@ class Listening(Packetizer):
 
 
 class Watched(Transport):
-    """A transport that ends when the other side is silent; paramiko's own keepalive asks for no answer, and for none while we send."""
+    """A transport that ends when the other side is silent.
+
+    Paramiko's own keepalive asks for no answer, and for none while we send.
+    """
 
     packetizer: Listening
 
@@ -93,7 +97,7 @@ class Watched(Transport):
         message.add_boolean(True)
         with suppress(SSHException, OSError, EOFError):
             while self.is_active():
-                self._send_user_message(message)  # type: ignore[attr-defined]  # global_request() would wait for the answer
+                self._send_user_message(message)  # type: ignore[attr-defined]  # global_request() waits
                 time.sleep(every)
 
     def end_when_silent(self, every: float) -> None:
