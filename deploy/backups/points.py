@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pydantic import Field
@@ -14,9 +14,10 @@ from deploy.state.folder import Folder, now
 
 EVIDENCE = "backups.jsonl"
 # taken: it is in the repository. read: its dump was read back, byte for byte. restored: an app of ours ran on it.
+Proof = Literal["taken", "read", "restored"]
 # suspect: it was taken, and holds so much less than the one before that nobody should rely on it
-State = Literal["taken", "read", "restored", "suspect"]
-ORDER: tuple[State, ...] = ("taken", "suspect", "read", "restored")
+State = Literal["suspect", "taken", "read", "restored"]
+PROOFS: tuple[Proof, ...] = ("taken", "read", "restored")
 # a point with fewer rows than this part of those before it is suspect
 LEAST_PART = 0.5
 
@@ -37,7 +38,7 @@ class Evidence(Kept):
     """One line of backups.jsonl: what was proven of a point, when, and how."""
 
     point: str
-    state: State
+    state: Proof
     time: str
     detail: str = ""
     release: str = ""
@@ -46,17 +47,26 @@ class Evidence(Kept):
 
 @dataclass(frozen=True)
 class Point:
-    """One recovery point: restic's id of the snapshot, when it was taken, its size in bytes, and what is proven of it."""
+    """One recovery point: restic's id of the snapshot, when it was taken, its size in bytes, and what is proven of it.
+
+    `losses` says what it lacks that the one before had, and what makes it suspect until it is read or restored.
+    """
 
     id: str
     taken: str
     bytes: int
     evidence: tuple[Evidence, ...] = ()
+    losses: tuple[str, ...] = ()
+
+    @property
+    def proven(self) -> Proof:
+        """The most that was proven of it."""
+        return max((line.state for line in self.evidence), key=PROOFS.index, default="taken")
 
     @property
     def state(self) -> State:
-        """How far it has been proven: what is read back or restored is no longer suspect."""
-        return max((line.state for line in self.evidence), key=ORDER.index, default="taken")
+        """How far it has been proven; one that lost much counts from when it was restored."""
+        return "suspect" if self.losses and self.proven != "restored" else self.proven
 
     @property
     def manifest(self) -> Manifest | None:
@@ -71,9 +81,9 @@ class Point:
     @property
     def proof(self) -> str:
         """The evidence of its state, in words."""
-        return next(
-            (f"{line.time} {line.detail}".strip() for line in reversed(self.evidence) if line.state == self.state), ""
-        )
+        if self.state == "suspect":
+            return "; ".join(self.losses)
+        return next((f"{one.time} {one.detail}".strip() for one in self.evidence[::-1] if one.state == self.proven), "")
 
     @property
     def document(self) -> dict[str, object]:
@@ -91,7 +101,7 @@ class EvidenceFile(Folder):
         """Add a line."""
         self.host.append(self.folder / EVIDENCE, kept.dump(evidence))
 
-    def prove(self, point: str, state: State, detail: str) -> None:
+    def prove(self, point: str, state: Proof, detail: str) -> None:
         """Add what was proven of a point just now."""
         self.add(Evidence(point=point, state=state, time=now(), detail=detail))
 
@@ -108,10 +118,17 @@ class EvidenceFile(Folder):
 
 def joined(snapshots: Iterable[Mapping[str, object]], lines: Iterable[Evidence]) -> tuple[Point, ...]:
     """Join restic's snapshots with what is proven of them, oldest first. Pure."""
-    known: dict[str, list[Evidence]] = {}
+    proven: dict[str, list[Evidence]] = {}
     for line in lines:
-        known.setdefault(line.point, []).append(line)
-    return tuple(point_of(snapshot, known.get(str(snapshot["short_id"]), [])) for snapshot in snapshots)
+        proven.setdefault(line.point, []).append(line)
+    points, before = list[Point](), None
+    for snapshot in snapshots:
+        point = point_of(snapshot, proven.get(str(snapshot["short_id"]), []))
+        if before and point.manifest:
+            point = replace(point, losses=tuple(losses(before, point.manifest)))
+        before = before if point.state == "suspect" else point.manifest or before
+        points.append(point)
+    return tuple(points)
 
 
 def point_of(snapshot: Mapping[str, object], evidence: Iterable[Evidence]) -> Point:
@@ -121,7 +138,7 @@ def point_of(snapshot: Mapping[str, object], evidence: Iterable[Evidence]) -> Po
     return Point(str(snapshot["short_id"]), f"{str(snapshot['time'])[:19]}Z", int(size), tuple(evidence))
 
 
-def suspicions(before: Manifest, now: Manifest) -> list[str]:
+def losses(before: Manifest, now: Manifest) -> list[str]:
     """Say what a point has lost against the one before that speaks against it. Pure."""
     emptied = [
         f"{table} is empty, and had {rows} rows before" for table, rows in before.rows.items()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from deploy.backups.points import Evidence, Manifest, Point, State, suspicions
+from deploy.backups.points import Evidence, Manifest, Point
 from deploy.backups.repository import Repository, repository_of
 from deploy.config.environment import Environment
 from deploy.core import console, yaml
@@ -36,32 +36,21 @@ def backup(at: Environment) -> Taken:
     """
     started, repository = time.monotonic(), repository_of(at)
     with locks.held([repository.run.host], at.settings.state_dir, "backup", name="dump"):
-        before = last_manifest(repository)
         with console.step("dump the database, save it, read the manifest back"):
             point, manifest = repository.take()
-        losses = suspicions(before, manifest) if before else []
-        state: State = "suspect" if losses else "taken"
-        repository.evidence.add(
-            Evidence(point=point, state=state, time=now(), detail="; ".join(losses), release=repository.run.release.id,
-                     manifest=manifest)
-        )  # fmt: skip
-    if losses:
-        raise suspect(repository, point, losses)
+        release = repository.run.release.id
+        repository.evidence.add(Evidence(point=point, state="taken", time=now(), release=release, manifest=manifest))
+        newest = repository.point(point)
+    if newest.losses:
+        raise suspect(repository, newest)
     return Taken(point, manifest, left_out(repository.run.bundle.files), round(time.monotonic() - started, 1))
 
 
-def last_manifest(repository: Repository) -> Manifest | None:
-    """Return what the last point held that was not suspect."""
-    suspects = {line.point for line in repository.evidence.lines() if line.state == "suspect"}
-    lines = (line for line in reversed(repository.evidence.lines()) if line.point not in suspects)
-    return next((line.manifest for line in lines if line.manifest), None)
-
-
-def suspect(repository: Repository, point: str, losses: list[str]) -> OpsError:
+def suspect(repository: Repository, point: Point) -> OpsError:
     """Say that a backup was taken that nobody should rely on."""
-    words = "\n    ".join([f"recovery point {point} holds much less than the one before:", *losses])
+    words = "\n    ".join([f"recovery point {point.id} holds much less than the one before:", *point.losses])
     then = (
-        f"look at the data; if it is right, inv backup.drill {point} restores the point, and it counts from then on; "
+        f"look at the data; if it is right, inv backup.drill {point.id} restores the point, and it counts from then on; "
         "else inv backup.list names earlier points"
     )
     return OpsError(words, where=f"{repository.run.host.name}: database {repository.service.name} saves", then=then)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from deploy.backups.points import Evidence, EvidenceFile, Manifest, Point, differences, joined, suspicions
+from deploy.backups.points import Evidence, EvidenceFile, Manifest, Point, differences, joined, losses
 from deploy.backups.restore import steps
 from deploy.backups.show import age, size
 from deploy.backups.steps import CheckRestored, Names, RecordSchema, RestoreBeside, SwapDatabases
@@ -37,12 +37,20 @@ def line(state: Any, point: str = "a", time: str = "2026-11-30T05:00:00Z", **mor
         ([], "taken"),
         (["taken", "read"], "read"),
         (["taken", "restored", "read"], "restored"),
-        (["suspect"], "suspect"),
-        (["suspect", "restored"], "restored"),
     ],
 )
 def test_a_point_is_as_good_as_the_best_that_was_proven(proven: list[str], state: str) -> None:
     assert Point("a", "", 0, tuple(map(line, proven))).state == state
+
+
+def test_a_point_that_lost_much_is_suspect_until_it_was_restored_and_is_no_measure_for_the_next() -> None:
+    days = [{"short_id": name, "time": f"2026-11-{day}T05:00:00Z"} for day, name in enumerate("abcd", 10)]
+    rows = {"a": 100, "b": 0, "c": 100, "d": 1}
+    lines = [line("taken", name, manifest=manifest(books=number)) for name, number in rows.items()]
+    assert [point.state for point in joined(days, lines)] == ["taken", "suspect", "taken", "suspect"]
+    right = [*lines, line("restored", "d")]
+    assert [point.state for point in joined(days, right)] == ["taken", "suspect", "taken", "restored"]
+    assert joined(days, lines)[1].proof == "books is empty, and had 100 rows before; 0 rows in all, and 100 before"
 
 
 def test_snapshots_that_nothing_is_remembered_of_are_listed_all_the_same() -> None:
@@ -69,7 +77,7 @@ def test_snapshots_that_nothing_is_remembered_of_are_listed_all_the_same() -> No
     ],
 )
 def test_what_speaks_against_a_point(before: dict[str, int], now: dict[str, int], reasons: list[str]) -> None:
-    assert suspicions(manifest(**before), manifest(**now)) == reasons
+    assert losses(manifest(**before), manifest(**now)) == reasons
 
 
 def test_a_restored_database_that_differs_is_told_apart() -> None:
