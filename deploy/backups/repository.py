@@ -93,6 +93,11 @@ class Repository:
         lines = self.call(*words).splitlines()
         return [json.loads(line) for line in lines if line.startswith(("{", "["))]
 
+    @property
+    def taking(self) -> Command:
+        """The command that takes a recovery point, which a schedule runs as well."""
+        return self.command("take", self.host_name, TAG)
+
     def take(self) -> tuple[str, Manifest]:
         """Take a recovery point; return its id and what it holds."""
         manifest, summary = self.documents("take", self.host_name, TAG)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from deploy.backups.points import Point
+from deploy.backups.points import Evidence, Point
 from deploy.backups.restore import Restored, handlers
 from deploy.backups.steps import Names
 from deploy.backups.take import Taken
@@ -58,6 +59,33 @@ def aborted(names: Names, *, json: bool) -> None:
         console.document({"database": names.live})
     else:
         console.say(f"the restore was undone: {names.live} is what it was")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """When a recovery point was taken last, and when one was restored last; None: never, as far as the host remembers."""
+
+    taken: str | None
+    restored: str | None
+
+    @property
+    def document(self) -> dict[str, str | None]:
+        """The same for programs."""
+        return {"taken": self.taken, "restored": self.restored}
+
+    @property
+    def words(self) -> str:
+        """The same for people, with the next command."""
+        if not self.taken:
+            return "backups: none was taken; to take one: inv backup"
+        proof = f"one was restored {age(self.restored)} ago" if self.restored else "none was restored: inv backup.drill"
+        return f"backups: the last was taken {age(self.taken)} ago; {proof}"
+
+
+def standing(lines: Sequence[Evidence]) -> Standing:
+    """Say when a point was taken and restored last. Pure."""
+    taken = max((line.time for line in lines if line.state == "taken"), default=None)
+    return Standing(taken, max((line.time for line in lines if line.state == "restored"), default=None))
 
 
 HANDLERS = handlers({"restored": restored, "aborted": aborted})

@@ -59,6 +59,7 @@ Registry = Annotated[
         "it must be a registry and a path, as in registry.example.org/team",
     ),
 ]
+Clock = Annotated[str, like(r"([01]\d|2[0-3]):[0-5]\d", "it must be a time of day, as in 03:00, UTC")]
 OWN = ("env", "root")  # set by --env and by where the checkout is
 LOCAL_ENVS = ("local", "dev")  # of one machine, and of nobody else
 
@@ -147,6 +148,17 @@ class Notify(Section):
     within: float = Field(default=10, gt=0)
 
 
+class Backup(Section):
+    """When recovery points are taken, and how many are kept."""
+
+    at: Clock = "03:00"
+    jitter_minutes: int = Field(default=30, ge=0, le=180)
+    keep_days: int = Field(default=7, ge=0)
+    keep_weeks: int = Field(default=4, ge=0)
+    keep_months: int = Field(default=6, ge=0)
+    keep_least: int = Field(default=3, ge=1, description="so many of the newest stay, whatever their age")
+
+
 class Settings(Section):
     """Everything a command needs to know about one environment."""
 
@@ -165,6 +177,7 @@ class Settings(Section):
     rollout: Rollout = Rollout()
     hooks: Hooks = Hooks()
     notify: Notify = Notify()
+    backup: Backup = Backup()
     ssh: Ssh = Ssh()
     gateway: Machine | None = None
     hosts: dict[Name, Server] = Field(default={})

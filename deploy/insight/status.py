@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 
+from deploy.backups.points import EvidenceFile
+from deploy.backups.show import Standing, standing
 from deploy.config.environment import Environment
 from deploy.config.settings import Settings
 from deploy.core import console
@@ -31,20 +33,33 @@ def show(at: Environment, *, json: bool) -> None:
     holders = [
         one for held in at.each(lambda host: locks.holders(host, at.settings.state_dir), hosts).values() for one in held
     ]
+    backups = at.each(lambda host: backup_of(at, host, observed[host.name]), hosts)
     changing = any(holder.lock == "change" for holder in holders)
     left = [] if changing else [*interruptions(at, hosts).values()]
     if json:
         cut = left[0].newest if left else None
         interrupted = {"command": cut.command, "release": cut.target, "since": cut.since} if cut else None
-        console.document({**document(at.settings, observed, unreachable, asked, watches), "interrupted": interrupted})
+        saved = next((own.document for own in backups.values() if own), None)
+        state = document(at.settings, observed, unreachable, asked, watches)
+        console.document({**state, "interrupted": interrupted, "backup": saved})
     else:
         print_state(at, observed, unreachable, watches)
         warn_of_errors(asked)
+        for own in filter(None, backups.values()):
+            console.say(acting(own.words, at.settings.env))
         for words in sorted({holder.words for holder in holders}):
             console.say(words)
         for one in left:
             console.warn(acting(f"{one}: inv resume goes on, inv abort goes back", at.settings.env))
     fleet.raise_unreachable(unreachable, documented=json)
+
+
+def backup_of(at: Environment, host: Host, facts: Facts) -> Standing | None:
+    """Return when a host took and restored a recovery point last; None where its release has no backup service."""
+    with suppress(OpsError):
+        if facts.edge.release and state_of(at, host).release(facts.edge.release).of("backup"):
+            return standing(EvidenceFile(host, at.settings.state_dir).lines())
+    return None
 
 
 def warn_of_errors(asked: Mapping[str, Mapping[str, int]]) -> None:

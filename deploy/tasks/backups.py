@@ -37,6 +37,23 @@ def verify(at: Environment, point: str, json: bool = False) -> None:
     show.points([take.verify(at, point or "latest")], json=json)
 
 
+@door()
+def prune(at: Environment, yes: bool = False, json: bool = False) -> None:
+    """Remove recovery points that the settings do not keep; shows them and asks. The newest restored one always stays."""
+    from deploy.backups import retention
+
+    retention.prune(at, yes=yes, json=json)
+
+
+@door(help={"off": "take it away again"})
+def schedule(at: Environment, off: bool = False) -> None:
+    """Take a recovery point every night, by a timer on the host that has the data."""
+    from deploy.backups import schedule
+    from deploy.core import console
+
+    console.say(schedule.remove(at) if off else schedule.install(at))
+
+
 @door(
     positional=["point"],
     help={

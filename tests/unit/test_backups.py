@@ -10,7 +10,7 @@ import pytest
 
 from deploy.backups.points import Evidence, EvidenceFile, Manifest, Point, differences, joined, losses
 from deploy.backups.restore import steps
-from deploy.backups.show import age, size
+from deploy.backups.show import age, size, standing
 from deploy.backups.steps import CheckRestored, Names, RecordSchema, RestoreBeside, SwapDatabases
 from deploy.backups.take import left_out
 from deploy.core import yaml
@@ -139,3 +139,10 @@ def test_sizes_and_ages_are_for_people() -> None:
     at = datetime(2026, 11, 30, 5, 0, 30, tzinfo=UTC)
     taken = ("2026-11-30T05:00:00Z", "2026-11-30T04:30:00Z", "2026-11-29T22:00:00Z", "2026-11-20T05:00:00Z")
     assert [age(time, at) for time in taken] == ["30 s", "30 min", "7 h", "10 d"]
+
+
+def test_what_status_says_of_backups() -> None:
+    assert standing([]).words == "backups: none was taken; to take one: inv backup"
+    assert standing([line("taken"), line("read")]).words.endswith("none was restored: inv backup.drill")
+    both = [line("taken"), line("restored", time="2026-11-30T06:00:00Z"), line("taken", time="2026-11-30T05:30:00Z")]
+    assert standing(both).document == {"taken": "2026-11-30T05:30:00Z", "restored": "2026-11-30T06:00:00Z"}

@@ -1,0 +1,94 @@
+"""Which recovery points are kept, and the removal of the others. What decides is pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from deploy.backups.points import Point
+from deploy.backups.repository import Repository, repository_of
+from deploy.backups.show import age
+from deploy.config.environment import Environment
+from deploy.config.settings import Backup
+from deploy.core import console
+from deploy.core.errors import OpsError
+from deploy.state import locks
+
+# by what points are alike, of which the newest is kept
+Period = Callable[[datetime], object]
+DAY: Period = datetime.date
+WEEK: Period = lambda time: time.isocalendar()[:2]  # noqa: E731  # one of three that are alike
+MONTH: Period = lambda time: (time.year, time.month)  # noqa: E731  # see above
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A recovery point, and why it is kept; without a reason it goes."""
+
+    point: Point
+    reasons: tuple[str, ...]
+
+
+def choose(points: Sequence[Point], keep: Backup) -> list[Choice]:
+    """Say of each point, oldest first, why it is kept. Pure.
+
+    Days without a point do not count, so nights that failed remove nothing. The newest that was restored stays, whatever
+    its age; a suspect one stands for no day, and stays until a later one was restored.
+    """
+    good = [point for point in points if point.state != "suspect"]
+    restored = [point for point in good if point.state == "restored"]
+    reasons: dict[str, list[str]] = {point.id: [] for point in points}
+    for point in good[-keep.keep_least :]:
+        reasons[point.id].append(f"one of the last {keep.keep_least}")
+    for word, period, number in (
+        ("day", DAY, keep.keep_days),
+        ("week", WEEK, keep.keep_weeks),
+        ("month", MONTH, keep.keep_months),
+    ):
+        newest = {period(datetime.fromisoformat(point.taken)): point for point in good}
+        for point in [*newest.values()][len(newest) - number if number < len(newest) else 0 :]:
+            reasons[point.id].append(f"the last of its {word}")
+    for point in restored[-1:]:
+        reasons[point.id].append("the newest that was restored")
+    for point in points:
+        if point.state == "suspect" and not any(later.taken > point.taken for later in restored):
+            reasons[point.id].append("suspect, and no later one was restored")
+    return [Choice(point, tuple(reasons[point.id])) for point in points]
+
+
+def prune(at: Environment, *, yes: bool, json: bool) -> None:
+    """Show which points go, ask, remove them, and say what is left according to the repository."""
+    repository = repository_of(at)
+    with locks.held([repository.run.host], at.settings.state_dir, "backup.prune", name="dump"):
+        choices = choose(repository.points(), at.settings.backup)
+        going = [choice.point.id for choice in choices if not choice.reasons]
+        if not json:
+            show(choices)
+        if going:
+            console.confirm(f"{len(going)} of {len(choices)} recovery points are removed for good.", yes=yes)
+            with console.step(f"remove {len(going)} recovery points"):
+                remove(repository, going)
+    if json:
+        kept = {choice.point.id: list(choice.reasons) for choice in choices if choice.reasons}
+        console.document({"removed": going, "kept": kept})
+    elif not going:
+        console.say("nothing to remove")
+
+
+def remove(repository: Repository, points: Sequence[str]) -> None:
+    """Remove points from the repository; raise OpsError where it lists one of them afterwards."""
+    repository.call("restic", "unlock", "--quiet")  # what a killed one left; the lock of one that lives stays
+    repository.call("restic", "forget", "--quiet", "--prune", *points)
+    if left := sorted({point.id for point in repository.points()} & {*points}):
+        raise OpsError(f"still there: {', '.join(left)}", where=repository.run.host.name, then="inv backup.prune again")
+
+
+def show(choices: Sequence[Choice]) -> None:
+    """Show which points stay and which go."""
+    rows = [
+        ["keep" if one.reasons else "remove", one.point.id, one.point.taken, age(one.point.taken), one.point.state, "; ".join(one.reasons)]
+        for one in choices
+    ]  # fmt: skip
+    if rows:
+        console.table(["", "point", "taken (UTC)", "age", "state", "because"], rows)

@@ -1,0 +1,107 @@
+"""A program that a host runs by itself at a time of day: by systemd where it runs, else by cron."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.core.errors import Refused
+from deploy.core.shell import command, query
+from deploy.hosts.host import Host
+
+UNITS, CRON = Path("/etc/systemd/system"), Path("/etc/cron.d")
+SERVICE = """# written by {by}
+[Unit]
+Description={what}
+After=docker.service
+
+[Service]
+Type=oneshot
+ExecStart={line}
+"""
+TIMER = """# written by {by}
+[Unit]
+Description={what}
+
+[Timer]
+OnCalendar=*-*-* {at}:00 UTC
+RandomizedDelaySec={jitter}min
+Persistent=true
+
+[Install]
+WantedBy=timers.target
+"""
+CRONTAB = """# written by {by}: {what}
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+CRON_TZ=UTC
+{minute} {hour} * * * root {line}
+"""
+
+
+@dataclass(frozen=True)
+class Timer:
+    """A command line of a host, the time of day (UTC, HH:MM) at which it runs, up to so many minutes later, and who wrote it."""
+
+    name: str
+    what: str
+    line: str
+    at: str
+    jitter: int
+    by: str
+
+
+def files(timer: Timer, *, systemd: bool) -> dict[Path, str]:
+    """Return the files that make a timer, by their paths. Pure."""
+    words = {"by": timer.by, "what": timer.what, "line": timer.line, "at": timer.at, "jitter": timer.jitter}
+    if systemd:
+        return {
+            UNITS / f"{timer.name}.service": SERVICE.format(**words),
+            UNITS / f"{timer.name}.timer": TIMER.format(**words),
+        }
+    hour, minute = later(timer)
+    return {CRON / timer.name: CRONTAB.format(hour=hour, minute=minute, **words)}
+
+
+def later(timer: Timer) -> tuple[int, int]:
+    """Return hour and minute of a timer with its jitter, which its name decides: the same again next time. Pure."""
+    hour, minute = map(int, timer.at.split(":"))
+    jitter = int(hashlib.sha256(timer.name.encode()).hexdigest(), 16) % (timer.jitter + 1)
+    return divmod((hour * 60 + minute + jitter) % (24 * 60), 60)
+
+
+def kind(host: Host) -> bool:
+    """Tell whether systemd runs a host; raise Refused where neither it nor cron does, or this account is not root there."""
+    if host.run(query("id", "-u")).strip() != "0":
+        then = "ssh.sudo = true, or ssh.user = root; on this machine run it as root"
+        raise Refused("timers are installed by root", where=host.name, then=then, slug="not-root")
+    if host.try_run(query("test", "-d", "/run/systemd/system")).returncode == 0:
+        return True
+    if not host.listdir(CRON):
+        then = f"apt-get install cron, on {host.name}"
+        raise Refused("the host has neither systemd nor cron", where=host.name, then=then, slug="no-timer")
+    return False
+
+
+def install(host: Host, timer: Timer) -> str:
+    """Install a timer, or bring it to what it should be; return when it runs, in words."""
+    systemd = kind(host)
+    for path, text in files(timer, systemd=systemd).items():
+        host.write(path, text)
+    if not systemd:
+        hour, minute = later(timer)
+        return f"by cron, at {hour:02}:{minute:02} UTC"
+    host.run(command("systemctl", "daemon-reload"))
+    host.run(command("systemctl", "enable", "--now", f"{timer.name}.timer"))
+    return f"by systemd, at {timer.at} UTC and up to {timer.jitter} minutes later"
+
+
+def remove(host: Host, timer: Timer) -> None:
+    """Take a timer away; one that is not there is fine."""
+    systemd = kind(host)
+    if systemd:
+        host.try_run(command("systemctl", "disable", "--now", f"{timer.name}.timer"))
+    for path in files(timer, systemd=systemd):
+        host.remove(path)
+    if systemd:
+        host.run(command("systemctl", "daemon-reload"))
