@@ -158,7 +158,8 @@ def differences(expected: Manifest, found: Manifest) -> list[str]:
     ]  # fmt: skip
     others = [
         f"{what}: {mine}, and was {theirs}" for what, mine, theirs in (
-            ("schema revision", found.revision, expected.revision), ("extensions", found.extensions, expected.extensions),
+            ("schema revision", found.revision, expected.revision),
+            ("extensions", found.extensions, expected.extensions),
         ) if mine != theirs
     ]  # fmt: skip
     return [*rows, *others]

@@ -18,11 +18,9 @@ from deploy.site.run import Run, standing
 
 TAG = "recovery-point"
 SHORT = 8  # characters of a snapshot's id, as restic shows it
-NO_REPOSITORY, LOCKED, WRONG_PASSWORD = (
-    10,
-    11,
-    12,
-)  # https://restic.readthedocs.io/en/stable/075_scripting.html#exit-codes
+# https://restic.readthedocs.io/en/stable/075_scripting.html#exit-codes
+NO_REPOSITORY, LOCKED, WRONG_PASSWORD = 10, 11, 12
+NO_BACKUPS = "no-backup-repository"
 
 
 @dataclass(frozen=True)
@@ -73,20 +71,20 @@ class Repository:
         if left:
             self.run.host.run(docker("rm", self.container))
 
-    def failure(self, what: str, error: CommandFailed) -> OpsError:
-        """Say in words what restic's exit codes mean."""
-        words, then = (
-            f"{what} failed: {error.output}",
-            "fix that, then the same again; inv backup.list shows what is there",
-        )
+    def failure(self, program: str, error: CommandFailed) -> OpsError:
+        """Say in words what restic's exit codes mean; the repository is made by the first backup."""
+        where = f"{self.run.host.name}: {self.container}"
         if error.returncode == NO_REPOSITORY:
-            words, then = "there is no repository yet", "inv backup makes it"
+            return OpsError("there is no repository yet", where=where, then="inv backup makes it", slug=NO_BACKUPS)
         if error.returncode == WRONG_PASSWORD:
             words = "RESTIC_PASSWORD is not the password of this repository"
             then = "put the one that it was made with into the secrets file, then inv deploy"
+            return OpsError(words, where=where, then=then, slug="backup-password-wrong")
         if error.returncode == LOCKED:
-            words, then = f"the repository is locked: {error.output}", "wait for whoever has it"
-        return OpsError(words, where=f"{self.run.host.name}: {self.container}", then=then)
+            words = f"the repository is locked: {error.output}"
+            return OpsError(words, where=where, then="wait for whoever has it", slug="backup-repository-locked")
+        then = "fix that, then the same again; inv backup.list shows what is there"
+        return OpsError(f"{program} failed: {error.output}", where=where, then=then, slug="backup-failed")
 
     def documents(self, *words: str) -> list[dict[str, Any]]:
         """Run a program that prints JSON, a document a line."""
@@ -110,7 +108,7 @@ class Repository:
                 "restic", "snapshots", "--json", "--no-lock", "--host", self.host_name, "--tag", TAG
             )
         except OpsError as error:
-            if error.what == "there is no repository yet":
+            if error.slug == NO_BACKUPS:
                 return ()
             raise
         return joined(listed(snapshots), self.evidence.lines())
@@ -121,7 +119,8 @@ class Repository:
         matching = points[-1:] if wanted == "latest" else [one for one in points if one.id == wanted]
         if not matching:
             then = "inv backup.list names them" if points else "inv backup takes one"
-            raise Refused(f"there is no recovery point {wanted}", where=self.run.host.name, then=then)
+            what = f"there is no recovery point {wanted}"
+            raise Refused(what, where=self.run.host.name, then=then, slug="point-unknown")
         return matching[0]
 
     def verify(self, point: str) -> str:
@@ -139,7 +138,7 @@ class Repository:
         return live, frozenset(filter(None, there))
 
     def swap(self, live: str, kept: str, new: str) -> float:
-        """Let a database take the place of the live one, which is kept under another name; return the seconds that took."""
+        """Swap a database with the live one, which is kept under another name; return the seconds that took."""
         return float(self.call("swap", live, kept, new).split()[-1]) / 1000
 
 
@@ -153,9 +152,11 @@ def repository_of(at: Environment) -> Repository:
     facts = observe_all(at)
     serving = next((own.edge.release for own in facts.values() if own.edge.release), None)
     if not serving:
-        raise Refused("nothing is deployed, so there is nothing to save", where=at.settings.env, then="inv deploy")
+        what = "nothing is deployed, so there is nothing to save"
+        raise Refused(what, where=at.settings.env, then="inv deploy", slug="nothing-runs")
     for run in standing(at, serving, facts).runs:
         for service in run.bundle.release.of("backup"):
             return Repository(run, service)
     then = "add docker/compose.backup.yml to `compose` in deploy/app.toml, then inv deploy"
-    raise Refused(f"release {serving} has no service with the role backup", where=at.settings.env, then=then)
+    what = f"release {serving} has no service with the role backup"
+    raise Refused(what, where=at.settings.env, then=then, slug="no-backup-service")

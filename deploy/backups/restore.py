@@ -112,7 +112,7 @@ def require_fitting(repository: Repository, point: Point, *, older_schema: bool)
     words = f"the point's schema is {then.revision}, and release {repository.run.release.id} serves on {now.revision}"
     take = f"inv rollback --to={point.release}, where the schema allows it; " if point.release else ""
     again = f"{take}or inv backup.restore {point.id} --older-schema, then inv deploy, which migrates it"
-    raise GateClosed(words, where=repository.run.host.name, then=again)
+    raise GateClosed(words, where=repository.run.host.name, then=again, slug="schema-does-not-fit")
 
 
 def dump_lock(at: Environment, repository: Repository) -> Any:

@@ -33,8 +33,8 @@ class Choice:
 def choose(points: Sequence[Point], keep: Backup) -> list[Choice]:
     """Say of each point, oldest first, why it is kept. Pure.
 
-    Days without a point do not count, so nights that failed remove nothing. The newest that was restored stays, whatever
-    its age; a suspect one stands for no day, and stays until a later one was restored.
+    Days without a point do not count, so nights that failed remove nothing. The newest that was restored stays,
+    whatever its age; a suspect one stands for no day, and stays until a later one was restored.
     """
     good = [point for point in points if point.state != "suspect"]
     restored = [point for point in good if point.state == "restored"]
@@ -81,14 +81,15 @@ def remove(repository: Repository, points: Sequence[str]) -> None:
     repository.call("restic", "unlock", "--quiet")  # what a killed one left; the lock of one that lives stays
     repository.call("restic", "forget", "--quiet", "--prune", *points)
     if left := sorted({point.id for point in repository.points()} & {*points}):
-        raise OpsError(f"still there: {', '.join(left)}", where=repository.run.host.name, then="inv backup.prune again")
+        what = f"still there: {', '.join(left)}"
+        raise OpsError(what, where=repository.run.host.name, then="inv backup.prune again", slug="backup-failed")
 
 
 def show(choices: Sequence[Choice]) -> None:
     """Show which points stay and which go."""
     rows = [
-        ["keep" if one.reasons else "remove", one.point.id, one.point.taken, age(one.point.taken), one.point.state, "; ".join(one.reasons)]
-        for one in choices
+        ["keep" if reasons else "remove", point.id, point.taken, age(point.taken), point.state, "; ".join(reasons)]
+        for point, reasons in ((one.point, one.reasons) for one in choices)
     ]  # fmt: skip
     if rows:
         console.table(["", "point", "taken (UTC)", "age", "state", "because"], rows)

@@ -23,7 +23,9 @@ umask 077
 mkdir -p metrics
 exec 9<>{lock}
 flock --nonblock 9 || {{ echo "another backup, or a migration, has the lock" >&2; exit 4; }}
-printf '%-500s\n' "$$ {{\"who\":\"{name}\",\"pid\":$$,\"command\":\"the nightly backup\",\"since\":\"$(date --utc +%FT%TZ)\"}}" \
+since=$(date --utc +%FT%TZ)
+holder="{{\"who\":\"{name}\",\"pid\":$$,\"command\":\"the nightly backup\",\"since\":\"$since\"}}"
+printf '%-500s\n' "$$ $holder" \
   | dd of={lock} conv=notrunc status=none
 
 finish() {{

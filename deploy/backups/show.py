@@ -63,7 +63,7 @@ def aborted(names: Names, *, json: bool) -> None:
 
 @dataclass(frozen=True)
 class Standing:
-    """When a recovery point was taken last, and when one was restored last; None: never, as far as the host remembers."""
+    """When a point was taken last, and when one was restored last; None: never, as far as the host remembers."""
 
     taken: str | None
     restored: str | None

@@ -75,7 +75,8 @@ class RestoreBeside(Step[RestoreRun]):
         expected, found = run.repository.restore(run.point, self.database)
         if differing := differences(expected, found):
             words = "\n    ".join(["what was restored is not what was dumped:", *differing])
-            raise GateClosed(words, where=self.database, then="inv backup.list names other points")
+            raise GateClosed(words, where=self.database, then="inv backup.list names other points",
+                             slug="restored-data-differs")  # fmt: skip
         return f"{sum(found.rows.values())} rows in {len(found.rows)} tables"
 
 

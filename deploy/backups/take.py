@@ -50,10 +50,11 @@ def suspect(repository: Repository, point: Point) -> OpsError:
     """Say that a backup was taken that nobody should rely on."""
     words = "\n    ".join([f"recovery point {point.id} holds much less than the one before:", *point.losses])
     then = (
-        f"look at the data; if it is right, inv backup.drill {point.id} restores the point, and it counts from then on; "
+        f"look at the data; where it is right, inv backup.drill {point.id} makes the point count; "
         "else inv backup.list names earlier points"
     )
-    return OpsError(words, where=f"{repository.run.host.name}: database {repository.service.name} saves", then=then)
+    return OpsError(words, where=f"{repository.run.host.name}: database {repository.service.name} saves", then=then,
+                    slug="backup-suspect")  # fmt: skip
 
 
 def left_out(files: Mapping[str, str]) -> tuple[str, ...]:

@@ -41,7 +41,7 @@ CRON_TZ=UTC
 
 @dataclass(frozen=True)
 class Timer:
-    """A command line of a host, the time of day (UTC, HH:MM) at which it runs, up to so many minutes later, and who wrote it."""
+    """A command line of a host, the time of day (UTC) at which it runs, how many minutes later at most, who wrote it."""
 
     name: str
     what: str
@@ -71,7 +71,7 @@ def later(timer: Timer) -> tuple[int, int]:
 
 
 def kind(host: Host) -> bool:
-    """Tell whether systemd runs a host; raise Refused where neither it nor cron does, or this account is not root there."""
+    """Tell whether systemd runs a host; raise Refused where neither it nor cron does, or we are not root there."""
     if host.run(query("id", "-u")).strip() != "0":
         then = "ssh.sudo = true, or ssh.user = root; on this machine run it as root"
         raise Refused("timers are installed by root", where=host.name, then=then, slug="not-root")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from deploy.tasks.door import door
+from deploy.tasks.command import command
 
 if TYPE_CHECKING:
     from deploy.config.environment import Environment
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 POINT = {"point": "a recovery point's id, as inv backup.list has it (default: the latest)"}
 
 
-@door()
+@command()
 def take(at: Environment, json: bool = False) -> None:
     """Save the database, the declared volumes and the release's records as one encrypted recovery point."""
     from deploy.backups import show
@@ -21,7 +21,7 @@ def take(at: Environment, json: bool = False) -> None:
     show.taken(backup(at), at.settings.env, json=json)
 
 
-@door()
+@command()
 def list(at: Environment, json: bool = False) -> None:
     """List the recovery points, and how far each was proven: taken, read, restored."""
     from deploy.backups import show, take
@@ -29,7 +29,7 @@ def list(at: Environment, json: bool = False) -> None:
     show.points(take.listed(at), json=json)
 
 
-@door(positional=["point"], help=POINT)
+@command(positional=["point"], help=POINT)
 def verify(at: Environment, point: str, json: bool = False) -> None:
     """Read a recovery point from the repository, every byte, and compare its checksum."""
     from deploy.backups import show, take
@@ -37,15 +37,15 @@ def verify(at: Environment, point: str, json: bool = False) -> None:
     show.points([take.verify(at, point or "latest")], json=json)
 
 
-@door()
+@command()
 def prune(at: Environment, yes: bool = False, json: bool = False) -> None:
-    """Remove recovery points that the settings do not keep; shows them and asks. The newest restored one always stays."""
+    """Remove recovery points that the settings do not keep; the newest restored one always stays. Asks before."""
     from deploy.backups import retention
 
     retention.prune(at, yes=yes, json=json)
 
 
-@door(help={"off": "take it away again"})
+@command(help={"off": "take it away again"})
 def schedule(at: Environment, off: bool = False) -> None:
     """Take a recovery point every night, by a timer on the host that has the data."""
     from deploy.backups import schedule
@@ -54,7 +54,7 @@ def schedule(at: Environment, off: bool = False) -> None:
     console.say(schedule.remove(at) if off else schedule.install(at))
 
 
-@door(
+@command(
     positional=["point"],
     help={
         "point": "a recovery point's id, as inv backup.list has it, or latest",
