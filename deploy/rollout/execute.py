@@ -31,9 +31,10 @@ def execute_all(fleet: Fleet, plans: Mapping[str, Sequence[Step]]) -> None:
 
 def disturbs_dumps(run: Run, plans: Mapping[str, Sequence[Step]], stage: Stage) -> bool:
     """Tell whether a stage changes the schema of a host, or stops its data services. Pure."""
-    data = {service.name for service in run.release.of("data")}
-    recreated = (step for step in stages(plans[run.host.name])[stage] if isinstance(step, RecreateShared))
-    return stage is Stage.MIGRATE or any(data & {*step.services} for step in recreated)
+    steps = (step for step in plans[run.host.name] if isinstance(step, RecreateShared) and step.stage is stage)
+    recreated = {name for step in steps for name in step.services}
+    stopped = recreated and any(service.name in recreated for service in run.release.of("data"))
+    return stage is Stage.MIGRATE or bool(stopped)
 
 
 @contextmanager
