@@ -75,7 +75,7 @@ def read_route(text: str | None) -> tuple[int, Route] | None:
     Raises kept.NewerFormat where a newer toolkit wrote it, and this one cannot read it.
     """
     try:
-        record = kept.value(RouteRecord, kept.read(text or ""))
+        record = kept.load(RouteRecord, text or "")
     except kept.NewerFormat:
         raise
     except ValueError:

@@ -41,7 +41,7 @@ def too_new(path: Path) -> Refused:
 def parse(kind: type[K], text: str, path: Path, then: str = "restore that file") -> K:
     """Read one kept value; raise Refused, which names the file: TOO_NEW where a newer toolkit can read it."""
     try:
-        return value(kind, read(text))
+        return load(kind, text)
     except NewerFormat:
         raise too_new(path) from None
     except ValueError:
@@ -63,6 +63,11 @@ def value(kind: type[K], document: Mapping[str, Any]) -> K:
         if isinstance(version, int) and version > VERSION:
             raise NewerFormat from None
         raise
+
+
+def load(kind: type[K], text: str) -> K:
+    """Read one kept value; raise NewerFormat when it is too new, ValueError when it is damaged. Pure."""
+    return value(kind, read(text))
 
 
 def dump(value: Kept, indent: int | None = None) -> str:
