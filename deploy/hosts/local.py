@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import TracebackType
@@ -161,7 +162,8 @@ class LocalHost(Host):
 
     def make_folder(self, folder: Path) -> None:
         """Make a folder that others may enter, whatever the umask: the edge reads its own under another account."""
-        for missing in reversed([place for place in (folder, *folder.parents) if not place.exists()]):
+        places = takewhile(lambda place: not place.exists(), (folder, *folder.parents))
+        for missing in reversed([*places]):
             missing.mkdir(exist_ok=True)
             missing.chmod(0o755)
 
