@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from time import sleep, thread_time
 from types import SimpleNamespace
 
 import pytest
 
+from deploy.core import yaml
 from tests.support import network
 from tests.support.place import Place
 
@@ -16,6 +18,22 @@ from tests.support.place import Place
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     network.block(monkeypatch, loopback=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def dumped_once() -> Iterator[None]:
+    """Write each YAML document once: the same few releases are rendered thousands of times."""
+    dump, texts = yaml.dump, dict[str, str]()
+
+    def dump_once(document: object) -> str:
+        key = repr(document)
+        if key not in texts:
+            texts[key] = dump(document)
+        return texts[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(yaml, "dump", dump_once)
+        yield
 
 
 @pytest.fixture

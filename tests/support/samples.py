@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,9 @@ def settings(root: Path = Path("/nowhere"), **more: Any) -> Settings:
     return Settings(env="local", app="shop", compose=["c.yml"], domain="shop.test", root=root, **more)
 
 
+@cache
 def model(text: str = COMPOSE) -> compose.Model:
-    """Read what Compose would have merged."""
+    """Read what Compose would have merged, each text once."""
     return compose.check(yaml.load(text), {"backend"}, Path("/nowhere"), "c.yml")
 
 
