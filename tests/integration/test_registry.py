@@ -34,18 +34,9 @@ auth: {{htpasswd: {{realm: test, path: /etc/registry/htpasswd}}}}
 HTPASSWD = f"{USER}:$2y$04$cWv6j1cxoqQZfd3QBd6yuu5T7XzfIz3Mg773jJvvrqmunghr8Gbpy\n"
 # a host's own loopback leads to the proxy here, so that both know the registry by one name
 FORWARD = """
-import socket, sys, threading
-port, gateway = int(sys.argv[1]), sys.argv[2]
-def pump(a, b):
-    while data := a.recv(65536):
-        b.sendall(data)
-    b.shutdown(socket.SHUT_WR)
-server = socket.create_server(("127.0.0.1", port))
-while True:
-    near = server.accept()[0]
-    far = socket.create_connection((gateway, port))
-    for pair in ((near, far), (far, near)):
-        threading.Thread(target=pump, args=pair, daemon=True).start()
+echo 1 >/proc/sys/net/ipv4/conf/all/route_localnet
+iptables -t nat -A OUTPUT -d 127.0.0.1 -p tcp --dport $1 -j DNAT --to-destination $2:$1
+iptables -t nat -A POSTROUTING -d $2 -p tcp --dport $1 -j MASQUERADE
 """
 
 
@@ -147,7 +138,7 @@ def nested(proxy: Proxy, stores: dict[str, Nested]) -> dict[str, Nested]:
     """A host on each store, to which the proxy is on its own loopback."""
     gateway = docker("network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}").strip()
     for host in stores.values():
-        docker("exec", "--detach", host.name, "python3", "-c", FORWARD, str(proxy.server_port), gateway)
+        docker("exec", host.name, "sh", "-ec", FORWARD, "sh", str(proxy.server_port), gateway)
     return stores
 
 

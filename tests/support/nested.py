@@ -16,7 +16,7 @@ import pytest
 from deploy.core.poll import wait_until
 from deploy.core.shell import Command, Result, command
 from deploy.hosts.local import LocalHost, LocalProcess
-from tests.nights.hosts import image
+from tests.machines.image import image
 from tests.support.site import docker
 
 LABEL = "bookreader-ops.test-host"
@@ -69,7 +69,7 @@ def engines(*stores: str, disk: str = "") -> Iterator[list[Nested]]:
             docker("run", "--detach", "--privileged", "--init", f"--name={host.name}", f"--label={LABEL}", *disks, "--tmpfs=/run:exec",
                    image(), "sleep", "infinity")  # fmt: skip
             setting = json.dumps({"features": {"containerd-snapshotter": store == "containerd"}})
-            docker("exec", host.name, "sh", "-c", f"echo '{setting}' > /etc/docker/daemon.json")
+            docker("exec", host.name, "sh", "-c", f"mkdir -p /etc/docker && echo '{setting}' > /etc/docker/daemon.json")
             docker("exec", "--detach", host.name, "sh", "-c", "dockerd > /var/log/dockerd.log 2>&1")
         for host in hosts:
             ready = partial(host.try_run, Command(("docker", "info")))
