@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
 import subprocess
-import tarfile
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -83,34 +80,6 @@ def test_the_backend_image_holds_the_tracked_code_and_no_more(bookreader: Site) 
         "run", "--rm", "bookreader/backend", "python", "-c", code.replace("/app", "/app/bookreader/__pycache__")
     )
     assert "old.pyc" not in listed
-
-
-def test_an_extra_ca_reaches_the_build_and_no_layer(bookreader: Site, tmp_path: Path) -> None:
-    """The build trusts a bundle of our own (it could not download otherwise); no layer of any image holds its text."""
-    marker = f"a certificate bundle of our own, {uuid.uuid4()}"
-    bundle = tmp_path / "bundle.crt"
-    bundle.write_text(f"# {marker}\n" + Path("/etc/ssl/certs/ca-certificates.crt").read_text())
-    bookreader.inv("build", "--no-cache", OPS_BUILD__EXTRA_CA=str(bundle))
-    for image in ("backend", "frontend", "edge"):
-        saved = subprocess.run(["docker", "save", f"bookreader/{image}"], check=True, capture_output=True).stdout
-        assert holds(saved, b"\x7fELF"), f"the layers of {image} were not really read"
-        assert not holds(saved, marker.encode()), image
-
-
-def holds(archive: bytes, marker: bytes) -> bool:
-    """Tell whether any file of any layer of a saved image contains some bytes."""
-    with tarfile.open(fileobj=io.BytesIO(archive)) as image:
-        for member in image:
-            file = image.extractfile(member)
-            data = file.read() if file else b""
-            try:
-                with tarfile.open(fileobj=io.BytesIO(data)) as layer:
-                    if any(marker in layer.extractfile(entry).read() for entry in layer if entry.isreg()):  # type: ignore[union-attr]  # a regular file has content
-                        return True
-            except tarfile.ReadError:
-                if marker in data:
-                    return True
-    return False
 
 
 def test_caches_are_exported_per_image(tiny: Site, tmp_path: Path) -> None:
