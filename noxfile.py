@@ -14,9 +14,10 @@ nox.options.sessions = ["lint", "types", "tests"]
 
 SCRIPTS = [
     "scripts/quickstart", "scripts/test", ".ci/run", "docker/base/customize.sh", "docker/base/postgres/customize.sh",
-    "docker/base/postgres/entrypoint.sh", "docker/base/redis/customize.sh", "docker/frontend/publish", "scripts/deploy.sh",
+    "docker/base/postgres/entrypoint.sh", "docker/base/redis/customize.sh", "docker/frontend/publish",
+    "scripts/deploy.sh",
     "scripts/blue-green-deploy.sh", "tests/apps/template/prestart/prestart", "tests/apps/template/frontend/publish",
-    *(f"docker/backup/{name}" for name in ("login", "take", "verify", "restore", "amcheck", "swap", "databases", "drop")),
+    *map("docker/backup/{}".format, ("login", "take", "verify", "restore", "amcheck", "swap", "databases", "drop")),
 ]  # fmt: skip
 TWO = ["--numprocesses=2", "--dist=loadgroup"]
 TWO_FILES = [
@@ -68,5 +69,6 @@ def nights(session: nox.Session) -> None:
     if not session.posargs:
         Path("docs/nights.md").unlink(missing_ok=True)  # nights that are no more go with it
     everything = {"NIGHTS": "1", "NIGHTS_REPORT": "docs/nights.md"}
-    matrix = ["tests/nights", "tests/integration/test_interrupted.py", "tests/integration/test_watch.py"]
+    wider = [f"tests/integration/test_{name}.py" for name in ("dev", "interrupted", "shipping", "template", "watch")]
+    matrix = ["tests/nights", *wider]
     session.run("pytest", *matrix, *session.posargs, env=everything, external=True)

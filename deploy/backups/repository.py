@@ -75,7 +75,9 @@ class Repository:
         """Say in words what restic's exit codes mean; the repository is made by the first backup."""
         where = f"{self.run.host.name}: {self.container}"
         if error.returncode == NO_REPOSITORY:
-            return OpsError("there is no repository yet", where=where, then="inv backup makes it", slug=NO_BACKUPS)
+            return OpsError(
+                "there is no repository yet", where=where, then="inv backup makes it", slug="no-backup-repository"
+            )
         if error.returncode == WRONG_PASSWORD:
             words = "RESTIC_PASSWORD is not the password of this repository"
             then = "put the one that it was made with into the secrets file, then inv deploy"

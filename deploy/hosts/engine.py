@@ -68,7 +68,7 @@ class Engine:
         return tuple(sorted((c for c in inspected if c), key=lambda c: (c.colour, c.service, c.number)))
 
     def one_offs(self, environment: str) -> tuple[str, ...]:
-        """List the names of one environment's one-off containers that run, backups left out: a deploy goes on beside them."""
+        """List the names of one environment's one-off containers that run; a deploy goes on beside backups."""
         labels = [f"{LABEL}={environment}", "com.docker.compose.oneoff=True"]
         listed = self.client.api.containers(filters={"label": labels})
         kept = (entry for entry in listed if entry["Labels"].get(f"{LABEL}.role") not in ON_DEMAND)

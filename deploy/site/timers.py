@@ -41,7 +41,7 @@ CRON_TZ=UTC
 
 @dataclass(frozen=True)
 class Timer:
-    """A command line of a host, the time of day (UTC) at which it runs, how many minutes later at most, who wrote it."""
+    """A command line of a host, when it runs (time of day in UTC, minutes later at most), and who wrote it."""
 
     name: str
     what: str

@@ -5,8 +5,10 @@ from __future__ import annotations
 import fcntl
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]  # it has no types
 
 from deploy.hosts.local import LocalHost
 from deploy.hosts.ssh import SshHost
@@ -16,15 +18,30 @@ from tests.support import sshd
 from tests.support.nested import Nested, engines
 from tests.support.site import ROOT, Site, make_bookreader, make_tiny
 
+# files of one worker, since they share a site or engines that take long to start, or build images of one name
+TOGETHER = (
+    ("test_edge", "test_images", "test_tasks", "test_rolling", "test_tutorial", "test_reproducible"),
+    ("test_registry", "test_shipping"),
+)
+# a small site, then what takes longest: two workers end at about the same time
 FIRST = [
-    "test_tiny",
-    "test_quickstart",
-    "test_fleet",
-    "test_rolling",
-    "test_interrupted",
-    "test_registry",
-    "test_template",
-]
+    "test_tiny", "test_quickstart", "test_resolved", *TOGETHER[0], "test_fleet", "test_interrupted", "test_shared_and_warm", "test_dev",
+    "test_template", *TOGETHER[1],
+]  # fmt: skip
+
+
+class WholeFiles(LoadFileScheduling):  # type: ignore[misc]
+    """Gives each worker whole files, and those that belong together to one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return next((files[0] for files in TOGETHER if Path(file).stem in files), str(file))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> WholeFiles | None:
+    """Schedule whole files where `--dist=loadfile` was said."""
+    return WholeFiles(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

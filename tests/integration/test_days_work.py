@@ -146,18 +146,18 @@ def unnamed(site: Site, label: str) -> str:
 
 def test_prune_frees_what_nobody_goes_back_to(serving: Site) -> None:
     few: dict[str, Any] = {"OPS_ROLLOUT__KEEP_RELEASES": "2", "OPS_BUILD__CACHE_GB": "1000"}
-    releases = [deploy(serving, f"release {number}") for number in range(4)]
+    releases = [deploy(serving, f"release {number}") for number in range(3)]
     ours, theirs = (unnamed(serving, label) for label in ("bookreader-ops.image=tiny/app", "com.example=theirs"))
     assert "stdin is not a terminal" in serving.inv("prune", code=2, **few).stderr
     assert {releases[0], ours, theirs} <= named()
     done = serving.inv("prune", "--yes", "--json", **few).document
-    assert set(releases[:2]) <= set(done["releases"])
+    assert releases[0] in done["releases"]
     assert done["freed_bytes"] > 1_000_000
     assert (ours in named(), theirs in named()) == (False, True)
     docker("image", "rm", theirs)
-    assert [release for release in releases if release in named()] == releases[2:]
-    assert serving.inv("rollback", "--json").document["release"] == releases[2]
-    assert json.loads(serving.get("/version")[1]) == {"release": releases[2]}
+    assert [release for release in releases if release in named()] == releases[1:]
+    assert serving.inv("rollback", "--json").document["release"] == releases[1]
+    assert json.loads(serving.get("/version")[1]) == {"release": releases[1]}
     assert "nothing to prune" in serving.inv("prune", **few).stderr
 
 

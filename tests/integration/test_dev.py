@@ -70,6 +70,7 @@ def page(site: Site) -> Iterator[Callable[[str], str]]:
 
 
 def test_what_is_saved_is_served_and_the_data_stays(site: Site) -> None:
+    """In the nights also that `--fresh` begins anew."""
     with dev(site):
         assert '<div id="root">' in site.get("/")[1]
         assert wait_until(lambda: len(books(site)) == 2, 60), site.get("/api/books")
@@ -93,9 +94,10 @@ def test_what_is_saved_is_served_and_the_data_stays(site: Site) -> None:
     with dev(site) as seconds:
         assert seconds < 30
         assert wait_until(lambda: books(site) == first, 30)
-    with dev(site, "--fresh"):
-        assert wait_until(lambda: len(books(site)) == 2, 60)
-        assert not set(books(site).values()) & set(first.values())
+    if os.environ.get("NIGHTS"):
+        with dev(site, "--fresh"):
+            assert wait_until(lambda: len(books(site)) == 2, 60)
+            assert not set(books(site).values()) & set(first.values())
 
 
 def test_a_taken_port_is_named(site: Site) -> None:

@@ -13,7 +13,7 @@ from deploy.core.poll import wait_until
 from tests import load
 from tests.support.site import Site, docker
 
-READERS = load.Scenario(kinds=("get", "new"), paths=("/", "/version"), rate=150, new_rate=20)
+READERS = load.Scenario(kinds=("get", "new"), paths=("/", "/version"), rate=80, new_rate=20)
 
 
 def roll(site: Site) -> None:
@@ -44,14 +44,31 @@ def test_the_edge_comes_back_by_itself_after_a_crash(tiny: Site) -> None:
     assert docker("inspect", "--format", "{{.RestartCount}}", edge).strip() == "1"
 
 
+KINDS = (("begin", "resume"), ("done", "abort"), ("done", "resume"), ("begin", "abort"))
+# step, line of the journal, what is typed: before the switch, at both of its ends, after it; the nights have all steps
+CHOSEN = {
+    "blue_green": [
+        ("AwaitServed", "done", "abort"),
+        ("Switch", "begin", "resume"),
+        ("Switch", "done", "abort"),
+        ("StopColour", "begin", "resume"),
+    ],
+    "rolling": [("Switch", "done", "abort"), ("Drain", "begin", "resume")],  # both releases serve
+}
+
+
+def kills(strategy: str, steps: list[str]) -> list[tuple[int, str, str]]:
+    """Return which step is killed at which of its lines, and what is typed then."""
+    if os.environ.get("NIGHTS"):
+        return [(number, *kind) for number in range(len(steps)) for kind in KINDS]
+    return [(steps.index(step), state, then) for step, state, then in CHOSEN[strategy]]
+
+
 @pytest.mark.parametrize("strategy", ["blue_green", "rolling"])
 def test_killed_at_every_step_and_nothing_is_lost(
     tiny: Site, strategy: str, record_property: Callable[..., None]
 ) -> None:
-    """Each step of a second deploy once, at its first line or its last; resume and abort in turn. The nights have them all.
-
-    Of a rolling one the steps between its two switches, where both releases serve.
-    """
+    """A second deploy is killed at some of its steps, and resumed or aborted; flow tests and the nights have all of them."""
     tiny.extra["OPS_ROLLOUT__WATCH"] = "1"
     if strategy == "rolling":
         roll(tiny)
@@ -59,12 +76,8 @@ def test_killed_at_every_step_and_nothing_is_lost(
     change(tiny)
     steps = [step["step"] for step in tiny.inv("plan", "--json").document["hosts"][0]["steps"]]
     assert {"StartColour", "AwaitServed", "Switch", "Watch", "Drain", "StopColour"} <= set(steps)
-    kinds = (("begin", "resume"), ("done", "abort"), ("done", "resume"), ("begin", "abort"))
-    nights = [(number, *kind) for number in range(len(steps)) for kind in kinds]
-    first, last = steps.index("Switch"), len(steps) - 1 - steps[::-1].index("Switch")
-    some = [(n, *kinds[n % 4]) for n in (range(first, last + 1) if first < last else range(len(steps)))]
     with load.during(tiny.url, READERS) as clients:
-        for number, state, then in nights if os.environ.get("NIGHTS") else some:
+        for number, state, then in kills(strategy, steps):
             before = released(tiny)
             assert tiny.killed(number, state, "deploy") == steps[number]
             assert released(tiny), "something serves before any command is typed"

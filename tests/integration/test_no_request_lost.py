@@ -29,13 +29,13 @@ def change(site: Site, number: int) -> None:
     site.commit(f"release {number}")
 
 
-def test_three_deploys_a_failed_one_and_a_rollback_lose_nothing(
+def test_two_deploys_a_failed_one_and_a_rollback_lose_nothing(
     bookreader: Site, record_property: Callable[..., None]
 ) -> None:
     """Keep-alive and new connections, POSTs, slow responses, uploads and WebSockets, all at once."""
     began, deployed = time.time(), [bookreader.inv("status", "--json").document["release"]]
     with load.during(bookreader.url) as clients, Queue(bookreader.port) as queue:
-        for number in (1, 2, 3):
+        for number in (1, 2):  # to the other colour and back
             change(bookreader, number)
             deployed.append(bookreader.inv("deploy", "--json").document["release"])
         bookreader.write("backend/bookreader/serve.py", 'raise SystemExit("this release was made to exit at once")\n')
@@ -48,7 +48,7 @@ def test_three_deploys_a_failed_one_and_a_rollback_lose_nothing(
     lost, doubled = queue.verdict()
     assert (lost, doubled) == ([], []), f"of {len(queue.accepted)} tasks"
     assert bookreader.killed_for_memory(began) == []
-    assert back == deployed[2]
+    assert back == deployed[1]
     assert set(report.releases) == set(deployed)
     assert report.verdict == load.PASS, f"{report.reasons}\n{report.losses}\n{report.table()}"
 

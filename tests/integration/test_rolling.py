@@ -10,32 +10,38 @@ import pytest
 from tests import load
 from tests.integration.test_no_request_lost import change
 from tests.support.queue import Queue
-from tests.support.site import Site, make_bookreader
+from tests.support.site import Site
 
 STARTS_BADLY = 'raise SystemExit("this release was made to exit at once")\n'
+# all kinds of clients; the full rate is for test_no_request_lost.py, with nothing beside it
+CLIENTS = load.Scenario(rate=120, new_rate=20, post_rate=10)
 ROLLING = {"OPS_ROLLOUT__STRATEGY": "rolling", "OPS_ROLLOUT__FREE_MEMORY_GB": "0"}
 
 
-@pytest.fixture(scope="module")
-def rolling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """BookReader with two backends."""
-    site = make_bookreader(tmp_path_factory.mktemp("rolling"))
-    site.extra |= ROLLING
-    try:
-        site.inv("deploy")
-        site.inv("scale", "backend=2")
-        yield site
-    finally:
-        site.sweep()
+@pytest.fixture
+def rolling(bookreader: Site) -> Iterator[Site]:
+    """BookReader with two backends, which rolls."""
+    before = dict(bookreader.extra)
+    bookreader.extra |= ROLLING
+    bookreader.replace(
+        "docker/compose.app.yml",
+        "    mem_limit: 512m\n    cpus: 1.5",
+        "    scale: 2\n    mem_limit: 512m\n    cpus: 1.5",
+    )
+    bookreader.commit("two backends")
+    bookreader.inv("deploy")
+    yield bookreader
+    bookreader.extra = before
 
 
 def running(site: Site, service: str) -> list[str]:
     return sorted(name for name, state in site.containers().items() if f"-{service}-" in name and state == "running")
 
 
-def test_a_deploy_a_failed_one_a_rollback_and_more_and_fewer_replicas_lose_nothing(rolling: Site) -> None:
+def test_a_deploy_a_failed_one_and_more_and_fewer_replicas_lose_nothing(rolling: Site) -> None:
+    """A rollback that rolls is in the nights (test_bookreader.py), and at every step in flow/test_rolling.py."""
     began, deployed = time.time(), [rolling.inv("status", "--json").document["release"]]
-    with load.during(rolling.url) as clients, Queue(rolling.port) as queue:
+    with load.during(rolling.url, CLIENTS) as clients, Queue(rolling.port) as queue:
         change(rolling, 1)
         deployed.append(rolling.inv("deploy", "--json").document["release"])
         assert len(running(rolling, "backend")) == 2
@@ -44,7 +50,6 @@ def test_a_deploy_a_failed_one_a_rollback_and_more_and_fewer_replicas_lose_nothi
         rolling.inv("deploy", code=1)
         assert len(running(rolling, "backend")) == 2
         rolling.git("revert", "--no-edit", "HEAD")
-        assert rolling.inv("rollback", "--json").document["release"] == deployed[0]
         rolling.inv("scale", "backend=3")
         rolling.inv("scale", "backend=1")
         report = clients.report()

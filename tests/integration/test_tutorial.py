@@ -18,7 +18,6 @@ from tests.support.site import ROOT, Site, copy_checkout
 
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 MARK = "=== command"
-pytestmark = pytest.mark.alone  # what it prints depends on what the engine holds: nobody else builds meanwhile
 # what depends on the machine, and is not in the document
 ASIDE = re.compile(r"base images: |! base images are not pinned|! classic image store|bootstrap: | ok base image ")
 RELEASE = re.compile(r"\b[0-9a-f]{12}(?:-dirty-[0-9a-f]{6})?-[0-9a-f]{6}\b")
@@ -64,7 +63,7 @@ def masked(text: str) -> str:
 @pytest.fixture
 def clone(tmp_path: Path) -> Iterator[Site]:
     """A clone that nothing was done in; its environment is this one, so that bootstrap has nothing to install."""
-    site = Site(tmp_path, extra={})  # watched as by default: it is what a reader sees
+    site = Site(tmp_path, extra={"OPS_ROLLOUT__WATCH": "3"})  # a reader watches for 10 s: seconds are masked
     copy_checkout(site)
     environment = site.root / ".venv"
     environment.mkdir()

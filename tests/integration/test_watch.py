@@ -58,10 +58,11 @@ def watched(tiny: Site) -> Site:
 
 
 BAD = {
-    "errs": ("errs", "requests that an app answered were 5xx; before, 0%", False), "crawls": ("crawls", "95th percentile", False),
+    "errs": ("errs", "requests that an app answered were 5xx; before, 0%", False),
     "a wrong root": ("well", "requests that the edge answered itself were 5xx", False),
 }  # fmt: skip
 NIGHTS = {
+    "crawls": ("crawls", "95th percentile", False),
     "crawls beside a good one": ("crawls", "95th percentile", True),
     "stalls": ("stalls", "GET / is not answered within 2 s; in the minute before", False),
 }
@@ -79,7 +80,9 @@ def test_a_bad_release_is_out_of_service_within_ten_seconds(
         watched.inv("deploy", OPS_ROLLOUT__WATCH="0")
     good = watched.inv("status", "--json").document["release"]
     with load.during(watched.url, READERS) as clients, seen(watched) as times:
-        threading.Event().wait(10)  # the minute before must have requests to compare with
+        assert wait_until(lambda: len(times.get(good, ())) > 40, 20), (
+            "the minute before must have requests to compare with"
+        )
         if behaviour == "well":  # the app, that is
             watched.write("nginx/site.conf.j2", ROUTES + WRONG_ROOT)
             watched.commit()
@@ -106,10 +109,10 @@ def unvisited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 def test_without_traffic_the_toolkit_probes(unvisited: Site) -> None:
-    said = change(unvisited, 10)
-    probes = re.search(r"low traffic: \d+ requests in 10 s; (\d+) probes were answered", said)
+    said = change(unvisited, 4)
+    probes = re.search(r"low traffic: \d+ requests in 4 s; (\d+) probes were answered", said)
     assert probes, said
-    assert int(probes[1]) >= 10
+    assert int(probes[1]) >= 4
     assert judged_by(unvisited) == ("", "")
 
 

@@ -12,6 +12,14 @@ from tests.nights import report
 from tests.nights.night import Night, make_night
 
 ROWS: dict[str, report.Row] = {}
+AREAS = {"test_edge": "edge"}  # what is not named here is `deploy`
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each night with its area, so that `nox -s nights -- -m edge` runs those."""
+    for item in items:
+        item.add_marker(AREAS.get(item.path.stem, "deploy"))
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ HEAD = """# Bad nights
 
 Real faults on a real engine, one row each. `nox -s nights` runs them and writes this page; the code is in `tests/nights`.
 A night passes when something serves, the exit code and the message are right, nothing is stranded, and the next plain
-command converges to an empty plan.
+command converges to an empty plan. "No fault": a second case of a promise of which `tests/integration` has one.
 
 {when}, {engine}: {passed} of {all} passed. A night that is run again replaces its own row; the row says on which commit it ran.
 

@@ -15,7 +15,7 @@ from tests.support.site import ROOT, Done, Site
 
 ENV = "staging"
 # what one test machine can bear, for each of three hosts
-CLIENTS = load.Scenario(kinds=("get", "new"), paths=("/",), connections=4, rate=60, new_rate=15, minimums={"get": 300})
+CLIENTS = load.Scenario(kinds=("get", "new"), paths=("/",), connections=4, rate=40, new_rate=10, minimums={"get": 300})
 
 
 def name_hosts(

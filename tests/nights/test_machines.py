@@ -1,4 +1,4 @@
-"""The test bed of SSH is what it says it is."""
+"""The test bed of SSH is what it says it is: its faults are those of the nights."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import paramiko
 import pytest
 
 from deploy.images import bases
+from tests.integration.conftest import machine, machines
 from tests.machines import ASKED, Fleet, Machine
 from tests.support.site import ROOT
 
+__all__ = ["machine", "machines"]  # fixtures
 BUSYBOX = bases.read(ROOT)["busybox"].local_tag
 
 
