@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from deploy.backups.drill import Drilled
 from deploy.backups.points import Evidence, Point
 from deploy.backups.restore import Restored, handlers
 from deploy.backups.steps import Names
@@ -13,6 +14,7 @@ from deploy.backups.take import Taken
 from deploy.config.settings import Settings
 from deploy.core import console
 from deploy.core.errors import Refused
+from deploy.site import checks
 
 UNITS = ("B", "KB", "MB", "GB", "TB")
 
@@ -51,6 +53,16 @@ def restored(result: Restored, *, json: bool) -> None:
         return
     console.say(f"recovery point {result.point.id} of {result.point.taken} serves", "green")
     console.say(f"the database before is kept as {result.kept}; tasks that are queued may name rows which are gone")
+
+
+def drilled(results: Sequence[Drilled], env: str, *, json: bool) -> None:
+    """Show what drills came to; raise GateClosed, exit 3, unless every point counts as restored."""
+    named = [replace(check, asked=f"{one.point} {check.asked}") for one in results for check in one.checks]
+    if not json:
+        checks.show(named, env, json=False)
+        return
+    console.document({"points": [one.document for one in results]})
+    checks.require_open(named, documented=True)
 
 
 def aborted(names: Names, *, json: bool) -> None:

@@ -149,7 +149,7 @@ class Notify(Section):
 
 
 class Backup(Section):
-    """When recovery points are taken, and how many are kept."""
+    """When recovery points are taken, how many are kept, and how long a drill may take, in seconds."""
 
     at: Clock = "03:00"
     jitter_minutes: int = Field(default=30, ge=0, le=180)
@@ -157,6 +157,7 @@ class Backup(Section):
     keep_weeks: int = Field(default=4, ge=0)
     keep_months: int = Field(default=6, ge=0)
     keep_least: int = Field(default=3, ge=1, description="so many of the newest stay, whatever their age")
+    drill_within: float = Field(default=900, gt=0)
 
 
 class Settings(Section):

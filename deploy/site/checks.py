@@ -52,6 +52,11 @@ def show(checks: Sequence[Check], env: str, *, json: bool) -> None:
     else:
         rows = [[check.word, check.asked, check.evidence, check.then] for check in checks]
         console.table(["", "checked", "evidence", "next"], rows)
+    require_open(checks, documented=json)
+
+
+def require_open(checks: Sequence[Check], *, documented: bool = False) -> None:
+    """Raise GateClosed, exit 3, when a check closes a gate."""
     closing = [f"{check.asked} is {check.result}" for check in checks if check.closes]
     if closing:
-        raise GateClosed(f"not ready: {', '.join(closing)}", then="the commands in the table", documented=json)
+        raise GateClosed(f"not ready: {', '.join(closing)}", then="the commands in the table", documented=documented)

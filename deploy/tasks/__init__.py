@@ -5,7 +5,9 @@ from invoke.collection import Collection
 from deploy.tasks import backups, hosts, images, machine, observe, rollout, secrets
 
 # `inv backup` takes a point: the default task of its collection
-BACKUP = Collection("backup", backups.list, backups.verify, backups.restore, backups.prune, backups.schedule)
+BACKUP = Collection("backup", backups.list, backups.verify, backups.restore, backups.drill)
+for task in (backups.prune, backups.schedule):
+    BACKUP.add_task(task)
 BACKUP.add_task(backups.take, "take", default=True)
 
 namespace = Collection(

@@ -1,0 +1,115 @@
+"""The isolated project of a drill on its host: written, started, removed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from math import ceil
+from pathlib import Path
+
+from deploy.backups import isolated
+from deploy.backups.drill_images import Image
+from deploy.backups.points import Point
+from deploy.backups.repository import Repository
+from deploy.config import secrets
+from deploy.core import console
+from deploy.core.errors import OpsError, Refused
+from deploy.core.model import ReleasedService
+from deploy.core.shell import LONG, Command, compose, docker
+from deploy.site.run import ONE_OFF_SECONDS, Run
+
+FOLDER = "drill"  # of the state folder: the rendered project while it is there
+
+
+@dataclass(frozen=True)
+class Project(Repository):
+    """The isolated project of a drill: its backup service reads the repository, and restores into its own database."""
+
+    file: Path
+    data: tuple[str, ...]  # services that keep data
+    saved: tuple[str, ...]  # folders that are restored besides the database
+
+    @property
+    def name(self) -> str:
+        """What Compose calls it."""
+        return project_of(self.run)
+
+    @property
+    def container(self) -> str:
+        """The name of the one backup container that works at a time."""
+        return f"{self.name}-backup"
+
+    @cached_property
+    def live(self) -> str:
+        """The name of the live database, which the drill's own has too: the app reaches it as it does there."""
+        return self.databases()[0]
+
+    def compose(self, *words: str) -> Command:
+        """Make a Compose command on the rendered file."""
+        return compose(self.name, str(self.file), *words)
+
+    def command(self, *words: str) -> Command:
+        """Make the command that does one thing in a container of the drill's backup service."""
+        return self.compose("run", "--rm", "-T", "--no-deps", "--name", self.container, self.service.name, *words)
+
+    def start(self, run: Run, *services: str) -> None:
+        """Start services of a release and wait until they are healthy; raise OpsError with their last words if they are not."""
+        host, within = run.host, run.settings.rollout.healthy_within
+        wait = ("--detach", "--wait", "--wait-timeout", str(ceil(within)), "--no-build", "--no-deps")
+        done = host.try_run(self.compose("up", *wait, *services), timeout=within + ONE_OFF_SECONDS)
+        if done.returncode:
+            logs = [f"{service}: {host.engine.logs(self.container_of(service))}" for service in services]
+            words = "\n".join([f"{', '.join(services)} did not become healthy:", done.output, *logs])
+            raise OpsError(run.masked(words), where=host.name)
+
+    def container_of(self, service: str) -> str:
+        """Return the name of a service's container."""
+        return f"{self.name}-{service}-1"
+
+
+@contextmanager
+def isolated_project(repository: Repository, point: Point, images: Iterable[Image]) -> Iterator[Project]:
+    """Write the rendered project of a drill, and remove it with all that was made of it."""
+    run = repository.run
+    shared, place = run.bundle.files["shared.yml"], variable(run, repository.service, "RESTIC_REPOSITORY")
+    file = run.settings.state_dir / FOLDER / f"{point.id}.yml"
+    rendered = isolated.render(run.settings.name, shared, [image.web for image in images], place)
+    run.host.write(file, rendered, mode=0o600)
+    try:
+        yield Project(run, repository.service, file, isolated.data_services(shared), isolated.saved_folders(shared))
+    finally:
+        with console.step("remove what was restored"):
+            clear(run)
+
+
+def clear(run: Run) -> None:
+    """Remove a drill's project by its labels, also what a drill that was killed left, whatever its file was."""
+    words = ("--volumes", "--remove-orphans", "--timeout", "0")
+    run.host.run(docker("compose", "--project-name", project_of(run), "down", *words), timeout=LONG)
+    run.host.remove(run.settings.state_dir / FOLDER)
+
+
+def project_of(run: Run) -> str:
+    """Return what Compose calls an environment's drill."""
+    return f"{run.settings.name}-drill"
+
+
+def require_rendered(repository: Repository) -> None:
+    """Refuse where nothing can be isolated: a release without its files, a database that no service of the host has."""
+    run = repository.run
+    if "shared.yml" not in run.bundle.files:
+        words = f"the files of release {run.bundle.release.id} are gone"
+        raise Refused(words, where=run.host.name, then="inv deploy writes them again")
+    place = variable(run, repository.service, "PGHOST")
+    if place not in isolated.data_services(run.bundle.files["shared.yml"]):
+        words = f"a drill starts a database of its own, and the live one ({place or 'no PGHOST'}) is no service of this host"
+        then = "make it a service with the role data; until then inv backup.verify proves that a point can be read"
+        raise Refused(words, where=run.host.name, then=then)
+
+
+def variable(run: Run, service: ReleasedService, name: str) -> str:
+    """Return a variable of a shared service, by its compose file or the release's secrets."""
+    declared = isolated.environment(run.bundle.files["shared.yml"], service.name)
+    return declared.get(name) or secrets.rendered(run.bundle.env).get(name, "")

@@ -1,0 +1,145 @@
+"""A project of an app's data services, its backup service and a few web images, with no way to anybody outside. Pure.
+
+What is restored has real addresses in it: nothing that starts on it may send a mail, call a webhook, or reach live data.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from deploy.core import yaml
+from deploy.core.model import LABEL
+
+DRILL = f"{LABEL}.drill"
+INSIDE, OUTSIDE = "inside", "outside"
+SAVED = PurePosixPath("/data")  # where the backup service mounts the volumes that it saves
+# what a container is by itself; whatever joins it to the host, to others or to an address is left out
+KEPT = (
+    "image", "pull_policy", "platform", "command", "entrypoint", "init", "user", "group_add", "working_dir", "environment",
+    "env_file", "read_only", "tmpfs", "shm_size", "cap_add", "cap_drop", "security_opt", "sysctls", "ulimits", "healthcheck",
+    "mem_limit", "mem_reservation", "memswap_limit", "cpus", "stop_signal",
+)  # fmt: skip
+# the engine's default may send what a program prints to another machine
+LOGGING = {"driver": "json-file", "options": {"max-size": "10m"}}
+
+
+@dataclass(frozen=True)
+class Web:
+    """Services of one release's colour file, and the suffix that tells them from those of another release."""
+
+    file: str
+    services: tuple[str, ...]
+    suffix: str
+
+
+def render(name: str, shared: str, webs: Iterable[Web], repository: str) -> str:
+    """Render the project of a drill from a release's shared.yml and colour files; `repository` is restic's, as it writes it."""
+    document = yaml.load_rendered(shared)
+    data, (backup,) = having(document, "data"), having(document, "backup").values()
+    live = {source: spec["name"] for source, spec in (document.get("volumes") or {}).items()}
+    services = {key: isolated(spec, name, [key]) for key, spec in data.items()}
+    services[service_of(backup)] = saving(backup, name, repository)
+    for web in webs:
+        own = having(yaml.load_rendered(web.file), "web").values()
+        services |= {
+            f"{service_of(spec)}-{web.suffix}": isolated(spec, name, [service_of(spec)])
+            for spec in own if service_of(spec) in web.services
+        }  # fmt: skip
+    held = {mount["source"] for mount in mounts(backup) if holds(mount, repository) and mount["type"] == "volume"}
+    used = {source for spec in services.values() for source in sources(spec)}
+    volumes = {source: {"name": live[source], "external": True} if source in held else {} for source in sorted(used)}
+    networks = {INSIDE: {"internal": True}, **({OUTSIDE: {}} if is_remote(repository) else {})}
+    document = {"name": f"{name}-drill", "services": services, "networks": networks, "volumes": volumes}
+    return yaml.dump_rendered(document)
+
+
+def isolated(spec: Mapping[str, Any], name: str, aliases: Iterable[str]) -> dict[str, Any]:
+    """Copy what a service is by itself; its volumes are the drill's own, and it is reached by the names that it has."""
+    declared = [alias for one in (spec.get("networks") or {}).values() for alias in (one or {}).get("aliases", ())]
+    return {
+        **{key: spec[key] for key in KEPT if key in spec},
+        "labels": {DRILL: name}, "restart": "no", "logging": LOGGING,
+        "networks": {INSIDE: {"aliases": list(dict.fromkeys([*aliases, *declared]))}},
+        "volumes": [own for mount in mounts(spec) for own in replaced(mount)],
+    }  # fmt: skip
+
+
+def saving(spec: Mapping[str, Any], name: str, repository: str) -> dict[str, Any]:
+    """Copy the backup service: it alone sees the live repository, and may fill what it saves elsewhere."""
+    held = [mount for mount in mounts(spec) if holds(mount, repository)]
+    others = [own for mount in mounts(spec) if mount not in held for own in replaced(mount)]
+    filled = [{**own, "read_only": False} if is_saved(own) else own for own in others]
+    networks = {INSIDE: None, **({OUTSIDE: None} if is_remote(repository) else {})}
+    return {**isolated(spec, name, []), "networks": networks, "volumes": [*held, *filled]}
+
+
+def replaced(mount: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Replace a mount by a volume of the drill's own; files of the host are read where nobody may write them, sockets never."""
+    target, read_only = mount["target"], bool(mount.get("read_only"))
+    if mount["type"] == "volume":
+        own = {"source": mount["source"]} if mount.get("source") else {}
+        yield {"type": "volume", **own, "target": target, "read_only": read_only}
+    elif mount["type"] == "bind" and read_only and not mount["source"].endswith(".sock"):
+        yield dict(mount)
+    elif mount["type"] == "bind" and not mount["source"].endswith(".sock"):
+        source = re.sub(r"[^a-z0-9]+", "-", mount["source"].lower()).strip("-")
+        yield {"type": "volume", "source": source, "target": target}
+    elif mount["type"] == "tmpfs":
+        yield dict(mount)
+
+
+def data_services(shared: str) -> tuple[str, ...]:
+    """List the services that keep data."""
+    return tuple(having(yaml.load_rendered(shared), "data"))
+
+
+def environment(shared: str, service: str) -> dict[str, str]:
+    """Return the variables that the compose file gives a service."""
+    given = yaml.load_rendered(shared)["services"][service].get("environment") or {}
+    return {name: str(value) for name, value in given.items()}
+
+
+def saved_folders(shared: str) -> tuple[str, ...]:
+    """List the folders of the backup service that a restore fills besides the database."""
+    (backup,) = having(yaml.load_rendered(shared), "backup").values()
+    return tuple(mount["target"] for mount in mounts(backup) if is_saved(mount))
+
+
+def is_saved(mount: Mapping[str, Any]) -> bool:
+    """Tell whether the backup service saves what is mounted here."""
+    return PurePosixPath(mount["target"]).is_relative_to(SAVED)
+
+
+def holds(mount: Mapping[str, Any], repository: str) -> bool:
+    """Tell whether a mount holds the repository."""
+    return not is_remote(repository) and PurePosixPath(repository).is_relative_to(mount["target"])
+
+
+def is_remote(repository: str) -> bool:
+    """Tell whether a repository is reached over a network, as restic writes it: `s3:https://...`."""
+    return not repository.startswith("/")
+
+
+def having(document: Mapping[str, Any], role: str) -> dict[str, dict[str, Any]]:
+    """Return the services of one role."""
+    specs = (document.get("services") or {}).items()
+    return {name: spec for name, spec in specs if (spec.get("labels") or {}).get(f"{LABEL}.role") == role}
+
+
+def service_of(spec: Mapping[str, Any]) -> str:
+    """Return the name that the compose file has for a rendered service."""
+    return str(spec["labels"][f"{LABEL}.service"])
+
+
+def mounts(spec: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what a service mounts."""
+    return list(spec.get("volumes") or [])
+
+
+def sources(spec: Mapping[str, Any]) -> list[str]:
+    """Name the volumes that a service mounts."""
+    return [mount["source"] for mount in mounts(spec) if mount["type"] == "volume" and mount.get("source")]
