@@ -70,7 +70,7 @@ def restore(at: Environment, point: str, older_schema: bool = False, yes: bool =
     show.restored(apply(at, point, older_schema=older_schema), json=json)
 
 
-@door(positional=["point"], help={"point": "a recovery point's id (default: the latest, and a random older one)"})
+@command(positional=["point"], help={"point": "a recovery point's id (default: the latest, and a random older one)"})
 def drill(at: Environment, point: str, json: bool = False) -> None:
     """Restore recovery points where nobody is reached from, and start the current and the previous release on them."""
     from deploy.backups import drill, show

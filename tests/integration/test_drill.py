@@ -86,7 +86,9 @@ def test_a_point_counts_once_the_app_has_read_it_where_it_was_restored(shop: Sit
 
 def test_the_drill_after_one_that_was_killed_removes_what_that_left(shop: Site) -> None:
     argv = [sys.executable, "-m", "invoke", "backup.drill"]
-    with subprocess.Popen(argv, cwd=ROOT, env=shop.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as ran:
+    with subprocess.Popen(
+        argv, cwd=ROOT, env=shop.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as ran:
         assert wait_until(lambda: len(left(shop)) > 4, 30), "containers, volumes, a network and the rendered file"
         ran.send_signal(signal.SIGKILL)
     # what it has begun goes on for a moment, and holds its lock
@@ -104,7 +106,14 @@ def test_a_point_that_the_release_cannot_read_does_not_count(shop: Site) -> None
     done = shop.inv("backup.drill", "--json", code=3)
     latest, older = done.document["points"]
     failed = {"current release's smoke": "FAIL"}
-    passed = ["rows", "amcheck", "current release starts", "previous release starts", "previous release's smoke", "within 900 s"]
+    passed = [
+        "rows",
+        "amcheck",
+        "current release starts",
+        "previous release starts",
+        "previous release's smoke",
+        "within 900 s",
+    ]
     assert results(latest) == results(older) == dict.fromkeys(passed, "PASS") | failed
     evidence = {check["asked"]: check["evidence"] for check in latest["checks"]}
     assert "no book can be read" in evidence["current release's smoke"]
