@@ -103,7 +103,7 @@ def require_rendered(repository: Repository) -> None:
         words = f"the files of release {run.bundle.release.id} are gone"
         raise Refused(words, where=run.host.name, then="inv deploy writes them again")
     place = variable(run, repository.service, "PGHOST")
-    if place not in isolated.data_services(run.bundle.files["shared.yml"]):
+    if place not in isolated.data_names(run.bundle.files["shared.yml"]):
         words = f"a drill starts a database of its own, and the live one ({place or 'no PGHOST'}) is no service of this host"
         then = "make it a service with the role data; until then inv backup.verify proves that a point can be read"
         raise Refused(words, where=run.host.name, then=then)

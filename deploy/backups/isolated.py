@@ -59,11 +59,10 @@ def render(name: str, shared: str, webs: Iterable[Web], repository: str) -> str:
 
 def isolated(spec: Mapping[str, Any], name: str, aliases: Iterable[str]) -> dict[str, Any]:
     """Copy what a service is by itself; its volumes are the drill's own, and it is reached by the names that it has."""
-    declared = [alias for one in (spec.get("networks") or {}).values() for alias in (one or {}).get("aliases", ())]
     return {
         **{key: spec[key] for key in KEPT if key in spec},
         "labels": {DRILL: name}, "restart": "no", "logging": LOGGING,
-        "networks": {INSIDE: {"aliases": list(dict.fromkeys([*aliases, *declared]))}},
+        "networks": {INSIDE: {"aliases": list(dict.fromkeys([*aliases, *declared_aliases(spec)]))}},
         "volumes": [own for mount in mounts(spec) for own in replaced(mount)],
     }  # fmt: skip
 
@@ -95,6 +94,20 @@ def replaced(mount: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 def data_services(shared: str) -> tuple[str, ...]:
     """List the services that keep data."""
     return tuple(having(yaml.load_rendered(shared), "data"))
+
+
+def data_names(shared: str) -> set[str]:
+    """Return the names by which services that keep data are reached."""
+    return {
+        name
+        for key, spec in having(yaml.load_rendered(shared), "data").items()
+        for name in (key, *declared_aliases(spec))
+    }
+
+
+def declared_aliases(spec: Mapping[str, Any]) -> list[str]:
+    """List the names that a service has on its networks besides its own."""
+    return [alias for one in (spec.get("networks") or {}).values() for alias in (one or {}).get("aliases", ())]
 
 
 def environment(shared: str, service: str) -> dict[str, str]:

@@ -85,11 +85,12 @@ def test_a_point_counts_once_the_app_has_read_it_where_it_was_restored(shop: Sit
 
 
 def test_the_drill_after_one_that_was_killed_removes_what_that_left(shop: Site) -> None:
-    argv = [sys.executable, "-m", "invoke", "backup.drill"]
+    argv, before = [sys.executable, "-m", "invoke", "backup.drill"], shop.inv("status", "--json").document
     with subprocess.Popen(
         argv, cwd=ROOT, env=shop.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as ran:
         assert wait_until(lambda: len(left(shop)) > 4, 30), "containers, volumes, a network and the rendered file"
+        assert shop.inv("status", "--json").document == before, "nothing of it is taken for the site's"
         ran.send_signal(signal.SIGKILL)
     # what it has begun goes on for a moment, and holds its lock
     assert wait_until(lambda: shop.inv("backup.drill", code=None).code == 0, 60, pause=1)

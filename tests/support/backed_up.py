@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 from deploy.config import compose
 from deploy.config.settings import ROOT
 from deploy.core import yaml
 from deploy.core.model import Release, ReleasedService
-from deploy.release import wanted
+from deploy.release import desired
 from tests.support import samples
 
 COMPOSE = """
@@ -60,17 +61,20 @@ IMAGES = {f"app/{name}": f"sha256:{name}" for name in ("backend", "mail", "edge"
 IMAGES |= {name: f"sha256:{name}" for name in ("postgres", "redis")}
 
 
+@cache
 def model(text: str = COMPOSE) -> compose.Model:
     """Read what Compose would have merged."""
     return compose.check(yaml.load(text), {"backend", "postgres", "backup"}, Path("/nowhere"), "c.yml")
 
 
+@cache
 def release(name: str, text: str = COMPOSE) -> Release:
     """Make a release of the app."""
     services = (ReleasedService(name=s.name, image=IMAGES[s.image], deploy=s.deploy) for s in model(text).services)
     return samples.release(name).model_copy(update={"services": tuple(services)})
 
 
+@cache
 def rendered(text: str = COMPOSE) -> dict[str, str]:
     """Render a release of the app."""
-    return wanted.render_all(samples.settings(ROOT), model(text), IMAGES, "r", "/state/env")
+    return desired.render_all(samples.settings(ROOT), model(text), IMAGES, "r", "/state/env")

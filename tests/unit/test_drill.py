@@ -107,6 +107,13 @@ def test_a_folder_of_the_host_that_holds_the_repository_is_mounted_as_it_is() ->
     assert (held["type"], held["source"]) == ("bind", "/mnt/nas")
 
 
+def test_data_is_reached_by_the_aliases_that_it_has() -> None:
+    shared = rendered(COMPOSE.replace("{ipv4_address: 172.30.0.2}", "{aliases: [db]}"))["shared.yml"]
+    assert isolated.data_names(shared) == {"postgres", "db", "redis"}
+    project = yaml.load_rendered(isolated.render("shop-local", shared, [], "/backups/books"))
+    assert project["services"]["postgres"]["networks"]["inside"]["aliases"] == ["postgres", "db"]
+
+
 SCHEMA = Schema(revision="0004", serves=("0004", "0003"), release="r2")
 
 
