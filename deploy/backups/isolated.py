@@ -16,6 +16,13 @@ from deploy.core.model import LABEL
 
 DRILL = f"{LABEL}.drill"
 INSIDE, OUTSIDE = "inside", "outside"
+REPOSITORY = "live-repository"
+RUNTIME = (
+    "/",
+    "/run",
+    "/var",
+    "/var/run",
+)  # folders of the host with sockets in them: whoever has the engine's can do anything
 SAVED = PurePosixPath("/data")  # where the backup service mounts the volumes that it saves
 # what a container is by itself; whatever joins it to the host, to others or to an address is left out
 KEPT = (
@@ -40,55 +47,50 @@ def render(name: str, shared: str, webs: Iterable[Web], repository: str) -> str:
     """Render the project of a drill from a release's shared.yml and colour files; `repository` is restic's, as it writes it."""
     document = yaml.load_rendered(shared)
     data, (backup,) = having(document, "data"), having(document, "backup").values()
-    live = {source: spec["name"] for source, spec in (document.get("volumes") or {}).items()}
-    services = {key: isolated(spec, name, [key]) for key, spec in data.items()}
-    services[service_of(backup)] = saving(backup, name, repository)
+    saved = frozenset(mount["source"] for mount in mounts(backup) if is_saved(mount))
+    services = {key: isolated(spec, name, key, saved) for key, spec in data.items()}
     for web in webs:
-        own = having(yaml.load_rendered(web.file), "web").values()
-        services |= {
-            f"{service_of(spec)}-{web.suffix}": isolated(spec, name, [service_of(spec)])
-            for spec in own if service_of(spec) in web.services
-        }  # fmt: skip
-    held = {mount["source"] for mount in mounts(backup) if holds(mount, repository) and mount["type"] == "volume"}
-    used = {source for spec in services.values() for source in sources(spec)}
-    volumes = {source: {"name": live[source], "external": True} if source in held else {} for source in sorted(used)}
+        own = {service_of(spec): spec for spec in having(yaml.load_rendered(web.file), "web").values()}
+        services |= {f"{key}-{web.suffix}": isolated(own[key], name, key, saved) for key in web.services if key in own}
+    services[service_of(backup)] = saving(backup, name, repository, saved)
+    volumes: dict[str, Any] = {source: {} for spec in services.values() for source in sources(spec)}
+    for mount in repository_mounts(backup, repository):
+        if mount["type"] == "volume":
+            volumes[REPOSITORY] = {"name": document["volumes"][mount["source"]]["name"], "external": True}
     networks = {INSIDE: {"internal": True}, **({OUTSIDE: {}} if is_remote(repository) else {})}
-    document = {"name": f"{name}-drill", "services": services, "networks": networks, "volumes": volumes}
-    return yaml.dump_rendered(document)
+    return yaml.dump_rendered({"name": f"{name}-drill", "services": services, "networks": networks, "volumes": volumes})
 
 
-def isolated(spec: Mapping[str, Any], name: str, aliases: Iterable[str]) -> dict[str, Any]:
+def isolated(spec: Mapping[str, Any], name: str, key: str, saved: frozenset[str]) -> dict[str, Any]:
     """Copy what a service is by itself; its volumes are the drill's own, and it is reached by the names that it has."""
     return {
-        **{key: spec[key] for key in KEPT if key in spec},
+        **{word: spec[word] for word in KEPT if word in spec},
         "labels": {DRILL: name}, "restart": "no", "logging": LOGGING,
-        "networks": {INSIDE: {"aliases": list(dict.fromkeys([*aliases, *declared_aliases(spec)]))}},
-        "volumes": [own for mount in mounts(spec) for own in replaced(mount)],
+        "networks": {INSIDE: {"aliases": list(dict.fromkeys([key, *declared_aliases(spec)]))}},
+        "volumes": [own for mount in mounts(spec) for own in replaced(mount, saved)],
     }  # fmt: skip
 
 
-def saving(spec: Mapping[str, Any], name: str, repository: str) -> dict[str, Any]:
-    """Copy the backup service: it alone sees the live repository, and may fill what it saves elsewhere."""
-    held = [mount for mount in mounts(spec) if holds(mount, repository)]
-    others = [own for mount in mounts(spec) if mount not in held for own in replaced(mount)]
+def saving(spec: Mapping[str, Any], name: str, repository: str, saved: frozenset[str]) -> dict[str, Any]:
+    """Copy the backup service: it alone sees the live repository, and it fills what it saves elsewhere."""
+    held = repository_mounts(spec, repository)
+    others = [own for mount in mounts(spec) if mount not in held for own in replaced(mount, saved)]
     filled = [{**own, "read_only": False} if is_saved(own) else own for own in others]
+    live = [{**mount, "source": REPOSITORY} if mount["type"] == "volume" else mount for mount in held]
     networks = {INSIDE: None, **({OUTSIDE: None} if is_remote(repository) else {})}
-    return {**isolated(spec, name, []), "networks": networks, "volumes": [*held, *filled]}
+    return {**isolated(spec, name, "backup", saved), "networks": networks, "volumes": [*live, *filled]}
 
 
-def replaced(mount: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Replace a mount by a volume of the drill's own; files of the host are read where nobody may write them, sockets never."""
-    target, read_only = mount["target"], bool(mount.get("read_only"))
-    if mount["type"] == "volume":
-        own = {"source": mount["source"]} if mount.get("source") else {}
-        yield {"type": "volume", **own, "target": target, "read_only": read_only}
-    elif mount["type"] == "bind" and read_only and not mount["source"].endswith(".sock"):
+def replaced(mount: Mapping[str, Any], saved: frozenset[str]) -> Iterator[dict[str, Any]]:
+    """Replace a mount by a volume of the drill's own; files that nobody writes or saves are read where they are, sockets never."""
+    source, read_only = mount.get("source", ""), bool(mount.get("read_only"))
+    if mount["type"] not in ("volume", "bind", "tmpfs") or source in RUNTIME or source.endswith(".sock"):
+        return
+    if mount["type"] == "tmpfs" or (mount["type"] == "bind" and read_only and source not in saved):
         yield dict(mount)
-    elif mount["type"] == "bind" and not mount["source"].endswith(".sock"):
-        source = re.sub(r"[^a-z0-9]+", "-", mount["source"].lower()).strip("-")
-        yield {"type": "volume", "source": source, "target": target}
-    elif mount["type"] == "tmpfs":
-        yield dict(mount)
+    else:
+        own = {"source": re.sub(r"[^a-zA-Z0-9_.-]+", "-", source).strip("-")} if source else {}
+        yield {"type": "volume", **own, "target": mount["target"], "read_only": read_only}
 
 
 def data_services(shared: str) -> tuple[str, ...]:
@@ -127,9 +129,10 @@ def is_saved(mount: Mapping[str, Any]) -> bool:
     return PurePosixPath(mount["target"]).is_relative_to(SAVED)
 
 
-def holds(mount: Mapping[str, Any], repository: str) -> bool:
-    """Tell whether a mount holds the repository."""
-    return not is_remote(repository) and PurePosixPath(repository).is_relative_to(mount["target"])
+def repository_mounts(backup: Mapping[str, Any], repository: str) -> list[dict[str, Any]]:
+    """Return the mount that holds the repository, the innermost of several; none where it is reached over a network."""
+    around = [mount for mount in mounts(backup) if PurePosixPath(repository).is_relative_to(mount["target"])]
+    return sorted(around, key=lambda mount: len(mount["target"]))[-1:] if not is_remote(repository) else []
 
 
 def is_remote(repository: str) -> bool:

@@ -33,10 +33,10 @@ def test_data_backup_and_one_web_service_of_each_release_are_in_it_and_nothing_e
 def test_it_names_no_live_network_and_no_live_volume_but_the_one_of_the_repository() -> None:
     project = drilled()
     assert project["networks"] == {"inside": {"internal": True}}
-    assert project["volumes"]["backups"] == {"name": "shop-local_backups", "external": True}
-    own = {name: spec for name, spec in project["volumes"].items() if name != "backups"}
+    assert project["volumes"]["live-repository"] == {"name": "shop-local_backups", "external": True}
+    own = {name: spec for name, spec in project["volumes"].items() if name != "live-repository"}
     assert own == {name: {} for name in ("postgres", "staging", "uploads", "srv-media", "srv-redis")}
-    users = [name for name, spec in project["services"].items() if "backups" in str(spec["volumes"])]
+    users = [name for name, spec in project["services"].items() if "live-repository" in str(spec["volumes"])]
     assert users == ["backup"]
 
 
@@ -97,7 +97,8 @@ def test_only_the_backup_service_has_a_way_out_and_only_to_a_repository_elsewher
     assert project["networks"] == {"inside": {"internal": True}, "outside": {}}
     joined = {name for name, spec in project["services"].items() if "outside" in spec["networks"]}
     assert joined == {"backup"}
-    assert project["volumes"]["backups"] == {}, "nothing holds the repository here, so nothing live is mounted"
+    assert project["volumes"]["backups"] == {}
+    assert "live-repository" not in project["volumes"], "nothing holds the repository here, so nothing live is mounted"
 
 
 def test_a_folder_of_the_host_that_holds_the_repository_is_mounted_as_it_is() -> None:
@@ -105,6 +106,30 @@ def test_a_folder_of_the_host_that_holds_the_repository_is_mounted_as_it_is() ->
     project = yaml.load_rendered(isolated.render("shop-local", files["shared.yml"], [], "/backups/books"))
     (held,) = [mount for mount in project["services"]["backup"]["volumes"] if mount["target"] == "/backups"]
     assert (held["type"], held["source"]) == ("bind", "/mnt/nas")
+
+
+def test_a_folder_of_the_host_that_is_saved_is_never_written_where_it_is() -> None:
+    text = COMPOSE.replace(
+        "{type: volume, source: uploads, target: /data/uploads,", "{type: bind, source: /srv/up, target: /data/up,"
+    )
+    text = text.replace(
+        "{type: volume, source: uploads, target: /uploads,",
+        "{type: bind, source: /srv/up, target: /up, read_only: true,",
+    )
+    files = rendered(text)
+    webs = [isolated.Web(files["blue.yml"], ("backend",), "current")]
+    project = yaml.load_rendered(isolated.render("shop-local", files["shared.yml"], webs, "/backups/books"))
+    assert "/srv/up" not in str(project)
+    users = [name for name, spec in project["services"].items() if "srv-up" in str(spec["volumes"])]
+    assert users == ["backend-current", "backup"], "the app reads what was restored"
+
+
+def test_the_live_repository_is_seen_by_nobody_else() -> None:
+    files = rendered(COMPOSE.replace("source: uploads, target: /uploads", "source: backups, target: /old"))
+    webs = [isolated.Web(files["blue.yml"], ("backend",), "current")]
+    project = yaml.load_rendered(isolated.render("shop-local", files["shared.yml"], webs, "/backups/books"))
+    assert project["volumes"]["backups"] == {}
+    assert "live-repository" not in str(project["services"]["backend-current"])
 
 
 def test_data_is_reached_by_the_aliases_that_it_has() -> None:
