@@ -87,13 +87,13 @@ def checked(project: Project, point: Point, images: Sequence[Image | Missing]) -
 
 
 def restore(project: Project, point: Point) -> str:
-    """Restore a point into the drill's empty database; return what is there, or raise OpsError where it is not what was dumped."""
+    """Restore a point into the drill's empty database; return what is there, or raise OpsError where it differs."""
     project.start(project.run, *project.data)
     expected, restored = project.restore(point.id, project.live)
     for folder in project.saved:
         project.call("restic", "restore", "--quiet", f"{point.id}:{folder}", "--target", folder)
     if differing := differences(expected, restored):
-        raise OpsError("; ".join(differing))
+        raise OpsError("; ".join(differing), slug="restored-data-differs")
     besides = f", {', '.join(project.saved)}" if project.saved else ""
     rows = f"{sum(restored.rows.values())} rows in {len(restored.rows)} tables"
     return f"{rows}, schema {restored.revision or 'without a revision'}{besides}"
@@ -136,7 +136,7 @@ def migrate_first(project: Project, image: Image, migrate: tuple[str, ...]) -> N
         project.run.host.run(project.compose(*words), timeout=ONE_OFF_SECONDS)
     except CommandFailed as error:
         failed = f"{' '.join(migrate)} ended with {error.returncode}: {image.run.masked(error.output)}"
-        raise OpsError(failed, where=project.run.host.name) from None
+        raise OpsError(failed, where=project.run.host.name, slug="drill-failed") from None
 
 
 def run_smoke(project: Project, image: Image) -> str:
@@ -145,7 +145,7 @@ def run_smoke(project: Project, image: Image) -> str:
     done = project.run.host.try_run(docker("exec", container, *smoke), timeout=ONE_OFF_SECONDS)
     output = image.run.masked(done.output)
     if done.returncode:
-        raise OpsError(f"`{' '.join(smoke)}` ended with {done.returncode}: {output}")
+        raise OpsError(f"`{' '.join(smoke)}` ended with {done.returncode}: {output}", slug="drill-failed")
     return output or f"`{' '.join(smoke)}` exited 0"
 
 

@@ -82,7 +82,7 @@ def image_of(which: str, run: Run) -> Image | Missing:
 
 
 def misfit(records: State, release: str) -> str:
-    """Say why the database's schema does not fit a release that served before; empty where it does, or nothing says it."""
+    """Say why the schema does not fit a release that served before; empty where it does, or nothing says it."""
     lines = (line.schema_revision for line in reversed(records.ledger()) if line.release == release)
     revision, schema = next(filter(None, lines), None), records.schema()
     if not revision or not schema or revision in schema.serves:
@@ -100,7 +100,7 @@ def migration(image: Image, point: Point) -> tuple[str, ...]:
 
 
 def is_of_other_schema(schema: Schema | None, revision: str | None, taken_by: str, release: str) -> bool:
-    """Tell whether a point is of another schema than the live database; without revisions other releases are taken for that. Pure."""
+    """Tell whether a point is of another schema than the live database; without revisions the releases tell. Pure."""
     return revision != schema.revision if schema and revision else taken_by != release
 
 

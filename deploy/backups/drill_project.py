@@ -55,14 +55,14 @@ class Project(Repository):
         return self.compose("run", "--rm", "-T", "--no-deps", "--name", self.container, self.service.name, *words)
 
     def start(self, run: Run, *services: str) -> None:
-        """Start services of a release and wait until they are healthy; raise OpsError with their last words if they are not."""
+        """Start services of a release and wait until they are healthy; raise OpsError with their last words."""
         host, within = run.host, run.settings.rollout.healthy_within
         wait = ("--detach", "--wait", "--wait-timeout", str(ceil(within)), "--no-build", "--no-deps")
         done = host.try_run(self.compose("up", *wait, *services), timeout=within + ONE_OFF_SECONDS)
         if done.returncode:
             logs = [f"{service}: {host.engine.logs(self.container_of(service))}" for service in services]
             words = "\n".join([f"{', '.join(services)} did not become healthy:", done.output, *logs])
-            raise OpsError(run.masked(words), where=host.name)
+            raise OpsError(run.masked(words), where=host.name, slug="unhealthy")
 
     def container_of(self, service: str) -> str:
         """Return the name of a service's container."""
@@ -101,12 +101,13 @@ def require_rendered(repository: Repository) -> None:
     run = repository.run
     if "shared.yml" not in run.bundle.files:
         words = f"the files of release {run.bundle.release.id} are gone"
-        raise Refused(words, where=run.host.name, then="inv deploy writes them again")
+        raise Refused(words, where=run.host.name, then="inv deploy writes them again", slug="release-incomplete")
     place = variable(run, repository.service, "PGHOST")
     if place not in isolated.data_names(run.bundle.files["shared.yml"]):
-        words = f"a drill starts a database of its own, and the live one ({place or 'no PGHOST'}) is no service of this host"
+        live = place or "no PGHOST"
+        words = f"a drill starts a database of its own, and the live one ({live}) is no service of this host"
         then = "make it a service with the role data; until then inv backup.verify proves that a point can be read"
-        raise Refused(words, where=run.host.name, then=then)
+        raise Refused(words, where=run.host.name, then=then, slug="database-elsewhere")
 
 
 def variable(run: Run, service: ReleasedService, name: str) -> str:

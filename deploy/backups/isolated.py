@@ -1,6 +1,7 @@
 """A project of an app's data services, its backup service and a few web images, with no way to anybody outside. Pure.
 
-What is restored has real addresses in it: nothing that starts on it may send a mail, call a webhook, or reach live data.
+What is restored has real addresses in it: nothing that starts on it may send a mail, call a webhook, or reach live
+data.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ RUNTIME = (
 SAVED = PurePosixPath("/data")  # where the backup service mounts the volumes that it saves
 # what a container is by itself; whatever joins it to the host, to others or to an address is left out
 KEPT = (
-    "image", "pull_policy", "platform", "command", "entrypoint", "init", "user", "group_add", "working_dir", "environment",
-    "env_file", "read_only", "tmpfs", "shm_size", "cap_add", "cap_drop", "security_opt", "sysctls", "ulimits", "healthcheck",
+    "image", "pull_policy", "platform", "command", "entrypoint", "init", "user", "group_add", "working_dir",
+    "environment",
+    "env_file", "read_only", "tmpfs", "shm_size", "cap_add", "cap_drop", "security_opt",
+    "sysctls", "ulimits", "healthcheck",
     "mem_limit", "mem_reservation", "memswap_limit", "cpus", "stop_signal",
 )  # fmt: skip
 # the engine's default may send what a program prints to another machine
@@ -44,7 +47,7 @@ class Web:
 
 
 def render(name: str, shared: str, webs: Iterable[Web], repository: str) -> str:
-    """Render the project of a drill from a release's shared.yml and colour files; `repository` is restic's, as it writes it."""
+    """Render the project of a drill from a release's files; `repository` is restic's, as it writes it."""
     document = yaml.load_rendered(shared)
     data, (backup,) = having(document, "data"), having(document, "backup").values()
     saved = frozenset(mount["source"] for mount in mounts(backup) if is_saved(mount))
@@ -82,7 +85,7 @@ def saving(spec: Mapping[str, Any], name: str, repository: str, saved: frozenset
 
 
 def replaced(mount: Mapping[str, Any], saved: frozenset[str]) -> Iterator[dict[str, Any]]:
-    """Replace a mount by a volume of the drill's own; files that nobody writes or saves are read where they are, sockets never."""
+    """Replace a mount by a volume of the drill; files that nobody writes are read where they are, sockets never."""
     source, read_only = mount.get("source", ""), bool(mount.get("read_only"))
     if mount["type"] not in ("volume", "bind", "tmpfs") or source in RUNTIME or source.endswith(".sock"):
         return

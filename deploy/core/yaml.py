@@ -106,7 +106,7 @@ Representer.add_representer(str, Representer.represent_str)
 
 
 class Yaml(YAML):
-    """The library without plug-ins: each object of its own looks for their files, and takes longer for that than to read."""
+    """The library without plug-ins: each object looks for their files, which takes longer than to read."""
 
     def official_plug_ins(self) -> list[str]:
         """Return none."""
