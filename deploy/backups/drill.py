@@ -61,8 +61,8 @@ def drill_point(repository: Repository, point: Point, images: Sequence[Image | M
     started = time.monotonic()
     with isolated_project(repository, point, [image for image in images if isinstance(image, Image)]) as project:
         results = [*checked(project, point, images)]
-    seconds = round(time.monotonic() - started, 1)
-    checks = (*results, in_time(seconds, repository.run.settings.backup.drill_within))
+    taken = time.monotonic() - started
+    checks, seconds = (*results, in_time(taken, repository.run.settings.backup.drill_within)), round(taken, 1)
     if any(check.closes for check in checks):
         return Drilled(point.id, point.state, seconds, checks)
     repository.evidence.prove(point.id, "restored", proof(images, checks[0], seconds))
@@ -163,7 +163,7 @@ def attempt(asked: str, act: Callable[[], str], then: str) -> Check:
 def in_time(seconds: float, within: float) -> Check:
     """Judge how long a drill took. Pure."""
     then = "" if seconds <= within else "a restore takes as long: raise backup.drill_within, or make it faster"
-    return Check(f"within {within:.0f} s", "PASS" if seconds <= within else "FAIL", f"{seconds} s", then)
+    return Check(f"within {within:.0f} s", "PASS" if seconds <= within else "FAIL", f"{seconds:.1f} s", then)
 
 
 def proof(images: Iterable[Image | Missing], restored: Check, seconds: float) -> str:

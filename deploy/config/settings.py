@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
@@ -196,7 +197,7 @@ class Settings(Section):
                 raise ValueError(f"hosts.{first} and hosts.{name} are both {place}; one machine is one host")
         return hosts
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The name that networks, projects and state of this environment share."""
         return f"{self.app}-{self.env}"

@@ -20,7 +20,16 @@ from tests.support.site import ROOT, Site, make_bookreader, make_tiny
 
 # files of one worker, since they share a site or engines that take long to start, or build images of one name
 TOGETHER = (
-    ("test_edge", "test_images", "test_tasks", "test_rolling", "test_tutorial", "test_reproducible"),
+    (
+        "test_edge",
+        "test_images",
+        "test_tasks",
+        "test_rolling",
+        "test_tutorial",
+        "test_reproducible",
+        "test_backup",
+        "test_drill",
+    ),
     ("test_registry", "test_shipping"),
 )
 # a small site, then what takes longest: two workers end at about the same time

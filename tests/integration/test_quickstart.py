@@ -91,11 +91,9 @@ def test_quickstart_on_a_bare_debian_12_host(bare_host: str) -> None:
 def bootstrap_leaves_a_usable_docker_alone(host: str) -> None:
     """Nothing on the system is changed for a member of its group; the store that it has is named with what it cannot do.
 
-    The nights have the whole of quickstart there. pip takes what root's has downloaded before.
+    The nights have the whole of quickstart there.
     """
     on_the_classic_store(host)
-    run(host, "cp", "--recursive", "/root/.cache", "/home/dev/.cache")
-    run(host, "chown", "--recursive", "dev:", "/home/dev/.cache")
     before = run(host, "dpkg-query", "--show")
     run(host, *AS_DEV, "sh", "-c", "umask 077; python3 scripts/bootstrap.py", folder=OF_DEV)
     assert run(host, "dpkg-query", "--show") == before

@@ -1,0 +1,160 @@
+"""Measure what a recovery point costs beside PostgreSQL's own tools on the same database, in the same run.
+
+Usage: python -m bench.data [--scale 67] [--runs 3]      a scale of 67 is a database of 1 GB
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from uuid import uuid4
+
+from bench.__main__ import report
+from bench.measure import Number, run, timed
+from deploy.hosts.local import LocalHost
+from deploy.images import bases
+from tests.support.site import ROOT
+
+HOST, TAG = "bench", "recovery-point"
+SOCKET = "--host=/var/run/postgresql"
+SWAPS = 5
+
+
+class Server:
+    """A PostgreSQL of its own, and the backup image beside it; everything has one label and one name."""
+
+    def __init__(self, scale: int) -> None:
+        """Start both on a database of pgbench."""
+        self.name = f"ops-bench-{uuid4().hex[:6]}"
+        images = bases.prepare(ROOT, "auto", ["postgres", "restic"], LocalHost())
+        contexts = [f"--build-context={name}=docker-image://{image}" for name, image in images.items()]
+        docker = str(ROOT / "docker")
+        run(
+            "docker",
+            "buildx",
+            "build",
+            "--load",
+            *contexts,
+            f"--tag={self.name}",
+            f"--file={docker}/backup.Dockerfile",
+            docker,
+        )
+        run("docker", "network", "create", self.name)
+        run(
+            "docker", "run", "--detach", f"--name={self.name}", f"--network={self.name}", "--user=999:999",
+            "--env=POSTGRES_USER=bench", "--env=POSTGRES_DB=bench", "--env=POSTGRES_PASSWORD=bench",
+            "--env=PGDATA=/var/lib/postgresql/data", f"--volume={self.name}:/var/lib/postgresql/data",
+            "--tmpfs=/var/run/postgresql:uid=999,gid=999", "--tmpfs=/tmp:mode=1777", images["postgres"],
+            "docker-entrypoint.sh", "postgres",
+        )  # fmt: skip
+        while "accepting" not in self.attempt("pg_isready", "--host=127.0.0.1"):
+            time.sleep(0.2)
+        self.sql("pgbench", "--initialize", "--quiet", f"--scale={scale}", "bench")
+
+    def attempt(self, *words: str) -> str:
+        """Run a program in the server's container; empty when it fails."""
+        try:
+            return run("docker", "exec", self.name, *words)
+        except RuntimeError:
+            return ""
+
+    def sql(self, program: str, *words: str) -> str:
+        """Run one of PostgreSQL's programs in the server's container."""
+        return run("docker", "exec", self.name, program, SOCKET, "--username=bench", *words)
+
+    def backup(self, *words: str) -> str:
+        """Run one of docker/backup's programs."""
+        return run(
+            "docker", "run", "--rm", f"--network={self.name}", f"--env=PGHOST={self.name}", "--env=PGUSER=bench",
+            "--env=PGDATABASE=bench", "--env=POSTGRES_PASSWORD=bench", "--env=RESTIC_PASSWORD=bench",
+            "--env=RESTIC_REPOSITORY=/backups", f"--volume={self.name}-staging:/staging",
+            f"--volume={self.name}-backups:/backups", self.name, *words,
+        )  # fmt: skip
+
+    def end(self) -> None:
+        """Remove all of it."""
+        run("docker", "rm", "--force", "--volumes", self.name)
+        run("docker", "volume", "rm", "--force", self.name, f"{self.name}-staging", f"{self.name}-backups")
+        run("docker", "network", "rm", self.name)
+        run("docker", "image", "rm", "--force", self.name)
+
+
+@contextmanager
+def server(scale: int) -> Iterator[Server]:
+    """A server for as long as it is measured."""
+    started = Server(scale)
+    try:
+        yield started
+    finally:
+        started.end()
+
+
+def main() -> None:
+    """Run every measurement and print the report."""
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--scale", type=int, default=67)
+    arguments.add_argument("--runs", type=int, default=3)
+    chosen = arguments.parse_args()
+    with server(chosen.scale) as here:
+        report(measure(here, chosen.runs))
+
+
+def measure(here: Server, runs: int) -> list[Number]:
+    """A dump, a point and a restore by turns, so that what the machine does besides meets all alike."""
+    dump, taken, ratio = (
+        Number("pg_dump -Fc into a file", "s"),
+        Number("inv backup's take", "s"),
+        Number("take / pg_dump", "x", 1.3, 1.1),
+    )
+    own, restored = Number("pg_restore -j 2 of that dump", "s"), Number("inv backup.restore's restore", "s")
+    slower, added = Number("restore / pg_restore", "x", 1.2, 1.05), Number("bytes added by 1 % changed rows, %", "%", 5)
+    swap = Number("swap, nobody can write", "s", 1)
+    here.backup("take", HOST, TAG)  # makes the repository
+    for _ in range(runs):
+        here.sql("psql", "--command=UPDATE pgbench_accounts SET abalance = abalance + 1 WHERE aid % 100 = 0", "bench")
+        plain = timed(lambda: run("docker", "exec", here.name, "sh", "-c", PLAIN_DUMP))
+        ours = timed(keep := Kept(lambda: here.backup("take", HOST, TAG)))
+        summary = json.loads(keep.value.splitlines()[-1])
+        added.runs.append(100 * summary["data_added"] / summary["total_bytes_processed"])
+        back = timed(lambda: run("docker", "exec", here.name, "sh", "-c", PLAIN_RESTORE))
+        beside = timed(partial(here.backup, "restore", summary["snapshot_id"], "beside"))
+        for number, value in (
+            (dump, plain),
+            (taken, ours),
+            (ratio, ours / plain),
+            (own, back),
+            (restored, beside),
+            (slower, beside / back),
+        ):
+            number.runs.append(value)
+    for turn in range(SWAPS):
+        here.sql("createdb", "next")
+        swap.runs.append(float(here.backup("swap", "bench", f"kept{turn}", "next").split()[-1]) / 1000)
+    return [dump, taken, ratio, own, restored, slower, added, swap]
+
+
+PLAIN_DUMP = "pg_dump --host=/var/run/postgresql --username=bench -Fc --file=$PGDATA/bench.dump bench"
+PLAIN_RESTORE = (
+    "own='--host=/var/run/postgresql --username=bench'; dropdb $own --if-exists plain; createdb $own plain; "
+    "pg_restore $own -j 2 --dbname=plain $PGDATA/bench.dump"
+)
+
+
+class Kept:
+    """Work whose result is kept while it is timed."""
+
+    def __init__(self, work: Callable[[], str]) -> None:
+        """Remember what is to be done."""
+        self.work, self.value = work, ""
+
+    def __call__(self) -> None:
+        """Do it."""
+        self.value = self.work()
+
+
+if __name__ == "__main__":
+    main()
