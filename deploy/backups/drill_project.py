@@ -93,7 +93,7 @@ def clear(run: Run) -> None:
 
 def project_of(run: Run) -> str:
     """Return what Compose calls an environment's drill."""
-    return f"{run.settings.name}-drill"
+    return isolated.project_of(run.settings.name)
 
 
 def require_rendered(repository: Repository) -> None:

@@ -46,6 +46,11 @@ class Web:
     suffix: str
 
 
+def project_of(name: str) -> str:
+    """Return what Compose calls an environment's drill: a digit first, as no environment has it. Pure."""
+    return f"0-drill-{name}"
+
+
 def render(name: str, shared: str, webs: Iterable[Web], repository: str) -> str:
     """Render the project of a drill from a release's files; `repository` is restic's, as it writes it."""
     document = yaml.load_rendered(shared)
@@ -61,7 +66,9 @@ def render(name: str, shared: str, webs: Iterable[Web], repository: str) -> str:
         if mount["type"] == "volume":
             volumes[REPOSITORY] = {"name": document["volumes"][mount["source"]]["name"], "external": True}
     networks = {INSIDE: {"internal": True}, **({OUTSIDE: {}} if is_remote(repository) else {})}
-    return yaml.dump_rendered({"name": f"{name}-drill", "services": services, "networks": networks, "volumes": volumes})
+    return yaml.dump_rendered(
+        {"name": project_of(name), "services": services, "networks": networks, "volumes": volumes}
+    )
 
 
 def isolated(spec: Mapping[str, Any], name: str, key: str, saved: frozenset[str]) -> dict[str, Any]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from datetime import UTC, datetime
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from deploy.core.model import Frozen, Kept
+from deploy.core.model import Frozen, Kept, must
 from deploy.state import kept
-from deploy.state.folder import Folder, now
+from deploy.state.folder import Folder, moment, now
 
 EVIDENCE = "backups.jsonl"
 # taken: it is in the repository. read: its dump was read back, byte for byte. restored: an app of ours ran on it.
@@ -20,6 +22,8 @@ State = Literal["suspect", "taken", "read", "restored"]
 PROOFS: tuple[Proof, ...] = ("taken", "read", "restored")
 # a point with fewer rows than this part of those before it is suspect
 LEAST_PART = 0.5
+# so many rows a table must have had for its being empty to speak against a point: a queue or outbox is empty at times
+FEW = 10
 
 
 class Manifest(Frozen):
@@ -39,7 +43,7 @@ class Evidence(Kept):
 
     point: str
     state: Proof
-    time: str
+    time: Annotated[str, must(lambda time: datetime.fromisoformat(time).tzinfo, "it must be a time in UTC")]
     detail: str = ""
     release: str = ""
     manifest: Manifest | None = None
@@ -135,14 +139,17 @@ def point_of(snapshot: Mapping[str, object], evidence: Iterable[Evidence]) -> Po
     """Read one snapshot as restic lists it. Pure."""
     summary = snapshot.get("summary")
     size = summary.get("total_bytes_processed", 0) if isinstance(summary, dict) else 0
-    return Point(str(snapshot["short_id"]), f"{str(snapshot['time'])[:19]}Z", int(size), tuple(evidence))
+    time = datetime.fromisoformat(re.sub(r"\.\d+", "", str(snapshot["time"])))
+    return Point(str(snapshot["short_id"]), moment(time.astimezone(UTC)), int(size), tuple(evidence))
 
 
 def losses(before: Manifest, now: Manifest) -> list[str]:
     """Say what a point has lost against the one before that speaks against it. Pure."""
+    if before.revision != now.revision:
+        before = before.model_copy(update={"rows": {name: n for name, n in before.rows.items() if name in now.rows}})
     emptied = [
         f"{table} is empty, and had {rows} rows before" for table, rows in before.rows.items()
-        if rows and not now.rows.get(table)
+        if rows >= FEW and not now.rows.get(table)
     ]  # fmt: skip
     had, has = sum(before.rows.values()), sum(now.rows.values())
     shrunk = [f"{has} rows in all, and {had} before"] if has < had * LEAST_PART else []
@@ -159,7 +166,7 @@ def differences(expected: Manifest, found: Manifest) -> list[str]:
     others = [
         f"{what}: {mine}, and was {theirs}" for what, mine, theirs in (
             ("schema revision", found.revision, expected.revision),
-            ("extensions", found.extensions, expected.extensions),
+            ("extensions", sorted(found.extensions), sorted(expected.extensions)),
         ) if mine != theirs
     ]  # fmt: skip
     return [*rows, *others]

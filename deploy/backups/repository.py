@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from deploy.backups.points import EvidenceFile, Manifest, Point, joined
+from deploy.backups.points import Evidence, EvidenceFile, Manifest, Point, joined
 from deploy.config.environment import Environment
 from deploy.core.errors import CommandFailed, Locked, OpsError, Refused
 from deploy.core.model import ReleasedService
-from deploy.core.shell import LONG, Command, docker
+from deploy.core.shell import LONG, Command, docker, query
 from deploy.site.facts import observe_all
 from deploy.site.run import Run, standing
 
@@ -51,6 +51,15 @@ class Repository:
             "", "run", "--rm", "-T", "--no-deps", "--name", self.container, self.service.name, *words
         )
 
+    def ask(self, *words: str) -> str:
+        """Run a program that changes nothing, beside whatever else works; return what it printed."""
+        name = ("--name", self.container)
+        argv = tuple(word for word in self.command(*words).argv if word not in name)
+        done = self.run.host.try_run(query(*argv), timeout=LONG)
+        if done.returncode:
+            raise self.failure(words[0], CommandFailed(words[0], done.returncode, self.run.masked(done.output), ""))
+        return done.stdout
+
     def call(self, *words: str) -> str:
         """Run one of docker/backup's programs to its end; return what it printed.
 
@@ -65,9 +74,9 @@ class Repository:
     def require_alone(self) -> None:
         """Remove the container that a crash of the engine left; raise Locked where one still works."""
         left = self.run.host.engine.inspect(self.container)
-        if left and left.state == "running":
+        if left and left.state not in ("exited", "dead"):
             then = f"wait for it: {self.run.host.command_line(f'docker logs --follow {self.container}')}"
-            raise Locked("a backup container of an interrupted run still works", where=self.run.host.name, then=then)
+            raise Locked("another backup container works", where=self.run.host.name, then=then)
         if left:
             self.run.host.run(docker("rm", self.container))
 
@@ -83,15 +92,16 @@ class Repository:
             then = "put the one that it was made with into the secrets file, then inv deploy"
             return OpsError(words, where=where, then=then, slug="backup-password-wrong")
         if error.returncode == LOCKED:
-            words = f"the repository is locked: {error.output}"
-            return OpsError(words, where=where, then="wait for whoever has it", slug="backup-repository-locked")
+            unlock = self.run.host.command_line(str(self.command("restic", "unlock", "--remove-all")))
+            then = f"wait for whoever has it; where nobody has, {unlock}"
+            return Locked(f"the repository is locked: {error.output}", where=where, then=then,
+                          slug="backup-repository-locked")  # fmt: skip
         then = "fix that, then the same again; inv backup.list shows what is there"
         return OpsError(f"{program} failed: {error.output}", where=where, then=then, slug="backup-failed")
 
     def documents(self, *words: str) -> list[dict[str, Any]]:
         """Run a program that prints JSON, a document a line."""
-        lines = self.call(*words).splitlines()
-        return [json.loads(line) for line in lines if line.startswith(("{", "["))]
+        return documents(self.call(*words))
 
     @property
     def taking(self) -> Command:
@@ -106,9 +116,8 @@ class Repository:
     def points(self) -> tuple[Point, ...]:
         """List the recovery points, oldest first; none where there is no repository yet."""
         try:
-            (snapshots,) = self.documents(
-                "restic", "snapshots", "--json", "--no-lock", "--host", self.host_name, "--tag", TAG
-            )
+            own = ("--host", self.host_name, "--tag", TAG)
+            (snapshots,) = documents(self.ask("restic", "snapshots", "--json", "--no-lock", *own))
         except OpsError as error:
             if error.slug == NO_BACKUPS:
                 return ()
@@ -123,7 +132,13 @@ class Repository:
             then = "inv backup.list names them" if points else "inv backup takes one"
             what = f"there is no recovery point {wanted}"
             raise Refused(what, where=self.run.host.name, then=then, slug="point-unknown")
-        return matching[0]
+        return matching[0] if matching[0].manifest else self.with_manifest(matching[0])
+
+    def with_manifest(self, point: Point) -> Point:
+        """Read what a point holds from the point itself, where the host has no record of it."""
+        (manifest,) = documents(self.ask("restic", "dump", "--no-lock", point.id, "/staging/point/manifest.json"))
+        line = Evidence(point=point.id, state="taken", time=point.taken, manifest=Manifest.model_validate(manifest))
+        return replace(point, evidence=(line, *point.evidence))
 
     def verify(self, point: str) -> str:
         """Read a point's dump from the repository, all of it; return its checksum."""
@@ -136,12 +151,17 @@ class Repository:
 
     def databases(self) -> tuple[str, frozenset[str]]:
         """Return the name of the database that is saved, and those of all that are there."""
-        live, *there = self.call("databases").split("\n")
+        live, *there = self.ask("databases").split("\n")
         return live, frozenset(filter(None, there))
 
     def swap(self, live: str, kept: str, new: str) -> float:
         """Swap a database with the live one, which is kept under another name; return the seconds that took."""
         return float(self.call("swap", live, kept, new).split()[-1]) / 1000
+
+
+def documents(printed: str) -> list[dict[str, Any]]:
+    """Read what a program printed: JSON, a document a line. Pure."""
+    return [json.loads(line) for line in printed.splitlines() if line.startswith(("{", "["))]
 
 
 def listed(snapshots: Any) -> list[Mapping[str, object]]:

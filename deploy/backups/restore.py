@@ -12,6 +12,7 @@ from deploy.backups.repository import Repository, repository_of
 from deploy.backups.steps import CheckRestored, Names, RecordSchema, RestoreBeside, RestoreRun, SwapDatabases
 from deploy.config.environment import Environment
 from deploy.core.errors import GateClosed, Interrupted, OpsError, Refused
+from deploy.core.model import Schema
 from deploy.site.facts import naming_what_serves
 from deploy.site.interrupted import Handler, interruptions
 from deploy.site.locked import locked
@@ -32,6 +33,14 @@ class Restored:
     kept: str
 
 
+@dataclass(frozen=True)
+class Aborted:
+    """The database that serves again, and what the one is called that served meanwhile; empty where none did."""
+
+    live: str
+    kept: str
+
+
 def restore(at: Environment, wanted: str, *, older_schema: bool = False) -> Restored:
     """Put a recovery point into service; writers stop for the moment of the swap, and the database before is kept.
 
@@ -45,23 +54,33 @@ def restore(at: Environment, wanted: str, *, older_schema: bool = False) -> Rest
             live, _ = repository.databases()
             require_room(repository, point)
             require_fitting(repository, point, older_schema=older_schema)
-            return apply(repository, point, Names.at(live, now(), point.id))
+            schema = repository.run.state.schema()
+            names = Names.at(live, now(), point.id)
+            return apply(RestoreRun(repository, point.id, names, schema.model_dump_json() if schema else ""), point)
 
 
-def apply(repository: Repository, point: Point, names: Names) -> Restored:
-    """Perform what is left of a restore; of one that fails before the swap nothing is left but the journal's lines."""
-    run = RestoreRun(repository, point.id, names)
-    _, there = repository.databases()
-    run.note(command=COMMAND, state="begin", target=point.id, details=vars(names))
+def apply(run: RestoreRun, point: Point) -> Restored:
+    """Perform what is left of a restore.
+
+    Of one that fails before the swap nothing is left but the journal's lines; after it people may have written into
+    what serves, and `inv resume` goes on.
+    """
+    _, there = run.repository.databases()
+    run.note(command=COMMAND, state="begin", target=point.id, details={**vars(run.names), "schema": run.schema})
     try:
-        execute(run, steps(point, names, there))
+        execute(run, steps(point, run.names, there))
     except OpsError as error:
-        if not isinstance(error, Interrupted):
-            revert(run)
-            run.note(command=COMMAND, state="failed", target=point.id, error=error.what)
+        if isinstance(error, Interrupted):
+            raise
+        if run.names.kept in run.repository.databases()[1]:
+            raise Interrupted(
+                f"the databases were swapped, and then: {error.what}", where=error.where, then="inv resume"
+            ) from error
+        revert(run)
+        run.note(command=COMMAND, state="failed", target=point.id, error=error.what)
         raise
     run.note(command=COMMAND, state="done", target=point.id)
-    return Restored(point, names.kept)
+    return Restored(point, run.names.kept)
 
 
 def steps(point: Point, names: Names, there: frozenset[str]) -> list[Step[RestoreRun]]:
@@ -73,12 +92,20 @@ def steps(point: Point, names: Names, there: frozenset[str]) -> list[Step[Restor
     return [RestoreBeside(names.new), CheckRestored(names.new), SwapDatabases(names), *record]
 
 
-def revert(run: RestoreRun) -> None:
-    """Bring the database back that was live before, and drop what was restored beside it."""
+def revert(run: RestoreRun) -> str:
+    """Bring the database back that was live before; return what the one is called that was live meanwhile, if any was.
+
+    That one is kept: people may have written into it. What was restored and never live is dropped.
+    """
     _, there = run.repository.databases()
-    if run.names.kept in there:
-        run.repository.swap(run.names.live, run.names.new, run.names.kept)
-    run.repository.call("drop", run.names.new)
+    if run.names.kept not in there:
+        run.repository.call("drop", run.names.new)
+        return ""
+    aborted = run.names.kept.replace("_before_", "_aborted_")
+    run.repository.swap(run.names.live, aborted, run.names.kept)
+    if run.schema:
+        run.state.keep_schema(Schema.model_validate_json(run.schema))
+    return aborted
 
 
 def require_nothing_interrupted(at: Environment) -> None:
@@ -111,7 +138,7 @@ def require_fitting(repository: Repository, point: Point, *, older_schema: bool)
         return
     words = f"the point's schema is {then.revision}, and release {repository.run.release.id} serves on {now.revision}"
     take = f"inv rollback --to={point.release}, where the schema allows it; " if point.release else ""
-    again = f"{take}or inv backup.restore {point.id} --older-schema, then inv deploy, which migrates it"
+    again = f"{take}or inv backup.restore {point.id} --older-schema, then inv migrate"
     raise GateClosed(words, where=repository.run.host.name, then=again, slug="schema-does-not-fit")
 
 
@@ -120,31 +147,32 @@ def dump_lock(at: Environment, repository: Repository) -> Any:
     return locks.held([repository.run.host], at.settings.state_dir, COMMAND, name="dump")
 
 
-def interrupted_run(at: Environment) -> tuple[RestoreRun, Point]:
-    """Return the restore that was interrupted, by the names that its journal has."""
+def interrupted_run(at: Environment) -> RestoreRun:
+    """Return the restore that was interrupted, as its journal has it."""
     repository = repository_of(at)
     begun = state_of(at, repository.run.host).interruptions()
     cut = next(one for one in begun if one.command == COMMAND)
-    names = Names(**{key: str(value) for key, value in dict(cut.details).items()})
-    return RestoreRun(repository, cut.target, names), repository.point(cut.target)
+    details = {key: str(value) for key, value in cut.details.items()}
+    names = Names(details["live"], details["kept"], details["new"])
+    return RestoreRun(repository, cut.target, names, details.get("schema", ""))
 
 
 def resume(at: Environment) -> Restored:
     """Go on with an interrupted restore; what was half restored beside the live database is restored again."""
     with naming_what_serves(at), locked(at, f"resume of {COMMAND}"):
-        run, point = interrupted_run(at)
+        run = interrupted_run(at)
         with dump_lock(at, run.repository):
-            return apply(run.repository, point, run.names)
+            return apply(run, run.repository.point(run.point))
 
 
-def abort(at: Environment) -> Names:
-    """Go back from an interrupted restore to the database that was live before."""
+def abort(at: Environment) -> Aborted:
+    """Go back from an interrupted restore to the database that was live before; the repository is not needed for it."""
     with naming_what_serves(at), locked(at, f"abort of {COMMAND}"):
-        run, _ = interrupted_run(at)
+        run = interrupted_run(at)
         with dump_lock(at, run.repository):
-            revert(run)
+            aborted = revert(run)
         run.note(command=COMMAND, state="aborted", target=run.point)
-        return run.names
+        return Aborted(run.names.live, aborted)
 
 
 def handlers(show: Mapping[str, Any]) -> dict[str, Handler]:

@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from deploy.backups.points import Point
+from deploy.backups.points import Point, losses
 from deploy.backups.repository import Repository, repository_of
 from deploy.backups.show import age
 from deploy.config.environment import Environment
 from deploy.config.settings import Backup
 from deploy.core import console
 from deploy.core.errors import OpsError
+from deploy.site.interrupted import require_no_other
 from deploy.state import locks
 
 # by what points are alike, of which the newest is kept
@@ -36,8 +37,8 @@ def choose(points: Sequence[Point], keep: Backup) -> list[Choice]:
     Days without a point do not count, so nights that failed remove nothing. The newest that was restored stays,
     whatever its age; a suspect one stands for no day, and stays until a later one was restored.
     """
-    good = [point for point in points if point.state != "suspect"]
-    restored = [point for point in good if point.state == "restored"]
+    restored = [point for point in points if point.state == "restored"]
+    good = [point for point in points if point.state != "suspect" or any(bears_out(later, point) for later in restored)]
     reasons: dict[str, list[str]] = {point.id: [] for point in points}
     for point in good[-keep.keep_least :]:
         reasons[point.id].append(f"one of the last {keep.keep_least}")
@@ -57,8 +58,15 @@ def choose(points: Sequence[Point], keep: Backup) -> list[Choice]:
     return [Choice(point, tuple(reasons[point.id])) for point in points]
 
 
+def bears_out(restored: Point, suspect: Point) -> bool:
+    """Tell whether a later point that was restored shows that a suspect one held what there was. Pure."""
+    both = restored.manifest and suspect.manifest and restored.taken > suspect.taken
+    return bool(both) and not losses(restored.manifest, suspect.manifest)  # type: ignore[arg-type]  # both are there
+
+
 def prune(at: Environment, *, yes: bool, json: bool) -> None:
     """Show which points go, ask, remove them, and say what is left according to the repository."""
+    require_no_other(at)  # an interrupted restore needs its point
     repository = repository_of(at)
     with locks.held([repository.run.host], at.settings.state_dir, "backup.prune", name="dump"):
         choices = choose(repository.points(), at.settings.backup)

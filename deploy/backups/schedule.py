@@ -21,16 +21,12 @@ set -eu
 cd {folder}
 umask 077
 mkdir -p metrics
-exec 9<>{lock}
-flock --nonblock 9 || {{ echo "another backup, or a migration, has the lock" >&2; exit 4; }}
-since=$(date --utc +%FT%TZ)
-holder="{{\"who\":\"{name}\",\"pid\":$$,\"command\":\"the nightly backup\",\"since\":\"$since\"}}"
-printf '%-500s\n' "$$ $holder" \
-  | dd of={lock} conv=notrunc status=none
-
+chmod 755 metrics
+alive=
 finish() {{
   result=$?
   time=$(date +%s)
+  kill "$alive" 2>/dev/null || true
   if [ "$result" = 0 ]; then echo "$time" >metrics/backup.success; fi
   {{
     echo "# TYPE ops_backup_last_attempt_timestamp_seconds gauge"
@@ -47,6 +43,19 @@ finish() {{
   rm -f backup.printed
 }}
 trap finish EXIT
+exec 9<>{lock} 8<>{changing}
+flock --nonblock 9 && flock --nonblock --shared 8 || {{
+  echo "another backup, or a migration, has the lock" >&2
+  exit 4
+}}
+since=$(date --utc +%FT%TZ)
+holder="{{\"who\":\"{name}\",\"pid\":$$,\"command\":\"the nightly backup\",\"since\":\"$since\"}}"
+printf '%-500s\n' "$$ $holder" \
+  | dd of={lock} conv=notrunc status=none
+# a sign of life for those who look, and the dump's own hold on the lock, also once this script was killed
+while sleep 5; do touch {lock}; done 8<&- 9<&- &
+alive=$!
+
 
 release=$(sed -n 's/.*"release": *"\([^"]*\)".*"outcome": *"in service".*/\1/p' {ledger} | tail -n 1)
 [ -n "$release" ] || {{ echo "no release is in service" >&2; exit 2; }}
@@ -62,10 +71,13 @@ printf '{{"version":{version},"point":"%s","state":"taken","time":"%s","release"
 def render(repository: Repository, folder: Path) -> str:
     """Write the script that takes a recovery point on its host. Pure."""
     release = repository.run.release.id
-    words = shlex.join(repository.taking.argv).replace(shlex.quote(release), "$release").replace(release, "$release")
+    words = " ".join(
+        '"' + word.replace(release, "$release") + '"' if release in word else shlex.quote(word)
+        for word in repository.taking.argv
+    )
     return TEMPLATE.format(
-        folder=shlex.quote(str(folder)), lock=LOCKS["dump"].file, name=repository.host_name, ledger=LEDGER,
-        command=words, short=SHORT, version=VERSION, evidence=EVIDENCE,
+        folder=shlex.quote(str(folder)), lock=LOCKS["dump"].file, changing=LOCKS["dump"].changing,
+        name=repository.host_name, ledger=LEDGER, command=words, short=SHORT, version=VERSION, evidence=EVIDENCE,
     )  # fmt: skip
 
 
@@ -91,8 +103,11 @@ def install(at: Environment) -> str:
 
 
 def remove(at: Environment) -> str:
-    """Take the schedule away; say so."""
-    host = repository_of(at).run.host
-    timers.remove(host, timer(at))
-    host.remove(at.settings.state_dir / SCRIPT)
-    return f"{host.name} takes no recovery points by itself any more; those that are there stay"
+    """Take the schedule away from whatever host has it; say so."""
+    script = at.settings.state_dir / SCRIPT
+    having = [host for host in at.hosts if host.read(script) is not None]
+    for host in having:
+        timers.remove(host, timer(at))
+        host.remove(script)
+    names = ", ".join(host.name for host in having)
+    return f"{names} takes no recovery points by itself any more" if having else "there is no schedule"

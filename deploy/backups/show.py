@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 
 from deploy.backups.drill import Drilled
 from deploy.backups.points import Evidence, Point
-from deploy.backups.restore import Restored, handlers
-from deploy.backups.steps import Names
+from deploy.backups.restore import Aborted, Restored, handlers
 from deploy.backups.take import Taken
 from deploy.config.settings import Settings
 from deploy.core import console
@@ -65,12 +64,14 @@ def drilled(results: Sequence[Drilled], env: str, *, json: bool) -> None:
     checks.require_open(named, documented=True)
 
 
-def aborted(names: Names, *, json: bool) -> None:
+def aborted(result: Aborted, *, json: bool) -> None:
     """Show that the database before serves."""
     if json:
-        console.document({"database": names.live})
-    else:
-        console.say(f"the restore was undone: {names.live} is what it was")
+        console.document({"database": result.live, "kept": result.kept or None})
+        return
+    console.say(f"the restore was undone: {result.live} is what it was")
+    if result.kept:
+        console.say(f"what was written since the swap is in {result.kept}")
 
 
 @dataclass(frozen=True)

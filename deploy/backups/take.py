@@ -16,6 +16,7 @@ from deploy.core.model import LABEL
 from deploy.state import locks
 from deploy.state.folder import now
 
+DATA = "/data/"  # where the backup service has what it saves
 KEEPING = ("data", "web", "worker", "scheduler")  # roles of services whose volumes hold what somebody made
 
 
@@ -62,7 +63,10 @@ def left_out(files: Mapping[str, str]) -> tuple[str, ...]:
     shared, colour = (yaml.load_rendered(files[name]) for name in ("shared.yml", "blue.yml"))
     specs = [spec for file in (shared, colour) for spec in file["services"].values() if spec.get("labels")]
     names = {**(colour.get("volumes") or {}), **(shared.get("volumes") or {})}
-    saved = {source for spec in specs if role(spec) in ("backup", "edge") for source in volumes(spec)}
+    saved = {
+        source for spec in specs for source in volumes(spec, DATA if role(spec) == "backup" else "")
+        if role(spec) in ("backup", "edge")
+    }  # fmt: skip
     words = [
         f"{names[source]['name']} ({spec['labels'][f'{LABEL}.service']})"
         for spec in specs if role(spec) in KEEPING and not spec["labels"].get(f"{LABEL}.backup")
@@ -76,10 +80,11 @@ def role(spec: Mapping[str, Any]) -> str:
     return str(spec["labels"].get(f"{LABEL}.role", ""))
 
 
-def volumes(spec: Mapping[str, Any]) -> list[str]:
-    """Name the volumes that a rendered service mounts. Pure."""
+def volumes(spec: Mapping[str, Any], below: str = "") -> list[str]:
+    """Name the volumes that a rendered service mounts, those below one folder or all. Pure."""
     mounts = spec.get("volumes") or []
-    return [mount["source"] for mount in mounts if mount.get("type") == "volume" and mount.get("source")]
+    own = (mount for mount in mounts if mount.get("type") == "volume" and mount.get("source"))
+    return [mount["source"] for mount in own if str(mount.get("target", "")).startswith(below)]
 
 
 def listed(at: Environment) -> tuple[Point, ...]:

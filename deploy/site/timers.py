@@ -34,7 +34,6 @@ WantedBy=timers.target
 """
 CRONTAB = """# written by {by}: {what}
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-CRON_TZ=UTC
 {minute} {hour} * * * root {line}
 """
 
@@ -90,7 +89,7 @@ def install(host: Host, timer: Timer) -> str:
         host.write(path, text)
     if not systemd:
         hour, minute = later(timer)
-        return f"by cron, at {hour:02}:{minute:02} UTC"
+        return f"by cron, at {hour:02}:{minute:02} of its own clock"
     host.run(command("systemctl", "daemon-reload"))
     host.run(command("systemctl", "enable", "--now", f"{timer.name}.timer"))
     return f"by systemd, at {timer.at} UTC and up to {timer.jitter} minutes later"

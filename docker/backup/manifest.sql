@@ -8,6 +8,8 @@ SELECT jsonb_build_object(
   'encoding', pg_encoding_to_char(d.encoding),
   'collate', d.datcollate,
   'ctype', d.datctype,
+  'provider', to_jsonb(d) ->> 'datlocprovider', -- columns differ between versions of the server
+  'locale', coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale'),
   'bytes', pg_database_size(d.oid),
   'extensions', (SELECT coalesce(jsonb_object_agg(extname, extversion), '{}') FROM pg_extension),
   'revision', CASE WHEN to_regclass('alembic_version') IS NOT NULL THEN (

@@ -103,7 +103,13 @@ class Place:
         self.state.keep_schema(Schema(revision="2", serves=("2", "1"), release="r2"))
         for number, release in enumerate(("r1", "r2")):
             self.evidence.add(
-                Evidence(point=f"point{number}", state="taken", time="", release=release, manifest=MANIFEST)
+                Evidence(
+                    point=f"point{number}",
+                    state="taken",
+                    time="2026-11-30T05:00:00Z",
+                    release=release,
+                    manifest=MANIFEST,
+                )
             )
         bundle = self.state.bundle("r2")
         (service,) = bundle.release.of("backup")
@@ -137,7 +143,7 @@ def results(one: drill.Drilled) -> dict[str, str]:
 
 def require_removed(place: Place) -> None:
     """Nothing was asked for after the project was removed, and its file is gone."""
-    words = "docker compose --project-name shop-local-drill down --volumes --remove-orphans --timeout 0"
+    words = "docker compose --project-name 0-drill-shop-local down --volumes --remove-orphans --timeout 0"
     assert place.host.said[-1] == words
     assert not (place.state.folder / "drill").exists()
 
@@ -170,9 +176,9 @@ def test_what_an_earlier_drill_left_goes_before_anything_is_made(place: Place) -
         pytest.param(("restore", "point1"), "rows", NAMES[1:-1], id="the restore"),
         pytest.param(("amcheck",), "amcheck", [], id="amcheck"),
         pytest.param(("up", "backend-current"), NAMES[2], [NAMES[3]], id="the current release does not start"),
-        pytest.param(("exec", "shop-local-drill-backend-current-1"), NAMES[3], [], id="its smoke command"),
+        pytest.param(("exec", "0-drill-shop-local-backend-current-1"), NAMES[3], [], id="its smoke command"),
         pytest.param(("up", "backend-previous"), NAMES[4], [NAMES[5]], id="the previous release does not start"),
-        pytest.param(("exec", "shop-local-drill-backend-previous-1"), NAMES[5], [], id="its smoke command, too"),
+        pytest.param(("exec", "0-drill-shop-local-backend-previous-1"), NAMES[5], [], id="its smoke command, too"),
     ],
 )  # fmt: skip
 def test_a_failure_is_told_and_the_point_does_not_count(

@@ -100,6 +100,8 @@ def test_killed_at_the_swap_one_of_the_two_serves_and_the_way_out_leads_on(
 
 
 def test_a_backup_that_lost_what_the_one_before_had_is_no_success(shelf: Site) -> None:
+    for number in range(10):
+        put(shelf, f"Many {number}")
     taken(shelf)
     rows = sql(shelf, "CREATE TABLE spare AS SELECT * FROM books; DELETE FROM books; SELECT count(*) FROM spare")
     assert int(rows) > 0

@@ -57,7 +57,7 @@ def upload(site: Site) -> None:
 
 
 def project(site: Site) -> str:
-    return f"{site.app}-local-drill"
+    return f"0-drill-{site.app}-local"
 
 
 def left(site: Site) -> list[str]:

@@ -74,10 +74,21 @@ def test_snapshots_that_nothing_is_remembered_of_are_listed_all_the_same() -> No
         ({"books": 12, "tags": 90}, {"tags": 90}, ["books is empty, and had 12 rows before"]),
         ({"books": 100}, {"books": 49}, ["49 rows in all, and 100 before"]),
         ({"books": 100}, {"books": 50}, []),
+        ({"outbox": 1, "books": 90}, {"outbox": 0, "books": 90}, []),
     ],
 )
 def test_what_speaks_against_a_point(before: dict[str, int], now: dict[str, int], reasons: list[str]) -> None:
     assert losses(manifest(**before), manifest(**now)) == reasons
+
+
+def test_a_table_that_a_migration_took_is_no_loss() -> None:
+    after = manifest(tags=90).model_copy(update={"revision": "r2"})
+    assert losses(manifest(books=12, tags=90), after) == []
+
+
+def test_a_time_of_another_zone_is_written_in_utc() -> None:
+    (point,) = joined([{"short_id": "a", "time": "2026-11-30T07:36:00.123456789+01:00"}], [])
+    assert point.taken == "2026-11-30T06:36:00Z"
 
 
 def test_a_restored_database_that_differs_is_told_apart() -> None:
@@ -117,7 +128,13 @@ def test_evidence_that_a_crash_cut_short_is_passed_over(tmp_path: Path) -> None:
 def test_volumes_that_hold_data_and_are_not_saved_are_named() -> None:
     def service(name: str, role: str, *mounts: str, **labels: str) -> dict[str, Any]:
         own = {f"{LABEL}.service": name, f"{LABEL}.role": role, **{f"{LABEL}.{key}": it for key, it in labels.items()}}
-        return {name: {"labels": own, "volumes": [{"type": "volume", "source": mount} for mount in mounts]}}
+        volumes = [{"type": "volume", "source": mount, "target": f"/data/{mount}"} for mount in mounts]
+        return {name: {"labels": own, "volumes": volumes}}
+
+    def elsewhere(name: str, mount: str) -> dict[str, Any]:
+        spec = service(name, "backup", mount)
+        spec[name]["volumes"][0]["target"] = "/elsewhere"
+        return spec
 
     names = ("pg", "queue", "search", "uploads", "avatars", "site", "repository")
     volumes = {name: {"name": f"shop-prod_{name}"} for name in names}
@@ -131,6 +148,9 @@ def test_volumes_that_hold_data_and_are_not_saved_are_named() -> None:
         name: yaml.dump_rendered({"services": services, "volumes": volumes})
         for name, services in (("shared.yml", shared), ("blue.yml", colour))
     }
+    forgotten = {**shared, **elsewhere("backup", "uploads")}
+    wrong = {**files, "shared.yml": yaml.dump_rendered({"services": forgotten, "volumes": volumes})}
+    assert "shop-prod_uploads (web)" in left_out(wrong), "only what is below /data is saved"
     assert left_out(files) == ("shop-prod_search (search)", "shop-prod_avatars (web)")
 
 

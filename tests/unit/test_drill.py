@@ -26,7 +26,7 @@ def drilled(repository: str = "/backups/books") -> dict[str, Any]:
 
 def test_data_backup_and_one_web_service_of_each_release_are_in_it_and_nothing_else() -> None:
     project = drilled()
-    assert project["name"] == "shop-local-drill"
+    assert project["name"] == "0-drill-shop-local"
     assert sorted(project["services"]) == ["backend-current", "backend-previous", "backup", "postgres", "redis"]
 
 

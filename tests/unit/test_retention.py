@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from deploy.backups.points import Evidence, Point, Proof
+from deploy.backups.points import Evidence, Manifest, Point, Proof
 from deploy.backups.retention import choose
 from deploy.config.settings import Backup
 
@@ -55,3 +56,16 @@ def test_a_suspect_point_stands_for_no_day_and_goes_once_a_later_one_was_restore
 
 def test_no_point_at_all() -> None:
     assert choose([], KEEP) == []
+
+
+def test_suspect_nights_that_a_restored_one_bears_out_count_as_good() -> None:
+    def night(age: float, state: Proof, rows: int, losses: tuple[str, ...] = ()) -> Point:
+        held = Manifest(taken="", server=150020, database="shop", bytes=1, rows={"books": rows})
+        plain = point(age, state, losses)
+        return replace(plain, evidence=(plain.evidence[0].model_copy(update={"manifest": held}),))
+
+    nights = [night(age, "taken", 40, ("40 rows in all, and 100 before",)) for age in (6, 5, 4, 3)]
+    drilled = [*nights, night(2, "restored", 41)]
+    week = Backup(keep_days=7, keep_weeks=0, keep_months=0, keep_least=1)
+    assert kept(drilled, week) == ["6", "5", "4", "3", "2"]
+    assert kept([night(6, "taken", 0, ("books is empty",)), *drilled[-1:]], week) == ["2"]
