@@ -13,7 +13,7 @@ from bookreader.models import Base
 
 ONE_AT_A_TIME = 7_314_159  # any number that nothing else locks in this database
 # A revision that waits for a lock makes every reader behind it wait too: give up early, the caller retries.
-MIGRATION = "-c lock_timeout=2s -c statement_timeout=60s"
+MIGRATION = os.environ.get("PGOPTIONS") or "-c lock_timeout=2s -c statement_timeout=60s"
 TURN = "-c lock_timeout=60s"
 
 

@@ -30,13 +30,15 @@ class Taken:
     seconds: float
 
 
-def backup(at: Environment) -> Taken:
+def backup(at: Environment, within: float = 0) -> Taken:
     """Take a recovery point of the database, the declared volumes and the state folder; a deploy goes on beside it.
+
+    Another backup is waited for `within` so many seconds.
 
     Raises OpsError where it holds so much less than the one before that it is suspect: it stays, and is marked.
     """
     started, repository = time.monotonic(), repository_of(at)
-    with locks.held([repository.run.host], at.settings.state_dir, "backup", name="dump"):
+    with locks.held([repository.run.host], at.settings.state_dir, "backup", name="dump", within=within):
         with console.step("dump the database, save it, read the manifest back"):
             point, manifest = repository.take()
         release = repository.run.release.id

@@ -133,6 +133,14 @@ class Rollout(Section):
         return self
 
 
+class Migrate(Section):
+    """What a migration may do to those who use the database meanwhile; times in seconds."""
+
+    lock_timeout: float = Field(default=2, gt=0)
+    statement_timeout: float = Field(default=60, ge=0)
+    oldest_transaction: float = Field(default=300, ge=0)
+
+
 class Hooks(Section):
     """Shell lines of the app's own around a release; time in seconds."""
 
@@ -159,6 +167,9 @@ class Backup(Section):
     keep_months: int = Field(default=6, ge=0)
     keep_least: int = Field(default=3, ge=1, description="so many of the newest stay, whatever their age")
     drill_within: float = Field(default=900, gt=0)
+    max_age_hours: float = Field(
+        default=24, ge=0, description="so old may the newest restored point be for a migration"
+    )
 
 
 class Settings(Section):
@@ -177,6 +188,7 @@ class Settings(Section):
     build: Build = Build()
     ship: Ship = Ship()
     rollout: Rollout = Rollout()
+    migrate: Migrate = Migrate()
     hooks: Hooks = Hooks()
     notify: Notify = Notify()
     backup: Backup = Backup()

@@ -75,7 +75,9 @@ class Deploy(Frozen):
     tasks: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
     migrate: tuple[str, ...] = ()
+    migrations: tuple[str, ...] = ()
     run: Literal["before_switch"] | None = None
+    on_rollback: bool = False
     smoke: tuple[str, ...] = ()
     backup: Literal["dump", "none"] | None = None
 
@@ -152,13 +154,30 @@ class Release(Kept):
         """The service whose image migrates the database."""
         return next((service for service in self.services if service.deploy.migrate), None)
 
+    @property
+    def listing(self) -> ReleasedService | None:
+        """The service whose image prints the migrations that its code knows."""
+        return next((service for service in self.services if service.deploy.migrations), None)
+
+
+class Migration(Frozen):
+    """One migration that the database has, whether older code works on it, and the revision it came with."""
+
+    name: str
+    compatible: bool = False
+    since: str
+
 
 class Schema(Kept):
-    """The database's revision, and the code's revisions that can work on it."""
+    """The database's revision, and the code's revisions that can work on it.
+
+    `migrations` are those that the database has, in the order in which they came, where the app's code prints its own.
+    """
 
     revision: str
     serves: tuple[str, ...]
     release: str
+    migrations: tuple[Migration, ...] = ()
 
 
 class Scale(Kept):
@@ -203,6 +222,7 @@ class Record(Kept):
     commit_time: str
     frame: str = WHOLE  # what the edge's frame hashes to; empty where there is no edge
     watch: str = ""  # what judged it, where that was not the edge's log: "probed", or "unknown" where nothing could
+    schema_fits: str = ""  # why `who` said that the schema fits, which nothing else could say
 
 
 def release_id(revision: str, *parts: Mapping[str, str] | str) -> str:
@@ -229,6 +249,19 @@ def upstream_name(service: str, colour: str) -> str:
 def other(colour: str | None) -> str:
     """Return the colour that is idle while this one serves."""
     return COLOURS[1] if colour == COLOURS[0] else COLOURS[0]
+
+
+@dataclass(frozen=True)
+class Revision:
+    """One revision as Alembic shows it: its parent, whether the database is at it, whether it takes something away."""
+
+    id: str
+    parent: str
+    current: bool
+    contract: bool
+    head: bool = False  # nothing follows it
+    merges: tuple[str, ...] = ()  # its parents, where it has several
+    path: str = ""  # its file in the image
 
 
 @dataclass(frozen=True)

@@ -44,8 +44,9 @@ def show(at: Environment, *, limit: int, json: bool) -> None:
 
 
 def outcome(entry: Record) -> str:
-    """Return a command's outcome, and what judged the release where that was not the edge's log."""
-    return f"{entry.outcome}, watch: {entry.watch}" if entry.watch else entry.outcome
+    """Return a command's outcome, what judged the release where the edge's log did not, and a person's override."""
+    watch = f", watch: {entry.watch}" if entry.watch else ""
+    return f"{entry.outcome}{watch}" + (f", schema fits: {entry.schema_fits}" if entry.schema_fits else "")
 
 
 def merged(ledgers: Mapping[str, Sequence[Record]]) -> list[tuple[Record, list[str]]]:

@@ -123,8 +123,8 @@ def on(model: Model, host: str, hosts: Mapping[str, list[str]], machines: Mappin
         spec, deploy = dict(service.spec), service.deploy
         if host not in hosts[service.name]:
             spec["scale"] = 0  # its edge names those of other hosts
-        if deploy.migrate and hosts[service.name][0] != host:
-            deploy = deploy.model_copy(update={"migrate": ()})
+        if hosts[service.name][0] != host:
+            deploy = deploy.model_copy(update={"migrate": (), "migrations": ()})
         others = {name: private[there] for name, there in far.items() if there != host}
         if others:
             lines = (f"{name}={address}" for name, address in sorted(others.items()))

@@ -13,7 +13,8 @@ from deploy.core.errors import GateClosed, OpsError, acting
 from deploy.core.model import Record
 from deploy.edge import switch
 from deploy.rollout.failures import report_interrupted, revert_and_report
-from deploy.rollout.lineage import make_record, migrated_revision, schema_of, verdict
+from deploy.rollout.lineage import make_record, migrated_revision, verdict
+from deploy.rollout.migrations import require_safe
 from deploy.rollout.plan import Plan
 from deploy.rollout.releases import share_choices
 from deploy.rollout.revert import leave_half_served
@@ -56,11 +57,13 @@ def make_outcome(
 
 
 def apply(
-    fleet: Fleet, command: str, *, recreate: Mapping[str, tuple[str, ...]] | None = None, resumed: bool = False
+    fleet: Fleet, command: str, *, recreate: Mapping[str, tuple[str, ...]] | None = None, resumed: bool = False,
+    schema_fits: str = "",
 ) -> Outcome:  # fmt: skip
     """Bring hosts from what was observed on them to their release, and record it; after a failure revert.
 
     A `resumed` command has passed its before_deploy hook already. `recreate` names shared services by host.
+    `schema_fits` is why a person says that the schema fits.
     """
     started, began, target, at = start_time(fleet), time.monotonic(), fleet.release, fleet.at
     fleet = share_choices(leave_half_served(fleet))
@@ -71,9 +74,10 @@ def apply(
     if not any(plan.steps for plan in plans.values()) and all(run.facts.accepted == target.id for run in fleet.runs):
         report_unchanged(fleet, event)
         return make_outcome(target.id, places, changed=False)
+    fleet = require_safe(fleet, plans)
     if not resumed:
         hooks.gate(at.settings, event)
-    entries = {name: make_record(target, command, started, *places[name]) for name in plans}
+    entries = {name: make_record(target, command, started, *places[name], schema_fits) for name in plans}
     try:
         perform(fleet, plans, entries, event)
         seconds = round(time.monotonic() - began, 1)
@@ -104,7 +108,8 @@ def perform(fleet: Fleet, plans: Mapping[str, Plan], entries: Mapping[str, Recor
     def begin(run: Run) -> None:
         entry = entries[run.host.name]
         begun = {"command": entry.command, "target": entry.release, "started": entry.started}
-        run.note(**begun, state="begin", serving=run.facts.edge.release)
+        details = {"details": {"schema_fits": entry.schema_fits}} if entry.schema_fits else {}
+        run.note(**begun, state="begin", serving=run.facts.edge.release, **details)
 
     try:
         fleet.each(begin)
@@ -121,7 +126,7 @@ def record(fleet: Fleet, entries: Mapping[str, Record], event: Event) -> str:
         entry = entries[run.host.name]
         try:
             frame = switch.route_of(run.settings, run.host).frame
-            schema = schema_of(run.state, entry.release) or migrated_revision(run)
+            schema = run.state.schema_of(entry.release) or migrated_revision(run)
             run.state.record(entry.model_copy(update={"schema_revision": schema, "frame": frame}))
             run.state.note(command=entry.command, state="done", target=entry.release)
         except OSError as full:

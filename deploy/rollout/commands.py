@@ -60,8 +60,10 @@ def deploy(at: Environment, *, to: str = "", include: str = "") -> Outcome:
         return apply(fleet, "deploy", recreate=recreate)
 
 
-def rollback(at: Environment, *, to: str = "", include: str = "") -> Outcome:
+def rollback(at: Environment, *, to: str = "", include: str = "", schema_fits: str = "") -> Outcome:
     """Put an earlier release back into service, with its images, files and secrets; the schema stays.
+
+    `schema_fits` is why a person says that the schema fits, where that would be refused; the ledger keeps it.
 
     Shared services stay too, but for those that `include` names, and those that the release which serves recreated and
     that fail.
@@ -71,10 +73,10 @@ def rollback(at: Environment, *, to: str = "", include: str = "") -> Outcome:
         target = to or earlier_release(at, facts)
         fleet = fleet_of(at, target, facts, rebuilt=not to, going_back=True)
         recreate = chosen_to_recreate(fleet, include)
-        require_reversible(fleet)
+        require_reversible(fleet, schema_fits)
         drift.require(fleet, recreate, f"inv rollback{f' --to={to}' if to else ''}", forward=False)
         fleet.each(lambda run: drift.warn_of_failing(run, recreate[run.host.name], f"inv rollback --to={target}"))
-        return apply(fleet, "rollback", recreate=recreate)
+        return apply(fleet, "rollback", recreate=recreate, schema_fits=schema_fits)
 
 
 def resume(at: Environment) -> Outcome | None:
@@ -93,7 +95,8 @@ def resume(at: Environment) -> Outcome | None:
         again = f"inv abort; or, where its files are, inv {command}"
         require_routes(fleet)
         drift.require(fleet, dict.fromkeys(facts, ()), again, forward=command == "deploy")
-        outcome = apply(fleet, command, resumed=True)
+        reason = str(begun.details.get("schema_fits") or "") if begun else ""
+        outcome = apply(fleet, command, resumed=True, schema_fits=reason)
         return outcome if begun or outcome.changed else None
 
 

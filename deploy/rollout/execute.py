@@ -25,7 +25,7 @@ def execute_all(fleet: Fleet, plans: Mapping[str, Sequence[Step]]) -> None:
         with without_dumps(fleet) if any(disturbs_dumps(run, plans, stage) for run in busy) else nullcontext():
             for batch in batches(with_traffic, chosen.canary, chosen.batch) if stage is Stage.SWITCH else [busy]:
                 fleet.each(do, batch)
-        if stage is Stage.MIGRATE:
+        if stage in (Stage.MIGRATE, Stage.RECORD):
             share_schema(fleet, busy[0])
 
 

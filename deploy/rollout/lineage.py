@@ -109,12 +109,6 @@ def expired_releases(state: State, desired: str, facts: Facts, number: int) -> l
     return [release for release in state.kept() if release not in kept]
 
 
-def schema_of(state: State, release: str) -> str | None:
-    """Return the schema revision that a release's own code is of, as the ledger has it."""
-    revisions = (entry.schema_revision for entry in reversed(state.ledger()) if entry.release == release)
-    return next((revision for revision in revisions if revision), None)  # a failed try left none
-
-
 def verdict(state: State, release: str) -> str:
     """Return by what the watch judged a release that is on its way, as the journal has it; empty where that is damaged.
 
@@ -144,18 +138,12 @@ def migrated_revision(run: Run) -> str | None:
     return schema.revision if schema and schema.release == run.release.id else None
 
 
-def make_record(release: Release, command: str, started: str, colour: str, generation: int) -> Record:
+def make_record(
+    release: Release, command: str, started: str, colour: str, generation: int, schema_fits: str = ""
+) -> Record:  # fmt: skip
     """Begin a line of the ledger."""
     return Record(
-        release=release.id,
-        revision=release.revision,
-        commit_time=release.commit_time,
-        command=command,
-        started=started,
-        outcome="in service",
-        colour=colour,
-        generation=generation,
-        schema_revision=None,
-        who=locks.who(),
-        seconds=0,
-    )
+        release=release.id, revision=release.revision, commit_time=release.commit_time, command=command,
+        started=started, outcome="in service", colour=colour, generation=generation, schema_revision=None,
+        who=locks.who(), seconds=0, schema_fits=schema_fits,
+    )  # fmt: skip

@@ -14,6 +14,7 @@ from deploy.rollout.steps import (
     Migrate,
     PrepareEdge,
     Quiet,
+    RecordMigrations,
     RecreateShared,
     Resume,
     RevertEdge,
@@ -66,9 +67,16 @@ def migration(desired: Release, colour: str) -> list[Step]:
     return [Migrate(colour, service.name, service.deploy.migrate)] if service else []
 
 
-def jobs(desired: Release, colour: str) -> list[Step]:
-    """Run what a release asks for before traffic moves."""
-    return [RunJob(colour, job.name) for job in desired.of("job") if job.deploy.run == "before_switch"]
+def jobs(desired: Release, colour: str, *, forward: bool = True) -> list[Step]:
+    """Run what a release asks for before traffic moves; going back only what says that it is for that too."""
+    asked = [job for job in desired.of("job") if job.deploy.run == "before_switch"]
+    return [RunJob(colour, job.name) for job in asked if forward or job.deploy.on_rollback]
+
+
+def recording(desired: Release, colour: str) -> list[Step]:
+    """Remember the migrations of a release whose jobs migrate; Migrate does so itself."""
+    service = None if desired.migrating else desired.listing
+    return [RecordMigrations(colour, service.name, service.deploy.migrations)] if service else []
 
 
 def bring_up(

@@ -13,6 +13,7 @@ from deploy.rollout.pieces import (
     migration,
     only,
     quiet,
+    recording,
     recreate_shared,
     retire,
     settle,
@@ -103,7 +104,8 @@ def towards(
         facts = replace(facts, containers=tuple(c for c in facts.containers if c not in unnamed(former, facts)))
     steps += [] if usable else retire(new, facts, routed=new in together.colours)
     steps += migration(desired, new) if forward else []
-    steps += [] if usable else jobs(desired, new)
+    steps += [] if usable else jobs(desired, new, forward=forward)
+    steps += recording(desired, new) if forward else []
     roles: tuple[Role, ...] = ("web", "worker") if forward else ("web",)
     register = register_colour(desired, new, facts)
     generation, since, first = facts.edge.next, facts.edge.generation, facts.edge.next + len(register)

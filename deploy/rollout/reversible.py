@@ -7,20 +7,24 @@ from collections.abc import Mapping
 from deploy.config.environment import Environment
 from deploy.core.errors import Refused
 from deploy.core.model import WHOLE, Facts, Release, Schema
+from deploy.database.schema import revisions, unfit
 from deploy.edge import nginx
-from deploy.rollout.lineage import schema_of
 from deploy.rollout.roles import require_unmoved
 from deploy.site import rebuild
 from deploy.site.run import Fleet
 from deploy.state.store import Intention, State, state_of
 
 
-def require_reversible(fleet: Fleet) -> None:
-    """Refuse a rollback to a release that would not find its data, or cannot work on the schema."""
+def require_reversible(fleet: Fleet, schema_fits: str = "") -> None:
+    """Refuse a rollback to a release that would not find its data, or cannot work on the schema.
+
+    `schema_fits` is why a person says that it can.
+    """
     facts = {run.host.name: run.facts for run in fleet.runs}
     require_routes(fleet)
     require_unmoved({run.host.name: run.release for run in fleet.runs}, facts)
-    fleet.each(lambda run: require_schema_fits(run.state, run.release, run.facts))
+    if not schema_fits:
+        fleet.each(lambda run: require_schema_fits(run.state, run.release, run.facts))
 
 
 def require_routes(fleet: Fleet) -> None:
@@ -73,7 +77,7 @@ def require_recorded(begun: Mapping[str, Intention], facts: Mapping[str, Facts])
 
 def require_schema_fits(state: State, release: Release, facts: Facts) -> None:
     """Refuse a release that cannot work on the schema of a host, by the ledger there."""
-    schema_fits(release, schema_of(state, release.id), facts.schema, facts.serving)
+    schema_fits(release, state.schema_of(release.id), facts.schema, facts.serving)
 
 
 def schema_fits(target: Release, revision: str | None, schema: Schema | None, serving: str) -> None:
@@ -81,14 +85,23 @@ def schema_fits(target: Release, revision: str | None, schema: Schema | None, se
 
     On a host that does not migrate itself only what is known counts: the one that did may be no more.
     """
-    if not target.migrating and not (schema and revision):
+    if not (target.migrating or target.listing) and not (schema and revision):
         return
-    if schema is None or revision is None:
-        what = f"it is not known whether release {target.id} fits the database's schema"
-        then = "go forward with inv deploy; only Alembic's history can be judged"
-        raise Refused(what, serves=serving, then=then, slug="schema-does-not-fit")
-    if revision not in schema.serves:
-        fitting = f"on which only {', '.join(schema.serves)} can work"
-        what = f"release {target.id} is of schema {revision}; the database is at {schema.revision}, {fitting}"
-        then = "go forward: fix the code and inv deploy"
+    what = misfit(target.id, revision, schema)
+    if what:
+        back = f"inv rollback --to={target.id} --schema-fits=REASON"
+        then = f"go forward with inv deploy of fixed code; if it does fit, {back}"
         raise Refused(what, where="the database", serves=serving, then=then, slug="schema-does-not-fit")
+
+
+def misfit(target: str, revision: str | None, schema: Schema | None) -> str:
+    """Say why a release cannot be taken to fit the schema; empty where it fits. Pure."""
+    if schema is None or revision is None:
+        return f"it is not known whether release {target} fits the database's schema"
+    if revision in schema.serves:
+        return ""
+    if revision in revisions(schema.migrations):
+        names = ", ".join(unfit(schema.migrations, revision))
+        return f"the database has migrations that release {target} lacks, not marked compatible: {names}"
+    fitting = f"on which only {', '.join(schema.serves)} can work"
+    return f"release {target} is of schema {revision}; the database is at {schema.revision}, {fitting}"

@@ -10,6 +10,7 @@ from deploy.core import console
 from deploy.core.errors import acting
 from deploy.release.changes import IMAGES
 from deploy.rollout.apply import Outcome
+from deploy.rollout.migrations import Status
 from deploy.rollout.releases import Proposal
 
 
@@ -96,3 +97,15 @@ def recovered(result: Outcome | None, settings: Settings, verb: str, *, json: bo
         console.document({"env": settings.env, "changed": False})
     else:
         console.say(f"nothing to {verb}: no deploy or rollback was interrupted")
+
+
+def migrations(found: Status, *, json: bool) -> None:
+    """Show what the database is at, and what is pending."""
+    if json:
+        console.document(
+            {"release": found.release, "revision": found.revision, "pending": [*found.pending], "heads": [*found.heads]}
+        )
+    else:
+        rows = [["revision", found.revision or "none"], ["pending", ", ".join(found.pending) or "none"],
+                ["head", ", ".join(found.heads) or "none"], ["of release", found.release]]  # fmt: skip
+        console.table(["", "schema"], rows)

@@ -13,7 +13,7 @@ from deploy.config.environment import Environment
 from deploy.config.settings import Settings
 from deploy.core import console
 from deploy.core.errors import CommandFailed, OpsError, Refused
-from deploy.core.model import LABEL, Container, Deploy, Facts, Release, ReleasedService
+from deploy.core.model import LABEL, Container, Deploy, Facts, Release, ReleasedService, Revision
 from deploy.core.shell import Command, compose, docker
 from deploy.hosts.fleet import each
 from deploy.hosts.host import Host
@@ -38,6 +38,7 @@ class Run:
     chosen: Mapping[str, int] = field(
         default_factory=dict
     )  # numbers of replicas that are tried, and not written down yet
+    revisions: tuple[Revision, ...] | None = None  # what the gate saw of the database's, newest first
 
     @property
     def target(self) -> str:
@@ -148,10 +149,12 @@ class Run:
         able = [c for c in containers if c.state == "running" and commands.get(c.service)]
         return [c.name for c in able if self.host.try_run(docker("exec", c.name, *commands[c.service])).returncode]
 
-    def one_off(self, colour: str, service: str, command: tuple[str, ...]) -> str:
+    def one_off(
+        self, colour: str, service: str, command: tuple[str, ...], environment: Mapping[str, str] | None = None
+    ) -> str:  # fmt: skip
         """Run a command in a container of its own that is labelled and removed; return what it printed."""
-        label = f"--label={LABEL}.oneoff={service}"
-        ran = self.compose(colour, "run", "--rm", "--no-deps", "-T", label, f"{service}-{colour}", *command)
+        options = [f"--label={LABEL}.oneoff={service}", *(f"--env={k}={v}" for k, v in (environment or {}).items())]
+        ran = self.compose(colour, "run", "--rm", "--no-deps", "-T", *options, f"{service}-{colour}", *command)
         try:
             return self.host.run(ran, timeout=ONE_OFF_SECONDS)
         except CommandFailed as error:

@@ -100,6 +100,11 @@ class LedgerFile(Journal):
         """Return the ledger's lines as `ledger` does; raise OSError where there is no reading the file at all."""
         return self.lines_of(self.host.read(self.folder / LEDGER) or "").entries
 
+    def schema_of(self, release: str) -> str | None:
+        """Return the schema revision that a release's own code is of."""
+        revisions = (entry.schema_revision for entry in reversed(self.ledger()) if entry.release == release)
+        return next((revision for revision in revisions if revision), None)  # a failed try left none
+
     def served(self) -> list[str]:
         """Return the releases that were put into service, newest first, each once."""
         return served_by(self.ledger())

@@ -2,7 +2,7 @@
 
 from invoke.collection import Collection
 
-from deploy.tasks import backups, hosts, images, machine, observe, rollout, secrets
+from deploy.tasks import backups, database, hosts, images, machine, observe, rollout, secrets
 
 # `inv backup` takes a point: the default task of its collection
 BACKUP = Collection("backup", backups.list, backups.verify, backups.restore, backups.drill)
@@ -10,11 +10,14 @@ for task in (backups.prune, backups.schedule):
     BACKUP.add_task(task)
 BACKUP.add_task(backups.take, "take", default=True)
 
+MIGRATE = Collection("migrate", database.lint, database.status)
+MIGRATE.add_task(database.migrate, "apply", default=True)
+
 namespace = Collection(
     machine.doctor, images.build, images.push, rollout.plan, rollout.deploy, rollout.rollback,
     rollout.resume, rollout.abort, rollout.unlock, rollout.scale, rollout.maintenance, rollout.down,
     observe.status, observe.history, observe.logs, observe.exec, machine.disk, machine.prune, machine.dev,
-    BACKUP,
+    BACKUP, MIGRATE,
     Collection("hosts", hosts.pin, hosts.check),
     Collection("images", images.pin),
     Collection("notify", secrets.notification),

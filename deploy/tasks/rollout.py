@@ -42,22 +42,26 @@ def deploy(at: Environment, to: str = "", include: str = "", yes: bool = False, 
     help={
         "to": "the release to go back to (default: the one before)",
         "include": "shared services to recreate as it says: edge,…",
+        "schema_fits": "why its code can work on the database's schema, where that would be refused",
     }
 )
-def rollback(at: Environment, to: str = "", include: str = "", yes: bool = False, json: bool = False) -> None:
+def rollback(
+    at: Environment, to: str = "", include: str = "", schema_fits: str = "", yes: bool = False, json: bool = False
+) -> None:  # fmt: skip
     """Put an earlier release back into service: code, configuration and secrets together."""
     from deploy.rollout import commands, show
 
     ask(at, f"go back to {to or 'the release before'}", yes=yes)
-    show.outcome(commands.rollback(at, to=to, include=include), at.settings, json=json)
+    show.outcome(commands.rollback(at, to=to, include=include, schema_fits=schema_fits), at.settings, json=json)
 
 
 def handlers() -> Mapping[str, Handler]:
     """Say who goes on with which command: each package has its own."""
     from deploy.backups import show
+    from deploy.rollout import migrations
     from deploy.rollout.handlers import HANDLERS
 
-    return {**HANDLERS, **show.HANDLERS}
+    return {**HANDLERS, **migrations.HANDLERS, **show.HANDLERS}
 
 
 @command()

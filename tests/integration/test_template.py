@@ -61,11 +61,11 @@ class Story:
         assert prestarts(self.site) == [*before, release]
 
     def rollback(self, release: str, web: Web) -> None:
-        """Go back by one release, and ask all of its web services; its own prestart job runs again, on the newer database."""
+        """Go back by one release, and ask all of its web services; its prestart job is forward-only, and does not run again."""
         before = prestarts(self.site)
         assert self.site.inv("rollback", "--json").document["release"] == release
         assert answers(self.site) == expected(release, web)
-        assert prestarts(self.site) == [*before, release]
+        assert prestarts(self.site) == before
 
 
 def write_web(site: Site, web: Web) -> None:

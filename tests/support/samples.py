@@ -24,7 +24,7 @@ services:
     x-deploy: {role: worker, drain: [quiet], resume: [resume], tasks: [tasks], failed: [failed]}
     networks: {data: null}
   beat: {image: app/backend, x-deploy: {role: scheduler}, networks: {data: null}}
-  site: {image: app/site, x-deploy: {role: job, run: before_switch}, network_mode: none}
+  site: {image: app/site, x-deploy: {role: job, run: before_switch, on_rollback: true}, network_mode: none}
   redis: {image: redis, x-deploy: {role: data}, networks: {data: null}}
   edge: {image: app/edge, x-deploy: {role: edge}, networks: {edge: null}, ports: [{target: 8080}]}
 networks: {edge: {}, data: {}}

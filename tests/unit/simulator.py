@@ -87,7 +87,7 @@ def apply(step: steps.Step, facts: Facts, release: Release) -> Facts:
         case steps.RemoveStopped(colour, services):
             gone = {c.name for c in facts.of(colour) if c.service in services and not c.alive}
             return replace(facts, containers=tuple(c for c in facts.containers if c.name not in gone))
-        case steps.Migrate() | steps.RunJob() | steps.Prune():
+        case steps.Migrate() | steps.RecordMigrations() | steps.RunJob() | steps.Prune():
             assert not facts.orphans, "a migration beside one that still runs"
         case _:
             raise AssertionError(step)

@@ -108,7 +108,7 @@ def test_exact_plan(wanted: Release, facts: Facts, steps: list[str]) -> None:
     assert towards(wanted, after).steps == ()
 
 
-START_WEB = ["run site", "start green: backend", "wait until green is healthy", "probe green through the edge"]
+START_WEB = ["start green: backend", "wait until green is healthy", "probe green through the edge"]
 HAND_BACK = [
     "switch traffic to green (generation 3) and prove it", "drain blue", "stop blue: backend", "stop blue: beat",
     "start green: worker", "wait until green is healthy", "stop blue: worker", "start green: beat", "wait until green is healthy",
@@ -119,6 +119,24 @@ def test_a_rollback_does_not_migrate_and_forgets_at_the_end() -> None:
     plan = towards(B, serving("a", "blue"), forward=False, old=["x", "y"])
     assert [str(step) for step in plan.steps] == [*START_WEB, *HAND_BACK, "forget 2 old release(s)"]
     assert (plan.colour, plan.generation) == ("green", 3)
+
+
+def test_a_rollback_runs_the_jobs_that_say_so() -> None:
+    publishing = tuple(
+        s.model_copy(update={"deploy": s.deploy.model_copy(update={"on_rollback": True})}) if s.role == "job" else s
+        for s in B.services
+    )
+    steps = towards(B.model_copy(update={"services": publishing}), serving("a", "blue"), forward=False).steps
+    assert [str(step) for step in steps] == ["run site", *START_WEB, *HAND_BACK]
+
+
+def test_what_jobs_have_migrated_is_remembered_after_them() -> None:
+    blocks = {"backend": {"migrate": (), "migrations": ("./migrations",)}}
+    services = tuple(
+        s.model_copy(update={"deploy": s.deploy.model_copy(update=blocks.get(s.name, {}))}) for s in B.services
+    )
+    steps = [str(step) for step in towards(B.model_copy(update={"services": services}), serving("a", "blue")).steps]
+    assert steps[:2] == ["run site", "remember the migrations: ./migrations"]
 
 
 def test_a_rollback_keeps_the_workers_until_their_own_tasks_are_done() -> None:

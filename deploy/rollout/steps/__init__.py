@@ -1,7 +1,7 @@
 """The steps of plans, by concern: value, sentence, stage, time limit and performance stand side by side."""
 
 from deploy.rollout.steps.colour import AwaitHealthy, RemoveStopped, StartColour, StopColour
-from deploy.rollout.steps.database import AwaitOrphans, Migrate, RunJob
+from deploy.rollout.steps.database import AwaitOrphans, Migrate, RecordMigrations, RunJob
 from deploy.rollout.steps.drain import Drain
 from deploy.rollout.steps.edge import AwaitEdgeSwitch, PrepareEdge, RegisterColour, RevertEdge, Switch, TurnPage
 from deploy.rollout.steps.prune import Prune
@@ -23,6 +23,7 @@ __all__ = [
     "PrepareEdge",
     "Prune",
     "Quiet",
+    "RecordMigrations",
     "RecreateShared",
     "RegisterColour",
     "RemoveStopped",

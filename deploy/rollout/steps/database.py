@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from deploy.core.errors import OpsError
-from deploy.core.model import Schema
+from deploy.core.model import Revision, Schema
 from deploy.core.poll import wait_until
-from deploy.database import alembic
+from deploy.database import alembic, gate, schema
+from deploy.database.attempts import attempt, fresh
+from deploy.database.postgres import database_of
 from deploy.rollout.steps.step import Stage, Step
 from deploy.site.run import ONE_OFF_SECONDS, Run
 
@@ -47,20 +49,70 @@ class Migrate(Step):
         return f"migrate the database: {' '.join(self.command)}"
 
     def perform(self, run: Run) -> None:
-        run.one_off(self.colour, self.service, self.command)
-        ask = alembic.history_command(self.command)
-        if not ask:
-            return
-        revisions = alembic.history(run.one_off(self.colour, self.service, ask))
-        at = alembic.current(revisions)
-        if at is None:
-            raise OpsError(
-                "the migration ended well, but the database is at no revision that the image knows",
-                where=self.service,
-                then="inv logs, and alembic current in the backend",
-                slug="schema-unknown",
-            )
-        run.state.keep_schema(Schema(revision=at, serves=alembic.served_by(revisions, at), release=run.release.id))
+        listing, before = run.release.listing, self.revisions(run)
+        listed = list_migrations(run, self.colour, listing.name, listing.deploy.migrations) if listing else None
+        same = before is not None and not alembic.pending(before)
+        attempt(run, self.colour, self.service, self.command, pending=not same)
+        if listed:
+            record_migrations(run, listed)
+        elif ask := alembic.history_command(self.command):
+            after = before if same and before else alembic.history(run.one_off(self.colour, self.service, ask))
+            record_history(run, self.service, after)
+
+    def revisions(self, run: Run) -> tuple[Revision, ...] | None:
+        """Return what the gate saw of the revisions; where it could not look before data ran, it looks now."""
+        if run.revisions is not None or not (run.facts.edge.release and alembic.history_command(self.command)):
+            return run.revisions
+        image = gate.Image(run, self.colour, self.service, self.command)
+        revisions = image.history()
+        if alembic.pending(revisions):
+            found = database_of([fresh(run)])
+            gate.require(gate.checks(image, revisions, gate.targets(run.state, run.target), found), run.host.name)
+        return revisions
+
+
+@dataclass(frozen=True)
+class RecordMigrations(Step):
+    """Remember which migrations the database has, once the jobs of a release have migrated it."""
+
+    colour: str
+    service: str
+    command: tuple[str, ...]
+    stage: ClassVar[Stage] = Stage.RECORD
+
+    def __str__(self) -> str:
+        return f"remember the migrations: {' '.join(self.command)}"
+
+    def perform(self, run: Run) -> None:
+        record_migrations(run, list_migrations(run, self.colour, self.service, self.command))
+
+
+def list_migrations(run: Run, colour: str, service: str, command: tuple[str, ...]) -> dict[str, bool]:
+    """Return the migrations that a release's code knows, and whether each is marked compatible."""
+    try:
+        return schema.parse(run.one_off(colour, service, command))
+    except ValueError as error:
+        words = f"`{' '.join(command)}` must print the migrations that the code knows, one a line: {error}"
+        then = f"fix x-deploy.migrations of {service} in the compose file, then inv deploy"
+        raise OpsError(words, where=service, then=then, slug="schema-unknown") from None
+
+
+def record_migrations(run: Run, listed: dict[str, bool]) -> None:
+    """Remember that the database has these migrations too."""
+    run.state.keep_schema(schema.migrated(run.state.schema(), listed, run.release.id))
+
+
+def record_history(run: Run, service: str, revisions: tuple[Revision, ...]) -> None:
+    """Remember the revision that Alembic says the database is at, and the code's revisions that fit it."""
+    at = alembic.current(revisions)
+    if at is None:
+        raise OpsError(
+            "the migration ended well, but the database is at no revision that the image knows",
+            where=service,
+            then="inv logs, and alembic current in the backend",
+            slug="schema-unknown",
+        )
+    run.state.keep_schema(Schema(revision=at, serves=alembic.served_by(revisions, at), release=run.release.id))
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,15 @@ class Stage(IntEnum):
     CLEAR = 1  # that is stopped
     MIGRATE = 2  # on one host, for all
     JOBS = 3  # new assets are everywhere before anything names them
-    START = 4  # the idle colour is well
-    SERVED = 5  # and answers through the edge
-    QUIET = 6  # no old worker takes a task that only the next release knows
-    SWITCH = 7  # a canary first; up to the last switch and its watch
-    FOLLOW = 8  # hosts behind another's edge see that it has switched
-    DRAIN = 9  # what served before runs until every host has switched and every edge has let go of it
-    RETIRE = 10
-    TAKE_OVER = 11  # what must not run twice, or waits for tasks, starts once what was before has stopped everywhere
+    RECORD = 4  # what jobs have migrated, on one host for all
+    START = 5  # the idle colour is well
+    SERVED = 6  # and answers through the edge
+    QUIET = 7  # no old worker takes a task that only the next release knows
+    SWITCH = 8  # a canary first; up to the last switch and its watch
+    FOLLOW = 9  # hosts behind another's edge see that it has switched
+    DRAIN = 10  # what served before runs until every host has switched and every edge has let go of it
+    RETIRE = 11
+    TAKE_OVER = 12  # what must not run twice, or waits for tasks, starts once what was before has stopped everywhere
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,227 @@
+"""The gate in front of a deploy's migration, and `inv migrate`: the migration of a deploy without its release."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from deploy.backups.repository import repository_of
+from deploy.backups.take import backup
+from deploy.config.environment import Environment
+from deploy.core import console
+from deploy.core.errors import Interrupted, OpsError, Refused, Unreachable
+from deploy.core.model import Facts, Revision, other
+from deploy.database import alembic, gate
+from deploy.database.gate import Image
+from deploy.database.postgres import database_of
+from deploy.rollout import preflight
+from deploy.rollout.execute import execute_all
+from deploy.rollout.plan import Plan
+from deploy.rollout.releases import assemble, fleet_of, keep
+from deploy.rollout.steps import AwaitOrphans, Migrate
+from deploy.rollout.strategies import strategy_of
+from deploy.site.checks import Check
+from deploy.site.interrupted import Handler, require_no_other
+from deploy.site.locked import locked
+from deploy.site.run import Fleet, Run
+from deploy.state.store import state_of
+
+COMMAND = "migrate"
+
+
+@dataclass(frozen=True)
+class Status:
+    """What the database is at, what it lacks of a release, oldest first, and where the release's revisions end."""
+
+    release: str
+    revision: str | None
+    pending: tuple[str, ...]
+    heads: tuple[str, ...]
+
+
+def require_safe(fleet: Fleet, plans: Mapping[str, Plan]) -> Fleet:
+    """Let the pending revisions of a plan pass the gate, then see to a backup; return the fleet with what was seen.
+
+    Raises GateClosed, before anything is changed. Where data does not run yet Migrate looks once it does.
+    """
+    looked = Fleet(fleet.at, tuple(seen(run, plans[run.host.name], fleet.runs) for run in fleet.runs))
+    if any(alembic.pending(run.revisions or ()) for run in looked.runs):
+        require_backup(fleet.at)
+    return looked
+
+
+def require_backup(at: Environment) -> None:
+    """Take a recovery point before a migration, unless one was restored within backup.max_age_hours.
+
+    Raises OpsError where that fails: nothing is migrated then. A release without a backup service is a warning.
+    """
+    try:
+        repository = repository_of(at)
+    except Refused as error:
+        console.warn(f"no backup before the migration: {error.what}")
+        return
+    restored = max((line.time for line in repository.evidence.lines() if line.state == "restored"), default="")
+    oldest = datetime.now(UTC) - timedelta(hours=at.settings.backup.max_age_hours)
+    if not restored or datetime.fromisoformat(restored) < oldest:
+        taken = backup(at, within=at.settings.rollout.wait_for_dump)
+        console.say(f"recovery point {taken.point} was taken before the migration")
+
+
+def seen(run: Run, plan: Plan, runs: tuple[Run, ...]) -> Run:
+    """Return the run with what was seen of the revisions, where its plan migrates: one of all hosts does."""
+    step = next((step for step in plan.steps if isinstance(step, Migrate)), None)
+    if step is None or not askable(run) or not alembic.history_command(step.command):
+        return run
+    image = Image(run, step.colour, step.service, step.command)
+    revisions = image.history()
+    if alembic.pending(revisions):
+        gate.require(look(image, revisions, runs), run.host.name)
+    return replace(run, revisions=revisions)
+
+
+def askable(run: Run) -> bool:
+    """Tell whether something serves that a migration can harm, and the database runs that it is asked of."""
+    data = {service.name for service in run.release.of("data")}
+    there = data <= run.facts.shared.keys() and {*run.release.resources} <= run.facts.resources
+    return bool(run.facts.edge.release) and there and not run.facts.orphans
+
+
+def look(image: Image, revisions: tuple[Revision, ...], runs: tuple[Run, ...]) -> list[Check]:
+    """Check what is pending; nothing more is asked where nothing is."""
+    if not alembic.pending(revisions):
+        return []
+    return gate.checks(image, revisions, gate.targets(image.run.state, image.run.target), database_of(runs))
+
+
+def prepared(at: Environment) -> tuple[Fleet, Image]:
+    """Return the release that a deploy would bring, kept on the hosts, and its migrating image."""
+    facts = strategy_of(at.settings.rollout.strategy).observe(at)
+    fleet = assemble(at, preflight.require_deployable(at, facts), facts)
+    image = image_of(fleet)
+    if not image.run.facts.edge.release:
+        what = "nothing serves yet: the first deploy migrates"
+        raise Refused(what, where=at.settings.env, then="inv deploy", slug="nothing-runs")
+    if not askable(image.run):
+        what = "the database does not run, or an interrupted migration does, or a network is new"
+        then = "inv deploy, which starts what is missing and migrates"
+        raise Refused(what, where=image.run.host.name, then=then, slug="database-not-ready")
+    fleet.each(keep)
+    return fleet, image
+
+
+def image_of(fleet: Fleet) -> Image:
+    """Return the image that migrates; raise Refused where the release has none."""
+    for run in fleet.runs:
+        if service := run.release.migrating:
+            return Image(run, other(run.facts.edge.colour), service.name, service.deploy.migrate)
+    then = "x-deploy.migrate of a service says by which command"
+    what = "no service of this release migrates the database"
+    raise Refused(what, where="the compose files", then=then, slug="no-migrations")
+
+
+def by_alembic(at: Environment) -> tuple[Fleet, Image]:
+    """Return the same where Alembic migrates; raise Refused for another tool: nothing can look into its migrations."""
+    fleet, image = prepared(at)
+    if not alembic.history_command(image.migrate):
+        what = f"only Alembic's revisions can be looked at, and {image.service} migrates by {' '.join(image.migrate)}"
+        then = "inv deploy, or inv migrate, runs it"
+        raise Refused(what, where="x-deploy.migrate", then=then, slug="no-migrations")
+    return fleet, image
+
+
+def lint(at: Environment) -> list[Check]:
+    """Check what a deploy would migrate now, and migrate nothing."""
+    with locked(at, "migrate.lint"):
+        fleet, image = by_alembic(at)
+        revisions = image.history()
+        return look(image, revisions, fleet.runs) or [Check("pending revisions", "PASS", "none")]
+
+
+def status(at: Environment) -> Status:
+    """Return what the database is at, and what it lacks of the release that a deploy would bring."""
+    with locked(at, "migrate.status"):
+        fleet, image = by_alembic(at)
+        revisions = image.history()
+        pending = tuple(one.id for one in alembic.pending(revisions))
+        return Status(fleet.release.id, alembic.current(revisions), pending, alembic.heads(revisions))
+
+
+def migrate(at: Environment) -> str:
+    """Migrate with the image that a deploy would bring, and switch nothing; return the schema's revision after that."""
+    with locked(at, COMMAND):
+        require_no_other(at)
+        fleet, _ = prepared(at)
+        return apply(fleet)
+
+
+def apply(fleet: Fleet) -> str:
+    """Let the gate look, then migrate; the journal says that it was begun, and how it ended."""
+    image = image_of(fleet)
+    steps = (*([AwaitOrphans(image.run.facts.orphans)] if image.run.facts.orphans else []),
+             Migrate(image.colour, image.service, image.migrate))  # fmt: skip
+    plan = Plan(fleet.release, image.colour, image.run.facts.edge.generation, steps)
+    name = image.run.host.name
+    fleet = require_safe(
+        fleet, {run.host.name: plan if run.host.name == name else replace(plan, steps=()) for run in fleet.runs}
+    )
+    run = next(run for run in fleet.runs if run.host.name == name)
+    run.note(command=COMMAND, state="begin", target=run.target)
+    try:
+        execute_all(fleet, {one.host.name: steps if one is run else () for one in fleet.runs})
+    except OpsError as error:
+        if not isinstance(error, Interrupted | Unreachable):
+            run.note(command=COMMAND, state="failed", target=run.target, error=error.what)
+        raise
+    run.note(command=COMMAND, state="done", target=run.target)
+    schema = run.state.schema()
+    return schema.revision if schema else ""
+
+
+def resume(at: Environment) -> str:
+    """Go on with an interrupted migration, by the release that it was of; one that still runs is waited for."""
+    with locked(at, f"resume of {COMMAND}"):
+        return apply(interrupted_fleet(at))
+
+
+def abort(at: Environment) -> str:
+    """Wait for what an interrupted migration left, and leave the rest: no migration is taken back."""
+    with locked(at, f"abort of {COMMAND}"):
+        fleet = interrupted_fleet(at)
+        for run in fleet.runs:
+            if run.facts.orphans:
+                AwaitOrphans(run.facts.orphans).perform(run)
+            if any(cut.command == COMMAND for cut in run.state.interruptions()):
+                run.note(command=COMMAND, state="aborted", target=run.target)
+        return fleet.release.id
+
+
+def interrupted_fleet(at: Environment) -> Fleet:
+    """Return the release of the interrupted migration."""
+    begun = at.each(lambda host: [cut for cut in state_of(at, host).interruptions() if cut.command == COMMAND])
+    target = next(cut.target for cuts in begun.values() for cut in cuts)
+    facts: dict[str, Facts] = strategy_of(at.settings.rollout.strategy).observe(at)
+    return fleet_of(at, target, facts, rebuilt=False)
+
+
+def show_migrated(revision: str, *, json: bool) -> None:
+    """Say what the schema is now."""
+    if json:
+        console.document({"revision": revision or None})
+    else:
+        console.say(f"the database is at {revision or 'what the migration left'}; inv deploy brings the code")
+
+
+def show_aborted(release: str, *, json: bool) -> None:
+    """Say that nothing was taken back."""
+    if json:
+        console.document({"release": release})
+    else:
+        console.say("what was migrated stays, and the rest is not done; inv migrate.status shows what is pending")
+
+
+HANDLERS = {
+    COMMAND: Handler(
+        lambda at, json: show_migrated(resume(at), json=json), lambda at, json: show_aborted(abort(at), json=json)
+    )
+}

@@ -1,0 +1,37 @@
+"""`inv migrate` and `inv migrate.*`: the database's schema, without a deploy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from deploy.tasks.command import command
+
+if TYPE_CHECKING:
+    from deploy.config.environment import Environment
+
+
+@command()
+def migrate(at: Environment, yes: bool = False, json: bool = False) -> None:
+    """Migrate the database with this checkout's image, once the gate has passed it; what serves goes on serving."""
+    from deploy.rollout import migrations
+    from deploy.tasks.rollout import ask
+
+    ask(at, "migrate the database", yes=yes)
+    migrations.show_migrated(migrations.migrate(at), json=json)
+
+
+@command()
+def lint(at: Environment, json: bool = False) -> None:
+    """Check what a deploy would migrate now, as its gate does, and migrate nothing."""
+    from deploy.rollout import migrations
+    from deploy.site import checks
+
+    checks.show(migrations.lint(at), at.settings.env, json=json)
+
+
+@command()
+def status(at: Environment, json: bool = False) -> None:
+    """Show the database's revision, and those that this checkout has and the database lacks."""
+    from deploy.rollout import migrations, show
+
+    show.migrations(migrations.status(at), json=json)

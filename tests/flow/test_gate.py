@@ -1,0 +1,250 @@
+"""The gate in front of a deploy, and the migration behind it, on a fake host whose Alembic prints what a test says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from deploy.core.errors import GateClosed, Interrupted, OpsError
+from deploy.core.shell import Command, Result
+from deploy.database import attempts, gate
+from deploy.rollout import migrations
+from deploy.rollout.commands import rollback
+from deploy.site.facts import observe
+from deploy.site.interrupted import require_no_other
+from deploy.site.run import Fleet, Run
+from tests.support.fake import FakeHost
+from tests.support.place import Killed, Place, applied, bundled
+
+AT_HEAD = "Rev: r2 (head) (current)\nParent: r1\n\nRev: r1\nParent: <base>\n"
+PENDING = "Rev: r3 (head)\nParent: r2\nPath: /app/r3.py\n\nRev: r2 (current)\nParent: r1\n\nRev: r1\nParent: <base>\n"
+MIGRATED = PENDING.replace(" (current)", "").replace("(head)", "(head) (current)")
+SAFE, UNSAFE = "BEGIN; ALTER TABLE t ADD COLUMN c text; COMMIT;", "BEGIN; CREATE INDEX i ON t (c); COMMIT;"
+LOCKED = Result(1, "", "psycopg.errors.LockNotAvailable: canceling statement due to lock timeout")
+
+
+class Database(FakeHost):
+    """A host with an Alembic of values: what is pending, its SQL, how each try to migrate ends, who is in the way."""
+
+    history, after, sql, file = AT_HEAD, MIGRATED, SAFE, ""
+    tries: tuple[Result, ...] = ()
+    old: str = ""
+    here = True
+
+    def perform(self, command: Command) -> Result:
+        """Answer as Alembic or psql would."""
+        words = command.argv
+        if words[-1] == "--indicate-current":
+            return Result(0, self.history, "") if self.history else Result(1, "", "no such revision")
+        if words[-2:] == ("upgrade", "head"):
+            ended, self.tries = (self.tries[0], self.tries[1:]) if self.tries else (Result(0, "", ""), ())
+            self.history = self.after if self.history == PENDING and not ended.returncode else self.history
+            return ended
+        if len(words) > 5 and words[-5] == "-c" and "--sql" in words[-4]:
+            return Result(0, words[-3] + json.dumps(["r3", self.sql, "", self.file]), "")
+        if words[:2] == ("docker", "exec") and words[-1] == "command -v psql":
+            return Result(0 if self.here else 1, "", "")
+        if words[:2] == ("docker", "exec") and "pg_stat_activity" in words[-1]:
+            return Result(0, self.old, "")
+        return super().perform(command)
+
+
+@pytest.fixture
+def shop(tmp_path: Path, no_waiting: None, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """Return an environment that serves r2, and whose database is at r2."""
+    monkeypatch.setattr(attempts, "time", SimpleNamespace(sleep=lambda _: None))
+    place = Place(tmp_path)
+    place.host = Database(tmp_path / "edge")
+    place.state = type(place.state)(place.host, tmp_path)
+    place.at = place.at._replace(here=place.host, hosts=(place.host,))
+    for name in ("r1", "r2"):
+        place.deploy(name)
+    place.host.said.clear()
+    return place
+
+
+def host(place: Place) -> Database:
+    assert isinstance(place.host, Database)
+    return place.host
+
+
+def stopped(place: Place, *words: str) -> GateClosed:
+    """Let a deploy be stopped before anything is changed."""
+    before = place.running(), place.journal(), len(place.state.ledger())
+    with pytest.raises(GateClosed) as error:
+        place.deploy("r3")
+    assert (place.running(), place.journal(), len(place.state.ledger())) == before
+    assert not [said for said in place.host.said if "upgrade head" in said]
+    assert [word for word in words if word not in error.value.what] == []
+    assert (error.value.code, error.value.slug) == (3, "migration-unsafe")
+    return error.value
+
+
+def one_offs(place: Place) -> list[str]:
+    return [said for said in place.host.said if "oneoff=backend" in said]
+
+
+def test_nothing_pending_costs_no_container_more(shop: Place) -> None:
+    """The history is asked before the migration and not after it: two containers, as ever."""
+    shop.deploy("r3")
+    assert [said.split()[-1] for said in one_offs(shop)] == ["--indicate-current", "head"]
+    assert not [said for said in shop.host.said if "psql" in said]
+
+
+def test_a_safe_revision_passes_and_its_schema_is_recorded(shop: Place) -> None:
+    host(shop).history = PENDING
+    shop.deploy("r3")
+    schema = shop.state.schema()
+    assert schema
+    assert (shop.serving(), schema.revision, schema.serves) == ("r3", "r3", ("r3", "r2", "r1"))
+    assert rollback(shop.at).release == "r2"
+
+
+def test_an_unsafe_revision_is_stopped_before_anything_changes(shop: Place) -> None:
+    host(shop).history, host(shop).sql = PENDING, UNSAFE
+    assert "inv migrate.lint" in stopped(shop, "FAIL revision r3: require-concurrent-index-creation").then
+
+
+def test_a_reviewed_override_lets_it_through(shop: Place) -> None:
+    host(shop).history, host(shop).sql = PENDING, UNSAFE
+    host(shop).file = "# migrate: allow require-concurrent-index-creation owner=ann until=2999-01-01 reason=small"
+    assert shop.deploy("r3").release == "r3"
+
+
+def test_a_first_deploy_has_nobody_to_harm(tmp_path: Path, no_waiting: None) -> None:
+    place = Place(tmp_path)
+    place.deploy("r1")
+    assert [said.split()[-1] for said in one_offs(place)] == ["head", "--indicate-current"]
+
+
+def test_an_old_transaction_is_named(shop: Place) -> None:
+    host(shop).history, host(shop).old = (
+        PENDING,
+        "process 7 of ann, a transaction of 900 s, idle in transaction: SELECT",
+    )
+    error = stopped(shop, "FAIL no transaction older than 300 s: process 7 of ann")
+    assert "pg_terminate_backend" in error.then
+
+
+def test_a_database_that_cannot_be_asked_is_unknown_unless_nobody_wants_to_know(shop: Place) -> None:
+    host(shop).history, host(shop).here = PENDING, False
+    stopped(shop, "UNKNOWN no transaction older than 300 s")
+    rows = shop.settings.migrate.model_copy(update={"oldest_transaction": 0})
+    shop.settings = shop.settings.model_copy(update={"migrate": rows})
+    assert shop.deploy("r3").release == "r3"
+
+
+def test_an_alembic_that_does_not_answer_closes_the_gate(shop: Place) -> None:
+    host(shop).history, before = "", shop.journal()
+    with pytest.raises(GateClosed, match="does not say which revisions the database lacks: no such revision") as error:
+        shop.deploy("r3")
+    assert (error.value.code, shop.serving(), shop.journal()) == (3, "r2", before)
+
+
+def test_where_data_does_not_run_yet_the_step_looks(shop: Place) -> None:
+    """The gate cannot ask a database that this deploy starts; what it finds then is a failure, and goes back."""
+    host(shop).history, host(shop).sql = PENDING, UNSAFE
+    shop.host.engine.change("shop-local-redis-1", state="exited", health="")
+    with pytest.raises(OpsError, match="require-concurrent-index-creation") as error:
+        shop.deploy("r3")
+    assert (error.value.code, shop.serving()) == (1, "r2")
+    assert not [said for said in shop.host.said if "upgrade head" in said]
+
+
+def test_a_lock_is_tried_for_five_times_and_no_other_failure_is(shop: Place) -> None:
+    host(shop).history, host(shop).tries = PENDING, (LOCKED,) * 4
+    shop.deploy("r3")
+    assert len([said for said in shop.host.said if "upgrade head" in said]) == 5
+
+
+@pytest.mark.parametrize(
+    ("tries", "slug", "times"),
+    [((LOCKED,) * 5, "migration-blocked", 5), ((Result(1, "", "column c exists"),), "command-failed", 1)],
+    ids=["locked for good", "another failure"],
+)
+def test_what_does_not_end_well_goes_back(shop: Place, tries: tuple[Result, ...], slug: str, times: int) -> None:
+    host(shop).history, host(shop).tries = PENDING, tries
+    with pytest.raises(OpsError) as error:
+        shop.deploy("r3")
+    assert (error.value.slug, shop.serving()) == (slug, "r2")
+    assert len([said for said in shop.host.said if "upgrade head" in said]) == times
+
+
+def test_the_container_has_the_time_outs(shop: Place) -> None:
+    host(shop).history = PENDING
+    shop.deploy("r3")
+    (upgrade,) = [said for said in shop.host.said if "upgrade head" in said]
+    assert "PGOPTIONS=-c lock_timeout=2000 -c statement_timeout=60000" in upgrade
+
+
+@pytest.fixture
+def fleet(shop: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """Let the checkout be r3, with a pending revision."""
+    host(shop).history = PENDING
+    shop.state.keep(bundled("r3"))
+
+    def prepared(at: object) -> tuple[Fleet, gate.Image]:
+        run = Run(shop.settings, shop.host, bundled("r3"))
+        made = Fleet(shop.at, (run,)).observed({shop.host.name: observe(shop.settings, shop.host)})
+        return made, migrations.image_of(made)
+
+    monkeypatch.setattr(migrations, "prepared", prepared)
+    return shop
+
+
+def test_migrate_migrates_and_switches_nothing(fleet: Place) -> None:
+    assert migrations.migrate(fleet.at) == "r3"
+    assert (fleet.serving(), fleet.journal()[-1]["command"], fleet.journal()[-1]["state"]) == ("r2", "migrate", "done")
+    fleet.host.said.clear()
+    fleet.deploy("r3")
+    assert len(one_offs(fleet)) == 2
+
+
+def test_migrate_is_stopped_by_the_gate(fleet: Place) -> None:
+    host(fleet).sql = UNSAFE
+    before = fleet.journal()
+    with pytest.raises(GateClosed):
+        migrations.migrate(fleet.at)
+    assert fleet.journal() == before
+
+
+def test_lint_and_status_change_nothing(fleet: Place) -> None:
+    before = fleet.journal()
+    assert [check.result for check in migrations.lint(fleet.at)] == ["PASS"] * 3
+    status = migrations.status(fleet.at)
+    assert (status.revision, status.pending, status.heads) == ("r2", ("r3",), ("r3",))
+    assert fleet.journal() == before
+
+
+def test_an_interrupted_migration_is_gone_on_with_or_left(fleet: Place) -> None:
+    fleet.host.kill_at(0, "begin", Killed)
+    with pytest.raises(Killed):
+        migrations.migrate(fleet.at)
+    with pytest.raises(Interrupted):
+        require_no_other(fleet.at)
+    assert migrations.resume(fleet.at) == "r3"
+    require_no_other(fleet.at)
+    fleet.host.kill_at(0, "begin", Killed)
+    with pytest.raises(Killed):
+        migrations.migrate(fleet.at)
+    assert migrations.abort(fleet.at) == "r3"
+    require_no_other(fleet.at)
+    assert fleet.serving() == "r2"
+
+
+def test_a_failed_migration_is_over(fleet: Place) -> None:
+    host(fleet).tries = (Result(1, "", "column c exists"),)
+    with pytest.raises(OpsError):
+        migrations.migrate(fleet.at)
+    assert fleet.journal()[-1]["state"] == "failed"
+    require_no_other(fleet.at)
+
+
+def test_a_resumed_deploy_is_asked_again(shop: Place) -> None:
+    host(shop).history = PENDING
+    fleet = Fleet(shop.at, (Run(shop.settings, shop.host, bundled("r3")),))
+    shop.state.keep(bundled("r3"))
+    assert applied(fleet, "deploy", resumed=True).release == "r3"
