@@ -45,11 +45,11 @@ def test_a_point_is_as_good_as_the_best_that_was_proven(proven: list[str], state
 
 def test_a_point_that_lost_much_is_suspect_until_it_was_restored_and_is_no_measure_for_the_next() -> None:
     days = [{"short_id": name, "time": f"2026-11-{day}T05:00:00Z"} for day, name in enumerate("abcd", 10)]
-    rows = {"a": 100, "b": 0, "c": 100, "d": 1}
+    rows = {"a": 100, "b": 0, "c": 1, "d": 100}
     lines = [line("taken", name, manifest=manifest(books=number)) for name, number in rows.items()]
-    assert [point.state for point in joined(days, lines)] == ["taken", "suspect", "taken", "suspect"]
-    right = [*lines, line("restored", "d")]
-    assert [point.state for point in joined(days, right)] == ["taken", "suspect", "taken", "restored"]
+    assert [point.state for point in joined(days, lines)] == ["taken", "suspect", "suspect", "taken"]
+    right = [*lines, line("restored", "c")]
+    assert [point.state for point in joined(days, right)] == ["taken", "suspect", "restored", "taken"]
     assert joined(days, lines)[1].proof == "books is empty, and had 100 rows before; 0 rows in all, and 100 before"
 
 
