@@ -74,7 +74,7 @@ class Repository:
     def require_alone(self) -> None:
         """Remove the container that a crash of the engine left; raise Locked where one still works."""
         left = self.run.host.engine.inspect(self.container)
-        if left and left.state not in ("exited", "dead"):
+        if left and left.state not in ("created", "exited", "dead"):
             then = f"wait for it: {self.run.host.command_line(f'docker logs --follow {self.container}')}"
             raise Locked("another backup container works", where=self.run.host.name, then=then)
         if left:

@@ -59,6 +59,7 @@ alive=$!
 
 release=$(sed -n 's/.*"release": *"\([^"]*\)".*"outcome": *"in service".*/\1/p' {ledger} | tail -n 1)
 [ -n "$release" ] || {{ echo "no release is in service" >&2; exit 2; }}
+docker rm {container} >/dev/null 2>&1 || true # what a crash of the engine left; one that runs stays
 {command} >backup.printed 9<&-
 manifest=$(head -n 1 backup.printed)
 point=$(sed -n 's/.*"snapshot_id": *"\([0-9a-f]\{{{short}\}}\).*/\1/p' backup.printed)
@@ -77,7 +78,8 @@ def render(repository: Repository, folder: Path) -> str:
     )
     return TEMPLATE.format(
         folder=shlex.quote(str(folder)), lock=LOCKS["dump"].file, changing=LOCKS["dump"].changing,
-        name=repository.host_name, ledger=LEDGER, command=words, short=SHORT, version=VERSION, evidence=EVIDENCE,
+        name=repository.host_name, ledger=LEDGER, container=repository.container,
+        command=words, short=SHORT, version=VERSION, evidence=EVIDENCE,
     )  # fmt: skip
 
 

@@ -167,6 +167,7 @@ class Backup(Section):
     keep_months: int = Field(default=6, ge=0)
     keep_least: int = Field(default=3, ge=1, description="so many of the newest stay, whatever their age")
     drill_within: float = Field(default=900, gt=0)
+    before_migration: bool = True
     max_age_hours: float = Field(
         default=24, ge=0, description="so old may the newest restored point be for a migration"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from threading import Event, Thread
 
@@ -70,13 +70,16 @@ def watched(run: Run, *, pending: bool) -> Iterator[list[str]]:
     blockers, ended = list[str](), Event()
 
     def look() -> None:
-        if not pending or ended.wait(LOOK) or not (database := database_of([fresh(run)])):
+        if not pending or ended.wait(LOOK):
             return
-        while not ended.wait(LOOK):
-            words = run.masked(blocking(database, APPLICATION))
-            if words and words not in blockers:
-                blockers.append(words)
-                console.say(f"the migration waits for {words}")
+        with suppress(OpsError, OSError):  # whoever cannot look has nothing to say; the migration goes on
+            if not (database := database_of([fresh(run)])):
+                return
+            while not ended.wait(LOOK):
+                words = run.masked(blocking(database, APPLICATION))
+                if words and words not in blockers:
+                    blockers.append(words)
+                    console.say(f"the migration waits for {words}")
 
     looking = Thread(target=look, daemon=True)
     looking.start()

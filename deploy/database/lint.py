@@ -51,7 +51,6 @@ def findings(sql: str, fresh: set[str], *, contract: bool) -> list[Finding]:
     except ParseError as error:
         words = f"PostgreSQL's parser does not understand the SQL: {error}"
         raise OpsError(words, slug="revision-unreadable") from None
-    fresh |= {table(node) for node in statements if isinstance(node, ast.CreateStmt)}
     own = [*taking(statements, fresh, contract=contract), *mixed(statements, fresh)]
     return list(dict.fromkeys([*squawk(sql), *own]))
 
@@ -69,11 +68,14 @@ def squawk(sql: str) -> list[Finding]:
 
 
 def taking(statements: list[Any], fresh: set[str], *, contract: bool) -> Iterator[Finding]:
-    """Find what takes something away from a table that is not `fresh`, in a revision that does not say so."""
-    if contract:
-        return
+    """Find what takes something away from a table that is not `fresh`, in a revision that does not say so.
+
+    What the revision creates is fresh from there on: not what it drops before, nor what may have been there.
+    """
     for statement in statements:
-        for what, name in losses(statement):
+        if isinstance(statement, ast.CreateStmt) and not statement.if_not_exists:
+            fresh.add(table(statement))
+        for what, name in () if contract else losses(statement):
             if name not in fresh:
                 words = (
                     "the release that serves may need it; a revision that takes away says `contract` in its docstring"
@@ -92,9 +94,17 @@ def losses(statement: Any) -> Iterator[tuple[str, str]]:
     if isinstance(statement, ast.DropStmt) and statement.removeType not in HARMLESS:
         for dropped in statement.objects or ():
             names = dropped if isinstance(dropped, tuple) else ()
-            yield "drops all", names[-1].sval if names else ""
+            yield "drops all", ".".join(name.sval for name in names[-2:])
     if isinstance(statement, ast.TruncateStmt):
-        yield from (("empties all", relation.relname) for relation in statement.relations or ())
+        yield from (("empties all", qualified(relation)) for relation in statement.relations or ())
+    if isinstance(statement, ast.DeleteStmt) and statement.whereClause is None:
+        yield "deletes all rows", table(statement)
+    if isinstance(statement, ast.AlterObjectSchemaStmt):
+        yield "moves to another schema", table(statement) if statement.relation else ""
+    if isinstance(statement, ast.DropOwnedStmt):
+        yield "drops all that a role owns", ""
+    if isinstance(statement, ast.AlterEnumStmt) and statement.oldVal:
+        yield f"renames the value {statement.oldVal}", ""
 
 
 def mixed(statements: list[Any], fresh: set[str]) -> Iterator[Finding]:
@@ -120,5 +130,11 @@ def backfilled(statement: Any) -> str:
 
 
 def table(statement: Any) -> str:
-    """Name the table that a statement is about; empty where it is about none."""
-    return str(getattr(statement.relation, "relname", None) or "")
+    """Name the table that a statement is about, with its schema where that is written; empty where it is about none."""
+    return qualified(statement.relation)
+
+
+def qualified(relation: Any) -> str:
+    """Write a table's name as the statement has it."""
+    names = (getattr(relation, "schemaname", None), getattr(relation, "relname", None))
+    return ".".join(filter(None, names))

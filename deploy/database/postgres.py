@@ -22,7 +22,9 @@ SESSION = (
 OLD = (
     f"SELECT {SESSION} FROM pg_stat_activity s "  # noqa: S608  # numbers of ours
     "WHERE s.backend_type = 'client backend' AND s.datname = current_database() AND s.pid <> pg_backend_pid() "
-    "AND s.xact_start < clock_timestamp() - interval 'SECONDS s' ORDER BY s.xact_start LIMIT 3"
+    # a dump is waited for by its lock
+    "AND s.application_name <> 'pg_dump' AND s.xact_start < clock_timestamp() - interval 'SECONDS s' "
+    "ORDER BY s.xact_start LIMIT 3"
 )
 BLOCKING = (
     f"SELECT DISTINCT {SESSION} "  # noqa: S608  # a name of ours

@@ -105,7 +105,8 @@ def expired_releases(state: State, desired: str, facts: Facts, number: int) -> l
     if doubtful(ledger, facts) and (len(served) < number - 1 or not recent(ledger, desired)):
         state.warn(f"{state.folder / LEDGER} does not say which releases are needed: none is removed")
         return []
-    kept = needed | {recent(ledger, desired), *served[: number - 1]}
+    interrupted = {cut.target for cut in state.interruptions()}
+    kept = needed | {recent(ledger, desired), *served[: number - 1]} | interrupted
     return [release for release in state.kept() if release not in kept]
 
 

@@ -25,7 +25,7 @@ from deploy.site.checks import Check
 from deploy.site.interrupted import Handler, require_no_other
 from deploy.site.locked import locked
 from deploy.site.run import Fleet, Run
-from deploy.state.store import state_of
+from deploy.state.store import moment, state_of
 
 COMMAND = "migrate"
 
@@ -46,26 +46,42 @@ def require_safe(fleet: Fleet, plans: Mapping[str, Plan]) -> Fleet:
     Raises GateClosed, before anything is changed. Where data does not run yet Migrate looks once it does.
     """
     looked = Fleet(fleet.at, tuple(seen(run, plans[run.host.name], fleet.runs) for run in fleet.runs))
-    if any(alembic.pending(run.revisions or ()) for run in looked.runs):
+    if any(may_be_pending(run, plans[run.host.name]) for run in looked.runs):
         require_backup(fleet.at)
     return looked
 
 
+def may_be_pending(run: Run, plan: Plan) -> bool:
+    """Tell whether a plan migrates data that is there by Alembic, and revisions are pending, or nobody could look."""
+    step = next((step for step in plan.steps if isinstance(step, Migrate)), None)
+    if step is None or not run.facts.edge.release or not alembic.history_command(step.command):
+        return False
+    return run.revisions is None or bool(alembic.pending(run.revisions))
+
+
 def require_backup(at: Environment) -> None:
-    """Take a recovery point before a migration, unless one was restored within backup.max_age_hours.
+    """Take a recovery point before a migration, unless a restored one is younger than backup.max_age_hours.
 
     Raises OpsError where that fails: nothing is migrated then. A release without a backup service is a warning.
     """
+    if not at.settings.backup.before_migration:
+        console.warn("no backup before the migration: backup.before_migration is false")
+        return
     try:
         repository = repository_of(at)
     except Refused as error:
+        if error.slug not in ("no-backup-service", "nothing-runs"):
+            raise
         console.warn(f"no backup before the migration: {error.what}")
         return
-    restored = max((line.time for line in repository.evidence.lines() if line.state == "restored"), default="")
-    oldest = datetime.now(UTC) - timedelta(hours=at.settings.backup.max_age_hours)
-    if not restored or datetime.fromisoformat(restored) < oldest:
-        taken = backup(at, within=at.settings.rollout.wait_for_dump)
-        console.say(f"recovery point {taken.point} was taken before the migration")
+    oldest = moment(datetime.now(UTC) - timedelta(hours=at.settings.backup.max_age_hours))
+    try:
+        if not any(point.state == "restored" and point.taken >= oldest for point in repository.points()):
+            taken = backup(at, within=at.settings.rollout.wait_for_dump)
+            console.say(f"recovery point {taken.point} was taken before the migration")
+    except OpsError as error:
+        error.then = f"{error.then}; without a backup, at your own risk: OPS_BACKUP__BEFORE_MIGRATION=false inv deploy"
+        raise
 
 
 def seen(run: Run, plan: Plan, runs: tuple[Run, ...]) -> Run:
