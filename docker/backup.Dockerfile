@@ -3,10 +3,17 @@
 
 FROM restic AS restic
 
+FROM postgres AS programs
+COPY backup/ /out/usr/local/lib/backup/
+COPY --from=restic /usr/bin/restic /out/usr/local/bin/
+COPY --from=restic /etc/ssl/certs/ca-certificates.crt /out/etc/ssl/certs/
+# modes and times are part of a layer's digest: the same whatever the umask and the minute of the checkout
+ARG SOURCE_DATE_EPOCH=0
+RUN chmod -R u=rwX,go=rX /out && chmod 755 /out/usr/local/lib/backup/* /out/usr/local/bin/restic \
+    && touch -d @$SOURCE_DATE_EPOCH /out /out/* /out/*/* /out/*/*/* /out/*/*/*/* /out/*/*/*/*/*
+
 FROM postgres
-COPY --from=restic /usr/bin/restic /usr/local/bin/
-COPY --from=restic /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
-COPY --chmod=755 backup/ /usr/local/lib/backup/
+COPY --from=programs /out/ /
 ENV PATH=/usr/local/lib/backup:/usr/local/bin:/usr/bin:/bin RESTIC_CACHE_DIR=/staging/cache RESTIC_PROGRESS_FPS=0.2
 ENTRYPOINT []
 CMD ["restic", "snapshots"]

@@ -67,6 +67,8 @@ def states(site: Site) -> dict[str, str]:
 
 
 def test_what_was_lost_comes_back_and_the_database_before_is_kept(shelf: Site) -> None:
+    sql(shelf, "CREATE ROLE reader; CREATE ROLE clerk; CREATE ROLE ann; GRANT reader TO clerk; GRANT clerk TO ann")
+    sql(shelf, "ALTER DATABASE bookreader SET search_path = public, pg_catalog")
     point = taken(shelf)
     assert point["manifest"]["rows"]["public.books"] == len(titles(shelf))
     assert point["not_backed_up"] == []
@@ -75,11 +77,13 @@ def test_what_was_lost_comes_back_and_the_database_before_is_kept(shelf: Site) -
 
     put(shelf, "Later")
     sql(shelf, "DELETE FROM books WHERE title = 'Fox'")
+    sql(shelf, "DROP ROLE ann, clerk, reader")
     assert titles(shelf) == ["Later"]
     kept = shelf.inv("backup.restore", point["id"], "--json").document["kept"]
     assert wait_until(lambda: titles(shelf) == ["Fox"], 10), titles(shelf)
     assert sql(shelf, "SELECT title FROM books", kept) == "Later", "nothing of the database before is lost"
-    assert shelf.inv("status", "--json").document["hosts"][0]["services"]
+    member = "SELECT pg_has_role('ann', 'reader', 'MEMBER')"
+    assert (sql(shelf, member), sql(shelf, "SHOW search_path")) == ("t", "public, pg_catalog")
 
 
 @pytest.mark.parametrize(("state", "way_out"), [("begin", "resume"), ("done", "abort")])
