@@ -10,7 +10,7 @@ from deploy.core.errors import OpsError, Refused
 from deploy.core.model import Facts, Record, Release, other
 from deploy.site.run import Run
 from deploy.state import locks
-from deploy.state.journal import RELEASING
+from deploy.state.journal import RELEASE, RELEASING
 from deploy.state.store import LEDGER, Ledger, State, served_by
 
 
@@ -105,9 +105,15 @@ def expired_releases(state: State, desired: str, facts: Facts, number: int) -> l
     if doubtful(ledger, facts) and (len(served) < number - 1 or not recent(ledger, desired)):
         state.warn(f"{state.folder / LEDGER} does not say which releases are needed: none is removed")
         return []
-    interrupted = {cut.target for cut in state.interruptions()}
-    kept = needed | {recent(ledger, desired), *served[: number - 1]} | interrupted
+    kept = needed | {recent(ledger, desired), *served[: number - 1]} | interrupted_targets(state)
     return [release for release in state.kept() if release not in kept]
+
+
+def interrupted_targets(state: State) -> set[str]:
+    """Return what interrupted commands go on with; a migration has a release that never served."""
+    with suppress(OSError, OpsError):
+        return {cut.target for cut in state.interruptions() if cut.kind != RELEASE}
+    return set()
 
 
 def verdict(state: State, release: str) -> str:

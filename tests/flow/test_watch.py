@@ -355,7 +355,7 @@ def test_a_journal_that_cannot_be_read_stops_nothing(
         raise trouble
 
     place.host.log = [TORN]
-    monkeypatch.setattr(place.state.__class__, "journal", lambda _: broken())
+    monkeypatch.setattr(place.state.__class__, "journal", lambda *_: broken())
     monkeypatch.setattr(place.state.__class__, "intention", lambda _: None)
     assert place.deploy("r3").release == place.serving() == "r3"
 
