@@ -50,9 +50,9 @@ class Project(Repository):
         """Make a Compose command on the rendered file."""
         return compose(self.name, str(self.file), *words)
 
-    def command(self, *words: str) -> Command:
-        """Make the command that does one thing in a container of the drill's backup service."""
-        return self.compose("run", "--rm", "-T", "--no-deps", "--name", self.container, self.service.name, *words)
+    def in_container(self, *words: str) -> Command:
+        """Make a `compose run` in the drill's own project."""
+        return self.compose("run", "--rm", "-T", "--no-deps", *words)
 
     def start(self, run: Run, *services: str) -> None:
         """Start services of a release and wait until they are healthy; raise OpsError with their last words."""

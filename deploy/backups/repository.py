@@ -12,7 +12,7 @@ from deploy.backups.points import Evidence, EvidenceFile, Manifest, Point, joine
 from deploy.config.environment import Environment
 from deploy.core.errors import CommandFailed, Locked, OpsError, Refused
 from deploy.core.model import ReleasedService
-from deploy.core.shell import LONG, Command, docker, query
+from deploy.core.shell import LONG, Command, docker
 from deploy.site.facts import observe_all
 from deploy.site.run import Run, standing
 
@@ -45,20 +45,17 @@ class Repository:
         """What the host remembers of its recovery points."""
         return EvidenceFile(self.run.host, self.run.settings.state_dir)
 
+    def in_container(self, *words: str) -> Command:
+        """Make a `compose run` that removes its container at the end: options, the service, a program."""
+        return self.run.compose("", "run", "--rm", "-T", "--no-deps", *words)
+
     def command(self, *words: str) -> Command:
-        """Make the command that does one thing in a container of the backup service."""
-        return self.run.compose(
-            "", "run", "--rm", "-T", "--no-deps", "--name", self.container, self.service.name, *words
-        )
+        """Make the command that does one thing in the container of which there is one at a time."""
+        return self.in_container("--name", self.container, self.service.name, *words)
 
     def ask(self, *words: str) -> str:
-        """Run a program that changes nothing, beside whatever else works; return what it printed."""
-        name = ("--name", self.container)
-        argv = tuple(word for word in self.command(*words).argv if word not in name)
-        done = self.run.host.try_run(query(*argv), timeout=LONG)
-        if done.returncode:
-            raise self.failure(words[0], CommandFailed(words[0], done.returncode, self.run.masked(done.output), ""))
-        return done.stdout
+        """Run a program that changes nothing, also while another works; return what it printed."""
+        return self.finish(words[0], self.in_container(self.service.name, *words).as_query())
 
     def call(self, *words: str) -> str:
         """Run one of docker/backup's programs to its end; return what it printed.
@@ -66,9 +63,13 @@ class Repository:
         Raises Locked while a container that an interrupted run left still works, OpsError when the program fails.
         """
         self.require_alone()
-        done = self.run.host.try_run(self.command(*words), timeout=LONG)
+        return self.finish(words[0], self.command(*words))
+
+    def finish(self, program: str, command: Command) -> str:
+        """Run a command to its end; return what it printed, or raise OpsError in words."""
+        done = self.run.host.try_run(command, timeout=LONG)
         if done.returncode:
-            raise self.failure(words[0], CommandFailed(words[0], done.returncode, self.run.masked(done.output), ""))
+            raise self.failure(program, CommandFailed(program, done.returncode, self.run.masked(done.output), ""))
         return done.stdout
 
     def require_alone(self) -> None:

@@ -60,11 +60,11 @@ def squawk(sql: str) -> list[Finding]:
     words = (str(SQUAWK), "--config=/dev/null", "--reporter=json", f"--exclude={','.join(EXCLUDED)}")
     done = LocalHost().try_run(query(*words), stdin=sql)
     try:
-        said = json.loads(done.stdout)
+        report = json.loads(done.stdout)
     except ValueError:
         what = f"squawk did not look at the SQL: {done.output or f'exit code {done.returncode}'}"
         raise OpsError(what, slug="revision-unreadable") from None
-    return [Finding(one["rule_name"], f"line {one['line'] + 1}: {one['message']}") for one in said]
+    return [Finding(one["rule_name"], f"line {one['line'] + 1}: {one['message']}") for one in report]
 
 
 def taking(statements: list[Any], fresh: set[str], *, contract: bool) -> Iterator[Finding]:
