@@ -69,6 +69,7 @@ def nights(session: nox.Session) -> None:
     if not session.posargs:
         Path("docs/nights.md").unlink(missing_ok=True)  # nights that are no more go with it
     everything = {"NIGHTS": "1", "NIGHTS_REPORT": "docs/nights.md"}
-    wider = [f"tests/integration/test_{name}.py" for name in ("dev", "interrupted", "shipping", "template", "watch")]
+    names = ("dev", "interrupted", "migrations", "rolling", "shipping", "template", "watch")
+    wider = [f"tests/integration/test_{name}.py" for name in names]
     matrix = ["tests/nights", *wider]
     session.run("pytest", *matrix, *session.posargs, env=everything, external=True)

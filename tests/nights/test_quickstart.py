@@ -1,13 +1,42 @@
-"""quickstart where a usable Docker is: on the classic image store, by a member of the group docker.
-
-Came from tests/integration/test_quickstart.py, which holds that nothing on the system is changed, and that the store is named.
-"""
+"""All of quickstart on a bare Debian 12 host: from nothing, after its engine died, and where a usable Docker is."""
 
 from __future__ import annotations
 
-from tests.integration.test_quickstart import AS_DEV, ASK, CHECKOUT, INV, OF_DEV, bare_host, on_the_classic_store, run
+import time
+
+from tests.integration.test_quickstart import (
+    AS_DEV,
+    CHECKOUT,
+    INV,
+    KILL_ENGINE,
+    OF_DEV,
+    bare_host,
+    on_the_classic_store,
+    run,
+)
 
 __all__ = ["bare_host"]  # a fixture
+ASK = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8080/api/version').read().decode())"
+
+
+def test_quickstart_on_a_bare_debian_12_host(bare_host: str) -> None:
+    """The engine dies: quickstart starts it again; it ends with the URL, and a further run takes seconds."""
+    first = run(bare_host, "./scripts/quickstart", folder=CHECKOUT)
+    assert "installing docker.io" in first
+    assert "http://127.0.0.1:8080" in first
+    assert '"release"' in run(bare_host, "python3", "-c", ASK)
+
+    run(bare_host, "python3", "-c", KILL_ENGINE)
+    began = time.monotonic()
+    again = run(bare_host, "./scripts/quickstart", folder=CHECKOUT)
+    assert "starting dockerd" in again
+    assert "installing" not in again
+    assert '"release"' in run(bare_host, "python3", "-c", ASK)
+    assert time.monotonic() - began < 60
+
+    began = time.monotonic()
+    assert "nothing to do" in run(bare_host, "./scripts/quickstart", folder=CHECKOUT)
+    assert time.monotonic() - began < 20
 
 
 def test_quickstart_on_the_classic_store_as_a_member_of_the_docker_group(bare_host: str) -> None:
@@ -15,6 +44,7 @@ def test_quickstart_on_the_classic_store_as_a_member_of_the_docker_group(bare_ho
     run(bare_host, "./scripts/quickstart", folder=CHECKOUT)
     listed = ("docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "--filter", "reference=ops-base/*")
     run(bare_host, "docker", "save", "--output", "/root/bases.tar", *run(bare_host, *listed).split())
+    run(bare_host, INV, "down", "--volumes", "--yes", folder=CHECKOUT)
     on_the_classic_store(bare_host)
     run(bare_host, "docker", "load", "--input", "/root/bases.tar")
     before = run(bare_host, "dpkg-query", "--show")
