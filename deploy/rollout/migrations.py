@@ -19,7 +19,8 @@ from deploy.rollout import preflight
 from deploy.rollout.execute import execute_all
 from deploy.rollout.plan import Plan
 from deploy.rollout.releases import assemble, fleet_of, keep
-from deploy.rollout.steps import AwaitOrphans, Migrate
+from deploy.rollout.steps import AwaitOrphans, Migrate, RecordMigrations
+from deploy.rollout.steps.database import list_migrations
 from deploy.rollout.strategies import strategy_of
 from deploy.site.checks import Check
 from deploy.site.interrupted import Handler, require_no_other
@@ -52,11 +53,22 @@ def require_safe(fleet: Fleet, plans: Mapping[str, Plan]) -> Fleet:
 
 
 def may_be_pending(run: Run, plan: Plan) -> bool:
-    """Tell whether a plan migrates data that is there by Alembic, and revisions are pending, or nobody could look."""
-    step = next((step for step in plan.steps if isinstance(step, Migrate)), None)
-    if step is None or not run.facts.edge.release or not alembic.history_command(step.command):
+    """Tell whether a plan migrates data that is there, and migrations are pending, or nobody could look."""
+    step = next((step for step in plan.steps if isinstance(step, Migrate | RecordMigrations)), None)
+    if step is None or not run.facts.edge.release:
         return False
-    return run.revisions is None or bool(alembic.pending(run.revisions))
+    if isinstance(step, Migrate) and alembic.history_command(step.command):
+        return run.revisions is None or bool(alembic.pending(run.revisions))
+    return not askable(run) or brings_migrations(run, step.colour)
+
+
+def brings_migrations(run: Run, colour: str) -> bool:
+    """Tell whether a release's code lists migrations that the database has not got, or lists none."""
+    listing, schema = run.release.listing, run.state.schema()
+    if listing is None or schema is None:
+        return True
+    listed = list_migrations(run, colour, listing.name, listing.deploy.migrations)
+    return not listed.keys() <= {migration.name for migration in schema.migrations}
 
 
 def require_backup(at: Environment) -> None:

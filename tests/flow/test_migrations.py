@@ -266,3 +266,29 @@ def test_what_the_job_of_one_host_migrates_every_host_knows(tmp_path: Path, no_w
     migrations = {name: facts.schema and facts.schema.migrations for name, facts in site.facts().items()}
     assert [[one.name for one in known or ()] for known in migrations.values()] == [["1_books", "2_notes"]] * 3
     assert len({run.state.ledger()[-1].schema_revision for run in runs} - {None}) == 1
+
+
+def warned(capsys: pytest.CaptureFixture[str]) -> bool:
+    """Tell whether a backup before the migration was asked for; these apps have no service that takes one."""
+    return "no backup before the migration" in capsys.readouterr().err
+
+
+def test_a_backup_is_asked_for_only_before_migrations_that_the_database_lacks(
+    shop: Listing, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop.deploy_with("r1", "0001")
+    assert not warned(capsys), "a first deploy has no data"
+    shop.deploy_with("r2", "0001")
+    assert not warned(capsys), "the database has it"
+    shop.deploy_with("r3", "0001", "0002")
+    assert warned(capsys)
+
+
+def test_a_backup_is_asked_for_before_each_migration_that_nobody_can_look_into(
+    tmp_path: Path, no_waiting: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop = Listing(tmp_path, UNLISTED)
+    shop.deploy_with("r1")
+    assert not warned(capsys)
+    shop.deploy_with("r2")
+    assert warned(capsys)
