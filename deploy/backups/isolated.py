@@ -108,10 +108,10 @@ def data_services(shared: str) -> tuple[str, ...]:
     return tuple(having(yaml.load_rendered(shared), "data"))
 
 
-def data_names(shared: str) -> set[str]:
-    """Return the names by which services that keep data are reached."""
+def data_names(shared: str) -> dict[str, str]:
+    """Return the services that keep data by the names that they are reached by."""
     return {
-        name
+        name: key
         for key, spec in having(yaml.load_rendered(shared), "data").items()
         for name in (key, *declared_aliases(spec))
     }

@@ -90,6 +90,21 @@ def watched(run: Run, *, pending: bool) -> Iterator[list[str]]:
         looking.join()
 
 
+def drop_invalid_indexes(run: Run) -> None:
+    """Drop the indexes that an earlier migration left half built: the next one could not make them again.
+
+    Whatever is in the way, the migration goes on without that.
+    """
+    try:
+        if not (database := database_of([fresh(run)])):
+            return
+        for name in database.invalid_indexes():
+            database.drop_index(name)
+            console.say(f"index {name} was invalid, left by a build that failed: it was dropped")
+    except (OpsError, OSError) as error:
+        console.warn(f"an invalid index could not be dropped: {run.masked(str(error))}")
+
+
 def fresh(run: Run) -> Run:
     """Return the run with the containers that are there now: data may have been started since."""
     there = run.host.engine.containers(run.settings.name)

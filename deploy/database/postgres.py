@@ -32,6 +32,14 @@ BLOCKING = (
     "WHERE w.application_name = 'NAME' AND s.pid = b"
 )
 
+# what CREATE or REINDEX INDEX CONCURRENTLY left when it failed, and nobody builds now: it is written to and never read
+INVALID = (
+    "SELECT i.indexrelid::regclass FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
+    "WHERE NOT i.indisvalid AND c.relkind = 'i' "
+    "AND i.indrelid NOT IN (SELECT relid FROM pg_stat_progress_create_index WHERE datname = current_database()) "
+    "AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid)"
+)
+
 
 @dataclass(frozen=True)
 class Database:
@@ -52,6 +60,14 @@ class Database:
     def blocking(self, application: str) -> list[str]:
         """Describe the sessions that an application's wait for."""
         return self.lines(BLOCKING.replace("NAME", application))
+
+    def invalid_indexes(self) -> list[str]:
+        """Name the indexes that a build which failed left."""
+        return self.lines(INVALID)
+
+    def drop_index(self, name: str) -> None:
+        """Drop an index that nobody reads, while people go on; raise CommandFailed."""
+        self.lines(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
 
 
 def database_of(runs: Iterable[Run]) -> Database | None:

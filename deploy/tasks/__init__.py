@@ -10,7 +10,7 @@ for task in (backups.prune, backups.schedule):
     BACKUP.add_task(task)
 BACKUP.add_task(backups.take, "take", default=True)
 
-MIGRATE = Collection("migrate", database.lint, database.status)
+MIGRATE = Collection("migrate", database.lint, database.status, database.check)
 MIGRATE.add_task(database.migrate, "apply", default=True)
 
 namespace = Collection(

@@ -35,3 +35,12 @@ def status(at: Environment, json: bool = False) -> None:
     from deploy.rollout import migrations, show
 
     show.migrations(migrations.status(at), json=json)
+
+
+@command(positional=["point"], help={"point": "a recovery point's id, as inv backup.list has it (default: the latest)"})
+def check(at: Environment, point: str, json: bool = False) -> None:
+    """Restore a backup into a clone, migrate that, say which locks were held, and start the serving release on it."""
+    from deploy.rollout import migration_check
+    from deploy.site import checks
+
+    checks.show(migration_check.check(at, point or "latest"), at.settings.env, json=json)

@@ -32,6 +32,8 @@ class Database(FakeHost):
     history, after, sql, file = AT_HEAD, MIGRATED, SAFE, ""
     tries: tuple[Result, ...] = ()
     old: str = ""
+    invalid: str = ""
+    droppable = True
     here = True
 
     def perform(self, command: Command) -> Result:
@@ -47,6 +49,10 @@ class Database(FakeHost):
             return Result(0, words[-3] + json.dumps(["r3", self.sql, "", self.file]), "")
         if words[:2] == ("docker", "exec") and words[-1] == "command -v psql":
             return Result(0 if self.here else 1, "", "")
+        if words[:2] == ("docker", "exec") and "indisvalid" in words[-1]:
+            return Result(0, self.invalid, "")
+        if words[:2] == ("docker", "exec") and words[-1].startswith("DROP INDEX"):
+            return Result(0 if self.droppable else 1, "", "canceling statement due to statement timeout")
         if words[:2] == ("docker", "exec") and "pg_stat_activity" in words[-1]:
             return Result(0, self.old, "")
         return super().perform(command)
@@ -248,3 +254,24 @@ def test_a_resumed_deploy_is_asked_again(shop: Place) -> None:
     fleet = Fleet(shop.at, (Run(shop.settings, shop.host, bundled("r3")),))
     shop.state.keep(bundled("r3"))
     assert applied(fleet, "deploy", resumed=True).release == "r3"
+
+
+def test_an_index_that_a_failed_build_left_is_dropped_before_the_migration(shop: Place) -> None:
+    host(shop).history, host(shop).invalid = PENDING, "notes_text\n"
+    shop.deploy("r3")
+    dropped = next(
+        at for at, said in enumerate(shop.host.said) if "DROP INDEX CONCURRENTLY IF EXISTS notes_text" in said
+    )
+    assert dropped < next(at for at, said in enumerate(shop.host.said) if said.endswith("upgrade head"))
+
+
+def test_an_invalid_index_that_cannot_be_dropped_stops_nothing(shop: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    host(shop).history, host(shop).invalid, host(shop).droppable = PENDING, "notes_text\n", False
+    assert shop.deploy("r3").release == "r3"
+    assert "an invalid index could not be dropped" in capsys.readouterr().err
+
+
+def test_nothing_is_dropped_where_nothing_is_pending(shop: Place) -> None:
+    host(shop).invalid = "notes_text\n"
+    shop.deploy("r3")
+    assert not [said for said in shop.host.said if "indisvalid" in said or "DROP INDEX" in said]

@@ -156,8 +156,29 @@ def test_a_contract_waits_until_no_kept_release_needs_what_it_takes_away(shelf: 
     drop(shelf, 6)
 
 
+def test_a_clone_shows_that_the_release_which_serves_cannot_read_the_new_schema(shelf: Site) -> None:
+    add(shelf, 6, "ALTER TABLE books RENAME TO volumes", mark="contract")
+    before = at(shelf), shelf.get("/api/books")
+    checks = {check["asked"]: check for check in shelf.inv("migrate.check", "--json", code=3).document}
+    results = {asked: check["result"] for asked, check in checks.items()}
+    assert results == {
+        "rows": "PASS",
+        "revision 0005": "PASS",
+        "revision 0006": "PASS",
+        "current release starts": "PASS",
+        "current release's smoke": "FAIL",
+    }
+    assert "books" in checks["current release's smoke"]["evidence"]
+    assert (at(shelf), shelf.get("/api/books")) == before
+    drop(shelf, 6)
+
+
 def test_a_migration_that_was_interrupted_is_gone_on_with(shelf: Site) -> None:
+    """An index that a failed build left is dropped on the way."""
     add(shelf, 6, "ALTER TABLE notes ADD COLUMN place text")
+    with pytest.raises(subprocess.CalledProcessError):
+        sql(shelf, "CREATE UNIQUE INDEX CONCURRENTLY notes_text ON notes (text)")
     shelf.killed(0, "begin", "migrate")
     assert "inv resume" in shelf.inv("deploy", code=5).stderr
     assert shelf.inv("resume", "--json").document == {"revision": "0006"}
+    assert sql(shelf, "SELECT count(*) FROM pg_index WHERE NOT indisvalid") == "0"

@@ -134,7 +134,7 @@ def test_the_live_repository_is_seen_by_nobody_else() -> None:
 
 def test_data_is_reached_by_the_aliases_that_it_has() -> None:
     shared = rendered(COMPOSE.replace("{ipv4_address: 172.30.0.2}", "{aliases: [db]}"))["shared.yml"]
-    assert isolated.data_names(shared) == {"postgres", "db", "redis"}
+    assert isolated.data_names(shared) == {"postgres": "postgres", "db": "postgres", "redis": "redis"}
     project = yaml.load_rendered(isolated.render("shop-local", shared, [], "/backups/books"))
     assert project["services"]["postgres"]["networks"]["inside"]["aliases"] == ["postgres", "db"]
 

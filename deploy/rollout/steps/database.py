@@ -9,7 +9,7 @@ from deploy.core.errors import OpsError
 from deploy.core.model import Revision, Schema
 from deploy.core.poll import wait_until
 from deploy.database import alembic, gate, schema
-from deploy.database.attempts import attempt, fresh
+from deploy.database.attempts import attempt, drop_invalid_indexes, fresh
 from deploy.database.postgres import database_of
 from deploy.rollout.steps.step import Stage, Step
 from deploy.site.run import ONE_OFF_SECONDS, Run
@@ -52,6 +52,8 @@ class Migrate(Step):
         listing, before = run.release.listing, self.revisions(run)
         listed = list_migrations(run, self.colour, listing.name, listing.deploy.migrations) if listing else None
         same = before is not None and not alembic.pending(before)
+        if before is not None and not same:
+            drop_invalid_indexes(run)
         attempt(run, self.colour, self.service, self.command, pending=not same)
         if listed:
             record_migrations(run, listed)
