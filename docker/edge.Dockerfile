@@ -4,7 +4,7 @@
 FROM busybox AS folders
 COPY . /out/site
 ARG SOURCE_DATE_EPOCH=0
-RUN ["/bin/busybox", "sh", "-euc", "PATH=/b:$PATH; /bin/busybox mkdir /b; /bin/busybox --install /b; mkdir -p /out/usr/local/bin /out/var/cache/nginx; cp /bin/busybox /out/usr/local/bin/; chmod -R u=rwX,go=rX /out; chmod 755 /out/usr/local/bin/busybox; chown -R 10001:10001 /out/site /out/var/cache/nginx; find /out -exec touch -h -d @$SOURCE_DATE_EPOCH {} +"]
+RUN ["/bin/busybox", "sh", "-euc", "PATH=/b:$PATH; /bin/busybox mkdir /b; /bin/busybox --install /b; mkdir -p /out/usr/local/bin /out/var/cache/nginx; cp /bin/busybox /out/usr/local/bin/; if [ -d /var/lib/dpkg/status.d ]; then mkdir -p /out/var/lib/dpkg; cp -r /var/lib/dpkg/status.d /out/var/lib/dpkg/; rm /out/var/lib/dpkg/status.d/base-files*; fi; chmod -R u=rwX,go=rX /out; chmod 755 /out/usr/local/bin/busybox; chown -R 10001:10001 /out/site /out/var/cache/nginx; find /out -exec touch -h -d @$SOURCE_DATE_EPOCH {} +"]
 
 FROM nginx
 # new volumes take over the owner of /site and /var/cache/nginx

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +19,7 @@ from deploy.core import console
 from deploy.core.errors import CommandFailed, Refused
 from deploy.core.shell import Command, command, docker
 from deploy.hosts.local import LocalHost
+from deploy.images.bake import LAYER_TIME
 
 Source = Literal["public", "debian"]
 RequestedSource = Source | Literal["auto"]
@@ -155,7 +156,8 @@ def build(base: Base, root: Path, host: LocalHost) -> None:
     with console.step(title), tempfile.TemporaryDirectory(prefix="ops-base-") as folder:
         host.run(unpack(base, root, Path(folder, "rootfs.tar")), timeout=900)
         Path(folder, "Dockerfile").write_text("FROM scratch\nADD rootfs.tar /\n")
-        host.run(docker("buildx", "build", "--provenance=false", "--output", output, folder))
+        build = docker("buildx", "build", "--provenance=false", "--output", output, folder)
+        host.run(replace(build, environment={"SOURCE_DATE_EPOCH": LAYER_TIME}))
 
 
 def unpack(base: Base, root: Path, tar: Path) -> Command:
@@ -164,13 +166,14 @@ def unpack(base: Base, root: Path, tar: Path) -> Command:
     hook = f'"{CUSTOMIZE}" "$1"' + (f' "{own}"' if own.is_dir() else "")
     # the variant that only unpacks never comes to the customize hooks
     when = "extract" if base.variant == "extract" else "customize"
-    return command(
+    words = (
         "mmdebstrap", "--quiet", f"--variant={base.variant}", f"--include={','.join(base.packages)}",
         f"--{when}-hook={hook}",
         # a mirror of the testing suite may lag behind the date its index is valid until
         '--aptopt=Acquire::Check-Valid-Until "false"',
         base.suite, str(tar),
     )  # fmt: skip
+    return command(*words, SOURCE_DATE_EPOCH=LAYER_TIME)
 
 
 def pin(root: Path, host: LocalHost) -> dict[str, str]:

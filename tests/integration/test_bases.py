@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -66,6 +67,26 @@ def test_public_tags_are_found_pinned_and_built_on(tiny: Site, registry: str) ->
     assert "not pinned" not in tiny.inv("build").stderr
     release = tiny.inv("deploy", "--json").document["release"]
     assert release in tiny.get("/version")[1]
+
+
+def test_a_base_is_the_same_twice_whatever_the_umask_and_says_what_was_unpacked() -> None:
+    """One digest; Debian's version, and a record of each package for scanners, as distroless images keep them."""
+    base, made = bases.read(ROOT)["busybox"], list[str]()
+    for umask in (0o022, 0o077):
+        tag = bases.Base(base.name, "", base.suite, base.variant, base.packages, recipe=f"test-{umask}")
+        before = os.umask(umask)
+        try:
+            bases.build(tag, ROOT, LocalHost())
+        finally:
+            os.umask(before)
+        made.append(docker("image", "inspect", "--format", "{{.Id}}", tag.local_tag))
+        docker("image", "rm", tag.local_tag)
+    assert made[0] == made[1]
+    ran = docker("run", "--rm", base.local_tag, "/bin/busybox", "cat", "/etc/debian_version",
+                 "/var/lib/dpkg/status.d/busybox-static")  # fmt: skip
+    assert ran.startswith("12.")
+    assert "Package: busybox-static\n" in ran
+    assert "Version: " in ran
 
 
 def test_no_registry_and_no_mmdebstrap_is_refused(tiny: Site, tmp_path: Path) -> None:
