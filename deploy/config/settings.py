@@ -173,6 +173,27 @@ class Backup(Section):
     )
 
 
+Kind = Literal[
+    "vulnerabilities", "end-of-life", "secrets", "misconfigurations", "history", "dockerfiles", "build-check",
+    "shell", "actions", "workflows",
+]  # fmt: skip
+
+
+class Scan(Section):
+    """How strictly images, dependencies and configuration are judged, and by what data; time in seconds."""
+
+    severity: Literal["CRITICAL", "HIGH", "MEDIUM", "LOW"] = "HIGH"
+    strict: bool | None = Field(default=None, description="whether UNKNOWN fails")
+    required: bool | None = Field(default=None, description="whether a deploy needs a PASS of each image")
+    databases: list[str] = Field(default=[], description="OCI repositories, in order, or one folder")
+    database_hours: float = Field(default=48, gt=0)
+    system_packages: int = Field(default=2, ge=1)
+    without_packages: list[str] = Field(default=[], description="images that have no package manager, on purpose")
+    skip: list[Kind] = Field(default=[], description="kinds of checks that this app has nothing for")
+    programs: dict[str, str] = Field(default={}, description="program -> path, in place of the installed one")
+    within: float = Field(default=300, gt=0)
+
+
 class Settings(Section):
     """Everything a command needs to know about one environment."""
 
@@ -193,6 +214,7 @@ class Settings(Section):
     hooks: Hooks = Hooks()
     notify: Notify = Notify()
     backup: Backup = Backup()
+    scan: Scan = Scan()
     ssh: Ssh = Ssh()
     gateway: Machine | None = None
     hosts: dict[Name, Server] = Field(default={})

@@ -2,7 +2,7 @@
 
 from invoke.collection import Collection
 
-from deploy.tasks import backups, database, hosts, images, machine, observe, rollout, secrets
+from deploy.tasks import backups, database, hosts, images, machine, observe, rollout, secrets, security
 
 # `inv backup` takes a point: the default task of its collection
 BACKUP = Collection("backup", backups.list, backups.verify, backups.restore, backups.drill)
@@ -14,7 +14,7 @@ MIGRATE = Collection("migrate", database.lint, database.status, database.check)
 MIGRATE.add_task(database.migrate, "apply", default=True)
 
 namespace = Collection(
-    machine.doctor, images.build, images.push, rollout.plan, rollout.deploy, rollout.rollback,
+    machine.doctor, images.build, images.push, security.scan, rollout.plan, rollout.deploy, rollout.rollback,
     rollout.resume, rollout.abort, rollout.unlock, rollout.scale, rollout.maintenance, rollout.down,
     observe.status, observe.history, observe.logs, observe.exec, machine.disk, machine.prune, machine.dev,
     BACKUP, MIGRATE,

@@ -30,7 +30,7 @@ TOGETHER = (
         "test_backup",
         "test_drill",
     ),
-    ("test_registry", "test_shipping"),
+    ("test_registry", "test_shipping", "test_scan"),
 )
 # a small site, then what takes longest: two workers end at about the same time
 FIRST = [

@@ -1,0 +1,1 @@
+"""What is dangerous in images, dependencies, configuration and history: scanned, judged, waived, recorded."""

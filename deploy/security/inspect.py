@@ -1,0 +1,237 @@
+"""Run the scanners: each look says what it found, or why it could not look; none of them ends the scan."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from deploy.config.settings import Kind, Settings
+from deploy.core import console
+from deploy.core.errors import CommandFailed, OpsError, Refused
+from deploy.core.shell import Result, docker, pipe, query
+from deploy.hosts.local import LocalHost
+from deploy.images.inventory import ImageTransfer
+from deploy.security import linters, trivy
+from deploy.security.findings import CHECKOUT, Finding, Inspected, Look, Unreadable, could_not
+from deploy.security.linters import Linter
+from deploy.security.trivy import Data, Report
+
+IMAGE_KINDS: tuple[Kind, ...] = ("vulnerabilities", "end-of-life", "secrets")
+CHECKOUT_KINDS: tuple[Kind, ...] = ("vulnerabilities", "secrets", "misconfigurations")
+PAUSES = (1.0, 3.0, 9.0)  # seconds between attempts at the database
+TRANSIENT = re.compile(r"\b429\b|TOOMANYREQUESTS|\b5\d\d\b|timeout|reset by peer|\bEOF\b", re.IGNORECASE)
+COMMITS = re.compile(r"(\d+) commits? scanned")
+
+
+def program(name: str, settings: Settings) -> str:
+    """Return the path of a scanner: that of scan.programs, else the one of this environment, else of the PATH."""
+    own = Path(sys.executable).parent / name
+    path = settings.scan.programs.get(name) or (str(own) if own.exists() else shutil.which(name))
+    if not path or not shutil.which(path):
+        what = f"{name} is not installed" + (f" at {path}" if path else "")
+        raise Refused(what, then="python3 scripts/bootstrap.py, or scan.programs", slug="scanner-missing")
+    return path
+
+
+def cache_folder(settings: Settings) -> Path:
+    """Return where scanners keep data and analysed layers; of other databases elsewhere, so that none is mixed up."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bookreader-ops" / "trivy"
+    return home / hashlib.sha256(json.dumps(settings.scan.databases).encode()).hexdigest()[:8]
+
+
+def run(words: Sequence[str], settings: Settings, here: LocalHost, codes: Sequence[int] = (0,)) -> Result:
+    """Run a scanner in the checkout; raise CommandFailed for a crash, a hang, or no end within scan.within."""
+    script = ("sh", "-c", 'cd "$0" && exec "$@"', str(settings.root))
+    act = replace(query(*script, *words), environment={"NO_COLOR": "1"})
+    done = here.try_run(act, timeout=settings.scan.within)
+    if done.returncode not in codes:
+        raise CommandFailed(Path(words[0]).name, done.returncode, done.output, here.name)
+    return done
+
+
+def update(settings: Settings, here: LocalHost, *, now: datetime | None = None) -> tuple[Data, str]:
+    """Bring the vulnerability database up to date, and judge what is there then; return also why that failed."""
+    folder, chosen = cache_folder(settings), settings.scan.databases
+    metadata, failed = folder / "db" / "metadata.json", ""
+    if len(chosen) == 1 and chosen[0].startswith("/"):
+        failed = take(Path(chosen[0]) / "db", folder / "db")
+    else:
+        try:
+            download(program("trivy", settings), settings, here)
+        except OpsError as error:
+            failed = last_line(error.what)
+    judged = trivy.database(here.read(metadata), now or datetime.now(UTC), settings.scan.database_hours)
+    return judged, f"{judged.unknown}: {failed}" if judged.unknown and failed else ""
+
+
+def take(source: Path, to: Path) -> str:
+    """Copy a database from a folder, where it is another; return what failed."""
+    try:
+        if not to.is_dir() or (source / "metadata.json").read_bytes() != (to / "metadata.json").read_bytes():
+            shutil.rmtree(to, ignore_errors=True)
+            shutil.copytree(source, to)
+    except OSError as error:
+        shutil.rmtree(to, ignore_errors=True)
+        return f"{error.filename or source}: {error.strerror or error}"
+    return ""
+
+
+def download(path: str, settings: Settings, here: LocalHost) -> None:
+    """Fetch the database, unless the one that is there is current; again where that may help."""
+    words = trivy.download(path, str(cache_folder(settings)), settings.scan.databases, within=settings.scan.within)
+    for pause in (*PAUSES, None):
+        try:
+            run(words, settings, here)
+            return
+        except CommandFailed as error:
+            if pause is None or not TRANSIENT.search(error.output):
+                raise
+            console.say(f"the vulnerability database was not given: {last_line(error.output)}; again in {pause:.0f} s")
+            time.sleep(pause)
+
+
+def last_line(text: str) -> str:
+    """Return the last line of what a program printed, without its time and level."""
+    line = (text.strip().splitlines() or [""])[-1].split("\t")[-1]
+    return line if len(line) < 300 else f"...{line[-300:]}"
+
+
+def report_of(settings: Settings, here: LocalHost, data: Data, what: Sequence[str], *more: str) -> tuple[Report, str]:
+    """Run Trivy once; return its report, and the same as text."""
+    scanners = [*(() if data.unknown else ("vuln",)), "secret", *more]
+    within = settings.scan.within
+    words = trivy.scan(program("trivy", settings), what, str(cache_folder(settings)), scanners, within=within)
+    answer = run(words, settings, here).stdout
+    return trivy.read(answer), answer
+
+
+def image(transfer: ImageTransfer, settings: Settings, here: LocalHost, data: Data) -> tuple[list[Look], Inspected]:
+    """Look into one image as the engine has it: unpacked into a folder, so that its digest stays what it is."""
+    name, archived = transfer.name, transfer.image
+    inspected = Inspected(name, archived.digest, archived.config)
+    try:
+        report, answer = image_report(transfer, settings, here, data)
+        least, bare = settings.scan.system_packages, name in settings.scan.without_packages
+        looks = trivy.image_looks(report, name, data, least=least, packageless=bare)
+        return looks, replace(inspected, sbom=sbom(answer, settings, here))
+    except (OpsError, Unreadable) as error:
+        return [could_not(kind, name, error) for kind in IMAGE_KINDS], inspected
+
+
+def image_report(transfer: ImageTransfer, settings: Settings, here: LocalHost, data: Data) -> tuple[Report, str]:
+    """Return the report of an image: that of the same digest by the same scanner and database, or a new one."""
+    version = run((program("trivy", settings), "--version"), settings, here).stdout.split("\n")[0]
+    key = hashlib.sha256("\n".join((transfer.image.digest, version, data.updated, data.unknown)).encode()).hexdigest()
+    made = cache_folder(settings) / "reports" / f"{key[:32]}.json"
+    if answer := here.read(made):
+        return trivy.read(answer), answer
+    with tempfile.TemporaryDirectory(prefix="ops-scan-") as folder:
+        here.run(pipe(docker("save", transfer.kept).as_query(), query("tar", "--extract", "--directory", folder)))
+        report, answer = report_of(settings, here, data, ("image", "--input", folder))
+    here.write(made, answer)
+    return report, answer
+
+
+def sbom(answer: str, settings: Settings, here: LocalHost) -> str:
+    """Derive the image's CycloneDX SBOM from its report."""
+    with tempfile.NamedTemporaryFile("w", prefix="ops-scan-", suffix=".json") as file:
+        file.write(answer)
+        file.flush()
+        path = program("trivy", settings)
+        return run((path, "convert", "--quiet", "--format=cyclonedx", file.name), settings, here).stdout
+
+
+def checkout(settings: Settings, here: LocalHost, data: Data, files: Sequence[str]) -> list[Look]:
+    """Look at locks of dependencies, secrets and configuration in the checkout, without what git ignores."""
+    try:
+        passed_over = [f"--skip-dirs={path}" for path in (".git", *ignored_folders(settings, here))]
+        report, _ = report_of(settings, here, data, ("fs", *passed_over, "."), "misconfig")
+        return trivy.checkout_looks(report, data, len(files))
+    except (OpsError, Unreadable) as error:
+        return [could_not(kind, CHECKOUT, error) for kind in CHECKOUT_KINDS]
+
+
+def ignored_folders(settings: Settings, here: LocalHost) -> list[str]:
+    """List the folders that git ignores: environments, caches, what was built."""
+    words = ("ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--directory")
+    listed = run(("git", *words), settings, here).stdout.split("\0")
+    return [path.rstrip("/") for path in listed if path and (path.endswith("/") or (settings.root / path).is_dir())]
+
+
+def tracked(settings: Settings, here: LocalHost) -> list[str]:
+    """List the files of the checkout that git has, or would add."""
+    words = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    listed = run(("git", *words), settings, here).stdout.split("\0")
+    return sorted({path for path in listed if path and (settings.root / path).is_file()})
+
+
+def first_line(path: Path) -> str:
+    """Read a file's first line; empty for one that is no text."""
+    with path.open("rb") as file:
+        return file.readline(200).decode(errors="replace")
+
+
+def lint(linter: Linter, settings: Settings, here: LocalHost, files: Sequence[str]) -> Look:
+    """Look at the files that one linter is for."""
+    own = [path for path in files if linter.chooses(path, first_line(settings.root / path) if linter.scripts else "")]
+    if not own:
+        then = f'where there are none on purpose: scan.skip = ["{linter.kind}"]'
+        return Look(linter.kind, CHECKOUT, unknown=f"there is no file for {linter.program} to look at", then=then)
+    try:
+        done = run((program(linter.program, settings), *linter.words, *own), settings, here, linter.codes)
+        findings = linter.findings(done.stdout)
+        return Look(linter.kind, CHECKOUT, f"{len(own)} files, by {linter.program}", findings=findings)
+    except (OpsError, Unreadable) as error:
+        return could_not(linter.kind, CHECKOUT, error)
+
+
+def history(settings: Settings, here: LocalHost) -> Look:
+    """Look for secrets in every commit; a shallow clone has not all of them."""
+    kind: Kind = "history"
+    try:
+        if run(("git", "rev-parse", "--is-shallow-repository"), settings, here).stdout.strip() != "false":
+            then = "git fetch --unshallow; in GitHub Actions fetch-depth: 0"
+            return Look(kind, CHECKOUT, unknown="this clone has not the whole history", then=then)
+        words = (program("gitleaks", settings), "git", "--report-format=json", "--report-path=-", "--no-banner",
+                 "--redact", "--no-color", "--exit-code=0", "--log-opts=HEAD", ".")  # fmt: skip
+        done = run(words, settings, here)
+        answer = linters.parse("gitleaks", done.stdout, linters.gitleaks)
+        count = int(match[1]) if (match := COMMITS.search(done.stderr)) else 0
+        unknown = "" if count else "gitleaks does not say that it looked at a commit"
+        return Look(kind, CHECKOUT, f"{count} commits, by gitleaks", findings=answer, unknown=unknown)
+    except (OpsError, Unreadable) as error:
+        return could_not(kind, CHECKOUT, error)
+
+
+def build_check(settings: Settings, here: LocalHost) -> Look:
+    """Have BuildKit check the Dockerfiles of the bake file, where buildx can."""
+    kind: Kind = "build-check"
+    try:
+        if "--call" not in run(("docker", "buildx", "build", "--help"), settings, here).stdout:
+            version = run(("docker", "buildx", "version"), settings, here).stdout.split()[1:2]
+            what = f"buildx {''.join(version)} has no --check"
+            return Look(kind, CHECKOUT, unknown=what, then="docker-buildx 0.15 or later")
+        printed = run(("docker", "buildx", "bake", "--file", settings.bake, "--print"), settings, here).stdout
+        targets = json.loads(printed)["target"].values()
+        paths = sorted({os.path.normpath(Path(one["context"], one.get("dockerfile", "Dockerfile"))) for one in targets})
+        findings = [finding for path in paths for finding in checked(path, settings, here)]
+        return Look(kind, CHECKOUT, f"{len(paths)} files, by BuildKit", findings=tuple(findings))
+    except (OpsError, Unreadable, ValueError, KeyError) as error:
+        return could_not(kind, CHECKOUT, error if isinstance(error, OpsError) else Unreadable(repr(error)))
+
+
+def checked(path: str, settings: Settings, here: LocalHost) -> Sequence[Finding]:
+    """Have BuildKit check one Dockerfile."""
+    words = ("docker", "buildx", "build", "--call=check,format=json", f"--file={path}", str(Path(path).parent))
+    stdout = run(words, settings, here, (0, 1)).stdout
+    return linters.parse("BuildKit", stdout, lambda document: linters.build_check(document, path))

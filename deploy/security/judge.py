@@ -1,0 +1,92 @@
+"""Judge what was looked at by severity, waivers, a base report, and how strict this is. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from deploy.config.settings import Settings
+from deploy.security.findings import CHECKOUT, Finding, Look, by_severity, severe
+from deploy.security.waivers import FILE, Waiver, Waivers, accepting, unused
+from deploy.site.checks import Result
+
+MAIN = "refs/heads/main"
+
+
+@dataclass(frozen=True)
+class Strict:
+    """Whether UNKNOWN fails, and which setting decided that."""
+
+    fails: bool
+    by: str
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One check: what it looked at, what of its findings counts, and what was let through and why."""
+
+    look: Look
+    blocking: tuple[Finding, ...] = ()
+    waived: tuple[tuple[Finding, Waiver], ...] = ()
+    in_base: tuple[Finding, ...] = ()
+    lower: tuple[Finding, ...] = ()
+
+    @property
+    def result(self) -> Result:
+        """FAIL where something counts, UNKNOWN where it could not look."""
+        return "FAIL" if self.blocking else "UNKNOWN" if self.look.unknown else "PASS"
+
+    @property
+    def without_base(self) -> Result:
+        """The same for a release: what was there before blocks it, too."""
+        return "FAIL" if self.in_base else self.result
+
+
+def strictness(settings: Settings, environ: Mapping[str, str]) -> Strict:
+    """Decide whether UNKNOWN fails: by setting, else for prod, and on main and for tags in CI."""
+    if settings.scan.strict is not None:
+        return Strict(settings.scan.strict, f"scan.strict = {str(settings.scan.strict).lower()}")
+    if settings.asks:
+        return Strict(True, f"--env={settings.env}, and scan.strict is not set")
+    ref = environ.get("GITHUB_REF", "")
+    if environ.get("CI") and (ref == MAIN or ref.startswith("refs/tags/")):
+        return Strict(True, f"CI is on {ref}, and scan.strict is not set")
+    return Strict(False, "scan.strict is not set, and this is neither prod nor main in CI")
+
+
+def judge(look: Look, waivers: Sequence[Waiver], base: Collection[str], settings: Settings) -> Judged:
+    """Sort the findings of one look: those that are accepted, not new, or not severe enough do not count."""
+    severe_ones = [one for one in by_severity(look.findings) if severe(one.severity, settings.scan.severity)]
+    waived = [(one, waiver) for one in severe_ones if (waiver := accepting(one, waivers))]
+    left = [one for one in severe_ones if not accepting(one, waivers)]
+    return Judged(
+        look,
+        blocking=tuple(one for one in left if one.fingerprint not in base),
+        waived=tuple(waived),
+        in_base=tuple(one for one in left if one.fingerprint in base),
+        lower=tuple(one for one in by_severity(look.findings) if not severe(one.severity, settings.scan.severity)),
+    )
+
+
+def judge_waivers(waivers: Waivers, looks: Sequence[Look]) -> Judged:
+    """Check the waivers themselves: complete, not expired, and each of use."""
+    wrong = [*waivers.mistakes, *(f"{one}: it accepts nothing; remove it" for one in unused(waivers.valid, looks))]
+    findings = tuple(
+        Finding("misconfigurations", "waiver", "HIGH", CHECKOUT, words, FILE, then=f"edit {FILE}") for words in wrong
+    )
+    look = Look("misconfigurations", FILE, f"{len(waivers.valid)} waivers that hold", findings=findings)
+    return Judged(look, blocking=findings)
+
+
+def verdict(results: Iterable[Result]) -> Result:
+    """Put results together: the worst of them; nothing at all is UNKNOWN."""
+    collected = set(results)
+    order: tuple[Result, ...] = ("FAIL", "UNKNOWN", "PASS")
+    return next((result for result in order if result in collected), "UNKNOWN")
+
+
+def reasons(judged: Iterable[Judged]) -> tuple[str, ...]:
+    """Say why an image is no PASS, shortly."""
+    lines = [f"{one.look.kind}: {one.look.unknown}" for one in judged if one.look.unknown and not one.blocking]
+    return tuple(lines + [f"{finding.id} {finding.subject}".strip() for one in judged
+                          for finding in (*one.blocking, *one.in_base)])  # fmt: skip

@@ -1,0 +1,130 @@
+"""Scanners of files, each a value: which files it reads, how it is run, what its answer means. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from typing import Any
+
+from deploy.config.settings import Kind
+from deploy.security.findings import CHECKOUT, Finding, Severity, Unreadable
+
+SHELL = re.compile(r"#! ?/(usr/)?bin/(env )?(ba|da|k)?sh\b")
+LEVELS: Mapping[str, Severity] = {"error": "HIGH", "warning": "MEDIUM", "info": "LOW", "style": "LOW", "ignore": "LOW"}
+CONFIDENCE: Mapping[str, Severity] = {"High": "HIGH", "Medium": "MEDIUM", "Low": "LOW", "Informational": "LOW"}
+WORKFLOWS = (".github/workflows/*.yml", ".github/workflows/*.yaml")
+
+
+@dataclass(frozen=True)
+class Linter:
+    """One scanner: the program, the files that it is for, its words in front of them, and how its answer is read.
+
+    `codes` are the exit codes of a run that came to its end.
+    """
+
+    kind: Kind
+    program: str
+    patterns: tuple[str, ...]
+    words: tuple[str, ...]
+    read: Callable[[Any], Sequence[Finding]]
+    codes: tuple[int, ...] = (0, 1)
+    scripts: bool = False  # also files without a name's ending that begin as shell scripts
+
+    def chooses(self, path: str, first_line: str) -> bool:
+        """Tell whether a file is one of its own."""
+        named = any(fnmatch(path, pattern) for pattern in self.patterns)
+        return named or (self.scripts and bool(SHELL.match(first_line)))
+
+    def findings(self, answer: str) -> tuple[Finding, ...]:
+        """Read an answer; raise Unreadable for one of another shape than this was written for."""
+        return parse(self.program, answer, self.read)
+
+
+def parse(program: str, answer: str, read: Callable[[Any], Sequence[Finding]]) -> tuple[Finding, ...]:
+    """Read a scanner's JSON; raise Unreadable for one of another shape than `read` was written for."""
+    try:
+        return tuple(read(json.loads(answer)))
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise Unreadable(f"{program} answered in a shape that this toolkit does not read: {error!r}") from None
+
+
+def listed(document: Any) -> list[Any]:
+    """Return a list; raise TypeError for anything else, an object that is empty among them."""
+    if not isinstance(document, list):
+        raise TypeError("no list")
+    return document
+
+
+def hadolint(document: Any) -> list[Finding]:
+    """Read what hadolint says of Dockerfiles."""
+    return [
+        Finding("dockerfiles", one["code"], LEVELS[one["level"]], CHECKOUT, one["message"], one["file"], one["line"],
+                url=f"https://github.com/hadolint/hadolint/wiki/{one['code']}")
+        for one in listed(document)
+    ]  # fmt: skip
+
+
+def shellcheck(document: Any) -> list[Finding]:
+    """Read what ShellCheck says of scripts."""
+    return [
+        Finding("shell", f"SC{one['code']}", LEVELS[one["level"]], CHECKOUT, one["message"], one["file"], one["line"],
+                url=f"https://www.shellcheck.net/wiki/SC{one['code']}")
+        for one in listed(document["comments"])
+    ]  # fmt: skip
+
+
+def zizmor(document: Any) -> list[Finding]:
+    """Read what zizmor says of workflows."""
+    return [
+        Finding("workflows", one["ident"], CONFIDENCE[one["determinations"]["severity"]], CHECKOUT, one["desc"],
+                *zizmor_place(one["locations"]), url=one["url"])
+        for one in listed(document) if not one["ignored"]
+    ]  # fmt: skip
+
+
+def zizmor_place(locations: list[Any]) -> tuple[str, int]:
+    """Return the file and the line of a finding: its primary location's."""
+    primary = next((one for one in locations if one["symbolic"]["kind"] == "Primary"), locations[0])
+    path = primary["symbolic"]["key"]["Local"]["verbatim_path"]
+    return str(path), int(primary["concrete"]["location"]["start_point"]["row"]) + 1
+
+
+def actionlint(document: Any) -> list[Finding]:
+    """Read what actionlint says of workflows: what the runner would not take, or take for something else."""
+    return [
+        Finding("actions", one["kind"], "HIGH", CHECKOUT, one["message"], one["filepath"], one["line"])
+        for one in listed(document)
+    ]
+
+
+def gitleaks(document: Any) -> list[Finding]:
+    """Read what gitleaks says of the history; the value itself was replaced by it."""
+    then = "make it invalid where it is used; whoever has cloned the history has it"
+    return [
+        Finding("history", one["RuleID"], "CRITICAL", CHECKOUT, f"{one['Description']} (commit {one['Commit'][:12]})",
+                one["File"], one["StartLine"], then=then)
+        for one in listed(document)
+    ]  # fmt: skip
+
+
+def build_check(document: Any, path: str) -> list[Finding]:
+    """Read what BuildKit's own check says of one Dockerfile."""
+    return [
+        Finding("build-check", one["ruleName"], "MEDIUM", CHECKOUT, one["detail"], path,
+                one["location"]["ranges"][0]["start"]["line"], url=one["url"])
+        for one in listed(document["warnings"])
+    ]  # fmt: skip
+
+
+LINTERS = (
+    Linter("dockerfiles", "hadolint", ("*Dockerfile", "*.Dockerfile", "Dockerfile.*"),
+           ("--format=json", "--no-fail", "--no-color"), hadolint, (0,)),
+    Linter("shell", "shellcheck", ("*.sh",), ("--format=json1", "--external-sources"), shellcheck, scripts=True),
+    # it needs no network for this, and its exit code names the worst severity: 11 to 14
+    Linter("workflows", "zizmor", WORKFLOWS, ("--format=json-v1", "--offline", "--no-progress", "--quiet"), zizmor,
+           (0, 11, 12, 13, 14)),
+    Linter("actions", "actionlint", WORKFLOWS, ("-format={{json .}}",), actionlint),
+)  # fmt: skip

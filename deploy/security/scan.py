@@ -1,0 +1,149 @@
+"""Scan what a checkout made: its images as the engine has them, its files, its history; judge it, and record it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from deploy.config import checkout as checkouts
+from deploy.config.environment import Environment
+from deploy.config.settings import Kind, Settings
+from deploy.core import console
+from deploy.core.errors import OpsError, Refused
+from deploy.hosts.host import Host
+from deploy.images import build, inventory
+from deploy.images.inventory import ImageTransfer
+from deploy.release import desired
+from deploy.security import inspect, judge, report, waivers
+from deploy.security.findings import DATABASE, KINDS, Inspected, Look
+from deploy.security.judge import Judged, Strict
+from deploy.security.linters import LINTERS
+from deploy.security.trivy import Data
+from deploy.state import locks
+from deploy.state.folder import now
+from deploy.state.scans import Scan, Scans
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """What a scan came to."""
+
+    env: str
+    revision: str
+    judged: tuple[Judged, ...]
+    images: tuple[tuple[Inspected, Scan], ...]
+    strict: Strict
+    data: Data
+    skipped: tuple[Kind, ...]
+    seconds: float
+    unrecorded: dict[str, OpsError]
+
+
+def scan(at: Environment, *, base: str = "") -> Scanned:
+    """Look at images, files and history, judge them, and record on every host what was said of each image.
+
+    With a `base` report only findings that it lacks block; not where every finding does: prod, main and tags.
+    """
+    started, settings = time.monotonic(), at.settings
+    strict = judge.strictness(settings, os.environ)
+    before, accepted = report.fingerprints(base, strict), waivers.read(settings.root, datetime.now(UTC).date())
+    source = checkouts.read(settings.root, at.here)
+    with console.step("vulnerability database", within=settings.scan.within):
+        data, failed = inspect.update(settings, at.here)
+    looked, images = look_at_images(at, source.revision, data)
+    database = Look("vulnerabilities", DATABASE, data.updated, data.age, unknown=failed or data.unknown, then=data.then)
+    looks = wanted([database, *looked, *look_at_checkout(settings, at, data)], settings)
+    judged = [judge.judge(look, accepted.valid, before, settings) for look in looks]
+    scans = tuple((one, summarize(one, source.revision, judged, data)) for one in images)
+    unrecorded = record(at, scans)
+    return Scanned(
+        settings.env, source.revision, (*judged, judge.judge_waivers(accepted, looks)), scans, strict, data,
+        tuple(kind for kind in KINDS if kind in settings.scan.skip), time.monotonic() - started, unrecorded,
+    )  # fmt: skip
+
+
+def wanted(looks: Sequence[Look], settings: Settings) -> list[Look]:
+    """Leave out the kinds that an app says it has nothing for; what was found even so stays."""
+    return [look for look in looks if look.kind not in settings.scan.skip or look.findings]
+
+
+def look_at_images(at: Environment, revision: str, data: Data) -> tuple[list[Look], list[Inspected]]:
+    """Look into every image that runs: those that `inv build` made of this checkout, and those of others."""
+    looks, images = list[Look](), list[Inspected]()
+    try:
+        names = sorted(desired.names(desired.model(*at.machine)))
+        own = {target.image for target in build.read_targets(*at.machine)}
+    except OpsError as error:
+        return [Look(kind, "images", unknown=error.what, then=error.then) for kind in inspect.IMAGE_KINDS], []
+    for name in names:
+        with console.step(f"image {name}", within=at.settings.scan.within):
+            transfer = image_of(name, revision, own, at)
+            if isinstance(transfer, OpsError):
+                looks += [could(kind, name, transfer) for kind in inspect.IMAGE_KINDS]
+                continue
+            seen, image = inspect.image(transfer, *at.machine, data)
+            looks, images = [*looks, *seen], [*images, image]
+    return looks, images
+
+
+def could(kind: Kind, name: str, error: OpsError) -> Look:
+    """Say that an image is not here to be looked into."""
+    return Look(kind, name, unknown=error.what.splitlines()[0], then=error.then.replace("build --push", "build"))
+
+
+def image_of(name: str, revision: str, own: set[str], at: Environment) -> ImageTransfer | OpsError:
+    """Return an image as it would be shipped; the error where it is not here."""
+    try:
+        return inventory.find_transfers([name], own, revision, at.here)[0]
+    except OpsError as error:
+        return error
+
+
+def look_at_checkout(settings: Settings, at: Environment, data: Data) -> list[Look]:
+    """Look at locks, secrets, configuration, scripts, workflows and history."""
+    files = inspect.tracked(settings, at.here)
+    looks = list[Look]()
+    acts: list[tuple[str, Callable[[], list[Look]]]] = [
+        ("locks, secrets and configuration", lambda: inspect.checkout(settings, at.here, data, files)),
+        ("history", lambda: [inspect.history(settings, at.here)]),
+        ("Dockerfiles, scripts, workflows", lambda: [inspect.lint(one, settings, at.here, files) for one in LINTERS]),
+        ("build check", lambda: [inspect.build_check(settings, at.here)]),
+    ]
+    for title, act in acts:
+        with console.step(title, within=settings.scan.within):
+            looks += act()
+    return looks
+
+
+def summarize(image: Inspected, revision: str, judged: Sequence[Judged], data: Data) -> Scan:
+    """Say what the scan of one image came to, for the record; a base report excuses nothing in it."""
+    own = [one for one in judged if one.look.where == image.name]
+    return Scan(
+        image=image.name, digest=image.digest, config=image.config, revision=revision, scanned=now(),
+        result=judge.verdict(one.without_base for one in own), who=locks.who(), scanner="trivy", database=data.updated,
+        reasons=judge.reasons(own),
+    )  # fmt: skip
+
+
+def record(at: Environment, scans: Sequence[tuple[Inspected, Scan]]) -> dict[str, OpsError]:
+    """Record on every host what was said of each image; return why that was not possible."""
+
+    def on(host: Host) -> None:
+        kept = Scans(host, at.settings.state_dir)
+        for image, said in scans:
+            kept.keep(said, image.sbom)
+
+    with console.step(f"record on {', '.join(host.name for host in at.hosts)}"):
+        return at.gather(on)[1]
+
+
+def require_file(path: str) -> Path:
+    """Refuse to begin a scan whose report could not be written."""
+    file = Path(path)
+    if not file.parent.is_dir():
+        raise Refused(f"there is no folder {file.parent}", where=path, then="--sarif=FILE", slug="wrong-usage")
+    return file

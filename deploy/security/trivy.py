@@ -1,0 +1,314 @@
+"""Trivy's command lines, and what its JSON means: packages by ecosystem, findings, the age of its data. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import from_json
+
+from deploy.config.settings import Kind
+from deploy.security.findings import CHECKOUT, Finding, Look, Unreadable, severity_of
+
+QUIET = ("--skip-version-check", "--skip-check-update", "--disable-telemetry", "--quiet")
+OFFLINE = ("--offline-scan", "--skip-db-update", "--skip-java-db-update", "--skip-vex-repo-update")
+NAMES = {"pip": "pip", "npm": "npm", "gobinary": "Go", "python-pkg": "pip", "node-pkg": "npm"}
+SCHEMA = 2
+
+
+class Part(BaseModel):
+    """A part of a report, of which these keys are needed; what is optional is left out where it is empty."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Identified(Part):
+    """How a package is called everywhere."""
+
+    purl: str = Field(default="", alias="PURL")
+
+
+class Vulnerability(Part):
+    """A vulnerability of one package."""
+
+    id: str = Field(alias="VulnerabilityID")
+    package: str = Field(alias="PkgName")
+    installed: str = Field(default="", alias="InstalledVersion")
+    fixed: str = Field(default="", alias="FixedVersion")
+    severity: str = Field(alias="Severity")
+    title: str = Field(default="", alias="Title")
+    url: str = Field(default="", alias="PrimaryURL")
+    path: str = Field(default="", alias="PkgPath")
+    identifier: Identified = Field(default=Identified(), alias="PkgIdentifier")
+
+
+class Secret(Part):
+    """A secret in a file."""
+
+    id: str = Field(alias="RuleID")
+    severity: str = Field(alias="Severity")
+    title: str = Field(alias="Title")
+    line: int = Field(default=0, alias="StartLine")
+
+
+class Cause(Part):
+    """Where a misconfiguration is."""
+
+    line: int = Field(default=0, alias="StartLine")
+
+
+class Misconfiguration(Part):
+    """A misconfiguration in a file."""
+
+    id: str = Field(alias="ID")
+    status: str = Field(alias="Status")
+    severity: str = Field(alias="Severity")
+    title: str = Field(alias="Title")
+    resolution: str = Field(default="", alias="Resolution")
+    url: str = Field(default="", alias="PrimaryURL")
+    cause: Cause = Field(default=Cause(), alias="CauseMetadata")
+
+
+class Summary(Part):
+    """How many checks of a file passed and failed."""
+
+    successes: int = Field(alias="Successes")
+    failures: int = Field(alias="Failures")
+
+
+class Result(Part):
+    """What was found in one target; a key that is not listed here may be findings by another name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    target: str = Field(alias="Target")
+    kind: str = Field(alias="Class")
+    type: str = Field(default="", alias="Type")
+    packages: list[dict[str, Any]] = Field(default=[], alias="Packages")
+    vulnerabilities: list[Vulnerability] = Field(default=[], alias="Vulnerabilities")
+    secrets: list[Secret] = Field(default=[], alias="Secrets")
+    summary: Summary | None = Field(default=None, alias="MisconfSummary")
+    misconfigurations: list[Misconfiguration] = Field(default=[], alias="Misconfigurations")
+
+
+class System(Part):
+    """The distribution that an image is made of."""
+
+    family: str = Field(alias="Family")
+    name: str = Field(default="", alias="Name")
+    ended: bool = Field(default=False, alias="EOSL")
+
+
+class Metadata(Part):
+    """What an image is."""
+
+    size: int = Field(default=0, alias="Size")
+    system: System | None = Field(default=None, alias="OS")
+    layers: list[str] = Field(default=[], alias="DiffIDs")
+
+
+class Report(Part):
+    """What one run of Trivy found."""
+
+    schema_version: int = Field(alias="SchemaVersion")
+    artifact: str = Field(alias="ArtifactName")
+    metadata: Metadata = Field(default=Metadata(), alias="Metadata")
+    results: list[Result] = Field(default=[], alias="Results")
+
+
+class Database(Part):
+    """What the vulnerability database says of itself; its times are UTC."""
+
+    schema_version: int = Field(alias="Version")
+    updated: datetime = Field(alias="UpdatedAt")
+
+
+@dataclass(frozen=True)
+class Data:
+    """The vulnerability database that can be judged by: its age in hours, or why there is none."""
+
+    hours: float = 0
+    updated: str = ""
+    unknown: str = ""
+    then: str = ""
+
+    @property
+    def age(self) -> str:
+        """Write the age for people."""
+        return (
+            "" if self.unknown else f"{self.hours:.0f} h old" if self.hours < 48 else f"{self.hours / 24:.0f} days old"
+        )
+
+
+def scan(program: str, what: Iterable[str], cache: str, scanners: Iterable[str], *, within: float) -> tuple[str, ...]:
+    """Return the words of one run: `what` is `image --input FOLDER` or `fs FOLDER`, the rest is how."""
+    kind, *target = what
+    return (
+        program, kind, "--format=json", "--list-all-pkgs", f"--scanners={','.join(scanners)}", f"--cache-dir={cache}",
+        f"--timeout={within:.0f}s", *QUIET, *OFFLINE, *target,
+    )  # fmt: skip
+
+
+def download(program: str, cache: str, repositories: Iterable[str], *, within: float) -> tuple[str, ...]:
+    """Return the words that fetch the vulnerability database, from the first repository that gives it."""
+    chosen = [f"--db-repository={one}" for one in repositories]
+    return (program, "image", "--download-db-only", f"--cache-dir={cache}", f"--timeout={within:.0f}s", *QUIET, *chosen)
+
+
+def read(answer: str) -> Report:
+    """Read a report; raise Unreadable for any other text, and for a shape that was not there when this was written."""
+    try:
+        report = Report.model_validate(from_json(answer))
+    except ValidationError as error:
+        key = ".".join(map(str, error.errors()[0]["loc"]))
+        raise Unreadable(f"Trivy answered in a shape that this toolkit does not read: {key}") from None
+    except ValueError:
+        raise Unreadable("Trivy did not answer in JSON") from None
+    if report.schema_version != SCHEMA:
+        raise Unreadable(f"Trivy answered in schema {report.schema_version}; this toolkit reads {SCHEMA}")
+    return report
+
+
+def database(text: str | None, now: datetime, most_hours: float) -> Data:
+    """Judge the database by its own metadata: none, damaged, or older than it may be is no basis for a PASS."""
+    then = "set scan.databases to a mirror, or to a folder that has db/trivy.db and db/metadata.json"
+    if text is None:
+        return Data(unknown="no vulnerability database", then=then)
+    try:
+        described = Database.model_validate_json(text)
+        updated = described.updated.astimezone(UTC)
+    except ValueError:
+        return Data(unknown="the vulnerability database is damaged: metadata.json cannot be read", then=then)
+    hours = (now - updated).total_seconds() / 3600
+    data = Data(hours, updated.strftime("%Y-%m-%dT%H:%M:%SZ"))
+    if hours > most_hours:
+        limit = f"scan.database_hours allows {most_hours:.0f} h"
+        return Data(hours, data.updated, f"the vulnerability database is {data.age}; {limit}", then)
+    return data
+
+
+def packages(report: Report) -> dict[str, int]:
+    """Count what was looked at, by ecosystem: the distribution's own first."""
+    counts = Counter[str]()
+    for result in report.results:
+        if result.kind == "os-pkgs":
+            counts[result.type.capitalize()] += len(result.packages)
+    for result in report.results:
+        if result.kind == "lang-pkgs":
+            counts[NAMES.get(result.type, result.type)] += len(result.packages)
+    return {name: count for name, count in counts.items() if count}
+
+
+def listed(counts: Mapping[str, int]) -> str:
+    """Write counts for people."""
+    return ", ".join(f"{count} {name}" for name, count in counts.items()) + " packages" if counts else "no package"
+
+
+def image_looks(report: Report, name: str, data: Data, *, least: int, packageless: bool = False) -> list[Look]:
+    """Say what an image's report came to: vulnerabilities, end of life, secrets.
+
+    `least` is the number of the distribution's packages below which it was not looked at; `packageless` has none.
+    """
+    counts, system, layers = packages(report), report.metadata.system, report.metadata.layers
+    found = sum(len(result.packages) for result in report.results if result.kind == "os-pkgs")
+    blind = "" if packageless else few(found, system, least)
+    other = "" if packageless else blind or undated(system)
+    advice = "a base that is a release, with package records: docs/how-to/scanning.md"
+    why, then = data.unknown or other, "" if data.unknown else advice
+    of = f"{system.family} {system.name}" if system else ""
+    content = f"{len(layers)} layers, {report.metadata.size / 1_000_000:.0f} MB"
+    return [
+        Look(
+            "vulnerabilities", name, listed(counts), data.age, vulnerabilities(report, name), why, then if why else ""
+        ),
+        Look(
+            "end-of-life", name, of or "no distribution", "", end_of_life(system, name), other, advice if other else ""
+        ),
+        Look("secrets", name, content, "", secrets(report, name), "" if layers else "no layer was looked at"),
+    ]
+
+
+def few(count: int, system: System | None, least: int) -> str:
+    """Say why an image counts as not looked at; empty where it was."""
+    if system is None:
+        return "the image does not say of which distribution it is, so that none of its packages was looked at"
+    return "" if count >= least else f"{count} system packages were looked at; scan.system_packages wants {least}"
+
+
+def undated(system: System | None) -> str:
+    """Say why nobody publishes advisories for a distribution; empty for a release that has a number."""
+    numbered = system is None or system.family != "debian" or system.name[:1].isdigit()
+    return (
+        "" if numbered or not system else f"nobody publishes advisories for Debian {system.name}, which is no release"
+    )
+
+
+def checkout_looks(report: Report, data: Data, files: int) -> list[Look]:
+    """Say what the checkout's report came to: vulnerabilities in locks, secrets, misconfigurations."""
+    counts = packages(report)
+    configurations = [result for result in report.results if result.summary]
+    walked = counts or configurations
+    why = data.unknown or ("" if counts else "no lock of dependencies was looked at")
+    nothing = "" if configurations else "no Dockerfile or other configuration was looked at"
+    blind = "" if walked and files else "Trivy looked at no file"
+    checks = sum(r.summary.successes + r.summary.failures for r in configurations if r.summary)
+    return [
+        Look("vulnerabilities", CHECKOUT, listed(counts), data.age, vulnerabilities(report, CHECKOUT), why),
+        Look("secrets", CHECKOUT, f"{files} files", "", secrets(report, CHECKOUT), blind),
+        Look("misconfigurations", CHECKOUT, f"{len(configurations)} files, {checks} checks", "",
+             misconfigurations(report), nothing),
+    ]  # fmt: skip
+
+
+def vulnerabilities(report: Report, where: str) -> tuple[Finding, ...]:
+    """Return the vulnerable packages of a report, each with the command that updates it."""
+    return tuple(
+        Finding("vulnerabilities", one.id, severity_of(one.severity), where, one.title or one.id,
+                path=one.path or ("" if result.kind == "os-pkgs" else result.target if where == CHECKOUT else ""),
+                subject=f"{one.package} {one.installed}", purl=one.identifier.purl, fixed=one.fixed, url=one.url,
+                then=update(result, one))
+        for result in report.results for one in result.vulnerabilities
+    )  # fmt: skip
+
+
+def update(result: Result, one: Vulnerability) -> str:
+    """Return the command that updates a package."""
+    if not one.fixed:
+        return "no fix yet: a waiver, or without it"
+    if result.kind == "os-pkgs":
+        return "inv build, once the base is made anew: inv images.pin, or docker image rm ops-base/..."
+    fixed = one.fixed.split(",")[0].strip()
+    if result.type in ("npm", "node-pkg"):
+        return f"npm install {one.package}@{fixed}"
+    return f"{one.package}>={fixed} in requirements.in, then lock again" if NAMES.get(result.type) == "pip" else ""
+
+
+def end_of_life(system: System | None, where: str) -> tuple[Finding, ...]:
+    """Return the distribution that gets no fixes any more."""
+    if not (system and system.ended):
+        return ()
+    title = f"{system.family} {system.name} gets no security fixes any more"
+    name = f"{system.family}-{system.name.partition('.')[0]}"
+    return (Finding("end-of-life", name, "HIGH", where, title, then="a newer base in docker/bases.toml"),)
+
+
+def secrets(report: Report, where: str) -> tuple[Finding, ...]:
+    """Return the secrets in files, without their values."""
+    then = "take it out, and make it invalid where it is used: others may have it"
+    return tuple(
+        Finding("secrets", one.id, severity_of(one.severity), where, one.title, result.target, one.line, then=then)
+        for result in report.results for one in result.secrets
+    )  # fmt: skip
+
+
+def misconfigurations(report: Report) -> tuple[Finding, ...]:
+    """Return the configuration that a check failed."""
+    kind: Kind = "misconfigurations"
+    return tuple(
+        Finding(kind, one.id, severity_of(one.severity), CHECKOUT, one.title, result.target, one.cause.line,
+                then=one.resolution, url=one.url)
+        for result in report.results for one in result.misconfigurations if one.status == "FAIL"
+    )  # fmt: skip

@@ -1,0 +1,54 @@
+"""What a scan said of images, by the digests of their manifests and configurations; beside the releases."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from deploy.core.errors import Refused
+from deploy.core.model import Kept
+from deploy.state import kept
+from deploy.state.folder import Folder
+
+SCANS = "scans"
+
+
+class Scan(Kept):
+    """What a scan said of one image: its verdict, when, by whom, with what, and what it could not look at or found."""
+
+    image: str
+    digest: str
+    config: str
+    result: Literal["PASS", "FAIL", "UNKNOWN"]
+    scanned: str
+    who: str
+    revision: str
+    scanner: str
+    database: str = ""
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Scans(Folder):
+    """The scans that a host keeps."""
+
+    def keep(self, scan: Scan, sbom: str) -> None:
+        """Write a scan and the image's SBOM; one of the same image is replaced."""
+        for name in dict.fromkeys(filter(None, (scan.digest, scan.config))):
+            self.host.write(self.path(name, "json"), kept.dump(scan, indent=2) + "\n")
+        if sbom:
+            self.host.write(self.path(scan.digest, "cdx.json"), sbom)
+
+    def of(self, *digests: str) -> Scan | None:
+        """Return the scan of an image by any of its digests; None where there is none that can be read."""
+        for digest in filter(None, digests):
+            with suppress(Refused):
+                if scan := self.value(Scan, str(self.path(digest, "json").relative_to(self.folder))):
+                    return scan
+        return None
+
+    def path(self, digest: str, ending: str) -> Path:
+        """Where the scan of an image is."""
+        return self.folder / SCANS / f"{digest.removeprefix('sha256:')}.{ending}"

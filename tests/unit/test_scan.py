@@ -1,0 +1,376 @@
+"""Promise: a gate that could not look says UNKNOWN, whatever its scanner does; and a finding says what fixes it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.config.loader import load
+from deploy.config.settings import Scan, Settings
+from deploy.core.errors import GateClosed, Refused
+from deploy.core.shell import Command, Script
+from deploy.hosts.local import LocalHost
+from deploy.images.archive import Archived
+from deploy.images.inventory import ImageTransfer
+from deploy.security import inspect, judge, linters, report, trivy, waivers
+from deploy.security.findings import CHECKOUT, Finding, Inspected, Look, Unreadable
+from deploy.security.judge import Strict
+from deploy.security.scan import Scanned, summarize
+from deploy.security.trivy import Data
+
+NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
+FRESH = {"Version": 2, "UpdatedAt": "2026-11-30T06:00:00Z", "NextUpdate": "2026-12-01T06:00:00Z"}
+DATA = Data(6, "2026-11-30T06:00:00Z")
+SETTINGS = load("local")
+FLASK = {
+    "VulnerabilityID": "CVE-2999-1", "PkgName": "flask", "InstalledVersion": "1.0", "FixedVersion": "2.0, 3.0",
+    "Severity": "CRITICAL", "Title": "bad", "PkgIdentifier": {"PURL": "pkg:pypi/flask@1.0"},
+    "PkgPath": "venv/flask/METADATA",
+}  # fmt: skip
+
+
+def answer(*, found: bool = False, **more: Any) -> dict[str, Any]:
+    """What Trivy 0.76 answers for a small image."""
+    python = {"Target": "Python", "Class": "lang-pkgs", "Type": "python-pkg", "Packages": [{"Name": "flask"}]}
+    return {
+        "SchemaVersion": 2, "ArtifactName": "folder",
+        "Metadata": {"Size": 9_000_000, "OS": {"Family": "debian", "Name": "12.12"}, "DiffIDs": ["sha256:1"]},
+        "Results": [{"Target": "folder (debian 12.12)", "Class": "os-pkgs", "Type": "debian",
+                     "Packages": [{"Name": "zlib"}, {"Name": "libc"}]},
+                    python | ({"Vulnerabilities": [FLASK]} if found else {})],
+        **more,
+    }  # fmt: skip
+
+
+class Here(LocalHost):
+    """This machine; the engine's images are not asked for."""
+
+    def run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> str:
+        return "" if isinstance(command, Script) else super().run(command, stdin=stdin, timeout=timeout)
+
+
+class Bench:
+    """A fake Trivy, a database's metadata, and an image to look into."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.program = folder, folder / "trivy"
+        monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        self.database: dict[str, Any] | None = FRESH
+        self.answers(answer())
+
+    def answers(self, document: object, script: str = "") -> None:
+        """Have Trivy answer so, or do what a script says."""
+        (self.folder / "answer.json").write_text(document if isinstance(document, str) else json.dumps(document))
+        body = script or f'case "$1" in --version) echo Version: 0.76.0;; *) cat "{self.folder}/answer.json";; esac'
+        self.program.write_text(f"#!/bin/sh\n{body}\n")
+        self.program.chmod(0o755)
+
+    def look(self, name: str) -> list[Look]:
+        """Look into an image as `inv scan` does."""
+        chosen = {"programs": {"trivy": str(self.program)}, "within": 1.0}
+        settings = SETTINGS.model_copy(update={"root": self.folder, "scan": Scan.model_validate(chosen)})
+        if self.database is not None:
+            place = inspect.cache_folder(settings) / "db" / "metadata.json"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(json.dumps(self.database))
+        data, _ = inspect.update(settings, Here(), now=NOW)
+        image = ImageTransfer(name, name, Archived(digest="sha256:aa", config="sha256:bb", layers=()))
+        return inspect.image(image, settings, Here(), data)[0]
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    return Bench(tmp_path, monkeypatch)
+
+
+def results(looks: list[Look]) -> dict[str, str]:
+    """What each check comes to."""
+    return {look.kind: judge.judge(look, (), (), SETTINGS).result for look in looks}
+
+
+def absent(bench: Bench) -> None:
+    bench.program.unlink()
+
+
+def crashed(bench: Bench) -> None:
+    bench.answers(answer(), f'cat "{bench.folder}/answer.json"; exit 2')
+
+
+def hung(bench: Bench) -> None:
+    bench.answers(answer(), "exec sleep 60")
+
+
+def new_shape(bench: Bench) -> None:
+    first, second = answer()["Results"]
+    bench.answers(answer(Results=[first, second | {"Weaknesses": [FLASK]}]))
+
+
+def no_database(bench: Bench) -> None:
+    bench.database = None
+
+
+def stale(bench: Bench) -> None:
+    bench.database = {**FRESH, "UpdatedAt": "2026-11-23T06:00:00Z"}
+
+
+BLIND = [absent, crashed, hung, new_shape, no_database, stale]
+
+
+@pytest.mark.parametrize("image", ["bookreader/backend", "bookreader/frontend"])
+@pytest.mark.parametrize("fault", BLIND, ids=[fault.__name__ for fault in BLIND])
+def test_a_blinded_scan_is_unknown_and_says_why(bench: Bench, fault: Any, image: str) -> None:
+    fault(bench)
+    looks = bench.look(image)
+    assert results(looks)["vulnerabilities"] == "UNKNOWN"
+    assert next(look.unknown for look in looks if look.kind == "vulnerabilities")
+    if fault not in (no_database, stale):
+        assert set(results(looks).values()) == {"UNKNOWN"}
+
+
+def test_one_that_sees_passes_and_one_that_finds_fails(bench: Bench) -> None:
+    looks = bench.look("app")
+    assert results(looks) == {"vulnerabilities": "PASS", "end-of-life": "PASS", "secrets": "PASS"}
+    assert (looks[0].looked, looks[0].age) == ("2 Debian, 1 pip packages", "6 h old")
+
+
+@pytest.mark.parametrize(
+    ("document", "of"),
+    [
+        ("no JSON", "did not answer in JSON"),
+        ("[]", "shape"),
+        (answer(SchemaVersion=3), "schema 3"),
+        ({"SchemaVersion": 2}, "ArtifactName"),
+        (answer(Results=[{"Target": "x", "Class": "os-pkgs", "Vulnerabilities": [{"ID": "CVE-1"}]}]), "Results.0"),
+    ],
+)
+def test_an_answer_of_another_shape_is_not_read(document: object, of: str) -> None:
+    with pytest.raises(Unreadable, match=of):
+        trivy.read(document if isinstance(document, str) else json.dumps(document))
+
+
+def looks_of(document: dict[str, Any], *, least: int = 2, packageless: bool = False) -> list[Look]:
+    return trivy.image_looks(trivy.read(json.dumps(document)), "app", DATA, least=least, packageless=packageless)
+
+
+def test_an_image_in_which_nothing_was_looked_at_is_unknown() -> None:
+    """Trivy exits 0 for one without /etc/debian_version: no distribution, no package, nothing found."""
+    empty = answer(Results=[], Metadata={"DiffIDs": ["sha256:1"]})
+    assert results(looks_of(empty))["vulnerabilities"] == "UNKNOWN"
+    assert results(looks_of(empty, packageless=True))["vulnerabilities"] == "PASS"
+    assert results(looks_of(answer(Metadata={}), packageless=True))["secrets"] == "UNKNOWN"
+    assert results(looks_of(answer(), least=3))["vulnerabilities"] == "UNKNOWN"
+
+
+def test_a_distribution_without_advisories_is_unknown_and_an_old_one_fails() -> None:
+    testing = answer(Metadata={"OS": {"Family": "debian", "Name": "forky/sid"}, "DiffIDs": ["sha256:1"]})
+    assert results(looks_of(testing)) == {"vulnerabilities": "UNKNOWN", "end-of-life": "UNKNOWN", "secrets": "PASS"}
+    old = answer(Metadata={"OS": {"Family": "debian", "Name": "9.1", "EOSL": True}, "DiffIDs": ["sha256:1"]})
+    assert results(looks_of(old))["end-of-life"] == "FAIL"
+
+
+def test_a_vulnerability_names_the_command_that_fixes_it() -> None:
+    (finding,) = looks_of(answer(found=True))[0].findings
+    assert (finding.subject, finding.fixed, finding.then) == (
+        "flask 1.0", "2.0, 3.0", "flask>=2.0 in requirements.in, then lock again",
+    )  # fmt: skip
+    assert results(looks_of(answer(found=True)))["vulnerabilities"] == "FAIL"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "unknown"),
+    [(None, "no vulnerability database"), ("{", "damaged"), ('{"Version": 2}', "damaged"), (json.dumps(FRESH), "")],
+)
+def test_the_database_is_judged_by_its_own_words(metadata: str | None, unknown: str) -> None:
+    judged = trivy.database(metadata, NOW, 48)
+    assert unknown in judged.unknown
+    assert bool(judged.unknown) is bool(unknown)
+    assert trivy.database(json.dumps(FRESH), NOW + timedelta(hours=43), 48).unknown
+
+
+CHOSEN: dict[str, tuple[Any, Any]] = {
+    "dockerfiles": (
+        [{"code": "DL3000", "column": 1, "file": "D", "level": "error", "line": 3, "message": "m"}], {"a": []},
+    ),
+    "shell": (
+        {"comments": [{"file": "a.sh", "line": 1, "level": "error", "code": 2086, "message": "m"}]}, {"notes": []},
+    ),
+    "workflows": (
+        [{"ident": "artipacked", "desc": "d", "url": "u", "ignored": False, "determinations": {"severity": "High"},
+          "locations": [{"symbolic": {"kind": "Primary", "key": {"Local": {"verbatim_path": "a.yml"}}},
+                         "concrete": {"location": {"start_point": {"row": 0}}}}]}],
+        [{"ident": "artipacked", "desc": "d", "url": "u", "ignored": False, "determinations": {"severity": "Dire"},
+          "locations": []}],
+    ),
+    "actions": ([{"message": "m", "filepath": "a.yml", "line": 1, "kind": "k"}], None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("linter", linters.LINTERS, ids=lambda one: one.program)
+def test_linters_are_judged_by_what_they_answer(linter: linters.Linter) -> None:
+    one, other = CHOSEN[linter.kind]
+    assert [finding.severity for finding in linter.findings(json.dumps(one))] == ["HIGH"]
+    for strange in (json.dumps(other), "", "{}", "oh no"):
+        with pytest.raises(Unreadable):
+            linter.findings(strange)
+
+
+def test_a_linter_without_a_file_to_look_at_is_unknown(tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"root": tmp_path})
+    look = inspect.lint(linters.LINTERS[0], settings, LocalHost(), ["README.md"])
+    assert "no file" in look.unknown
+    assert 'scan.skip = ["dockerfiles"]' in look.then
+
+
+def test_what_gitleaks_and_buildkit_say_is_read() -> None:
+    leak = {"RuleID": "r", "Description": "d", "Commit": "c" * 40, "File": "f", "StartLine": 2}
+    assert linters.gitleaks([leak])[0].severity == "CRITICAL"
+    warned = {"ruleName": "R", "detail": "d", "url": "u", "location": {"ranges": [{"start": {"line": 4}}]}}
+    assert linters.build_check({"warnings": [warned]}, "D")[0].line == 4
+    for program, read in (("gitleaks", linters.gitleaks), ("BuildKit", lambda d: linters.build_check(d, "D"))):
+        with pytest.raises(Unreadable):
+            linters.parse(program, "{}", read)
+
+
+WAIVER = """
+[[vulnerabilities]]
+id = "CVE-2999-1"
+purls = ["pkg:pypi/flask"]
+statement = "the function is not called"
+owner = "ana"
+expired_at = 2026-12-31
+"""
+TODAY = date(2026, 11, 30)
+
+
+def read(root: Path, text: str) -> waivers.Waivers:
+    (root / "deploy").mkdir(exist_ok=True)
+    (root / waivers.FILE).write_text(text)
+    return waivers.read(root, TODAY)
+
+
+def test_a_waiver_lets_one_finding_through(tmp_path: Path) -> None:
+    valid, looks = read(tmp_path, WAIVER).valid, looks_of(answer(found=True))
+    judged = judge.judge(looks[0], valid, (), SETTINGS)
+    assert judged.result == "PASS"
+    assert [waiver.owner for _, waiver in judged.waived] == ["ana"]
+    assert judge.judge_waivers(read(tmp_path, WAIVER), looks).result == "PASS"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (('owner = "ana"\n', ""), "CVE-2999-1: owner is missing"),
+        (('statement = "the function is not called"\n', 'statement = " "\n'), "statement is missing"),
+        (("expired_at = 2026-12-31\n", ""), "expired_at must be a date"),
+        (("2026-12-31", '"soon"'), "expired_at must be a date"),
+        (("2026-12-31", "2026-11-30"), "it expired on 2026-11-30"),
+        (("2026-12-31", "2026-11-29T10:00:00Z"), "it expired on 2026-11-29"),
+        (("owner =", "ownr ="), "unknown key ownr; did you mean owner?"),
+        (('["pkg:pypi/flask"]', '"pkg:pypi/flask"'), "purls must be a list"),
+        (("[[vulnerabilities]]", "[[vulnerabilites]]"), "did you mean vulnerabilities?"),
+        (("[[vulnerabilities]]", "[vulnerabilities]"), "[[vulnerabilities]] is no kind"),
+        (("pkg:pypi/flask", "pkg:pypi/django"), "it accepts nothing"),
+    ],
+)
+def test_a_waiver_that_is_wrong_fails_by_name(tmp_path: Path, change: tuple[str, str], words: str) -> None:
+    """And lets nothing through."""
+    given, looks = read(tmp_path, WAIVER.replace(*change)), looks_of(answer(found=True))
+    judged = judge.judge_waivers(given, looks)
+    assert judged.result == "FAIL"
+    assert words in judged.blocking[0].title
+    assert judge.judge(looks[0], given.valid, (), SETTINGS).result == "FAIL"
+
+
+def test_a_waiver_is_not_called_unused_where_nobody_could_look(tmp_path: Path) -> None:
+    blind = [replace(look, unknown="no database", findings=()) for look in looks_of(answer())]
+    assert judge.judge_waivers(read(tmp_path, WAIVER), blind).result == "PASS"
+
+
+@pytest.mark.parametrize(
+    ("purl", "matches"),
+    [("pkg:pypi/flask", True), ("pkg:pypi/flask@1.0", True), ("pkg:pypi/flask@1", False), ("pkg:pypi/fla", False)],
+)
+def test_a_package_url_without_a_version_is_every_version(purl: str, matches: bool) -> None:
+    assert waivers.names(purl, "pkg:pypi/flask@1.0") is matches
+
+
+def scanned(looks: list[Look], *, strict: bool = False, base: frozenset[str] = frozenset()) -> Scanned:
+    judged = [judge.judge(look, (), base, SETTINGS) for look in looks]
+    image = Inspected("app", "sha256:aa", "sha256:bb")
+    scan = summarize(image, "r1", judged, DATA)
+    how = Strict(strict, "a test")
+    return Scanned("local", "r1", tuple(judged), ((image, scan),), how, DATA, (), 1.0, {})
+
+
+def test_only_new_findings_block_with_a_base_report_and_all_of_them_a_release(tmp_path: Path) -> None:
+    """The report of `inv scan --json` is the base of the next; what is recorded of the image excuses nothing."""
+    first = scanned(looks_of(answer(found=True)))
+    base = tmp_path / "base.json"
+    base.write_text(json.dumps(report.document(first)))
+    known = report.fingerprints(str(base), Strict(False, ""))
+    again = scanned(looks_of(answer(found=True)), base=known)
+    assert [one.result for one in again.judged] == ["PASS", "PASS", "PASS"]
+    assert again.images[0][1].result == "FAIL"
+    other = [replace(look, where="other") for look in looks_of(answer(found=True))]
+    other = [replace(look, findings=tuple(replace(f, where="other") for f in look.findings)) for look in other]
+    assert scanned(other, base=known).judged[0].result == "FAIL"
+    with pytest.raises(Refused, match="excuses nothing"):
+        report.fingerprints(str(base), Strict(True, "prod"))
+    base.write_text("{}")
+    with pytest.raises(Refused, match="no report"):
+        report.fingerprints(str(base), Strict(False, ""))
+
+
+def test_unknown_warns_or_fails_and_the_report_names_the_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    blind = [Look("secrets", "app", unknown="it hung", then="inv doctor")]
+    report.show(scanned(blind), json=False)
+    assert "UNKNOWN only warns here: a test" in capsys.readouterr().err
+    with pytest.raises(GateClosed, match="secrets of app is UNKNOWN"):
+        report.show(scanned(blind, strict=True), json=True)
+    assert json.loads(capsys.readouterr().out)["unknown"] == {"fails": True, "by": "a test"}
+
+
+@pytest.mark.parametrize(
+    ("env", "strict", "environ", "fails", "by"),
+    [
+        ("local", None, {}, False, "neither prod nor main"),
+        ("prod", None, {}, True, "--env=prod"),
+        ("prod", False, {}, False, "scan.strict = false"),
+        ("local", True, {}, True, "scan.strict = true"),
+        ("local", None, {"CI": "true", "GITHUB_REF": "refs/heads/main"}, True, "refs/heads/main"),
+        ("local", None, {"CI": "true", "GITHUB_REF": "refs/tags/v1"}, True, "refs/tags/v1"),
+        ("local", None, {"CI": "true", "GITHUB_REF": "refs/pull/1/merge"}, False, "neither"),
+    ],
+)
+def test_which_setting_decides_about_unknown(
+    env: str, strict: bool | None, environ: dict[str, str], fails: bool, by: str
+) -> None:
+    settings: Settings = SETTINGS.model_copy(update={"env": env, "scan": Scan(strict=strict)})
+    decided = judge.strictness(settings, environ)
+    assert decided.fails is fails
+    assert by in decided.by
+
+
+def test_sarif_is_derived_from_the_same_findings() -> None:
+    secret = Finding("secrets", "aws-key", "HIGH", CHECKOUT, "a key", "deploy/app.toml", 7)
+    result = scanned([*looks_of(answer(found=True)), Look("secrets", CHECKOUT, "3 files", findings=(secret,))])
+    (run,) = report.sarif_of(result)["runs"]
+    assert {one["ruleId"] for one in run["results"]} == {rule["id"] for rule in run["tool"]["driver"]["rules"]}
+    place = run["results"][-1]["locations"][0]["physicalLocation"]
+    assert (place["artifactLocation"]["uri"], place["region"]["startLine"]) == ("deploy/app.toml", 7)
+    assert all(one["partialFingerprints"] and one["locations"] for one in run["results"])
+    assert len(report.document(result)["findings"]) == len(run["results"]) == 2
+
+
+def test_no_image_is_a_pass_of_which_nothing_was_looked_at() -> None:
+    assert summarize(Inspected("app", "sha256:aa", "sha256:bb"), "r1", [], DATA).result == "UNKNOWN"
+
+
+def test_the_waivers_of_bookreader_are_whole() -> None:
+    held = waivers.read(SETTINGS.root, TODAY)
+    assert (held.mistakes, bool(held.valid)) == ((), True)
