@@ -243,6 +243,11 @@ class Settings(Section):
         return self.env in ("prod", "production")
 
     @property
+    def needs_scan(self) -> bool:
+        """Tell whether a deploy needs a PASS of each image: as `scan.required` says, else in prod."""
+        return self.asks if self.scan.required is None else self.scan.required
+
+    @property
     def fronts(self) -> dict[str, str]:
         """Name, for each host without an edge, the host whose edge serves it; none where several have one."""
         edges = [name for name, server in self.hosts.items() if "edge" in server.roles]

@@ -223,6 +223,7 @@ class Record(Kept):
     frame: str = WHOLE  # what the edge's frame hashes to; empty where there is no edge
     watch: str = ""  # what judged it, where that was not the edge's log: "probed", or "unknown" where nothing could
     schema_fits: str = ""  # why `who` said that the schema fits, which nothing else could say
+    unscanned: str = ""  # why `who` deployed images without a PASS of a scan, where that is needed
 
 
 def release_id(revision: str, *parts: Mapping[str, str] | str) -> str:

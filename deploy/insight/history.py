@@ -46,7 +46,8 @@ def show(at: Environment, *, limit: int, json: bool) -> None:
 def outcome(entry: Record) -> str:
     """Return a command's outcome, what judged the release where the edge's log did not, and a person's override."""
     watch = f", watch: {entry.watch}" if entry.watch else ""
-    return f"{entry.outcome}{watch}" + (f", schema fits: {entry.schema_fits}" if entry.schema_fits else "")
+    reasons = {"schema fits": entry.schema_fits, "not scanned": entry.unscanned}
+    return f"{entry.outcome}{watch}" + "".join(f", {name}: {reason}" for name, reason in reasons.items() if reason)
 
 
 def merged(ledgers: Mapping[str, Sequence[Record]]) -> list[tuple[Record, list[str]]]:

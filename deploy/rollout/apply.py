@@ -26,6 +26,8 @@ from deploy.site.run import Fleet, Run
 from deploy.state import locks
 from deploy.state.store import moment, now
 
+REASONS = ("schema_fits", "unscanned")  # a person's; the journal keeps them for whoever goes on
+
 
 @dataclass(frozen=True)
 class Place:
@@ -58,12 +60,12 @@ def make_outcome(
 
 def apply(
     fleet: Fleet, command: str, *, recreate: Mapping[str, tuple[str, ...]] | None = None, resumed: bool = False,
-    schema_fits: str = "",
+    schema_fits: str = "", unscanned: str = "",
 ) -> Outcome:  # fmt: skip
     """Bring hosts from what was observed on them to their release, and record it; after a failure revert.
 
     A `resumed` command has passed its before_deploy hook already. `recreate` names shared services by host.
-    `schema_fits` is why a person says that the schema fits.
+    `schema_fits` is why a person says that the schema fits, `unscanned` why images without a PASS are deployed.
     """
     started, began, target, at = start_time(fleet), time.monotonic(), fleet.release, fleet.at
     fleet = share_choices(leave_half_served(fleet))
@@ -77,7 +79,7 @@ def apply(
     fleet = require_safe(fleet, plans)
     if not resumed:
         hooks.gate(at.settings, event)
-    entries = {name: make_record(target, command, started, *places[name], schema_fits) for name in plans}
+    entries = {name: make_record(target, command, started, *places[name], schema_fits, unscanned) for name in plans}
     try:
         perform(fleet, plans, entries, event)
         seconds = round(time.monotonic() - began, 1)
@@ -108,7 +110,8 @@ def perform(fleet: Fleet, plans: Mapping[str, Plan], entries: Mapping[str, Recor
     def begin(run: Run) -> None:
         entry = entries[run.host.name]
         begun = {"command": entry.command, "target": entry.release, "started": entry.started}
-        details = {"details": {"schema_fits": entry.schema_fits}} if entry.schema_fits else {}
+        reasons = {name: reason for name in REASONS if (reason := getattr(entry, name))}
+        details = {"details": reasons} if reasons else {}
         run.note(**begun, state="begin", serving=run.facts.edge.release, **details)
 
     try:

@@ -7,7 +7,7 @@ import time
 from deploy.config.environment import Environment
 from deploy.core.model import Facts
 from deploy.rollout import drift, preflight
-from deploy.rollout.apply import Outcome, apply, make_outcome
+from deploy.rollout.apply import REASONS, Outcome, apply, make_outcome
 from deploy.rollout.interrupted import intentions, interruption, record_aborted
 from deploy.rollout.releases import (
     Proposal,
@@ -21,6 +21,7 @@ from deploy.rollout.releases import (
 )
 from deploy.rollout.reversible import require_abortable, require_reversible, require_routes
 from deploy.rollout.revert import reversals_to_accepted, revert, steps_back
+from deploy.rollout.scanned import require_scanned
 from deploy.rollout.strategies import make_plans, strategy_of
 from deploy.site.facts import naming_what_serves
 from deploy.site.interrupted import require_no_other
@@ -42,10 +43,11 @@ def plan(at: Environment) -> dict[str, Proposal]:
         return fleet.each(lambda run: propose(run, plans[run.host.name], ready.left_out))
 
 
-def deploy(at: Environment, *, to: str = "", include: str = "") -> Outcome:
+def deploy(at: Environment, *, to: str = "", include: str = "", unscanned: str = "") -> Outcome:
     """Put the checkout into service without losing a request; `to` names an earlier release instead.
 
     `include` names shared services, with commas, that are recreated where they differ or fail: an outage, announced.
+    `unscanned` is why a person deploys images without a PASS of a scan, where that is needed; the ledger keeps it.
     """
     if to:
         return rollback(at, to=to, include=include)
@@ -56,8 +58,9 @@ def deploy(at: Environment, *, to: str = "", include: str = "") -> Outcome:
         fleet = assemble(at, ready, facts)
         recreate = fleet.each(lambda run: drift.chosen(ready.recreate, run))
         drift.require(fleet, recreate, "inv deploy")
+        reason = require_scanned(fleet, unscanned) if at.settings.needs_scan else ""
         fleet.each(keep)
-        return apply(fleet, "deploy", recreate=recreate)
+        return apply(fleet, "deploy", recreate=recreate, unscanned=reason)
 
 
 def rollback(at: Environment, *, to: str = "", include: str = "", schema_fits: str = "") -> Outcome:
@@ -95,8 +98,8 @@ def resume(at: Environment) -> Outcome | None:
         again = f"inv abort; or, where its files are, inv {command}"
         require_routes(fleet)
         drift.require(fleet, dict.fromkeys(facts, ()), again, forward=command == "deploy")
-        reason = str(begun.details.get("schema_fits") or "") if begun else ""
-        outcome = apply(fleet, command, resumed=True, schema_fits=reason)
+        fits, unscanned = (str(begun.details.get(name) or "") if begun else "" for name in REASONS)
+        outcome = apply(fleet, command, resumed=True, schema_fits=fits, unscanned=unscanned)
         return outcome if begun or outcome.changed else None
 
 

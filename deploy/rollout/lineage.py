@@ -146,11 +146,12 @@ def migrated_revision(run: Run) -> str | None:
 
 
 def make_record(
-    release: Release, command: str, started: str, colour: str, generation: int, schema_fits: str = ""
+    release: Release, command: str, started: str, colour: str, generation: int, schema_fits: str = "",
+    unscanned: str = "",
 ) -> Record:  # fmt: skip
     """Begin a line of the ledger."""
     return Record(
         release=release.id, revision=release.revision, commit_time=release.commit_time, command=command,
         started=started, outcome="in service", colour=colour, generation=generation, schema_revision=None,
-        who=locks.who(), seconds=0, schema_fits=schema_fits,
+        who=locks.who(), seconds=0, schema_fits=schema_fits, unscanned=unscanned,
     )  # fmt: skip

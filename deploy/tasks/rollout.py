@@ -29,13 +29,22 @@ def plan(at: Environment, json: bool = False) -> None:
     show.plan(commands.plan(at), at.settings, json=json)
 
 
-@command(help={"to": "an earlier release (default: this checkout)", "include": "shared services to recreate: edge,…"})
-def deploy(at: Environment, to: str = "", include: str = "", yes: bool = False, json: bool = False) -> None:
+DEPLOY = {
+    "to": "an earlier release (default: this checkout)",
+    "include": "shared services to recreate: edge,…",
+    "unscanned": "why images without a PASS of a scan are deployed, where that would be refused",
+}
+
+
+@command(help=DEPLOY)
+def deploy(
+    at: Environment, to: str = "", include: str = "", unscanned: str = "", yes: bool = False, json: bool = False
+) -> None:  # fmt: skip
     """Put a release into service without losing a request."""
     from deploy.rollout import commands, show
 
     ask(at, f"go back to {to}" if to else "deploy", yes=yes)
-    show.outcome(commands.deploy(at, to=to, include=include), at.settings, json=json)
+    show.outcome(commands.deploy(at, to=to, include=include, unscanned=unscanned), at.settings, json=json)
 
 
 @command(

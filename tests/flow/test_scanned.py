@@ -1,0 +1,126 @@
+"""Promise: where the settings say so only what was scanned goes into service, by digest; a rollback is never asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from deploy.core.errors import GateClosed, Interrupted
+from deploy.core.model import Record
+from deploy.insight import history
+from deploy.rollout import commands
+from deploy.state.scans import Scan, Scans
+from tests.flow.test_shared import Shop, made
+from tests.support.samples import IMAGES
+
+pytestmark = pytest.mark.usefixtures("no_waiting")
+
+
+class Prod(Shop):
+    """A shop that serves r1, and needs a PASS of each image from then on."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(folder, monkeypatch)
+        scan = self.settings.scan.model_copy(update={"required": True})
+        self.settings = self.settings.model_copy(update={"scan": scan})
+        self.at = self.at._replace(settings=self.settings)
+        self.bundle = made("r2")
+
+    def scanned(self, *names: str, result: Literal["PASS", "FAIL", "UNKNOWN"] = "PASS", by: str = "digest") -> None:
+        """Record what a scan said of images, of all when none is named."""
+        for name in names or IMAGES:
+            digest = IMAGES[name] if by == "digest" else "sha256:of-another-manifest"
+            config = "" if by == "digest" else IMAGES[name]
+            scan = Scan(image=name, digest=digest, config=config, result=result, scanned="2026-11-30T09:00:00Z", who="ann",
+                        revision="r2", scanner="trivy", reasons=("CVE-2999-1 flask 1.0",))  # fmt: skip
+            Scans(self.host, self.settings.state_dir).keep(scan, "")
+
+    def last(self) -> Record:
+        return self.state.ledger()[-1]
+
+
+@pytest.fixture
+def prod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Prod:
+    return Prod(tmp_path, monkeypatch)
+
+
+def refused(prod: Prod) -> str:
+    """Deploy, and be refused with nothing changed."""
+    before = dict(prod.host.engine.known), prod.journal(), prod.state.kept()
+    with pytest.raises(GateClosed) as error:
+        commands.deploy(prod.at)
+    assert (dict(prod.host.engine.known), prod.journal(), prod.state.kept()) == before
+    assert error.value.slug == "image-not-scanned"
+    assert "inv scan" in error.value.then
+    return error.value.what
+
+
+def test_what_was_not_scanned_is_refused(prod: Prod) -> None:
+    name = min(IMAGES)
+    prod.scanned(*(other for other in IMAGES if other != name))
+    assert refused(prod).splitlines()[1:] == [f"    {name} ({IMAGES[name][:19]}) was not scanned"]
+
+
+@pytest.mark.parametrize("result", ["FAIL", "UNKNOWN"])
+def test_what_has_no_pass_is_refused_with_the_reason(prod: Prod, result: Literal["FAIL", "UNKNOWN"]) -> None:
+    prod.scanned()
+    prod.scanned(min(IMAGES), result=result)
+    assert f"was {result} on 2026-11-30T09:00:00Z: CVE-2999-1 flask 1.0" in refused(prod)
+
+
+@pytest.mark.parametrize("by", ["digest", "config"])
+def test_what_was_scanned_is_deployed_and_nothing_is_said_of_it(prod: Prod, by: str) -> None:
+    """By the manifest's digest, or the configuration's, which is all that the classic store has."""
+    prod.scanned(by=by)
+    assert commands.deploy(prod.at).release == "r2"
+    assert prod.last().unscanned == ""
+
+
+def test_a_scan_that_cannot_be_read_is_none(prod: Prod) -> None:
+    prod.scanned()
+    for path in (prod.settings.state_dir / "scans").rglob("*.json"):
+        path.write_text("{")
+    assert "was not scanned" in refused(prod)
+
+
+def test_a_person_deploys_it_all_the_same_and_history_has_the_reason(prod: Prod) -> None:
+    commands.deploy(prod.at, unscanned="the database is down, ticket 7")
+    assert prod.last().unscanned == "the database is down, ticket 7"
+    assert history.outcome(prod.last()) == "in service, not scanned: the database is down, ticket 7"
+
+
+def test_the_reason_of_an_interrupted_deploy_is_kept_by_resume(prod: Prod, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And resume asks nothing: what it goes on with was let through."""
+
+    def cut() -> BaseException:
+        return Interrupted("interrupted")
+
+    prod.host.fail_at(2, cut)
+    with pytest.raises(Interrupted):
+        commands.deploy(prod.at, unscanned="ticket 7")
+    commands.resume(prod.at)
+    assert (prod.serving(), prod.last().unscanned) == ("r2", "ticket 7")
+
+
+def test_a_reason_that_was_not_needed_is_not_recorded(prod: Prod) -> None:
+    prod.scanned()
+    commands.deploy(prod.at, unscanned="to be sure")
+    assert prod.last().unscanned == ""
+
+
+def test_a_rollback_is_never_asked(prod: Prod) -> None:
+    prod.scanned()
+    commands.deploy(prod.at)
+    prod.scanned(result="FAIL")
+    assert commands.rollback(prod.at).release == "r1"
+    assert commands.deploy(prod.at, to="r2").release == "r2"
+
+
+@pytest.mark.parametrize(
+    ("env", "required", "asked"), [("prod", None, True), ("local", None, False), ("prod", False, False)]
+)
+def test_prod_asks_unless_the_settings_say_otherwise(prod: Prod, env: str, required: bool | None, asked: bool) -> None:
+    scan = prod.settings.scan.model_copy(update={"required": required})
+    assert prod.settings.model_copy(update={"env": env, "scan": scan}).needs_scan is asked
