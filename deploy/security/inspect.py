@@ -17,7 +17,7 @@ from pathlib import Path
 
 from deploy.config.settings import Kind, Settings
 from deploy.core import console
-from deploy.core.errors import CommandFailed, OpsError, Refused
+from deploy.core.errors import CommandFailed, OpsError, Reasons, Refused
 from deploy.core.shell import Result, docker, pipe, query
 from deploy.hosts.local import LocalHost
 from deploy.images.inventory import ImageTransfer
@@ -28,6 +28,7 @@ from deploy.security.trivy import Data, Report
 
 IMAGE_KINDS: tuple[Kind, ...] = ("vulnerabilities", "end-of-life", "secrets")
 CHECKOUT_KINDS: tuple[Kind, ...] = ("vulnerabilities", "secrets", "misconfigurations")
+PROGRAMS = ("trivy", "gitleaks", *(linter.program for linter in linters.LINTERS))
 PAUSES = (1.0, 3.0, 9.0)  # seconds between attempts at the database
 TRANSIENT = re.compile(r"\b429\b|TOOMANYREQUESTS|\b5\d\d\b|timeout|reset by peer|\bEOF\b", re.IGNORECASE)
 COMMITS = re.compile(r"(\d+) commits? scanned")
@@ -41,6 +42,15 @@ def program(name: str, settings: Settings) -> str:
         what = f"{name} is not installed" + (f" at {path}" if path else "")
         raise Refused(what, then="python3 scripts/bootstrap.py, or scan.programs", slug="scanner-missing")
     return path
+
+
+def require_programs(settings: Settings) -> None:
+    """Refuse a machine that lacks scanners, naming all of them."""
+    missing = Reasons()
+    for name in PROGRAMS:
+        with missing:
+            program(name, settings)
+    missing.refuse()
 
 
 def cache_folder(settings: Settings) -> Path:
@@ -154,18 +164,19 @@ def sbom(answer: str, settings: Settings, here: LocalHost) -> str:
 def checkout(settings: Settings, here: LocalHost, data: Data, files: Sequence[str]) -> list[Look]:
     """Look at locks of dependencies, secrets and configuration in the checkout, without what git ignores."""
     try:
-        passed_over = [f"--skip-dirs={path}" for path in (".git", *ignored_folders(settings, here))]
+        passed_over = [f"--skip-{kind}={path}" for path, kind in ignored(settings, here).items()]
         report, _ = report_of(settings, here, data, ("fs", *passed_over, "."), "misconfig")
         return trivy.checkout_looks(report, data, len(files))
     except (OpsError, Unreadable) as error:
         return [could_not(kind, CHECKOUT, error) for kind in CHECKOUT_KINDS]
 
 
-def ignored_folders(settings: Settings, here: LocalHost) -> list[str]:
-    """List the folders that git ignores: environments, caches, what was built."""
+def ignored(settings: Settings, here: LocalHost) -> dict[str, str]:
+    """List what git ignores, folders as `dirs`, others as `files`: environments, caches, secrets, what was built."""
     words = ("ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--directory")
     listed = run(("git", *words), settings, here).stdout.split("\0")
-    return [path.rstrip("/") for path in listed if path and (path.endswith("/") or (settings.root / path).is_dir())]
+    folders = {path: path.endswith("/") or (settings.root / path).is_dir() for path in listed if path}
+    return {".git": "dirs"} | {path.rstrip("/"): "dirs" if folder else "files" for path, folder in folders.items()}
 
 
 def tracked(settings: Settings, here: LocalHost) -> list[str]:
