@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -10,7 +11,8 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -69,19 +71,34 @@ def run(words: Sequence[str], settings: Settings, here: LocalHost, codes: Sequen
     return done
 
 
+@contextmanager
+def alone(settings: Settings) -> Iterator[None]:
+    """Let one process of this machine use Trivy's cache at a time: a second one would fail."""
+    folder = cache_folder(settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def update(settings: Settings, here: LocalHost, *, now: datetime | None = None) -> tuple[Data, str]:
     """Bring the vulnerability database up to date, and judge what is there then; return also why that failed."""
     folder, chosen = cache_folder(settings), settings.scan.databases
-    metadata, failed = folder / "db" / "metadata.json", ""
-    if len(chosen) == 1 and chosen[0].startswith("/"):
-        failed = take(Path(chosen[0]) / "db", folder / "db")
-    else:
-        try:
-            download(program("trivy", settings), settings, here)
-        except OpsError as error:
-            failed = last_line(error.what)
+    metadata = folder / "db" / "metadata.json"
+    brought = len(chosen) == 1 and chosen[0].startswith("/")
+    with alone(settings):
+        failed = take(Path(chosen[0]) / "db", folder / "db") if brought else fetch(settings, here)
     judged = trivy.database(here.read(metadata), now or datetime.now(UTC), settings.scan.database_hours)
     return judged, f"{judged.unknown}: {failed}" if judged.unknown and failed else ""
+
+
+def fetch(settings: Settings, here: LocalHost) -> str:
+    """Fetch the database; return what failed."""
+    try:
+        download(program("trivy", settings), settings, here)
+    except OpsError as error:
+        return last_line(error.what)
+    return ""
 
 
 def take(source: Path, to: Path) -> str:
@@ -121,7 +138,8 @@ def report_of(settings: Settings, here: LocalHost, data: Data, what: Sequence[st
     scanners = [*(() if data.unknown else ("vuln",)), "secret", *more]
     within = settings.scan.within
     words = trivy.scan(program("trivy", settings), what, str(cache_folder(settings)), scanners, within=within)
-    answer = run(words, settings, here).stdout
+    with alone(settings):
+        answer = run(words, settings, here).stdout
     return trivy.read(answer), answer
 
 

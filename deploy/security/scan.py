@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,9 +55,12 @@ def scan(at: Environment, *, base: str = "") -> Scanned:
     source = checkouts.read(settings.root, at.here)
     with console.step("vulnerability database", within=settings.scan.within):
         data, failed = inspect.update(settings, at.here)
-    looked, images = look_at_images(at, source.revision, data)
+    with ThreadPoolExecutor(2) as pool:
+        of_images = pool.submit(look_at_images, at, source.revision, data)
+        files = look_at_checkout(settings, at, data)
+        looked, images = of_images.result()
     database = Look("vulnerabilities", DATABASE, data.updated, data.age, unknown=failed or data.unknown, then=data.then)
-    looks = wanted([database, *looked, *look_at_checkout(settings, at, data)], settings)
+    looks = wanted([database, *looked, *files], settings)
     judged = [judge.judge(look, accepted.valid, before, settings) for look in looks]
     scans = tuple((one, summarize(one, source.revision, judged, data)) for one in images)
     unrecorded = record(at, scans)
@@ -108,10 +112,10 @@ def look_at_checkout(settings: Settings, at: Environment, data: Data) -> list[Lo
     files = inspect.tracked(settings, at.here)
     looks = list[Look]()
     acts: list[tuple[str, Callable[[], list[Look]]]] = [
-        ("locks, secrets and configuration", lambda: inspect.checkout(settings, at.here, data, files)),
         ("history", lambda: [inspect.history(settings, at.here)]),
         ("Dockerfiles, scripts, workflows", lambda: [inspect.lint(one, settings, at.here, files) for one in LINTERS]),
         ("build check", lambda: [inspect.build_check(settings, at.here)]),
+        ("locks, secrets and configuration", lambda: inspect.checkout(settings, at.here, data, files)),
     ]
     for title, act in acts:
         with console.step(title, within=settings.scan.within):
