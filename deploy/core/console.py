@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 
 COLOURS = ("cyan", "green", "yellow", "magenta", "blue", "red")  # of names in front of lines
+RESULTS = {"PASS": "green", "FAIL": "red", "UNKNOWN": "yellow"}  # of checks, in tables
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 DONE: list[tuple[str, str, float]] = []  # title, mark and seconds of this run's steps, for the summary
 MOVING: list[Console] = []  # the console whose last line moves; others must print through it
@@ -185,7 +186,7 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     from rich.text import Text
 
     sheet = Table(box=None, pad_edge=False, header_style="bold")
-    cells = [[Text(str(cell)) for cell in row] for row in rows]
+    cells = [[Text(str(cell), style=RESULTS.get(str(cell), "")) for cell in row] for row in rows]
     for number, heading in enumerate(headings):
         column = [row[number] for row in cells]
         words = not any(" " in text.plain for text in column)

@@ -219,7 +219,7 @@ def image_looks(report: Report, name: str, data: Data, *, least: int, packageles
     advice = "a base that is a release, with package records: docs/how-to/scanning.md"
     why, then = data.unknown or other, "" if data.unknown else advice
     of = f"{system.family} {system.name}" if system else ""
-    content = f"{len(layers)} layers, {report.metadata.size / 1_000_000:.0f} MB"
+    content = f"{report.metadata.size / 1_000_000:.0f} MB in {len(layers)} layer{'s' if len(layers) != 1 else ''}"
     return [
         Look(
             "vulnerabilities", name, listed(counts), data.age, vulnerabilities(report, name), why, then if why else ""

@@ -1,0 +1,138 @@
+"""Promise: what is planted in files, configuration and history is found by the real scanners, and only looked at things pass."""
+
+from __future__ import annotations
+
+import random
+import string
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from deploy.config.loader import load
+from deploy.config.settings import Settings
+from deploy.hosts.local import LocalHost
+from deploy.security import inspect, judge
+from deploy.security.findings import Look
+from deploy.security.linters import LINTERS
+from deploy.security.trivy import Data
+
+WORKFLOW = """
+name: a
+on: pull_request_target
+jobs:
+  one:
+    runs-on: ubuntu-latest
+    steps:
+      - run: echo ${{ github.event.pull_request.title }}
+"""
+FINE = """
+name: a
+on: push
+permissions: {}
+jobs:
+  one:
+    name: one
+    runs-on: ubuntu-latest
+    steps:
+      - run: "true"
+"""
+NONE = Data(unknown="no vulnerability database", then="scan.databases")
+
+
+class Checkout:
+    """A repository in which nothing is wrong, until something is planted."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder
+        self.settings: Settings = load("local").model_copy(update={"root": folder})
+        self.git("init", "--quiet")
+        self.write("docker/app.Dockerfile", "FROM python:3.11\nUSER 10001\n")
+        self.write("scripts/run", "#!/bin/sh\necho hello\n")
+        self.write(".github/workflows/a.yml", FINE)
+        self.write("requirements.txt", "flask==3.0\n")
+        self.write(".gitignore", "cache/\n.env\n")
+        self.commit()
+
+    def git(self, *words: str) -> None:
+        who = ("-c", "user.name=ann", "-c", "user.email=ann@example.test", "-c", "commit.gpgsign=false")
+        subprocess.run(["git", *who, *words], cwd=self.root, check=True, capture_output=True)
+
+    def write(self, path: str, text: str) -> None:
+        (self.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.root / path).write_text(text)
+
+    def commit(self) -> None:
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "-m", "change")
+
+    def looks(self) -> dict[str, Look]:
+        """Look at all of it, as `inv scan` does."""
+        here = LocalHost()
+        files = inspect.tracked(self.settings, here)
+        looks = [inspect.lint(linter, self.settings, here, files) for linter in LINTERS]
+        looks += inspect.checkout(self.settings, here, NONE, files)
+        looks.append(inspect.history(self.settings, here))
+        return {look.kind: look for look in looks}
+
+    def results(self) -> dict[str, str]:
+        return {kind: judge.judge(look, (), (), self.settings).result for kind, look in self.looks().items()}
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    (tmp_path / "checkout").mkdir()
+    return Checkout(tmp_path / "checkout")
+
+
+def key() -> str:
+    """Make a text that is shaped like a key of AWS."""
+    return "AKIA" + "".join(random.choices(string.ascii_uppercase, k=16))
+
+
+def plant(checkout: Checkout) -> None:
+    """Plant one fault for each check."""
+    checkout.write("deploy/old", f"aws_key = {key()}\n")
+    checkout.commit()
+    checkout.git("rm", "--quiet", "deploy/old")
+    checkout.commit()
+    checkout.write("docker/app.Dockerfile", "FROM python:3.11\nWORKDIR app\nUSER root\n")
+    checkout.write("scripts/run", "#!/bin/sh\nif [ $1 = a ]; then echo b\n")
+    checkout.write(".github/workflows/a.yml", WORKFLOW)
+    checkout.write(".github/workflows/b.yml", FINE.replace("runs-on", "run-on"))
+    checkout.write("deploy/app.toml", f"key = '{key()}'\n")
+
+
+PLANTED = {
+    "dockerfiles": "docker/app.Dockerfile", "shell": "scripts/run", "workflows": ".github/workflows/a.yml",
+    "actions": ".github/workflows/b.yml", "secrets": "deploy/app.toml", "misconfigurations": "docker/app.Dockerfile",
+    "history": "deploy/old",
+}  # fmt: skip
+
+
+def test_where_nothing_is_wrong_everything_passes_but_what_has_no_data(checkout: Checkout) -> None:
+    """What git ignores is passed over: a key in it is not in the checkout."""
+    checkout.write(".env", f"KEY={key()}\n")
+    checkout.write("cache/old", f"KEY={key()}\n")
+    assert checkout.results() == dict.fromkeys(PLANTED, "PASS") | {"vulnerabilities": "UNKNOWN"}
+
+
+def test_what_is_planted_is_found_by_the_check_that_is_for_it(checkout: Checkout) -> None:
+    plant(checkout)
+    looks = checkout.looks()
+    for kind, path in PLANTED.items():
+        judged = judge.judge(looks[kind], (), (), checkout.settings)
+        assert path in {finding.path for finding in judged.blocking}, (kind, looks[kind])
+
+
+def test_a_shallow_clone_has_no_history_to_pass(checkout: Checkout, tmp_path: Path) -> None:
+    checkout.write("more", "a second commit")
+    checkout.commit()
+    subprocess.run(
+        ["git", "clone", "--quiet", "--depth=1", f"file://{checkout.root}", str(tmp_path / "shallow")], check=True
+    )
+    settings = checkout.settings.model_copy(update={"root": tmp_path / "shallow"})
+    look = inspect.history(settings, LocalHost())
+    assert "not the whole history" in look.unknown
+    assert "fetch-depth: 0" in look.then
