@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -190,6 +191,40 @@ def test_the_database_is_judged_by_its_own_words(metadata: str | None, unknown: 
     assert unknown in judged.unknown
     assert bool(judged.unknown) is bool(unknown)
     assert trivy.database(json.dumps(FRESH), NOW + timedelta(hours=43), 48).unknown
+
+
+def test_a_database_in_a_folder_is_taken_again_when_it_is_another(bench: Bench) -> None:
+    """One that is gone, or half there, leaves none: not an old one that nobody meant."""
+    source = bench.folder / "brought" / "db"
+    settings = SETTINGS.model_copy(update={"scan": Scan(databases=[str(source.parent)])})
+    assert inspect.update(settings, Here(), now=NOW)[0].unknown == "no vulnerability database"
+    source.mkdir(parents=True)
+    for day in ("29", "30"):
+        (source / "trivy.db").write_text(day)
+        (source / "metadata.json").write_text(json.dumps({**FRESH, "UpdatedAt": f"2026-11-{day}T10:00:00Z"}))
+        data, failed = inspect.update(settings, Here(), now=NOW)
+        assert (data.updated[8:10], data.unknown, failed) == (day, "", "")
+        assert (inspect.cache_folder(settings) / "db" / "trivy.db").read_text() == day
+    (source / "metadata.json").unlink()
+    data, failed = inspect.update(settings, Here(), now=NOW)
+    assert data.unknown == "no vulnerability database"
+    assert "metadata.json" in failed
+
+
+def test_a_busy_registry_is_asked_again_and_another_fault_is_not(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    waited = list[float]()
+    monkeypatch.setattr(inspect, "PAUSES", (0.1, 0.2))
+    monkeypatch.setattr("deploy.security.inspect.time", SimpleNamespace(sleep=waited.append))
+    bench.database = None
+    for words, pauses in (("TOOMANYREQUESTS", [0.1, 0.2]), ("no such host", [])):
+        bench.answers("", f"echo 'FATAL {words}' >&2; exit 1")
+        waited.clear()
+        looks = bench.look("app")
+        assert waited == pauses
+        assert looks[0].unknown
+    assert "again in" in capsys.readouterr().err
 
 
 CHOSEN: dict[str, tuple[Any, Any]] = {
