@@ -1,4 +1,4 @@
-"""What scanners find, and what a look came to. Pure."""
+"""What scanners find, and what an inspection came to. Pure."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ CHECKOUT, DATABASE = "checkout", "the database"
 
 
 @dataclass(frozen=True)
-class Look:
+class Inspection:
     """What one check looked at and found; `unknown` says why it could not look, or not enough."""
 
     kind: Kind
     where: str
-    looked: str = ""
+    scope: str = ""
     age: str = ""
     findings: tuple[Finding, ...] = ()
     unknown: str = ""
@@ -63,7 +63,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Inspected:
+class ScannedImage:
     """One image that was inspected, by what its manifest and its configuration hash to; `sbom` in CycloneDX."""
 
     name: str
@@ -83,9 +83,9 @@ def severe(severity: Severity, least: Severity) -> bool:
 
 def severity_of(word: object) -> Severity:
     """Read a severity; raise Unreadable for a word that is none."""
-    for known in SEVERITIES:
-        if known == str(word).upper():
-            return known
+    for severity in SEVERITIES:
+        if severity == str(word).upper():
+            return severity
     raise Unreadable(f"`{word}` is no severity")
 
 
@@ -94,8 +94,8 @@ def by_severity(findings: Iterable[Finding]) -> list[Finding]:
     return sorted(findings, key=lambda one: (SEVERITIES.index(one.severity), one.kind, one.where, one.path, one.id))
 
 
-def could_not(kind: Kind, where: str, error: OpsError | Unreadable) -> Look:
+def as_unknown(kind: Kind, where: str, error: OpsError | Unreadable) -> Inspection:
     """Return what a check is that could not look."""
     if isinstance(error, OpsError):
-        return Look(kind, where, unknown=" ".join(error.what.split()), then=error.then)
-    return Look(kind, where, unknown=str(error), then="inv doctor, which shows the scanners' versions")
+        return Inspection(kind, where, unknown=" ".join(error.what.split()), then=error.then)
+    return Inspection(kind, where, unknown=str(error), then="inv doctor, which shows the scanners' versions")

@@ -1,4 +1,4 @@
-"""Run the scanners: each look says what it found, or why it could not look; none of them ends the scan."""
+"""Run the scanners: each inspection says what it found, or why it could not; none of them ends the scan."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ from deploy.core.shell import Result, docker, pipe, query
 from deploy.hosts.local import LocalHost
 from deploy.images.inventory import ImageTransfer
 from deploy.security import linters, trivy
-from deploy.security.findings import CHECKOUT, Finding, Inspected, Look, Unreadable, could_not
+from deploy.security.findings import CHECKOUT, Finding, Inspection, ScannedImage, Unreadable, as_unknown
 from deploy.security.linters import Linter
-from deploy.security.trivy import Data, Report
+from deploy.security.trivy import Data
+from deploy.security.trivy_report import Report
 
 IMAGE_KINDS: tuple[Kind, ...] = ("vulnerabilities", "end-of-life", "secrets")
 CHECKOUT_KINDS: tuple[Kind, ...] = ("vulnerabilities", "secrets", "misconfigurations")
@@ -143,17 +144,19 @@ def report_of(settings: Settings, here: LocalHost, data: Data, what: Sequence[st
     return trivy.read(answer), answer
 
 
-def image(transfer: ImageTransfer, settings: Settings, here: LocalHost, data: Data) -> tuple[list[Look], Inspected]:
-    """Look into one image as the engine has it: unpacked into a folder, so that its digest stays what it is."""
+def image(
+    transfer: ImageTransfer, settings: Settings, here: LocalHost, data: Data
+) -> tuple[list[Inspection], ScannedImage]:
+    """Inspection into one image as the engine has it: unpacked into a folder, so that its digest stays what it is."""
     name, archived = transfer.name, transfer.image
-    inspected = Inspected(name, archived.digest, archived.config)
+    inspected = ScannedImage(name, archived.digest, archived.config)
     try:
         report, answer = image_report(transfer, settings, here, data)
         least, bare = settings.scan.system_packages, name in settings.scan.without_packages
-        looks = trivy.image_looks(report, name, data, least=least, packageless=bare)
-        return looks, replace(inspected, sbom=sbom(answer, settings, here))
+        inspections = trivy.image_inspections(report, name, data, least=least, packageless=bare)
+        return inspections, replace(inspected, sbom=sbom(answer, settings, here))
     except (OpsError, Unreadable) as error:
-        return [could_not(kind, name, error) for kind in IMAGE_KINDS], inspected
+        return [as_unknown(kind, name, error) for kind in IMAGE_KINDS], inspected
 
 
 def image_report(transfer: ImageTransfer, settings: Settings, here: LocalHost, data: Data) -> tuple[Report, str]:
@@ -179,14 +182,14 @@ def sbom(answer: str, settings: Settings, here: LocalHost) -> str:
         return run((path, "convert", "--quiet", "--format=cyclonedx", file.name), settings, here).stdout
 
 
-def checkout(settings: Settings, here: LocalHost, data: Data, files: Sequence[str]) -> list[Look]:
+def checkout(settings: Settings, here: LocalHost, data: Data, files: Sequence[str]) -> list[Inspection]:
     """Look at locks of dependencies, secrets and configuration in the checkout, without what git ignores."""
     try:
         passed_over = [f"--skip-{kind}={path}" for path, kind in ignored(settings, here).items()]
         report, _ = report_of(settings, here, data, ("fs", *passed_over, "."), "misconfig")
-        return trivy.checkout_looks(report, data, len(files))
+        return trivy.checkout_inspections(report, data, len(files))
     except (OpsError, Unreadable) as error:
-        return [could_not(kind, CHECKOUT, error) for kind in CHECKOUT_KINDS]
+        return [as_unknown(kind, CHECKOUT, error) for kind in CHECKOUT_KINDS]
 
 
 def ignored(settings: Settings, here: LocalHost) -> dict[str, str]:
@@ -210,53 +213,53 @@ def first_line(path: Path) -> str:
         return file.readline(200).decode(errors="replace")
 
 
-def lint(linter: Linter, settings: Settings, here: LocalHost, files: Sequence[str]) -> Look:
+def lint(linter: Linter, settings: Settings, here: LocalHost, files: Sequence[str]) -> Inspection:
     """Look at the files that one linter is for."""
     own = [path for path in files if linter.chooses(path, first_line(settings.root / path) if linter.scripts else "")]
     if not own:
         then = f'where there are none on purpose: scan.skip = ["{linter.kind}"]'
-        return Look(linter.kind, CHECKOUT, unknown=f"there is no file for {linter.program} to look at", then=then)
+        return Inspection(linter.kind, CHECKOUT, unknown=f"there is no file for {linter.program} to look at", then=then)
     try:
         done = run((program(linter.program, settings), *linter.words, *own), settings, here, linter.codes)
         findings = linter.findings(done.stdout)
-        return Look(linter.kind, CHECKOUT, f"{len(own)} files, by {linter.program}", findings=findings)
+        return Inspection(linter.kind, CHECKOUT, f"{len(own)} files, by {linter.program}", findings=findings)
     except (OpsError, Unreadable) as error:
-        return could_not(linter.kind, CHECKOUT, error)
+        return as_unknown(linter.kind, CHECKOUT, error)
 
 
-def history(settings: Settings, here: LocalHost) -> Look:
-    """Look for secrets in every commit; a shallow clone has not all of them."""
+def history(settings: Settings, here: LocalHost) -> Inspection:
+    """Inspection for secrets in every commit; a shallow clone has not all of them."""
     kind: Kind = "history"
     try:
         if run(("git", "rev-parse", "--is-shallow-repository"), settings, here).stdout.strip() != "false":
             then = "git fetch --unshallow; in GitHub Actions fetch-depth: 0"
-            return Look(kind, CHECKOUT, unknown="this clone has not the whole history", then=then)
+            return Inspection(kind, CHECKOUT, unknown="this clone has not the whole history", then=then)
         words = (program("gitleaks", settings), "git", "--report-format=json", "--report-path=-", "--no-banner",
                  "--redact", "--no-color", "--exit-code=0", "--log-opts=HEAD", ".")  # fmt: skip
         done = run(words, settings, here)
         answer = linters.parse("gitleaks", done.stdout, linters.gitleaks)
         count = int(match[1]) if (match := COMMITS.search(done.stderr)) else 0
         unknown = "" if count else "gitleaks does not say that it looked at a commit"
-        return Look(kind, CHECKOUT, f"{count} commits, by gitleaks", findings=answer, unknown=unknown)
+        return Inspection(kind, CHECKOUT, f"{count} commits, by gitleaks", findings=answer, unknown=unknown)
     except (OpsError, Unreadable) as error:
-        return could_not(kind, CHECKOUT, error)
+        return as_unknown(kind, CHECKOUT, error)
 
 
-def build_check(settings: Settings, here: LocalHost) -> Look:
+def build_check(settings: Settings, here: LocalHost) -> Inspection:
     """Have BuildKit check the Dockerfiles of the bake file, where buildx can."""
     kind: Kind = "build-check"
     try:
         if "--call" not in run(("docker", "buildx", "build", "--help"), settings, here).stdout:
             version = run(("docker", "buildx", "version"), settings, here).stdout.split()[1:2]
             what = f"buildx {''.join(version)} has no --check"
-            return Look(kind, CHECKOUT, unknown=what, then="docker-buildx 0.15 or later")
+            return Inspection(kind, CHECKOUT, unknown=what, then="docker-buildx 0.15 or later")
         printed = run(("docker", "buildx", "bake", "--file", settings.bake, "--print"), settings, here).stdout
         targets = json.loads(printed)["target"].values()
         paths = sorted({os.path.normpath(Path(one["context"], one.get("dockerfile", "Dockerfile"))) for one in targets})
         findings = [finding for path in paths for finding in checked(path, settings, here)]
-        return Look(kind, CHECKOUT, f"{len(paths)} files, by BuildKit", findings=tuple(findings))
+        return Inspection(kind, CHECKOUT, f"{len(paths)} files, by BuildKit", findings=tuple(findings))
     except (OpsError, Unreadable, ValueError, KeyError) as error:
-        return could_not(kind, CHECKOUT, error if isinstance(error, OpsError) else Unreadable(repr(error)))
+        return as_unknown(kind, CHECKOUT, error if isinstance(error, OpsError) else Unreadable(repr(error)))
 
 
 def checked(path: str, settings: Settings, here: LocalHost) -> Sequence[Finding]:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from deploy.config.settings import Settings
-from deploy.security.findings import CHECKOUT, Finding, Look, by_severity, severe
+from deploy.security.findings import CHECKOUT, Finding, Inspection, by_severity, severe
 from deploy.security.waivers import FILE, Waiver, Waivers, accepting, unused
 from deploy.site.checks import Result
 
@@ -25,7 +25,7 @@ class Strict:
 class Judged:
     """One check: what it looked at, what of its findings counts, and what was let through and why."""
 
-    look: Look
+    inspection: Inspection
     blocking: tuple[Finding, ...] = ()
     waived: tuple[tuple[Finding, Waiver], ...] = ()
     in_base: tuple[Finding, ...] = ()
@@ -34,7 +34,7 @@ class Judged:
     @property
     def result(self) -> Result:
         """FAIL where something counts, UNKNOWN where it could not look."""
-        return "FAIL" if self.blocking else "UNKNOWN" if self.look.unknown else "PASS"
+        return "FAIL" if self.blocking else "UNKNOWN" if self.inspection.unknown else "PASS"
 
     @property
     def without_base(self) -> Result:
@@ -54,28 +54,33 @@ def strictness(settings: Settings, environ: Mapping[str, str]) -> Strict:
     return Strict(False, "scan.strict is not set, and this is neither prod nor main in CI")
 
 
-def judge(look: Look, waivers: Sequence[Waiver], base: Collection[str], settings: Settings) -> Judged:
-    """Sort the findings of one look: those that are accepted, not new, or not severe enough do not count."""
-    severe_ones = [one for one in by_severity(look.findings) if severe(one.severity, settings.scan.severity)]
+def judge(inspection: Inspection, waivers: Sequence[Waiver], base: Collection[str], settings: Settings) -> Judged:
+    """Sort the findings of one inspection: those that are accepted, not new, or not severe enough do not count."""
+    severe_ones = [one for one in by_severity(inspection.findings) if severe(one.severity, settings.scan.severity)]
     waived = [(one, waiver) for one in severe_ones if (waiver := accepting(one, waivers))]
     left = [one for one in severe_ones if not accepting(one, waivers)]
     return Judged(
-        look,
+        inspection,
         blocking=tuple(one for one in left if one.fingerprint not in base),
         waived=tuple(waived),
         in_base=tuple(one for one in left if one.fingerprint in base),
-        lower=tuple(one for one in by_severity(look.findings) if not severe(one.severity, settings.scan.severity)),
+        lower=tuple(
+            one for one in by_severity(inspection.findings) if not severe(one.severity, settings.scan.severity)
+        ),
     )
 
 
-def judge_waivers(waivers: Waivers, looks: Sequence[Look]) -> Judged:
+def judge_waivers(waivers: Waivers, inspections: Sequence[Inspection]) -> Judged:
     """Check the waivers themselves: complete, not expired, and each of use."""
-    wrong = [*waivers.mistakes, *(f"{one}: it accepts nothing; remove it" for one in unused(waivers.valid, looks))]
+    wrong = [
+        *waivers.mistakes,
+        *(f"{one}: it accepts nothing; remove it" for one in unused(waivers.valid, inspections)),
+    ]
     findings = tuple(
         Finding("misconfigurations", "waiver", "HIGH", CHECKOUT, words, FILE, then=f"edit {FILE}") for words in wrong
     )
-    look = Look("misconfigurations", FILE, f"{len(waivers.valid)} waivers that hold", findings=findings)
-    return Judged(look, blocking=findings)
+    inspection = Inspection("misconfigurations", FILE, f"{len(waivers.valid)} waivers that hold", findings=findings)
+    return Judged(inspection, blocking=findings)
 
 
 def verdict(results: Iterable[Result]) -> Result:
@@ -87,6 +92,10 @@ def verdict(results: Iterable[Result]) -> Result:
 
 def reasons(judged: Iterable[Judged]) -> tuple[str, ...]:
     """Say why an image is no PASS, shortly."""
-    lines = [f"{one.look.kind}: {one.look.unknown}" for one in judged if one.look.unknown and not one.blocking]
+    lines = [
+        f"{one.inspection.kind}: {one.inspection.unknown}"
+        for one in judged
+        if one.inspection.unknown and not one.blocking
+    ]
     return tuple(lines + [f"{finding.id} {finding.subject}".strip() for one in judged
                           for finding in (*one.blocking, *one.in_base)])  # fmt: skip

@@ -47,23 +47,23 @@ def fingerprints(base: str, strict: Strict) -> frozenset[str]:
 
 def title(judged: Judged) -> str:
     """Name a check for people."""
-    return WAIVERS if judged.look.where.endswith(".toml") else TITLES[judged.look.kind]
+    return WAIVERS if judged.inspection.where.endswith(".toml") else TITLES[judged.inspection.kind]
 
 
 def evidence(judged: Judged) -> str:
     """Say what was looked at, how old the data is, and what did not count."""
-    look = judged.look
-    parts = [look.looked] if look.looked else []
-    parts += [f"data {look.age}"] if look.age else []
+    inspection = judged.inspection
+    parts = [inspection.scope] if inspection.scope else []
+    parts += [f"data {inspection.age}"] if inspection.age else []
     parts += [f"{len(judged.waived)} waived"] if judged.waived else []
     parts += [f"{len(judged.in_base)} in the base report"] if judged.in_base else []
     parts += [f"{len(judged.lower)} less severe"] if judged.lower else []
-    return "; ".join([look.unknown, *parts] if look.unknown else parts)
+    return "; ".join([inspection.unknown, *parts] if inspection.unknown else parts)
 
 
 def advice(judged: Judged) -> str:
     """Return the next command of a check."""
-    return "the findings below" if judged.blocking else judged.look.then if judged.result == "UNKNOWN" else ""
+    return "the findings below" if judged.blocking else judged.inspection.then if judged.result == "UNKNOWN" else ""
 
 
 def show(result: Scanned, *, json: bool, sarif: Path | None = None) -> None:
@@ -85,7 +85,7 @@ def show_tables(result: Scanned) -> None:
     rows, above = list[list[str]](), ""
     for one in sorted(result.judged, key=lambda one: ORDER.index(title(one))):  # stable: images as they came
         name = "" if title(one) == above else title(one)
-        rows.append([one.result, name, one.look.where, evidence(one), acting(advice(one), result.env)])
+        rows.append([one.result, name, one.inspection.where, evidence(one), acting(advice(one), result.env)])
         above = title(one)
     console.table(["", "check", "of", "looked at", "next"], rows)
     blocking = [finding for one in result.judged for finding in one.blocking]
@@ -119,7 +119,7 @@ def summarize(result: Scanned) -> None:
 def require_open(result: Scanned, *, documented: bool) -> None:
     """Raise GateClosed when a check closes the gate."""
     closing = [
-        f"{title(one)} of {one.look.where} is {one.result}" for one in result.judged
+        f"{title(one)} of {one.inspection.where} is {one.result}" for one in result.judged
         if one.result == "FAIL" or (one.result == "UNKNOWN" and result.strict.fails)
     ]  # fmt: skip
     if closing:
@@ -133,14 +133,21 @@ def document(result: Scanned) -> dict[str, Any]:
         "env": result.env, "revision": result.revision, "seconds": round(result.seconds, 1),
         "unknown": {"fails": result.strict.fails, "by": result.strict.by},
         "database": {"updated": result.data.updated, "hours": round(result.data.hours, 1)},
-        "checks": [{"check": one.look.kind if title(one) != WAIVERS else WAIVERS, "where": one.look.where,
-                    "result": one.result, "looked_at": one.look.looked, "data": one.look.age,
-                    "unknown": one.look.unknown, "next": acting(advice(one), result.env)} for one in result.judged],
+        "checks": [checked(one, result.env) for one in result.judged],
         "findings": [recorded(finding, state) for finding, state in every(result.judged)],
         "images": [{"image": scan.image, "digest": scan.digest, "config": scan.config, "result": scan.result}
                    for _, scan in result.images],
         "skipped": list(result.skipped),
         "unrecorded": {name: error.what for name, error in result.unrecorded.items()},
+    }  # fmt: skip
+
+
+def checked(one: Judged, env: str) -> dict[str, Any]:
+    """Return one check for programs."""
+    kind = WAIVERS if title(one) == WAIVERS else one.inspection.kind
+    return {
+        "check": kind, "where": one.inspection.where, "result": one.result, "looked_at": one.inspection.scope,
+        "data": one.inspection.age, "unknown": one.inspection.unknown, "next": acting(advice(one), env),
     }  # fmt: skip
 
 
@@ -155,8 +162,9 @@ def every(judged: Iterable[Judged]) -> Iterable[tuple[Finding, str]]:
 
 def recorded(finding: Finding, state: str) -> dict[str, Any]:
     """Return one finding for programs."""
-    known = asdict(finding)
-    return {"state": state, "fingerprint": finding.fingerprint, **known, "next": known.pop("then")}
+    fields = asdict(finding)
+    then = fields.pop("then")
+    return {"state": state, "fingerprint": finding.fingerprint, **fields, "next": then}
 
 
 def sarif_of(result: Scanned) -> dict[str, Any]:
@@ -164,12 +172,12 @@ def sarif_of(result: Scanned) -> dict[str, Any]:
 
     https://docs.github.com/en/code-security/reference/code-scanning/sarif-support-for-code-scanning
     """
-    found = list(every(result.judged))
-    rules = {finding.id: finding for finding, _ in reversed(found)}
+    entries = list(every(result.judged))
+    rules = {finding.id: finding for finding, _ in reversed(entries)}
     return {
         "$schema": SARIF, "version": "2.1.0",
         "runs": [{"tool": {"driver": {"name": "inv scan", "rules": [rule(one) for one in rules.values()]}},
-                  "results": [sarif_result(finding, state) for finding, state in found]}],
+                  "results": [sarif_result(finding, state) for finding, state in entries]}],
     }  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from deploy.images import build, inventory
 from deploy.images.inventory import ImageTransfer
 from deploy.release import desired
 from deploy.security import inspect, judge, report, waivers
-from deploy.security.findings import DATABASE, KINDS, Inspected, Look
+from deploy.security.findings import DATABASE, KINDS, Inspection, ScannedImage
 from deploy.security.judge import Judged, Strict
 from deploy.security.linters import LINTERS
 from deploy.security.trivy import Data
@@ -36,7 +36,7 @@ class Scanned:
     env: str
     revision: str
     judged: tuple[Judged, ...]
-    images: tuple[tuple[Inspected, Scan], ...]
+    images: tuple[tuple[ScannedImage, Scan], ...]
     strict: Strict
     data: Data
     skipped: tuple[Kind, ...]
@@ -56,47 +56,51 @@ def scan(at: Environment, *, base: str = "") -> Scanned:
     with console.step("vulnerability database", within=settings.scan.within):
         data, failed = inspect.update(settings, at.here)
     with ThreadPoolExecutor(2) as pool:
-        of_images = pool.submit(look_at_images, at, source.revision, data)
-        files = look_at_checkout(settings, at, data)
-        looked, images = of_images.result()
-    database = Look("vulnerabilities", DATABASE, data.updated, data.age, unknown=failed or data.unknown, then=data.then)
-    looks = wanted([database, *looked, *files], settings)
-    judged = [judge.judge(look, accepted.valid, before, settings) for look in looks]
+        running = pool.submit(inspect_images, at, source.revision, data)
+        files = inspect_checkout(settings, at, data)
+        of_images, images = running.result()
+    database = Inspection(
+        "vulnerabilities", DATABASE, data.updated, data.age, unknown=failed or data.unknown, then=data.then
+    )
+    inspections = without_skipped([database, *of_images, *files], settings)
+    judged = [judge.judge(inspection, accepted.valid, before, settings) for inspection in inspections]
     scans = tuple((one, summarize(one, source.revision, judged, data)) for one in images)
     unrecorded = record(at, scans)
     return Scanned(
-        settings.env, source.revision, (*judged, judge.judge_waivers(accepted, looks)), scans, strict, data,
+        settings.env, source.revision, (*judged, judge.judge_waivers(accepted, inspections)), scans, strict, data,
         tuple(kind for kind in KINDS if kind in settings.scan.skip), time.monotonic() - started, unrecorded,
     )  # fmt: skip
 
 
-def wanted(looks: Sequence[Look], settings: Settings) -> list[Look]:
+def without_skipped(inspections: Sequence[Inspection], settings: Settings) -> list[Inspection]:
     """Leave out the kinds that an app says it has nothing for; what was found even so stays."""
-    return [look for look in looks if look.kind not in settings.scan.skip or look.findings]
+    return [
+        inspection for inspection in inspections if inspection.kind not in settings.scan.skip or inspection.findings
+    ]
 
 
-def look_at_images(at: Environment, revision: str, data: Data) -> tuple[list[Look], list[Inspected]]:
-    """Look into every image that runs: those that `inv build` made of this checkout, and those of others."""
-    looks, images = list[Look](), list[Inspected]()
+def inspect_images(at: Environment, revision: str, data: Data) -> tuple[list[Inspection], list[ScannedImage]]:
+    """Inspection into every image that runs: those that `inv build` made of this checkout, and those of others."""
+    inspections, images = list[Inspection](), list[ScannedImage]()
     try:
         names = sorted(desired.names(desired.model(*at.machine)))
         own = {target.image for target in build.read_targets(*at.machine)}
     except OpsError as error:
-        return [Look(kind, "images", unknown=error.what, then=error.then) for kind in inspect.IMAGE_KINDS], []
+        return [Inspection(kind, "images", unknown=error.what, then=error.then) for kind in inspect.IMAGE_KINDS], []
     for name in names:
         with console.step(f"image {name}", within=at.settings.scan.within):
             transfer = image_of(name, revision, own, at)
             if isinstance(transfer, OpsError):
-                looks += [could(kind, name, transfer) for kind in inspect.IMAGE_KINDS]
+                inspections += [absent(kind, name, transfer) for kind in inspect.IMAGE_KINDS]
                 continue
-            seen, image = inspect.image(transfer, *at.machine, data)
-            looks, images = [*looks, *seen], [*images, image]
-    return looks, images
+            own_results, image = inspect.image(transfer, *at.machine, data)
+            inspections, images = [*inspections, *own_results], [*images, image]
+    return inspections, images
 
 
-def could(kind: Kind, name: str, error: OpsError) -> Look:
+def absent(kind: Kind, name: str, error: OpsError) -> Inspection:
     """Say that an image is not here to be looked into."""
-    return Look(kind, name, unknown=error.what.splitlines()[0], then=error.then.replace("build --push", "build"))
+    return Inspection(kind, name, unknown=error.what.splitlines()[0], then=error.then.replace("build --push", "build"))
 
 
 def image_of(name: str, revision: str, own: set[str], at: Environment) -> ImageTransfer | OpsError:
@@ -107,11 +111,11 @@ def image_of(name: str, revision: str, own: set[str], at: Environment) -> ImageT
         return error
 
 
-def look_at_checkout(settings: Settings, at: Environment, data: Data) -> list[Look]:
+def inspect_checkout(settings: Settings, at: Environment, data: Data) -> list[Inspection]:
     """Look at locks, secrets, configuration, scripts, workflows and history."""
     files = inspect.tracked(settings, at.here)
-    looks = list[Look]()
-    acts: list[tuple[str, Callable[[], list[Look]]]] = [
+    inspections = list[Inspection]()
+    acts: list[tuple[str, Callable[[], list[Inspection]]]] = [
         ("history", lambda: [inspect.history(settings, at.here)]),
         ("Dockerfiles, scripts, workflows", lambda: [inspect.lint(one, settings, at.here, files) for one in LINTERS]),
         ("build check", lambda: [inspect.build_check(settings, at.here)]),
@@ -119,13 +123,13 @@ def look_at_checkout(settings: Settings, at: Environment, data: Data) -> list[Lo
     ]
     for title, act in acts:
         with console.step(title, within=settings.scan.within):
-            looks += act()
-    return looks
+            inspections += act()
+    return inspections
 
 
-def summarize(image: Inspected, revision: str, judged: Sequence[Judged], data: Data) -> Scan:
+def summarize(image: ScannedImage, revision: str, judged: Sequence[Judged], data: Data) -> Scan:
     """Say what the scan of one image came to, for the record; a base report excuses nothing in it."""
-    own = [one for one in judged if one.look.where == image.name]
+    own = [one for one in judged if one.inspection.where == image.name]
     return Scan(
         image=image.name, digest=image.digest, config=image.config, revision=revision, scanned=now(),
         result=judge.verdict(one.without_base for one in own), who=locks.who(), scanner="trivy", database=data.updated,
@@ -133,13 +137,13 @@ def summarize(image: Inspected, revision: str, judged: Sequence[Judged], data: D
     )  # fmt: skip
 
 
-def record(at: Environment, scans: Sequence[tuple[Inspected, Scan]]) -> dict[str, OpsError]:
+def record(at: Environment, scans: Sequence[tuple[ScannedImage, Scan]]) -> dict[str, OpsError]:
     """Record on every host what was said of each image; return why that was not possible."""
 
     def on(host: Host) -> None:
         kept = Scans(host, at.settings.state_dir)
-        for image, said in scans:
-            kept.keep(said, image.sbom)
+        for image, scan in scans:
+            kept.keep(scan, image.sbom)
 
     with console.step(f"record on {', '.join(host.name for host in at.hosts)}"):
         return at.gather(on)[1]

@@ -6,117 +6,18 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from pydantic_core import from_json
 
 from deploy.config.settings import Kind
-from deploy.security.findings import CHECKOUT, Finding, Look, Unreadable, severity_of
+from deploy.security.findings import CHECKOUT, Finding, Inspection, Unreadable, severity_of
+from deploy.security.trivy_report import Part, Report, Result, System, Vulnerability
 
 QUIET = ("--skip-version-check", "--skip-check-update", "--disable-telemetry", "--quiet")
 OFFLINE = ("--offline-scan", "--skip-db-update", "--skip-java-db-update", "--skip-vex-repo-update")
 NAMES = {"pip": "pip", "npm": "npm", "gobinary": "Go", "python-pkg": "pip", "node-pkg": "npm"}
 SCHEMA = 2
-
-
-class Part(BaseModel):
-    """A part of a report, of which these keys are needed; what is optional is left out where it is empty."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-
-class Identified(Part):
-    """How a package is called everywhere."""
-
-    purl: str = Field(default="", alias="PURL")
-
-
-class Vulnerability(Part):
-    """A vulnerability of one package."""
-
-    id: str = Field(alias="VulnerabilityID")
-    package: str = Field(alias="PkgName")
-    installed: str = Field(default="", alias="InstalledVersion")
-    fixed: str = Field(default="", alias="FixedVersion")
-    severity: str = Field(alias="Severity")
-    title: str = Field(default="", alias="Title")
-    url: str = Field(default="", alias="PrimaryURL")
-    path: str = Field(default="", alias="PkgPath")
-    identifier: Identified = Field(default=Identified(), alias="PkgIdentifier")
-
-
-class Secret(Part):
-    """A secret in a file."""
-
-    id: str = Field(alias="RuleID")
-    severity: str = Field(alias="Severity")
-    title: str = Field(alias="Title")
-    line: int = Field(default=0, alias="StartLine")
-
-
-class Cause(Part):
-    """Where a misconfiguration is."""
-
-    line: int = Field(default=0, alias="StartLine")
-
-
-class Misconfiguration(Part):
-    """A misconfiguration in a file."""
-
-    id: str = Field(alias="ID")
-    status: str = Field(alias="Status")
-    severity: str = Field(alias="Severity")
-    title: str = Field(alias="Title")
-    resolution: str = Field(default="", alias="Resolution")
-    url: str = Field(default="", alias="PrimaryURL")
-    cause: Cause = Field(default=Cause(), alias="CauseMetadata")
-
-
-class Summary(Part):
-    """How many checks of a file passed and failed."""
-
-    successes: int = Field(alias="Successes")
-    failures: int = Field(alias="Failures")
-
-
-class Result(Part):
-    """What was found in one target; a key that is not listed here may be findings by another name."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    target: str = Field(alias="Target")
-    kind: str = Field(alias="Class")
-    type: str = Field(default="", alias="Type")
-    packages: list[dict[str, Any]] = Field(default=[], alias="Packages")
-    vulnerabilities: list[Vulnerability] = Field(default=[], alias="Vulnerabilities")
-    secrets: list[Secret] = Field(default=[], alias="Secrets")
-    summary: Summary | None = Field(default=None, alias="MisconfSummary")
-    misconfigurations: list[Misconfiguration] = Field(default=[], alias="Misconfigurations")
-
-
-class System(Part):
-    """The distribution that an image is made of."""
-
-    family: str = Field(alias="Family")
-    name: str = Field(default="", alias="Name")
-    ended: bool = Field(default=False, alias="EOSL")
-
-
-class Metadata(Part):
-    """What an image is."""
-
-    size: int = Field(default=0, alias="Size")
-    system: System | None = Field(default=None, alias="OS")
-    layers: list[str] = Field(default=[], alias="DiffIDs")
-
-
-class Report(Part):
-    """What one run of Trivy found."""
-
-    schema_version: int = Field(alias="SchemaVersion")
-    artifact: str = Field(alias="ArtifactName")
-    metadata: Metadata = Field(default=Metadata(), alias="Metadata")
-    results: list[Result] = Field(default=[], alias="Results")
 
 
 class Database(Part):
@@ -207,27 +108,29 @@ def listed(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts.items()) + " packages" if counts else "no package"
 
 
-def image_looks(report: Report, name: str, data: Data, *, least: int, packageless: bool = False) -> list[Look]:
+def image_inspections(
+    report: Report, name: str, data: Data, *, least: int, packageless: bool = False
+) -> list[Inspection]:
     """Say what an image's report came to: vulnerabilities, end of life, secrets.
 
     `least` is the number of the distribution's packages below which it was not looked at; `packageless` has none.
     """
     counts, system, layers = packages(report), report.metadata.system, report.metadata.layers
-    found = sum(len(result.packages) for result in report.results if result.kind == "os-pkgs")
-    blind = "" if packageless else few(found, system, least)
+    count = sum(len(result.packages) for result in report.results if result.kind == "os-pkgs")
+    blind = "" if packageless else few(count, system, least)
     other = "" if packageless else blind or undated(system)
     advice = "a base that is a release, with package records: docs/how-to/scanning.md"
     why, then = data.unknown or other, "" if data.unknown else advice
     of = f"{system.family} {system.name}" if system else ""
     content = f"{report.metadata.size / 1_000_000:.0f} MB in {len(layers)} layer{'s' if len(layers) != 1 else ''}"
     return [
-        Look(
+        Inspection(
             "vulnerabilities", name, listed(counts), data.age, vulnerabilities(report, name), why, then if why else ""
         ),
-        Look(
+        Inspection(
             "end-of-life", name, of or "no distribution", "", end_of_life(system, name), other, advice if other else ""
         ),
-        Look("secrets", name, content, "", secrets(report, name), "" if layers else "no layer was looked at"),
+        Inspection("secrets", name, content, "", secrets(report, name), "" if layers else "no layer was looked at"),
     ]
 
 
@@ -246,7 +149,7 @@ def undated(system: System | None) -> str:
     )
 
 
-def checkout_looks(report: Report, data: Data, files: int) -> list[Look]:
+def checkout_inspections(report: Report, data: Data, files: int) -> list[Inspection]:
     """Say what the checkout's report came to: vulnerabilities in locks, secrets, misconfigurations."""
     counts = packages(report)
     configurations = [result for result in report.results if result.summary]
@@ -256,9 +159,9 @@ def checkout_looks(report: Report, data: Data, files: int) -> list[Look]:
     blind = "" if walked and files else "Trivy looked at no file"
     checks = sum(r.summary.successes + r.summary.failures for r in configurations if r.summary)
     return [
-        Look("vulnerabilities", CHECKOUT, listed(counts), data.age, vulnerabilities(report, CHECKOUT), why),
-        Look("secrets", CHECKOUT, f"{files} files", "", secrets(report, CHECKOUT), blind),
-        Look("misconfigurations", CHECKOUT, f"{len(configurations)} files, {checks} checks", "",
+        Inspection("vulnerabilities", CHECKOUT, listed(counts), data.age, vulnerabilities(report, CHECKOUT), why),
+        Inspection("secrets", CHECKOUT, f"{files} files", "", secrets(report, CHECKOUT), blind),
+        Inspection("misconfigurations", CHECKOUT, f"{len(configurations)} files, {checks} checks", "",
              misconfigurations(report), nothing),
     ]  # fmt: skip
 
@@ -277,9 +180,9 @@ def vulnerabilities(report: Report, where: str) -> tuple[Finding, ...]:
 def update(result: Result, one: Vulnerability) -> str:
     """Return the command that updates a package."""
     if not one.fixed:
-        return "no fix yet: a waiver, or without it"
+        return "no fix yet; a waiver until there is one"
     if result.kind == "os-pkgs":
-        return "inv build, once the base is made anew: inv images.pin, or docker image rm ops-base/..."
+        return "a newer base: inv images.pin, or docker image rm of one that was built here; then inv build"
     fixed = one.fixed.split(",")[0].strip()
     if result.type in ("npm", "node-pkg"):
         return f"npm install {one.package}@{fixed}"

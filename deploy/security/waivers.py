@@ -12,7 +12,7 @@ from typing import Any
 from deploy.config.loader import parse
 from deploy.config.settings import Kind
 from deploy.core.errors import nearest
-from deploy.security.findings import KINDS, Finding, Look
+from deploy.security.findings import KINDS, Finding, Inspection
 
 FILE = "deploy/waivers.toml"
 TEXTS = ("id", "statement", "owner")
@@ -113,9 +113,9 @@ def accepting(finding: Finding, waivers: Iterable[Waiver]) -> Waiver | None:
     return next((waiver for waiver in waivers if waiver.accepts(finding)), None)
 
 
-def unused(waivers: Iterable[Waiver], looks: Sequence[Look]) -> list[Waiver]:
+def unused(waivers: Iterable[Waiver], inspections: Sequence[Inspection]) -> list[Waiver]:
     """Return the waivers that accept nothing, where every check of their kind could look. Pure."""
-    blind = {look.kind for look in looks if look.unknown}
-    found = [finding for look in looks for finding in look.findings]
-    kinds = {look.kind for look in looks} - blind
-    return [one for one in waivers if one.kind in kinds and not any(one.accepts(finding) for finding in found)]
+    blind = {inspection.kind for inspection in inspections if inspection.unknown}
+    findings = [finding for inspection in inspections for finding in inspection.findings]
+    kinds = {inspection.kind for inspection in inspections} - blind
+    return [one for one in waivers if one.kind in kinds and not any(one.accepts(finding) for finding in findings)]

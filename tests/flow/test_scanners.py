@@ -13,7 +13,7 @@ from deploy.config.loader import load
 from deploy.config.settings import Settings
 from deploy.hosts.local import LocalHost
 from deploy.security import inspect, judge
-from deploy.security.findings import Look
+from deploy.security.findings import Inspection
 from deploy.security.linters import LINTERS
 from deploy.security.trivy import Data
 
@@ -66,17 +66,20 @@ class Checkout:
         self.git("add", "--all")
         self.git("commit", "--quiet", "-m", "change")
 
-    def looks(self) -> dict[str, Look]:
+    def inspections(self) -> dict[str, Inspection]:
         """Look at all of it, as `inv scan` does."""
         here = LocalHost()
         files = inspect.tracked(self.settings, here)
-        looks = [inspect.lint(linter, self.settings, here, files) for linter in LINTERS]
-        looks += inspect.checkout(self.settings, here, NONE, files)
-        looks.append(inspect.history(self.settings, here))
-        return {look.kind: look for look in looks}
+        inspections = [inspect.lint(linter, self.settings, here, files) for linter in LINTERS]
+        inspections += inspect.checkout(self.settings, here, NONE, files)
+        inspections.append(inspect.history(self.settings, here))
+        return {inspection.kind: inspection for inspection in inspections}
 
     def results(self) -> dict[str, str]:
-        return {kind: judge.judge(look, (), (), self.settings).result for kind, look in self.looks().items()}
+        return {
+            kind: judge.judge(inspection, (), (), self.settings).result
+            for kind, inspection in self.inspections().items()
+        }
 
 
 @pytest.fixture
@@ -120,10 +123,10 @@ def test_where_nothing_is_wrong_everything_passes_but_what_has_no_data(checkout:
 
 def test_what_is_planted_is_found_by_the_check_that_is_for_it(checkout: Checkout) -> None:
     plant(checkout)
-    looks = checkout.looks()
+    inspections = checkout.inspections()
     for kind, path in PLANTED.items():
-        judged = judge.judge(looks[kind], (), (), checkout.settings)
-        assert path in {finding.path for finding in judged.blocking}, (kind, looks[kind])
+        judged = judge.judge(inspections[kind], (), (), checkout.settings)
+        assert path in {finding.path for finding in judged.blocking}, (kind, inspections[kind])
 
 
 def test_a_shallow_clone_has_no_history_to_pass(checkout: Checkout, tmp_path: Path) -> None:
@@ -133,6 +136,6 @@ def test_a_shallow_clone_has_no_history_to_pass(checkout: Checkout, tmp_path: Pa
         ["git", "clone", "--quiet", "--depth=1", f"file://{checkout.root}", str(tmp_path / "shallow")], check=True
     )
     settings = checkout.settings.model_copy(update={"root": tmp_path / "shallow"})
-    look = inspect.history(settings, LocalHost())
-    assert "not the whole history" in look.unknown
-    assert "fetch-depth: 0" in look.then
+    inspection = inspect.history(settings, LocalHost())
+    assert "not the whole history" in inspection.unknown
+    assert "fetch-depth: 0" in inspection.then

@@ -82,11 +82,11 @@ def test_planted_packages_are_found_in_an_image_as_it_is(
     settings = load("local").model_copy(update={"scan": Scan(databases=[registry.repository])})
     data, failed = inspect.update(settings, LocalHost())
     assert (data.unknown, failed) == ("", "")
-    looks, inspected = inspect.image(ImageTransfer(planted, planted, image), settings, here, data)
-    by_kind = {look.kind: look for look in looks}
+    inspections, inspected = inspect.image(ImageTransfer(planted, planted, image), settings, here, data)
+    by_kind = {inspection.kind: inspection for inspection in inspections}
     assert {one.id for one in by_kind["vulnerabilities"].findings} == set(IDS.values())
     assert [one.path for one in by_kind["secrets"].findings] == ["/app/.env"]
-    assert [look.unknown for look in looks] == ["", "", ""]
+    assert [inspection.unknown for inspection in inspections] == ["", "", ""]
     assert all(name in inspected.sbom for name in ("planted-pip", "planted-npm", "planted-deb"))
     own = docker("image", "inspect", "--format", "{{.Id}}", planted).strip()
     assert own == inspected.digest if store == "containerd" else inspected.config in stores[store].docker(

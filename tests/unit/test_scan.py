@@ -19,7 +19,7 @@ from deploy.hosts.local import LocalHost
 from deploy.images.archive import Archived
 from deploy.images.inventory import ImageTransfer
 from deploy.security import inspect, judge, linters, report, trivy, waivers
-from deploy.security.findings import CHECKOUT, Finding, Inspected, Look, Unreadable
+from deploy.security.findings import CHECKOUT, Finding, Inspection, ScannedImage, Unreadable
 from deploy.security.judge import Strict
 from deploy.security.scan import Scanned, summarize
 from deploy.security.trivy import Data
@@ -71,8 +71,8 @@ class Bench:
         self.program.write_text(f"#!/bin/sh\n{body}\n")
         self.program.chmod(0o755)
 
-    def look(self, name: str) -> list[Look]:
-        """Look into an image as `inv scan` does."""
+    def look(self, name: str) -> list[Inspection]:
+        """Inspection into an image as `inv scan` does."""
         chosen = {"programs": {"trivy": str(self.program)}, "within": 1.0}
         settings = SETTINGS.model_copy(update={"root": self.folder, "scan": Scan.model_validate(chosen)})
         if self.database is not None:
@@ -89,9 +89,9 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     return Bench(tmp_path, monkeypatch)
 
 
-def results(looks: list[Look]) -> dict[str, str]:
+def results(inspections: list[Inspection]) -> dict[str, str]:
     """What each check comes to."""
-    return {look.kind: judge.judge(look, (), (), SETTINGS).result for look in looks}
+    return {inspection.kind: judge.judge(inspection, (), (), SETTINGS).result for inspection in inspections}
 
 
 def absent(bench: Bench) -> None:
@@ -126,17 +126,17 @@ BLIND = [absent, crashed, hung, new_shape, no_database, stale]
 @pytest.mark.parametrize("fault", BLIND, ids=[fault.__name__ for fault in BLIND])
 def test_a_blinded_scan_is_unknown_and_says_why(bench: Bench, fault: Any, image: str) -> None:
     fault(bench)
-    looks = bench.look(image)
-    assert results(looks)["vulnerabilities"] == "UNKNOWN"
-    assert next(look.unknown for look in looks if look.kind == "vulnerabilities")
+    inspections = bench.look(image)
+    assert results(inspections)["vulnerabilities"] == "UNKNOWN"
+    assert next(inspection.unknown for inspection in inspections if inspection.kind == "vulnerabilities")
     if fault not in (no_database, stale):
-        assert set(results(looks).values()) == {"UNKNOWN"}
+        assert set(results(inspections).values()) == {"UNKNOWN"}
 
 
 def test_one_that_sees_passes_and_one_that_finds_fails(bench: Bench) -> None:
-    looks = bench.look("app")
-    assert results(looks) == {"vulnerabilities": "PASS", "end-of-life": "PASS", "secrets": "PASS"}
-    assert (looks[0].looked, looks[0].age) == ("2 Debian, 1 pip packages", "6 h old")
+    inspections = bench.look("app")
+    assert results(inspections) == {"vulnerabilities": "PASS", "end-of-life": "PASS", "secrets": "PASS"}
+    assert (inspections[0].scope, inspections[0].age) == ("2 Debian, 1 pip packages", "6 h old")
 
 
 @pytest.mark.parametrize(
@@ -154,32 +154,36 @@ def test_an_answer_of_another_shape_is_not_read(document: object, of: str) -> No
         trivy.read(document if isinstance(document, str) else json.dumps(document))
 
 
-def looks_of(document: dict[str, Any], *, least: int = 2, packageless: bool = False) -> list[Look]:
-    return trivy.image_looks(trivy.read(json.dumps(document)), "app", DATA, least=least, packageless=packageless)
+def inspections_of(document: dict[str, Any], *, least: int = 2, packageless: bool = False) -> list[Inspection]:
+    return trivy.image_inspections(trivy.read(json.dumps(document)), "app", DATA, least=least, packageless=packageless)
 
 
 def test_an_image_in_which_nothing_was_looked_at_is_unknown() -> None:
     """Trivy exits 0 for one without /etc/debian_version: no distribution, no package, nothing found."""
     empty = answer(Results=[], Metadata={"DiffIDs": ["sha256:1"]})
-    assert results(looks_of(empty))["vulnerabilities"] == "UNKNOWN"
-    assert results(looks_of(empty, packageless=True))["vulnerabilities"] == "PASS"
-    assert results(looks_of(answer(Metadata={}), packageless=True))["secrets"] == "UNKNOWN"
-    assert results(looks_of(answer(), least=3))["vulnerabilities"] == "UNKNOWN"
+    assert results(inspections_of(empty))["vulnerabilities"] == "UNKNOWN"
+    assert results(inspections_of(empty, packageless=True))["vulnerabilities"] == "PASS"
+    assert results(inspections_of(answer(Metadata={}), packageless=True))["secrets"] == "UNKNOWN"
+    assert results(inspections_of(answer(), least=3))["vulnerabilities"] == "UNKNOWN"
 
 
 def test_a_distribution_without_advisories_is_unknown_and_an_old_one_fails() -> None:
     testing = answer(Metadata={"OS": {"Family": "debian", "Name": "forky/sid"}, "DiffIDs": ["sha256:1"]})
-    assert results(looks_of(testing)) == {"vulnerabilities": "UNKNOWN", "end-of-life": "UNKNOWN", "secrets": "PASS"}
+    assert results(inspections_of(testing)) == {
+        "vulnerabilities": "UNKNOWN",
+        "end-of-life": "UNKNOWN",
+        "secrets": "PASS",
+    }
     old = answer(Metadata={"OS": {"Family": "debian", "Name": "9.1", "EOSL": True}, "DiffIDs": ["sha256:1"]})
-    assert results(looks_of(old))["end-of-life"] == "FAIL"
+    assert results(inspections_of(old))["end-of-life"] == "FAIL"
 
 
 def test_a_vulnerability_names_the_command_that_fixes_it() -> None:
-    (finding,) = looks_of(answer(found=True))[0].findings
+    (finding,) = inspections_of(answer(found=True))[0].findings
     assert (finding.subject, finding.fixed, finding.then) == (
         "flask 1.0", "2.0, 3.0", "flask>=2.0 in requirements.in, then lock again",
     )  # fmt: skip
-    assert results(looks_of(answer(found=True)))["vulnerabilities"] == "FAIL"
+    assert results(inspections_of(answer(found=True)))["vulnerabilities"] == "FAIL"
 
 
 @pytest.mark.parametrize(
@@ -221,9 +225,9 @@ def test_a_busy_registry_is_asked_again_and_another_fault_is_not(
     for words, pauses in (("TOOMANYREQUESTS", [0.1, 0.2]), ("no such host", [])):
         bench.answers("", f"echo 'FATAL {words}' >&2; exit 1")
         waited.clear()
-        looks = bench.look("app")
+        inspections = bench.look("app")
         assert waited == pauses
-        assert looks[0].unknown
+        assert inspections[0].unknown
     assert "again in" in capsys.readouterr().err
 
 
@@ -256,9 +260,9 @@ def test_linters_are_judged_by_what_they_answer(linter: linters.Linter) -> None:
 
 def test_a_linter_without_a_file_to_look_at_is_unknown(tmp_path: Path) -> None:
     settings = SETTINGS.model_copy(update={"root": tmp_path})
-    look = inspect.lint(linters.LINTERS[0], settings, LocalHost(), ["README.md"])
-    assert "no file" in look.unknown
-    assert 'scan.skip = ["dockerfiles"]' in look.then
+    inspection = inspect.lint(linters.LINTERS[0], settings, LocalHost(), ["README.md"])
+    assert "no file" in inspection.unknown
+    assert 'scan.skip = ["dockerfiles"]' in inspection.then
 
 
 def test_what_gitleaks_and_buildkit_say_is_read() -> None:
@@ -289,11 +293,11 @@ def read(root: Path, text: str) -> waivers.Waivers:
 
 
 def test_a_waiver_lets_one_finding_through(tmp_path: Path) -> None:
-    valid, looks = read(tmp_path, WAIVER).valid, looks_of(answer(found=True))
-    judged = judge.judge(looks[0], valid, (), SETTINGS)
+    valid, inspections = read(tmp_path, WAIVER).valid, inspections_of(answer(found=True))
+    judged = judge.judge(inspections[0], valid, (), SETTINGS)
     assert judged.result == "PASS"
     assert [waiver.owner for _, waiver in judged.waived] == ["ana"]
-    assert judge.judge_waivers(read(tmp_path, WAIVER), looks).result == "PASS"
+    assert judge.judge_waivers(read(tmp_path, WAIVER), inspections).result == "PASS"
 
 
 @pytest.mark.parametrize(
@@ -314,15 +318,15 @@ def test_a_waiver_lets_one_finding_through(tmp_path: Path) -> None:
 )
 def test_a_waiver_that_is_wrong_fails_by_name(tmp_path: Path, change: tuple[str, str], words: str) -> None:
     """And lets nothing through."""
-    given, looks = read(tmp_path, WAIVER.replace(*change)), looks_of(answer(found=True))
-    judged = judge.judge_waivers(given, looks)
+    given, inspections = read(tmp_path, WAIVER.replace(*change)), inspections_of(answer(found=True))
+    judged = judge.judge_waivers(given, inspections)
     assert judged.result == "FAIL"
     assert words in judged.blocking[0].title
-    assert judge.judge(looks[0], given.valid, (), SETTINGS).result == "FAIL"
+    assert judge.judge(inspections[0], given.valid, (), SETTINGS).result == "FAIL"
 
 
 def test_a_waiver_is_not_called_unused_where_nobody_could_look(tmp_path: Path) -> None:
-    blind = [replace(look, unknown="no database", findings=()) for look in looks_of(answer())]
+    blind = [replace(inspection, unknown="no database", findings=()) for inspection in inspections_of(answer())]
     assert judge.judge_waivers(read(tmp_path, WAIVER), blind).result == "PASS"
 
 
@@ -334,9 +338,9 @@ def test_a_package_url_without_a_version_is_every_version(purl: str, matches: bo
     assert waivers.names(purl, "pkg:pypi/flask@1.0") is matches
 
 
-def scanned(looks: list[Look], *, strict: bool = False, base: frozenset[str] = frozenset()) -> Scanned:
-    judged = [judge.judge(look, (), base, SETTINGS) for look in looks]
-    image = Inspected("app", "sha256:aa", "sha256:bb")
+def scanned(inspections: list[Inspection], *, strict: bool = False, base: frozenset[str] = frozenset()) -> Scanned:
+    judged = [judge.judge(inspection, (), base, SETTINGS) for inspection in inspections]
+    image = ScannedImage("app", "sha256:aa", "sha256:bb")
     scan = summarize(image, "r1", judged, DATA)
     how = Strict(strict, "a test")
     return Scanned("local", "r1", tuple(judged), ((image, scan),), how, DATA, (), 1.0, {})
@@ -344,15 +348,18 @@ def scanned(looks: list[Look], *, strict: bool = False, base: frozenset[str] = f
 
 def test_only_new_findings_block_with_a_base_report_and_all_of_them_a_release(tmp_path: Path) -> None:
     """The report of `inv scan --json` is the base of the next; what is recorded of the image excuses nothing."""
-    first = scanned(looks_of(answer(found=True)))
+    first = scanned(inspections_of(answer(found=True)))
     base = tmp_path / "base.json"
     base.write_text(json.dumps(report.document(first)))
     known = report.fingerprints(str(base), Strict(False, ""))
-    again = scanned(looks_of(answer(found=True)), base=known)
+    again = scanned(inspections_of(answer(found=True)), base=known)
     assert [one.result for one in again.judged] == ["PASS", "PASS", "PASS"]
     assert again.images[0][1].result == "FAIL"
-    other = [replace(look, where="other") for look in looks_of(answer(found=True))]
-    other = [replace(look, findings=tuple(replace(f, where="other") for f in look.findings)) for look in other]
+    other = [replace(inspection, where="other") for inspection in inspections_of(answer(found=True))]
+    other = [
+        replace(inspection, findings=tuple(replace(f, where="other") for f in inspection.findings))
+        for inspection in other
+    ]
     assert scanned(other, base=known).judged[0].result == "FAIL"
     with pytest.raises(Refused, match="excuses nothing"):
         report.fingerprints(str(base), Strict(True, "prod"))
@@ -362,7 +369,7 @@ def test_only_new_findings_block_with_a_base_report_and_all_of_them_a_release(tm
 
 
 def test_unknown_warns_or_fails_and_the_report_names_the_setting(capsys: pytest.CaptureFixture[str]) -> None:
-    blind = [Look("secrets", "app", unknown="it hung", then="inv doctor")]
+    blind = [Inspection("secrets", "app", unknown="it hung", then="inv doctor")]
     report.show(scanned(blind), json=False)
     assert "UNKNOWN only warns here: a test" in capsys.readouterr().err
     with pytest.raises(GateClosed, match="secrets of app is UNKNOWN"):
@@ -393,7 +400,9 @@ def test_which_setting_decides_about_unknown(
 
 def test_sarif_is_derived_from_the_same_findings() -> None:
     secret = Finding("secrets", "aws-key", "HIGH", CHECKOUT, "a key", "deploy/app.toml", 7)
-    result = scanned([*looks_of(answer(found=True)), Look("secrets", CHECKOUT, "3 files", findings=(secret,))])
+    result = scanned(
+        [*inspections_of(answer(found=True)), Inspection("secrets", CHECKOUT, "3 files", findings=(secret,))]
+    )
     (run,) = report.sarif_of(result)["runs"]
     assert {one["ruleId"] for one in run["results"]} == {rule["id"] for rule in run["tool"]["driver"]["rules"]}
     place = run["results"][-1]["locations"][0]["physicalLocation"]
@@ -403,7 +412,7 @@ def test_sarif_is_derived_from_the_same_findings() -> None:
 
 
 def test_no_image_is_a_pass_of_which_nothing_was_looked_at() -> None:
-    assert summarize(Inspected("app", "sha256:aa", "sha256:bb"), "r1", [], DATA).result == "UNKNOWN"
+    assert summarize(ScannedImage("app", "sha256:aa", "sha256:bb"), "r1", [], DATA).result == "UNKNOWN"
 
 
 def test_the_waivers_of_bookreader_are_whole() -> None:
