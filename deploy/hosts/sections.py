@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -48,6 +48,19 @@ HostKey = Annotated[
 Account = Annotated[str, like(r"([^\s-]\S*)?", "it must be an account: no spaces, no - first")]
 Port = Annotated[int, Field(gt=0, lt=65536)]
 Role = Literal["app", "worker", "edge", "data", "monitoring"]
+
+
+# https://www.rfc-editor.org/rfc/rfc5737, rfc3849, rfc2606: what documents may name, and no machine has
+RESERVED = [ip_network(net) for net in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")]
+RESERVED_NAME = re.compile(r"(.*\.)?example(\.(com|net|org))?\.?", re.IGNORECASE)
+
+
+def is_reserved(address: str) -> bool:
+    """Tell whether a name or address is an example of documents, which no machine has. Pure."""
+    try:
+        return any(ip_address(address) in net for net in RESERVED)
+    except ValueError:
+        return RESERVED_NAME.fullmatch(address) is not None
 
 
 class Section(BaseModel):

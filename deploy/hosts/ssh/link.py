@@ -22,7 +22,7 @@ from paramiko.ssh_exception import (
 )
 
 from deploy.core.errors import OpsError, Refused, Unreachable, acting
-from deploy.hosts.sections import Machine, Ssh
+from deploy.hosts.sections import Machine, Ssh, is_reserved
 from deploy.hosts.ssh.keys import PASSPHRASE, host_key_file, private_key, public_key, require_private
 from deploy.hosts.ssh.transport import Watched
 
@@ -72,6 +72,7 @@ class Link:
 
     def connected(self) -> Any:
         """Connect; raise Refused that says what is in the way."""
+        self.require_real()
         connection = fabric.Connection(
             self.machine.address, user=self.user, port=self.machine.port, gateway=False,
             config=fabric.Config(lazy=True, ssh_config=SSHConfig()),  # neither ~/.ssh/config nor ~/.fabric.yaml
@@ -88,6 +89,18 @@ class Link:
             raise self.refusal(error) from None
         connection.transport.watch(self.ssh.keepalive)
         return connection
+
+    def require_real(self) -> None:
+        """Refuse an address of documents: the example of an environment was not filled in."""
+        if is_reserved(self.machine.address):
+            section = self.name if self.name == GATEWAY else f"hosts.{self.name}"
+            file = f"deploy/environments/{self.env}.toml"
+            raise Refused(
+                f"{self.name} still has the example's address {self.machine.address}, which no machine has",
+                where=self.where,
+                then=f"fill in {section}.address in {file}, then inv hosts.pin --env={self.env}",
+                slug="host-address-reserved",
+            )
 
     def hop(self) -> Channel | None:
         """Open the way through the gateway, where there is one; raise ConnectionRefusedError when it leads nowhere."""
@@ -200,6 +213,7 @@ class Link:
 
     def offered(self) -> str:
         """Return the host key that the machine shows to anybody; nobody logs in."""
+        self.require_real()
         try:
             sock: Any = self.hop() or socket.create_connection(
                 (self.machine.address, self.machine.port), self.ssh.connect_within
