@@ -12,14 +12,28 @@ from tests.nights import report
 from tests.nights.night import Night, make_night
 
 ROWS: dict[str, report.Row] = {}
-AREAS = {"test_edge": "edge"}  # what is not named here is `deploy`
+ROOMS = ("deploy", "data", "gates", "monitoring", "edge")
+AREAS = {"test_edge": "edge", "test_migrations": "data", "test_workflows": "gates"}  # the others are `deploy`
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Take the room whose nights are run, and whose rows of the report are written."""
+    parser.addoption("--room", choices=ROOMS, default="", help="the nights of one room alone")
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each night with its area, so that `nox -s nights -- -m edge` runs those."""
-    for item in items:
-        item.add_marker(AREAS.get(item.path.stem, "deploy"))
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the nights of other rooms where one was chosen."""
+    room = config.getoption("room")
+    others = [item for item in items if room and room_of(item) != room]
+    if others:
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in others]
+
+
+def room_of(item: pytest.Item) -> str:
+    """Return the room that a night belongs to."""
+    return AREAS.get(item.path.stem, "deploy")
 
 
 @pytest.fixture
@@ -45,7 +59,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Keep a row of each night: its parts' seconds, its verdict, what it had to tell."""
     seen = yield
-    row = ROWS.setdefault(item.nodeid, report.Row(item.nodeid, fault(item)))
+    row = ROWS.setdefault(item.nodeid, report.Row(item.nodeid, fault(item), room_of(item)))
     row.seconds += call.duration
     for told in getattr(item, "funcargs", {}).values():
         row.story = list(told.story) if isinstance(told, Night) else row.story
@@ -59,8 +73,11 @@ def fault(item: pytest.Item) -> str:
     return (getattr(body, "__doc__", None) or "").strip().partition("\n")[0]
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write the report."""
-    place = os.environ.get("NIGHTS_REPORT")
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Write the report; one that was cut short, or a choice within a room, takes no other row away."""
+    place, options = os.environ.get("NIGHTS_REPORT"), session.config.option
+    whole = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) and not (
+        options.keyword or options.maxfail
+    )
     if place and ROWS:
-        report.write(Path(place), list(ROWS.values()))
+        report.write(Path(place), list(ROWS.values()), options.room if whole else "")

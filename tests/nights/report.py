@@ -18,10 +18,11 @@ Real faults on a real engine, one row each. `nox -s nights` runs them and writes
 A night passes when something serves, the exit code and the message are right, nothing is stranded, and the next plain
 command converges to an empty plan. "No fault": a second case of a promise of which `tests/integration` has one.
 
-{when}, {engine}: {passed} of {all} passed. A night that is run again replaces its own row; the row says on which commit it ran.
+{when}, {engine}: {passed} of {all} passed. `nox -s nights -- --room=data` runs one room's and rewrites their rows; the others keep
+theirs, with the commit that they were seen on.
 
-| night | fault | what happened | verdict | seconds | commit |
-|---|---|---|---|---:|---|
+| room | night | fault | what happened | verdict | seconds | commit |
+|---|---|---|---|---|---:|---|
 """
 
 
@@ -31,6 +32,7 @@ class Row:
 
     test: str
     fault: str
+    room: str
     story: list[str] = field(default_factory=list)
     verdict: str = "NOT FINISHED"
     seconds: float = 0.0
@@ -56,7 +58,8 @@ class Row:
         told = "; ".join(self.story) or (
             "as it should be" if self.verdict == "PASS" else "not what it should be; the test's output says what"
         )
-        return f"| {cell(self.night)} | {cell(self.fault)} | {cell(told)} | {self.verdict} | {self.seconds:.0f} | {commit} |\n"
+        texts = (self.room, cell(self.night), cell(self.fault), cell(told), self.verdict, f"{self.seconds:.0f}", commit)
+        return f"| {' | '.join(texts)} |\n"
 
 
 def cell(text: str) -> str:
@@ -71,17 +74,22 @@ def git(*words: str) -> str:
     return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def write(path: Path, rows: list[Row]) -> None:
-    """Write the page; nights that were not run this time keep their rows."""
+def write(path: Path, rows: list[Row], room: str = "") -> None:
+    """Write the page; nights that were not run keep their rows, but of a `room` that was run those that are no more."""
     commit = git("rev-parse", "--short", "HEAD") + (
         "-dirty" if git("status", "--porcelain", "--", ".", ":!docs/nights.md") else ""
     )
     engine = "Docker Engine " + docker("version", "--format", "{{.Server.Version}}").strip()
-    old = path.read_text().splitlines(keepends=True) if path.exists() else []
-    lines = [line for line in old if line.startswith("| ") and not line.startswith("| night |")] + [
-        row.line(commit) for row in rows
-    ]
-    last = {line.split(" | ")[0]: line for line in lines}
-    passed = sum("| PASS |" in line for line in last.values())
-    head = HEAD.format(when=datetime.now(UTC).strftime("%Y-%m-%d"), engine=engine, all=len(last), passed=passed)
-    path.write_text(head + "".join(last.values()))
+    page = path.read_text() if path.exists() else ""
+    lines = merged(page, [row.line(commit) for row in rows], room)
+    passed = sum("| PASS |" in line for line in lines)
+    head = HEAD.format(when=datetime.now(UTC).strftime("%Y-%m-%d"), engine=engine, all=len(lines), passed=passed)
+    path.write_text(head + "".join(lines))
+
+
+def merged(page: str, new: list[str], room: str = "") -> list[str]:
+    """Put new rows in the place of the page's old ones, and leave out what is left of a room. Pure."""
+    old = [line for line in page.splitlines(keepends=True) if line.startswith("| ") and not line.startswith("| room |")]
+    named = {tuple(line.split(" | ")[:2]) for line in new}
+    stay = [line for line in old if not line.startswith(f"| {room} |") or tuple(line.split(" | ")[:2]) in named]
+    return [*{tuple(line.split(" | ")[:2]): line for line in [*stay, *new]}.values()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 
+from tests.nights import report
 from tests.support.site import PORTS, ports
 
 
@@ -12,3 +13,16 @@ def test_no_port_is_of_two_workers_and_none_is_given_away_by_the_kernel() -> Non
     assert len(first) == len(second) == PORTS
     assert not first & second
     assert max(first | second) < 32_768
+
+
+PAGE = f"""{report.HEAD}| edge | a | fault | told | PASS | 1 | 111 |
+| edge | gone | fault | told | PASS | 1 | 111 |
+| data | b | fault | told | PASS | 1 | 222 |
+"""
+AGAIN = "| edge | a | fault | told | FAIL | 2 | 333 |\n"
+
+
+def test_a_room_that_is_run_again_rewrites_its_own_rows_of_the_page_and_no_others() -> None:
+    kept = "| data | b | fault | told | PASS | 1 | 222 |\n"
+    assert report.merged(PAGE, [AGAIN], "edge") == [AGAIN, kept]
+    assert report.merged(PAGE, [AGAIN]) == [AGAIN, PAGE.splitlines(keepends=True)[-2], kept], "a choice of nights"
