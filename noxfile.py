@@ -1,7 +1,9 @@
-"""The checks that CI runs, runnable here: `nox -l` lists them."""
+"""The checks that CI runs, runnable here: `nox --list` is the menu."""
 
 from __future__ import annotations
 
+import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -10,29 +12,42 @@ from nox.command import CommandFailed
 
 nox.options.default_venv_backend = "none"  # bootstrap installs the hashed lock; a session adds nothing to it
 nox.options.error_on_missing_interpreters = True
-nox.options.sessions = ["lint", "types", "tests"]
+nox.options.sessions = ["lint", "types", "unit"]
+# whether .venv is activated or not
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 SCRIPTS = [
     "scripts/quickstart", "scripts/test", ".ci/run", "docker/base/customize.sh", "docker/base/postgres/customize.sh",
     "docker/base/postgres/entrypoint.sh", "docker/base/redis/customize.sh", "docker/frontend/publish",
-    "scripts/deploy.sh",
+    "scripts/deploy.sh", "scripts/ci-credentials",
     "scripts/blue-green-deploy.sh", "tests/apps/template/prestart/prestart", "tests/apps/template/frontend/publish",
     *map("docker/backup/{}".format, ("login", "take", "verify", "restore", "amcheck", "swap", "databases", "drop")),
 ]  # fmt: skip
 TWO = ["--numprocesses=2", "--dist=loadgroup"]
-TWO_FILES = [
-    "--numprocesses=2",
-    "--dist=loadfile",
-    "--no-loadscope-reorder",
-]  # a file's tests share a site and have an order
-RUNS = [
-    ["tests/unit", "tests/flow", *TWO],
-    ["tests/integration", "-m", "not alone", *TWO_FILES],
-    ["tests/integration", "-m", "alone"],
-]
+# a file's tests share a site and have an order
+TWO_FILES = ["--numprocesses=2", "--dist=loadfile", "--no-loadscope-reorder"]
+SUITES = "tests/integration/test_app_suites.py"
+COVERAGE = Path(".nox/coverage")
+FOLDER = tempfile.TemporaryDirectory(prefix="nox-")  # the sessions of one call sum up their seconds in here
+# what `.ci/run` and pull requests run, quick ones first
+CI = ["lint", "types", "docs", "security", "unit", "flow", "frontend", "backend", "integration"]
 
 
-@nox.session(tags=["quick"])
+def run_tests(session: nox.Session, *runs: list[str]) -> None:
+    """Run pytest, once for each list of words; the failure of one run does not stop the others."""
+    none_chosen = [5] if session.posargs else []  # a choice such as `-k tiny` may leave a run without a test
+    failed = False
+    for run in runs:
+        words = [*run, f"--seconds={FOLDER.name}/seconds.json", *session.posargs]
+        try:
+            session.run("pytest", *words, external=True, success_codes=[0, *none_chosen])
+        except CommandFailed:
+            failed = True
+    if failed:
+        session.error("some tests failed")
+
+
+@nox.session(tags=["quick", "ci"])
 def lint(session: nox.Session) -> None:
     """Style, imports that go down, shell scripts."""
     session.run("ruff", "check", external=True)
@@ -41,31 +56,73 @@ def lint(session: nox.Session) -> None:
     session.run("shellcheck", "--external-sources", *SCRIPTS, external=True)
 
 
-@nox.session(tags=["quick"])
+@nox.session(tags=["quick", "ci"])
 def types(session: nox.Session) -> None:
-    """Check strict types over code, tests and noxfile."""
+    """Strict types over code, tests and noxfile."""
     session.run("mypy", external=True)
 
 
-@nox.session
-def tests(session: nox.Session) -> None:
-    """Run every test, quick ones first; needs a Docker engine. What follows `--` goes to every one of pytest's runs."""
-    failed = False
-    none_chosen = [5] if session.posargs else []  # a choice such as `-k tiny` may leave a run without a test
-    with tempfile.TemporaryDirectory() as folder:
-        for run in RUNS:
-            words = [*run, f"--seconds={folder}/seconds.json", *session.posargs]
-            try:
-                session.run("pytest", *words, external=True, success_codes=[0, *none_chosen])
-            except CommandFailed:
-                failed = True  # the other tests have something to say, too
-    if failed:
-        session.error("some tests failed")
+@nox.session(tags=["quick", "ci"])
+def docs(session: nox.Session) -> None:
+    """README and docs against the code: links, anchors, commands, settings, errors."""
+    run_tests(session, ["tests/unit/test_docs.py"])
+
+
+@nox.session(tags=["quick", "ci"])
+def security(session: nox.Session) -> None:
+    """Check the workflows with zizmor and actionlint."""
+    session.run("zizmor", "--offline", "--no-progress", ".github", external=True)
+    session.run("actionlint", external=True)
+
+
+@nox.session(tags=["quick", "ci"])
+def unit(session: nox.Session) -> None:
+    """Decisions: exact plans, commands, renderings; coverage of branches. No network, no engine."""
+    COVERAGE.parent.mkdir(exist_ok=True)
+    session.env["COVERAGE_FILE"] = str(COVERAGE)
+    run_tests(
+        session,
+        ["tests/unit", "--ignore=tests/unit/test_docs.py", *TWO, "--cov=deploy", "--cov-branch", "--cov-report="],
+    )
+    session.log("percent of lines and branches; `coverage report --data-file=.nox/coverage` shows each file's:")
+    session.run("coverage", "report", "--format=total", external=True)
+
+
+@nox.session(tags=["ci"])
+def flow(session: nox.Session) -> None:
+    """Commands from end to end on fake hosts; real git, Compose and files."""
+    run_tests(session, ["tests/flow", *TWO])
+
+
+@nox.session(tags=["ci"])
+def frontend(session: nox.Session) -> None:
+    """Run the reference app's frontend tests; needs a Docker engine, as all that follow."""
+    run_tests(session, [f"{SUITES}::test_frontend"])
+
+
+@nox.session(tags=["ci"])
+def backend(session: nox.Session) -> None:
+    """Run the reference app's backend tests on real PostgreSQL and Redis."""
+    run_tests(session, [f"{SUITES}::test_backend"])
+
+
+@nox.session(tags=["ci"])
+def integration(session: nox.Session) -> None:
+    """Sites on a real engine and real hosts over SSH; a quarter of an hour and more."""
+    everything = ["tests/integration", f"--ignore={SUITES}"]
+    run_tests(session, [*everything, "-m", "not alone", *TWO_FILES], [*everything, "-m", "alone"])
+
+
+@nox.session(default=False)
+def ci(session: nox.Session) -> None:
+    """All of the above, as `.ci/run` does; what follows `--` goes to every pytest."""
+    for name in CI:
+        session.notify(name, session.posargs)
 
 
 @nox.session(default=False)
 def nights(session: nox.Session) -> None:
-    """Run all bad nights with real faults, and write docs/nights.md; takes up to two hours on two cores."""
+    """Real faults for two hours, into docs/nights.md; `-- --room=data` those of one room alone."""
     if not session.posargs:
         Path("docs/nights.md").unlink(missing_ok=True)  # nights that are no more go with it
     everything = {"NIGHTS": "1", "NIGHTS_REPORT": "docs/nights.md"}

@@ -103,3 +103,68 @@ def test_bootstrap_names_the_log_that_there_is(
     with pytest.raises(SystemExit):
         bootstrap.start_engine()
     assert f"next: {then}" in capsys.readouterr().err
+
+
+@pytest.fixture
+def runner(checkout: Path) -> Path:
+    """A checkout on a CI's machine, and the file for outputs of its steps; its account has an empty home."""
+    (checkout / "home").mkdir()
+    return checkout
+
+
+def credentials(runner: Path, env: str = "staging", **given: str) -> tuple[int, str, str]:
+    """Write credentials; return the exit code, what a person reads, and what the steps after it are told."""
+    output = runner / "output"
+    output.unlink(missing_ok=True)
+    own = {"HOME": str(runner / "home"), "GITHUB_OUTPUT": str(output)}
+    done = ran(runner, "scripts/ci-credentials", env, **own, **given)
+    return done.returncode, done.stdout + done.stderr, output.read_text() if output.exists() else ""
+
+
+def key_of(runner: Path, kind: str = "ed25519") -> str:
+    made = runner / f"made-{kind}"
+    subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", str(made)], check=True)
+    return made.read_text()
+
+
+def test_credentials_are_written_for_this_account_alone(runner: Path) -> None:
+    key = key_of(runner)
+    given = {"SSH_KEY": key.replace("\n", "\r\n").strip(), "SECRETS_FILE": "WORD='two\nlines'\r\nOTHER=$x"}
+    assert credentials(runner, **given) == (0, "", "ready=true\n")
+    written = {runner / "home/.ssh/id_ed25519": key, runner / ".env.staging": "WORD='two\nlines'\nOTHER=$x\n"}
+    assert {path: path.read_text() for path in written} == written
+    assert {path.stat().st_mode & 0o777 for path in written} == {0o600}
+    assert credentials(runner, **given) == (0, "", "ready=true\n"), "again"
+    code, told, output = credentials(runner, **{**given, "SECRETS_FILE": "WORD=other"})
+    assert (code, output) == (2, "")
+    assert ".env.staging is there already, and is another" in told
+    assert {path: path.read_text() for path in written} == written
+
+
+def test_a_fork_without_secrets_hears_that_nothing_is_deployed(runner: Path) -> None:
+    code, told, output = credentials(runner, SSH_KEY="", SECRETS_FILE="")
+    assert (code, output) == (0, "ready=false\n")
+    assert "::notice title=Nothing is deployed to staging::" in told
+    assert not (runner / "home/.ssh").exists()
+    assert not (runner / ".env.staging").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"SECRETS_FILE": "WORD=x"}, "SSH_KEY is not"),
+        ({"SSH_KEY": "ssh-ed25519 AAAA"}, "SSH_KEY is no Ed25519 private key"),
+        ({"SSH_KEY": "rsa"}, "SSH_KEY is no Ed25519 private key"),
+        ({"env": "../etc", "SSH_KEY": "x"}, "no environment is named"),
+    ],
+    ids=["half of them", "a public key", "of another kind", "another folder"],
+)
+def test_credentials_that_cannot_be_used_are_refused_and_not_shown(
+    runner: Path, given: dict[str, str], reason: str
+) -> None:
+    given = {**given, **({"SSH_KEY": key_of(runner, "rsa")} if given.get("SSH_KEY") == "rsa" else {})}
+    code, told, output = credentials(runner, **given)
+    assert (code, output) == (2, "")
+    assert reason in told
+    assert not [*(runner / "home").rglob("id_*")]
+    assert not any(line in told for line in given.get("SSH_KEY", "").splitlines() if len(line) > 6)

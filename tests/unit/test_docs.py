@@ -19,9 +19,12 @@ from deploy.core.model import Deploy, Kept, Record, Role
 from deploy.rollout import steps
 from deploy.rollout.apply import Outcome
 from deploy.tasks import namespace
+from tests.support import workflows
 
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "tests/load/README.md"]
 COMMANDS = (ROOT / "docs/reference/commands.md").read_text()
+COMMAND_NAMES = {name for own, others in namespace.task_names.items() for name in (own, *others)}
+SESSIONS = set(re.findall(r"(?m)^@nox\.session.*\ndef (\w+)", (ROOT / "noxfile.py").read_text()))
 
 
 def table(document: str, heading: str) -> dict[str, list[str]]:
@@ -105,6 +108,26 @@ def test_what_a_document_points_to_is_there(document: Path) -> None:
             r"`((?:deploy|docker|nginx|scripts|bench|tests|requirements|backend)/[\w./-]*\w)`", text
         ):
             assert (ROOT / path).exists(), path
+
+
+def anchors(document: Path) -> set[str]:
+    """The anchors that GitHub makes of a document's headings."""
+    headings = re.findall(r"(?m)^#+ (.+)$", re.sub(r"(?ms)^```.*?^```", "", document.read_text()))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_anchor_and_every_command_that_a_document_names_is_there(document: Path) -> None:
+    text = document.read_text()
+    for place, anchor in re.findall(r"\]\((?!https?://)([^)#]*)#([^)]+)\)", text):
+        assert anchor in anchors(document.parent / place if place else document), f"{place}#{anchor}"
+    if document.name in ("own-app.md", "CHANGELOG.md"):  # what a reader adds; what was
+        return
+    shown = "\n".join(re.findall(r"(?ms)^```.*?^```|`[^`\n]+`", text))
+    for name in re.findall(r"(?m)(?:^|`|\$ |bin/)inv ([a-z][\w.]*\w)", shown):
+        assert name in COMMAND_NAMES | workflows.AWAITED, f"inv {name}"
+    for name in re.findall(r"nox (?:-s|--sessions?)[ =](\w+)", shown):
+        assert name in SESSIONS, f"nox -s {name}"
 
 
 def test_decisions_are_short_and_numbered_without_a_gap() -> None:

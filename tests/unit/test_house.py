@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -37,10 +38,16 @@ def files() -> Iterator[Path]:
     return (ROOT / name for name in listed if name and (ROOT / name).is_file())
 
 
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    """Everything that a file's syntax is made of."""
+    return [*ast.walk(ast.parse(path.read_text()))]
+
+
 def imports(path: Path) -> set[str]:
     """The top-level packages that a file imports, anywhere in it."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             found |= {name.name.split(".")[0] for name in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level:
@@ -50,7 +57,7 @@ def imports(path: Path) -> set[str]:
 
 def prints(path: Path) -> bool:
     """Tell whether a file prints, or writes to this process's own streams."""
-    calls = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    calls = [node.func for node in nodes(path) if isinstance(node, ast.Call)]
     return any(
         ast.unparse(call) in ("print", "sys.stdout.write", "sys.stderr.write", "pprint.pprint") for call in calls
     )

@@ -103,7 +103,7 @@ def test_what_people_write_may_be_merged_and_what_compose_writes_is_not() -> Non
         ("a: b: hunter2", "line 1"),
         ("a: !!bool hunter2", "a value is not what its tag says"),
         ("a: !!int hunter2", "a value is not what its tag says"),
-        ("[" * 3000, "nested too deeply"),
+        ("[" * 1500, "nested too deeply"),
         ("a: \x07", "special characters are not allowed"),
         ("a: *b", "undefined alias"),
         ("? {a: b}\n: c", "line 1"),

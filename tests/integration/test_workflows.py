@@ -1,0 +1,136 @@
+"""What GitHub would type, typed here: a push to main, a tag, the nightly scan, on clean checkouts, to a real host."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.integration.test_registry import FORWARD, USER, WORD, Proxy, proxy
+from tests.machines import Fleet, Machine
+from tests.support import workflows
+from tests.support.runner import Ran, Runner
+from tests.support.site import TINY, Site, copy_checkout, free_port
+
+__all__ = ["proxy"]  # a fixture
+ENVIRONMENT = """
+domain = "localhost"
+edge = {{address = "0.0.0.0", port = {port}, probe_port = {probe_port}}}
+build = {{bases = "debian"}}
+rollout = {{watch = 0}}
+ship = {{by = "registry", registry = "{registry}/team", user = "{user}"}}
+variables = {{BEHAVIOUR = "well"}}
+
+[hosts.app1]
+address = "{address}"
+key = "{key}"
+"""
+MAIN, TAG = "refs/heads/main", "refs/tags/v1.0.0"
+
+
+@pytest.fixture(scope="module")
+def host(machine: Machine, proxy: Proxy) -> Machine:
+    """A server that knows the registry by the name that this machine knows it by."""
+    machine.sh(FORWARD, str(proxy.server_port), machine.operator)
+    return machine
+
+
+@pytest.fixture(scope="module")
+def team(tmp_path_factory: pytest.TempPathFactory, host: Machine, proxy: Proxy) -> Iterator[Site]:
+    """A repository of this toolkit with the tiny app in place of BookReader, and a host in both environments' files."""
+    site = Site(tmp_path_factory.mktemp("team"))
+    copy_checkout(site)
+    bring_tiny(site)
+    name_host(site, host, proxy)
+    yield site
+    site.sweep()
+
+
+def name_host(site: Site, host: Machine, proxy: Proxy) -> None:
+    """Fill in the environments' files, and make it the branch main."""
+    for env in workflows.ENVIRONMENTS:
+        text = ENVIRONMENT.format(
+            port=free_port(), probe_port=free_port(), registry=proxy.address, user=USER, address=host.address, key=host.key
+        )  # fmt: skip
+        site.write(f"deploy/environments/{env}.toml", text)
+    site.commit("our hosts")
+    site.git("branch", "-M", "main")
+
+
+def bring_tiny(site: Site) -> None:
+    """Put the tiny app where BookReader was, under the site's own name."""
+    for path in (site.root / "docker").glob("*.Dockerfile"):
+        path.unlink() if path.name != "edge.Dockerfile" else None
+    shutil.copytree(TINY, site.root, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "nginx"))
+    shutil.copytree(TINY / "nginx", site.root / "routes")
+    shutil.copytree(site.root / "docker/frontend/site", site.root / "docker/site")
+    site.write("deploy/app.toml", f'app = "{site.app}"\ncompose = ["docker/compose.yml"]\nnginx = "routes"\n')
+    site.replace("docker/compose.yml", "    read_only: true", "    env_file: [.env]\n    read_only: true")
+    site.write(".env.example", "WORD=<a word>\n")
+
+
+@pytest.fixture
+def protected(machines: Fleet) -> dict[str, str]:
+    """What the repository's environments hold."""
+    return {"SSH_KEY": machines.key.read_text(), "SECRETS_FILE": f"WORD=kept\nREGISTRY_PASSWORD='{WORD}'"}
+
+
+def run(runner: Runner, name: str, ref: str, secrets: Mapping[str, str]) -> list[Ran]:
+    """Run a workflow; fail the test where a line printed a secret."""
+    lines = runner.run(name, ref, secrets)
+    hidden = [WORD, *secrets.get("SSH_KEY", "").splitlines()[1:3]]
+    assert not [ran.line for ran in lines for value in hidden if value in ran.output]
+    return lines
+
+
+def require_well(lines: list[Ran]) -> None:
+    """Fail the test with what the last line printed unless it ended with 0."""
+    assert lines[-1].code == 0, f"{lines[-1].line} ended with {lines[-1].code}\n{lines[-1].output}"
+
+
+def serves(team: Site, host: Machine, env: str, path: str = "/version") -> str:
+    """Return the release that visitors of an environment get; empty where nobody answers."""
+    settings = tomllib.loads((team.root / f"deploy/environments/{env}.toml").read_text())
+    status, body = team.get(path, settings["edge"]["port"], host.address)
+    return str(json.loads(body)["release"]) if status == 200 else ""
+
+
+def commands(lines: list[Ran]) -> list[str]:
+    """Name the commands of `inv` among lines."""
+    return [ran.line.split()[1] for ran in lines if "bin/inv " in ran.line and "inv scan" not in ran.line]
+
+
+def test_a_push_to_main_a_tag_and_a_nightly_scan(
+    team: Site, host: Machine, proxy: Proxy, protected: dict[str, str], tmp_path: Path
+) -> None:
+    """A fork's main deploys nothing and says so; main is on staging, the tag in prod; a drill needs backups."""
+    runner = Runner(tmp_path, team.root)
+    forked = run(runner, "build", MAIN, {})
+    require_well(forked)
+    assert commands(forked) == ["build"]
+    assert "::notice title=Nothing is deployed to staging::" in forked[-1].output
+    assert (proxy.asked, host.sh("docker ps --all --quiet")) == (0, "")
+
+    pushed = run(runner, "build", MAIN, protected)
+    require_well(pushed)
+    assert commands(pushed) == ["build", "push", "deploy", "status"]
+    on_main = team.git("rev-parse", "main")[:12]
+    assert serves(team, host, "staging").startswith(f"{on_main}-")
+    assert (bool(proxy.asked), serves(team, host, "prod")) == (True, "")
+
+    team.git("tag", "v1.0.0")
+    team.commit("after the tag")
+    tagged = run(runner, "deploy", TAG, protected)
+    require_well(tagged)
+    assert commands(tagged) == ["build", "push", "deploy", "status"]
+    assert serves(team, host, "prod").startswith(f"{on_main}-"), "the tag's release, not main's"
+    assert serves(team, host, "prod") in tagged[-1].output
+
+    require_well(run(runner, "security", MAIN, protected))
+    refused = run(runner, "backup-drill", MAIN, protected)[-1]  # tests/nights/test_workflows.py has one that restores
+    assert (refused.line, refused.code) == (".venv/bin/inv backup.drill --env=prod --json", 2)
+    assert "has no service with the role backup" in refused.output

@@ -1,0 +1,106 @@
+"""A CI's machine: it types the `run` lines of a workflow, in a clean checkout, with the variables that GitHub gives."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.tasks import namespace
+from tests.support import workflows
+from tests.support.workflows import Step
+
+SECRET = re.compile(r"\$\{\{ secrets\.(\w+) \}\}")
+CONDITION = re.compile(r"steps\.(\w+)\.outputs\.(\w+) == '(\w*)'")
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A line that was typed, its exit code, and what it printed."""
+
+    line: str
+    code: int
+    output: str
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Machines of a CI for one repository: each workflow gets a folder of its own, and a home with nothing in it."""
+
+    folder: Path
+    repository: Path
+
+    def run(self, name: str, ref: str, secrets: Mapping[str, str]) -> list[Ran]:
+        """Run a workflow for a branch or tag; return its lines up to the first that fails."""
+        place = self.folder / f"{name}-{len([*self.folder.glob('*')])}"
+        checkout = self.check_out(place, ref)
+        environment = self.environment(place, checkout, ref)
+        lines = list[Ran]()
+        for ran in typed(workflows.steps(name), checkout, environment, secrets):
+            lines.append(ran)
+            if ran.code:
+                break
+        return lines
+
+    def check_out(self, place: Path, ref: str) -> Path:
+        """Clone what a branch or tag names; the environment is this one, so that bootstrap has nothing to install."""
+        checkout = place / "work"
+        for folder in ("home", "temp"):
+            (place / folder).mkdir(parents=True)
+        short = ref.split("/", 2)[2]
+        clone = ["git", "clone", "--quiet", "--branch", short, str(self.repository), str(checkout)]
+        subprocess.run(clone, check=True, capture_output=True)
+        (checkout / ".venv").mkdir()
+        (checkout / ".venv/bin").symlink_to(Path(sys.executable).parent)
+        lock = (checkout / "requirements/dev.txt").read_bytes()
+        (checkout / ".venv/lock.sha256").write_text(hashlib.sha256(lock).hexdigest())
+        return checkout
+
+    def environment(self, place: Path, checkout: Path, ref: str) -> dict[str, str]:
+        """Return what a step finds: GitHub's variables, the machine's own proxy and certificates, nothing of ours."""
+        head = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
+        commit = subprocess.run(head, check=True, capture_output=True, text=True).stdout.strip()
+        kept = {
+            name: value for name, value in os.environ.items() if not re.match(r"OPS_|GIT|SSH_|XDG_|PYTEST|COV_", name)
+        }
+        (place / "output").touch()
+        return kept | {
+            "CI": "true", "GITHUB_ACTIONS": "true", "GITHUB_EVENT_NAME": "push", "GITHUB_REF": ref, "GITHUB_SHA": commit,
+            "GITHUB_REF_NAME": ref.split("/", 2)[2], "GITHUB_WORKSPACE": str(checkout), "GITHUB_REPOSITORY": "team/books",
+            "GITHUB_OUTPUT": str(place / "output"), "RUNNER_TEMP": str(place / "temp"), "RUNNER_OS": "Linux",
+            "HOME": str(place / "home"),
+        }  # fmt: skip
+
+
+def typed(steps: list[Step], checkout: Path, environment: dict[str, str], secrets: Mapping[str, str]) -> Iterator[Ran]:
+    """Type the lines of the steps whose condition holds, as GitHub does."""
+    output = Path(environment["GITHUB_OUTPUT"])
+    for step in steps:
+        if not step.run or not holds(step.condition, output.read_text()) or is_awaited(step.run):
+            continue
+        own = {name: SECRET.sub(lambda found: secrets.get(found[1], ""), value) for name, value in step.env.items()}
+        ran = subprocess.run(
+            ["bash", "-e", "-c", step.run], cwd=checkout, env={**environment, **own}, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600,
+        )  # fmt: skip
+        yield Ran(step.run, ran.returncode, ran.stdout)
+
+
+def holds(condition: str, outputs: str) -> bool:
+    """Tell whether a step's condition holds, by the outputs of those before it; one of another form is a failure."""
+    if not condition:
+        return True
+    form = CONDITION.fullmatch(condition)
+    assert form, condition
+    return f"{form[2]}={form[3]}" in outputs.splitlines()
+
+
+def is_awaited(line: str) -> bool:
+    """Tell whether a line is of a command that is not there yet."""
+    command = re.match(r"\.venv/bin/inv ([\w.]+)", line)
+    return bool(command and command[1] in workflows.AWAITED and command[1] not in namespace.task_names)
