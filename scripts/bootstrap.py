@@ -2,7 +2,7 @@
 
 Usage: python3 scripts/bootstrap.py [--tests]
 
---tests adds what the tests need and nothing else does: an sshd that they start on loopback.
+--tests adds what the tests need: an sshd that they start on loopback, and what their hosts' images are made with.
 Looks first, says what it is about to change, changes only what is missing. A usable Docker is left alone.
 Supported: Debian 12 and 13, Ubuntu 22.04 and later. Elsewhere it names what to install.
 """
@@ -37,7 +37,7 @@ ENGINE_PACKAGES = {
 }
 # Debian 12's own Docker is 20.10 without buildx; 13's runs on 12 and is taken for these packages alone.
 NEWER_SUITE = "trixie"
-BASE_PACKAGES = ["mmdebstrap", "uidmap"]
+BASE_PACKAGES = ["mmdebstrap", "uidmap", "debian-archive-keyring"]
 PROBE_IMAGE = "busybox:1.37-musl"
 
 
@@ -53,8 +53,10 @@ def main() -> None:
         install(packages)
     if not engine_answers():
         start_engine()
-    if not tags_reachable() and not shutil.which("mmdebstrap"):
-        say("no image registry answers: base images will be built here from Debian packages")
+    if not shutil.which("mmdebstrap") and ("--tests" in sys.argv or not tags_reachable()):
+        say(
+            "images will be built here from Debian packages: those of the tests' hosts, and bases where no registry answers"
+        )
         install(BASE_PACKAGES)
     sync_environment()
 
