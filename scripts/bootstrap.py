@@ -54,9 +54,7 @@ def main() -> None:
     if not engine_answers():
         start_engine()
     if not shutil.which("mmdebstrap") and ("--tests" in sys.argv or not tags_reachable()):
-        say(
-            "images will be built here from Debian packages: those of the tests' hosts, and bases where no registry answers"
-        )
+        say("building images of Debian packages: the hosts of tests, and bases where no registry answers")
         install(BASE_PACKAGES)
     sync_environment()
 

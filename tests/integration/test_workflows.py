@@ -6,10 +6,12 @@ import json
 import shutil
 import tomllib
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from deploy.tasks import namespace
 from tests.integration.test_registry import FORWARD, USER, WORD, Proxy, proxy
 from tests.machines import Fleet, Machine
 from tests.support import workflows
@@ -24,10 +26,15 @@ build = {{bases = "debian"}}
 rollout = {{watch = 0}}
 ship = {{by = "registry", registry = "{registry}/team", user = "{user}"}}
 variables = {{BEHAVIOUR = "well"}}
+{scan}
 
 [hosts.app1]
 address = "{address}"
 key = "{key}"
+"""
+# the edge is of Debian testing here, for which there are no advisories; the toolkit's own files are scanned elsewhere
+SCAN = """
+scan = {{databases = ["{}"], without_packages = ["tiny/edge"], skip = ["misconfigurations", "dockerfiles", "shell"]}}
 """
 MAIN, TAG = "refs/heads/main", "refs/tags/v1.0.0"
 
@@ -40,21 +47,32 @@ def host(machine: Machine, proxy: Proxy) -> Machine:
 
 
 @pytest.fixture(scope="module")
-def team(tmp_path_factory: pytest.TempPathFactory, host: Machine, proxy: Proxy) -> Iterator[Site]:
+def scan() -> Iterator[str]:
+    """Settings of a scan that has a vulnerability database; none while there is no `inv scan`."""
+    if "scan" not in namespace.task_names:
+        yield ""
+        return
+    with import_module("tests.support.advisories").served() as registry:
+        yield SCAN.format(registry.repository)
+
+
+@pytest.fixture(scope="module")
+def team(tmp_path_factory: pytest.TempPathFactory, host: Machine, proxy: Proxy, scan: str) -> Iterator[Site]:
     """A repository of this toolkit with the tiny app in place of BookReader, and a host in both environments' files."""
     site = Site(tmp_path_factory.mktemp("team"))
     copy_checkout(site)
     bring_tiny(site)
-    name_host(site, host, proxy)
+    name_host(site, host, proxy, scan)
     yield site
     site.sweep()
 
 
-def name_host(site: Site, host: Machine, proxy: Proxy) -> None:
+def name_host(site: Site, host: Machine, proxy: Proxy, scan: str) -> None:
     """Fill in the environments' files, and make it the branch main."""
     for env in workflows.ENVIRONMENTS:
         text = ENVIRONMENT.format(
-            port=free_port(), probe_port=free_port(), registry=proxy.address, user=USER, address=host.address, key=host.key
+            port=free_port(), probe_port=free_port(), registry=proxy.address, user=USER, address=host.address, key=host.key,
+            scan=scan,
         )  # fmt: skip
         site.write(f"deploy/environments/{env}.toml", text)
     site.commit("our hosts")
@@ -71,6 +89,7 @@ def bring_tiny(site: Site) -> None:
     site.write("deploy/app.toml", f'app = "{site.app}"\ncompose = ["docker/compose.yml"]\nnginx = "routes"\n')
     site.replace("docker/compose.yml", "    read_only: true", "    env_file: [.env]\n    read_only: true")
     site.write(".env.example", "WORD=<a word>\n")
+    (site.root / "deploy/waivers.toml").unlink(missing_ok=True)  # of files that are gone
 
 
 @pytest.fixture

@@ -16,21 +16,21 @@ from deploy.config import secrets
 from tests.integration.conftest import machine, machines
 from tests.integration.test_backup import BOOK
 from tests.integration.test_registry import WORD, Proxy, proxy
-from tests.integration.test_workflows import MAIN, TAG, commands, host, name_host, require_well, run, serves
+from tests.integration.test_workflows import MAIN, TAG, commands, host, name_host, require_well, run, scan, serves
 from tests.machines import Fleet, Machine
 from tests.support.runner import Runner
 from tests.support.site import ROOT, Site, copy_checkout
 
-__all__ = ["host", "machine", "machines", "proxy"]  # fixtures
+__all__ = ["host", "machine", "machines", "proxy", "scan"]  # fixtures
 PSQL = ("psql", "--host=/var/run/postgresql", "--username=bookreader", "-qtAc")
 
 
 @pytest.fixture
-def books(tmp_path: Path, host: Machine, proxy: Proxy) -> Iterator[Site]:
+def books(tmp_path: Path, host: Machine, proxy: Proxy, scan: str) -> Iterator[Site]:
     """A repository of BookReader, and a host in both environments' files."""
     site = Site(tmp_path / "team")
     copy_checkout(site)
-    name_host(site, host, proxy)
+    name_host(site, host, proxy, scan)
     yield site
     site.sweep()
 
