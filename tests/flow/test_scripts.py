@@ -134,6 +134,7 @@ def test_credentials_are_written_for_this_account_alone(runner: Path) -> None:
     written = {runner / "home/.ssh/id_ed25519": key, runner / ".env.staging": "WORD='two\nlines'\nOTHER=$x\n"}
     assert {path: path.read_text() for path in written} == written
     assert {path.stat().st_mode & 0o777 for path in written} == {0o600}
+    assert (runner / "home/.ssh").stat().st_mode & 0o777 == 0o700
     assert credentials(runner, **given) == (0, "", "ready=true\n"), "again"
     code, told, output = credentials(runner, **{**given, "SECRETS_FILE": "WORD=other"})
     assert (code, output) == (2, "")

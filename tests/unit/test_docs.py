@@ -123,8 +123,8 @@ def test_every_anchor_and_every_command_that_a_document_names_is_there(document:
         assert anchor in anchors(document.parent / place if place else document), f"{place}#{anchor}"
     if document.name in ("own-app.md", "CHANGELOG.md"):  # what a reader adds; what was
         return
-    shown = "\n".join(re.findall(r"(?ms)^```.*?^```|`[^`\n]+`", text))
-    for name in re.findall(r"(?m)(?:^|`|\$ |bin/)inv ([a-z][\w.]*\w)", shown):
+    shown = "\n".join(re.findall(r"(?ms)^ *```.*?^ *```|`[^`\n]+`", text))
+    for name in re.findall(r"(?m)(?:^ *|`|\$ |bin/)inv ([a-z][\w.]*\w)", shown):
         assert name in COMMAND_NAMES | workflows.AWAITED, f"inv {name}"
     for name in re.findall(r"nox (?:-s|--sessions?)[ =](\w+)", shown):
         assert name in SESSIONS, f"nox -s {name}"
