@@ -113,7 +113,7 @@ def runner(checkout: Path) -> Path:
 
 
 def credentials(runner: Path, env: str = "staging", **given: str) -> tuple[int, str, str]:
-    """Write credentials; return the exit code, what a person reads, and what the steps after it are told."""
+    """Write credentials; return the exit code, what a person reads, and what the steps after it read."""
     output = runner / "output"
     output.unlink(missing_ok=True)
     own = {"HOME": str(runner / "home"), "GITHUB_OUTPUT": str(output)}
@@ -136,16 +136,16 @@ def test_credentials_are_written_for_this_account_alone(runner: Path) -> None:
     assert {path.stat().st_mode & 0o777 for path in written} == {0o600}
     assert (runner / "home/.ssh").stat().st_mode & 0o777 == 0o700
     assert credentials(runner, **given) == (0, "", "ready=true\n"), "again"
-    code, told, output = credentials(runner, **{**given, "SECRETS_FILE": "WORD=other"})
+    code, message, output = credentials(runner, **{**given, "SECRETS_FILE": "WORD=other"})
     assert (code, output) == (2, "")
-    assert ".env.staging is there already, and is another" in told
+    assert ".env.staging is there already, and is another" in message
     assert {path: path.read_text() for path in written} == written
 
 
 def test_a_fork_without_secrets_hears_that_nothing_is_deployed(runner: Path) -> None:
-    code, told, output = credentials(runner, SSH_KEY="", SECRETS_FILE="")
+    code, message, output = credentials(runner, SSH_KEY="", SECRETS_FILE="")
     assert (code, output) == (0, "ready=false\n")
-    assert "::notice title=Nothing is deployed to staging::" in told
+    assert "::notice title=Nothing is deployed to staging::" in message
     assert not (runner / "home/.ssh").exists()
     assert not (runner / ".env.staging").exists()
 
@@ -164,8 +164,8 @@ def test_credentials_that_cannot_be_used_are_refused_and_not_shown(
     runner: Path, given: dict[str, str], reason: str
 ) -> None:
     given = {**given, **({"SSH_KEY": key_of(runner, "rsa")} if given.get("SSH_KEY") == "rsa" else {})}
-    code, told, output = credentials(runner, **given)
+    code, message, output = credentials(runner, **given)
     assert (code, output) == (2, "")
-    assert reason in told
+    assert reason in message
     assert not [*(runner / "home").rglob("id_*")]
-    assert not any(line in told for line in given.get("SSH_KEY", "").splitlines() if len(line) > 6)
+    assert not any(line in message for line in given.get("SSH_KEY", "").splitlines() if len(line) > 6)

@@ -1,4 +1,4 @@
-"""What GitHub would type, typed here: a push to main, a tag, the nightly scan, on clean checkouts, to a real host."""
+"""The workflows' lines on clean checkouts, to a real host: a push to main, a tag, the nightly scan."""
 
 from __future__ import annotations
 
@@ -81,8 +81,8 @@ def name_host(site: Site, host: Machine, proxy: Proxy, scan: str) -> None:
 
 def bring_tiny(site: Site) -> None:
     """Put the tiny app where BookReader was, under the site's own name."""
-    for path in (site.root / "docker").glob("*.Dockerfile"):
-        path.unlink() if path.name != "edge.Dockerfile" else None
+    for path in {*(site.root / "docker").glob("*.Dockerfile")} - {site.root / "docker/edge.Dockerfile"}:
+        path.unlink()
     shutil.copytree(TINY, site.root, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "nginx"))
     shutil.copytree(TINY / "nginx", site.root / "routes")
     shutil.copytree(site.root / "docker/frontend/site", site.root / "docker/site")
@@ -106,7 +106,7 @@ def run(runner: Runner, name: str, ref: str, secrets: Mapping[str, str]) -> list
     return lines
 
 
-def require_well(lines: list[Ran]) -> None:
+def require_success(lines: list[Ran]) -> None:
     """Fail the test with what the last line printed unless it ended with 0."""
     assert lines[-1].code == 0, f"{lines[-1].line} ended with {lines[-1].code}\n{lines[-1].output}"
 
@@ -129,13 +129,13 @@ def test_a_push_to_main_a_tag_and_a_nightly_scan(
     """A fork's main deploys nothing and says so; main is on staging, the tag in prod; a drill needs backups."""
     runner = Runner(tmp_path, team.root)
     forked = run(runner, "build", MAIN, {})
-    require_well(forked)
+    require_success(forked)
     assert commands(forked) == ["build"]
     assert "::notice title=Nothing is deployed to staging::" in forked[-1].output
     assert (proxy.asked, host.sh("docker ps --all --quiet")) == (0, "")
 
     pushed = run(runner, "build", MAIN, protected)
-    require_well(pushed)
+    require_success(pushed)
     assert commands(pushed) == ["build", "push", "deploy", "status"]
     on_main = team.git("rev-parse", "main")[:12]
     assert serves(team, host, "staging").startswith(f"{on_main}-")
@@ -144,12 +144,12 @@ def test_a_push_to_main_a_tag_and_a_nightly_scan(
     team.git("tag", "v1.0.0")
     team.commit("after the tag")
     tagged = run(runner, "deploy", TAG, protected)
-    require_well(tagged)
+    require_success(tagged)
     assert commands(tagged) == ["build", "push", "deploy", "status"]
     assert serves(team, host, "prod").startswith(f"{on_main}-"), "the tag's release, not main's"
     assert serves(team, host, "prod") in tagged[-1].output
 
-    require_well(run(runner, "security", MAIN, protected))
+    require_success(run(runner, "security", MAIN, protected))
     refused = run(runner, "backup-drill", MAIN, protected)[-1]  # tests/nights/test_workflows.py has one that restores
     assert (refused.line, refused.code) == (".venv/bin/inv backup.drill --env=prod --json", 2)
     assert "has no service with the role backup" in refused.output

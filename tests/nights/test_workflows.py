@@ -16,7 +16,7 @@ from deploy.config import secrets
 from tests.integration.conftest import machine, machines
 from tests.integration.test_backup import BOOK
 from tests.integration.test_registry import WORD, Proxy, proxy
-from tests.integration.test_workflows import MAIN, TAG, commands, host, name_host, require_well, run, scan, serves
+from tests.integration.test_workflows import MAIN, TAG, commands, host, name_host, require_success, run, scan, serves
 from tests.machines import Fleet, Machine
 from tests.support.runner import Runner
 from tests.support.site import ROOT, Site, copy_checkout
@@ -42,7 +42,7 @@ def test_a_tag_is_deployed_and_its_backup_drilled(books: Site, host: Machine, ma
     books.git("tag", "v1.0.0")
     runner = Runner(tmp_path / "runner", books.root)
     tagged = run(runner, "deploy", TAG, protected)
-    require_well(tagged)
+    require_success(tagged)
     assert commands(tagged) == ["build", "push", "deploy", "status"]
     release = serves(books, host, "prod", "/api/version")
     assert release.startswith(books.git("rev-parse", "v1.0.0")[:12])
@@ -50,7 +50,7 @@ def test_a_tag_is_deployed_and_its_backup_drilled(books: Site, host: Machine, ma
     host.exec("docker", "exec", "bookreader-prod-postgres-1", *PSQL, BOOK.replace("TITLE", "Fox"), "bookreader")
     take_backup(books, machines)
     drilled = run(runner, "backup-drill", MAIN, protected)
-    require_well(drilled)
+    require_success(drilled)
     assert {check["result"] for check in points(drilled[-1].output)[0]["checks"]} == {"PASS"}
 
 

@@ -1,4 +1,4 @@
-"""A CI's machine: it types the `run` lines of a workflow, in a clean checkout, with the variables that GitHub gives."""
+"""A CI's machine: it runs the `run` lines of a workflow, in a clean checkout, with the variables that GitHub gives."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CONDITION = re.compile(r"steps\.(\w+)\.outputs\.(\w+) == '(\w*)'")
 
 @dataclass(frozen=True)
 class Ran:
-    """A line that was typed, its exit code, and what it printed."""
+    """A line that was run, its exit code, and its output."""
 
     line: str
     code: int
@@ -41,7 +41,7 @@ class Runner:
         checkout = self.check_out(place, ref)
         environment = self.environment(place, checkout, ref)
         lines = list[Ran]()
-        for ran in typed(workflows.steps(name), checkout, environment, secrets):
+        for ran in run_steps(workflows.steps(name), checkout, environment, secrets):
             lines.append(ran)
             if ran.code:
                 break
@@ -77,13 +77,15 @@ class Runner:
         }  # fmt: skip
 
 
-def typed(steps: list[Step], checkout: Path, environment: dict[str, str], secrets: Mapping[str, str]) -> Iterator[Ran]:
-    """Type the lines of the steps whose condition holds, as GitHub does."""
+def run_steps(
+    steps: list[Step], checkout: Path, environment: dict[str, str], secrets: Mapping[str, str]
+) -> Iterator[Ran]:
+    """Run the lines of the steps whose condition holds, as GitHub does."""
     output = Path(environment["GITHUB_OUTPUT"])
     for step in steps:
         if not step.run or not holds(step.condition, output.read_text()) or is_awaited(step.run):
             continue
-        own = {name: SECRET.sub(lambda found: secrets.get(found[1], ""), value) for name, value in step.env.items()}
+        own = {name: SECRET.sub(lambda match: secrets.get(match[1], ""), value) for name, value in step.env.items()}
         ran = subprocess.run(
             ["bash", "-e", "-c", step.run], cwd=checkout, env={**environment, **own}, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600,
