@@ -119,3 +119,11 @@ def test_the_menu_of_nox_says_what_each_session_is_for() -> None:
     )
     menu = re.findall(r"(?m)^[*-] (\w+)(?: \[.*?\])? -> (.{20,100})$", printed.stdout)
     assert [name for name, _ in menu] == [*noxfile.CI, "ci", "nights"]
+
+
+def test_the_line_of_a_session_runs_it() -> None:
+    line = SESSION.replace(".venv/bin", str(Path(sys.executable).parent))
+    environment = {**os.environ, "SESSION": "lint"}
+    ran = subprocess.run(["bash", "-e", "-c", line], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout
+    assert "Session lint was successful" in ran.stderr
