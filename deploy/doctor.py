@@ -47,7 +47,7 @@ def examine(settings: Settings, host: LocalHost) -> list[Check]:
         attempt("git checkout", lambda: checkout.read(settings.root, host)),
         attempt(
             "secrets",
-            lambda: secrets.read(settings.secrets_file, settings.root / secrets.EXAMPLE, named=bool(settings.secrets)),
+            lambda: secrets.read(settings),
         ),
     ]
 

@@ -138,12 +138,15 @@ def interpolated(template: str, variables: Path, host: LocalHost) -> str:
     return str(yaml.load_printed(answer.stdout)["x-template"])
 
 
-def left_out(model: Model, root: Path, own: Path, keys: Iterable[str]) -> tuple[str, ...]:
-    """Name what the files ask for and services do not get, by the secrets file and its keys; never a value."""
-    words, given, own = list(model.left_out), {*keys, *secrets.OWN}, shadow.tidy(own)
+def left_out(model: Model, root: Path, own: Path, keys: Iterable[str], place: str = "") -> tuple[str, ...]:
+    """Name what the files ask for and services do not get, by the secrets file and its keys; never a value.
+
+    `place` is what messages call where the secrets are, when that is not the file.
+    """
+    words, given, own, place = list(model.left_out), {*keys, *secrets.OWN}, shadow.tidy(own), place or own.name
     for one in model.env_files:
-        words += unread(one, model, root, own, given)
-    then = f"it belongs into [variables], or into {own.name} with an env_file"
+        words += unread(one, model, root, own, given, place)
+    then = f"it belongs into [variables], or into {place} with an env_file"
     for service in model.services:
         empty = [name for name, value in (service.spec.get("environment") or {}).items() if value is None]
         unset = [name for name in empty if not (service.has_secrets and name in given)]
@@ -151,17 +154,17 @@ def left_out(model: Model, root: Path, own: Path, keys: Iterable[str]) -> tuple[
     return tuple(dict.fromkeys(words))
 
 
-def unread(one: EnvFile, model: Model, root: Path, own: Path, given: set[str]) -> list[str]:
+def unread(one: EnvFile, model: Model, root: Path, own: Path, given: set[str], place: str) -> list[str]:
     """Explain in one line what a service loses when the release's secrets replace its env_file; empty for nothing."""
     lacking = sorted(secrets.names(one.path) - given) if one.path != own else []
     alike = one.path == own or (one.path.parent in model.folders and SECRETS.fullmatch(one.path.name))
     lost = [key for key, there in (("required: false", not one.required), ("format: raw", one.raw)) if there]
     if alike and not lacking and not lost:
         return []
-    place = f"{one.service}: {shadow.relative(one.path, root)}"
-    parts = [f"{place} is not read, the release's secrets stand in its place"]
+    file = f"{one.service}: {shadow.relative(one.path, root)}"
+    parts = [f"{file} is not read, the release's secrets stand in its place"]
     if lacking:
-        parts.append(f"{', '.join(lacking)} are not among them: put them under environment, or into {own.name}")
+        parts.append(f"{', '.join(lacking)} are not among them: put them under environment, or into {place}")
     if lost:
         parts.append(f"{', '.join(lost)} has no effect")
     return ["; ".join(parts)]

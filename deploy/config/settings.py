@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from deploy.core.model import must
-from deploy.hosts.sections import Machine, Port, Section, Server, Ssh, like
+from deploy.hosts.sections import File, Machine, Port, Section, Server, Ssh, like
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -59,6 +59,10 @@ Registry = Annotated[
         r"([a-zA-Z0-9.-]+(:\d+)?(/[a-z0-9._/-]+)?)?",
         "it must be a registry and a path, as in registry.example.org/team",
     ),
+]
+PublicKey = Annotated[
+    str,
+    like(r"age1[0-9a-z]+|ssh-(ed25519|rsa) \S+.*", "it must be a public key: age1..., or ssh-ed25519 AAAA..."),
 ]
 Clock = Annotated[str, like(r"([01]\d|2[0-3]):[0-5]\d", "it must be a time of day, as in 03:00, UTC")]
 OWN = ("env", "root")  # set by --env and by where the checkout is
@@ -194,6 +198,33 @@ class Scan(Section):
     within: float = Field(default=300, gt=0)
 
 
+class Secrets(Section):
+    """Where the secrets come from: a file, one that is encrypted with age, or a command; time in seconds."""
+
+    file: str = ""
+    command: list[str] = Field(default=[])
+    within: float = Field(default=30, gt=0)
+    recipients: dict[str, PublicKey] = Field(default={}, description="name -> public key")
+    identity: File = Path("~/.config/age/keys.txt")
+
+    def identity_in(self, root: Path) -> Path:
+        """Return where the key is that decrypts, `~` and the checkout filled in."""
+        return root / self.identity.expanduser()
+
+    @field_validator("command", mode="before")
+    @classmethod
+    def _line_for_sh(cls, command: object) -> object:
+        return (["sh", "-c", command] if command else []) if isinstance(command, str) else command
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Secrets:
+        if self.command and self.file:
+            raise ValueError("secrets.file and secrets.command are two sources; keep one")
+        if self.file.endswith(".age") and not self.recipients:
+            raise ValueError('a secrets.file that is encrypted needs [secrets.recipients]: alice = "age1..."')
+        return self
+
+
 class Settings(Section):
     """Everything a command needs to know about one environment."""
 
@@ -204,7 +235,7 @@ class Settings(Section):
     nginx: Templates = "nginx"
     domain: Domain
     state: Folder | None = None
-    secrets: str = ""
+    secrets: Secrets = Secrets()
     variables: dict[str, str] = Field(default={})
     edge: Edge = Edge()
     build: Build = Build()
@@ -219,6 +250,11 @@ class Settings(Section):
     gateway: Machine | None = None
     hosts: dict[Name, Server] = Field(default={})
     root: Path = ROOT
+
+    @field_validator("secrets", mode="before")
+    @classmethod
+    def _name_of_a_file(cls, secrets: object) -> object:
+        return {"file": secrets} if isinstance(secrets, str) else secrets
 
     @field_validator("hosts")
     @classmethod
@@ -262,5 +298,10 @@ class Settings(Section):
 
     @property
     def secrets_file(self) -> Path:
-        """The file that holds this environment's secrets."""
-        return self.root / (self.secrets or f".env.{self.env}")
+        """The file that holds this environment's secrets, unless a command prints them."""
+        return self.root / (self.secrets.file or f".env.{self.env}")
+
+    @property
+    def secrets_name(self) -> str:
+        """What messages call the place of the secrets."""
+        return "what secrets.command prints" if self.secrets.command else self.secrets_file.name

@@ -46,6 +46,11 @@ def read(path: Path, name: str, where: str = "") -> str:
         ) from None
 
 
+def universal(content: str) -> str:
+    """Return a text whose lines end as `read` has them, whatever editor wrote it."""
+    return content.replace("\r\n", "\n").replace("\r", "\n")
+
+
 def in_words(mistake: Any) -> str:
     """Describe one mistake that pydantic found in a value."""
     message = mistake["msg"].removeprefix("Value error, ").replace("Input should be", "it must be")

@@ -89,9 +89,9 @@ class Account:
 
 def account(settings: Settings) -> Account:
     """Read the registry's user; raise Refused for one without a password."""
-    who = Account(settings.ship.registry, settings.ship.user, Secret(secrets.own(settings.secrets_file, PASSWORD)))
+    who = Account(settings.ship.registry, settings.ship.user, Secret(secrets.own(settings, PASSWORD)))
     if who.user and not who.password:
-        what, then = f"ship.user is set, but {PASSWORD} is not", f"add {PASSWORD} to {settings.secrets_file.name}"
+        what, then = f"ship.user is set, but {PASSWORD} is not", f"add {PASSWORD} to {settings.secrets_name}"
         raise Refused(what, where=str(settings.secrets_file), then=then, slug="registry-password-missing")
     return who
 

@@ -50,7 +50,7 @@ def require_deployable(at: Environment, facts: Mapping[str, Facts], include: str
     with reasons:
         at.each(lambda host: check(settings, host, facts[host.name]))
     with reasons:
-        values = secrets.read(settings.secrets_file, settings.root / secrets.EXAMPLE, named=bool(settings.secrets))
+        values = secrets.read(settings)
     with reasons:
         order = None if at.remote else images.prepare_order(*at.machine)
         source = order.source if order else checkout.read(settings.root, at.here)
@@ -65,7 +65,7 @@ def require_deployable(at: Environment, facts: Mapping[str, Facts], include: str
             require_roles_fit(at, model, placed, facts)
             require_reachable(at, model, {host: set(own.shared) - set(recreate) for host, own in facts.items()})
     reasons.refuse()
-    left_out = compose.left_out(model, settings.root, settings.secrets_file, values)
+    left_out = compose.left_out(model, settings.root, settings.secrets_file, values, settings.secrets_name)
     for line in left_out:
         console.warn(line)
     return Ready(values, source, order, model, recreate, left_out)

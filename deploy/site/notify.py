@@ -65,7 +65,7 @@ def probe(settings: Settings, host: LocalHost) -> None:
         raise OpsError(
             trouble,
             where=KEY,
-            then=f"fix {KEY} in {settings.secrets_file.name}, then inv notify.test",
+            then=f"fix {KEY} in {settings.secrets_name}, then inv notify.test",
             slug="notify-failed",
         )
     console.say(f"sent to {len(addresses(settings))} service(s)")
@@ -73,7 +73,7 @@ def probe(settings: Settings, host: LocalHost) -> None:
 
 def addresses(settings: Settings) -> list[str]:
     """Return the addresses of those who want to know."""
-    return secrets.own(settings.secrets_file, KEY).split()
+    return secrets.own(settings, KEY).split()
 
 
 def post(settings: Settings, host: LocalHost, title: str, facts: dict[str, str], kind: str) -> str:

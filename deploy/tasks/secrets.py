@@ -1,4 +1,4 @@
-"""`inv secrets.*`, `inv notify.*`: what .env.<env> holds."""
+"""`inv secrets.*`, `inv notify.*`: an environment's secrets."""
 
 from __future__ import annotations
 
@@ -12,24 +12,40 @@ if TYPE_CHECKING:
 
 @command()
 def init(at: Environment) -> None:
-    """Make .env.<env> from .env.example, a random value in each <random NAME>; an existing file stays."""
+    """Make the secrets file from .env.example, a random value in each <random NAME>; an existing file stays."""
     from deploy.config import secrets
     from deploy.core import console
 
-    created = secrets.create(at.settings.secrets_file, at.settings.root / secrets.EXAMPLE, at.here)
-    console.say(
-        f"{at.settings.secrets_file.name}: {'made, mode 0600' if created else 'is there already; nothing changed'}"
-    )
+    created = secrets.create(*at.machine)
+    console.say(f"{at.settings.secrets_file.name}: {'made' if created else 'is there already; nothing changed'}")
 
 
 @command()
-def check(at: Environment) -> None:
-    """Check that every documented secret is set and none is a placeholder."""
-    from deploy.config import secrets
+def check(at: Environment, json: bool = False) -> None:
+    """Check for secrets that are missing, weak, placeholders or unused, and for what Compose would leave blank."""
+    from deploy.insight import secrets
+    from deploy.site import checks
+
+    checks.show(secrets.examine(at), at.settings.env, json=json)
+
+
+@command()
+def edit(at: Environment) -> None:
+    """Open the secrets in $EDITOR, and encrypt them to all recipients where the file is encrypted."""
+    from deploy.config.secrets import edit
+
+    edit.edit(*at.machine)
+
+
+@command()
+def identity(at: Environment) -> None:
+    """Show the public key of this account, which encrypted files are encrypted to; make the key where there is none."""
+    from deploy.config.secrets import age
     from deploy.core import console
 
-    values = secrets.read(at.settings.secrets_file, at.settings.root / secrets.EXAMPLE, named=bool(at.settings.secrets))
-    console.say(f"{at.settings.secrets_file.name}: {len(values)} secrets, version {secrets.version(values)}")
+    path = at.settings.secrets.identity_in(at.settings.root)
+    console.say(f"{path} is yours alone; put its public key under [secrets.recipients]:")
+    console.say(age.make_identity(path, at.here))
 
 
 @command(name="test")

@@ -217,7 +217,7 @@ def test_the_addresses_are_no_secret_of_the_app(made: Made, tmp_path: Path, line
     settings, example = made(), tmp_path / ".env.example"
     example.write_text("A=<random a>\nNOTIFY_URLS=\n")
     settings.secrets_file.write_text(f"A=value\n{line}")
-    assert secrets.read(settings.secrets_file, example) == {"A": "value"}
+    assert secrets.read(settings) == {"A": "value"}
     assert notify.addresses(settings) == urls
 
 

@@ -1,0 +1,22 @@
+"""Secrets: read from where the settings say, checked against .env.example, written for one release."""
+
+from deploy.config.secrets.envfile import NAME, names, render, rendered, version
+from deploy.config.secrets.mask import masked
+from deploy.config.secrets.rules import EXAMPLE, OWN
+from deploy.config.secrets.source import source_of
+from deploy.config.secrets.values import create, own, read
+
+__all__ = [
+    "EXAMPLE",
+    "NAME",
+    "OWN",
+    "create",
+    "masked",
+    "names",
+    "own",
+    "read",
+    "render",
+    "rendered",
+    "source_of",
+    "version",
+]

@@ -1,0 +1,110 @@
+"""What is wrong with secrets, by the names of keys and never by a value. Pure."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from deploy.config.secrets.envfile import NAME
+
+EXAMPLE = ".env.example"
+OWN = ("NOTIFY_URLS", "REGISTRY_PASSWORD")  # for the toolkit alone: optional, given to no container, part of no release
+PLACEHOLDERS = {"", "placeholder", "todo", "xxx", "secret", "password"}
+CHANGE = {"change-me", "change_me", "changeme", "change-this", "changethis"}  # also as a part, as in a URL
+SECRETIVE = {"password", "passwd", "pass", "passphrase", "secret", "key", "token"}
+SHORTEST = 12
+LEAST_BITS = 32  # by how often each character stands in it: "abcabcabcabc" has 19
+LONGEST = 128 * 1024  # bytes of NAME=value and its end: the kernel gives a program no longer one (MAX_ARG_STRLEN)
+
+
+@dataclass(frozen=True)
+class Documented:
+    """The keys that the example documents, and those of them that may be empty or not be there."""
+
+    keys: Collection[str]
+    optional: Collection[str] = ()
+
+
+def mistakes(values: Mapping[str, str], documented: Documented, lines: Mapping[str | None, int]) -> list[str]:
+    """List the keys that are missing, hold a placeholder or cannot be given to a program; never a value."""
+    rest = stray(values, documented)
+    return [
+        *misshapen(values, documented, lines),
+        *(f"{key} is missing (documented in {EXAMPLE})" for key in missing(values, documented)),
+        *(f"{key} still holds a placeholder" for key in placeholders(values, documented) if key not in rest),
+    ]
+
+
+def misshapen(values: Mapping[str, str], documented: Documented, lines: Mapping[str | None, int]) -> list[str]:
+    """List what no program can be given as a variable; never what may be the rest of a value."""
+    rest = stray(values, documented)
+    return [
+        *(f"line {lines[key]} is no NAME=value; a value of several lines stands in quotes" for key in rest),
+        # what Compose reads otherwise: it would take part of the line for the name, or show all of it
+        *(f"`{key}` is no name of a variable" for key in documented.keys if not NAME.fullmatch(key)),
+        *(f"{key} {reason}" for key, reason in undeliverable(values) if key not in rest),
+    ]
+
+
+def stray(values: Mapping[str, str], documented: Documented) -> list[str]:
+    """List what the parser took for names, and may be the rest of a value without quotes."""
+    undocumented = {key: value for key, value in values.items() if key not in documented.keys}
+    return [key for key, value in undocumented.items() if not NAME.fullmatch(key) or not value.strip("=")]
+
+
+def missing(values: Collection[str], documented: Documented) -> list[str]:
+    """List the documented keys that have to be set and are not."""
+    return [key for key in documented.keys if key not in {*values, *OWN, *documented.optional}]
+
+
+def placeholders(values: Mapping[str, str], documented: Documented) -> list[str]:
+    """List the keys whose value nobody chose; an optional one may be empty."""
+    return [key for key, value in values.items() if is_placeholder(value) and (value or key not in documented.optional)]
+
+
+def is_placeholder(value: str) -> bool:
+    """Tell whether a value is one that nobody chose."""
+    plain = value.strip().lower()
+    parts = re.split(r"[:/@?&=\s]", plain)
+    return (
+        plain in PLACEHOLDERS or not CHANGE.isdisjoint(parts) or ("<" in value and ">" in value and "random" in value)
+    )
+
+
+def undeliverable(values: Mapping[str, str]) -> Iterable[tuple[str, str]]:
+    """Name the keys whose value no program can be given, with the reason."""
+    for key, value in values.items():
+        if "\0" in value:
+            yield key, "holds a NUL character, which no variable can"
+        if (size := len(key.encode()) + len(value.encode()) + 2) > LONGEST:
+            yield key, f"has {size // 1024} kB, and a variable has at most 128: mount a file instead"
+
+
+def is_secretive(key: str) -> bool:
+    """Tell whether a key's name says that nobody may guess its value."""
+    words = re.split(r"[_.-]", key.lower().removesuffix("_previous"))
+    return not SECRETIVE.isdisjoint((words[-1], words[-1].removesuffix("s"))) and "public" not in words
+
+
+def weak(values: Mapping[str, str]) -> list[str]:
+    """List the keys whose value, or the password of the URL that it is, can be guessed."""
+    return [key for key, value in values.items() if value and is_weak(key, value)]
+
+
+def is_weak(key: str, value: str) -> bool:
+    """Tell whether a value is a password, key or token that is short, or made of few characters again and again."""
+    password = value if is_secretive(key) else ""
+    if "://" in value:
+        with suppress(ValueError):
+            password = urlsplit(value).password or ""
+    return bool(password) and (len(password) < SHORTEST or bits(password) < LEAST_BITS)
+
+
+def bits(value: str) -> float:
+    """Return how many bits a text has by the frequency of its characters (Shannon)."""
+    return sum(-number * math.log2(number / len(value)) for number in Counter(value).values())
