@@ -186,6 +186,12 @@ class Scale(Kept):
     replicas: dict[str, int]
 
 
+class Revoked(Kept):
+    """The values of secrets that must not come back, by key, as fingerprints."""
+
+    values: dict[str, tuple[str, ...]]
+
+
 class Digests(Frozen):
     """An image by what its manifest and its configuration hash to; engines keep one or the other."""
 

@@ -6,6 +6,7 @@ import time
 
 from deploy.config.environment import Environment
 from deploy.core.model import Facts
+from deploy.release.revoked import without_revoked
 from deploy.rollout import drift, preflight
 from deploy.rollout.apply import REASONS, Outcome, apply, make_outcome
 from deploy.rollout.interrupted import intentions, interruption, record_aborted
@@ -26,6 +27,7 @@ from deploy.rollout.strategies import make_plans, strategy_of
 from deploy.site.facts import naming_what_serves
 from deploy.site.interrupted import require_no_other
 from deploy.site.locked import locked
+from deploy.site.run import Fleet
 
 
 def observe(at: Environment) -> dict[str, Facts]:
@@ -64,7 +66,7 @@ def deploy(at: Environment, *, to: str = "", include: str = "", unscanned: str =
 
 
 def rollback(at: Environment, *, to: str = "", include: str = "", schema_fits: str = "") -> Outcome:
-    """Put an earlier release back into service, with its images, files and secrets; the schema stays.
+    """Put an earlier release back into service, with its images, files and unrevoked secrets; the schema stays.
 
     `schema_fits` is why a person says that the schema fits, where that would be refused; the ledger keeps it.
 
@@ -79,6 +81,7 @@ def rollback(at: Environment, *, to: str = "", include: str = "", schema_fits: s
         require_reversible(fleet, schema_fits)
         drift.require(fleet, recreate, f"inv rollback{f' --to={to}' if to else ''}", forward=False)
         fleet.each(lambda run: drift.warn_of_failing(run, recreate[run.host.name], f"inv rollback --to={target}"))
+        fleet = Fleet(at, tuple(fleet.each(without_revoked).values()))
         return apply(fleet, "rollback", recreate=recreate, schema_fits=schema_fits)
 
 

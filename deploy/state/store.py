@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from deploy.config.environment import Environment
 from deploy.core.errors import Refused
-from deploy.core.model import Scale, Schema
+from deploy.core.model import Revoked, Scale, Schema
 from deploy.hosts.host import Host
 from deploy.state import kept
 from deploy.state.bundles import Bundle, Bundles
@@ -27,7 +27,7 @@ __all__ = [
     "served_by",
     "state_of",
 ]
-SCALE, SCHEMA = "scale.json", "schema.json"
+SCALE, SCHEMA, REVOKED = "scale.json", "schema.json", "revoked.json"
 
 
 class State(LedgerFile, Bundles):
@@ -63,6 +63,22 @@ class State(LedgerFile, Bundles):
         """Remember what the database's schema is now. Refuse where a too new file is."""
         path = self.folder / SCHEMA
         self.host.write(path, kept.dump(kept.carry(schema, self.replaced(Schema, path))))
+
+    def revoked(self) -> dict[str, tuple[str, ...]] | None:
+        """Return the fingerprints of revoked secrets by key; None, with a warning, where that cannot be read."""
+        try:
+            kept_values = self.value(Revoked, REVOKED)
+        except Refused as error:
+            self.warn(f"{self.folder / error.what}: every secret is taken for revoked; {error.then}")
+            return None
+        return dict(kept_values.values) if kept_values else {}
+
+    def revoke(self, fingerprints: Mapping[str, str]) -> None:
+        """Remember values that must not come back; refuse where those of before cannot be read."""
+        before = self.value(Revoked, REVOKED) or Revoked(values={})
+        values = {key: tuple(dict.fromkeys((*before.values.get(key, ()), one))) for key, one in fingerprints.items()}
+        after = kept.carry(Revoked(values={**before.values, **values}), before)
+        self.host.write(self.folder / REVOKED, kept.dump(after), mode=0o600)
 
     def require_readable(self) -> None:
         """Refuse where a value that a deploy writes over was kept by a newer toolkit, and this one cannot read it."""

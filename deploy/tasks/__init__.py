@@ -21,5 +21,5 @@ namespace = Collection(
     Collection("hosts", hosts.pin, hosts.check),
     Collection("images", images.pin),
     Collection("notify", secrets.notification),
-    Collection("secrets", secrets.init, secrets.check, secrets.edit, secrets.identity),
+    Collection("secrets", secrets.init, secrets.check, secrets.edit, secrets.rotate, secrets.identity),
 )  # fmt: skip

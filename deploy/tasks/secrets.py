@@ -37,6 +37,14 @@ def edit(at: Environment) -> None:
     edit.edit(*at.machine)
 
 
+@command(positional=["key"], help={"key": "the secret's name", "finish": "let go of KEY_PREVIOUS"})
+def rotate(at: Environment, key: str, finish: bool = False) -> None:
+    """Change one secret, and let no rollback bring the old value back; in two steps where there is a KEY_PREVIOUS."""
+    from deploy.site import rotate
+
+    rotate.change(at, key, finish=finish)
+
+
 @command()
 def identity(at: Environment) -> None:
     """Show the public key of this account, which encrypted files are encrypted to; make the key where there is none."""

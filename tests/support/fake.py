@@ -197,6 +197,12 @@ class FakeHost(LocalHost):
             case ("docker", "stop", *names):
                 for name in names:
                     self.engine.change(name, state="exited", health="")
+            case ("docker", "rm", "--force", *names):
+                for name in names:
+                    invariant(
+                        name not in json.loads(self.answer)["members"], f"{name} was removed while the edge named it"
+                    )
+                    del self.engine.known[name]
             case ("docker", "rm", *names):
                 for name in names:
                     invariant(not self.engine.known.pop(name).alive, f"{name} was removed while it ran")

@@ -1,6 +1,6 @@
 """Secrets: read from where the settings say, checked against .env.example, written for one release."""
 
-from deploy.config.secrets.envfile import NAME, names, render, rendered, version
+from deploy.config.secrets.envfile import NAME, fingerprint, names, render, rendered, version
 from deploy.config.secrets.mask import masked
 from deploy.config.secrets.rules import EXAMPLE, OWN
 from deploy.config.secrets.source import source_of
@@ -11,6 +11,7 @@ __all__ = [
     "NAME",
     "OWN",
     "create",
+    "fingerprint",
     "masked",
     "names",
     "own",

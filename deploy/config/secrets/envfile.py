@@ -99,6 +99,11 @@ def version(secrets: Mapping[str, str]) -> str:
     return digest.hexdigest()[:12]
 
 
+def fingerprint(value: str) -> str:
+    """Name one value without showing it."""
+    return hashlib.sha256(value.encode()).hexdigest()[:16]
+
+
 def render(secrets: Mapping[str, str]) -> str:
     """Write secrets as an env_file that Docker Compose reads back to the letter."""
     escaped = {key: "".join(ESCAPED.get(character, character) for character in value) for key, value in secrets.items()}

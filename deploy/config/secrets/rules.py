@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from deploy.config.secrets.envfile import NAME
@@ -28,6 +28,7 @@ class Documented:
 
     keys: Collection[str]
     optional: Collection[str] = ()
+    values: Mapping[str, str] = field(default_factory=dict)
 
 
 def mistakes(values: Mapping[str, str], documented: Documented, lines: Mapping[str | None, int]) -> list[str]:

@@ -53,7 +53,8 @@ def documented(example: Path) -> Documented:
     then = f"edit {example.name}"
     words = Text(text.read(example, example.name, str(example)), example.name, str(example), then)
     bindings = envfile.entries(words)
-    return Documented(tuple(envfile.values(bindings)), envfile.optional(bindings))
+    shown = {key: "".join(value) for key, value in envfile.values(bindings).items()}
+    return Documented(tuple(shown), envfile.optional(bindings), shown)
 
 
 def own(settings: Settings, key: str) -> str:

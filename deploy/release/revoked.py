@@ -1,0 +1,71 @@
+"""Secrets that must not come back: an earlier release gets the current value in place of a revoked one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+
+from deploy.config import secrets
+from deploy.core import console
+from deploy.core.errors import OpsError, Refused
+from deploy.core.model import Facts
+from deploy.core.shell import docker
+from deploy.site.run import Run
+from deploy.state.store import Bundle
+
+
+def replacements(
+    env: Mapping[str, str], current: Mapping[str, str], revoked: Mapping[str, tuple[str, ...]] | None
+) -> dict[str, str | None]:
+    """Return the current value of each key whose own is revoked, None where there is none. Pure.
+
+    Where it is not known which are revoked, every key is that both have.
+    """
+    if revoked is None:
+        return {key: current[key] for key, value in env.items() if current.get(key, value) != value}
+    hit = [key for key, value in env.items() if secrets.fingerprint(value) in revoked.get(key, ())]
+    return {key: current.get(key) for key in hit if current.get(key) != env[key]}
+
+
+def without_revoked(run: Run) -> Run:
+    """Give an earlier release the current values of the secrets that were revoked since, on its host.
+
+    Its bundle is written again, and containers that hold the old ones and serve nobody are removed, so that new ones
+    are made. Raise Refused where what serves has no value in place of one, or the containers are all that there is.
+    """
+    serving, env = run.facts.edge.release, secrets.rendered(run.bundle.env)
+    current = dict[str, str]()
+    with suppress(OpsError):
+        current = secrets.rendered(run.state.bundle(str(serving)).env)
+    values = replacements(env, current, run.state.revoked())
+    if not values:
+        return run
+    lacking = [key for key, value in values.items() if value is None or run.release.as_it_is]
+    if lacking:
+        what = f"{', '.join(lacking)} of release {run.release.id} was revoked, and nothing can stand in its place"
+        then = f"inv deploy of commit {run.release.revision} takes the secrets of now"
+        raise Refused(what, where=run.host.name, then=then, slug="secret-revoked")
+    console.warn(f"{', '.join(values)} of {run.release.id} was revoked: it gets the value that {serving} has")
+    written = rewritten(run.bundle, {**env, **{key: value or "" for key, value in values.items()}})
+    run.state.keep(written)
+    facts = drop_idle(run)
+    return replace(run, bundle=written, facts=facts)
+
+
+def rewritten(bundle: Bundle, env: Mapping[str, str]) -> Bundle:
+    """Return a bundle with other secrets."""
+    release = bundle.release.model_copy(update={"secrets": secrets.version(env)})
+    return replace(bundle, release=release, env=secrets.render(env))
+
+
+def drop_idle(run: Run) -> Facts:
+    """Remove the release's containers that the edge does not name: Compose would start them with the old secrets."""
+    facts = run.facts
+    idle = [
+        c for c in facts.containers
+        if c.release == run.release.id and c.colour != facts.edge.colour and c.name not in facts.edge.members
+    ]  # fmt: skip
+    if idle:
+        run.host.run(docker("rm", "--force", *(c.name for c in idle)))
+    return replace(facts, containers=tuple(c for c in facts.containers if c not in idle))

@@ -1,0 +1,75 @@
+"""One secret changed: revoked on the hosts, then written where the secrets come from."""
+
+from __future__ import annotations
+
+import sys
+from getpass import getpass
+
+from deploy.config import secrets
+from deploy.config.environment import Environment
+from deploy.config.secrets import envfile, rotate, values
+from deploy.config.secrets.rotate import PREVIOUS, Rotation
+from deploy.config.secrets.source import Source
+from deploy.core import console
+from deploy.core.errors import Refused
+from deploy.site.locked import locked
+from deploy.state.store import state_of
+
+
+def change(at: Environment, key: str, *, finish: bool = False) -> None:
+    """Change one secret, or `finish` what a pair KEY and KEY_PREVIOUS has begun; a deploy puts it into service.
+
+    The old value is revoked on every host first, but for a pair's, which is when that is finished: no rollback brings
+    it back. Raises Refused where something besides the app holds the secret.
+    """
+    source = secrets.source_of(at.settings)
+    source.require_writable()
+    text = source.read()
+    if text is None:
+        raise values.absent(source, at.settings)
+    own = envfile.values(envfile.entries(text))
+    example = values.documented(at.settings.root / secrets.EXAMPLE)
+    if finish:
+        rotation = rotate.finished(text.content, key)
+    else:
+        rotate.require_rotatable(key, own, source.then)
+        pair = key + PREVIOUS in {*own, *example.keys}
+        if pair and own.get(key + PREVIOUS):
+            what = f"{key}{PREVIOUS} still holds the value of the rotation before"
+            raise Refused(what, where=key, then=f"inv secrets.rotate {key} --finish", slug="rotation-not-finished")
+        new = rotate.random_value() if rotate.is_random(example.values.get(key, "")) else typed(key)
+        rotation = rotate.rotated(text.content, key, new, pair=pair)
+    envfile.entries(source.text(rotation.content))
+    with locked(at, "secrets.rotate"):
+        fingerprints = {name: secrets.fingerprint(value) for name, value in rotation.revoked.items()}
+        at.each(lambda host: state_of(at, host).revoke(fingerprints) if fingerprints else None)
+        source.write(rotation.content, at.here)
+    report(source, key, rotation, finish=finish)
+
+
+def typed(key: str) -> str:
+    """Read a new value from a person, unseen, or from standard input; raise Refused when it is empty."""
+    asked = sys.stdin and sys.stdin.isatty()
+    value = getpass(f"the new value of {key}: ") if asked else sys.stdin.read().rstrip("\n") if sys.stdin else ""
+    if not value:
+        what = f"{secrets.EXAMPLE} has no <random NAME> for {key}: somebody else gives its value, and none was given"
+        raise Refused(what, where=key, then=f"inv secrets.rotate {key} < FILE", slug="secret-not-given")
+    return value
+
+
+def report(source: Source, key: str, rotation: Rotation, *, finish: bool) -> None:
+    """Say what changed, what the old value is worth until and after the next deploy, and the next command."""
+    console.say(f"{source.name}: {', '.join(rotation.changed)} changed")
+    if not rotation.pair:
+        console.warn(
+            f"the app holds one {key}: what the old one has signed or opened ends with the switch of the deploy"
+        )
+        console.say(
+            "the old value is revoked: no rollback brings it back. Next: inv deploy, then end it where it was issued"
+        )
+    elif finish:
+        console.say("the previous value is revoked: no rollback brings it back. Next: inv deploy")
+    else:
+        console.say(
+            f"the app takes both. Next: inv deploy; once nothing old is in use, inv secrets.rotate {key} --finish"
+        )

@@ -1,0 +1,192 @@
+"""A secret is changed for another, and the old one does not come back."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from deploy.config import secrets
+from deploy.config.secrets import rotate
+from deploy.core.errors import OpsError, Refused
+from deploy.release.revoked import replacements
+from deploy.rollout import commands
+from deploy.site.run import of
+from deploy.state.store import REVOKED
+from tests.support.place import Place, applied, bundled
+from tests.support.site import Site, make_tiny
+
+OLD, NEW, OTHER = "old-Zm3rX0qk9LwT2v", "new-Zm3rX0qk9LwT2v", "other-Zm3rX0qk9LwT2v"
+Printed = pytest.CaptureFixture[str]
+
+
+def put(place: Place, release: str, values: Mapping[str, str]) -> None:
+    """Deploy a release with these secrets."""
+    place.state.keep(replace(bundled(release), env=secrets.render(values)))
+    applied(of(place.at, release), "deploy")
+
+
+def env(place: Place, release: str) -> dict[str, str]:
+    return secrets.rendered(place.state.bundle(release).env)
+
+
+@pytest.fixture
+def changed(place: Place) -> Place:
+    """A release with an old key, and one with a new key that serves."""
+    put(place, "r4", {"KEY": OLD, "OTHER": OTHER})
+    put(place, "r5", {"KEY": NEW, "OTHER": f"{OTHER}2"})
+    return place
+
+
+@pytest.mark.parametrize("words", [{}, {"to": "r4"}], ids=["rollback", "rollback --to"])
+def test_a_revoked_secret_is_not_brought_back_and_its_key_is_named(
+    changed: Place, words: dict[str, str], capsys: Printed
+) -> None:
+    changed.state.revoke({"KEY": secrets.fingerprint(OLD)})
+    left = {c.name for c in changed.host.engine.known.values() if c.release == "r4"}
+    made: list[str] = []
+    ran = changed.host.try_run
+
+    def spy(command: object, **more: object) -> object:
+        made.append(str(command))
+        return ran(command, **more)  # type: ignore[arg-type]  # handed on as it came
+
+    changed.host.try_run = spy  # type: ignore[method-assign, assignment]  # one place of one test
+    assert commands.rollback(changed.at, **words).release == changed.serving() == "r4"
+    assert env(changed, "r4") == {"KEY": NEW, "OTHER": OTHER}, "what was not revoked comes back"
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "KEY of r4 was revoked: it gets the value that r5 has" in printed
+    assert OLD not in printed + json.dumps(changed.journal())
+    removed = next(line for line in made if line.startswith("docker rm --force"))
+    assert left <= set(removed.split()), "containers that hold the old value are not started again"
+    assert changed.state.bundle("r4").release.secrets == secrets.version(env(changed, "r4"))
+
+
+def test_without_a_revocation_old_secrets_come_back_and_no_container_is_removed(changed: Place) -> None:
+    commands.rollback(changed.at)
+    assert env(changed, "r4") == {"KEY": OLD, "OTHER": OTHER}
+
+
+def test_where_nothing_can_stand_in_its_place_the_rollback_is_refused(changed: Place) -> None:
+    put(changed, "r6", {"OTHER": OTHER})
+    changed.state.revoke({"KEY": secrets.fingerprint(OLD)})
+    with pytest.raises(Refused, match="KEY of release r4 was revoked, and nothing can stand") as refused:
+        commands.rollback(changed.at, to="r4")
+    assert (refused.value.slug, changed.serving()) == ("secret-revoked", "r6")
+    assert "inv deploy of commit r4" in refused.value.then
+    assert env(changed, "r4")["KEY"] == OLD
+
+
+def test_where_revocations_cannot_be_read_no_old_secret_comes_back_and_nothing_is_stopped(
+    changed: Place, capsys: Printed
+) -> None:
+    (changed.state.folder / REVOKED).write_text("{half")
+    assert commands.rollback(changed.at).release == "r4"
+    assert env(changed, "r4") == {"KEY": NEW, "OTHER": f"{OTHER}2"}
+    assert "every secret is taken for revoked" in " ".join(capsys.readouterr().err.split())
+    with pytest.raises(Refused, match="cannot be read"):
+        changed.state.revoke({"KEY": "x"})
+
+
+def test_a_failed_deploy_goes_back_to_what_served_with_what_it_had(changed: Place) -> None:
+    changed.state.revoke({"KEY": secrets.fingerprint(NEW)})
+    changed.state.keep(replace(bundled("r6"), env=secrets.render({"KEY": OTHER})))
+    changed.host.fail_at(4, lambda: None)
+    with pytest.raises(OpsError):
+        applied(of(changed.at, "r6"), "deploy")
+    assert (changed.serving(), env(changed, "r5")["KEY"]) == ("r5", NEW)
+
+
+def test_a_secret_that_is_revoked_and_still_in_service_stops_no_rollback(changed: Place) -> None:
+    changed.state.revoke({"KEY": secrets.fingerprint(OLD)})
+    assert replacements({"KEY": OLD}, {"KEY": OLD}, changed.state.revoked()) == {}
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Site:
+    """A checkout of the tiny app with secrets, one of which the app holds twice."""
+    site = make_tiny(tmp_path / "site")
+    site.write(".env.example", (
+        "SIGNING_KEY=<random KEY>\n# optional\nSIGNING_KEY_PREVIOUS=\nSESSION_KEY=<random S>\nMAIL_TOKEN=change-me\n"
+        "DB_PASSWORD=<random DB>\nDB=<random DB>\nRESTIC_PASSWORD=<random R>\n"
+    ))  # fmt: skip
+    own = f"# ours\nSIGNING_KEY='{OLD}'  # theirs\n\nSESSION_KEY={OLD}s\nMAIL_TOKEN={OTHER}\nMAIL_URL=https://m/{OTHER}/x\n"
+    own += f"DB_PASSWORD={NEW}\nDB=postgresql://u:{NEW}@db/x\nRESTIC_PASSWORD={NEW}r\n"
+    site.write(".env.local", own)
+    (site.root / ".env.local").chmod(0o600)
+    return site
+
+
+def held(site: Site) -> dict[str, str]:
+    text = (site.root / ".env.local").read_text()
+    return dict(re.findall(r"(?m)^(\w+)=[\"']?([^\"'\n]*)", text))
+
+
+def revoked(site: Site) -> set[str]:
+    path = site.state / REVOKED
+    assert not path.exists() or path.stat().st_mode & 0o077 == 0
+    return set(json.loads(path.read_text())["values"]) if path.exists() else set()
+
+
+def rotated(site: Site, *words: str, code: int = 0) -> str:
+    done = site.inv("secrets.rotate", *words, code=code)
+    assert not re.search(OLD + "|" + NEW + "|" + OTHER, done.stdout + done.stderr)
+    return " ".join((done.stdout + done.stderr).split())
+
+
+def test_a_secret_that_the_app_holds_twice_is_rotated_in_two_steps(app: Site) -> None:
+    before = held(app)
+    said = rotated(app, "SIGNING_KEY")
+    after = held(app)
+    assert after == {**before, "SIGNING_KEY": after["SIGNING_KEY"], "SIGNING_KEY_PREVIOUS": OLD}
+    assert len(after["SIGNING_KEY"]) == 32
+    assert ("inv secrets.rotate SIGNING_KEY --finish" in said, revoked(app)) == (True, set())
+    assert "SIGNING_KEY --finish" in rotated(app, "SIGNING_KEY", code=2), "a value in use would be lost"
+    rotated(app, "SIGNING_KEY", "--finish")
+    assert held(app) == {**after, "SIGNING_KEY_PREVIOUS": ""}
+    assert revoked(app) == {"SIGNING_KEY", "SIGNING_KEY_PREVIOUS"}
+    assert "nothing is left to finish" in rotated(app, "SIGNING_KEY", "--finish", code=2)
+    assert (app.root / ".env.local").read_text().startswith("# ours\n")
+
+
+def test_a_secret_that_the_app_holds_once_is_revoked_at_once_and_what_ends_is_said(app: Site) -> None:
+    said = rotated(app, "SESSION_KEY")
+    assert "ends with the switch of the deploy" in said
+    assert held(app)["SESSION_KEY"] != f"{OLD}s"
+    assert revoked(app) == {"SESSION_KEY"}
+
+
+def test_a_secret_of_somebody_else_is_typed_and_changed_wherever_it_stands(app: Site) -> None:
+    before = (app.root / ".env.local").read_text()
+    assert "somebody else gives its value" in rotated(app, "MAIL_TOKEN", code=2)
+    assert (app.root / ".env.local").read_text() == before
+    rotation = rotate.rotated(before, "MAIL_TOKEN", "given-to-us-now", pair=False)
+    assert rotation.changed == ("MAIL_TOKEN", "MAIL_URL")
+    assert "MAIL_URL=https://m/given-to-us-now/x\n" in rotation.content
+    assert set(rotation.revoked.values()) == {OTHER, f"https://m/{OTHER}/x"}
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("DB_PASSWORD", "1. inv secrets.edit: the new value, wherever the old one stands (DB_PASSWORD, DB)"),
+        ("RESTIC_PASSWORD", "another one would open none of them"),
+        ("NOPE", "NOPE is not set"),
+    ],
+)
+def test_what_something_else_holds_too_is_not_changed_and_the_order_is_said(app: Site, key: str, words: str) -> None:
+    before = (app.root / ".env.local").read_bytes()
+    assert words in rotated(app, key, code=2)
+    assert ((app.root / ".env.local").read_bytes(), revoked(app)) == (before, set())
+
+
+@pytest.mark.parametrize("value", ['it\'s "so" \\n #1 $x', "two\nlines", "plain"])
+def test_any_value_can_be_given(value: str) -> None:
+    rotation = rotate.rotated("A=1\nB='x' # y\nC=2", "B", value, pair=False)
+    from deploy.config.secrets import envfile
+
+    assert envfile.values(envfile.parse(rotation.content)) == {"A": "1", "B": value, "C": "2"}
