@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from getpass import getpass
 
 from deploy.config import secrets
@@ -28,23 +29,24 @@ def change(at: Environment, key: str, *, finish: bool = False) -> None:
     if text is None:
         raise values.absent(source, at.settings)
     own = envfile.values(envfile.entries(text))
-    example = values.documented(at.settings.root / secrets.EXAMPLE)
-    if finish:
-        rotation = rotate.finished(text.content, key)
-    else:
-        rotate.require_rotatable(key, own, source.then)
-        pair = key + PREVIOUS in {*own, *example.keys}
-        if pair and own.get(key + PREVIOUS):
-            what = f"{key}{PREVIOUS} still holds the value of the rotation before"
-            raise Refused(what, where=key, then=f"inv secrets.rotate {key} --finish", slug="rotation-not-finished")
-        new = rotate.random_value() if rotate.is_random(example.values.get(key, "")) else typed(key)
-        rotation = rotate.rotated(text.content, key, new, pair=pair)
+    rotation = rotate.finished(text.content, key) if finish else begun(at, key, text.content, own)
     envfile.entries(source.text(rotation.content))
+    fingerprints = {name: secrets.fingerprint(value) for name, value in rotation.revoked.items()}
     with locked(at, "secrets.rotate"):
-        fingerprints = {name: secrets.fingerprint(value) for name, value in rotation.revoked.items()}
         at.each(lambda host: state_of(at, host).revoke(fingerprints) if fingerprints else None)
         source.write(rotation.content, at.here)
-    report(source, key, rotation, finish=finish)
+    report(source, key, rotation)
+
+
+def begun(at: Environment, key: str, content: str, own: Mapping[str, str]) -> Rotation:
+    """Choose a new value, or ask for it; raise Refused where the rotation before is not finished."""
+    rotate.require_rotatable(key, own)
+    example, previous = values.documented(at.settings.root / secrets.EXAMPLE), key + PREVIOUS
+    if own.get(previous):
+        what, then = f"{previous} still holds the value of the rotation before", f"inv secrets.rotate {key} --finish"
+        raise Refused(what, where=key, then=then, slug="rotation-not-finished")
+    new = rotate.random_value() if rotate.is_random(example.values.get(key, "")) else typed(key)
+    return rotate.rotated(content, key, new, pair=previous in {*own, *example.keys})
 
 
 def typed(key: str) -> str:
@@ -57,19 +59,16 @@ def typed(key: str) -> str:
     return value
 
 
-def report(source: Source, key: str, rotation: Rotation, *, finish: bool) -> None:
+def report(source: Source, key: str, rotation: Rotation) -> None:
     """Say what changed, what the old value is worth until and after the next deploy, and the next command."""
     console.say(f"{source.name}: {', '.join(rotation.changed)} changed")
     if not rotation.pair:
-        console.warn(
-            f"the app holds one {key}: what the old one has signed or opened ends with the switch of the deploy"
-        )
+        console.warn(f"the app holds one {key}: what the old one signed or opened ends with the switch of the deploy")
+    if rotation.revoked or not rotation.pair:
         console.say(
-            "the old value is revoked: no rollback brings it back. Next: inv deploy, then end it where it was issued"
+            "the old value is revoked: no rollback brings it back. Next: inv deploy; end it where it was issued"
         )
-    elif finish:
-        console.say("the previous value is revoked: no rollback brings it back. Next: inv deploy")
     else:
         console.say(
-            f"the app takes both. Next: inv deploy; once nothing old is in use, inv secrets.rotate {key} --finish"
+            f"the app takes both. Next: inv deploy; when nothing old is in use inv secrets.rotate {key} --finish"
         )

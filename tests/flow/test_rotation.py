@@ -175,7 +175,7 @@ def test_a_secret_of_somebody_else_is_typed_and_changed_wherever_it_stands(app: 
     [
         ("DB_PASSWORD", "1. inv secrets.edit: the new value, wherever the old one stands (DB_PASSWORD, DB)"),
         ("RESTIC_PASSWORD", "another one would open none of them"),
-        ("NOPE", "NOPE is not set"),
+        ("NOPE", "there is no secret `NOPE`"),
     ],
 )
 def test_what_something_else_holds_too_is_not_changed_and_the_order_is_said(app: Site, key: str, words: str) -> None:

@@ -36,10 +36,11 @@ class Rotation:
     pair: bool
 
 
-def require_rotatable(key: str, values: Mapping[str, str], then: str) -> None:
+def require_rotatable(key: str, values: Mapping[str, str]) -> None:
     """Refuse a secret that is not set, or that something else holds too and must change with it."""
     if key not in values:
-        raise Refused(f"{key} is not set", where=key, then=then, slug="secret-unknown")
+        then = f"inv secrets.rotate with one of: {', '.join(values)}"
+        raise Refused(f"there is no secret `{key}`", where="inv secrets.rotate", then=then, slug="secret-unknown")
     holders = [other for other, value in values.items() if other == key or password(value) == values[key]]
     if key == OF_BACKUPS:
         raise Refused(IN_THE_BACKUPS.format(key=key), where=key, then="restic key add", slug="rotation-by-hand")
@@ -81,7 +82,7 @@ def rotation(before: str, after: str, *, pair: bool, keys: set[str] | None) -> R
     """Compare two texts; a pair's old value is revoked only when it is finished."""
     old, new = (envfile.values(envfile.parse(content)) for content in (before, after))
     changed = sorted(key for key in new if old.get(key) != new[key] and (keys is None or key in keys))
-    revoked = {} if pair else {key: "".join(old[key]) for key in changed if key in old}
+    revoked = {} if pair else {key: "".join(old[key]) for key in changed if old.get(key)}
     return Rotation(after, tuple(changed), revoked, pair)
 
 
