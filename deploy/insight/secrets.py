@@ -19,6 +19,8 @@ from deploy.site.checks import Check
 if TYPE_CHECKING:
     from dotenv.parser import Binding
 
+# what programs in the images of others read, and no file of the app names
+OF_PROGRAMS = ("RESTIC_", "AWS_", "PG", "POSTGRES_")
 UNSEEN = ("missing", "placeholders", "weak", "used", "compose files")
 
 
@@ -96,7 +98,7 @@ def used(at: Environment, own: Sequence[str], model: compose.Model) -> Check:
     if own and found.returncode > 1:
         return Check("used", "UNKNOWN", "git grep failed", "git init")
     named = set(found.stdout.lower().split())
-    idle = [key for key in own if key.lower() not in named]
+    idle = [key for key in own if key.lower() not in named and not key.startswith(OF_PROGRAMS)]
     then = f"remove them, where the app does not read them by another name: {secrets.source_of(at.settings).then}"
     evidence = f"no file that git has names {', '.join(idle)}" if idle else f"by {', '.join(getting) or 'nobody'}"
     return Check("used", "FAIL" if idle else "PASS", evidence, then if idle else "", advice=bool(idle))

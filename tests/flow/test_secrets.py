@@ -145,6 +145,13 @@ def test_an_edit_that_fails_changes_nothing(
     assert (refused.value.slug, file.read_bytes()) == (slug, before)
 
 
+def test_an_editor_that_is_not_there_is_named(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    team.write("alice", "alice")
+    monkeypatch.setenv("VISUAL", "no-such-editor --wait")
+    with pytest.raises(Refused, match="`no-such-editor` cannot be run: No such file"):
+        edit(team.settings("alice", "alice"), HERE)
+
+
 def test_a_plain_file_becomes_an_encrypted_one(team: Team) -> None:
     (team.folder / ".env.prod").write_text(f"A={VALUE}\n")
     assert secrets.create(team.settings("alice", "alice"), HERE)

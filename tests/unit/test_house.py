@@ -84,6 +84,10 @@ def test_only_notify_imports_apprise() -> None:
     assert named(path for path in CODE if "apprise" in imports(path)) == ["site/notify.py"]
 
 
+def test_only_age_imports_pyrage() -> None:
+    assert named(path for path in CODE if "pyrage" in imports(path)) == ["config/secrets/age.py"]
+
+
 def test_only_ssh_may_import_fabric() -> None:
     assert all(
         name.startswith("hosts/ssh/") for name in named(path for path in CODE if {"fabric", "paramiko"} & imports(path))

@@ -60,9 +60,14 @@ def edited(before: envfile.Text, path: Path, host: LocalHost) -> str:
 def run_editor(path: Path, host: LocalHost) -> None:
     """Run the person's editor on a file; raise Refused when it fails."""
     words = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
-    if code := host.follow(command(*words, str(path)).as_query()):
-        what = f"the editor `{words[0]}` ended with {code}"
-        raise Refused(what, where="EDITOR", then="inv secrets.edit again; nothing was changed", slug="editor-failed")
+    try:
+        code = host.follow(command(*words, str(path)).as_query())
+        what = f"the editor `{words[0]}` ended with {code}" if code else ""
+    except OSError as error:
+        what = f"the editor `{words[0]}` cannot be run: {error.strerror}"
+    if what:
+        then = "inv secrets.edit again, with another EDITOR; nothing was changed"
+        raise Refused(what, where="EDITOR", then=then, slug="editor-failed")
 
 
 @contextmanager
