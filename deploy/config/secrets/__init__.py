@@ -4,7 +4,7 @@ from deploy.config.secrets.envfile import NAME, fingerprint, names, render, rend
 from deploy.config.secrets.mask import masked
 from deploy.config.secrets.rules import EXAMPLE, OWN
 from deploy.config.secrets.source import source_of
-from deploy.config.secrets.values import create, own, read
+from deploy.config.secrets.values import create, generate, own, read
 
 __all__ = [
     "EXAMPLE",
@@ -12,6 +12,7 @@ __all__ = [
     "OWN",
     "create",
     "fingerprint",
+    "generate",
     "masked",
     "names",
     "own",
