@@ -32,6 +32,13 @@ from deploy.security.trivy_report import Report
 IMAGE_KINDS: tuple[Kind, ...] = ("vulnerabilities", "end-of-life", "secrets")
 CHECKOUT_KINDS: tuple[Kind, ...] = ("vulnerabilities", "secrets", "misconfigurations")
 PROGRAMS = ("trivy", "gitleaks", *(linter.program for linter in linters.LINTERS))
+# of a registry; other variables could hide findings, as TRIVY_SEVERITY does
+ACCOUNT = ("TRIVY_USERNAME", "TRIVY_PASSWORD", "TRIVY_REGISTRY_TOKEN", "TRIVY_INSECURE")
+DEFAULT_RULES = "[extend]\nuseDefault = true"  # in place of a .gitleaks.toml of the checkout's
+GITLEAKS = (
+    "git", "--report-format=json", "--report-path=-", "--no-banner", "--no-color", "--redact", "--exit-code=0",
+    "--gitleaks-ignore-path=/dev/null", "--log-opts=HEAD",
+)  # fmt: skip
 PAUSES = (1.0, 3.0, 9.0)  # seconds between attempts at the database
 TRANSIENT = re.compile(r"\b429\b|TOOMANYREQUESTS|\b5\d\d\b|timeout|reset by peer|\bEOF\b", re.IGNORECASE)
 COMMITS = re.compile(r"(\d+) commits? scanned")
@@ -64,8 +71,9 @@ def cache_folder(settings: Settings) -> Path:
 
 def run(words: Sequence[str], settings: Settings, here: LocalHost, codes: Sequence[int] = (0,)) -> Result:
     """Run a scanner in the checkout; raise CommandFailed for a crash, a hang, or no end within scan.within."""
-    script = ("sh", "-c", 'cd "$0" && exec "$@"', str(settings.root))
-    act = replace(query(*script, *words), environment={"NO_COLOR": "1"})
+    others = (f"--unset={name}" for name in os.environ if name.startswith("TRIVY_") and name not in ACCOUNT)
+    script = ("env", *others, "sh", "-c", 'cd "$0" && exec "$@"', str(settings.root))
+    act = replace(query(*script, *words), environment={"NO_COLOR": "1", "GITLEAKS_CONFIG_TOML": DEFAULT_RULES})
     done = here.try_run(act, timeout=settings.scan.within)
     if done.returncode not in codes:
         raise CommandFailed(Path(words[0]).name, done.returncode, done.output, here.name)
@@ -234,8 +242,7 @@ def history(settings: Settings, here: LocalHost) -> Inspection:
         if run(("git", "rev-parse", "--is-shallow-repository"), settings, here).stdout.strip() != "false":
             then = "git fetch --unshallow; in GitHub Actions fetch-depth: 0"
             return Inspection(kind, CHECKOUT, unknown="this clone has not the whole history", then=then)
-        words = (program("gitleaks", settings), "git", "--report-format=json", "--report-path=-", "--no-banner",
-                 "--redact", "--no-color", "--exit-code=0", "--log-opts=HEAD", ".")  # fmt: skip
+        words = (program("gitleaks", settings), *GITLEAKS, ".")
         done = run(words, settings, here)
         answer = linters.parse("gitleaks", done.stdout, linters.gitleaks)
         count = int(match[1]) if (match := COMMITS.search(done.stderr)) else 0

@@ -15,6 +15,8 @@ from deploy.security.findings import CHECKOUT, Finding, Inspection, Unreadable, 
 from deploy.security.trivy_report import Part, Report, Result, System, Vulnerability
 
 QUIET = ("--skip-version-check", "--skip-check-update", "--disable-telemetry", "--quiet")
+# files that Trivy takes from the folder it runs in: what one of them lets through has no owner and no end
+UNCONFIGURED = ("--ignorefile=", "--config=/dev/null", "--secret-config=")
 OFFLINE = ("--offline-scan", "--skip-db-update", "--skip-java-db-update", "--skip-vex-repo-update")
 NAMES = {"pip": "pip", "npm": "npm", "gobinary": "Go", "python-pkg": "pip", "node-pkg": "npm"}
 SCHEMA = 2
@@ -49,7 +51,7 @@ def scan(program: str, what: Iterable[str], cache: str, scanners: Iterable[str],
     kind, *target = what
     return (
         program, kind, "--format=json", "--list-all-pkgs", f"--scanners={','.join(scanners)}", f"--cache-dir={cache}",
-        f"--timeout={within:.0f}s", *QUIET, *OFFLINE, *target,
+        f"--timeout={within:.0f}s", *QUIET, *OFFLINE, *UNCONFIGURED, *target,
     )  # fmt: skip
 
 

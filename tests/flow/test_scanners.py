@@ -121,7 +121,18 @@ def test_where_nothing_is_wrong_everything_passes_but_what_has_no_data(checkout:
     assert checkout.results() == dict.fromkeys(PLANTED, "PASS") | {"vulnerabilities": "UNKNOWN"}
 
 
-def test_what_is_planted_is_found_by_the_check_that_is_for_it(checkout: Checkout) -> None:
+def hide(checkout: Checkout) -> None:
+    """Write the files by which scanners let things through, without an owner and an end."""
+    checkout.write(".trivyignore", "DS-0002\naws-access-key-id\n")
+    checkout.write("trivy.yaml", "severity: [LOW]\n")
+    checkout.write("trivy-secret.yaml", "disable-rules: [aws-access-key-id]\n")
+    checkout.write(".gitleaks.toml", "[allowlist]\npaths = ['.*']\n")
+
+
+def test_what_is_planted_is_found_and_nothing_hides_it(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the check that is for it, whatever the scanners' own files and variables say."""
+    monkeypatch.setenv("TRIVY_SEVERITY", "LOW")
+    hide(checkout)
     plant(checkout)
     inspections = checkout.inspections()
     for kind, path in PLANTED.items():

@@ -418,3 +418,12 @@ def test_no_image_is_a_pass_of_which_nothing_was_looked_at() -> None:
 def test_the_waivers_of_bookreader_are_whole() -> None:
     held = waivers.read(SETTINGS.root, TODAY)
     assert (held.mistakes, bool(held.valid)) == ((), True)
+
+
+def test_every_scanner_that_is_missing_is_named_with_what_installs_it() -> None:
+    """As `inv doctor` shows it."""
+    nowhere = {name: f"/nowhere/{name}" for name in inspect.PROGRAMS}
+    with pytest.raises(Refused) as missing:
+        inspect.require_programs(SETTINGS.model_copy(update={"scan": Scan(programs=nowhere)}))
+    assert all(f"{name} is not installed at /nowhere/{name}" in missing.value.what for name in nowhere)
+    assert "scripts/bootstrap.py" in missing.value.then
