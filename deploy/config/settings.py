@@ -182,6 +182,9 @@ Kind = Literal[
     "shell", "actions", "workflows",
 ]  # fmt: skip
 
+# an app may have no such files; images, and their secrets and vulnerabilities, are never left out
+Skippable = Literal["locks", "misconfigurations", "dockerfiles", "build-check", "shell", "actions", "workflows"]
+
 
 class Scan(Section):
     """How strictly images, dependencies and configuration are judged, and by what data; time in seconds."""
@@ -193,7 +196,7 @@ class Scan(Section):
     database_hours: float = Field(default=48, gt=0)
     system_packages: int = Field(default=2, ge=1)
     without_packages: list[str] = Field(default=[], description="images that have no package manager, on purpose")
-    skip: list[Kind] = Field(default=[], description="kinds of checks that this app has nothing for")
+    skip: list[Skippable] = Field(default=[], description="kinds of checks that this app has nothing for")
     programs: dict[str, str] = Field(default={}, description="program -> path, in place of the installed one")
     within: float = Field(default=300, gt=0)
 

@@ -61,6 +61,11 @@ class Inspection:
     unknown: str = ""
     then: str = ""
 
+    @property
+    def skippable(self) -> str:
+        """What `scan.skip` calls it; the dependencies of the checkout are its locks."""
+        return "locks" if (self.kind, self.where) == ("vulnerabilities", CHECKOUT) else self.kind
+
 
 @dataclass(frozen=True)
 class ScannedImage:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from deploy.config import checkout as checkouts
 from deploy.config.environment import Environment
-from deploy.config.settings import Kind, Settings
+from deploy.config.settings import Kind, Settings, Skippable
 from deploy.core import console
 from deploy.core.errors import OpsError, Refused
 from deploy.hosts.host import Host
@@ -20,7 +20,7 @@ from deploy.images import build, inventory
 from deploy.images.inventory import ImageTransfer
 from deploy.release import desired
 from deploy.security import inspect, judge, report, waivers
-from deploy.security.findings import DATABASE, KINDS, Inspection, ScannedImage
+from deploy.security.findings import DATABASE, Inspection, ScannedImage
 from deploy.security.judge import Judged, Strict
 from deploy.security.linters import LINTERS
 from deploy.security.trivy import Data
@@ -39,7 +39,7 @@ class Scanned:
     images: tuple[tuple[ScannedImage, Scan], ...]
     strict: Strict
     data: Data
-    skipped: tuple[Kind, ...]
+    skipped: tuple[Skippable, ...]
     seconds: float
     unrecorded: dict[str, OpsError]
 
@@ -68,14 +68,16 @@ def scan(at: Environment, *, base: str = "") -> Scanned:
     unrecorded = record(at, scans)
     return Scanned(
         settings.env, source.revision, (*judged, judge.judge_waivers(accepted, inspections)), scans, strict, data,
-        tuple(kind for kind in KINDS if kind in settings.scan.skip), time.monotonic() - started, unrecorded,
+        tuple(settings.scan.skip), time.monotonic() - started, unrecorded,
     )  # fmt: skip
 
 
 def without_skipped(inspections: Sequence[Inspection], settings: Settings) -> list[Inspection]:
     """Leave out the kinds that an app says it has nothing for; what was found even so stays."""
     return [
-        inspection for inspection in inspections if inspection.kind not in settings.scan.skip or inspection.findings
+        inspection
+        for inspection in inspections
+        if inspection.skippable not in settings.scan.skip or inspection.findings
     ]
 
 

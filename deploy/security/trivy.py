@@ -157,11 +157,12 @@ def checkout_inspections(report: Report, data: Data, files: int) -> list[Inspect
     configurations = [result for result in report.results if result.summary]
     walked = counts or configurations
     why = data.unknown or ("" if counts else "no lock of dependencies was looked at")
+    then = "" if counts else 'where there are none on purpose: scan.skip = ["locks"]'
     nothing = "" if configurations else "no Dockerfile or other configuration was looked at"
     blind = "" if walked and files else "Trivy looked at no file"
     checks = sum(r.summary.successes + r.summary.failures for r in configurations if r.summary)
     return [
-        Inspection("vulnerabilities", CHECKOUT, listed(counts), data.age, vulnerabilities(report, CHECKOUT), why),
+        Inspection("vulnerabilities", CHECKOUT, listed(counts), data.age, vulnerabilities(report, CHECKOUT), why, then),
         Inspection("secrets", CHECKOUT, f"{files} files", "", secrets(report, CHECKOUT), blind),
         Inspection("misconfigurations", CHECKOUT, f"{len(configurations)} files, {checks} checks", "",
              misconfigurations(report), nothing),

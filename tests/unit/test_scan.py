@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from deploy.config.loader import load
 from deploy.config.settings import Scan, Settings
@@ -21,7 +22,7 @@ from deploy.images.inventory import ImageTransfer
 from deploy.security import inspect, judge, linters, report, trivy, waivers
 from deploy.security.findings import CHECKOUT, Finding, Inspection, ScannedImage, Unreadable
 from deploy.security.judge import Strict
-from deploy.security.scan import Scanned, summarize
+from deploy.security.scan import Scanned, summarize, without_skipped
 from deploy.security.trivy import Data
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
@@ -273,6 +274,23 @@ def test_what_gitleaks_and_buildkit_say_is_read() -> None:
     for program, read in (("gitleaks", linters.gitleaks), ("BuildKit", lambda d: linters.build_check(d, "D"))):
         with pytest.raises(Unreadable):
             linters.parse(program, "{}", read)
+
+
+def test_what_an_app_has_none_of_is_left_out_and_images_never_are() -> None:
+    """What is found even so is not."""
+    settings = SETTINGS.model_copy(update={"scan": Scan(skip=["locks", "shell"])})
+    blind = [
+        Inspection("vulnerabilities", CHECKOUT, unknown="no lock"),
+        Inspection("shell", CHECKOUT, unknown="no script"),
+        Inspection("vulnerabilities", "app", unknown="no database"),
+        Inspection("secrets", CHECKOUT, unknown="no file"),
+    ]
+    left = [(one.kind, one.where) for one in without_skipped(blind, settings)]
+    assert left == [("vulnerabilities", "app"), ("secrets", CHECKOUT)]
+    bad = Inspection("shell", CHECKOUT, findings=(Finding("shell", "SC1", "HIGH", CHECKOUT, "m"),))
+    assert without_skipped([bad], settings) == [bad]
+    with pytest.raises(ValidationError):
+        Scan.model_validate({"skip": ["vulnerabilities"]})
 
 
 WAIVER = """
