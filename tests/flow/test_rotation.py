@@ -17,7 +17,7 @@ from deploy.release.revoked import replacements
 from deploy.rollout import commands
 from deploy.site.run import of
 from deploy.state.store import REVOKED
-from tests.support.place import Place, applied, bundled
+from tests.support.place import Killed, Place, applied, bundled
 from tests.support.site import Site, make_tiny
 
 OLD, NEW, OTHER = "old-Zm3rX0qk9LwT2v", "new-Zm3rX0qk9LwT2v", "other-Zm3rX0qk9LwT2v"
@@ -90,6 +90,16 @@ def test_where_revocations_cannot_be_read_no_old_secret_comes_back_and_nothing_i
     assert "every secret is taken for revoked" in " ".join(capsys.readouterr().err.split())
     with pytest.raises(Refused, match="cannot be read"):
         changed.state.revoke({"KEY": "x"})
+
+
+@pytest.mark.parametrize("step", range(4))
+def test_a_rollback_that_was_killed_is_resumed_without_the_revoked_secret(changed: Place, step: int) -> None:
+    changed.state.revoke({"KEY": secrets.fingerprint(OLD)})
+    changed.host.kill_at(step, "begin", Killed)
+    with pytest.raises(Killed):
+        commands.rollback(changed.at)
+    commands.resume(changed.at)
+    assert (changed.serving(), env(changed, "r4")) == ("r4", {"KEY": NEW, "OTHER": OTHER})
 
 
 def test_a_failed_deploy_goes_back_to_what_served_with_what_it_had(changed: Place) -> None:
