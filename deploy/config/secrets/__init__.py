@@ -3,8 +3,8 @@
 from deploy.config.secrets.envfile import NAME, fingerprint, names, render, rendered, version
 from deploy.config.secrets.mask import masked
 from deploy.config.secrets.rules import EXAMPLE, OWN
-from deploy.config.secrets.source import source_of
-from deploy.config.secrets.values import create, generate, own, read
+from deploy.config.secrets.source import own, source_of
+from deploy.config.secrets.values import create, generate, read
 
 __all__ = [
     "EXAMPLE",

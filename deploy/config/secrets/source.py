@@ -17,7 +17,7 @@ from deploy.config.secrets.mask import masked
 from deploy.config.secrets.rules import is_secretive
 from deploy.config.settings import Settings
 from deploy.core import console
-from deploy.core.errors import CommandFailed, Refused
+from deploy.core.errors import CommandFailed, Refused, refuse
 from deploy.core.shell import query
 from deploy.hosts.local import LocalHost
 
@@ -137,6 +137,19 @@ def source_of(settings: Settings) -> Source:
         then = f"inv secrets.edit changes {path.name}"
         return AgeFile(path.name, str(path), then, path, own.identity_in(settings.root), own.recipients)
     return File(path.name, str(path), f"edit {path.name}", path)
+
+
+def own(settings: Settings, key: str) -> str:
+    """Read a secret that is for the toolkit alone, in clear; empty when it is not set.
+
+    Raises Refused when the source cannot be understood, or others can read it.
+    """
+    source = source_of(settings)
+    found = source.read()
+    value = "".join(envfile.values(envfile.entries(found)).get(key, "")) if found else ""
+    reasons = source.exposed() if value else ()
+    refuse(f"{key} is not ready:", reasons, where=source.where, then=source.then, slug="secrets-not-ready")
+    return value
 
 
 def exposed(path: Path) -> list[str]:

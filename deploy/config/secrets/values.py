@@ -57,19 +57,6 @@ def documented(example: Path) -> Documented:
     return Documented(tuple(shown), envfile.optional(bindings), shown)
 
 
-def own(settings: Settings, key: str) -> str:
-    """Read a secret that is for the toolkit alone, in clear; empty when it is not set.
-
-    Raises Refused when the source cannot be understood, or others can read it.
-    """
-    source = source_of(settings)
-    found = source.read()
-    value = "".join(envfile.values(envfile.entries(found)).get(key, "")) if found else ""
-    reasons = source.exposed() if value else ()
-    refuse(f"{key} is not ready:", reasons, where=source.where, then=source.then, slug="secrets-not-ready")
-    return value
-
-
 def generate(example: str) -> str:
     """Fill in an example: each `<random NAME>` becomes a value of its own, the same wherever NAME stands."""
     chosen = defaultdict[str, str](lambda: random.token_urlsafe(24))
