@@ -31,12 +31,12 @@ variables = {{BEHAVIOUR = "well"}}
 address = "{address}"
 key = "{key}"
 """
-# edges are of Debian testing here, for which there are no advisories; the toolkit's own files are scanned elsewhere
+# edges are of Debian testing here, for which there are no advisories, and buildx is older than its --check
 SCAN = """
 [scan]
 databases = ["{}"]
 without_packages = ["tiny/edge", "bookreader/edge"]
-skip = ["misconfigurations", "dockerfiles", "shell"]
+skip = ["misconfigurations", "dockerfiles", "shell", "build-check"]
 """
 MAIN, TAG = "refs/heads/main", "refs/tags/v1.0.0"
 
@@ -92,6 +92,7 @@ def bring_tiny(site: Site) -> None:
     site.write("deploy/app.toml", f'app = "{site.app}"\ncompose = ["docker/compose.yml"]\nnginx = "routes"\n')
     site.replace("docker/compose.yml", "    read_only: true", "    env_file: [.env]\n    read_only: true")
     site.write(".env.example", "WORD=<a word>\n")
+    shutil.rmtree(site.root / "tests")
     (site.root / "deploy/waivers.toml").unlink(missing_ok=True)  # of files that are gone
 
 
@@ -134,7 +135,7 @@ def test_a_push_to_main_a_tag_and_a_nightly_scan(
     forked = run(runner, "build", MAIN, {})
     require_success(forked)
     assert commands(forked) == ["build"]
-    assert "::notice title=Nothing is deployed to staging::" in forked[-1].output
+    assert any("::notice title=Nothing is deployed to staging::" in ran.output for ran in forked)
     assert (proxy.asked, host.sh("docker ps --all --quiet")) == (0, "")
 
     pushed = run(runner, "build", MAIN, protected)
