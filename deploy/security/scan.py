@@ -12,7 +12,7 @@ from pathlib import Path
 
 from deploy.config import checkout as checkouts
 from deploy.config.environment import Environment
-from deploy.config.settings import Kind, Settings, Skippable
+from deploy.config.settings import Settings, Skippable
 from deploy.core import console
 from deploy.core.errors import OpsError, Refused
 from deploy.hosts.host import Host
@@ -93,16 +93,17 @@ def inspect_images(at: Environment, revision: str, data: Data) -> tuple[list[Ins
         with console.step(f"image {name}", within=at.settings.scan.within):
             transfer = image_of(name, revision, own, at)
             if isinstance(transfer, OpsError):
-                inspections += [absent(kind, name, transfer) for kind in inspect.IMAGE_KINDS]
+                inspections.append(absent(name, transfer))
                 continue
             own_results, image = inspect.image(transfer, *at.machine, data)
             inspections, images = [*inspections, *own_results], [*images, image]
     return inspections, images
 
 
-def absent(kind: Kind, name: str, error: OpsError) -> Inspection:
-    """Say that an image is not here to be looked into."""
-    return Inspection(kind, name, unknown=error.what.splitlines()[0], then=error.then.replace("build --push", "build"))
+def absent(name: str, error: OpsError) -> Inspection:
+    """Say once that an image is not here to be looked into, whatever for."""
+    what, then = error.what.splitlines()[0], error.then.replace("build --push", "build")
+    return Inspection("vulnerabilities", name, unknown=what, then=then)
 
 
 def image_of(name: str, revision: str, own: set[str], at: Environment) -> ImageTransfer | OpsError:
