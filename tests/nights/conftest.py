@@ -13,7 +13,12 @@ from tests.nights.night import Night, make_night
 
 ROWS: dict[str, report.Row] = {}
 ROOMS = ("deploy", "data", "gates", "monitoring", "edge")
-AREAS = {"test_edge": "edge", "test_migrations": "data", "test_workflows": "gates"}  # the others are `deploy`
+AREAS = {  # the others are `deploy`
+    "test_canary": "gates",
+    "test_edge": "edge",
+    "test_migrations": "data",
+    "test_workflows": "gates",
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

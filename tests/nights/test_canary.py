@@ -1,0 +1,38 @@
+"""BookReader's own secrets, with backups and a drill: nothing shows one. The short part is tests/integration/test_canary.py."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tests.support.canary import Canary
+from tests.support.site import docker, make_bookreader
+
+
+def test_no_secret_shows_in_backups_drills_and_restores(tmp_path: Path) -> None:
+    """Secrets are looked for in argv, output, logs, records and images while backups are taken, tried and restored."""
+    site = make_bookreader(tmp_path)
+    try:
+        text = (site.root / ".env.local").read_text()
+        marked = Canary(tuple(re.findall(r"(?m)^[A-Z_]+_PASSWORD=(\S{20,})$", text)))
+        assert len(marked.marks) == 2
+        with marked.processes():
+            release = marked.inv(site, "deploy", "--json").document["release"]
+            point = marked.inv(site, "backup", "--json").document["id"]
+            for words in (
+                ["backup.list"],
+                ["backup.verify", point],
+                ["backup.drill"],
+                ["backup.restore", point, "--yes"],
+            ):
+                marked.inv(site, *words)
+            marked.inv(site, "--debug", "backup.list")
+            marked.inv(site, "deploy", code=1, OPS_ROLLOUT__HEALTHY_WITHIN="0.1", OPS_VARIABLES__LOG_LEVEL="debug")
+        assert len(marked.seen) > 100
+        assert marked.folder(site.state, but=["env"]) > 20
+        assert marked.logs(site) > 4
+        names = docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").split()
+        assert sum(marked.image(name) for name in names if name.endswith(release)) > 1000
+        assert marked.hits == []
+    finally:
+        site.sweep()
