@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
+from deploy.backups import escrow
 from deploy.config import checkout, compose, secrets
 from deploy.config.environment import Environment
 from deploy.config.settings import Settings
@@ -49,6 +51,7 @@ def examine(settings: Settings, host: LocalHost) -> list[Check]:
             "secrets",
             lambda: secrets.read(settings),
         ),
+        *([] if settings.hosts else escrow.checks(settings, host)),
     ]
 
 
@@ -82,6 +85,7 @@ def examine_host(settings: Settings, host: Host) -> list[Check]:
         reached,
         *checks,
         setting(f"{host.name}: image store", lambda: images.uses_containerd_store(host), STORE_CHANGE),
+        *(replace(check, asked=f"{host.name}: {check.asked}") for check in escrow.checks(settings, host)),
     ]
 
 

@@ -1,15 +1,18 @@
-# Backups: restic, and the clients of the very PostgreSQL that the app runs, with the programs of docker/backup.
+# Backups: restic, its ssh, and the clients of the very PostgreSQL that the app runs, with the programs of docker/backup.
 # It runs for one command at a time, by `inv backup` and by the schedule, and never as a server.
 
 FROM restic AS restic
+FROM ssh AS ssh
 
 FROM postgres AS programs
 COPY backup/ /out/usr/local/lib/backup/
 COPY --from=restic /usr/bin/restic /out/usr/local/bin/
+COPY --from=ssh /usr/bin/ssh /out/usr/local/bin/
+COPY backup/ssh_config /out/etc/ssh/
 COPY --from=restic /etc/ssl/certs/ca-certificates.crt /out/etc/ssl/certs/
 # modes and times are part of a layer's digest: the same whatever the umask and the minute of the checkout
 ARG SOURCE_DATE_EPOCH=0
-RUN chmod -R u=rwX,go=rX /out && chmod 755 /out/usr/local/lib/backup/* /out/usr/local/bin/restic \
+RUN chmod -R u=rwX,go=rX /out && chmod 755 /out/usr/local/lib/backup/* /out/usr/local/bin/* \
     && touch -d @$SOURCE_DATE_EPOCH /out /out/* /out/*/* /out/*/*/* /out/*/*/*/* /out/*/*/*/*/*
 
 FROM postgres

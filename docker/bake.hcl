@@ -6,7 +6,7 @@ variable "REVISION" { default = "unknown" }
 variable "CREATED" { default = "1970-01-01T00:00:00Z" }
 variable "CA" { default = "/etc/ssl/certs/ca-certificates.crt" }
 
-group "default" { targets = ["backend", "frontend", "edge", "backup"] }
+group "default" { targets = ["backend", "frontend", "edge", "backup", "notify"] }
 
 target "common" {
   args   = { VERSION = VERSION, REVISION = REVISION, CREATED = CREATED }
@@ -40,6 +40,13 @@ target "backup" {
   context    = "docker"
   dockerfile = "backup.Dockerfile"
   tags       = ["bookreader/backup"]
+}
+
+target "notify" {
+  inherits   = ["common"]
+  context    = "docker"
+  dockerfile = "notify.Dockerfile"
+  tags       = ["bookreader/notify"]
 }
 
 # the app's own test suites; not part of `inv build`

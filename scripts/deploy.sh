@@ -9,14 +9,4 @@ case "${1:-}" in
         exit 2
         ;;
 esac
-if [ -n "${OPS_ROOT:-}" ]; then
-    OPS_ROOT="$(readlink -f -- "$OPS_ROOT")" # what is said from where one is
-    export OPS_ROOT
-fi
-cd "$(dirname "$(readlink -f "$0")")/.."
-PATH="$PWD/.venv/bin:$PATH"
-if ! command -v inv >/dev/null; then
-    echo "inv is not installed; next: python3 $PWD/scripts/bootstrap.py" >&2
-    exit 2
-fi
-exec inv "$@"
+exec "$(dirname "$(readlink -f "$0")")/inv.sh" "$@"

@@ -52,7 +52,7 @@ def drill(at: Environment, wanted: str = "") -> tuple[Drilled, ...]:
         require_rendered(repository)
         require_room(repository.run.host, points)
         images = images_of(at, repository.run)
-        return tuple(drill_point(repository, point, images) for point in points)
+        return tuple(drill_point(repository, repository.fetched(point), images) for point in points)
 
 
 def drill_point(repository: Repository, point: Point, images: Sequence[Image | Missing]) -> Drilled:
@@ -89,9 +89,9 @@ def checked(project: Project, point: Point, images: Sequence[Image | Missing]) -
 def restore(project: Project, point: Point) -> str:
     """Restore a point into the drill's empty database; return what is there, or raise OpsError where it differs."""
     project.start(project.run, *project.data)
-    expected, restored = project.restore(point.id, project.live)
+    expected, restored = project.restore(point.snapshot, project.live)
     for folder in project.saved:
-        project.call("restic", "restore", "--quiet", f"{point.id}:{folder}", "--target", folder)
+        project.call("restic", "restore", "--quiet", f"{point.snapshot}:{folder}", "--target", folder)
     if differing := differences(expected, restored):
         raise OpsError("; ".join(differing), slug="restored-data-differs")
     besides = f", {', '.join(project.saved)}" if project.saved else ""

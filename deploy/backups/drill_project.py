@@ -12,11 +12,9 @@ from pathlib import Path
 from deploy.backups import isolated
 from deploy.backups.drill_images import Image
 from deploy.backups.points import Point
-from deploy.backups.repository import Repository
-from deploy.config import secrets
+from deploy.backups.repository import Repository, variable
 from deploy.core import console
 from deploy.core.errors import OpsError, Refused
-from deploy.core.model import ReleasedService
 from deploy.core.shell import LONG, Command, compose, docker
 from deploy.site.run import ONE_OFF_SECONDS, Run
 
@@ -72,8 +70,8 @@ class Project(Repository):
 @contextmanager
 def isolated_project(repository: Repository, point: Point, images: Iterable[Image]) -> Iterator[Project]:
     """Write the rendered project of a drill, and remove it with all that was made of it."""
-    run = repository.run
-    shared, place = run.bundle.files["shared.yml"], variable(run, repository.service, "RESTIC_REPOSITORY")
+    run, place = repository.run, repository.address
+    shared = run.bundle.files["shared.yml"]
     file = run.settings.state_dir / FOLDER / f"{point.id}.yml"
     rendered = isolated.render(run.settings.name, shared, [image.web for image in images], place)
     run.host.write(file, rendered, mode=0o600)
@@ -108,9 +106,3 @@ def require_rendered(repository: Repository) -> None:
         words = f"a drill starts a database of its own, and the live one ({live}) is no service of this host"
         then = "make it a service with the role data; until then inv backup.verify proves that a point can be read"
         raise Refused(words, where=run.host.name, then=then, slug="database-elsewhere")
-
-
-def variable(run: Run, service: ReleasedService, name: str) -> str:
-    """Return a variable of a shared service, by its compose file or the release's secrets."""
-    declared = isolated.environment(run.bundle.files["shared.yml"], service.name)
-    return declared.get(name) or secrets.rendered(run.bundle.env).get(name, "")

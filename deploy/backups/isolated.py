@@ -124,7 +124,8 @@ def declared_aliases(spec: Mapping[str, Any]) -> list[str]:
 
 def environment(shared: str, service: str) -> dict[str, str]:
     """Return the variables that the compose file gives a service."""
-    given = yaml.load_rendered(shared)["services"][service].get("environment") or {}
+    services = (yaml.load_rendered(shared) or {}).get("services") or {}
+    given = (services.get(service) or {}).get("environment") or {}
     return {name: str(value) for name, value in given.items()}
 
 
@@ -132,6 +133,12 @@ def saved_folders(shared: str) -> tuple[str, ...]:
     """List the folders of the backup service that a restore fills besides the database."""
     (backup,) = having(yaml.load_rendered(shared), "backup").values()
     return tuple(mount["target"] for mount in mounts(backup) if is_saved(mount))
+
+
+def saved_volumes(shared: str) -> dict[str, str]:
+    """Return the volumes that the backup service saves, by the folder in which it has each."""
+    (backup,) = having(yaml.load_rendered(shared), "backup").values()
+    return {mount["target"]: mount["source"] for mount in mounts(backup) if is_saved(mount)}
 
 
 def is_saved(mount: Mapping[str, Any]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
@@ -15,6 +15,7 @@ from deploy.state import kept
 from deploy.state.folder import Folder, moment, now
 
 EVIDENCE = "backups.jsonl"
+SHORT = 8  # characters of a snapshot's id, as restic shows it
 # taken: it is in the repository. read: its dump was read back, byte for byte. restored: an app of ours ran on it.
 Proof = Literal["taken", "read", "restored"]
 # suspect: it was taken, and holds so much less than the one before that nobody should rely on it
@@ -38,8 +39,12 @@ class Manifest(Frozen):
     rows: dict[str, int] = Field(default={})
 
 
+# where a repository is: on the host that has the data, or where its end does not reach
+Place = Literal["local", "off-site"]
+
+
 class Evidence(Kept):
-    """One line of backups.jsonl: what was proven of a point, when, and how."""
+    """One line of backups.jsonl: what was proven of a point, when, how, and in which repository."""
 
     point: str
     state: Proof
@@ -47,12 +52,14 @@ class Evidence(Kept):
     detail: str = ""
     release: str = ""
     manifest: Manifest | None = None
+    place: Place = "local"
 
 
 @dataclass(frozen=True)
 class Point:
-    """One recovery point: restic's id of the snapshot, when it was taken, its size in bytes, and what is proven of it.
+    """One recovery point: its id, when it was taken, its size in bytes, and what is proven of it.
 
+    Its id is that of restic's snapshot when it was taken; a copy of it has another, by its repository in `copies`.
     `losses` says what it lacks that the one before had, and what makes it suspect until it is read or restored.
     """
 
@@ -61,6 +68,17 @@ class Point:
     bytes: int
     evidence: tuple[Evidence, ...] = ()
     losses: tuple[str, ...] = ()
+    copies: Mapping[Place, str] = field(default_factory=dict)
+
+    @property
+    def snapshot(self) -> str:
+        """What the repository of the host calls it."""
+        return self.copies.get("local", self.id)
+
+    @property
+    def places(self) -> list[Place]:
+        """Where it is."""
+        return [*self.copies]
 
     @property
     def proven(self) -> Proof:
@@ -92,9 +110,10 @@ class Point:
     @property
     def document(self) -> dict[str, object]:
         """The point for programs."""
+        revision = self.manifest.revision if self.manifest else None
         return {
             "id": self.id, "taken": self.taken, "state": self.state, "evidence": self.proof, "bytes": self.bytes,
-            "release": self.release, "revision": self.manifest.revision if self.manifest else None,
+            "places": self.places, "release": self.release, "revision": revision,
         }  # fmt: skip
 
 
@@ -105,9 +124,9 @@ class EvidenceFile(Folder):
         """Add a line."""
         self.host.append(self.folder / EVIDENCE, kept.dump(evidence))
 
-    def prove(self, point: str, state: Proof, detail: str) -> None:
+    def prove(self, point: str, state: Proof, detail: str, place: Place = "local") -> None:
         """Add what was proven of a point just now."""
-        self.add(Evidence(point=point, state=state, time=now(), detail=detail))
+        self.add(Evidence(point=point, state=state, time=now(), detail=detail, place=place))
 
     def lines(self) -> tuple[Evidence, ...]:
         """Return all lines, oldest first; those that cannot be read are left out, with a warning."""
@@ -120,14 +139,24 @@ class EvidenceFile(Folder):
         return tuple(read)
 
 
-def joined(snapshots: Iterable[Mapping[str, object]], lines: Iterable[Evidence]) -> tuple[Point, ...]:
-    """Join restic's snapshots with what is proven of them, oldest first. Pure."""
+def joined(
+    snapshots: Iterable[Mapping[str, object]],
+    lines: Iterable[Evidence],
+    offsite: Iterable[Mapping[str, object]] = (),
+) -> tuple[Point, ...]:
+    """Join restic's snapshots here and off-site with what is proven of them, oldest first. Pure."""
     proven: dict[str, list[Evidence]] = {}
     for line in lines:
         proven.setdefault(line.point, []).append(line)
+    everywhere = dict[str, Point]()
+    places: dict[Place, Iterable[Mapping[str, object]]] = {"local": snapshots, "off-site": offsite}
+    for place, listed in places.items():
+        for snapshot in listed:
+            point = point_of(snapshot, place, proven)
+            copies = {**everywhere.get(point.id, point).copies, **point.copies}
+            everywhere[point.id] = replace(point, copies=copies)
     points, before = list[Point](), None
-    for snapshot in snapshots:
-        point = point_of(snapshot, proven.get(str(snapshot["short_id"]), []))
+    for point in sorted(everywhere.values(), key=lambda point: point.taken):
         if before and point.manifest:
             point = replace(point, losses=tuple(losses(before, point.manifest)))
         before = before if point.state == "suspect" else point.manifest or before
@@ -135,12 +164,14 @@ def joined(snapshots: Iterable[Mapping[str, object]], lines: Iterable[Evidence])
     return tuple(points)
 
 
-def point_of(snapshot: Mapping[str, object], evidence: Iterable[Evidence]) -> Point:
-    """Read one snapshot as restic lists it. Pure."""
+def point_of(snapshot: Mapping[str, object], place: Place, proven: Mapping[str, Iterable[Evidence]]) -> Point:
+    """Read one snapshot as restic lists it in a repository; a copy names the one that it is of. Pure."""
+    name = str(snapshot.get("original") or snapshot["short_id"])[:SHORT]
     summary = snapshot.get("summary")
     size = summary.get("total_bytes_processed", 0) if isinstance(summary, dict) else 0
     time = datetime.fromisoformat(re.sub(r"\.\d+", "", str(snapshot["time"])))
-    return Point(str(snapshot["short_id"]), moment(time.astimezone(UTC)), int(size), tuple(evidence))
+    copies = {place: str(snapshot["short_id"])}
+    return Point(name, moment(time.astimezone(UTC)), int(size), tuple(proven.get(name, ())), copies=copies)
 
 
 def losses(before: Manifest, now: Manifest) -> list[str]:

@@ -8,8 +8,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from deploy.backups.points import Evidence, EvidenceFile, Manifest, Point, joined
+from deploy.backups import isolated
+from deploy.backups.points import SHORT, Evidence, EvidenceFile, Manifest, Place, Point, joined
+from deploy.config import secrets
 from deploy.config.environment import Environment
+from deploy.config.repositories import sftp_server
 from deploy.core.errors import CommandFailed, Locked, OpsError, Refused
 from deploy.core.model import ReleasedService
 from deploy.core.shell import LONG, Command, docker
@@ -17,10 +20,10 @@ from deploy.site.facts import observe_all
 from deploy.site.run import Run, standing
 
 TAG = "recovery-point"
-SHORT = 8  # characters of a snapshot's id, as restic shows it
 # https://restic.readthedocs.io/en/stable/075_scripting.html#exit-codes
 NO_REPOSITORY, LOCKED, WRONG_PASSWORD = 10, 11, 12
 NO_BACKUPS = "no-backup-repository"
+ANSWER_SECONDS, TIMED_OUT = 60, 124  # restic alone asks a dead server for a quarter of an hour
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,26 @@ class Repository:
         """The name of the one container that works at a time."""
         return f"{self.run.settings.name}-backup"
 
+    @property
+    def copier(self) -> str:
+        """The name of the one container that copies to or from the off-site repository."""
+        return f"{self.container}-offsite"
+
+    @cached_property
+    def address(self) -> str:
+        """Where points go, as restic writes it."""
+        return variable(self.run, self.service, "RESTIC_REPOSITORY")
+
+    @cached_property
+    def offsite(self) -> str:
+        """Where copies of them go; empty where that is nowhere."""
+        return variable(self.run, self.service, "BACKUP_OFFSITE")
+
+    @property
+    def leaves_host(self) -> bool:
+        """Tell whether points survive the loss of the host."""
+        return bool(self.offsite) or isolated.is_remote(self.address)
+
     @cached_property
     def evidence(self) -> EvidenceFile:
         """What the host remembers of its recovery points."""
@@ -53,37 +76,47 @@ class Repository:
         """Make the command that does one thing in the container of which there is one at a time."""
         return self.in_container("--name", self.container, self.service.name, *words)
 
-    def ask(self, *words: str) -> str:
+    def ask(self, *words: str, place: Place = "local") -> str:
         """Run a program that changes nothing, also while another works; return what it printed."""
-        return self.finish(words[0], self.in_container(self.service.name, *words).as_query())
+        remote = place == "off-site" or isolated.is_remote(self.address)
+        within = ("timeout", str(ANSWER_SECONDS)) if remote else ()
+        command = self.in_container(self.service.name, *self.on(place, *within, *words)).as_query()
+        return self.finish(words[0], command, place)
 
-    def call(self, *words: str) -> str:
+    def call(self, *words: str, place: Place = "local") -> str:
         """Run one of docker/backup's programs to its end; return what it printed.
 
         Raises Locked while a container that an interrupted run left still works, OpsError when the program fails.
         """
-        self.require_alone()
-        return self.finish(words[0], self.command(*words))
+        self.require_alone(self.container)
+        return self.finish(words[0], self.command(*self.on(place, *words)), place)
 
-    def finish(self, program: str, command: Command) -> str:
+    def on(self, place: Place, *words: str) -> tuple[str, ...]:
+        """Return the words that run a program on one of the repositories; restic alone knows no keys of ssh. Pure."""
+        if place == "off-site":
+            return ("on", "offsite", *words)
+        return ("on", "here", *words) if sftp_server(self.address) and "restic" in words else words
+
+    def finish(self, program: str, command: Command, place: Place = "local") -> str:
         """Run a command to its end; return what it printed, or raise OpsError in words."""
         done = self.run.host.try_run(command, timeout=LONG)
         if done.returncode:
-            raise self.failure(program, CommandFailed(program, done.returncode, self.run.masked(done.output), ""))
+            failed = CommandFailed(program, done.returncode, self.run.masked(done.output), "")
+            raise self.failure(program, failed, self.offsite if place == "off-site" else "")
         return done.stdout
 
-    def require_alone(self) -> None:
+    def require_alone(self, container: str) -> None:
         """Remove the container that a crash of the engine left; raise Locked where one still works."""
-        left = self.run.host.engine.inspect(self.container)
+        left = self.run.host.engine.inspect(container)
         if left and left.state not in ("created", "exited", "dead"):
-            then = f"wait for it: {self.run.host.command_line(f'docker logs --follow {self.container}')}"
+            then = f"wait for it: {self.run.host.command_line(f'docker logs --follow {container}')}"
             raise Locked("another backup container works", where=self.run.host.name, then=then)
         if left:
-            self.run.host.run(docker("rm", self.container))
+            self.run.host.run(docker("rm", container))
 
-    def failure(self, program: str, error: CommandFailed) -> OpsError:
+    def failure(self, program: str, error: CommandFailed, address: str = "") -> OpsError:
         """Say in words what restic's exit codes mean; the repository is made by the first backup."""
-        where = f"{self.run.host.name}: {self.container}"
+        where = f"{self.run.host.name}: {address or self.container}"
         if error.returncode == NO_REPOSITORY:
             return OpsError(
                 "there is no repository yet", where=where, then="inv backup makes it", slug="no-backup-repository"
@@ -97,6 +130,8 @@ class Repository:
             then = f"wait for whoever has it; where nobody has, {unlock}"
             return Locked(f"the repository is locked: {error.output}", where=where, then=then,
                           slug="backup-repository-locked")  # fmt: skip
+        if error.returncode == TIMED_OUT:
+            program = f"no answer within {ANSWER_SECONDS} s: {program}"
         then = "fix that, then the same again; inv backup.list shows what is there"
         return OpsError(f"{program} failed: {error.output}", where=where, then=then, slug="backup-failed")
 
@@ -114,20 +149,55 @@ class Repository:
         manifest, summary = self.documents("take", self.host_name, TAG)
         return str(summary["snapshot_id"])[:SHORT], Manifest.model_validate(manifest)
 
-    def points(self) -> tuple[Point, ...]:
-        """List the recovery points, oldest first; none where there is no repository yet."""
+    def copying(self, point: str) -> Command:
+        """Make the command that copies what the off-site repository lacks, and reads one point back from there."""
+        words = ("--name", self.copier, self.service.name, "offsite", self.host_name, TAG, point)
+        return self.in_container(*words)
+
+    def copy(self, point: Point) -> None:
+        """Copy what the off-site repository lacks, `point` above all; remember it once it was read back from there."""
+        self.require_alone(self.copier)
+        copy = self.finish("offsite", self.copying(point.snapshot), "off-site").split()[-1]
+        self.evidence.prove(point.id, "taken", f"off-site as {copy[:SHORT]}", "off-site")
+
+    def fetched(self, point: Point) -> Point:
+        """Return a point that the host's own repository has: one that is off-site alone is copied from there."""
+        if "local" in point.copies:
+            return point
+        self.require_alone(self.copier)
+        words = ("--name", self.copier, self.service.name, "fetch", point.copies["off-site"])
+        self.finish("fetch", self.in_container(*words), "off-site")
+        return next(one for one in self.points() if one.id == point.id)
+
+    def snapshots(self, place: Place) -> list[Mapping[str, object]]:
+        """List what a repository has, as restic does; nothing where there is no repository yet."""
         try:
             own = ("--host", self.host_name, "--tag", TAG)
-            (snapshots,) = documents(self.ask("restic", "snapshots", "--json", "--no-lock", *own))
+            listed: Any
+            (listed,) = documents(self.ask("restic", "snapshots", "--json", "--no-lock", *own, place=place))
         except OpsError as error:
             if error.slug == NO_BACKUPS:
-                return ()
+                return []
             raise
-        return joined(listed(snapshots), self.evidence.lines())
+        return [*(listed or [])]
+
+    def points(self) -> tuple[Point, ...]:
+        """List the recovery points that the host's own repository has, oldest first."""
+        return joined(self.snapshots("local"), self.evidence.lines())
+
+    def everywhere(self) -> tuple[Point, ...]:
+        """List the recovery points of both repositories, oldest first; raise OpsError where one cannot be asked."""
+        local = self.snapshots("local")
+        return joined(local, self.evidence.lines(), self.snapshots("off-site") if self.offsite else [])
 
     def point(self, wanted: str) -> Point:
-        """Return one recovery point: by its id, or `latest`. Raises Refused when there is none."""
+        """Return one recovery point: by its id, or `latest`. Raises Refused when there is none.
+
+        The off-site repository is asked where the host's own does not have it: that one may be out of reach.
+        """
         points = self.points()
+        if self.offsite and not (wanted == "latest" and points) and wanted not in [one.id for one in points]:
+            points = self.everywhere()
         matching = points[-1:] if wanted == "latest" else [one for one in points if one.id == wanted]
         if not matching:
             then = "inv backup.list names them" if points else "inv backup takes one"
@@ -137,18 +207,30 @@ class Repository:
 
     def with_manifest(self, point: Point) -> Point:
         """Read what a point holds from the point itself, where the host has no record of it."""
-        (manifest,) = documents(self.ask("restic", "dump", "--no-lock", point.id, "/staging/point/manifest.json"))
+        place = point.places[0]
+        words = ("dump", "--no-lock", point.copies[place], "/staging/point/manifest.json")
+        (manifest,) = documents(self.ask("restic", *words, place=place))
         line = Evidence(point=point.id, state="taken", time=point.taken, manifest=Manifest.model_validate(manifest))
         return replace(point, evidence=(line, *point.evidence))
 
-    def verify(self, point: str) -> str:
-        """Read a point's dump from the repository, all of it; return its checksum."""
-        return self.call("verify", point).strip()
+    def verify(self, snapshot: str, place: Place = "local") -> str:
+        """Read a point's dump from a repository, all of it; return its checksum."""
+        return self.call("verify", snapshot, place=place).strip()
 
-    def restore(self, point: str, database: str) -> tuple[Manifest, Manifest]:
+    def restore(self, snapshot: str, database: str) -> tuple[Manifest, Manifest]:
         """Restore a point into a new database; return what was dumped, and what is there now."""
-        expected, found = self.documents("restore", point, database)
+        expected, found = self.documents("restore", snapshot, database)
         return Manifest.model_validate(expected), Manifest.model_validate(found)
+
+    def restore_folder(self, point: Point, folder: str, volume: str, *options: str) -> None:
+        """Restore what a point holds of a folder into a volume, or a folder of the host; what is new there stays.
+
+        `options` are restic's, which say what of it.
+        """
+        self.require_alone(self.container)
+        words = ("restic", "restore", "--quiet", f"{point.snapshot}:{folder}", "--target", "/restored", *options)
+        mounted = ("--name", self.container, "--volume", f"{volume}:/restored")
+        self.finish("restic restore", self.in_container(*mounted, self.service.name, *self.on("local", *words)))
 
     def databases(self) -> tuple[str, frozenset[str]]:
         """Return the name of the database that is saved, and those of all that are there."""
@@ -165,9 +247,10 @@ def documents(printed: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in printed.splitlines() if line.startswith(("{", "["))]
 
 
-def listed(snapshots: Any) -> list[Mapping[str, object]]:
-    """Return restic's list of snapshots."""
-    return list(snapshots or [])
+def variable(run: Run, service: ReleasedService, name: str) -> str:
+    """Return a variable of a shared service, by its compose file or the release's secrets."""
+    declared = isolated.environment(run.bundle.files.get("shared.yml", ""), service.name)
+    return declared.get(name) or secrets.rendered(run.bundle.env).get(name, "")
 
 
 def repository_of(at: Environment) -> Repository:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,13 +50,16 @@ def restore(at: Environment, wanted: str, *, older_schema: bool = False) -> Rest
         require_nothing_interrupted(at)
         repository = repository_of(at)
         with dump_lock(at, repository):
-            point = repository.point(wanted)
+            point = repository.fetched(repository.point(wanted))
             live, _ = repository.databases()
             require_room(repository, point)
             require_fitting(repository, point, older_schema=older_schema)
             schema = repository.run.state.schema()
             names = Names.at(live, now(), point.id)
-            return apply(RestoreRun(repository, point.id, names, schema.model_dump_json() if schema else ""), point)
+            return apply(
+                RestoreRun(repository, point.id, names, schema.model_dump_json() if schema else "", point.snapshot),
+                point,
+            )
 
 
 def apply(run: RestoreRun, point: Point) -> Restored:
@@ -162,7 +165,8 @@ def resume(at: Environment) -> Restored:
     with naming_what_serves(at), locked(at, f"resume of {COMMAND}"):
         run = interrupted_run(at)
         with dump_lock(at, run.repository):
-            return apply(run, run.repository.point(run.point))
+            point = run.repository.fetched(run.repository.point(run.point))
+            return apply(replace(run, snapshot=point.snapshot), point)
 
 
 def abort(at: Environment) -> Aborted:

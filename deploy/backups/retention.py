@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from deploy.backups.points import Point, losses
+from deploy.backups.points import Place, Point, losses
 from deploy.backups.repository import Repository, repository_of
 from deploy.backups.show import age
 from deploy.config.environment import Environment
@@ -69,14 +69,14 @@ def prune(at: Environment, *, yes: bool, json: bool) -> None:
     require_no_other(at)  # an interrupted restore needs its point
     repository = repository_of(at)
     with locks.held([repository.run.host], at.settings.state_dir, "backup.prune", name="dump"):
-        choices = choose(repository.points(), at.settings.backup)
+        choices = choose(repository.everywhere(), at.settings.backup)
         going = [choice.point.id for choice in choices if not choice.reasons]
         if not json:
             show(choices)
         if going:
             console.confirm(f"{len(going)} of {len(choices)} recovery points are removed for good.", yes=yes)
             with console.step(f"remove {len(going)} recovery points"):
-                remove(repository, going)
+                remove(repository, [choice.point for choice in choices if not choice.reasons])
     if json:
         kept = {choice.point.id: list(choice.reasons) for choice in choices if choice.reasons}
         console.document({"removed": going, "kept": kept})
@@ -84,11 +84,16 @@ def prune(at: Environment, *, yes: bool, json: bool) -> None:
         console.say("nothing to remove")
 
 
-def remove(repository: Repository, points: Sequence[str]) -> None:
-    """Remove points from the repository; raise OpsError where it lists one of them afterwards."""
-    repository.call("restic", "unlock", "--quiet")  # what a killed one left; the lock of one that lives stays
-    repository.call("restic", "forget", "--quiet", "--prune", *points)
-    if left := sorted({point.id for point in repository.points()} & {*points}):
+def remove(repository: Repository, points: Sequence[Point]) -> None:
+    """Remove points from each repository that has them; raise OpsError where one is listed afterwards."""
+    places: tuple[Place, ...] = ("off-site", "local")
+    for place in places:
+        if snapshots := [point.copies[place] for point in points if place in point.copies]:
+            repository.call(
+                "restic", "unlock", "--quiet", place=place
+            )  # of a killed one; the lock of one that lives stays
+            repository.call("restic", "forget", "--quiet", "--prune", *snapshots, place=place)
+    if left := sorted({point.id for point in repository.everywhere()} & {point.id for point in points}):
         what = f"still there: {', '.join(left)}"
         raise OpsError(what, where=repository.run.host.name, then="inv backup.prune again", slug="backup-failed")
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 
-from deploy.backups.points import EVIDENCE
-from deploy.backups.repository import SHORT, Repository, repository_of
+from deploy.backups.points import EVIDENCE, FEW, LEAST_PART, SHORT
+from deploy.backups.repository import Repository, repository_of
 from deploy.config.environment import Environment
+from deploy.core.errors import acting
 from deploy.core.model import VERSION
-from deploy.site import timers
+from deploy.core.shell import Command, command
+from deploy.hosts.host import Host
+from deploy.site import notify, timers
 from deploy.state.ledger import LEDGER
 from deploy.state.locks import LOCKS
 
-SCRIPT = "backup.sh"
+SCRIPT, ORDER = "backup.sh", "backup.notify"
+POINT = "POINT"  # stands for the point that the script has just taken
 # the release is looked up when it runs: by then others have been deployed
 TEMPLATE = r"""#!/bin/sh
 # Takes a recovery point, as inv backup does. Written by inv backup.schedule: changes are lost with its next run.
@@ -22,30 +27,46 @@ cd {folder}
 umask 077
 mkdir -p metrics
 chmod 755 metrics
-alive=
+rm -f backup.log
+alive="" error="it did not begin" release="" point="" suspect=0
 finish() {{
   result=$?
   time=$(date +%s)
   kill "$alive" 2>/dev/null || true
   if [ "$result" = 0 ]; then echo "$time" >metrics/backup.success; fi
   {{
-    echo "# TYPE ops_backup_last_attempt_timestamp_seconds gauge"
-    echo "ops_backup_last_attempt_timestamp_seconds{{app=\"{name}\"}} $time"
-    echo "# TYPE ops_backup_last_exit_code gauge"
-    echo "ops_backup_last_exit_code{{app=\"{name}\"}} $result"
-    echo "# TYPE ops_backup_last_success_timestamp_seconds gauge"
-    if [ -s metrics/backup.success ]; then
-      echo "ops_backup_last_success_timestamp_seconds{{app=\"{name}\"}} $(cat metrics/backup.success)"
+    metric attempt_timestamp_seconds "$time"
+    metric exit_code "$result"
+    metric suspect "$suspect"
+    if [ -s metrics/backup.success ]; then metric success_timestamp_seconds "$(cat metrics/backup.success)"; fi
+    if [ -s metrics/backup.offsite ]; then metric offsite_timestamp_seconds "$(cat metrics/backup.offsite)"; fi
+    if [ "$result" != 0 ] && [ -s {order} ]; then
+      if report >>backup.log 2>&1; then metric notified 1; else metric notified 0; fi
     fi
   }} >metrics/backup.prom.part
   chmod 644 metrics/backup.prom.part
   mv metrics/backup.prom.part metrics/backup.prom
   rm -f backup.printed
+  if [ -s backup.log ]; then cat backup.log >&2; fi
+}}
+metric() {{
+  echo "# TYPE ops_backup_last_$1 gauge"
+  echo "ops_backup_last_$1{{app=\"{name}\"}} $2"
+}}
+# nothing that a program printed is sent: it may hold anything
+report() {{
+  {{
+    cat {order}
+    printf 'error: %s\nnext: %s\nlog: %s\nhost: %s\n' "$error" {then} {log} "$(uname -n)"
+  }} | {notifying}
 }}
 trap finish EXIT
+release=$(sed -n 's/.*"release": *"\([^"]*\)".*"outcome": *"in service".*/\1/p' {ledger} | tail -n 1)
+[ -n "$release" ] || {{ echo "no release is in service" >&2; exit 2; }}
 exec 9<>{lock} 8<>{changing}
 flock --nonblock 9 && flock --nonblock --shared 8 || {{
-  echo "another backup, or a migration, has the lock" >&2
+  error="another backup, or a migration, has the lock"
+  echo "$error" >&2
   exit 4
 }}
 since=$(date --utc +%FT%TZ)
@@ -57,30 +78,88 @@ while sleep 5; do touch {lock}; done 8<&- 9<&- &
 alive=$!
 
 
-release=$(sed -n 's/.*"release": *"\([^"]*\)".*"outcome": *"in service".*/\1/p' {ledger} | tail -n 1)
-[ -n "$release" ] || {{ echo "no release is in service" >&2; exit 2; }}
 docker rm {container} >/dev/null 2>&1 || true # what a crash of the engine left; one that runs stays
-{command} >backup.printed 9<&-
+error="the database was not dumped, or the dump not saved"
+{command} >backup.printed 2>>backup.log 9<&-
 manifest=$(head -n 1 backup.printed)
 point=$(sed -n 's/.*"snapshot_id": *"\([0-9a-f]\{{{short}\}}\).*/\1/p' backup.printed)
 [ -n "$point" ] || {{ echo "restic named no snapshot" >&2; exit 1; }}
-printf '{{"version":{version},"point":"%s","state":"taken","time":"%s","release":"%s","manifest":%s}}\n' \
-  "$point" "$(date --utc +%Y-%m-%dT%H:%M:%SZ)" "$release" "$manifest" >>{evidence}
+# what it is compared with: the last one that nobody called suspect, or that was restored since
+before=$(awk '
+  match($0, /"point": *"[0-9a-f]+/) {{ id = substr($0, RSTART, RLENGTH); sub(/.*"/, "", id) }}
+  /"detail": *"suspect"/ {{ suspect[id] = 1 }}
+  /"state": *"restored"/ {{ restored[id] = 1 }}
+  /"manifest": *\{{/ {{ ids[++n] = id; lines[n] = $0 }}
+  END {{ for (i = n; i; i--) if (!suspect[ids[i]] || restored[ids[i]]) {{ print lines[i]; exit }} }}
+' {evidence} 2>/dev/null | sed -n 's/.*"manifest": *\({{.*}}\)[,}}].*/\1/p')
+note() {{
+  printf '{{"version":{version},"point":"%s","state":"taken","time":"%s",%s}}\n' \
+    "$point" "$(date --utc +%FT%TZ)" "$1" >>{evidence}
+}}
+note "\"release\":\"$release\",\"manifest\":$manifest"
+kill "$alive" 2>/dev/null || true
+exec 8<&- 9<&- # what follows holds up no migration
+
+failed=
+if grep -q 'BACKUP_OFFSITE: *"\{{0,1\}}s' "releases/$release/shared.yml"; then
+  docker rm {copier} >/dev/null 2>&1 || true
+  if {copying} >backup.printed 2>>backup.log; then
+    date +%s >metrics/backup.offsite
+    note "\"detail\":\"off-site as $(tail -n 1 backup.printed | cut -c 1-{short})\",\"place\":\"off-site\""
+  else
+    failed="recovery point $point is not off-site"
+  fi
+fi
+if [ -n "$before" ]; then
+  if ! losses=$(printf '%s\n%s\n' "$before" "$manifest" | {comparing} 2>>backup.log); then
+    failed="${{failed:+$failed, and }}recovery point $point was not compared with the one before"
+  elif [ -n "$losses" ]; then
+    suspect=1
+    note "\"detail\":\"suspect\""
+    echo "$losses" >>backup.log
+    losses=$(echo "$losses" | head -n 3 | paste -s -d ';' | sed 's/;/; /g')
+    failed="${{failed:+$failed, and }}recovery point $point holds much less than the one before: $losses"
+  fi
+fi
+error=$failed
+[ -z "$failed" ] || exit 1
 """
 
 
 def render(repository: Repository, folder: Path) -> str:
     """Write the script that takes a recovery point on its host. Pure."""
-    release = repository.run.release.id
-    words = " ".join(
-        '"' + word.replace(release, "$release") + '"' if release in word else shlex.quote(word)
-        for word in repository.taking.argv
-    )
+    lines = {name: in_release(repository, command) for name, command in commands(repository).items()}
+    then = acting("inv backup.list, then inv backup", repository.run.settings.env)
     return TEMPLATE.format(
         folder=shlex.quote(str(folder)), lock=LOCKS["dump"].file, changing=LOCKS["dump"].changing,
-        name=repository.host_name, ledger=LEDGER, container=repository.container,
-        command=words, short=SHORT, version=VERSION, evidence=EVIDENCE,
+        name=repository.host_name, ledger=LEDGER, container=repository.container, copier=repository.copier,
+        short=SHORT, version=VERSION, evidence=EVIDENCE, order=ORDER, then=shlex.quote(then),
+        log=shlex.quote(str(folder / "backup.log")), **lines,
     )  # fmt: skip
+
+
+def commands(repository: Repository) -> dict[str, Command]:
+    """Return what the script runs, by the names in its template. Pure."""
+    judging = ("losses", str(LEAST_PART), str(FEW))
+    notifier = next((service.name for service in repository.run.bundle.release.of("notify")), "")
+    return {
+        "command": repository.taking,
+        "copying": repository.copying(POINT),
+        "comparing": repository.in_container(repository.service.name, *judging),
+        "notifying": repository.in_container(notifier) if notifier else command("false"),
+    }
+
+
+def in_release(repository: Repository, command: Command) -> str:
+    """Write a command as a line of the script, for the release that serves then and the point that it took. Pure."""
+    release = repository.run.release.id
+    words = (
+        '"' + word.replace(release, "$release").replace(POINT, "$point") + '"'
+        if release in word or word == POINT
+        else shlex.quote(word)
+        for word in command.argv
+    )
+    return " ".join(words)
 
 
 def timer(at: Environment) -> timers.Timer:
@@ -100,16 +179,38 @@ def install(at: Environment) -> str:
     host = repository.run.host
     timers.kind(host)
     host.write(at.settings.state_dir / SCRIPT, render(repository, at.settings.state_dir), mode=0o700)
+    notified = write_order(at, repository)
     when = timers.install(host, timer(at))
-    return f"{host.name} takes a recovery point every day, {when}; inv backup.list shows them"
+    return f"{host.name} takes a recovery point every day, {when}; {notified}; inv backup.list shows them"
+
+
+def write_order(at: Environment, repository: Repository) -> str:
+    """Leave on the host who is told of a night that failed, for its owner alone; say in words whether anybody is."""
+    host, file, urls = repository.run.host, at.settings.state_dir / ORDER, notify.addresses(at.settings)
+    lacks = [
+        *([] if urls else [f"{notify.KEY} is not set"]),
+        *([] if "failure" in at.settings.notify.on else ["notify.on lacks failure"]),
+        *([] if repository.run.bundle.release.of("notify") else ["the release has no service with the role notify"]),
+    ]
+    if lacks:
+        host.remove(file)
+        return f"nobody is notified of one that fails: {', '.join(lacks)}"
+    order = notify.order(at.settings, f"{at.settings.name}: the nightly backup FAILED", "failure")
+    host.write(file, json.dumps(order) + "\n", mode=0o600)
+    return f"{len(urls)} address(es) are notified of one that fails"
 
 
 def remove(at: Environment) -> str:
     """Take the schedule away from whatever host has it; say so."""
-    script = at.settings.state_dir / SCRIPT
-    having = [host for host in at.hosts if host.read(script) is not None]
-    for host in having:
-        timers.remove(host, timer(at))
-        host.remove(script)
-    names = ", ".join(host.name for host in having)
-    return f"{names} takes no recovery points by itself any more" if having else "there is no schedule"
+    having = [host.name for host in at.hosts if remove_from(at, host)]
+    return f"{', '.join(having)} takes no recovery points by itself any more" if having else "there is no schedule"
+
+
+def remove_from(at: Environment, host: Host) -> bool:
+    """Take the schedule away from a host; tell whether there was one."""
+    if host.read(at.settings.state_dir / SCRIPT) is None:
+        return False
+    timers.remove(host, timer(at))
+    for name in (SCRIPT, ORDER):
+        host.remove(at.settings.state_dir / name)
+    return True

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from deploy.backups import isolated
 from deploy.backups.drill import Drilled
-from deploy.backups.points import Evidence, Point
+from deploy.backups.points import Evidence, Place, Point, State
 from deploy.backups.restore import Aborted, Restored, handlers
 from deploy.backups.take import Taken
+from deploy.backups.volumes import RestoredVolume
 from deploy.config.settings import Settings
 from deploy.core import console
-from deploy.core.errors import Refused
+from deploy.core.errors import OpsError, Refused
 from deploy.site import checks
 
 UNITS = ("B", "KB", "MB", "GB", "TB")
@@ -22,11 +24,13 @@ def taken(result: Taken, env: str, *, json: bool) -> None:
     """Show a recovery point that was just taken."""
     manifest, suffix = result.manifest, "" if env == "local" else f" --env={env}"
     if json:
-        document = {"id": result.point, "state": "taken", "seconds": result.seconds, "not_backed_up": result.left_out}
+        document = {"id": result.point, "state": "taken", "places": result.places, "seconds": result.seconds}
+        document["not_backed_up"] = result.left_out
         console.document({**document, "manifest": manifest.model_dump()})
         return
     rows = f"{sum(manifest.rows.values())} rows in {len(manifest.rows)} tables"
-    console.say(f"recovery point {result.point}: {rows}, {size(manifest.bytes)}, {result.seconds} s", "green")
+    where = " and ".join(result.places)
+    console.say(f"recovery point {result.point}: {rows}, {size(manifest.bytes)}, {where}, {result.seconds} s", "green")
     for volume in result.left_out:
         console.warn(
             f"not backed up: volume {volume}; mount it under /data of the backup service, or x-deploy.backup: none"
@@ -34,13 +38,24 @@ def taken(result: Taken, env: str, *, json: bool) -> None:
     console.say(f"it counts once it was restored: inv backup.drill{suffix}")
 
 
-def points(listed: Sequence[Point], *, json: bool) -> None:
-    """List recovery points."""
+def points(listed: Sequence[Point], unasked: OpsError | None = None, *, json: bool) -> None:
+    """List recovery points; then raise why a repository could not be asked."""
+    table(listed, json=json)
+    if unasked:
+        unasked.documented = json
+        raise unasked
+
+
+def table(listed: Sequence[Point], *, json: bool) -> None:
+    """Show recovery points, and where each is."""
     if json:
         console.document([point.document for point in listed])
     elif listed:
-        rows = [[p.id, p.taken, age(p.taken), p.state, size(p.bytes), p.release, p.proof] for p in listed]
-        console.table(["point", "taken (UTC)", "age", "state", "size", "release", "evidence"], rows)
+        rows = [
+            [p.id, p.taken, age(p.taken), p.state, " ".join(p.places), size(p.bytes), p.release, p.proof]
+            for p in listed
+        ]
+        console.table(["point", "taken (UTC)", "age", "state", "where", "size", "release", "evidence"], rows)
     else:
         console.say("there is no recovery point; to take one: inv backup")
 
@@ -52,6 +67,15 @@ def restored(result: Restored, *, json: bool) -> None:
         return
     console.say(f"recovery point {result.point.id} of {result.point.taken} serves", "green")
     console.say(f"the database before is kept as {result.kept}; tasks that are queued may name rows which are gone")
+
+
+def restored_volume(result: RestoredVolume, *, json: bool) -> None:
+    """Show which files came back, and where those before are."""
+    if json:
+        console.document(result.document)
+        return
+    console.say(f"the files of {result.volume} are those of recovery point {result.point.id}; newer ones stay", "green")
+    console.say(f"what was there before is in recovery point {result.before}")
 
 
 def drilled(results: Sequence[Drilled], env: str, *, json: bool) -> None:
@@ -76,15 +100,26 @@ def aborted(result: Aborted, *, json: bool) -> None:
 
 @dataclass(frozen=True)
 class Standing:
-    """When a point was taken last, and when one was restored last; None: never, as far as the host remembers."""
+    """When a point was taken, restored and copied off-site last; None: never, as far as the host remembers.
+
+    `places` are where points go: the repository, and the off-site one, as restic writes them.
+    """
 
     taken: str | None
     restored: str | None
+    copied: str | None
+    places: tuple[str, ...]
 
     @property
-    def document(self) -> dict[str, str | None]:
+    def document(self) -> dict[str, str | bool | None]:
         """The same for programs."""
-        return {"taken": self.taken, "restored": self.restored}
+        times = {"taken": self.taken, "restored": self.restored, "offsite": self.copied}
+        return {**times, "leaves_host": self.leaves_host}
+
+    @property
+    def leaves_host(self) -> bool:
+        """Tell whether points survive the loss of the host."""
+        return any(map(isolated.is_remote, self.places))
 
     @property
     def words(self) -> str:
@@ -92,13 +127,29 @@ class Standing:
         if not self.taken:
             return "backups: none was taken; to take one: inv backup"
         proof = f"one was restored {age(self.restored)} ago" if self.restored else "none was restored: inv backup.drill"
-        return f"backups: the last was taken {age(self.taken)} ago; {proof}"
+        return f"backups: the last was taken {age(self.taken)} ago; {proof}{self.away}"
+
+    @property
+    def away(self) -> str:
+        """Say what the loss of the host would take."""
+        if not self.leaves_host:
+            return "; all are on the host of the data, and are lost with it: set backup.offsite"
+        if len(self.places) == 1:
+            return f"; they go to {self.places[0]}"
+        return (
+            f"; one was copied off-site {age(self.copied)} ago"
+            if self.copied
+            else "; none is off-site: inv backup.copy"
+        )
 
 
-def standing(lines: Sequence[Evidence]) -> Standing:
-    """Say when a point was taken and restored last. Pure."""
-    taken = max((line.time for line in lines if line.state == "taken"), default=None)
-    return Standing(taken, max((line.time for line in lines if line.state == "restored"), default=None))
+def standing(lines: Sequence[Evidence], *places: str) -> Standing:
+    """Say when a point was taken, restored and copied off-site last. Pure."""
+
+    def last(state: State, place: Place) -> str | None:
+        return max((line.time for line in lines if (line.state, line.place) == (state, place)), default=None)
+
+    return Standing(last("taken", "local"), last("restored", "local"), last("taken", "off-site"), places)
 
 
 HANDLERS = handlers({"restored": restored, "aborted": aborted})
@@ -122,11 +173,12 @@ def age(taken: str, at: datetime | None = None) -> str:
     return f"{seconds:.0f} s"
 
 
-def ask(settings: Settings, point: str, *, yes: bool) -> None:
+def ask(settings: Settings, point: str, volume: str = "", *, yes: bool) -> None:
     """Have a person type the environment's name before the data that people use there is replaced."""
     if not point:
         what, then = "no recovery point was named", "inv backup.list names them; or inv backup.restore latest"
         raise Refused(what, where="inv backup.restore", then=then, slug="wrong-usage")
     if settings.asks:
-        question = f"{point} takes the place of the database of {settings.name}; writers stop for about a second."
+        database = f"{point} takes the place of the database of {settings.name}; writers stop for about a second."
+        question = f"the files of {volume} become those of {point}." if volume else database
         console.confirm(question, yes=yes, word=settings.name)

@@ -40,6 +40,7 @@ class RestoreRun:
     point: str
     names: Names
     schema: str = ""  # what the host remembered of the schema before, as JSON
+    snapshot: str = ""  # what the repository of the host calls the point
 
     @property
     def settings(self) -> Settings:
@@ -74,7 +75,7 @@ class RestoreBeside(Step[RestoreRun]):
         return LONG
 
     def perform(self, run: RestoreRun) -> str:
-        expected, found = run.repository.restore(run.point, self.database)
+        expected, found = run.repository.restore(run.snapshot or run.point, self.database)
         if differing := differences(expected, found):
             words = "\n    ".join(["what was restored is not what was dumped:", *differing])
             raise GateClosed(words, where=self.database, then="inv backup.list names other points",

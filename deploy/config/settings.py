@@ -10,8 +10,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from deploy.config import repositories
+from deploy.config.repositories import Offsite, Repository
 from deploy.core.model import must
-from deploy.hosts.sections import File, Machine, Port, Section, Server, Ssh, like
+from deploy.hosts.sections import File, HostKey, Machine, Port, Section, Server, Ssh, like
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -162,8 +164,12 @@ class Notify(Section):
 
 
 class Backup(Section):
-    """When recovery points are taken, how many are kept, and how long a drill may take, in seconds."""
+    """Where recovery points are kept, when they are taken, how many stay, how long a drill may take, in seconds."""
 
+    repository: Repository = "/backups"
+    repository_key: HostKey = ""
+    offsite: Offsite = ""
+    offsite_key: HostKey = ""
     at: Clock = "03:00"
     jitter_minutes: int = Field(default=30, ge=0, le=180)
     keep_days: int = Field(default=7, ge=0)
@@ -175,6 +181,25 @@ class Backup(Section):
     max_age_hours: float = Field(
         default=24, ge=0, description="so old may the newest restored point be for a migration"
     )
+
+    @model_validator(mode="after")
+    def _two_places(self) -> Backup:
+        for name in ("repository", "offsite"):
+            address = getattr(self, name)
+            if repositories.sftp_server(address) and not getattr(self, f"{name}_key"):
+                raise ValueError(f"{name} is reached by SFTP and needs {name}_key, the host key that its server shows")
+        if self.offsite == self.repository:
+            raise ValueError("offsite is the same place as repository")
+        return self
+
+    @property
+    def known_hosts(self) -> str:
+        """What ssh must know of the servers: a line of known_hosts for each."""
+        lines = (
+            repositories.known_host(self.repository, self.repository_key),
+            repositories.known_host(self.offsite, self.offsite_key),
+        )
+        return "\n".join(filter(None, lines))
 
 
 Kind = Literal[

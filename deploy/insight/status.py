@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 
+from deploy.backups import isolated
 from deploy.backups.points import EvidenceFile
 from deploy.backups.show import Standing, standing
 from deploy.config.environment import Environment
@@ -57,8 +58,11 @@ def show(at: Environment, *, json: bool) -> None:
 def backup_of(at: Environment, host: Host, facts: Facts) -> Standing | None:
     """Return when a host took and restored a recovery point last; None where its release has no backup service."""
     with suppress(OpsError):
-        if facts.edge.release and state_of(at, host).release(facts.edge.release).of("backup"):
-            return standing(EvidenceFile(host, at.settings.state_dir).lines())
+        state, release = state_of(at, host), facts.edge.release or ""
+        for service in state.release(release).of("backup") if release else ():
+            given = isolated.environment(state.text(release, "shared.yml"), service.name)
+            places = filter(None, map(given.get, ("RESTIC_REPOSITORY", "BACKUP_OFFSITE")))
+            return standing(EvidenceFile(host, at.settings.state_dir).lines(), *places)
     return None
 
 

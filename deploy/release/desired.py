@@ -12,8 +12,9 @@ from deploy.config.checkout import Checkout
 from deploy.config.compose import Model
 from deploy.config.environment import Environment
 from deploy.config.settings import Settings
+from deploy.core import yaml
 from deploy.core.errors import Refused
-from deploy.core.model import COLOURS, Digests, Release, ReleasedService, release_id
+from deploy.core.model import COLOURS, ON_DEMAND, Digests, Release, ReleasedService, release_id
 from deploy.core.shell import Secret
 from deploy.edge import nginx
 from deploy.hosts.host import Host
@@ -45,6 +46,9 @@ def variables(settings: Settings, here: LocalHost) -> dict[str, str]:
         "EDGE_PROBE_PORT": str(settings.edge.probe_port),
         "EDGE_CONFIGURATION": str(nginx.folder(settings)),
         "STATE_FOLDER": str(settings.state_dir),
+        "BACKUP_REPOSITORY": settings.backup.repository,
+        "BACKUP_OFFSITE": settings.backup.offsite,
+        "BACKUP_KNOWN_HOSTS": settings.backup.known_hosts,
         **{bases.variable(name): reference for name, reference in references.items()},
         **settings.variables,
     }
@@ -175,9 +179,19 @@ def render_all(
 def fingerprint(rendered: Mapping[str, Mapping[str, str]]) -> str:
     """Hash what a release is rendered from.
 
-    The shared services are not part of it, since a deploy never recreates them.
+    The shared services are not part of it, since a deploy never recreates them; where those that run for one command
+    at a time reach is.
     """
     own = {
-        host: {name: text for name, text in files.items() if name != "shared.yml"} for host, files in rendered.items()
+        host: {name: text if name != "shared.yml" else reached(text) for name, text in files.items()}
+        for host, files in rendered.items()
     }
+    own = {host: {name: text for name, text in files.items() if text} for host, files in own.items()}
     return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def reached(shared: str) -> str:
+    """Return what the compose file tells those services that run for one command at a time; empty without any."""
+    services = yaml.load_rendered(shared)["services"].values()
+    given = [spec.get("environment") for spec in services if set(spec.get("profiles") or ()) & set(ON_DEMAND)]
+    return json.dumps(given, sort_keys=True) if given else ""

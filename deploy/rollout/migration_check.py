@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from deploy.backups import drill, isolated
 from deploy.backups.drill_images import Image, Missing, asked_of, image_of
-from deploy.backups.drill_project import Project, clear, isolated_project, require_rendered, variable
+from deploy.backups.drill_project import Project, clear, isolated_project, require_rendered
 from deploy.backups.points import Point
-from deploy.backups.repository import repository_of
+from deploy.backups.repository import repository_of, variable
 from deploy.config.environment import Environment
 from deploy.core import console
 from deploy.core.errors import CommandFailed, OpsError

@@ -89,7 +89,7 @@ def require_backup(at: Environment) -> None:
     oldest = moment(datetime.now(UTC) - timedelta(hours=at.settings.backup.max_age_hours))
     try:
         if not any(point.state == "restored" and point.taken >= oldest for point in repository.points()):
-            taken = backup(at, within=at.settings.rollout.wait_for_dump)
+            taken = backup(at, within=at.settings.rollout.wait_for_dump, offsite=False)
             console.say(f"recovery point {taken.point} was taken before the migration")
     except OpsError as error:
         error.then = f"{error.then}; without a backup, at your own risk: OPS_BACKUP__BEFORE_MIGRATION=false inv deploy"

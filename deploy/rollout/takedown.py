@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+from deploy.backups import schedule
 from deploy.config.environment import Environment
 from deploy.config.settings import Settings
 from deploy.core import console
-from deploy.core.errors import OpsError, as_failure
+from deploy.core.errors import OpsError, Refused, as_failure
 from deploy.core.model import COLOURS, LABEL
 from deploy.core.shell import docker
 from deploy.hosts.host import Host
@@ -32,7 +33,19 @@ def down(at: Environment, *, volumes: bool) -> None:
         as_failure("inv down again, once every host answers"),
     ):
         require_no_other(at)
+        at.each(lambda host: unschedule(at, host))
         at.each(lambda host: down_on(at.settings, host, volumes=volumes))
+
+
+def unschedule(at: Environment, host: Host) -> None:
+    """Take the timer of backups away: each night it would report that nothing runs. Without root it is named."""
+    try:
+        if schedule.remove_from(at, host):
+            console.say(
+                f"{host.name} takes no recovery points by itself any more; inv backup.schedule has it do so again"
+            )
+    except Refused as error:
+        console.warn(f"the timer of backups stays on {host.name}: {error.what}; inv backup.schedule --off as root")
 
 
 def down_on(settings: Settings, host: Host, *, volumes: bool) -> None:

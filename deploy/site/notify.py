@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Any
 
 from deploy.config import secrets
 from deploy.config.settings import ROOT, Settings
@@ -21,6 +20,7 @@ from deploy.hosts.local import LocalHost
 from deploy.site.event import Event
 
 KEY = "NOTIFY_URLS"
+DELIVER = ROOT / "docker" / "notify" / "deliver.py"  # what a host runs in an image of its own
 START = 5.0  # seconds for Apprise to be read
 OUTCOMES = {  # what Apprise calls it, and what people read
     "in service": ("success", "{command} done, {release} serves"),
@@ -82,35 +82,18 @@ def post(settings: Settings, host: LocalHost, title: str, facts: dict[str, str],
     if not urls:
         return ""
     body = "\n".join(f"{name}: {text}" for name, text in facts.items())
-    order = json.dumps(
-        {"urls": urls, "sender": settings.app, "title": title, "body": body, "kind": kind, "within": within}
-    )
-    sender = query(sys.executable, "-P", "-m", "deploy.site.notify", PYTHONPATH=str(ROOT))
+    text = json.dumps({**order(settings, title, kind), "body": body})
     try:
-        done = host.try_run(sender, stdin=order, timeout=within + START)
+        done = host.try_run(query(sys.executable, "-P", str(DELIVER)), stdin=text, timeout=within + START)
     except OpsError:
         return f"no answer within {within + START:.0f} s"
     return "; ".join(json.loads(done.stdout)) if done.returncode == 0 else f"Apprise ended with {done.returncode}"
 
 
-def deliver(order: dict[str, Any]) -> list[str]:
-    """Give a message to Apprise; return who did not take it, by the name of the service."""
-    from apprise import Apprise, AppriseAsset, NotifyFormat
-
-    services, asset, missed = Apprise(), AppriseAsset(app_id=order["sender"]), []
-    for number, url in enumerate(order["urls"], 1):
-        service = Apprise.instantiate(url, asset=asset)
-        missed += [] if service and services.add(service) else [f"address {number} of {KEY} is none that Apprise knows"]
-    results = services.notify(
-        order["body"],
-        title=order["title"],
-        notify_type=order["kind"],
-        body_format=NotifyFormat.TEXT,
-        timeout=order["within"],
-    )
-    return missed + [
-        f"{result.name} did not take it ({result.status.name.lower()})" for result in results if not result
-    ]
+def order(settings: Settings, title: str, kind: str) -> dict[str, object]:
+    """Say to whom a message goes, and as what: what docker/notify/deliver.py reads. It holds tokens."""
+    urls, within = addresses(settings), settings.notify.within
+    return {"urls": urls, "sender": settings.app, "title": title, "kind": kind, "within": within}
 
 
 def headline(settings: Settings, event: Event) -> str:
@@ -147,9 +130,3 @@ def log() -> str:
     """Return the address of this run's log in GitHub Actions."""
     parts = [os.environ.get(f"GITHUB_{name}", "") for name in ("SERVER_URL", "REPOSITORY", "RUN_ID")]
     return "{}/{}/actions/runs/{}".format(*parts) if all(parts) else ""
-
-
-if __name__ == "__main__":
-    console.document(deliver(json.load(sys.stdin)))
-    sys.stdout.flush()
-    os._exit(0)  # a service that hangs holds a thread, which a normal end would wait for

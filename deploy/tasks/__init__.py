@@ -6,7 +6,7 @@ from deploy.tasks import backups, database, hosts, images, machine, observe, rol
 
 # `inv backup` takes a point: the default task of its collection
 BACKUP = Collection("backup", backups.list, backups.verify, backups.restore, backups.drill)
-for task in (backups.prune, backups.schedule):
+for task in (backups.copy, backups.escrow, backups.rebuild, backups.prune, backups.schedule):
     BACKUP.add_task(task)
 BACKUP.add_task(backups.take, "take", default=True)
 

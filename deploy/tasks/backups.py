@@ -26,15 +26,23 @@ def list(at: Environment, json: bool = False) -> None:
     """List the recovery points, and how far each was proven: taken, read, restored."""
     from deploy.backups import show, take
 
-    show.points(take.listed(at), json=json)
+    show.points(*take.listed(at), json=json)
 
 
-@command(positional=["point"], help=POINT)
-def verify(at: Environment, point: str, json: bool = False) -> None:
+@command()
+def copy(at: Environment, json: bool = False) -> None:
+    """Copy what the off-site repository lacks into it, and read the newest point back from there."""
+    from deploy.backups import show, take
+
+    show.points([take.copy(at)], json=json)
+
+
+@command(positional=["point"], help={**POINT, "offsite": "read the copy of it that is off-site"})
+def verify(at: Environment, point: str, offsite: bool = False, json: bool = False) -> None:
     """Read a recovery point from the repository, every byte, and compare its checksum."""
     from deploy.backups import show, take
 
-    show.points([take.verify(at, point or "latest")], json=json)
+    show.points([take.verify(at, point or "latest", offsite=offsite)], json=json)
 
 
 @command()
@@ -59,15 +67,19 @@ def schedule(at: Environment, off: bool = False) -> None:
     help={
         "point": "a recovery point's id, as inv backup.list has it, or latest",
         "older_schema": "also where the release that serves needs another schema",
+        "volume": "the files of this volume, in place of the database",
     },
 )
-def restore(at: Environment, point: str, older_schema: bool = False, yes: bool = False, json: bool = False) -> None:
+def restore(
+    at: Environment, point: str, volume: str = "", older_schema: bool = False, yes: bool = False, json: bool = False
+) -> None:  # fmt: skip
     """Put a recovery point into service: restored beside, checked, then swapped; the database before is kept."""
-    from deploy.backups import show
-    from deploy.backups.restore import restore as apply
+    from deploy.backups import restore, show, volumes
 
-    show.ask(at.settings, point, yes=yes)
-    show.restored(apply(at, point, older_schema=older_schema), json=json)
+    show.ask(at.settings, point, volume, yes=yes)
+    if volume:
+        return show.restored_volume(volumes.restore_volume(at, point, volume), json=json)
+    return show.restored(restore.restore(at, point, older_schema=older_schema), json=json)
 
 
 @command(positional=["point"], help={"point": "a recovery point's id (default: the latest, and a random older one)"})
@@ -76,3 +88,28 @@ def drill(at: Environment, point: str, json: bool = False) -> None:
     from deploy.backups import drill, show
 
     show.drilled(drill.drill(at, point), at.settings.env, json=json)
+
+
+@command()
+def escrow(at: Environment, yes: bool = False, json: bool = False) -> None:
+    """Show what must be kept elsewhere for the backups to be readable, and note that somebody stored it."""
+    from deploy.backups import escrow
+
+    escrow.escrow(at, yes=yes, json=json)
+
+
+@command(
+    positional=["point"],
+    help={
+        "point": "a recovery point's id (default: the latest)",
+        "this_checkout": "the release of this checkout on that data, in place of the one that served",
+        "escrow": "the file that inv backup.escrow --json printed (default: the environment's secrets file)",
+    },
+)
+def rebuild(
+    at: Environment, point: str, escrow: str = "", this_checkout: bool = False, json: bool = False
+) -> None:  # fmt: skip
+    """Bring a bare host into service from the off-site backups: release, secrets, data; nothing is read elsewhere."""
+    from deploy.rollout import rebuild, show
+
+    show.outcome(rebuild.rebuild(at, point, escrow, this_checkout=this_checkout), at.settings, json=json)

@@ -92,7 +92,7 @@ def test_the_servers_that_are_documented_can_be_had(ours: Model, tmp_path: Path)
 def test_every_service_has_its_role(ours: Model) -> None:
     assert {service.name: service.role for service in ours.services} == {
         "backend": "web", "worker": "worker", "beat": "scheduler", "frontend": "job", "postgres": "data", "redis": "data", "edge": "edge",
-        "backup": "backup",
+        "backup": "backup", "notify": "notify",
     }  # fmt: skip
     assert [s.name for s in ours.services if s.has_secrets] == ["backend", "backup", "beat", "postgres", "worker"]
     assert [s.name for s in ours.services if s.deploy.migrate] == ["backend"]
@@ -165,7 +165,9 @@ def test_what_colours_share_is_external(ours: Model) -> None:
 
 def test_the_edge_cannot_reach_the_data(ours: Model) -> None:
     document = shared(ours)
-    networks = {name: set(spec["networks"]) for name, spec in document["services"].items() if name != render.HOLDER}
+    own = {name: spec for name, spec in document["services"].items() if name not in (render.HOLDER, "notify")}
+    networks = {name: set(spec["networks"]) for name, spec in own.items()}
+    assert document["services"]["notify"]["network_mode"] == "bridge"
     assert networks == {"edge": {"edge"}, "postgres": {"data"}, "redis": {"data"}, "backup": {"data"}}
     assert "edge" not in colour(ours)["services"]["worker-blue"]["networks"]
     assert [name for name, spec in document["services"].items() if spec.get("ports")] == ["edge"]

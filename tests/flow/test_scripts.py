@@ -43,6 +43,13 @@ def test_words_and_exit_code_pass_through(checkout: Path, place: str) -> None:
     own = Path(*[checkout.name] * (place == ".."), "scripts") if place != "/" else checkout / "scripts"
     assert said(folder, f"{own}/deploy.sh", "status", "--env=a b", "*") == (7, f"{checkout}||status|--env=a b|*|")
     assert said(folder, f"{own}/blue-green-deploy.sh", "--json") == (7, f"{checkout}|blue_green|deploy|--json|")
+    assert said(folder, f"{own}/migrate-and-deploy.sh", "--json") == (7, f"{checkout}||deploy|--json|")
+    assert said(folder, f"{own}/backup.sh") == (7, f"{checkout}||backup|")
+    assert said(folder, f"{own}/backup.sh", "--env=a b") == (7, f"{checkout}||backup|--env=a b|")
+    assert said(folder, f"{own}/backup.sh", "restore", "1a2b", "--yes") == (
+        7,
+        f"{checkout}||backup.restore|1a2b|--yes|",
+    )
 
 
 @pytest.mark.parametrize("place", [".", "..", "/"])
@@ -50,6 +57,7 @@ def test_words_and_exit_code_pass_through(checkout: Path, place: str) -> None:
 def test_nothing_else_is_passed_on(checkout: Path, place: str, words: tuple[str, ...]) -> None:
     own = Path(*[checkout.name] * (place == ".."), "scripts") if place != "/" else checkout / "scripts"
     assert said(checkout / place, f"{own}/deploy.sh", *words) == (2, "")
+    assert said(checkout / place, f"{own}/backup.sh", "take-it-all", *words) == (2, "")
 
 
 def test_links_lead_to_the_checkout(checkout: Path) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import json
+import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,12 @@ import pytest
 from deploy.backups import schedule
 from deploy.backups.repository import repository_of
 from deploy.config.environment import enter
+from deploy.config.secrets import envfile
 from deploy.core.poll import wait_until
-from tests.support.site import Site, docker, make_bookreader
+from tests.support import notified, vaults
+from tests.support.notified import Receiver
+from tests.support.site import Site, docker, make_bookreader, remove_labelled
+from tests.support.vaults import Vault
 
 BOOK = """WITH book AS (
   INSERT INTO books (id, title, file_name, state, progress, bytes, sha256, attempts)
@@ -134,26 +139,64 @@ def test_a_damaged_repository_is_seen_and_nothing_is_swapped(shelf: Site) -> Non
     assert shelf.inv("backup.verify", point, "--json").document[0]["state"] == "read"
 
 
-def test_the_script_of_the_schedule_takes_the_same_point_and_reports_it(
-    shelf: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture(scope="module")
+def receiver(shelf: Site) -> Iterator[Receiver]:
+    """A service that takes notifications, which containers reach."""
+    with notified.receiving(vaults.bridge()) as service:
+        secrets = shelf.root / ".env.local"
+        secrets.write_text(secrets.read_text() + f"NOTIFY_URLS=json://{vaults.bridge()}:{service.server_port}/x\n")
+        yield service
+
+
+@pytest.fixture
+def nightly(shelf: Site, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """Do what the timer does; return the script's exit code."""
     for name, value in shelf.environment.items():
         monkeypatch.setenv(name, value)
+    at = enter("local")
+    repository, script = repository_of(at), shelf.state / schedule.SCRIPT
+    script.write_text(schedule.render(repository, shelf.state))
+    assert schedule.write_order(at, repository) == "1 address(es) are notified of one that fails"
+    return lambda: subprocess.run(["sh", str(script), "lock.dump"], capture_output=True, timeout=120).returncode
+
+
+def test_the_script_of_the_schedule_takes_the_same_point_and_reports_it(
+    shelf: Site, nightly: Callable[[], int], receiver: Receiver
+) -> None:
     put(shelf, "Night")
-    script = shelf.state / schedule.SCRIPT
-    script.write_text(schedule.render(repository_of(enter("local")), shelf.state))
     before = states(shelf)
-    subprocess.run(["sh", str(script), "lock.dump"], check=True, capture_output=True, timeout=120)
+    assert nightly() == 0
     new = states(shelf).keys() - before.keys()
     assert len(new) == 1
     assert "taken" in {shelf.inv("backup.list", "--json").document[0]["state"]}
-    metrics = (shelf.state / "metrics" / "backup.prom").read_text()
-    assert f'ops_backup_last_exit_code{{app="{shelf.app}-local"}} 0' in metrics
+    metrics = shelf.state / "metrics" / "backup.prom"
+    assert f'ops_backup_last_exit_code{{app="{shelf.app}-local"}} 0' in metrics.read_text()
+    assert receiver.taken == []
 
     with (shelf.state / "lock.dump").open() as lock:  # a backup that runs, or a migration
         fcntl.flock(lock, fcntl.LOCK_EX)
-        refused = subprocess.run(["sh", str(script), "lock.dump"], capture_output=True, text=True, timeout=60)
-    assert refused.returncode == 4
+        assert nightly() == 4
+    assert "has the lock" in receiver.taken.pop()["message"]
+
+
+def test_a_night_that_lost_much_is_a_failure_and_people_are_notified_by_the_host(
+    shelf: Site, nightly: Callable[[], int], receiver: Receiver
+) -> None:
+    sql(shelf, "DELETE FROM crowd")
+    assert nightly() == 1
+    sent = receiver.taken.pop()
+    assert (sent["title"], sent["type"]) == (f"{shelf.app}-local: the nightly backup FAILED", "failure")
+    assert "next: inv backup.list" in sent["message"]
+    metrics = (shelf.state / "metrics" / "backup.prom").read_text()
+    assert f'ops_backup_last_suspect{{app="{shelf.app}-local"}} 1' in metrics
+    newest, *_ = shelf.inv("backup.list", "--json").document
+    assert newest["state"] == "suspect"
+    assert newest["evidence"].startswith("public.crowd is empty, and had 20 rows before; ")
+    assert newest["evidence"] in sent["message"], "the host judges by the rule of inv backup.list"
+    assert nightly() == 1, "a suspect one is no measure"
+    receiver.taken.clear()
+    sql(shelf, "INSERT INTO crowd SELECT generate_series(1, 20)")
+    assert nightly() == 0
 
 
 def test_what_is_kept_is_what_the_settings_say_and_the_restored_one_stays(shelf: Site) -> None:
@@ -164,3 +207,113 @@ def test_what_is_kept_is_what_the_settings_say_and_the_restored_one_stays(shelf:
     assert [*states(shelf)] == [one for one in there if one in pruned["kept"]]
     assert there[0] in pruned["kept"]
     assert len(pruned["removed"]) == len(there) - len(pruned["kept"]) > 0
+
+
+@pytest.fixture(scope="module")
+def vault(shelf: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vault]:
+    """A release whose points go to a real S3 server, and from there to a real SSH server."""
+    with vaults.both(tmp_path_factory.mktemp("vaults")) as made:
+        secrets = shelf.root / ".env.local"
+        secrets.write_text(secrets.read_text() + made.secrets)
+        shelf.extra |= made.variables
+        volumes = '"backup-staging:/staging"'
+        shelf.replace("docker/compose.backup.yml", volumes, f'{volumes}, "uploads:/data/uploads:ro"')
+        shelf.replace("docker/compose.backup.yml", "  backup-staging: {}", "  backup-staging: {}\n  uploads: {}")
+        shelf.commit("uploads are saved")
+        shelf.inv("deploy")
+        files(shelf, "echo one >/uploads/one")
+        yield made
+
+
+def files(site: Site, line: str) -> str:
+    """Do something with the uploads of the site."""
+    volume = f"{site.app}-local_uploads:/uploads"
+    return docker("run", "--rm", "--volume", volume, "bookreader/backup", "sh", "-c", line).strip()
+
+
+def test_a_point_is_in_s3_and_by_sftp_on_another_host_and_is_read_back_from_both(shelf: Site, vault: Vault) -> None:
+    put(shelf, "Far")
+    before = titles(shelf)
+    point = taken(shelf)
+    assert point["places"] == ["local", "off-site"]
+    (listed,) = shelf.inv("backup.list", "--json").document
+    assert (listed["id"], listed["places"]) == (point["id"], ["local", "off-site"])
+    assert shelf.inv("backup.verify", "--offsite", "--json").document[0]["state"] == "read"
+    assert shelf.inv("status", "--json").document["backup"]["leaves_host"] is True
+
+    put(shelf, "Gone")
+    vault.bucket.empty()
+    (away,) = shelf.inv("backup.list", "--json").document
+    assert (away["id"], away["places"], away["state"]) == (point["id"], ["off-site"], "read")
+    shelf.inv("backup.restore", "latest")
+    assert wait_until(lambda: titles(shelf) == before, 10), titles(shelf)
+    (fetched,) = shelf.inv("backup.list", "--json").document
+    assert (fetched["id"], fetched["places"]) == (point["id"], ["local", "off-site"]), "the same point, here again"
+
+
+def test_the_files_of_a_volume_come_back_and_newer_ones_stay(shelf: Site, vault: Vault) -> None:
+    point = taken(shelf)["id"]
+    files(shelf, "echo other >/uploads/one; echo two >/uploads/two")
+    assert "uploads" in shelf.inv("backup.restore", point, "--volume=avatars", code=2).stderr
+    result = shelf.inv("backup.restore", point, "--volume=uploads", "--json").document
+    assert files(shelf, "cat /uploads/one /uploads/two") == "one\ntwo"
+    assert result["before"] in states(shelf), "what was there before is a point of its own"
+
+
+def test_off_site_under_another_host_key_gets_nothing_is_no_success_and_the_near_point_stands(
+    shelf: Site, vault: Vault, nightly: Callable[[], int], receiver: Receiver
+) -> None:
+    with vault.another_host_key():
+        assert nightly() == 1
+        assert "is not off-site" in receiver.taken[-1]["message"]
+        failed = shelf.inv("backup.copy", "--json", code=1)
+        assert failed.document["slug"] == "offsite-failed"
+        assert "REMOTE HOST IDENTIFICATION HAS CHANGED" in failed.document["error"]
+        assert failed.document["next"] == "fix that, then inv backup.copy"
+        unasked = shelf.inv("backup.list", "--json", code=1)
+        assert unasked.document[0]["places"] == ["local"]
+    assert shelf.inv("backup.copy", "--json").document[0]["places"] == ["local", "off-site"]
+
+
+def test_a_bare_host_serves_again_from_off_site_and_the_escrowed_sheet_alone(
+    shelf: Site, vault: Vault, tmp_path: Path
+) -> None:
+    assert "nobody confirmed" in evidence_of_doctor(shelf)
+    sheet = tmp_path / "sheet.json"
+    sheet.write_text(shelf.inv("backup.escrow", "--json", "--yes").stdout)
+    assert json.loads(sheet.read_text())["secrets"]["RESTIC_PASSWORD"] not in (shelf.state / "escrow.json").read_text()
+    assert "host is not bare" in shelf.inv("backup.rebuild", code=2).stderr
+    put(shelf, "Last")
+    before, point = titles(shelf), taken(shelf)["id"]
+    release = shelf.inv("status", "--json").document["release"]
+
+    for kind in ("containers", "volumes", "networks"):
+        remove_labelled(kind, shelf.app)
+    shutil.rmtree(shelf.state)
+    vault.bucket.empty()
+    known = secrets_of(shelf)
+    (shelf.root / ".env.local").unlink()
+    assert titles(shelf)[0].startswith("0: ")
+    assert shelf.inv("backup.rebuild", "--json", code=2).document["slug"] == "escrow-missing"
+
+    rebuilt = shelf.inv("backup.rebuild", f"--escrow={sheet}", "--json").document
+    assert rebuilt["release"] == release, "the same release, with the secrets that it had"
+    assert wait_until(lambda: titles(shelf) == before, 10), titles(shelf)
+    listed, *_ = shelf.inv("backup.list", "--json").document
+    assert (listed["id"], listed["places"]) == (point, ["local", "off-site"])
+    assert files(shelf, "cat /uploads/one /uploads/two") == "one\ntwo", "the declared volume came back, too"
+    assert len((shelf.state / "ledger.jsonl").read_text().splitlines()) > 1, "what was deployed before is remembered"
+    assert secrets_of(shelf) == known, "the secrets file is there again"
+    assert "stored" in evidence_of_doctor(shelf)
+
+
+def secrets_of(site: Site) -> dict[str, str]:
+    """What the secrets file of a site holds for the app."""
+    values = envfile.values(envfile.parse((site.root / ".env.local").read_text()))
+    return {key: value for key, value in values.items() if key != "NOTIFY_URLS"}
+
+
+def evidence_of_doctor(site: Site) -> str:
+    """What doctor says of the escrow."""
+    (check,) = [one for one in site.inv("doctor", "--json", code=None).document if "escrow" in one["asked"]]
+    return str(check["evidence"])

@@ -17,6 +17,9 @@ AREAS = {  # the others are `deploy`
     "test_canary": "gates",
     "test_edge": "edge",
     "test_migrations": "data",
+    "test_offsite": "data",
+    "test_rebuild": "data",
+    "test_timers": "data",
     "test_workflows": "gates",
 }
 

@@ -163,6 +163,33 @@ def test_sizes_and_ages_are_for_people() -> None:
 
 def test_what_status_says_of_backups() -> None:
     assert standing([]).words == "backups: none was taken; to take one: inv backup"
-    assert standing([line("taken"), line("read")]).words.endswith("none was restored: inv backup.drill")
+    words = standing([line("taken"), line("read")], "/backups").words
+    assert "none was restored: inv backup.drill; all are on the host of the data, and are lost with it" in words
     both = [line("taken"), line("restored", time="2026-11-30T06:00:00Z"), line("taken", time="2026-11-30T05:30:00Z")]
-    assert standing(both).document == {"taken": "2026-11-30T05:30:00Z", "restored": "2026-11-30T06:00:00Z"}
+    times = {"taken": "2026-11-30T05:30:00Z", "restored": "2026-11-30T06:00:00Z", "offsite": None}
+    assert standing(both, "/backups").document == {**times, "leaves_host": False}
+    far = "sftp://backup@vault.example.org//srv/books"
+    assert standing(both, "/backups", far).words.endswith("; none is off-site: inv backup.copy")
+    copied = [*both, line("taken", place="off-site", time="2026-11-30T05:31:00Z")]
+    assert standing(copied, "/backups", far).document == {
+        **times,
+        "offsite": "2026-11-30T05:31:00Z",
+        "leaves_host": True,
+    }
+    assert standing(both, far).words.endswith(f"; they go to {far}")
+
+
+def test_a_copy_off_site_is_the_same_point_and_one_that_is_only_there_is_listed() -> None:
+    near = [{"short_id": "a", "time": "2026-11-29T05:00:00Z"}, {"short_id": "b", "time": "2026-11-30T05:00:00Z"}]
+    far = [
+        {"short_id": "z", "original": "0" * 64, "time": "2026-11-28T05:00:00Z"},
+        {"short_id": "y", "original": "a", "time": "2026-11-29T05:00:00Z"},
+    ]
+    points = joined(near, [line("read")], far)
+    assert [(one.id, dict(one.copies), one.state) for one in points] == [
+        ("0" * 8, {"off-site": "z"}, "taken"),
+        ("a", {"local": "a", "off-site": "y"}, "read"),
+        ("b", {"local": "b"}, "taken"),
+    ]
+    (back,) = joined([{**far[1], "short_id": "x"}], [line("read")])
+    assert (back.id, back.snapshot, back.state) == ("a", "x", "read"), "fetched from there it is the same one again"

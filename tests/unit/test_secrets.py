@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from deploy.config import secrets
-from deploy.config.secrets import rules
+from deploy.config.secrets import envfile, rules
 from deploy.config.secrets.rules import Documented
 from deploy.config.secrets.values import generate
 from deploy.config.settings import Settings
@@ -164,6 +165,19 @@ def test_values_do_not_run_into_each_other() -> None:
 @given(VALUES)
 def test_what_was_rendered_is_read_back(values: dict[str, str]) -> None:
     assert secrets.rendered(secrets.render(values)) == values
+
+
+@given(VALUES)
+def test_a_file_of_secrets_is_read_back_to_the_letter(values: dict[str, str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, ".env.prod")
+        file.write_bytes(secrets.as_file(values).encode())
+        missing = {key for key in values if f"# {key} must be written by hand\n" in file.read_text()}
+        read = envfile.values(envfile.parse(file.read_text()))
+        assert read == {key: value for key, value in values.items() if key not in missing}
+        assert all(set(values[key]) & {"\\", *"\r\n\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"} for key in missing), (
+            "exotic ones alone"
+        )
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
+from deploy.config import repositories
 from deploy.config.loader import load
-from deploy.config.settings import Settings
+from deploy.config.settings import Backup, Settings
 from deploy.core.errors import Refused
 
 APP = 'app = "shop"\ncompose = ["c.yml"]\ndomain = "app.test"\n'
@@ -276,3 +278,35 @@ def test_one_commit_does_not_get_other_bases_on_another_machine(
         f"{place}: auto is for local and dev: one commit would get other bases on another machine; write public or debian"
         in str(told.value)
     )
+
+
+@pytest.mark.parametrize(
+    ("address", "line"),
+    [
+        ("sftp:b@vault.example.org:/srv/books", "vault.example.org KEY"),
+        ("sftp:b@vault.example.org:2022/books", "vault.example.org KEY"),  # a folder of its name, as restic has it
+        ("sftp://b@vault.example.org:2022//srv/books", "[vault.example.org]:2022 KEY"),
+        ("sftp://b@vault.example.org//srv/books", "vault.example.org KEY"),
+        ("s3:https://s3.example.org/bucket/books", ""),
+        ("/backups", ""),
+    ],
+)
+def test_what_ssh_must_know_of_the_server_of_a_repository(address: str, line: str) -> None:
+    assert repositories.known_host(address, "KEY") == line
+
+
+@pytest.mark.parametrize(
+    ("keys", "mistake"),
+    [
+        ({"offsite": "/srv/books"}, "what is on the host goes with the host"),
+        ({"offsite": "rclone:x:y"}, "it must be sftp://"),
+        ({"offsite": "s3:https://id:secret@s3.example.org/books"}, "it must be sftp://"),
+        ({"repository": "books"}, "it must be a folder of the backup service"),
+        ({"offsite": "sftp:b@vault.example.org:/srv"}, "offsite is reached by SFTP and needs offsite_key"),
+        ({"repository": "s3:https://s3.example.org/b", "offsite": "s3:https://s3.example.org/b"}, "the same place"),
+    ],
+)
+def test_a_repository_that_is_none_is_refused(keys: dict[str, str], mistake: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        Backup.model_validate(keys)
+    assert mistake in str(refused.value)

@@ -110,6 +110,23 @@ def render(secrets: Mapping[str, str]) -> str:
     return "".join(f'{key}="{escaped[key]}"\n' for key in sorted(escaped))
 
 
+def as_file(values: Mapping[str, str]) -> str:
+    """Write values as a file of secrets that is read back to the letter; a comment names what cannot be."""
+    return "".join(as_line(key, values[key]) for key in sorted(values))
+
+
+def as_line(key: str, value: str) -> str:
+    """Write one value in the first way of quoting that is read back, also with another line after it."""
+    escaped = value.replace("\\", "\\\\")
+    double = escaped.replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r")
+    single = escaped.replace("'", "\\'")
+    for quoted in (f"'{single}'", f'"{double}"', value):
+        bindings = parse(f"{key}={quoted}\nNEXT='it'\n".replace("\r\n", "\n").replace("\r", "\n"))
+        if [(one.key, one.value) for one in bindings] == [(key, value), ("NEXT", "it")]:
+            return f"{key}={quoted}\n"
+    return f"# {key} must be written by hand\n"
+
+
 def rendered(env: str) -> dict[str, str]:
     """Read back what `render` wrote; what else Python calls the end of a line is in values."""
     plain = {escaped: character for character, escaped in ESCAPED.items()}
