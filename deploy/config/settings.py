@@ -163,6 +163,17 @@ class Notify(Section):
     within: float = Field(default=10, gt=0)
 
 
+class Monitor(Section):
+    """Where Prometheus and Alertmanager listen on the host's loopback, and what is asked from outside."""
+
+    prometheus_port: Port = 9090
+    alertmanager_port: Port = 9093
+    keep_days: int = Field(default=15, gt=0)
+    probe: Annotated[
+        str, like(r"(https?://[^\s\"']+)?", "it must be the address of a page, as in https://books.example.org/")
+    ] = ""
+
+
 class Backup(Section):
     """Where recovery points are kept, when they are taken, how many stay, how long a drill may take, in seconds."""
 
@@ -274,6 +285,7 @@ class Settings(Section):
     notify: Notify = Notify()
     backup: Backup = Backup()
     scan: Scan = Scan()
+    monitor: Monitor = Monitor()
     ssh: Ssh = Ssh()
     gateway: Machine | None = None
     hosts: dict[Name, Server] = Field(default={})

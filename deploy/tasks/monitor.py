@@ -1,0 +1,36 @@
+"""`inv monitor.*`: the stack that watches an environment and tells people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from deploy.tasks.command import command
+
+if TYPE_CHECKING:
+    from deploy.config.environment import Environment
+
+
+@command()
+def up(at: Environment, json: bool = False) -> None:
+    """Start the monitoring stack on every host, or bring it to what the release and the settings ask for."""
+    from deploy.monitoring import run
+    from deploy.site import checks
+
+    checks.show(run.up(at), at.settings.env, json=json)
+
+
+@command()
+def down(at: Environment) -> None:
+    """Stop the monitoring stack; its history stays, in volumes."""
+    from deploy.monitoring import run
+
+    run.down(at)
+
+
+@command()
+def check(at: Environment, json: bool = False) -> None:
+    """Check that targets are up, rules are evaluated, every service is watched, and somebody is told."""
+    from deploy.monitoring import check, run
+    from deploy.site import checks, notify
+
+    checks.show(check.check(run.runs_of(at), notify.addresses(at.settings)), at.settings.env, json=json)

@@ -1,0 +1,324 @@
+"""Say over HTTP how an environment's containers are: metrics for Prometheus, and what a message says of a service.
+
+`/metrics` asks the engine anew each time: while this program or the engine is away nothing stale is shown. The services
+that there should be are those of the release which the ledger calls in service. `/context?service=NAME` is for the receiver.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from http.client import HTTPConnection, HTTPException
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
+
+LABEL, SOCKET, PORT = "bookreader-ops", "/var/run/docker.sock", 9101
+RUNNING = ("web", "worker", "scheduler", "data", "edge")  # roles whose services should run all the time
+TAIL = 1 << 18  # bytes of ledger and journal
+ENDED = ("done", "failed", "aborted", "in service", "unchanged")
+ERROR = re.compile(r"(?i)error|exception|fatal|critical|panic|refused|denied|traceback")
+CLASSES = ("2xx", "3xx", "4xx", "5xx")
+SHORTEST, WIDEST, LINES = 6, 240, 5
+METRICS = {
+    "ops_service_expected": "how many containers of a service should run",
+    "ops_service_running": "how many run",
+    "ops_service_unhealthy": "how many of those fail their health check",
+    "ops_container_restarts": "how often the engine has started a container again",
+    "ops_container_out_of_memory": "whether a process in it was killed at its memory limit since it started",
+    "ops_container_exit_code": "what a container that has ended left",
+    "ops_last_deploy_timestamp_seconds": "when a release came into service last",
+    "ops_last_deploy_failed": "whether the last deploy or rollback failed",
+    "ops_deploy_unfinished": "whether a deploy has begun and not ended",
+    "ops_edge_requests_total": "requests that the edge has answered since the collector started, by status",
+}
+
+
+class Engine(HTTPConnection):
+    """A connection to the Docker engine's socket."""
+
+    def connect(self) -> None:
+        """Connect to the socket."""
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(3)
+        self.sock.connect(SOCKET)
+
+
+def ask(path: str) -> bytes:
+    """Ask the engine; nothing for what is gone meanwhile. Raises OSError or HTTPException when it does not answer."""
+    engine = Engine("engine")
+    try:
+        engine.request("GET", path)
+        answer = engine.getresponse()
+        body = answer.read()
+    finally:
+        engine.close()
+    if answer.status not in (200, 404):
+        raise OSError(f"the engine answers {answer.status}")
+    return body if answer.status == 200 else b""
+
+
+def containers(environment: str) -> list[dict[str, Any]]:
+    """Inspect one environment's containers, one-off ones left out."""
+    chosen = quote(json.dumps({"label": [f"{LABEL}={environment}"]}))
+    listed = json.loads(ask(f"/containers/json?all=1&filters={chosen}"))
+    ids = [one["Id"] for one in listed if one["Labels"].get("com.docker.compose.oneoff") != "True"]
+    return [json.loads(answer) for answer in map(ask, (f"/containers/{one}/json" for one in ids)) if answer]
+
+
+def lines_of(file: Path) -> list[dict[str, Any]]:
+    """Read the last lines of a file of JSON lines, those that can be read; none where there is no such file."""
+    try:
+        with file.open("rb") as stream:
+            stream.seek(max(0, file.stat().st_size - TAIL))
+            text = stream.read().decode(errors="replace")
+    except OSError:
+        return []
+    records = []
+    for line in text.splitlines():
+        with suppress(ValueError):
+            records.append(json.loads(line))
+    return [line for line in records if isinstance(line, dict)]
+
+
+def document(file: Path) -> dict[str, Any]:
+    """Read a JSON document; empty where there is none that can be read."""
+    try:
+        read = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}
+    return read if isinstance(read, dict) else {}
+
+
+def in_service(ledger: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the ledger's line of the release in service; empty where there is none. Pure."""
+    return dict(next((line for line in reversed(list(ledger)) if line.get("outcome") == "in service"), {}))
+
+
+def expected(release: Mapping[str, Any], scale: Mapping[str, int]) -> dict[tuple[str, str], int]:
+    """Say how many containers of each service a release should have: (service, role) -> number. Pure."""
+    services = [(one["name"], one["deploy"]["role"], one.get("replicas", 1)) for one in release.get("services", ())]
+    return {(name, role): scale.get(name, number) for name, role, number in services if role in RUNNING}
+
+
+def own_labels(container: Mapping[str, Any]) -> dict[str, str]:
+    """Name what a container is. Pure."""
+    labels = container["Config"]["Labels"]
+    words = {word: labels.get(f"{LABEL}.{word}", "") for word in ("service", "role", "colour", "release")}
+    return {"container": container["Name"].lstrip("/"), **words}
+
+
+def measured(
+    inspected: Iterable[Mapping[str, Any]], desired: Mapping[tuple[str, str], int]
+) -> Iterator[tuple[str, dict[str, str], float]]:
+    """Yield what is measured of services and of containers: name, labels, value. Pure."""
+    running, unhealthy = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+    for container in inspected:
+        labels, state = own_labels(container), container["State"]
+        if labels["role"] not in RUNNING:
+            continue
+        key, up = (labels["service"], labels["role"]), state["Status"] == "running"
+        running[key] += up
+        unhealthy[key] += up and state.get("Health", {}).get("Status") == "unhealthy"
+        yield "ops_container_restarts", labels, container["RestartCount"]
+        yield "ops_container_out_of_memory", labels, bool(state["OOMKilled"])
+        if state["Status"] in ("exited", "dead", "restarting"):
+            yield "ops_container_exit_code", labels, state["ExitCode"]
+    for service, role in sorted({*desired, *running}):
+        labels = {"service": service, "role": role}
+        yield "ops_service_expected", labels, desired.get((service, role), 0)
+        yield "ops_service_running", labels, running[service, role]
+        yield "ops_service_unhealthy", labels, unhealthy[service, role]
+
+
+def deployed(
+    ledger: list[dict[str, Any]], journal: list[dict[str, Any]]
+) -> Iterator[tuple[str, dict[str, str], float]]:
+    """Yield what is measured of deploys. Pure."""
+    commands = [line for line in journal if line.get("command") in ("deploy", "rollback")]
+    last, serving = ledger[-1] if ledger else {}, in_service(ledger)
+    if serving.get("started"):
+        begun = time.mktime(time.strptime(serving["started"][:19], "%Y-%m-%dT%H:%M:%S")) - time.timezone
+        yield "ops_last_deploy_timestamp_seconds", {"release": serving["release"]}, begun
+    yield "ops_last_deploy_failed", {}, last.get("outcome") in ("failed", "interrupted")
+    yield "ops_deploy_unfinished", {}, bool(commands) and commands[-1].get("state") == "begin"
+
+
+def rendered(measurements: Iterable[tuple[str, dict[str, str], float]]) -> str:
+    """Write measurements as Prometheus reads them, those of one name together. Pure."""
+    rows: dict[str, list[str]] = {}
+    for name, labels, value in measurements:
+        words = ",".join(f"{key}={json.dumps(text, ensure_ascii=False)}" for key, text in labels.items())
+        rows.setdefault(name, []).append(f"{name}{{{words}}} {float(value):.15g}")
+    kinds = {name: "counter" if name.endswith("_total") else "gauge" for name in rows}
+    heads = {name: f"# HELP {name} {METRICS[name]}\n# TYPE {name} {kinds[name]}\n" for name in rows}
+    return "".join(heads[name] + "\n".join(lines) + "\n" for name, lines in rows.items())
+
+
+def printed(stream: bytes) -> Iterator[tuple[str, str]]:
+    """Split what the engine has of a log into lines: time, text. Pure.
+
+    Each part has a header of eight bytes: https://docs.docker.com/reference/api/engine/#tag/Container/operation/ContainerAttach
+    """
+    text, at = b"", 0
+    while at + 8 <= len(stream):
+        size = int.from_bytes(stream[at + 4 : at + 8], "big")
+        text, at = text + stream[at + 8 : at + 8 + size], at + 8 + size
+    for line in text.decode(errors="replace").splitlines():
+        moment, _, words = line.partition(" ")
+        yield moment, words
+
+
+class EdgeLog:
+    """Counts what the edge answers, by its log; the maintenance page is no error."""
+
+    def __init__(self) -> None:
+        self.counts, self.last, self.since = Counter[str](), "", time.time()
+
+    def read(self, edge: str) -> None:
+        """Count what was answered since the last time."""
+        begun = time.time()
+        lines = list(printed(ask(f"/containers/{edge}/logs?stdout=1&timestamps=1&since={self.since:.3f}")))
+        for moment, words in lines:
+            if moment > self.last and (status := answered(words)):
+                self.counts[f"{status // 100}xx"] += 1
+        self.last = max([self.last, *(moment for moment, _ in lines)])
+        self.since = begun - 2  # the engine's clock is ours; lines that were counted are known by their time
+
+
+def answered(line: str) -> int:
+    """Read the status off a line of the edge's log; 0 for other lines and for pages that are no answer of the app. Pure."""
+    with suppress(ValueError, TypeError, AttributeError):
+        request = json.loads(line)
+        return 0 if request.get("page") else int(request.get("status", 0))
+    return 0
+
+
+class Collector:
+    """What is asked of one environment, one question at a time."""
+
+    def __init__(self, environment: str, state: Path) -> None:
+        self.environment, self.state = environment, state
+        self.lock, self.log = threading.Lock(), EdgeLog()
+
+    def records(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Read the last lines of ledger and journal."""
+        return lines_of(self.state / "ledger.jsonl"), lines_of(self.state / "journal.jsonl")
+
+    def metrics(self) -> str:
+        """Measure everything."""
+        with self.lock:
+            inspected, (ledger, journal) = containers(self.environment), self.records()
+            release = document(self.release_folder(ledger) / "release.json")
+            chosen = document(self.state / "scale.json").get("replicas", {})
+            desired = {} if is_down(journal) else expected(release, chosen)
+            edges = [service for service, role in desired if role == "edge"]
+            return rendered(
+                [*measured(inspected, desired), *deployed(ledger, journal), *self.requests(inspected, edges)]
+            )
+
+    def requests(
+        self, inspected: Iterable[Mapping[str, Any]], edges: Iterable[str]
+    ) -> Iterator[tuple[str, dict[str, str], float]]:
+        """Yield what edges have answered; nothing where a log cannot be read, which a rule notices."""
+        try:
+            for edge in (one for one in inspected if own_labels(one)["role"] == "edge" and one["State"]["Running"]):
+                self.log.read(edge["Id"])
+        except (OSError, HTTPException):
+            return
+        for service in edges:
+            for name in CLASSES:
+                yield "ops_edge_requests_total", {"service": service, "class": name}, self.log.counts[name]
+
+    def release_folder(self, ledger: list[dict[str, Any]]) -> Path:
+        """Where the release in service is kept."""
+        return self.state / "releases" / str(in_service(ledger).get("release", "-"))
+
+    def context(self, service: str) -> dict[str, Any]:
+        """Say of a service which release it is of, what was deployed before, and its last words."""
+        ledger, _ = self.records()
+        serving, folder = in_service(ledger), self.release_folder(ledger)
+        last = ledger[-1] if ledger else {}
+        own = [one for one in containers(self.environment) if own_labels(one)["service"] == service]
+        newest = max(own, key=lambda one: str(one["State"]["StartedAt"]), default=None)
+        words = ask(f"/containers/{newest['Id']}/logs?stdout=1&stderr=1&timestamps=1&tail=200") if newest else b""
+        hidden = secrets_of(folder / "env")
+        deploy = "{command} of {release} at {started} by {who}: {outcome}".format_map({**UNKNOWN, **last})
+        return {
+            "release": serving.get("release", ""),
+            "last deploy": deploy if last else "",
+            "lines": [masked(line, hidden)[:WIDEST] for line in last_words([text for _, text in printed(words)])],
+        }
+
+
+UNKNOWN = dict.fromkeys(("command", "release", "started", "who", "outcome"), "?")
+
+
+def is_down(journal: list[dict[str, Any]]) -> bool:
+    """Tell whether `inv down` was the last that happened: nobody misses what was taken away. Pure."""
+    last: dict[str, Any] = next((line for line in reversed(journal) if line.get("command")), {})
+    return (last.get("command"), last.get("state")) == ("down", "done")
+
+
+def last_words(lines: list[str]) -> list[str]:
+    """Choose the lines that say most about a failure: the last ones with an error in them, else the last. Pure."""
+    return [line for line in lines if ERROR.search(line)][-LINES:] or lines[-LINES:]
+
+
+def secrets_of(file: Path) -> list[str]:
+    """Read the values that no message may hold, longest first."""
+    try:
+        values = [line.partition("=")[2].strip('"') for line in file.read_text().splitlines()]
+    except OSError:
+        return []
+    return sorted({one for one in values if len(one) >= SHORTEST}, key=len, reverse=True)
+
+
+def masked(line: str, values: Iterable[str]) -> str:
+    """Hide secrets in a line, and passwords in addresses. Pure."""
+    for value in values:
+        line = line.replace(value, "***")
+    return re.sub(r"(://[^\s:/@]*:)[^\s@]+@", r"\1***@", line)
+
+
+class Answer(BaseHTTPRequestHandler):
+    """Answers Prometheus and the receiver."""
+
+    collector: Collector
+
+    def do_GET(self) -> None:  # the library chose the name
+        """Answer; 500 when the engine does not."""
+        url = urlsplit(self.path)
+        try:
+            if url.path == "/metrics":
+                self.send(200, self.collector.metrics())
+            elif url.path == "/context":
+                self.send(200, json.dumps(self.collector.context(parse_qs(url.query).get("service", [""])[0])))
+            else:
+                self.send(404, "/metrics or /context\n")
+        except (OSError, HTTPException, ValueError, LookupError, TypeError) as error:
+            self.send(500, f"{type(error).__name__}: {error}\n")
+
+    def send(self, status: int, text: str) -> None:
+        """Send an answer."""
+        self.send_response(status)
+        self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+        self.end_headers()
+        with suppress(OSError):
+            self.wfile.write(text.encode())
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing of each question."""
+
+
+if __name__ == "__main__":
+    Answer.collector = Collector(os.environ["ENVIRONMENT"], Path("/state"))
+    ThreadingHTTPServer(("", PORT), Answer).serve_forever()

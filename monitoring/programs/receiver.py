@@ -1,0 +1,149 @@
+"""Tell people of alerts, at the addresses that deploys use: Alertmanager posts here, and Apprise sends.
+
+The addresses hold tokens: they come in the variable NOTIFY_URLS and are printed nowhere. While Watchdog stays away,
+nobody evaluates rules or sends alerts, and this program says so by itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import quote
+from urllib.request import urlopen
+
+PORT, COLLECTOR = 9102, "http://collector:9101"
+PATIENCE = 60.0  # seconds without a sign of life; Alertmanager gives them for a minute more when Prometheus is gone
+WITHIN = 15.0  # seconds that the services may take
+KINDS = {"critical": "failure", "warning": "warning"}
+Send = Callable[[str, str, str], bool]
+
+
+def context(service: str) -> dict[str, Any]:
+    """Ask the collector what there is to say of a service; nothing where it does not answer."""
+    with suppress(OSError, ValueError), urlopen(f"{COLLECTOR}/context?service={quote(service)}", timeout=4) as answer:
+        return dict(json.load(answer))
+    return {}
+
+
+def message(group: Mapping[str, Any], name: str, host: str, facts: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Write what people read of a group of alerts: title, text, kind as Apprise calls it. Pure."""
+    alerts = [one for one in group["alerts"] if one["status"] == "firing"] or group["alerts"]
+    resolved = group["status"] == "resolved"
+    summaries = list(dict.fromkeys(one["annotations"].get("summary", one["labels"]["alertname"]) for one in alerts))
+    worst = "critical" if any(one["labels"].get("severity") == "critical" for one in alerts) else "warning"
+    title = f"{name}: {'RESOLVED: ' if resolved else ''}{summaries[0]}"
+    rows = [] if resolved else [row for one in alerts for row in describe(one)]
+    rows += [("service", group["commonLabels"].get("service", "")), ("host", host)]
+    rows += [(key, facts.get(key, "")) for key in ("release", "last deploy")]
+    rows += [] if resolved else [("last lines", "\n  ".join(["", *facts.get("lines", ())]))]
+    rows += [("since", alerts[0].get("startsAt", "")[:19].replace("T", " "))]
+    text = "\n".join(f"{key}: {value}" for key, value in rows if value.strip())
+    return title, text, "success" if resolved else KINDS[worst]
+
+
+def describe(alert: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """List what an alert says for itself. Pure."""
+    words = alert["annotations"]
+    return [("what", words.get("summary", "")), ("meaning", words.get("meaning", "")), ("next", words.get("next", ""))]
+
+
+def sender(urls: list[str], app: str) -> Send:
+    """Return what sends a message to every address; true once one has taken it, or there is none."""
+    from apprise import Apprise, AppriseAsset, NotifyFormat
+
+    services = Apprise(asset=AppriseAsset(app_id=app))
+    usable = [services.add(url) for url in urls]
+    FAILED.count += usable.count(False)
+
+    def send(title: str, text: str, kind: str) -> bool:
+        results = services.notify(text, title=title, notify_type=kind, body_format=NotifyFormat.TEXT, timeout=WITHIN)
+        taken = [bool(result) for result in results] if services else []
+        FAILED.count += taken.count(False)
+        return any(taken) or not urls
+
+    return send
+
+
+class Failures:
+    """How many notifications an address has not taken."""
+
+    count = 0
+
+
+class Life:
+    """When Watchdog came last, and whether people know that it stays away."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock, self.missed = clock, False
+        self.last_sign = clock()
+
+    def come(self) -> None:
+        """Note a sign of life."""
+        self.last_sign = self.clock()
+
+    def change(self) -> str:
+        """Say what people must know now; empty while nothing has changed."""
+        away = self.clock() - self.last_sign > PATIENCE
+        changed, self.missed = away != self.missed, away
+        if not changed:
+            return ""
+        return "nobody watches: Prometheus or Alertmanager is away" if away else "RESOLVED: somebody watches again"
+
+
+FAILED, LIFE = Failures(), Life()
+
+
+def guard(send: Send, name: str, host: str, env: str) -> None:
+    """Say when nobody watches any more; never ends."""
+    while True:
+        time.sleep(5)
+        if words := LIFE.change():
+            text = f"host: {host}\nnext: inv monitor.check --env={env}; inv monitor.up --env={env}"
+            send(f"{name}: {words}", text, "failure" if LIFE.missed else "success")
+
+
+class Answer(BaseHTTPRequestHandler):
+    """Takes what Alertmanager posts; says to Prometheus how many notifications failed."""
+
+    send_message: Send
+    name, host = "", ""
+
+    def do_POST(self) -> None:  # the library chose the name
+        """Take alerts; 502 when nobody took the message, and Alertmanager tries again."""
+        posted = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        LIFE.come()
+        if self.path == "/watchdog":
+            return self.send(200, "")
+        service = posted["commonLabels"].get("service", "")
+        taken = type(self).send_message(*message(posted, self.name, self.host, context(service)))
+        return self.send(200 if taken else 502, "")
+
+    def do_GET(self) -> None:  # the library chose the name
+        """Say how many notifications failed."""
+        self.send(
+            200, f"# TYPE ops_notifications_failed_total counter\nops_notifications_failed_total {FAILED.count}\n"
+        )
+
+    def send(self, status: int, text: str) -> None:
+        """Send an answer."""
+        self.send_response(status)
+        self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing of each message."""
+
+
+if __name__ == "__main__":
+    name, host = os.environ["NAME"], os.environ["HOST"]
+    send = sender(os.environ.get("NOTIFY_URLS", "").split(), name)
+    Answer.send_message, Answer.name, Answer.host = staticmethod(send), name, host
+    threading.Thread(target=guard, args=(send, name, host, os.environ["ENV"]), daemon=True).start()
+    ThreadingHTTPServer(("", PORT), Answer).serve_forever()

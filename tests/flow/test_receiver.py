@@ -1,0 +1,118 @@
+"""The receiver of alerts: what reaches people, and what Alertmanager must try again."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from monitoring.programs import receiver
+from tests.unit.test_monitoring import group
+
+# Apprise imports a module that Python will lose
+pytestmark = pytest.mark.filterwarnings("ignore:'imghdr':DeprecationWarning")
+
+
+class People(ThreadingHTTPServer):
+    """An address that takes notifications, or does not."""
+
+    def __init__(self, status: int = 200) -> None:
+        super().__init__(("127.0.0.1", 0), Taking)
+        self.status, self.taken = status, list[dict[str, Any]]()
+
+    @property
+    def url(self) -> str:
+        return f"json://127.0.0.1:{self.server_port}"
+
+
+class Taking(BaseHTTPRequestHandler):
+    """Take one notification."""
+
+    def do_POST(self) -> None:
+        assert isinstance(self.server, People)
+        self.server.taken.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(self.server.status)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def serving(server: ThreadingHTTPServer) -> Iterator[int]:
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with server:
+        yield server.server_port
+        server.shutdown()
+
+
+@pytest.fixture
+def well() -> Iterator[People]:
+    people = People()
+    with serving(people):
+        yield people
+
+
+@pytest.fixture
+def broken() -> Iterator[People]:
+    people = People(500)
+    with serving(people):
+        yield people
+
+
+def ask(*urls: str, path: str = "/alerts", method: str = "POST") -> tuple[int, str]:
+    """Ask a receiver that knows these addresses; its collector does not answer."""
+
+    class Answer(receiver.Answer):
+        name, host = "shop-prod", "h1"
+
+    Answer.send_message = staticmethod(receiver.sender(list(urls), "shop-prod"))
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Answer)) as port:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection.request(method, path, json.dumps(group()))
+        answer = connection.getresponse()
+        text = answer.read().decode()
+        connection.close()
+    return answer.status, text
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receiver, "COLLECTOR", "http://127.0.0.1:1")
+    monkeypatch.setattr(receiver.FAILED, "count", 0)
+
+
+def test_an_alert_reaches_people_also_while_the_collector_is_away(well: People) -> None:
+    assert ask(well.url)[0] == 200
+    (taken,) = well.taken
+    assert taken["title"] == "shop-prod: app does not run"
+    assert "next: inv status --env=prod" in taken["message"]
+
+
+def test_an_alert_that_nobody_took_is_tried_again(broken: People) -> None:
+    assert ask(broken.url)[0] == 502
+    assert "ops_notifications_failed_total 1\n" in ask(path="/metrics", method="GET")[1]
+
+
+def test_one_address_that_fails_keeps_no_other_from_it_and_is_counted(well: People, broken: People) -> None:
+    assert ask(well.url, broken.url)[0] == 200
+    assert len(well.taken) == 1
+    assert receiver.FAILED.count == 1
+
+
+def test_an_address_that_is_none_is_counted(well: People) -> None:
+    assert ask(well.url, "nothing://x")[0] == 200
+    assert receiver.FAILED.count == 1
+
+
+def test_a_sign_of_life_is_sent_to_nobody(well: People) -> None:
+    receiver.LIFE.last_sign = 0
+    assert ask(well.url, path="/watchdog")[0] == 200
+    assert well.taken == []
+    assert receiver.LIFE.last_sign > 0

@@ -1,0 +1,324 @@
+"""What the monitoring stack is made of, what its programs say, and how its check judges."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.config.settings import ROOT
+from deploy.core import yaml
+from deploy.core.model import Deploy, ReleasedService
+from deploy.hosts.local import LocalHost
+from deploy.monitoring import check, images, stack
+from deploy.site.run import Run
+from deploy.state.store import Bundle
+from monitoring.programs import collector, receiver
+from tests.support import backed_up, samples
+
+PROGRAMS = ("prometheus", "alertmanager", "node-exporter", "postgres-exporter", "redis-exporter", "nginx-exporter")
+NAMES = dict.fromkeys((*PROGRAMS, "blackbox-exporter"), "ops-base/monitoring:1")
+IMAGES = images.Images(
+    {**NAMES, "programs": "ops-monitoring/programs:1"}, {**images.executables(NAMES), "programs": ""}
+)
+SECRETS = 'POSTGRES_PASSWORD="hunter2222"\n'
+RULES = {
+    path.stem: yaml.load(path.read_text())["groups"][0]["rules"] for path in (ROOT / "monitoring/rules").glob("*.yml")
+}
+ALERTS = [rule for own in RULES.values() for rule in own]
+
+
+def service(name: str, role: Any, image: str = "x", **more: Any) -> ReleasedService:
+    return ReleasedService(name=name, image=image, deploy=Deploy(role=role, **more))
+
+
+def run(*others: ReleasedService, **monitor: Any) -> Run:
+    """The run of a release with a database, an edge and web services."""
+    known = (service("postgres", "data", port=5432), service("backend", "web"), service("site", "job"), *others)
+    release = samples.release("r1").model_copy(update={"services": known})
+    settings = samples.settings(state=Path("/state"), monitor=monitor)
+    shared = backed_up.rendered()["shared.yml"].replace('image: "postgres"', 'image: "postgres"\n    env_file: ["env"]')
+    return Run(settings, LocalHost(), Bundle(release, {"shared.yml": shared}, SECRETS))
+
+
+def rendered(*others: ReleasedService, **monitor: Any) -> dict[str, str]:
+    return stack.files(stack.stack_of(run(*others, **monitor), "json://token@people"), IMAGES)
+
+
+def project(*others: ReleasedService) -> dict[str, Any]:
+    document = yaml.load(rendered(*others)[stack.FILE])
+    assert isinstance(document, dict)
+    return document
+
+
+def test_what_the_release_has_is_watched_and_nothing_that_it_has_not() -> None:
+    own = stack.stack_of(run(), "")
+    assert [one.name for one in own.exporters] == ["exporter-postgres"]
+    assert own.rules == ("services", "host", "self", "postgres")
+    own = stack.stack_of(run(service("edge", "edge"), service("backup", "backup"), probe="https://shop.test/"), "")
+    assert [one.name for one in own.exporters] == ["exporter-postgres", "exporter-edge", "blackbox"]
+    assert own.rules == ("services", "host", "self", "edge", "postgres", "public", "backups")
+    jobs = {job.name: [target.address for target in job.targets] for job in own.jobs}
+    assert jobs["edge"] == ["http://edge:8080/edge-health"]
+    assert jobs["public"] == ["https://shop.test/"]
+    assert set(own.rules) <= set(RULES)
+
+
+def test_a_database_on_the_hosts_own_network_has_no_exporter() -> None:
+    own = stack.stack_of(run(service("redis", "data", port=6379)), "")
+    assert [one.name for one in own.exporters] == ["exporter-postgres"]
+
+
+def test_containers_may_do_little_and_are_reached_from_this_host_alone() -> None:
+    document = project(service("edge", "edge"))
+    for name, spec in document["services"].items():
+        assert spec["read_only"] is True, name
+        assert spec["cap_drop"] == ["ALL"], name
+        assert spec["mem_limit"], name
+        assert spec["logging"]["options"]["max-size"], name
+        assert all(port.startswith("127.0.0.1:") for port in spec.get("ports", ())), name
+        assert "/var/run/docker.sock" not in str(spec.get("volumes")) or name == "collector"
+        assert spec["user"] == ("0:0" if name == "collector" else "65534:65534"), name
+    assert document["services"]["collector"]["networks"] == ["inside"]
+    assert "--storage.tsdb.retention.time=15d" in document["services"]["prometheus"]["command"]
+    assert document["networks"]["live-data"] == {"name": "live-data", "external": True}
+
+
+def test_no_secret_is_in_a_file_that_others_read_nor_on_a_command_line() -> None:
+    own = stack.stack_of(run(), "json://token@people")
+    assert not [path for path, text in stack.files(own, IMAGES).items() if "hunter2222" in text or "token" in text]
+    private = stack.private(own)
+    assert private["monitoring/exporter-postgres.env"] == 'DATA_SOURCE_PASS="hunter2222"\n'
+    assert private["monitoring/receiver.env"] == 'NOTIFY_URLS="json://token@people"\n'
+
+
+def test_a_change_of_any_file_recreates_what_reads_it() -> None:
+    def label(urls: str, **monitor: Any) -> Any:
+        text = stack.files(stack.stack_of(run(**monitor), urls), IMAGES)[stack.FILE]
+        return yaml.load(text)["services"]["prometheus"]["labels"]["bookreader-ops.monitoring.made-of"]
+
+    assert len({label("a"), label("a"), label("b"), label("a", probe="https://shop.test/")}) == 3
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
+def test_an_alert_says_what_it_means_and_what_to_do(rule: dict[str, Any]) -> None:
+    assert set(rule["annotations"]) == {"summary", "meaning", "next"}
+    assert rule["labels"]["severity"] in ("critical", "warning", "none")
+
+
+def test_each_alert_has_a_case_in_which_it_fires_and_one_in_which_it_keeps_quiet() -> None:
+    fires, quiet = set[str](), set[str]()
+    for path in (ROOT / "monitoring/tests").glob("*.yml"):
+        for case in yaml.load(path.read_text())["tests"]:
+            for one in case["alert_rule_test"]:
+                (fires if one.get("exp_alerts") else quiet).add(one["alertname"])
+    names = {rule["alert"] for rule in ALERTS}
+    assert (fires, quiet) == (names, names - {"Watchdog"}), "Watchdog never keeps quiet"
+
+
+METRIC = re.compile(r"\b(?:ops|pg|redis|nginx|probe|node|prometheus)_\w+|\bup\b")
+# there are none while no container is there, or the address has no certificate; then other alerts fire
+NOT_MISSED = {"ops_container_restarts", "ops_container_out_of_memory", "probe_ssl_earliest_cert_expiry"}
+
+
+@pytest.mark.parametrize("name", sorted(RULES))
+def test_a_metric_that_a_rule_needs_is_missed_when_it_is_gone(name: str) -> None:
+    text = " ".join(str(rule["expr"]) for rule in RULES[name])
+    assert set(METRIC.findall(text)) - NOT_MISSED == set(re.findall(r"absent\((\w+)", text))
+
+
+def container(name: str, role: str = "web", status: str = "running", health: str = "", **state: Any) -> dict[str, Any]:
+    """One container as the engine shows it."""
+    labels = {"bookreader-ops.service": name, "bookreader-ops.role": role}
+    own = {"Status": status, "OOMKilled": False, "ExitCode": 0, "StartedAt": "2026", **state}
+    own |= {"Health": {"Status": health}} if health else {}
+    return {"Name": f"/{name}-1", "Config": {"Labels": labels}, "State": own, "RestartCount": 2}
+
+
+def values(*found: dict[str, Any], desired: dict[tuple[str, str], int]) -> dict[tuple[str, str], float]:
+    return {(name, labels["service"]): value for name, labels, value in collector.measured(found, desired)}
+
+
+def test_a_service_that_has_no_container_any_more_is_still_missed() -> None:
+    measured = values(desired={("backend", "web"): 2})
+    assert measured["ops_service_expected", "backend"] == 2
+    assert measured["ops_service_running", "backend"] == 0
+
+
+def test_the_old_colour_that_is_stopped_and_kept_is_no_loss() -> None:
+    old, new = container("backend", status="exited"), container("backend", health="starting")
+    measured = values(old, new, desired={("backend", "web"): 1})
+    assert measured["ops_service_running", "backend"] == 1
+    assert measured["ops_service_unhealthy", "backend"] == 0
+
+
+def test_unhealthy_and_killed_for_memory() -> None:
+    measured = values(container("a", health="unhealthy", OOMKilled=True), desired={("a", "web"): 1})
+    assert measured["ops_service_unhealthy", "a"] == 1
+    assert measured["ops_container_out_of_memory", "a"] == 1
+    assert measured["ops_container_restarts", "a"] == 2
+    assert values(container("a", "job", "exited"), desired={}) == {}, "a job ends"
+
+
+def test_what_should_run_is_what_the_ledger_calls_in_service_as_it_was_scaled() -> None:
+    ledger = [{"release": "r1", "outcome": "in service"}, {"release": "r2", "outcome": "failed"}]
+    assert collector.in_service(ledger)["release"] == "r1"
+    services = [{"name": "w", "deploy": {"role": "worker"}, "replicas": 1}, {"name": "j", "deploy": {"role": "job"}}]
+    assert collector.expected({"services": services}, {"w": 3}) == {("w", "worker"): 3}
+
+
+@pytest.mark.parametrize(
+    ("journal", "down"),
+    [
+        ([{"command": "down", "state": "done"}], True),
+        ([{"command": "down", "state": "done"}, {"command": "deploy", "state": "begin"}], False),
+        ([{"command": "down", "state": "done"}, {"step": "x"}], True),
+        ([], False),
+    ],
+)
+def test_nobody_misses_what_was_taken_down(journal: list[dict[str, Any]], down: bool) -> None:
+    assert collector.is_down(journal) is down
+
+
+def test_deploys_that_failed_or_did_not_end() -> None:
+    ledger = [{"release": "r1", "outcome": "in service", "started": "2026-11-30T10:00:00Z"}, {"outcome": "failed"}]
+    begun = [{"command": "deploy", "state": "begin"}]
+    measured = {name: value for name, _, value in collector.deployed(ledger, begun)}
+    assert measured == {
+        "ops_last_deploy_timestamp_seconds": 1796032800.0, "ops_last_deploy_failed": True, "ops_deploy_unfinished": True
+    }  # fmt: skip
+    text = collector.rendered(collector.deployed(ledger, [*begun, {"command": "deploy", "state": "done"}]))
+    assert 'ops_last_deploy_timestamp_seconds{release="r1"} 1796032800\n' in text
+    assert "ops_deploy_unfinished{} 0\n" in text
+
+
+def test_damaged_records_are_read_as_far_as_they_go(tmp_path: Path) -> None:
+    (tmp_path / "ledger.jsonl").write_text('{"release": "r1"}\n{"rele\n[1]\n')
+    assert collector.lines_of(tmp_path / "ledger.jsonl") == [{"release": "r1"}]
+    assert collector.lines_of(tmp_path / "none") == []
+    assert collector.document(tmp_path / "ledger.jsonl") == {}
+
+
+def logged(*lines: str) -> bytes:
+    """What the engine answers for a log."""
+    parts = [f"2026-11-30T10:00:{number:02}.5Z {line}\n".encode() for number, line in enumerate(lines)]
+    return b"".join(b"\x01\0\0\0" + len(part).to_bytes(4, "big") + part for part in parts)
+
+
+def test_the_edges_answers_are_counted_once_and_its_maintenance_page_is_no_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    page = '{"status":503,"page":"maintenance"}'
+    stream = logged('{"status":200,"page":""}', '{"status":502,"page":""}', page, "not JSON", "[1]")
+    monkeypatch.setattr(collector, "ask", lambda _: stream)
+    log = collector.EdgeLog()
+    log.read("edge")
+    log.read("edge")
+    assert log.counts == {"2xx": 1, "5xx": 1}
+
+
+def test_an_edge_whose_log_cannot_be_read_is_not_counted_as_one_without_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: str) -> bytes:
+        raise OSError("configured logging driver does not support reading")
+
+    own, edge = collector.Collector("shop-local", Path("/state")), container("edge", "edge", Running=True) | {"Id": "e"}
+    monkeypatch.setattr(collector, "ask", lambda _: b"")
+    counted = [value for _, _, value in own.requests([edge], ["edge"])]
+    assert counted == [0, 0, 0, 0]
+    monkeypatch.setattr(collector, "ask", broken)
+    assert list(own.requests([edge], ["edge"])) == []
+
+
+def test_the_last_words_of_a_service_hold_no_secret() -> None:
+    lines = ["starting", "ERROR no such table", "listening", "postgres://u:pa55w0rd@db refused hunter2222"]
+    assert collector.last_words(lines) == [lines[1], lines[3]]
+    assert collector.last_words(["a", "b"]) == ["a", "b"]
+    assert collector.masked(lines[3], ["hunter2222"]) == "postgres://u:***@db refused ***"
+
+
+def group(status: str = "firing") -> dict[str, Any]:
+    words = {"summary": "app does not run", "meaning": "none runs", "next": "inv status --env=prod"}
+    labels = {"alertname": "ServiceDown", "service": "app", "severity": "critical"}
+    alert = {"status": status, "labels": labels, "annotations": words, "startsAt": "2026-11-30T10:00:00.123Z"}
+    return {"status": status, "commonLabels": {"service": "app"}, "alerts": [alert]}
+
+
+def test_a_message_says_service_host_release_last_deploy_and_next_command() -> None:
+    facts = {"release": "r2", "last deploy": "deploy of r2 at 10:00 by ann: in service", "lines": ["error: x"]}
+    title, text, kind = receiver.message(group(), "shop-prod", "h1", facts)
+    assert (title, kind) == ("shop-prod: app does not run", "failure")
+    assert text.splitlines() == [
+        "what: app does not run", "meaning: none runs", "next: inv status --env=prod", "service: app", "host: h1",
+        "release: r2", "last deploy: deploy of r2 at 10:00 by ann: in service", "last lines: ", "  error: x",
+        "since: 2026-11-30 10:00:00",
+    ]  # fmt: skip
+    title, text, kind = receiver.message(group("resolved"), "shop-prod", "h1", {})
+    assert (title, kind) == ("shop-prod: RESOLVED: app does not run", "success")
+    assert "next" not in text
+
+
+def test_people_are_told_once_that_nobody_watches_and_once_that_somebody_does_again() -> None:
+    now = [0.0]
+    life = receiver.Life(lambda: now[0])
+    assert life.change() == ""
+    now[0] = receiver.PATIENCE + 1
+    assert "nobody watches" in life.change()
+    assert life.change() == ""
+    life.come()
+    assert "RESOLVED" in life.change()
+
+
+TARGETS = {"activeTargets": [{"labels": {"job": "redis"}, "health": "up"}]}
+RULE = {"name": "A", "health": "ok"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "result"),
+    [
+        (None, "UNKNOWN"),
+        ({"activeTargets": []}, "UNKNOWN"),
+        ({"activeTargets": [{"labels": {"job": "other"}, "health": "up"}]}, "UNKNOWN"),
+        ({"activeTargets": [{"labels": {"job": "redis"}, "health": "unknown"}]}, "UNKNOWN"),
+        ({"activeTargets": [{"labels": {"job": "redis"}, "health": "down", "lastError": "x"}]}, "FAIL"),
+        (TARGETS, "PASS"),
+    ],
+)
+def test_targets_that_cannot_be_seen_are_unknown(answer: Any, result: str) -> None:
+    assert check.judge_targets("", {"redis": 1}, answer).result == result
+
+
+@pytest.mark.parametrize(
+    ("answer", "result"),
+    [
+        (None, "UNKNOWN"),
+        ({"groups": []}, "UNKNOWN"),
+        ({"groups": [{"name": "host", "rules": [{"name": "A", "health": "unknown"}]}]}, "UNKNOWN"),
+        ({"groups": [{"name": "host", "rules": [{"name": "A", "health": "err", "lastError": "x"}]}]}, "FAIL"),
+        ({"groups": [{"name": "host", "rules": [RULE]}]}, "PASS"),
+    ],
+)
+def test_rules_that_were_not_evaluated_are_unknown(answer: Any, result: str) -> None:
+    assert check.judge_rules("", ["host"], answer).result == result
+
+
+def test_a_service_that_nobody_watches_fails_the_check() -> None:
+    def answer(*names: str) -> Any:
+        return {"result": [{"metric": {"service": name}} for name in names]}
+
+    assert check.judge_services("", {"a", "b"}, answer("a", "b", "old")).result == "PASS"
+    assert check.judge_services("", {"a", "b"}, answer("a")).evidence == "not watched: b"
+    assert check.judge_services("", {"a"}, answer()).result == check.judge_services("", {"a"}, None).result == "UNKNOWN"
+    assert check.judge_managers("", {"activeAlertmanagers": []}).result == "FAIL"
+
+
+def test_the_programs_image_is_made_again_only_when_it_is_made_of_something_else() -> None:
+    assert images.recipe({"python": "a"}) == images.recipe({"python": "a"}) != images.recipe({"python": "b"})
+    command = images.build_command("t:1", {"python": "a"}, Path("/ca"))
+    assert "--build-context=python=docker-image://a" in command.argv
+
+
+def test_documents_name_every_alert() -> None:
+    page = (ROOT / "docs/how-to/monitoring.md").read_text()
+    assert [rule["alert"] for rule in ALERTS if f"`{rule['alert']}`" not in page] == []
