@@ -84,7 +84,7 @@ def test_no_marked_secret_is_anywhere_but_in_its_files_and_the_containers(tiny: 
     for message in chat.taken:
         marked.look("a notification", message)
     assert marked.folder(tiny.state, but=["env"]) > 20
-    assert [path.stat().st_mode & 0o777 for path in tiny.state.rglob("env")] == [0o600] * 3
+    assert {path.stat().st_mode & 0o777 for path in tiny.state.rglob("env")} == {0o600}
     assert marked.logs(tiny) >= 3
     names = [
         name for name in docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").split() if name.endswith(first)
