@@ -61,7 +61,7 @@ def check(at: Environment, wanted: str = "latest") -> list[Check]:
     host, state_dir = repository.run.host, at.settings.state_dir
     with locks.held([host], state_dir, COMMAND, name="dump"):
         clear(repository.run)
-        point = repository.point(wanted)
+        point = repository.fetched(repository.point(wanted))
         require_rendered(repository)
         drill.require_room(host, [point])
         new = image_of("new", next(run for run in fleet.runs if run.host.name == host.name))
