@@ -6,15 +6,14 @@ import json
 import shutil
 import tomllib
 from collections.abc import Iterator, Mapping
-from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from deploy.tasks import namespace
 from tests.integration.test_registry import FORWARD, USER, WORD, Proxy, proxy
 from tests.machines import Fleet, Machine
 from tests.support import workflows
+from tests.support.advisories import served
 from tests.support.runner import Ran, Runner
 from tests.support.site import TINY, Site, copy_checkout, free_port
 
@@ -50,11 +49,8 @@ def host(machine: Machine, proxy: Proxy) -> Machine:
 
 @pytest.fixture(scope="module")
 def scan() -> Iterator[str]:
-    """Settings of a scan that has a vulnerability database; none while there is no `inv scan`."""
-    if "scan" not in namespace.task_names:
-        yield ""
-        return
-    with import_module("tests.support.advisories").served() as registry:
+    """Settings of a scan that has a vulnerability database."""
+    with served() as registry:
         yield SCAN.format(registry.repository)
 
 
@@ -124,7 +120,7 @@ def serves(team: Site, host: Machine, env: str, path: str = "/version") -> str:
 
 def commands(lines: list[Ran]) -> list[str]:
     """Name the commands of `inv` among lines."""
-    return [ran.line.split()[1] for ran in lines if "bin/inv " in ran.line and "inv scan" not in ran.line]
+    return [ran.line.split()[1] for ran in lines if "bin/inv " in ran.line]
 
 
 def test_a_push_to_main_a_tag_and_a_nightly_scan(
@@ -134,13 +130,13 @@ def test_a_push_to_main_a_tag_and_a_nightly_scan(
     runner = Runner(tmp_path, team.root)
     forked = run(runner, "build", MAIN, {})
     require_success(forked)
-    assert commands(forked) == ["build"]
+    assert commands(forked) == ["build", "scan"]
     assert any("::notice title=Nothing is deployed to staging::" in ran.output for ran in forked)
     assert (proxy.asked, host.sh("docker ps --all --quiet")) == (0, "")
 
     pushed = run(runner, "build", MAIN, protected)
     require_success(pushed)
-    assert commands(pushed) == ["build", "push", "deploy", "status"]
+    assert commands(pushed) == ["build", "scan", "push", "deploy", "status"]
     on_main = team.git("rev-parse", "main")[:12]
     assert serves(team, host, "staging").startswith(f"{on_main}-")
     assert (bool(proxy.asked), serves(team, host, "prod")) == (True, "")
@@ -149,7 +145,7 @@ def test_a_push_to_main_a_tag_and_a_nightly_scan(
     team.commit("after the tag")
     tagged = run(runner, "deploy", TAG, protected)
     require_success(tagged)
-    assert commands(tagged) == ["build", "push", "deploy", "status"]
+    assert commands(tagged) == ["build", "scan", "push", "deploy", "status"]
     assert serves(team, host, "prod").startswith(f"{on_main}-"), "the tag's release, not main's"
     assert serves(team, host, "prod") in tagged[-1].output
 

@@ -43,7 +43,7 @@ def test_a_tag_is_deployed_and_its_backup_drilled(books: Site, host: Machine, ma
     runner = Runner(tmp_path / "runner", books.root)
     tagged = run(runner, "deploy", TAG, protected)
     require_success(tagged)
-    assert commands(tagged) == ["build", "push", "deploy", "status"]
+    assert commands(tagged) == ["build", "scan", "push", "deploy", "status"]
     release = serves(books, host, "prod", "/api/version")
     assert release.startswith(books.git("rev-parse", "v1.0.0")[:12])
 

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.tasks import namespace
 from tests.support import workflows
 from tests.support.workflows import Step
 
@@ -83,7 +82,7 @@ def run_steps(
     """Run the lines of the steps whose condition holds, as GitHub does."""
     output = Path(environment["GITHUB_OUTPUT"])
     for step in steps:
-        if not step.run or not holds(step.condition, output.read_text()) or is_awaited(step.run):
+        if not step.run or not holds(step.condition, output.read_text()):
             continue
         own = {name: SECRET.sub(lambda match: secrets.get(match[1], ""), value) for name, value in step.env.items()}
         ran = subprocess.run(
@@ -100,9 +99,3 @@ def holds(condition: str, outputs: str) -> bool:
     form = CONDITION.fullmatch(condition)
     assert form, condition
     return f"{form[2]}={form[3]}" in outputs.splitlines()
-
-
-def is_awaited(line: str) -> bool:
-    """Tell whether a line is of a command that is not there yet."""
-    command = re.match(r"\.venv/bin/inv ([\w.]+)", line)
-    return bool(command and command[1] in workflows.AWAITED and command[1] not in namespace.task_names)

@@ -14,8 +14,6 @@ FOLDER = ROOT / ".github" / "workflows"
 NAMES = ("test", "build", "deploy", "security", "backup-drill")
 ENVIRONMENTS = ("staging", "prod")  # that they deploy to, and of which there are examples
 
-AWAITED = {"scan"}  # commands that are on their way: a line that names one is held to the rest as soon as it is there
-
 
 @dataclass(frozen=True)
 class Step:
