@@ -72,9 +72,9 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(tags=["quick", "ci"])
 def security(session: nox.Session) -> None:
-    """Check the workflows with zizmor and actionlint."""
-    session.run("zizmor", "--offline", "--no-progress", ".github", external=True)
-    session.run("actionlint", external=True)
+    """Scan images, files, history and workflows, as `inv scan` does, and run the scan's own tests."""
+    session.run("inv", "scan", external=True)
+    run_tests(session, ["tests/unit/test_scan.py", "tests/flow/test_scanned.py", "tests/unit/test_workflows.py"])
 
 
 @nox.session(tags=["quick", "ci"])
