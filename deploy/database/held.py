@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Thread
 
-from deploy.core.shell import query
+from deploy.core.shell import Result, query
 from deploy.database.postgres import SCRIPT, Database
 
 INTERVAL = 0.1  # seconds between two looks
 LONGEST = 900  # seconds that it looks at most
-MARK, WATCHER = "lock", "inv-locks"
+MARK, WATCHER = "look", "inv-locks"
 # https://www.postgresql.org/docs/current/explicit-locking.html: these keep out whoever writes, the first also who reads
 MODES = ("AccessExclusiveLock", "ExclusiveLock", "ShareRowExclusiveLock", "ShareLock")
-# a table that the migration itself makes is in nobody else's pg_class: it keeps nobody out
+# each look is a line, and one more for each lock of anybody else; a table that a session makes is in nobody else's pg_class
 SQL = (
-    f"SELECT '{MARK}', c.oid::regclass, l.mode, extract(epoch FROM clock_timestamp()) "  # noqa: S608  # our own names
+    f"SELECT '{MARK}', extract(epoch FROM now()), NULL, NULL UNION ALL "  # noqa: S608  # our own names
+    f"SELECT '{MARK}', extract(epoch FROM now()), c.oid::regclass::text, l.mode "
     "FROM pg_locks l JOIN pg_stat_activity a USING (pid) JOIN pg_class c ON c.oid = l.relation "
-    "WHERE a.application_name = 'NAME' AND a.datname = current_database() AND l.granted "
-    f"AND c.relkind IN ('r', 'p') AND l.mode IN {MODES}"
+    "WHERE a.pid <> pg_backend_pid() AND a.datname = current_database() AND a.backend_type = 'client backend' "
+    f"AND l.granted AND c.relkind IN ('r', 'p') AND l.mode IN {MODES}"
 )
 WATCH = SCRIPT.partition("exec psql")[0] + (
     f"""printf '%s \\\\watch {INTERVAL}\\n' "$0" | timeout {LONGEST} psql --no-psqlrc --no-align --tuples-only """
@@ -41,30 +42,52 @@ class Held:
         return f"{self.mode} on {self.table} for {self.seconds:.1f} s"
 
 
+@dataclass
+class Looks:
+    """What was seen of locks, once the looking has ended; `failed` says why nobody could look."""
+
+    held: tuple[Held, ...] = ()
+    failed: str = ""
+
+
 @contextmanager
-def watched(database: Database, application: str) -> Iterator[list[Held]]:
-    """Look at an application's locks until the block ends, and yield the list that they are added to then."""
-    held, printed = list[Held](), list[str]()
-    looking = Thread(target=lambda: printed.append(watch(database, application)), daemon=True)
+def watched(database: Database) -> Iterator[Looks]:
+    """Look at the locks of a database that one program alone uses, until the block ends."""
+    looks, printed = Looks(), list[Result]()
+    looking = Thread(target=lambda: printed.append(watch(database)), daemon=True)
     looking.start()
     try:
-        yield held
+        yield looks
     finally:
         database.lines(STOP)
         looking.join(LONGEST)
-        held += read("".join(printed))
+        output = "".join(result.stdout for result in printed)
+        looks.held = read(output)
+        if MARK not in output:
+            looks.failed = f"nobody could look at the locks: {''.join(one.output for one in printed).strip()[-300:]}"
 
 
-def watch(database: Database, application: str) -> str:
+def watch(database: Database) -> Result:
     """Look until somebody ends the session; return what it printed."""
-    words = ("docker", "exec", f"--env=PGAPPNAME={WATCHER}", database.container, "sh", "-c", WATCH)
-    return database.host.try_run(query(*words, SQL.replace("NAME", application)), timeout=LONGEST + 10).stdout
+    words = ("docker", "exec", f"--env=PGAPPNAME={WATCHER}", database.container, "sh", "-c", WATCH, SQL)
+    return database.host.try_run(query(*words), timeout=LONGEST + 10)
 
 
-def read(printed: str) -> list[Held]:
-    """Read the looks, a line for each lock in each; one is held from its first to its last, and a look more. Pure."""
+def read(printed: str) -> tuple[Held, ...]:
+    """Read the looks: a lock was held through all that saw it one after the other; the longest time counts. Pure."""
     lines = [line.split("|") for line in printed.splitlines() if line.startswith(f"{MARK}|")]
-    times: dict[tuple[str, str], list[float]] = {}
-    for _, table, mode, at in lines:
-        times.setdefault((table, mode), []).append(float(at))
-    return [Held(*lock, max(seen) - min(seen) + INTERVAL) for lock, seen in times.items()]
+    looks = sorted({float(at) for _, at, _, _ in lines})
+    seen: dict[tuple[str, str], set[float]] = {}
+    for _, at, table, mode in lines:
+        if table:
+            seen.setdefault((table, mode), set()).add(float(at))
+    return tuple(Held(*lock, longest(looks, times)) for lock, times in seen.items())
+
+
+def longest(looks: Sequence[float], times: Collection[float]) -> float:
+    """Return the seconds from the first to the last of the looks in a row that are among these times, and a look. Pure."""
+    most, began = 0.0, None
+    for at in looks:
+        began = (at if began is None else began) if at in times else None
+        most = max(most, at - began + INTERVAL) if began is not None else most
+    return most

@@ -8,6 +8,7 @@ from functools import partial
 
 from deploy.core import console
 from deploy.core.errors import Locked
+from deploy.rollout import recovery_point
 from deploy.rollout.stages import batches, stages
 from deploy.rollout.steps import RecreateShared, Stage, Step
 from deploy.site.run import Fleet, Run
@@ -18,9 +19,15 @@ __all__ = ["execute", "execute_all", "return_all"]
 
 
 def execute_all(fleet: Fleet, plans: Mapping[str, Sequence[Step]]) -> None:
-    """Apply each host's plan, stage by stage: nothing switches before every host is ready; then a canary first."""
-    chosen = fleet.at.settings.rollout
+    """Apply each host's plan, stage by stage: nothing switches before every host is ready; then a canary first.
+
+    A backup that is due is taken before the first stage that migrates: data runs by then.
+    """
+    chosen, backup_due = fleet.at.settings.rollout, fleet.backup_due
     for stage, busy, do in staged(fleet, plans):
+        if backup_due and stage in (Stage.MIGRATE, Stage.JOBS):
+            recovery_point.require(fleet.at)
+            backup_due = False
         with_traffic = sorted(busy, key=lambda run: not run.release.of("edge"))  # the canary is one that people visit
         with without_dumps(fleet) if any(disturbs_dumps(run, plans, stage) for run in busy) else nullcontext():
             for batch in batches(with_traffic, chosen.canary, chosen.batch) if stage is Stage.SWITCH else [busy]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from deploy.backups import drill, isolated
 from deploy.backups.drill_images import Image, Missing, asked_of, image_of
@@ -15,7 +15,7 @@ from deploy.config.environment import Environment
 from deploy.core import console
 from deploy.core.errors import CommandFailed, OpsError
 from deploy.database import alembic, attempts, gate, held
-from deploy.database.held import Held
+from deploy.database.held import Looks
 from deploy.database.postgres import Database
 from deploy.rollout.migrations import prepared
 from deploy.site.checks import Check
@@ -110,24 +110,30 @@ def migrated(clone: Clone) -> Iterator[Check]:
 
 def timed(clone: Clone, asked: str, words: tuple[str, ...]) -> Check:
     """Apply one revision; FAIL where it fails, or keeps others out for longer than they are let wait for a lock."""
-    limit, taken = clone.image.run.settings.migrate.lock_timeout, list[Held]()
+    seen = list[Looks]()
 
     def apply() -> str:
         began = time.monotonic()
-        with held.watched(clone.database, attempts.APPLICATION) as locks_held:
+        with held.watched(clone.database) as looks:
             clone.run(*words)
             seconds = time.monotonic() - began
-        taken.extend(locks_held)
-        return f"{seconds:.1f} s; " + ("; ".join(map(str, taken)) or f"no lock was seen in looks of {held.INTERVAL} s")
+        seen.append(looks)
+        return f"{seconds:.1f} s; " + ("; ".join(map(str, looks.held)) or f"no lock in looks of {held.INTERVAL} s")
 
     result = drill.attempt(asked, apply, AGAIN)
-    long = [str(one) for one in taken if one.seconds > limit]
-    if result.result != "PASS" or not long:
-        return result
-    words_ = f"{'; '.join(long)}: whoever needs the table waits that long, and migrate.lock_timeout is {limit:g} s"
-    return Check(
-        asked, "FAIL", words_, "split it, or do it in batches (docs/how-to/migrations.md), then inv migrate.check"
-    )
+    return judged(result, seen[0], clone.image.run.settings.migrate.lock_timeout) if seen else result
+
+
+def judged(applied: Check, looks: Looks, limit: float) -> Check:
+    """Judge the locks of a revision that was applied. Pure."""
+    if looks.failed:
+        return replace(applied, result="UNKNOWN", evidence=f"{applied.evidence}; {looks.failed}", then=AGAIN)
+    long = "; ".join(str(one) for one in looks.held if one.seconds > limit)
+    if not long:
+        return applied
+    words = f"{long}: whoever needs the table waits that long, and migrate.lock_timeout is {limit:g} s"
+    then = "split it, or do it in batches (docs/how-to/migrations.md), then inv migrate.check"
+    return replace(applied, result="FAIL", evidence=words, then=then)
 
 
 def database_of(project: Project) -> Database:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
 
-from deploy.backups.repository import repository_of
-from deploy.backups.take import backup
 from deploy.config.environment import Environment
 from deploy.core import console
 from deploy.core.errors import Interrupted, OpsError, Refused, Unreachable
@@ -15,7 +12,7 @@ from deploy.core.model import Facts, Revision, other
 from deploy.database import alembic, gate
 from deploy.database.gate import Image
 from deploy.database.postgres import database_of
-from deploy.rollout import preflight
+from deploy.rollout import preflight, recovery_point
 from deploy.rollout.execute import execute_all
 from deploy.rollout.plan import Plan
 from deploy.rollout.releases import assemble, fleet_of, keep
@@ -26,7 +23,7 @@ from deploy.site.checks import Check
 from deploy.site.interrupted import Handler, require_no_other
 from deploy.site.locked import locked
 from deploy.site.run import Fleet, Run
-from deploy.state.store import moment, state_of
+from deploy.state.store import state_of
 
 COMMAND = "migrate"
 
@@ -44,11 +41,15 @@ class Status:
 def require_safe(fleet: Fleet, plans: Mapping[str, Plan]) -> Fleet:
     """Let the pending revisions of a plan pass the gate, then see to a backup; return the fleet with what was seen.
 
-    Raises GateClosed, before anything is changed. Where data does not run yet Migrate looks once it does.
+    Raises GateClosed, before anything is changed. Where data does not run yet Migrate looks once it does, and the backup
+    is taken then.
     """
-    looked = Fleet(fleet.at, tuple(seen(run, plans[run.host.name], fleet.runs) for run in fleet.runs))
-    if any(may_be_pending(run, plans[run.host.name]) for run in looked.runs):
-        require_backup(fleet.at)
+    looked = replace(fleet, runs=tuple(seen(run, plans[run.host.name], fleet.runs) for run in fleet.runs))
+    migrating = [run for run in looked.runs if may_be_pending(run, plans[run.host.name])]
+    if any(not askable(run) for run in migrating):
+        return replace(looked, backup_due=True)
+    if migrating:
+        recovery_point.require(fleet.at)
     return looked
 
 
@@ -57,9 +58,11 @@ def may_be_pending(run: Run, plan: Plan) -> bool:
     step = next((step for step in plan.steps if isinstance(step, Migrate | RecordMigrations)), None)
     if step is None or not run.facts.edge.release:
         return False
+    if not askable(run):
+        return run.target != run.facts.edge.release  # what served has migrated already: `inv down`, then `inv deploy`
     if isinstance(step, Migrate) and alembic.history_command(step.command):
         return run.revisions is None or bool(alembic.pending(run.revisions))
-    return not askable(run) or brings_migrations(run, step.colour)
+    return brings_migrations(run, step.colour)
 
 
 def brings_migrations(run: Run, colour: str) -> bool:
@@ -69,31 +72,6 @@ def brings_migrations(run: Run, colour: str) -> bool:
         return True
     listed = list_migrations(run, colour, listing.name, listing.deploy.migrations)
     return not listed.keys() <= {migration.name for migration in schema.migrations}
-
-
-def require_backup(at: Environment) -> None:
-    """Take a recovery point before a migration, unless a restored one is younger than backup.max_age_hours.
-
-    Raises OpsError where that fails: nothing is migrated then. A release without a backup service is a warning.
-    """
-    if not at.settings.backup.before_migration:
-        console.warn("no backup before the migration: backup.before_migration is false")
-        return
-    try:
-        repository = repository_of(at)
-    except Refused as error:
-        if error.slug not in ("no-backup-service", "nothing-runs"):
-            raise
-        console.warn(f"no backup before the migration: {error.what}")
-        return
-    oldest = moment(datetime.now(UTC) - timedelta(hours=at.settings.backup.max_age_hours))
-    try:
-        if not any(point.state == "restored" and point.taken >= oldest for point in repository.points()):
-            taken = backup(at, within=at.settings.rollout.wait_for_dump, offsite=False)
-            console.say(f"recovery point {taken.point} was taken before the migration")
-    except OpsError as error:
-        error.then = f"{error.then}; without a backup, at your own risk: OPS_BACKUP__BEFORE_MIGRATION=false inv deploy"
-        raise
 
 
 def seen(run: Run, plan: Plan, runs: tuple[Run, ...]) -> Run:

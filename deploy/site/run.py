@@ -173,6 +173,7 @@ class Fleet:
 
     at: Environment
     runs: tuple[Run, ...]
+    backup_due: bool = False  # before it migrates, once data runs
 
     @property
     def release(self) -> Release:
@@ -181,7 +182,7 @@ class Fleet:
 
     def observed(self, facts: Mapping[str, Facts]) -> Fleet:
         """Return the same runs with what was observed on their hosts."""
-        return Fleet(self.at, tuple(replace(run, facts=facts[run.host.name]) for run in self.runs))
+        return replace(self, runs=tuple(replace(run, facts=facts[run.host.name]) for run in self.runs))
 
     def each(self, act: Callable[[Run], T], some: Iterable[Run] | None = None) -> dict[str, T]:
         """Do something for every run, or for some, several at once; return the results by the hosts' names."""

@@ -12,7 +12,7 @@ import pytest
 from deploy.config.environment import Environment
 from deploy.core.errors import OpsError, Refused
 from deploy.core.shell import Command, Result
-from deploy.rollout import commands
+from deploy.rollout import commands, recovery_point
 from deploy.rollout.apply import Outcome
 from deploy.rollout.steps import Step
 from deploy.rollout.strategies import make_plans
@@ -292,3 +292,29 @@ def test_a_backup_is_asked_for_before_each_migration_that_nobody_can_look_into(
     assert not warned(capsys)
     shop.deploy_with("r2")
     assert warned(capsys)
+
+
+def downed(shop: Listing) -> None:
+    """Leave what `inv down` leaves: the data and the records, and no container."""
+    shop.host.engine.known.clear()
+    shop.host.engine.made, shop.host.answer = frozenset(), ""
+    shop.state.note(command="down", state="done", volumes=False)
+
+
+def test_after_down_a_backup_is_due_once_data_runs_and_only_for_another_release(
+    shop: Listing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of a database that does not run would fail, and so would every `inv deploy` after `inv down`."""
+    running = list[bool]()
+
+    def require(_: object) -> None:
+        running.append(any(one.role == "data" and one.alive for one in shop.host.engine.known.values()))
+
+    monkeypatch.setattr(recovery_point, "require", require)
+    shop.deploy_with("r1", "0001")
+    downed(shop)
+    shop.deploy_with("r1", "0001")
+    assert running == [], "what served has migrated already"
+    downed(shop)
+    shop.deploy_with("r2", "0001", "0002")
+    assert running == [True]

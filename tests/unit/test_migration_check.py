@@ -10,34 +10,62 @@ from typing import Any, cast
 import pytest
 
 from deploy.core.errors import OpsError
+from deploy.core.shell import Result
 from deploy.database import held
-from deploy.database.held import Held
-from deploy.rollout.migration_check import Clone, timed
+from deploy.database.held import Held, Looks
+from deploy.database.postgres import Database
+from deploy.hosts.host import Host
+from deploy.rollout.migration_check import Clone, judged, timed
+from deploy.site.checks import Check
 
 LOOKS = """Mon Nov 30 09:12:38 2026 (every 0.1s)
 
-lock|notes|AccessExclusiveLock|100.0
-lock|books|ShareLock|100.0
-lock|notes|AccessExclusiveLock|102.5
+look|100.0||
+look|100.0|notes|AccessExclusiveLock
+look|100.0|books|ShareLock
+look|100.1||
+look|100.1|notes|AccessExclusiveLock
+look|102.5||
+look|102.5|notes|AccessExclusiveLock
+look|102.6||
+look|160.0||
+look|160.0|notes|AccessExclusiveLock
 FATAL:  terminating connection due to administrator command
 """
 
 
-def test_a_lock_was_held_from_the_first_look_to_the_last() -> None:
+def test_a_lock_was_held_through_the_looks_in_a_row_that_saw_it() -> None:
     assert [str(one) for one in held.read(LOOKS)] == [
         "AccessExclusiveLock on notes for 2.6 s",
         "ShareLock on books for 0.1 s",
     ]
-    assert held.read("") == []
+    assert held.read("look|100.0||\n") == ()
+
+
+class Blind:
+    """A host whose PostgreSQL lets nobody look."""
+
+    def try_run(self, *_: object, **__: object) -> Result:
+        return Result(2, "", "psql: error: FATAL:  sorry, too many clients already")
+
+    def run(self, *_: object, **__: object) -> str:
+        return ""
+
+
+def test_nobody_who_looks_is_no_pass() -> None:
+    with held.watched(Database(cast("Host", Blind()), "postgres")) as looks:
+        pass
+    check = judged(Check("revision r3", "PASS", "0.1 s"), looks, 2)
+    assert check.result == "UNKNOWN"
+    assert "too many clients" in check.evidence
 
 
 def clone(monkeypatch: pytest.MonkeyPatch, seconds: float, *, fails: bool = False) -> Clone:
     """Make a clone whose migration holds a lock for so long."""
 
     @contextmanager
-    def watched(_: object, name: str) -> Iterator[list[Held]]:
-        assert name == "inv-migrate"
-        yield [Held("notes", "AccessExclusiveLock", seconds)]
+    def watched(_: object) -> Iterator[Looks]:
+        yield Looks((Held("notes", "AccessExclusiveLock", seconds),))
 
     def run(*_: str) -> str:
         if fails:
