@@ -49,14 +49,17 @@ def unschedule(at: Environment, host: Host) -> None:
 
 
 def down_on(settings: Settings, host: Host, *, volumes: bool) -> None:
-    """Take one host down."""
+    """Take one host down; the journal says that it begins, so that monitoring misses nothing meanwhile."""
+    state = State(host, settings.state_dir)
+    with suppress(OpsError, OSError):  # a full disk is no reason against it
+        state.note(step="TakeDown", state="begin")
     for project in (*(f"{settings.name}-{colour}" for colour in COLOURS), settings.name):
         with console.step(f"remove the containers of {project}"):
             host.run(docker("compose", "--project-name", project, "down", "--remove-orphans"))
     if volumes:
         with console.step("remove the data"):
             remove_volumes(settings, host)
-    State(host, settings.state_dir).note(command="down", state="done", volumes=volumes)
+    state.note(command="down", state="done", volumes=volumes)
 
 
 def remove_volumes(settings: Settings, host: Host) -> None:

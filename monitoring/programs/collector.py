@@ -7,11 +7,13 @@ that there should be are those of the release which the ledger calls in service.
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import socket
 import threading
 import time
+from calendar import timegm
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -24,7 +26,12 @@ from urllib.parse import parse_qs, quote, urlsplit
 LABEL, SOCKET, PORT = "bookreader-ops", "/var/run/docker.sock", 9101
 RUNNING = ("web", "worker", "scheduler", "data", "edge")  # roles whose services should run all the time
 TAIL = 1 << 18  # bytes of ledger and journal
-ENDED = ("done", "failed", "aborted", "in service", "unchanged")
+DEPLOYS = ("deploy", "rollback")
+TAKEDOWN = "TakeDown"  # the step that `inv down` begins with
+STOPS, STARTS, RECREATES = "StopColour", "StartColour", "RecreateShared"
+STOPPED_FOR = 600  # seconds for which nobody misses what an unfinished deploy has stopped
+UNDER_WAY = 1200  # seconds that taking down, or a first deploy after it, may last
+FURTHEST = 60  # seconds of the edge's log that are read at once
 ERROR = re.compile(r"(?i)error|exception|fatal|critical|panic|refused|denied|traceback")
 CLASSES = ("2xx", "3xx", "4xx", "5xx")
 SHORTEST, WIDEST, LINES = 6, 240, 5
@@ -32,6 +39,9 @@ METRICS = {
     "ops_service_expected": "how many containers of a service should run",
     "ops_service_running": "how many run",
     "ops_service_unhealthy": "how many of those fail their health check",
+    "ops_service_stopped_by_deploy": "whether a deploy that goes on has stopped it, for ten minutes at most",
+    "ops_environment_down": "whether inv down took everything away, and nothing was deployed since",
+    "ops_maintenance": "whether this host's edge shows the maintenance page",
     "ops_container_restarts": "how often the engine has started a container again",
     "ops_container_out_of_memory": "whether a process in it was killed at its memory limit since it started",
     "ops_container_exit_code": "what a container that has ended left",
@@ -143,13 +153,44 @@ def deployed(
     ledger: list[dict[str, Any]], journal: list[dict[str, Any]]
 ) -> Iterator[tuple[str, dict[str, str], float]]:
     """Yield what is measured of deploys. Pure."""
-    commands = [line for line in journal if line.get("command") in ("deploy", "rollback")]
+    commands = [line for line in journal if line.get("command") in DEPLOYS]
     last, serving = ledger[-1] if ledger else {}, in_service(ledger)
     if serving.get("started"):
-        begun = time.mktime(time.strptime(serving["started"][:19], "%Y-%m-%dT%H:%M:%S")) - time.timezone
-        yield "ops_last_deploy_timestamp_seconds", {"release": serving["release"]}, begun
+        yield "ops_last_deploy_timestamp_seconds", {"release": serving["release"]}, moment(serving, "started")
     yield "ops_last_deploy_failed", {}, last.get("outcome") in ("failed", "interrupted")
     yield "ops_deploy_unfinished", {}, bool(commands) and commands[-1].get("state") == "begin"
+
+
+def moment(line: Mapping[str, Any], key: str = "time") -> float:
+    """Read when a line was written, in seconds since 1970; 0 where it does not say. Pure."""
+    with suppress(KeyError, ValueError):
+        return float(timegm(time.strptime(str(line[key])[:19], "%Y-%m-%dT%H:%M:%S")))
+    return 0.0
+
+
+def stopped_by_deploy(journal: list[dict[str, Any]], now: float) -> set[str]:
+    """Name the services that a deploy which goes on has stopped and not started again. Pure.
+
+    Each for a while only: a deploy that was interrupted never starts it. One that runs in the other colour is not among them.
+    """
+    stopped, started, details = dict[str, float](), dict[str, Any](), dict[str, Any]()
+    for line in unfinished(journal):
+        step, begins = line.get("step"), line.get("state") == "begin"
+        written = line.get("details")  # a line of the end has none
+        details = (written if isinstance(written, dict) else {}) if begins else details
+        colour, services = details.get("colour"), details.get("services") or ()
+        if begins and step in (STOPS, RECREATES):
+            stopped |= {name: moment(line) for name in services if started.get(name, colour) == colour}
+        elif not begins and step in (STARTS, RECREATES):
+            started |= dict.fromkeys(services, colour)
+            stopped = {name: since for name, since in stopped.items() if name not in services}
+    return {name for name, since in stopped.items() if now - since < STOPPED_FOR}
+
+
+def unfinished(journal: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the journal's lines since the deploy that has begun and not ended; none where there is no such. Pure."""
+    begun = [number for number, line in enumerate(journal) if line.get("command") in DEPLOYS]
+    return journal[begun[-1] + 1 :] if begun and journal[begun[-1]].get("state") == "begin" else []
 
 
 def rendered(measurements: Iterable[tuple[str, dict[str, str], float]]) -> str:
@@ -168,13 +209,14 @@ def printed(stream: bytes) -> Iterator[tuple[str, str]]:
 
     Each part has a header of eight bytes: https://docs.docker.com/reference/api/engine/#tag/Container/operation/ContainerAttach
     """
-    text, at = b"", 0
+    parts, at = list[bytes](), 0
     while at + 8 <= len(stream):
         size = int.from_bytes(stream[at + 4 : at + 8], "big")
-        text, at = text + stream[at + 8 : at + 8 + size], at + 8 + size
-    for line in text.decode(errors="replace").splitlines():
-        moment, _, words = line.partition(" ")
-        yield moment, words
+        parts.append(stream[at + 8 : at + 8 + size])
+        at += 8 + size
+    for line in b"".join(parts).decode(errors="replace").splitlines():
+        written, _, words = line.partition(" ")
+        yield written, words
 
 
 class EdgeLog:
@@ -184,13 +226,18 @@ class EdgeLog:
         self.counts, self.last, self.since = Counter[str](), "", time.time()
 
     def read(self, edge: str) -> None:
-        """Count what was answered since the last time."""
+        """Count what was answered since the last time, a minute at most.
+
+        What is older, after a while in which nobody asked or the engine did not answer, is not counted: a busy edge would
+        have more of it each time than can be read before the answer is due.
+        """
         begun = time.time()
-        lines = list(printed(ask(f"/containers/{edge}/logs?stdout=1&timestamps=1&since={self.since:.3f}")))
-        for moment, words in lines:
-            if moment > self.last and (status := answered(words)):
+        since = max(self.since, begun - FURTHEST)
+        lines = list(printed(ask(f"/containers/{edge}/logs?stdout=1&timestamps=1&since={since:.3f}")))
+        for written, words in lines:
+            if written > self.last and (status := answered(words)):
                 self.counts[f"{status // 100}xx"] += 1
-        self.last = max([self.last, *(moment for moment, _ in lines)])
+        self.last = max([self.last, *(written for written, _ in lines)])
         self.since = begun - 2  # the engine's clock is ours; lines that were counted are known by their time
 
 
@@ -219,11 +266,26 @@ class Collector:
             inspected, (ledger, journal) = containers(self.environment), self.records()
             release = document(self.release_folder(ledger) / "release.json")
             chosen = document(self.state / "scale.json").get("replicas", {})
-            desired = {} if is_down(journal) else expected(release, chosen)
+            down = is_down(journal, time.time())
+            desired = {} if down else expected(release, chosen)
             edges = [service for service, role in desired if role == "edge"]
             return rendered(
-                [*measured(inspected, desired), *deployed(ledger, journal), *self.requests(inspected, edges)]
-            )
+                [
+                    *measured(inspected, desired), *deployed(ledger, journal), *self.requests(inspected, edges),
+                    *self.intended(desired, journal, down),
+                ]
+            )  # fmt: skip
+
+    def intended(
+        self, desired: Iterable[tuple[str, str]], journal: list[dict[str, Any]], down: bool
+    ) -> Iterator[tuple[str, dict[str, str], float]]:
+        """Yield what somebody has stopped on purpose: rules keep quiet about that."""
+        route = document(self.state / "edge/proven/route.json") or document(self.state / "edge/current/route.json")
+        yield "ops_environment_down", {}, down
+        yield "ops_maintenance", {}, route.get("maintenance") is True
+        stopped = stopped_by_deploy(journal, time.time())
+        for service, role in desired:
+            yield "ops_service_stopped_by_deploy", {"service": service, "role": role}, service in stopped
 
     def requests(
         self, inspected: Iterable[Mapping[str, Any]], edges: Iterable[str]
@@ -262,10 +324,18 @@ class Collector:
 UNKNOWN = dict.fromkeys(("command", "release", "started", "who", "outcome"), "?")
 
 
-def is_down(journal: list[dict[str, Any]]) -> bool:
-    """Tell whether `inv down` was the last that happened: nobody misses what was taken away. Pure."""
-    last: dict[str, Any] = next((line for line in reversed(journal) if line.get("command")), {})
-    return (last.get("command"), last.get("state")) == ("down", "done")
+def is_down(journal: list[dict[str, Any]], now: float = math.inf) -> bool:
+    """Tell whether `inv down` was the last that happened: nobody misses what was taken away. Pure.
+
+    It is so from the beginning of taking down to the end of the deploy after it; of either no longer than it may last.
+    """
+    lines = [line for line in journal if line.get("command") in ("down", *DEPLOYS) or line.get("step") == TAKEDOWN]
+    while lines and lines[-1].get("command") in DEPLOYS and lines[-1].get("state") == "begin":
+        if moment(lines.pop()) < now - UNDER_WAY:
+            return False
+    last = lines[-1] if lines else {}
+    lately = last.get("step") == TAKEDOWN and moment(last) >= now - UNDER_WAY
+    return lately or (last.get("command"), last.get("state")) == ("down", "done")
 
 
 def last_words(lines: list[str]) -> list[str]:
@@ -273,13 +343,26 @@ def last_words(lines: list[str]) -> list[str]:
     return [line for line in lines if ERROR.search(line)][-LINES:] or lines[-LINES:]
 
 
+# as deploy/config/secrets reads back what it wrote, and as it masks: this program is alone in its image; a test compares
+PLAIN = {"\\\\": "\\", '\\"': '"', "$$": "$", "\\n": "\n", "\\r": "\r"}
+
+
 def secrets_of(file: Path) -> list[str]:
-    """Read the values that no message may hold, longest first."""
+    """Read the values that no message may hold, in every form in which programs print them; longest first."""
     try:
-        values = [line.partition("=")[2].strip('"') for line in file.read_text().splitlines()]
+        lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
     except OSError:
         return []
-    return sorted({one for one in values if len(one) >= SHORTEST}, key=len, reverse=True)
+    written = [line.partition("=")[2][1:-1] for line in lines]
+    values = [re.sub(r"\\.|\$\$", lambda match: PLAIN.get(match[0], match[0]), one) for one in written]
+    shown = {form for value in values for form in forms(value) if len(form) >= SHORTEST}
+    return sorted(shown, key=len, reverse=True)
+
+
+def forms(value: str) -> Iterator[str]:
+    """Yield what programs print of a value: it all, each line, as a URL quotes it and as Python and JSON escape it."""
+    for part in (value, *value.splitlines()):
+        yield from (part, quote(part, safe=""), repr(part)[1:-1], json.dumps(part)[1:-1])
 
 
 def masked(line: str, values: Iterable[str]) -> str:

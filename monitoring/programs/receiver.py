@@ -59,7 +59,7 @@ def sender(urls: list[str], app: str) -> Send:
 
     services = Apprise(asset=AppriseAsset(app_id=app))
     usable = [services.add(url) for url in urls]
-    FAILED.count += usable.count(False)
+    FAILED.unusable = usable.count(False)
 
     def send(title: str, text: str, kind: str) -> bool:
         results = services.notify(text, title=title, notify_type=kind, body_format=NotifyFormat.TEXT, timeout=WITHIN)
@@ -71,9 +71,9 @@ def sender(urls: list[str], app: str) -> Send:
 
 
 class Failures:
-    """How many notifications an address has not taken."""
+    """How many notifications an address has not taken, and how many addresses are none that Apprise can use."""
 
-    count = 0
+    count, unusable = 0, 0
 
 
 class Life:
@@ -103,13 +103,19 @@ def guard(send: Send, name: str, host: str, env: str) -> None:
     """Say when nobody watches any more; never ends."""
     while True:
         time.sleep(5)
-        if words := LIFE.change():
-            text = f"host: {host}\nnext: inv monitor.check --env={env}; inv monitor.up --env={env}"
-            send(f"{name}: {words}", text, "failure" if LIFE.missed else "success")
+        speak(send, name, host, env)
+
+
+def speak(send: Send, name: str, host: str, env: str) -> None:
+    """Send what changed; what nobody took has not been sent, and is new the next time."""
+    if words := LIFE.change():
+        text = f"host: {host}\nnext: inv monitor.check --env={env}; inv monitor.up --env={env}"
+        if not send(f"{name}: {words}", text, "failure" if LIFE.missed else "success"):
+            LIFE.missed = not LIFE.missed
 
 
 class Answer(BaseHTTPRequestHandler):
-    """Takes what Alertmanager posts; says to Prometheus how many notifications failed."""
+    """Takes what Alertmanager posts; says to Prometheus how many notifications failed, and how many addresses cannot work."""
 
     send_message: Send
     name, host = "", ""
@@ -125,10 +131,10 @@ class Answer(BaseHTTPRequestHandler):
         return self.send(200 if taken else 502, "")
 
     def do_GET(self) -> None:  # the library chose the name
-        """Say how many notifications failed."""
-        self.send(
-            200, f"# TYPE ops_notifications_failed_total counter\nops_notifications_failed_total {FAILED.count}\n"
-        )
+        """Say how many notifications failed, and how many addresses are unusable."""
+        counted = f"# TYPE ops_notifications_failed_total counter\nops_notifications_failed_total {FAILED.count}\n"
+        unusable = f"# TYPE ops_notify_urls_unusable gauge\nops_notify_urls_unusable {FAILED.unusable}\n"
+        self.send(200, counted + unusable)
 
     def send(self, status: int, text: str) -> None:
         """Send an answer."""

@@ -86,6 +86,7 @@ def ask(*urls: str, path: str = "/alerts", method: str = "POST") -> tuple[int, s
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(receiver, "COLLECTOR", "http://127.0.0.1:1")
     monkeypatch.setattr(receiver.FAILED, "count", 0)
+    monkeypatch.setattr(receiver.FAILED, "unusable", 0)
 
 
 def test_an_alert_reaches_people_also_while_the_collector_is_away(well: People) -> None:
@@ -106,9 +107,31 @@ def test_one_address_that_fails_keeps_no_other_from_it_and_is_counted(well: Peop
     assert receiver.FAILED.count == 1
 
 
-def test_an_address_that_is_none_is_counted(well: People) -> None:
+def test_an_address_that_is_none_is_shown_for_as_long_as_it_stands_there(well: People) -> None:
     assert ask(well.url, "nothing://x")[0] == 200
-    assert receiver.FAILED.count == 1
+    assert "ops_notify_urls_unusable 1\n" in ask(well.url, "nothing://x", path="/metrics", method="GET")[1]
+    assert "ops_notify_urls_unusable 0\n" in ask(well.url, path="/metrics", method="GET")[1]
+
+
+def test_that_nobody_watches_is_sent_until_somebody_has_taken_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, answers, sent = [0.0], iter([False, False, True, False, True]), list[str]()
+    life = receiver.Life(lambda: now[0])
+    monkeypatch.setattr(receiver, "LIFE", life)
+
+    def send(title: str, text: str, kind: str) -> bool:
+        sent.append(f"{kind}: {title}")
+        return next(answers)
+
+    def speak(times: int) -> None:
+        for _ in range(times):
+            receiver.speak(send, "shop-prod", "h1", "prod")
+
+    now[0] = receiver.PATIENCE + 1
+    speak(5)
+    life.come()
+    speak(5)
+    away, over = "nobody watches: Prometheus or Alertmanager is away", "RESOLVED: somebody watches again"
+    assert sent == [f"failure: shop-prod: {away}"] * 3 + [f"success: shop-prod: {over}"] * 2
 
 
 def test_a_sign_of_life_is_sent_to_nobody(well: People) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
+import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
+from deploy.config import secrets
 from deploy.config.settings import ROOT
 from deploy.core import yaml
 from deploy.core.model import Deploy, ReleasedService
@@ -121,6 +125,8 @@ def test_each_alert_has_a_case_in_which_it_fires_and_one_in_which_it_keeps_quiet
 METRIC = re.compile(r"\b(?:ops|pg|redis|nginx|probe|node|prometheus)_\w+|\bup\b")
 # there are none while no container is there, or the address has no certificate; then other alerts fire
 NOT_MISSED = {"ops_container_restarts", "ops_container_out_of_memory", "probe_ssl_earliest_cert_expiry"}
+# these keep alerts quiet: without them more is sent
+NOT_MISSED |= {"ops_environment_down", "ops_maintenance", "ops_service_stopped_by_deploy", "probe_http_status_code"}
 
 
 @pytest.mark.parametrize("name", sorted(RULES))
@@ -182,6 +188,45 @@ def test_nobody_misses_what_was_taken_down(journal: list[dict[str, Any]], down: 
     assert collector.is_down(journal) is down
 
 
+DOWN = {"command": "down", "state": "done", "time": "2026-11-30T10:00:00Z"}
+TAKING = {"step": "TakeDown", "state": "begin", "time": "2026-11-30T10:00:00Z"}
+DEPLOYING = {"command": "deploy", "state": "begin", "time": "2026-11-30T10:00:00Z"}
+TEN = 1796032800.0
+
+
+@pytest.mark.parametrize(
+    ("journal", "seconds", "down"),
+    [
+        ([TAKING], 60, True),
+        ([TAKING], 1300, False),  # it was interrupted
+        ([TAKING, DOWN, {"command": "prune", "state": "done"}], 1300, True),
+        ([TAKING, DOWN, DEPLOYING], 60, True),
+        ([TAKING, DOWN, DEPLOYING], 1300, False),  # it was interrupted, or hangs
+        ([TAKING, DOWN, DEPLOYING, {"command": "deploy", "state": "done"}], 60, False),
+        ([{"command": "deploy", "state": "done"}, DEPLOYING], 60, False),
+    ],
+)
+def test_nobody_misses_what_is_being_taken_down_or_deployed_after_that_for_a_while(
+    journal: list[dict[str, Any]], seconds: float, down: bool
+) -> None:
+    assert collector.is_down(journal, TEN + seconds) is down
+
+
+def test_rules_learn_that_the_environment_is_down_and_that_the_maintenance_page_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collector, "containers", lambda _: [])
+    own = collector.Collector("shop-local", tmp_path)
+    assert "\nops_environment_down{} 0\n" in own.metrics()
+    assert "\nops_maintenance{} 0\n" in own.metrics()
+    (tmp_path / "journal.jsonl").write_text('{"command": "down", "state": "done"}\n')
+    (tmp_path / "edge/7").mkdir(parents=True)
+    (tmp_path / "edge/7/route.json").write_text('{"maintenance": true}')
+    (tmp_path / "edge/proven").symlink_to("7")
+    assert "\nops_environment_down{} 1\n" in own.metrics()
+    assert "\nops_maintenance{} 1\n" in own.metrics()
+
+
 def test_deploys_that_failed_or_did_not_end() -> None:
     ledger = [{"release": "r1", "outcome": "in service", "started": "2026-11-30T10:00:00Z"}, {"outcome": "failed"}]
     begun = [{"command": "deploy", "state": "begin"}]
@@ -219,6 +264,26 @@ def test_the_edges_answers_are_counted_once_and_its_maintenance_page_is_no_error
     assert log.counts == {"2xx": 1, "5xx": 1}
 
 
+def test_a_busy_edges_log_is_split_in_a_time_that_grows_with_its_length_alone() -> None:
+    stream, begun = logged('{"status":200,"request":"' + "x" * 250 + '"}') * 50_000, time.process_time()
+    assert len(list(collector.printed(stream))) == 50_000
+    assert time.process_time() - begun < 1
+
+
+def test_no_more_than_a_minute_of_the_edges_log_is_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = list[str]()
+
+    def ask(path: str) -> bytes:
+        asked.append(path)
+        return b""
+
+    monkeypatch.setattr(collector, "ask", ask)
+    log = collector.EdgeLog()
+    log.since = time.time() - 3600
+    log.read("edge")
+    assert float(asked[0].rpartition("since=")[2]) == pytest.approx(time.time() - 60, abs=5)
+
+
 def test_an_edge_whose_log_cannot_be_read_is_not_counted_as_one_without_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(_: str) -> bytes:
         raise OSError("configured logging driver does not support reading")
@@ -236,6 +301,26 @@ def test_the_last_words_of_a_service_hold_no_secret() -> None:
     assert collector.last_words(lines) == [lines[1], lines[3]]
     assert collector.last_words(["a", "b"]) == ["a", "b"]
     assert collector.masked(lines[3], ["hunter2222"]) == "postgres://u:***@db refused ***"
+
+
+AWKWARD = {
+    "QUOTED": 'pa"ss$wo$$rd\\123',
+    "KEY": "-----BEGIN KEY-----\nAAAABBBBCCCCDDDD\r\n-----END KEY-----\n",
+    "ADDRESS": "p@ss/wörd 1",
+    "PLAIN": "plainsecret",
+    "SHORT": "on",
+}
+
+
+def test_secrets_are_read_and_hidden_in_every_form_that_the_toolkit_hides(tmp_path: Path) -> None:
+    (tmp_path / "env").write_text(secrets.render(AWKWARD))
+    hidden, plain = collector.secrets_of(tmp_path / "env"), [value for value in AWKWARD.values() if len(value) > 5]
+    for form in (form for value in plain for part in (value, *value.splitlines()) for form in (
+        part, repr(part), json.dumps(part), quote(part, safe="")
+    )):  # fmt: skip
+        line = f"login on host failed: {form} error"
+        assert collector.masked(line, hidden) == secrets.masked(line, AWKWARD.values()), form
+        assert "***" in collector.masked(line, hidden), form
 
 
 def group(status: str = "firing") -> dict[str, Any]:

@@ -1,0 +1,59 @@
+"""What the collector reads in the journal of real deploys: what was stopped on purpose."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.rollout import takedown
+from deploy.state.store import State
+from monitoring.programs import collector
+from tests.support.place import Place
+
+SOON, LATER = 5.0, 700.0  # seconds
+
+
+def journal(place: Place) -> list[dict[str, Any]]:
+    return [*State(place.host, place.settings.state_dir).journal()][::-1]
+
+
+def moments(lines: list[dict[str, Any]], after: float) -> Iterator[tuple[dict[str, Any], set[str]]]:
+    """Yield each line, and what counts as stopped by a deploy while it is the last one, some seconds after it was written."""
+    for number, line in enumerate(lines, 1):
+        yield line, collector.stopped_by_deploy(lines[:number], time.time() + after)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    place = Place(tmp_path)
+    place.deploy("r1")
+    place.deploy("r2")
+    return place
+
+
+def test_a_scheduler_that_a_deploy_stops_is_not_missed_until_it_starts_the_next_one(place: Place) -> None:
+    lines = journal(place)
+    stopped = [names for _, names in moments(lines, SOON)]
+    assert {name for names in stopped for name in names} == {"beat"}, "backend and worker run in the other colour"
+    (stop,) = [n for n, line in enumerate(lines) if "beat" in str(line.get("details")) and line["step"] == "StopColour"]
+    (start,) = [
+        n for n, line in enumerate(lines) if n > stop and (line.get("step"), line["state"]) == ("StartColour", "done")
+    ]
+    assert [n for n, names in enumerate(stopped) if names] == [*range(stop, start)]
+
+    assert not any(names for _, names in moments(lines, LATER)), "an interrupted deploy hides nothing for ever"
+
+
+def test_the_journal_says_that_taking_down_begins_and_that_it_is_done(place: Place) -> None:
+    before = len(journal(place))
+    assert not collector.is_down(journal(place), time.time())
+    takedown.down(place.at, volumes=False)
+    lines = journal(place)
+    assert [collector.is_down(lines[:number], time.time()) for number in range(before + 1, len(lines) + 1)] == [
+        True,
+        True,
+    ]
