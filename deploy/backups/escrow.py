@@ -90,12 +90,19 @@ def escrow(at: Environment, *, yes: bool, json: bool) -> None:
         raise Refused(what, where="inv backup.escrow", then=then, slug="wrong-usage")
     repository = repository_of(at)
     sheet = sheet_of(repository)
-    console.document(sheet.document) if json else console.lines(())("", sheet.text)
+    console.document(sheet.document, unread(at)) if json else console.lines(())("", sheet.text)
     console.confirm("Is it where the end of this machine and of the host does not reach?", yes=yes, word=WORD)
     salt = random.token_hex(16)
     line = Confirmation(salt=salt, hash=sheet.hashed(salt), time=now(), who=locks.who())
     repository.run.host.write(at.settings.state_dir / FILE, kept.dump(line), mode=0o600)
     console.say(acting("noted; inv doctor says when it changed since", at.settings.env), "green")
+
+
+def unread(at: Environment) -> OpsError:
+    """Say that the program that was to store the sheet ended before it had read it."""
+    what = "whatever reads the sheet ended before it had read it: nothing is noted as stored"
+    then = "see why it ended, then inv backup.escrow --json --yes into it again"
+    return OpsError(what, where=at.settings.env, then=then, slug="escrow-not-stored")
 
 
 def checks(settings: Settings, host: Host) -> list[Check]:

@@ -81,9 +81,15 @@ class Point:
         return [*self.copies]
 
     @property
+    def counting(self) -> tuple[Evidence, ...]:
+        """What was proven of what is there: a copy that is left off-site was not what was restored on the host."""
+        gone = {"local"} if self.copies and "local" not in self.copies else set()
+        return tuple(line for line in self.evidence if line.place not in gone)
+
+    @property
     def proven(self) -> Proof:
         """The most that was proven of it."""
-        return max((line.state for line in self.evidence), key=PROOFS.index, default="taken")
+        return max((line.state for line in self.counting), key=PROOFS.index, default="taken")
 
     @property
     def state(self) -> State:
@@ -105,7 +111,7 @@ class Point:
         """The evidence of its state, in words."""
         if self.state == "suspect":
             return "; ".join(self.losses)
-        return next((f"{one.time} {one.detail}".strip() for one in self.evidence[::-1] if one.state == self.proven), "")
+        return next((f"{one.time} {one.detail}".strip() for one in self.counting[::-1] if one.state == self.proven), "")
 
     @property
     def document(self) -> dict[str, object]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -149,15 +149,15 @@ class Repository:
         manifest, summary = self.documents("take", self.host_name, TAG)
         return str(summary["snapshot_id"])[:SHORT], Manifest.model_validate(manifest)
 
-    def copying(self, point: str) -> Command:
+    def copying(self, snapshot: str, point: str) -> Command:
         """Make the command that copies what the off-site repository lacks, and reads one point back from there."""
-        words = ("--name", self.copier, self.service.name, "offsite", self.host_name, TAG, point)
+        words = ("--name", self.copier, self.service.name, "offsite", self.host_name, TAG, snapshot, point)
         return self.in_container(*words)
 
     def copy(self, point: Point) -> None:
         """Copy what the off-site repository lacks, `point` above all; remember it once it was read back from there."""
         self.require_alone(self.copier)
-        copy = self.finish("offsite", self.copying(point.snapshot), "off-site").split()[-1]
+        copy = self.finish("offsite", self.copying(point.snapshot, point.id), "off-site").split()[-1]
         self.evidence.prove(point.id, "taken", f"off-site as {copy[:SHORT]}", "off-site")
 
     def fetched(self, point: Point) -> Point:
@@ -198,6 +198,14 @@ class Repository:
         points = self.points()
         if self.offsite and not (wanted == "latest" and points) and wanted not in [one.id for one in points]:
             points = self.everywhere()
+        return self.chosen(points, wanted)
+
+    def latest(self) -> Point:
+        """Return the newest point of both repositories; raise OpsError where one cannot be asked."""
+        return self.chosen(self.everywhere(), "latest")
+
+    def chosen(self, points: Sequence[Point], wanted: str) -> Point:
+        """Choose a point by its id, or the newest, and read its manifest; raise Refused when there is none."""
         matching = points[-1:] if wanted == "latest" else [one for one in points if one.id == wanted]
         if not matching:
             then = "inv backup.list names them" if points else "inv backup takes one"

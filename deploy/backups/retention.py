@@ -12,7 +12,7 @@ from deploy.backups.show import age
 from deploy.config.environment import Environment
 from deploy.config.settings import Backup
 from deploy.core import console
-from deploy.core.errors import OpsError
+from deploy.core.errors import Interrupted, OpsError, Unreachable
 from deploy.site.interrupted import require_no_other
 from deploy.state import locks
 
@@ -21,6 +21,7 @@ Period = Callable[[datetime], object]
 DAY: Period = datetime.date
 WEEK: Period = lambda time: time.isocalendar()[:2]  # noqa: E731  # one of three that are alike
 MONTH: Period = lambda time: (time.year, time.month)  # noqa: E731  # see above
+WORDS: dict[Place, str] = {"local": "on the host", "off-site": "off-site"}
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ def choose(points: Sequence[Point], keep: Backup) -> list[Choice]:
     """Say of each point, oldest first, why it is kept. Pure.
 
     Days without a point do not count, so nights that failed remove nothing. The newest that was restored stays,
-    whatever its age; a suspect one stands for no day, and stays until a later one was restored.
+    whatever its age, and so does the newest that is off-site: copying may have failed for longer than anything is kept.
+    A suspect one stands for no day, and stays until a later one was restored.
     """
     restored = [point for point in points if point.state == "restored"]
     good = [point for point in points if point.state != "suspect" or any(bears_out(later, point) for later in restored)]
@@ -52,6 +54,8 @@ def choose(points: Sequence[Point], keep: Backup) -> list[Choice]:
             reasons[point.id].append(f"the last of its {word}")
     for point in restored[-1:]:
         reasons[point.id].append("the newest that was restored")
+    for point in [point for point in good or points if "off-site" in point.copies][-1:]:
+        reasons[point.id].append("the newest that is off-site")
     for point in points:
         if point.state == "suspect" and not any(later.taken > point.taken for later in restored):
             reasons[point.id].append("suspect, and no later one was restored")
@@ -85,17 +89,33 @@ def prune(at: Environment, *, yes: bool, json: bool) -> None:
 
 
 def remove(repository: Repository, points: Sequence[Point]) -> None:
-    """Remove points from each repository that has them; raise OpsError where one is listed afterwards."""
+    """Remove points from each repository that has them, also where the other one refuses.
+
+    Raises OpsError with what each refused, or where one is listed afterwards.
+    """
     places: tuple[Place, ...] = ("off-site", "local")
-    for place in places:
-        if snapshots := [point.copies[place] for point in points if place in point.copies]:
-            repository.call(
-                "restic", "unlock", "--quiet", place=place
-            )  # of a killed one; the lock of one that lives stays
-            repository.call("restic", "forget", "--quiet", "--prune", *snapshots, place=place)
+    refused = {place: error for place in places if (error := remove_from(repository, points, place))}
+    if refused:
+        what = "; ".join(f"nothing was removed {WORDS[place]}: {error.what}" for place, error in refused.items())
+        then = "an account that may only add is pruned over there; else fix that, then inv backup.prune again"
+        raise OpsError(what, where=repository.run.host.name, then=then, slug="backup-failed")
     if left := sorted({point.id for point in repository.everywhere()} & {point.id for point in points}):
         what = f"still there: {', '.join(left)}"
         raise OpsError(what, where=repository.run.host.name, then="inv backup.prune again", slug="backup-failed")
+
+
+def remove_from(repository: Repository, points: Sequence[Point], place: Place) -> OpsError | None:
+    """Remove points from one repository; return what went wrong."""
+    snapshots = [point.copies[place] for point in points if place in point.copies]
+    try:
+        if snapshots:  # a lock of a killed one goes before; that of one that lives stays
+            repository.call("restic", "unlock", "--quiet", place=place)
+            repository.call("restic", "forget", "--quiet", "--prune", *snapshots, place=place)
+    except (Interrupted, Unreachable):
+        raise
+    except OpsError as error:
+        return error
+    return None
 
 
 def show(choices: Sequence[Choice]) -> None:

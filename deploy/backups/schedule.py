@@ -11,7 +11,7 @@ from deploy.backups.repository import Repository, repository_of
 from deploy.config.environment import Environment
 from deploy.core.errors import acting
 from deploy.core.model import VERSION
-from deploy.core.shell import Command, command
+from deploy.core.shell import LONG, Command, command
 from deploy.hosts.host import Host
 from deploy.site import notify, timers
 from deploy.state.ledger import LEDGER
@@ -25,27 +25,27 @@ TEMPLATE = r"""#!/bin/sh
 set -eu
 cd {folder}
 umask 077
-mkdir -p metrics
-chmod 755 metrics
-rm -f backup.log
-alive="" error="it did not begin" release="" point="" suspect=0
+alive="" running="" error="it did not begin" release="" point="" suspect=0 notified="" within={within}
+# people are notified first, and nothing that fails in here ends it: the disk may be full
 finish() {{
   result=$?
+  set +e
+  trap '' TERM INT HUP
   time=$(date +%s)
-  kill "$alive" 2>/dev/null || true
+  for process in $alive $running; do kill "$process" 2>/dev/null; done
+  if [ "$result" != 0 ] && [ -s {order} ]; then
+    if printed=$(report 2>&1); then notified=1; else notified=0; fi
+    echo "$printed" >>backup.log
+  fi
   if [ "$result" = 0 ]; then echo "$time" >metrics/backup.success; fi
   {{
-    metric attempt_timestamp_seconds "$time"
-    metric exit_code "$result"
-    metric suspect "$suspect"
+    if [ -n "$notified" ]; then metric notified "$notified"; fi
     if [ -s metrics/backup.success ]; then metric success_timestamp_seconds "$(cat metrics/backup.success)"; fi
     if [ -s metrics/backup.offsite ]; then metric offsite_timestamp_seconds "$(cat metrics/backup.offsite)"; fi
-    if [ "$result" != 0 ] && [ -s {order} ]; then
-      if report >>backup.log 2>&1; then metric notified 1; else metric notified 0; fi
-    fi
-  }} >metrics/backup.prom.part
-  chmod 644 metrics/backup.prom.part
-  mv metrics/backup.prom.part metrics/backup.prom
+    metric suspect "$suspect"
+    metric exit_code "$result"
+    metric attempt_timestamp_seconds "$time"
+  }} >metrics/backup.prom.part && chmod 644 metrics/backup.prom.part && mv metrics/backup.prom.part metrics/backup.prom
   rm -f backup.printed
   if [ -s backup.log ]; then cat backup.log >&2; fi
 }}
@@ -58,9 +58,19 @@ report() {{
   {{
     cat {order}
     printf 'error: %s\nnext: %s\nlog: %s\nhost: %s\n' "$error" {then} {log} "$(uname -n)"
-  }} | {notifying}
+  }} | timeout 300 {notifying}
+}}
+# what timeout ended: its container goes too, or the next night would find it
+clear_overdue() {{
+  case $1 in 124 | 137) timeout 60 docker rm --force "$2" >/dev/null 2>&1 || true ;; esac
 }}
 trap finish EXIT
+trap 'error="it was ended by a signal"; exit 143' TERM
+trap 'error="it was ended by a signal"; exit 130' INT
+trap 'error="it was ended by a signal"; exit 129' HUP
+mkdir -p metrics
+chmod 755 metrics
+rm -f backup.log
 release=$(sed -n 's/.*"release": *"\([^"]*\)".*"outcome": *"in service".*/\1/p' {ledger} | tail -n 1)
 [ -n "$release" ] || {{ echo "no release is in service" >&2; exit 2; }}
 exec 9<>{lock} 8<>{changing}
@@ -74,13 +84,22 @@ holder="{{\"who\":\"{name}\",\"pid\":$$,\"command\":\"the nightly backup\",\"sin
 printf '%-500s\n' "$$ $holder" \
   | dd of={lock} conv=notrunc status=none
 # a sign of life for those who look, and the dump's own hold on the lock, also once this script was killed
-while sleep 5; do touch {lock}; done 8<&- 9<&- &
+while sleep 5 && kill -0 $$ 2>/dev/null; do touch {lock}; done 8<&- 9<&- &
 alive=$!
 
 
-docker rm {container} >/dev/null 2>&1 || true # what a crash of the engine left; one that runs stays
+timeout 60 docker rm {container} >/dev/null 2>&1 || true # what a crash of the engine left; one that runs stays
 error="the database was not dumped, or the dump not saved"
-{command} >backup.printed 2>>backup.log 9<&-
+# in the background, so that a signal is heard meanwhile
+timeout --kill-after=60 "$within" {command} >backup.printed 2>>backup.log 9<&- &
+running=$!
+wait "$running" || {{
+  result=$?
+  clear_overdue "$result" {container}
+  if [ "$result" = 124 ]; then error="the dump did not end within $within s"; fi
+  exit "$result"
+}}
+running=""
 manifest=$(head -n 1 backup.printed)
 point=$(sed -n 's/.*"snapshot_id": *"\([0-9a-f]\{{{short}\}}\).*/\1/p' backup.printed)
 [ -n "$point" ] || {{ echo "restic named no snapshot" >&2; exit 1; }}
@@ -98,20 +117,27 @@ note() {{
 }}
 note "\"release\":\"$release\",\"manifest\":$manifest"
 kill "$alive" 2>/dev/null || true
+alive=""
 exec 8<&- 9<&- # what follows holds up no migration
 
 failed=
 if grep -q 'BACKUP_OFFSITE: *"\{{0,1\}}s' "releases/$release/shared.yml"; then
-  docker rm {copier} >/dev/null 2>&1 || true
-  if {copying} >backup.printed 2>>backup.log; then
+  timeout 60 docker rm {copier} >/dev/null 2>&1 || true
+  timeout --kill-after=60 "$within" {copying} >backup.printed 2>>backup.log &
+  running=$!
+  if wait "$running"; then
     date +%s >metrics/backup.offsite
     note "\"detail\":\"off-site as $(tail -n 1 backup.printed | cut -c 1-{short})\",\"place\":\"off-site\""
   else
+    result=$?
+    clear_overdue "$result" {copier}
     failed="recovery point $point is not off-site"
+    if [ "$result" = 124 ]; then failed="$failed: the copy did not end within $within s"; fi
   fi
+  running=""
 fi
 if [ -n "$before" ]; then
-  if ! losses=$(printf '%s\n%s\n' "$before" "$manifest" | {comparing} 2>>backup.log); then
+  if ! losses=$(printf '%s\n%s\n' "$before" "$manifest" | timeout 600 {comparing} 2>>backup.log); then
     failed="${{failed:+$failed, and }}recovery point $point was not compared with the one before"
   elif [ -n "$losses" ]; then
     suspect=1
@@ -134,7 +160,7 @@ def render(repository: Repository, folder: Path) -> str:
         folder=shlex.quote(str(folder)), lock=LOCKS["dump"].file, changing=LOCKS["dump"].changing,
         name=repository.host_name, ledger=LEDGER, container=repository.container, copier=repository.copier,
         short=SHORT, version=VERSION, evidence=EVIDENCE, order=ORDER, then=shlex.quote(then),
-        log=shlex.quote(str(folder / "backup.log")), **lines,
+        log=shlex.quote(str(folder / "backup.log")), within=LONG, **lines,
     )  # fmt: skip
 
 
@@ -144,7 +170,7 @@ def commands(repository: Repository) -> dict[str, Command]:
     notifier = next((service.name for service in repository.run.bundle.release.of("notify")), "")
     return {
         "command": repository.taking,
-        "copying": repository.copying(POINT),
+        "copying": repository.copying(POINT, POINT),
         "comparing": repository.in_container(repository.service.name, *judging),
         "notifying": repository.in_container(notifier) if notifier else command("false"),
     }
@@ -177,7 +203,7 @@ def install(at: Environment) -> str:
     """Install or renew the schedule on the host that has the data; say when it runs."""
     repository = repository_of(at)
     host = repository.run.host
-    timers.kind(host)
+    timers.require(host)
     host.write(at.settings.state_dir / SCRIPT, render(repository, at.settings.state_dir), mode=0o700)
     notified = write_order(at, repository)
     when = timers.install(host, timer(at))

@@ -220,19 +220,21 @@ def lines(names: Collection[str]) -> Callable[[str, str], None]:
     return lambda name, text: print(no_command(f"{prefixes[name]}{text}"), flush=True)
 
 
-def document(value: Any) -> None:
-    """Print one JSON document on stdout."""
-    with read_or_not():
+def document(value: Any, unread: Exception | None = None) -> None:
+    """Print one JSON document on stdout; raise `unread`, where it is given, if nobody reads it."""
+    with read_or_not(unread):
         print(jsonlib.dumps(value, indent=2, sort_keys=False), flush=True)
 
 
 @contextmanager
-def read_or_not() -> Iterator[None]:
-    """Let a closed pipe of stdout be an end like any other."""
+def read_or_not(unread: Exception | None = None) -> Iterator[None]:
+    """Let a closed pipe of stdout be an end like any other, or raise `unread`."""
     try:
         yield
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is written when the process ends
+        if unread:
+            raise unread from None
 
 
 def confirm(question: str, *, yes: bool, word: str = "yes", unasked: str = "add --yes") -> None:

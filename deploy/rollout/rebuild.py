@@ -10,7 +10,7 @@ from pathlib import Path
 from deploy.backups import isolated
 from deploy.backups.escrow import KEYS
 from deploy.backups.points import Point, differences
-from deploy.backups.repository import Repository
+from deploy.backups.repository import Repository, variable
 from deploy.backups.steps import Names
 from deploy.config import checkout, secrets
 from deploy.config.compose import Model
@@ -34,7 +34,11 @@ from deploy.state.store import Bundle, State, now, state_of
 MARK = "rebuild"  # of the state folder while it goes on: what is there then is of this, and may be made again
 RECORDS = ("backups.jsonl", "schema.json", "scale.json", "escrow.json")
 AGAIN = "inv backup.rebuild again"
-TABLES = "SELECT count(*) FROM pg_class WHERE relkind = 'r' AND oid >= 16384"
+UNTOUCHED = "the data that is there: nothing of it was changed"
+DATABASE = "database"  # in the mark, beside folders: what this rebuild has begun to fill
+# what holds rows, without what an extension brought
+TABLES = """SELECT count(*) FROM pg_class c WHERE relkind IN ('r', 'p', 'm', 'f') AND oid >= 16384
+  AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e')"""
 
 
 @dataclass(frozen=True)
@@ -59,10 +63,13 @@ class Built:
         return desired.as_kept(bundle, host) if self.at.remote else bundle
 
 
-def rebuild(at: Environment, wanted: str, escrow: str, *, this_checkout: bool = False) -> Outcome:
+def rebuild(
+    at: Environment, wanted: str, escrow: str, *, this_checkout: bool = False, swap_database: str = ""
+) -> Outcome:  # fmt: skip
     """Bring the release of a recovery point into service on a bare host, with its data, secrets and settings.
 
-    With `this_checkout` the release of the checkout instead, with that data and those secrets.
+    With `this_checkout` the release of the checkout instead, with that data and those secrets. `swap_database` names a
+    database that outlived its host, has tables, and may be swapped out; it is kept.
 
     Raises Refused where something is there already, where the release's images are not, and for several hosts.
     """
@@ -75,27 +82,29 @@ def rebuild(at: Environment, wanted: str, escrow: str, *, this_checkout: bool = 
         require_bare(at, state)
         built = Built.here(at)
         reader = reading(built, host, given)
-        host.write(at.settings.state_dir / MARK, "")
+        if host.read(at.settings.state_dir / MARK) is None:
+            host.write(at.settings.state_dir / MARK, "")
         point, ledger, bundle = recorded(reader, state, wanted)
         host.remove(state.bundle_folder(reader.run.release.id))
         if this_checkout:
             bundle = built.bundle(host, {key: Secret(it) for key, it in secrets.rendered(bundle.env).items()})
         run = Run(at.settings, host, bundle)
         require_images(run)
-        with as_failure(AGAIN):
-            outcome = put_into_service(run, at, point)
+        outcome = put_into_service(run, at, point, swap_database)
         host.write(state.folder / LEDGER, ledger + (host.read(state.folder / LEDGER) or ""))
         host.remove(at.settings.state_dir / MARK)
     write_secrets(at, bundle)
     return outcome
 
 
-def put_into_service(run: Run, at: Environment, point: Point) -> Outcome:
+def put_into_service(run: Run, at: Environment, point: Point, swap_database: str) -> Outcome:
     """Fill data services with a point, and deploy a release on them."""
-    keep(run)
-    fill(run, point)
-    facts = observe_all(at)
-    return apply(Fleet(at, (replace(run, facts=facts[run.host.name]),)), "deploy")
+    with as_failure(AGAIN):
+        keep(run)
+    fill(run, point, swap_database)
+    with as_failure(AGAIN):
+        facts = observe_all(at)
+        return apply(Fleet(at, (replace(run, facts=facts[run.host.name]),)), "deploy")
 
 
 def credentials(at: Environment, escrow: str) -> dict[str, Secret]:
@@ -170,7 +179,7 @@ def recorded(reader: Repository, state: State, wanted: str) -> tuple[Point, str,
     Returns the point, the text of its ledger, and the release's bundle.
     """
     with console.step("read the recovery point"):
-        point = reader.fetched(reader.point(wanted or "latest"))
+        point = reader.fetched(reader.point(wanted) if wanted not in ("", "latest") else reader.latest())
         ledger = reader.ask("restic", "dump", "--no-lock", point.snapshot, f"/record/{LEDGER}")
         release = served_in(state, ledger)
         names = [f"--include=/{name}" for name in (*RECORDS, f"releases/{release}")]
@@ -194,32 +203,88 @@ def require_images(run: Run) -> None:
         raise Refused(what, where=run.host.name, then=then, slug="image-missing")
 
 
-def fill(run: Run, point: Point) -> None:
-    """Start the data services empty, and restore the database and the declared volumes into them."""
+def fill(run: Run, point: Point, swap_database: str = "") -> None:
+    """Start the data services, and restore the database and the declared volumes into them.
+
+    Raises Refused where one of these holds what this rebuild did not put there, before any of it is changed.
+    """
     release = run.bundle.release
     repository = Repository(run, release.of("backup")[0])
-    data = tuple(service.name for service in release.of("data"))
-    with console.step(f"start {', '.join(data)}"):
-        StartShared(data).perform(run)
-    restore_database(repository, point)
-    for folder, volume in isolated.saved_volumes(run.bundle.files["shared.yml"]).items():
-        with console.step(f"restore the volume {volume}"):
-            repository.restore_folder(point, folder, volume)
+    saved = isolated.saved_volumes(run.bundle.files["shared.yml"])
+    require_empty_folders(repository, saved)
+    if data := tuple(service.name for service in release.of("data")):
+        with as_failure(AGAIN), console.step(f"start {', '.join(data)}"):
+            StartShared(data).perform(run)
+    names = Names.at(repository.databases()[0], now(), point.id)
+    own = tables(repository, names.live)
+    require_no_tables(repository, names, own, swap_database)
+    with as_failure(AGAIN):
+        restore_database(repository, point, names, own)
+        for folder, volume in saved.items():
+            note_filling(run, folder)
+            with console.step(f"restore the volume {volume}"):
+                repository.restore_folder(point, folder, volume)
 
 
-def restore_database(repository: Repository, point: Point) -> None:
-    """Restore a point's database into the empty one; one that has tables, on a disk that outlived its host, is kept."""
-    live, _ = repository.databases()
-    names = Names.at(live, now(), point.id)
-    own = int(repository.ask("on", "here", "psql", "--no-psqlrc", "-qtA", f"--dbname={live}", f"--command={TABLES}"))
+def filling(run: Run) -> frozenset[str]:
+    """Return what this rebuild has begun to fill, also in a run before that failed."""
+    return frozenset((run.host.read(run.state.folder / MARK) or "").splitlines())
+
+
+def note_filling(run: Run, what: str) -> None:
+    """Note in the mark that what is there from now on is of this rebuild."""
+    run.host.append(run.state.folder / MARK, what)
+
+
+def require_empty_folders(repository: Repository, saved: Mapping[str, str]) -> None:
+    """Refuse where a volume or a folder of the host that would be restored holds files already."""
+    words = ("-mindepth", "1", "!", "-name", "lost+found", "-print", "-quit")
+    there = [
+        f"{source} (as {folder})"
+        for folder, source in saved.items()
+        if folder not in filling(repository.run) and repository.ask("find", folder, *words).strip()
+    ]
+    if there:
+        what = f"files are there that a rebuild would replace: {', '.join(there)}"
+        then = f"move them away, then {AGAIN}"
+        raise Refused(what, where=repository.run.host.name, serves=UNTOUCHED, then=then, slug="host-not-bare")
+
+
+def tables(repository: Repository, live: str) -> int:
+    """Count the tables of the database."""
+    words = ("psql", "--no-psqlrc", "-qtA", f"--dbname={live}", f"--command={TABLES}")
+    return int(repository.ask("on", "here", *words))
+
+
+def require_no_tables(repository: Repository, names: Names, own: int, swap_database: str) -> None:
+    """Refuse a database with tables that this rebuild did not make, unless it was named as the one to swap out."""
+    if not own or DATABASE in filling(repository.run):
+        return
+    server = variable(repository.run, repository.service, "PGHOST")
+    if swap_database == names.live:
+        console.warn(
+            f"{names.live} on {server} has {own} tables: it is kept as {names.kept}, and whoever uses it is cut off"
+        )
+        return
+    what = f"the database {names.live} on {server} has {own} tables, which a rebuild would replace"
+    then = (
+        f"inv backup.rebuild --swap-database={names.live} keeps it under another name, where nobody uses it any more; "
+        "else name an empty one by PGDATABASE"
+    )
+    raise Refused(what, where=repository.run.host.name, serves=UNTOUCHED, then=then, slug="host-not-bare")
+
+
+def restore_database(repository: Repository, point: Point, names: Names, own: int) -> None:
+    """Restore a point's database into the empty one; one that has tables is swapped out, and kept."""
+    note_filling(repository.run, DATABASE)
     with console.step(f"restore the database of {point.id}"):
-        expected, restored = repository.restore(point.snapshot, names.new if own else live)
+        expected, restored = repository.restore(point.snapshot, names.new if own else names.live)
     if differing := differences(expected, restored):
         words = "\n    ".join(["what was restored is not what was dumped:", *differing])
         raise OpsError(words, where=repository.run.host.name, slug="restored-data-differs")
     if own:
-        repository.swap(live, names.kept, names.new)
-        console.warn(f"a database {live} with {own} tables was there; it is kept as {names.kept}")
+        repository.swap(names.live, names.kept, names.new)
+        console.warn(f"a database {names.live} with {own} tables was there; it is kept as {names.kept}")
 
 
 def write_secrets(at: Environment, bundle: Bundle) -> None:

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.core.errors import Refused
-from deploy.core.shell import command, query
+from deploy.core.shell import LONG, command, query
 from deploy.hosts.host import Host
 
 UNITS, CRON = Path("/etc/systemd/system"), Path("/etc/cron.d")
+LIMIT = 3 * LONG  # seconds after which systemd ends what a timer runs: a dump and a copy, and what is around them
+DAEMONS = frozenset({"cron", "crond"})
+RUNNING = "cat /proc/[0-9]*/comm 2>/dev/null"  # the names of all processes; pgrep may not be there
 SERVICE = """# written by {by}
 [Unit]
 Description={what}
@@ -19,6 +22,7 @@ After=docker.service
 [Service]
 Type=oneshot
 ExecStart={line}
+TimeoutStartSec={limit}s
 """
 TIMER = """# written by {by}
 [Unit]
@@ -53,6 +57,7 @@ class Timer:
 def files(timer: Timer, *, systemd: bool) -> dict[Path, str]:
     """Return the files that make a timer, by their paths. Pure."""
     words = {"by": timer.by, "what": timer.what, "line": timer.line, "at": timer.at, "jitter": timer.jitter}
+    words["limit"] = LIMIT
     if systemd:
         return {
             UNITS / f"{timer.name}.service": SERVICE.format(**words),
@@ -82,9 +87,20 @@ def kind(host: Host) -> bool:
     return False
 
 
+def require(host: Host) -> bool:
+    """Tell whether systemd runs a host; raise Refused where no timer would be fired there."""
+    systemd = kind(host)
+    if not systemd and not DAEMONS & {*host.try_run(query("sh", "-c", RUNNING)).stdout.split("\n")}:
+        then = f"apt-get install cron, then service cron start, on {host.name}"
+        raise Refused(
+            "cron does not run on the host, and would fire nothing", where=host.name, then=then, slug="no-timer"
+        )
+    return systemd
+
+
 def install(host: Host, timer: Timer) -> str:
     """Install a timer, or bring it to what it should be; return when it runs, in words."""
-    systemd = kind(host)
+    systemd = require(host)
     for path, text in files(timer, systemd=systemd).items():
         host.write(path, text)
     if not systemd:

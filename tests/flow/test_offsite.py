@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ import pytest
 from deploy.backups import repository as repositories
 from deploy.backups import retention, schedule, take
 from deploy.backups.points import Evidence
+from deploy.backups.repository import Repository
 from deploy.core.errors import OpsError, Refused
 from deploy.core.shell import Command, Result
+from deploy.rollout import rebuild
 from tests.flow.test_drill import MANIFEST, Host, Place
 from tests.support import backed_up
 
@@ -124,7 +127,7 @@ def test_what_is_pruned_goes_from_both_each_by_its_own_id(place: Place) -> None:
 def test_the_script_of_the_night_copies_judges_and_holds_no_secret(place: Place) -> None:
     script = schedule.render(place.repository, Path("/state/books"))
     assert "releases/$release/shared.yml" in script
-    assert ' offsite shop-local recovery-point "$point"' in script
+    assert ' offsite shop-local recovery-point "$point" "$point"' in script
     assert "losses 0.5 10" in script
     assert "hunter2" not in script
     assert repositories.TAG in script
@@ -133,3 +136,30 @@ def test_the_script_of_the_night_copies_judges_and_holds_no_secret(place: Place)
 def test_what_was_proven_of_a_copy_is_of_the_point(place: Place) -> None:
     place.evidence.add(Evidence(point="point0", state="read", time="2026-11-30T06:00:00Z", place="off-site"))
     assert place.repository.point("point0").state == "read"
+
+
+def test_what_the_off_site_account_may_not_remove_is_removed_here_all_the_same(place: Place) -> None:
+    points = {point.id: point for point in place.repository.everywhere()}
+    vault(place).down = True
+    with pytest.raises(OpsError, match=r"nothing was removed off-site: .*Connection refused") as failed:
+        retention.remove(place.repository, [points["point0"], points["old"]])
+    assert (failed.value.code, failed.value.slug) == (1, "backup-failed")
+    assert "an account that may only add is pruned over there" in failed.value.then
+    assert [line for line in place.host.said if line.endswith("forget --quiet --prune point0")]
+
+
+def test_the_newest_of_both_repositories_is_what_a_rebuild_takes(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An old point that an earlier try has fetched, or another site has left here, hides no newer one."""
+    newer = [{"short_id": "f2", "original": "newer", "time": "2026-11-29T00:00:00Z"}]
+    near = place.repository.snapshots("local")
+    monkeypatch.setattr(Repository, "snapshots", lambda _, place: near if place == "local" else newer)
+    monkeypatch.setattr(Repository, "fetched", lambda _, point: point)
+    monkeypatch.setattr(rebuild, "served_in", lambda *_: "r2")
+    taken = [rebuild.recorded(place.repository, place.state, wanted)[0].id for wanted in ("", "latest", "point1")]
+    assert taken == ["newer", "newer", "point1"]
+
+
+def test_a_point_that_was_fetched_is_looked_for_off_site_by_its_own_id(place: Place) -> None:
+    fetched = replace(place.repository.point("point0"), copies={"local": "other"})
+    place.repository.copy(fetched)
+    assert place.host.said[-1].endswith(" offsite shop-local recovery-point other point0")

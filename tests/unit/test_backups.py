@@ -193,3 +193,12 @@ def test_a_copy_off_site_is_the_same_point_and_one_that_is_only_there_is_listed(
     ]
     (back,) = joined([{**far[1], "short_id": "x"}], [line("read")])
     assert (back.id, back.snapshot, back.state) == ("a", "x", "read"), "fetched from there it is the same one again"
+
+
+def test_a_restore_of_the_local_copy_is_no_proof_of_the_one_that_is_left_off_site() -> None:
+    far = [{"short_id": "y", "original": "a", "time": "2026-11-29T05:00:00Z"}]
+    lines = [line("taken"), line("read", place="off-site", detail="off-site: sha256 x"), line("restored")]
+    (left,) = joined([], lines, far)
+    assert (left.state, left.proof) == ("read", "2026-11-30T05:00:00Z off-site: sha256 x")
+    (both,) = joined([{"short_id": "a", "time": "2026-11-29T05:00:00Z"}], lines, far)
+    assert both.state == "restored"

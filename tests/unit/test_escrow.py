@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from deploy.backups import escrow
 from deploy.backups.escrow import Confirmation, Sheet, judge
 from deploy.config.environment import Environment
-from deploy.core.errors import Refused
+from deploy.core.errors import OpsError, Refused
 from deploy.hosts.local import LocalHost
 from deploy.rollout.rebuild import credentials
 from deploy.state import kept
@@ -63,3 +66,25 @@ def test_a_rebuild_reads_the_sheet_or_the_secrets_file_and_refuses_what_opens_no
         assert refused.value.slug == "escrow-missing"
     with pytest.raises(Refused):
         credentials(at(tmp_path), "")
+
+
+def test_a_sheet_that_nobody_read_is_not_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `inv backup.escrow --json --yes | false`."""
+    local = LocalHost()
+    here = Environment(samples.settings(tmp_path, state=tmp_path / "state"), local, (local,))
+    run = SimpleNamespace(host=here.here)
+    monkeypatch.setattr(escrow, "repository_of", lambda _: SimpleNamespace(run=run))
+    monkeypatch.setattr(escrow, "sheet_of", lambda _: SHEET)
+    out, given = os.pipe()
+    os.close(out)
+    with os.fdopen(given, "w") as stdout:
+        monkeypatch.setattr("sys.stdout", stdout)
+        with pytest.raises(OpsError) as failed:
+            escrow.escrow(here, yes=True, json=True)
+    assert failed.value.slug == "escrow-not-stored"
+    note = here.settings.state_dir / escrow.FILE
+    assert not note.exists()
+    with (tmp_path / "sheet").open("w") as store:
+        monkeypatch.setattr("sys.stdout", store)
+        escrow.escrow(here, yes=True, json=True)
+    assert note.exists()

@@ -69,3 +69,11 @@ def test_suspect_nights_that_a_restored_one_bears_out_count_as_good() -> None:
     week = Backup(keep_days=7, keep_weeks=0, keep_months=0, keep_least=1)
     assert kept(drilled, week) == ["6", "5", "4", "3", "2"]
     assert kept([night(6, "taken", 0, ("books is empty",)), *drilled[-1:]], week) == ["2"]
+
+
+def test_the_newest_that_is_off_site_stays_when_copying_has_failed_for_long() -> None:
+    nights = [point(days) for days in range(59, -1, -1)]
+    copied = [replace(one, copies={"local": one.id, "off-site": f"f{one.id}"}) for one in nights[:13]]
+    choices = choose([*copied, *nights[13:]], Backup(keep_days=7, keep_weeks=4, keep_months=0, keep_least=3))
+    far = [choice for choice in choices if choice.reasons and "off-site" in choice.point.places]
+    assert [(choice.point.id, choice.reasons) for choice in far] == [("47", ("the newest that is off-site",))]

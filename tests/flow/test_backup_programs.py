@@ -1,0 +1,89 @@
+"""Programs of docker/backup, run by a shell where restic and psql are scripts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.site import ROOT
+
+RESTIC = r"""#!/bin/sh
+echo "$*" >>{folder}/asked
+case $1 in
+  backup) echo '{{"message_type":"summary","snapshot_id":"beef1234"}}'; exit {code} ;;
+  forget) exit {forget} ;;
+  dump) cat {folder}/staging/point/manifest.json 2>/dev/null || echo manifest ;;
+  snapshots) printf '%s' '{listed}' ;;
+esac
+"""
+PSQL = """#!/bin/sh
+case $* in *take.sql) echo dump >database.dump; echo '{"rows": {}}' >manifest.json ;; *) echo 1 ;; esac
+"""
+
+
+class Programs:
+    """A folder in front of the PATH, with scripts in place of what talks to others."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name, text in {"login": "", "psql": PSQL, "pg_restore": "#!/bin/sh\n"}.items():
+            self.write(name, text)
+
+    def write(self, name: str, text: str) -> None:
+        (self.folder / name).write_text(text)
+        (self.folder / name).chmod(0o755)
+
+    def run(
+        self, program: str, *words: str, code: int = 0, forget: int = 0, listed: str = "[]"
+    ) -> subprocess.CompletedProcess[str]:
+        """Run one where restic ends a backup with this code, and lists this."""
+        self.write("restic", RESTIC.format(folder=self.folder, code=code, forget=forget, listed=listed))
+        text = (ROOT / "docker" / "backup" / program).read_text()
+        self.write(program, text.replace("/staging/", f"{self.folder}/staging/"))
+        variables = {"RESTIC_REPOSITORY": "/near", "RESTIC_PASSWORD": "-", "BACKUP_OFFSITE": "/far"}
+        environment = {"PATH": f"{self.folder}:{os.environ['PATH']}", **variables}
+        return subprocess.run(
+            ["sh", program, *words], cwd=self.folder, env=environment, capture_output=True, text=True, timeout=20
+        )
+
+    def asked(self) -> list[str]:
+        """What restic was asked for."""
+        return (self.folder / "asked").read_text().splitlines()
+
+
+@pytest.fixture
+def programs(tmp_path: Path) -> Programs:
+    """The programs in a folder of their own."""
+    return Programs(tmp_path)
+
+
+def test_a_snapshot_that_lacks_files_is_removed_and_is_no_point(programs: Programs) -> None:
+    done = programs.run("take", "shop-prod", "point", code=3)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "could be read: nothing was taken" in done.stderr
+    assert programs.asked()[-1] == "forget --quiet beef1234"
+    kept = programs.run("take", "shop-prod", "point", code=3, forget=1)
+    assert "remove snapshot beef1234: it is not complete" in kept.stderr
+    assert programs.run("take", "shop-prod", "point").returncode == 0
+    assert programs.run("take", "shop-prod", "point", code=12).returncode == 12
+
+
+FAR = '[{"original":"aaaa1111","id":"ffff0000"},{"id":"bbbb2222","short_id":"bbbb2222"}]'
+
+
+@pytest.mark.parametrize(
+    ("words", "printed"),
+    [
+        (("here9999", "aaaa1111"), "ffff0000\n"),
+        (("here9999", "bbbb2222"), "bbbb2222\n"),
+        (("aaaa1111",), "ffff0000\n"),
+        (("here9999", "cccc3333"), ""),
+    ],
+    ids=["fetched before", "taken over there", "by an older schedule", "not there"],
+)
+def test_a_copy_is_read_back_by_the_id_of_the_point(programs: Programs, words: tuple[str, ...], printed: str) -> None:
+    done = programs.run("offsite", "shop-prod", "point", *words, listed=FAR)
+    assert (done.stdout, done.returncode) == (printed, 0 if printed else 1), done.stderr
