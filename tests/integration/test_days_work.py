@@ -144,6 +144,7 @@ def unnamed(site: Site, label: str) -> str:
     return docker("import", f"--change=LABEL {label}", str(site.folder / "blob.tar")).strip()
 
 
+@pytest.mark.alone  # it counts what is free on the whole engine
 def test_prune_frees_what_nobody_goes_back_to(serving: Site) -> None:
     few: dict[str, Any] = {"OPS_ROLLOUT__KEEP_RELEASES": "2", "OPS_BUILD__CACHE_GB": "1000"}
     releases = [deploy(serving, f"release {number}") for number in range(3)]
