@@ -129,10 +129,10 @@ def credentials(runner: Path, env: str = "staging", **given: str) -> tuple[int, 
     return done.returncode, done.stdout + done.stderr, output.read_text() if output.exists() else ""
 
 
-def key_of(runner: Path, kind: str = "ed25519") -> str:
+def key_of(runner: Path, kind: str = "ed25519", passphrase: str = "", part: str = "") -> str:
     made = runner / f"made-{kind}"
-    subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", str(made)], check=True)
-    return made.read_text()
+    subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-f", str(made)], check=True)
+    return Path(f"{made}{part}").read_text()
 
 
 def test_credentials_are_written_for_this_account_alone(runner: Path) -> None:
@@ -163,17 +163,29 @@ def test_a_fork_without_secrets_hears_that_nothing_is_deployed(runner: Path) -> 
     [
         ({"SECRETS_FILE": "WORD=x"}, "SSH_KEY is not"),
         ({"SSH_KEY": "ssh-ed25519 AAAA"}, "SSH_KEY is no Ed25519 private key"),
+        ({"SSH_KEY": "public"}, "SSH_KEY is no Ed25519 private key"),
+        ({"SSH_KEY": "locked"}, "private key without a passphrase"),
         ({"SSH_KEY": "rsa"}, "SSH_KEY is no Ed25519 private key"),
         ({"env": "../etc", "SSH_KEY": "x"}, "no environment is named"),
     ],
-    ids=["half of them", "a public key", "of another kind", "another folder"],
+    ids=["half of them", "no key", "a public key", "with a passphrase", "of another kind", "another folder"],
 )
 def test_credentials_that_cannot_be_used_are_refused_and_not_shown(
     runner: Path, given: dict[str, str], reason: str
 ) -> None:
-    given = {**given, **({"SSH_KEY": key_of(runner, "rsa")} if given.get("SSH_KEY") == "rsa" else {})}
+    made = {"public": {"part": ".pub"}, "locked": {"passphrase": "six red boats"}, "rsa": {"kind": "rsa"}}
+    if (how := given.get("SSH_KEY")) in made:
+        given = {**given, "SSH_KEY": key_of(runner, **made[how])}
     code, message, output = credentials(runner, **given)
     assert (code, output) == (2, "")
     assert reason in message
     assert not [*(runner / "home").rglob("id_*")]
     assert not any(line in message for line in given.get("SSH_KEY", "").splitlines() if len(line) > 6)
+
+
+def test_a_key_of_a_person_that_a_ci_cannot_use_is_not_removed(runner: Path) -> None:
+    key, there = key_of(runner, "rsa"), runner / "home/.ssh/id_ed25519"
+    there.parent.mkdir(parents=True)
+    there.write_text(key)
+    assert credentials(runner, SSH_KEY=key)[0] == 2
+    assert there.read_text() == key
