@@ -74,7 +74,8 @@ def recipients(source: Source) -> Iterator[Check]:
 
 def ask(at: Environment, source: Source, found: Mapping[str, str]) -> Iterator[Check]:
     """Check the secrets against the compose files and the checkout."""
-    own = [key for key in found if key not in rules.OWN]
+    rest = rules.stray(found, values.documented(at.settings.root / rules.EXAMPLE))
+    own = [key for key in found if key not in {*rules.OWN, *rest}]
     try:
         model = desired.model(*at.machine)
     except OpsError as error:
@@ -93,8 +94,8 @@ def used(at: Environment, own: Sequence[str], model: compose.Model) -> Check:
     if own and not getting:
         what = f"no service has an env_file: nobody gets {', '.join(own)}"
         return Check("used", "FAIL", what, "give env_file: [.env] to the services that need them")
-    words = [word for key in own for word in ("-e", key)]
-    found = at.here.try_run(query("git", "-C", str(at.settings.root), "grep", "-hoiwF", *words, "--", ":!.env*"))
+    grep = query("git", "-C", str(at.settings.root), "grep", "-hoiwF", "-f", "-", "--", ":!.env*")
+    found = at.here.try_run(grep, stdin="".join(f"{key}\n" for key in own))
     if own and found.returncode > 1:
         return Check("used", "UNKNOWN", "git grep failed", "git init")
     named = set(found.stdout.lower().split())

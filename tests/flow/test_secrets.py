@@ -6,8 +6,10 @@ import json
 import re
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pyrage  # type: ignore[import-untyped]  # it has no types
 import pytest
 
 from deploy.config import secrets
@@ -18,12 +20,13 @@ from deploy.config.secrets.source import AgeFile
 from deploy.config.settings import Settings
 from deploy.core.errors import Refused
 from deploy.hosts.local import LocalHost
-from deploy.insight.secrets import examine
+from deploy.insight.secrets import ask, examine
 from tests.support import samples
 from tests.support.site import Site, make_tiny
 
 HERE = LocalHost()
 VALUE = "Zm3rX0qk9LwT2vBn"
+UNQUOTED = "PEM=-----BEGIN KEY-----\\nMIIEvQIBADANBgkq\\nMIIEpQhMtz1s==\\n"  # for printf
 Printed = pytest.CaptureFixture[str]
 
 
@@ -87,6 +90,36 @@ def test_a_damaged_file_is_not_taken_for_no_secrets(team: Team) -> None:
         assert refused.value.slug in ("secrets-damaged", "secrets-for-others"), damaged
 
 
+@pytest.mark.parametrize(
+    "text", ["{whole}NEW=2\n", "# recipients: alice and ci\nA=1\n", "A=1 # recipients: {{}}", "A=1\n# recipients: []\n"]
+)
+def test_a_file_that_age_itself_wrote_is_read_whole_and_says_nothing_of_its_recipients(team: Team, text: str) -> None:
+    file, source = team.write("alice", "alice"), secrets.source_of(team.settings("alice", "alice"))
+    assert isinstance(source, AgeFile)
+    whole = age.decrypt(file, age.read_identity(team.folder / "alice.key", [], ""), "")
+    content = text.format(whole=whole)
+    file.write_bytes(pyrage.encrypt(content.encode(), [age.recipient("alice", team.keys["alice"])], armored=True))
+    assert source.decrypted() == (content, {})
+    assert verdicts(team.settings("alice", "alice"))["recipients"] == ("FAIL", "alice cannot read it yet")
+    source.write(content, HERE)
+    assert source.encrypted_to() == {"alice": team.keys["alice"]}
+
+
+def test_a_folder_is_no_encrypted_file(team: Team) -> None:
+    (team.folder / ".env.prod.age").mkdir()
+    with pytest.raises(Refused, match="Is a directory"):
+        secrets.read(team.settings("alice", "alice"))
+
+
+@pytest.mark.parametrize("content", ["AGE-SECRET-KEY-1XX\n", "hello\n", ""])
+def test_a_damaged_identity_has_no_public_key(tmp_path: Path, content: str) -> None:
+    (tmp_path / "key").write_text(content)
+    with pytest.raises(Refused, match="holds no key that can be used") as refused:
+        age.make_identity(tmp_path / "key", HERE)
+    assert refused.value.slug == "identity-invalid"
+    assert (tmp_path / "key").read_text() == content
+
+
 def test_nobody_locks_himself_out(team: Team) -> None:
     file = team.write("alice", "alice")
     before = file.read_bytes()
@@ -143,6 +176,16 @@ def test_an_edit_that_fails_changes_nothing(
     with pytest.raises(Refused) as refused:
         edit(team.settings("alice", "alice"), HERE)
     assert (refused.value.slug, file.read_bytes()) == (slug, before)
+
+
+def test_an_edit_names_no_part_of_a_key_without_quotes(
+    team: Team, monkeypatch: pytest.MonkeyPatch, capsys: Printed
+) -> None:
+    team.write("alice", "alice")
+    editor(team.folder, monkeypatch, f"printf '{UNQUOTED}B=1\\n' >>\"$1\"")
+    edit(team.settings("alice", "alice"), HERE)
+    assert "B, PEM changed" in (printed := capsys.readouterr().err)
+    assert "MIIE" not in printed
 
 
 def test_an_editor_that_is_not_there_is_named(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,6 +314,33 @@ def test_secrets_that_nobody_gets_are_named(app: Site) -> None:
     app.replace("docker/compose.yml", "    env_file: [.env]\n", "")
     rows = check(app, f"SIGNING_KEY={VALUE}\nMAIL_PASSWORD={VALUE}x\n", code=3)
     assert (rows["used"]["result"], rows["used"]["advice"]) == ("FAIL", False)
+
+
+@pytest.mark.parametrize("getting", [True, False])
+def test_no_part_of_a_key_without_quotes_is_shown_or_on_a_command_line(
+    app: Site, monkeypatch: pytest.MonkeyPatch, getting: bool
+) -> None:
+    own = {"SIGNING_KEY": VALUE, "PEM": "-----BEGIN KEY-----", "MIIEvQIBADANBgkq": "", "MIIEpQhMtz1s": "="}
+    settings = samples.settings(app.root)
+    monkeypatch.setattr("deploy.insight.secrets.desired.model", lambda *_: SimpleNamespace(
+        services=[SimpleNamespace(name="web", has_secrets=getting)], left_out=(), env_files=(), folders=()
+    ))  # fmt: skip
+    monkeypatch.setattr("deploy.insight.secrets.compose.left_out", lambda *_: ())
+    ran: list[str] = []
+    here = LocalHost()
+    exchange = here.exchange
+
+    def spy(command: Any, **more: Any) -> Any:
+        ran.append(str(command))
+        return exchange(command, **more)
+
+    monkeypatch.setattr(here, "exchange", spy)
+    source = secrets.source_of(settings)
+    first, _ = ask(Environment(settings, here, (here,)), source, own)
+    assert "MIIE" not in f"{first}{ran}"
+    names = "no file that git has names PEM" if getting else "no service has an env_file: nobody gets SIGNING_KEY, PEM"
+    assert first.evidence == names
+    assert (len(ran), "SIGNING_KEY" in f"{ran}") == (getting, False), "names go to git by stdin"
 
 
 def test_a_check_that_could_not_read_the_secrets_is_green_nowhere(app: Site) -> None:

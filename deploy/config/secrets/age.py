@@ -32,9 +32,14 @@ def read_identity(path: Path, exposed: Sequence[str], name: str) -> list[Any]:
             return keys
     except pyrage.IdentityError:
         pass
+    raise invalid(path)
+
+
+def invalid(path: Path) -> Refused:
+    """Say that a file holds no key."""
     what = f"{path} holds no key that can be used: a line {NATIVE}..., or an SSH key without a passphrase"
     then = "the setting secrets.identity names another; inv secrets.identity makes one there"
-    raise Refused(what, where=str(path), then=then, slug="identity-invalid")
+    return Refused(what, where=str(path), then=then, slug="identity-invalid")
 
 
 def native(content: str) -> list[str]:
@@ -43,11 +48,19 @@ def native(content: str) -> list[str]:
 
 
 def make_identity(path: Path, host: LocalHost) -> str:
-    """Make an identity where there is none; return its public key, which others encrypt to."""
+    """Make an identity where there is none; return its public key, which others encrypt to.
+
+    Raises Refused where what is there is no key.
+    """
     if not path.exists():
         host.write(path, f"{x25519.Identity.generate()}\n", mode=0o600)
-    keys = native(text.read(path, path.name, str(path)))
-    return str(x25519.Identity.from_str(keys[0]).to_public()) if keys else f"(what {path}.pub holds)"
+    content = text.read(path, path.name, str(path))
+    if "PRIVATE KEY" in content:
+        return f"(what {path}.pub holds)"
+    try:
+        return str(x25519.Identity.from_str(native(content)[0]).to_public())
+    except (IndexError, pyrage.IdentityError):
+        raise invalid(path) from None
 
 
 def encrypt(content: str, recipients: Mapping[str, str], identity: Sequence[Any]) -> bytes:
@@ -78,6 +91,8 @@ def decrypt(path: Path, identity: Sequence[Any], name: str) -> str:
     then, slug = f"a whole one is in git: git log -- {name}", "secrets-damaged"
     try:
         return text.universal(pyrage.decrypt(path.read_bytes(), identity).decode("utf-8-sig"))
+    except OSError as error:
+        what = f"{name} cannot be read: {error.strerror}"
     except UnicodeDecodeError:
         what = f"{name} holds what is not UTF-8"
     except pyrage.DecryptError as error:

@@ -11,8 +11,9 @@ from tempfile import TemporaryDirectory
 
 from deploy.config import text
 from deploy.config.secrets import envfile
+from deploy.config.secrets.rules import EXAMPLE, Documented, stray
 from deploy.config.secrets.source import AgeFile, Source, source_of
-from deploy.config.secrets.values import absent
+from deploy.config.secrets.values import absent, documented
 from deploy.config.settings import Settings
 from deploy.core import console
 from deploy.core.errors import Refused
@@ -39,7 +40,7 @@ def edit(settings: Settings, host: LocalHost) -> None:
         console.say(f"{source.name}: nothing changed")
         return
     source.write(after, host)
-    report(source, changed_keys(before.content, after), gone)
+    report(source, changed_keys(before.content, after, documented(settings.root / EXAMPLE)), gone)
 
 
 def edited(before: envfile.Text, path: Path, host: LocalHost) -> str:
@@ -98,10 +99,11 @@ def recipients_changed(source: Source) -> tuple[set[str], set[str]]:
     return gone, {name for name, key in now.items() if key not in was.values()}
 
 
-def changed_keys(before: str, after: str) -> list[str]:
-    """Name the keys whose value differs."""
+def changed_keys(before: str, after: str, example: Documented) -> list[str]:
+    """Name the keys whose value differs; never what may be the rest of a value."""
     old, new = (envfile.values(envfile.parse(content)) for content in (before, after))
-    return sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+    rest = {*stray(old, example), *stray(new, example)}
+    return sorted(key for key in (old.keys() | new.keys()) - rest if old.get(key) != new.get(key))
 
 
 def report(source: Source, changed: list[str], gone: set[str]) -> None:

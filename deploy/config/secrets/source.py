@@ -7,6 +7,7 @@ import os
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -94,8 +95,7 @@ class AgeFile(Source):
         """Return the text, and whom it is encrypted to."""
         identity = age.read_identity(self.identity, exposed(self.identity), self.name)
         whole = age.decrypt(self.path, identity, self.name)
-        content, mark, recipients = whole.rpartition(RECIPIENTS)
-        return (content, json.loads(recipients)) if mark else (whole, {})
+        return divided(whole)
 
     def write(self, content: str, host: LocalHost) -> None:
         """Encrypt the text to all recipients; refuse where this identity could not read it again."""
@@ -103,6 +103,15 @@ class AgeFile(Source):
         identity = age.read_identity(self.identity, exposed(self.identity), self.name)
         whole = f"{ended}{RECIPIENTS}{json.dumps(dict(self.recipients))}\n"
         host.write_bytes(self.path, age.encrypt(whole, self.recipients, identity))
+
+
+def divided(whole: str) -> tuple[str, dict[str, str]]:
+    """Return a text without its last line, and the recipients in that; all of it, and none, where `age` wrote it."""
+    content, mark, last = whole.rpartition(RECIPIENTS)
+    with suppress(ValueError):  # it is a comment, or more lines follow
+        if mark and content[-1:] in ("", "\n") and isinstance(recipients := json.loads(last), dict):
+            return content, recipients
+    return whole, {}
 
 
 @dataclass(frozen=True)
