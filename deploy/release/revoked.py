@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 
 from deploy.config import secrets
 from deploy.core import console
-from deploy.core.errors import OpsError, Refused
+from deploy.core.errors import Refused
 from deploy.core.model import Facts
 from deploy.core.shell import docker
 from deploy.site.run import Run
@@ -31,13 +30,12 @@ def replacements(
 def without_revoked(run: Run) -> Run:
     """Give an earlier release the current values of the secrets that were revoked since, on its host.
 
-    Its bundle is written again, and containers that hold the old ones and serve nobody are removed, so that new ones
-    are made. Raise Refused where what serves has no value in place of one, or the containers are all that there is.
+    Containers that hold the old ones and serve nobody are removed, so that new ones are made. Its bundle is written
+    again last: with the new values in it, nothing else says that a container has the old ones. Raise Refused where what
+    serves has no value in place of one, or the containers are all that there is.
     """
     serving, env = run.facts.edge.release, secrets.rendered(run.bundle.env)
-    current = dict[str, str]()
-    with suppress(OpsError):
-        current = secrets.rendered(run.state.bundle(str(serving)).env)
+    current = secrets.rendered(run.state.text(str(serving), "env"))  # whatever else of its bundle is damaged
     values = replacements(env, current, run.state.revoked())
     if not values:
         return run
@@ -48,8 +46,8 @@ def without_revoked(run: Run) -> Run:
         raise Refused(what, where=run.host.name, then=then, slug="secret-revoked")
     console.warn(f"{', '.join(values)} of {run.release.id} was revoked: it gets the value that {serving} has")
     written = rewritten(run.bundle, {**env, **{key: value or "" for key, value in values.items()}})
-    run.state.keep(written)
     facts = drop_idle(run)
+    run.state.keep(written)
     return replace(run, bundle=written, facts=facts)
 
 

@@ -69,9 +69,9 @@ def ended_on(at: Environment, kind: str, host: Host) -> tuple[str, str]:
     return state_of(at, host).ended(kind)
 
 
-def require_no_other(at: Environment) -> None:
-    """Raise Interrupted where a command that is not about releases was interrupted: it may have half done its work."""
-    others = [one for kind, one in interruptions(at).items() if kind != RELEASE]
+def require_no_other(at: Environment, own: str = RELEASE) -> None:
+    """Raise Interrupted where a command about something else was interrupted: it may have half done its work."""
+    others = [one for kind, one in interruptions(at).items() if kind != own]
     if others:
         words, hosts = "\n".join(map(str, others)), ", ".join(one.hosts for one in others)
         raise Interrupted(words, where=hosts, then="inv resume goes on, inv abort goes back")

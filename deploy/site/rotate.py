@@ -13,15 +13,19 @@ from deploy.config.secrets.rotate import PREVIOUS, Rotation
 from deploy.config.secrets.source import Source
 from deploy.core import console
 from deploy.core.errors import Refused
+from deploy.site.interrupted import require_no_other
 from deploy.site.locked import locked
 from deploy.state.store import state_of
+
+COMMAND = "secrets.rotate"
 
 
 def change(at: Environment, key: str, *, finish: bool = False) -> None:
     """Change one secret, or `finish` what a pair KEY and KEY_PREVIOUS has begun; a deploy puts it into service.
 
     The old value is revoked on every host first, but for a pair's, which is when that is finished: no rollback brings
-    it back. Raises Refused where something besides the app holds the secret.
+    it back. Raises Refused where something besides the app holds the secret, Interrupted where a resume might go on to
+    a release that has the old value.
     """
     source = secrets.source_of(at.settings)
     source.require_writable()
@@ -32,7 +36,8 @@ def change(at: Environment, key: str, *, finish: bool = False) -> None:
     rotation = rotate.finished(text.content, key) if finish else begun(at, key, text.content, own)
     envfile.entries(source.text(rotation.content))
     fingerprints = {name: secrets.fingerprint(value) for name, value in rotation.revoked.items()}
-    with locked(at, "secrets.rotate"):
+    with locked(at, COMMAND):
+        require_no_other(at, COMMAND)
         at.each(lambda host: state_of(at, host).revoke(fingerprints) if fingerprints else None)
         source.write(rotation.content, at.here)
     report(source, key, rotation)
@@ -40,8 +45,8 @@ def change(at: Environment, key: str, *, finish: bool = False) -> None:
 
 def begun(at: Environment, key: str, content: str, own: Mapping[str, str]) -> Rotation:
     """Choose a new value, or ask for it; raise Refused where the rotation before is not finished."""
-    rotate.require_rotatable(key, own)
     example, previous = values.documented(at.settings.root / secrets.EXAMPLE), key + PREVIOUS
+    rotate.require_rotatable(key, own, example)
     if own.get(previous):
         what, then = f"{previous} still holds the value of the rotation before", f"inv secrets.rotate {key} --finish"
         raise Refused(what, where=key, then=then, slug="rotation-not-finished")
@@ -52,7 +57,8 @@ def begun(at: Environment, key: str, content: str, own: Mapping[str, str]) -> Ro
 def typed(key: str) -> str:
     """Read a new value from a person, unseen, or from standard input; raise Refused when it is empty."""
     asked = sys.stdin and sys.stdin.isatty()
-    value = getpass(f"the new value of {key}: ") if asked else sys.stdin.read().rstrip("\n") if sys.stdin else ""
+    value = getpass(f"the new value of {key}: ") if asked else sys.stdin.read() if sys.stdin else ""
+    value = value.removeprefix("\ufeff").rstrip("\r\n")  # of the file that it was in
     if not value:
         what = f"{secrets.EXAMPLE} has no <random NAME> for {key}: somebody else gives its value, and none was given"
         raise Refused(what, where=key, then=f"inv secrets.rotate {key} < FILE", slug="secret-not-given")

@@ -49,7 +49,7 @@ class Folder:
     def value(self, kind: type[K], name: str, then: str = "restore that file") -> K | None:
         """Read one kept value; None when there is none, Refused where it cannot be read."""
         text = self.readable(self.folder / name, then)
-        return kept.parse(kind, text, self.folder / name, then) if text else None
+        return None if text is None else kept.parse(kind, text, self.folder / name, then)
 
     def replaced(self, kind: type[K], path: Path) -> K | None:
         """Return the value that is about to be written over; None for none, or a damaged one.

@@ -6,15 +6,21 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from deploy.config import secrets
-from deploy.config.secrets import rotate
-from deploy.core.errors import OpsError, Refused
+from deploy.config.secrets import envfile, rotate
+from deploy.config.secrets import source as secrets_source
+from deploy.config.secrets.rules import Documented
+from deploy.core.errors import Interrupted, OpsError, Refused
 from deploy.release.revoked import replacements
 from deploy.rollout import commands
+from deploy.site import rotate as rotation_of
 from deploy.site.run import of
 from deploy.state.store import REVOKED
 from tests.support.place import Killed, Place, applied, bundled
@@ -90,6 +96,82 @@ def test_where_revocations_cannot_be_read_no_old_secret_comes_back_and_nothing_i
     assert "every secret is taken for revoked" in " ".join(capsys.readouterr().err.split())
     with pytest.raises(Refused, match="cannot be read"):
         changed.state.revoke({"KEY": "x"})
+
+
+@pytest.mark.parametrize("words", ["", "{half"], ids=["cut to nothing", "cut in half"])
+def test_revocations_that_were_cut_off_are_not_taken_for_none(changed: Place, words: str) -> None:
+    (changed.state.folder / REVOKED).write_text(words)
+    commands.rollback(changed.at)
+    assert env(changed, "r4") == {"KEY": NEW, "OTHER": f"{OTHER}2"}
+
+
+def test_a_damaged_record_of_what_serves_blocks_no_rollback(changed: Place) -> None:
+    changed.state.revoke({"KEY": secrets.fingerprint(OLD)})
+    (changed.state.bundle_folder("r5") / "release.json").write_text("{half")
+    assert commands.rollback(changed.at).release == changed.serving() == "r4"
+    assert env(changed, "r4") == {"KEY": NEW, "OTHER": OTHER}
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_rollback_that_was_killed_while_it_drops_old_secrets_starts_no_container_with_them(
+    changed: Place, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Whichever of its changes on the host is the last, before the journal has a line of it."""
+    changed.state.revoke({"KEY": secrets.fingerprint(OLD)})
+    left = {c.name for c in changed.host.engine.known.values() if c.release == "r4" and c.colour}
+    ran, wrote, changes = changed.host.try_run, changed.host.write, list[str]()
+
+    def change(what: str) -> None:
+        changes.append(what)
+        if len(changes) == number:
+            raise Killed
+
+    def run(command: Any, **more: Any) -> Any:
+        if str(command).startswith("docker rm --force"):
+            change("docker rm")
+        return ran(command, **more)
+
+    def write(path: Path, text: str, **more: Any) -> None:
+        if "r4" in path.parts:
+            change(path.name)
+        wrote(path, text, **more)
+
+    monkeypatch.setattr(changed.host, "try_run", run)
+    monkeypatch.setattr(changed.host, "write", write)
+    with pytest.raises(Killed):
+        commands.rollback(changed.at)
+    monkeypatch.undo()
+    started: list[str] = []
+
+    def spy(command: Any, **more: Any) -> Any:
+        started.append(str(command))
+        return ran(command, **more)
+
+    monkeypatch.setattr(changed.host, "try_run", spy)
+    assert commands.rollback(changed.at).release == "r4"
+    assert not [line for line in started if line.startswith("docker start") and left & set(line.split())]
+    assert env(changed, "r4") == {"KEY": NEW, "OTHER": OTHER}
+
+
+def test_while_a_rollback_is_interrupted_nothing_is_rotated_so_that_no_resume_brings_it_back(
+    changed: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "own.env"
+    path.write_text(f"KEY={OLD}\n")
+    path.chmod(0o600)
+    source = secrets_source.File(path.name, str(path), "edit it", path)
+    monkeypatch.setattr(secrets, "source_of", lambda _: source)
+    monkeypatch.setattr("sys.stdin", StringIO(NEW))
+    changed.host.kill_at(1, "begin", Killed)
+    with pytest.raises(Killed):
+        commands.rollback(changed.at)
+    with pytest.raises(Interrupted, match="rollback of r4 was interrupted"):
+        rotation_of.change(changed.at, "KEY")
+    assert (path.read_text(), changed.state.revoked()) == (f"KEY={OLD}\n", {})
+    commands.resume(changed.at)
+    monkeypatch.setattr("sys.stdin", StringIO(NEW))
+    rotation_of.change(changed.at, "KEY")
+    assert changed.state.revoked() == {"KEY": (secrets.fingerprint(OLD),)}
 
 
 @pytest.mark.parametrize("step", range(4))
@@ -176,7 +258,8 @@ def test_a_secret_of_somebody_else_is_typed_and_changed_wherever_it_stands(app: 
     assert (app.root / ".env.local").read_text() == before
     rotation = rotate.rotated(before, "MAIL_TOKEN", "given-to-us-now", pair=False)
     assert rotation.changed == ("MAIL_TOKEN", "MAIL_URL")
-    assert "MAIL_URL=https://m/given-to-us-now/x\n" in rotation.content
+    given = {"MAIL_TOKEN": "given-to-us-now", "MAIL_URL": "https://m/given-to-us-now/x"}
+    assert rotate.in_clear(rotation.content) == {**rotate.in_clear(before), **given}
     assert set(rotation.revoked.values()) == {OTHER, f"https://m/{OTHER}/x"}
 
 
@@ -197,6 +280,58 @@ def test_what_something_else_holds_too_is_not_changed_and_the_order_is_said(app:
 @pytest.mark.parametrize("value", ['it\'s "so" \\n #1 $x', "two\nlines", "plain"])
 def test_any_value_can_be_given(value: str) -> None:
     rotation = rotate.rotated("A=1\nB='x' # y\nC=2", "B", value, pair=False)
-    from deploy.config.secrets import envfile
-
     assert envfile.values(envfile.parse(rotation.content)) == {"A": "1", "B": value, "C": "2"}
+
+
+@pytest.mark.parametrize(
+    "new", [f"{OLD}2", "it's", 'a"b', "two\nlines", "x #y z", "line\r", "back\\slash", "\\n"], ids=repr
+)
+@pytest.mark.parametrize("pair", [False, True])
+def test_a_value_is_written_as_given_and_nothing_but_what_holds_the_old_one_changes(new: str, pair: bool) -> None:
+    before = f"# {OLD} is ours\nKEY={OLD}\nMAIL='to {OLD}, please'\nURL=https://x/{OLD}/y\nOTHER='it'\n"
+    rotation = rotate.rotated(before, "KEY", new, pair=pair)
+    held = {"KEY": new, "MAIL": f"to {new}, please", "URL": f"https://x/{quote(new, safe='')}/y", "OTHER": "it"}
+    kept = {"KEY": new, "MAIL": f"to {OLD}, please", "URL": f"https://x/{OLD}/y", "OTHER": "it", "KEY_PREVIOUS": OLD}
+    assert rotate.in_clear(rotation.content.replace("\r\n", "\n").replace("\r", "\n")) == (kept if pair else held)
+    assert rotation.changed == (("KEY", "KEY_PREVIOUS") if pair else ("KEY", "MAIL", "URL"))
+    assert rotation.content.startswith(f"# {OLD} is ours\n")
+
+
+def test_a_url_that_has_the_old_value_in_its_own_writing_gets_the_new_one() -> None:
+    before = "TOKEN=left/right/left\nURL=https://x/?t=left%2Fright%2Fleft&raw=left/right/left\n"
+    after = rotate.rotated(before, "TOKEN", "a/b", pair=False)
+    assert rotate.in_clear(after.content) == {"TOKEN": "a/b", "URL": "https://x/?t=a%2Fb&raw=a%2Fb"}
+
+
+def test_the_value_that_is_there_is_no_new_one() -> None:
+    with pytest.raises(Refused, match="that is the value that KEY has"):
+        rotate.rotated(f"KEY={OLD}\n", "KEY", OLD, pair=False)
+
+
+def test_a_value_that_cannot_be_written_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(envfile, "as_line", lambda key, value: f"{key}={value}\n")
+    with pytest.raises(Refused, match="KEY would not be read back") as refused:
+        rotate.rotated("KEY=old\nB=1\n", "KEY", "two\nB=lines", pair=False)
+    assert (refused.value.slug, "lines" in str(refused.value)) == ("secret-not-writable", False)
+
+
+@pytest.mark.parametrize("given", [f"{NEW}\r\n", f"\ufeff{NEW}\n", NEW, f"{NEW}\n"], ids=repr)
+def test_a_value_from_a_file_is_without_what_the_file_adds(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setattr("sys.stdin", StringIO(given))
+    assert rotation_of.typed("KEY") == NEW
+
+
+def test_a_password_that_a_url_has_in_its_own_writing_is_shared_with_it() -> None:
+    own = {"APP": "p@ss/word", "DB": "postgresql://u:p%40ss%2Fword@db/x", "RAW": "a%41b", "URL": "amqp://u:a%41b@mq"}
+    for key, holders in (("APP", "(APP, DB)"), ("RAW", "(RAW, URL)")):
+        with pytest.raises(Refused, match=re.escape(holders)):
+            rotate.require_rotatable(key, own, Documented(()))
+    rotate.require_rotatable("EMPTY", {"EMPTY": "", "B": "1"}, Documented(("EMPTY",)))
+
+
+def test_the_rest_of_a_key_without_quotes_is_no_name_to_rotate() -> None:
+    own = envfile.values(envfile.parse(f"KEY={OLD}\nPEM=-----BEGIN PRIVATE KEY-----\nMIIEvQIBAD\npQhMtz1s==\n"))
+    for key in ("NOPE", "MIIEvQIBAD"):
+        with pytest.raises(Refused, match="there is no secret") as refused:
+            rotate.require_rotatable(key, own, Documented(()))
+        assert refused.value.then == "inv secrets.rotate with one of: KEY, PEM"

@@ -7,10 +7,10 @@ import secrets as random
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from deploy.config.secrets import envfile
-from deploy.config.secrets.rules import SHORTEST
+from deploy.config.secrets.rules import SHORTEST, Documented, stray
 from deploy.core.errors import Refused
 
 PREVIOUS = "_PREVIOUS"
@@ -36,12 +36,14 @@ class Rotation:
     pair: bool
 
 
-def require_rotatable(key: str, values: Mapping[str, str]) -> None:
+def require_rotatable(key: str, values: Mapping[str, str], example: Documented) -> None:
     """Refuse a secret that is not set, or that something else holds too and must change with it."""
-    if key not in values:
-        then = f"inv secrets.rotate with one of: {', '.join(values)}"
+    rest = stray(values, example)
+    names = [name for name in values if name not in rest]
+    if key not in names:
+        then = f"inv secrets.rotate with one of: {', '.join(names)}"
         raise Refused(f"there is no secret `{key}`", where="inv secrets.rotate", then=then, slug="secret-unknown")
-    holders = [other for other, value in values.items() if other == key or password(value) == values[key]]
+    holders = [name for name in names if name == key or values[key] in passwords(values[name])]
     if key == OF_BACKUPS:
         raise Refused(IN_THE_BACKUPS.format(key=key), where=key, then="restic key add", slug="rotation-by-hand")
     if key in OF_DATABASES or len(holders) > 1:
@@ -49,52 +51,70 @@ def require_rotatable(key: str, values: Mapping[str, str]) -> None:
         raise Refused(what, where=key, then="inv secrets.edit, and what follows it above", slug="rotation-by-hand")
 
 
-def password(value: str) -> str:
-    """Return the password in a URL; empty for what is none."""
+def passwords(value: str) -> set[str]:
+    """Return the password in a URL, as it is written and as programs read it; none for what has none."""
     with suppress(ValueError):
-        return urlsplit(value).password or "" if "://" in value else ""
-    return ""
+        written = urlsplit(value).password if "://" in value else None
+        return {written, unquote(written)} if written else set()
+    return set()
 
 
 def rotated(content: str, key: str, new: str, *, pair: bool) -> Rotation:
-    """Put a new value in place of a secret's, also within others; of a `pair` the old one stays as the previous."""
-    before = envfile.values(envfile.parse(content))
-    old, raw = before[key], raw_value(content, key)
-    after = replaced(content, key, f'"{escaped(new)}"')
-    if pair:
-        after = replaced(after, key + PREVIOUS, raw)
-    elif len(old) >= SHORTEST:
-        after = after.replace(old, new)
-    return rotation(content, after, pair=pair, keys={key, key + PREVIOUS} if pair else None)
+    """Put a new value in place of a secret's, also within others; of a `pair` the old one stays as the previous.
+
+    Raises Refused where the new value is the old one.
+    """
+    before = in_clear(content)
+    if new == before[key]:
+        what, then = f"that is the value that {key} has", f"inv secrets.rotate {key} with another"
+        raise Refused(what, where=key, then=then, slug="secret-not-given")
+    others = {key + PREVIOUS: before[key]} if pair else within(before, key, new)
+    after = written(content, {key: new, **others})
+    changed = sorted({key, *others})
+    revoked = {} if pair else {name: before[name] for name in changed if before[name]}
+    return Rotation(after, tuple(changed), revoked, pair)
+
+
+def within(values: Mapping[str, str], key: str, new: str) -> dict[str, str]:
+    """Return the other values that a secret is part of, with the new one in its place; a short one is a word."""
+    old = values[key]
+    if len(old) < SHORTEST:
+        return {}
+    changed = {name: exchanged(value, old, new) for name, value in values.items() if name != key}
+    return {name: value for name, value in changed.items() if value != values[name]}
+
+
+def exchanged(value: str, old: str, new: str) -> str:
+    """Put one text in place of another in a value; a URL gets it quoted, and may have had it so."""
+    forms, new = ((quote(old, safe=""), old), quote(new, safe="")) if "://" in value else ((old,), new)
+    return re.sub("|".join(map(re.escape, forms)), lambda _: new, value)
 
 
 def finished(content: str, key: str) -> Rotation:
     """Let go of the previous value of a pair."""
-    after = replaced(content, key + PREVIOUS, "")
-    old = envfile.values(envfile.parse(content)).get(key + PREVIOUS, "")
+    old = in_clear(content).get(key + PREVIOUS, "")
     if not old:
         what = f"{key}{PREVIOUS} is empty: nothing is left to finish"
         raise Refused(what, where=key, then=f"inv secrets.rotate {key}", slug="rotation-not-begun")
+    after = written(content, {key + PREVIOUS: ""})
     return Rotation(after, (key + PREVIOUS,), {key: old, key + PREVIOUS: old}, pair=True)
 
 
-def rotation(before: str, after: str, *, pair: bool, keys: set[str] | None) -> Rotation:
-    """Compare two texts; a pair's old value is revoked only when it is finished."""
-    old, new = (envfile.values(envfile.parse(content)) for content in (before, after))
-    changed = sorted(key for key in new if old.get(key) != new[key] and (keys is None or key in keys))
-    revoked = {} if pair else {key: "".join(old[key]) for key in changed if old.get(key)}
-    return Rotation(after, tuple(changed), revoked, pair)
+def in_clear(content: str) -> dict[str, str]:
+    """Return the values of a text, which show in what is made of them."""
+    return {key: "".join(value) for key, value in envfile.values(envfile.parse(content)).items()}
 
 
-def escaped(value: str) -> str:
-    """Write a value as python-dotenv reads it in double quotes."""
-    return value.replace("\\", "\\\\").replace('"', '\\"')
-
-
-def raw_value(content: str, key: str) -> str:
-    """Return what stands behind the equals sign of a key, as it is written."""
-    originals = [entry.original.string for entry in envfile.parse(content) if entry.key == key]
-    return originals[-1].partition("=")[2].rstrip("\n")
+def written(content: str, values: Mapping[str, str]) -> str:
+    """Write values of keys in their places; raise Refused where these, or all others, are not read back as they are."""
+    after = content
+    for key, value in values.items():
+        after = replaced(after, key, envfile.as_line(key, value).partition("=")[2].removesuffix("\n"))
+    if in_clear(after) != {**in_clear(content), **values}:
+        keys = ", ".join(values)
+        what = f"a new value of {keys} would not be read back as it is given; nothing was changed"
+        raise Refused(what, where=keys, then="inv secrets.edit takes it by hand", slug="secret-not-writable")
+    return after
 
 
 def replaced(content: str, key: str, raw: str) -> str:
