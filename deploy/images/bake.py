@@ -39,6 +39,18 @@ def targets(printed: str, budget: Mapping[str, int]) -> tuple[Target, ...]:
     )
 
 
+def check(file: str, bases: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the arguments that have BuildKit check the Dockerfiles of every target, and build nothing."""
+    return (
+        "docker", "buildx", "bake", "--file", file, "--call=check,format=json", "--progress=quiet", *contexts(bases),
+    )  # fmt: skip
+
+
+def contexts(bases: Mapping[str, str]) -> list[str]:
+    """Return the options that name the base images of every target."""
+    return [f"--set=*.contexts.{name}=docker-image://{reference}" for name, reference in bases.items()]
+
+
 def arguments(
     file: str,
     chosen: Iterable[Target],
@@ -53,7 +65,7 @@ def arguments(
     argv = ["docker", "buildx", "bake", "--file", file, "--load", "--provenance=false"]
     argv += ["--progress=rawjson", "--metadata-file", metadata]
     argv += ["--no-cache"] if no_cache else []
-    argv += [f"--set=*.contexts.{name}=docker-image://{reference}" for name, reference in bases.items()]
+    argv += contexts(bases)
     for target in chosen:
         argv += [f"--set={target.name}.labels.{LABEL}={target.image}"]
         # a scope per image: a shared one would keep the last image only

@@ -18,7 +18,8 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 class Finding:
     """One thing that a check found: what, how bad, in what, where, and what fixes it.
 
-    `where` is an image's name or the checkout; `path` is a file in it; `subject` a package with its version.
+    `where` is an image's name or the checkout; `path` is a file in it; `subject` a package with its version, or the
+    commit that brought it.
     """
 
     kind: Kind
@@ -47,6 +48,7 @@ class Finding:
 
 
 CHECKOUT, DATABASE = "checkout", "the database"
+DOCTOR = "inv doctor, which shows the scanners' versions"
 
 
 @dataclass(frozen=True)
@@ -102,5 +104,5 @@ def by_severity(findings: Iterable[Finding]) -> list[Finding]:
 def as_unknown(kind: Kind, where: str, error: OpsError | Unreadable) -> Inspection:
     """Return what a check is that could not look."""
     if isinstance(error, OpsError):
-        return Inspection(kind, where, unknown=" ".join(error.what.split()), then=error.then)
-    return Inspection(kind, where, unknown=str(error), then="inv doctor, which shows the scanners' versions")
+        return Inspection(kind, where, unknown=" ".join(error.what.split()), then=error.then or DOCTOR)
+    return Inspection(kind, where, unknown=str(error), then=DOCTOR)

@@ -17,14 +17,16 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from deploy.config import checkout as source
 from deploy.config.settings import Kind, Settings
 from deploy.core import console
 from deploy.core.errors import CommandFailed, OpsError, Reasons, Refused
 from deploy.core.shell import Result, docker, pipe, query
 from deploy.hosts.local import LocalHost
+from deploy.images import bake, bases, build
 from deploy.images.inventory import ImageTransfer
 from deploy.security import linters, trivy
-from deploy.security.findings import CHECKOUT, Finding, Inspection, ScannedImage, Unreadable, as_unknown
+from deploy.security.findings import CHECKOUT, Inspection, ScannedImage, Unreadable, as_unknown
 from deploy.security.linters import Linter
 from deploy.security.trivy import Data
 from deploy.security.trivy_report import Report
@@ -32,13 +34,18 @@ from deploy.security.trivy_report import Report
 IMAGE_KINDS: tuple[Kind, ...] = ("vulnerabilities", "end-of-life", "secrets")
 CHECKOUT_KINDS: tuple[Kind, ...] = ("vulnerabilities", "secrets", "misconfigurations")
 PROGRAMS = ("trivy", "gitleaks", *(linter.program for linter in linters.LINTERS))
-# of a registry; other variables could hide findings, as TRIVY_SEVERITY does
+# variables of these could hide findings, as TRIVY_SEVERITY and GITLEAKS_CONFIG do; but for those of a registry
+HIDING = ("TRIVY_", "GITLEAKS_")
 ACCOUNT = ("TRIVY_USERNAME", "TRIVY_PASSWORD", "TRIVY_REGISTRY_TOKEN", "TRIVY_INSECURE")
 DEFAULT_RULES = "[extend]\nuseDefault = true"  # in place of a .gitleaks.toml of the checkout's
+# whatever attributes and git's settings say: files that are called binary, what a merge itself brings, the root commit
+LOG = "--text --no-textconv --no-ext-diff --root --diff-merges=first-parent --date=default HEAD"
 GITLEAKS = (
     "git", "--report-format=json", "--report-path=-", "--no-banner", "--no-color", "--redact", "--exit-code=0",
-    "--gitleaks-ignore-path=/dev/null", "--log-opts=HEAD",
+    "--gitleaks-ignore-path=/dev/null", f"--log-opts={LOG}",
 )  # fmt: skip
+NO_CHECK = 'docker-buildx 0.17 or later; to do without: scan.skip = ["build-check"]'
+UNPROMPTED = {"BUILDX_BAKE_ENTITLEMENTS_FS": "0"}  # the bake file may name a certificate outside the checkout
 PAUSES = (1.0, 3.0, 9.0)  # seconds between attempts at the database
 TRANSIENT = re.compile(r"\b429\b|TOOMANYREQUESTS|\b5\d\d\b|timeout|reset by peer|\bEOF\b", re.IGNORECASE)
 COMMITS = re.compile(r"(\d+) commits? scanned")
@@ -69,11 +76,14 @@ def cache_folder(settings: Settings) -> Path:
     return home / hashlib.sha256(json.dumps(settings.scan.databases).encode()).hexdigest()[:8]
 
 
-def run(words: Sequence[str], settings: Settings, here: LocalHost, codes: Sequence[int] = (0,)) -> Result:
+def run(
+    words: Sequence[str], settings: Settings, here: LocalHost, codes: Sequence[int] = (0,), **variables: str
+) -> Result:
     """Run a scanner in the checkout; raise CommandFailed for a crash, a hang, or no end within scan.within."""
-    others = (f"--unset={name}" for name in os.environ if name.startswith("TRIVY_") and name not in ACCOUNT)
+    kept = {*ACCOUNT, *variables}
+    others = (f"--unset={name}" for name in os.environ if name.startswith(HIDING) and name not in kept)
     script = ("env", *others, "sh", "-c", 'cd "$0" && exec "$@"', str(settings.root))
-    act = replace(query(*script, *words), environment={"NO_COLOR": "1", "GITLEAKS_CONFIG_TOML": DEFAULT_RULES})
+    act = replace(query(*script, *words), environment={"NO_COLOR": "1", **variables})
     done = here.try_run(act, timeout=settings.scan.within)
     if done.returncode not in codes:
         raise CommandFailed(Path(words[0]).name, done.returncode, done.output, here.name)
@@ -212,7 +222,8 @@ def tracked(settings: Settings, here: LocalHost) -> list[str]:
     """List the files of the checkout that git has, or would add."""
     words = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
     listed = run(("git", *words), settings, here).stdout.split("\0")
-    return sorted({path for path in listed if path and (settings.root / path).is_file()})
+    files = {path for path in listed if path and (settings.root / path).is_file()}
+    return sorted(f"./{path}" if path.startswith("-") else path for path in files)  # else it would be read as an option
 
 
 def first_line(path: Path) -> str:
@@ -223,7 +234,12 @@ def first_line(path: Path) -> str:
 
 def lint(linter: Linter, settings: Settings, here: LocalHost, files: Sequence[str]) -> Inspection:
     """Look at the files that one linter is for."""
-    own = [path for path in files if linter.chooses(path, first_line(settings.root / path) if linter.scripts else "")]
+    try:
+        lines = {path: first_line(settings.root / path) if linter.scripts else "" for path in files}
+    except OSError as error:
+        unknown = f"{error.filename} cannot be read: {error.strerror}"
+        return Inspection(linter.kind, CHECKOUT, unknown=unknown, then="chmod or chown it, then inv scan")
+    own = [path for path, line in lines.items() if linter.chooses(path, line)]
     if not own:
         then = f'where there are none on purpose: scan.skip = ["{linter.kind}"]'
         return Inspection(linter.kind, CHECKOUT, unknown=f"there is no file for {linter.program} to look at", then=then)
@@ -243,7 +259,7 @@ def history(settings: Settings, here: LocalHost) -> Inspection:
             then = "git fetch --unshallow; in GitHub Actions fetch-depth: 0"
             return Inspection(kind, CHECKOUT, unknown="this clone has not the whole history", then=then)
         words = (program("gitleaks", settings), *GITLEAKS, ".")
-        done = run(words, settings, here)
+        done = run(words, settings, here, GITLEAKS_CONFIG_TOML=DEFAULT_RULES)
         answer = linters.parse("gitleaks", done.stdout, linters.gitleaks)
         count = int(match[1]) if (match := COMMITS.search(done.stderr)) else 0
         unknown = "" if count else "gitleaks does not say that it looked at a commit"
@@ -253,24 +269,19 @@ def history(settings: Settings, here: LocalHost) -> Inspection:
 
 
 def build_check(settings: Settings, here: LocalHost) -> Inspection:
-    """Have BuildKit check the Dockerfiles of the bake file, where buildx can."""
+    """Have BuildKit check the Dockerfiles of the bake file, where buildx can, with the base images of `inv build`."""
     kind: Kind = "build-check"
     try:
-        if "--call" not in run(("docker", "buildx", "build", "--help"), settings, here).stdout:
+        if "--call" not in run(("docker", "buildx", "bake", "--help"), settings, here).stdout:
             version = run(("docker", "buildx", "version"), settings, here).stdout.split()[1:2]
-            what = f"buildx {''.join(version)} has no --check"
-            return Inspection(kind, CHECKOUT, unknown=what, then="docker-buildx 0.15 or later")
-        printed = run(("docker", "buildx", "bake", "--file", settings.bake, "--print"), settings, here).stdout
-        targets = json.loads(printed)["target"].values()
-        paths = sorted({os.path.normpath(Path(one["context"], one.get("dockerfile", "Dockerfile"))) for one in targets})
-        findings = [finding for path in paths for finding in checked(path, settings, here)]
-        return Inspection(kind, CHECKOUT, f"{len(paths)} files, by BuildKit", findings=tuple(findings))
-    except (OpsError, Unreadable, ValueError, KeyError) as error:
-        return as_unknown(kind, CHECKOUT, error if isinstance(error, OpsError) else Unreadable(repr(error)))
-
-
-def checked(path: str, settings: Settings, here: LocalHost) -> Sequence[Finding]:
-    """Have BuildKit check one Dockerfile."""
-    words = ("docker", "buildx", "build", "--call=check,format=json", f"--file={path}", str(Path(path).parent))
-    stdout = run(words, settings, here, (0, 1)).stdout
-    return linters.parse("BuildKit", stdout, lambda document: linters.build_check(document, path))
+            what = f"buildx {''.join(version)} has no `bake --call=check`, so that no Dockerfile was looked at"
+            return Inspection(kind, CHECKOUT, unknown=what, then=NO_CHECK)
+        references = bases.references(settings.root, settings.build.bases, build.contexts(settings), here)
+        words = bake.check(str(settings.root / settings.bake), references)
+        variables = build.variables(settings, source.read(settings.root, here)) | UNPROMPTED
+        stdout = run(words, settings, here, (0, 1), **variables).stdout
+        findings, count = linters.parse("BuildKit", stdout, linters.build_check), len(json.loads(stdout)["target"])
+        unknown = "" if count else "the bake file names no target"
+        return Inspection(kind, CHECKOUT, f"{count} targets, by BuildKit", findings=findings, unknown=unknown)
+    except (OpsError, Unreadable) as error:
+        return as_unknown(kind, CHECKOUT, error)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from deploy.config.settings import Kind
@@ -15,6 +17,7 @@ from deploy.security.findings import CHECKOUT, Finding, Severity, Unreadable
 SHELL = re.compile(r"#! ?/(usr/)?bin/(env )?(ba|da|k)?sh\b")
 LEVELS: Mapping[str, Severity] = {"error": "HIGH", "warning": "MEDIUM", "info": "LOW", "style": "LOW", "ignore": "LOW"}
 CONFIDENCE: Mapping[str, Severity] = {"High": "HIGH", "Medium": "MEDIUM", "Low": "LOW", "Informational": "LOW"}
+DOCKERFILES = ("*Dockerfile", "Dockerfile.*", "*Containerfile", "Containerfile.*")
 WORKFLOWS = (".github/workflows/*.yml", ".github/workflows/*.yaml")
 
 
@@ -35,7 +38,8 @@ class Linter:
 
     def chooses(self, path: str, first_line: str) -> bool:
         """Tell whether a file is one of its own."""
-        named = any(fnmatch(path, pattern) for pattern in self.patterns)
+        names = (path, PurePosixPath(path).name)
+        named = not path.endswith(".dockerignore") and any(fnmatch(n, p) for n in names for p in self.patterns)
         return named or (self.scripts and bool(SHELL.match(first_line)))
 
     def findings(self, answer: str) -> tuple[Finding, ...]:
@@ -104,23 +108,39 @@ def gitleaks(document: Any) -> list[Finding]:
     """Read what gitleaks says of the history; the value itself was replaced by it."""
     then = "make it invalid where it is used; whoever has cloned the history has it"
     return [
-        Finding("history", one["RuleID"], "CRITICAL", CHECKOUT, f"{one['Description']} (commit {one['Commit'][:12]})",
-                one["File"], one["StartLine"], then=then)
+        Finding("history", one["RuleID"], "CRITICAL", CHECKOUT, one["Description"], one["File"], one["StartLine"],
+                subject=f"{one['Commit'][:12]} (commit)", then=then)
         for one in listed(document)
     ]  # fmt: skip
 
 
-def build_check(document: Any, path: str) -> list[Finding]:
-    """Read what BuildKit's own check says of one Dockerfile."""
+def build_check(document: Any) -> list[Finding]:
+    """Read what BuildKit's own check says of the targets of a bake file.
+
+    Where it has nothing to say `warnings` is null: https://github.com/moby/buildkit/blob/master/frontend/subrequests/lint
+    """
     return [
-        Finding("build-check", one["ruleName"], "MEDIUM", CHECKOUT, one["detail"], path,
+        Finding("build-check", one["ruleName"], "MEDIUM", CHECKOUT, one["detail"], dockerfile(target["build"]),
                 one["location"]["ranges"][0]["start"]["line"], url=one["url"])
-        for one in listed(document["warnings"])
+        for target in document["target"].values() for one in warnings(target["check"], dockerfile(target["build"]))
     ]  # fmt: skip
 
 
+def warnings(result: Any, path: str) -> list[Any]:
+    """Return the warnings for one target; raise Unreadable where BuildKit could not check its Dockerfile."""
+    if failed := result.get("error") or result.get("buildError"):
+        why = failed.get("message", failed) if isinstance(failed, dict) else failed
+        raise Unreadable(f"BuildKit could not check {path}: {why}")
+    return [] if result["warnings"] is None else listed(result["warnings"])
+
+
+def dockerfile(target: Any) -> str:
+    """Return the path of a target's Dockerfile in the checkout."""
+    return str(os.path.normpath(Path(target.get("context", "."), target.get("dockerfile", "Dockerfile"))))
+
+
 LINTERS = (
-    Linter("dockerfiles", "hadolint", ("*Dockerfile", "*.Dockerfile", "Dockerfile.*"),
+    Linter("dockerfiles", "hadolint", DOCKERFILES,
            ("--format=json", "--no-fail", "--no-color"), hadolint, (0,)),
     Linter("shell", "shellcheck", ("*.sh",), ("--format=json1", "--external-sources"), shellcheck, scripts=True),
     # it needs no network for this, and its exit code names the worst severity: 11 to 14

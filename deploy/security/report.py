@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from deploy.core import console
 from deploy.core.errors import GateClosed, Refused, acting
@@ -191,12 +192,15 @@ def rule(finding: Finding) -> dict[str, Any]:
 
 
 def sarif_result(finding: Finding, state: str) -> dict[str, Any]:
-    """Return one finding; one of an image is shown at the image's name, since no file of the checkout has it."""
-    place = finding.path if finding.where == CHECKOUT and finding.path else finding.where
+    """Return one finding; one of an image is shown at the image's name, since no file of the checkout has it.
+
+    GitHub takes relative URIs alone: the tag of `postgres:15` would make the rest a scheme.
+    """
+    place = finding.path or CHECKOUT if finding.where == CHECKOUT else f"images/{finding.where}"
     text = ". ".join(filter(None, (described(finding), finding.fixed and f"Fixed in {finding.fixed}", finding.then)))
     return {
         "ruleId": finding.id, "level": LEVELS[finding.severity], "message": {"text": text},
-        "locations": [{"physicalLocation": {"artifactLocation": {"uri": place},
+        "locations": [{"physicalLocation": {"artifactLocation": {"uri": quote(place)},
                                             "region": {"startLine": max(1, finding.line)}}}],
         "partialFingerprints": {"inv/v1": finding.fingerprint},
         **({"suppressions": [{"kind": "external"}]} if state == "waived" else {}),

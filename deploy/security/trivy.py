@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from pydantic import Field, ValidationError
 from pydantic_core import from_json
@@ -16,7 +17,9 @@ from deploy.security.trivy_report import Part, Report, Result, System, Vulnerabi
 
 QUIET = ("--skip-version-check", "--skip-check-update", "--disable-telemetry", "--quiet")
 # files that Trivy takes from the folder it runs in: what one of them lets through has no owner and no end
-UNCONFIGURED = ("--ignorefile=", "--config=/dev/null", "--secret-config=")
+UNCONFIGURED = ("--ignorefile=", "--config=/dev/null")
+# in a checkout Trivy passes over tests, examples and *.md, unless it is told not to; in images these are others' files
+EVERY_FILE = Path(__file__).with_name("trivy-secret.yaml")
 OFFLINE = ("--offline-scan", "--skip-db-update", "--skip-java-db-update", "--skip-vex-repo-update")
 NAMES = {"pip": "pip", "npm": "npm", "gobinary": "Go", "python-pkg": "pip", "node-pkg": "npm"}
 SCHEMA = 2
@@ -51,7 +54,8 @@ def scan(program: str, what: Iterable[str], cache: str, scanners: Iterable[str],
     kind, *target = what
     return (
         program, kind, "--format=json", "--list-all-pkgs", f"--scanners={','.join(scanners)}", f"--cache-dir={cache}",
-        f"--timeout={within:.0f}s", *QUIET, *OFFLINE, *UNCONFIGURED, *target,
+        f"--timeout={within:.0f}s", *QUIET, *OFFLINE, *UNCONFIGURED,
+        f"--secret-config={EVERY_FILE if kind == 'fs' else ''}", *target,
     )  # fmt: skip
 
 
@@ -87,6 +91,9 @@ def database(text: str | None, now: datetime, most_hours: float) -> Data:
         return Data(unknown="the vulnerability database is damaged: metadata.json cannot be read", then=then)
     hours = (now - updated).total_seconds() / 3600
     data = Data(hours, updated.strftime("%Y-%m-%dT%H:%M:%SZ"))
+    if hours < 0:
+        what = f"the vulnerability database is of {data.updated}, which is yet to come by the clock of this machine"
+        return Data(hours, data.updated, what, "set the clock; or another database: scan.databases")
     if hours > most_hours:
         limit = f"scan.database_hours allows {most_hours:.0f} h"
         return Data(hours, data.updated, f"the vulnerability database is {data.age}; {limit}", then)

@@ -16,7 +16,7 @@ from deploy.security.findings import KINDS, Finding, Inspection
 
 FILE = "deploy/waivers.toml"
 TEXTS = ("id", "statement", "owner")
-LISTS = ("paths", "purls")
+LISTS = ("paths", "purls", "commits")
 KEYS = (*TEXTS, "expired_at", *LISTS)
 
 
@@ -34,14 +34,19 @@ class Waiver:
     expired_at: date
     paths: tuple[str, ...] = ()
     purls: tuple[str, ...] = ()
+    commits: tuple[str, ...] = ()
 
     def accepts(self, finding: Finding) -> bool:
-        """Tell whether it is about a finding: its id, and the place or the package, where these are named."""
+        """Tell whether it is about a finding: its id, and the place, the package or the commit, where these are named.
+
+        A leak of the history is accepted in its commit alone: tomorrow's in the same file is another.
+        """
         if (self.kind, self.id) != (finding.kind, finding.id):
             return False
         places = {finding.where, finding.path, finding.place}
         there = not self.paths or any(fnmatch(place, path) for path in self.paths for place in places if place)
-        return there and (not self.purls or any(names(purl, finding.purl) for purl in self.purls))
+        brought = not self.commits or finding.subject.partition(" ")[0] in {commit[:12] for commit in self.commits}
+        return there and brought and (not self.purls or any(names(purl, finding.purl) for purl in self.purls))
 
     def __str__(self) -> str:
         return f"{self.kind} {self.id}"
@@ -68,21 +73,26 @@ def read(root: Path, today: date) -> Waivers:
         return Waivers()
     document, valid, mistakes = parse(path, root), list[Waiver](), list[str]()
     for kind, entries in document.items():
-        if kind not in KINDS or not isinstance(entries, list):
+        if kind not in KINDS:
             mistakes.append(f"[[{kind}]] is no kind of finding{nearest(kind, KINDS)}")
             continue
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            mistakes.append(f"{kind} must be tables, each under a line [[{kind}]] with double brackets")
+            continue
         for number, entry in enumerate(entries, 1):
-            wrong = problems(entry, today)
+            wrong = problems(kind, entry, today)
             mistakes += [f"{kind} {entry.get('id', f'number {number}')}: {words}" for words in wrong]
             valid += [] if wrong else [made(next(one for one in KINDS if one == kind), entry)]
     return Waivers(tuple(valid), tuple(mistakes))
 
 
-def problems(entry: dict[str, Any], today: date) -> list[str]:
+def problems(kind: str, entry: dict[str, Any], today: date) -> list[str]:
     """Return what is wrong with one entry: keys that are unknown or missing, a date that is over. Pure."""
     wrong = [f"unknown key {key}{nearest(key, KEYS)}" for key in entry if key not in KEYS]
     wrong += [f"{key} is missing" for key in TEXTS if not str(entry.get(key, "")).strip()]
     wrong += [f"{key} must be a list of texts" for key in LISTS if not is_texts(entry.get(key, []))]
+    if (kind == "history") is not bool(entry.get("commits")):
+        wrong.append("commits is missing" if kind == "history" else "commits is for [[history]] alone")
     ends = entry.get("expired_at")
     if not isinstance(ends, date):
         wrong.append("expired_at must be a date, as in 2027-03-01")
@@ -103,9 +113,9 @@ def plain_date(value: date) -> date:
 
 def made(kind: Kind, entry: dict[str, Any]) -> Waiver:
     """Make a waiver of an entry that has no mistake."""
-    paths, purls = (tuple(entry.get(key, ())) for key in LISTS)
+    paths, purls, commits = (tuple(entry.get(key, ())) for key in LISTS)
     named, statement, owner = (str(entry[key]) for key in TEXTS)
-    return Waiver(kind, named, statement, owner, plain_date(entry["expired_at"]), paths, purls)
+    return Waiver(kind, named, statement, owner, plain_date(entry["expired_at"]), paths, purls, commits)
 
 
 def accepting(finding: Finding, waivers: Iterable[Waiver]) -> Waiver | None:

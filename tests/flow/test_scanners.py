@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import string
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,59 @@ def test_where_nothing_is_wrong_everything_passes_but_what_has_no_data(checkout:
     checkout.write(".env", f"KEY={key()}\n")
     checkout.write("cache/old", f"KEY={key()}\n")
     assert checkout.results() == dict.fromkeys(PLANTED, "PASS") | {"vulnerabilities": "UNKNOWN"}
+
+
+BY_TRIVYS_OWN_RULES = ("tests/a.py", "docs/a.md", "example/a.py", "app/vendor/a.py", "app/locale/a.py", "my file.md",
+                       "usr/lib/a.py", "a.dist-info/a.py")  # fmt: skip
+
+
+def test_no_file_of_the_checkout_is_passed_over_for_its_name(checkout: Checkout) -> None:
+    """As Trivy's own rules would pass over tests, documents and examples."""
+    for path in BY_TRIVYS_OWN_RULES:
+        checkout.write(path, f"key = '{key()}'\n")
+    _, secrets, _ = inspect.checkout(checkout.settings, LocalHost(), NONE, BY_TRIVYS_OWN_RULES)
+    assert {finding.path for finding in secrets.findings} == set(BY_TRIVYS_OWN_RULES)
+
+
+def of_a_merge(checkout: Checkout) -> None:
+    """Plant what only the merge itself brings."""
+    checkout.git("switch", "--quiet", "--create=other")
+    checkout.write("a", "a")
+    checkout.commit()
+    checkout.git("switch", "--quiet", "-")
+    checkout.write("b", "b")
+    checkout.commit()
+    checkout.git("merge", "--quiet", "--no-commit", "other")
+    checkout.write("planted", f"key = '{key()}'\n")
+    checkout.commit()
+
+
+def of_a_file_called_binary(checkout: Checkout) -> None:
+    checkout.write(".gitattributes", "planted -diff\n")
+    checkout.write("planted", f"key = '{key()}'\n")
+    checkout.commit()
+
+
+def with_settings_of_git(checkout: Checkout) -> None:
+    """Plant it under settings that a person has for reading logs, the root commit's among them."""
+    for name, value in {"log.date": "relative", "log.showRoot": "false", "diff.external": "true"}.items():
+        checkout.git("config", name, value)
+    checkout.write("planted", f"key = '{key()}'\n")
+    checkout.git("add", "--all")
+    checkout.git("commit", "--quiet", "--amend", "-m", "all")
+
+
+@pytest.mark.parametrize("way", [of_a_merge, of_a_file_called_binary, with_settings_of_git])
+def test_the_whole_history_is_looked_at(
+    checkout: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: Callable[[Checkout], None]
+) -> None:
+    (tmp_path / "mine.toml").write_text("[allowlist]\npaths = ['.*']\n")
+    monkeypatch.setenv("GITLEAKS_CONFIG", str(tmp_path / "mine.toml"))
+    way(checkout)
+    checkout.git("rm", "--quiet", "planted")
+    checkout.commit()
+    inspection = inspect.history(checkout.settings, LocalHost())
+    assert [finding.path for finding in inspection.findings] == ["planted"]
 
 
 def hide(checkout: Checkout) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -12,11 +13,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from deploy.config import checkout as source
 from deploy.config.loader import load
 from deploy.config.settings import Scan, Settings
 from deploy.core.errors import GateClosed, Refused
 from deploy.core.shell import Command, Script
 from deploy.hosts.local import LocalHost
+from deploy.images import build
 from deploy.images.archive import Archived
 from deploy.images.inventory import ImageTransfer
 from deploy.security import inspect, judge, linters, report, trivy, waivers
@@ -130,7 +133,8 @@ def test_a_blinded_scan_is_unknown_and_says_why(bench: Bench, fault: Any, image:
     inspections = bench.look(image)
     assert results(inspections)["vulnerabilities"] == "UNKNOWN"
     assert next(inspection.unknown for inspection in inspections if inspection.kind == "vulnerabilities")
-    if fault not in (no_database, stale):
+    if fault not in (no_database, stale):  # of these the database's own row says what to do
+        assert all(inspection.then for inspection in inspections)
         assert set(results(inspections).values()) == {"UNKNOWN"}
 
 
@@ -196,6 +200,7 @@ def test_the_database_is_judged_by_its_own_words(metadata: str | None, unknown: 
     assert unknown in judged.unknown
     assert bool(judged.unknown) is bool(unknown)
     assert trivy.database(json.dumps(FRESH), NOW + timedelta(hours=43), 48).unknown
+    assert "yet to come" in trivy.database(json.dumps(FRESH), NOW - timedelta(days=1), 48).unknown
 
 
 def test_a_database_in_a_folder_is_taken_again_when_it_is_another(bench: Bench) -> None:
@@ -266,12 +271,88 @@ def test_a_linter_without_a_file_to_look_at_is_unknown(tmp_path: Path) -> None:
     assert 'scan.skip = ["dockerfiles"]' in inspection.then
 
 
+def checked(result: dict[str, Any]) -> dict[str, Any]:
+    """What `docker buildx bake --call=check,format=json` answers for one target, by the source of buildx 0.30."""
+    built = {"context": "backend", "dockerfile": "../docker/a.Dockerfile"}
+    return {"group": {"default": {"targets": ["a"]}}, "target": {"a": {"build": built, "check": result}}}
+
+
+def test_buildkit_says_null_of_a_clean_dockerfile_and_one_that_it_could_not_check_is_no_pass() -> None:
+    assert linters.build_check(checked({"warnings": None, "sources": None})) == []
+    failures: list[dict[str, Any]] = [
+        {"warnings": None, "buildError": {"message": "no such image"}},
+        {"error": "no such image"},
+    ]
+    for failed in failures:
+        with pytest.raises(Unreadable, match=r"could not check docker/a\.Dockerfile: no such image"):
+            linters.build_check(checked(failed))
+    shapes = [checked({"sources": []}), checked({"warnings": {}}), dict[str, Any](target={"a": {"build": {}}})]
+    for strange in shapes:
+        with pytest.raises(Unreadable):
+            linters.parse("BuildKit", json.dumps(strange), linters.build_check)
+
+
+BUILDX = """case "$*" in
+*--help) echo "%s" ;;
+*version) echo github.com/docker/buildx 0.13.1 ;;
+*--call=check*) case "$*" in *contexts.python=docker-image://*) cat answer.json ;; *) exit 1 ;; esac ;;
+*) exit 1 ;;
+esac"""
+
+
+@pytest.mark.parametrize(
+    ("options", "answer", "unknown"),
+    [
+        ("--call", checked({"warnings": None}), ""),
+        ("--call", {"target": {}}, "no target"),
+        ("--call", {}, "shape"),
+        ("--print", {}, "buildx 0.13.1 has no `bake --call=check`"),
+    ],
+)
+def test_the_build_check_is_given_the_base_images_and_passes_only_what_it_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: str, answer: dict[str, Any], unknown: str
+) -> None:
+    (tmp_path / "docker").write_text(f"#!/bin/sh\n{BUILDX % options}\n")
+    (tmp_path / "docker").chmod(0o755)
+    (tmp_path / "answer.json").write_text(json.dumps(answer))
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(build, "contexts", lambda *_: ["python"])
+    monkeypatch.setattr(source, "read", lambda *_: source.Checkout("c", "2026-11-30T00:00:00Z"))
+    settings = SETTINGS.model_copy(update={"root": tmp_path})
+    inspection = inspect.build_check(settings, LocalHost())
+    assert unknown in inspection.unknown
+    assert bool(inspection.unknown) is bool(unknown)
+    assert unknown or inspection.scope == "1 targets, by BuildKit"
+
+
+@pytest.mark.parametrize("path", ["a/Dockerfile.prod", "a/Containerfile", "Containerfile.dev", "b.Dockerfile"])
+def test_a_dockerfile_is_one_in_every_folder(path: str) -> None:
+    assert linters.LINTERS[0].chooses(path, "")
+    assert not linters.LINTERS[0].chooses(f"{path}.dockerignore", "")
+
+
+def test_a_file_that_cannot_be_read_is_unknown_and_one_that_looks_like_an_option_is_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(path: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    settings = SETTINGS.model_copy(update={"root": tmp_path})
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
+    (tmp_path / "-a.sh").write_text("#!/bin/sh\n")
+    assert inspect.tracked(settings, LocalHost()) == ["./-a.sh"]
+    monkeypatch.setattr(inspect, "first_line", closed)
+    inspection = inspect.lint(linters.LINTERS[1], settings, LocalHost(), ["./-a.sh"])
+    assert "-a.sh cannot be read: Permission denied" in inspection.unknown
+
+
 def test_what_gitleaks_and_buildkit_say_is_read() -> None:
     leak = {"RuleID": "r", "Description": "d", "Commit": "c" * 40, "File": "f", "StartLine": 2}
     assert linters.gitleaks([leak])[0].severity == "CRITICAL"
     warned = {"ruleName": "R", "detail": "d", "url": "u", "location": {"ranges": [{"start": {"line": 4}}]}}
-    assert linters.build_check({"warnings": [warned]}, "D")[0].line == 4
-    for program, read in (("gitleaks", linters.gitleaks), ("BuildKit", lambda d: linters.build_check(d, "D"))):
+    (finding,) = linters.build_check(checked({"warnings": [warned]}))
+    assert (finding.path, finding.line) == ("docker/a.Dockerfile", 4)
+    for program, read in (("gitleaks", linters.gitleaks), ("BuildKit", linters.build_check)):
         with pytest.raises(Unreadable):
             linters.parse(program, "{}", read)
 
@@ -330,7 +411,12 @@ def test_a_waiver_lets_one_finding_through(tmp_path: Path) -> None:
         (("owner =", "ownr ="), "unknown key ownr; did you mean owner?"),
         (('["pkg:pypi/flask"]', '"pkg:pypi/flask"'), "purls must be a list"),
         (("[[vulnerabilities]]", "[[vulnerabilites]]"), "did you mean vulnerabilities?"),
-        (("[[vulnerabilities]]", "[vulnerabilities]"), "[[vulnerabilities]] is no kind"),
+        (("[[vulnerabilities]]", "[vulnerabilities]"), "under a line [[vulnerabilities]] with double brackets"),
+        ((WAIVER, 'vulnerabilities = ["CVE-2999-1"]'), "under a line [[vulnerabilities]] with double brackets"),
+        ((WAIVER, "vulnerabilities = [1]"), "under a line [[vulnerabilities]] with double brackets"),
+        ((WAIVER, 'vulnerabilities = "CVE-2999-1"'), "under a line [[vulnerabilities]] with double brackets"),
+        (("[[vulnerabilities]]", "[[history]]"), "commits is missing"),
+        (("purls =", "commits ="), "commits is for [[history]] alone"),
         (("pkg:pypi/flask", "pkg:pypi/django"), "it accepts nothing"),
     ],
 )
@@ -341,6 +427,19 @@ def test_a_waiver_that_is_wrong_fails_by_name(tmp_path: Path, change: tuple[str,
     assert judged.result == "FAIL"
     assert words in judged.blocking[0].title
     assert judge.judge(inspections[0], given.valid, (), SETTINGS).result == "FAIL"
+
+
+LEAK = {"RuleID": "aws", "Description": "a key", "Commit": "c" * 40, "File": ".env", "StartLine": 2}
+
+
+def test_a_leak_that_is_accepted_accepts_no_other_of_the_same_file(tmp_path: Path) -> None:
+    """Neither by a waiver, nor by the report of an earlier scan."""
+    text = WAIVER.replace("vulnerabilities", "history").replace("CVE-2999-1", "aws")
+    given = read(tmp_path, text.replace('purls = ["pkg:pypi/flask"]', f'paths = [".env"]\ncommits = ["{"c" * 40}"]'))
+    old, new = linters.gitleaks([LEAK, LEAK | {"Commit": "d" * 40}])
+    judged = judge.judge(Inspection("history", CHECKOUT, findings=(old, new)), given.valid, (), SETTINGS)
+    assert ([one for one, _ in judged.waived], judged.blocking) == ([old], (new,))
+    assert old.fingerprint != new.fingerprint
 
 
 def test_a_waiver_is_not_called_unused_where_nobody_could_look(tmp_path: Path) -> None:
@@ -416,6 +515,11 @@ def test_which_setting_decides_about_unknown(
     assert by in decided.by
 
 
+def uri(finding: Finding) -> str:
+    (place,) = report.sarif_result(finding, "blocks")["locations"]
+    return str(place["physicalLocation"]["artifactLocation"]["uri"])
+
+
 def test_sarif_is_derived_from_the_same_findings() -> None:
     secret = Finding("secrets", "aws-key", "HIGH", CHECKOUT, "a key", "deploy/app.toml", 7)
     result = scanned(
@@ -425,6 +529,8 @@ def test_sarif_is_derived_from_the_same_findings() -> None:
     assert {one["ruleId"] for one in run["results"]} == {rule["id"] for rule in run["tool"]["driver"]["rules"]}
     place = run["results"][-1]["locations"][0]["physicalLocation"]
     assert (place["artifactLocation"]["uri"], place["region"]["startLine"]) == ("deploy/app.toml", 7)
+    assert uri(replace(secret, path="a file.md")) == "a%20file.md"
+    assert uri(replace(secret, where="postgres:15-bookworm")) == "images/postgres%3A15-bookworm"
     assert all(one["partialFingerprints"] and one["locations"] for one in run["results"])
     assert len(report.document(result)["findings"]) == len(run["results"]) == 2
 
