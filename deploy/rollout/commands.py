@@ -22,7 +22,7 @@ from deploy.rollout.releases import (
 )
 from deploy.rollout.reversible import require_abortable, require_reversible, require_routes
 from deploy.rollout.revert import reversals_to_accepted, revert, steps_back
-from deploy.rollout.scanned import require_scanned
+from deploy.rollout.scanned import require_scanned, served_before
 from deploy.rollout.strategies import make_plans, strategy_of
 from deploy.site.facts import naming_what_serves
 from deploy.site.interrupted import require_no_other
@@ -52,7 +52,7 @@ def deploy(at: Environment, *, to: str = "", include: str = "", unscanned: str =
     `unscanned` is why a person deploys images without a PASS of a scan, where that is needed; the ledger keeps it.
     """
     if to:
-        return rollback(at, to=to, include=include)
+        return rollback(at, to=to, include=include, unscanned=unscanned)
     with locked(at, "deploy"):
         require_no_other(at)
         facts = observe(at)
@@ -60,15 +60,18 @@ def deploy(at: Environment, *, to: str = "", include: str = "", unscanned: str =
         fleet = assemble(at, ready, facts)
         recreate = fleet.each(lambda run: drift.chosen(ready.recreate, run))
         drift.require(fleet, recreate, "inv deploy")
-        reason = require_scanned(fleet, unscanned) if at.settings.needs_scan else ""
+        reason = require_scanned(fleet, "inv deploy", unscanned)
         fleet.each(keep)
         return apply(fleet, "deploy", recreate=recreate, unscanned=reason)
 
 
-def rollback(at: Environment, *, to: str = "", include: str = "", schema_fits: str = "") -> Outcome:
+def rollback(
+    at: Environment, *, to: str = "", include: str = "", schema_fits: str = "", unscanned: str = ""
+) -> Outcome:  # fmt: skip
     """Put an earlier release back into service, with its images, files and unrevoked secrets; the schema stays.
 
     `schema_fits` is why a person says that the schema fits, where that would be refused; the ledger keeps it.
+    `unscanned` is the same of images without a PASS of a scan; only a release that never served is asked for one.
 
     Shared services stay too, but for those that `include` names, and those that the release which serves recreated and
     that fail.
@@ -79,10 +82,12 @@ def rollback(at: Environment, *, to: str = "", include: str = "", schema_fits: s
         fleet = fleet_of(at, target, facts, rebuilt=not to, going_back=True)
         recreate = chosen_to_recreate(fleet, include)
         require_reversible(fleet, schema_fits)
+        asked = to and not served_before(fleet)
+        reason = require_scanned(fleet, f"inv rollback --to={to}", unscanned) if asked else ""
         drift.require(fleet, recreate, f"inv rollback{f' --to={to}' if to else ''}", forward=False)
         fleet.each(lambda run: drift.warn_of_failing(run, recreate[run.host.name], f"inv rollback --to={target}"))
         fleet = Fleet(at, tuple(fleet.each(without_revoked).values()))
-        return apply(fleet, "rollback", recreate=recreate, schema_fits=schema_fits)
+        return apply(fleet, "rollback", recreate=recreate, schema_fits=schema_fits, unscanned=reason)
 
 
 def resume(at: Environment) -> Outcome | None:

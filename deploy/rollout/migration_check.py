@@ -56,7 +56,7 @@ def check(at: Environment, wanted: str = "latest") -> list[Check]:
     or nothing that migrates, before anything is made.
     """
     with locked(at, COMMAND):
-        fleet, migrating = prepared(at)
+        fleet, migrating, _ = prepared(at, f"inv {COMMAND}")
     repository = repository_of(at)
     host, state_dir = repository.run.host, at.settings.state_dir
     with locks.held([host], state_dir, COMMAND, name="dump"):

@@ -16,6 +16,7 @@ from deploy.rollout import preflight, recovery_point
 from deploy.rollout.execute import execute_all
 from deploy.rollout.plan import Plan
 from deploy.rollout.releases import assemble, fleet_of, keep
+from deploy.rollout.scanned import require_scanned
 from deploy.rollout.steps import AwaitOrphans, Migrate, RecordMigrations
 from deploy.rollout.steps.database import list_migrations
 from deploy.rollout.strategies import strategy_of
@@ -100,8 +101,12 @@ def look(image: Image, revisions: tuple[Revision, ...], runs: tuple[Run, ...]) -
     return gate.checks(image, revisions, gate.targets(image.run.state, image.run.target), database_of(runs))
 
 
-def prepared(at: Environment) -> tuple[Fleet, Image]:
-    """Return the release that a deploy would bring, kept on the hosts, and its migrating image."""
+def prepared(at: Environment, again: str, unscanned: str | None = None) -> tuple[Fleet, Image, str]:
+    """Return the release that a deploy would bring, kept on the hosts, and its migrating image.
+
+    Its image runs with the environment's secrets, so that it needs what a deploy's needs: a PASS of a scan, or a person
+    who says why it has none, where the command `again` records that. Returns the reason, too.
+    """
     facts = strategy_of(at.settings.rollout.strategy).observe(at)
     fleet = assemble(at, preflight.require_deployable(at, facts), facts)
     image = image_of(fleet)
@@ -112,8 +117,9 @@ def prepared(at: Environment) -> tuple[Fleet, Image]:
         what = "the database does not run, or an interrupted migration does, or a network is new"
         then = "inv deploy, which starts what is missing and migrates"
         raise Refused(what, where=image.run.host.name, then=then, slug="database-not-ready")
+    reason = require_scanned(fleet, again, unscanned)
     fleet.each(keep)
-    return fleet, image
+    return fleet, image, reason
 
 
 def image_of(fleet: Fleet) -> Image:
@@ -126,9 +132,9 @@ def image_of(fleet: Fleet) -> Image:
     raise Refused(what, where="the compose files", then=then, slug="no-migrations")
 
 
-def by_alembic(at: Environment) -> tuple[Fleet, Image]:
+def by_alembic(at: Environment, again: str) -> tuple[Fleet, Image]:
     """Return the same where Alembic migrates; raise Refused for another tool: nothing can look into its migrations."""
-    fleet, image = prepared(at)
+    fleet, image, _ = prepared(at, again)
     if not alembic.history_command(image.migrate):
         what = f"only Alembic's revisions can be looked at, and {image.service} migrates by {' '.join(image.migrate)}"
         then = "inv deploy, or inv migrate, runs it"
@@ -139,7 +145,7 @@ def by_alembic(at: Environment) -> tuple[Fleet, Image]:
 def lint(at: Environment) -> list[Check]:
     """Check what a deploy would migrate now, and migrate nothing."""
     with locked(at, "migrate.lint"):
-        fleet, image = by_alembic(at)
+        fleet, image = by_alembic(at, "inv migrate.lint")
         revisions = image.history()
         return look(image, revisions, fleet.runs) or [Check("pending revisions", "PASS", "none")]
 
@@ -147,21 +153,24 @@ def lint(at: Environment) -> list[Check]:
 def status(at: Environment) -> Status:
     """Return what the database is at, and what it lacks of the release that a deploy would bring."""
     with locked(at, "migrate.status"):
-        fleet, image = by_alembic(at)
+        fleet, image = by_alembic(at, "inv migrate.status")
         revisions = image.history()
         pending = tuple(one.id for one in alembic.pending(revisions))
         return Status(fleet.release.id, alembic.current(revisions), pending, alembic.heads(revisions))
 
 
-def migrate(at: Environment) -> str:
-    """Migrate with the image that a deploy would bring, and switch nothing; return the schema's revision after that."""
+def migrate(at: Environment, unscanned: str = "") -> str:
+    """Migrate with the image that a deploy would bring, and switch nothing; return the schema's revision after that.
+
+    `unscanned` is why a person migrates with images without a PASS of a scan; the journal keeps it.
+    """
     with locked(at, COMMAND):
         require_no_other(at)
-        fleet, _ = prepared(at)
-        return apply(fleet)
+        fleet, _, reason = prepared(at, "inv migrate", unscanned)
+        return apply(fleet, reason)
 
 
-def apply(fleet: Fleet) -> str:
+def apply(fleet: Fleet, unscanned: str = "") -> str:
     """Let the gate look, then migrate; the journal says that it was begun, and how it ended."""
     image = image_of(fleet)
     steps = (*([AwaitOrphans(image.run.facts.orphans)] if image.run.facts.orphans else []),
@@ -172,7 +181,7 @@ def apply(fleet: Fleet) -> str:
         fleet, {run.host.name: plan if run.host.name == name else replace(plan, steps=()) for run in fleet.runs}
     )
     run = next(run for run in fleet.runs if run.host.name == name)
-    run.note(command=COMMAND, state="begin", target=run.target)
+    run.note(command=COMMAND, state="begin", target=run.target, **({"unscanned": unscanned} if unscanned else {}))
     try:
         execute_all(fleet, {one.host.name: steps if one is run else () for one in fleet.runs})
     except OpsError as error:

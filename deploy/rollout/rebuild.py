@@ -24,6 +24,7 @@ from deploy.images import build as images
 from deploy.release import desired
 from deploy.rollout.apply import Outcome, apply
 from deploy.rollout.releases import keep
+from deploy.rollout.scanned import require_scanned
 from deploy.rollout.steps.shared import StartShared
 from deploy.site.facts import observe_all
 from deploy.site.locked import locked
@@ -64,12 +65,13 @@ class Built:
 
 
 def rebuild(
-    at: Environment, wanted: str, escrow: str, *, this_checkout: bool = False, swap_database: str = ""
+    at: Environment, wanted: str, escrow: str, *, this_checkout: bool = False, unscanned: str = "", swap_database: str = ""
 ) -> Outcome:  # fmt: skip
     """Bring the release of a recovery point into service on a bare host, with its data, secrets and settings.
 
-    With `this_checkout` the release of the checkout instead, with that data and those secrets. `swap_database` names a
-    database that outlived its host, has tables, and may be swapped out; it is kept.
+    With `this_checkout` the release of the checkout instead, with that data and those secrets. It never served: where
+    the settings need it its images have a PASS of a scan, or `unscanned` is why not, which the ledger keeps.
+    `swap_database` names a database that outlived its host, has tables, and may be swapped out; it is kept.
 
     Raises Refused where something is there already, where the release's images are not, and for several hosts.
     """
@@ -90,21 +92,23 @@ def rebuild(
             bundle = built.bundle(host, {key: Secret(it) for key, it in secrets.rendered(bundle.env).items()})
         run = Run(at.settings, host, bundle)
         require_images(run)
-        outcome = put_into_service(run, at, point, swap_database)
+        again = "inv backup.rebuild --this-checkout"
+        reason = require_scanned(Fleet(at, (run,)), again, unscanned) if this_checkout else ""
+        outcome = put_into_service(run, at, point, swap_database, reason)
         host.write(state.folder / LEDGER, ledger + (host.read(state.folder / LEDGER) or ""))
         host.remove(at.settings.state_dir / MARK)
     write_secrets(at, bundle)
     return outcome
 
 
-def put_into_service(run: Run, at: Environment, point: Point, swap_database: str) -> Outcome:
+def put_into_service(run: Run, at: Environment, point: Point, swap_database: str, unscanned: str) -> Outcome:
     """Fill data services with a point, and deploy a release on them."""
     with as_failure(AGAIN):
         keep(run)
     fill(run, point, swap_database)
     with as_failure(AGAIN):
         facts = observe_all(at)
-        return apply(Fleet(at, (replace(run, facts=facts[run.host.name]),)), "deploy")
+        return apply(Fleet(at, (replace(run, facts=facts[run.host.name]),)), "deploy", unscanned=unscanned)
 
 
 def credentials(at: Environment, escrow: str) -> dict[str, Secret]:

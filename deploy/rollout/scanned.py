@@ -10,23 +10,35 @@ from deploy.core.model import Release
 from deploy.site.run import Fleet, Run
 from deploy.state.scans import Scan, Scans
 
+NOT_REQUIRED = "scan.required is false"
 
-def require_scanned(fleet: Fleet, unscanned: str = "") -> str:
-    """Raise GateClosed where an image of the release has no PASS of a scan by its digest, on any host.
 
-    `unscanned` is why a person deploys it even so. Returns that where it was needed, for the record.
+def require_scanned(fleet: Fleet, again: str, unscanned: str | None = None) -> str:
+    """Raise GateClosed where an image of the release has no PASS of a scan by its digest, on any host that needs it.
+
+    `again` is the command that is refused; `unscanned` is why a person does it even so, None where nobody may.
+    Returns that where it was needed, for the record; in prod also that the settings need no scan.
     """
+    settings = fleet.at.settings
+    if not (settings.needs_scan or settings.asks):
+        return ""
     lacking = {run.host.name: list(obstacles(run)) for run in fleet.runs}
     lines = list(dict.fromkeys(line for own in lacking.values() for line in own))
     if not lines:
         return ""
-    if unscanned:
-        console.warn(f"deployed without a PASS of a scan, since {unscanned}: {'; '.join(lines)}")
-        return unscanned
+    if reason := (unscanned or "") if settings.needs_scan else NOT_REQUIRED:
+        console.warn(f"{again} goes on without a PASS of a scan, since {reason}: {'; '.join(lines)}")
+        return reason
     what = "\n    ".join(["images of this release have no PASS of a scan:", *lines])
-    then = "inv scan, then inv deploy; at your own risk, and recorded: inv deploy --unscanned=REASON"
+    risk = "" if unscanned is None else f"; at your own risk, and recorded: {again} --unscanned=REASON"
     where = ", ".join(name for name, own in lacking.items() if own)
-    raise GateClosed(what, where=where, then=then, slug="image-not-scanned")
+    raise GateClosed(what, where=where, then=f"inv scan, then {again}{risk}", slug="image-not-scanned")
+
+
+def served_before(fleet: Fleet) -> bool:
+    """Tell whether the release was in service on a host: what serves is never kept from serving again."""
+    target = fleet.release.id
+    return any(target == run.facts.edge.release or target in run.state.served() for run in fleet.runs)
 
 
 def obstacles(run: Run) -> Iterator[str]:

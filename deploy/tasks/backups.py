@@ -104,15 +104,18 @@ def escrow(at: Environment, yes: bool = False, json: bool = False) -> None:
         "point": "a recovery point's id (default: the latest)",
         "this_checkout": "the release of this checkout on that data, in place of the one that served",
         "escrow": "the file that inv backup.escrow --json printed (default: the environment's secrets file)",
+        "unscanned": "why this checkout's images without a PASS of a scan serve, where that would be refused",
         "swap_database": "a database of this name that has tables is swapped out, and kept under another name",
     },
 )
 def rebuild(
-    at: Environment, point: str, escrow: str = "", this_checkout: bool = False, swap_database: str = "",
-    json: bool = False,
+    at: Environment, point: str, escrow: str = "", this_checkout: bool = False, unscanned: str = "",
+    swap_database: str = "", json: bool = False,
 ) -> None:  # fmt: skip
     """Bring a bare host into service from the off-site backups: release, secrets, data; nothing is read elsewhere."""
     from deploy.rollout import rebuild, show
 
-    outcome = rebuild.rebuild(at, point, escrow, this_checkout=this_checkout, swap_database=swap_database)
+    outcome = rebuild.rebuild(
+        at, point, escrow, this_checkout=this_checkout, unscanned=unscanned, swap_database=swap_database
+    )
     show.outcome(outcome, at.settings, json=json)

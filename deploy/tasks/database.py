@@ -10,14 +10,14 @@ if TYPE_CHECKING:
     from deploy.config.environment import Environment
 
 
-@command()
-def migrate(at: Environment, yes: bool = False, json: bool = False) -> None:
+@command(help={"unscanned": "why images without a PASS of a scan migrate, where that would be refused"})
+def migrate(at: Environment, unscanned: str = "", yes: bool = False, json: bool = False) -> None:
     """Migrate the database with this checkout's image, once the gate has passed it; what serves goes on serving."""
     from deploy.rollout import migrations
     from deploy.tasks.rollout import ask
 
     ask(at, "migrate the database", yes=yes)
-    migrations.show_migrated(migrations.migrate(at), json=json)
+    migrations.show_migrated(migrations.migrate(at, unscanned), json=json)
 
 
 @command()

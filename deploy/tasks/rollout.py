@@ -52,16 +52,19 @@ def deploy(
         "to": "the release to go back to (default: the one before)",
         "include": "shared services to recreate as it says: edge,…",
         "schema_fits": "why its code can work on the database's schema, where that would be refused",
+        "unscanned": "why a release that never served goes without a PASS of a scan, where that would be refused",
     }
 )
 def rollback(
-    at: Environment, to: str = "", include: str = "", schema_fits: str = "", yes: bool = False, json: bool = False
+    at: Environment, to: str = "", include: str = "", schema_fits: str = "", unscanned: str = "", yes: bool = False,
+    json: bool = False,
 ) -> None:  # fmt: skip
     """Put an earlier release back into service: code, configuration and secrets together."""
     from deploy.rollout import commands, show
 
     ask(at, f"go back to {to or 'the release before'}", yes=yes)
-    show.outcome(commands.rollback(at, to=to, include=include, schema_fits=schema_fits), at.settings, json=json)
+    outcome = commands.rollback(at, to=to, include=include, schema_fits=schema_fits, unscanned=unscanned)
+    show.outcome(outcome, at.settings, json=json)
 
 
 def handlers() -> Mapping[str, Handler]:

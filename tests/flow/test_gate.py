@@ -192,10 +192,10 @@ def fleet(shop: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
     host(shop).history = PENDING
     shop.state.keep(bundled("r3"))
 
-    def prepared(at: object) -> tuple[Fleet, gate.Image]:
+    def prepared(*_: object) -> tuple[Fleet, gate.Image, str]:
         run = Run(shop.settings, shop.host, bundled("r3"))
         made = Fleet(shop.at, (run,)).observed({shop.host.name: observe(shop.settings, shop.host)})
-        return made, migrations.image_of(made)
+        return made, migrations.image_of(made), ""
 
     monkeypatch.setattr(migrations, "prepared", prepared)
     return shop

@@ -1,16 +1,20 @@
-"""Promise: where the settings say so only what was scanned goes into service, by digest; a rollback is never asked."""
+"""Promise: where the settings say so only what was scanned goes into service or migrates, by digest; what served may serve."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from types import SimpleNamespace
+from typing import Any, Literal
 
 import pytest
 
+from deploy.config.environment import Environment
+from deploy.config.settings import Settings
 from deploy.core.errors import GateClosed, Interrupted
 from deploy.core.model import Record
 from deploy.insight import history
-from deploy.rollout import commands
+from deploy.rollout import commands, migration_check, migrations, rebuild
 from deploy.state.scans import Scan, Scans
 from tests.flow.test_shared import Shop, made
 from tests.support.samples import IMAGES
@@ -110,12 +114,83 @@ def test_a_reason_that_was_not_needed_is_not_recorded(prod: Prod) -> None:
     assert prod.last().unscanned == ""
 
 
-def test_a_rollback_is_never_asked(prod: Prod) -> None:
+def test_a_rollback_to_what_served_is_never_asked(prod: Prod) -> None:
     prod.scanned()
     commands.deploy(prod.at)
     prod.scanned(result="FAIL")
     assert commands.rollback(prod.at).release == "r1"
     assert commands.deploy(prod.at, to="r2").release == "r2"
+
+
+@pytest.mark.parametrize("back", [commands.deploy, commands.rollback])
+def test_a_release_that_never_served_is_asked_whatever_brings_it(
+    prod: Prod, monkeypatch: pytest.MonkeyPatch, back: Callable[..., object]
+) -> None:
+    monkeypatch.setattr(commands, "require_reversible", lambda *_: None)  # its schema is that of r1
+    prod.state.keep(prod.bundle)  # as a deploy leaves it that failed
+    before = dict(prod.host.engine.known), prod.journal()
+    with pytest.raises(GateClosed) as error:
+        back(prod.at, to="r2")
+    assert (error.value.slug, prod.serving()) == ("image-not-scanned", "r1")
+    assert (dict(prod.host.engine.known), prod.journal()) == before
+    assert "inv rollback --to=r2 --unscanned=REASON" in error.value.then
+    back(prod.at, to="r2", unscanned="ticket 7")
+    assert (prod.serving(), prod.last().unscanned) == ("r2", "ticket 7")
+
+
+@pytest.mark.parametrize("command", [migrations.migrate, migrations.lint, migrations.status, migration_check.check])
+def test_no_image_runs_on_the_database_that_was_not_scanned(prod: Prod, command: Callable[[Environment], Any]) -> None:
+    before = prod.state.kept()
+    prod.host.said.clear()
+    with pytest.raises(GateClosed) as error:
+        command(prod.at)
+    assert (error.value.slug, prod.state.kept()) == ("image-not-scanned", before)
+    assert not [said for said in prod.host.said if "docker compose" in said]
+    assert ("--unscanned=REASON" in error.value.then) is (command is migrations.migrate)
+
+
+def test_a_person_migrates_all_the_same_and_the_journal_has_the_reason(prod: Prod) -> None:
+    migrations.migrate(prod.at, unscanned="ticket 7")
+    assert [
+        line["unscanned"] for line in prod.journal() if line.get("command") == "migrate" and "unscanned" in line
+    ] == ["ticket 7"]
+
+
+@pytest.mark.parametrize("this_checkout", [True, False])
+def test_a_checkout_that_is_rebuilt_in_place_of_what_served_is_asked(
+    prod: Prod, monkeypatch: pytest.MonkeyPatch, this_checkout: bool
+) -> None:
+    """And the release that served is not."""
+    deployed = list[str]()
+    run = SimpleNamespace(release=prod.bundle.release)
+    built = SimpleNamespace(bundle=lambda *_: prod.bundle)
+    monkeypatch.setattr(rebuild, "credentials", lambda *_: {})
+    monkeypatch.setattr(rebuild, "require_bare", lambda *_: None)
+    monkeypatch.setattr(rebuild.Built, "here", lambda *_: built)
+    monkeypatch.setattr(rebuild, "reading", lambda *_: SimpleNamespace(run=run))
+    monkeypatch.setattr(rebuild, "recorded", lambda *_: (None, "", prod.bundle))
+    monkeypatch.setattr(rebuild, "require_images", lambda *_: None)
+    monkeypatch.setattr(rebuild, "write_secrets", lambda *_: None)
+    monkeypatch.setattr(rebuild, "put_into_service", lambda _run, _at, _point, reason: deployed.append(reason))
+    if this_checkout:
+        with pytest.raises(GateClosed, match="was not scanned"):
+            rebuild.rebuild(prod.at, "", "", this_checkout=True)
+        assert deployed == []
+    rebuild.rebuild(prod.at, "", "", this_checkout=this_checkout, unscanned="ticket 7")
+    assert deployed == ["ticket 7" if this_checkout else ""]
+
+
+def test_prod_that_needs_no_scan_records_that(prod: Prod, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever set it, in a file or by OPS_SCAN__REQUIRED; nothing where every image has a PASS."""
+    monkeypatch.setattr(Settings, "asks", property(lambda _: True))
+    scan = prod.settings.scan.model_copy(update={"required": False})
+    prod.at = prod.at._replace(settings=prod.settings.model_copy(update={"scan": scan}))
+    commands.deploy(prod.at)
+    assert (prod.serving(), prod.last().unscanned) == ("r2", "scan.required is false")
+    prod.scanned()
+    prod.bundle = made("r3")
+    commands.deploy(prod.at)
+    assert (prod.serving(), prod.last().unscanned) == ("r3", "")
 
 
 @pytest.mark.parametrize(
