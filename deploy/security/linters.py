@@ -117,7 +117,7 @@ def gitleaks(document: Any) -> list[Finding]:
 def build_check(document: Any) -> list[Finding]:
     """Read what BuildKit's own check says of the targets of a bake file.
 
-    Where it has nothing to say `warnings` is null: https://github.com/moby/buildkit/blob/master/frontend/subrequests/lint
+    Where it has nothing to say `warnings` is null: https://github.com/moby/buildkit/tree/master/frontend/subrequests
     """
     return [
         Finding("build-check", one["ruleName"], "MEDIUM", CHECKOUT, one["detail"], dockerfile(target["build"]),
