@@ -78,7 +78,9 @@ def test_no_marked_secret_is_anywhere_but_in_its_files_and_the_containers(tiny: 
         back = marked.inv(tiny, "rollback", "--json")
         assert (back.document["release"], f"SIGNING_KEY of {first} was revoked" in back.stderr) == (first, True)
         assert serving(tiny) == {**variables, "SIGNING_KEY": rotated}, "all came back but what was revoked"
-    assert any(control.encode() in line for line in marked.seen), "a process that shows a mark for half a second is seen"
+    assert any(control.encode() in line for line in marked.seen), (
+        "a process that shows a mark for half a second is seen"
+    )
     assert any(b"compose" in line for line in marked.seen)
     assert len(chat.taken) == 4
     for message in chat.taken:
