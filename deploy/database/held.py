@@ -15,7 +15,7 @@ LONGEST = 900  # seconds that it looks at most
 MARK, WATCHER = "look", "inv-locks"
 # https://www.postgresql.org/docs/current/explicit-locking.html: these keep out whoever writes, the first also who reads
 MODES = ("AccessExclusiveLock", "ExclusiveLock", "ShareRowExclusiveLock", "ShareLock")
-# each look is a line, and one more for each lock of anybody else; a table that a session makes is in nobody else's pg_class
+# each look is a line, and one more for each lock of others; a table that a session makes is in nobody else's pg_class
 SQL = (
     f"SELECT '{MARK}', extract(epoch FROM now()), NULL, NULL UNION ALL "  # noqa: S608  # our own names
     f"SELECT '{MARK}', extract(epoch FROM now()), c.oid::regclass::text, l.mode "
@@ -85,7 +85,7 @@ def read(printed: str) -> tuple[Held, ...]:
 
 
 def longest(looks: Sequence[float], times: Collection[float]) -> float:
-    """Return the seconds from the first to the last of the looks in a row that are among these times, and a look. Pure."""
+    """Return how many seconds the most looks in a row took that are among these times, and a look. Pure."""
     most, began = 0.0, None
     for at in looks:
         began = (at if began is None else began) if at in times else None

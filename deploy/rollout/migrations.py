@@ -42,8 +42,8 @@ class Status:
 def require_safe(fleet: Fleet, plans: Mapping[str, Plan]) -> Fleet:
     """Let the pending revisions of a plan pass the gate, then see to a backup; return the fleet with what was seen.
 
-    Raises GateClosed, before anything is changed. Where data does not run yet Migrate looks once it does, and the backup
-    is taken then.
+    Raises GateClosed, before anything is changed. Where data does not run yet Migrate looks once it does, and the
+    backup is taken then.
     """
     looked = replace(fleet, runs=tuple(seen(run, plans[run.host.name], fleet.runs) for run in fleet.runs))
     migrating = [run for run in looked.runs if may_be_pending(run, plans[run.host.name])]
