@@ -65,8 +65,8 @@ class Built:
 
 
 def rebuild(
-    at: Environment, wanted: str, escrow: str, *, this_checkout: bool = False, unscanned: str = "",
-    swap_database: str = "",
+    at: Environment, wanted: str, escrow: str, unscanned: str = "", swap_database: str = "", *,
+    this_checkout: bool = False,
 ) -> Outcome:  # fmt: skip
     """Bring the release of a recovery point into service on a bare host, with its data, secrets and settings.
 

@@ -115,7 +115,5 @@ def rebuild(
     """Bring a bare host into service from the off-site backups: release, secrets, data; nothing is read elsewhere."""
     from deploy.rollout import rebuild, show
 
-    outcome = rebuild.rebuild(
-        at, point, escrow, this_checkout=this_checkout, unscanned=unscanned, swap_database=swap_database
-    )
+    outcome = rebuild.rebuild(at, point, escrow, unscanned, swap_database, this_checkout=this_checkout)
     show.outcome(outcome, at.settings, json=json)
