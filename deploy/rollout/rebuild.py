@@ -243,11 +243,11 @@ def note_filling(run: Run, what: str) -> None:
 
 def require_empty_folders(repository: Repository, saved: Mapping[str, str]) -> None:
     """Refuse where a volume or a folder of the host that would be restored holds files already."""
-    words = ("-mindepth", "1", "!", "-name", "lost+found", "-print", "-quit")
     there = [
         f"{source} (as {folder})"
         for folder, source in saved.items()
-        if folder not in filling(repository.run) and repository.ask("find", folder, *words).strip()
+        if folder not in filling(repository.run)
+        and {*repository.ask("ls", "--almost-all", folder).splitlines()} - {"lost+found"}
     ]
     if there:
         what = f"files are there that a rebuild would replace: {', '.join(there)}"

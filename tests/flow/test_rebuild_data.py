@@ -22,7 +22,7 @@ class Host(test_drill.Host):
     tables, files = 0, ""
 
     def answer(self, argv: tuple[str, ...]) -> str:
-        if "find" in argv:
+        if "ls" in argv:
             return self.files
         if "psql" in argv:
             return f"{self.tables}\n"

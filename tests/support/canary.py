@@ -57,7 +57,7 @@ class Canary:
     def processes(self) -> Iterator[None]:
         """Look at the command lines of all processes meanwhile, those in containers among them."""
         over = threading.Event()
-        thread = threading.Thread(target=self.poll, args=(over,))
+        thread = threading.Thread(target=self.poll, args=(over, set(Path("/proc").iterdir())))
         thread.start()
         try:
             yield
@@ -67,9 +67,8 @@ class Canary:
         for line in self.seen:
             self.look(f"the command line {line.partition(b' ')[0]!r}", line)
 
-    def poll(self, over: threading.Event) -> None:
+    def poll(self, over: threading.Event, before: set[Path]) -> None:
         """Keep every command line that is seen, of processes that were not there before."""
-        before = set(Path("/proc").iterdir())
         while not over.wait(PAUSE):
             for process in set(Path("/proc").iterdir()) - before:
                 with suppress(OSError):
