@@ -52,7 +52,7 @@ CHANGES: Mapping[str, Callable[[Host, Path], object]] = {
     "run": lambda host, folder: host.run(command(*touch(folder))),
     "try_run": lambda host, folder: host.try_run(command(*touch(folder))),
     "exchange": lambda host, folder: host.exchange(command(*touch(folder))),
-    "pipe": lambda host, folder: host.run(pipe(query("echo"), command(*touch(folder)))),
+    "pipe": lambda host, folder: host.run(pipe(query("true"), command(*touch(folder)))),
     "open": lambda host, folder: opened(host, folder, fed=False),
     "open fed": lambda host, folder: opened(host, folder, fed=True),
     "stream": lambda host, folder: streamed(host, folder, fed=False),
