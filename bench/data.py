@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -15,6 +14,7 @@ from uuid import uuid4
 
 from bench.__main__ import report
 from bench.measure import Number, run, timed
+from deploy.core.poll import wait_until
 from deploy.hosts.local import LocalHost
 from deploy.images import bases
 from tests.support.site import ROOT
@@ -25,7 +25,7 @@ SWAPS = 5
 
 
 class Server:
-    """A PostgreSQL of its own, and the backup image beside it; everything has one label and one name."""
+    """A PostgreSQL of its own, and the backup image next to it; everything has one label and one name."""
 
     def __init__(self, scale: int) -> None:
         """Start both on a database of pgbench."""
@@ -51,8 +51,8 @@ class Server:
             "--tmpfs=/var/run/postgresql:uid=999,gid=999", "--tmpfs=/tmp:mode=1777", images["postgres"],
             "docker-entrypoint.sh", "postgres",
         )  # fmt: skip
-        while "accepting" not in self.attempt("pg_isready", "--host=127.0.0.1"):
-            time.sleep(0.2)
+        if not wait_until(lambda: "accepting" in self.attempt("pg_isready", "--host=127.0.0.1"), 60):
+            raise RuntimeError(f"{self.name} did not accept connections within 60 s; docker logs {self.name}")
         self.sql("pgbench", "--initialize", "--quiet", f"--scale={scale}", "bench")
 
     def attempt(self, *words: str) -> str:

@@ -75,12 +75,8 @@ def judge_targets(prefix: str, expected: dict[str, int], answer: Any) -> Check:
     missing = [job for job, number in expected.items() if [name for name, _, _ in targets].count(job) < number]
     down = [f"{job}: {error}" for job, health, error in targets if health == "down"]
     waiting = [job for job, health, _ in targets if health not in ("up", "down")]
-    if down:
-        return Check(asked, "FAIL", "; ".join(down), "docker logs of that exporter; " + START)
-    if missing or waiting or not targets:
-        words = f"not scraped: {', '.join(missing + waiting) or 'anything'}"
-        return Check(asked, "UNKNOWN", words, START)
-    return Check(asked, "PASS", f"{len(targets)} of {len(targets)}")
+    absent = "" if targets and not missing + waiting else f"not scraped: {', '.join(missing + waiting) or 'anything'}"
+    return judged(asked, down, "docker logs of that exporter; " + START, absent, f"{len(targets)} of {len(targets)}")
 
 
 def judge_rules(prefix: str, expected: Sequence[str], answer: Any) -> Check:
@@ -93,12 +89,15 @@ def judge_rules(prefix: str, expected: Sequence[str], answer: Any) -> Check:
     broken = [f"{rule['name']}: {rule.get('lastError', '')}" for rule in rules if rule["health"] == "err"]
     waiting = [rule["name"] for rule in rules if rule["health"] not in ("ok", "err")]
     missing = [name for name in expected if name not in groups]
-    if broken:
-        return Check(asked, "FAIL", "; ".join(broken), "fix monitoring/rules, then " + START)
-    if missing or waiting or not rules:
-        words = f"not evaluated: {', '.join(missing + waiting) or 'anything'}"
-        return Check(asked, "UNKNOWN", words, START)
-    return Check(asked, "PASS", f"{len(rules)} rules")
+    absent = "" if rules and not missing + waiting else f"not evaluated: {', '.join(missing + waiting) or 'anything'}"
+    return judged(asked, broken, "fix monitoring/rules, then " + START, absent, f"{len(rules)} rules")
+
+
+def judged(asked: str, failing: Sequence[str], fix: str, absent: str, seen: str) -> Check:
+    """FAIL for what fails, UNKNOWN where something is absent, else PASS with what was seen. Pure."""
+    if failing:
+        return Check(asked, "FAIL", "; ".join(failing), fix)
+    return Check(asked, "UNKNOWN", absent, START) if absent else Check(asked, "PASS", seen)
 
 
 def judge_managers(prefix: str, answer: Any) -> Check:

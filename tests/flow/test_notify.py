@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +20,7 @@ from deploy.hosts.local import LocalHost
 from deploy.site import notify
 from deploy.site.event import Event
 from tests.support import samples
+from tests.support.notified import Receiver, receiving
 
 DONE = Event(
     "deploy", "in service", "r2", "c2", before="r1", serves="release r2 (green)", who="ann@host", seconds=12.34
@@ -42,39 +40,14 @@ Printed = pytest.CaptureFixture[str]
 Made = Callable[..., Settings]
 
 
-class Receiver(HTTPServer):
-    """A service that takes notifications."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Taking)
-        self.taken: list[dict[str, Any]] = []
-
-
-class Taking(BaseHTTPRequestHandler):
-    """Take one notification."""
-
-    def do_POST(self) -> None:
-        assert isinstance(self.server, Receiver)
-        self.server.taken.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, format: str, *words: object) -> None:
-        pass
-
-
 def address(port: int) -> str:
     return f"json://{TOKEN}@127.0.0.1:{port}/?rto=60"
 
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    with Receiver() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
+    with receiving() as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture

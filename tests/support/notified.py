@@ -36,7 +36,7 @@ class Taking(BaseHTTPRequestHandler):
 def receiving(address: str = "127.0.0.1") -> Iterator[Receiver]:
     """Run one at an address of this machine."""
     with Receiver(address) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()
         yield server
         server.shutdown()
