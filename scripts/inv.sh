@@ -3,7 +3,7 @@
 # `inv` of this checkout, from wherever one stands: what the other scripts here go through.
 set -euo pipefail
 if [ -n "${OPS_ROOT:-}" ]; then
-    OPS_ROOT="$(readlink -f -- "$OPS_ROOT")" # what is said from where one is
+    OPS_ROOT="$(readlink -f -- "$OPS_ROOT")" # a relative path is from where the command was typed
     export OPS_ROOT
 fi
 cd "$(dirname "$(readlink -f "$0")")/.."

@@ -211,7 +211,7 @@ def install(at: Environment) -> str:
 
 
 def write_order(at: Environment, repository: Repository) -> str:
-    """Leave on the host who is told of a night that failed, for its owner alone; say in words whether anybody is."""
+    """Leave on the host who is notified of a failed night, for its owner alone; return in words whether anybody is."""
     host, file, urls = repository.run.host, at.settings.state_dir / ORDER, notify.addresses(at.settings)
     lacks = [
         *([] if urls else [f"{notify.KEY} is not set"]),

@@ -1,1 +1,1 @@
-"""Monitoring: the stack that watches an environment, on each of its hosts beside the app."""
+"""Monitoring: the stack that watches an environment, on each of its hosts, next to the app."""

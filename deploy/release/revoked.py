@@ -19,7 +19,7 @@ def replacements(
 ) -> dict[str, str | None]:
     """Return the current value of each key whose own is revoked, None where there is none. Pure.
 
-    Where it is not known which are revoked, every key is that both have.
+    Where the record of revocations is damaged (None), every key that both have counts as revoked.
     """
     if revoked is None:
         return {key: current[key] for key, value in env.items() if current.get(key, value) != value}

@@ -38,7 +38,7 @@ class Clone:
     migrate: tuple[str, ...]
 
     def run(self, *words: str) -> str:
-        """Run words in a container of the image, as a deploy's migration is run; raise OpsError with what they said."""
+        """Run words in a container of the image, as a deploy's migration is run; raise OpsError with their output."""
         options = attempts.options(self.image.run, "blue", self.service)
         environment = [f"--env={key}={value}" for key, value in options.items()]
         once = ("run", "--rm", "-T", "--no-deps", *environment, self.image.named(self.service))

@@ -45,7 +45,7 @@ class Scanned:
 
 
 def scan(at: Environment, *, base: str = "") -> Scanned:
-    """Look at images, files and history, judge them, and record on every host what was said of each image.
+    """Look at images, files and history, judge them, and record the result of each image on every host.
 
     With a `base` report only findings that it lacks block; not where every finding does: prod, main and tags.
     """
@@ -141,7 +141,7 @@ def summarize(image: ScannedImage, revision: str, judged: Sequence[Judged], data
 
 
 def record(at: Environment, scans: Sequence[tuple[ScannedImage, Scan]]) -> dict[str, OpsError]:
-    """Record on every host what was said of each image; return why that was not possible."""
+    """Record the result of each image on every host; return why that was not possible."""
 
     def on(host: Host) -> None:
         kept = Scans(host, at.settings.state_dir)

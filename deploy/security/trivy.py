@@ -18,7 +18,8 @@ from deploy.security.trivy_report import Part, Report, Result, System, Vulnerabi
 QUIET = ("--skip-version-check", "--skip-check-update", "--disable-telemetry", "--quiet")
 # files that Trivy takes from the folder it runs in: what one of them lets through has no owner and no end
 UNCONFIGURED = ("--ignorefile=", "--config=/dev/null")
-# in a checkout Trivy passes over tests, examples and *.md, unless it is told not to; in images these are others' files
+# in a checkout Trivy passes over tests, examples and *.md unless its configuration says otherwise; in images they are
+# others' files
 EVERY_FILE = Path(__file__).with_name("trivy-secret.yaml")
 OFFLINE = ("--offline-scan", "--skip-db-update", "--skip-java-db-update", "--skip-vex-repo-update")
 NAMES = {"pip": "pip", "npm": "npm", "gobinary": "Go", "python-pkg": "pip", "node-pkg": "npm"}

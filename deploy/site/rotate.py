@@ -55,7 +55,7 @@ def begun(at: Environment, key: str, content: str, own: Mapping[str, str]) -> Ro
 
 
 def typed(key: str) -> str:
-    """Read a new value from a person, unseen, or from standard input; raise Refused when it is empty."""
+    """Read a new value from a person, without echo, or from standard input; raise Refused when it is empty."""
     asked = sys.stdin and sys.stdin.isatty()
     value = getpass(f"the new value of {key}: ") if asked else sys.stdin.read() if sys.stdin else ""
     value = value.removeprefix("\ufeff").rstrip("\r\n")  # of the file that it was in

@@ -1,4 +1,4 @@
-"""What a scan said of images, by the digests of their manifests and configurations; beside the releases."""
+"""Results of scans of images, by the digests of their manifests and configurations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SCANS = "scans"
 
 
 class Scan(Kept):
-    """What a scan said of one image: its verdict, when, by whom, with what, and what it could not look at or found."""
+    """The result of a scan of one image: its verdict, when, by whom, with what, what it found or could not look at."""
 
     image: str
     digest: str

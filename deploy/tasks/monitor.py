@@ -29,7 +29,7 @@ def down(at: Environment) -> None:
 
 @command()
 def check(at: Environment, json: bool = False) -> None:
-    """Check that targets are up, rules are evaluated, every service is watched, and somebody is told."""
+    """Check that targets are up, rules are evaluated, every service is watched, and people are notified."""
     from deploy.monitoring import check, run
     from deploy.site import checks, notify
 

@@ -1,7 +1,8 @@
 """Say over HTTP how an environment's containers are: metrics for Prometheus, and what a message says of a service.
 
 `/metrics` asks the engine anew each time: while this program or the engine is away nothing stale is shown. The services
-that there should be are those of the release which the ledger calls in service. `/context?service=NAME` is for the receiver.
+that there should be are those of the release which the ledger calls in service. `/context?service=NAME` is for the
+receiver.
 """
 
 from __future__ import annotations
@@ -171,7 +172,8 @@ def moment(line: Mapping[str, Any], key: str = "time") -> float:
 def stopped_by_deploy(journal: list[dict[str, Any]], now: float) -> set[str]:
     """Name the services that a deploy which goes on has stopped and not started again. Pure.
 
-    Each for a while only: a deploy that was interrupted never starts it. One that runs in the other colour is not among them.
+    Each for a while only: a deploy that was interrupted never starts it. One that runs in the other colour is not
+    among them.
     """
     stopped, started, details = dict[str, float](), dict[str, Any](), dict[str, Any]()
     for line in unfinished(journal):
@@ -207,7 +209,8 @@ def rendered(measurements: Iterable[tuple[str, dict[str, str], float]]) -> str:
 def printed(stream: bytes) -> Iterator[tuple[str, str]]:
     """Split what the engine has of a log into lines: time, text. Pure.
 
-    Each part has a header of eight bytes: https://docs.docker.com/reference/api/engine/#tag/Container/operation/ContainerAttach
+    Each part has a header of eight bytes:
+    https://docs.docker.com/reference/api/engine/#tag/Container/operation/ContainerAttach
     """
     parts, at = list[bytes](), 0
     while at + 8 <= len(stream):
@@ -228,8 +231,8 @@ class EdgeLog:
     def read(self, edge: str) -> None:
         """Count what was answered since the last time, a minute at most.
 
-        What is older, after a while in which nobody asked or the engine did not answer, is not counted: a busy edge would
-        have more of it each time than can be read before the answer is due.
+        What is older, after a while in which nobody asked or the engine did not answer, is not counted: a busy edge
+        would have more of it each time than can be read before the answer is due.
         """
         begun = time.time()
         since = max(self.since, begun - FURTHEST)
@@ -238,11 +241,11 @@ class EdgeLog:
             if written > self.last and (status := answered(words)):
                 self.counts[f"{status // 100}xx"] += 1
         self.last = max([self.last, *(written for written, _ in lines)])
-        self.since = begun - 2  # the engine's clock is ours; lines that were counted are known by their time
+        self.since = begun - 2  # the engine's clock is ours; a line that was counted is recognized by its time
 
 
 def answered(line: str) -> int:
-    """Read the status off a line of the edge's log; 0 for other lines and for pages that are no answer of the app. Pure."""
+    """Read the status off a line of the edge's log; 0 for other lines and pages that are no answer of the app. Pure."""
     with suppress(ValueError, TypeError, AttributeError):
         request = json.loads(line)
         return 0 if request.get("page") else int(request.get("status", 0))
@@ -343,7 +346,8 @@ def last_words(lines: list[str]) -> list[str]:
     return [line for line in lines if ERROR.search(line)][-LINES:] or lines[-LINES:]
 
 
-# as deploy/config/secrets reads back what it wrote, and as it masks: this program is alone in its image; a test compares
+# as deploy/config/secrets reads back what it wrote, and as it masks: this program is alone in its image; a test
+# compares the two
 PLAIN = {"\\\\": "\\", '\\"': '"', "$$": "$", "\\n": "\n", "\\r": "\r"}
 
 

@@ -115,7 +115,7 @@ def speak(send: Send, name: str, host: str, env: str) -> None:
 
 
 class Answer(BaseHTTPRequestHandler):
-    """Takes what Alertmanager posts; says to Prometheus how many notifications failed, and how many addresses cannot work."""
+    """Takes what Alertmanager posts; counts the notifications that failed and the addresses that cannot work."""
 
     send_message: Send
     name, host = "", ""

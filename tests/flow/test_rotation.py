@@ -232,11 +232,11 @@ def rotated(site: Site, *words: str, code: int = 0) -> str:
 
 def test_a_secret_that_the_app_holds_twice_is_rotated_in_two_steps(app: Site) -> None:
     before = held(app)
-    said = rotated(app, "SIGNING_KEY")
+    printed = rotated(app, "SIGNING_KEY")
     after = held(app)
     assert after == {**before, "SIGNING_KEY": after["SIGNING_KEY"], "SIGNING_KEY_PREVIOUS": OLD}
     assert len(after["SIGNING_KEY"]) == 32
-    assert ("inv secrets.rotate SIGNING_KEY --finish" in said, revoked(app)) == (True, set())
+    assert ("inv secrets.rotate SIGNING_KEY --finish" in printed, revoked(app)) == (True, set())
     assert "SIGNING_KEY --finish" in rotated(app, "SIGNING_KEY", code=2), "a value in use would be lost"
     rotated(app, "SIGNING_KEY", "--finish")
     assert held(app) == {**after, "SIGNING_KEY_PREVIOUS": ""}
@@ -246,8 +246,8 @@ def test_a_secret_that_the_app_holds_twice_is_rotated_in_two_steps(app: Site) ->
 
 
 def test_a_secret_that_the_app_holds_once_is_revoked_at_once_and_what_ends_is_said(app: Site) -> None:
-    said = rotated(app, "SESSION_KEY")
-    assert "ends with the switch of the deploy" in said
+    printed = rotated(app, "SESSION_KEY")
+    assert "ends with the switch of the deploy" in printed
     assert held(app)["SESSION_KEY"] != f"{OLD}s"
     assert revoked(app) == {"SESSION_KEY"}
 

@@ -32,7 +32,7 @@ def ran(folder: Path, *words: str, **environment: str) -> subprocess.CompletedPr
     return subprocess.run(words, cwd=folder, capture_output=True, text=True, env=known)
 
 
-def said(folder: Path, *words: str, **environment: str) -> tuple[int, str]:
+def outcome(folder: Path, *words: str, **environment: str) -> tuple[int, str]:
     done = ran(folder, *words, **environment)
     return done.returncode, done.stdout
 
@@ -41,12 +41,12 @@ def said(folder: Path, *words: str, **environment: str) -> tuple[int, str]:
 def test_words_and_exit_code_pass_through(checkout: Path, place: str) -> None:
     folder = checkout / place
     own = Path(*[checkout.name] * (place == ".."), "scripts") if place != "/" else checkout / "scripts"
-    assert said(folder, f"{own}/deploy.sh", "status", "--env=a b", "*") == (7, f"{checkout}||status|--env=a b|*|")
-    assert said(folder, f"{own}/blue-green-deploy.sh", "--json") == (7, f"{checkout}|blue_green|deploy|--json|")
-    assert said(folder, f"{own}/migrate-and-deploy.sh", "--json") == (7, f"{checkout}||deploy|--json|")
-    assert said(folder, f"{own}/backup.sh") == (7, f"{checkout}||backup|")
-    assert said(folder, f"{own}/backup.sh", "--env=a b") == (7, f"{checkout}||backup|--env=a b|")
-    assert said(folder, f"{own}/backup.sh", "restore", "1a2b", "--yes") == (
+    assert outcome(folder, f"{own}/deploy.sh", "status", "--env=a b", "*") == (7, f"{checkout}||status|--env=a b|*|")
+    assert outcome(folder, f"{own}/blue-green-deploy.sh", "--json") == (7, f"{checkout}|blue_green|deploy|--json|")
+    assert outcome(folder, f"{own}/migrate-and-deploy.sh", "--json") == (7, f"{checkout}||deploy|--json|")
+    assert outcome(folder, f"{own}/backup.sh") == (7, f"{checkout}||backup|")
+    assert outcome(folder, f"{own}/backup.sh", "--env=a b") == (7, f"{checkout}||backup|--env=a b|")
+    assert outcome(folder, f"{own}/backup.sh", "restore", "1a2b", "--yes") == (
         7,
         f"{checkout}||backup.restore|1a2b|--yes|",
     )
@@ -56,12 +56,12 @@ def test_words_and_exit_code_pass_through(checkout: Path, place: str) -> None:
 @pytest.mark.parametrize("words", [("down", "--yes"), ()])
 def test_nothing_else_is_passed_on(checkout: Path, place: str, words: tuple[str, ...]) -> None:
     own = Path(*[checkout.name] * (place == ".."), "scripts") if place != "/" else checkout / "scripts"
-    assert said(checkout / place, f"{own}/deploy.sh", *words) == (2, "")
-    assert said(checkout / place, f"{own}/backup.sh", "take-it-all", *words) == (2, "")
+    assert outcome(checkout / place, f"{own}/deploy.sh", *words) == (2, "")
+    assert outcome(checkout / place, f"{own}/backup.sh", "take-it-all", *words) == (2, "")
 
 
 def test_links_lead_to_the_checkout(checkout: Path) -> None:
-    assert said(checkout.parent, "./link", "rollback") == (7, f"{checkout}||rollback|")
+    assert outcome(checkout.parent, "./link", "rollback") == (7, f"{checkout}||rollback|")
 
 
 @pytest.mark.parametrize(("root", "meant"), [(".", "an app"), ("../an app", "an app"), ("/", "/"), ("-x", "an app/-x")])
@@ -69,7 +69,7 @@ def test_a_relative_app_is_the_one_where_one_stands(checkout: Path, root: str, m
     app = checkout.parent / "an app"
     (app / "-x").mkdir(parents=True)
     script = f"{checkout}/scripts/deploy.sh"
-    assert said(app, script, "status", OPS_ROOT=root) == (7, f"{checkout}|{checkout.parent / meant}|status|")
+    assert outcome(app, script, "status", OPS_ROOT=root) == (7, f"{checkout}|{checkout.parent / meant}|status|")
 
 
 @pytest.mark.parametrize("script", ["deploy.sh", "blue-green-deploy.sh"])

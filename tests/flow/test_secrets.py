@@ -155,8 +155,8 @@ def test_whoever_is_removed_cannot_read_what_is_written_then_and_it_is_said_what
     with pytest.raises(Refused, match="encrypted to others"):
         secrets.read(team.settings("bob", "alice"))
     assert secrets.read(team.settings("carol", "carol")) == {"A": VALUE}
-    assert "bob cannot read it any more" in (said := " ".join(capsys.readouterr().err.split()))
-    assert "inv secrets.rotate" in said
+    assert "bob cannot read it any more" in (printed := " ".join(capsys.readouterr().err.split()))
+    assert "inv secrets.rotate" in printed
     assert verdicts(left)["recipients"][0] == "PASS"
     before = (team.folder / ".env.prod.age").read_bytes()
     edit(left, HERE)
@@ -249,8 +249,8 @@ def test_a_command_that_hangs_is_refused_in_time(tmp_path: Path, line: str) -> N
 
 def test_what_a_command_warns_of_is_shown_without_a_value(tmp_path: Path, capsys: Printed) -> None:
     assert secrets.read(printing(tmp_path, f"echo deprecated {VALUE} >&2; echo A={VALUE}")) == {"A": VALUE}
-    assert "deprecated ***" in (said := capsys.readouterr().err)
-    assert VALUE not in said
+    assert "deprecated ***" in (printed := capsys.readouterr().err)
+    assert VALUE not in printed
 
 
 def test_what_a_command_reads_is_changed_elsewhere(tmp_path: Path) -> None:

@@ -291,7 +291,7 @@ def test_a_bare_host_serves_again_from_off_site_and_the_escrowed_sheet_alone(
         remove_labelled(kind, shelf.app)
     shutil.rmtree(shelf.state)
     vault.bucket.empty()
-    known = secrets_of(shelf)
+    before_the_loss = secrets_of(shelf)
     (shelf.root / ".env.local").unlink()
     assert titles(shelf)[0].startswith("0: ")
     assert shelf.inv("backup.rebuild", "--json", code=2).document["slug"] == "escrow-missing"
@@ -303,7 +303,7 @@ def test_a_bare_host_serves_again_from_off_site_and_the_escrowed_sheet_alone(
     assert (listed["id"], listed["places"]) == (point, ["local", "off-site"])
     assert files(shelf, "cat /uploads/one /uploads/two") == "one\ntwo", "the declared volume came back, too"
     assert len((shelf.state / "ledger.jsonl").read_text().splitlines()) > 1, "what was deployed before is remembered"
-    assert secrets_of(shelf) == known, "the secrets file is there again"
+    assert secrets_of(shelf) == before_the_loss, "the secrets file is there again"
     assert "stored" in evidence_of_doctor(shelf)
 
 

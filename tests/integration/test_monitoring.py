@@ -1,4 +1,4 @@
-"""Monitoring on the real engine: who is told of a stopped service, and that a deploy tells nobody."""
+"""Monitoring on the real engine: who is notified of a stopped service, and that a deploy notifies nobody."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ def test_where_alerts_go(image: str, labels: str, receiver: str) -> None:
 def test_a_deploy_tells_nobody_and_a_stopped_service_is_in_somebodys_hand(
     site: Site, people: Listener, record_property: Callable[[str, object], None]
 ) -> None:
-    unseen = site.inv("monitor.check", "--json", code=3).document
-    assert {check["result"] for check in unseen[:-1]} == {"UNKNOWN"}, "nothing runs yet"
+    checks = site.inv("monitor.check", "--json", code=3).document
+    assert {check["result"] for check in checks[:-1]} == {"UNKNOWN"}, "nothing runs yet"
     checks = site.inv("monitor.up", "--json").document
     assert {check["result"] for check in checks} == {"PASS"}, checks
     site.replace("app/app.py", "says hello", "says good day")
@@ -99,6 +99,6 @@ def test_a_deploy_tells_nobody_and_a_stopped_service_is_in_somebodys_hand(
     docker("start", app)
     over = people.first("app does not run", 60, resolved=True)
     causes = [one.title.partition(": ")[2] for one in people.messages if one.at <= over.at]
-    assert causes.count("app does not run") == 1, "told once"
-    record_property("report", f"stopped -> told: {message.at - stopped:.1f} s; all messages: {causes}")
+    assert causes.count("app does not run") == 1, "notified once"
+    record_property("report", f"stopped -> notified: {message.at - stopped:.1f} s; all messages: {causes}")
     assert wait_until(lambda: site.inv("monitor.check", code=None).code == 0, 15), "the check sees it all again"

@@ -55,10 +55,18 @@ class Row:
 
     def line(self, commit: str) -> str:
         """One line of the table."""
-        told = "; ".join(self.story) or (
+        story = "; ".join(self.story) or (
             "as it should be" if self.verdict == "PASS" else "not what it should be; the test's output says what"
         )
-        texts = (self.room, cell(self.night), cell(self.fault), cell(told), self.verdict, f"{self.seconds:.0f}", commit)
+        texts = (
+            self.room,
+            cell(self.night),
+            cell(self.fault),
+            cell(story),
+            self.verdict,
+            f"{self.seconds:.0f}",
+            commit,
+        )
         return f"| {' | '.join(texts)} |\n"
 
 

@@ -40,8 +40,8 @@ def service(name: str, role: Any, image: str = "x", **more: Any) -> ReleasedServ
 
 def run(*others: ReleasedService, **monitor: Any) -> Run:
     """The run of a release with a database, an edge and web services."""
-    known = (service("postgres", "data", port=5432), service("backend", "web"), service("site", "job"), *others)
-    release = samples.release("r1").model_copy(update={"services": known})
+    services = (service("postgres", "data", port=5432), service("backend", "web"), service("site", "job"), *others)
+    release = samples.release("r1").model_copy(update={"services": services})
     settings = samples.settings(state=Path("/state"), monitor=monitor)
     shared = backed_up.rendered()["shared.yml"].replace('image: "postgres"', 'image: "postgres"\n    env_file: ["env"]')
     return Run(settings, LocalHost(), Bundle(release, {"shared.yml": shared}, SECRETS))

@@ -468,8 +468,8 @@ def test_only_new_findings_block_with_a_base_report_and_all_of_them_a_release(tm
     first = scanned(inspections_of(answer(found=True)))
     base = tmp_path / "base.json"
     base.write_text(json.dumps(report.document(first)))
-    known = report.fingerprints(str(base), Strict(False, ""))
-    again = scanned(inspections_of(answer(found=True)), base=known)
+    earlier = report.fingerprints(str(base), Strict(False, ""))
+    again = scanned(inspections_of(answer(found=True)), base=earlier)
     assert [one.result for one in again.judged] == ["PASS", "PASS", "PASS"]
     assert again.images[0][1].result == "FAIL"
     other = [replace(inspection, where="other") for inspection in inspections_of(answer(found=True))]
@@ -477,7 +477,7 @@ def test_only_new_findings_block_with_a_base_report_and_all_of_them_a_release(tm
         replace(inspection, findings=tuple(replace(f, where="other") for f in inspection.findings))
         for inspection in other
     ]
-    assert scanned(other, base=known).judged[0].result == "FAIL"
+    assert scanned(other, base=earlier).judged[0].result == "FAIL"
     with pytest.raises(Refused, match="excuses nothing"):
         report.fingerprints(str(base), Strict(True, "prod"))
     base.write_text("{}")

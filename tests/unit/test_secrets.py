@@ -53,10 +53,10 @@ def test_the_rest_of_a_value_that_stands_without_quotes_is_no_key(tmp_path: Path
     path.write_text("\n".join(["A=ok", "", "KEY=-----BEGIN", *pieces, "EMPTY", "TOKEN=changeme", "DOCUMENTED", ""]))
     path.chmod(0o600)
     (tmp_path / ".env.example").write_text("A=x\nDOCUMENTED=y\n")
-    with pytest.raises(Refused) as told:
+    with pytest.raises(Refused) as error:
         secrets.read(at(tmp_path, path.name))
     stray = [f"line {number} is no NAME=value; a value of several lines stands in quotes" for number in (4, 5, 6, 7, 8)]
-    assert told.value.what.split("\n    ")[1:] == [
+    assert error.value.what.split("\n    ")[1:] == [
         *stray,
         "TOKEN still holds a placeholder",
         "DOCUMENTED still holds a placeholder",
@@ -67,9 +67,9 @@ def test_all_reasons_at_once_and_no_value(tmp_path: Path) -> None:
     (tmp_path / ".env.example").write_text("A=x\nB=y\n")
     (tmp_path / ".env.local").write_text("A=changeme\nC=hunter2\n")
     (tmp_path / ".env.local").chmod(0o644)
-    with pytest.raises(Refused) as told:
+    with pytest.raises(Refused) as error:
         secrets.read(at(tmp_path))
-    text = str(told.value)
+    text = str(error.value)
     assert all(words in text for words in ("A still holds", "B is missing", "chmod 600")), text
     assert "hunter2" not in text
 
@@ -84,9 +84,9 @@ def test_what_cannot_be_understood_is_refused_and_not_left_out(tmp_path: Path, t
         lambda path: secrets.read(at(tmp_path, path.name)),
         lambda path: secrets.own(at(tmp_path, path.name), "A"),
     ):
-        with pytest.raises(Refused, match=words) as told:
+        with pytest.raises(Refused, match=words) as error:
             look(tmp_path / ".env.prod")
-        assert "it is" not in str(told.value)
+        assert "it is" not in str(error.value)
 
 
 def test_a_secret_of_the_toolkit_is_no_more_for_others_than_those_of_the_app(tmp_path: Path) -> None:
@@ -102,9 +102,9 @@ def test_an_app_without_secrets_needs_no_file(tmp_path: Path) -> None:
 
 
 def test_a_file_that_the_settings_name_must_be_there(tmp_path: Path) -> None:
-    with pytest.raises(Refused, match=r"\.env\.prodd does not exist") as told:
+    with pytest.raises(Refused, match=r"\.env\.prodd does not exist") as error:
         secrets.read(at(tmp_path, ".env.prodd"))
-    assert "the setting secrets.file" in told.value.then
+    assert "the setting secrets.file" in error.value.then
 
 
 def test_a_folder_is_no_file_of_secrets(tmp_path: Path) -> None:
