@@ -26,10 +26,12 @@ from tests.support.sshd import Sshd, host_of, refused
 
 
 def test_a_host_without_a_pinned_key_is_not_talked_to(server: Sshd) -> None:
-    before = server.log
+    before = server.callers
     host = host_of(server, hosts={"app1": server.machine(key="")})
     assert "inv hosts.pin --env=local" in refused(lambda: host.run(command("true")))
-    assert server.log == before
+    assert server.callers == before
+    host_of(server).run(command("true"))
+    assert server.callers == before + 1, "one that is talked to is counted"
 
 
 def test_a_changed_key_is_refused_with_both_fingerprints(server: Sshd, tmp_path: Path) -> None:

@@ -63,6 +63,11 @@ class Sshd:
         """How many people it let in."""
         return self.log.count("Accepted publickey")
 
+    @property
+    def callers(self) -> int:
+        """How many connections it took, whoever they were; lines about earlier ones may still come."""
+        return self.log.count("Connection from")
+
     def children(self) -> list[int]:
         """The processes that serve its connections."""
         listed = subprocess.run(["pgrep", "-P", str(self.process.pid)], capture_output=True, text=True).stdout
