@@ -25,6 +25,9 @@ from deploy.hosts.local import LocalHost
 READING = "read"
 # what an env_file is called that means the secrets of the environment, whichever that is
 SECRETS = re.compile(r"\.env(\..+)?")
+# what runs once per colour: two copies of it are there while a release comes into service
+PER_COLOUR: tuple[Role, ...] = ("web", "worker", "scheduler", "job")
+PROJECT = re.compile(r"(?<!\$)\$\{?COMPOSE_PROJECT_NAME\b")
 # what Compose writes, quotes escaped, beside an exit code of 0
 UNSET = re.compile(r"""The \\?"(\w+)\\?" variable is not set""")
 
@@ -99,6 +102,9 @@ def read(root: Path, names: Sequence[str], variables: Mapping[str, str], host: L
         for path in paths:
             with reasons:
                 copies.copy(path, base, Values((), base / ".env"))
+        if PROJECT.search(copies.used):
+            then = "write a name of your own, or a variable of [variables]"
+            copies.mistakes.append(f"$COMPOSE_PROJECT_NAME is another one for each colour and environment; {then}")
         reasons.refuse()
         answer = host.try_run(config([copies.at(path) for path in paths], own, copies.at(base)))
         if answer.returncode:
@@ -204,6 +210,8 @@ def check(
         mistakes += [f"service {name}: {reason}" for reason in unfit(spec, root)]
     then = "not rendered per colour; use an image, a volume or env_file"
     mistakes += [f"top-level {key}: {then}" for key in ("configs", "secrets") if merged.get(key)]
+    of_colours = (service for service in services if service.role in PER_COLOUR)
+    mistakes += [f"service {one.name}: {reason}" for one in of_colours for reason in shared_by_colours(one.spec)]
     model = Model(tuple(services), merged.get("networks") or {}, merged.get("volumes") or {})
     mistakes += inconsistencies(model) if not mistakes else []
     title = f"the compose files have {len(mistakes)} mistake(s):"
@@ -229,10 +237,32 @@ def unfit(spec: Mapping[str, Any], checkout: Path) -> Iterable[str]:
             source = Path(mount["source"]).relative_to(checkout)
             then = "put it into the image or a volume"
             yield f"mounts {source} of this checkout, which another host does not have; {then}"
-    if str(spec.get("network_mode", "")).startswith("service:") or spec.get("links"):
+    shares_network = str(spec.get("network_mode", "")).partition(":")[0] in ("service", "container")
+    if shares_network or spec.get("links") or spec.get("external_links"):
         yield "shares another service's network; colours have names of their own, use networks"
     if not spec.get("image"):
         yield "no image; name the one that is built (docker/bake.hcl) or pulled"
+
+
+def shared_by_colours(spec: Mapping[str, Any]) -> Iterable[str]:
+    """Name what two colours, which run next to each other, cannot both have, or would both answer to."""
+    if spec.get("hostname") or spec.get("domainname"):
+        yield "hostname is one name for both colours: requests would reach either; remove it"
+    for network, joined in (spec.get("networks") or {}).items():
+        options = joined or {}
+        if options.get("aliases"):
+            then = "remove it: inside its colour a service has its own name"
+            yield f"networks.{network}.aliases are names for both colours: requests would reach either; {then}"
+        for key in ("ipv4_address", "ipv6_address", "link_local_ips", "mac_address"):
+            if options.get(key):
+                yield f"networks.{network}.{key} is one address for both colours: the second does not start; remove it"
+    if spec.get("mac_address"):
+        yield "mac_address is one address for both colours: the second does not start; remove it"
+    if spec.get("volumes_from"):
+        yield "volumes_from names a container, and each colour has its own; name the volumes under volumes"
+    for key in ("pid", "ipc"):
+        if str(spec.get(key, "")).partition(":")[0] in ("service", "container"):
+            yield f"{key}: {spec[key]} names a container, and each colour has its own; remove it"
 
 
 def inconsistencies(model: Model) -> Iterable[str]:

@@ -89,6 +89,9 @@ class Build(Section):
     """How images are built."""
 
     bases: Literal["auto", "public", "debian"] = "auto"
+    platform: Annotated[
+        str, like(r"(linux/[a-z0-9]+(/v\d)?)?", "it must be one platform, as in linux/amd64; empty: the engine's own")
+    ] = ""
     cache_from: list[str] = Field(default=[])
     cache_to: list[str] = Field(default=[])
     cache_gb: float = Field(default=10, ge=0)

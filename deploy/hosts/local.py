@@ -26,6 +26,7 @@ SHOWN = 1 << 16  # bytes of stderr
 BLOCK = 1 << 12
 EVERYWHERE = "0.0.0.0"  # noqa: S104  # compared with, not bound to
 ENGINE = "unix:///var/run/docker.sock"
+PLATFORM = "DOCKER_DEFAULT_PLATFORM"
 OF_A_HOOK = {
     "GIT_DIR",
     "GIT_WORK_TREE",
@@ -107,13 +108,13 @@ class LocalHost(Host):
             ) from None
 
     def environment(self, command: Command) -> dict[str, str]:
-        """Return this process's environment with what a command adds; Docker's client is held to this machine's engine.
+        """Return this process's environment with what a command adds.
 
-        What git sets in its hooks is left out: any git below them would read that repository, whatever folder it is
-        told.
+        Docker's client is held to this machine's engine, to the builder inside it, and to its platform. What git sets
+        in its hooks is left out: any git below them would read that repository, whatever folder it is told.
         """
-        held = {"DOCKER_HOST": self.endpoint} if "docker" in command.programs else {}
-        inherited = {name: value for name, value in os.environ.items() if name not in OF_A_HOOK}
+        held = {"DOCKER_HOST": self.endpoint, "BUILDX_BUILDER": "default"} if "docker" in command.programs else {}
+        inherited = {name: value for name, value in os.environ.items() if name not in (*OF_A_HOOK, PLATFORM)}
         return {**inherited, **held, **command.environment}
 
     @contextmanager

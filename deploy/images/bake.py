@@ -57,6 +57,7 @@ def arguments(
     bases: Mapping[str, str],
     metadata: str,
     *,
+    platform: str = "",
     cache_from: Iterable[str] = (),
     cache_to: Iterable[str] = (),
     no_cache: bool = False,
@@ -65,6 +66,7 @@ def arguments(
     argv = ["docker", "buildx", "bake", "--file", file, "--load", "--provenance=false"]
     argv += ["--progress=rawjson", "--metadata-file", metadata]
     argv += ["--no-cache"] if no_cache else []
+    argv += [f"--set=*.platform={platform}"] if platform else []
     argv += contexts(bases)
     for target in chosen:
         argv += [f"--set={target.name}.labels.{LABEL}={target.image}"]

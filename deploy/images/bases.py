@@ -52,14 +52,17 @@ class Base:
         return f"{self.public}@{self.digest}" if self.digest else self.public
 
 
-def home(root: Path) -> Path:
-    """Return the checkout whose docker/bases.toml is used: the app's own, or the toolkit's for an app without one."""
-    return root if (root / FILE).exists() else ROOT
+def homes(root: Path) -> list[Path]:
+    """Return the checkouts with a docker/bases.toml: the toolkit's, and the app's own where it has one."""
+    return [ROOT, *([root] if root != ROOT and (root / FILE).exists() else [])]
 
 
 def read(root: Path) -> dict[str, Base]:
-    """Read docker/bases.toml; a base's recipe is the hash of its entry and of the files it uses."""
-    entries = parse(home(root) / FILE, home(root))
+    """Read the toolkit's docker/bases.toml and the app's, whose entries win.
+
+    A base's recipe is the hash of its entry and of the files it uses.
+    """
+    entries = {name: entry for home in homes(root) for name, entry in parse(home / FILE, home).items()}
     return {
         name: Base(name, recipe=recipe(root, name, entry), **{**entry, "packages": tuple(entry["packages"])})
         for name, entry in entries.items()
@@ -176,15 +179,21 @@ def unpack(base: Base, root: Path, tar: Path) -> Command:
     return command(*words, SOURCE_DATE_EPOCH=LAYER_TIME)
 
 
-def pin(root: Path, host: LocalHost) -> dict[str, str]:
-    """Resolve every public tag to its digest and write it into docker/bases.toml; return what was written."""
-    path, bases = home(root) / FILE, read(root).values()
-    digests = {base.public: resolve(base.public, host) for base in bases}
-    unpinned = re.sub(r"(?m)^digest = .*\n", "", path.read_text())
-    host.write(
-        path, re.sub(r'(?m)^public = "(.*)"$', lambda line: f'{line[0]}\ndigest = "{digests[line[1]]}"', unpinned)
-    )
-    return {base.name: digests[base.public] for base in bases}
+def pin(root: Path, names: Iterable[str], host: LocalHost) -> dict[str, str]:
+    """Resolve the public tags of bases to digests and write each into the docker/bases.toml that names it.
+
+    Return the digests by base; raise Refused, and write nothing, where one cannot be resolved.
+    """
+    chosen = [base for name, base in read(root).items() if name in {*names}]
+    digests = {tag: resolve(tag, host) for tag in sorted({base.public for base in chosen})}
+    for file in (home / FILE for home in homes(root)):
+        before = text = file.read_text()
+        for tag, digest in digests.items():
+            line = f'public = "{tag}"'
+            text = re.sub(rf"(?m)^{re.escape(line)}$(\ndigest = .*$)?", f'{line}\ndigest = "{digest}"', text)
+        if text != before:
+            host.write(file, text)
+    return {base.name: digests[base.public] for base in chosen}
 
 
 def resolve(public: str, host: LocalHost) -> str:

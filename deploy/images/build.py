@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import tempfile
 import time
@@ -17,10 +18,12 @@ from deploy.core import console
 from deploy.core.errors import CommandFailed, GateClosed, OpsError, Reasons, Refused
 from deploy.core.shell import LONG, Command, docker
 from deploy.hosts.host import Host
-from deploy.hosts.local import LocalHost
+from deploy.hosts.local import PLATFORM, LocalHost
 from deploy.images import bake, bases
 
 MEGABYTE = 1_000_000
+# `from --platform=$X  name AS stage` is one as well
+FROM = re.compile(r"(?m)^[ \t]*(?i:from)[ \t]+(?:--\S+[ \t]+)*(\S+)")
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,8 @@ def build(settings: Settings, host: LocalHost, order: Order | None = None, *, no
     source, targets = order.source, order.targets
     if source.dirty:
         console.warn(f"the checkout has uncommitted changes; this build is {source.revision}")
+    if os.environ.get(PLATFORM):
+        console.warn(f"{PLATFORM} of this shell is not read: build.platform in the settings says what is built")
     cache_to = exported_caches(settings, host)
     references = bases.prepare(settings.root, settings.build.bases, contexts(settings), host)
     before = {target.image: layers(target.image, host) for target in targets}
@@ -95,7 +100,8 @@ def build(settings: Settings, host: LocalHost, order: Order | None = None, *, no
         metadata = Path(folder, "metadata.json")
         words = bake.arguments(
             str(settings.root / settings.bake), targets, references, str(metadata),
-            cache_from=settings.build.cache_from, cache_to=cache_to, no_cache=no_cache,
+            platform=settings.build.platform, cache_from=settings.build.cache_from, cache_to=cache_to,
+            no_cache=no_cache,
         )  # fmt: skip
         progress = run_bake(Command(words, variables(settings, source)), settings.root, host)
         metadata_of = json.loads(metadata.read_text())
@@ -131,9 +137,8 @@ def contexts(settings: Settings) -> list[str]:
     # names of bases are ASCII; what else stands in a comment may be in any encoding
     text = "\n".join(path.read_text(encoding="utf-8", errors="replace") for path in files if path.is_file())
     declared = bases.read(settings.root)
-    return [
-        name for name in declared if re.search(rf"(?m)^FROM {re.escape(name)}(?!\S)|\b{bases.variable(name)}\b", text)
-    ]
+    named = {*FROM.findall(text)}
+    return [name for name in declared if name in named or re.search(rf"\b{bases.variable(name)}\b", text)]
 
 
 def variables(settings: Settings, source: checkout.Checkout) -> dict[str, str]:

@@ -39,6 +39,7 @@ def push(at: Environment, json: bool = False) -> None:
 def pin(at: Environment) -> None:
     """Resolve the public base images to digests and write them into docker/bases.toml."""
     from deploy.core import console
-    from deploy.images import bases
+    from deploy.images import bases, build
 
-    console.table(["base", "digest"], list(bases.pin(at.settings.root, at.here).items()))
+    pinned = bases.pin(at.settings.root, build.contexts(at.settings), at.here)
+    console.table(["base", "digest"], list(pinned.items()))

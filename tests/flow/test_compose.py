@@ -238,6 +238,14 @@ def test_what_only_colours_use_is_created_once_and_a_chosen_name_is_kept() -> No
             "web: mounts code of this checkout",
         ),
         ("networks: {front: }", "secrets: {key: {file: k}}", "top-level secrets"),
+        ("network_mode: 'container:x'", "", "shares another service's network"),
+        ("networks: {front: }, hostname: w", "", "hostname is one name for both colours"),
+        ("networks: {front: {aliases: [w]}}", "", r"networks\.front\.aliases are names for both colours"),
+        ("networks: {front: {ipv4_address: 10.0.0.2}}", "", r"networks\.front\.ipv4_address is one address"),
+        ("networks: {front: }, mac_address: '02:42:ac:11:00:02'", "", "mac_address is one address"),
+        ("networks: {front: }, volumes_from: [e]", "", "volumes_from names a container"),
+        ("networks: {front: }, pid: 'service:e'", "", "pid: service:e names a container"),
+        ("networks: {front: }, ipc: 'container:x'", "", "ipc: container:x names a container"),
     ],
 )
 def test_what_cannot_be_rendered_per_colour_is_refused(web: str, top: str, said: str) -> None:
@@ -245,6 +253,29 @@ def test_what_cannot_be_rendered_per_colour_is_refused(web: str, top: str, said:
     text += f"  e: {{image: redis, networks: {{front: }}, x-deploy: {{role: edge}}}}\nnetworks: {{front: {{}}, other: {{}}}}\n{top}\n"
     with pytest.raises(Refused, match=said):
         model(text)
+
+
+def test_what_is_there_once_may_have_a_name_and_an_address() -> None:
+    text = """
+      services:
+        web: {image: redis, networks: {front: }, pid: host, ipc: shareable, x-deploy: {role: web, port: 1}}
+        db: {image: redis, hostname: db, mac_address: "02:42:ac:11:00:02", x-deploy: {role: data},
+             networks: {front: {aliases: [postgres], ipv4_address: 10.0.0.2}}}
+        e: {image: redis, networks: {front: }, x-deploy: {role: edge}}
+      networks: {front: {}}
+    """
+    assert model(text).of("data")[0].spec["hostname"] == "db"
+
+
+def test_the_name_of_a_project_is_refused_where_containers_would_get_it(tmp_path: Path) -> None:
+    files = "services:\n  w: {image: w, environment: {P: $NAME}, x-deploy: {role: web, port: 1}}\n"
+    files += "  e: {image: e, x-deploy: {role: edge}}\n"
+    for name in ("${COMPOSE_PROJECT_NAME:-x}", "$COMPOSE_PROJECT_NAME"):
+        (tmp_path / "c.yml").write_text(files.replace("$NAME", f"'{name}'"))
+        with pytest.raises(Refused, match="COMPOSE_PROJECT_NAME is another one for each colour"):
+            compose.read(tmp_path, ["c.yml"], {}, LocalHost())
+    (tmp_path / "c.yml").write_text(files.replace("$NAME", "$$COMPOSE_PROJECT_NAME"))
+    assert compose.read(tmp_path, ["c.yml"], {}, LocalHost()).web
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,9 @@ def test_public_tags_are_found_pinned_and_built_on(tiny: Site, registry: str) ->
         manifest = docker("buildx", "imagetools", "inspect", f"{registry}/{name}:1", "--format", "{{json .Manifest}}")
         assert f'digest = "{json.loads(manifest)["digest"]}"' in pinned
     tiny.commit("pinned")
-    assert "not pinned" not in tiny.inv("build").stderr
+    again = tiny.inv("build", BUILDX_BUILDER="nowhere", DOCKER_DEFAULT_PLATFORM="linux/arm64").stderr
+    assert "not pinned" not in again
+    assert "DOCKER_DEFAULT_PLATFORM of this shell is not read" in again
     release = tiny.inv("deploy", "--json").document["release"]
     assert release in tiny.get("/version")[1]
 

@@ -38,6 +38,9 @@ packages = ["python3.11"]
 """
 
 
+ALL = ("nginx", "php", "python")
+
+
 class Resolver(LocalHost):
     """A host whose registry answers with a digest, or hangs."""
 
@@ -54,6 +57,7 @@ class Resolver(LocalHost):
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkout with bases of its own."""
     monkeypatch.setattr(bases, "CUSTOMIZE", tmp_path / "docker" / "base" / "customize.sh")
+    monkeypatch.setattr(bases, "ROOT", tmp_path)
     (tmp_path / "docker" / "base" / "nginx").mkdir(parents=True)
     (tmp_path / "docker" / "bases.toml").write_text(BASES)
     (tmp_path / "docker" / "base" / "customize.sh").write_text("clean")
@@ -152,6 +156,24 @@ def test_a_comment_in_another_encoding_is_no_reason_not_to_build(checkout: Path)
     assert build.contexts(settings(checkout)) == ["nginx"]
 
 
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("FROM nginx", True),
+        ("from  nginx AS web", True),
+        ("FROM --platform=$BUILDPLATFORM nginx as web", True),
+        ("\tFROM nginx", True),
+        ("FROM nginx:1.30", False),
+        ("FROM nginx-debug", False),
+        ("# FROM nginx", False),
+        ("COPY --from nginx", False),
+    ],
+)
+def test_a_dockerfile_names_a_base_in_any_way_that_docker_reads(checkout: Path, line: str, named: bool) -> None:
+    (checkout / "docker" / "a.Dockerfile").write_text(f"ARG X\n{line}\nRUN x\n")
+    assert build.contexts(settings(checkout)) == (["nginx"] if named else [])
+
+
 def test_our_own_images_ask_for_bases_that_are_described() -> None:
     known = bases.read(ROOT)
     assert set(build.contexts(settings(ROOT))) >= {"python", "python-build", "node", "nginx", "busybox"}
@@ -191,19 +213,32 @@ def test_unpacking_is_one_exact_command(checkout: Path) -> None:
 
 
 def test_pin_writes_every_digest_and_nothing_else(checkout: Path) -> None:
-    assert bases.pin(checkout, Resolver()) == {"nginx": "sha256:nginx:1.30", "python": "sha256:python:3.11"}
+    assert bases.pin(checkout, ALL, Resolver()) == {"nginx": "sha256:nginx:1.30", "python": "sha256:python:3.11"}
     text = (checkout / "docker" / "bases.toml").read_text()
     assert bases.read(checkout)["python"].public_reference == "python:3.11@sha256:python:3.11"
     assert "".join(line for line in text.splitlines(keepends=True) if "digest" not in line) == BASES.replace(
         'digest = "sha256:old"\n', ""
     )
-    bases.pin(checkout, Resolver())
+    bases.pin(checkout, ALL, Resolver())
     assert (checkout / "docker" / "bases.toml").read_text() == text
+
+
+def test_an_apps_own_bases_are_added_to_the_toolkits_and_each_file_is_pinned(checkout: Path, tmp_path: Path) -> None:
+    own = tmp_path / "app" / "docker" / "bases.toml"
+    own.parent.mkdir(parents=True)
+    entry = 'public = "{}"\nsuite = "trixie"\nvariant = "minbase"\npackages = ["php"]\n'
+    own.write_text(f"[php]\n{entry.format('php:8')}[python]\n{entry.format('python:3.13')}")
+    bases.pin(own.parents[1], ALL, Resolver())
+    references = {name: base.public_reference for name, base in bases.read(own.parents[1]).items()}
+    assert references == {
+        "nginx": "nginx:1.30@sha256:nginx:1.30", "php": "php:8@sha256:php:8", "python": "python:3.13@sha256:python:3.13"
+    }  # fmt: skip
+    assert "php" not in (checkout / "docker" / "bases.toml").read_text()
 
 
 def test_pin_writes_nothing_when_a_tag_cannot_be_resolved(checkout: Path) -> None:
     with pytest.raises(Refused, match=r"(?s)did not resolve nginx:1.30.*no end") as refused:
-        bases.pin(checkout, Resolver(answers=False))
+        bases.pin(checkout, ALL, Resolver(answers=False))
     assert refused.value.slug == "image-unresolved"
     assert (checkout / "docker" / "bases.toml").read_text() == BASES
 
