@@ -276,6 +276,11 @@ def test(host: Host, edge: str, path: str) -> None:
     try:
         host.run(docker("exec", edge, "nginx", "-t", "-q", "-c", path))
     except CommandFailed as error:
+        if f'"{path}" failed (2:' in error.output:  # it was written a moment ago
+            what = f"{edge} still has a folder that was replaced while it ran: it does not see what was written now"
+            restart = host.command_line(f"docker restart {edge}")
+            then = f"{restart}, an outage of seconds, then inv deploy"
+            raise OpsError(what, where=path, then=then, slug="edge-folder-replaced") from None
         raise OpsError(
             f"nginx refuses the new configuration:\n{error.output}",
             where=path,

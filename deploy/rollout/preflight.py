@@ -211,6 +211,7 @@ def another_state(settings: Settings, host: Host, facts: Facts) -> list[str]:
         return [f"{edge} is configured from {theirs}, not from {ours}; deploy as its owner, or set `state`"]
     if edge and not host.readlink(ours / switch.CURRENT):
         what = f"{ours} was removed while {edge} ran, which still serves what it has read"
-        remove = host.command_line(f"docker rm --force {edge}")
-        return [f"{what}; `{remove}`, then inv deploy: an outage until that release is healthy"]
+        remove, restart = (host.command_line(f"docker {word} {edge}") for word in ("rm --force", "restart"))
+        restored = f"where a backup has that folder, put it back, then `{restart}`"
+        return [f"{what}; {restored}; else, once inv build is done, `{remove}`, then inv deploy: an outage of seconds"]
     return []

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from deploy.core.poll import wait_until
 from tests import load
 from tests.nights.night import READERS, Night, lost_nothing
 from tests.nights.test_operators import crash
+from tests.support.site import docker
 
 TEMPLATE = "nginx/site.conf.j2"
 PLACE = "        location / {"
@@ -87,4 +90,21 @@ def test_the_edge_crashes_during_the_switch(night: Night, moment: str) -> None:
         assert night.serves() in said.stderr.rpartition("serves:")[2], said.stderr
     else:
         assert night.serves() != night.first
+    night.morning()
+
+
+def test_the_state_folder_is_restored_while_the_edge_runs(night: Night) -> None:
+    """The edge still has the folder that was removed: a deploy says so, and what it advises leads out."""
+    state = night.site.state
+    kept = state.with_name("kept")
+    shutil.copytree(state, kept, symlinks=True)
+    shutil.rmtree(state)
+    shutil.copytree(kept, state, symlinks=True)
+    night.change()
+    failure = night.fails("deploy", code=1)
+    night.says(failure, "still has a folder that was replaced while it ran", where="", then="docker restart")
+    assert night.serves() == night.first
+    edge = next(name for name in night.site.containers() if "-edge-" in name)
+    assert f"docker restart {edge}, an outage of seconds, then inv deploy" in failure
+    docker("restart", edge)
     night.morning()

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from deploy.config.compose import Service
 from deploy.config.settings import ROOT
-from deploy.core.errors import Refused
+from deploy.core.errors import CommandFailed, OpsError, Refused
 from deploy.core.model import WHOLE, Container, Deploy, ReleasedService
 from deploy.core.shell import Command, Result
 from deploy.edge import frame, nginx, switch
@@ -314,3 +314,31 @@ def test_only_a_name_is_resolved_again_and_again() -> None:
     text = nginx.block("backend_blue", ["shop-local-blue-backend-blue-1:8000", "10.0.0.9:18000"])
     assert "server shop-local-blue-backend-blue-1:8000 resolve max_fails=0;" in text
     assert "server 10.0.0.9:18000 max_fails=0;" in text
+
+
+class Refusing(LocalHost):
+    """A host on which nginx refuses a configuration with these words."""
+
+    def __init__(self, words: str) -> None:
+        self.words = words
+
+    def run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> str:
+        raise CommandFailed(str(command), 1, self.words, "here")
+
+
+@pytest.mark.parametrize(
+    ("words", "slug", "then"),
+    [
+        ('open() "/etc/edge/g/3/nginx.conf" failed (2: No such file or directory)', "edge-folder-replaced",
+         "docker restart shop-edge-1, an outage of seconds, then inv deploy"),
+        ('unknown directive "nonsense" in /etc/edge/g/3/nginx.conf:9', "edge-config-invalid", "fix nginx/"),
+        ('open() "/etc/edge/g/3/more.conf" failed (2: No such file or directory) in /etc/edge/g/3/nginx.conf:2',
+         "edge-config-invalid", "fix nginx/"),
+    ],
+)  # fmt: skip
+def test_an_edge_that_does_not_see_what_was_written_is_told_from_a_template_that_is_wrong(
+    words: str, slug: str, then: str
+) -> None:
+    with pytest.raises(OpsError) as failure:
+        switch.test(Refusing(words), "shop-edge-1", "/etc/edge/g/3/nginx.conf")
+    assert (failure.value.slug, then in failure.value.then) == (slug, True)
