@@ -180,7 +180,7 @@ class Night:
 
     def unstranded(self) -> None:
         """Nobody holds the lock, nothing is half done, one colour runs, and the edge's two links agree."""
-        assert "nobody holds the lock" in self.site.inv("unlock", "--yes").stderr
+        assert "nobody holds a lock" in self.site.inv("unlock", "--yes").stderr
         assert "nothing to go on with" in self.site.inv("resume").stderr
         found = self.site.containers()
         alive = [name for name, state in found.items() if state not in ("exited", "created", "dead")]

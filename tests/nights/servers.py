@@ -113,7 +113,7 @@ class ServersNight(Night):
 
     def unstranded(self) -> None:
         """Nobody holds a lock, nothing is half done, and on each server one colour runs behind one edge."""
-        assert "nobody holds the lock" in self.site.inv("unlock", "--yes").stderr
+        assert "nobody holds a lock" in self.site.inv("unlock", "--yes").stderr
         assert "nothing to go on with" in self.site.inv("resume").stderr
         for machine in self.machines.values():
             found = self.site.on(machine)

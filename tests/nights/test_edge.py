@@ -10,38 +10,41 @@ from deploy.core.poll import wait_until
 from tests import load
 from tests.nights.night import READERS, Night, lost_nothing
 from tests.nights.test_operators import crash
-from tests.support.site import docker
+from tests.support.site import ROOT, docker
 
 TEMPLATE = "nginx/site.conf.j2"
 PLACE = "        location / {"
-# a server of the site's own takes the inner listener: nginx -t is content, and the generation is never answered
-PROXY = "proxy_pass http://{{ live.app }};\n        }\n"
-STOLEN = f"""{PROXY}    }}
-    server {{
-        listen 9180 default_server;
-        location / {{ return 200 'mine'; }}
-    }}
-    server {{
-        listen 8080;
-        server_name other;
-"""
+# a server of the host's own takes the inner listener: nginx -t is content, and the generation is never answered
+FRAME = "nginx/frame.conf.j2"
+INNER = "    include inner.conf;"
+STOLEN = f"{INNER}\n    server {{ listen 9180 default_server; location / {{ return 200 'mine'; }} }}"
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "cause"),
+    ("template", "old", "new", "cause"),
     [
         pytest.param(
-            PLACE, f"        nonsense on;\n{PLACE}", "nginx refuses the new configuration", id="unknown directive"
+            TEMPLATE,
+            PLACE,
+            f"        nonsense on;\n{PLACE}",
+            "nginx refuses the new configuration",
+            id="unknown directive",
         ),
         pytest.param(
-            "http://{{ live.app }}", "http://nowhere.invalid", "nginx refuses the new configuration", id="unknown host"
+            TEMPLATE,
+            "http://{{ live.app }}",
+            "http://nowhere.invalid",
+            "nginx refuses the new configuration",
+            id="unknown host",
         ),
-        pytest.param(PROXY, STOLEN, "did not serve generation", id="never answers its generation"),
+        pytest.param(FRAME, INNER, STOLEN, "did not serve generation", id="never answers its generation"),
     ],
 )
-def test_a_configuration_that_must_not_serve(night: Night, old: str, new: str, cause: str) -> None:
+def test_a_configuration_that_must_not_serve(night: Night, template: str, old: str, new: str, cause: str) -> None:
     """The template renders, and nginx -t refuses it, or it passes and does not serve what it should."""
-    night.site.replace(TEMPLATE, old, new)
+    if template == FRAME:
+        shutil.copy(ROOT / FRAME, night.site.root / FRAME)
+    night.site.replace(template, old, new)
     night.site.commit("bad")
     with load.during(night.site.url, READERS) as clients:
         said = night.fails("deploy", code=1)
