@@ -103,4 +103,9 @@ def write(path: Path, key: tuple[str, ...], value: str) -> None:
     for name in key[:-1]:
         table = table.setdefault(name, tomlkit.table())
     table[key[-1]] = value
-    LocalHost().write(path, tomlkit.dumps(document), mode=path.stat().st_mode & 0o777)
+    save(path, tomlkit.dumps(document))
+
+
+def save(path: Path, content: str) -> None:
+    """Write a file of settings, its mode kept, so that a reader sees the old file or the new."""
+    LocalHost().write(path, content, mode=path.stat().st_mode & 0o777)

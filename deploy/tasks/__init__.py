@@ -13,12 +13,14 @@ BACKUP.add_task(backups.take, "take", default=True)
 MIGRATE = Collection("migrate", database.lint, database.status, database.check)
 MIGRATE.add_task(database.migrate, "apply", default=True)
 
+HOSTS = Collection("hosts", hosts.pin, hosts.check)
+HOSTS.add_task(hosts.import_hosts, "import")  # which Python takes for no name
+
 namespace = Collection(
     machine.doctor, images.build, images.push, security.scan, rollout.plan, rollout.deploy, rollout.rollback,
     rollout.resume, rollout.abort, rollout.unlock, rollout.scale, rollout.maintenance, rollout.down,
     observe.status, observe.history, observe.logs, observe.exec, machine.disk, machine.prune, machine.dev,
-    BACKUP, MIGRATE,
-    Collection("hosts", hosts.pin, hosts.check),
+    BACKUP, MIGRATE, HOSTS,
     Collection("images", images.pin),
     Collection("monitor", monitor.up, monitor.down, monitor.check),
     Collection("notify", secrets.notification),

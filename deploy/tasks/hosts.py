@@ -25,3 +25,17 @@ def check(at: Environment, json: bool = False) -> None:
     from deploy.site import checks
 
     checks.show(doctor.examine_hosts(at), at.settings.env, json=json)
+
+
+@command(
+    help={
+        "from_": "folder of a Terraform module, or file of its output (default: stdin)",
+        "remove": "drop hosts that the output lacks",
+    }
+)
+def import_hosts(at: Environment, from_: str = "", remove: bool = False, json: bool = False) -> None:
+    """Write the hosts that Terraform made into the settings; comments, and host keys of what stayed, are kept."""
+    from deploy.provisioning import imported
+
+    output = imported.parse(imported.read(from_, at.here))
+    imported.show(at.settings, imported.write(at.settings, output, remove=remove), json=json)

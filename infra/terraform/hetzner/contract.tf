@@ -22,7 +22,7 @@ variable "environment" {
 }
 
 variable "hosts" {
-  description = "By name: roles, the provider's size, GB of disk (where one can choose), GB of a volume for data (0: none)."
+  description = "By name: roles, the provider's size, GB of disk where it can be chosen, GB of a data volume."
   type = map(object({
     roles     = optional(set(string), ["app", "worker", "edge", "data", "monitoring"])
     size      = optional(string)

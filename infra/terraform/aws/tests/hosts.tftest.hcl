@@ -56,11 +56,15 @@ run "hosts" {
     error_message = "root disks are encrypted"
   }
   assert {
-    condition     = { for name, disk in aws_ebs_volume.data : name => disk.encrypted && disk.final_snapshot } == { app1 = true }
-    error_message = "a volume for data where one was asked for, encrypted, with a snapshot when it goes"
+    condition     = keys(aws_ebs_volume.data) == ["app1"]
+    error_message = "a volume for data where one was asked for"
   }
   assert {
-    condition     = alltrue([for host in values(aws_instance.host) : host.metadata_options[0].http_tokens == "required"])
+    condition     = alltrue([for disk in aws_ebs_volume.data : disk.encrypted && disk.final_snapshot])
+    error_message = "it is encrypted, and leaves a snapshot when it goes"
+  }
+  assert {
+    condition     = alltrue([for host in aws_instance.host : host.metadata_options[0].http_tokens == "required"])
     error_message = "instance metadata asks for a token"
   }
 }

@@ -1,0 +1,1 @@
+"""Servers: what they are made with, and how they come into the settings."""
