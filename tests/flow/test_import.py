@@ -13,6 +13,8 @@ import pytest
 
 from deploy.config.loader import load
 from deploy.config.settings import ROOT
+from deploy.core.errors import Refused
+from deploy.provisioning import imported
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMyTqXJ4p5Y3P1rJ2rYQx8c1x0QzGm5Q0m5b8z9c4kLw"
 TOML = f"""# what stands here stays
@@ -26,14 +28,11 @@ key = "{KEY}"
 address = "10.0.0.2"
 key = "{KEY}"
 """
-OUTPUT = {
-    "environment": "prod",
-    "hosts": [
-        {"name": "app1", "address": "10.0.0.1", "private": "10.9.0.1"},
-        {"name": "app2", "address": "10.0.0.22", "private": "10.9.0.2", "roles": ["app", "edge", "worker"]},
-    ],
-    "password": "hunter2",
-}
+HOSTS = [
+    {"name": "app1", "address": "10.0.0.1", "private": "10.9.0.1"},
+    {"name": "app2", "address": "10.0.0.22", "private": "10.9.0.2", "roles": ["app", "edge", "worker"]},
+]
+OUTPUT = {"environment": "prod", "hosts": HOSTS, "password": "hunter2"}
 
 
 @pytest.fixture
@@ -82,7 +81,7 @@ def test_hosts_come_into_the_file_and_a_second_run_changes_nothing(prod: Path) -
 
 
 def test_a_host_that_is_not_in_the_output_goes_only_when_somebody_says_so(prod: Path) -> None:
-    alone = text(hosts=OUTPUT["hosts"][:1])  # type: ignore[index]  # a list
+    alone = text(hosts=HOSTS[:1])
     refused = inv(stdin=alone)
     assert (refused.returncode, prod.read_text()) == (2, TOML)
     assert "app2: in prod.toml, and not in Terraform's output" in refused.stderr
@@ -105,11 +104,10 @@ TWINS = [{"name": name, "address": "10.0.0.1"} for name in ("app1", "app2")]
     ],
 )  # fmt: skip
 def test_bad_output_writes_nothing_and_shows_no_value(prod: Path, stdin: str, slug: str, words: str) -> None:
-    done = inv("--json", stdin=stdin)
-    error = json.loads(done.stdout)
-    assert (done.returncode, error["slug"], prod.read_text()) == (2, slug, TOML), done.stderr
-    assert words in error["error"]
-    assert "hunter2" not in done.stdout + done.stderr
+    with pytest.raises(Refused) as raised:
+        imported.write(load("prod"), imported.parse(stdin), remove=True)
+    assert (raised.value.slug, prod.read_text(), words in raised.value.what) == (slug, TOML, True), raised.value
+    assert "hunter2" not in str(raised.value)
 
 
 def test_terraform_is_asked_in_its_folder_and_is_not_needed_for_a_file(prod: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ AREAS = {  # the others are `deploy`
     "test_migrations": "data",
     "test_offsite": "data",
     "test_rebuild": "data",
+    "test_terraform": "edge",
     "test_timers": "data",
     "test_workflows": "gates",
 }

@@ -96,7 +96,7 @@ def test_what_becomes_of_each_host() -> None:
     ]
 
 
-HOSTS = {"app1": {"address": "a.test"}, "app3": {"address": "c.test", "roles": ["app"]}}
+HOSTS: dict[str, dict[str, Any]] = {"app1": {"address": "a.test"}, "app3": {"address": "c.test", "roles": ["app"]}}
 FORMS = {
     "sections": """# one
 domain = "x"
@@ -178,7 +178,7 @@ def test_a_form_that_cannot_be_kept_is_a_failure_and_not_a_broken_file(monkeypat
 
 
 def test_every_mistake_of_an_output_is_named_at_once_and_no_value() -> None:
-    hosts = [
+    hosts: list[dict[str, Any]] = [
         {"name": "App 1", "address": "a.test"},
         {"name": "app2", "adress": "hunter2"},
         {"name": "app3", "address": "a b", "roles": ["web"], "private": "127.0.0.1", "port": 0},
