@@ -68,7 +68,7 @@ def test_every_command_with_its_flags() -> None:
     sections = dict(re.findall(r"(?ms)^### `inv ([\w.]+)`\n(.*?)(?=^##|\Z)", COMMANDS))
     assert set(sections) == {alias[0] if alias else name for name, alias in namespace.task_names.items()}
     for name, text in sections.items():
-        flags = {f"--{argument.name.replace('_', '-')}" for argument in namespace[name].get_arguments()}
+        flags = {f"--{argument.names[0]}" for argument in namespace[name].get_arguments()}
         assert set(re.findall(r"`(--[\w-]+)`", text.strip().split("\n\n")[0])) == flags, name
     assert [name for name in sections if f"`inv {name}" not in (ROOT / "README.md").read_text()] == []
 
