@@ -88,7 +88,7 @@ def ordered(roles: Iterable[str]) -> list[str]:
     return [role for role in every if role in roles]
 
 
-def read(source: str, here: LocalHost) -> str:
+def read(source: str, here: LocalHost) -> str | bytes:
     """Read Terraform's output: of a folder by terraform, of a file, or of stdin where neither is named."""
     if source and Path(source).is_dir():
         require_terraform()
@@ -98,7 +98,7 @@ def read(source: str, here: LocalHost) -> str:
     if not sys.stdin or sys.stdin.isatty():
         then = "inv hosts.import --from=infra/terraform/aws, or terraform output -json | inv hosts.import"
         raise Refused("nothing says which hosts there are", where="stdin", then=then, slug="wrong-usage")
-    return sys.stdin.read()
+    return sys.stdin.buffer.read()
 
 
 def require_terraform() -> None:
@@ -108,7 +108,7 @@ def require_terraform() -> None:
         raise Refused("`terraform` is not installed", then=then, slug="program-missing")
 
 
-def parse(output: str) -> Output:
+def parse(output: str | bytes) -> Output:
     """Check an output; raise Refused with every mistake at once, and no value of any output."""
     try:
         return Output.model_validate_json(output)

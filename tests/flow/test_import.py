@@ -98,7 +98,7 @@ TWINS = [{"name": name, "address": "10.0.0.1"} for name in ("app1", "app2")]
         pytest.param("", "terraform-output-invalid", "the whole", id="nothing"),
         pytest.param("{", "terraform-output-invalid", "the whole", id="no JSON"),
         pytest.param(text(hosts=[]), "terraform-output-invalid", "hosts.value", id="no hosts"),
-        pytest.param(text(hosts=[{"name": "app1"}]), "terraform-output-invalid", "0.address: it is missing", id="a key"),
+        pytest.param(text(hosts=[{"name": "app1"}]), "terraform-output-invalid", "address: it is missing", id="no key"),
         pytest.param(text(environment="staging"), "environment-differs", "staging, not of prod", id="another's"),
         pytest.param(text(hosts=TWINS), "settings-invalid", "one machine is one host", id="twins"),
     ],

@@ -12,8 +12,9 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from deploy.config.settings import ROOT, EnvName, Name
+from deploy.hosts.local import LocalHost
 from deploy.hosts.sections import Server
-from deploy.provisioning.imported import Output
+from deploy.provisioning import imported
 from tests.support import terraform
 from tests.support.terraform import MODULES
 
@@ -55,13 +56,37 @@ def test_the_module_of_aws_is_valid_and_its_own_tests_pass(tmp_path: Path) -> No
     assert re.search(r"Success! [1-9]\d* passed, 0 failed", told), told
 
 
+# no provider is needed for what is known beforehand, so this is quick
+OUTPUTS = """
+output "environment" { value = "prod" }
+output "hosts" {
+  value = [{ name = "app1", address = "10.0.0.1", private = "10.9.0.1", roles = toset(["edge", "app"]) }]
+}
+output "password" {
+  value     = "hunter2"
+  sensitive = true
+}
+"""
+
+
+def test_what_terraform_prints_is_what_is_imported(tmp_path: Path) -> None:
+    terraform.require_terraform()
+    (tmp_path / "outputs.tf").write_text(OUTPUTS)
+    terraform.Terraform(tmp_path).do("apply", "-auto-approve", "-input=false")
+    output = imported.parse(imported.read(str(tmp_path), LocalHost()))
+    assert [host.table for host in output.hosts.value] == [
+        {"address": "10.0.0.1", "private": "10.9.0.1", "roles": ["app", "edge"]}
+    ]
+    assert "hunter2" not in repr(output)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_contract_is_the_same_for_every_provider_and_fits_the_settings(name: str) -> None:
     contract = (MODULES / name / "contract.tf").read_text()
     assert contract == (MODULES / "aws" / "contract.tf").read_text()
     outputs = [{one for one in declared(module) if one.startswith("output.")} for module in (name, "aws")]
     assert outputs[0] == outputs[1]
-    assert {f"output.{key}" for key in Output.model_fields} <= outputs[0]
+    assert {f"output.{key}" for key in imported.Output.model_fields} <= outputs[0]
     roles: list[str] = Server.model_fields["roles"].default
     assert contract.count("[" + ", ".join(f'"{role}"' for role in roles) + "]") == 2
     patterns = re.findall(r'regex\("(.+?)", (?:name|var\.app|var\.environment)\)', contract)

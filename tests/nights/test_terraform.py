@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from deploy.config.loader import load
+from deploy.hosts.local import LocalHost
 from deploy.provisioning import imported
 from tests.support import terraform
 from tests.support.terraform import REGION
@@ -37,8 +38,8 @@ def test_hosts_are_made_imported_and_taken_away(tmp_path: Path, monkeypatch: pyt
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "operator")], check=True)
     variables = {
         "app": "shop", "environment": "prod", "hosts": HOSTS, "ssh_from": ["10.1.0.0/16"], "backup_bucket": BUCKET,
-        "ssh_public_key": (tmp_path / "operator.pub").read_text(), "dns_zone": "shop.test", "domains": ["www.shop.test"],
-        "image": "ami-12c6146b",
+        "ssh_public_key": (tmp_path / "operator.pub").read_text(), "image": "ami-12c6146b",
+        "dns_zone": "shop.test", "domains": ["www.shop.test"],
     }  # fmt: skip
     (aws.module / "prod.tfvars.json").write_text(json.dumps(variables))
     with terraform.cloud(tmp_path / "moto") as there:
@@ -47,7 +48,7 @@ def test_hosts_are_made_imported_and_taken_away(tmp_path: Path, monkeypatch: pyt
         aws.do("apply", *APPLY)
         again = aws.run("plan", "-detailed-exitcode", *TWICE)
         assert (again.returncode, "No changes" in again.stdout) == (0, True), again.stdout + again.stderr
-        output = aws.do("output", "-json")
+        output = imported.read(str(aws.module), LocalHost())
         assert (tmp_path / "operator").read_text() not in (aws.module / "terraform.tfstate").read_text()
 
         file = written(tmp_path)
@@ -74,7 +75,7 @@ def test_hosts_are_made_imported_and_taken_away(tmp_path: Path, monkeypatch: pyt
         assert {record["Value"] for record in site["ResourceRecords"]} == addresses
         shut = terraform.ask(there, f"client('s3').get_public_access_block(Bucket='{BUCKET}')")
         assert all(shut["PublicAccessBlockConfiguration"].values())
-        assert f"s3:https://s3.{REGION}.amazonaws.com/{BUCKET}" in output
+        assert f"s3:https://s3.{REGION}.amazonaws.com/{BUCKET}" in str(output)
 
         aws.do("destroy", *APPLY)
         machines = terraform.ask(there, "client('ec2').describe_instances()")["Reservations"]

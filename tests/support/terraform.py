@@ -79,6 +79,8 @@ def copied(name: str, folder: Path) -> Terraform:
     ways = [[f"-plugin-dir={mirror}"] for mirror in mirrors()] + [[]]
     tried = [terraform.run(*words, *way) for way in ways]
     if not any(init.returncode == 0 for init in tried):
+        mismatch = [init.stderr for init in tried if "match any of the checksums" in " ".join(init.stderr.split())]
+        assert not mismatch, f"the provider that is here is not the locked one:\n{mismatch[0]}"
         pytest.skip(f"UNKNOWN: no provider as {name}/.terraform.lock.hcl names it: {tried[-1].stderr[-500:]}")
     return terraform
 
