@@ -19,7 +19,7 @@ os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PAT
 SCRIPTS = [
     "scripts/quickstart", "scripts/test", ".ci/run", "docker/base/customize.sh", "docker/base/postgres/customize.sh",
     "docker/base/postgres/entrypoint.sh", "docker/base/redis/customize.sh", "docker/base/monitoring/customize.sh",
-    "docker/frontend/publish", "scripts/ci-credentials",
+    "docker/frontend/publish", "scripts/ci-credentials", "infra/terraform/volume.sh",
     *map("scripts/{}.sh".format, ("inv", "deploy", "backup", "migrate-and-deploy")),
     "scripts/blue-green-deploy.sh", "tests/apps/template/prestart/prestart", "tests/apps/template/frontend/publish",
     *map("docker/backup/{}".format, ("login", "take", "verify", "restore", "amcheck", "swap", "databases", "drop")),

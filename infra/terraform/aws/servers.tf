@@ -3,6 +3,13 @@ locals {
   edges   = [for name, host in var.hosts : name if contains(host.roles, "edge")]
   volumes = { for name, host in var.hosts : name => host.volume_gb if host.volume_gb > 0 }
   image   = var.image == "" ? data.aws_ami.debian[0].id : var.image
+
+  # https://docs.aws.amazon.com/ebs/latest/userguide/identify-nvme-ebs-device.html
+  mounts = {
+    for name, disk in aws_ebs_volume.data : name => replace(
+      file("${path.module}/../volume.sh"), "@DISK@", "nvme-Amazon_Elastic_Block_Store_${replace(disk.id, "-", "")}"
+    )
+  }
 }
 
 # https://wiki.debian.org/Cloud/AmazonEC2Image: the account that publishes Debian's images
@@ -31,9 +38,7 @@ resource "aws_instance" "host" {
   key_name      = aws_key_pair.operator.key_name
   subnet_id     = aws_subnet.this.id
   tags          = { Name = "${local.name}-${each.key}" }
-  user_data = contains(keys(local.volumes), each.key) ? templatefile("${path.module}/../volume.sh.tftpl", {
-    device = "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_${replace(aws_ebs_volume.data[each.key].id, "-", "")}"
-  }) : null
+  user_data     = lookup(local.mounts, each.key, null)
   vpc_security_group_ids = concat(
     [aws_security_group.host.id], contains(local.edges, each.key) ? [aws_security_group.edge.id] : []
   )

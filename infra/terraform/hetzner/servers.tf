@@ -2,6 +2,12 @@ locals {
   name    = "${var.app}-${var.environment}"
   edges   = [for name, host in var.hosts : name if contains(host.roles, "edge")]
   volumes = { for name, host in var.hosts : name => host.volume_gb if host.volume_gb > 0 }
+
+  mounts = {
+    for name, disk in hcloud_volume.data : name => replace(
+      file("${path.module}/../volume.sh"), "@DISK@", "scsi-0HC_Volume_${disk.id}"
+    )
+  }
 }
 
 resource "hcloud_ssh_key" "operator" {
@@ -17,9 +23,7 @@ resource "hcloud_server" "host" {
   image       = var.image == "" ? "debian-13" : var.image
   location    = var.location
   ssh_keys    = [hcloud_ssh_key.operator.id]
-  user_data = contains(keys(local.volumes), each.key) ? templatefile("${path.module}/../volume.sh.tftpl", {
-    device = "/dev/disk/by-id/scsi-0HC_Volume_${hcloud_volume.data[each.key].id}"
-  }) : null
+  user_data   = lookup(local.mounts, each.key, null)
   firewall_ids = concat(
     [hcloud_firewall.host.id], contains(local.edges, each.key) ? [hcloud_firewall.edge.id] : []
   )

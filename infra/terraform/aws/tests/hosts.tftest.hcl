@@ -56,6 +56,10 @@ run "hosts" {
     error_message = "root disks are encrypted"
   }
   assert {
+    condition     = strcontains(local.mounts["app1"], "by-id/nvme-Amazon_") && keys(local.mounts) == ["app1"]
+    error_message = "a host with a volume mounts that, and no other host mounts any"
+  }
+  assert {
     condition     = keys(aws_ebs_volume.data) == ["app1"]
     error_message = "a volume for data where one was asked for"
   }

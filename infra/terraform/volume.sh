@@ -1,7 +1,8 @@
 #!/bin/sh
-# Run once by cloud-init: the volume for data, formatted where it is blank, mounted where Docker keeps volumes.
+# Usage: user data of a new host, which cloud-init runs once.
+# Mounts the volume for data where Docker keeps its volumes; formats it where it is blank.
 set -eu
-device=${device}
+device=/dev/disk/by-id/@DISK@ # the module fills it in
 deadline=$(($(date +%s) + 600))
 until [ -b "$device" ]; do # it is attached once the machine runs
     [ "$(date +%s)" -lt "$deadline" ] || exit 1
