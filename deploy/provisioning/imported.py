@@ -45,7 +45,7 @@ class Host(Server):
         return {**values, **({"roles": ordered(self.roles)} if "roles" in given else {})}
 
 
-class Hosts(BaseModel):
+class HostsOutput(BaseModel):
     """The output `hosts`."""
 
     value: list[Host] = Field(min_length=1)
@@ -59,7 +59,7 @@ class Hosts(BaseModel):
         return hosts
 
 
-class Environment(BaseModel):
+class EnvironmentOutput(BaseModel):
     """The output `environment`; a module of somebody else's may have none."""
 
     value: str
@@ -68,8 +68,8 @@ class Environment(BaseModel):
 class Output(BaseModel):
     """What is read of `terraform output -json`; other outputs are no business of ours, and may be secrets."""
 
-    hosts: Hosts
-    environment: Environment | None = None
+    hosts: HostsOutput
+    environment: EnvironmentOutput | None = None
 
 
 @dataclass(frozen=True)
