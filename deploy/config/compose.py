@@ -250,9 +250,6 @@ def shared_by_colours(spec: Mapping[str, Any]) -> Iterable[str]:
         yield "hostname is one name for both colours: requests would reach either; remove it"
     for network, joined in (spec.get("networks") or {}).items():
         options = joined or {}
-        if options.get("aliases"):
-            then = "remove it: inside its colour a service has its own name"
-            yield f"networks.{network}.aliases are names for both colours: requests would reach either; {then}"
         for key in ("ipv4_address", "ipv6_address", "link_local_ips", "mac_address"):
             if options.get(key):
                 yield f"networks.{network}.{key} is one address for both colours: the second does not start; remove it"

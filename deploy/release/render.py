@@ -81,7 +81,7 @@ def per_colour(
     """Render one colour's project, pinned, without a secret. Pure.
 
     A service is renamed `<service>-<colour>`: on a shared network Compose gives each service its name as an alias, and
-    two colours under one name would both be reached. Inside the colour its own network keeps the plain names.
+    two colours under one name would both be reached. Inside the colour its own network keeps the plain names, and aliases.
     """
     services = {}
     for service in model.of("web", "worker", "scheduler", "job"):
@@ -90,7 +90,7 @@ def per_colour(
         spec = pinned(service, images, env_file, labels)
         spec["environment"] = {**(spec.get("environment") or {}), "RELEASE": release, "COLOUR": colour}
         if "network_mode" not in spec:
-            spec["networks"] = {**(spec.get("networks") or {}), "colour": {"aliases": [service.name]}}
+            spec["networks"] = joined(service)
         if service.role == "job":
             spec["profiles"] = ["job"]
         if service.published:
@@ -109,6 +109,15 @@ def per_colour(
             "volumes": volumes,
         }
     )
+
+
+def joined(service: Service) -> dict[str, Any]:
+    """Return the networks of a colour's service: its aliases are names on the colour's own network alone. Pure."""
+    networks, aliases = dict[str, Any](), [service.name]
+    for name, options in service.networks.items():
+        aliases += (options or {}).get("aliases", [])
+        networks[name] = {key: value for key, value in (options or {}).items() if key != "aliases"} or None
+    return {**networks, "colour": {"aliases": list(dict.fromkeys(aliases))}}
 
 
 def own_labels(service: Service, app: str, name: str) -> dict[str, str]:
