@@ -246,8 +246,6 @@ def unfit(spec: Mapping[str, Any], checkout: Path) -> Iterable[str]:
 
 def shared_by_colours(spec: Mapping[str, Any]) -> Iterable[str]:
     """Name what two colours, which run next to each other, cannot both have, or would both answer to."""
-    if spec.get("hostname") or spec.get("domainname"):
-        yield "hostname is one name for both colours: requests would reach either; remove it"
     for network, joined in (spec.get("networks") or {}).items():
         options = joined or {}
         for key in ("ipv4_address", "ipv6_address", "link_local_ips", "mac_address"):

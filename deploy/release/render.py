@@ -89,6 +89,8 @@ def per_colour(
         labels[BLOCK] = service.deploy.model_dump_json(exclude_defaults=True)
         spec = pinned(service, images, env_file, labels)
         spec["environment"] = {**(spec.get("environment") or {}), "RELEASE": release, "COLOUR": colour}
+        if spec.get("hostname"):  # others on its networks reach it by that name, too
+            spec["hostname"] = f"{spec['hostname']}-{colour}"
         if "network_mode" not in spec:
             spec["networks"] = joined(service)
         if service.role == "job":

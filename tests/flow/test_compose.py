@@ -239,7 +239,6 @@ def test_what_only_colours_use_is_created_once_and_a_chosen_name_is_kept() -> No
         ),
         ("networks: {front: }", "secrets: {key: {file: k}}", "top-level secrets"),
         ("network_mode: 'container:x'", "", "shares another service's network"),
-        ("networks: {front: }, hostname: w", "", "hostname is one name for both colours"),
         ("networks: {front: {ipv4_address: 10.0.0.2}}", "", r"networks\.front\.ipv4_address is one address"),
         ("networks: {front: }, mac_address: '02:42:ac:11:00:02'", "", "mac_address is one address"),
         ("networks: {front: }, volumes_from: [e]", "", "volumes_from names a container"),
@@ -266,15 +265,17 @@ def test_what_is_there_once_may_have_a_name_and_an_address() -> None:
     assert model(text).of("data")[0].spec["hostname"] == "db"
 
 
-def test_an_alias_is_a_name_inside_the_colour_alone() -> None:
+def test_an_alias_is_a_name_inside_the_colour_alone_and_a_hostname_says_which() -> None:
     text = """
       services:
-        web: {image: redis, networks: {front: {aliases: [api, web], priority: 1}}, x-deploy: {role: web, port: 1}}
+        web: {image: redis, hostname: www, networks: {front: {aliases: [api, web], priority: 1}},
+              x-deploy: {role: web, port: 1}}
         e: {image: redis, networks: {front: }, x-deploy: {role: edge}}
       networks: {front: {}}
     """
-    networks = colour(model(text))["services"]["web-blue"]["networks"]
-    assert networks == {"front": {"priority": 1}, "colour": {"aliases": ["web", "api"]}}
+    spec = colour(model(text))["services"]["web-blue"]
+    assert spec["hostname"] == "www-blue"
+    assert spec["networks"] == {"front": {"priority": 1}, "colour": {"aliases": ["web", "api"]}}
 
 
 def test_the_name_of_a_project_is_refused_where_containers_would_get_it(tmp_path: Path) -> None:
