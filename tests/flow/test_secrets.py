@@ -178,6 +178,28 @@ def test_an_edit_that_fails_changes_nothing(
     assert (refused.value.slug, file.read_bytes()) == (slug, before)
 
 
+def test_recipients_that_cannot_be_written_to_are_refused_before_anybody_types(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    team.write("alice", "alice")
+    editor(team.folder, monkeypatch, f'echo B=1 >>"$1"; touch {team.folder}/opened')
+    with pytest.raises(Refused, match="your own key is not among"):
+        edit(team.settings("alice", "bob"), HERE)
+    assert not (team.folder / "opened").exists(), "what is typed there would be lost"
+
+
+def test_an_edit_does_not_undo_what_others_wrote_meanwhile(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = team.write("alice", "alice")
+    theirs = team.folder / "theirs.age"
+    own = file.read_bytes()
+    theirs.write_bytes(team.write("alice", "alice", text=f"A={VALUE}\nTHEIRS=1\n").read_bytes())
+    file.write_bytes(own)
+    editor(team.folder, monkeypatch, f'cp {theirs} {file}; echo B=1 >>"$1"')
+    with pytest.raises(Refused, match="changed while") as refused:
+        edit(team.settings("alice", "alice"), HERE)
+    assert (refused.value.slug, file.read_bytes()) == ("secrets-changed", theirs.read_bytes())
+
+
 def test_an_edit_names_no_part_of_a_key_without_quotes(
     team: Team, monkeypatch: pytest.MonkeyPatch, capsys: Printed
 ) -> None:

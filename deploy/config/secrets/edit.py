@@ -26,7 +26,8 @@ SHARED = "/dev/shm"  # noqa: S108  # a folder of our own is made in it
 def edit(settings: Settings, host: LocalHost) -> None:
     """Open the secrets in $VISUAL or $EDITOR, and write them back, encrypted to all recipients if at all.
 
-    Raises Refused, and leaves the secrets as they are, when the editor fails or leaves what cannot be understood.
+    Raises Refused, and leaves the secrets as they are, when the editor fails or leaves what cannot be understood, and
+    when somebody else wrote them meanwhile.
     """
     source = source_of(settings)
     source.require_writable()
@@ -39,8 +40,18 @@ def edit(settings: Settings, host: LocalHost) -> None:
     if after == before.content and not gone | new:
         console.say(f"{source.name}: nothing changed")
         return
+    require_unchanged(source, before)
     source.write(after, host)
     report(source, changed_keys(before.content, after, documented(settings.root / EXAMPLE)), gone)
+
+
+def require_unchanged(source: Source, before: envfile.Text) -> None:
+    """Refuse to write over what a rotation, a pull or another edit brought since the editor opened."""
+    now = source.read()
+    if now is None or now.content != before.content:
+        then = "inv secrets.edit again: it opens what is there now"
+        what = f"{source.name} changed while it was edited; what you typed was not written"
+        raise Refused(what, where=source.where, then=then, slug="secrets-changed")
 
 
 def edited(before: envfile.Text, path: Path, host: LocalHost) -> str:

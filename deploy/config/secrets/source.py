@@ -97,12 +97,20 @@ class AgeFile(Source):
         whole = age.decrypt(self.path, identity, self.name)
         return divided(whole)
 
+    def require_writable(self) -> None:
+        """Refuse recipients that `write` would refuse, before anybody types or revokes a value."""
+        self.encrypted("")
+
     def write(self, content: str, host: LocalHost) -> None:
         """Encrypt the text to all recipients; refuse where this identity could not read it again."""
         ended = content if content.endswith("\n") or not content else f"{content}\n"
-        identity = age.read_identity(self.identity, exposed(self.identity), self.name)
         whole = f"{ended}{RECIPIENTS}{json.dumps(dict(self.recipients))}\n"
-        host.write_bytes(self.path, age.encrypt(whole, self.recipients, identity))
+        host.write_bytes(self.path, self.encrypted(whole))
+
+    def encrypted(self, whole: str) -> bytes:
+        """Return a text encrypted to all recipients."""
+        identity = age.read_identity(self.identity, exposed(self.identity), self.name)
+        return age.encrypt(whole, self.recipients, identity)
 
 
 def divided(whole: str) -> tuple[str, dict[str, str]]:
