@@ -35,14 +35,14 @@ IMAGE_KINDS: tuple[Kind, ...] = ("vulnerabilities", "end-of-life", "secrets")
 CHECKOUT_KINDS: tuple[Kind, ...] = ("vulnerabilities", "secrets", "misconfigurations")
 PROGRAMS = ("trivy", "gitleaks", *(linter.program for linter in linters.LINTERS))
 # variables of these could hide findings, as TRIVY_SEVERITY and GITLEAKS_CONFIG do; but for those of a registry
-HIDING = ("TRIVY_", "GITLEAKS_")
+HIDING = ("TRIVY_", "GITLEAKS_", "HADOLINT_", "SHELLCHECK_OPTS", "ZIZMOR_")
 ACCOUNT = ("TRIVY_USERNAME", "TRIVY_PASSWORD", "TRIVY_REGISTRY_TOKEN", "TRIVY_INSECURE")
 DEFAULT_RULES = "[extend]\nuseDefault = true"  # in place of a .gitleaks.toml of the checkout's
 # whatever attributes and git's settings say: files that are called binary, what a merge itself brings, the root commit
 LOG = "--text --no-textconv --no-ext-diff --root --diff-merges=first-parent --date=default HEAD"
 GITLEAKS = (
     "git", "--report-format=json", "--report-path=-", "--no-banner", "--no-color", "--redact", "--exit-code=0",
-    "--gitleaks-ignore-path=/dev/null", f"--log-opts={LOG}",
+    "--gitleaks-ignore-path=/dev/null", "--ignore-gitleaks-allow", f"--log-opts={LOG}",
 )  # fmt: skip
 NO_CHECK = 'docker-buildx 0.17 or later; to do without: scan.skip = ["build-check"]'
 UNPROMPTED = {"BUILDX_BAKE_ENTITLEMENTS_FS": "0"}  # the bake file may name a certificate outside the checkout

@@ -162,7 +162,16 @@ def with_settings_of_git(checkout: Checkout) -> None:
     checkout.git("commit", "--quiet", "--amend", "-m", "all")
 
 
-@pytest.mark.parametrize("way", [of_a_merge, of_a_file_called_binary, with_settings_of_git])
+def with_a_comment_that_allows_it(checkout: Checkout) -> None:
+    """Plant it on a line that gitleaks passes over, as it stands in the first answer to every search."""
+    checkout.write("planted", f"key = '{key()}'  # gitleaks:allow\n")
+    checkout.commit()
+
+
+WAYS = [of_a_merge, of_a_file_called_binary, with_settings_of_git, with_a_comment_that_allows_it]
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_the_whole_history_is_looked_at(
     checkout: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: Callable[[Checkout], None]
 ) -> None:
@@ -192,6 +201,25 @@ def test_what_is_planted_is_found_and_nothing_hides_it(checkout: Checkout, monke
     for kind, path in PLANTED.items():
         judged = judge.judge(inspections[kind], (), (), checkout.settings)
         assert path in {finding.path for finding in judged.blocking}, (kind, inspections[kind])
+
+
+HIDDEN = {
+    "SHELLCHECK_OPTS": "--severity=error",
+    "HADOLINT_IGNORE": "DL3004,DL3006,DL3007",
+    "HADOLINT_OVERRIDE_INFO": "DL3004,DL3006,DL3007",
+}
+
+
+def test_variables_of_a_shell_hide_nothing_from_linters(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkout.write("docker/bad.Dockerfile", "FROM debian:latest\nRUN sudo id\nUSER 10001\n")
+    checkout.write("scripts/bad", '#!/bin/sh\nread x\necho $x\n')
+    checkout.commit()
+    kinds = ("dockerfiles", "shell")
+    plain = {kind: checkout.inspections()[kind].findings for kind in kinds}
+    for name, value in HIDDEN.items():
+        monkeypatch.setenv(name, value)
+    assert all(plain.values())
+    assert {kind: checkout.inspections()[kind].findings for kind in kinds} == plain
 
 
 def test_a_shallow_clone_has_no_history_to_pass(checkout: Checkout, tmp_path: Path) -> None:
