@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import shutil
 import tempfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import tomlkit
+
+from deploy.config import text
 from deploy.config.loader import parse
 from deploy.config.settings import ROOT
 from deploy.core import console
@@ -187,13 +189,21 @@ def pin(root: Path, names: Iterable[str], host: LocalHost) -> dict[str, str]:
     chosen = [base for name, base in read(root).items() if name in {*names}]
     digests = {tag: resolve(tag, host) for tag in sorted({base.public for base in chosen})}
     for file in (home / FILE for home in homes(root)):
-        before = text = file.read_text()
-        for tag, digest in digests.items():
-            line = f'public = "{tag}"'
-            text = re.sub(rf"(?m)^{re.escape(line)}$(\ndigest = .*$)?", f'{line}\ndigest = "{digest}"', text)
-        if text != before:
-            host.write(file, text)
+        document: Any = tomlkit.parse(before := text.read(file, FILE))
+        for entry in document.values():
+            if entry["public"] in digests:
+                write_digest(entry, digests[entry["public"]])
+        if (after := tomlkit.dumps(document)) != before:
+            host.write(file, after)
     return {base.name: digests[base.public] for base in chosen}
+
+
+def write_digest(entry: Any, digest: str) -> None:
+    """Write a digest where the entry has one, else below its tag: at its end stand comments on the next entry."""
+    if "digest" in entry:
+        entry["digest"] = digest
+    else:
+        entry.value._insert_after("public", "digest", tomlkit.item(digest))
 
 
 def resolve(public: str, host: LocalHost) -> str:

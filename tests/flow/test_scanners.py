@@ -212,7 +212,7 @@ HIDDEN = {
 
 def test_variables_of_a_shell_hide_nothing_from_linters(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
     checkout.write("docker/bad.Dockerfile", "FROM debian:latest\nRUN sudo id\nUSER 10001\n")
-    checkout.write("scripts/bad", '#!/bin/sh\nread x\necho $x\n')
+    checkout.write("scripts/bad", "#!/bin/sh\nread x\necho $x\n")
     checkout.commit()
     kinds = ("dockerfiles", "shell")
     plain = {kind: checkout.inspections()[kind].findings for kind in kinds}

@@ -236,6 +236,25 @@ def test_an_apps_own_bases_are_added_to_the_toolkits_and_each_file_is_pinned(che
     assert "php" not in (checkout / "docker" / "bases.toml").read_text()
 
 
+@pytest.mark.parametrize(
+    "entry",
+    [
+        'public = "php:8"\nsuite = "s"\nvariant = "v"\npackages = ["p"]\ndigest = "sha256:old"  # of May\n',
+        'public = "php:8"  # the one of Debian\n# of May\ndigest = "sha256:old"\nsuite = "s"\nvariant = "v"\npackages = ["p"]\n',
+        "  public='php:8'\n  suite = 's'\n  variant = 'v'\n  packages = ['p']\n",
+    ],
+    ids=["digest last", "comments", "without spaces"],
+)
+def test_pin_pins_an_entry_however_it_is_written(checkout: Path, tmp_path: Path, entry: str) -> None:
+    own = tmp_path / "app" / "docker" / "bases.toml"
+    own.parent.mkdir(parents=True)
+    own.write_text(f"# ours\n[php]\n{entry}\n# of the next\n[python]\n{entry}")
+    bases.pin(own.parents[1], ["php"], Resolver())
+    assert {bases.read(own.parents[1])[name].digest for name in ("php", "python")} == {"sha256:php:8"}
+    assert "# of the next\n[python]" in own.read_text()
+    assert all(line.split("=")[0] in own.read_text() for line in entry.splitlines())
+
+
 def test_pin_writes_nothing_when_a_tag_cannot_be_resolved(checkout: Path) -> None:
     with pytest.raises(Refused, match=r"(?s)did not resolve nginx:1.30.*no end") as refused:
         bases.pin(checkout, ALL, Resolver(answers=False))
