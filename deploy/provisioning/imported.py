@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import tomllib
@@ -229,7 +230,7 @@ def rewrite(content: str, hosts: Tables, name: str) -> str:
 
     Raises OpsError where the text is written in a way that cannot be kept.
     """
-    document: Any = tomlkit.parse(content)
+    document: Any = tomlkit.parse(without_sections(content, hosts))
     tables = document.setdefault("hosts", tomlkit.table(is_super_table=True))
     for gone in [host for host in tables if host not in hosts]:
         del tables[gone]
@@ -243,6 +244,17 @@ def rewrite(content: str, hosts: Tables, name: str) -> str:
         then = f"write them as sections, [hosts.NAME], in {name}"
         raise OpsError(what, where=name, then=then, slug="hosts-not-written")
     return edited
+
+
+def without_sections(content: str, hosts: Tables) -> str:
+    """Cut out the sections of other hosts, each up to its last key; what is written otherwise stays. Pure.
+
+    A comment behind that key is about the next section, and tomlkit would take it along.
+    """
+    for gone in tomllib.loads(content).get("hosts", {}).keys() - hosts.keys():
+        section = rf"(?m)^\[hosts\.{re.escape(gone)}\].*\n(?:(?!\[).*\n)*?(?=(?:[ \t]*(?:#.*)?\n)*(?:\[|\Z))"
+        content = re.sub(section, "", content, count=1)
+    return content
 
 
 def edit(table: Any, section: Mapping[str, Any]) -> None:

@@ -170,6 +170,30 @@ def test_the_file_says_so_afterwards_and_keeps_the_rest(form: str) -> None:
     assert imported.rewrite(edited, HOSTS, "prod.toml") == edited
 
 
+@pytest.mark.parametrize("gone", ["app1", "app2"])
+def test_a_comment_on_the_next_section_stays_when_a_host_goes(gone: str) -> None:
+    content = """domain = "x"
+
+# the first
+[hosts.app1]
+address = "a.test"
+# not yet: user = "me"
+
+# the second
+[hosts.app2]
+# its own
+address = "b.test"
+
+# of the edge
+[edge]
+port = 1
+"""
+    kept = {name: table for name, table in tomllib.loads(content)["hosts"].items() if name != gone}
+    edited = imported.rewrite(content, kept, "prod.toml")
+    assert tomllib.loads(edited) == {**tomllib.loads(content), "hosts": kept}
+    assert all(words in edited for words in ("# the first\n", "# the second\n", "# of the edge\n[edge]"))
+
+
 def test_a_form_that_cannot_be_kept_is_a_failure_and_not_a_broken_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deploy.provisioning.imported.edit", lambda *_: None)
     with pytest.raises(OpsError, match="cannot be changed; nothing was") as raised:
