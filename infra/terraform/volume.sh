@@ -8,7 +8,8 @@ until [ -b "$device" ]; do # it is attached once the machine runs
     [ "$(date +%s)" -lt "$deadline" ] || exit 1
     sleep 1
 done
-blkid "$device" >/dev/null || mkfs.ext4 -q -L data "$device"
+signatures=$(wipefs --noheadings "$device") # blkid calls a disk with two of them, or an unreadable one, blank too
+[ -n "$signatures" ] || mkfs.ext4 -q -L data "$device"
 mkdir -p /var/lib/docker/volumes
 echo "$device /var/lib/docker/volumes ext4 defaults,nofail,x-systemd.before=docker.service 0 2" >>/etc/fstab
 systemctl daemon-reload

@@ -137,3 +137,29 @@ def test_the_lock_file_holds_hashes_of_one_provider_and_no_other_address() -> No
 def test_every_module_fills_in_which_disk_is_mounted() -> None:
     assert (MODULES / "volume.sh").read_text().count("@") == 2, "one place to fill in"
     assert all('file("${path.module}/../volume.sh"), "@DISK@", ' in texts(name) for name in NAMES)
+
+
+@pytest.mark.parametrize("content", ["blank", "data", "data that a second signature hides"])
+def test_only_a_blank_volume_is_formatted(tmp_path: Path, content: str) -> None:
+    """With files for the disk, fstab and the folder: whatever signatures it has, data stays."""
+    disk, programs = tmp_path / "disk", tmp_path / "bin"
+    with disk.open("wb") as file:
+        file.truncate(1 << 26)
+        if content != "blank":
+            file.seek(0x438)
+            file.write(b"\x53\xef")  # https://www.kernel.org/doc/html/latest/filesystems/ext4/super.html
+        if "second" in content:
+            file.seek(0x10040)
+            file.write(b"_BHRfS_M")  # btrfs was there before
+    programs.mkdir()
+    for name in ("mkfs.ext4", "mount", "systemctl"):
+        (programs / name).write_text(f"#!/bin/sh\necho {name} >>{tmp_path}/done\n")
+        (programs / name).chmod(0o755)
+    script = (MODULES / "volume.sh").read_text()
+    places = {"/dev/disk/by-id/@DISK@": disk, "/etc/fstab": tmp_path / "fstab", "/var/lib": tmp_path / "lib"}
+    for own, stand_in in {**places, "[ -b ": "[ -f "}.items():
+        script = script.replace(own, str(stand_in))
+    path = f"{programs}:/usr/sbin:/sbin:/usr/bin:/bin"
+    subprocess.run(["sh", "-c", script], env={"PATH": path}, check=True)
+    ran = (tmp_path / "done").read_text().split()
+    assert ran == [*(["mkfs.ext4"] if content == "blank" else []), "systemctl", "mount"]
