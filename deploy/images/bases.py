@@ -18,7 +18,7 @@ from deploy.config import text
 from deploy.config.loader import parse
 from deploy.config.settings import ROOT
 from deploy.core import console
-from deploy.core.errors import CommandFailed, Refused
+from deploy.core.errors import CommandFailed, Refused, nearest, refuse
 from deploy.core.shell import Command, command, docker
 from deploy.hosts.local import LocalHost
 from deploy.images.bake import LAYER_TIME
@@ -29,6 +29,8 @@ FILE = "docker/bases.toml"
 FOLDER = "docker/base"
 CUSTOMIZE = ROOT / FOLDER / "customize.sh"
 PROBE = "busybox"
+KEYS = {"public": str, "digest": str, "suite": str, "variant": str, "packages": list}  # of an entry
+WORDS = {str: "text", list: "list"}
 
 
 @dataclass(frozen=True)
@@ -60,15 +62,28 @@ def homes(root: Path) -> list[Path]:
 
 
 def read(root: Path) -> dict[str, Base]:
-    """Read the toolkit's docker/bases.toml and the app's, whose entries win.
+    """Read the toolkit's docker/bases.toml and the app's, whose entries win; raise Refused with every mistake at once.
 
     A base's recipe is the hash of its entry and of the files it uses.
     """
     entries = {name: entry for home in homes(root) for name, entry in parse(home / FILE, home).items()}
+    wrong = [f"{name}: {words}" for name, entry in entries.items() for words in problems(entry)]
+    then = f"the entries of {ROOT / FILE} are examples"
+    refuse(f"{FILE} has mistakes:", wrong, where=FILE, then=then, slug="settings-invalid")
     return {
         name: Base(name, recipe=recipe(root, name, entry), **{**entry, "packages": tuple(entry["packages"])})
         for name, entry in entries.items()
     }
+
+
+def problems(entry: Any) -> list[str]:
+    """Return what is wrong with one entry: keys that are missing, unknown, or of another type. Pure."""
+    if not isinstance(entry, dict):
+        return ["it must be a section, [NAME]"]
+    wrong = [f"{key} is missing" for key in KEYS if key not in entry and key != "digest"]
+    wrong += [f"unknown key {key}{nearest(key, KEYS)}" for key in entry if key not in KEYS]
+    return wrong + [f"{key} must be a {WORDS[kind]}" for key, kind in KEYS.items()
+                    if not isinstance(entry.get(key, kind()), kind)]  # fmt: skip
 
 
 def overlay(root: Path, name: str) -> Path:

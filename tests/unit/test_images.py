@@ -237,6 +237,22 @@ def test_an_apps_own_bases_are_added_to_the_toolkits_and_each_file_is_pinned(che
 
 
 @pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ('[php]\npublic = "php:8"\n', ["php: suite is missing", "php: variant is missing", "php: packages is missing"]),
+        ('[php]\npubic = "php:8"\n', ["php: public is missing", "php: unknown key pubic; did you mean public?"]),
+        ('php = "php:8"\n', ["php: it must be a section, [NAME]"]),
+        ('[php]\npublic = 8\npackages = "php"\n', ["php: public must be a text", "php: packages must be a list"]),
+    ],
+)
+def test_mistakes_of_an_entry_are_named_at_once(checkout: Path, entry: str, words: list[str]) -> None:
+    (checkout / "docker" / "bases.toml").write_text(entry)
+    with pytest.raises(Refused) as refused:
+        bases.read(checkout)
+    assert (refused.value.slug, [one for one in words if one not in refused.value.what]) == ("settings-invalid", [])
+
+
+@pytest.mark.parametrize(
     "entry",
     [
         'public = "php:8"\nsuite = "s"\nvariant = "v"\npackages = ["p"]\ndigest = "sha256:old"  # of May\n',
