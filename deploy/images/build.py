@@ -22,6 +22,7 @@ from deploy.hosts.local import PLATFORM, LocalHost
 from deploy.images import bake, bases
 
 MEGABYTE = 1_000_000
+VARIABLE = re.compile(r'(?m)^[ \t]*variable[ \t]+"?(\w+)')
 # `from --platform=$X  name AS stage` is one as well
 FROM = re.compile(r"(?m)^[ \t]*(?i:from)[ \t]+(?:--\S+[ \t]+)*(\S+)")
 
@@ -93,6 +94,8 @@ def build(settings: Settings, host: LocalHost, order: Order | None = None, *, no
         console.warn(f"the checkout has uncommitted changes; this build is {source.revision}")
     if os.environ.get(PLATFORM):
         console.warn(f"{PLATFORM} of this shell is not read: build.platform in the settings says what is built")
+    for name in taken_from_shell(settings, source):
+        console.warn(f"{name} of this shell changes what is built, since {settings.bake} declares it: unset {name}")
     cache_to = exported_caches(settings, host)
     references = bases.prepare(settings.root, settings.build.bases, contexts(settings), host)
     before = {target.image: layers(target.image, host) for target in targets}
@@ -150,6 +153,12 @@ def variables(settings: Settings, source: checkout.Checkout) -> dict[str, str]:
         "CREATED": source.time,
         "CA": str(settings.build.extra_ca),
     }
+
+
+def taken_from_shell(settings: Settings, source: checkout.Checkout) -> list[str]:
+    """Name the variables of the bake file that Bake takes from this shell, whatever their default is."""
+    declared = VARIABLE.findall((settings.root / settings.bake).read_text(encoding="utf-8", errors="replace"))
+    return sorted((set(declared) & os.environ.keys()) - variables(settings, source).keys())
 
 
 def run_bake(command: Command, root: Path, host: LocalHost) -> str:

@@ -174,6 +174,22 @@ def test_a_dockerfile_names_a_base_in_any_way_that_docker_reads(checkout: Path, 
     assert build.contexts(settings(checkout)) == (["nginx"] if named else [])
 
 
+def test_what_bake_takes_from_a_shell_is_named(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = settings(checkout)
+    (checkout / own.bake).parent.mkdir(exist_ok=True)
+    (checkout / own.bake).write_text(
+        'variable "NODE_ENV" { default = "production" }\nvariable "VERSION" {}\n  variable OTHER {}\n# NODE_ENV\n'
+    )
+    source = Checkout("c" * 40, "2026-01-01T00:00:00Z")
+    for name in ("NODE_ENV", "OTHER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("VERSION", "of the shell")
+    assert build.taken_from_shell(own, source) == [], "inv says what VERSION is"
+    for name in ("NODE_ENV", "OTHER"):
+        monkeypatch.setenv(name, "development")
+    assert build.taken_from_shell(own, source) == ["NODE_ENV", "OTHER"]
+
+
 def test_our_own_images_ask_for_bases_that_are_described() -> None:
     known = bases.read(ROOT)
     assert set(build.contexts(settings(ROOT))) >= {"python", "python-build", "node", "nginx", "busybox"}
