@@ -278,7 +278,11 @@ def build_check(settings: Settings, here: LocalHost) -> Inspection:
             return Inspection(kind, CHECKOUT, unknown=what, then=NO_CHECK)
         references = bases.references(settings.root, settings.build.bases, build.contexts(settings), here)
         words = bake.check(str(settings.root / settings.bake), references)
-        variables = build.variables(settings, source.read(settings.root, here)) | UNPROMPTED
+        held = {
+            "DOCKER_HOST": here.endpoint,
+            "BUILDX_BUILDER": "default",
+        }  # as for `inv build`, whatever the shell says
+        variables = build.variables(settings, source.read(settings.root, here)) | UNPROMPTED | held
         stdout = run(words, settings, here, (0, 1), **variables).stdout
         findings, count = linters.parse("BuildKit", stdout, linters.build_check), len(json.loads(stdout)["target"])
         unknown = "" if count else "the bake file names no target"

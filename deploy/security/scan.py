@@ -155,6 +155,7 @@ def record(at: Environment, scans: Sequence[tuple[ScannedImage, Scan]]) -> dict[
 def require_file(path: str) -> Path:
     """Refuse to begin a scan whose report could not be written."""
     file = Path(path)
-    if not file.parent.is_dir():
-        raise Refused(f"there is no folder {file.parent}", where=path, then="--sarif=FILE", slug="wrong-usage")
+    if file.is_dir() or not file.parent.is_dir():
+        what = f"{file} is a folder" if file.is_dir() else f"there is no folder {file.parent}"
+        raise Refused(what, where=path, then="--sarif=FILE", slug="wrong-usage")
     return file

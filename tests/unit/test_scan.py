@@ -25,7 +25,7 @@ from deploy.images.inventory import ImageTransfer
 from deploy.security import inspect, judge, linters, report, trivy, waivers
 from deploy.security.findings import CHECKOUT, Finding, Inspection, ScannedImage, Unreadable
 from deploy.security.judge import Strict
-from deploy.security.scan import Scanned, summarize, without_skipped
+from deploy.security.scan import Scanned, require_file, summarize, without_skipped
 from deploy.security.trivy import Data
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
@@ -295,7 +295,7 @@ def test_buildkit_says_null_of_a_clean_dockerfile_and_one_that_it_could_not_chec
 BUILDX = """case "$*" in
 *--help) echo "%s" ;;
 *version) echo github.com/docker/buildx 0.13.1 ;;
-*--call=check*) case "$*" in *contexts.python=docker-image://*) cat answer.json ;; *) exit 1 ;; esac ;;
+*--call=check*) case "$BUILDX_BUILDER $*" in default*contexts.python=docker-image://*) cat answer.json ;; *) exit 1 ;; esac ;;
 *) exit 1 ;;
 esac"""
 
@@ -318,11 +318,19 @@ def test_the_build_check_is_given_the_base_images_and_passes_only_what_it_checke
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.setattr(build, "contexts", lambda *_: ["python"])
     monkeypatch.setattr(source, "read", lambda *_: source.Checkout("c", "2026-11-30T00:00:00Z"))
+    monkeypatch.setenv("BUILDX_BUILDER", "of the shell")
     settings = SETTINGS.model_copy(update={"root": tmp_path})
     inspection = inspect.build_check(settings, LocalHost())
     assert unknown in inspection.unknown
     assert bool(inspection.unknown) is bool(unknown)
     assert unknown or inspection.scope == "1 targets, by BuildKit"
+
+
+def test_a_report_that_could_not_be_written_is_refused_before_the_scan(tmp_path: Path) -> None:
+    assert require_file(f"{tmp_path}/new.sarif") == tmp_path / "new.sarif"
+    for path, words in ((tmp_path, "is a folder"), (tmp_path / "none" / "a.sarif", "there is no folder")):
+        with pytest.raises(Refused, match=words):
+            require_file(str(path))
 
 
 @pytest.mark.parametrize("path", ["a/Dockerfile.prod", "a/Containerfile", "Containerfile.dev", "b.Dockerfile"])
