@@ -165,7 +165,12 @@ def test_whoever_is_removed_cannot_read_what_is_written_then_and_it_is_said_what
 
 
 @pytest.mark.parametrize(
-    ("script", "slug"), [('echo "B=\'it" >>"$1"', "confirmation-missing"), ('echo B=1 >>"$1"; exit 3', "editor-failed")]
+    ("script", "slug"),
+    [
+        ('echo "B=\'it" >>"$1"', "confirmation-missing"),
+        (': >"$1"', "confirmation-missing"),
+        ('echo B=1 >>"$1"; exit 3', "editor-failed"),
+    ],
 )
 def test_an_edit_that_fails_changes_nothing(
     team: Team, monkeypatch: pytest.MonkeyPatch, script: str, slug: str
@@ -208,6 +213,24 @@ def test_an_edit_names_no_part_of_a_key_without_quotes(
     edit(team.settings("alice", "alice"), HERE)
     assert "B, PEM changed" in (printed := capsys.readouterr().err)
     assert "MIIE" not in printed
+
+
+def test_a_link_to_the_secrets_stays_one(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = team.write("alice", "alice")
+    file.rename(shared := team.folder / "shared.age")
+    file.symlink_to(shared)
+    editor(team.folder, monkeypatch, 'echo B=1 >>"$1"')
+    edit(team.settings("alice", "alice"), HERE)
+    assert file.is_symlink()
+    assert secrets.read(team.settings("alice", "alice")) == {"A": VALUE, "B": "1"}
+
+
+@pytest.mark.parametrize("words", ["'no end", "ed 'x"])
+def test_an_editor_that_is_no_command_line_is_named(team: Team, monkeypatch: pytest.MonkeyPatch, words: str) -> None:
+    team.write("alice", "alice")
+    monkeypatch.setenv("VISUAL", words)
+    with pytest.raises(Refused, match="cannot be run: no closing quotation"):
+        edit(team.settings("alice", "alice"), HERE)
 
 
 def test_an_editor_that_is_not_there_is_named(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from deploy.config import text
 from deploy.config.secrets import envfile
@@ -19,6 +20,9 @@ from deploy.core import console
 from deploy.core.errors import Refused
 from deploy.core.shell import command
 from deploy.hosts.local import LocalHost
+
+if TYPE_CHECKING:
+    from dotenv.parser import Binding
 
 SHARED = "/dev/shm"  # noqa: S108  # a folder of our own is made in it
 
@@ -61,7 +65,7 @@ def edited(before: envfile.Text, path: Path, host: LocalHost) -> str:
         run_editor(path, host)
         after = text.read(path, before.name)
         try:
-            envfile.entries(envfile.Text(after, before.name, before.where, "inv secrets.edit"))
+            require_some(envfile.entries(envfile.Text(after, before.name, before.where, "inv secrets.edit")), before)
         except Refused as error:
             console.warn(error.what)
             console.confirm("Open it again?", yes=False, unasked="inv secrets.edit again; nothing was changed")
@@ -69,14 +73,25 @@ def edited(before: envfile.Text, path: Path, host: LocalHost) -> str:
             return after
 
 
+def require_some(after: list[Binding], before: envfile.Text) -> None:
+    """Refuse a text without a secret in place of one with some: an editor on a full disk leaves that."""
+    if envfile.values(envfile.parse(before.content)) and not envfile.values(after):
+        what, then = f"the editor left no NAME=value of {before.name}", f"to drop them all: rm {before.where}"
+        raise Refused(what, where="EDITOR", then=then, slug="editor-failed")
+
+
 def run_editor(path: Path, host: LocalHost) -> None:
     """Run the person's editor on a file; raise Refused when it fails."""
-    words = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
+    line = (os.environ.get("VISUAL") or os.environ.get("EDITOR") or "").strip() or "vi"
+    words = [line]
     try:
+        words = shlex.split(line)
         code = host.follow(command(*words, str(path)).as_query())
         what = f"the editor `{words[0]}` ended with {code}" if code else ""
     except OSError as error:
         what = f"the editor `{words[0]}` cannot be run: {error.strerror}"
+    except ValueError as error:
+        what = f"the editor `{line}` cannot be run: {str(error).lower()}"
     if what:
         then = "inv secrets.edit again, with another EDITOR; nothing was changed"
         raise Refused(what, where="EDITOR", then=then, slug="editor-failed")

@@ -68,7 +68,7 @@ class File(Source):
 
     def write(self, content: str, host: LocalHost) -> None:
         """Write the file."""
-        host.write(self.path, content, mode=0o600)
+        host.write(self.path.resolve(), content, mode=0o600)  # a link stays one
 
     def exposed(self) -> list[str]:
         """Report that others can read the file."""
@@ -105,7 +105,7 @@ class AgeFile(Source):
         """Encrypt the text to all recipients; refuse where this identity could not read it again."""
         ended = content if content.endswith("\n") or not content else f"{content}\n"
         whole = f"{ended}{RECIPIENTS}{json.dumps(dict(self.recipients))}\n"
-        host.write_bytes(self.path, self.encrypted(whole))
+        host.write_bytes(self.path.resolve(), self.encrypted(whole))
 
     def encrypted(self, whole: str) -> bytes:
         """Return a text encrypted to all recipients."""
