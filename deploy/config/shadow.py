@@ -21,6 +21,8 @@ from deploy.core import yaml
 from deploy.core.errors import Refused
 
 MARKER = "OPS_ENV_FILE_"
+# how Compose itself begins the name of a network or volume
+GIVEN = r"\$\{COMPOSE_PROJECT_NAME(:?[-?][^}]*)?\}_"
 
 
 @dataclass(frozen=True)
@@ -198,7 +200,22 @@ def used(document: Mapping[str, Any]) -> str:
     """Return as one text what containers, networks and volumes are made of; images are built elsewhere."""
     specs = (spec for spec in (document.get("services") or {}).values() if isinstance(spec, dict))
     services = [{key: value for key, value in spec.items() if key not in UNUSED} for spec in specs]
-    return str([services, document.get("networks"), document.get("volumes")])
+    return str([services, *(own_names(document.get(kind)) for kind in ("networks", "volumes"))])
+
+
+def own_names(declared: Any) -> Any:
+    """Return networks or volumes without a name that is the one they have without it."""
+    if not isinstance(declared, dict):
+        return declared
+    return {
+        name: {
+            key: value
+            for key, value in spec.items()
+            if key != "name" or not re.fullmatch(f"{GIVEN}{re.escape(str(name))}", str(value))
+        }
+        for name, spec in declared.items()
+        if isinstance(spec, dict)
+    }
 
 
 def put(path: Path, content: str) -> None:

@@ -289,6 +289,20 @@ def test_the_name_of_a_project_is_refused_where_containers_would_get_it(tmp_path
     assert compose.read(tmp_path, ["c.yml"], {}, LocalHost()).web
 
 
+@pytest.mark.parametrize("name", ["${COMPOSE_PROJECT_NAME}_pg", "${COMPOSE_PROJECT_NAME:-shop}_pg"])
+def test_the_name_that_a_volume_has_anyway_may_be_written(tmp_path: Path, name: str) -> None:
+    """To call it otherwise, as messages would advise, is another volume, which is empty."""
+    files = (
+        "services:\n  w: {image: redis, x-deploy: {role: web, port: 1}}\n  e: {image: redis, x-deploy: {role: edge}}\n"
+    )
+    files += "  d: {image: redis, volumes: ['pg:/x'], x-deploy: {role: data}}\n"
+    (tmp_path / "c.yml").write_text(f"{files}volumes:\n  pg: {{name: '{name}'}}\n")
+    assert shared(compose.read(tmp_path, ["c.yml"], {}, LocalHost()))["volumes"]["pg"]["name"] == "shop-local_pg"
+    (tmp_path / "c.yml").write_text(f"{files}volumes:\n  pg: {{name: '{name}2'}}\n")
+    with pytest.raises(Refused, match="COMPOSE_PROJECT_NAME is another one"):
+        compose.read(tmp_path, ["c.yml"], {}, LocalHost())
+
+
 @pytest.mark.parametrize(
     ("service", "role", "said"),
     [
