@@ -81,7 +81,7 @@ def per_colour(
     """Render one colour's project, pinned, without a secret. Pure.
 
     A service is renamed `<service>-<colour>`: on a shared network Compose gives each service its name as an alias, and
-    two colours under one name would both be reached. Inside the colour its own network keeps the plain names, and aliases.
+    two colours under one name would both be reached. The colour's own network keeps the plain names, and aliases.
     """
     services = {}
     for service in model.of("web", "worker", "scheduler", "job"):

@@ -11,6 +11,8 @@ done
 signatures=$(wipefs --noheadings "$device") # blkid calls a disk with two of them, or an unreadable one, blank too
 [ -n "$signatures" ] || mkfs.ext4 -q -L data "$device"
 mkdir -p /var/lib/docker/volumes
-echo "$device /var/lib/docker/volumes ext4 defaults,nofail,x-systemd.before=docker.service 0 2" >>/etc/fstab
+# without the volume the host is reached by SSH, and Docker does not start: a database would begin anew on the root disk
+options=defaults,nofail,x-systemd.before=docker.service,x-systemd.required-by=docker.service
+echo "$device /var/lib/docker/volumes ext4 $options 0 2" >>/etc/fstab
 systemctl daemon-reload
 mount /var/lib/docker/volumes

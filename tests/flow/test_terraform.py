@@ -163,3 +163,4 @@ def test_only_a_blank_volume_is_formatted(tmp_path: Path, content: str) -> None:
     subprocess.run(["sh", "-c", script], env={"PATH": path}, check=True)
     ran = (tmp_path / "done").read_text().split()
     assert ran == [*(["mkfs.ext4"] if content == "blank" else []), "systemctl", "mount"]
+    assert "x-systemd.required-by=docker.service" in (tmp_path / "fstab").read_text(), "no data, no engine"
