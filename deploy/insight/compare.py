@@ -132,7 +132,7 @@ def differences(view: View) -> Iterator[Finding]:
 
 
 def own_containers(facts: Facts, service: ReleasedService) -> list[Container]:
-    """Return a service's containers: of the colour that serves, and those of the other one that the edge names. Pure."""
+    """Return a service's containers: of the colour that serves, and those of the other that the edge names. Pure."""
     own = [c for c in facts.containers if c.service == service.name]
     colour = "" if service.role in SHARED else facts.edge.colour
     return [c for c in own if c.colour == colour or c.name in facts.edge.members]
@@ -157,7 +157,7 @@ def difference(service: ReleasedService, there: Sequence[Container]) -> str:
 
 
 def next_command(service: ReleasedService, there: Sequence[Container], release: Release) -> str:
-    """Name what puts a service right: what is missing is started by its own release, whatever the checkout has. Pure."""
+    """Name what puts a service right; what is missing is started by its own release, not the checkout's. Pure."""
     alive = [c for c in there if c.alive]
     if alive and len(alive) != service.replicas and service.role in ("web", "worker"):
         return f"inv scale {service.name}={service.replicas}"
