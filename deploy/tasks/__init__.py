@@ -16,7 +16,7 @@ MIGRATE.add_task(database.migrate, "apply", default=True)
 namespace = Collection(
     machine.doctor, images.build, images.push, security.scan, rollout.plan, rollout.deploy, rollout.rollback,
     rollout.resume, rollout.abort, rollout.unlock, rollout.scale, rollout.maintenance, rollout.down,
-    observe.status, observe.history, observe.metrics, observe.logs, observe.exec,
+    observe.status, observe.history, observe.metrics, observe.validate, observe.logs, observe.exec,
     machine.disk, machine.prune, machine.dev,
     BACKUP, MIGRATE,
     Collection("hosts", hosts.pin, hosts.check),

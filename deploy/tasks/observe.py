@@ -1,4 +1,4 @@
-"""`inv status`, `inv history`, `inv metrics`, `inv logs`, `inv exec`."""
+"""`inv status`, `inv history`, `inv metrics`, `inv validate`, `inv logs`, `inv exec`."""
 
 from __future__ import annotations
 
@@ -32,6 +32,14 @@ def metrics(at: Environment, days: int = 30, json: bool = False) -> None:
     from deploy.incidents import metrics
 
     metrics.show(at, days=days, json=json)
+
+
+@command()
+def validate(at: Environment, json: bool = False) -> None:
+    """Check the eight gates: services, health, vulnerabilities, certificates, dashboards, logs, backup, rollback."""
+    from deploy.incidents import validate
+
+    validate.show(at, json=json)
 
 
 LOGS = {
