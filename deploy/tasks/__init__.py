@@ -2,7 +2,19 @@
 
 from invoke.collection import Collection
 
-from deploy.tasks import backups, database, hosts, images, machine, monitor, observe, rollout, secrets, security
+from deploy.tasks import (
+    backups,
+    database,
+    hosts,
+    images,
+    incident,
+    machine,
+    monitor,
+    observe,
+    rollout,
+    secrets,
+    security,
+)
 
 # `inv backup` takes a point: the default task of its collection
 BACKUP = Collection("backup", backups.list, backups.verify, backups.restore, backups.drill)
@@ -21,6 +33,7 @@ namespace = Collection(
     BACKUP, MIGRATE,
     Collection("hosts", hosts.pin, hosts.check),
     Collection("images", images.pin),
+    Collection("incident", incident.triage),
     Collection("monitor", monitor.up, monitor.down, monitor.check),
     Collection("notify", secrets.notification),
     Collection("secrets", secrets.init, secrets.check, secrets.edit, secrets.rotate, secrets.identity),

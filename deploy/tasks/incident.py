@@ -1,0 +1,18 @@
+"""`inv incident.triage`, `inv incident.playbook`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from deploy.tasks.command import command
+
+if TYPE_CHECKING:
+    from deploy.config.environment import Environment
+
+
+@command()
+def triage(at: Environment, json: bool = False) -> None:
+    """Show on one screen what is wrong, the likeliest cause, and the next command."""
+    from deploy.incidents import triage
+
+    triage.show(at, json=json)
