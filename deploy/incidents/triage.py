@@ -12,6 +12,7 @@ from deploy.backups.show import age
 from deploy.config.environment import Environment
 from deploy.core import console
 from deploy.core.errors import acting
+from deploy.core.model import Container
 from deploy.incidents import certificates, validate
 from deploy.incidents.cause import Cause, causes
 from deploy.incidents.gates import Gate
@@ -145,12 +146,15 @@ def services(sight: Sight) -> list[str]:
     facts = sight.view.facts
     live = [c for c in facts.containers if c.colour in ("", facts.edge.colour)]
     well = [c for c in live if c.up and not c.restarts]
-    bad = [
-        f"{c.service}: {c.state}{f', {c.health}' if c.health else ''}, restarted {c.restarts} times, exit code {c.exit_code}"
-        for c in live
-        if c not in well
-    ]
+    bad = [f"{c.service}: {condition(c)}" for c in live if c not in well]
     return [f"{facts.serving}; {len(well)} of {len(live)} containers are well", *bad[:KINDS]]
+
+
+def condition(c: Container) -> str:
+    """Say how a container is. Pure."""
+    health = f", {c.health}" if c.health else ""
+    ended = "" if c.state == "running" else f", exit code {c.exit_code}"
+    return f"{c.state}{health}{ended}, restarted {c.restarts} times"
 
 
 def visitors(sight: Sight) -> list[str]:

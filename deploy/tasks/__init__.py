@@ -33,7 +33,7 @@ namespace = Collection(
     BACKUP, MIGRATE,
     Collection("hosts", hosts.pin, hosts.check),
     Collection("images", images.pin),
-    Collection("incident", incident.triage),
+    Collection("incident", incident.triage, incident.playbook),
     Collection("monitor", monitor.up, monitor.down, monitor.check),
     Collection("notify", secrets.notification),
     Collection("secrets", secrets.init, secrets.check, secrets.edit, secrets.rotate, secrets.identity),

@@ -16,3 +16,11 @@ def triage(at: Environment, json: bool = False) -> None:
     from deploy.incidents import triage
 
     triage.show(at, json=json)
+
+
+@command(positional=["name"], help={"name": "a playbook's name (default: a list of all)"})
+def playbook(at: Environment, name: str, json: bool = False) -> None:
+    """Show what to type on a bad night: inv incident.playbook NAME, or the list of all."""
+    from deploy.incidents import playbooks
+
+    playbooks.show(at, name, json=json)
