@@ -16,6 +16,7 @@ MEGABYTE = 1_000_000
 FULL, TIGHT = 200 * MEGABYTE, 150 * MEGABYTE  # bytes: a disk that is full, memory that is short
 FRESH = timedelta(hours=1)  # a deploy this young is the first suspect
 MANY_ERRORS, FEW_REQUESTS = 0.05, 20  # a share of 5xx, and how many requests say something
+PATIENCE = 3  # seconds in which most locks are free again
 MANY_TASKS = 100  # tasks that wait: more than a worker soon gets through
 
 
@@ -38,6 +39,7 @@ def causes(sights: Sequence[Sight], compared: Comparison, certificate: Gate | No
         *services(sights, ("edge", "data")),
         *certificates(certificate),
         *(one for sight in sights for one in unfinished(sight)),
+        *stopped(sights),
         *deploys(sights, compared, now),
         *services(sights, ("web",)),
         *(one for sight in sights for one in memory(sight)),
@@ -68,6 +70,11 @@ def services(sights: Sequence[Sight], roles: Sequence[str]) -> Iterator[Cause]:
             for one in differences(view):
                 if one.what.partition(" ")[0] in names:
                     yield explained(sight, one)
+
+
+def stopped(sights: Sequence[Sight]) -> Iterator[Cause]:
+    """Yield web services of which nothing runs: no young deploy is needed to explain what visitors get. Pure."""
+    yield from (one for one in services(sights, ("web",)) if one.then.startswith("inv deploy"))
 
 
 def explained(sight: Sight, finding: Finding) -> Cause:
@@ -129,6 +136,9 @@ def memory(sight: Sight) -> Iterator[Cause]:
 def blocked(sight: Sight) -> Iterator[Cause]:
     """Yield who holds a lock in the database that others wait for. Pure."""
     for line in (sight.waiting or ())[:1]:
+        waited = re.search(r"waits (\d+) s", line)
+        if waited and int(waited[1]) < PATIENCE:
+            continue
         holder = re.search(r"for process (\d+)", line)
         end = f"SELECT pg_terminate_backend({holder[1]})" if holder else "SELECT * FROM pg_stat_activity"
         data = [c.service for c in sight.view.facts.containers if c.role == "data"] if sight.view else []

@@ -143,7 +143,8 @@ def restored(lines: Sequence[Evidence], *, lost: str, expected: bool, now: datet
 def rehearsed(entries: Sequence[Record], *, lost: str, now: datetime) -> Gate:
     """Judge when a rollback went back to another release last; `lost` says why the ledger lacks lines."""
     name, served = "rollback rehearsed", [entry for entry in entries if entry.outcome == "in service"]
-    then = f"inv rollback, then inv deploy --to={served[-1].release}" if served else "inv deploy"
+    several = len({entry.release for entry in served}) > 1
+    then = f"inv rollback, then inv deploy --to={served[-1].release}" if several else "inv deploy of a second release"
     moved = [after for before, after in pairwise(served) if after.release != before.release]
     back = [entry for entry in moved if entry.command == "rollback"]
     failed = [entry for entry in entries if entry.command == "rollback" and entry.outcome != "in service"]

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from deploy.incidents.playbooks import playbooks
 from tests.support import pages
 from tests.support.site import Site, docker
 
-PAGES = playbooks()
+PAGES, TRIAGE = playbooks(), "incident.triage"
 
 
-def follow(site: Site, name: str, filled: dict[str, str]) -> list[int]:
-    """Type every command of a page in its order; return the exit codes."""
-    return [site.inv(*words[1:], code=None).code for words in pages.commands(PAGES[name].text, filled)]
+def follow(site: Site, name: str, filled: dict[str, str]) -> tuple[list[int], Any]:
+    """Type every command of a page in its order; return the exit codes, and what triage saw."""
+    typed = pages.commands(PAGES[name].text, filled)
+    done = [site.inv(*words[1:], *(["--json"] if words[1] == TRIAGE else []), code=None) for words in typed]
+    triage = next(ran.document for ran, words in zip(done, typed, strict=True) if words[1] == TRIAGE)
+    return [ran.code for ran in done], triage
 
 
 def test_the_pages_for_a_service_that_is_down_and_for_a_bad_deploy_lead_out(tiny: Site) -> None:
@@ -21,11 +25,11 @@ def test_the_pages_for_a_service_that_is_down_and_for_a_bad_deploy_lead_out(tiny
     filled = {"SERVICE": "app", "RELEASE": first}
     (web,) = [name for name in tiny.containers() if "-app-" in name]
     docker("kill", web)
-    triage = tiny.inv("incident.triage", "--json").document
+    codes, triage = follow(tiny, "service-down", filled)
+    assert codes == [3, 0, 0, 0, 0]
     assert (triage["visitors"], triage["next"]) == ("errors", f"inv deploy --to={first}")
     assert "app has stopped (exited, exit code 137)" in triage["causes"][0]["what"]
     assert triage["seconds"] < 10
-    assert follow(tiny, "service-down", filled) == [3, 0, 0, 0, 0]
     assert tiny.get("/version") == (200, json.dumps({"release": first}))
 
     tiny.replace("deploy/environments/local.toml", '"well"', '"errs"')
@@ -33,9 +37,9 @@ def test_the_pages_for_a_service_that_is_down_and_for_a_bad_deploy_lead_out(tiny
     bad = tiny.inv("deploy", "--json").document["release"]
     status = tiny.inv("status", "--json", code=3).document
     assert status["findings"][0]["what"] == "the first page answers 500 at the edge"
-    triage = tiny.inv("incident.triage", "--json").document
+    codes, triage = follow(tiny, "bad-deploy", filled)
+    assert codes == [0, 0, 0, 0]
     assert (triage["causes"][0]["what"].startswith(f"release {bad} came"), triage["next"]) == (True, "inv rollback")
-    assert follow(tiny, "bad-deploy", filled) == [0, 0, 0, 0]
     assert tiny.get("/")[0] == 200
     keys = {one["name"]: one["value"] for one in tiny.inv("metrics", "--json").document["measures"]}
     assert (keys["change failure rate"], keys["lead time"] > 0) == (0.5, True)

@@ -44,6 +44,7 @@ HOLDER = "process 7 of app waits 40 s for process 12 of app, a transaction of 90
 
 NO_REDIS, NO_BACKEND = changed("redis", **ENDED), changed("backend", **ENDED)
 LOOP = changed("worker", state="restarting", health="", restarts=9, out_of_memory=True)
+LOOPING = changed("backend", state="restarting", health="", restarts=9)
 HUNG = {"view": None, "unknown": {"services": "no answer"}, "edge": EdgeFacts(True, 3, "blue", "r2")}
 TOO_FRESH = "release r2 came into service 10 min ago"
 CASES: dict[str, tuple[dict[str, Any], str, str]] = {
@@ -76,6 +77,16 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
         {"view": NO_BACKEND, "last_words": {"backend": "no such file"}},
         "app1: backend has stopped (exited, exit code 137); its last words: no such file",
         "inv deploy --to=r2",
+    ),
+    "the web service ended after a fresh deploy": (
+        {"view": replace(NO_BACKEND, answers={"backend": 502}), "deploys": FRESH},
+        "app1: backend",
+        "inv deploy --to=r2",
+    ),
+    "the web service starts over and over since a deploy": (
+        {"view": replace(LOOPING, answers={"backend": 502}), "deploys": FRESH},
+        TOO_FRESH,
+        "inv rollback",
     ),
     "no worker": ({"view": changed("worker", **ENDED)}, "app1: worker has stopped", "inv deploy --to=r2"),
     "killed for memory": (
