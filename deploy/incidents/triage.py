@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
 from deploy.backups.show import age
 from deploy.config.environment import Environment
 from deploy.core import console
 from deploy.core.errors import acting
 from deploy.core.model import Container
-from deploy.incidents import certificates, validate
+from deploy.incidents import bundle, certificates, validate
 from deploy.incidents.cause import Cause, causes
 from deploy.incidents.gates import Gate
 from deploy.incidents.log_errors import KINDS
@@ -52,10 +53,17 @@ class Triage:
     seconds: float
 
 
-def show(at: Environment, *, json: bool) -> None:
-    """Show what is wrong, on every host, and the next command."""
-    seen = triage(at)
-    env = at.settings.env
+def show(at: Environment, *, folder: str = "", json: bool) -> None:
+    """Show what is wrong, on every host, and the next command; write it into a new `folder` as well.
+
+    Raises Refused, before it looks, for a folder that has something in it.
+    """
+    if folder:
+        bundle.require_new(Path(folder))
+    seen, env = triage(at), at.settings.env
+    if folder:
+        names = bundle.write(at, document(seen, env), seen.sights, Path(folder))
+        console.say(f"{len(names)} files are in {folder}")
     if json:
         console.document(document(seen, env))
         return

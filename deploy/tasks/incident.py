@@ -10,12 +10,12 @@ if TYPE_CHECKING:
     from deploy.config.environment import Environment
 
 
-@command()
-def triage(at: Environment, json: bool = False) -> None:
+@command(help={"bundle": "a new folder, into which that and the logs are written, secrets hidden"})
+def triage(at: Environment, bundle: str = "", json: bool = False) -> None:
     """Show on one screen what is wrong, the likeliest cause, and the next command."""
     from deploy.incidents import triage
 
-    triage.show(at, json=json)
+    triage.show(at, folder=bundle, json=json)
 
 
 @command(positional=["name"], help={"name": "a playbook's name (default: a list of all)"})

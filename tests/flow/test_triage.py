@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import stat
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from threading import Event
 
 import pytest
@@ -133,3 +135,19 @@ def test_where_nothing_is_wrong_it_says_so_and_what_it_could_not_see(
     said = capsys.readouterr().err
     assert "not seen: memory of localhost" in said
     assert said.endswith("nothing is wrong, as far as this can see\n")
+
+
+def test_a_bundle_has_the_logs_without_secrets_and_no_folder_is_written_into_twice(
+    place: Place, capsys: Printed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (place.state.bundle_folder("r2") / "env").write_text(secrets.render({"DATABASE_PASSWORD": SECRET}))
+    printing(place, monkeypatch, LOG)
+    folder = tmp_path / "kept" / "tonight"
+    triage.show(place.at, folder=str(folder), json=False)
+    files = {file.name: file.read_text() for file in folder.iterdir()}
+    assert "cannot connect to postgres://app:***@db/app" in files["localhost-shop-local-blue-backend-blue-1.log"]
+    assert SECRET not in "".join(files.values())
+    assert json.loads(files["triage.json"])["next"] == "inv deploy --to=r2"
+    assert {stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()} == {0o600}
+    with pytest.raises(Refused, match="exists, and is not an empty folder"):
+        triage.show(place.at, folder=str(folder), json=False)
