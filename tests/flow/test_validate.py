@@ -14,8 +14,14 @@ from threading import Thread
 
 import pytest
 
+from deploy.backups.points import EvidenceFile
 from deploy.core.errors import GateClosed, Refused
+from deploy.core.model import Deploy, ReleasedService
 from deploy.incidents import certificates, validate
+from deploy.rollout import commands
+from deploy.state import kept
+from deploy.state.folder import now
+from deploy.state.scans import Scan, Scans
 from tests.support.place import Place
 
 Printed = pytest.CaptureFixture[str]
@@ -46,6 +52,30 @@ def test_which_gates_are_unknown_here_and_why(place: Place, capsys: Printed) -> 
     }
     assert [gates[name]["result"] for name in ("services up", "health green")] == ["PASS", "PASS"]
     assert (gates["services up"]["age"], gates["logs arrive"]["age"]) == (0, None)
+
+
+def test_what_the_host_remembers_makes_gates_pass_and_damage_makes_them_unknown(place: Place, capsys: Printed) -> None:
+    for release in ("r1", "r2"):
+        commands.rollback(place.at, to=release)
+    host, folder, kept_release = place.host, place.settings.state_dir, place.state.release("r2")
+    saving = ReleasedService(name="backup", image="app/backup", deploy=Deploy(role="backup"))
+    more = kept_release.model_copy(update={"services": (*kept_release.services, saving)})
+    (place.state.bundle_folder("r2") / "release.json").write_text(kept.dump(more))
+    for name, digest in kept_release.images.items():
+        known = {"image": name, "digest": digest, "config": "", "result": "PASS", "scanned": now(), "who": "a"}
+        Scans(host, folder).keep(Scan.model_validate({**known, "revision": "r2", "scanner": "t"}), "")
+    assert shown(place, capsys)["backup restored"]["evidence"] == "no recovery point was ever restored"
+    EvidenceFile(host, folder).prove("b7", "restored", "both releases read it")
+    gates = shown(place, capsys)
+    passing = {name for name, gate in gates.items() if gate["result"] == "PASS"}
+    assert passing == set(gates) - set(UNKNOWN), "every gate that something can look at"
+    (folder / "backups.jsonl").write_text("{\0\n")
+    assert (
+        shown(place, capsys)["backup restored"]["evidence"] == "1 line(s) of backups.jsonl of localhost cannot be read"
+    )
+    with (folder / "ledger.jsonl").open("a") as ledger:
+        ledger.write("\0\0\n")
+    assert shown(place, capsys)["rollback rehearsed"]["result"] == "PASS", "it can still be read"
 
 
 def test_each_gate_names_a_next_command_and_people_read_a_table(place: Place, capsys: Printed) -> None:
