@@ -25,6 +25,11 @@ from deploy.insight.space import shown
 
 WITHIN = FIRST + SECOND + 0.5  # seconds for all hosts
 NO_ALERTS = "no Alertmanager answers; inv monitor.up starts it"
+ON_PURPOSE = {
+    "maintenance": "visitors get the maintenance page, on purpose; nothing else is wrong, as far as this can see",
+    "stopped": "inv down has stopped it; visitors get nothing",
+    "nothing": "nothing is deployed",
+}
 OTHERS = 2  # causes that are shown besides the likeliest
 
 
@@ -100,7 +105,7 @@ def conclusion(seen: Triage, env: str) -> Iterator[str]:
     if unknown:
         yield f"not seen: {', '.join(unknown)}"
     if not seen.causes:
-        yield "nothing is wrong, as far as this can see"
+        yield ON_PURPOSE.get(seen.compared.visitors, "nothing is wrong, as far as this can see")
         if seen.compared.then:
             yield acting(f"next: {seen.compared.then}", env)
         return

@@ -15,6 +15,7 @@ from deploy.config import secrets
 from deploy.core.errors import Refused
 from deploy.core.shell import Command, Result
 from deploy.incidents import sight, triage
+from deploy.rollout import takedown
 from tests.support.place import Place
 
 Printed = pytest.CaptureFixture[str]
@@ -135,6 +136,13 @@ def test_where_nothing_is_wrong_it_says_so_and_what_it_could_not_see(
     said = capsys.readouterr().err
     assert "not seen: memory of localhost" in said
     assert said.endswith("nothing is wrong, as far as this can see\n")
+
+
+def test_what_was_stopped_on_purpose_is_not_called_well(place: Place, capsys: Printed) -> None:
+    takedown.down(place.at, volumes=False)
+    place.host.engine.known.clear()
+    triage.show(place.at, json=False)
+    assert capsys.readouterr().err.endswith("inv down has stopped it; visitors get nothing\nnext: inv deploy\n")
 
 
 def test_a_bundle_has_the_logs_without_secrets_and_no_folder_is_written_into_twice(
