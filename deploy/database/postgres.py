@@ -31,6 +31,12 @@ BLOCKING = (
     "FROM pg_stat_activity w, unnest(pg_blocking_pids(w.pid)) b, pg_stat_activity s "
     "WHERE w.application_name = 'NAME' AND s.pid = b"
 )
+WAITING = (
+    "SELECT format('process %s of %s waits %s s for ', w.pid, w.usename, "  # noqa: S608  # SQL of ours
+    f"extract(epoch FROM clock_timestamp() - w.query_start)::int) || {SESSION} "
+    "FROM pg_stat_activity w, unnest(pg_blocking_pids(w.pid)) b, pg_stat_activity s "
+    "WHERE w.datname = current_database() AND s.pid = b ORDER BY w.query_start LIMIT 3"
+)
 
 # what CREATE or REINDEX INDEX CONCURRENTLY left when it failed, and nobody builds now: it is written to and never read
 INVALID = (
@@ -60,6 +66,10 @@ class Database:
     def blocking(self, application: str) -> list[str]:
         """Describe the sessions that an application's wait for."""
         return self.lines(BLOCKING.replace("NAME", application))
+
+    def waiting(self) -> list[str]:
+        """Describe who waits for a lock, the longest first, and the session that has it."""
+        return self.lines(WAITING)
 
     def invalid_indexes(self) -> list[str]:
         """Name the indexes that a build which failed left."""

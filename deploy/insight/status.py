@@ -12,24 +12,26 @@ from deploy.config.environment import Environment
 from deploy.config.settings import Settings
 from deploy.core import console
 from deploy.core.errors import OpsError, acting
-from deploy.core.model import Container, EdgeFacts, Facts
+from deploy.core.model import SHARED, Container, EdgeFacts, Facts
 from deploy.hosts import fleet
 from deploy.hosts.host import Host
-from deploy.rollout.health import through_edge
+from deploy.insight import compare
+from deploy.insight.compare import Comparison, View
 from deploy.rollout.lineage import watch_of
-from deploy.site import rebuild
-from deploy.site.facts import observe
+from deploy.site.facts import answered, observe, summary
 from deploy.site.interrupted import interruptions
 from deploy.state import locks
 from deploy.state.store import state_of
 
 
 def show(at: Environment, *, json: bool) -> None:
-    """Show an environment's state on all its hosts; raise unreachable hosts' errors once the others are shown."""
+    """Show an environment's state on all its hosts, compared with the release that serves; end with one next command.
+
+    Raises GateClosed where visitors get errors, else unreachable hosts' errors, once the others are shown.
+    """
     observed, unreachable = observe_reachable(at)
     hosts = [host for host in at.hosts if host.name in observed]
-    edges = [host for host in hosts if observed[host.name].edge.running and observed[host.name].edge.release]
-    asked = at.each(lambda host: edge_answers(at, host, observed[host.name]), edges)
+    views = at.each(lambda host: compare.view_of(at, host, observed[host.name]), hosts)
     watches = at.each(lambda host: watch_of(state_of(at, host), observed[host.name].edge.release), hosts)
     holders = [
         one for held in at.each(lambda host: locks.holders(host, at.settings.state_dir), hosts).values() for one in held
@@ -37,22 +39,44 @@ def show(at: Environment, *, json: bool) -> None:
     backups = at.each(lambda host: backup_of(at, host, observed[host.name]), hosts)
     changing = any(holder.lock == "change" for holder in holders)
     left = [] if changing else [*interruptions(at, hosts).values()]
+    compared = compare.compare(views, changing=changing, interrupted=bool(left))
     if json:
         cut = left[0].newest if left else None
         interrupted = {"command": cut.command, "release": cut.target, "since": cut.since} if cut else None
         saved = next((own.document for own in backups.values() if own), None)
-        state = document(at.settings, observed, unreachable, asked, watches)
-        console.document({**state, "interrupted": interrupted, "backup": saved})
+        state = document(at.settings, views, unreachable, watches)
+        console.document({**state, **of_comparison(compared), "interrupted": interrupted, "backup": saved})
     else:
-        print_state(at, observed, unreachable, watches)
-        warn_of_errors(asked)
+        print_state(at, views, unreachable, watches)
         for own in filter(None, backups.values()):
             console.say(acting(own.words, at.settings.env))
         for words in sorted({holder.words for holder in holders}):
             console.say(words)
         for one in left:
-            console.warn(acting(f"{one}: inv resume goes on, inv abort goes back", at.settings.env))
+            console.warn(str(one))
+        say_findings(at, compared)
+    serving = summary(at, {name: view.facts.serving for name, view in views.items()})
+    compared.require_served(at.settings.env, serving, documented=json)
+    if compared.then and not json and not unreachable:
+        console.say(acting(f"next: {compared.then}", at.settings.env))
     fleet.raise_unreachable(unreachable, documented=json)
+
+
+def say_findings(at: Environment, compared: Comparison) -> None:
+    """Warn of what differs and hurts no visitor; what does is the error that comes last."""
+    several = len(at.hosts) > 1
+    for host, finding in compared.listed:
+        if not finding.hurts:
+            console.warn(acting(f"{f'{host}: ' if several else ''}{finding.what}", at.settings.env))
+
+
+def of_comparison(compared: Comparison) -> dict[str, object]:
+    """Return what the comparison came to, for programs."""
+    findings = [
+        {"host": host, "what": finding.what, "next": finding.then, "hurts": finding.hurts}
+        for host, finding in compared.listed
+    ]
+    return {"visitors": compared.visitors, "findings": findings, "next": compared.then or None}
 
 
 def backup_of(at: Environment, host: Host, facts: Facts) -> Standing | None:
@@ -66,21 +90,16 @@ def backup_of(at: Environment, host: Host, facts: Facts) -> Standing | None:
     return None
 
 
-def warn_of_errors(asked: Mapping[str, Mapping[str, int]]) -> None:
-    """Warn of each service that answers with an error through a host's edge."""
-    for name, services in asked.items():
-        for service, status in services.items():
-            if status != 200:
-                answer = f"{service} answers {status or 'nothing'} through its edge"
-                console.warn(f"visitors of {name} get errors: {answer}")
-
-
 def observe_reachable(at: Environment) -> tuple[dict[str, Facts], dict[str, OpsError]]:
     """Return the facts of every reachable host, and the others' errors.
 
     Hosts behind another's dead edge are in both: their containers are observed.
     """
     observed, unreachable = at.gather(lambda host: observe(at.settings, host))
+    for host in (host for host in at.hosts if host.name in unreachable and not host.front):
+        with suppress(OpsError, OSError):  # with the engine away the edge itself may answer
+            edge = answered(at.settings, host)
+            unreachable[host.name].serves = f"{Facts(edge=edge).serving}: its edge answers" if edge else ""
     fronts = {host.name: host.front.name for host in at.hosts if host.front and host.name in unreachable}
     behind = [host for host in at.hosts if host.name in fronts]
     running, _ = at.gather(lambda host: host.engine.containers(at.settings.name), behind)
@@ -89,38 +108,18 @@ def observe_reachable(at: Environment) -> tuple[dict[str, Facts], dict[str, OpsE
     return {host.name: observed[host.name] for host in at.hosts if host.name in observed}, unreachable
 
 
-def edge_answers(at: Environment, host: Host, facts: Facts) -> dict[str, int]:
-    """Ask each web service's health through a host's edge; return the status by name, 0 where nothing answered."""
-    with suppress(OpsError):
-        release = rebuild.release(state_of(at, host), str(facts.edge.release), facts.containers)
-        return through_edge(at.settings, host, str(facts.edge.colour), release)
-    return {}
-
-
 def print_state(
-    at: Environment, observed: Mapping[str, Facts], unreachable: Mapping[str, OpsError], watches: Mapping[str, str]
+    at: Environment, views: Mapping[str, View], unreachable: Mapping[str, OpsError], watches: Mapping[str, str]
 ) -> None:
     """Say what serves, and how each service is."""
-    many = len(at.hosts) > 1
+    many, observed = len(at.hosts) > 1, {name: view.facts for name, view in views.items()}
     for name, facts in observed.items():
         dead = facts.edge.front in unreachable
         watch = f", watch: {watches[name]}" if watches.get(name) else ""
         unknown = f"unknown while {facts.edge.front} does not answer" if dead else "unknown"
         serving = unknown if dead or name in unreachable else facts.serving
         console.say(f"{at.settings.name}{f' on {name}' if many else ''}: {serving}{watch}")
-    rows = {
-        name: [
-            [
-                c.service + (f"-{c.number}" if c.number > 1 else ""),
-                c.colour or "shared",
-                c.state,
-                health(c) or "-",
-                c.release or "-",
-            ]
-            for c in facts.containers
-        ]
-        for name, facts in observed.items()
-    }
+    rows = {name: [*map(row, view.facts.containers), *missing_rows(view)] for name, view in views.items()}
     console.table_of(["service", "colour", "state", "health", "release"], rows, several=many)
     for facts in observed.values():
         for c in facts.containers:
@@ -131,45 +130,45 @@ def print_state(
                 console.warn(acting(text, at.settings.env))
 
 
+def row(c: Container) -> list[str]:
+    """Show one container."""
+    name = c.service + (f"-{c.number}" if c.number > 1 else "")
+    return [name, c.colour or "shared", c.state, health(c) or "-", c.release or "-"]
+
+
+def missing_rows(view: View) -> list[list[str]]:
+    """Show the services that should run and have no container."""
+    edge = view.facts.edge
+    colours = {service.name: "shared" if service.role in SHARED else edge.colour for service in compare.missing(view)}
+    return [[name, colour or "-", "missing", "-", edge.release or "-"] for name, colour in colours.items()]
+
+
 def health(container: Container) -> str | None:
     """Return the result of its health check; None without one, or while it does not run (the engine says unhealthy)."""
     return container.health or None if container.state == "running" else None
 
 
 def document(
-    settings: Settings,
-    observed: Mapping[str, Facts],
-    unreachable: Mapping[str, OpsError],
-    asked: Mapping[str, Mapping[str, int]],
-    watches: Mapping[str, str],
+    settings: Settings, views: Mapping[str, View], unreachable: Mapping[str, OpsError], watches: Mapping[str, str]
 ) -> dict[str, object]:
     """Return the state as the command contract has it; release and colour are null where hosts differ."""
     hosts = [
         {
             "name": name,
-            "release": facts.edge.release,
+            "release": view.facts.edge.release,
             "watch": watches.get(name, ""),
-            "services": [
-                {
-                    "name": c.service,
-                    "colour": c.colour or None,
-                    "state": c.state,
-                    "health": health(c),
-                    "image": c.image,
-                    "out_of_memory": c.out_of_memory,
-                }
-                for c in facts.containers
-            ],
+            "services": [*map(service_document, view.facts.containers), *missing_documents(view)],
             "edge": {
-                "running": facts.edge.running,
-                "generation": facts.edge.generation,
-                "maintenance": facts.edge.maintenance,
-                "answers": all(status == 200 for status in asked[name].values()) if name in asked else None,
+                "running": view.facts.edge.running,
+                "generation": view.facts.edge.generation,
+                "maintenance": view.facts.edge.maintenance,
+                "answers": all(status == 200 for status in view.answers.values()) if view.answers else None,
+                "public": view.public,
             },
         }
-        for name, facts in observed.items()
+        for name, view in views.items()
     ]
-    edges = [facts.edge for name, facts in observed.items() if name not in unreachable]
+    edges = [view.facts.edge for name, view in views.items() if name not in unreachable]
     releases, colours = {edge.release for edge in edges}, {edge.colour for edge in edges}
     errors = {name: error.document for name, error in unreachable.items()}
     return {
@@ -180,3 +179,30 @@ def document(
         "hosts": hosts,
         **({"unreachable": errors} if errors else {}),
     }
+
+
+def service_document(c: Container) -> dict[str, object]:
+    """Return one container for programs."""
+    return {
+        "name": c.service,
+        "colour": c.colour or None,
+        "state": c.state,
+        "health": health(c),
+        "image": c.image,
+        "out_of_memory": c.out_of_memory,
+    }
+
+
+def missing_documents(view: View) -> list[dict[str, object]]:
+    """Return the services that should run and have no container, for programs."""
+    return [
+        {
+            "name": service.name,
+            "colour": None if service.role in SHARED else view.facts.edge.colour,
+            "state": "missing",
+            "health": None,
+            "image": service.image,
+            "out_of_memory": False,
+        }
+        for service in compare.missing(view)
+    ]

@@ -2,7 +2,19 @@
 
 from invoke.collection import Collection
 
-from deploy.tasks import backups, database, hosts, images, machine, monitor, observe, rollout, secrets, security
+from deploy.tasks import (
+    backups,
+    database,
+    hosts,
+    images,
+    incident,
+    machine,
+    monitor,
+    observe,
+    rollout,
+    secrets,
+    security,
+)
 
 # `inv backup` takes a point: the default task of its collection
 BACKUP = Collection("backup", backups.list, backups.verify, backups.restore, backups.drill)
@@ -19,9 +31,11 @@ HOSTS.add_task(hosts.import_hosts, "import")  # which Python takes for no name
 namespace = Collection(
     machine.doctor, images.build, images.push, security.scan, rollout.plan, rollout.deploy, rollout.rollback,
     rollout.resume, rollout.abort, rollout.unlock, rollout.scale, rollout.maintenance, rollout.down,
-    observe.status, observe.history, observe.logs, observe.exec, machine.disk, machine.prune, machine.dev,
+    observe.status, observe.history, observe.metrics, observe.validate, observe.logs, observe.exec,
+    machine.disk, machine.prune, machine.dev,
     BACKUP, MIGRATE, HOSTS,
     Collection("images", images.pin),
+    Collection("incident", incident.triage, incident.playbook),
     Collection("monitor", monitor.up, monitor.down, monitor.check),
     Collection("notify", secrets.notification),
     Collection("secrets", secrets.init, secrets.check, secrets.edit, secrets.rotate, secrets.identity),

@@ -1,4 +1,4 @@
-"""`inv status`, `inv history`, `inv logs`, `inv exec`."""
+"""`inv status`, `inv history`, `inv metrics`, `inv validate`, `inv logs`, `inv exec`."""
 
 from __future__ import annotations
 
@@ -24,6 +24,22 @@ def history(at: Environment, limit: int = 20, json: bool = False) -> None:
     from deploy.insight import history
 
     history.show(at, limit=limit, json=json)
+
+
+@command(help={"days": "how many days back (default: 30)"})
+def metrics(at: Environment, days: int = 30, json: bool = False) -> None:
+    """Show DORA's four keys: deployment frequency, lead time, change failure rate, time to restore."""
+    from deploy.incidents import metrics
+
+    metrics.show(at, days=days, json=json)
+
+
+@command()
+def validate(at: Environment, json: bool = False) -> None:
+    """Check the eight gates: services, health, vulnerabilities, certificates, dashboards, logs, backup, rollback."""
+    from deploy.incidents import validate
+
+    validate.show(at, json=json)
 
 
 LOGS = {

@@ -12,7 +12,7 @@ import pytest
 
 from deploy.config.checkout import Checkout
 from deploy.config.environment import Environment
-from deploy.core.errors import OpsError, Refused, Unreachable
+from deploy.core.errors import GateClosed, OpsError, Refused, Unreachable
 from deploy.core.model import COLOUR_PORT_OFFSET
 from deploy.core.shell import Command, Result
 from deploy.hosts.sections import Server
@@ -71,7 +71,7 @@ class Behind(Apart):
         return super().try_run(command, stdin=stdin, timeout=timeout)
 
     def get(self, port: int, path: str, *, host: str = "localhost", timeout: float = 2) -> tuple[int, str]:
-        if path == "/generation":
+        if path in ("/generation", "/"):
             return super().get(port, path)
         invariant(self.name == "front", "no edge is asked where none is")
         _, first, second, _ = path.split("/")
@@ -253,9 +253,11 @@ def test_status_says_what_visitors_get(site: Site, capsys: pytest.CaptureFixture
     status.show(site.at, json=True)
     assert [host["edge"]["answers"] for host in json.loads(capsys.readouterr().out)["hosts"]] == [None, None, True]
     site.hosts["front"].mute = True
-    status.show(site.at, json=False)
-    assert "visitors of front get errors: backend answers 502 through its edge" in capsys.readouterr().err
-    status.show(site.at, json=True)
+    with pytest.raises(GateClosed, match=r"visitors get errors:\n +front: backend answers 502 through its edge"):
+        status.show(site.at, json=False)
+    capsys.readouterr()
+    with pytest.raises(GateClosed):
+        status.show(site.at, json=True)
     assert [host["edge"]["answers"] for host in json.loads(capsys.readouterr().out)["hosts"]] == [None, None, False]
 
 

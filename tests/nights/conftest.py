@@ -16,6 +16,7 @@ ROOMS = ("deploy", "data", "gates", "monitoring", "edge")
 AREAS = {  # the others are `deploy`
     "test_canary": "gates",
     "test_edge": "edge",
+    "test_incidents": "monitoring",
     "test_migrations": "data",
     "test_offsite": "data",
     "test_rebuild": "data",

@@ -301,6 +301,8 @@ class FakeHost(LocalHost):
         """Answer as the edge's inner listener."""
         if path in ("/generation", "/edge-health"):
             return 200, self.answer
+        if path == "/":
+            return (502 if self.mute else 200), ""
         _, colour, service, _ = path.split("/")
         if self.deaf and self.deaf in service:
             return 502, ""

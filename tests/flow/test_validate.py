@@ -1,0 +1,155 @@
+"""`inv validate` on a fake host, and certificates of a real TLS server."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from deploy.backups.points import EvidenceFile
+from deploy.core.errors import GateClosed, Refused
+from deploy.core.model import Deploy, ReleasedService
+from deploy.incidents import certificates, validate
+from deploy.rollout import commands
+from deploy.state import kept
+from deploy.state.folder import now
+from deploy.state.scans import Scan, Scans
+from tests.support.place import Place
+
+Printed = pytest.CaptureFixture[str]
+NOW = datetime.now(UTC)
+# on the machines of the tests, and on every other until it is built: README, "Limits"
+UNKNOWN = {
+    "certificates valid": "TLS is off: the edge speaks plain HTTP",
+    "dashboards show data": "there are no dashboards",
+    "logs arrive": "there is no log store",
+}
+
+
+def shown(place: Place, capsys: Printed) -> dict[str, dict[str, object]]:
+    with pytest.raises(GateClosed) as closed:
+        validate.show(place.at, json=True)
+    assert (closed.value.code, closed.value.documented) == (3, True)
+    return {gate["gate"]: gate for gate in json.loads(capsys.readouterr().out)["gates"]}
+
+
+def test_which_gates_are_unknown_here_and_why(place: Place, capsys: Printed) -> None:
+    """Whatever is deployed: nobody can look at these three yet."""
+    place.host.engine.change("shop-local-redis-1", state="running", health="healthy")
+    gates = shown(place, capsys)
+    assert len(gates) == 8
+    unknown = {name: gate["evidence"] for name, gate in gates.items() if gate["result"] == "UNKNOWN"}
+    assert unknown == UNKNOWN | {
+        "no critical or high vulnerability": "not scanned: app/backend, app/edge, app/site, redis"
+    }
+    assert [gates[name]["result"] for name in ("services up", "health green")] == ["PASS", "PASS"]
+    assert (gates["services up"]["age"], gates["logs arrive"]["age"]) == (0, None)
+
+
+def test_what_the_host_remembers_makes_gates_pass_and_damage_makes_them_unknown(place: Place, capsys: Printed) -> None:
+    for release in ("r1", "r2"):
+        commands.rollback(place.at, to=release)
+    host, folder, kept_release = place.host, place.settings.state_dir, place.state.release("r2")
+    saving = ReleasedService(name="backup", image="app/backup", deploy=Deploy(role="backup"))
+    more = kept_release.model_copy(update={"services": (*kept_release.services, saving)})
+    (place.state.bundle_folder("r2") / "release.json").write_text(kept.dump(more))
+    for name, digest in kept_release.images.items():
+        known = {"image": name, "digest": digest, "config": "", "result": "PASS", "scanned": now(), "who": "a"}
+        Scans(host, folder).keep(Scan.model_validate({**known, "revision": "r2", "scanner": "t"}), "")
+    assert shown(place, capsys)["backup restored"]["evidence"] == "no recovery point was ever restored"
+    EvidenceFile(host, folder).prove("b7", "restored", "both releases read it")
+    gates = shown(place, capsys)
+    passing = {name for name, gate in gates.items() if gate["result"] == "PASS"}
+    assert passing == set(gates) - set(UNKNOWN), "every gate that something can look at"
+    (folder / "backups.jsonl").write_text("{\0\n")
+    assert (
+        shown(place, capsys)["backup restored"]["evidence"] == "1 line(s) of backups.jsonl of localhost cannot be read"
+    )
+    with (folder / "ledger.jsonl").open("a") as ledger:
+        ledger.write("\0\0\n")
+    assert shown(place, capsys)["rollback rehearsed"]["result"] == "PASS", "it can still be read"
+
+
+def test_each_gate_names_a_next_command_and_people_read_a_table(place: Place, capsys: Printed) -> None:
+    with pytest.raises(GateClosed, match="services up is FAIL"):
+        validate.show(place.at, json=False)
+    table = capsys.readouterr().out.splitlines()
+    assert len(table) == 9
+    assert any("redis has stopped" in line and "inv deploy --to=r2" in line for line in table)
+
+
+def test_with_an_engine_that_is_down_nothing_is_green(place: Place, capsys: Printed) -> None:
+    def silent(environment: str) -> None:
+        raise Refused("the Docker engine does not answer", slug="engine-down")
+
+    place.host.engine.containers = silent  # type: ignore[method-assign, assignment]
+    assert {gate["result"] for gate in shown(place, capsys).values()} == {"UNKNOWN"}
+
+
+def make_certificate(folder: Path, name: str, days: int) -> tuple[Path, Path]:
+    """Make a certificate that is its own authority."""
+    key, certificate = folder / f"{name}.key", folder / f"{name}.pem"
+    words = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", f"/CN={name}")
+    files = ("-keyout", str(key), "-out", str(certificate), "-days", str(days))
+    alternative = ("-addext", f"subjectAltName=DNS:{name}")
+    subprocess.run(["openssl", "req", "-x509", *words, *files, *alternative], check=True, capture_output=True)
+    return certificate, key
+
+
+@contextmanager
+def served(certificate: Path, key: Path) -> Iterator[int]:
+    """Serve a certificate on a port of the loopback."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                    with connection, context.wrap_socket(connection, server_side=True) as own:
+                        own.recv(1)
+                except ssl.SSLError:
+                    continue
+                except OSError:
+                    return
+
+        thread = Thread(target=serve, daemon=True)
+        thread.start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(5)
+
+
+@pytest.mark.parametrize(
+    ("days", "name", "result", "words"),
+    [
+        (90, "books.test", "PASS", "books.test, until "),
+        (1, "books.test", "FAIL", "its end is near"),
+        (90, "other.test", "FAIL", "Hostname mismatch"),
+    ],
+    ids=["valid", "ends soon", "another name"],
+)
+def test_the_certificate_that_is_served(tmp_path: Path, days: int, name: str, result: str, words: str) -> None:
+    certificate, key = make_certificate(tmp_path, "books.test", days)
+    with served(certificate, key) as port:
+        gate = certificates.valid([name], "127.0.0.1", port, NOW, certificate)
+        stranger = certificates.valid([name], "127.0.0.1", port, NOW)
+    assert (gate.result, words in gate.evidence) == (result, True), gate.evidence
+    assert (stranger.result, "self-signed" in stranger.evidence) == ("FAIL", True), stranger.evidence
+
+
+def test_an_expired_one_and_a_port_that_nobody_serves(tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path, "books.test", 90)
+    with served(certificate, key) as port:
+        later = certificates.valid(["books.test"], "127.0.0.1", port, NOW + timedelta(days=89), certificate)
+    assert later.result == "FAIL"
+    assert certificates.valid(["books.test"], "127.0.0.1", port, NOW, certificate).result == "UNKNOWN"
