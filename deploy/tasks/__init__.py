@@ -18,7 +18,7 @@ namespace = Collection(
     rollout.resume, rollout.abort, rollout.unlock, rollout.scale, rollout.maintenance, rollout.down,
     observe.status, observe.history, observe.logs, observe.exec, machine.disk, machine.prune, machine.dev,
     BACKUP, MIGRATE,
-    Collection("hosts", hosts.pin, hosts.check),
+    Collection("hosts", hosts.pin, hosts.provision, hosts.check),
     Collection("images", images.pin),
     Collection("monitor", monitor.up, monitor.down, monitor.check),
     Collection("notify", secrets.notification),
