@@ -50,7 +50,7 @@ def chosen(at: Environment, names: Sequence[str]) -> list[Host]:
     strangers = sorted({*names} - {*at.settings.hosts})
     if strangers:
         what = f"no such host: {', '.join(strangers)} (there are: {', '.join(at.settings.hosts)})"
-        raise Refused(what, where=f"{at.settings.env}.toml", then="inv hosts.provision", slug="name-unknown")
+        raise Refused(what, where=f"{at.settings.env}.toml", then="inv hosts.provision", slug="host-unknown")
     return [host for host in at.hosts if not names or host.name in names]
 
 

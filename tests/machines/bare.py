@@ -15,8 +15,10 @@ from deploy.images import bases
 from tests.machines.machine import BOUND, banner
 from tests.support.site import ROOT, SWEPT, docker
 
-PACKAGES = ("systemd", "systemd-sysv", "dbus", "openssh-server", "python3", "ca-certificates", "procps")
-BOOT = "ssh-keygen -A >/dev/null; exec /lib/systemd/systemd"
+PACKAGES = ("systemd", "systemd-sysv", "dbus", "openssh-server", "ca-certificates", "procps")
+PYTHON = ("python3", "python3-apt")  # as unattended-upgrades brings them, which images of providers have
+# dpkg waits for the disk after each file otherwise
+BOOT = """ssh-keygen -A >/dev/null; echo force-unsafe-io >/etc/dpkg/dpkg.cfg.d/test; exec /lib/systemd/systemd"""
 KEY = "/etc/ssh/ssh_host_ed25519_key.pub"
 
 
@@ -40,22 +42,23 @@ class BareServer:
         return banner(self.address).startswith(b"SSH-2.0-")
 
 
-def image(suite: str) -> str:
+def image(suite: str, packages: tuple[str, ...]) -> str:
     """Return what such servers of one Debian start from; made once (20 s)."""
-    base = bases.Base("bare-server", "", suite, "minbase", PACKAGES, recipe=f"{suite}-1")
+    base = bases.Base("bare-server", "", suite, "minbase", packages, recipe=f"{suite}-{len(packages)}")
     if not bases.present(base.local_tag, LocalHost()):
         bases.build(base, ROOT, LocalHost())
     return base.local_tag
 
 
 @contextmanager
-def bare_server(key: Path, suite: str = "bookworm") -> Iterator[BareServer]:
+def bare_server(key: Path, suite: str = "bookworm", python: tuple[str, ...] = PYTHON) -> Iterator[BareServer]:
     """Start one that lets root in by this key; it is removed afterwards, with its disk."""
     name = f"bare-{uuid.uuid4().hex[:8]}"
     volumes = [f"--volume=/var/lib/{place}" for place in ("docker", "containerd")]
     options = ["--privileged", "--cgroupns=private", "--tmpfs=/run", "--tmpfs=/tmp:exec", f"--label={SWEPT}={name}"]
     try:
-        docker("run", "--detach", "--name", name, f"--hostname={name}", *options, *volumes, image(suite), "sh", "-c", BOOT)
+        made = image(suite, (*PACKAGES, *python))
+        docker("run", "--detach", "--name", name, f"--hostname={name}", *options, *volumes, made, "sh", "-c", BOOT)
         authorized = key.with_suffix(".pub").read_text()
         place = f"mkdir -p /root/.ssh && echo '{authorized.strip()}' >/root/.ssh/authorized_keys"
         docker("exec", name, "sh", "-c", place)

@@ -78,7 +78,7 @@ def private_key(path: Path) -> PKey:
 
 
 def public_keys(key_file: Path | None) -> list[str]:
-    """Return the public keys of who we are, as a line of authorized_keys has them; raise Refused where there is none."""
+    """Return who we are as lines of authorized_keys; raise Refused where no key is known."""
     if key_file:
         key = private_key(key_file)
         return [f"{key.get_name()} {key.get_base64()}"]
