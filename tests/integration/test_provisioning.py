@@ -109,9 +109,24 @@ def test_what_is_published_to_the_world_is_closed_and_the_edge_is_open(provision
     assert not provisioned.opens(OTHER)
 
 
+def test_rules_that_nobody_confirms_are_taken_back(provisioned: Provisioned) -> None:
+    """By the host's own timer; and rules that leave this operator out never come that far."""
+    shut = "sed 's/dport 22 accept/dport 2222 accept/' firewall.nft >firewall.candidate; bookreader-ops-firewall try 3"
+    before = provisioned.server.sh(LIVE)
+    elsewhere = {"OPS_PROVISION__SSH_FROM": '["198.51.100.0/24"]', "OPS_EDGE__PORT": str(EDGE)}
+    said = provisioned.site.inv("hosts.provision", "--env=staging", "--json", code=2, **elsewhere)
+    assert said.document["slug"] == "firewall-locks-out"
+    assert provisioned.server.sh(LIVE) == before
+    provisioned.server.sh(f"cd /etc/bookreader-ops; {shut}")
+    assert not provisioned.server.lets_in()
+    assert wait_until(provisioned.server.lets_in, 30)
+    provisioned.server.sh("bookreader-ops-firewall keep", code=1)
+    provisioned.server.sh("rm /etc/bookreader-ops/firewall.candidate; bookreader-ops-firewall differs")
+
+
 def test_drift_is_reported_and_left_alone(provisioned: Provisioned) -> None:
     provisioned.server.sh("nft insert rule inet ops input tcp dport 7777 accept")
-    provisioned.server.sh("sed -i 's/\"live-restore\": true/\"live-restore\": false/' /etc/docker/daemon.json")
+    provisioned.server.sh('sed -i \'s/"live-restore": true/"live-restore": false/\' /etc/docker/daemon.json')
     before = provisioned.server.sh(LIVE)
     said = provisioned.inv("hosts.check", "--json", code=3)
     (drift,) = (check for check in said.document if check["asked"] == "app1: provisioning")

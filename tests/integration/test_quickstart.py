@@ -65,7 +65,10 @@ def run(host: str, *words: str, folder: str = "/root") -> str:
 
 
 def test_bootstrap_on_a_bare_debian_12_host(bare_host: str) -> None:
-    """It waits for apt's lock, says what it installs, and starts an engine that died; a usable one is left alone by a member of its group."""
+    """It waits for apt's lock, says what it installs, and starts an engine that died.
+
+    A usable one is left alone by a member of its group.
+    """
     subprocess.run(["docker", "exec", "--detach", bare_host, "python3", "-c", HOLD_LOCK], check=True)
     assert run(bare_host, "timeout", "10", "sh", "-c", "until [ -e /held ]; do sleep 0.1; done") == ""
     first = run(bare_host, *BOOTSTRAP, folder=CHECKOUT)

@@ -18,6 +18,7 @@ AREAS = {  # the others are `deploy`
     "test_edge": "edge",
     "test_migrations": "data",
     "test_offsite": "data",
+    "test_provisioning": "edge",
     "test_rebuild": "data",
     "test_timers": "data",
     "test_workflows": "gates",

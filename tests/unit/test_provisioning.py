@@ -211,7 +211,8 @@ def test_drift_is_judged_by_what_could_be_compared(events: list[Event], result: 
 
 def test_the_engine_is_the_one_that_bootstrap_installs() -> None:
     spec = importlib.util.spec_from_file_location("bootstrap", ROOT / "scripts/bootstrap.py")
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     bootstrap = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(bootstrap)
     role = yaml.load((ROOT / "infra/ansible/roles/engine/defaults/main.yml").read_text())
@@ -224,4 +225,4 @@ def test_builtin_modules_only() -> None:
     text = "\n".join(path.read_text() for path in (ROOT / "infra/ansible").rglob("*.yml"))
     modules = re.findall(r"(?m)^ *- name: .*\n +(\w+(?:\.\w+)*):", text)
     assert len(modules) > 40
-    assert {*modules} == {"ansible.builtin"}
+    assert {module.rpartition(".")[0] for module in modules if module not in ("hosts", "when")} == {"ansible.builtin"}
