@@ -22,7 +22,6 @@ echo "version=${VERSION_ID-}"
 echo "uid=$(id -u)"
 sudo -n true 2>/dev/null && echo "sudo=yes"
 [ ! -d /run/systemd/system ] || echo "systemd=yes"
-[ ! -e /etc/bookreader-ops/provisioned ] || echo "provisioned=yes"
 """
 
 
@@ -36,7 +35,6 @@ class Bare:
     version: str
     root: bool
     systemd: bool
-    provisioned: bool
     operator: str
     ssh_port: int
 
@@ -52,7 +50,6 @@ def parse(name: str, login: str, printed: str) -> Bare:
         answers["version"],
         answers["uid"] == "0" or "sudo" in answers,
         "systemd" in answers,
-        "provisioned" in answers,
         operator,
         int(port),
     )

@@ -48,6 +48,8 @@ def test_from_a_bare_server_to_a_release_that_serves(tmp_path: Path) -> None:
             host.inv(*words)
         assert time.monotonic() - began < 360
         assert host.site.get("/version", address=host.server.address, port=EDGE)[0] == 200
+        checks = host.inv("hosts.check", "--json").document
+        assert {check["result"] for check in checks} == {"PASS"}
         assert host.inv("hosts.provision", "--json").document["hosts"][0]["changed"] == []
         assert host.site.get("/version", address=host.server.address, port=EDGE)[0] == 200
 

@@ -22,9 +22,7 @@ from deploy.provisioning.playbook import Event
 from tests.support import samples
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOtherOtherOtherOtherOtherOtherOtherOtherOther"
-READY = Bare(
-    "app1", "root", "debian", "12", root=True, systemd=True, provisioned=False, operator="203.0.113.7", ssh_port=22
-)
+READY = Bare("app1", "root", "debian", "12", root=True, systemd=True, operator="203.0.113.7", ssh_port=22)
 HOSTS = {
     "app1": Server(address="198.51.100.1", key=KEY, private="10.0.0.1", roles=["edge", "app"]),
     "data": Server(address="198.51.100.2", port=2222, key=KEY, private="10.0.0.2", roles=["data"], user="ops"),
