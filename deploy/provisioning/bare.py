@@ -57,21 +57,20 @@ def parse(name: str, login: str, printed: str) -> Bare:
 
 def observe(settings: Settings, name: str, login: str) -> Bare:
     """Ask a server, as the account that releases are deployed with, or as `login` where that is not let in yet."""
-    own = account(settings, name)
+    found: list[Bare] = []
     refused: list[Refused] = []
-    for user in dict.fromkeys((own, login)):
+    for user in dict.fromkeys((account(settings, name), login)):
         host = as_user(settings, name, user)
         try:
-            found = parse(name, user, host.run(query("sh", "-c", ASK)))
+            found.append(parse(name, user, host.run(query("sh", "-c", ASK))))
         except Refused as error:
             refused.append(error)
-            if error.slug != "login-refused":
-                break
-            continue
         finally:
             host.close()
-        if found.root or user == login:
-            return found
+        if (found and found[-1].root) or (refused and refused[-1].slug != "login-refused"):
+            break
+    if found:
+        return found[-1]
     raise refused[-1]
 
 

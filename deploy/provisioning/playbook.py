@@ -70,7 +70,8 @@ def require_ssh() -> None:
 def prepared(settings: Settings, servers: Sequence[Bare]) -> Iterator[Path]:
     """Write what Ansible reads into a folder that only we can enter, for as long as it runs."""
     keys = public_keys(settings.ssh.key_file)
-    with TemporaryDirectory(prefix="ops-") as name:
+    # the path of a socket has 104 characters at most, and $TMPDIR takes half of them on some machines
+    with TemporaryDirectory(prefix="ops-", dir="/tmp") as name:  # of its own name, mode 0700
         folder = Path(name)
         (folder / "known_hosts").write_text(inventory.known_hosts(settings))
         (folder / "ssh_config").write_text(inventory.ssh_config(settings, folder))

@@ -1,7 +1,7 @@
 """A bare Debian 12 with systemd, provisioned over SSH, compared, changed by hand, and looked at from outside.
 
-Kernel, clock and swap are this machine's own: what a container has none of is left out, and said. The way to a release that
-serves, Debian 13 and the ways to be locked out are in tests/nights/test_provisioning.py.
+Kernel, clock and swap are this machine's own: what a container has none of is left out, and said. The way to a
+release that serves, Debian 13 and a play that locks itself out are in tests/nights/test_provisioning.py.
 """
 
 from __future__ import annotations
@@ -136,15 +136,19 @@ def test_drift_is_reported_and_left_alone(provisioned: Provisioned) -> None:
 
 
 def test_no_other_host_key_than_the_pinned_one_is_accepted(tmp_path: Path) -> None:
-    """By OpenSSH too, as Ansible has it."""
-    with sshd.running(tmp_path / "server") as server:
-        sshd.key(tmp_path / "other")
-        wrong = " ".join((tmp_path / "other.pub").read_text().split()[:2])
-        codes = []
-        for key in (server.key, wrong):
-            settings = server.settings(tmp_path, hosts={"app1": server.machine(key=key)})
+    """By OpenSSH too, as Ansible has it, of hosts and of the gateway that leads to them."""
+    sshd.key(tmp_path / "other")
+    wrong = " ".join((tmp_path / "other.pub").read_text().split()[:2])
+    with sshd.running(tmp_path / "front") as front, sshd.running(tmp_path / "app1") as app1:
+        (tmp_path / "front/user.pub").write_bytes((tmp_path / "app1/user.pub").read_bytes())
+        found = {}
+        for keys in ((front.key, app1.key), (front.key, wrong), (wrong, app1.key)):
+            made = app1.settings(tmp_path, hosts={"app1": app1.machine(key=keys[1])}, gateway=front)
+            assert made.gateway
+            settings = made.model_copy(update={"gateway": made.gateway.model_copy(update={"key": keys[0]})})
             (tmp_path / "known_hosts").write_text(inventory.known_hosts(settings))
             (tmp_path / "ssh_config").write_text(inventory.ssh_config(settings, tmp_path))
             ssh = ["ssh", "-F", str(tmp_path / "ssh_config"), "app1", "true"]
-            codes.append(subprocess.run(ssh, stdin=subprocess.DEVNULL, capture_output=True, timeout=30).returncode)
-    assert codes == [0, 255]
+            found[keys] = subprocess.run(ssh, stdin=subprocess.DEVNULL, capture_output=True, timeout=30).returncode
+        assert [*found.values()] == [0, 255, 255]
+        assert front.connections == 2, "the way leads through the gateway"
