@@ -73,7 +73,7 @@ def provisioned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provisione
 
 def test_a_second_run_changes_nothing(provisioned: Provisioned) -> None:
     (first,) = provisioned.first.document["hosts"]
-    assert "Install the packages" in first["changed"]
+    assert "Install the engine's packages" in first["changed"]
     assert [note.partition(":")[0] for note in first["notes"]] == ["clock", "swap", "kernel"]
     began = time.monotonic()
     (second,) = provisioned.inv("hosts.provision", "--json").document["hosts"]
@@ -129,7 +129,7 @@ def test_drift_is_reported_and_left_alone(provisioned: Provisioned) -> None:
     (drift,) = (check for check in said.document if check["result"] != "PASS")
     tasks = [line for line in drift["evidence"].splitlines() if not line.startswith(" ")]
     assert (drift["asked"], drift["result"]) == ("app1: provisioning", "FAIL")
-    assert tasks == ["Write them", "Compare what is in force"], "no more than what was changed by hand"
+    assert tasks == ["Write daemon.json", "Compare the firewall in force"], "no more than what was changed by hand"
     assert '-    "live-restore": false' in drift["evidence"]
     assert "+\t\ttcp dport 7777 accept" in drift["evidence"]
     assert provisioned.server.sh(LIVE) == before
