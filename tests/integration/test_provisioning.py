@@ -15,11 +15,16 @@ from pathlib import Path
 
 import pytest
 
+from deploy.config.environment import remote_hosts
+from deploy.core.errors import Refused
 from deploy.core.poll import wait_until
+from deploy.core.shell import query
+from deploy.hosts.sections import Machine, Server, Ssh
 from deploy.images import bases
 from deploy.provisioning import inventory
+from deploy.provisioning.bare import as_user
 from tests.machines.bare import BareServer, bare_server
-from tests.support import sshd
+from tests.support import samples, sshd
 from tests.support.site import ROOT, Done, Site, make_tiny
 
 EDGE, OTHER = 8080, 9999
@@ -75,6 +80,8 @@ def test_a_second_run_changes_nothing(provisioned: Provisioned) -> None:
     (first,) = provisioned.first.document["hosts"]
     assert "Install the engine's packages" in first["changed"]
     assert [note.partition(":")[0] for note in first["notes"]] == ["clock", "swap", "kernel"]
+    steps = [line.split()[1] for line in provisioned.first.stderr.splitlines() if line.startswith(" ok")]
+    assert steps == ["reach", "engine", "system", "account", "sshd", "firewall"]
     began = time.monotonic()
     (second,) = provisioned.inv("hosts.provision", "--json").document["hosts"]
     assert second["changed"] == []
@@ -82,13 +89,25 @@ def test_a_second_run_changes_nothing(provisioned: Provisioned) -> None:
 
 
 def test_keys_only_no_root_and_the_account_deploys(provisioned: Provisioned) -> None:
+    """Also as the jump host of another, which is itself here."""
+    server, key = provisioned.server, provisioned.site.folder / "user"
+    settings = samples.settings(
+        ssh=Ssh(user="deploy", key_file=key),
+        gateway=Machine(address=server.address, key=server.key),
+        hosts={"app1": Server(address="127.0.0.1", key=server.key)},
+    )
+    host = remote_hosts(settings)["app1"]
+    assert host.run(query("docker", "version", "--format", "{{.Server.Version}}")) >= "26"
+    host.close()
+    with pytest.raises(Refused) as refused:
+        as_user(settings, "app1", "root").run(query("true"))
+    assert refused.value.slug == "login-refused"
     effective = provisioned.server.sh("sshd -T").splitlines()
     assert {"permitrootlogin no", "passwordauthentication no", "allowtcpforwarding local"} <= {*effective}
     groups = provisioned.server.sh("id --name --groups deploy").split()
     assert "docker" in groups
     assert provisioned.server.sh(f"stat --format=%U /var/lib/{provisioned.site.app}-staging").strip() == "deploy"
-    refused = provisioned.server.sh("unattended-upgrade --dry-run --debug 2>&1 | head -40")
-    assert "Debian-Security" in refused
+    assert "Debian-Security" in provisioned.server.sh("unattended-upgrade --dry-run --debug 2>&1 | head -40")
 
 
 def test_what_is_published_to_the_world_is_closed_and_the_edge_is_open(provisioned: Provisioned) -> None:
@@ -108,7 +127,7 @@ def test_what_is_published_to_the_world_is_closed_and_the_edge_is_open(provision
 
 def test_rules_that_nobody_confirms_are_taken_back(provisioned: Provisioned) -> None:
     """By the host's own timer; and rules that leave this operator out never come that far."""
-    shut = "sed 's/dport 22 accept/dport 2222 accept/' firewall.nft >firewall.candidate; bookreader-ops-firewall try 3"
+    shut = "sed 's/dport { 22 }/dport { 2222 }/' firewall.nft >firewall.candidate; bookreader-ops-firewall try 3"
     before = provisioned.server.sh(LIVE)
     elsewhere = {"OPS_PROVISION__SSH_FROM": '["198.51.100.0/24"]', "OPS_EDGE__PORT": str(EDGE)}
     said = provisioned.site.inv("hosts.provision", "--env=staging", "--json", code=2, **elsewhere)

@@ -28,7 +28,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # it has no types
         sys.stdout.write(json.dumps(event) + "\n")
         sys.stdout.flush()
 
-    def v2_playbook_on_task_start(self, task: Any, _: bool) -> None:
+    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:  # noqa: ARG002  # passed by name
         """Say which task begins, of which role."""
         self.emit(kind="task", task=task.name, role=str(task._role or ""))
 
