@@ -23,6 +23,7 @@ from deploy.provisioning.bare import Bare
 
 FOLDER = ROOT / "infra/ansible"
 FAILED = ("failed", "unreachable")
+LAST = "Write down that all of it was done"  # the playbook's last task
 ASKPASS = f"""#!/bin/sh
 printf '%s\\n' "${PASSPHRASE}"
 """
@@ -56,7 +57,16 @@ def run(settings: Settings, servers: Sequence[Bare], here: LocalHost, *, check: 
             if not any(event.outcome in FAILED for event in events):
                 what = f"Ansible could not run:\n{error.output}"
                 raise OpsError(what, then="inv doctor", slug="provisioning-failed") from None
+    require_end(events, [server.name for server in servers])
     return events
+
+
+def require_end(events: Sequence[Event], names: Sequence[str]) -> None:
+    """Raise OpsError unless of every server it is known that a task failed, or that the last one ran. Pure."""
+    ended = {event.host for event in events if event.outcome in FAILED or event.task == LAST}
+    if silent := [name for name in names if name not in ended]:
+        what = f"Ansible did not come to its end on {', '.join(silent)}, and did not say why"
+        raise OpsError(what, where=", ".join(silent), then="inv hosts.provision", slug="provisioning-failed")
 
 
 def require_ssh() -> None:

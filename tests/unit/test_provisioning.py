@@ -182,6 +182,15 @@ def test_each_failure_is_named_with_its_host_and_the_next_command() -> None:
     provision.require_done([changed("Write")])
 
 
+def test_a_run_that_did_not_come_to_its_end_is_no_success() -> None:
+    last, failed = Event("result", playbook.LAST, host="app1"), Event("result", "x", host="data", outcome="failed")
+    playbook.require_end([last, failed], ["app1", "data"])
+    for events in ([], [changed("Write"), failed]):
+        with pytest.raises(OpsError, match="did not come to its end on app1"):
+            playbook.require_end(events, ["app1", "data"])
+    assert f"name: {playbook.LAST}\n" in (ROOT / "infra/ansible/provision.yml").read_text().split("roles:")[-1]
+
+
 def test_what_was_done_and_what_was_left_out() -> None:
     note = Event("result", "Say", host="app1", outcome="ok", message="swap: none")
     done = provision.summary("app1", [changed("Write"), changed("Write", host="data"), note])
