@@ -8,17 +8,22 @@ import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from deploy.config.environment import Environment
 from deploy.config.settings import ROOT, Provision, Settings
 from deploy.core import yaml
 from deploy.core.errors import OpsError, Refused
+from deploy.hosts.host import Host
+from deploy.hosts.local import LocalHost
 from deploy.hosts.sections import Machine, Server, Ssh
 from deploy.provisioning import bare, drift, inventory, playbook, provision
 from deploy.provisioning.bare import Bare
 from deploy.provisioning.playbook import Event
+from deploy.site.checks import Check
 from tests.support import samples
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOtherOtherOtherOtherOtherOtherOtherOtherOther"
@@ -214,6 +219,16 @@ def test_drift_is_judged_by_what_could_be_compared(events: list[Event], result: 
     assert check.closes == (result != "PASS")
     if result == "FAIL":
         assert check.evidence == "Write\n  -no\n  +yes"
+
+
+def test_only_servers_that_were_provisioned_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that was begun is no PASS, one that was set up by hand is nobody's business."""
+    kept = {"by-hand": [], "begun": ["README"], "done": ["README", "provisioned"]}
+    hosts = [SimpleNamespace(name=n, listdir=lambda _, k=k: k, unlock=lambda: None) for n, k in kept.items()]
+    monkeypatch.setattr(drift, "compare", lambda _, servers: [Check(server.name, "PASS") for server in servers])
+    at = Environment(settings(), LocalHost(), cast(tuple[Host, ...], tuple(hosts)))
+    checks = drift.examine(at, [*kept])
+    assert [(check.asked, check.result) for check in checks] == [("begun: provisioning", "FAIL"), ("done", "PASS")]
 
 
 def test_the_engine_is_the_one_that_bootstrap_installs() -> None:
