@@ -28,13 +28,13 @@ ENGINE = "command -v dockerd"
 
 
 @contextmanager
-def bare(folder: Path, more: str = "", **kind: Any) -> Iterator[Provisioned]:
+def bare(folder: Path, **kind: Any) -> Iterator[Provisioned]:
     """A bare server, and a site whose environment names it."""
     sshd.key(folder / "user")
     site = make_tiny(folder)
     try:
         with bare_server(folder / "user", **kind) as server:
-            name_server(site, server, folder / "user", more)
+            name_server(site, server, folder / "user", '[variables]\nBEHAVIOUR = "well"')
             yield Provisioned(server, site, Done(0, "", ""))
     finally:
         site.sweep()
