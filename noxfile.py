@@ -20,6 +20,7 @@ SCRIPTS = [
     "scripts/quickstart", "scripts/test", ".ci/run", "docker/base/customize.sh", "docker/base/postgres/customize.sh",
     "docker/base/postgres/entrypoint.sh", "docker/base/redis/customize.sh", "docker/base/monitoring/customize.sh",
     "docker/frontend/publish", "scripts/ci-credentials", "infra/terraform/volume.sh",
+    "infra/ansible/roles/firewall/files/bookreader-ops-firewall",
     *map("scripts/{}.sh".format, ("inv", "deploy", "backup", "migrate-and-deploy")),
     "scripts/blue-green-deploy.sh", "tests/apps/template/prestart/prestart", "tests/apps/template/frontend/publish",
     *map("docker/backup/{}".format, ("login", "take", "verify", "restore", "amcheck", "swap", "databases", "drop")),
@@ -51,11 +52,12 @@ def run_tests(session: nox.Session, *runs: list[str]) -> None:
 
 @nox.session(tags=["quick", "ci"])
 def lint(session: nox.Session) -> None:
-    """Style, imports that go down, shell scripts."""
+    """Style, imports that go down, shell scripts, what is set up on servers."""
     session.run("ruff", "check", external=True)
     session.run("ruff", "format", "--check", external=True)
     session.run("lint-imports", external=True)
     session.run("shellcheck", "--external-sources", *SCRIPTS, external=True)
+    session.run("ansible-lint", "--offline", "--strict", "--profile=production", "infra/ansible", external=True)
 
 
 @nox.session(tags=["quick", "ci"])

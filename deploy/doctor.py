@@ -18,6 +18,7 @@ from deploy.hosts.host import Host
 from deploy.hosts.local import LocalHost
 from deploy.images import bases
 from deploy.images import build as images
+from deploy.provisioning import drift
 from deploy.rollout import preflight
 from deploy.security import inspect
 from deploy.site.checks import Check
@@ -56,14 +57,15 @@ def examine(settings: Settings, host: LocalHost) -> list[Check]:
 
 
 def examine_hosts(at: Environment) -> list[Check]:
-    """Check what each host must have, several at once; refuse an environment without hosts."""
+    """Check what each host must have, and what differs from how it was provisioned; refuse one without hosts."""
     if not at.remote:
         then = "--env=NAME of one that has; inv doctor looks at this machine"
         raise Refused(
             f"{at.settings.env} has no hosts", where=f"{at.settings.env}.toml", then=then, slug="hosts-missing"
         )
     checks = at.each(lambda host: examine_host(at.settings, host))
-    return [check for own in checks.values() for check in own]
+    reached = [name for name, own in checks.items() if own[0].result == "PASS"]
+    return [*(check for own in checks.values() for check in own), *drift.examine(at, reached)]
 
 
 def examine_host(settings: Settings, host: Host) -> list[Check]:

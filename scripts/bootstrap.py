@@ -38,6 +38,7 @@ ENGINE_PACKAGES = {
 # Debian 12's own Docker is 20.10 without buildx; 13's runs on 12 and is taken for these packages alone.
 NEWER_SUITE = "trixie"
 BASE_PACKAGES = ["mmdebstrap", "uidmap", "debian-archive-keyring"]
+LOCK_SECONDS = 300  # unattended-upgrades is at work for minutes on a new cloud machine
 PROBE_IMAGE = "busybox:1.37-musl"
 
 
@@ -142,21 +143,42 @@ def install(packages: list[str]) -> None:
     say("installing " + " ".join(packages))
     if not shutil.which("apt-get"):
         stop("apt-get is not here", f"install {' '.join(packages)} by hand, then run this again")
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    as_root("apt-get", "update", "-qq", env=environment)
+    apt_get("update")
     if "docker.io" in packages and os_release().get("VERSION_CODENAME") == "bookworm":
         add_newer_suite()
-        as_root("apt-get", "update", "-qq", env=environment)
+        apt_get("update")
     pinned = [
         f"{name}/{NEWER_SUITE}" if name.startswith("docker") and newer_suite_added() else name for name in packages
     ]
-    as_root("apt-get", "install", "-qq", "-y", "--no-install-recommends", *pinned, *extras(packages), env=environment)
+    apt_get("install", "-y", "--no-install-recommends", *pinned, *extras(packages))
     if "docker.io" in packages and not DAEMON_JSON.exists():
         # this store keeps manifest digests, exports caches and builds reproducible images; and containers outlive the
         # engine: it starts those again that died with the machine, not those that it found alive after its own death
         write_as_root(
             DAEMON_JSON, json.dumps({"features": {"containerd-snapshotter": True}, "live-restore": True}) + "\n"
         )
+
+
+def apt_get(*words: str) -> None:
+    """Run apt-get as root; wait for its locks, which a new cloud machine holds for minutes.
+
+    It waits for that of dpkg by itself, and not for that of the package lists.
+    """
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
+    argv = ("apt-get", "-qq", "-o", f"DPkg::Lock::Timeout={LOCK_SECONDS}", *words)
+    deadline = time.monotonic() + LOCK_SECONDS
+    done = run_as_root(*argv, env=environment)
+    if is_locked(done):
+        say(f"another program holds apt's lock; waiting for it, {LOCK_SECONDS} s at most")
+    while is_locked(done) and time.monotonic() < deadline:
+        time.sleep(2)
+        done = run_as_root(*argv, env=environment)
+    require_done(done)
+
+
+def is_locked(done: subprocess.CompletedProcess[str]) -> bool:
+    """Tell whether apt-get failed because another program is at work."""
+    return done.returncode != 0 and "Could not get lock" in done.stderr
 
 
 def extras(packages: list[str]) -> list[str]:
@@ -199,13 +221,22 @@ def own_mirror() -> str:
     raise AssertionError
 
 
-def as_root(*argv: str, env: dict[str, str] | None = None) -> None:
+def as_root(*argv: str) -> None:
     """Run a command as root, through sudo where needed; end with its output when it fails."""
+    require_done(run_as_root(*argv))
+
+
+def run_as_root(*argv: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command as root, through sudo where needed."""
     sudo = [] if os.geteuid() == 0 else ["sudo", "-E"]
-    done = subprocess.run([*sudo, *argv], env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    return subprocess.run([*sudo, *argv], env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+
+
+def require_done(done: subprocess.CompletedProcess[str]) -> None:
+    """End with a command's output when it failed."""
     if done.returncode:
         stop(
-            f"`{' '.join(argv)}` failed:\n{(done.stderr or done.stdout).strip()[-2000:]}",
+            f"`{' '.join(done.args)}` failed:\n{(done.stderr or done.stdout).strip()[-2000:]}",
             "fix that, then run this again",
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -267,6 +267,20 @@ class Secrets(Section):
         return self
 
 
+Network = Annotated[
+    str,
+    must(ip_network, "it must be an address or a network, as in 198.51.100.0/24, no host's bits behind the slash"),
+]
+
+
+class Provision(Section):
+    """What `inv hosts.provision` sets up: who may reach SSH, what else is open to everybody, how much swap."""
+
+    ssh_from: list[Network] = Field(default=[], description="empty: from anywhere")
+    ports: list[Port] = Field(default=[], description="open to everybody, besides SSH and the edge")
+    swap_gb: int = Field(default=1, ge=0)
+
+
 class Settings(Section):
     """Everything a command needs to know about one environment."""
 
@@ -290,6 +304,7 @@ class Settings(Section):
     scan: Scan = Scan()
     monitor: Monitor = Monitor()
     ssh: Ssh = Ssh()
+    provision: Provision = Provision()
     gateway: Machine | None = None
     hosts: dict[Name, Server] = Field(default={})
     root: Path = ROOT

@@ -1,1 +1,1 @@
-"""Servers: what they are made with, and how they come into the settings."""
+"""Servers: how they come into the settings, and what is set up on them, by Ansible and never by hand."""

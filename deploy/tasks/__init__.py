@@ -25,7 +25,7 @@ BACKUP.add_task(backups.take, "take", default=True)
 MIGRATE = Collection("migrate", database.lint, database.status, database.check)
 MIGRATE.add_task(database.migrate, "apply", default=True)
 
-HOSTS = Collection("hosts", hosts.pin, hosts.check)
+HOSTS = Collection("hosts", hosts.pin, hosts.provision, hosts.check)
 HOSTS.add_task(hosts.import_hosts, "import")  # which Python takes for no name
 
 namespace = Collection(

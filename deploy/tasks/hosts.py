@@ -18,9 +18,23 @@ def pin(at: Environment, host: str, yes: bool = False) -> None:
     pin.pin(at.settings, words(host), yes=yes)
 
 
+@command(
+    positional=["host"],
+    help={
+        "host": "hosts, with commas between them (default: all)",
+        "login": "whom a new host lets in, until ssh.user is made there (default: root)",
+    },
+)
+def provision(at: Environment, host: str, login: str = "root", yes: bool = False, json: bool = False) -> None:
+    """Set servers up from a bare Debian: engine, account, sshd, firewall, updates; a second run changes nothing."""
+    from deploy.provisioning import provision
+
+    provision.show(provision.provision(at, words(host), login=login, yes=yes), at.settings.env, json=json)
+
+
 @command()
 def check(at: Environment, json: bool = False) -> None:
-    """Connect to every host at once, and say what each has and what it lacks."""
+    """Connect to every host at once, and say what each has, what it lacks, what differs from how it was provisioned."""
     from deploy import doctor
     from deploy.site import checks
 

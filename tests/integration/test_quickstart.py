@@ -65,9 +65,15 @@ def run(host: str, *words: str, folder: str = "/root") -> str:
 
 
 def test_bootstrap_on_a_bare_debian_12_host(bare_host: str) -> None:
-    """It says what it installs, and starts an engine that died; a usable one is left alone by a member of its group."""
+    """It waits for apt's lock, says what it installs, and starts an engine that died.
+
+    A usable one is left alone by a member of its group.
+    """
+    subprocess.run(["docker", "exec", "--detach", bare_host, "python3", "-c", HOLD_LOCK], check=True)
+    assert run(bare_host, "timeout", "10", "sh", "-c", "until [ -e /held ]; do sleep 0.1; done") == ""
     first = run(bare_host, *BOOTSTRAP, folder=CHECKOUT)
     assert "installing docker.io" in first
+    assert "another program holds apt's lock" in first
     assert "starting dockerd" in first
     run(bare_host, "docker", "compose", "version")
     on_the_classic_store(bare_host)  # its engine dies, and its pid file stays
@@ -101,4 +107,21 @@ for pid in found():
 while found():
     time.sleep(0.05)
 assert pathlib.Path("/var/run/docker.pid").exists()
+"""
+# as the timers of a new machine do; until apt-get has come a second time
+HOLD_LOCK = """
+import fcntl, pathlib, time
+pathlib.Path("/var/lib/apt/lists/partial").mkdir(parents=True, exist_ok=True)
+lock = open("/var/lib/apt/lists/lock", "w")
+fcntl.lockf(lock, fcntl.LOCK_EX)
+pathlib.Path("/held").touch()
+seen, end = set(), time.monotonic() + 60
+while len(seen) < 2 and time.monotonic() < end:
+    for place in pathlib.Path("/proc").glob("[0-9]*/comm"):
+        try:
+            if place.read_text().strip() == "apt-get":
+                seen.add(place.parent.name)
+        except OSError:
+            pass
+    time.sleep(0.01)
 """

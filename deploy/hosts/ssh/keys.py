@@ -77,6 +77,32 @@ def private_key(path: Path) -> PKey:
         ) from None
 
 
+def public_keys(key_file: Path | None) -> list[str]:
+    """Return who we are as lines of authorized_keys; raise Refused where no key is known."""
+    if key_file:
+        key = private_key(key_file)
+        return [f"{key.get_name()} {key.get_base64()}"]
+    files = sorted((Path.home() / ".ssh").glob("id_*.pub"))
+    keys = [" ".join(file.read_text().split()[:2]) for file in files]
+    if not keys:
+        raise Refused(
+            "it is not known which key the account is to let in",
+            where="~/.ssh/id_*.pub",
+            then="set ssh.key_file, or ssh-keygen -t ed25519",
+            slug="login-key-unusable",
+        )
+    return keys
+
+
+def is_encrypted(path: Path) -> bool:
+    """Tell whether a private key has a passphrase."""
+    try:
+        PKey.from_path(path.expanduser())
+    except TypeError:
+        return True
+    return False
+
+
 def require_private(path: Path) -> None:
     """Refuse a private key that others can read, as ssh does."""
     if path.stat().st_mode & 0o077:
@@ -88,6 +114,7 @@ def require_private(path: Path) -> None:
         )
 
 
+@cache
 def passphrase(path: Path) -> str:
     """Take a key's passphrase from the environment, or ask for it."""
     from getpass import getpass

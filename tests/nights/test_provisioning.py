@@ -1,0 +1,122 @@
+"""Servers from nothing: to a release that serves, Debian 13, operators who die or would be locked out."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.config.environment import enter
+from deploy.core.errors import OpsError
+from deploy.core.poll import wait_until
+from deploy.provisioning import inventory, provision
+from deploy.provisioning.bare import Bare
+from tests.integration.test_provisioning import EDGE, Provisioned, name_server
+from tests.machines.bare import PYTHON, bare_server
+from tests.support import sshd
+from tests.support.site import ROOT, Done, make_tiny
+
+ENGINE = "command -v dockerd"
+
+
+@contextmanager
+def bare(folder: Path, **kind: Any) -> Iterator[Provisioned]:
+    """A bare server, and a site whose environment names it."""
+    sshd.key(folder / "user")
+    site = make_tiny(folder)
+    try:
+        with bare_server(folder / "user", **kind) as server:
+            name_server(site, server, folder / "user", '[variables]\nBEHAVIOUR = "well"')
+            yield Provisioned(server, site, Done(0, "", ""))
+    finally:
+        site.sweep()
+
+
+def test_from_a_bare_server_to_a_release_that_serves(tmp_path: Path) -> None:
+    """Nobody types anything on the server."""
+    with bare(tmp_path) as host:
+        began = time.monotonic()
+        for words in (["hosts.provision"], ["hosts.check"], ["build", "--push"], ["deploy"]):
+            host.inv(*words)
+        assert time.monotonic() - began < 360
+        assert host.site.get("/version", address=host.server.address, port=EDGE)[0] == 200
+        checks = host.inv("hosts.check", "--json").document
+        assert {check["result"] for check in checks} == {"PASS"}
+        assert host.inv("hosts.provision", "--json").document["hosts"][0]["changed"] == []
+        assert host.site.get("/version", address=host.server.address, port=EDGE)[0] == 200
+
+
+@pytest.mark.parametrize(("suite", "python"), [("trixie", PYTHON), ("bookworm", ())], ids=["Debian 13", "no Python"])
+def test_other_servers(tmp_path: Path, suite: str, python: tuple[str, ...]) -> None:
+    """Debian 13, and one without the Python that Ansible needs."""
+    with bare(tmp_path, suite=suite, python=python) as host:
+        host.inv("hosts.provision")
+        assert host.inv("hosts.provision", "--json").document["hosts"][0]["changed"] == []
+        host.inv("hosts.check")
+
+
+def test_killed_while_the_engine_is_installed_and_run_again(tmp_path: Path) -> None:
+    """The operator's machine dies in the middle of a package."""
+    with bare(tmp_path) as host:
+        argv = [sys.executable, "-m", "invoke", "hosts.provision", "--env=staging"]
+        running = subprocess.Popen(
+            argv, cwd=ROOT, env=host.site.environment | {"OPS_EDGE__PORT": str(EDGE)}, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            assert wait_until(lambda: bool(host.server.sh(ENGINE, code=None)), 300)
+        finally:
+            os.killpg(running.pid, signal.SIGKILL)
+            running.wait(10)
+        host.inv("hosts.provision")
+        assert host.inv("hosts.provision", "--json").document["hosts"][0]["changed"] == []
+        host.inv("hosts.check")
+
+
+def test_an_engine_with_settings_and_containers_of_its_own(tmp_path: Path) -> None:
+    """Its other keys stay, and what runs on it runs on."""
+    with bare(tmp_path) as host:
+        host.inv("hosts.provision")
+        host.server.sh('echo \'{"log-driver": "journald", "debug": true}\' >/etc/docker/daemon.json')
+        host.server.sh(
+            "systemctl restart docker && mkdir /tmp/root && tar -C /tmp/root -cf - . | docker import - empty"
+        )
+        host.inv("hosts.provision")
+        joined = host.server.sh("cat /etc/docker/daemon.json")
+        assert '"debug": true' in joined
+        assert '"log-driver": "journald"' in joined
+        assert '"live-restore": true' in joined
+        assert "max-size" not in joined
+        assert "containerd-snapshotter" not in joined, "the image would be hidden"
+        assert "empty" in host.server.sh("docker image ls")
+
+
+def test_rules_that_lock_everybody_out_are_taken_back_by_the_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new connection does not come, although the rules looked right."""
+    variables: Callable[..., dict[str, Any]] = inventory.variables
+
+    def wrong(settings: Any, server: Bare) -> dict[str, Any]:
+        return variables(settings, server) | {"firewall_ssh_ports": [2222]}
+
+    with bare(tmp_path) as host, ExitStack() as stack:
+        for name, value in host.site.environment.items():
+            monkeypatch.setenv(name, value)
+        stack.enter_context(monkeypatch.context()).setattr(inventory, "variables", wrong)
+        with pytest.raises(OpsError) as error:
+            provision.provision(enter("staging"), login="root")
+        assert error.value.slug in ("host-unreachable", "provisioning-failed")
+        assert wait_until(host.server.lets_in, 90)
+        host.server.sh("bookreader-ops-firewall differs")
+        stack.close()
+        host.inv("hosts.provision")
+        host.inv("hosts.check")

@@ -1,0 +1,250 @@
+"""What a server must be before it is provisioned, what Ansible is given, and how its events are judged."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from deploy.config.environment import Environment
+from deploy.config.settings import ROOT, Provision, Settings
+from deploy.core import yaml
+from deploy.core.errors import OpsError, Refused
+from deploy.hosts.host import Host
+from deploy.hosts.local import LocalHost
+from deploy.hosts.sections import Machine, Server, Ssh
+from deploy.provisioning import bare, drift, inventory, playbook, provision
+from deploy.provisioning.bare import Bare
+from deploy.provisioning.playbook import Event
+from deploy.site.checks import Check
+from tests.support import samples
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOtherOtherOtherOtherOtherOtherOtherOtherOther"
+READY = Bare("app1", "root", "debian", "12", root=True, systemd=True, operator="203.0.113.7", ssh_port=22)
+HOSTS = {
+    "app1": Server(address="198.51.100.1", key=KEY, private="10.0.0.1", roles=["edge", "app"]),
+    "data": Server(address="198.51.100.2", port=2222, key=KEY, private="10.0.0.2", roles=["data"], user="ops"),
+}
+
+
+def settings(**more: Any) -> Settings:
+    plain = {"hosts": HOSTS, "ssh": Ssh(user="deploy"), "edge": {"address": "0.0.0.0", "port": 80}}
+    return samples.settings(**{**plain, **more})
+
+
+def slug(server: Bare, **more: Any) -> str:
+    """Return why a server is refused; empty when it is not."""
+    try:
+        bare.require(settings(**more), [server])
+    except Refused as refused:
+        return refused.slug
+    return ""
+
+
+def changed(task: str, diff: str = "", host: str = "app1") -> Event:
+    return Event("result", task, host=host, outcome="changed", diff=diff)
+
+
+def test_what_a_server_printed() -> None:
+    printed = "connection=203.0.113.7 5000 198.51.100.1 22\nsystem=debian\nversion=12\nuid=0\nsystemd=yes\n"
+    assert bare.parse("app1", "root", printed) == READY
+    as_admin = bare.parse("app1", "admin", printed.replace("uid=0", "uid=1000\nsudo=yes"))
+    assert as_admin == replace(READY, login="admin")
+    assert not bare.parse("app1", "admin", printed.replace("uid=0", "uid=1000")).root
+
+
+def test_a_server_that_is_ready_is_not_refused() -> None:
+    assert slug(READY) == ""
+
+
+@pytest.mark.parametrize(
+    ("server", "cause"),
+    [
+        (replace(READY, system="fedora", version="42"), "system-unsupported"),
+        (replace(READY, version="11"), "system-unsupported"),
+        (replace(READY, systemd=False), "system-unsupported"),
+        (replace(READY, login="admin", root=False), "sudo-refused"),
+    ],
+)
+def test_a_server_that_cannot_be_provisioned_is_refused(server: Bare, cause: str) -> None:
+    assert slug(server) == cause
+
+
+def test_all_reasons_at_once_with_the_hosts() -> None:
+    servers = [replace(READY, version="11"), replace(READY, name="data", root=False)]
+    with pytest.raises(Refused) as refused:
+        bare.require(settings(), servers)
+    assert refused.value.where == "app1, data"
+    assert refused.value.slug == "several-causes"
+
+
+@pytest.mark.parametrize(
+    ("networks", "operator", "admitted"),
+    [
+        ([], "203.0.113.7", True),
+        (["203.0.113.0/24"], "203.0.113.7", True),
+        (["203.0.113.7"], "203.0.113.7", True),
+        (["203.0.113.0/24"], "::ffff:203.0.113.7", True),
+        (["2001:db8::/32"], "2001:db8::1", True),
+        (["198.51.100.0/24"], "203.0.113.7", False),
+        (["198.51.100.0/24"], "2001:db8::1", False),
+        (["198.51.100.0/24"], "", False),
+    ],
+)
+def test_rules_that_lock_the_operator_out_are_refused(networks: list[str], operator: str, admitted: bool) -> None:
+    found = slug(replace(READY, operator=operator), provision=Provision(ssh_from=networks))
+    assert found == ("" if admitted else "firewall-locks-out")
+
+
+def test_a_network_with_bits_of_a_host_is_no_network() -> None:
+    with pytest.raises(ValueError, match="an address or a network"):
+        Provision(ssh_from=["203.0.113.7/24"])
+
+
+def test_a_machine_without_a_pinned_key_is_refused_and_names_all() -> None:
+    hosts = {name: server.model_copy(update={"key": ""}) for name, server in HOSTS.items()}
+    with pytest.raises(Refused, match="app1, data") as refused:
+        inventory.known_hosts(settings(hosts=hosts))
+    assert refused.value.slug == "no-host-key"
+
+
+def test_openssh_reads_the_way_to_each_machine(tmp_path: Path) -> None:
+    """As `ssh -G` resolves it: pinned keys alone, under the machine's name, through the gateway."""
+    gateway = Machine(address="198.51.100.9", user="jump", key=KEY)
+    made = settings(gateway=gateway, ssh=Ssh(user="deploy", key_file=Path("/my keys/id")))
+    (tmp_path / "config").write_text(inventory.ssh_config(made, tmp_path))
+    asked = ["ssh", "-G", "-F", str(tmp_path / "config"), "data"]
+    printed = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+    found = dict(line.split(" ", 1) for line in printed.splitlines() if " " in line)
+    assert (found["hostname"], found["port"], found["user"]) == ("198.51.100.2", "2222", "ops")
+    assert (found["stricthostkeychecking"], found["hostkeyalias"]) == ("true", "data")
+    assert found["userknownhostsfile"] == f"{tmp_path}/known_hosts"
+    assert (found["globalknownhostsfile"], found["proxyjump"]) == ("/dev/null", "gateway")
+    assert (found["identityfile"], found["identitiesonly"]) == ("/my keys/id", "yes")
+    assert inventory.known_hosts(made).splitlines() == [f"{name} {KEY}" for name in ("gateway", "app1", "data")]
+
+
+def test_what_is_open_on_each_server() -> None:
+    made = settings(provision=Provision(ports=[443]))
+    edge, data = (inventory.variables(made, replace(READY, name=name)) for name in ("app1", "data"))
+    assert (edge["firewall_ssh_ports"], data["firewall_ssh_ports"]) == ([22], [22, 2222])
+    assert (edge["firewall_public_ports"], data["firewall_public_ports"]) == ([80, 443], [443])
+    assert (edge["firewall_private"], edge["firewall_peers"]) == ("10.0.0.1", ["10.0.0.2"])
+    assert (edge["account_name"], data["account_name"]) == ("deploy", "ops")
+    behind = settings(edge={"address": "127.0.0.1", "port": 80})
+    assert inventory.public_ports(behind, HOSTS["app1"]) == []
+
+
+def test_root_is_shut_out_only_where_another_account_deploys() -> None:
+    root = settings(ssh=Ssh(user="root"))
+    assert inventory.variables(settings(), READY)["sshd_root_login"] == "no"
+    assert inventory.variables(root, READY)["sshd_root_login"] == "prohibit-password"
+
+
+def test_nothing_of_the_persons_own_ansible_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ANSIBLE_HOST_KEY_CHECKING", "False")
+    act = playbook.playbook(tmp_path, settings(), check=False)
+    assert act.argv[:2] == ("env", "--unset=ANSIBLE_HOST_KEY_CHECKING")
+    assert "--check" not in act.argv
+    assert playbook.playbook(tmp_path, settings(), check=True).argv[-3:-1] == ("--check", "--diff")
+
+
+def test_events_are_shown_role_by_role_and_other_lines_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [
+        {"kind": "task", "task": "Install", "role": "engine"},
+        {"kind": "result", "task": "Install", "host": "app1", "outcome": "changed"},
+        {"kind": "task", "task": "Restart", "role": "engine"},
+        {"kind": "result", "task": "Restart", "host": "app1", "outcome": "ok"},
+        {"kind": "task", "task": "Rules", "role": "firewall"},
+    ]
+    raw = [json.dumps(line).encode() for line in lines]
+    events = [*playbook.shown(map(playbook.parse, [*raw, b"a word of Ansible's own\n"]))]
+    assert [(event.task, event.outcome) for event in events] == [("Install", "changed"), ("Restart", "ok")]
+    shown = capsys.readouterr().err
+    assert "app1: changed: Install" in shown
+    assert "Restart" not in shown
+    assert "a word of Ansible's own" in shown
+    assert [line.split()[1] for line in shown.splitlines() if line.startswith(" ok")] == ["engine", "firewall"]
+
+
+def test_each_failure_is_named_with_its_host_and_the_next_command() -> None:
+    failed = Event("result", "Install", host="app1", outcome="failed", message="no space left")
+    with pytest.raises(OpsError, match="app1: Install: no space left") as error:
+        provision.require_done([changed("Write"), failed])
+    assert (error.value.code, error.value.slug, error.value.hosts) == (1, "provisioning-failed", ("app1",))
+    lost = replace(failed, host="data", outcome="unreachable")
+    with pytest.raises(OpsError) as error:
+        provision.require_done([failed, lost])
+    assert error.value.slug == "host-unreachable"
+    assert "takes unconfirmed firewall rules back" in error.value.then
+    provision.require_done([changed("Write")])
+
+
+def test_a_run_that_did_not_come_to_its_end_is_no_success() -> None:
+    last, failed = Event("result", playbook.LAST, host="app1"), Event("result", "x", host="data", outcome="failed")
+    playbook.require_end([last, failed], ["app1", "data"])
+    for events in ([], [changed("Write"), failed]):
+        with pytest.raises(OpsError, match="did not come to its end on app1"):
+            playbook.require_end(events, ["app1", "data"])
+    assert f"name: {playbook.LAST}\n" in (ROOT / "infra/ansible/provision.yml").read_text().split("roles:")[-1]
+
+
+def test_what_was_done_and_what_was_left_out() -> None:
+    note = Event("result", "Say", host="app1", outcome="ok", message="swap: none")
+    done = provision.summary("app1", [changed("Write"), changed("Write", host="data"), note])
+    assert (done.changed, done.notes) == (["Write"], ["swap: none"])
+
+
+@pytest.mark.parametrize(
+    ("events", "result"),
+    [
+        ([], "UNKNOWN"),
+        ([changed("Write", host="data")], "UNKNOWN"),
+        ([Event("result", "Read", host="app1", outcome="ok")], "PASS"),
+        ([changed("Write", "--- a\n+++ b\n-no\n+yes\n")], "FAIL"),
+        ([changed("Write"), Event("result", "Read", host="app1", outcome="failed", message="no")], "UNKNOWN"),
+        ([Event("result", "Read", host="app1", outcome="unreachable")], "UNKNOWN"),
+    ],
+)
+def test_drift_is_judged_by_what_could_be_compared(events: list[Event], result: str) -> None:
+    check = drift.judge("app1", events)
+    assert check.result == result
+    assert check.closes == (result != "PASS")
+    if result == "FAIL":
+        assert check.evidence == "Write\n  -no\n  +yes"
+
+
+def test_only_servers_that_were_provisioned_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that was begun is no PASS, one that was set up by hand is nobody's business."""
+    kept = {"by-hand": [], "begun": ["README"], "done": ["README", "provisioned"]}
+    hosts = [SimpleNamespace(name=n, listdir=lambda _, k=k: k, unlock=lambda: None) for n, k in kept.items()]
+    monkeypatch.setattr(drift, "compare", lambda _, servers: [Check(server.name, "PASS") for server in servers])
+    at = Environment(settings(), LocalHost(), cast(tuple[Host, ...], tuple(hosts)))
+    checks = drift.examine(at, [*kept])
+    assert [(check.asked, check.result) for check in checks] == [("begun: provisioning", "FAIL"), ("done", "PASS")]
+
+
+def test_the_engine_is_the_one_that_bootstrap_installs() -> None:
+    spec = importlib.util.spec_from_file_location("bootstrap", ROOT / "scripts/bootstrap.py")
+    assert spec
+    assert spec.loader
+    bootstrap = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(bootstrap)
+    role = yaml.load((ROOT / "infra/ansible/roles/engine/defaults/main.yml").read_text())
+    assert {name.lower(): packages for name, packages in role["engine_packages"].items()} == bootstrap.ENGINE_PACKAGES
+    assert role["engine_newer_suite"] == bootstrap.NEWER_SUITE
+
+
+def test_builtin_modules_only() -> None:
+    """A machine that runs `inv` has ansible-core from the lock, and no collection."""
+    text = "\n".join(path.read_text() for path in (ROOT / "infra/ansible").rglob("*.yml"))
+    modules = re.findall(r"(?m)^ *- name: .*\n +(\w+(?:\.\w+)*):", text)
+    assert len(modules) > 40
+    assert {module.rpartition(".")[0] for module in modules if module not in ("hosts", "when")} == {"ansible.builtin"}
