@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import ssl
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +17,7 @@ import pytest
 from deploy.core.poll import wait_until
 from tests.support import edges
 from tests.support.edges import NAME, Answer, Edge
+from tests.support.site import ROOT, docker
 
 LIMITS = {"/api/login": 3}
 QUICK = {"canonical": NAME, "body_mb": 1, "header_within": 2, "body_within": 2, "limits": LIMITS}
@@ -24,6 +29,50 @@ SECURITY = {
     "strict-transport-security": "max-age=63072000",
     "x-content-type-options": "nosniff",
 }
+
+
+# https://ssl-config.mozilla.org/guidelines/6.0.json, intermediate, without the hybrid group, in sslyze's form
+AUTHENTICATED = [
+    f"TLS_ECDHE_{kind}_WITH_{cipher}"
+    for kind in ("ECDSA", "RSA")
+    for cipher in ("AES_128_GCM_SHA256", "AES_256_GCM_SHA384", "CHACHA20_POLY1305_SHA256")
+]
+GUIDELINE = {
+    "certificate_curves": ["prime256v1", "secp384r1"],
+    "certificate_signatures": ["sha256WithRSAEncryption", *(f"ecdsa-with-SHA{bits}" for bits in (256, 384, 512))],
+    "certificate_types": ["ecdsa", "rsa"],
+    "ciphers": {"caddy": [], "go": [], "iana": AUTHENTICATED, "openssl": []},
+    "ciphersuites": ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"],
+    "dh_param_size": 2048,
+    "ecdh_param_size": 256,
+    "hsts_min_age": 63_072_000,
+    "maximum_certificate_lifespan": 366,
+    "ocsp_staple": True,
+    "recommended_certificate_lifespan": 90,
+    "rsa_key_size": 2048,
+    "server_preferred_order": False,
+    "tls_curves": ["X25519", "prime256v1", "secp384r1"],
+    "tls_versions": ["TLSv1.2", "TLSv1.3"],
+}
+CLIENT = """
+pid /tmp/{port}.pid;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path /tmp/{port}; proxy_temp_path /tmp/{port}; fastcgi_temp_path /tmp/{port};
+    uwsgi_temp_path /tmp/{port}; scgi_temp_path /tmp/{port};
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{
+            proxy_pass https://127.0.0.1:8443;
+            proxy_set_header Host {name};
+            proxy_ssl_name {name};
+            proxy_ssl_server_name on;
+            proxy_ssl_conf_command Groups {group};
+        }}
+    }}
+}}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -192,8 +241,37 @@ def test_what_is_compressed_and_how_long_it_is_kept(edge: Edge) -> None:
     assert asset.headers["vary"] == "Accept-Encoding"
 
 
-def test_http_2_is_spoken(edge: Edge) -> None:
+def test_http_2_is_spoken_and_no_session_leaves_in_a_ticket(edge: Edge) -> None:
     context = edges.trusting(edge.folder)
     context.set_alpn_protocols(["h2", "http/1.1"])
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
     with edge.connect(context=context) as connection:
         assert connection.selected_alpn_protocol() == "h2"
+        assert connection.session is not None
+        assert not connection.session.has_ticket
+
+
+def test_a_hybrid_key_exchange_is_agreed_on(edge: Edge) -> None:
+    """The client is an nginx as well, of the same OpenSSL, and offers one group alone."""
+    assert "X25519MLKEM768" in docker("exec", edge.name, "busybox", "cat", "/etc/nginx/features/features.conf")
+    for port, group in ((9555, "X25519MLKEM768"), (9556, "secp521r1")):
+        (edge.folder / "state" / "edge" / f"{port}.conf").write_text(CLIENT.format(port=port, group=group, name=NAME))
+        docker("exec", edge.name, "nginx", "-e", "/dev/null", "-c", f"/etc/edge/{port}.conf")
+    ask = ["exec", edge.name, "busybox", "wget", "-q", "-O", "-"]
+    assert '"x-forwarded-proto": "https"' in docker(*ask, "http://127.0.0.1:9555/api/echo")
+    with pytest.raises(subprocess.CalledProcessError):
+        docker(*ask, "http://127.0.0.1:9556/api/echo")
+
+
+def test_tls_is_what_the_guideline_says(edge: Edge, tmp_path: Path) -> None:
+    """Sslyze knows no hybrid group; the test above does."""
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--require-hashes"]
+    pip += ["--no-deps", "--no-compile"]
+    lock = str(ROOT / "requirements" / "sslyze.txt")
+    subprocess.run([*pip, "--target", str(tmp_path), "--requirement", lock], check=True, capture_output=True)
+    guideline = tmp_path / "guideline.json"
+    guideline.write_text(json.dumps(GUIDELINE))
+    words = [sys.executable, "-W", "ignore", "-m", "sslyze", f"--custom_tls_config={guideline}", "--certinfo"]
+    words += [f"--certinfo_ca_file={edge.folder / 'certificates' / 'ca.pem'}", f"{NAME}:8443{{{edge.stranger}}}"]
+    ran = subprocess.run(words, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True)
+    assert f"{NAME}:8443: OK - Compliant." in ran.stdout, f"{ran.stdout[-3000:]}\n{ran.stderr}"

@@ -107,26 +107,41 @@ def docker_errors(*words: str) -> str:
 
 def trusting(folder: Path) -> ssl.SSLContext:
     """Trust the certificate of an edge."""
-    return ssl.create_default_context(cafile=str(folder / "certificates" / "served" / "fullchain.pem"))
+    return ssl.create_default_context(cafile=str(folder / "certificates" / "ca.pem"))
 
 
 def make_certificate(folder: Path, *names: str) -> None:
-    """Write a new certificate and its key as the volume of certificates has them."""
-    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime.now(datetime.UTC)
-    whose = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, names[0])])
+    """Write a new certificate and its key as the volume of certificates has them, and `ca.pem`, which signed it."""
+    ca, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    root = certified(ca, "A test's own authority", ca, x509.BasicConstraints(ca=True, path_length=None))
     alternatives = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
-    made = x509.CertificateBuilder(whose, whose, key.public_key(), x509.random_serial_number(), now,
-                                   now + datetime.timedelta(days=30))  # fmt: skip
-    signed = made.add_extension(alternatives, critical=False).sign(key, hashes.SHA256())
+    leaf = certified(key, names[0], ca, alternatives, x509.BasicConstraints(ca=False, path_length=None))
     own = folder / "versions" / "test"
     own.mkdir(parents=True)
     (folder / "served").symlink_to("versions/test")
-    (own / "fullchain.pem").write_bytes(signed.public_bytes(PEM))
+    (folder / "ca.pem").write_bytes(root.public_bytes(PEM))
+    (own / "fullchain.pem").write_bytes(leaf.public_bytes(PEM))
     form, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     (own / "privkey.pem").write_bytes(key.private_bytes(PEM, form, plain))
     if os.geteuid() == 0:
         (own / "privkey.pem").chmod(0o600)
         os.chown(own / "privkey.pem", 10001, 10001)
+
+
+def certified(
+    key: ec.EllipticCurvePrivateKey, name: str, ca: ec.EllipticCurvePrivateKey, *extensions: x509.ExtensionType
+) -> x509.Certificate:
+    """Sign a certificate of thirty days."""
+    now = datetime.datetime.now(datetime.UTC)
+    subject, issuer = (x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, each)])
+                       for each in (name, "A test's own authority"))  # fmt: skip
+    made = x509.CertificateBuilder(issuer, subject, key.public_key(), x509.random_serial_number(),
+                                   now - datetime.timedelta(hours=1), now + datetime.timedelta(days=30))  # fmt: skip
+    signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca.public_key())
+    signs = x509.KeyUsage(key is not ca, False, False, False, False, key is ca, key is ca, False, False)
+    for extension in (*extensions, signer, x509.SubjectKeyIdentifier.from_public_key(key.public_key()), signs):
+        made = made.add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
+    return made.sign(ca, hashes.SHA256())
 
 
 def make_site(folder: Path) -> None:
