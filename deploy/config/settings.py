@@ -78,6 +78,7 @@ PublicKey = Annotated[
     like(r"age1[0-9a-z]+|ssh-(ed25519|rsa) \S+.*", "it must be a public key: age1..., or ssh-ed25519 AAAA..."),
 ]
 Clock = Annotated[str, like(r"([01]\d|2[0-3]):[0-5]\d", "it must be a time of day, as in 03:00, UTC")]
+SecretName = Annotated[str, like(r"([A-Z][A-Z0-9_]*)?", "it must be the name of a secret, as in STAGING_LOGIN")]
 OWN = ("env", "root")  # set by --env and by where the checkout is
 LOCAL_ENVS = ("local", "dev")  # of one machine, and of nobody else
 
@@ -99,6 +100,7 @@ class Edge(Section):
     body_mb: int = Field(default=33, gt=0, description="megabytes that a request's body may have")
     header_within: float = Field(default=10, gt=0)
     body_within: float = Field(default=30, gt=0)
+    login: SecretName = ""
     limits: dict[UrlPrefix, Annotated[int, Field(gt=0)]] = Field(default={}, description="path -> requests a minute")
 
     @model_validator(mode="after")

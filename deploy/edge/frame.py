@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from deploy.config.settings import Settings, Tls
 from deploy.core.errors import Refused
 from deploy.core.model import WHOLE
+from deploy.edge import login
 from deploy.edge.nginx import rendered
 
 # what nginx reads first, and what the release that serves brings; an older toolkit wrote both as one file
@@ -23,6 +24,8 @@ MAIN, ROUTES = "nginx.conf", "routes.conf"
 APP, MAINTENANCE = "app.conf", "maintenance.conf"
 # what routes may include, so that one more header does not drop the others
 HEADERS, PROXY = "headers.conf", "proxy.conf"
+# hashes of passwords, which the edge's account must be able to read
+LOGINS = "logins"
 # what holds no key, of which every toolkit knows the mode; how what may hold one is kept
 PUBLIC, PRIVATE = (MAIN, ROUTES, APP, MAINTENANCE), 0o600
 # https://ssl-config.mozilla.org/guidelines/6.0.json, intermediate
@@ -66,7 +69,8 @@ def render(settings: Settings) -> dict[str, File]:
     files = {name: rendered(settings, f"{own}.j2", **values) for name, own in TEMPLATES.items()}
     # an app's own frame has not the variables of what it does not include; its routes may all the same
     used = {name: text for name, text in files.items() if name == MAIN or f"include {name};" in files[MAIN]}
-    return {name: File(used.get(name, "")) for name in files}
+    logins = login.htpasswd(settings)
+    return {**{name: File(used.get(name, "")) for name in files}, **({LOGINS: File(logins)} if logins else {})}
 
 
 def values_of(settings: Settings) -> dict[str, object]:
@@ -83,6 +87,7 @@ def values_of(settings: Settings) -> dict[str, object]:
         "port_of_https": suffix(edge.tls_port, 443) if tls.by else "",
         "limits": [Limit(path, number) for path, number in edge.limits.items()],
         "retry_after": max((math.ceil(60 / number) for number in edge.limits.values()), default=1),
+        "logins": LOGINS,
         "is_closed": all(is_public(name) for name in settings.domain.split()),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import ssl
@@ -275,3 +276,17 @@ def test_tls_is_what_the_guideline_says(edge: Edge, tmp_path: Path) -> None:
     words += [f"--certinfo_ca_file={edge.folder / 'certificates' / 'ca.pem'}", f"{NAME}:8443{{{edge.stranger}}}"]
     ran = subprocess.run(words, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True)
     assert f"{NAME}:8443: OK - Compliant." in ran.stdout, f"{ran.stdout[-3000:]}\n{ran.stderr}"
+
+
+def test_a_site_that_is_not_for_everybody_asks_for_a_password(edge: Edge) -> None:
+    """The last of this file: the edge asks from now on."""
+    edge.again(
+        edge={**QUICK, "login": "STAGING_LOGIN"}, tls={"by": "file", **FILES}, line="STAGING_LOGIN=ann:in-a-harbour"
+    )
+    assert wait_until(lambda: edge.get("/").status == 401, 10)
+    assert SECURITY.items() <= edge.get("/api/echo").headers.items()
+    for password, status in (("in-a-harbour", 200), ("in-a-harbor", 401)):
+        given = base64.b64encode(f"ann:{password}".encode()).decode()
+        assert edge.get("/", Authorization=f"Basic {given}").status == status
+    assert edge.get("/edge-health").status == 200, "a balancer has no password"
+    assert "in-a-harbour" not in "".join(path.read_text() for path in edge.folder.glob("state/edge/generations/2/*"))

@@ -35,7 +35,7 @@ def test_first_deploy_second_deploy_rollback_and_nothing_to_do(tiny: Site) -> No
     assert json.loads(tiny.get("/version")[1]) == {"release": second["release"]}
 
     before = set(tiny.containers())
-    secure = {"OPS_DOMAIN": "localhost books.test", "OPS_TLS__BY": "file", **with_certificate(tiny)}
+    secure: dict[str, Any] = {"OPS_DOMAIN": "localhost books.test", "OPS_TLS__BY": "file", **with_certificate(tiny)}
     framed = tiny.inv("deploy", "--json", **secure).document
     assert (framed["changed"], framed["release"], framed["generation"]) == (
         True,

@@ -86,6 +86,13 @@ class Edge:
             headers_of = {name.lower(): ", ".join(answer.headers.get_all(name, [])) for name in answer.headers}
             return Answer(answer.status, headers_of, answer.read())
 
+    def again(self, *, line: str, **sections: Any) -> None:
+        """Let it serve by other settings, and a line of secrets."""
+        (self.folder / ".env.local").write_text(line)
+        (self.folder / ".env.local").chmod(0o600)
+        render(settings_of(self.folder, self.name, self.proxy, **sections), 2)
+        docker("exec", self.name, "busybox", "kill", "-HUP", "1")
+
     def log(self) -> str:
         """Return all that the edge has logged."""
         return docker("logs", self.name) + docker_errors("logs", self.name)
@@ -153,15 +160,22 @@ def make_site(folder: Path) -> None:
     (folder / "assets" / "bare-1.js").write_text("let b = 1;\n" * 99)
 
 
-def render(settings: Settings) -> None:
-    """Write the first generation, as a deploy does."""
+def render(settings: Settings, generation: int = 1) -> None:
+    """Write a generation, as a deploy does."""
     web = (Service("backend", Deploy(role="web", port=9000), {}, False),)
     route = nginx.Route("blue", "r1", upstreams={"backend_blue": ("127.0.0.1:9000",)}, health=("/blue/backend/health",))
     app = File(nginx.render(settings, web, route))
     page = File(nginx.render(settings, web, nginx.Route("blue", "r1", maintenance=True)))
     files = {**frame.render(settings), APP: app, MAINTENANCE: page, ROUTES: app}
-    switch.write(settings, LocalHost(), files, 1, route)
-    switch.point(settings, LocalHost(), nginx.generation_folder(1), switch.CURRENT)
+    switch.write(settings, LocalHost(), files, generation, route)
+    switch.point(settings, LocalHost(), nginx.generation_folder(generation), switch.CURRENT)
+
+
+def settings_of(folder: Path, app: str, trusted: str, **sections: Any) -> Settings:
+    """Return the settings of an edge that trusts an address."""
+    edge = {"trusted_proxies": [trusted], **sections.pop("edge", {})}
+    own = {"env": "local", "app": app, "compose": ["c.yml"], "domain": f"{NAME} shop.test", "root": folder}
+    return Settings.model_validate({**own, "state": folder / "state", "edge": edge, **sections})
 
 
 def build_image(name: str) -> None:
@@ -188,12 +202,7 @@ def running(folder: Path, **sections: Any) -> Iterator[Edge]:
         for name in names:
             docker("network", "create", label, name)
         gateway = docker("network", "inspect", "--format={{(index .IPAM.Config 0).Gateway}}", names[1]).strip()
-        edge = {"trusted_proxies": [gateway], **(sections.pop("edge", None) or {})}
-        settings = Settings.model_validate({
-            "env": "local", "app": app, "compose": ["c.yml"], "domain": f"{NAME} shop.test", "root": folder,
-            "state": folder / "state", "edge": edge, **sections,
-        })  # fmt: skip
-        render(settings)
+        render(settings_of(folder, app, gateway, **sections))
         mounts = [f"--volume={folder / own}:{place}:ro" for own, place in (
             ("state/edge", "/etc/edge"), ("site", "/site"), ("certificates", "/etc/certificates"))]  # fmt: skip
         as_edge = ["--read-only", "--user=10001:10001", "--cap-drop=ALL", "--tmpfs=/tmp:mode=1777",
