@@ -28,8 +28,14 @@ def test_a_frame_has_the_hash_of_a_login_and_the_same_each_time(tmp_path: Path) 
     assert "logins" not in frame.render(settings(tmp_path))
 
 
-@pytest.mark.parametrize("secret", ["''", "ann", "ann:short", ":in-a-harbour", f"ann:{'x' * 73}"])
+@pytest.mark.parametrize("secret", ["ann", "ann:short", ":in-a-harbour", f"ann:{'x' * 73}"])
 def test_a_login_without_a_name_or_with_a_weak_password_is_refused(tmp_path: Path, secret: str) -> None:
     with pytest.raises(Refused, match="LOGIN must be a name, a colon, and a password") as refused:
         asking(tmp_path, secret)
     assert "short" not in str(refused.value)
+
+
+def test_a_login_whose_secret_is_not_there_is_refused(tmp_path: Path) -> None:
+    asking(tmp_path, "ann:in-a-harbour")
+    with pytest.raises(Refused, match="ELSE must be a name"):
+        login.htpasswd(settings(tmp_path, edge=Edge(login="ELSE")))
