@@ -114,7 +114,9 @@ def test_what_strangers_say_of_themselves_is_replaced(edge: Edge) -> None:
     }  # fmt: skip
     got = heard(edge.get("/api/echo", **lies))
     assert (got["x-forwarded-proto"], got["x-forwarded-host"]) == ("https", f"{NAME}:8443")
-    assert not {"203.0.113.9", "mine"} & {got["x-forwarded-for"], got["x-real-ip"], got["x-request-id"]}
+    said = " ".join(got[name] for name in ("x-forwarded-for", "x-real-ip", "x-request-id"))
+    assert "203.0.113.9" not in said
+    assert "mine" not in said
     assert not {"forwarded", "x-forwarded-port", "proxy"} & got.keys()
     assert edge.get("/api/echo", tls=False, X_Forwarded_Proto="https").status == 308
 

@@ -58,9 +58,12 @@ class Echo(BaseHTTPRequestHandler):
         self.answer(b"{}")
 
     def socket(self) -> None:
-        """Become a socket that says back what it hears."""
+        """Become a socket that says back what it hears, for who asked for one."""
+        if (self.headers["Upgrade"], self.headers["Connection"]) != ("websocket", "upgrade"):
+            self.send_error(426)
+            return
         self.send_response(101)
-        self.send_header("Upgrade", self.headers["Upgrade"])
+        self.send_header("Upgrade", "websocket")
         self.send_header("Connection", "Upgrade")
         self.end_headers()
         self.wfile.write(self.rfile.read(5))
