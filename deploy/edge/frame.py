@@ -69,8 +69,8 @@ def render(settings: Settings) -> dict[str, File]:
     files = {name: rendered(settings, f"{own}.j2", **values) for name, own in TEMPLATES.items()}
     # an app's own frame has not the variables of what it does not include; its routes may all the same
     used = {name: text for name, text in files.items() if name == MAIN or f"include {name};" in files[MAIN]}
-    logins = login.htpasswd(settings)
-    return {**{name: File(used.get(name, "")) for name in files}, **({LOGINS: File(logins)} if logins else {})}
+    logins = {LOGINS: File(login.htpasswd(settings))} if settings.edge.login else {}
+    return {**{name: File(used.get(name, "")) for name in files}, **logins}
 
 
 def values_of(settings: Settings) -> dict[str, object]:

@@ -16,15 +16,13 @@ ROUNDS = 5
 
 
 def htpasswd(settings: Settings) -> str:
-    """Hash what the secret that `edge.login` names holds, for auth_basic_user_file; empty without one.
+    """Hash what the secret that `edge.login` names holds, for auth_basic_user_file.
 
     The same each time, since a frame is known by its hash: the salt is of the site and the user, not of the password.
     """
-    key = settings.edge.login
-    if not key:
-        return ""
     import bcrypt
 
+    key = settings.edge.login
     user, _, password = secrets.read(settings).get(key, "").partition(":")
     if not user or not LEAST <= len(password.encode()) <= MOST:
         what = f"{key} must be a name, a colon, and a password of {LEAST} to {MOST} bytes"
