@@ -15,6 +15,7 @@ COPY --from=scripts site /out/site
 # one fixed time and the same modes everywhere: a layer's digest says only what is in it
 ARG SOURCE_DATE_EPOCH=0
 RUN npm run build && mv dist /out/dist \
+    && find /out/dist -type f -size +255c -regex '.*\.\(js\|css\|svg\|html\)' -exec gzip -9 --keep --no-name {} + \
     && chmod -R u=rwX,go=rX /out && chown -R 10001:10001 /out/site \
     && find /out -exec touch --no-dereference --date=@$SOURCE_DATE_EPOCH {} +
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from functools import cached_property
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -43,6 +44,16 @@ Numeric = Annotated[
         "it must be an IP address of the host, or 0.0.0.0 for all of them",
     ),
 ]
+Hostname = Annotated[
+    str,
+    like(r"(?a)([\w-]+\.)*[\w-]+", "it must be one name as in www.example.org, without a wildcard or a port"),
+]
+Network = Annotated[
+    str, must(lambda net: ip_network(net, strict=True), "it must be an address or a network as in 10.0.0.0/8")
+]
+UrlPrefix = Annotated[
+    str, like(r"/[\w./~-]*", "it must be the beginning of a path, as in /api/, of letters, digits and . _ ~ - /")
+]
 Folder = Annotated[
     Path,
     must(Path.is_absolute, "it must begin with /"),
@@ -67,21 +78,60 @@ PublicKey = Annotated[
     like(r"age1[0-9a-z]+|ssh-(ed25519|rsa) \S+.*", "it must be a public key: age1..., or ssh-ed25519 AAAA..."),
 ]
 Clock = Annotated[str, like(r"([01]\d|2[0-3]):[0-5]\d", "it must be a time of day, as in 03:00, UTC")]
+SecretName = Annotated[str, like(r"([A-Z][A-Z0-9_]*)?", "it must be the name of a secret, as in STAGING_LOGIN")]
 OWN = ("env", "root")  # set by --env and by where the checkout is
 LOCAL_ENVS = ("local", "dev")  # of one machine, and of nobody else
 
 
+def is_certifiable(name: str) -> bool:
+    """Tell whether a server of ACME can prove a name by HTTP: no wildcard, no address. Pure."""
+    return re.fullmatch(r"(?a)([a-zA-Z0-9-]+\.)*[a-zA-Z][a-zA-Z0-9-]*", name) is not None
+
+
 class Edge(Section):
-    """Where the edge listens: the public port, and the inner one that only this host reaches."""
+    """Where the edge listens, what it believes, what it lets through; times in seconds."""
 
     address: Numeric = "127.0.0.1"
     port: Port = 8080
+    tls_port: Port = 8443
     probe_port: Port = 9180
+    canonical: Hostname | Literal[""] = ""
+    trusted_proxies: list[Network] = Field(default=[])
+    body_mb: int = Field(default=33, gt=0, description="megabytes that a request's body may have")
+    header_within: float = Field(default=10, gt=0)
+    body_within: float = Field(default=30, gt=0)
+    login: SecretName = ""
+    limits: dict[UrlPrefix, Annotated[int, Field(gt=0)]] = Field(default={}, description="path -> requests a minute")
 
     @model_validator(mode="after")
     def _two_ports(self) -> Edge:
         if self.port == self.probe_port:
             raise ValueError(f"edge.port and edge.probe_port are both {self.port}; the edge listens on two")
+        return self
+
+
+class Tls(Section):
+    """Whether the edge serves HTTPS, and where its certificate comes from."""
+
+    by: Literal["", "file", "acme"] = ""
+    names: list[Hostname] = Field(default=[], description="what the certificate is for; none: the names of domain")
+    hsts_seconds: int = Field(default=63_072_000, ge=0)
+    certificate: str = ""
+    key: str = ""
+    server: Annotated[
+        str, like(r"staging|production|https://\S+", "it must be staging, production, or the https address of a server")
+    ] = "staging"
+    email: Annotated[str, like(r"([^@\s]+@[^@\s]+)?", "it must be an address as in ops@example.org")] = ""
+    profile: Annotated[str, like(r"[\w-]*", "it must be a profile's name, as in shortlived")] = ""
+    challenge: Literal["http-01"] = "http-01"
+
+    @model_validator(mode="after")
+    def _has_its_files(self) -> Tls:
+        if self.by == "file":
+            if absent := [f"tls.{name}" for name in ("certificate", "key") if not getattr(self, name)]:
+                raise ValueError(f"by file needs {' and '.join(absent)}, a PEM file on this machine")
+        elif self.certificate or self.key:
+            raise ValueError('certificate and key are of by = "file", which is not set')
         return self
 
 
@@ -294,6 +344,7 @@ class Settings(Section):
     secrets: Secrets = Secrets()
     variables: dict[str, str] = Field(default={})
     edge: Edge = Edge()
+    tls: Tls = Tls()
     build: Build = Build()
     ship: Ship = Ship()
     rollout: Rollout = Rollout()
@@ -325,6 +376,25 @@ class Settings(Section):
             if (first := next(other for there, other in places if there == place)) != name:
                 raise ValueError(f"hosts.{first} and hosts.{name} are both {place}; one machine is one host")
         return hosts
+
+    @model_validator(mode="after")
+    def _edge_fits(self) -> Settings:
+        names, taken = self.domain.split(), {self.edge.port, self.edge.probe_port}
+        if self.edge.canonical and self.edge.canonical not in names:
+            raise ValueError(f"edge.canonical is {self.edge.canonical}, which is none of the names in domain")
+        if self.tls.by and self.edge.tls_port in taken:
+            raise ValueError(f"edge.tls_port is {self.edge.tls_port}, as another port of the edge is")
+        if self.tls.by == "acme" and (unfit := [name for name in self.tls_names if not is_certifiable(name)]):
+            raise ValueError(
+                f"tls.by acme gets no certificate for {', '.join(unfit)}: the challenge http-01 needs a name, "
+                'without a wildcard; list names in tls.names, or bring a certificate with by = "file"'
+            )
+        return self
+
+    @property
+    def tls_names(self) -> tuple[str, ...]:
+        """The names that a certificate is for: as `tls.names` says, else those of `domain`."""
+        return tuple(self.tls.names or self.domain.split())
 
     @cached_property
     def name(self) -> str:

@@ -7,20 +7,39 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from deploy.config.settings import Settings
+from deploy.config.settings import Settings, Tls
 from deploy.core.errors import Refused
 from deploy.core.model import WHOLE
+from deploy.edge import login
 from deploy.edge.nginx import rendered
 
 # what nginx reads first, and what the release that serves brings; an older toolkit wrote both as one file
 MAIN, ROUTES = "nginx.conf", "routes.conf"
 # the two variants of a release's routes, of which routes.conf is a copy of one
 APP, MAINTENANCE = "app.conf", "maintenance.conf"
-# what holds no key, and how what may hold one is kept
+# what routes may include, so that one more header does not drop the others
+HEADERS, PROXY = "headers.conf", "proxy.conf"
+# hashes of passwords, which the edge's account must be able to read
+LOGINS = "logins"
+# what holds no key, of which every toolkit knows the mode; how what may hold one is kept
 PUBLIC, PRIVATE = (MAIN, ROUTES, APP, MAINTENANCE), 0o600
+# https://ssl-config.mozilla.org/guidelines/6.0.json, intermediate
+CIPHERS = (
+    "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "ECDHE-RSA-AES128-GCM-SHA256",
+    "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-AES256-GCM-SHA384",
+    "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "ECDHE-RSA-CHACHA20-POLY1305",
+)
+# by this name the toolkit asks, on the inner listener, for what visitors get
+VISITORS = "visitors"
+TEMPLATES = {MAIN: "frame.conf", HEADERS: HEADERS, PROXY: PROXY}
 # a template of an older toolkit: frame and routes in one
 RETIRED = "edge.conf.j2"
 
@@ -46,7 +65,75 @@ def render(settings: Settings) -> dict[str, File]:
         raise Refused(
             f"{RETIRED} is read no more", where=f"{settings.nginx}/{RETIRED}", then=then, slug="edge-config-invalid"
         )
-    return {MAIN: File(rendered(settings, "frame.conf.j2", domain=settings.domain))}
+    values = values_of(settings)
+    files = {name: rendered(settings, f"{own}.j2", **values) for name, own in TEMPLATES.items()}
+    # an app's own frame has not the variables of what it does not include; its routes may all the same
+    used = {name: text for name, text in files.items() if name == MAIN or f"include {name};" in files[MAIN]}
+    logins = {LOGINS: File(login.htpasswd(settings))} if settings.edge.login else {}
+    return {**{name: File(used.get(name, "")) for name in files}, **logins}
+
+
+def values_of(settings: Settings) -> dict[str, object]:
+    """Return what the templates of a frame are filled with."""
+    edge, tls = settings.edge, settings.tls
+    return {
+        "domain": settings.domain,
+        "edge": edge,
+        "tls": tls,
+        "visitor": visitor(settings),
+        "ciphers": ":".join(CIPHERS),
+        "hsts": f"max-age={tls.hsts_seconds}" if has_real_certificate(tls) else "",
+        "port_of_http": suffix(edge.port, 80),
+        "port_of_https": suffix(edge.tls_port, 443) if tls.by else "",
+        "limits": [Limit(path, number) for path, number in edge.limits.items()],
+        "retry_after": max((math.ceil(60 / number) for number in edge.limits.values()), default=1),
+        "logins": LOGINS,
+        "is_closed": all(is_public(name) for name in settings.domain.split()),
+    }
+
+
+def visitor(settings: Settings) -> str:
+    """Return a name by which visitors ask for the site."""
+    name = settings.edge.canonical or settings.domain.split()[0]
+    return re.sub(r"^(\*?\.)", "www.", name) if is_public(name) else name if name != "_" else "localhost"
+
+
+def asked_at(settings: Settings) -> tuple[int, str]:
+    """Return the port, on the host's loopback, and the name by which the toolkit gets what visitors get."""
+    return (settings.edge.probe_port, VISITORS) if settings.tls.by else (settings.edge.port, visitor(settings))
+
+
+def is_public(name: str) -> bool:
+    """Tell whether a name of the domain is one of the DNS: not localhost, no address, not any."""
+    return "." in name and not re.fullmatch(r"[\d.]+", name)
+
+
+def has_real_certificate(tls: Tls) -> bool:
+    """Tell whether browsers trust the certificate, so that they may be told to want nothing else."""
+    return tls.by == "file" or (tls.by == "acme" and tls.server != "staging")
+
+
+def suffix(port: int, usual: int) -> str:
+    """Write a port as an address has it; nothing for the usual one."""
+    return "" if port == usual else f":{port}"
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How many requests below a path one address may send in a minute; all at once, if they have waited so long."""
+
+    path: str
+    number: int
+
+    @property
+    def pattern(self) -> str:
+        """The path as a regular expression."""
+        return re.escape(self.path)
+
+    @property
+    def burst(self) -> str:
+        """The words by which nginx lets them come at once."""
+        return f" burst={self.number - 1} nodelay" if self.number > 1 else ""
 
 
 def fingerprint(frame: Files) -> str:

@@ -15,7 +15,7 @@ from deploy.core.model import WHOLE
 from deploy.core.poll import poll, wait_until
 from deploy.core.shell import Command, docker
 from deploy.edge import frame, nginx
-from deploy.edge.frame import APP, MAIN, MAINTENANCE, PRIVATE, PUBLIC, ROUTES, File, Files
+from deploy.edge.frame import APP, HEADERS, LOGINS, MAIN, MAINTENANCE, PRIVATE, PROXY, PUBLIC, ROUTES, File, Files
 from deploy.hosts.host import Host
 from deploy.state import kept
 from deploy.state.folder import Folder
@@ -107,7 +107,7 @@ def contents(host: Host, generation: Path, route: nginx.Route) -> dict[str, File
     """
     names = [name for name in sorted(host.listdir(generation)) if name not in GENERATED and not name.startswith(".")]
     texts = {name: host.read(generation / name) for name in names}
-    modes = {**route.modes, **dict.fromkeys(PUBLIC, File.mode)}
+    modes = {**dict.fromkeys((HEADERS, LOGINS, PROXY), File.mode), **route.modes, **dict.fromkeys(PUBLIC, File.mode)}
     return {name: File(text, modes.get(name, PRIVATE)) for name, text in texts.items() if text is not None}
 
 

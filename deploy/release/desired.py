@@ -43,6 +43,7 @@ def variables(settings: Settings, here: LocalHost) -> dict[str, str]:
     return {
         "EDGE_ADDRESS": settings.edge.address,
         "EDGE_PORT": str(settings.edge.port),
+        "EDGE_TLS_PORT": str(settings.edge.tls_port),
         "EDGE_PROBE_PORT": str(settings.edge.probe_port),
         "EDGE_CONFIGURATION": str(nginx.folder(settings)),
         "STATE_FOLDER": str(settings.state_dir),

@@ -9,6 +9,7 @@ from deploy.config.settings import Settings
 from deploy.core.errors import OpsError
 from deploy.core.model import Container, Release, other
 from deploy.core.poll import poll, wait_until
+from deploy.edge import frame
 from deploy.hosts.host import Host
 from deploy.site.run import Run
 
@@ -95,8 +96,8 @@ def answers(run: Run) -> bool:
 
 def is_public(run: Run) -> bool:
     """Tell whether something answers on the port that visitors use, at this host's own address."""
-    port, domain = run.settings.edge.port, run.settings.domain
-    return run.host.get(port, "/edge-health", host=domain, timeout=ANSWERS_WITHIN)[0] != 0
+    port, name = run.settings.edge.port, frame.visitor(run.settings)
+    return run.host.get(port, "/edge-health", host=name, timeout=ANSWERS_WITHIN)[0] != 0
 
 
 def is_open(run: Run) -> bool:

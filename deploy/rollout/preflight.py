@@ -17,7 +17,7 @@ from deploy.core import console
 from deploy.core.errors import Reasons, Refused, refuse
 from deploy.core.model import COLOURS, SHARED, Facts, Record, other
 from deploy.core.shell import Secret, command
-from deploy.edge import frame, nginx, switch
+from deploy.edge import certificates, frame, nginx, switch
 from deploy.hosts.host import Host
 from deploy.images import build as images
 from deploy.release import desired, placement
@@ -58,6 +58,7 @@ def require_deployable(at: Environment, facts: Mapping[str, Facts], include: str
         model = desired.model(*at.machine)
         nameable(settings, model)
         recreate = included(include, [service.name for service in model.of(*SHARED)])
+        certificates.require_mounted(settings, model)
         nginx.render(settings, model.web, nginx.Route(COLOURS[0], ""))
         frame.render(settings)
         placed = desired.placed(at, model)
@@ -198,6 +199,7 @@ def ports(settings: Settings, host: Host, facts: Facts) -> list[str]:
         return []
     edge = settings.edge
     needed = {"port": (edge.address, edge.port), "probe_port": ("127.0.0.1", edge.probe_port)}
+    needed |= {"tls_port": (edge.address, edge.tls_port)} if settings.tls.by else {}
     taken = {key: port for key, (address, port) in needed.items() if not host.port_is_free(address, port)}
     then = "stop it, or set edge.{0} (OPS_EDGE__{1}=…)"
     return [f"port {port} is taken by another program; {then.format(key, key.upper())}" for key, port in taken.items()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from deploy.core.errors import OpsError
 from deploy.edge import nginx, switch
-from deploy.edge.frame import APP, MAIN, MAINTENANCE, ROUTES, File
+from deploy.edge.frame import APP, HEADERS, MAIN, MAINTENANCE, PROXY, ROUTES, File
 from deploy.release.desired import GENERATION
 from deploy.site.run import Run
 
@@ -35,7 +35,11 @@ def edge_files(run: Run, generation: int, route: nginx.Route, fingerprint: str =
     if whole:
         return {**kept, MAIN: serves}
     standing = switch.read_frame(run.settings, run.host, fingerprint, back=run.going_back)
-    return {**standing, **kept, ROUTES: serves}
+    # a frame of an older toolkit has not what newer routes include
+    included = {
+        name: File("") for name in (HEADERS, PROXY) if any(f"include {name};" in f.text for f in files.values())
+    }
+    return {**included, **standing, **kept, ROUTES: serves}
 
 
 def numbered(run: Run, name: str, generation: int) -> File:

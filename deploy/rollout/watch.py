@@ -13,7 +13,7 @@ from deploy.core.errors import Interrupted, OpsError, Unreachable, acting
 from deploy.core.model import Container, ReleasedService
 from deploy.core.poll import poll
 from deploy.core.shell import Command, docker
-from deploy.edge import nginx
+from deploy.edge import frame, nginx
 from deploy.rollout.edge_log import EdgeLog, Request, remedy
 from deploy.rollout.judge import ENOUGH, Answers, Quick, judge, quickest, quiet, sort_out
 from deploy.site.run import Run
@@ -182,11 +182,11 @@ class Watcher:
 
     def hangs(self, quick: Quick) -> str:
         """Ask as visitors did, several times in a row; say that none was answered. A quick refusal proves nothing."""
-        path, domain = quote(quick.path), self.settings.domain
+        path, (port, name) = quote(quick.path), frame.asked_at(self.settings)
 
         def get() -> bool:
             began = time.monotonic()
-            status, _ = self.host.get(self.settings.edge.port, path, host=domain, timeout=PROBE_SECONDS)
+            status, _ = self.host.get(port, path, host=name, timeout=PROBE_SECONDS)
             return not status and time.monotonic() - began >= PROBE_SECONDS * 0.9
 
         for _ in range(PROBES_IN_A_ROW):

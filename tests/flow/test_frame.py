@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from deploy.config.environment import Environment
+from deploy.config.settings import Tls
 from deploy.core.errors import Interrupted, OpsError, Refused
 from deploy.core.model import WHOLE
 from deploy.edge import frame, switch
@@ -94,6 +95,30 @@ def test_a_rollback_brings_the_routes_and_keeps_the_frame(place: Place) -> None:
     assert "releases/r2" in served(place, "routes.conf")
     reframed(place)
     assert place.steps("r2") == [], "the frame that stands is the one that the settings ask for"
+
+
+def test_a_rollback_to_a_release_from_before_tls_keeps_tls_on(place: Place) -> None:
+    """The release of before knows nothing of HTTPS, and neither does the checkout that the rollback is typed in."""
+    before = place.settings
+    place.settings = before.model_copy(update={"tls": Tls(by="acme")})
+    place.at = Environment(place.settings, place.host, (place.host,))
+    place.deploy("r3")
+    assert "listen 8443 ssl;" in served(place, "nginx.conf")
+    place.settings, place.at = before, Environment(before, place.host, (place.host,))
+    commands.rollback(place.at)
+    assert place.serving() == "r2"
+    assert "listen 8443 ssl;" in served(place, "nginx.conf")
+    assert "releases/r2" in served(place, "routes.conf")
+
+
+def test_newer_routes_are_served_in_a_frame_that_lacks_what_they_include(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An older toolkit has deployed since, with a frame of its time."""
+    monkeypatch.setattr(frame, "render", lambda _: {"nginx.conf": File("include routes.conf;")})
+    place.deploy("r3")
+    assert (served(place, "nginx.conf"), served(place, "headers.conf")) == ("include routes.conf;", "")
+    assert "include headers.conf;" in served(place, "routes.conf")
 
 
 @pytest.mark.parametrize("name", ["r3", "r2"], ids=["with a release", "by itself"])

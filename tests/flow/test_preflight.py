@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from deploy.config.settings import Edge, Tls
 from deploy.core.errors import Refused
 from deploy.core.model import Container, EdgeFacts, Facts, Record, Schema
+from deploy.edge import certificates
 from deploy.hosts.local import LocalHost
 from deploy.rollout import preflight, reversible
 from tests.support.fake import FakeHost
@@ -121,3 +123,33 @@ def test_a_state_folder_that_was_removed_under_the_edge_is_told(
     assert preflight.another_state(wanted, host, facts) == []
     monkeypatch.setattr(host.engine, "mounted", lambda *_: "/home/other/edge", raising=False)
     assert "is configured from /home/other/edge" in "".join(preflight.another_state(wanted, host, facts))
+
+
+SECURE = COMPOSE.replace(
+    "ports: [{target: 8080}]",
+    "ports: [{target: 8080}, {target: 8443}], volumes: [{type: volume, source: certificates, target: /etc/certificates}]",
+)
+
+
+def test_https_without_a_place_for_certificates_is_refused_and_the_file_named() -> None:
+    secure = settings(tls=Tls(by="acme"))
+    certificates.require_mounted(settings(), model())
+    certificates.require_mounted(secure, model(SECURE))
+    with pytest.raises(
+        Refused, match=r"edge has no volume at /etc/certificates\n.*edge does not publish 8443"
+    ) as refused:
+        certificates.require_mounted(secure, model())
+    assert refused.value.then.startswith("add docker/compose.tls.yml to compose of deploy/environments/local.toml")
+
+
+def test_a_port_of_https_that_is_taken_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        own = settings(tmp_path, tls=Tls(by="acme"), edge=Edge(tls_port=port))
+        facts = Facts((), EdgeFacts(False, 0, None, None))
+        assert any(
+            f"port {port} is taken" in line and "edge.tls_port" in line
+            for line in preflight.ports(own, LocalHost(), facts)
+        )
+        plain = own.model_copy(update={"tls": Tls()})
+        assert not any(f"port {port} is" in line for line in preflight.ports(plain, LocalHost(), facts))

@@ -38,7 +38,7 @@ IMAGES = {name: f"sha256:{name}" for name in ("app/backend", "app/site", "app/ed
 
 def settings(root: Path = Path("/nowhere"), **more: Any) -> Settings:
     """The settings of a small app."""
-    return Settings(env="local", app="shop", compose=["c.yml"], domain="shop.test", root=root, **more)
+    return Settings(env="local", app="shop", compose=["c.yml"], root=root, **{"domain": "shop.test", **more})
 
 
 @cache

@@ -7,12 +7,13 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from deploy.config.compose import Service
-from deploy.config.settings import ROOT
+from deploy.config.settings import ROOT, Edge, Tls
 from deploy.core.errors import CommandFailed, OpsError, Refused
 from deploy.core.model import WHOLE, Container, Deploy, ReleasedService
 from deploy.core.shell import Command, Result
@@ -27,9 +28,13 @@ PAGE = nginx.Route("blue", "r1", maintenance=True)
 
 
 def render(route: nginx.Route, web: tuple[Service, ...] = WEB, **more: object) -> str:
-    """Return all that nginx reads of the public port: the frame, with the routes where it includes them."""
+    """Return all that nginx reads of the public port: the frame, with its other files and the routes where it includes them."""
     known = settings(ROOT, **more)
-    return frame.render(known)["nginx.conf"].text.replace("include routes.conf;", nginx.render(known, web, route))
+    main, *others = frame.render(known).items()
+    text = main[1].text.replace("include routes.conf;", nginx.render(known, web, route))
+    for name, file in others:
+        text = text.replace(f"include {name};", file.text)
+    return text
 
 
 def released(*web: Service, replicas: int = 1) -> list[ReleasedService]:
@@ -116,14 +121,14 @@ def test_between_the_colours_only_proxy_pass_differs() -> None:
 
 
 def test_a_balancer_hears_of_every_service_that_serves() -> None:
-    (public,) = blocks(render(GREEN, TWO), "server")
+    public = blocks(render(GREEN, TWO), "server")[0]
     assert "/well/0;" in blocks(public, "location = /edge-health")[0]
     asked = [
         re.findall(r"auth_request (\S+);|proxy_pass http://127.0.0.1:9180(\S+);", block)
         for block in blocks(inner(GREEN, TWO), "location = /well/")
     ]
     assert asked == [[("/green/backend/health", ""), ("", "/well/1")], [("/green/api/health", ""), ("", "/well/2")], []]
-    assert "edge-health {" not in render(NONE), "it gets the 503 that visitors get"
+    assert "edge-health {" not in blocks(render(NONE), "server")[0], "it gets the 503 that visitors get"
 
 
 def test_what_a_reload_without_loss_needs() -> None:
@@ -140,7 +145,7 @@ def test_what_a_reload_without_loss_needs() -> None:
 
 
 def test_the_inner_listener_proves_the_generation() -> None:
-    (public,) = blocks(render(BLUE), "server")
+    public = blocks(render(BLUE), "server")[0]
     assert "listen 9180;" in inner(BLUE)
     assert """return 200 '{"generation":7,"colour":"blue","release":"r1","maintenance":false}';""" in inner(BLUE)
     assert "listen 8080;" in public
@@ -148,7 +153,7 @@ def test_the_inner_listener_proves_the_generation() -> None:
 
 
 def test_of_the_bare_paths_health_and_version_alone_are_public() -> None:
-    (public,) = blocks(render(BLUE), "server")
+    public = blocks(render(BLUE), "server")[0]
     passed = re.findall(r"proxy_pass http://backend_blue(/\w*)?;", public)
     assert sorted(filter(None, passed)) == ["/health", "/version"]
     without_path = [
@@ -161,7 +166,7 @@ def test_of_the_bare_paths_health_and_version_alone_are_public() -> None:
 
 
 def test_without_a_release_the_site_says_so_and_names_no_upstream() -> None:
-    (public,) = blocks(render(NONE), "server")
+    public = blocks(render(NONE), "server")[0]
     assert "return 503" in public
     assert "proxy_pass" not in public
     assert '"colour":"","release":""' in inner(NONE)
@@ -177,7 +182,8 @@ def test_a_mistake_in_the_template_is_refused_by_name(tmp_path: Path) -> None:
 def test_the_frame_knows_no_release_and_the_log_has_it_from_the_generation() -> None:
     text = frame.render(settings(ROOT))["nginx.conf"].text
     assert "include routes.conf;" in blocks(text, "server")[0]
-    assert not re.search(r"blue|green|backend|location|\br1\b", text.partition("http {")[2])
+    assert not re.search(r"blue|green|backend|\br1\b", text.partition("http {")[2])
+    assert "location" not in blocks(text, "server")[0]
     named = set(re.findall(r"\$(serving_\w+)", text))
     for route, values in (
         (BLUE, ("blue", "r1", "")),
@@ -202,6 +208,7 @@ def test_an_app_brings_a_frame_of_its_own_and_the_toolkit_the_rest(tmp_path: Pat
     (tmp_path / "edge" / "frame.conf.j2").write_text("# for {{ domain }}\n")
     own = settings(tmp_path, nginx="edge")
     assert frame.render(own)["nginx.conf"].text == "# for shop.test\n"
+    assert frame.render(own)["headers.conf"].text == "", "its variables are of the toolkit's frame"
     assert nginx.render(own, WEB, BLUE) == nginx.render(settings(ROOT), WEB, BLUE)
 
 
@@ -263,7 +270,7 @@ def test_an_engine_that_passes_on_nothing_is_asked_again() -> None:
 def test_the_maintenance_page_replaces_the_app_and_keeps_the_colour() -> None:
     route = nginx.Route("blue", "r1", maintenance=True)
     assert '"colour":"blue","release":"r1","maintenance":true' in inner(route)
-    (public,) = blocks(render(route), "server")
+    public = blocks(render(route), "server")[0]
     assert "return 503 '<!doctype html>" in public
     assert "backend" not in public
     assert len(blocks(inner(route), "location = /well/")) == 1, "the page is what visitors must get"
@@ -342,3 +349,46 @@ def test_an_edge_that_does_not_see_what_was_written_is_told_from_a_template_that
     with pytest.raises(OpsError) as failure:
         switch.test(Refusing(words), "shop-edge-1", "/etc/edge/g/3/nginx.conf")
     assert (failure.value.slug, then in failure.value.then) == (slug, True)
+
+
+@pytest.mark.parametrize(
+    ("domain", "closed"),
+    [
+        ("shop.test", True), ("*.shop.test shop.test", True), ("localhost", False), ("localhost shop.test", False),
+        ("_", False), ("192.0.2.7", False),
+    ],
+)  # fmt: skip
+def test_an_edge_is_closed_to_other_names_where_its_own_are_of_the_dns(domain: str, closed: bool) -> None:
+    assert ("listen 8080 default_server;" in render(BLUE, domain=domain)) is closed
+
+
+@pytest.mark.parametrize(
+    ("tls", "hsts"),
+    [
+        ({}, ""), ({"by": "acme"}, ""), ({"by": "acme", "server": "production"}, "max-age=63072000"),
+        ({"by": "file", "certificate": "a", "key": "b", "hsts_seconds": 0}, "max-age=0"),
+    ],
+)  # fmt: skip
+def test_browsers_are_held_to_https_only_where_they_trust_the_certificate(tls: dict[str, Any], hsts: str) -> None:
+    text = render(BLUE, tls=Tls(**tls))
+    assert f'$sent_transport_security {{ "https:" "{hsts}"; }}' in text
+    assert ("listen 8443 ssl;" in text) is bool(tls)
+    assert ("acme-challenge/ {" in text) is (tls.get("by") == "acme")
+
+
+def test_the_toolkit_asks_by_a_name_of_the_site() -> None:
+    for domain, name in (("*.shop.test a.test", "www.shop.test"), ("localhost b", "localhost"), ("_", "localhost")):
+        assert frame.asked_at(settings(ROOT, domain=domain)) == (8080, name)
+    secure = settings(ROOT, tls=Tls(by="acme"))
+    assert frame.asked_at(secure) == (9180, "visitors")
+    (asked,) = [block for block in blocks(frame.render(secure)["nginx.conf"].text, "server") if "listen 9180" in block]
+    assert "include routes.conf;" in asked
+    assert "308" not in asked
+
+
+def test_a_limit_lets_a_minutes_requests_come_at_once() -> None:
+    text = render(BLUE, edge=Edge(limits={"/api/v1.0/": 30, "/login": 1}))
+    assert "zone=limit_1:10m rate=30r/m;" in text
+    assert 'if ($uri ~ "^/api/v1\\.0/")' in text
+    assert re.findall(r"limit_req (zone=.*);", text) == ["zone=limit_1 burst=29 nodelay", "zone=limit_2"]
+    assert '"REJECTED:" 60;' in text

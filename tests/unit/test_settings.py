@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from deploy.config import repositories
 from deploy.config.loader import load
-from deploy.config.settings import Backup, Settings
+from deploy.config.settings import Backup, Settings, Tls
 from deploy.core.errors import Refused
 
 APP = 'app = "shop"\ncompose = ["c.yml"]\ndomain = "app.test"\n'
@@ -310,3 +310,38 @@ def test_a_repository_that_is_none_is_refused(keys: dict[str, str], mistake: str
     with pytest.raises(ValidationError) as refused:
         Backup.model_validate(keys)
     assert mistake in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("local", "words"),
+    [
+        ('tls.by = "file"', "tls: by file needs tls.certificate and tls.key"),
+        ('tls = {by = "file", certificate = "a.pem"}', "tls: by file needs tls.key"),
+        ('tls.key = "a.pem"', 'tls: certificate and key are of by = "file"'),
+        (
+            'tls = {by = "acme", server = "http://acme.test"}',
+            "tls.server: it must be staging, production, or the https",
+        ),
+        ('tls.names = ["*.app.test"]', "tls.names.0: it must be one name"),
+        ('domain = "*.app.test"\ntls.by = "acme"', "tls.by acme gets no certificate for *.app.test"),
+        ('domain = "192.0.2.7"\ntls.by = "acme"', "tls.by acme gets no certificate for 192.0.2.7"),
+        ('edge.canonical = "www.app.test"', "edge.canonical is www.app.test, which is none of the names in domain"),
+        ('edge.trusted_proxies = ["10.0.0.1/8"]', "edge.trusted_proxies.0: it must be an address or a network"),
+        ('edge.limits = {"api" = 5}', "edge.limits.api: it must be the beginning of a path"),
+        ('edge.limits = {"/api/" = 0}', "edge.limits./api/: it must be greater than 0"),
+        ('edge.port = 8443\ntls.by = "acme"', "edge.tls_port is 8443, as another port of the edge is"),
+    ],
+)
+def test_an_edge_that_could_not_work_is_refused(read: Load, local: str, words: str) -> None:
+    with pytest.raises(Refused) as told:
+        read(APP, local)
+    assert words in str(told.value)
+
+
+def test_a_certificate_is_for_the_names_of_the_domain_unless_others_are_listed(read: Load) -> None:
+    found = read(
+        APP,
+        'domain = "a.test *.a.test"\ntls = {by = "acme", names = ["b.test"]}\nedge.port = 8443\nedge.tls_port = 443',
+    )
+    assert found.tls_names == ("b.test",)
+    assert found.model_copy(update={"tls": Tls()}).tls_names == ("a.test", "*.a.test")
