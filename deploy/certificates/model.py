@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -115,7 +116,7 @@ def unfit(certificate: Certificate, names: Sequence[str], now: datetime) -> Iter
 
 def unlinked(certificates: Sequence[x509.Certificate]) -> Iterator[str]:
     """Name what is wrong with a chain: each must be signed by the next, and the last by somebody who is not missing."""
-    for at, (own, signer) in enumerate(zip(certificates, certificates[1:], strict=False), 1):
+    for at, (own, signer) in enumerate(pairwise(certificates), 1):
         try:
             own.verify_directly_issued_by(signer)
         except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):

@@ -2,7 +2,7 @@
 
 from invoke.collection import Collection
 
-from deploy.tasks import backups, database, hosts, images, machine, monitor, observe, rollout, secrets, security
+from deploy.tasks import backups, database, hosts, images, machine, monitor, observe, rollout, secrets, security, tls
 
 # `inv backup` takes a point: the default task of its collection
 BACKUP = Collection("backup", backups.list, backups.verify, backups.restore, backups.drill)
@@ -22,5 +22,6 @@ namespace = Collection(
     Collection("images", images.pin),
     Collection("monitor", monitor.up, monitor.down, monitor.check),
     Collection("notify", secrets.notification),
+    Collection("tls", tls.issue, tls.renew, tls.check),
     Collection("secrets", secrets.init, secrets.check, secrets.edit, secrets.rotate, secrets.identity),
 )  # fmt: skip

@@ -54,7 +54,7 @@ class Failed(Exception):
 
 def served() -> str:
     """Name the version that is served; empty where there is none, or where the link leads nowhere."""
-    return Path(os.readlink(SERVED)).name if (SERVED / CHAIN).exists() and (SERVED / KEY).exists() else ""
+    return SERVED.readlink().name if (SERVED / CHAIN).exists() and (SERVED / KEY).exists() else ""
 
 
 def sync(folder: Path) -> None:
@@ -84,7 +84,7 @@ def keep(chain: bytes, key: bytes, version: str) -> str:
         part.mkdir(parents=True)
         write(part / CHAIN, chain, 0o644)
         write(part / KEY, key, 0o600)
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(part / CHAIN, part / KEY, password="")  # noqa: S106
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(part / CHAIN, part / KEY, password="")
         part.rename(VERSIONS / version)
         sync(VERSIONS)
     except ssl.SSLError as error:
@@ -94,9 +94,17 @@ def keep(chain: bytes, key: bytes, version: str) -> str:
     return version
 
 
-def fingerprint(chain: bytes) -> str:
-    """Name a version by what it is."""
-    return hashlib.sha256(chain).hexdigest()[:16]
+def kept(chain: bytes, key: bytes) -> dict[str, object]:
+    """Keep a certificate and its key under a name that tells what it is."""
+    version = keep(chain, key, hashlib.sha256(chain).hexdigest()[:16])
+    return {"version": version, "served": served(), "not_after": expiry(chain), "chain": chain.decode()}
+
+
+def expiry(chain: bytes) -> int:
+    """Tell when a certificate expires, in seconds since 1970."""
+    from cryptography import x509
+
+    return int(x509.load_pem_x509_certificates(chain)[0].not_valid_after_utc.timestamp())
 
 
 def install(_: Namespace) -> dict[str, object]:
@@ -105,7 +113,7 @@ def install(_: Namespace) -> dict[str, object]:
         files = {member.name: file.read() for member in tar if (file := tar.extractfile(member))}
     if {CHAIN, KEY} - files.keys():
         raise Failed("incomplete", f"{CHAIN} and {KEY} are needed; there came {', '.join(files) or 'nothing'}")
-    return {"version": keep(files[CHAIN], files[KEY], fingerprint(files[CHAIN])), "served": served()}
+    return kept(files[CHAIN], files[KEY])
 
 
 def link(version: str) -> None:
@@ -174,10 +182,7 @@ def issue(words: Namespace) -> dict[str, object]:
     if ran.returncode:
         raise refused(ran.stderr.strip() or ran.stdout.strip())
     lineage = ACME / "live" / words.lineage
-    chain, key = (lineage / CHAIN).read_bytes(), (lineage / KEY).read_bytes()
-    version = fingerprint(chain)
-    fresh = not (VERSIONS / version).exists()
-    return {"version": keep(chain, key, version), "served": served(), "issued": fresh}
+    return kept((lineage / CHAIN).read_bytes(), (lineage / KEY).read_bytes())
 
 
 def certbot(words: Namespace) -> list[str]:
@@ -255,7 +260,7 @@ def handshake(words: Namespace) -> dict[str, object]:
     deadline, in_a_row, began = time.monotonic() + words.within, 0, time.monotonic()
     while True:
         try:
-            pem, trouble = presented(words.names[0], words.port), ""
+            pem, trouble = presented(words.names[0], words.address, words.port), ""
         except OSError as error:
             pem, trouble = "", str(error)
         in_a_row = in_a_row + 1 if pem and (not expected or pem.strip() == expected.strip()) else 0
@@ -266,11 +271,11 @@ def handshake(words: Namespace) -> dict[str, object]:
         time.sleep(0.05)
 
 
-def presented(name: str, port: int) -> str:
-    """Return the certificate that this network's own port serves under a name; nothing of it is verified."""
+def presented(name: str, address: str, port: int) -> str:
+    """Return the certificate that an address serves under a name; nothing of it is verified."""
     context = ssl._create_unverified_context()  # noqa: S323  # the serial is what counts: it may be self-signed
     with (
-        socket.create_connection(("127.0.0.1", port), timeout=HANDSHAKE_SECONDS) as plain,
+        socket.create_connection((address, port), timeout=HANDSHAKE_SECONDS) as plain,
         context.wrap_socket(plain, server_hostname=name) as secure,
     ):
         return ssl.DER_cert_to_PEM_cert(secure.getpeercert(binary_form=True) or b"")
@@ -304,6 +309,7 @@ def read(argv: list[str]) -> Namespace:
                 own.add_argument(f"--{option}", default="")
             own.add_argument("--now", action="store_true")
         if name == "handshake":
+            own.add_argument("--address", default="edge")
             own.add_argument("--port", type=int, default=8443)
             own.add_argument("--until", default="")
             own.add_argument("--within", type=float, default=0)

@@ -17,6 +17,7 @@ from deploy.backups.repository import repository_of
 from deploy.config.environment import enter
 from deploy.config.secrets import envfile
 from deploy.core.poll import wait_until
+from deploy.site.script import write_order
 from tests.support import notified, vaults
 from tests.support.notified import Receiver
 from tests.support.site import Site, docker, make_bookreader, remove_labelled
@@ -156,7 +157,7 @@ def nightly(shelf: Site, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) ->
     at = enter("local")
     repository, script = repository_of(at), shelf.state / schedule.SCRIPT
     script.write_text(schedule.render(repository, shelf.state))
-    assert schedule.write_order(at, repository) == "1 address(es) are notified of one that fails"
+    assert write_order(repository.run, schedule.ORDER, "the nightly backup FAILED") == "1 address(es) are notified of one that fails"
     return lambda: subprocess.run(["sh", str(script), "lock.dump"], capture_output=True, timeout=120).returncode
 
 
