@@ -9,6 +9,8 @@ COPY certificates/requirements.txt .
 RUN --mount=type=cache,target=/root/.cache/pip,id=bookreader-pip \
     --mount=type=secret,id=ca,target=/run/ca.crt \
     PIP_CERT=/run/ca.crt python3.11 -m pip --python /venv/bin/python install --quiet --no-compile --require-hashes -r requirements.txt
+# certbot takes 3 s to start otherwise
+RUN PYTHONHASHSEED=0 python3.11 -m compileall -q --invalidation-mode unchecked-hash /venv/lib
 COPY certificates/certificates.py /venv/
 ARG SOURCE_DATE_EPOCH=0
 # a new volume takes over the owner of /certificates

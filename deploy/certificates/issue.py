@@ -13,7 +13,7 @@ from deploy.certificates.store import Store, Version, require_tls, stores_of
 from deploy.config.environment import Environment
 from deploy.config.settings import Settings
 from deploy.core import console
-from deploy.core.errors import OpsError, Refused, acting, refuse
+from deploy.core.errors import Refused, acting, refuse
 from deploy.site.locked import locked
 
 AGAIN = "then inv tls.issue"
@@ -102,10 +102,8 @@ def install(store: Store, chain: bytes, key: bytes) -> Served:
 
 def obtain(store: Store, *, now: bool, unprobed: bool) -> Served:
     """Obtain a certificate from the server, once, where none is there or it is due; serve it."""
-    if not unprobed:
-        require_reachable(store)
     with console.step(f"obtain a certificate for {', '.join(store.run.settings.tls_names)}, where it is due"):
-        version = store.issue(now=now)
+        version = store.issue(now=now, probe=not unprobed)
     return served(store, version)
 
 
@@ -115,15 +113,3 @@ def served(store: Store, version: Version) -> Served:
         changed = not is_presented(store, version)
         seconds = serve(store, version.name) if changed else 0.0
     return Served(store.run.host.name, version.certificate, changed, seconds)
-
-
-def require_reachable(store: Store) -> None:
-    """Ask by every name for a challenge of our own: the server counts each try of its own that fails."""
-    with console.step("ask each name for a challenge of our own, by HTTP"):
-        problems = store.call("probe", *store.run.settings.tls_names)["problems"]
-    if problems:
-        words = ["no certificate was asked for: not every name leads to this edge by HTTP on port 80:"]
-        words += [f"{name}: {reason}" for name, reason in problems.items()]
-        then = "fix DNS, port 80 or what stands before the edge, then inv tls.issue; where this host alone cannot "
-        then += "reach its own name, inv tls.issue --unprobed"
-        raise OpsError("\n    ".join(words), where=store.run.host.name, then=then, slug="challenge-unreachable")

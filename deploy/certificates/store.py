@@ -35,9 +35,16 @@ NEXT = {
     "unauthorized": "let every name lead to this edge and to no other server, then inv tls.issue",
     "caa": "let the CAA records of the names allow this server, then inv tls.issue",
     "rejectedIdentifier": "the server issues nothing for such a name: change tls.names, then inv tls.issue",
+    "unreachable": "fix DNS, port 80 or what stands before the edge, then inv tls.issue; where this host alone cannot "
+    "reach its own name, inv tls.issue --unprobed",
     "disk-full": "inv disk says where the space went; then inv tls.issue",
     "key-mismatch": "bring the key that belongs to the certificate, then inv tls.issue",
 }
+
+SLUGS = {
+    "rateLimited": "tls-rate-limited", "unreachable": "challenge-unreachable", "key-mismatch": "certificate-invalid",
+    "disk-full": "disk-full",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -106,9 +113,10 @@ class Store:
         words = {
             "rateLimited": f"the server issues no more for now, it has limits: {detail}",
             "disk-full": f"the disk is full: {detail}",
+            "unreachable": f"not every name leads to this edge on port 80; no certificate was asked for:\n{detail}",
         }.get(error, detail)
         then = NEXT.get(error, "fix that, then inv tls.issue")
-        slug = {"rateLimited": "tls-rate-limited", "disk-full": "disk-full"}.get(error, "tls-failed")
+        slug = SLUGS.get(error, "tls-failed")
         where = f"{self.run.host.name}: {self.container}"
         return OpsError(words, where=where, serves="the certificate that was served before", then=then, slug=slug)
 
@@ -116,21 +124,22 @@ class Store:
         """Keep a certificate and its key, sent over stdin."""
         return version_of(self.call("install", stdin=packed({CHAIN: chain, KEY: key})))
 
-    def issue(self, *, now: bool) -> Version:
+    def issue(self, *, now: bool, probe: bool) -> Version:
         """Have a server issue a certificate, once, where none is there or it is due."""
-        return version_of(self.call(*self.issuing(now=now)))
+        options = (*(["--now"] if now else []), *(["--probe"] if probe else []))
+        return version_of(self.call(*self.issuing(*options)))
 
     def presented(self) -> model.Certificate:
         """Shake hands with the edge; raise OpsError where it does not serve HTTPS."""
         return model.leaf(str(self.answer(self.shaking())["certificate"]))
 
-    def issuing(self, *, now: bool = False) -> tuple[str, ...]:
+    def issuing(self, *options: str) -> tuple[str, ...]:
         """Write the words that obtain a certificate as the settings say, if none is there or it is due. Pure."""
         tls, names = self.run.settings.tls, self.run.settings.tls_names
         server = SERVERS.get(tls.server, tls.server)
         lineage = tls.server if tls.server in SERVERS else urlsplit(server).netloc.replace(":", "-")
         words = [f"--server={server}", f"--lineage={lineage}", f"--email={tls.email}", f"--profile={tls.profile}"]
-        return ("issue", *words, *(["--now"] if now else []), *names)
+        return ("issue", *words, *options, *names)
 
 
 def version_of(document: Mapping[str, Any]) -> Version:

@@ -7,7 +7,6 @@ Usage: certificates.py PROGRAM [WORD...]. Each prints one JSON document; with ex
   issue NAME...         have certbot obtain a certificate, unless one for these names is there and is not due
   select VERSION        serve another version that is kept
   status                print what is served
-  probe NAME...         ask for a challenge of our own by each name
   handshake NAME        print what the edge serves under a name
 """
 
@@ -178,6 +177,8 @@ def issue(words: Namespace) -> dict[str, object]:
     if (free := shutil.disk_usage(VOLUME).free) < LEAST_BYTES:
         raise Failed("disk-full", f"{free} bytes are free where certificates are kept")
     (CHALLENGES / DIRECTORY).mkdir(parents=True, exist_ok=True)
+    if words.probe:
+        probe(words.names)
     ran = subprocess.run(certbot(words), capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if ran.returncode:
         raise refused(ran.stderr.strip() or ran.stdout.strip())
@@ -209,18 +210,17 @@ def refused(printed: str) -> Failed:
     return Failed(error, details[-1] if types and details and not full else printed)
 
 
-def probe(words: Namespace) -> dict[str, object]:
-    """Ask by each name for a challenge of our own, as the server will; return what went wrong, by name."""
+def probe(names: list[str]) -> None:
+    """Ask by each name for a challenge of our own, as the server will, which counts tries that fail."""
     token = secrets.token_urlsafe(16)
-    folder = CHALLENGES / DIRECTORY
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"ops-{token}"
+    file = CHALLENGES / DIRECTORY / f"ops-{token}"
     file.write_text(token)
     try:
-        answers = {name: reason(f"http://{name}/{DIRECTORY}/{file.name}", token) for name in words.names}
+        answers = {name: reason(f"http://{name}/{DIRECTORY}/{file.name}", token) for name in names}
     finally:
         file.unlink()
-    return {"problems": {name: text for name, text in answers.items() if text}}
+    if problems := [f"{name}: {text}" for name, text in answers.items() if text]:
+        raise Failed("unreachable", "\n".join(problems))
 
 
 def reason(url: str, token: str) -> str:
@@ -289,7 +289,7 @@ def status(_: Namespace) -> dict[str, object]:
 
 
 PROGRAMS = {
-    "install": install, "temporary": temporary, "issue": issue, "select": select, "status": status, "probe": probe,
+    "install": install, "temporary": temporary, "issue": issue, "select": select, "status": status,
     "handshake": handshake,
 }  # fmt: skip
 
@@ -300,7 +300,7 @@ def read(argv: list[str]) -> Namespace:
     programs = parser.add_subparsers(dest="program", required=True)
     for name in PROGRAMS:
         own = programs.add_parser(name)
-        if name in ("temporary", "issue", "probe", "handshake"):
+        if name in ("temporary", "issue", "handshake"):
             own.add_argument("names", nargs="+")
         if name == "select":
             own.add_argument("version")
@@ -308,6 +308,7 @@ def read(argv: list[str]) -> Namespace:
             for option in ("server", "lineage", "email", "profile"):
                 own.add_argument(f"--{option}", default="")
             own.add_argument("--now", action="store_true")
+            own.add_argument("--probe", action="store_true")
         if name == "handshake":
             own.add_argument("--address", default="edge")
             own.add_argument("--port", type=int, default=8443)
