@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from deploy.certificates.store import Store, Version
+from deploy.certificates.store import BEFORE, Store, Version
 from deploy.core.errors import CommandFailed, OpsError
 from deploy.core.shell import Command, docker
 from deploy.edge import switch
@@ -48,7 +48,7 @@ def test(store: Store, edge: str) -> None:
         raise OpsError(
             f"nginx refuses the certificate:\n{error.output}",
             where=store.run.host.name,
-            serves="the certificate that was served before",
+            serves=BEFORE,
             then="inv tls.check, then inv tls.issue",
             slug="certificate-invalid",
         ) from None
@@ -68,7 +68,7 @@ def proven(store: Store, version: str) -> float:
         raise OpsError(
             f"the edge did not serve the new certificate within {within:g} s: {error.what}",
             where=store.run.host.name,
-            serves="the certificate that was served before",
+            serves=BEFORE,
             then="inv deploy, where the edge does not serve HTTPS yet; else docker logs of the edge",
             slug="certificate-not-served",
         ) from None

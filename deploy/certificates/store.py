@@ -7,7 +7,7 @@ import json
 import tarfile
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,27 +24,50 @@ SERVERS = {
     "staging": "https://acme-staging-v02.api.letsencrypt.org/directory",
     "production": "https://acme-v02.api.letsencrypt.org/directory",
 }
-CHAIN, KEY, TEMPORARY = "fullchain.pem", "privkey.pem", "temporary"
+CHAIN, KEY = "fullchain.pem", "privkey.pem"
+BEFORE = "the certificate that was served before"
 ISSUE_SECONDS = 600
-# what a server's answer means: https://www.rfc-editor.org/rfc/rfc8555#section-6.7
-NEXT = {
-    "rateLimited": "wait until the time that it names: each try before that counts as well; "
-    'for tries tls.server = "staging" has limits of its own',
-    "dns": "let every name's A and AAAA records lead to this edge, then inv tls.issue",
-    "connection": "open port 80 of this edge to everybody, then inv tls.issue",
-    "unauthorized": "let every name lead to this edge and to no other server, then inv tls.issue",
-    "caa": "let the CAA records of the names allow this server, then inv tls.issue",
-    "rejectedIdentifier": "the server issues nothing for such a name: change tls.names, then inv tls.issue",
-    "unreachable": "fix DNS, port 80 or what stands before the edge, then inv tls.issue; where this host alone cannot "
-    "reach its own name, inv tls.issue --unprobed",
-    "disk-full": "inv disk says where the space went; then inv tls.issue",
-    "key-mismatch": "bring the key that belongs to the certificate, then inv tls.issue",
-}
 
-SLUGS = {
-    "rateLimited": "tls-rate-limited", "unreachable": "challenge-unreachable", "key-mismatch": "certificate-invalid",
-    "disk-full": "disk-full",
-}  # fmt: skip
+
+@dataclass(frozen=True)
+class Answer:
+    """What an answer that is no certificate means to a person, in front of the answer's own words, and what is next."""
+
+    slug: str
+    then: str
+    words: str = ""
+
+
+# what a server answers by: https://www.rfc-editor.org/rfc/rfc8555#section-6.7
+OTHER = Answer(slug="tls-failed", then="fix that, then inv tls.issue")
+ANSWERS = {
+    "rateLimited": Answer(
+        slug="tls-rate-limited",
+        then="wait until the time that it names, each try before that may count as well; to try things out "
+        'tls.server = "staging", which has limits of its own',
+        words="the server issues no more for now, it has limits: ",
+    ),
+    "unreachable": Answer(
+        slug="challenge-unreachable",
+        then="fix DNS, port 80 or what stands before the edge, then inv tls.issue; where this host alone cannot reach "
+        "its own name, inv tls.issue --unprobed",
+        words="not every name leads to this edge on port 80, so no certificate was asked for:\n    ",
+    ),
+    "key-mismatch": Answer(
+        slug="certificate-invalid", then="bring the key that belongs to the certificate, then inv tls.issue"
+    ),
+    "disk-full": Answer(
+        slug="disk-full",
+        then="inv disk says where the space went; then inv tls.issue",
+        words="the disk is full: ",
+    ),
+    "dns": replace(OTHER, then="let the A and AAAA records of every name lead to this edge, then inv tls.issue"),
+    "connection": replace(OTHER, then="open port 80 of this edge to everybody, then inv tls.issue"),
+    "unauthorized": replace(OTHER, then="let every name lead to this edge and to no other server, then inv tls.issue"),
+    "caa": replace(OTHER, then="let the CAA records of the names allow this server, then inv tls.issue"),
+    "rejectedIdentifier": replace(OTHER, then="the server issues nothing for such a name: change tls.names"),
+    "malformed": replace(OTHER, then="inv tls.check; then fix tls.names, or tls.profile, and inv tls.issue"),
+}
 
 
 @dataclass(frozen=True)
@@ -109,16 +132,10 @@ class Store:
 
     def failure(self, document: Mapping[str, Any], printed: str) -> OpsError:
         """Say what went wrong, and what a person does about it."""
-        error, detail = str(document.get("error", "")), str(document.get("detail", printed))
-        words = {
-            "rateLimited": f"the server issues no more for now, it has limits: {detail}",
-            "disk-full": f"the disk is full: {detail}",
-            "unreachable": f"not every name leads to this edge on port 80; no certificate was asked for:\n{detail}",
-        }.get(error, detail)
-        then = NEXT.get(error, "fix that, then inv tls.issue")
-        slug = SLUGS.get(error, "tls-failed")
-        where = f"{self.run.host.name}: {self.container}"
-        return OpsError(words, where=where, serves="the certificate that was served before", then=then, slug=slug)
+        answer = ANSWERS.get(str(document.get("error")), OTHER)
+        what = answer.words + str(document.get("detail", printed)).replace("\n", "\n    ")
+        return OpsError(what, where=f"{self.run.host.name}: {self.container}", serves=BEFORE, then=answer.then,
+                        slug=answer.slug)  # fmt: skip
 
     def install(self, chain: bytes, key: bytes) -> Version:
         """Keep a certificate and its key, sent over stdin."""

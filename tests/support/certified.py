@@ -33,21 +33,6 @@ COMPOSE = """services:
 volumes:
   certificates: {{labels: {{bookreader-ops.keep: "true"}}}}
 """
-FRAME = """
-    server {
-        listen 8080;
-        location /.well-known/acme-challenge/ { root /etc/certificates/challenges; }
-        location / { return 301 https://$host$request_uri; }
-    }
-    server {
-        listen 8443 ssl;
-        server_name {{ domain }};
-        ssl_certificate /etc/certificates/served/fullchain.pem;
-        ssl_certificate_key /etc/certificates/served/privkey.pem;
-        include routes.conf;
-    }
-}
-"""
 TARGET = """
 target "certificates" {
   context    = "docker"
@@ -68,9 +53,6 @@ def make_certified(folder: Path, acme: Acme) -> Site:
     site.replace("deploy/app.toml", '"docker/compose.yml"]', '"docker/compose.yml", "docker/compose.tls.yml"]')
     site.replace("docker/bake.hcl", '"edge"]', '"edge", "certificates"]')
     site.write("docker/bake.hcl", (site.root / "docker/bake.hcl").read_text() + TARGET)
-    frame = (ROOT / "nginx" / "frame.conf.j2").read_text()
-    plain = frame[frame.index("    server {\n        listen 8080;") :]
-    site.write("nginx/frame.conf.j2", frame.replace(plain, FRAME))
     site.commit("HTTPS")
     site.port = 80
     site.extra |= {
