@@ -29,7 +29,7 @@ TEMPLATE = r"""#!/bin/sh
 set -eu
 cd {folder}
 umask 077
-running="" error="it did not begin" release="" edge="" version="" former="" expires="" notified=""
+running="" error="it did not begin" release="" edge="" version="" former="" begins="" expires="" notified=""
 # people are notified first, and nothing that fails in here ends it: the disk may be full
 finish() {{
   result=$?
@@ -40,9 +40,11 @@ finish() {{
     if printed=$(report 2>&1); then notified=1; else notified=0; fi
     echo "$printed" >>renew.log
   fi
-  [ -n "$expires" ] || expires=$(sed -n 's/^ops_certificate_not_after.* //p' metrics/{metrics}.prom 2>/dev/null)
+  [ -n "$begins" ] || begins=$(before not_before)
+  [ -n "$expires" ] || expires=$(before not_after)
   {{
     if [ -n "$notified" ]; then metric renewal_notified "$notified"; fi
+    if [ -n "$begins" ]; then metric not_before_timestamp_seconds "$begins"; fi
     if [ -n "$expires" ]; then metric not_after_timestamp_seconds "$expires"; fi
     metric renewal_exit_code "$result"
     metric renewal_attempt_timestamp_seconds "$(date +%s)"
@@ -54,6 +56,7 @@ metric() {{
   echo "# TYPE ops_certificate_$1 gauge"
   echo "ops_certificate_$1{{app=\"{name}\"}} $2"
 }}
+before() {{ sed -n "s/^ops_certificate_$1_.* //p" metrics/{metrics}.prom 2>/dev/null; }}
 # nothing that a program printed is sent: it may hold anything
 report() {{
   {{
@@ -90,7 +93,7 @@ timeout 60 docker rm {container} >/dev/null 2>&1 || true # what a crash of the e
 
 error="the server issued no certificate"
 run {within} {issuing}
-version=$(field version) former=$(field served) expires=$(field not_after)
+version=$(field version) former=$(field served) begins=$(field not_before) expires=$(field not_after)
 [ -n "$version" ] || exit 1
 error="the edge does not answer"
 if run 60 {showing}; then exit 0; fi

@@ -96,14 +96,16 @@ def keep(chain: bytes, key: bytes, version: str) -> str:
 def kept(chain: bytes, key: bytes) -> dict[str, object]:
     """Keep a certificate and its key under a name that tells what it is."""
     version = keep(chain, key, hashlib.sha256(chain).hexdigest()[:16])
-    return {"version": version, "served": served(), "not_after": expiry(chain), "chain": chain.decode()}
+    return {"version": version, "served": served(), **life(chain), "chain": chain.decode()}
 
 
-def expiry(chain: bytes) -> int:
-    """Tell when a certificate expires, in seconds since 1970."""
+def life(chain: bytes) -> dict[str, int]:
+    """Tell from when to when a certificate is valid, in seconds since 1970."""
     from cryptography import x509
 
-    return int(x509.load_pem_x509_certificates(chain)[0].not_valid_after_utc.timestamp())
+    first = x509.load_pem_x509_certificates(chain)[0]
+    times = {"not_before": first.not_valid_before_utc, "not_after": first.not_valid_after_utc}
+    return {name: int(time.timestamp()) for name, time in times.items()}
 
 
 def install(_: Namespace) -> dict[str, object]:

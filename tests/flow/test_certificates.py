@@ -305,7 +305,7 @@ case " $* " in
   *" notify "*) cat >{folder}/notified ;;
 esac
 """
-DOCUMENT = '{"version": "new1", "served": "old1", "not_after": 1900000000, "chain": "-----BEGIN"}'
+DOCUMENT = '{"version": "new1", "served": "old1", "not_before": 1, "not_after": 1900000000, "chain": "-----BEGIN"}'
 
 
 class Night:
