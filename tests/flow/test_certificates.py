@@ -22,6 +22,7 @@ from deploy.core.errors import OpsError, Refused
 from deploy.core.shell import Command, Result
 from deploy.edge import switch
 from deploy.hosts.local import LocalHost
+from deploy.rollout import takedown
 from deploy.site.run import Run
 from deploy.state.store import Bundle, State
 from tests.support import backed_up
@@ -312,7 +313,7 @@ class Night:
     """A run of the host's own timer."""
 
     def __init__(self, place: Place) -> None:
-        self.folder, self.state = place.folder / "night", place.folder / "state"
+        self.place, self.folder, self.state = place, place.folder / "night", place.folder / "state"
         (self.folder / "bin").mkdir(parents=True)
         self.script = self.state / schedule.SCRIPT
         text = schedule.render(place.store, self.state)
@@ -398,3 +399,15 @@ def test_the_reload_of_the_timer_is_that_of_a_switch(night: Night) -> None:
 
 def test_certificates_of_the_tests_are_read_as_those_of_servers_are() -> None:
     assert len(x509.load_pem_x509_certificates(pair().chain)) == 2
+
+
+def test_taking_an_environment_down_takes_its_timer_away(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+    removed: list[str] = []
+    monkeypatch.setattr("deploy.site.timers.remove", lambda _, timer: removed.append(timer.name))
+    place = night.place
+    takedown.unschedule(place.at, place.host)
+    assert removed == ["shop-local-certificates"]
+    assert not (night.state / schedule.SCRIPT).exists()
+    assert not (night.state / schedule.ORDER).exists()
+    takedown.unschedule(place.at, place.host)
+    assert removed == ["shop-local-certificates"]
