@@ -104,8 +104,8 @@ class Store:
 
     def shaking(self, *options: str) -> Command:
         """Make the command that shakes hands with the edge, on the network that both are on."""
-        edge = self.run.bundle.release.of("edge")[0].name
-        return self.asking("handshake", f"--address={edge}", *options, self.run.settings.tls_names[0])
+        edge, name = self.run.bundle.release.of("edge")[0].name, self.run.settings.tls_names[0]
+        return self.asking("handshake", f"--address={edge}", *options, name.replace("*", "any"))
 
     def call(self, *words: str, stdin: bytes | None = None) -> dict[str, Any]:
         """Run a program of docker/certificates to its end; return its document, or raise OpsError in words.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -97,7 +98,9 @@ class Host(LocalHost):
         """Run the image's program on this volume."""
         self.ran.append(words[0])
         environment = {**os.environ, "CERTIFICATES": str(self.volume)}
-        ran = subprocess.run([sys.executable, PROGRAM, *words], input=stdin or b"", capture_output=True, env=environment)
+        ran = subprocess.run(
+            [sys.executable, PROGRAM, *words], input=stdin or b"", capture_output=True, env=environment
+        )
         return ran.returncode, ran.stdout, ran.stderr
 
     def issue(self) -> tuple[int, bytes, bytes]:
@@ -411,3 +414,18 @@ def test_taking_an_environment_down_takes_its_timer_away(night: Night, monkeypat
     assert not (night.state / schedule.ORDER).exists()
     takedown.unschedule(place.at, place.host)
     assert removed == ["shop-local-certificates"]
+
+
+def test_a_temporary_certificate_takes_no_other_ones_place(make: Callable[..., Place]) -> None:
+    place = make()
+    place.host.obtained = pair()
+    issue.issue(place.at)
+    issued = place.host.chain()
+    assert place.store.call("temporary", "a.test") == {
+        "version": (place.host.volume / "served").readlink().name,
+        "made": False,
+    }
+    assert place.host.chain() == issued
+    shutil.rmtree(place.host.volume / "versions")  # the link leads nowhere: an edge would not start
+    assert place.store.call("temporary", "a.test", "b.test")["made"]
+    assert len(x509.load_pem_x509_certificates(place.host.chain().encode())) == 1

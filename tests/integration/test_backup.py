@@ -285,6 +285,7 @@ def test_a_bare_host_serves_again_from_off_site_and_the_escrowed_sheet_alone(
     assert json.loads(sheet.read_text())["secrets"]["RESTIC_PASSWORD"] not in (shelf.state / "escrow.json").read_text()
     assert "host is not bare" in shelf.inv("backup.rebuild", code=2).stderr
     put(shelf, "Last")
+    files(shelf, "chown 4711 /uploads")
     before, point = titles(shelf), taken(shelf)["id"]
     release = shelf.inv("status", "--json").document["release"]
 
@@ -303,6 +304,7 @@ def test_a_bare_host_serves_again_from_off_site_and_the_escrowed_sheet_alone(
     listed, *_ = shelf.inv("backup.list", "--json").document
     assert (listed["id"], listed["places"]) == (point, ["local", "off-site"])
     assert files(shelf, "cat /uploads/one /uploads/two") == "one\ntwo", "the declared volume came back, too"
+    assert files(shelf, "stat -c %u /uploads") == "4711", "and is whose it was"
     assert len((shelf.state / "ledger.jsonl").read_text().splitlines()) > 1, "what was deployed before is remembered"
     assert secrets_of(shelf) == before_the_loss, "the secrets file is there again"
     assert "stored" in evidence_of_doctor(shelf)

@@ -7,7 +7,7 @@ import json
 import subprocess
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,10 +26,7 @@ BASE = bases.Base("test-acme", "", "testing", "extract", ("pebble",), recipe="1"
 NAME, PORT = "acme.test", 14000
 LABEL = "bookreader-ops.test=acme"
 PEM, PLAIN = serialization.Encoding.PEM, serialization.NoEncryption()
-PROFILES = {
-    "default": {"description": "ninety days", "validityPeriod": 90 * 86400},
-    "shortlived": {"description": "six days", "validityPeriod": 6 * 86400},
-}
+DAY = 86400
 
 
 @dataclass(frozen=True)
@@ -70,6 +67,7 @@ class Acme:
     folder: Path
     name: str
     address: str
+    resolver: str = ""  # the DNS' own address
 
     @property
     def directory(self) -> str:
@@ -114,7 +112,7 @@ def start(acme: Acme, name: str, published: tuple[str, ...], *words: str) -> Non
     docker("run", *options, *settings, f"--volume={acme.folder}:/acme:ro", BASE.local_tag, *words)
 
 
-def configure(folder: Path) -> None:
+def configure(folder: Path, profiles: Mapping[str, int]) -> None:
     """Write the server's configuration, its own certificate, and the authority that signed that."""
     authority = signed("Authority of the tests", authority=True)
     own = signed(NAME, by=authority)
@@ -124,14 +122,19 @@ def configure(folder: Path) -> None:
     document = {
         "listenAddress": f"0.0.0.0:{PORT}", "managementListenAddress": "0.0.0.0:15000",
         "certificate": "/acme/own.pem", "privateKey": "/acme/own.key", "httpPort": 80, "tlsPort": 443,
-        "ocspResponderURL": "", "externalAccountBindingRequired": False, "profiles": PROFILES,
+        "ocspResponderURL": "", "externalAccountBindingRequired": False,
+        "domainBlocklist": ["blocked.test"],
+        "profiles": {name: {"description": name, "validityPeriod": life} for name, life in profiles.items()},
     }  # fmt: skip
     (folder / "pebble.json").write_text(json.dumps({"pebble": document}))
 
 
 @contextlib.contextmanager
-def acme_server(folder: Path) -> Iterator[Acme]:
-    """Start a server and its DNS on a network of their own, published at an address that no other test has."""
+def acme_server(folder: Path, **profiles: int) -> Iterator[Acme]:
+    """Start a server and its DNS on a network of their own, published at an address that no other test has.
+
+    `profiles` are further ones, by the seconds that their certificates live.
+    """
     if not bases.present(BASE.local_tag, LocalHost()):
         bases.build(BASE, ROOT, LocalHost())
     name = f"acme{uuid.uuid4().hex[:8]}"
@@ -139,15 +142,17 @@ def acme_server(folder: Path) -> Iterator[Acme]:
     form = "{{(index .IPAM.Config 0).Gateway}}"
     acme = Acme(folder, name, docker("network", "inspect", "--format", form, name).strip())
     folder.mkdir(parents=True, exist_ok=True)
-    configure(folder)
+    folder.chmod(0o755)  # others read the authority, under accounts of their own
+    configure(folder, {"default": 90 * DAY, **profiles})
     off = [f"-{listener}=" for listener in ("http01", "https01", "tlsalpn01", "doh")]
     try:
         start(
             acme, acme.names, ("53:53/udp", "8055:8055"), "pebble-challtestsrv", "-dnsserver=:53", "-management=:8055",
             *off, f"-defaultIPv4={acme.address}", "-defaultIPv6=",
         )  # fmt: skip
-        resolver = docker("inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", acme.names)
-        words = ("pebble", "-config=/acme/pebble.json", f"-dnsserver={resolver.strip()}:53", "-strict=false")
+        form = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+        acme.resolver = docker("inspect", "--format", form, acme.names).strip()
+        words = ("pebble", "-config=/acme/pebble.json", f"-dnsserver={acme.resolver}:53", "-strict=false")
         start(acme, acme.server, (f"{PORT}:{PORT}", "15000:15000"), *words)
         assert wait_until(acme.is_up, 20), logs(acme.server) + logs(acme.names)
         yield acme
