@@ -11,10 +11,10 @@ RUN --mount=type=cache,target=/root/.cache/pip,id=bookreader-pip \
     PIP_CERT=/run/ca.crt python3.11 -m pip --python /venv/bin/python install --quiet --no-compile --require-hashes -r requirements.txt
 # certbot takes 3 s to start otherwise
 RUN PYTHONHASHSEED=0 python3.11 -m compileall -q --invalidation-mode unchecked-hash /venv/lib
-COPY certificates/certificates.py /venv/
+COPY certificates/*.py /venv/
 ARG SOURCE_DATE_EPOCH=0
 # a new volume takes over the owner of /certificates
-RUN mkdir -p /out/certificates && chown 10001:10001 /out/certificates && chmod 644 /venv/certificates.py \
+RUN mkdir -p /out/certificates && chown 10001:10001 /out/certificates && chmod 644 /venv/*.py \
     && find /venv /out -exec touch --no-dereference --date=@$SOURCE_DATE_EPOCH {} +
 
 FROM python

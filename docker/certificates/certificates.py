@@ -13,99 +13,21 @@ Usage: certificates.py PROGRAM [WORD...]. Each prints one JSON document; with ex
 from __future__ import annotations
 
 import errno
-import hashlib
-import http.client
 import json
-import os
-import re
-import secrets
 import shutil
 import socket
 import ssl
-import subprocess
 import sys
 import tarfile
 import time
 from argparse import ArgumentParser, Namespace
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from urllib.parse import urljoin, urlsplit
 
-VOLUME = Path(os.environ.get("CERTIFICATES", "/certificates"))
-SERVED, VERSIONS, ACME, CHALLENGES = (VOLUME / name for name in ("served", "versions", "acme", "challenges"))
-CHAIN, KEY, TEMPORARY, PART = "fullchain.pem", "privkey.pem", "temporary", ".part"
-DIRECTORY, LOGS = ".well-known/acme-challenge", Path("/tmp/certbot")  # noqa: S108  # a tmpfs of this container alone
-# what a server answers when it refuses: https://www.rfc-editor.org/rfc/rfc8555#section-6.7
-TYPE, DETAIL = re.compile(r"urn:ietf:params:acme:error:(?!badNonce)(\w+)"), re.compile(r'"detail": "(.+)"')
-LEAST_BYTES = 1 << 20  # an order must not end at a full disk: it counts, and what came of it is lost
-REDIRECTS, PROOFS, YEARS = 5, 3, timedelta(days=3650)
-PROBE_SECONDS, HANDSHAKE_SECONDS = 10, 5
+from obtain import issue
+from volume import CHAIN, CHALLENGES, KEY, SERVED, VERSIONS, Failed, keep, kept, link, served
 
-
-class Failed(Exception):
-    """A program did not come to its end; `error` is the cause in one word."""
-
-    def __init__(self, error: str, detail: str) -> None:
-        super().__init__(detail)
-        self.error, self.detail = error, detail
-
-
-def served() -> str:
-    """Name the version that is served; empty where there is none, or where the link leads nowhere."""
-    return SERVED.readlink().name if (SERVED / CHAIN).exists() and (SERVED / KEY).exists() else ""
-
-
-def sync(folder: Path) -> None:
-    """Have what a folder holds, by name, on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write(path: Path, data: bytes, mode: int) -> None:
-    """Write a file that had this mode from its first byte, and have it on the disk."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def keep(chain: bytes, key: bytes, version: str) -> str:
-    """Keep a certificate and its key as a version, whole or not at all; return its name."""
-    if (VERSIONS / version).exists():
-        return version
-    part = VERSIONS / f"{version}{PART}"
-    shutil.rmtree(part, ignore_errors=True)
-    try:
-        part.mkdir(parents=True)
-        write(part / CHAIN, chain, 0o644)
-        write(part / KEY, key, 0o600)
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(part / CHAIN, part / KEY, password="")
-        part.rename(VERSIONS / version)
-        sync(VERSIONS)
-    except ssl.SSLError as error:
-        raise Failed("key-mismatch", f"the key does not belong to the certificate: {error.reason}") from None
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    return version
-
-
-def kept(chain: bytes, key: bytes) -> dict[str, object]:
-    """Keep a certificate and its key under a name that tells what it is."""
-    version = keep(chain, key, hashlib.sha256(chain).hexdigest()[:16])
-    return {"version": version, "served": served(), **life(chain), "chain": chain.decode()}
-
-
-def life(chain: bytes) -> dict[str, int]:
-    """Tell from when to when a certificate is valid, in seconds since 1970."""
-    from cryptography import x509
-
-    first = x509.load_pem_x509_certificates(chain)[0]
-    times = {"not_before": first.not_valid_before_utc, "not_after": first.not_valid_after_utc}
-    return {name: int(time.timestamp()) for name, time in times.items()}
+TEMPORARY, PROOFS, YEARS, HANDSHAKE_SECONDS = "temporary", 3, timedelta(days=3650), 5
 
 
 def install(_: Namespace) -> dict[str, object]:
@@ -115,15 +37,6 @@ def install(_: Namespace) -> dict[str, object]:
     if {CHAIN, KEY} - files.keys():
         raise Failed("incomplete", f"{CHAIN} and {KEY} are needed; there came {', '.join(files) or 'nothing'}")
     return kept(files[CHAIN], files[KEY])
-
-
-def link(version: str) -> None:
-    """Serve a version from the next reload on."""
-    part = SERVED.with_name(f"{SERVED.name}{PART}")
-    part.unlink(missing_ok=True)
-    part.symlink_to(f"{VERSIONS.name}/{version}")
-    part.rename(SERVED)
-    sync(VOLUME)
 
 
 def select(words: Namespace) -> dict[str, object]:
@@ -169,90 +82,6 @@ def self_signed(names: list[str]) -> tuple[bytes, bytes]:
     )
     pem, no_password = serialization.Encoding.PEM, serialization.NoEncryption()
     return certificate.public_bytes(pem), key.private_bytes(pem, serialization.PrivateFormat.PKCS8, no_password)
-
-
-def issue(words: Namespace) -> dict[str, object]:
-    """Have certbot obtain a certificate once, by a challenge in the volume; keep what is there then.
-
-    It asks the server when to renew (ARI), else it goes by what is left of the lifetime.
-    """
-    if (free := shutil.disk_usage(VOLUME).free) < LEAST_BYTES:
-        raise Failed("disk-full", f"{free} bytes are free where certificates are kept")
-    (CHALLENGES / DIRECTORY).mkdir(parents=True, exist_ok=True)
-    if words.probe:
-        probe(words.names)
-    ran = subprocess.run(certbot(words), capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    if ran.returncode:
-        raise refused(ran.stderr.strip() or ran.stdout.strip())
-    lineage = ACME / "live" / words.lineage
-    return kept((lineage / CHAIN).read_bytes(), (lineage / KEY).read_bytes())
-
-
-def certbot(words: Namespace) -> list[str]:
-    """Write certbot's command line; a name that is added or taken away makes a new certificate. Pure."""
-    account = ["--email", words.email] if words.email else ["--register-unsafely-without-email"]
-    profile = ["--required-profile", words.profile] if words.profile else []
-    names = [word for name in words.names for word in ("--domain", name)]
-    folders = [f"--config-dir={ACME}", f"--work-dir={LOGS}", f"--logs-dir={LOGS}"]
-    return [
-        str(Path(sys.executable).with_name("certbot")), "certonly", "--non-interactive", "--agree-tos", *account,
-        f"--server={words.server}", f"--cert-name={words.lineage}", "--webroot", f"--webroot-path={CHALLENGES}",
-        *profile, *folders, "--key-type=ecdsa", "--renew-with-new-domains",
-        "--force-renewal" if words.now else "--keep-until-expiring", *names,
-    ]  # fmt: skip
-
-
-def refused(printed: str) -> Failed:
-    """Say why no certificate came: by the server's own words where it answered, else by certbot's."""
-    log = LOGS / "letsencrypt.log"
-    text = log.read_text(errors="replace") if log.exists() else ""
-    types, details = TYPE.findall(text), DETAIL.findall(text)
-    full = os.strerror(errno.ENOSPC) in text + printed
-    error = "disk-full" if full else types[-1] if types else "certbot"
-    return Failed(error, details[-1] if types and details and not full else printed)
-
-
-def probe(names: list[str]) -> None:
-    """Ask by each name for a challenge of our own, as the server will, which counts tries that fail."""
-    token = secrets.token_urlsafe(16)
-    file = CHALLENGES / DIRECTORY / f"ops-{token}"
-    file.write_text(token)
-    try:
-        answers = {name: reason(f"http://{name}/{DIRECTORY}/{file.name}", token) for name in names}
-    finally:
-        file.unlink()
-    if problems := [f"{name}: {text}" for name, text in answers.items() if text]:
-        raise Failed("unreachable", "\n".join(problems))
-
-
-def reason(url: str, token: str) -> str:
-    """Say why an address does not answer with a token; empty where it does."""
-    try:
-        for _ in range(REDIRECTS):
-            status, location, body = get(url)
-            if status not in (301, 302, 303, 307, 308):
-                return "" if body.strip() == token else f"{url} answers {status}, and not with what is in the volume"
-            url = urljoin(url, location)
-    except (OSError, http.client.HTTPException) as error:
-        return f"{url}: {error or type(error).__name__}"
-    return f"{url} redirects again and again"
-
-
-def get(url: str) -> tuple[int, str, str]:
-    """Ask once, whatever proxy the environment names; a certificate is not judged, since there may be none yet."""
-    parts = urlsplit(url)
-    context = ssl._create_unverified_context()  # noqa: S323  # as the servers of ACME do
-    connection = (
-        http.client.HTTPSConnection(parts.netloc, timeout=PROBE_SECONDS, context=context)
-        if parts.scheme == "https"
-        else http.client.HTTPConnection(parts.netloc, timeout=PROBE_SECONDS)
-    )
-    try:
-        connection.request("GET", parts.path + (f"?{parts.query}" if parts.query else ""))
-        answer = connection.getresponse()
-        return answer.status, answer.getheader("Location", ""), answer.read(4096).decode(errors="replace")
-    finally:
-        connection.close()
 
 
 def handshake(words: Namespace) -> dict[str, object]:

@@ -157,7 +157,10 @@ def nightly(shelf: Site, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) ->
     at = enter("local")
     repository, script = repository_of(at), shelf.state / schedule.SCRIPT
     script.write_text(schedule.render(repository, shelf.state))
-    assert write_order(repository.run, schedule.ORDER, "the nightly backup FAILED") == "1 address(es) are notified of one that fails"
+    assert (
+        write_order(repository.run, schedule.ORDER, "the nightly backup FAILED")
+        == "1 address(es) are notified of one that fails"
+    )
     return lambda: subprocess.run(["sh", str(script), "lock.dump"], capture_output=True, timeout=120).returncode
 
 
