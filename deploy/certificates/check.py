@@ -27,14 +27,15 @@ def of_edge(store: Store, prefix: str) -> list[Check]:
     """Check one edge: what its volume has, what it serves, and its timer."""
     asked, now = f"{prefix}the edge serves the certificate of its volume", datetime.now(UTC)
     try:
-        status = store.answer(store.asking("status"))
+        status = store.status()
     except OpsError as error:
         return [Check(asked, "UNKNOWN", error.what, "inv status")]
     if not status["version"]:
         return [Check(asked, "FAIL", "there is none", "inv deploy, then inv tls.issue")]
     chain, names = str(status["chain"]), store.run.settings.tls_names
     certificate = model.leaf(chain)
-    checks = [presented(store, asked, certificate), *of_certificate(certificate, names, now, prefix)]
+    window = model.window_of(status["window"])
+    checks = [presented(store, asked, certificate), *of_certificate(certificate, window, names, now, prefix)]
     checks += [of_files(chain, str(status["mode"]), prefix)]
     return checks + (renewal(store, now, prefix) if store.run.settings.tls.by == "acme" else [])
 
@@ -50,7 +51,9 @@ def presented(store: Store, asked: str, certificate: model.Certificate) -> Check
     return Check(asked, "PASS", f"serial {serial:x}")
 
 
-def of_certificate(certificate: model.Certificate, names: tuple[str, ...], now: datetime, prefix: str) -> list[Check]:
+def of_certificate(
+    certificate: model.Certificate, window: model.Window | None, names: tuple[str, ...], now: datetime, prefix: str
+) -> list[Check]:  # fmt: skip
     """Check a certificate by itself: each name, who signed it, its time. Pure."""
     checks = [
         Check(f"{prefix}it is for {name}", "PASS", "among its names")
@@ -58,7 +61,7 @@ def of_certificate(certificate: model.Certificate, names: tuple[str, ...], now: 
         else Check(f"{prefix}it is for {name}", "FAIL", f"its names: {', '.join(certificate.names)}", ISSUE)
         for name in names
     ]
-    return [*checks, trusted(certificate, prefix), in_time(certificate, now, prefix)]
+    return [*checks, trusted(certificate, prefix), in_time(certificate, window, now, prefix)]
 
 
 def trusted(certificate: model.Certificate, prefix: str) -> Check:
@@ -72,16 +75,19 @@ def trusted(certificate: model.Certificate, prefix: str) -> Check:
     return Check(asked, "PASS", f"signed by {certificate.issuer}")
 
 
-def in_time(certificate: model.Certificate, now: datetime, prefix: str) -> Check:
+def in_time(certificate: model.Certificate, window: model.Window | None, now: datetime, prefix: str) -> Check:
     """Check when it expires, and whether a renewal that is due was missed. Pure."""
     asked, until = f"{prefix}it is valid, and renewed in time", f"until {model.when(certificate.not_after)}"
     if not certificate.not_before <= now < certificate.not_after:
         span = f"from {model.when(certificate.not_before)} {until}; it is {model.when(now)}"
         return Check(asked, "FAIL", f"valid {span}", RENEW)
-    if model.overdue(certificate, now):
-        due = model.when(model.renewal_time(certificate))
-        return Check(asked, "FAIL", f"{until}, and a renewal is due since {due}", RENEW)
-    return Check(asked, "PASS", until)
+    start = model.when(window.start if window else model.renewal_time(certificate))
+    asks = " as the server asks" if window else ""
+    if model.overdue(certificate, window, now):
+        return Check(asked, "FAIL", f"{until}, and a renewal is due since {start}{asks}", RENEW)
+    return Check(
+        asked, "PASS", f"{until}; due {'since' if model.due(certificate, window, now) else 'from'} {start}{asks}"
+    )
 
 
 def of_files(chain: str, mode: str, prefix: str) -> Check:

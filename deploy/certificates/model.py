@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -50,6 +50,11 @@ class Window:
     end: datetime
 
 
+def window_of(document: Mapping[str, str] | None) -> Window | None:
+    """Read when a server asks for a renewal; None where it does not say."""
+    return Window(*(datetime.fromisoformat(document[name]) for name in ("start", "end"))) if document else None
+
+
 def due(certificate: Certificate, window: Window | None, now: datetime) -> bool:
     """Tell whether a certificate is to be renewed: once the server asks for it, else by what is left of its life.
 
@@ -64,10 +69,11 @@ def renewal_time(certificate: Certificate) -> datetime:
     return certificate.not_after - left
 
 
-def overdue(certificate: Certificate, now: datetime) -> bool:
-    """Tell whether a renewal that is due has failed for long: half of the time that it had is over."""
+def overdue(certificate: Certificate, window: Window | None, now: datetime) -> bool:
+    """Tell whether a renewal that is due was missed for long: the server's window, or half of the time, is over."""
     start = renewal_time(certificate)
-    return now >= start + (certificate.not_after - start) / 2
+    end = window.end if window else start + (certificate.not_after - start) / 2
+    return due(certificate, window, now) and now >= end
 
 
 def read(pem: str | bytes) -> tuple[x509.Certificate, ...]:

@@ -150,12 +150,21 @@ class Store:
         """Shake hands with the edge; raise OpsError where it does not serve HTTPS."""
         return model.leaf(str(self.answer(self.shaking())["certificate"]))
 
+    def status(self) -> dict[str, Any]:
+        """Ask what the volume has, and the server when it wants that renewed."""
+        options = [f"--server={self.server}"] if self.run.settings.tls.by == "acme" else []
+        return self.answer(self.asking("status", *options))
+
+    @property
+    def server(self) -> str:
+        """Where the server of ACME is."""
+        return SERVERS.get(self.run.settings.tls.server, self.run.settings.tls.server)
+
     def issuing(self, *options: str) -> tuple[str, ...]:
         """Write the words that obtain a certificate as the settings say, if none is there or it is due. Pure."""
         tls, names = self.run.settings.tls, self.run.settings.tls_names
-        server = SERVERS.get(tls.server, tls.server)
-        lineage = tls.server if tls.server in SERVERS else urlsplit(server).netloc.replace(":", "-")
-        words = [f"--server={server}", f"--lineage={lineage}", f"--email={tls.email}", f"--profile={tls.profile}"]
+        lineage = tls.server if tls.server in SERVERS else urlsplit(tls.server).netloc.replace(":", "-")
+        words = [f"--server={self.server}", f"--lineage={lineage}", f"--email={tls.email}", f"--profile={tls.profile}"]
         return ("issue", *words, *options, *names)
 
 

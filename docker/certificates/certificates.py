@@ -24,7 +24,7 @@ from argparse import ArgumentParser, Namespace
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
-from obtain import issue
+from obtain import issue, window
 from volume import CHAIN, CHALLENGES, KEY, SERVED, VERSIONS, Failed, keep, kept, link, served
 
 TEMPORARY, PROOFS, YEARS, HANDSHAKE_SECONDS = "temporary", 3, timedelta(days=3650), 5
@@ -112,11 +112,13 @@ def presented(name: str, address: str, port: int) -> str:
         return ssl.DER_cert_to_PEM_cert(secure.getpeercert(binary_form=True) or b"")
 
 
-def status(_: Namespace) -> dict[str, object]:
-    """Print what is served."""
+def status(words: Namespace) -> dict[str, object]:
+    """Print what is served, and when the server that issued it wants it renewed."""
     version = served()
+    chain = (SERVED / CHAIN).read_bytes() if version else b""
     mode = oct((SERVED / KEY).stat().st_mode & 0o777) if version else ""
-    return {"version": version, "chain": (SERVED / CHAIN).read_text() if version else "", "mode": mode}
+    asked = window(words.server, chain) if version and words.server else None
+    return {"version": version, "chain": chain.decode(), "mode": mode, "window": asked}
 
 
 PROGRAMS = {
@@ -135,8 +137,10 @@ def read(argv: list[str]) -> Namespace:
             own.add_argument("names", nargs="+")
         if name == "select":
             own.add_argument("version")
+        if name in ("issue", "status"):
+            own.add_argument("--server", default="")
         if name == "issue":
-            for option in ("server", "lineage", "email", "profile"):
+            for option in ("lineage", "email", "profile"):
                 own.add_argument(f"--{option}", default="")
             own.add_argument("--now", action="store_true")
             own.add_argument("--probe", action="store_true")

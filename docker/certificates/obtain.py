@@ -12,6 +12,7 @@ import ssl
 import subprocess
 import sys
 from argparse import Namespace
+from base64 import urlsafe_b64encode
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
@@ -53,6 +54,26 @@ def certbot(words: Namespace) -> list[str]:
         *profile, *folders, "--key-type=ecdsa", "--renew-with-new-domains",
         "--force-renewal" if words.now else "--keep-until-expiring", *names,
     ]  # fmt: skip
+
+
+def window(server: str, chain: bytes) -> dict[str, str] | None:
+    """Ask a server when it wants a certificate renewed (ARI, RFC 9773); None where it does not say.
+
+    Returns `start` and `end`, as ISO 8601.
+    """
+    import requests
+    from cryptography import x509
+
+    first = x509.load_pem_x509_certificates(chain)[0]
+    try:
+        signer = first.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier or b""
+        serial = first.serial_number.to_bytes(first.serial_number.bit_length() // 8 + 1, "big")
+        own = ".".join(urlsafe_b64encode(part).decode().rstrip("=") for part in (signer, serial))
+        place = requests.get(server, timeout=PROBE_SECONDS).json()["renewalInfo"]
+        suggested = requests.get(f"{place}/{own}", timeout=PROBE_SECONDS).json()["suggestedWindow"]
+        return {name: str(suggested[name]) for name in ("start", "end")}
+    except (x509.ExtensionNotFound, OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def refused(printed: str) -> Failed:

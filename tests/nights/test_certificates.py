@@ -14,7 +14,7 @@ from deploy.certificates.store import stores_of
 from deploy.config.environment import enter
 from deploy.core.poll import wait_until
 from tests import load
-from tests.support.acme import LABEL, NAME, Acme, acme_server
+from tests.support.acme import LABEL, NAME, Acme, acme_server, signed
 from tests.support.certified import NAMES, make_certified, presented
 from tests.support.site import Site, docker
 
@@ -122,6 +122,22 @@ def test_a_server_that_hangs(issued: Site, acme: Acme) -> None:
         refused(issued, acme, slug="tls-failed", said=NAME)
     finally:
         docker("unpause", acme.server)
+
+
+def test_a_certificate_of_ones_own(issued: Site, acme: Acme, tmp_path: Path) -> None:
+    """It is installed over the connection, served and proven; then the server's is served again."""
+    pair = signed(*NAMES, by=signed("an authority", authority=True))
+    for name, data in (("own.pem", pair.chain), ("own.key", pair.key)):
+        (tmp_path / name).write_bytes(data)
+        (tmp_path / name).chmod(0o600)
+    own = {"OPS_TLS__CERTIFICATE": str(tmp_path / "own.pem"), "OPS_TLS__KEY": str(tmp_path / "own.key")}
+    (served,) = issued.inv("tls.issue", "--json", OPS_TLS__BY="file", **own).document  # type: ignore[arg-type]
+    assert served["serial"] == f"{presented(acme.address).serial_number:x}"
+    (tmp_path / "own.key").chmod(0o644)
+    refused = issued.inv("tls.issue", "--json", code=2, OPS_TLS__BY="file", **own)  # type: ignore[arg-type]
+    assert "others may read" in refused.document["error"]
+    (back,) = issued.inv("tls.issue", "--json").document
+    assert (back["changed"], back["serial"]) == (True, f"{presented(acme.address).serial_number:x}")
 
 
 def test_twenty_renewals_lose_no_request(issued: Site, acme: Acme) -> None:

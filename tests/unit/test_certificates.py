@@ -12,7 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deploy.certificates import check, schedule
-from deploy.certificates.model import STAGING, Certificate, Window, due, leaf, mistakes, overdue, renewal_time
+from deploy.certificates.model import (
+    STAGING,
+    Certificate,
+    Window,
+    due,
+    leaf,
+    mistakes,
+    overdue,
+    renewal_time,
+    window_of,
+)
 from tests.support.acme import PEM, Pair, signed
 
 NOW = datetime(2027, 3, 1, tzinfo=UTC)
@@ -83,7 +93,9 @@ def test_the_simulation_sees_one_that_expires() -> None:
 
 def test_a_renewal_that_fails_for_long_is_overdue() -> None:
     own = lived(90)
-    assert [overdue(own, NOW + number * DAY) for number in (61, 74, 76)] == [False, False, True]
+    assert [overdue(own, None, NOW + number * DAY) for number in (61, 74, 76)] == [False, False, True]
+    window = window_of({"start": "2027-03-06T00:00:00Z", "end": "2027-03-07T00:00:00.5Z"})
+    assert [overdue(own, window, NOW + number * DAY) for number in (5, 7)] == [False, True]
 
 
 AUTHORITY = signed("an authority", authority=True)
@@ -128,7 +140,7 @@ def test_one_that_has_expired_or_is_of_tomorrow_is_refused() -> None:
 
 def judged(own: Certificate, now: datetime = NOW + DAY) -> dict[str, str]:
     """What a check says of a certificate."""
-    return {one.asked: one.result for one in check.of_certificate(own, ("a.test", "b.test"), now, "")}
+    return {one.asked: one.result for one in check.of_certificate(own, None, ("a.test", "b.test"), now, "")}
 
 
 def test_a_check_judges_names_signer_and_time() -> None:
