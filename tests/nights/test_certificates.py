@@ -34,10 +34,12 @@ def issued(tmp_path_factory: pytest.TempPathFactory, acme: Acme) -> Iterator[Sit
     """A site that serves a certificate of that server."""
     site = make_certified(tmp_path_factory.mktemp("site"), acme)
     site.extra["OPS_TLS__PROFILE"] = "default"
-    site.inv("deploy")
-    site.inv("tls.issue")
-    yield site
-    site.sweep()
+    try:
+        site.inv("deploy")
+        site.inv("tls.issue")
+        yield site
+    finally:
+        site.sweep()
 
 
 def script(site: Site) -> Path:
@@ -134,7 +136,7 @@ def test_a_certificate_of_ones_own(issued: Site, acme: Acme, tmp_path: Path) -> 
     (served,) = issued.inv("tls.issue", "--json", OPS_TLS__BY="file", **own).document  # type: ignore[arg-type]
     assert served["serial"] == f"{presented(acme.address).serial_number:x}"
     (tmp_path / "own.key").chmod(0o644)
-    refused = issued.inv("tls.issue", "--json", code=2, OPS_TLS__BY="file", **own)  # type: ignore[arg-type]
+    refused = issued.inv("tls.issue", "--json", code=2, OPS_TLS__BY="file", **own)
     assert "others may read" in refused.document["error"]
     (back,) = issued.inv("tls.issue", "--json").document
     assert (back["changed"], back["serial"]) == (True, f"{presented(acme.address).serial_number:x}")

@@ -67,6 +67,7 @@ class Acme:
     folder: Path
     name: str
     address: str
+    http_port: int
     resolver: str = ""  # the DNS' own address
 
     @property
@@ -112,7 +113,7 @@ def start(acme: Acme, name: str, published: tuple[str, ...], *words: str) -> Non
     docker("run", *options, *settings, f"--volume={acme.folder}:/acme:ro", BASE.local_tag, *words)
 
 
-def configure(folder: Path, profiles: Mapping[str, int]) -> None:
+def configure(folder: Path, http_port: int, profiles: Mapping[str, int]) -> None:
     """Write the server's configuration, its own certificate, and the authority that signed that."""
     authority = signed("Authority of the tests", authority=True)
     own = signed(NAME, by=authority)
@@ -121,7 +122,7 @@ def configure(folder: Path, profiles: Mapping[str, int]) -> None:
         (folder / file).chmod(0o644)
     document = {
         "listenAddress": f"0.0.0.0:{PORT}", "managementListenAddress": "0.0.0.0:15000",
-        "certificate": "/acme/own.pem", "privateKey": "/acme/own.key", "httpPort": 80, "tlsPort": 443,
+        "certificate": "/acme/own.pem", "privateKey": "/acme/own.key", "httpPort": http_port, "tlsPort": 443,
         "ocspResponderURL": "", "externalAccountBindingRequired": False,
         "domainBlocklist": ["blocked.test"],
         "profiles": {name: {"description": name, "validityPeriod": life} for name, life in profiles.items()},
@@ -130,20 +131,20 @@ def configure(folder: Path, profiles: Mapping[str, int]) -> None:
 
 
 @contextlib.contextmanager
-def acme_server(folder: Path, **profiles: int) -> Iterator[Acme]:
+def acme_server(folder: Path, http_port: int = 80, **profiles: int) -> Iterator[Acme]:
     """Start a server and its DNS on a network of their own, published at an address that no other test has.
 
-    `profiles` are further ones, by the seconds that their certificates live.
+    It asks for challenges on `http_port`; `profiles` are further ones, by the seconds that their certificates live.
     """
     if not bases.present(BASE.local_tag, LocalHost()):
         bases.build(BASE, ROOT, LocalHost())
     name = f"acme{uuid.uuid4().hex[:8]}"
     docker("network", "create", f"--label={LABEL}", name)
     form = "{{(index .IPAM.Config 0).Gateway}}"
-    acme = Acme(folder, name, docker("network", "inspect", "--format", form, name).strip())
+    acme = Acme(folder, name, docker("network", "inspect", "--format", form, name).strip(), http_port)
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)  # others read the authority, under accounts of their own
-    configure(folder, {"default": 90 * DAY, **profiles})
+    configure(folder, http_port, {"default": 90 * DAY, **profiles})
     off = [f"-{listener}=" for listener in ("http01", "https01", "tlsalpn01", "doh")]
     try:
         start(

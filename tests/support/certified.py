@@ -43,8 +43,8 @@ target "certificates" {
 """
 
 
-def make_certified(folder: Path, acme: Acme) -> Site:
-    """A tiny site at an address of its own, on port 80 as servers of ACME expect it."""
+def make_certified(folder: Path, acme: Acme, tls_port: int = 443) -> Site:
+    """A tiny site at an address of its own, on the port that the server asks for challenges."""
     site = make_tiny(folder)
     for name in ("certificates.Dockerfile", "certificates.Dockerfile.dockerignore"):
         shutil.copy(ROOT / "docker" / name, site.root / "docker")
@@ -54,9 +54,9 @@ def make_certified(folder: Path, acme: Acme) -> Site:
     site.replace("docker/bake.hcl", '"edge"]', '"edge", "certificates"]')
     site.write("docker/bake.hcl", (site.root / "docker/bake.hcl").read_text() + TARGET)
     site.commit("HTTPS")
-    site.port = 80
+    site.port = acme.http_port
     site.extra |= {
-        "OPS_DOMAIN": " ".join(NAMES), "OPS_EDGE__ADDRESS": acme.address, "OPS_EDGE__TLS_PORT": "443",
+        "OPS_DOMAIN": " ".join(NAMES), "OPS_EDGE__ADDRESS": acme.address, "OPS_EDGE__TLS_PORT": str(tls_port),
         "OPS_TLS__BY": "acme", "OPS_TLS__SERVER": acme.directory,
     }  # fmt: skip
     return site
