@@ -85,8 +85,12 @@ field() {{ tail -n 1 renew.printed | sed -n "s/.*\"$1\": *\"\{{0,1\}}\([^\",}}]*
 mkdir -p metrics
 chmod 755 metrics
 rm -f renew.log
-release=$(sed -n 's/.*"release": *"\([^"]*\)".*"outcome": *"in service".*/\1/p' {ledger} | tail -n 1)
-[ -n "$release" ] || {{ echo "no release is in service" >&2; exit 2; }}
+# after a rollback to a release from before HTTPS the newest that has the service
+for release in $(sed -n 's/.*"release": *"\([^"]*\)".*"outcome": *"in service".*/\1/p' {ledger} | tac); do
+  if grep -q '{role}: "\{{0,1\}}certificates' "releases/$release/shared.yml" 2>/dev/null; then break; fi
+  release=""
+done
+[ -n "$release" ] || {{ error="no release that was in service has certificates"; exit 2; }}
 edge=$(docker ps --filter "label={label}" --filter label={role}=edge --format '{{{{.Names}}}}' | head -n 1)
 [ -n "$edge" ] || {{ error="the edge does not run"; exit 1; }}
 timeout 60 docker rm {container} >/dev/null 2>&1 || true # what a crash of the engine left; one that runs stays

@@ -192,6 +192,20 @@ def require_tls(settings: Settings) -> None:
                       slug="tls-not-set")  # fmt: skip
 
 
+def store_of(run: Run) -> Store | None:
+    """Return the certificates of a host, as the newest release that has a service for them keeps them.
+
+    HTTPS stays after a rollback to a release from before it, and so do renewals.
+    """
+    names = [run.release.id, *run.state.served()]
+    for name in (name for name in names if name == run.release.id or name in run.state.kept()):
+        with suppress(Refused):
+            bundle = run.bundle if name == run.release.id else run.state.bundle(name)
+            for service in bundle.release.of("certificates"):
+                return Store(replace(run, bundle=bundle), service)
+    return None
+
+
 def stores_of(at: Environment) -> tuple[Store, ...]:
     """Return the certificates of every edge of the release that serves; raise Refused where it keeps none."""
     require_tls(at.settings)
@@ -201,7 +215,7 @@ def stores_of(at: Environment) -> tuple[Store, ...]:
         what = "nothing is deployed, so no edge serves a certificate"
         raise Refused(what, where=at.settings.env, then="inv deploy", slug="nothing-runs")
     runs = standing(at, serving, facts).runs
-    stores = tuple(Store(run, service) for run in runs for service in run.bundle.release.of("certificates"))
+    stores = tuple(filter(None, map(store_of, runs)))
     if not stores:
         then = "add docker/compose.tls.yml to `compose`, then inv deploy --include=EDGE with the edge's name"
         what = f"release {serving} has no service with the role certificates"

@@ -15,10 +15,11 @@ import pytest
 from cryptography import x509
 
 from deploy.certificates import check, issue
-from deploy.certificates.store import SERVERS, Store
+from deploy.certificates.store import SERVERS, Store, store_of
 from deploy.config.environment import Environment
 from deploy.config.settings import ROOT
 from deploy.core.errors import OpsError, Refused
+from deploy.core.model import Record
 from deploy.core.shell import Command, Result
 from deploy.hosts.local import LocalHost
 from deploy.site.run import Run
@@ -310,3 +311,22 @@ def test_a_temporary_certificate_takes_no_other_ones_place(make: Callable[..., P
     shutil.rmtree(place.host.volume / "versions")  # the link leads nowhere: an edge would not start
     assert place.store.call("temporary", "a.test", "b.test")["made"]
     assert len(x509.load_pem_x509_certificates(place.host.chain().encode())) == 1
+
+
+def test_after_a_rollback_to_a_release_from_before_https_certificates_are_those_of_the_newest_that_has_them(
+    make: Callable[..., Place],
+) -> None:
+    place = make()
+    state = State(place.host, place.settings.state_dir)
+    for name in ("r1", "r0"):
+        state.record(record(name))
+    former = Run(place.settings, place.host, Bundle(backed_up.release("r0"), backed_up.rendered(), ""))
+    store = store_of(former)
+    assert store
+    assert (store.run.release.id, store.service.name) == ("r1", "certificates")
+
+
+def record(release: str) -> Record:
+    """A line of the ledger."""
+    return Record(release=release, revision=release, command="deploy", outcome="in service", colour="blue", generation=1,
+                  schema_revision=None, who="", started="2026-11-20T00:00:00Z", seconds=1, commit_time="")  # fmt: skip

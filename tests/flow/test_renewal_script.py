@@ -83,6 +83,15 @@ def test_the_timer_serves_what_was_renewed_and_writes_down_when_it_expires(night
     assert night.notified() == ""
 
 
+def test_after_a_rollback_to_a_release_from_before_https_the_timer_goes_on(night: Night) -> None:
+    with (night.state / "ledger.jsonl").open("a") as ledger:
+        ledger.write('{"release":"r0","outcome":"in service"}\n{"release":"r2","outcome":"failed"}\n')
+    (night.state / "releases" / "r0").mkdir()
+    (night.state / "releases" / "r0" / "shared.yml").write_text("services: {}\n")
+    assert night.run() == 0
+    assert "/releases/r1/shared.yml" in (night.folder / "asked").read_text()
+
+
 def test_the_timer_leaves_the_edge_alone_where_nothing_is_due(night: Night) -> None:
     assert night.run(due=False) == 0
     assert night.asked() == ["issue", "handshake"]
