@@ -19,7 +19,8 @@ __all__ = ["make"]  # a fixture
 DOCKER = """#!/bin/sh
 echo "$*" >>{folder}/asked
 case " $* " in
-  *" ps "*) echo shop-local-edge-1 ;;
+  *"ps --quiet"*) cat {folder}/working 2>/dev/null ;;
+  *"ps --filter"*) echo shop-local-edge-1 ;;
   *" issue "*) {issue} ;;
   *" handshake "*"--within"*) test -f {folder}/reloaded ;;
   *" handshake "*) test ! -f {folder}/due ;;
@@ -90,6 +91,12 @@ def test_after_a_rollback_to_a_release_from_before_https_the_timer_goes_on(night
     (night.state / "releases" / "r0" / "shared.yml").write_text("services: {}\n")
     assert night.run() == 0
     assert "/releases/r1/shared.yml" in (night.folder / "asked").read_text()
+
+
+def test_while_somebody_obtains_one_by_hand_the_timer_does_nothing_and_nobody_is_notified(night: Night) -> None:
+    (night.folder / "working").write_text("cafe\n")
+    assert night.run() == 0
+    assert (night.asked(), night.notified()) == ([], "")
 
 
 def test_the_timer_leaves_the_edge_alone_where_nothing_is_due(night: Night) -> None:
