@@ -118,7 +118,7 @@ go_back() {{
   exit 1
 }}
 run 60 {selecting}
-{testing} 2>>renew.log && {reloading} || go_back
+{{ {testing} 2>>renew.log && {reloading}; }} || go_back
 run 60 {proving} || go_back
 """
 
