@@ -62,7 +62,9 @@ ANSWERS = {
         words="the disk is full: ",
     ),
     "dns": replace(OTHER, then="let the A and AAAA records of every name lead to this edge, then inv tls.issue"),
-    "connection": replace(OTHER, then="open port 80 of this edge to everybody, then inv tls.issue"),
+    "connection": replace(
+        OTHER, then="let every name lead to this edge, open its port 80 to everybody, then inv tls.issue"
+    ),
     "unauthorized": replace(OTHER, then="let every name lead to this edge and to no other server, then inv tls.issue"),
     "caa": replace(OTHER, then="let the CAA records of the names allow this server, then inv tls.issue"),
     "rejectedIdentifier": replace(OTHER, then="the server issues nothing for such a name: change tls.names"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import http.client
+import json
 import os
 import re
 import secrets
@@ -20,7 +21,7 @@ from volume import ACME, CHAIN, CHALLENGES, KEY, VOLUME, Failed, kept
 
 DIRECTORY, LOGS = ".well-known/acme-challenge", Path("/tmp/certbot")  # noqa: S108  # a tmpfs of this container alone
 # what a server answers when it refuses: https://www.rfc-editor.org/rfc/rfc8555#section-6.7
-TYPE, DETAIL = re.compile(r"urn:ietf:params:acme:error:(?!badNonce)(\w+)"), re.compile(r'"detail": "(.+)"')
+TYPE, DETAIL = re.compile(r"urn:ietf:params:acme:error:(?!badNonce)(\w+)"), re.compile(r'"detail": ("(?:[^"\\]|\\.)*")')
 LEAST_BYTES = 1 << 20  # an order must not end at a full disk: it counts, and what came of it is lost
 REDIRECTS, PROBE_SECONDS = 5, 10
 
@@ -83,7 +84,7 @@ def refused(printed: str) -> Failed:
     types, details = TYPE.findall(text), DETAIL.findall(text)
     full = os.strerror(errno.ENOSPC) in text + printed
     error = "disk-full" if full else types[-1] if types else "certbot"
-    return Failed(error, details[-1] if types and details and not full else printed)
+    return Failed(error, json.loads(details[-1]) if types and details and not full else printed)
 
 
 def probe(names: list[str]) -> None:

@@ -73,7 +73,7 @@ def test_a_name_that_leads_nowhere(issued: Site, acme: Acme) -> None:
     acme.dns("set-servfail", host=f"{NAMES[1]}.")
     try:
         refused(issued, acme, slug="challenge-unreachable", said=NAMES[1])
-        refused(issued, acme, "--unprobed", slug="tls-failed", said="A and AAAA")
+        refused(issued, acme, "--unprobed", slug="tls-failed", said="let every name lead to this edge")
     finally:
         acme.dns("clear-servfail", host=f"{NAMES[1]}.")
 
@@ -83,17 +83,17 @@ def test_a_name_that_leads_to_a_closed_port(issued: Site, acme: Acme) -> None:
     acme.dns("add-a", host=f"{NAMES[1]}.", addresses=[acme.resolver])
     try:
         refused(issued, acme, slug="challenge-unreachable", said=NAMES[1])
-        refused(issued, acme, "--unprobed", slug="tls-failed", said="open port 80")
+        refused(issued, acme, "--unprobed", slug="tls-failed", said="open its port 80")
     finally:
         acme.dns("clear-a", host=f"{NAMES[1]}.")
 
 
 def test_a_challenge_that_another_server_answers(issued: Site, acme: Acme) -> None:
     """What stands before the edge blocks the path of challenges: it answers 404."""
-    other, words = f"{acme.name}-other", ("python", "-m", "http.server", "80", "--directory=/etc")
+    other, words = f"{acme.name}-other", ("-m", "http.server", "80", "--directory=/etc")
     image = next(iter(docker("image", "ls", "-q", "tiny/certificates").split()))
     docker("run", "--detach", f"--name={other}", f"--label={LABEL}", f"--network={acme.name}", "--user=0",
-           "--entrypoint=env", image, *words)  # fmt: skip
+           "--entrypoint=python", image, *words)  # fmt: skip
     form = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
     acme.dns("add-a", host=f"{NAMES[1]}.", addresses=[docker("inspect", "--format", form, other).strip()])
     try:
