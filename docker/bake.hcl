@@ -6,7 +6,7 @@ variable "REVISION" { default = "unknown" }
 variable "CREATED" { default = "1970-01-01T00:00:00Z" }
 variable "CA" { default = "/etc/ssl/certs/ca-certificates.crt" }
 
-group "default" { targets = ["backend", "frontend", "edge", "backup", "notify"] }
+group "default" { targets = ["backend", "frontend", "edge", "backup", "notify", "certificates"] }
 
 target "common" {
   args   = { VERSION = VERSION, REVISION = REVISION, CREATED = CREATED }
@@ -47,6 +47,13 @@ target "notify" {
   context    = "docker"
   dockerfile = "notify.Dockerfile"
   tags       = ["bookreader/notify"]
+}
+
+target "certificates" {
+  inherits   = ["common"]
+  context    = "docker"
+  dockerfile = "certificates.Dockerfile"
+  tags       = ["bookreader/certificates"]
 }
 
 # the app's own test suites; not part of `inv build`

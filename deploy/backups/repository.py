@@ -230,14 +230,23 @@ class Repository:
         expected, found = self.documents("restore", snapshot, database)
         return Manifest.model_validate(expected), Manifest.model_validate(found)
 
-    def restore_folder(self, point: Point, folder: str, volume: str, *options: str) -> None:
-        """Restore what a point holds of a folder into a volume, or a folder of the host; what is new there stays.
+    def restore_volume(self, point: Point, folder: str, volume: str) -> None:
+        """Restore what a point holds of a folder into a volume, with the owner of the folder; what is new there stays.
+
+        Into an empty volume an account that is not root could write nothing else: restic gives back the owner of
+        what it restores, and not of where it restores to.
+        """
+        parent, _, name = folder.rpartition("/")
+        self.restore_folder(point, parent or "/", volume, f"--include=/{name}", at=f"/restored/{name}")
+
+    def restore_folder(self, point: Point, folder: str, source: str, *options: str, at: str = "/restored") -> None:
+        """Restore what a point holds of a folder into a folder of the host, or what is mounted `at`.
 
         `options` are restic's, which say what of it.
         """
         self.require_alone(self.container)
         words = ("restic", "restore", "--quiet", f"{point.snapshot}:{folder}", "--target", "/restored", *options)
-        mounted = ("--name", self.container, "--volume", f"{volume}:/restored")
+        mounted = ("--name", self.container, "--volume", f"{source}:{at}")
         self.finish("restic restore", self.in_container(*mounted, self.service.name, *self.on("local", *words)))
 
     def databases(self) -> tuple[str, frozenset[str]]:

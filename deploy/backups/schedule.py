@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from deploy.core.errors import acting
 from deploy.core.model import VERSION
 from deploy.core.shell import LONG, Command, command
 from deploy.hosts.host import Host
-from deploy.site import notify, timers
+from deploy.site import script, timers
 from deploy.state.ledger import LEDGER
 from deploy.state.locks import LOCKS
 
@@ -154,7 +153,8 @@ error=$failed
 
 def render(repository: Repository, folder: Path) -> str:
     """Write the script that takes a recovery point on its host. Pure."""
-    lines = {name: in_release(repository, command) for name, command in commands(repository).items()}
+    variables = {repository.run.release.id: "release", POINT: "point"}
+    lines = {name: script.line(command, variables) for name, command in commands(repository).items()}
     then = acting("inv backup.list, then inv backup", repository.run.settings.env)
     return TEMPLATE.format(
         folder=shlex.quote(str(folder)), lock=LOCKS["dump"].file, changing=LOCKS["dump"].changing,
@@ -176,18 +176,6 @@ def commands(repository: Repository) -> dict[str, Command]:
     }
 
 
-def in_release(repository: Repository, command: Command) -> str:
-    """Write a command as a line of the script, for the release that serves then and the point that it took. Pure."""
-    release = repository.run.release.id
-    words = (
-        '"' + word.replace(release, "$release").replace(POINT, "$point") + '"'
-        if release in word or word == POINT
-        else shlex.quote(word)
-        for word in command.argv
-    )
-    return " ".join(words)
-
-
 def timer(at: Environment) -> timers.Timer:
     """Describe the timer of an environment's backups."""
     settings = at.settings
@@ -205,25 +193,9 @@ def install(at: Environment) -> str:
     host = repository.run.host
     timers.require(host)
     host.write(at.settings.state_dir / SCRIPT, render(repository, at.settings.state_dir), mode=0o700)
-    notified = write_order(at, repository)
+    notified = script.write_order(repository.run, ORDER, "the nightly backup FAILED")
     when = timers.install(host, timer(at))
     return f"{host.name} takes a recovery point every day, {when}; {notified}; inv backup.list shows them"
-
-
-def write_order(at: Environment, repository: Repository) -> str:
-    """Leave on the host who is notified of a failed night, for its owner alone; return in words whether anybody is."""
-    host, file, urls = repository.run.host, at.settings.state_dir / ORDER, notify.addresses(at.settings)
-    lacks = [
-        *([] if urls else [f"{notify.KEY} is not set"]),
-        *([] if "failure" in at.settings.notify.on else ["notify.on lacks failure"]),
-        *([] if repository.run.bundle.release.of("notify") else ["the release has no service with the role notify"]),
-    ]
-    if lacks:
-        host.remove(file)
-        return f"nobody is notified of one that fails: {', '.join(lacks)}"
-    order = notify.order(at.settings, f"{at.settings.name}: the nightly backup FAILED", "failure")
-    host.write(file, json.dumps(order) + "\n", mode=0o600)
-    return f"{len(urls)} address(es) are notified of one that fails"
 
 
 def remove(at: Environment) -> str:

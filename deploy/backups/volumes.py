@@ -50,5 +50,5 @@ def restore_volume(at: Environment, wanted: str, name: str) -> RestoredVolume:
             locks.held([repository.run.host], at.settings.state_dir, "backup.restore", name="dump"),
             console.step(f"restore the files of {name} from {point.id}"),
         ):
-            repository.restore_folder(point, folder, name)
+            repository.restore_volume(point, folder, name)
         return RestoredVolume(name, point, before)

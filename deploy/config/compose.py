@@ -266,13 +266,17 @@ def inconsistencies(model: Model) -> Iterable[str]:
         yield "no service has the role web"
     if len(model.of("edge")) != 1:
         yield "exactly one service must have the role edge"
-    if len(model.of("backup")) > 1:
-        yield "more than one service has the role backup"
+    for role in ("backup", "certificates"):
+        if len(model.of(role)) > 1:
+            yield f"more than one service has the role {role}"
     for service in model.web:
         if service.deploy.port is None:
             yield f"service {service.name}: x-deploy.port is missing"
         if not any(set(service.networks) & set(edge.networks) for edge in model.of("edge")):
             yield f"service {service.name}: shares no network with the edge"
+    for service in model.of("certificates"):
+        if not any(set(service.networks) & set(edge.networks) for edge in model.of("edge")):
+            yield f"service {service.name}: shares no network with the edge, which it shakes hands with"
     for service in model.services:
         reason = replicas_unfit(service.role, service.replicas)
         if reason:

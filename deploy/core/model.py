@@ -20,14 +20,14 @@ VERSION = 1  # the format of what this toolkit keeps on disk; docs/decisions/002
 # the frame of an edge whose configuration an older toolkit has written: frame and routes in one file
 WHOLE = "whole"
 AS_IT_IS = "as it is"  # the strategy of a release that was put together from its containers
-Role = Literal["web", "worker", "scheduler", "job", "data", "edge", "monitoring", "backup", "notify"]
+Role = Literal["web", "worker", "scheduler", "job", "data", "edge", "monitoring", "backup", "notify", "certificates"]
 SHARED: tuple[Role, ...] = (
     "data",
     "edge",
     "monitoring",
 )  # of no colour: a deploy starts what is missing, and touches nothing that runs
 # of no colour either, and run for one command at a time
-ON_DEMAND: tuple[Role, ...] = ("backup", "notify")
+ON_DEMAND: tuple[Role, ...] = ("backup", "notify", "certificates")
 # the least and the most containers that a service of a role has at once; all others have one
 REPLICAS: Mapping[str, tuple[int, int]] = {"web": (1, 50), "worker": (0, 50)}
 

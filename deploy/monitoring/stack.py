@@ -63,6 +63,7 @@ class Stack:
     exporters: tuple[Exporter, ...]
     backups: bool
     urls: str = ""
+    certificates: bool = False
 
     @property
     def project(self) -> str:
@@ -107,6 +108,7 @@ class Stack:
             *ALWAYS,
             *sorted(jobs & {"postgres", "redis", "edge", "public"}),
             *(["backups"] if self.backups else []),
+            *(["certificates"] if self.certificates else []),
         )
 
     @property
@@ -126,7 +128,8 @@ def stack_of(run: Run, urls: str) -> Stack:
     env, release = secrets.rendered(run.bundle.env), run.bundle.release
     data = [one for service in release.of("data") for one in exporter_of(service, document, env)]
     edges = tuple(edge_exporters(release.of("edge"), document)) or public_exporter(run.settings)
-    return Stack(run.settings, run.host.name, (*data, *edges), bool(release.of("backup")), urls)
+    renewed = bool(release.of("certificates")) and run.settings.tls.by == "acme"
+    return Stack(run.settings, run.host.name, (*data, *edges), bool(release.of("backup")), urls, renewed)
 
 
 def exporter_of(service: ReleasedService, document: Mapping[str, Any], env: Mapping[str, str]) -> Iterator[Exporter]:

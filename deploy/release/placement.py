@@ -21,6 +21,7 @@ HOST_ROLE = {
     "monitoring": "monitoring",
     "backup": "data",
     "notify": "data",
+    "certificates": "edge",
 }
 LAST_PORT = 65535
 

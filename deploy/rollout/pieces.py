@@ -23,6 +23,7 @@ from deploy.rollout.steps import (
     StartShared,
     Step,
     StopColour,
+    TemporaryCertificate,
 )
 from deploy.rollout.turns import Turn, well
 
@@ -49,6 +50,8 @@ def start_shared(
     first: list[Step] = [PrepareEdge()] if facts.edge.generation == 0 and desired.of("edge") else []
     first += [CreateShared(absent)] if absent else []
     edges = tuple(s.name for s in desired.of("edge") if s.name in lacking)
+    starts = edges or {*recreated} & {s.name for s in desired.of("edge")}
+    first += [TemporaryCertificate()] if starts and desired.of("certificates") else []
     others = tuple(name for name in lacking if name not in edges)
     if forward or not others:
         return [*first, StartShared(lacking)] if lacking else first

@@ -228,7 +228,7 @@ def fill(run: Run, point: Point, swap_database: str = "") -> None:
         for folder, volume in saved.items():
             note_filling(run, folder)
             with console.step(f"restore the volume {volume}"):
-                repository.restore_folder(point, folder, volume)
+                repository.restore_volume(point, folder, volume)
 
 
 def filling(run: Run) -> frozenset[str]:

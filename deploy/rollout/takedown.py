@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from deploy.backups import schedule
+from deploy.certificates import schedule as renewals
 from deploy.config.environment import Environment
 from deploy.config.settings import Settings
 from deploy.core import console
@@ -18,7 +19,7 @@ from deploy.site.locked import locked
 from deploy.state import locks
 from deploy.state.store import State
 
-KEEP = f"{LABEL}.keep"  # a volume's label: backups outlive what they are of
+KEEP = f"{LABEL}.keep"  # a volume's label: backups, and keys of certificates, of which servers issue so many
 
 
 def down(at: Environment, *, volumes: bool) -> None:
@@ -38,14 +39,16 @@ def down(at: Environment, *, volumes: bool) -> None:
 
 
 def unschedule(at: Environment, host: Host) -> None:
-    """Take the timer of backups away: each night it would report that nothing runs. Without root it is named."""
+    """Take the timers away: each would report that nothing runs. Without root they are named."""
     try:
         if schedule.remove_from(at, host):
             console.say(
                 f"{host.name} takes no recovery points by itself any more; inv backup.schedule has it do so again"
             )
+        if renewals.remove_from(at.settings, host):
+            console.say(f"{host.name} renews no certificate by itself any more; inv tls.issue has it do so again")
     except Refused as error:
-        console.warn(f"the timer of backups stays on {host.name}: {error.what}; inv backup.schedule --off as root")
+        console.warn(f"timers stay on {host.name}: {error.what}; as root: inv down again")
 
 
 def down_on(settings: Settings, host: Host, *, volumes: bool) -> None:
@@ -72,7 +75,7 @@ def remove_volumes(settings: Settings, host: Host) -> None:
     if named := sorted({*every} - {*kept}):
         host.run(docker("volume", "rm", *named))
     for volume in kept:
-        console.say(f"{volume} on {host.name} is kept: it holds backups; to remove it: docker volume rm {volume}")
+        console.say(f"{volume} on {host.name} is kept, as its label says; to remove it: docker volume rm {volume}")
     forget_images(State(host, settings.state_dir), host)
     for path in ("schema.json", "scale.json", "edge", "releases", "ledger.jsonl"):
         host.remove(settings.state_dir / path)

@@ -29,7 +29,7 @@ TIMER = """# written by {by}
 Description={what}
 
 [Timer]
-OnCalendar=*-*-* {at}:00 UTC
+OnCalendar=*-*-* {hours}:{minute:02}:00 UTC
 RandomizedDelaySec={jitter}min
 Persistent=true
 
@@ -38,13 +38,16 @@ WantedBy=timers.target
 """
 CRONTAB = """# written by {by}: {what}
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-{minute} {hour} * * * root {line}
+{minute} {hours} * * * root {line}
 """
 
 
 @dataclass(frozen=True)
 class Timer:
-    """A command line of a host, when it runs (time of day in UTC, minutes later at most), and who wrote it."""
+    """A command line of a host, when it runs (time of day in UTC, minutes later at most), and who wrote it.
+
+    It runs every so many hours, a day at most; `at` is one of the times.
+    """
 
     name: str
     what: str
@@ -52,19 +55,23 @@ class Timer:
     at: str
     jitter: int
     by: str
+    every: int = 24
 
 
 def files(timer: Timer, *, systemd: bool) -> dict[Path, str]:
     """Return the files that make a timer, by their paths. Pure."""
-    words = {"by": timer.by, "what": timer.what, "line": timer.line, "at": timer.at, "jitter": timer.jitter}
-    words["limit"] = LIMIT
+    words = {"by": timer.by, "what": timer.what, "line": timer.line, "jitter": timer.jitter, "limit": LIMIT}
     if systemd:
+        hour, minute = map(int, timer.at.split(":"))
+        words |= {"hours": f"{hour % timer.every:02}/{timer.every}" if timer.every < 24 else f"{hour:02}"}
+        words |= {"minute": minute}
         return {
             UNITS / f"{timer.name}.service": SERVICE.format(**words),
             UNITS / f"{timer.name}.timer": TIMER.format(**words),
         }
     hour, minute = later(timer)
-    return {CRON / timer.name: CRONTAB.format(hour=hour, minute=minute, **words)}
+    hours = f"{hour % timer.every}-23/{timer.every}" if timer.every < 24 else str(hour)
+    return {CRON / timer.name: CRONTAB.format(hours=hours, minute=minute, **words)}
 
 
 def later(timer: Timer) -> tuple[int, int]:
@@ -103,12 +110,13 @@ def install(host: Host, timer: Timer) -> str:
     systemd = require(host)
     for path, text in files(timer, systemd=systemd).items():
         host.write(path, text)
+    often = f", every {timer.every} hours" if timer.every < 24 else ""
     if not systemd:
         hour, minute = later(timer)
-        return f"by cron, at {hour:02}:{minute:02} of its own clock"
+        return f"by cron, at {hour:02}:{minute:02} of its own clock{often}"
     host.run(command("systemctl", "daemon-reload"))
     host.run(command("systemctl", "enable", "--now", f"{timer.name}.timer"))
-    return f"by systemd, at {timer.at} UTC and up to {timer.jitter} minutes later"
+    return f"by systemd, at {timer.at} UTC and up to {timer.jitter} minutes later{often}"
 
 
 def remove(host: Host, timer: Timer) -> None:

@@ -14,6 +14,7 @@ from deploy.tasks import (
     rollout,
     secrets,
     security,
+    tls,
 )
 
 # `inv backup` takes a point: the default task of its collection
@@ -38,5 +39,6 @@ namespace = Collection(
     Collection("incident", incident.triage, incident.playbook),
     Collection("monitor", monitor.up, monitor.down, monitor.check),
     Collection("notify", secrets.notification),
+    Collection("tls", tls.issue, tls.renew, tls.check),
     Collection("secrets", secrets.init, secrets.check, secrets.edit, secrets.rotate, secrets.identity),
 )  # fmt: skip

@@ -304,6 +304,25 @@ def test_the_name_that_a_volume_has_anyway_may_be_written(tmp_path: Path, name: 
 
 
 @pytest.mark.parametrize(
+    ("others", "said"),
+    [
+        ("c: {image: redis, networks: {other: }, x-deploy: {role: certificates}}", "service c: shares no network"),
+        (
+            "c: {image: redis, networks: {front: }, x-deploy: {role: certificates}}\n"
+            "  d: {image: redis, networks: {front: }, x-deploy: {role: certificates}}",
+            "more than one service has the role certificates",
+        ),
+    ],
+    ids=["on another network", "two"],
+)
+def test_certificates_are_kept_by_one_service_that_reaches_the_edge(others: str, said: str) -> None:
+    text = f"services:\n  {others}\n  w: {{image: redis, networks: {{front: }}, x-deploy: {{role: web, port: 1}}}}\n"
+    text += "  e: {image: redis, networks: {front: }, x-deploy: {role: edge}}\nnetworks: {front: {}, other: {}}\n"
+    with pytest.raises(Refused, match=said):
+        model(text)
+
+
+@pytest.mark.parametrize(
     ("service", "role", "said"),
     [
         ("scale: 3", "web, port: 1", 3),

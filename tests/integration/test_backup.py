@@ -17,6 +17,7 @@ from deploy.backups.repository import repository_of
 from deploy.config.environment import enter
 from deploy.config.secrets import envfile
 from deploy.core.poll import wait_until
+from deploy.site.script import write_order
 from tests.support import notified, vaults
 from tests.support.notified import Receiver
 from tests.support.site import Site, docker, make_bookreader, remove_labelled
@@ -156,7 +157,10 @@ def nightly(shelf: Site, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) ->
     at = enter("local")
     repository, script = repository_of(at), shelf.state / schedule.SCRIPT
     script.write_text(schedule.render(repository, shelf.state))
-    assert schedule.write_order(at, repository) == "1 address(es) are notified of one that fails"
+    assert (
+        write_order(repository.run, schedule.ORDER, "the nightly backup FAILED")
+        == "1 address(es) are notified of one that fails"
+    )
     return lambda: subprocess.run(["sh", str(script), "lock.dump"], capture_output=True, timeout=120).returncode
 
 
@@ -284,6 +288,7 @@ def test_a_bare_host_serves_again_from_off_site_and_the_escrowed_sheet_alone(
     assert json.loads(sheet.read_text())["secrets"]["RESTIC_PASSWORD"] not in (shelf.state / "escrow.json").read_text()
     assert "host is not bare" in shelf.inv("backup.rebuild", code=2).stderr
     put(shelf, "Last")
+    files(shelf, "chown 4711 /uploads")
     before, point = titles(shelf), taken(shelf)["id"]
     release = shelf.inv("status", "--json").document["release"]
 
@@ -302,6 +307,7 @@ def test_a_bare_host_serves_again_from_off_site_and_the_escrowed_sheet_alone(
     listed, *_ = shelf.inv("backup.list", "--json").document
     assert (listed["id"], listed["places"]) == (point, ["local", "off-site"])
     assert files(shelf, "cat /uploads/one /uploads/two") == "one\ntwo", "the declared volume came back, too"
+    assert files(shelf, "stat -c %u /uploads") == "4711", "and is whose it was"
     assert len((shelf.state / "ledger.jsonl").read_text().splitlines()) > 1, "what was deployed before is remembered"
     assert secrets_of(shelf) == before_the_loss, "the secrets file is there again"
     assert "stored" in evidence_of_doctor(shelf)

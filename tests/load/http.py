@@ -57,7 +57,7 @@ class Connection:
     @classmethod
     async def open(cls, target: Target) -> "Connection":
         """Open a new connection."""
-        return cls(*await asyncio.open_connection(target.host, target.port))
+        return cls(*await asyncio.open_connection(target.host, target.port, **target.security))
 
     def closed_by_server(self) -> bool:
         """Tell whether the server's close has been noticed."""

@@ -15,7 +15,7 @@ class Run:
     """Hold one run of the clients, from its start to its report."""
 
     def __init__(self, url: str, scenario: Scenario) -> None:
-        self._around = Around(Target.parse(url), scenario, Ledger(scenario.kinds), asyncio.Event())
+        self._around = Around(Target.parse(url, scenario.name), scenario, Ledger(scenario.kinds), asyncio.Event())
         self._notes = posts.Notes(self._around)
         self._books: list[str] = []
         self._tasks: list[asyncio.Task[None]] = []

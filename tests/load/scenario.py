@@ -1,6 +1,7 @@
 """What the clients do, how fast, and how much they must have seen."""
 
 import asyncio
+import ssl
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -17,19 +18,29 @@ class Target:
 
     host: str
     port: int
+    tls: bool = False
+    name: str = ""
 
     @classmethod
-    def parse(cls, url: str) -> "Target":
-        """Read the server's host and port from its URL."""
+    def parse(cls, url: str, name: str = "") -> "Target":
+        """Read the server's host and port from its URL; `name` is what it is called, where that is not the host."""
         parts = urlsplit(url)
-        if parts.scheme != "http" or not parts.hostname or parts.path.strip("/"):
-            raise ValueError(f"expected http://host:port, got {url!r}")
-        return cls(parts.hostname, parts.port or 80)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/"):
+            raise ValueError(f"expected http://host:port or https://host:port, got {url!r}")
+        tls = parts.scheme == "https"
+        return cls(parts.hostname, parts.port or (443 if tls else 80), tls, name)
+
+    @property
+    def security(self) -> dict[str, Any]:
+        """Give what a connection needs for TLS; whatever certificate there is will do."""
+        if not self.tls:
+            return {}
+        return {"ssl": ssl._create_unverified_context(), "server_hostname": self.name or self.host}  # noqa: S323
 
     @property
     def authority(self) -> str:
         """Give the host and port as a Host header carries them."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        host = self.name or (f"[{self.host}]" if ":" in self.host else self.host)
         return f"{host}:{self.port}"
 
 
@@ -38,6 +49,7 @@ class Scenario:
     """Choose the kinds of clients, their numbers, rates and limits."""
 
     kinds: tuple[str, ...] = KINDS
+    name: str = ""
     paths: tuple[str, ...] = ()
     connections: int = 16
     rate: float = 350.0

@@ -15,6 +15,7 @@ ROWS: dict[str, report.Row] = {}
 ROOMS = ("deploy", "data", "gates", "monitoring", "edge")
 AREAS = {  # the others are `deploy`
     "test_canary": "gates",
+    "test_certificates": "edge",
     "test_edge": "edge",
     "test_incidents": "monitoring",
     "test_migrations": "data",

@@ -68,7 +68,7 @@ def apply(step: steps.Step, facts: Facts, release: Release) -> Facts:
             known = upstreams(release, *COLOURS)
             edge = EdgeFacts(True, generation, colour, name, maintenance, (*own, *beside), upstreams=known)
             return replace(facts, edge=replace(edge, frame=step.frame or facts.edge.frame))
-        case steps.Drain():
+        case steps.Drain() | steps.TemporaryCertificate():
             pass
         case steps.StopColour(colour, services, keep):
             leaving = {c.name for c in facts.of(colour) if c.service in services} - set(keep)

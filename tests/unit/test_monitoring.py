@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,7 +13,7 @@ from urllib.parse import quote
 import pytest
 
 from deploy.config import secrets
-from deploy.config.settings import ROOT
+from deploy.config.settings import ROOT, Tls
 from deploy.core import yaml
 from deploy.core.model import Deploy, ReleasedService
 from deploy.hosts.local import LocalHost
@@ -64,6 +65,10 @@ def test_what_the_release_has_is_watched_and_nothing_that_it_has_not() -> None:
     own = stack.stack_of(run(service("edge", "edge"), service("backup", "backup"), probe="https://shop.test/"), "")
     assert [one.name for one in own.exporters] == ["exporter-postgres", "exporter-edge", "blackbox"]
     assert own.rules == ("services", "host", "self", "edge", "postgres", "public", "backups")
+    renewed = run(service("certificates", "certificates"))
+    acme = renewed.settings.model_copy(update={"tls": Tls(by="acme")})
+    assert "certificates" not in stack.stack_of(renewed, "").rules
+    assert stack.stack_of(replace(renewed, settings=acme), "").rules[-1] == "certificates"
     jobs = {job.name: [target.address for target in job.targets] for job in own.jobs}
     assert jobs["edge"] == ["http://edge:8080/edge-health"]
     assert jobs["public"] == ["https://shop.test/"]
@@ -127,6 +132,7 @@ METRIC = re.compile(r"\b(?:ops|pg|redis|nginx|probe|node|prometheus)_\w+|\bup\b"
 NOT_MISSED = {"ops_container_restarts", "ops_container_out_of_memory", "probe_ssl_earliest_cert_expiry"}
 # these keep alerts quiet: without them more is sent
 NOT_MISSED |= {"ops_environment_down", "ops_maintenance", "ops_service_stopped_by_deploy", "probe_http_status_code"}
+NOT_MISSED |= {"ops_certificate_not_after_timestamp_seconds"}
 
 
 @pytest.mark.parametrize("name", sorted(RULES))

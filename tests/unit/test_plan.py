@@ -50,6 +50,8 @@ DRAINED = B.model_copy(update={"services": tuple(
     s.model_copy(update={"deploy": s.deploy.model_copy(update={"drain": ("drain",)})}) if s.role == "web" else s for s in B.services
 )})  # fmt: skip
 ABLE = able(B)
+SECURE = release("a", extra={"certificates": "certificates"})
+TEMPORARY = "make a temporary certificate, where the edge has none"
 NOT_YET_RETIRED = tuple(container(service, "blue", "a") for service in ("backend", "worker"))
 LEFT = tuple(container(service, "green", "b") for service in ("backend", "worker"))
 OLD = tuple(container(service, "green", "old") for service in ("backend", "worker"))
@@ -69,6 +71,9 @@ def beside(facts: Facts, *more: Container) -> Facts:
 
 PLANS = [
     pytest.param(A, Facts(), FIRST, id="first deploy"),
+    pytest.param(SECURE, Facts(), [FIRST[0], TEMPORARY, *FIRST[1:]], id="first deploy with HTTPS"),
+    pytest.param(SECURE, without(serving("a", "blue"), "edge"), [TEMPORARY, "start edge"], id="edge with HTTPS down"),
+    pytest.param(SECURE, serving("a", "blue"), [], id="edge with HTTPS runs"),
     pytest.param(B, serving("a", "blue"), [MIGRATE, *START_GREEN, *REPLACE_BLUE], id="second deploy"),
     pytest.param(A, serving("a", "blue"), [], id="nothing to do"),
     pytest.param(B, Facts(NOT_YET_RETIRED),
@@ -383,3 +388,9 @@ def test_only_a_deploy_changes_the_frame_and_going_back_restores_what_was_accept
 def test_what_an_older_toolkit_serves_is_not_switched_for_its_frame_alone() -> None:
     """Its release has no routes of its own."""
     assert not towards(A, framed(WHOLE, WHOLE), frame="one").steps
+
+
+def test_an_edge_that_is_recreated_with_https_finds_a_certificate() -> None:
+    steps = [str(step) for step in towards(SECURE, serving("a", "blue"), recreate=("edge",)).steps]
+    assert steps[:2] == [TEMPORARY, "recreate edge: an outage"]
+    assert TEMPORARY not in [str(step) for step in towards(SECURE, serving("a", "blue"), recreate=("redis",)).steps]

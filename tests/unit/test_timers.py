@@ -32,6 +32,16 @@ def test_cron_runs_at_a_minute_that_the_name_decides() -> None:
     assert later(replace(NIGHTLY, jitter=0)) == (23, 50)
 
 
+def test_what_runs_every_six_hours_has_its_minute_at_each_of_them() -> None:
+    often = replace(NIGHTLY, at="00:30", jitter=0, every=6)
+    timer = files(often, systemd=True)[Path("/etc/systemd/system/shop-prod-backup.timer")]
+    assert "OnCalendar=*-*-* 00/6:30:00 UTC\n" in timer
+    (crontab,) = files(often, systemd=False).values()
+    assert "\n30 0-23/6 * * * root /bin/sh /state/backup.sh\n" in crontab
+    late = files(replace(often, at="23:50"), systemd=False)[Path("/etc/cron.d/shop-prod-backup")]
+    assert "\n50 5-23/6 * * * root" in late
+
+
 class Bare:
     """A host without systemd, with cron's folder, on which these programs run."""
 

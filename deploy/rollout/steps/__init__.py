@@ -6,7 +6,7 @@ from deploy.rollout.steps.drain import Drain
 from deploy.rollout.steps.edge import AwaitEdgeSwitch, PrepareEdge, RegisterColour, RevertEdge, Switch, TurnPage
 from deploy.rollout.steps.prune import Prune
 from deploy.rollout.steps.served import AwaitServed
-from deploy.rollout.steps.shared import CreateShared, RecreateShared, StartShared
+from deploy.rollout.steps.shared import CreateShared, RecreateShared, StartShared, TemporaryCertificate
 from deploy.rollout.steps.step import Stage, Step
 from deploy.rollout.steps.watch import Watch
 from deploy.rollout.steps.workers import AwaitTasks, Quiet, Resume
@@ -36,6 +36,7 @@ __all__ = [
     "Step",
     "StopColour",
     "Switch",
+    "TemporaryCertificate",
     "TurnPage",
     "Watch",
 ]

@@ -6,8 +6,9 @@ import time
 from dataclasses import dataclass
 from typing import ClassVar
 
+from deploy.certificates.store import Store
 from deploy.core import console
-from deploy.core.errors import Interrupted, OpsError, Unreachable
+from deploy.core.errors import Interrupted, OpsError, Unreachable, acting
 from deploy.core.poll import wait_until
 from deploy.core.shell import docker
 from deploy.release.render import HOLDER
@@ -34,6 +35,27 @@ class CreateShared(Step):
     def perform(self, run: Run) -> None:
         run.host.run(run.compose("", "--profile", HOLDER, "create", "--no-recreate", "--no-build", HOLDER))
         run.host.run(run.compose("", "--profile", HOLDER, "rm", "--force", "--stop", HOLDER))
+
+
+@dataclass(frozen=True)
+class TemporaryCertificate(Step):
+    """Have an edge that is about to start find a certificate; one that is there stays.
+
+    Without one nginx does not start.
+    """
+
+    stage: ClassVar[Stage] = Stage.SHARED
+
+    def __str__(self) -> str:
+        return "make a temporary certificate, where the edge has none"
+
+    def perform(self, run: Run) -> str | None:
+        store = Store(run, run.release.of("certificates")[0])
+        if not store.call("temporary", *run.settings.tls_names)["made"]:
+            return None
+        words = "a temporary certificate is served, which nobody trusts; next: inv tls.issue"
+        console.warn(acting(words, run.settings.env))
+        return "made"
 
 
 @dataclass(frozen=True)

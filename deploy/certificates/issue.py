@@ -1,0 +1,115 @@
+"""Have every edge serve the certificate that the settings name: one of a person's own, or one from an ACME server."""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from deploy.certificates import model, schedule
+from deploy.certificates.serve import is_presented, serve
+from deploy.certificates.store import Store, Version, require_tls, stores_of
+from deploy.config.environment import Environment
+from deploy.config.settings import Settings
+from deploy.core import console
+from deploy.core.errors import Refused, acting, refuse
+from deploy.site.locked import locked
+
+AGAIN = "then inv tls.issue"
+OWN_ALONE = stat.S_IRWXG | stat.S_IRWXO
+
+
+@dataclass(frozen=True)
+class Served:
+    """What an edge serves: whether that is new, and after how many seconds a handshake showed it."""
+
+    host: str
+    certificate: model.Certificate
+    changed: bool
+    seconds: float
+
+    @property
+    def document(self) -> dict[str, object]:
+        """The same for programs."""
+        own = self.certificate
+        return {
+            "host": self.host, "changed": self.changed, "seconds": self.seconds, "serial": f"{own.serial:x}",
+            "names": own.names, "issuer": own.issuer, "not_after": own.not_after.isoformat(), "staging": own.staging,
+        }  # fmt: skip
+
+
+def issue(at: Environment, *, now: bool = False, unprobed: bool = False) -> tuple[Served, ...]:
+    """Obtain or install the certificate and serve it on every edge; where it is there and not due nothing changes.
+
+    With `now` a server is asked for another one in any case; `unprobed` asks for no challenge of our own before.
+
+    Raises Refused with all that is wrong with a certificate of one's own, OpsError where a server gives none.
+    """
+    require_tls(at.settings)
+    pair = own_pair(at.settings) if at.settings.tls.by == "file" else None
+    stores = stores_of(at)
+    require_issuable(at, stores)
+    with locked(at, "tls.issue"):
+        if pair:
+            return tuple(install(store, *pair) for store in stores)
+        return (obtain(stores[0], now=now, unprobed=unprobed),)
+
+
+def issue_first(at: Environment, *, unprobed: bool = False) -> tuple[Served, ...]:
+    """Issue, and have the host renew by itself from then on; where it cannot that is said."""
+    served = issue(at, unprobed=unprobed)
+    if at.settings.tls.by == "acme":
+        try:
+            console.say(schedule.install(stores_of(at)[0]))
+        except Refused as error:
+            console.warn(acting(f"{served[0].host} does not renew it by itself: {error.what}; {error.then}, "
+                                "then inv tls.issue", at.settings.env))  # fmt: skip
+    return served
+
+
+def require_issuable(at: Environment, stores: tuple[Store, ...]) -> None:
+    """Refuse ACME for several edges: the server asks any of them, and the challenge is on one."""
+    if at.settings.tls.by == "acme" and len(stores) > 1:
+        names = ", ".join(store.run.host.name for store in stores)
+        then = 'tls.by = "file" with a certificate that was obtained elsewhere; it is installed on all'
+        what = f"several hosts have an edge ({names}): the server would ask any of them, and one alone could answer"
+        raise Refused(what, where=at.settings.env, then=then, slug="acme-several-edges")
+
+
+def own_pair(settings: Settings) -> tuple[bytes, bytes]:
+    """Read a person's certificate and key; raise Refused with all that is wrong with them."""
+    chain, key = (settings.root / Path(path).expanduser() for path in (settings.tls.certificate, settings.tls.key))
+    title, where = "the certificate cannot be served:", f"{chain}, {key}"
+    then = f"bring one that is right, {AGAIN}"
+    try:
+        texts = chain.read_bytes(), key.read_bytes()
+    except OSError as error:
+        reasons = [f"{error.filename} cannot be read: {error.strerror}"]
+    else:
+        reasons = model.mistakes(*texts, settings.tls_names, datetime.now(UTC))
+        reasons += [f"others may read {key}: chmod 600 {key}"] if key.stat().st_mode & OWN_ALONE else []
+    refuse(title, reasons, where=where, then=then, slug="certificate-invalid")
+    return texts
+
+
+def install(store: Store, chain: bytes, key: bytes) -> Served:
+    """Install a person's certificate on one edge, and serve it."""
+    with console.step(f"{store.run.host.name}: install the certificate"):
+        version = store.install(chain, key)
+    return served(store, version)
+
+
+def obtain(store: Store, *, now: bool, unprobed: bool) -> Served:
+    """Obtain a certificate from the server, once, where none is there or it is due; serve it."""
+    with console.step(f"obtain a certificate for {', '.join(store.run.settings.tls_names)}, where it is due"):
+        version = store.issue(now=now, probe=not unprobed)
+    return served(store, version)
+
+
+def served(store: Store, version: Version) -> Served:
+    """Serve a version, unless a handshake shows that the edge serves it."""
+    with console.step(f"{store.run.host.name}: serve it, prove it by a handshake"):
+        changed = not is_presented(store, version)
+        seconds = serve(store, version.name) if changed else 0.0
+    return Served(store.run.host.name, version.certificate, changed, seconds)

@@ -1,0 +1,38 @@
+"""What the scripts have in common that a host runs by itself: their command lines, and whom they notify."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+
+from deploy.core.shell import Command
+from deploy.site import notify
+from deploy.site.run import Run
+
+
+def line(command: Command, variables: Mapping[str, str]) -> str:
+    """Write a command as a line of a script in which these texts are variables of the shell, by name. Pure."""
+    words = []
+    for word in command.argv:
+        filled = word
+        for text, name in variables.items():
+            filled = filled.replace(text, f"${name}")
+        words.append(shlex.quote(word) if filled == word else f'"{filled}"')
+    return " ".join(words)
+
+
+def write_order(run: Run, file: str, title: str) -> str:
+    """Leave on a host who is notified of a failure, for its owner alone; return in words whether anybody is."""
+    settings, path, urls = run.settings, run.settings.state_dir / file, notify.addresses(run.settings)
+    lacks = [
+        *([] if urls else [f"{notify.KEY} is not set"]),
+        *([] if "failure" in settings.notify.on else ["notify.on lacks failure"]),
+        *([] if run.bundle.release.of("notify") else ["the release has no service with the role notify"]),
+    ]
+    if lacks:
+        run.host.remove(path)
+        return f"nobody is notified of one that fails: {', '.join(lacks)}"
+    order = notify.order(settings, f"{settings.name}: {title}", "failure")
+    run.host.write(path, json.dumps(order) + "\n", mode=0o600)
+    return f"{len(urls)} address(es) are notified of one that fails"

@@ -1,0 +1,130 @@
+"""Obtain a certificate by certbot, which a server counts, as it does each try that fails."""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import json
+import os
+import re
+import secrets
+import shutil
+import ssl
+import subprocess
+import sys
+from argparse import Namespace
+from base64 import urlsafe_b64encode
+from pathlib import Path
+from urllib.parse import urljoin, urlsplit
+
+from volume import ACME, CHAIN, CHALLENGES, KEY, VOLUME, Failed, kept
+
+DIRECTORY, LOGS = ".well-known/acme-challenge", Path("/tmp/certbot")  # noqa: S108  # a tmpfs of this container alone
+# what a server answers when it refuses: https://www.rfc-editor.org/rfc/rfc8555#section-6.7
+TYPE, DETAIL = re.compile(r"urn:ietf:params:acme:error:(?!badNonce)(\w+)"), re.compile(r'"detail": ("(?:[^"\\]|\\.)*")')
+LEAST_BYTES = 1 << 20  # an order must not end at a full disk: it counts, and what came of it is lost
+REDIRECTS, PROBE_SECONDS = 5, 10
+
+
+def issue(words: Namespace) -> dict[str, object]:
+    """Have certbot obtain a certificate once, by a challenge in the volume; keep what is there then.
+
+    It asks the server when to renew (ARI), else it goes by what is left of the lifetime.
+    """
+    if (free := shutil.disk_usage(VOLUME).free) < LEAST_BYTES:
+        raise Failed("disk-full", f"{free} bytes are free where certificates are kept")
+    (CHALLENGES / DIRECTORY).mkdir(parents=True, exist_ok=True)
+    if words.probe:
+        probe(words.names)
+    ran = subprocess.run(certbot(words), capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if ran.returncode:
+        raise refused(ran.stderr.strip() or ran.stdout.strip())
+    lineage = ACME / "live" / words.lineage
+    return kept((lineage / CHAIN).read_bytes(), (lineage / KEY).read_bytes())
+
+
+def certbot(words: Namespace) -> list[str]:
+    """Write certbot's command line; a name that is added or taken away makes a new certificate. Pure."""
+    account = ["--email", words.email] if words.email else ["--register-unsafely-without-email"]
+    profile = ["--required-profile", words.profile] if words.profile else []
+    names = [word for name in words.names for word in ("--domain", name)]
+    folders = [f"--config-dir={ACME}", f"--work-dir={LOGS}", f"--logs-dir={LOGS}"]
+    return [
+        str(Path(sys.executable).with_name("certbot")), "certonly", "--non-interactive", "--agree-tos", *account,
+        f"--server={words.server}", f"--cert-name={words.lineage}", "--webroot", f"--webroot-path={CHALLENGES}",
+        *profile, *folders, "--key-type=ecdsa", "--renew-with-new-domains",
+        "--force-renewal" if words.now else "--keep-until-expiring", *names,
+    ]  # fmt: skip
+
+
+def window(server: str, chain: bytes) -> dict[str, str] | None:
+    """Ask a server when it wants a certificate renewed (ARI, RFC 9773); None where it does not say.
+
+    Returns `start` and `end`, as ISO 8601.
+    """
+    import requests
+    from cryptography import x509
+
+    first = x509.load_pem_x509_certificates(chain)[0]
+    try:
+        signer = first.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier or b""
+        serial = first.serial_number.to_bytes(first.serial_number.bit_length() // 8 + 1, "big")
+        own = ".".join(urlsafe_b64encode(part).decode().rstrip("=") for part in (signer, serial))
+        place = requests.get(server, timeout=PROBE_SECONDS).json()["renewalInfo"]
+        suggested = requests.get(f"{place}/{own}", timeout=PROBE_SECONDS).json()["suggestedWindow"]
+        return {name: str(suggested[name]) for name in ("start", "end")}
+    except (x509.ExtensionNotFound, OSError, ValueError, LookupError, TypeError):
+        return None
+
+
+def refused(printed: str) -> Failed:
+    """Say why no certificate came: by the server's own words where it answered, else by certbot's."""
+    log = LOGS / "letsencrypt.log"
+    text = log.read_text(errors="replace") if log.exists() else ""
+    types, details = TYPE.findall(text), DETAIL.findall(text)
+    full = os.strerror(errno.ENOSPC) in text + printed
+    error = "disk-full" if full else types[-1] if types else "certbot"
+    return Failed(error, json.loads(details[-1]) if types and details and not full else printed)
+
+
+def probe(names: list[str]) -> None:
+    """Ask by each name for a challenge of our own, as the server will, which counts tries that fail."""
+    token = secrets.token_urlsafe(16)
+    file = CHALLENGES / DIRECTORY / f"ops-{token}"
+    file.write_text(token)
+    try:
+        answers = {name: reason(f"http://{name}/{DIRECTORY}/{file.name}", token) for name in names}
+    finally:
+        file.unlink()
+    if problems := [f"{name}: {text}" for name, text in answers.items() if text]:
+        raise Failed("unreachable", "\n".join(problems))
+
+
+def reason(url: str, token: str) -> str:
+    """Say why an address does not answer with a token; empty where it does."""
+    try:
+        for _ in range(REDIRECTS):
+            status, location, body = get(url)
+            if status not in (301, 302, 303, 307, 308):
+                return "" if body.strip() == token else f"{url} answers {status}, and not with what is in the volume"
+            url = urljoin(url, location)
+    except (OSError, http.client.HTTPException) as error:
+        return f"{url}: {error or type(error).__name__}"
+    return f"{url} redirects again and again"
+
+
+def get(url: str) -> tuple[int, str, str]:
+    """Ask once, whatever proxy the environment names; a certificate is not judged, since there may be none yet."""
+    parts = urlsplit(url)
+    context = ssl._create_unverified_context()  # noqa: S323  # as the servers of ACME do
+    connection = (
+        http.client.HTTPSConnection(parts.netloc, timeout=PROBE_SECONDS, context=context)
+        if parts.scheme == "https"
+        else http.client.HTTPConnection(parts.netloc, timeout=PROBE_SECONDS)
+    )
+    try:
+        connection.request("GET", parts.path + (f"?{parts.query}" if parts.query else ""))
+        answer = connection.getresponse()
+        return answer.status, answer.getheader("Location", ""), answer.read(4096).decode(errors="replace")
+    finally:
+        connection.close()

@@ -1,0 +1,222 @@
+"""Certificates: names that lead elsewhere, servers that hang or refuse, disks that fill, lives of seconds."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.certificates import schedule
+from deploy.certificates.store import stores_of
+from deploy.config.environment import enter
+from deploy.core.poll import wait_until
+from tests import load
+from tests.support.acme import LABEL, NAME, Acme, acme_server, signed
+from tests.support.certified import NAMES, make_certified, presented
+from tests.support.site import Site, docker
+
+CLIENTS = load.Scenario(kinds=("get",), paths=("/",), name=NAMES[0], rate=100, minimums={"get": 200})
+LIFE = 30  # seconds, of the profile `moments`
+
+
+@pytest.fixture(scope="module")
+def acme(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Acme]:
+    """A server of certificates."""
+    with acme_server(tmp_path_factory.mktemp("acme"), moments=LIFE) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def issued(tmp_path_factory: pytest.TempPathFactory, acme: Acme) -> Iterator[Site]:
+    """A site that serves a certificate of that server."""
+    site = make_certified(tmp_path_factory.mktemp("site"), acme)
+    site.extra["OPS_TLS__PROFILE"] = "default"
+    try:
+        site.inv("deploy")
+        site.inv("tls.issue")
+        yield site
+    finally:
+        site.sweep()
+
+
+def script(site: Site) -> Path:
+    """Write what the timer of the host runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in site.environment.items():
+            patch.setenv(name, value)
+        (store,) = stores_of(enter("local"))
+        path = site.state / schedule.SCRIPT
+        path.write_text(schedule.render(store, site.state))
+    return path
+
+
+def run(path: Path) -> subprocess.CompletedProcess[str]:
+    """Do what the timer does."""
+    return subprocess.run(["sh", str(path)], capture_output=True, text=True, timeout=300)
+
+
+def refused(site: Site, acme: Acme, *words: str, slug: str, said: str, **more: str) -> None:
+    """A renewal fails, says why and what is next, and the certificate that was served is."""
+    before = presented(acme.address).serial_number
+    failed = site.inv("tls.renew", "--now", "--json", *words, code=1, **more)
+    assert failed.document["slug"] == slug, failed.stderr
+    assert said in failed.document["error"] + failed.document["next"], failed.stderr
+    assert presented(acme.address).serial_number == before
+    assert site.inv("tls.check", "--json", code=3).document[0]["result"] == "PASS"
+
+
+def test_a_name_that_leads_nowhere(issued: Site, acme: Acme) -> None:
+    """DNS has no address for a name yet: seen before a server is asked, and by the server."""
+    acme.dns("set-servfail", host=f"{NAMES[1]}.")
+    try:
+        refused(issued, acme, slug="challenge-unreachable", said=NAMES[1])
+        refused(issued, acme, "--unprobed", slug="tls-failed", said="let every name lead to this edge")
+    finally:
+        acme.dns("clear-servfail", host=f"{NAMES[1]}.")
+
+
+def test_a_name_that_leads_to_a_closed_port(issued: Site, acme: Acme) -> None:
+    """Nothing listens on port 80 where a name leads."""
+    acme.dns("add-a", host=f"{NAMES[1]}.", addresses=[acme.resolver])
+    try:
+        refused(issued, acme, slug="challenge-unreachable", said=NAMES[1])
+        refused(issued, acme, "--unprobed", slug="tls-failed", said="open its port 80")
+    finally:
+        acme.dns("clear-a", host=f"{NAMES[1]}.")
+
+
+def test_a_challenge_that_another_server_answers(issued: Site, acme: Acme) -> None:
+    """What stands before the edge blocks the path of challenges: it answers 404."""
+    other, words = f"{acme.name}-other", ("-m", "http.server", "80", "--directory=/etc")
+    image = next(iter(docker("image", "ls", "-q", "tiny/certificates").split()))
+    docker("run", "--detach", f"--name={other}", f"--label={LABEL}", f"--network={acme.name}", "--user=0",
+           "--entrypoint=python", image, *words)  # fmt: skip
+    form = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+    acme.dns("add-a", host=f"{NAMES[1]}.", addresses=[docker("inspect", "--format", form, other).strip()])
+    try:
+        refused(issued, acme, "--unprobed", slug="tls-failed", said="to no other server")
+    finally:
+        acme.dns("clear-a", host=f"{NAMES[1]}.")
+        docker("rm", "--force", other)
+
+
+def test_a_name_that_the_server_issues_nothing_for_and_one_that_the_edge_does_not_serve(
+    issued: Site, acme: Acme
+) -> None:
+    """A wrong name in tls.names."""
+    wrong = {"OPS_TLS__NAMES": f'["{NAMES[0]}", "blocked.test"]'}
+    refused(issued, acme, slug="challenge-unreachable", said="blocked.test", **wrong)
+    refused(issued, acme, "--unprobed", slug="tls-failed", said="blocked.test", **wrong)
+
+
+def test_a_profile_that_the_server_does_not_have(issued: Site, acme: Acme) -> None:
+    """A wrong tls.profile."""
+    refused(issued, acme, slug="tls-failed", said="nosuch", OPS_TLS__PROFILE="nosuch")
+
+
+def test_a_server_that_hangs(issued: Site, acme: Acme) -> None:
+    """The server takes connections and never answers."""
+    docker("pause", acme.server)
+    try:
+        refused(issued, acme, slug="tls-failed", said=NAME)
+    finally:
+        docker("unpause", acme.server)
+
+
+def test_a_certificate_of_ones_own(issued: Site, acme: Acme, tmp_path: Path) -> None:
+    """It is installed over the connection, served and proven; then the server's is served again."""
+    pair = signed(*NAMES, by=signed("an authority", authority=True))
+    for name, data in (("own.pem", pair.chain), ("own.key", pair.key)):
+        (tmp_path / name).write_bytes(data)
+        (tmp_path / name).chmod(0o600)
+    own = {"OPS_TLS__CERTIFICATE": str(tmp_path / "own.pem"), "OPS_TLS__KEY": str(tmp_path / "own.key")}
+    (served,) = issued.inv("tls.issue", "--json", OPS_TLS__BY="file", **own).document  # type: ignore[arg-type]
+    assert served["serial"] == f"{presented(acme.address).serial_number:x}"
+    (tmp_path / "own.key").chmod(0o644)
+    refused = issued.inv("tls.issue", "--json", code=2, OPS_TLS__BY="file", **own)
+    assert "others may read" in refused.document["error"]
+    (back,) = issued.inv("tls.issue", "--json").document
+    assert (back["changed"], back["serial"]) == (True, f"{presented(acme.address).serial_number:x}")
+
+
+def test_twenty_renewals_lose_no_request(issued: Site, acme: Acme) -> None:
+    """Sixteen clients keep their connections over twenty renewals, and each serial is served within five seconds."""
+    serials, slowest = set[str](), 0.0
+    with load.during(f"https://{acme.address}", CLIENTS) as clients:
+        for _ in range(20):
+            (renewed,) = issued.inv("tls.renew", "--now", "--json").document
+            serials.add(renewed["serial"])
+            slowest = max(slowest, renewed["seconds"])
+            assert f"{presented(acme.address).serial_number:x}" == renewed["serial"]
+        report = clients.report()
+    assert report.verdict == load.PASS, f"{report.reasons}\n{report.losses}\n{report.table()}"
+    assert (len(serials), slowest <= 5) == (20, True), slowest
+
+
+def test_ten_renewals_of_certificates_of_half_a_minute_by_the_hosts_own_script(issued: Site, acme: Acme) -> None:
+    """The script of the timer runs again and again; it renews what is due, and nothing else."""
+    issued.inv("tls.renew", "--now", OPS_TLS__PROFILE="moments")
+    own, site = {"OPS_TLS__PROFILE": "moments"}, issued
+    site.extra |= own
+    path, serials = script(site), set[int]()
+    try:
+        for _ in range(10):
+            before = presented(acme.address)
+
+            def renewed(before: int = before.serial_number) -> bool:
+                ran = run(path)
+                assert ran.returncode == 0, ran.stderr
+                return presented(acme.address).serial_number != before
+
+            assert wait_until(renewed, 2 * LIFE, pause=1)
+            assert time.time() < before.not_valid_after_utc.timestamp() + LIFE
+            serials.add(presented(acme.address).serial_number)
+    finally:
+        site.extra["OPS_TLS__PROFILE"] = "default"
+        site.inv("tls.renew", "--now")
+    assert len(serials) == 10
+
+
+def test_one_that_expired_while_the_machine_was_down(issued: Site, acme: Acme) -> None:
+    """Nobody renewed it for longer than it lived: the check says so, and the next run of the timer ends that."""
+    issued.inv("tls.renew", "--now", OPS_TLS__PROFILE="moments")
+    expiry = presented(acme.address).not_valid_after_utc.timestamp()
+    assert wait_until(lambda: time.time() > expiry, 2 * LIFE, pause=1)
+    said = {one["asked"]: one for one in issued.inv("tls.check", "--json", code=3).document}
+    assert said["it is valid, and renewed in time"]["result"] == "FAIL"
+    assert run(script(issued)).returncode == 0
+    assert presented(acme.address).not_valid_after_utc.timestamp() > time.time()
+
+
+def test_a_renewal_while_a_deploy_runs(issued: Site, acme: Acme) -> None:
+    """The script waits with its reload until the deploy is done; both come to their end, and no request is lost."""
+    path = script(issued)
+    path.write_text(path.read_text().replace(" issue ", " issue --now ", 1))
+    issued.replace("app/app.py", "says hello", "says good day")
+    issued.commit()
+    with load.during(f"https://{acme.address}", CLIENTS) as clients:
+        before = presented(acme.address).serial_number
+        with subprocess.Popen(["sh", str(path)], stderr=subprocess.PIPE, text=True) as renewal:
+            issued.inv("deploy", OPS_ROLLOUT__WATCH="8")
+            assert renewal.wait(120) == 0, renewal.stderr and renewal.stderr.read()
+        report = clients.report()
+    assert presented(acme.address).serial_number != before
+    assert report.verdict == load.PASS, f"{report.reasons}\n{report.losses}\n{report.table()}"
+
+
+def test_a_disk_that_is_full(tmp_path: Path, acme: Acme, issued: Site) -> None:
+    """There is no room in the volume: no order is begun, and what was served is."""
+    volume = f"{issued.app}-local_certificates"
+    place = docker("volume", "inspect", "--format", "{{.Mountpoint}}", volume).strip()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m,mode=755", "tmpfs", str(tmp_path)], check=True)
+    try:
+        subprocess.run(["cp", "-a", f"{place}/.", str(tmp_path)], check=True)
+        subprocess.run(["mount", "--bind", str(tmp_path), place], check=True)
+        subprocess.run(["fallocate", "-l", "1536K", str(tmp_path / "filler")], check=True)
+        refused(issued, acme, slug="disk-full", said="inv disk")
+    finally:
+        subprocess.run(["umount", "--lazy", place], capture_output=True)
+        subprocess.run(["umount", "--lazy", str(tmp_path)], capture_output=True)

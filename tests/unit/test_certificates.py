@@ -1,0 +1,176 @@
+"""What a certificate is judged by, and when it is due: pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from cryptography import x509
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deploy.certificates import check, schedule
+from deploy.certificates.model import (
+    STAGING,
+    Certificate,
+    Window,
+    due,
+    leaf,
+    mistakes,
+    overdue,
+    renewal_time,
+    window_of,
+)
+from tests.support.acme import PEM, Pair, signed
+
+NOW = datetime(2027, 3, 1, tzinfo=UTC)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+
+
+def lived(days: float, start: datetime = NOW) -> Certificate:
+    """A certificate that begins to live."""
+    return Certificate(("a.test",), 1, start, start + timedelta(days=days), "CN=an authority")
+
+
+@pytest.mark.parametrize(("days", "first"), [(90, 60), (64, 64 * 2 / 3), (45, 30), (9.9, 4.95), (6, 3)])
+def test_it_is_due_by_what_is_left_of_its_life(days: float, first: float) -> None:
+    own, start = lived(days), NOW + timedelta(days=first)
+    assert abs(renewal_time(own) - start) < timedelta(seconds=1)
+    assert not due(own, None, start - HOUR)
+    assert due(own, None, start + HOUR)
+
+
+def test_it_is_due_when_the_server_asks_for_it_and_not_before() -> None:
+    own, window = lived(90), Window(NOW + 5 * DAY, NOW + 6 * DAY)
+    assert [due(own, window, NOW + number * DAY) for number in (4, 5, 7)] == [False, True, True]
+    late = Window(NOW + 80 * DAY, NOW + 81 * DAY)
+    assert not due(own, late, NOW + 70 * DAY)
+
+
+def renewals(
+    days: float, fails: Callable[[datetime], bool], *, window: bool, jitter: Callable[[int], timedelta]
+) -> Iterator[timedelta]:  # fmt: skip
+    """Let the timer run for sixty days; yield what was left of the certificate's life before each run."""
+    own, now, number = lived(days), NOW, 0
+    while now < NOW + 60 * DAY:
+        number += 1
+        now = NOW + number * schedule.EVERY * HOUR + jitter(number)
+        asked = Window(own.not_before + own.lifetime * 0.6, own.not_after) if window else None
+        yield own.not_after - now
+        if due(own, asked, now) and not fails(now):
+            own = lived(days, now)
+
+
+OUTAGES = st.lists(st.tuples(st.floats(0, 60), st.floats(0, 47)), max_size=6)
+
+
+@given(OUTAGES, st.sampled_from([6, 7, 10, 45, 90]), st.booleans(), st.integers(0, schedule.JITTER))
+def test_none_expires_in_sixty_days_with_outages_of_two_days(
+    outages: list[tuple[float, float]], days: float, window: bool, jitter: int
+) -> None:
+    """Outages that follow each other without an hour between are one, and may be longer than half of six days."""
+    spans = [(NOW + timedelta(days=start), NOW + timedelta(days=start, hours=hours)) for start, hours in outages]
+    apart = [span for at, span in enumerate(spans) if not any(near(span, other) for other in spans[:at])]
+    left = renewals(
+        days,
+        lambda now: any(start <= now <= end for start, end in apart),
+        window=window,
+        jitter=lambda number: timedelta(minutes=jitter * (number % 2)),
+    )
+    assert min(left) > timedelta(0)
+
+
+def near(one: tuple[datetime, datetime], other: tuple[datetime, datetime]) -> bool:
+    """Tell whether two outages leave less than a day between them."""
+    return one[0] - DAY < other[1] and other[0] - DAY < one[1]
+
+
+def test_the_simulation_sees_one_that_expires() -> None:
+    assert min(renewals(6, lambda _: True, window=False, jitter=lambda _: timedelta(0))) < timedelta(0)
+
+
+def test_a_renewal_that_fails_for_long_is_overdue() -> None:
+    own = lived(90)
+    assert [overdue(own, None, NOW + number * DAY) for number in (61, 74, 76)] == [False, False, True]
+    window = window_of({"start": "2027-03-06T00:00:00Z", "end": "2027-03-07T00:00:00.5Z"})
+    assert [overdue(own, window, NOW + number * DAY) for number in (5, 7)] == [False, True]
+
+
+AUTHORITY = signed("an authority", authority=True)
+OWN = signed("a.test", "*.b.test", by=AUTHORITY)
+
+
+def test_a_certificate_that_can_be_served_has_no_mistake() -> None:
+    assert mistakes(OWN.chain, OWN.key, ["a.test", "A.test", "x.b.test"], datetime.now(UTC)) == []
+
+
+def test_a_wildcard_stands_for_one_label() -> None:
+    own = leaf(OWN.chain.decode())
+    assert [own.covers(name) for name in ("x.b.test", "b.test", "x.y.b.test", "*.b.test")] == [True, False, False, True]
+
+
+def alone(pair: Pair) -> bytes:
+    """The first certificate of a chain."""
+    return x509.load_pem_x509_certificates(pair.chain)[0].public_bytes(PEM)
+
+
+@pytest.mark.parametrize(
+    ("chain", "key", "names", "words"),
+    [
+        pytest.param(b"nothing", OWN.key, ["a.test"], "none in PEM", id="no certificate"),
+        pytest.param(OWN.chain, b"nothing", ["a.test"], "the key is none in PEM", id="no key"),
+        pytest.param(OWN.chain, signed("a.test").key, ["a.test"], "does not belong", id="another key"),
+        pytest.param(OWN.chain, OWN.key, ["a.test", "c.test"], "it is not for c.test", id="a name is missing"),
+        pytest.param(alone(OWN), OWN.key, ["a.test"], "the chain is incomplete", id="without its authority"),
+        pytest.param(alone(OWN) * 2, OWN.key, ["a.test"], "is not signed by the one after it", id="in another order"),
+    ],
+)
+def test_what_is_wrong_with_a_certificate_is_said(chain: bytes, key: bytes, names: list[str], words: str) -> None:
+    (mistake,) = mistakes(chain, key, names, datetime.now(UTC))
+    assert words in mistake
+
+
+def test_one_that_has_expired_or_is_of_tomorrow_is_refused() -> None:
+    old, new = signed("a.test", start=-9 * DAY, days=8), signed("a.test", start=DAY)
+    said = [mistakes(pair.chain, pair.key, ["a.test"], datetime.now(UTC)) for pair in (old, new)]
+    assert [words[0][:14] for words in said] == ["it expired at ", "it is not vali"]
+
+
+def judged(own: Certificate, now: datetime = NOW + DAY) -> dict[str, str]:
+    """What a check says of a certificate."""
+    return {one.asked: one.result for one in check.of_certificate(own, None, ("a.test", "b.test"), now, "")}
+
+
+def test_a_check_judges_names_signer_and_time() -> None:
+    asked = (
+        "it is for a.test",
+        "it is for b.test",
+        "it is one that browsers may trust",
+        "it is valid, and renewed in time",
+    )
+    assert [judged(lived(90))[one] for one in asked] == ["PASS", "FAIL", "PASS", "PASS"]
+    assert judged(replace(lived(90), issuer=f"CN={STAGING} one"))[asked[2]] == "FAIL"
+    assert judged(replace(lived(90), self_signed=True))[asked[2]] == "FAIL"
+    assert [judged(lived(90), NOW + number * DAY)[asked[3]] for number in (70, 80, 91)] == ["PASS", "FAIL", "FAIL"]
+
+
+METRICS = """# TYPE ops_certificate_renewal_exit_code gauge
+ops_certificate_renewal_exit_code{{app="shop-prod"}} {code}
+ops_certificate_renewal_attempt_timestamp_seconds{{app="shop-prod"}} {ran:.0f}
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "hours", "result", "words"),
+    [(0, 5, "PASS", "ran at"), (1, 5, "FAIL", "exit 1"), (0, 13, "FAIL", "has not run since")],
+)
+def test_a_check_judges_the_last_run_of_the_timer(code: int, hours: int, result: str, words: str) -> None:
+    text = METRICS.format(code=code, ran=(NOW - hours * HOUR).timestamp())
+    one = check.last_run(text, NOW, "renews")
+    assert (one.result, words in one.evidence) == (result, True)
+
+
+def test_a_timer_that_has_not_run_yet_is_no_failure() -> None:
+    assert check.last_run("", NOW, "renews").result == "PASS"
