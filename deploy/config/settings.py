@@ -317,12 +317,6 @@ class Secrets(Section):
         return self
 
 
-Network = Annotated[
-    str,
-    must(ip_network, "it must be an address or a network, as in 198.51.100.0/24, no host's bits behind the slash"),
-]
-
-
 class Provision(Section):
     """What `inv hosts.provision` sets up: who may reach SSH, what else is open to everybody, how much swap."""
 

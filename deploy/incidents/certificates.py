@@ -6,28 +6,32 @@ import socket
 import ssl
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from pathlib import Path
 
 from deploy.incidents.gates import NOW, Gate
 
-NAME, THEN = "certificates valid", "inv status"
+NAME, THEN = "certificates valid", "inv tls.check"
+ANY = "any"  # a name that a wildcard stands for
 WITHIN = 5  # seconds for an answer
 LEFT = timedelta(days=2)  # less is not enough to renew it by hand
 
 
-def valid(names: Sequence[str], address: str, port: int, now: datetime, authorities: Path | None = None) -> Gate:
-    """Ask a TLS port for the certificate of every name, and judge the worst; no names: TLS is off.
+def valid(
+    names: Sequence[str], addresses: Sequence[str], port: int, now: datetime, authorities: Path | None = None
+) -> Gate:  # fmt: skip
+    """Ask the TLS port of every edge for the certificate of every name, and judge the worst; no names: TLS is off.
 
     `authorities` is a file of certificates that are trusted besides the machine's own.
     """
     if not names:
-        return Gate(NAME, "UNKNOWN", "TLS is off: the edge speaks plain HTTP", then="docs/how-to/behind-a-proxy.md")
+        return Gate(NAME, "UNKNOWN", "TLS is off: the edge speaks plain HTTP", then="docs/how-to/tls.md")
     trusted, ends, wrong, silent = ssl.create_default_context(), list[datetime](), list[str](), list[str]()
     if authorities:
         trusted.load_verify_locations(authorities)
-    for name in names:
+    for name, address in product(names, addresses):
         try:
-            ends.append(end_of(trusted, name, address, port))
+            ends.append(end_of(trusted, name.replace("*", ANY), address, port))
         except ssl.SSLCertVerificationError as error:
             wrong.append(f"{name}: {error.verify_message or error}")
         except OSError as error:

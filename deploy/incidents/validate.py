@@ -53,9 +53,10 @@ def judge(at: Environment, now: datetime) -> list[Gate]:
     ]
 
 
-def served_names(settings: Settings) -> tuple[Sequence[str], str, int]:
-    """Return the names that the edge has certificates for, and where it serves them; no names: TLS is off."""
-    return (), "", 0
+def served_names(settings: Settings) -> tuple[Sequence[str], Sequence[str], int]:
+    """Return the names that the edges have certificates for, their addresses, and the port; no names: TLS is off."""
+    edges = [server.address for server in settings.hosts.values() if "edge" in server.roles]
+    return settings.tls_names if settings.tls.by else (), edges or [settings.edge.address], settings.edge.tls_port
 
 
 def scans(at: Environment, hosts: Sequence[Host], views: Mapping[str, View]) -> dict[str, Scan | None]:

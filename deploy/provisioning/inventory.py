@@ -97,7 +97,8 @@ def variables(settings: Settings, server: Bare) -> dict[str, Any]:
 def public_ports(settings: Settings, machine: Server) -> list[int]:
     """Return the TCP ports that are open to everybody besides SSH."""
     open_edge = "edge" in machine.roles and not settings.edge.address.startswith(("127.", "::1", "[::1"))
-    return sorted({*([settings.edge.port] if open_edge else []), *settings.provision.ports})
+    edge = [settings.edge.port, *([settings.edge.tls_port] if settings.tls.by else [])]
+    return sorted({*(edge if open_edge else []), *settings.provision.ports})
 
 
 def peers(settings: Settings, name: str) -> set[str]:
