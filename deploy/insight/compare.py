@@ -10,6 +10,7 @@ from typing import Literal
 from deploy.config.environment import Environment
 from deploy.core.errors import GateClosed, OpsError, acting
 from deploy.core.model import SHARED, Container, Facts, Release, ReleasedService, Role
+from deploy.edge import frame
 from deploy.hosts.host import Host
 from deploy.rollout.health import LOOPBACK, through_edge
 from deploy.site import rebuild
@@ -211,11 +212,11 @@ def scaled(state: State, release: Release) -> Release:
 
 
 def public(at: Environment, host: Host) -> int | None:
-    """Ask the port that visitors use for the first page, as far as this host's loopback is it; return the status."""
-    edge = at.settings.edge
-    if edge.address not in LOOPBACK:
+    """Ask for the first page as visitors do, as far as this host's loopback can; return the status."""
+    port, name = frame.asked_at(at.settings)
+    if at.settings.edge.address not in LOOPBACK and port == at.settings.edge.port:
         return None
-    return host.get(edge.port, "/", host=at.settings.domain.split()[0], timeout=PUBLIC_WITHIN)[0]
+    return host.get(port, "/", host=name, timeout=PUBLIC_WITHIN)[0]
 
 
 def taken_down(state: State) -> Literal["", "begun", "done"]:

@@ -141,8 +141,8 @@ def served(certificate: Path, key: Path) -> Iterator[int]:
 def test_the_certificate_that_is_served(tmp_path: Path, days: int, name: str, result: str, words: str) -> None:
     certificate, key = make_certificate(tmp_path, "books.test", days)
     with served(certificate, key) as port:
-        gate = certificates.valid([name], "127.0.0.1", port, NOW, certificate)
-        stranger = certificates.valid([name], "127.0.0.1", port, NOW)
+        gate = certificates.valid([name], ["127.0.0.1"], port, NOW, certificate)
+        stranger = certificates.valid([name], ["127.0.0.1"], port, NOW)
     assert (gate.result, words in gate.evidence) == (result, True), gate.evidence
     assert (stranger.result, "self-signed" in stranger.evidence) == ("FAIL", True), stranger.evidence
 
@@ -150,6 +150,6 @@ def test_the_certificate_that_is_served(tmp_path: Path, days: int, name: str, re
 def test_an_expired_one_and_a_port_that_nobody_serves(tmp_path: Path) -> None:
     certificate, key = make_certificate(tmp_path, "books.test", 90)
     with served(certificate, key) as port:
-        later = certificates.valid(["books.test"], "127.0.0.1", port, NOW + timedelta(days=89), certificate)
+        later = certificates.valid(["books.test"], ["127.0.0.1"], port, NOW + timedelta(days=89), certificate)
     assert later.result == "FAIL"
-    assert certificates.valid(["books.test"], "127.0.0.1", port, NOW, certificate).result == "UNKNOWN"
+    assert certificates.valid(["books.test"], ["127.0.0.1"], port, NOW, certificate).result == "UNKNOWN"
