@@ -186,9 +186,9 @@ def test_who_is_killed_while_they_wait_for_what_was_begun_takes_the_lock_for_nob
             assert begun.stdout.readline() == b"begun\n"
         free = ["flock", "--nonblock", str(tmp_path / "lock"), "true"]
         with subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.PIPE) as waiting:
-            assert wait_until(lambda: subprocess.run(free).returncode != 0, 20)
+            assert wait_until(lambda: subprocess.run(free).returncode != 0, 60)
             waiting.send_signal(ending)
-        assert wait_until(lambda: subprocess.run(free).returncode == 0, 10)
+        assert wait_until(lambda: subprocess.run(free).returncode == 0, 60)
 
 
 def test_a_holder_who_could_not_say_who_they_are_is_waited_for_in_one_breath(
