@@ -17,7 +17,8 @@ from tests.support.place import Place
 Printed = pytest.CaptureFixture[str]
 PAGES = playbooks.playbooks()
 EXPECTED = {
-    "bad-deploy", "data-loss", "database-down", "disk-full", "high-error-rate", "leaked-secret", "queue-stuck", "service-down",
+    "bad-deploy", "certificate-expired", "data-loss", "database-down", "disk-full", "high-error-rate", "leaked-secret",
+    "queue-stuck", "service-down",
 }  # fmt: skip
 
 
