@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 from tomlkit.items import InlineTable
 
 from deploy.config import pin, text
-from deploy.config.settings import Name, Settings
+from deploy.config.settings import LOCAL_ENVS, Name, Settings
 from deploy.core import console
 from deploy.core.errors import OpsError, Refused, acting, nearest, refuse
 from deploy.core.shell import query
@@ -191,7 +191,14 @@ def write(settings: Settings, output: Output, *, remove: bool) -> list[Row]:
 
 
 def require_own(settings: Settings, output: Output) -> None:
-    """Refuse hosts of another environment: a folder, or a workspace, is easily mistaken."""
+    """Refuse hosts of another environment: a folder, a workspace, or --env, is easily mistaken."""
+    if not output.environment and settings.env in LOCAL_ENVS:
+        raise Refused(
+            f"{settings.env} is this machine, and {OUTPUT} does not say whose hosts these are",
+            where=f"deploy/environments/{settings.env}.toml",
+            then="inv hosts.import --env=ENV",
+            slug="environment-differs",
+        )
     if output.environment and output.environment.value != settings.env:
         raise Refused(
             f"these are the hosts of {output.environment.value}, not of {settings.env}",

@@ -110,6 +110,17 @@ def test_bad_output_writes_nothing_and_shows_no_value(prod: Path, stdin: str, sl
     assert "hunter2" not in str(raised.value)
 
 
+def test_a_forgotten_env_makes_no_servers_of_this_machine(prod: Path) -> None:
+    """A module of somebody else's does not say whose hosts it has, and --env is local where nobody says so."""
+    local = prod.with_name("local.toml")
+    local.write_text('domain = "localhost"\n')
+    nameless = json.loads(text())
+    del nameless["environment"]
+    with pytest.raises(Refused, match="local is this machine") as raised:
+        imported.write(load("local"), imported.parse(json.dumps(nameless)), remove=False)
+    assert (raised.value.then, local.read_text()) == ("inv hosts.import --env=ENV", 'domain = "localhost"\n')
+
+
 def test_terraform_is_asked_in_its_folder_and_is_not_needed_for_a_file(prod: Path, tmp_path: Path) -> None:
     program = tmp_path / "bin" / "terraform"
     program.parent.mkdir()
