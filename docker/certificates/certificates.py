@@ -85,7 +85,10 @@ def self_signed(names: list[str]) -> tuple[bytes, bytes]:
 
 
 def handshake(words: Namespace) -> dict[str, object]:
-    """Shake hands with the edge; with --until again and again, `within` seconds, until it serves that version."""
+    """Shake hands with the edge; with --until again and again, `within` seconds, until it serves that version.
+
+    Without --within it is asked once.
+    """
     expected = (VERSIONS / words.until / CHAIN).read_text() if words.until else ""
     expected = expected[: expected.find("-----END") + len("-----END CERTIFICATE-----")]
     deadline, in_a_row, began = time.monotonic() + words.within, 0, time.monotonic()
@@ -95,7 +98,7 @@ def handshake(words: Namespace) -> dict[str, object]:
         except OSError as error:
             pem, trouble = "", str(error)
         in_a_row = in_a_row + 1 if pem and (not expected or pem.strip() == expected.strip()) else 0
-        if in_a_row == (PROOFS if expected else 1):
+        if in_a_row == (PROOFS if expected and words.within else 1):
             return {"certificate": pem, "seconds": round(time.monotonic() - began, 2)}
         if time.monotonic() > deadline:
             raise Failed("not-served", trouble or "another certificate is served")

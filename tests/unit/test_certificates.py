@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import ssl
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Thread
 
 import pytest
 from cryptography import x509
@@ -23,6 +31,7 @@ from deploy.certificates.model import (
     renewal_time,
     window_of,
 )
+from deploy.config.settings import ROOT
 from tests.support.acme import PEM, Pair, signed
 
 NOW = datetime(2027, 3, 1, tzinfo=UTC)
@@ -174,3 +183,30 @@ def test_a_check_judges_the_last_run_of_the_timer(code: int, hours: int, result:
 
 def test_a_timer_that_has_not_run_yet_is_no_failure() -> None:
     assert check.last_run("", NOW, "renews").result == "PASS"
+
+
+def program(volume: Path, *words: str) -> int:
+    """Run the image's program on a volume; return its exit code."""
+    ran = [sys.executable, ROOT / "docker/certificates/certificates.py", *words]
+    return subprocess.run(ran, env={**os.environ, "CERTIFICATES": str(volume)}, capture_output=True).returncode
+
+
+@pytest.mark.parametrize("within", [(), ("--within=5",)], ids=["asked once", "waited for"])
+def test_an_edge_that_serves_a_version_is_seen_to(tmp_path: Path, within: tuple[str, ...]) -> None:
+    """Else the timer would reload the edge at each run, and wait for a lock to do so."""
+    assert program(tmp_path, "temporary", "a.test") == 0
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "served/fullchain.pem", tmp_path / "served/privkey.pem")
+
+    def serve(listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                with suppress(ssl.SSLError), context.wrap_socket(connection, server_side=True):
+                    pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        Thread(target=serve, args=(listener,), daemon=True).start()
+        port = f"--port={listener.getsockname()[1]}"
+        asked = ("handshake", "--address=127.0.0.1", port, "--until=temporary", *within, "a.test")
+        assert program(tmp_path, *asked) == 0
