@@ -56,14 +56,21 @@ def issue(at: Environment, *, now: bool = False, unprobed: bool = False) -> tupl
         return (obtain(stores[0], now=now, unprobed=unprobed),)
 
 
-def issue_first(at: Environment, *, unprobed: bool = False) -> tuple[Served, ...]:
-    """Issue, and have the host renew by itself from then on; where it cannot that is said."""
-    served = issue(at, unprobed=unprobed)
-    if at.settings.tls.by == "acme":
+def issue_first(at: Environment, *, now: bool = False, unprobed: bool = False) -> tuple[Served, ...]:
+    """Issue, and have the host renew by itself as the settings are now; where it cannot that is said.
+
+    A timer from before would go on by former settings: serve a certificate for tries, or the server's for one's own.
+    """
+    served = issue(at, now=now, unprobed=unprobed)
+    for store in stores_of(at):
+        name = store.run.host.name
         try:
-            console.say(schedule.install(stores_of(at)[0]))
+            if at.settings.tls.by == "acme":
+                console.say(schedule.install(store))
+            elif schedule.remove_from(at.settings, store.run.host):
+                console.say(f"{name} renews no certificate by itself any more: this one is your own")
         except Refused as error:
-            console.warn(acting(f"{served[0].host} does not renew it by itself: {error.what}; {error.then}, "
+            console.warn(acting(f"the timer of {name} is not what tls.by asks for: {error.what}; {error.then}, "
                                 "then inv tls.issue", at.settings.env))  # fmt: skip
     return served
 

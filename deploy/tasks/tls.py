@@ -25,7 +25,7 @@ def renew(at: Environment, now: bool = False, unprobed: bool = False, json: bool
     """Renew the certificate where it is due, as the host does by itself; the edge reloads only where it changed."""
     from deploy.certificates import issue, show
 
-    show.served(issue.issue(at, now=now, unprobed=unprobed), at.settings, json=json)
+    show.served(issue.issue_first(at, now=now, unprobed=unprobed), at.settings, json=json)
 
 
 @command()

@@ -13,17 +13,19 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from invoke.context import Context
 
-from deploy.certificates import check, issue
+from deploy.certificates import check, issue, schedule
 from deploy.certificates.store import SERVERS, Store, store_of
 from deploy.config.environment import Environment
-from deploy.config.settings import ROOT
+from deploy.config.settings import ROOT, Tls
 from deploy.core.errors import OpsError, Refused
 from deploy.core.model import Record
 from deploy.core.shell import Command, Result
 from deploy.hosts.local import LocalHost
 from deploy.site.run import Run
 from deploy.state.store import Bundle, State
+from deploy.tasks import tls as tasks_tls
 from tests.support import backed_up
 from tests.support.acme import Pair, signed
 from tests.support.samples import settings
@@ -254,6 +256,23 @@ def test_everything_that_is_wrong_with_ones_own_is_said_before_anything_changes(
     said = refused.value.what
     assert all(words in said for words in ("not for b.test", "does not belong", "others may read")), said
     assert (refused.value.slug, place.host.ran) == ("certificate-invalid", [])
+
+
+def test_the_timer_goes_by_the_settings_of_now(make: Callable[..., Place], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A renewal by hand writes it anew; with a certificate of one's own it is taken away, or it would take its place."""
+    did, place = list[str](), make()
+
+    def remember(what: str) -> None:
+        did.append(what)
+
+    monkeypatch.setattr(schedule, "install", lambda _: remember("installed") or "")  # type: ignore[func-returns-value]
+    monkeypatch.setattr(schedule, "remove_from", lambda *_: remember("removed"))
+    monkeypatch.setattr(issue, "issue", lambda *_, **__: ())
+    for tls in (place.settings.tls, Tls(by="file", certificate="c.pem", key="k.pem")):
+        at = Environment(place.settings.model_copy(update={"tls": tls}), place.host, (place.host,))
+        monkeypatch.setattr("deploy.config.environment.enter", lambda _, at=at: at)
+        tasks_tls.renew(Context())
+    assert did == ["installed", "removed"]
 
 
 def test_several_edges_get_no_certificate_by_acme(make: Callable[..., Place], monkeypatch: pytest.MonkeyPatch) -> None:

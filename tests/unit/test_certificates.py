@@ -187,7 +187,7 @@ def test_a_timer_that_has_not_run_yet_is_no_failure() -> None:
 
 def program(volume: Path, *words: str) -> int:
     """Run the image's program on a volume; return its exit code."""
-    ran = [sys.executable, ROOT / "docker/certificates/certificates.py", *words]
+    ran = [sys.executable, str(ROOT / "docker/certificates/certificates.py"), *words]
     return subprocess.run(ran, env={**os.environ, "CERTIFICATES": str(volume)}, capture_output=True).returncode
 
 
