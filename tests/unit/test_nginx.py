@@ -376,6 +376,12 @@ def test_browsers_are_held_to_https_only_where_they_trust_the_certificate(tls: d
     assert ("acme-challenge/ {" in text) is (tls.get("by") == "acme")
 
 
+def test_a_name_with_capitals_is_not_redirected_in_a_circle() -> None:
+    """What nginx calls $host has none."""
+    text = render(BLUE, domain="WWW.shop.test shop.test", edge=Edge(canonical="WWW.shop.test"))
+    assert "if ($host != www.shop.test)" in text
+
+
 def test_the_toolkit_asks_by_a_name_of_the_site() -> None:
     for domain, name in (("*.shop.test a.test", "www.shop.test"), ("localhost b", "localhost"), ("_", "localhost")):
         assert frame.asked_at(settings(ROOT, domain=domain)) == (8080, name)
