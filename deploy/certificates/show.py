@@ -21,7 +21,5 @@ def served(results: Sequence[Served], settings: Settings, *, json: bool) -> None
         what = f"serves it after {result.seconds:g} s" if result.changed else "serves it already, and it is not due"
         console.say(f"{result.host} {what}: {', '.join(own.names)}, until {when(own.not_after)}", "green")
     if any(result.certificate.staging for result in results):
-        words = (
-            'it is one for tries, which no browser trusts; for a real one tls.server = "production", then inv tls.issue'
-        )
-        console.warn(acting(words, settings.env))
+        words = "it is one for tries, which no browser trusts; for a real one"
+        console.warn(acting(f'{words} tls.server = "production", then inv tls.issue, inv deploy', settings.env))

@@ -82,6 +82,8 @@ def values_of(settings: Settings) -> dict[str, object]:
         "tls": tls,
         "visitor": visitor(settings),
         "ciphers": ":".join(CIPHERS),
+        # a certificate for tries takes plain HTTP away from nobody
+        "redirects": has_real_certificate(tls),
         "hsts": f"max-age={tls.hsts_seconds}" if has_real_certificate(tls) else "",
         "port_of_http": suffix(edge.port, 80),
         "port_of_https": suffix(edge.tls_port, 443) if tls.by else "",
