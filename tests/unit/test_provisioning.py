@@ -242,6 +242,24 @@ def test_the_engine_is_the_one_that_bootstrap_installs() -> None:
     assert role["engine_newer_suite"] == bootstrap.NEWER_SUITE
 
 
+@pytest.mark.parametrize(
+    ("docker", "kept"),
+    [("", False), ("exit 0", False), ("echo 1f3a", True), ("exit 1", True)],
+    ids=["no docker", "an empty engine", "images", "an engine that does not answer"],
+)
+def test_images_are_not_hidden_by_another_store_where_nobody_could_see_them(
+    tmp_path: Path, docker: str, kept: bool
+) -> None:
+    """The image store is switched where nothing is printed."""
+    tasks = yaml.load((ROOT / "infra/ansible/roles/engine/tasks/settings.yml").read_text())
+    script = tasks[0]["ansible.builtin.shell"]
+    if docker:
+        (tmp_path / "docker").write_text(f"#!/bin/sh\n{docker}\n")
+        (tmp_path / "docker").chmod(0o755)
+    ran = subprocess.run(["/bin/sh", "-c", script], env={"PATH": str(tmp_path)}, capture_output=True, text=True)
+    assert bool(ran.stdout.strip()) is kept
+
+
 def test_builtin_modules_only() -> None:
     """A machine that runs `inv` has ansible-core from the lock, and no collection."""
     text = "\n".join(path.read_text() for path in (ROOT / "infra/ansible").rglob("*.yml"))
