@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
@@ -22,6 +22,9 @@ echo "version=${VERSION_ID-}"
 echo "uid=$(id -u)"
 sudo -n true 2>/dev/null && echo "sudo=yes"
 [ ! -d /run/systemd/system ] || echo "systemd=yes"
+[ ! -e /etc/bookreader-ops/provisioned ] || echo "provisioned=yes"
+command -v ss >/dev/null && echo "listens=$(ss -Hltn | awk '{printf "%s ", $4}')"
+echo "keys=$(grep -csE '(ssh-|ecdsa-|sk-)[a-z0-9@.-]+ AAAA' ~/.ssh/authorized_keys)"
 """
 
 
@@ -37,6 +40,9 @@ class Bare:
     systemd: bool
     operator: str
     ssh_port: int
+    provisioned: bool = False
+    listens: tuple[str, ...] | None = ()  # addresses with ports; None where nothing there could say
+    keys: int = 1  # that this account lets in
 
 
 def parse(name: str, login: str, printed: str) -> Bare:
@@ -52,6 +58,9 @@ def parse(name: str, login: str, printed: str) -> Bare:
         "systemd" in answers,
         operator,
         int(port),
+        "provisioned" in answers,
+        tuple(answers["listens"].split()) if "listens" in answers else None,
+        int(answers.get("keys") or 0),
     )
 
 
@@ -125,6 +134,34 @@ def require_way_in(server: Bare, settings: Settings) -> None:
         what = f"the firewall would lock you out of {server.name}: you come from {server.operator}"
         then = f'add it to provision.ssh_from in {settings.env}.toml: ssh_from = ["{server.operator}", ...]'
         raise Refused(what, where=server.name, then=then, slug="firewall-locks-out")
+
+
+def losses(settings: Settings, server: Bare, open_ports: Collection[int]) -> list[str]:
+    """Say what a server that is set up for the first time loses: open ports, and who came in as root. Pure."""
+    if server.provisioned:
+        return []
+    if server.listens is None:
+        return [
+            f"{server.name}: `ss` is missing there: whatever listens besides SSH and the edge is closed to the outside"
+        ]
+    machine, name = settings.hosts[server.name], account(settings, server.name)
+    ports = {port for address in server.listens for port in outside(address, machine.private)}
+    closed = ", ".join(str(port) for port in sorted(ports - {server.ssh_port, machine.port, *open_ports}))
+    lost = [
+        f"{server.name}: these ports listen and are closed to the outside: {closed}; provision.ports keeps one open"
+    ]
+    lost = lost if closed else []
+    if server.login == "root" and name != "root" and server.keys > 1:
+        lost += [f"{server.name}: root lets {server.keys} keys in, and will let in none; {name} gets yours alone"]
+    return lost
+
+
+def outside(listens: str, private: str) -> Iterator[int]:
+    """Yield the port of an address that others reach, but for those on the private network. Pure."""
+    address, _, port = listens.rpartition(":")
+    address = address.strip("[]").partition("%")[0]
+    if address != private and (address == "*" or not ip_address(address.partition("%")[0]).is_loopback):
+        yield int(port)
 
 
 def admits(provision: Provision, servers: dict[str, Server], operator: str) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from deploy.config.environment import Environment
+from deploy.config.settings import Settings
 from deploy.core import console
 from deploy.core.errors import Interrupted, OpsError, Refused, acting
 from deploy.hosts.host import Host
@@ -33,7 +34,7 @@ def provision(at: Environment, names: Sequence[str] = (), *, login: str, yes: bo
     """
     servers = observe(at, chosen(at, names), login)
     bare.require(at.settings, servers)
-    if at.settings.asks:
+    if warn_of_losses(at.settings, servers) or at.settings.asks:
         console.confirm(f"{at.settings.env}: set up {', '.join(s.name for s in servers)}?", yes=yes)
     try:
         events = playbook.run(at.settings, servers, at.here)
@@ -41,6 +42,18 @@ def provision(at: Environment, names: Sequence[str] = (), *, login: str, yes: bo
         raise Interrupted("interrupted; what was done stays", then=acting(TAKEN_BACK, at.settings.env)) from None
     require_done(events)
     return [summary(server.name, events) for server in servers]
+
+
+def warn_of_losses(settings: Settings, servers: Sequence[Bare]) -> bool:
+    """Warn of what servers lose that had a life before; tell whether there is something."""
+    lost = [
+        line
+        for server in servers
+        for line in bare.losses(settings, server, inventory.public_ports(settings, settings.hosts[server.name]))
+    ]
+    for line in lost:
+        console.warn(line)
+    return bool(lost)
 
 
 def chosen(at: Environment, names: Sequence[str]) -> list[Host]:

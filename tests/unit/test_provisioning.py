@@ -54,7 +54,11 @@ def changed(task: str, diff: str = "", host: str = "app1") -> Event:
 
 def test_what_a_server_printed() -> None:
     printed = "connection=203.0.113.7 5000 198.51.100.1 22\nsystem=debian\nversion=12\nuid=0\nsystemd=yes\n"
-    assert bare.parse("app1", "root", printed) == READY
+    assert bare.parse("app1", "root", f"{printed}listens=\nkeys=1\n") == READY
+    assert bare.parse("app1", "root", printed).listens is None
+    lived = bare.parse("app1", "root", f"{printed}provisioned=yes\nlistens=0.0.0.0:22 [::]:80 \nkeys=3\n")
+    assert lived == replace(READY, provisioned=True, listens=("0.0.0.0:22", "[::]:80"), keys=3)
+    printed += "listens=\nkeys=1\n"
     as_admin = bare.parse("app1", "admin", printed.replace("uid=0", "uid=1000\nsudo=yes"))
     assert as_admin == replace(READY, login="admin")
     assert not bare.parse("app1", "admin", printed.replace("uid=0", "uid=1000")).root
@@ -83,6 +87,33 @@ def test_all_reasons_at_once_with_the_hosts() -> None:
         bare.require(settings(), servers)
     assert refused.value.where == "app1, data"
     assert refused.value.slug == "several-causes"
+
+
+LISTENS = ("0.0.0.0:22", "127.0.0.1:5432", "127.0.0.53%lo:53", "[::1]:25", "10.0.0.1:6379", "*:80")
+
+
+@pytest.mark.parametrize(
+    ("server", "lost"),
+    [
+        pytest.param(replace(READY, listens=LISTENS), [], id="ssh, the edge, loopback, the private network"),
+        pytest.param(
+            replace(READY, listens=(*LISTENS, "*:443", "[::]:25")), ["closed to the outside: 25, 443"], id="more"
+        ),
+        pytest.param(replace(READY, listens=None), ["`ss` is missing"], id="nobody could look"),
+        pytest.param(replace(READY, keys=3), ["root lets 3 keys in, and will let in none; deploy"], id="colleagues"),
+        pytest.param(replace(READY, keys=3, login="deploy"), [], id="the account's own keys stay"),
+        pytest.param(replace(READY, listens=("*:443",), keys=3, provisioned=True), [], id="a second run"),
+    ],
+)
+def test_what_a_server_loses_that_had_a_life_before(server: Bare, lost: list[str]) -> None:
+    lines = bare.losses(settings(), server, [80])
+    assert [words in line for words, line in zip(lost, lines, strict=True)] == [True] * len(lost)
+
+
+def test_a_loss_is_asked_for_in_every_environment(capsys: pytest.CaptureFixture[str]) -> None:
+    assert provision.warn_of_losses(settings(), [replace(READY, listens=("*:443",))])
+    assert "app1: these ports listen and are closed to the outside: 443" in capsys.readouterr().err
+    assert not provision.warn_of_losses(settings(), [READY])
 
 
 @pytest.mark.parametrize(
