@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from functools import cached_property
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -108,6 +110,11 @@ class Edge(Section):
         if self.port == self.probe_port:
             raise ValueError(f"edge.port and edge.probe_port are both {self.port}; the edge listens on two")
         return self
+
+
+def is_among(name: str, names: Iterable[str]) -> bool:
+    """Tell whether nginx takes a name for one of these, wildcards as it reads them: `*.a.test`, `.a.test`, `a.*`."""
+    return any(fnmatchcase(name, one) or (one[0] == "." and f".{name}".endswith(one)) for one in names)
 
 
 class Tls(Section):
@@ -378,6 +385,8 @@ class Settings(Section):
             raise ValueError(f"edge.canonical is {self.edge.canonical}, which is none of the names in domain")
         if self.tls.by and self.edge.tls_port in taken:
             raise ValueError(f"edge.tls_port is {self.edge.tls_port}, as another port of the edge is")
+        if "_" not in names and (strangers := [name for name in self.tls.names if not is_among(name, names)]):
+            raise ValueError(f"tls.names has {', '.join(strangers)}, which the edge lets in nowhere: add it to domain")
         if self.tls.by == "acme" and (unfit := [name for name in self.tls_names if not is_certifiable(name)]):
             raise ValueError(
                 f"tls.by acme gets no certificate for {', '.join(unfit)}: the challenge http-01 needs a name, "

@@ -32,8 +32,8 @@ def valid(
     for name, address in product(names, addresses):
         try:
             ends.append(end_of(trusted, name.replace("*", ANY), address, port))
-        except ssl.SSLCertVerificationError as error:
-            wrong.append(f"{name}: {error.verify_message or error}")
+        except ssl.SSLError as error:  # an untrusted certificate, or a name that the edge lets in nowhere
+            wrong.append(f"{name}: {getattr(error, 'verify_message', '') or error.reason or error}")
         except OSError as error:
             silent.append(f"{name}: nothing is served at {address}:{port} ({error.strerror or error})")
     wrong += [f"its end is near: {end:%Y-%m-%d %H:%M} UTC" for end in ends if end - now < LEFT]

@@ -266,6 +266,16 @@ def test_what_is_there_once_may_have_a_name_and_an_address() -> None:
     assert model(text).of("data")[0].spec["hostname"] == "db"
 
 
+def test_https_is_added_by_files_of_its_own_with_backups_or_without() -> None:
+    names, values = load("local").compose, VARIABLES | {"EDGE_TLS_PORT": "443"}
+    found = compose.read(ROOT, [*names, "docker/compose.tls.yml", "docker/compose.tls-backup.yml"], values, LocalHost())
+    (backup,) = found.of("backup")
+    assert "/data/certificates" in [mount["target"] for mount in backup.spec["volumes"]]
+    bare = [name for name in names if "backup" not in name]
+    (edge,) = compose.read(ROOT, [*bare, "docker/compose.tls.yml"], values, LocalHost()).of("edge")
+    assert {port["target"] for port in edge.spec["ports"]} == {8080, 8443, 9180}
+
+
 def test_an_alias_is_a_name_inside_the_colour_alone_and_a_hostname_says_which() -> None:
     text = """
       services:

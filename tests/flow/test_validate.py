@@ -105,10 +105,11 @@ def make_certificate(folder: Path, name: str, days: int) -> tuple[Path, Path]:
 
 
 @contextmanager
-def served(certificate: Path, key: Path) -> Iterator[int]:
-    """Serve a certificate on a port of the loopback."""
+def served(certificate: Path | None, key: Path | None) -> Iterator[int]:
+    """Serve a certificate on a port of the loopback; without one each handshake ends in an alert."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
+    if certificate:
+        context.load_cert_chain(certificate, key)
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -152,4 +153,7 @@ def test_an_expired_one_and_a_port_that_nobody_serves(tmp_path: Path) -> None:
     with served(certificate, key) as port:
         later = certificates.valid(["books.test"], ["127.0.0.1"], port, NOW + timedelta(days=89), certificate)
     assert later.result == "FAIL"
+    with served(None, None) as port:
+        alert = certificates.valid(["books.test"], ["127.0.0.1"], port, NOW)
+    assert alert.result == "FAIL", "somebody answers, and shows no certificate"
     assert certificates.valid(["books.test"], ["127.0.0.1"], port, NOW, certificate).result == "UNKNOWN"

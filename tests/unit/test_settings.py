@@ -325,6 +325,7 @@ def test_a_repository_that_is_none_is_refused(keys: dict[str, str], mistake: str
         ('tls.names = ["*.app.test"]', "tls.names.0: it must be one name"),
         ('domain = "*.app.test"\ntls.by = "acme"', "tls.by acme gets no certificate for *.app.test"),
         ('domain = "192.0.2.7"\ntls.by = "acme"', "tls.by acme gets no certificate for 192.0.2.7"),
+        ('tls.names = ["www.app.test", "app.test"]', "tls.names has www.app.test, which the edge lets in nowhere"),
         ('edge.canonical = "www.app.test"', "edge.canonical is www.app.test, which is none of the names in domain"),
         ('edge.trusted_proxies = ["10.0.0.1/8"]', "edge.trusted_proxies.0: it must be an address or a network"),
         ('edge.limits = {"api" = 5}', "edge.limits.api: it must be the beginning of a path"),
@@ -341,7 +342,7 @@ def test_an_edge_that_could_not_work_is_refused(read: Load, local: str, words: s
 def test_a_certificate_is_for_the_names_of_the_domain_unless_others_are_listed(read: Load) -> None:
     found = read(
         APP,
-        'domain = "a.test *.a.test"\ntls = {by = "acme", names = ["b.test"]}\nedge.port = 8443\nedge.tls_port = 443',
+        'domain = "a.test *.a.test"\ntls = {by = "acme", names = ["b.a.test"]}\nedge.port = 8443\nedge.tls_port = 443',
     )
-    assert found.tls_names == ("b.test",)
+    assert found.tls_names == ("b.a.test",)
     assert found.model_copy(update={"tls": Tls()}).tls_names == ("a.test", "*.a.test")
