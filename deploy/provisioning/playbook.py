@@ -103,7 +103,7 @@ def playbook(folder: Path, settings: Settings, *, check: bool) -> Command:
     key = settings.ssh.key_file
     if key and is_encrypted(key):
         own |= {"SSH_ASKPASS": str(folder / "askpass"), "SSH_ASKPASS_REQUIRE": "force"}
-        own[PASSPHRASE] = Secret(passphrase(key))
+        own[PASSPHRASE] = Secret(passphrase(key.expanduser()))
     words = ["--check", "--diff"] if check else []
     ansible = [sys.executable, "-m", "ansible", "playbook", "--inventory", str(folder / "hosts.json")]
     return command("env", *unset, *ansible, *words, str(FOLDER / "provision.yml"), **own)

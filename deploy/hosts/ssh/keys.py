@@ -19,6 +19,7 @@ from paramiko.ssh_exception import SSHException
 from deploy.core.errors import Refused
 
 PASSPHRASE = "SSH_KEY_PASSPHRASE"  # noqa: S105  # the name of the variable
+ACCEPTED: dict[Path, str] = {}  # key file -> the passphrase that opened it
 
 
 def public_key(text: str, where: str, then: str) -> PKey:
@@ -54,7 +55,10 @@ def private_key(path: Path) -> PKey:
         try:
             return PKey.from_path(path)
         except TypeError:  # it has a passphrase
-            return PKey.from_path(path, passphrase(path).encode())  # type: ignore[arg-type]  # the library takes bytes
+            given = passphrase(path)
+            key = PKey.from_path(path, given.encode())  # type: ignore[arg-type]  # the library takes bytes
+            ACCEPTED[path] = given
+            return key
     except OSError as error:
         raise Refused(
             f"the key file cannot be read: {error.strerror}",
@@ -114,11 +118,12 @@ def require_private(path: Path) -> None:
         )
 
 
-@cache
 def passphrase(path: Path) -> str:
-    """Take a key's passphrase from the environment, or ask for it."""
+    """Take a key's passphrase from the environment, or ask for it; one that opened the key is not asked for again."""
     from getpass import getpass
 
+    if path in ACCEPTED:
+        return ACCEPTED[path]
     if given := os.environ.get(PASSPHRASE):  # a secret that a CI does not have is empty there
         return given
     if not (sys.stdin and sys.stdin.isatty()):
