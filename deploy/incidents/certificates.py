@@ -48,5 +48,5 @@ def end_of(trusted: ssl.SSLContext, name: str, address: str, port: int) -> datet
         socket.create_connection((address, port), WITHIN) as connection,
         trusted.wrap_socket(connection, server_hostname=name) as served,
     ):
-        known = served.getpeercert() or {}
-        return datetime.fromtimestamp(ssl.cert_time_to_seconds(str(known["notAfter"])), UTC)
+        certificate = served.getpeercert() or {}
+        return datetime.fromtimestamp(ssl.cert_time_to_seconds(str(certificate["notAfter"])), UTC)

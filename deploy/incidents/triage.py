@@ -87,15 +87,15 @@ def triage(at: Environment) -> Triage:
     acts["certificate"] = lambda: certificates.valid(*validate.served_names(at.settings), now)
     seen, silent = within(WITHIN, acts)
     sights = tuple(
-        seen.get(name) or unseen(host.name, silent[name]) for host in at.hosts if (name := f"on {host.name}")
+        seen.get(name) or unreachable(host.name, silent[name]) for host in at.hosts if (name := f"on {host.name}")
     )
     compared = compare({sight.host: sight.view for sight in sights if sight.view})
     judged = causes(sights, compared, seen.get("certificate"), now)
     return Triage(sights, compared, seen.get("certificate"), judged, round(time.monotonic() - began, 1))
 
 
-def unseen(host: str, why: str) -> Sight:
-    """Return what is known of a host that showed nothing. Pure."""
+def unreachable(host: str, why: str) -> Sight:
+    """Describe a host that could not be asked. Pure."""
     return Sight(host, unknown={"services": why})
 
 

@@ -74,10 +74,10 @@ class Comparison:
         """Raise GateClosed, exit 3, where visitors get errors, or nobody can see what they get."""
         bad = [(host, finding) for host, finding in self.listed if finding.hurts]
         if bad:
-            unseen = self.visitors == "unknown"
-            title = "nobody can see what visitors get" if unseen else "visitors get errors"
+            unknown = self.visitors == "unknown"
+            title = "nobody can see what visitors get" if unknown else "visitors get errors"
             what = "\n    ".join([f"{title}:", *(f"{host}: {acting(finding.what, env)}" for host, finding in bad)])
-            where, slug = ", ".join(dict.fromkeys(host for host, _ in bad)), "visitors-unseen" if unseen else ""
+            where, slug = ", ".join(dict.fromkeys(host for host, _ in bad)), "visitors-unknown" if unknown else ""
             slug = slug or "visitors-get-errors"
             raise GateClosed(what, where=where, serves=serves, then=self.then, slug=slug, documented=documented)
 

@@ -160,7 +160,7 @@ def test_what_cannot_be_seen_is_exit_3(well: Place, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("deploy.insight.compare.through_edge", lambda *_: {})
     with pytest.raises(GateClosed) as failed:
         status.show(well.at._replace(settings=settings), json=False)
-    assert failed.value.slug == "visitors-unseen"
+    assert failed.value.slug == "visitors-unknown"
 
 
 def test_an_engine_that_is_down_while_the_edge_answers(well: Place, capsys: Printed) -> None:
