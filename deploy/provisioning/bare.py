@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
@@ -23,7 +23,7 @@ echo "uid=$(id -u)"
 sudo -n true 2>/dev/null && echo "sudo=yes"
 [ ! -d /run/systemd/system ] || echo "systemd=yes"
 [ ! -e /etc/bookreader-ops/provisioned ] || echo "provisioned=yes"
-command -v ss >/dev/null && echo "listens=$(ss -Hltn | awk '{printf "%s ", $4}')"
+echo "listens=$(awk '$4 == "0A" {printf "%s ", $2}' /proc/net/tcp /proc/net/tcp6 2>/dev/null)"
 echo "keys=$(grep -csE '(ssh-|ecdsa-|sk-)[a-z0-9@.-]+ AAAA' ~/.ssh/authorized_keys)"
 """
 
@@ -41,7 +41,7 @@ class Bare:
     operator: str
     ssh_port: int
     provisioned: bool = False
-    listens: tuple[str, ...] | None = ()  # addresses with ports; None where nothing there could say
+    listens: tuple[tuple[str, int], ...] = ()  # addresses with ports
     keys: int = 1  # that this account lets in
 
 
@@ -59,9 +59,16 @@ def parse(name: str, login: str, printed: str) -> Bare:
         operator,
         int(port),
         "provisioned" in answers,
-        tuple(answers["listens"].split()) if "listens" in answers else None,
+        tuple(socket_of(entry) for entry in answers.get("listens", "").split()),
         int(answers.get("keys") or 0),
     )
+
+
+def socket_of(entry: str) -> tuple[str, int]:
+    """Read an address of /proc/net/tcp or tcp6, as in 0100007F:1538: words of four bytes, the last byte first. Pure."""
+    address, _, port = entry.partition(":")
+    words = [bytes.fromhex(address[at : at + 8])[::-1] for at in range(0, len(address), 8)]
+    return str(ip_address(b"".join(words))), int(port, 16)
 
 
 def observe(settings: Settings, name: str, login: str) -> Bare:
@@ -140,12 +147,10 @@ def losses(settings: Settings, server: Bare, open_ports: Collection[int]) -> lis
     """Say what a server that is set up for the first time loses: open ports, and who came in as root. Pure."""
     if server.provisioned:
         return []
-    if server.listens is None:
-        return [
-            f"{server.name}: `ss` is missing there: whatever listens besides SSH and the edge is closed to the outside"
-        ]
     machine, name = settings.hosts[server.name], account(settings, server.name)
-    ports = {port for address in server.listens for port in outside(address, machine.private)}
+    if server.ssh_port not in {port for _, port in server.listens}:
+        return [f"{server.name}: it does not show what listens: all but SSH and the edge is closed to the outside"]
+    ports = {port for address, port in server.listens if is_outside(address, machine.private)}
     closed = ", ".join(str(port) for port in sorted(ports - {server.ssh_port, machine.port, *open_ports}))
     lost = [
         f"{server.name}: these ports listen and are closed to the outside: {closed}; provision.ports keeps one open"
@@ -156,12 +161,9 @@ def losses(settings: Settings, server: Bare, open_ports: Collection[int]) -> lis
     return lost
 
 
-def outside(listens: str, private: str) -> Iterator[int]:
-    """Yield the port of an address that others reach, but for those on the private network. Pure."""
-    address, _, port = listens.rpartition(":")
-    address = address.strip("[]").partition("%")[0]
-    if address != private and (address == "*" or not ip_address(address.partition("%")[0]).is_loopback):
-        yield int(port)
+def is_outside(address: str, private: str) -> bool:
+    """Tell whether an address is reached by others than this host and its private network. Pure."""
+    return address.removeprefix("::ffff:") != private and not ip_address(address).is_loopback
 
 
 def admits(provision: Provision, servers: dict[str, Server], operator: str) -> bool:

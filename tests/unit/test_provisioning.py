@@ -27,7 +27,10 @@ from deploy.site.checks import Check
 from tests.support import samples
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOtherOtherOtherOtherOtherOtherOtherOtherOther"
-READY = Bare("app1", "root", "debian", "12", root=True, systemd=True, operator="203.0.113.7", ssh_port=22)
+SSH = ("0.0.0.0", 22)
+READY = Bare(
+    "app1", "root", "debian", "12", root=True, systemd=True, operator="203.0.113.7", ssh_port=22, listens=(SSH,)
+)  # fmt: skip
 HOSTS = {
     "app1": Server(address="198.51.100.1", key=KEY, private="10.0.0.1", roles=["edge", "app"]),
     "data": Server(address="198.51.100.2", port=2222, key=KEY, private="10.0.0.2", roles=["data"], user="ops"),
@@ -54,11 +57,12 @@ def changed(task: str, diff: str = "", host: str = "app1") -> Event:
 
 def test_what_a_server_printed() -> None:
     printed = "connection=203.0.113.7 5000 198.51.100.1 22\nsystem=debian\nversion=12\nuid=0\nsystemd=yes\n"
-    assert bare.parse("app1", "root", f"{printed}listens=\nkeys=1\n") == READY
-    assert bare.parse("app1", "root", printed).listens is None
-    lived = bare.parse("app1", "root", f"{printed}provisioned=yes\nlistens=0.0.0.0:22 [::]:80 \nkeys=3\n")
-    assert lived == replace(READY, provisioned=True, listens=("0.0.0.0:22", "[::]:80"), keys=3)
-    printed += "listens=\nkeys=1\n"
+    assert bare.parse("app1", "root", f"{printed}listens=00000000:0016 \nkeys=1\n") == READY
+    six = "00000000000000000000000000000000:0050 00000000000000000000000001000000:0019 0100007F:1538"
+    lived = bare.parse("app1", "root", f"{printed}provisioned=yes\nlistens=00000000:0016 {six}\nkeys=3\n")
+    listens = (SSH, ("::", 80), ("::1", 25), ("127.0.0.1", 5432))
+    assert lived == replace(READY, provisioned=True, listens=listens, keys=3)
+    printed += "listens=00000000:0016\nkeys=1\n"
     as_admin = bare.parse("app1", "admin", printed.replace("uid=0", "uid=1000\nsudo=yes"))
     assert as_admin == replace(READY, login="admin")
     assert not bare.parse("app1", "admin", printed.replace("uid=0", "uid=1000")).root
@@ -89,7 +93,8 @@ def test_all_reasons_at_once_with_the_hosts() -> None:
     assert refused.value.slug == "several-causes"
 
 
-LISTENS = ("0.0.0.0:22", "127.0.0.1:5432", "127.0.0.53%lo:53", "[::1]:25", "10.0.0.1:6379", "*:80")
+LISTENS = (SSH, ("127.0.0.1", 5432), ("127.0.0.53", 53), ("::1", 25), ("10.0.0.1", 6379), ("::", 80))
+HTTPS = ("::", 443)
 
 
 @pytest.mark.parametrize(
@@ -97,12 +102,12 @@ LISTENS = ("0.0.0.0:22", "127.0.0.1:5432", "127.0.0.53%lo:53", "[::1]:25", "10.0
     [
         pytest.param(replace(READY, listens=LISTENS), [], id="ssh, the edge, loopback, the private network"),
         pytest.param(
-            replace(READY, listens=(*LISTENS, "*:443", "[::]:25")), ["closed to the outside: 25, 443"], id="more"
+            replace(READY, listens=(*LISTENS, HTTPS, ("0.0.0.0", 25))), ["closed to the outside: 25, 443"], id="more"
         ),
-        pytest.param(replace(READY, listens=None), ["`ss` is missing"], id="nobody could look"),
+        pytest.param(replace(READY, listens=()), ["it does not show what listens"], id="nobody could look"),
         pytest.param(replace(READY, keys=3), ["root lets 3 keys in, and will let in none; deploy"], id="colleagues"),
         pytest.param(replace(READY, keys=3, login="deploy"), [], id="the account's own keys stay"),
-        pytest.param(replace(READY, listens=("*:443",), keys=3, provisioned=True), [], id="a second run"),
+        pytest.param(replace(READY, listens=(SSH, HTTPS), keys=3, provisioned=True), [], id="a second run"),
     ],
 )
 def test_what_a_server_loses_that_had_a_life_before(server: Bare, lost: list[str]) -> None:
@@ -111,7 +116,7 @@ def test_what_a_server_loses_that_had_a_life_before(server: Bare, lost: list[str
 
 
 def test_a_loss_is_asked_for_in_every_environment(capsys: pytest.CaptureFixture[str]) -> None:
-    assert provision.warn_of_losses(settings(), [replace(READY, listens=("*:443",))])
+    assert provision.warn_of_losses(settings(), [replace(READY, listens=(SSH, HTTPS))])
     assert "app1: these ports listen and are closed to the outside: 443" in capsys.readouterr().err
     assert not provision.warn_of_losses(settings(), [READY])
 
