@@ -6,7 +6,8 @@ COPY . /out/site
 ARG SOURCE_DATE_EPOCH=0
 RUN ["/bin/busybox", "sh", "-euc", "PATH=/b:$PATH; /bin/busybox mkdir /b; /bin/busybox --install /b; mkdir -p /out/usr/local/bin /out/var/cache/nginx; cp /bin/busybox /out/usr/local/bin/; if [ -d /var/lib/dpkg/status.d ]; then mkdir -p /out/var/lib/dpkg; cp -r /var/lib/dpkg/status.d /out/var/lib/dpkg/; rm /out/var/lib/dpkg/status.d/base-files*; fi; chmod -R u=rwX,go=rX /out; chmod 755 /out/usr/local/bin/busybox; chown -R 10001:10001 /out/site /out/var/cache/nginx; find /out -exec touch -h -d @$SOURCE_DATE_EPOCH {} +"]
 
-# What this nginx, with the OpenSSL that it runs on, can do: each line is tried by it. The frame includes what is accepted.
+# What this nginx, with the OpenSSL that it runs on, can do: each line is tried by it.
+# The frame includes what is accepted.
 FROM nginx AS features
 COPY --from=busybox /bin/busybox /b/busybox
 ARG SOURCE_DATE_EPOCH=0

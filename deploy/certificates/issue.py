@@ -57,7 +57,7 @@ def issue(at: Environment, *, now: bool = False, unprobed: bool = False) -> tupl
 
 
 def issue_first(at: Environment, *, now: bool = False, unprobed: bool = False) -> tuple[Served, ...]:
-    """Issue, and have the host renew by itself as the settings are now; where it cannot that is said.
+    """Issue, and have the host renew by itself as the settings are now; warn where it cannot.
 
     A timer from before would go on by former settings: serve a certificate for tries, or the server's for one's own.
     """

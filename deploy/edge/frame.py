@@ -111,7 +111,7 @@ def is_public(name: str) -> bool:
 
 
 def has_real_certificate(tls: Tls) -> bool:
-    """Tell whether browsers trust the certificate, so that they may be told to want nothing else."""
+    """Tell whether browsers trust the certificate, so that they may be held to HTTPS."""
     return tls.by == "file" or (tls.by == "acme" and "staging" not in tls.server)  # also written as an address
 
 

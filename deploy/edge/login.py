@@ -18,7 +18,7 @@ ROUNDS = 5
 def htpasswd(settings: Settings) -> str:
     """Hash what the secret that `edge.login` names holds, for auth_basic_user_file.
 
-    The same each time, since a frame is known by its hash: the salt is of the site and the user, not of the password.
+    The same each time, since a frame is named by its hash: the salt is of the site and the user, not of the password.
     """
     import bcrypt
 

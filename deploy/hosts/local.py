@@ -111,7 +111,7 @@ class LocalHost(Host):
         """Return this process's environment with what a command adds.
 
         Docker's client is held to this machine's engine, to the builder inside it, and to its platform. What git sets
-        in its hooks is left out: any git below them would read that repository, whatever folder it is told.
+        in its hooks is left out: any git below them would read that repository, whatever folder it is given.
         """
         held = {"DOCKER_HOST": self.endpoint, "BUILDX_BUILDER": "default"} if "docker" in command.programs else {}
         inherited = {name: value for name, value in os.environ.items() if name not in (*OF_A_HOOK, PLATFORM)}

@@ -18,7 +18,7 @@ from deploy.state.journal import RELEASING
 from deploy.state.store import State, state_of
 
 Visitors = Literal["served", "errors", "unknown", "maintenance", "stopped", "nothing"]
-# the worst of several hosts is what is said of all
+# the worst of several hosts stands for all
 WORST: tuple[Visitors, ...] = ("errors", "unknown", "maintenance", "stopped", "served", "nothing")
 RUNNING: tuple[Role, ...] = ("web", "worker", "scheduler", "data", "edge")  # what runs all the time
 URGENCY = ("edge", "data", "web", "scheduler", "worker")  # what is put right first: others depend on it
@@ -29,7 +29,7 @@ DOWN = "TakeDown"  # the step that `inv down` begins with
 
 @dataclass(frozen=True)
 class View:
-    """What one host shows, beside what it should: the release that serves there, with the chosen replicas.
+    """What one host shows, and what it should: the release that serves there, with the chosen replicas.
 
     `answers` are the statuses of web services through the edge, `public` that of the first page: 0 without an answer,
     None where it was not asked. `down` says that `inv down` came last, and whether it ended.

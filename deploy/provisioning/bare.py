@@ -173,5 +173,5 @@ def admits(provision: Provision, servers: dict[str, Server], operator: str) -> b
     try:
         address = ip_address(operator.partition("%")[0].removeprefix("::ffff:"))
     except ValueError:
-        return False  # it is not known where the operator comes from
+        return False  # the server does not say where the operator comes from
     return any(address in ip_network(network) for network in provision.ssh_from)

@@ -209,7 +209,7 @@ def require_own(settings: Settings, output: Output) -> None:
 
 
 def require_all(rows: Sequence[Row], file: str, *, remove: bool) -> None:
-    """Refuse to drop a host that nobody said is gone: what runs there would run on, and be asked by nobody."""
+    """Refuse to drop a host without --remove: what runs there would run on, and be asked by nobody."""
     gone = [row.name for row in rows if row.change == "removed"]
     if gone and not remove:
         raise Refused(

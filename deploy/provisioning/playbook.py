@@ -62,7 +62,7 @@ def run(settings: Settings, servers: Sequence[Bare], here: LocalHost, *, check: 
 
 
 def require_end(events: Sequence[Event], names: Sequence[str]) -> None:
-    """Raise OpsError unless of every server it is known that a task failed, or that the last one ran. Pure."""
+    """Raise OpsError unless every server has a task that failed, or ran the last one. Pure."""
     ended = {event.host for event in events if event.outcome in FAILED or event.task == LAST}
     if silent := [name for name in names if name not in ended]:
         what = f"Ansible did not come to its end on {', '.join(silent)}, and did not say why"

@@ -259,7 +259,7 @@ def test_everything_that_is_wrong_with_ones_own_is_said_before_anything_changes(
 
 
 def test_the_timer_goes_by_the_settings_of_now(make: Callable[..., Place], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A renewal by hand writes it anew; with a certificate of one's own it is taken away, or it would take its place."""
+    """A renewal by hand writes it anew; with a certificate of one's own it goes, or it would take its place."""
     did, place = list[str](), make()
 
     def remember(what: str) -> None:

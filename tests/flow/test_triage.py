@@ -65,7 +65,7 @@ def test_one_screen_ends_with_the_likeliest_cause_and_the_next_command(
 def test_no_secret_of_a_release_is_in_what_is_shown(
     place: Place, capsys: Printed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where it is cut, grouped, or a container's last word; where the secrets are gone nothing of a log is shown."""
+    """Also where it is cut, grouped, or a container's last word; without the secrets nothing of a log is shown."""
     env = place.state.bundle_folder("r2") / "env"
     env.write_text(secrets.render({"DATABASE_PASSWORD": SECRET}))
     printing(place, monkeypatch, LOG)

@@ -82,7 +82,7 @@ def private_key(path: Path) -> PKey:
 
 
 def public_keys(key_file: Path | None) -> list[str]:
-    """Return who we are as lines of authorized_keys; raise Refused where no key is known."""
+    """Return who we are as lines of authorized_keys; raise Refused where there is no key."""
     if key_file:
         key = private_key(key_file)
         return [f"{key.get_name()} {key.get_base64()}"]
@@ -90,7 +90,7 @@ def public_keys(key_file: Path | None) -> list[str]:
     keys = [" ".join(file.read_text().split()[:2]) for file in files]
     if not keys:
         raise Refused(
-            "it is not known which key the account is to let in",
+            "there is no public key that the account could let in",
             where="~/.ssh/id_*.pub",
             then="set ssh.key_file, or ssh-keygen -t ed25519",
             slug="login-key-unusable",
