@@ -18,7 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from deploy.config import checkout as source
-from deploy.config.settings import Kind, Settings
+from deploy.config.sections import Kind
+from deploy.config.settings import Settings
 from deploy.core import console
 from deploy.core.errors import CommandFailed, OpsError, Reasons, Refused
 from deploy.core.shell import Result, docker, pipe, query

@@ -11,7 +11,7 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from deploy.config.settings import Kind
+from deploy.config.sections import Kind
 from deploy.security.findings import CHECKOUT, Finding, Severity, Unreadable
 
 SHELL = re.compile(r"#! ?/(usr/)?bin/(env )?(ba|da|k)?sh\b")
