@@ -129,7 +129,10 @@ def nights(session: nox.Session) -> None:
     if not session.posargs:
         Path("docs/nights.md").unlink(missing_ok=True)  # nights that are no more go with it
     everything = {"NIGHTS": "1", "NIGHTS_REPORT": "docs/nights.md"}
-    names = ("dev", "interrupted", "migrations", "rolling", "shipping", "template", "watch")
+    names = (
+        "backup", "dev", "drill", "fleet", "interrupted", "migrations", "no_request_lost", "registry", "rolling",
+        "scan", "shared_and_warm", "shipping", "template", "watch",
+    )  # fmt: skip
     wider = [f"tests/integration/test_{name}.py" for name in names]
     matrix = ["tests/nights", *wider]
     session.run("pytest", *matrix, *session.posargs, env=everything, external=True)

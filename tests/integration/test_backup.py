@@ -92,7 +92,9 @@ def test_what_was_lost_comes_back_and_the_database_before_is_kept(shelf: Site) -
     assert (sql(shelf, member), sql(shelf, "SHOW search_path")) == ("t", "public, pg_catalog")
 
 
-@pytest.mark.parametrize(("state", "way_out"), [("begin", "resume"), ("done", "abort")])
+@pytest.mark.parametrize(
+    ("state", "way_out"), [("begin", "resume"), pytest.param("done", "abort", marks=pytest.mark.night)]
+)
 def test_killed_at_the_swap_one_of_the_two_serves_and_the_way_out_leads_on(
     shelf: Site, state: str, way_out: str
 ) -> None:
@@ -235,6 +237,7 @@ def files(site: Site, line: str) -> str:
     return docker("run", "--rm", "--volume", volume, "bookreader/backup", "sh", "-c", line).strip()
 
 
+@pytest.mark.night
 def test_a_point_is_in_s3_and_by_sftp_on_another_host_and_is_read_back_from_both(shelf: Site, vault: Vault) -> None:
     put(shelf, "Far")
     before = titles(shelf)

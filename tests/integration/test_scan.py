@@ -68,7 +68,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     docker("image", "rm", name)
 
 
-@pytest.mark.parametrize("store", ["containerd", "classic"])
+@pytest.mark.parametrize("store", ["containerd", pytest.param("classic", marks=pytest.mark.night)])
 def test_planted_packages_are_found_in_an_image_as_it_is(
     planted: str, registry: Registry, stores: dict[str, Nested], store: str
 ) -> None:

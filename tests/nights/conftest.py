@@ -14,14 +14,18 @@ from tests.nights.night import Night, make_night
 ROWS: dict[str, report.Row] = {}
 ROOMS = ("deploy", "data", "gates", "monitoring", "edge")
 AREAS = {  # the others are `deploy`
+    "test_backup": "data",
     "test_canary": "gates",
     "test_certificates": "edge",
+    "test_drill": "data",
     "test_edge": "edge",
     "test_incidents": "monitoring",
     "test_migrations": "data",
     "test_offsite": "data",
     "test_provisioning": "edge",
     "test_rebuild": "data",
+    "test_registry": "gates",
+    "test_scan": "gates",
     "test_terraform": "edge",
     "test_timers": "data",
     "test_workflows": "gates",
