@@ -19,12 +19,11 @@ from deploy.core.errors import CommandFailed, GateClosed, OpsError, Reasons, Ref
 from deploy.core.shell import LONG, Command, docker
 from deploy.hosts.host import Host
 from deploy.hosts.local import PLATFORM, LocalHost
-from deploy.images import bake, bases
+from deploy.images import bake, bases, dockerfile
 
 MEGABYTE = 1_000_000
+PIN = "name it by digest, as in redis:7@sha256:..., or give it an entry in docker/bases.toml"
 VARIABLE = re.compile(r'(?m)^[ \t]*variable[ \t]+"?(\w+)')
-# `from --platform=$X  name AS stage` is one as well
-FROM = re.compile(r"(?m)^[ \t]*(?i:from)[ \t]+(?:--\S+[ \t]+)*(\S+)")
 
 
 @dataclass(frozen=True)
@@ -96,6 +95,8 @@ def build(settings: Settings, host: LocalHost, order: Order | None = None, *, no
         console.warn(f"{PLATFORM} of this shell is not read: build.platform in the settings says what is built")
     for name in taken_from_shell(settings, source):
         console.warn(f"{name} of this shell changes what is built, since {settings.bake} declares it: unset {name}")
+    if foreign := unpinned(settings, targets):
+        console.warn(f"not pinned, so that another build may take another: {', '.join(foreign)}; {PIN}")
     cache_to = exported_caches(settings, host)
     references = bases.prepare(settings.root, settings.build.bases, contexts(settings), host)
     before = {target.image: layers(target.image, host) for target in targets}
@@ -134,14 +135,28 @@ def exported_caches(settings: Settings, host: LocalHost) -> list[str]:
 
 
 def contexts(settings: Settings) -> list[str]:
-    """Return the base images that this app's Dockerfiles (FROM name) and compose files (BASE_NAME) ask for, by name."""
-    folder = settings.root / Path(settings.bake).parent
-    files = [*sorted(folder.glob("*.Dockerfile")), *(settings.root / name for name in settings.compose)]
-    # names of bases are ASCII; what else stands in a comment may be in any encoding
-    text = "\n".join(path.read_text(encoding="utf-8", errors="replace") for path in files if path.is_file())
+    """Return the base images that this app's Dockerfiles and compose files (BASE_NAME) ask for, by name."""
+    files = sorted((settings.root / Path(settings.bake).parent).glob("*.Dockerfile"))
+    named = {name for path in files for name in dockerfile.images(text_of(path))}
+    text = "\n".join(text_of(settings.root / name) for name in settings.compose)
     declared = bases.read(settings.root)
-    named = {*FROM.findall(text)}
     return [name for name in declared if name in named or re.search(rf"\b{bases.variable(name)}\b", text)]
+
+
+def text_of(path: Path) -> str:
+    """Read a file, none where it is not there: names of bases are ASCII, what else it has may be in any encoding."""
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
+def unpinned(settings: Settings, targets: Iterable[bake.Target]) -> list[str]:
+    """Name the images that Dockerfiles are made of and that are neither bases nor pinned by digest, with the file."""
+    declared = bases.read(settings.root)
+    return sorted({
+        f"{image} ({target.dockerfile})"
+        for target in targets if target.dockerfile
+        for image in dockerfile.images(text_of(settings.root / target.dockerfile), target.arguments)
+        if image not in declared and image not in target.contexts and "@sha256:" not in image
+    })  # fmt: skip
 
 
 def variables(settings: Settings, source: checkout.Checkout) -> dict[str, str]:

@@ -30,6 +30,11 @@ PACKAGES = {
     "Package: planted-deb\nVersion: 1.0\nArchitecture: amd64\nMaintainer: Ann <ann@example.test>\n",
 }  # fmt: skip
 
+# a base that no FROM names: where it is not resolved as one, a registry is asked for it
+FROM_A_BASE = """COPY --from=node /etc/debian_version /node_version
+RUN --mount=from=node,target=/n ["python3.11", "-c", "open('/n/etc/debian_version')"]
+"""
+
 
 class Elsewhere(LocalHost):
     """This machine, whose `docker` is that of a nested engine."""
@@ -106,7 +111,7 @@ def test_what_is_planted_is_found_then_waived_then_deployed(tiny: Site, registry
     """A registry that is busy is asked again; FAIL while the waivers have expired; only after a PASS is the digest deployed."""
     registry.faults += [429]
     plant(tiny.root / "app", "none")
-    tiny.replace("docker/app.Dockerfile", "USER", "COPY planted /\nUSER")
+    tiny.replace("docker/app.Dockerfile", "USER", f"COPY planted /\n{FROM_A_BASE}USER")
     tiny.write("deploy/waivers.toml", waiver("2026-01-01"))
     tiny.commit()
     tiny.extra |= {
