@@ -43,9 +43,7 @@ def print_targets(file: str) -> Command:
 def targets(printed: str, budget: Mapping[str, int]) -> tuple[Target, ...]:
     """Read the targets that the default group builds; a target's first tag is its image's name."""
     document = json.loads(printed)
-    return tuple(
-        target(name, spec, budget.get(name)) for name, spec in document["target"].items() if spec.get("tags")
-    )
+    return tuple(target(name, spec, budget.get(name)) for name, spec in document["target"].items() if spec.get("tags"))
 
 
 def target(name: str, spec: Mapping[str, Any], budget_mb: int | None) -> Target:
