@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -188,7 +188,16 @@ def image_report(transfer: ImageTransfer, settings: Settings, here: LocalHost, d
         here.run(pipe(docker("save", transfer.kept).as_query(), query("tar", "--extract", "--directory", folder)))
         report, answer = report_of(settings, here, data, ("image", "--input", folder))
     here.write(made, answer)
+    forget(made.parent, settings.scan.database_hours)
     return report, answer
+
+
+def forget(reports: Path, hours: float) -> None:
+    """Remove the reports by databases that are too old by now: no scan reads them again."""
+    for path in reports.glob("*.json"):
+        with suppress(OSError):  # another scan may have removed it
+            if time.time() - path.stat().st_mtime > hours * 3600:
+                path.unlink()
 
 
 def sbom(answer: str, settings: Settings, here: LocalHost) -> str:

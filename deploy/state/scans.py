@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,6 +13,7 @@ from pydantic import ValidationInfo, field_validator
 
 from deploy.core.errors import Refused
 from deploy.core.model import Kept
+from deploy.core.shell import query
 from deploy.state import kept
 from deploy.state.folder import Folder, parse_time
 
@@ -74,6 +76,16 @@ class Scans(Folder):
                 if scan := self.value(Scan, str(self.path(digest, "json").relative_to(self.folder))):
                     return scan
         return None
+
+    def outdated(self, needed: Collection[str], days: float) -> list[Path]:
+        """List the files of scans that nobody deploys by: older than that, and of no image by these digests."""
+        folder, old = self.folder / SCANS, f"+{days * 24 * 60:.0f}"
+        if not self.host.listdir(folder):
+            return []
+        find = query("find", str(folder), "-type", "f", "-mmin", old, "-name", "*.json")
+        kept_names = {digest.removeprefix("sha256:") for digest in needed}
+        paths = map(Path, self.host.run(find).splitlines())
+        return sorted(path for path in paths if str(path.relative_to(folder)).partition(".")[0] not in kept_names)
 
     def path(self, digest: str, ending: str) -> Path:
         """Where the scan of an image is."""

@@ -8,16 +8,17 @@ from typing import Any
 
 import pytest
 
+from deploy.config import checkout as source
 from deploy.config.environment import Environment
 from deploy.config.loader import load
 from deploy.core.errors import OpsError, Refused
 from deploy.core.shell import Command, Result
 from deploy.hosts.local import LocalHost
 from deploy.images import bake, build
-from deploy.security import against, inspect, judge
-from deploy.security.findings import Finding, Inspection
+from deploy.security import against, judge
+from deploy.security.findings import CHECKOUT, Finding, Inspection
 from deploy.security.judge import Strict
-from tests.flow.test_scanners import NONE, Checkout, key
+from tests.flow.test_scanners import Checkout, key
 from tests.support.fake import DONE
 
 LOOSE, STRICT = Strict(False, "a test"), Strict(True, "a test")
@@ -56,7 +57,7 @@ class Change(Checkout):
 
     def build(self, settings: Any, _: Any) -> None:
         """Name the image after the checkout's revision, and take the plain name, as `inv build` does."""
-        revision = against.checkout.read(settings.root, self.engine).revision
+        revision = source.read(settings.root, self.engine).revision
         self.engine.names |= dict.fromkeys(("shop/app", f"shop/app:{revision}"), f"image of {revision}")
         self.built.append(revision)
 
@@ -66,13 +67,18 @@ class Change(Checkout):
         return Environment(settings, self.engine, (self.engine,))
 
     def look(self, at: Environment) -> list[Inspection]:
-        """Look at the files by the real scanners, and at an image whose finding is its id."""
-        revision = against.checkout.read(at.settings.root, self.engine).revision
+        """Look at the files for keys, and at an image whose finding is its id."""
+        revision = source.read(at.settings.root, self.engine).revision
         image = self.engine.names.get(f"shop/app:{revision}", "")
         of_image = (Finding("vulnerabilities", "CVE-1", "HIGH", "shop/app", "bad", subject="flask 1"),) if image else ()
-        files = inspect.tracked(at.settings, self.engine)
-        return [Inspection("vulnerabilities", "shop/app", findings=of_image),
-                *inspect.checkout(at.settings, self.engine, NONE, files)]  # fmt: skip
+        files = sorted(
+            path.name for path in at.settings.root.iterdir() if path.is_file() and "AKIA" in path.read_text()
+        )
+        keys = tuple(Finding("secrets", "key", "HIGH", CHECKOUT, "a key", path=name) for name in files)
+        return [
+            Inspection("vulnerabilities", "shop/app", findings=of_image),
+            Inspection("secrets", CHECKOUT, findings=keys),
+        ]
 
     def blocking(self, strict: Strict = LOOSE, commit: str = "HEAD^1") -> list[str]:
         """Name the findings that stop this change, by id and file."""
@@ -87,11 +93,10 @@ def change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Change]:
     monkeypatch.delenv("OPS_ROOT", raising=False)
     (tmp_path / "checkout").mkdir()
     change = Change(tmp_path / "checkout", monkeypatch)
-    change.write("docker/app.Dockerfile", "FROM python:3.11\nUSER root\n")
     change.write("old", f"key = '{key()}'\n")
     change.commit()
     yield change
-    status = against.checkout.read(change.root, change.engine)
+    status = source.read(change.root, change.engine)
     assert not status.dirty, "the person's checkout is only read"
 
 
@@ -99,14 +104,12 @@ def test_what_was_there_before_stops_nobody_and_what_is_new_does(change: Change)
     change.write("new", f"key = '{key()}'\n")
     change.commit()
     change.build(change.at.settings, None)
-    before, now = (
-        change.engine.run(against.checkout.git(change.root, "rev-parse", one))[:12] for one in ("HEAD^1", "HEAD")
-    )
-    assert change.blocking() == ["aws-access-key-id new"]
+    before, now = (change.engine.run(source.git(change.root, "rev-parse", one))[:12] for one in ("HEAD^1", "HEAD"))
+    assert change.blocking() == ["key new"]
     assert change.built == [now, before]
     assert change.engine.names == {"shop/app": f"image of {now}", f"shop/app:{now}": f"image of {now}"}
     change.engine.names[f"shop/app:{before}"] = "image of before"
-    assert change.blocking() == ["aws-access-key-id new"]
+    assert change.blocking() == ["key new"]
     assert change.built == [now, before], "what is here is not built again, and stays"
     assert f"shop/app:{before}" in change.engine.names
 
