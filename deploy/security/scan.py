@@ -20,7 +20,7 @@ from deploy.images import build, inventory
 from deploy.images.inventory import ImageTransfer
 from deploy.release import desired
 from deploy.security import against as earlier
-from deploy.security import inspect, judge, report, waivers
+from deploy.security import database, inspect, judge, report, waivers
 from deploy.security.findings import DATABASE, Inspection, ScannedImage
 from deploy.security.judge import Judged, Strict
 from deploy.security.linters import LINTERS
@@ -56,14 +56,14 @@ def scan(at: Environment, *, base: str = "", against: str = "") -> Scanned:
     before, accepted = report.fingerprints(base, strict), waivers.read(settings.root, datetime.now(UTC).date())
     source = checkouts.read(settings.root, at.here)
     with console.step("vulnerability database", within=settings.scan.within):
-        data, failed = inspect.update(settings, at.here)
+        data, failed = database.update(settings, at.here)
     if against:
         before |= earlier.fingerprints(at, against, strict, lambda then: look(then, data)[0])
     inspected, images = look(at, data)
-    database = Inspection(
+    of_database = Inspection(
         "vulnerabilities", DATABASE, data.updated, data.age, unknown=failed or data.unknown, then=data.then
     )
-    inspections = without_skipped([database, *inspected], settings)
+    inspections = without_skipped([of_database, *inspected], settings)
     judged = [judge.judge(inspection, accepted.valid, before, settings) for inspection in inspections]
     scans = tuple((one, summarize(one, source.revision, judged, data)) for one in images)
     unrecorded = record(at, scans)

@@ -16,7 +16,7 @@ from deploy.core.shell import Command, Script, command, pipe
 from deploy.hosts.local import LocalHost
 from deploy.images import bases, inventory
 from deploy.images.inventory import ImageTransfer
-from deploy.security import inspect
+from deploy.security import database, inspect
 from tests.support.advisories import IDS, Registry, served
 from tests.support.nested import Nested, own_cache
 from tests.support.site import ROOT, Site, docker
@@ -85,7 +85,7 @@ def test_planted_packages_are_found_in_an_image_as_it_is(
         LocalHost().run(send)
     image = inventory.read_archive(planted, f"sha256:{store}", here if store == "containerd" else stores[store])
     settings = load("local").model_copy(update={"scan": Scan(databases=[registry.repository])})
-    data, failed = inspect.update(settings, LocalHost())
+    data, failed = database.update(settings, LocalHost())
     assert (data.unknown, failed) == ("", "")
     inspections, inspected = inspect.image(ImageTransfer(planted, planted, image), settings, here, data)
     by_kind = {inspection.kind: inspection for inspection in inspections}
@@ -141,9 +141,9 @@ def test_an_old_database_is_unknown() -> None:
     """And one that is not given is, with what Trivy says of that."""
     with served(hours=72) as registry:
         settings = load("local").model_copy(update={"scan": Scan(databases=[registry.repository])})
-        data, _ = inspect.update(settings, LocalHost())
+        data, _ = database.update(settings, LocalHost())
     assert "3 days old" in data.unknown
     nowhere = settings.model_copy(update={"scan": Scan(databases=["127.0.0.1:1/trivy-db:2"])})
-    data, failed = inspect.update(nowhere, LocalHost())
+    data, failed = database.update(nowhere, LocalHost())
     assert data.unknown == "no vulnerability database"
     assert "refused" in failed
