@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,12 @@ class Target:
 def print_targets(file: str) -> Command:
     """Ask for the targets of a bake file."""
     return command("docker", "buildx", "bake", "--file", file, "--print", "--progress=quiet")
+
+
+def without(names: Iterable[str], act: Command) -> Command:
+    """Return a command that does not see these variables of the shell."""
+    unset = [f"--unset={name}" for name in sorted({*names})]
+    return replace(act, argv=("env", *unset, *act.argv)) if unset else act
 
 
 def targets(printed: str, budget: Mapping[str, int]) -> tuple[Target, ...]:

@@ -77,7 +77,7 @@ def prepare_order(settings: Settings, host: LocalHost) -> Order:
 def read_targets(settings: Settings, host: LocalHost) -> tuple[bake.Target, ...]:
     """Read the bake file; raise Refused when Bake cannot."""
     try:
-        printed = host.run(bake.print_targets(str(settings.root / settings.bake)))
+        printed = host.run(bake.without(declared(settings), bake.print_targets(str(settings.root / settings.bake))))
     except CommandFailed as error:
         what, then = f"docker buildx bake cannot read {settings.bake}:\n{error.output}", f"fix {settings.bake}"
         raise Refused(what, where=settings.bake, then=then, slug="bake-file-invalid") from None
@@ -93,8 +93,8 @@ def build(settings: Settings, host: LocalHost, order: Order | None = None, *, no
         console.warn(f"the checkout has uncommitted changes; this build is {source.revision}")
     if os.environ.get(PLATFORM):
         console.warn(f"{PLATFORM} of this shell is not read: build.platform in the settings says what is built")
-    for name in taken_from_shell(settings, source):
-        console.warn(f"{name} of this shell changes what is built, since {settings.bake} declares it: unset {name}")
+    for name in set(declared(settings)) & os.environ.keys() - variables(settings, source).keys():
+        console.warn(f"{name} of this shell is not read: its value in {settings.bake} says what is built")
     if foreign := unpinned(settings, targets):
         console.warn(f"not pinned, so that another build may take another: {', '.join(foreign)}; {PIN}")
     cache_to = exported_caches(settings, host)
@@ -107,7 +107,9 @@ def build(settings: Settings, host: LocalHost, order: Order | None = None, *, no
             platform=settings.build.platform, cache_from=settings.build.cache_from, cache_to=cache_to,
             no_cache=no_cache,
         )  # fmt: skip
-        progress = run_bake(Command(words, variables(settings, source)), settings.root, host)
+        own = variables(settings, source)
+        act = bake.without(set(declared(settings)) - own.keys(), Command(words, own))
+        progress = run_bake(act, settings.root, host)
         metadata_of = json.loads(metadata.read_text())
     images = tuple(describe(target, metadata_of[target.name], progress, host) for target in targets)
     enforce_budget(targets, images, before)
@@ -170,10 +172,9 @@ def variables(settings: Settings, source: checkout.Checkout) -> dict[str, str]:
     }
 
 
-def taken_from_shell(settings: Settings, source: checkout.Checkout) -> list[str]:
-    """Name the variables of the bake file that Bake takes from this shell, whatever their default is."""
-    declared = VARIABLE.findall((settings.root / settings.bake).read_text(encoding="utf-8", errors="replace"))
-    return sorted((set(declared) & os.environ.keys()) - variables(settings, source).keys())
+def declared(settings: Settings) -> list[str]:
+    """Name the variables of the bake file: Bake would take each from the shell, whatever its value there is."""
+    return VARIABLE.findall(text_of(settings.root / settings.bake))
 
 
 def run_bake(command: Command, root: Path, host: LocalHost) -> str:

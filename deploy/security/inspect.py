@@ -15,7 +15,7 @@ from pathlib import Path
 from deploy.config import checkout as source
 from deploy.config.settings import Kind, Settings
 from deploy.core.errors import OpsError
-from deploy.core.shell import docker, pipe, query
+from deploy.core.shell import Command, docker, pipe, query
 from deploy.hosts.local import LocalHost
 from deploy.images import bake, bases, build
 from deploy.images.inventory import ImageTransfer
@@ -175,12 +175,13 @@ def build_check(settings: Settings, here: LocalHost) -> Inspection:
             what = f"buildx {''.join(version)} has no `bake --call=check`, so that no Dockerfile was looked at"
             return Inspection(kind, CHECKOUT, unknown=what, then=NO_CHECK)
         references = bases.references(settings.root, settings.build.bases, build.contexts(settings), here)
-        words = bake.check(str(settings.root / settings.bake), references)
         held = {
             "DOCKER_HOST": here.endpoint,
             "BUILDX_BUILDER": "default",
         }  # as for `inv build`, whatever the shell says
         variables = build.variables(settings, source.read(settings.root, here)) | UNPROMPTED | held
+        file = Command(bake.check(str(settings.root / settings.bake), references))
+        words = bake.without(set(build.declared(settings)) - variables.keys(), file).argv
         stdout = run(words, settings, here, (0, 1), **variables).stdout
         findings, count = linters.parse("BuildKit", stdout, linters.build_check), len(json.loads(stdout)["target"])
         unknown = "" if count else "the bake file names no target"

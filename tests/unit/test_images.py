@@ -208,20 +208,16 @@ def test_what_is_neither_a_base_nor_pinned_is_named(checkout: Path) -> None:
     ]
 
 
-def test_what_bake_takes_from_a_shell_is_named(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bake_sees_no_variable_of_the_shell_but_what_inv_sets(checkout: Path) -> None:
     own = settings(checkout)
     (checkout / own.bake).parent.mkdir(exist_ok=True)
     (checkout / own.bake).write_text(
         'variable "NODE_ENV" { default = "production" }\nvariable "VERSION" {}\n  variable OTHER {}\n# NODE_ENV\n'
     )
-    source = Checkout("c" * 40, "2026-01-01T00:00:00Z")
-    for name in ("NODE_ENV", "OTHER"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("VERSION", "of the shell")
-    assert build.taken_from_shell(own, source) == [], "inv says what VERSION is"
-    for name in ("NODE_ENV", "OTHER"):
-        monkeypatch.setenv(name, "development")
-    assert build.taken_from_shell(own, source) == ["NODE_ENV", "OTHER"]
+    assert build.declared(own) == ["NODE_ENV", "VERSION", "OTHER"]
+    act = bake.without({*build.declared(own)} - {"VERSION"}, bake.print_targets("b"))
+    assert act.argv[:4] == ("env", "--unset=NODE_ENV", "--unset=OTHER", "docker")
+    assert bake.without([], act) == act
 
 
 def test_our_own_images_ask_for_bases_that_are_described() -> None:
