@@ -22,7 +22,7 @@ Key = tuple[str, ...]
 
 
 def load(env: str, root: Path | None = None) -> Settings:
-    """Read one environment's settings, of a checkout or of the one that OPS_ROOT names; raise Refused with all mistakes."""
+    """Read one environment's settings, of `root`, else OPS_ROOT; raise Refused with every mistake at once."""
     root = (root or Path(os.environ.get("OPS_ROOT", ROOT))).resolve()
     values: dict[Key, Any] = {}
     sources: dict[Key, str] = {}

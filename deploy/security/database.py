@@ -66,7 +66,7 @@ def fetch(settings: Settings, here: LocalHost) -> str:
 
 
 def take(source: Path, to: Path) -> str:
-    """Copy a database from a folder, where it is another; return what failed. A copy that was cut off is never taken."""
+    """Copy a database from a folder, where it is another, whole or not at all; return what failed."""
     part = to.with_name("part")
     try:
         if not to.is_dir() or (source / "metadata.json").read_bytes() != (to / "metadata.json").read_bytes():

@@ -81,7 +81,7 @@ def read(answer: str) -> Report:
 
 
 def database(text: str | None, now: datetime, most_hours: float, damage: str = "") -> Data:
-    """Judge the database by its own metadata, and its `damage`: none, or one older than it may be, lets nothing pass."""
+    """Judge the database by its metadata and `damage`: none, or one older than it may be, lets nothing pass."""
     then = "set scan.databases to a mirror, or to a folder that has db/trivy.db and db/metadata.json"
     if text is None:
         return Data(unknown="no vulnerability database", then=then)

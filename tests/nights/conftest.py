@@ -17,6 +17,7 @@ AREAS = {  # the others are `deploy`
     "test_canary": "gates",
     "test_certificates": "edge",
     "test_edge": "edge",
+    "test_gates": "gates",
     "test_incidents": "monitoring",
     "test_migrations": "data",
     "test_offsite": "data",
@@ -24,6 +25,7 @@ AREAS = {  # the others are `deploy`
     "test_rebuild": "data",
     "test_terraform": "edge",
     "test_timers": "data",
+    "test_two_tags": "gates",
     "test_workflows": "gates",
 }
 

@@ -71,10 +71,10 @@ class Bench:
         self.database: dict[str, Any] | None = FRESH
         self.answers(answer())
 
-    def answers(self, document: object, script: str = "") -> None:
+    def answers(self, document: object, script: str = "", version: str = "0.76.0") -> None:
         """Have Trivy answer so, or do what a script says."""
         (self.folder / "answer.json").write_text(document if isinstance(document, str) else json.dumps(document))
-        body = script or f'case "$1" in --version) echo Version: 0.76.0;; *) cat "{self.folder}/answer.json";; esac'
+        body = script or f'case "$1" in --version) echo Version: {version};; *) cat "{self.folder}/answer.json";; esac'
         self.program.write_text(f"#!/bin/sh\n{body}\n")
         self.program.chmod(0o755)
 
@@ -140,6 +140,16 @@ def test_a_blinded_scan_is_unknown_and_says_why(bench: Bench, fault: Any, image:
     if fault not in (no_database, stale):  # of these the database's own row says what to do
         assert all(inspection.then for inspection in inspections)
         assert set(results(inspections).values()) == {"UNKNOWN"}
+
+
+def test_another_version_is_asked_itself_and_not_answered_for_by_the_one_before(bench: Bench) -> None:
+    """Its answer is read where it has the shape that is known here, else it is UNKNOWN."""
+    assert results(bench.look("app"))["vulnerabilities"] == "PASS"
+    for version, document, result in (
+        ("0.76.0", answer(found=True), "PASS"), ("0.77.0", answer(found=True), "FAIL"), ("1.0.0", answer(SchemaVersion=3), "UNKNOWN")
+    ):  # fmt: skip
+        bench.answers(document, version=version)
+        assert results(bench.look("app"))["vulnerabilities"] == result, version
 
 
 def test_one_that_sees_passes_and_one_that_finds_fails(bench: Bench) -> None:
