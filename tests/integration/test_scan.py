@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import string
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -75,7 +75,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.mark.parametrize("store", ["containerd", "classic"])
 def test_planted_packages_are_found_in_an_image_as_it_is(
-    planted: str, registry: Registry, stores: dict[str, Nested], store: str
+    planted: str, registry: Registry, stores: dict[str, Nested], store: str, record_property: Callable[..., None]
 ) -> None:
     """Three packages, one of each ecosystem, and a key; the SBOM names the packages; the digest is the engine's own."""
     here = LocalHost()
@@ -89,7 +89,9 @@ def test_planted_packages_are_found_in_an_image_as_it_is(
     assert (data.unknown, failed) == ("", "")
     inspections, inspected = inspect.image(ImageTransfer(planted, planted, image), settings, here, data)
     by_kind = {inspection.kind: inspection for inspection in inspections}
-    assert {one.id for one in by_kind["vulnerabilities"].findings} == set(IDS.values())
+    found = {one.id for one in by_kind["vulnerabilities"].findings}
+    record_property("report", f"planted packages found, {store} store: {len(found)} of {len(IDS)}")
+    assert found == set(IDS.values())
     assert [one.path for one in by_kind["secrets"].findings] == ["/app/.env"]
     assert [inspection.unknown for inspection in inspections] == ["", "", ""]
     assert all(name in inspected.sbom for name in ("planted-pip", "planted-npm", "planted-deb"))
