@@ -79,6 +79,9 @@ def result(inspection: Inspection) -> str:
 class Repeated(io.RawIOBase):
     """A file that is one block again and again: large, and soon compressed."""
 
+    def readable(self) -> bool:
+        return True
+
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # of the base it may be any buffer
         buffer[:] = (bytes(range(256)) * (len(buffer) // 256 + 1))[: len(buffer)]
         return len(buffer)
