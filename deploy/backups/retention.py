@@ -10,7 +10,7 @@ from deploy.backups.points import Place, Point, losses
 from deploy.backups.repository import Repository, repository_of
 from deploy.backups.show import age
 from deploy.config.environment import Environment
-from deploy.config.settings import Backup
+from deploy.config.sections import Backup
 from deploy.core import console
 from deploy.core.errors import Interrupted, OpsError, Unreachable
 from deploy.site.interrupted import require_no_other

@@ -13,7 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from deploy.config import checkout as source
-from deploy.config.settings import Kind, Settings
+from deploy.config.sections import Kind
+from deploy.config.settings import Settings
 from deploy.core.errors import OpsError
 from deploy.core.shell import Command, docker, pipe, query
 from deploy.hosts.local import LocalHost

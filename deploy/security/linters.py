@@ -10,7 +10,7 @@ from fnmatch import fnmatch
 from pathlib import PurePosixPath
 from typing import Any
 
-from deploy.config.settings import Kind
+from deploy.config.sections import Kind
 from deploy.images import bake
 from deploy.security.findings import CHECKOUT, Finding, Severity, Unreadable
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from deploy.config import checkout as checkouts
 from deploy.config.environment import Environment
-from deploy.config.settings import Settings, Skippable
+from deploy.config.sections import Skippable
+from deploy.config.settings import Settings
 from deploy.core import console
 from deploy.core.errors import OpsError, Refused
 from deploy.hosts.host import Host

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 from pydantic_core import from_json
 
-from deploy.config.settings import Kind
+from deploy.config.sections import Kind
 from deploy.security.findings import CHECKOUT, Finding, Inspection, Unreadable, severity_of
 from deploy.security.trivy_report import Part, Report, Result, System, Vulnerability
 

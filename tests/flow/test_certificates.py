@@ -18,7 +18,8 @@ from invoke.context import Context
 from deploy.certificates import check, issue, schedule
 from deploy.certificates.store import SERVERS, Store, store_of
 from deploy.config.environment import Environment
-from deploy.config.settings import ROOT, Tls
+from deploy.config.sections import Tls
+from deploy.config.settings import ROOT
 from deploy.core.errors import OpsError, Refused
 from deploy.core.model import Record
 from deploy.core.shell import Command, Result

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from deploy.config.loader import load
-from deploy.config.settings import Ship
+from deploy.config.sections import Ship
 from deploy.core.errors import OpsError, Refused
 from deploy.core.poll import wait_until
 from deploy.core.shell import Secret, command

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from deploy.config.loader import load
-from deploy.config.settings import Scan
+from deploy.config.sections import Scan
 from deploy.core.shell import Command, Script, command, pipe
 from deploy.hosts.local import LocalHost
 from deploy.images import bases, inventory

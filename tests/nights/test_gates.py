@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from deploy.config.loader import load
-from deploy.config.settings import Scan, Settings
+from deploy.config.sections import Scan
+from deploy.config.settings import Settings
 from deploy.hosts.local import LocalHost
 from deploy.images import bases, build, inventory
 from deploy.images.inventory import ImageTransfer

@@ -13,7 +13,8 @@ from urllib.parse import quote
 import pytest
 
 from deploy.config import secrets
-from deploy.config.settings import ROOT, Tls
+from deploy.config.sections import Tls
+from deploy.config.settings import ROOT
 from deploy.core import yaml
 from deploy.core.model import Deploy, ReleasedService
 from deploy.hosts.local import LocalHost

@@ -13,7 +13,8 @@ import pytest
 from pydantic import ValidationError
 
 from deploy.config.compose import Service
-from deploy.config.settings import ROOT, Edge, Tls
+from deploy.config.sections import Edge, Tls
+from deploy.config.settings import ROOT
 from deploy.core.errors import CommandFailed, OpsError, Refused
 from deploy.core.model import WHOLE, Container, Deploy, ReleasedService
 from deploy.core.shell import Command, Result

@@ -14,7 +14,8 @@ from typing import Any, cast
 import pytest
 
 from deploy.config.environment import Environment
-from deploy.config.settings import ROOT, Provision, Settings
+from deploy.config.sections import Provision
+from deploy.config.settings import ROOT, Settings
 from deploy.core import yaml
 from deploy.core.errors import OpsError, Refused
 from deploy.hosts.host import Host

@@ -16,7 +16,8 @@ from pydantic import ValidationError
 
 from deploy.config import checkout as source
 from deploy.config.loader import load
-from deploy.config.settings import Scan, Settings
+from deploy.config.sections import Scan
+from deploy.config.settings import Settings
 from deploy.core.errors import GateClosed, Refused
 from deploy.core.shell import Command, Script
 from deploy.hosts.local import LocalHost
