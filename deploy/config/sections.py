@@ -206,6 +206,7 @@ class Scan(Section):
     severity: Literal["CRITICAL", "HIGH", "MEDIUM", "LOW"] = "HIGH"
     strict: bool | None = Field(default=None, description="whether UNKNOWN fails")
     required: bool | None = Field(default=None, description="whether a deploy needs a PASS of each image")
+    pass_days: float = Field(default=7, gt=0)
     databases: list[str] = Field(default=[], description="OCI repositories, in order, or one folder")
     database_hours: float = Field(default=48, gt=0)
     system_packages: int = Field(default=2, ge=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 
 from deploy.backups.points import Evidence
@@ -13,10 +13,10 @@ from deploy.core.model import Record
 from deploy.insight import compare
 from deploy.insight.compare import Comparison, View
 from deploy.site.checks import Check, Result
+from deploy.state.folder import parse_time
 from deploy.state.scans import Scan
 
 # how old a proof may be: longer ago it says nothing of what runs now
-SCAN_DAYS = 7  # new vulnerabilities are published every day
 RESTORED_DAYS = 8  # .github/workflows drills every week
 REHEARSED_DAYS = 30
 NOW = "now"
@@ -47,7 +47,7 @@ class Gate:
 
     def document(self, now: datetime) -> dict[str, object]:
         """Return the gate for programs; `age` in seconds, null where there is no evidence."""
-        taken = now if self.since == NOW else moment(self.since) if self.since else None
+        taken = now if self.since == NOW else parse_time(self.since) if self.since else None
         seconds = round((now - taken).total_seconds()) if taken else None
         return {
             "gate": self.name,
@@ -56,12 +56,6 @@ class Gate:
             "age": seconds,
             "next": self.then,
         }
-
-
-def moment(text: str) -> datetime:
-    """Read a time; one without a zone is UTC."""
-    time = datetime.fromisoformat(text)
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def services(views: Mapping[str, View], unreachable: Collection[str]) -> Gate:
@@ -99,13 +93,16 @@ def health(views: Mapping[str, View], compared: Comparison) -> Gate:
     return Gate(name, "PASS", f"{len(asked)} web service(s) answer 200 through the edge{first}", NOW)
 
 
-def vulnerabilities(images: Mapping[str, Scan | None], now: datetime) -> Gate:
-    """Judge the recorded scans of every image that serves, by its digest; none where an image was not scanned."""
+def vulnerabilities(images: Mapping[str, Scan | None], now: datetime, days: float) -> Gate:
+    """Judge the recorded scans of every image that serves, by its digest; none where an image was not scanned.
+
+    A PASS of more than `days` ago is none: new vulnerabilities are published every day.
+    """
     name, then = "no critical or high vulnerability", "inv scan"
     if not images:
         return Gate(name, "UNKNOWN", "no record says which images serve", then=then)
     scans = [scan for scan in images.values() if scan]
-    oldest = min((scan.scanned for scan in scans), default="")
+    oldest = min((scan.since for scan in scans), key=parse_time, default="")
     failing = [f"{scan.image}: {'; '.join(scan.reasons[:LISTED])}" for scan in scans if scan.result == "FAIL"]
     unsure = [f"{scan.image}: {'; '.join(scan.reasons[:LISTED])}" for scan in scans if scan.result == "UNKNOWN"]
     if failing:
@@ -114,8 +111,8 @@ def vulnerabilities(images: Mapping[str, Scan | None], now: datetime) -> Gate:
         return Gate(name, "UNKNOWN", f"not scanned: {', '.join(missing)}", oldest, then)
     if unsure:
         return Gate(name, "UNKNOWN", "; ".join(unsure[:LISTED]), oldest, then)
-    if now - moment(oldest) > timedelta(days=SCAN_DAYS):
-        return Gate(name, "UNKNOWN", f"scanned longer than {SCAN_DAYS} days ago", oldest, then)
+    if outdated := [f"{scan.image} {why}" for scan in scans if (why := scan.outdated(now, days))]:
+        return Gate(name, "UNKNOWN", "; ".join(outdated[:LISTED]), oldest, then)
     return Gate(name, "PASS", f"{len(images)} image(s), by their digests", oldest)
 
 
@@ -128,7 +125,7 @@ def restored(lines: Sequence[Evidence], *, lost: str, expected: bool, now: datet
     if not expected:
         return Gate(name, "FAIL", "no service has the role backup: nothing is saved", then="docs/how-to/backups.md")
     proofs = [line for line in lines if line.state == "restored"]
-    recent = [line for line in proofs if now - moment(line.time) <= timedelta(days=RESTORED_DAYS)]
+    recent = [line for line in proofs if now - parse_time(line.time) <= timedelta(days=RESTORED_DAYS)]
     if lost and not recent:
         return Gate(name, "UNKNOWN", lost, then=then)
     if not proofs:
@@ -152,7 +149,7 @@ def rehearsed(entries: Sequence[Record], *, lost: str, now: datetime) -> Gate:
         return Gate(
             name, "FAIL", f"the last one was {failed[-1].outcome}: {failed[-1].release}", failed[-1].started, then
         )
-    if back and now - moment(back[-1].started) <= timedelta(days=REHEARSED_DAYS):
+    if back and now - parse_time(back[-1].started) <= timedelta(days=REHEARSED_DAYS):
         took = f"to {back[-1].release} in {back[-1].seconds:.1f} s"
         return Gate(name, "PASS", took, back[-1].started)
     if lost:

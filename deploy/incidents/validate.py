@@ -45,7 +45,7 @@ def judge(at: Environment, now: datetime) -> list[Gate]:
     return [
         gates.services(views, unreachable),
         gates.health(views, compared),
-        gates.vulnerabilities(scans(at, hosts, views), now),
+        gates.vulnerabilities(scans(at, hosts, views), now, at.settings.scan.pass_days),
         certificates.valid(*served_names(at.settings), now),
         *gates.not_built(),
         restored(at, hosts, views, now),

@@ -19,6 +19,7 @@ AREAS = {  # the others are `deploy`
     "test_certificates": "edge",
     "test_drill": "data",
     "test_edge": "edge",
+    "test_gates": "gates",
     "test_incidents": "monitoring",
     "test_migrations": "data",
     "test_offsite": "data",
@@ -28,6 +29,7 @@ AREAS = {  # the others are `deploy`
     "test_scan": "gates",
     "test_terraform": "edge",
     "test_timers": "data",
+    "test_two_tags": "gates",
     "test_workflows": "gates",
 }
 

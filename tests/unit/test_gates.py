@@ -67,7 +67,7 @@ def test_the_maintenance_page_is_not_green() -> None:
     assert gates.health(views, compare(views)).result == "FAIL"
 
 
-def scan(result: str, age: timedelta = DAY) -> Scan:
+def scan(result: str, age: timedelta = DAY, *, database: timedelta | None = None) -> Scan:
     known: dict[str, Any] = {
         "image": "app",
         "digest": "sha256:a",
@@ -76,6 +76,7 @@ def scan(result: str, age: timedelta = DAY) -> Scan:
         "revision": "r",
         "scanner": "t",
     }
+    known |= {"database": ago(database)} if database else {}
     return Scan.model_validate({**known, "result": result, "scanned": ago(age), "reasons": ("why",)})
 
 
@@ -86,13 +87,27 @@ def scan(result: str, age: timedelta = DAY) -> Scan:
         ({"app": scan("PASS"), "edge": None}, "UNKNOWN", "not scanned: edge"),
         ({"app": scan("FAIL"), "edge": None}, "FAIL", "app: why"),
         ({"app": scan("UNKNOWN")}, "UNKNOWN", "app: why"),
-        ({"app": scan("PASS", 8 * DAY)}, "UNKNOWN", "scanned longer than 7 days ago"),
+        (
+            {"app": scan("PASS", 8 * DAY)},
+            "UNKNOWN",
+            f"app was scanned on {ago(8 * DAY)}, 8 days ago; scan.pass_days allows 7",
+        ),
+        (
+            {"app": scan("PASS", database=8 * DAY)},
+            "UNKNOWN",
+            f"app was scanned with a database that was made on {ago(8 * DAY)}, 8 days ago; scan.pass_days allows 7",
+        ),
+        (
+            {"app": scan("PASS", -DAY)},
+            "UNKNOWN",
+            f"app was scanned on {ago(-DAY)}, which is yet to come by the clock of this machine",
+        ),
         ({}, "UNKNOWN", "no record says which images serve"),
     ],
-    ids=["all", "one not", "fails", "unknown", "old", "nothing looked at"],
+    ids=["all", "one not", "fails", "unknown", "old", "old database", "to come", "nothing looked at"],
 )
 def test_vulnerabilities(images: Any, result: str, words: str) -> None:
-    gate = gates.vulnerabilities(images, NOW)
+    gate = gates.vulnerabilities(images, NOW, 7)
     assert (gate.result, gate.evidence) == (result, words)
 
 

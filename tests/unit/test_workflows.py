@@ -20,7 +20,7 @@ COMMANDS = {name: namespace[name] for own, others in namespace.task_names.items(
 SET_UP = re.compile(
     r"python3 scripts/bootstrap\.py( --tests)?|\.venv/bin/python scripts/ci_sessions\.py|scripts/ci-credentials [a-z]+"
 )
-CALL = re.compile(r"\.venv/bin/inv ([a-z.]+)((?: --[a-z-]+(?:=[\w.-]+)?)*)")
+CALL = re.compile(r"\.venv/bin/inv ([a-z.]+)((?: --[a-z-]+(?:=[\w.^-]+)?)*)")
 SESSION = '.venv/bin/nox --session "$SESSION"'
 # what GitHub puts in by itself; all else that stands in ${{ }} may be of whoever opened the pull request
 EXPRESSIONS = {
