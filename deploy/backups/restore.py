@@ -10,6 +10,7 @@ from typing import Any
 from deploy.backups.points import Point
 from deploy.backups.repository import Repository, repository_of
 from deploy.backups.steps import CheckRestored, Names, RecordSchema, RestoreBeside, RestoreRun, SwapDatabases
+from deploy.backups.uploaded import DUMP, UploadedDump
 from deploy.config.environment import Environment
 from deploy.core.errors import GateClosed, Interrupted, OpsError, Refused
 from deploy.core.model import Schema
@@ -81,8 +82,10 @@ def apply(run: RestoreRun, point: Point) -> Restored:
             ) from error
         revert(run)
         run.note(command=COMMAND, state="failed", target=point.id, error=error.what)
+        run.repository.forget()
         raise
     run.note(command=COMMAND, state="done", target=point.id)
+    run.repository.forget()
     return Restored(point, run.names.kept)
 
 
@@ -157,6 +160,7 @@ def interrupted_run(at: Environment) -> RestoreRun:
     cut = next(one for one in begun if one.command == COMMAND)
     details = {key: str(value) for key, value in cut.details.items()}
     names = Names(details["live"], details["kept"], details["new"])
+    repository = UploadedDump.of(repository) if cut.target.startswith(DUMP) else repository
     return RestoreRun(repository, cut.target, names, details.get("schema", ""))
 
 
@@ -176,6 +180,7 @@ def abort(at: Environment) -> Aborted:
         with dump_lock(at, run.repository):
             aborted = revert(run)
         run.note(command=COMMAND, state="aborted", target=run.point)
+        run.repository.forget()
         return Aborted(run.names.live, aborted)
 
 

@@ -28,8 +28,13 @@ class Names:
     @classmethod
     def at(cls, live: str, started: str, point: str) -> Names:
         """Name the databases of one restore, by when it was begun. Pure."""
-        time = "".join(letter for letter in started if letter.isdigit())
+        time = digits(started)
         return cls(live, f"{live[:LONGEST_NAME]}_before_{time}", f"{live[:LONGEST_NAME]}_restored_{point}")
+
+
+def digits(time: str) -> str:
+    """Write a time so that it can stand in a name. Pure."""
+    return "".join(letter for letter in time if letter.isdigit())
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,35 @@ def test_what_was_lost_comes_back_and_the_database_before_is_kept(shelf: Site) -
     assert (sql(shelf, member), sql(shelf, "SHOW search_path")) == ("t", "public, pg_catalog")
 
 
+def test_one_table_comes_back_beside_the_live_one_which_nobody_touches(shelf: Site) -> None:
+    point = taken(shelf)["id"]
+    put(shelf, "Wolf")
+    assert shelf.inv("backup.restore", point, "--table=cats", "--json", code=2).document["slug"] == "table-unknown"
+    back = shelf.inv("backup.restore", point, "--table=books", "--json").document
+    assert (back["table"], back["rows"]) == ("public.books", 1)
+    assert "|Fox|" in sql(shelf, f"TABLE {back['schema']}.books")
+    assert sql(shelf, "SELECT title FROM books ORDER BY title").split() == ["Fox", "Wolf"]
+    assert not [name for name in sql(shelf, "SELECT datname FROM pg_database").split() if "_table_" in name]
+    sql(shelf, f"DROP SCHEMA {back['schema']} CASCADE")
+    sql(shelf, "DELETE FROM books WHERE title = 'Wolf'")
+
+
+def test_a_dump_of_another_host_takes_the_place_of_the_database(shelf: Site, tmp_path: Path) -> None:
+    postgres, dump, plain = f"{shelf.app}-local-postgres-1", tmp_path / "old.dump", tmp_path / "old.sql"
+    line = ["pg_dump", "--host=/var/run/postgresql", "--username=bookreader", "bookreader"]
+    dump.write_bytes(subprocess.run(["docker", "exec", postgres, *line, "-Fc"], check=True, capture_output=True).stdout)
+    plain.write_text(docker("exec", postgres, *line))
+    (half := tmp_path / "half.dump").write_bytes(dump.read_bytes()[: dump.stat().st_size // 2])
+    put(shelf, "Newer")
+    for file, words in ((plain, "plain SQL"), (half, "cannot be restored here"), (tmp_path / "none", "No such file")):
+        refused = shelf.inv("backup.restore", f"--from={file}", "--json", code=2).document
+        assert (refused["slug"], words in refused["error"]) == ("no-dump", True), refused
+    assert titles(shelf) == ["Fox", "Newer"]
+    kept = shelf.inv("backup.restore", f"--from={dump}", "--json").document["kept"]
+    assert wait_until(lambda: titles(shelf) == ["Fox"], 10), titles(shelf)
+    assert sql(shelf, "SELECT count(*) FROM books", kept) == "2", "nothing of the database before is lost"
+
+
 @pytest.mark.parametrize(("state", "way_out"), [("begin", "resume"), ("done", "abort")])
 def test_killed_at_the_swap_one_of_the_two_serves_and_the_way_out_leads_on(
     shelf: Site, state: str, way_out: str

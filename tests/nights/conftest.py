@@ -14,6 +14,7 @@ from tests.nights.night import Night, make_night
 ROWS: dict[str, report.Row] = {}
 ROOMS = ("deploy", "data", "gates", "monitoring", "edge")
 AREAS = {  # the others are `deploy`
+    "test_backups": "data",
     "test_canary": "gates",
     "test_certificates": "edge",
     "test_edge": "edge",
