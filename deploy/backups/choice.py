@@ -19,10 +19,12 @@ class Choice:
     table: str = ""
     dump: str = ""
     older_schema: bool = False
+    ask: bool = True  # the app's own health on a database, before it is swapped
 
     def restore(self, at: Environment, *, yes: bool, json: bool) -> None:
         """Restore it, and show what came of it; where data that people use is replaced a person is asked before."""
         self.require_one()
+        how = {"older_schema": self.older_schema, "ask": self.ask}
         if at.settings.asks and not self.table:
             console.confirm(self.question(at.settings.name), yes=yes, word=at.settings.name)
         if self.volume:
@@ -30,9 +32,9 @@ class Choice:
         elif self.table:
             show.restored_table(tables.restore_table(at, self.point, self.table), json=json)
         elif self.dump:
-            show.restored(dumps.restore_dump(at, self.dump, older_schema=self.older_schema), json=json)
+            show.restored(dumps.restore_dump(at, self.dump, **how), json=json)
         else:
-            show.restored(restore.restore(at, self.point, older_schema=self.older_schema), json=json)
+            show.restored(restore.restore(at, self.point, **how), json=json)
 
     def require_one(self) -> None:
         """Refuse what names nothing to restore, or several things. Pure."""

@@ -23,7 +23,7 @@ OTHERS = {b"--": "plain SQL", b"\x1f\x8b": "compressed by gzip", b"toc.dat": "of
 ROOM = 2  # a dump is compressed: it and the database that is made of it take six times its size, by and large
 
 
-def restore_dump(at: Environment, file: str, *, older_schema: bool = False) -> restore.Restored:
+def restore_dump(at: Environment, file: str, *, older_schema: bool = False, ask: bool = True) -> restore.Restored:
     """Put a dump of another host into service, as a recovery point is; the database before is kept.
 
     Raises Refused for what is no dump of the custom format, is not whole, or is of a newer server, before anything is
@@ -41,7 +41,8 @@ def restore_dump(at: Environment, file: str, *, older_schema: bool = False) -> r
             schema = uploaded.run.state.schema()
             before = schema.model_dump_json() if schema else ""
             names = Names.at(live, now(), point.id)
-            return restore.apply(RestoreRun(uploaded, point.id, names, before, point.id), point)
+            asked = ask and not older_schema
+            return restore.apply(RestoreRun(uploaded, point.id, names, before, point.id, asked), point)
 
 
 def uploaded_point(uploaded: UploadedDump, path: Path) -> Point:

@@ -46,6 +46,7 @@ class RestoreRun:
     names: Names
     schema: str = ""  # what the host remembered of the schema before, as JSON
     snapshot: str = ""  # what the repository of the host calls the point
+    ask: bool = True  # the app's own health on it, before the swap
 
     @property
     def settings(self) -> Settings:
@@ -56,6 +57,11 @@ class RestoreRun:
     def target(self) -> str:
         """The recovery point."""
         return self.point
+
+    @property
+    def details(self) -> dict[str, str]:
+        """What the journal keeps of it, so that it can be gone on with."""
+        return {**vars(self.names), "schema": self.schema, "ask": "yes" if self.ask else ""}
 
     @property
     def state(self) -> State:

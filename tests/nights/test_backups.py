@@ -23,7 +23,7 @@ from tests.integration.test_backup import FEW, put, sql, states, taken, titles
 from tests.support.site import ROOT, Site, docker, make_bookreader
 
 SMALL = 24  # MB of a disk that is soon full
-STEPS = ("RestoreBeside", "CheckRestored", "SwapDatabases", "RecordSchema")
+STEPS = ("RestoreBeside", "CheckRestored", "AskApp", "SwapDatabases", "RecordSchema")
 SESSION = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pg_dump'"
 
 

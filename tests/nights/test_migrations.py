@@ -67,7 +67,7 @@ def test_two_operators_who_migrate(shelf: Site) -> None:
         assert wait_until(lambda: sql(shelf, asleep) == "1", 60)
         for second in ("migrate", "deploy"):
             refused = shelf.inv(second, "--json", code=4).document
-            assert (second, refused["slug"]) == (second, "locked")
+            assert (second, refused["slug"]) == (second, "lock-held")
         assert sql(shelf, asleep) == "1", "one migration runs, and it was not disturbed"
         assert first.wait(60) == 0
     assert at(shelf) == "0004"
