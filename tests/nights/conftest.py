@@ -18,6 +18,7 @@ AREAS = {  # the others are `deploy`
     "test_canary": "gates",
     "test_certificates": "edge",
     "test_edge": "edge",
+    "test_django": "data",
     "test_incidents": "monitoring",
     "test_migrations": "data",
     "test_offsite": "data",
