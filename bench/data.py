@@ -24,6 +24,10 @@ from tests.support.site import ROOT, make_bookreader
 HOST, TAG = "bench", "recovery-point"
 SOCKET = "--host=/var/run/postgresql"
 SWAPS = 5
+ROWS_OF_A_GIGABYTE = 10_000_000
+FILL = (
+    "CREATE TABLE filler AS SELECT n AS id, md5(n::text) || md5((n + 1)::text) AS text FROM generate_series(1, ROWS) n"
+)
 
 
 class Server:
@@ -114,15 +118,8 @@ def drill(gigabytes: float) -> list[Number]:
         site = make_bookreader(Path(folder))
         try:
             site.inv("deploy")
-            rows = f"SELECT n AS id, md5(n::text) || md5((n + 1)::text) AS text FROM generate_series(1, {gigabytes * 10_000_000:.0f}) n"
-            psql = (
-                "psql",
-                SOCKET,
-                "--username=bookreader",
-                "--command",
-                f"CREATE TABLE filler AS {rows}",
-                "bookreader",
-            )
+            fill = FILL.replace("ROWS", f"{gigabytes * ROWS_OF_A_GIGABYTE:.0f}")
+            psql = ("psql", SOCKET, "--username=bookreader", "--command", fill, "bookreader")
             run("docker", "exec", f"{site.app}-local-postgres-1", *psql)
             held = site.inv("backup", "--json").document["manifest"]["bytes"] / 1e9
             number = Number("drill, app booted on it", "s", 60, 30, note=f"{held:.2f} GB")
