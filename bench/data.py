@@ -1,6 +1,6 @@
 """Measure what a recovery point costs beside PostgreSQL's own tools on the same database, in the same run.
 
-Usage: python -m bench.data [--scale 67] [--runs 3] [--drill 1]     a scale of 67 is a database of 1 GB, and so is a drill of 1
+Usage: python -m bench.data [--scale 67] [--runs 3] [--drill 1]      a scale of 67, and a drill of 1, are of 1 GB
 """
 
 from __future__ import annotations

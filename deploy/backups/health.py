@@ -54,6 +54,8 @@ class AskApp(Step[RestoreRun]):
         image = image_of("current", own)
         if not isinstance(image, Image):
             return not_asked(image.check.evidence)
+        if "shared.yml" not in own.bundle.files:
+            return not_asked(f"the files of release {image.release.id} are gone")
         if not (values := naming(variables(image), run.names.live, self.database)):
             return not_asked(f"no variable of {image.service.name} names {run.names.live}")
         clear(own)
