@@ -24,7 +24,7 @@ SCRIPTS = [
     *map("scripts/{}.sh".format, ("inv", "deploy", "backup", "migrate-and-deploy")),
     "scripts/blue-green-deploy.sh", "tests/apps/template/prestart/prestart", "tests/apps/template/frontend/publish",
     *map("docker/backup/{}".format, ("login", "take", "verify", "restore", "amcheck", "swap", "databases", "drop")),
-    *map("docker/backup/{}".format, ("on", "offsite", "fetch", "losses")),
+    *map("docker/backup/{}".format, ("on", "offsite", "fetch", "losses", "table", "upload", "header", "import")),
 ]  # fmt: skip
 TWO = ["--numprocesses=2", "--dist=loadgroup"]
 # a file's tests share a site and have an order

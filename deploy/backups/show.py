@@ -10,11 +10,12 @@ from deploy.backups import isolated
 from deploy.backups.drill import Drilled
 from deploy.backups.points import Evidence, Place, Point, State
 from deploy.backups.restore import Aborted, Restored, handlers
+from deploy.backups.tables import RestoredTable, plain
 from deploy.backups.take import Taken
+from deploy.backups.uploaded import DUMP
 from deploy.backups.volumes import RestoredVolume
-from deploy.config.settings import Settings
 from deploy.core import console
-from deploy.core.errors import OpsError, Refused
+from deploy.core.errors import OpsError
 from deploy.site import checks
 
 UNITS = ("B", "KB", "MB", "GB", "TB")
@@ -61,11 +62,12 @@ def table(listed: Sequence[Point], *, json: bool) -> None:
 
 
 def restored(result: Restored, *, json: bool) -> None:
-    """Show which point serves now, and where the data before is."""
+    """Show which point or dump serves now, and where the data before is."""
     if json:
         console.document({"id": result.point.id, "taken": result.point.taken, "kept": result.kept})
         return
-    console.say(f"recovery point {result.point.id} of {result.point.taken} serves", "green")
+    what = "the dump" if result.point.id.startswith(DUMP) else "recovery point"
+    console.say(f"{what} {result.point.id} of {result.point.taken} serves", "green")
     console.say(f"the database before is kept as {result.kept}; tasks that are queued may name rows which are gone")
 
 
@@ -76,6 +78,17 @@ def restored_volume(result: RestoredVolume, *, json: bool) -> None:
         return
     console.say(f"the files of {result.volume} are those of recovery point {result.point.id}; newer ones stay", "green")
     console.say(f"what was there before is in recovery point {result.before}")
+
+
+def restored_table(result: RestoredTable, *, json: bool) -> None:
+    """Show where the rows of a table are now."""
+    if json:
+        console.document(result.document)
+        return
+    _, name = plain(result.table)
+    own = f'{result.schema}."{name}"'
+    console.say(f"{result.rows} rows of {result.table}, as of {result.point.taken}, are in {own}", "green")
+    console.say(f"what is live was not touched; once nobody needs them: DROP SCHEMA {result.schema} CASCADE")
 
 
 def drilled(results: Sequence[Drilled], env: str, *, json: bool) -> None:
@@ -171,14 +184,3 @@ def age(taken: str, at: datetime | None = None) -> str:
         if seconds >= length:
             return f"{seconds / length:.0f} {unit}"
     return f"{seconds:.0f} s"
-
-
-def ask(settings: Settings, point: str, volume: str = "", *, yes: bool) -> None:
-    """Have a person type the environment's name before the data that people use there is replaced."""
-    if not point:
-        what, then = "no recovery point was named", "inv backup.list names them; or inv backup.restore latest"
-        raise Refused(what, where="inv backup.restore", then=then, slug="wrong-usage")
-    if settings.asks:
-        database = f"{point} takes the place of the database of {settings.name}; writers stop for about a second."
-        question = f"the files of {volume} become those of {point}." if volume else database
-        console.confirm(question, yes=yes, word=settings.name)

@@ -15,8 +15,10 @@ ROWS: dict[str, report.Row] = {}
 ROOMS = ("deploy", "data", "gates", "monitoring", "edge")
 AREAS = {  # the others are `deploy`
     "test_backup": "data",
+    "test_backups": "data",
     "test_canary": "gates",
     "test_certificates": "edge",
+    "test_django": "data",
     "test_drill": "data",
     "test_edge": "edge",
     "test_gates": "gates",

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from deploy.backups.health import AskApp
 from deploy.backups.points import Evidence, EvidenceFile, Manifest, Point, differences, joined, losses
 from deploy.backups.restore import steps
 from deploy.backups.show import age, size, standing
@@ -102,8 +103,10 @@ def test_a_restored_database_that_differs_is_told_apart() -> None:
 
 def test_what_is_left_of_a_restore() -> None:
     point = Point("a", "", 0, (line("taken", manifest=manifest()),))
-    whole = [RestoreBeside(NAMES.new), CheckRestored(NAMES.new), SwapDatabases(NAMES), RecordSchema("r1")]
+    checked, swapped = [RestoreBeside(NAMES.new), CheckRestored(NAMES.new)], [SwapDatabases(NAMES), RecordSchema("r1")]
+    whole = [*checked, AskApp(NAMES.new), *swapped]
     assert steps(point, NAMES, frozenset({"shop"})) == whole
+    assert steps(point, NAMES, frozenset({"shop"}), ask=False) == [*checked, *swapped]
     assert steps(point, NAMES, frozenset({"shop", NAMES.new})) == whole, "half a database is restored again"
     assert steps(point, NAMES, frozenset({"shop", NAMES.kept})) == [RecordSchema("r1")], "never swapped twice"
     assert steps(Point("a", "", 0), NAMES, frozenset({"shop", NAMES.kept})) == []
