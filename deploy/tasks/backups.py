@@ -68,15 +68,19 @@ def schedule(at: Environment, off: bool = False) -> None:
         "point": "a recovery point's id, as inv backup.list has it, or latest",
         "older_schema": "also where the release that serves needs another schema",
         "volume": "the files of this volume, in place of the database",
+        "at_": 'the database as it was then, "2026-11-23 10:15:00" in UTC or with a time zone, or latest (needs WAL)',
     },
 )
 def restore(
-    at: Environment, point: str, volume: str = "", older_schema: bool = False, yes: bool = False, json: bool = False
+    at: Environment, point: str, volume: str = "", at_: str = "", older_schema: bool = False, yes: bool = False,
+    json: bool = False,
 ) -> None:  # fmt: skip
     """Put a recovery point into service: restored beside, checked, then swapped; the database before is kept."""
-    from deploy.backups import restore, show, volumes
+    from deploy.backups import moment, restore, show, volumes
 
-    show.ask(at.settings, point, volume, yes=yes)
+    show.ask(at.settings, point, volume, at_, yes=yes)
+    if at_:
+        return show.restored(moment.restore_moment(at, at_, older_schema=older_schema), json=json)
     if volume:
         return show.restored_volume(volumes.restore_volume(at, point, volume), json=json)
     return show.restored(restore.restore(at, point, older_schema=older_schema), json=json)
