@@ -22,32 +22,35 @@ def restore_moment(at: Environment, text: str, *, older_schema: bool = False) ->
 
     Raises Refused, before anything is made, where nothing receives WAL and where the moment is not held.
     """
-    moment = wal.moment_of(text)
+    asked = wal.asked_for(text)
     with naming_what_serves(at):
         require_nothing_interrupted(at)
         repository = repository_of(at)
         with locks.held([repository.run.host], at.settings.state_dir, "backup.restore", name="dump"):
-            point = recover(repository, moment)
+            point = recover(repository, asked)
         restored = restore(at, point, older_schema=older_schema)
         back_up(at)
         return restored
 
 
-def recover(repository: Repository, moment: datetime | None) -> str:
+def recover(repository: Repository, asked: wal.Asked) -> str:
     """Make a recovery point of the database at a moment, from a base backup and the WAL; return its id.
 
     It stands in the list at that moment, with the files and records of now.
     """
     service, container = receiver(repository), f"{repository.run.settings.name}-recovery"
-    chosen = wal.choose(held(repository), moment, repository.run.host.name)
+    chosen = wal.choose(held(repository), asked, repository.run.host.name)
     repository.require_alone(container)
     words = ("recover", chosen.stretch, chosen.base, chosen.target)
     with console.step(f"recover the database of {chosen.words} from base backup {chosen.base}"):
         printed = repository.finish("recover", repository.in_container("--name", container, service, *words))
     last = datetime.fromisoformat(printed.splitlines()[0])
     with console.step("save it as a recovery point, read the manifest back"):
-        manifest, summary = repository.documents("take", repository.host_name, TAG, as_of(moment or last))
-    point, detail = str(summary["snapshot_id"])[:SHORT], f"as of {wal.written(moment or last)}, recovered from WAL"
+        manifest, summary = repository.documents("take", repository.host_name, TAG, as_of(asked.moment or last))
+    point, detail = (
+        str(summary["snapshot_id"])[:SHORT],
+        f"as of {wal.written(asked.moment or last)}, recovered from WAL",
+    )
     line = Evidence(point=point, state="taken", time=now(), detail=detail, manifest=Manifest.model_validate(manifest))
     repository.evidence.add(line)
     return point

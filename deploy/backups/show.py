@@ -183,7 +183,7 @@ def ask(settings: Settings, point: str, volume: str = "", moment: str = "", *, y
         what, then = "--at names a moment of the whole database", "a recovery point, or --at; not both"
         raise Refused(what, where="inv backup.restore", then=then, slug="wrong-usage")
     if moment:
-        wal.moment_of(moment)
+        wal.asked_for(moment)
         point = f"the database of {moment}"
     if not point:
         what, then = "no recovery point was named", "inv backup.list names them; or inv backup.restore latest"

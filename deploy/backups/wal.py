@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from deploy.core.errors import Refused
@@ -31,6 +31,7 @@ class Stretch:
     """The WAL of one server that was received in one go: until when and where, its base backups, its segments in bytes."""
 
     name: str
+    server: str  # PostgreSQL's system identifier
     until: datetime
     lsn: str
     bases: tuple[Base, ...] = ()
@@ -75,6 +76,11 @@ class Stretch:
     @property
     def words(self) -> str:
         """Say which moments can be recovered."""
+        return f"{self.name}: {self.moments}"
+
+    @property
+    def moments(self) -> str:
+        """The first and the last moment that can be recovered, and what lacks."""
         gap = f"; segment {self.gap} lacks, and nothing before it can be recovered" if self.gap else ""
         if not self.usable:
             return f"nothing until {written(self.until)}: there is no base backup{gap}"
@@ -84,7 +90,21 @@ class Stretch:
     def document(self) -> dict[str, object]:
         """The same for programs."""
         start = self.usable[0].end.isoformat() if self.usable else None
-        return {"from": start, "until": self.until.isoformat(), "gap": self.gap or None}
+        return {"stretch": self.name, "from": start, "until": self.until.isoformat(), "gap": self.gap or None}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The moment that a person asks for; None for the last commit that is held, of one stretch or of all."""
+
+    moment: datetime | None
+    stretch: str = ""
+
+    @property
+    def words(self) -> str:
+        """The same for people."""
+        last = f"the last commit of {self.stretch}" if self.stretch else "the last commit"
+        return written(self.moment) if self.moment else last
 
 
 @dataclass(frozen=True)
@@ -117,7 +137,7 @@ class Receiving:
     def words(self) -> str:
         """Say for people which moments can be recovered, and what would end that."""
         dead = "" if self.healthy else "; nothing is received now: inv logs wal says why"
-        newest = ranges(self.stretches)[-1]
+        newest = self.stretches[-1].moments if self.stretches else "nothing yet"
         return f"point in time: {newest}, on the host of the data, and lost with it{dead}"
 
     @property
@@ -132,29 +152,40 @@ def read(printed: str) -> tuple[Stretch, ...]:
     bases, segments = list[Base](), list[tuple[str, int]]()
     for line in printed.splitlines():
         match line.split():
-            case ["stretch", name, until, lsn]:
+            case ["stretch", name, server, until, lsn]:
                 bases, segments = [], []
-                stretches.append(Stretch(name, datetime.fromisoformat(until), lsn))
+                stretches.append(Stretch(name, server, datetime.fromisoformat(until), lsn))
             case ["base", name, first]:
                 bases.append(Base(name, first))
             case ["wal", segment, size]:
                 segments.append((segment, int(size)))
         if stretches:
             newest = stretches.pop()
-            stretches.append(Stretch(newest.name, newest.until, newest.lsn, tuple(bases), tuple(segments)))
+            stretches.append(replace(newest, bases=tuple(bases), segments=tuple(segments)))
     return tuple(stretches)
 
 
-def choose(stretches: Sequence[Stretch], moment: datetime | None, where: str) -> Recovery:
-    """Choose the newest base backup before a moment; raise Refused, with what is held, where none reaches it."""
-    for stretch in reversed(stretches):
-        fitting = [one for one in stretch.usable if moment is None or one.end <= moment <= stretch.until]
-        if fitting:
-            return Recovery(stretch.name, fitting[-1].name, moment)
-    asked = written(moment) if moment else "the last commit"
-    what = "\n    ".join([f"{asked} is not held; what can be recovered is:", *ranges(stretches)])
+def choose(stretches: Sequence[Stretch], asked: Asked, where: str) -> Recovery:
+    """Choose the newest base backup before a moment; raise Refused, with what is held, where none reaches it.
+
+    The last commit is that of the newest stretch, unless WAL of another server is held too: a database that was lost may
+    have an empty one in its place.
+    """
+    named = [one for one in stretches if asked.stretch in ("", one.name)]
+    if asked.moment is None and len({one.server for one in named}) > 1:
+        what = "\n    ".join(["WAL of several servers is held, and each has a last commit:", *ranges(stretches)])
+        raise Refused(what, where=where, then=f"--at={LATEST}:{named[0].name}, or another", slug="moment-not-held")
+    for stretch in reversed(named):
+        if fitting := [one for one in stretch.usable if reaches(stretch, one, asked.moment)]:
+            return Recovery(stretch.name, fitting[-1].name, asked.moment)
+    what = "\n    ".join([f"{asked.words} is not held; what can be recovered is:", *ranges(stretches)])
     then = "inv backup.restore --at with a moment of these; inv backup.list names the recovery points"
     raise Refused(what, where=where, then=then, slug="moment-not-held")
+
+
+def reaches(stretch: Stretch, base: Base, moment: datetime | None) -> bool:
+    """Tell whether a moment can be recovered from a base backup; the last commit always can. Pure."""
+    return moment is None or base.end <= moment <= stretch.until
 
 
 def ranges(stretches: Iterable[Stretch]) -> list[str]:
@@ -162,20 +193,21 @@ def ranges(stretches: Iterable[Stretch]) -> list[str]:
     return [stretch.words for stretch in stretches] or ["nothing yet: no base backup was taken"]
 
 
-def moment_of(text: str) -> datetime | None:
-    """Read a moment that a person typed: UTC, where no time zone stands behind it; None for `latest`.
+def asked_for(text: str) -> Asked:
+    """Read what a person typed: a moment, UTC where no time zone stands behind it, or `latest`, or `latest:STRETCH`.
 
     Raises Refused for anything else.
     """
-    if text == LATEST:
-        return None
+    word, _, stretch = text.partition(":")
+    if word == LATEST:
+        return Asked(None, stretch)
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
         what = f"{text} is no time"
         then = '--at="2026-11-23 10:15:00", which is UTC; "2026-11-23 11:15:00+01:00"; or --at=latest'
         raise Refused(what, where="inv backup.restore", then=then, slug="wrong-usage") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return Asked(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 
 def written(moment: datetime) -> str:
