@@ -131,6 +131,7 @@ class Receiving:
     """What the host of the data has received, and whether more comes."""
 
     stretches: tuple[Stretch, ...]
+    shipped: datetime | None  # when all of it was saved elsewhere last
     healthy: bool
 
     @property
@@ -138,12 +139,19 @@ class Receiving:
         """Say for people which moments can be recovered, and what would end that."""
         dead = "" if self.healthy else "; nothing is received now: inv logs wal says why"
         newest = self.stretches[-1].moments if self.stretches else "nothing yet"
-        return f"point in time: {newest}, on the host of the data, and lost with it{dead}"
+        away = (
+            f"off-site until {written(self.shipped)}" if self.shipped else "on the host of the data, and lost with it"
+        )
+        return f"point in time: {newest}, {away}{dead}"
 
     @property
     def document(self) -> dict[str, object]:
         """The same for programs."""
-        return {"received": self.healthy, "held": [stretch.document for stretch in self.stretches]}
+        return {
+            "received": self.healthy,
+            "shipped": self.shipped.isoformat() if self.shipped else None,
+            "held": [stretch.document for stretch in self.stretches],
+        }
 
 
 def read(printed: str) -> tuple[Stretch, ...]:
@@ -163,6 +171,12 @@ def read(printed: str) -> tuple[Stretch, ...]:
             newest = stretches.pop()
             stretches.append(replace(newest, bases=tuple(bases), segments=tuple(segments)))
     return tuple(stretches)
+
+
+def shipped(printed: str) -> datetime | None:
+    """Return when all that was received was saved elsewhere last, as docker/backup/held printed it."""
+    seconds = [line.split()[1] for line in printed.splitlines() if line.startswith("shipped ")]
+    return datetime.fromtimestamp(int(seconds[0]), UTC) if seconds else None
 
 
 def choose(stretches: Sequence[Stretch], asked: Asked, where: str) -> Recovery:

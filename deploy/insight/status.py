@@ -98,8 +98,8 @@ def receiving(host: Host, facts: Facts) -> wal.Receiving:
     for container in facts.containers:
         if container.role == "wal" and container.state == "running":
             printed = host.try_run(docker("exec", container.name, "held").as_query())
-            return wal.Receiving(wal.read(printed.stdout), container.up)
-    return wal.Receiving((), healthy=False)
+            return wal.Receiving(wal.read(printed.stdout), wal.shipped(printed.stdout), container.up)
+    return wal.Receiving((), None, healthy=False)
 
 
 def observe_reachable(at: Environment) -> tuple[dict[str, Facts], dict[str, OpsError]]:

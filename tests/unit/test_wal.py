@@ -115,9 +115,13 @@ def test_a_moment_is_utc_unless_it_says_otherwise() -> None:
 
 
 def test_what_status_says_of_what_is_received() -> None:
-    words = Receiving(held(stretch(2, 3)), healthy=False).words
+    words = Receiving(held(stretch(2, 3)), None, healthy=False).words
     assert words.startswith(
         "point in time: 2026-11-30 10:00:00.5 UTC to 2026-11-30 12:00:00 UTC, on the host of the data"
     )
     assert words.endswith("; nothing is received now: inv logs wal says why")
-    assert "nothing yet" in Receiving((), healthy=True).words
+    away = wal.shipped("shipped 1796022000\n")
+    assert (
+        Receiving((), away, healthy=True).words == "point in time: nothing yet, off-site until 2026-11-30 07:00:00 UTC"
+    )
+    assert wal.shipped("") is None
