@@ -29,7 +29,8 @@ class Programs:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for name, text in {"login": "", "psql": PSQL, "pg_restore": "#!/bin/sh\n"}.items():
+        dump = (ROOT / "docker" / "backup" / "dump").read_text()
+        for name, text in {"login": "", "psql": PSQL, "pg_restore": "#!/bin/sh\n", "dump": dump}.items():
             self.write(name, text)
 
     def write(self, name: str, text: str) -> None:
