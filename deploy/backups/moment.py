@@ -9,12 +9,22 @@ from deploy.backups.points import SHORT, Evidence, Manifest
 from deploy.backups.repository import TAG, Repository, repository_of
 from deploy.backups.restore import Restored, require_nothing_interrupted, restore
 from deploy.backups.take import backup
+from deploy.backups.volumes import RestoredVolume, restore_volume
 from deploy.config.environment import Environment
 from deploy.core import console
 from deploy.core.errors import Interrupted, OpsError, Refused, acting
 from deploy.site.facts import naming_what_serves
 from deploy.state import locks
 from deploy.state.folder import now
+
+
+def put_back(
+    at: Environment, point: str, volume: str, moment: str, *, older_schema: bool = False
+) -> Restored | RestoredVolume:
+    """Restore what is asked for: the files of a volume, the database of a moment, or that of a point."""
+    if volume:
+        return restore_volume(at, point, volume)
+    return (restore_moment if moment else restore)(at, moment or point, older_schema=older_schema)
 
 
 def restore_moment(at: Environment, text: str, *, older_schema: bool = False) -> Restored:

@@ -60,6 +60,11 @@ def table(listed: Sequence[Point], *, json: bool) -> None:
         console.say("there is no recovery point; to take one: inv backup")
 
 
+def put_back(result: Restored | RestoredVolume, *, json: bool) -> None:
+    """Show what is there again, and where that is which was there before."""
+    restored(result, json=json) if isinstance(result, Restored) else restored_volume(result, json=json)
+
+
 def restored(result: Restored, *, json: bool) -> None:
     """Show which point serves now, and where the data before is."""
     if json:

@@ -1,4 +1,4 @@
-"""What was received of a server's write-ahead log, and which moments of its database can be recovered from that. Pure."""
+"""What was received of a server's write-ahead log, and which moments of its database that can bring back. Pure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Base:
 
 @dataclass(frozen=True)
 class Stretch:
-    """The WAL of one server that was received in one go: until when and where, its base backups, its segments in bytes."""
+    """The WAL of one server that was received in one go: until when, its base backups, its segments in bytes."""
 
     name: str
     server: str  # PostgreSQL's system identifier
@@ -182,8 +182,8 @@ def shipped(printed: str) -> datetime | None:
 def choose(stretches: Sequence[Stretch], asked: Asked, where: str) -> Recovery:
     """Choose the newest base backup before a moment; raise Refused, with what is held, where none reaches it.
 
-    The last commit is that of the newest stretch, unless WAL of another server is held too: a database that was lost may
-    have an empty one in its place.
+    The last commit is that of the newest stretch, unless WAL of another server is held too: a database that was lost
+    may have an empty one in its place.
     """
     named = [one for one in stretches if asked.stretch in ("", one.name)]
     if asked.moment is None and len({one.server for one in named}) > 1:

@@ -76,14 +76,10 @@ def restore(
     json: bool = False,
 ) -> None:  # fmt: skip
     """Put a recovery point into service: restored beside, checked, then swapped; the database before is kept."""
-    from deploy.backups import moment, restore, show, volumes
+    from deploy.backups import moment, show
 
     show.ask(at.settings, point, volume, at_, yes=yes)
-    if at_:
-        return show.restored(moment.restore_moment(at, at_, older_schema=older_schema), json=json)
-    if volume:
-        return show.restored_volume(volumes.restore_volume(at, point, volume), json=json)
-    return show.restored(restore.restore(at, point, older_schema=older_schema), json=json)
+    show.put_back(moment.put_back(at, point, volume, at_, older_schema=older_schema), json=json)
 
 
 @command(positional=["point"], help={"point": "a recovery point's id (default: the latest, and a random older one)"})

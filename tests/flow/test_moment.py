@@ -1,4 +1,4 @@
-"""A moment of the database on a host whose engine is a script: what is asked for, and what is refused before anything is."""
+"""A moment of the database on a host whose engine is a script: what is asked for, what is refused before that."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ def test_the_database_of_a_moment_comes_back_from_a_base_backup_and_wal(shelf: S
     sql(shelf, "DELETE FROM books WHERE title = 'Moment'")
     assert titles(shelf) != before
     assert wait_until(lambda: is_held(shelf, moment), 30), shelf.inv("status", "--json").document["backup"]
-    assert "on the host of the data, and lost with it" in shelf.inv("status").stdout
+    assert "on the host of the data, and lost with it" in shelf.inv("status").stderr
 
     refused = shelf.inv("backup.restore", "--at=2026-01-01 00:00:00", "--json", code=2).document
     assert refused["slug"] == "moment-not-held"
