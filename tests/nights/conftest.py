@@ -24,6 +24,7 @@ AREAS = {  # the others are `deploy`
     "test_rebuild": "data",
     "test_terraform": "edge",
     "test_timers": "data",
+    "test_wal": "data",
     "test_workflows": "gates",
 }
 
