@@ -1,5 +1,6 @@
 -- What streaming needs on the server, once: a role that may replicate and nothing else, a line of pg_hba.conf that lets
 -- it in (`all` there means no replication), and an end to what a slot may keep on the disk while nobody receives.
+\getenv password WAL_PASSWORD
 SELECT NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'slot') AS lacking \gset
 \if :lacking
 CREATE ROLE :"slot" LOGIN REPLICATION;

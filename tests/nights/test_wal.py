@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
 
 from deploy.core.poll import wait_until
 from tests.support import vaults
-from tests.support.site import Site, docker, make_bookreader
+from tests.support.site import ROOT, Site, docker, make_bookreader
 from tests.support.streamed import TABLE, Streamed, lost
 from tests.support.vaults import Vault
 
@@ -68,8 +69,8 @@ def test_a_restore_that_was_killed_is_done_again(site: Site, database: Streamed)
     rows = database.sql("SELECT count(*) FROM acknowledged")
     database.sql("DELETE FROM acknowledged")
     database.await_held()
-    words = site.argv("invoke", "backup.restore", f"--at={moment}", "--json")
-    with subprocess.Popen(words, cwd=site.root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as operator:
+    words = [sys.executable, "-m", "invoke", "backup.restore", f"--at={moment}"]
+    with subprocess.Popen(words, cwd=ROOT, env=site.environment, stderr=subprocess.DEVNULL) as operator:
         assert wait_until(lambda: f"{site.app}-local-recovery" in docker("ps", "--format={{.Names}}"), 60)
         operator.kill()
     assert database.sql("SELECT count(*) FROM acknowledged") == "0", "nothing was swapped"
