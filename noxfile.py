@@ -25,6 +25,8 @@ SCRIPTS = [
     "scripts/blue-green-deploy.sh", "tests/apps/template/prestart/prestart", "tests/apps/template/frontend/publish",
     *map("docker/backup/{}".format, ("login", "take", "verify", "restore", "amcheck", "swap", "databases", "drop")),
     *map("docker/backup/{}".format, ("on", "offsite", "fetch", "losses", "table", "upload", "header", "import")),
+    *map("docker/backup/{}".format, ("dump", "receive", "streamer", "stretch", "base", "ship", "held", "fresh")),
+    "docker/backup/recover",
 ]  # fmt: skip
 TWO = ["--numprocesses=2", "--dist=loadgroup"]
 # a file's tests share a site and have an order

@@ -1,10 +1,10 @@
-"""What of a recovery point, or of a dump from elsewhere, is restored: one of four things."""
+"""What of a recovery point, or of a dump from elsewhere, is restored: one of five things."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from deploy.backups import dumps, restore, show, tables, volumes
+from deploy.backups import dumps, moment, restore, show, tables, volumes, wal
 from deploy.config.environment import Environment
 from deploy.core import console
 from deploy.core.errors import Refused
@@ -17,6 +17,7 @@ class Choice:
     point: str
     volume: str = ""
     table: str = ""
+    moment: str = ""
     dump: str = ""
     older_schema: bool = False
     ask: bool = True  # the app's own health on a database, before it is swapped
@@ -31,6 +32,8 @@ class Choice:
             show.restored_volume(volumes.restore_volume(at, self.point, self.volume), json=json)
         elif self.table:
             show.restored_table(tables.restore_table(at, self.point, self.table), json=json)
+        elif self.moment:
+            show.restored(moment.restore_moment(at, self.moment, **how), json=json)
         elif self.dump:
             show.restored(dumps.restore_dump(at, self.dump, **how), json=json)
         else:
@@ -38,17 +41,27 @@ class Choice:
 
     def require_one(self) -> None:
         """Refuse what names nothing to restore, or several things. Pure."""
-        if not (self.point or self.dump):
+        if not (self.point or self.dump or self.moment):
             what, then = "no recovery point was named", "inv backup.list names them; or inv backup.restore latest"
             raise Refused(what, where="inv backup.restore", then=then, slug="wrong-usage")
-        given = {"POINT": self.point and self.dump, "--from": self.dump, "--volume": self.volume, "--table": self.table}
+        alone = self.point and (self.dump or self.moment)
+        given = {
+            "POINT": alone,
+            "--at": self.moment,
+            "--from": self.dump,
+            "--volume": self.volume,
+            "--table": self.table,
+        }
         named = [name for name, value in given.items() if value]
         if len(named) > 1:
             what = f"{' and '.join(named)} cannot be restored in one go"
             raise Refused(what, where="inv backup.restore", then="type one of them", slug="wrong-usage")
+        if self.moment:
+            wal.asked_for(self.moment)
 
     def question(self, name: str) -> str:
         """Say what is replaced. Pure."""
         if self.volume:
             return f"the files of {self.volume} become those of {self.point}."
-        return f"{self.dump or self.point} takes the place of the database of {name}; writers stop for about a second."
+        what = f"the database of {self.moment}" if self.moment else self.dump or self.point
+        return f"{what} takes the place of the database of {name}; writers stop for about a second."

@@ -110,7 +110,7 @@ def remove_from(repository: Repository, points: Sequence[Point], place: Place) -
     try:
         if snapshots:  # a lock of a killed one goes before; that of one that lives stays
             repository.call("restic", "unlock", "--quiet", place=place)
-            repository.call("restic", "forget", "--quiet", "--prune", *snapshots, place=place)
+            repository.call("restic", "--retry-lock=2m", "forget", "--quiet", "--prune", *snapshots, place=place)
     except (Interrupted, Unreachable):
         raise
     except OpsError as error:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from deploy.backups import isolated
+from deploy.backups import isolated, wal
 from deploy.backups.drill import Drilled
 from deploy.backups.points import Evidence, Place, Point, State
 from deploy.backups.restore import Aborted, Restored, handlers
@@ -115,19 +115,22 @@ def aborted(result: Aborted, *, json: bool) -> None:
 class Standing:
     """When a point was taken, restored and copied off-site last; None: never, as far as the host remembers.
 
-    `places` are where points go: the repository, and the off-site one, as restic writes them.
+    `places` are where points go: the repository, and the off-site one, as restic writes them. `wal` is what comes
+    between them; None where nothing receives it.
     """
 
     taken: str | None
     restored: str | None
     copied: str | None
     places: tuple[str, ...]
+    wal: wal.Receiving | None = None
 
     @property
-    def document(self) -> dict[str, str | bool | None]:
+    def document(self) -> dict[str, object]:
         """The same for programs."""
         times = {"taken": self.taken, "restored": self.restored, "offsite": self.copied}
-        return {**times, "leaves_host": self.leaves_host}
+        moments = self.wal.document if self.wal else None
+        return {**times, "leaves_host": self.leaves_host, "point_in_time": moments}
 
     @property
     def leaves_host(self) -> bool:
@@ -137,10 +140,11 @@ class Standing:
     @property
     def words(self) -> str:
         """The same for people, with the next command."""
+        moments = f"; {self.wal.words}" if self.wal else ""
         if not self.taken:
-            return "backups: none was taken; to take one: inv backup"
+            return f"backups: none was taken; to take one: inv backup{moments}"
         proof = f"one was restored {age(self.restored)} ago" if self.restored else "none was restored: inv backup.drill"
-        return f"backups: the last was taken {age(self.taken)} ago; {proof}{self.away}"
+        return f"backups: the last was taken {age(self.taken)} ago; {proof}{self.away}{moments}"
 
     @property
     def away(self) -> str:

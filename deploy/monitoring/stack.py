@@ -236,4 +236,4 @@ def expected_jobs(stack: Stack) -> dict[str, int]:
 
 def services_to_watch(run: Run) -> set[str]:
     """Name the services that should run all the time on a host, as the collector should have them."""
-    return {one.name for one in run.bundle.release.of("web", "worker", "scheduler", "data", "edge")}
+    return {one.name for one in run.bundle.release.of("web", "worker", "scheduler", "data", "wal", "edge")}

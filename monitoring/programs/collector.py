@@ -25,7 +25,7 @@ from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 LABEL, SOCKET, PORT = "bookreader-ops", "/var/run/docker.sock", 9101
-RUNNING = ("web", "worker", "scheduler", "data", "edge")  # roles whose services should run all the time
+RUNNING = ("web", "worker", "scheduler", "data", "wal", "edge")  # roles whose services should run all the time
 TAIL = 1 << 18  # bytes of ledger and journal
 DEPLOYS = ("deploy", "rollback")
 TAKEDOWN = "TakeDown"  # the step that `inv down` begins with

@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,12 @@ SWAP = 2  # of the steps of a restore --without-health: beside, check, swap, rem
 
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """BookReader with a release in service, and a book on its shelf."""
+    """BookReader with a release in service whose WAL is received, and a book on its shelf."""
     site = make_bookreader(tmp_path_factory.mktemp("shelf"))
+    site.replace(
+        "deploy/app.toml", '"docker/compose.backup.yml"', '"docker/compose.backup.yml", "docker/compose.wal.yml"'
+    )
+    site.commit("WAL is received")
     site.inv("deploy")
     put(site, "Fox")
     yield site
@@ -92,6 +97,38 @@ def test_what_was_lost_comes_back_and_the_database_before_is_kept(shelf: Site) -
     assert sql(shelf, "SELECT title FROM books", kept) == "Later", "nothing of the database before is lost"
     member = "SELECT pg_has_role('ann', 'reader', 'MEMBER')"
     assert (sql(shelf, member), sql(shelf, "SHOW search_path")) == ("t", "public, pg_catalog")
+
+
+def test_the_database_of_a_moment_comes_back_from_a_base_backup_and_wal(shelf: Site) -> None:
+    """What nobody had made a recovery point of: a moment between two commits, told by the server's clock."""
+    put(shelf, "Moment")
+    before = titles(shelf)
+    moment = sql(shelf, "SELECT clock_timestamp()")
+    put(shelf, "Mistake")
+    sql(shelf, "DELETE FROM books WHERE title = 'Moment'")
+    assert titles(shelf) != before
+    assert wait_until(lambda: is_held(shelf, moment), 30), shelf.inv("status", "--json").document["backup"]
+    assert "on the host of the data, and lost with it" in shelf.inv("status").stderr
+
+    refused = shelf.inv("backup.restore", "--at=2026-01-01 00:00:00", "--json", code=2).document
+    assert refused["slug"] == "moment-not-held"
+    assert " to 20" in refused["error"], "the range that is held"
+    there = states(shelf)
+    kept = shelf.inv("backup.restore", f"--at={moment}", "--json").document["kept"]
+    assert wait_until(lambda: titles(shelf) == before, 10), titles(shelf)
+    assert sql(shelf, "SELECT count(*) FROM books WHERE title = 'Mistake'", kept) == "1", "the one before is kept"
+    assert len(states(shelf).keys() - there.keys()) == 2, "the moment, and a backup of what serves now"
+
+
+def is_held(site: Site, moment: str) -> bool:
+    """Tell whether a moment, as PostgreSQL writes one, can be recovered."""
+    held = site.inv("status", "--json").document["backup"]["point_in_time"]["held"]
+    return any(one["from"] and instant(one["from"]) <= instant(moment) <= instant(one["until"]) for one in held)
+
+
+def instant(text: str) -> datetime:
+    """Read a time with its zone."""
+    return datetime.fromisoformat(text)
 
 
 def test_one_table_comes_back_beside_the_live_one_which_nobody_touches(shelf: Site) -> None:

@@ -32,6 +32,7 @@ AREAS = {  # the others are `deploy`
     "test_terraform": "edge",
     "test_timers": "data",
     "test_two_tags": "gates",
+    "test_wal": "data",
     "test_workflows": "gates",
 }
 

@@ -170,7 +170,7 @@ def test_what_status_says_of_backups() -> None:
     assert "none was restored: inv backup.drill; all are on the host of the data, and are lost with it" in words
     both = [line("taken"), line("restored", time="2026-11-30T06:00:00Z"), line("taken", time="2026-11-30T05:30:00Z")]
     times = {"taken": "2026-11-30T05:30:00Z", "restored": "2026-11-30T06:00:00Z", "offsite": None}
-    assert standing(both, "/backups").document == {**times, "leaves_host": False}
+    assert standing(both, "/backups").document == {**times, "leaves_host": False, "point_in_time": None}
     far = "sftp://backup@vault.example.org//srv/books"
     assert standing(both, "/backups", far).words.endswith("; none is off-site: inv backup.copy")
     copied = [*both, line("taken", place="off-site", time="2026-11-30T05:31:00Z")]
@@ -178,6 +178,7 @@ def test_what_status_says_of_backups() -> None:
         **times,
         "offsite": "2026-11-30T05:31:00Z",
         "leaves_host": True,
+        "point_in_time": None,
     }
     assert standing(both, far).words.endswith(f"; they go to {far}")
 
