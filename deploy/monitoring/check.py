@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from deploy.core.poll import poll
 from deploy.hosts.host import Host
-from deploy.monitoring import stack
+from deploy.monitoring import panels, stack
 from deploy.site.checks import Check
 from deploy.site.run import Run
 
@@ -50,7 +50,15 @@ def on_host(run: Run, prefix: str) -> list[Check]:
         judge_rules(prefix, own.rules, rules),
         judge_managers(prefix, managers),
         judge_services(prefix, stack.services_to_watch(run), watched),
+        judge_panels(prefix, own, run.host, port),
     ]
+
+
+def judge_panels(prefix: str, own: stack.Stack, host: Host, port: int) -> Check:
+    """Judge whether every panel of a host's dashboards has data, and finite data only."""
+    shown = panels.panels_of(panels.dashboards(own.job_names))
+    answer = ask(host, port, f"/api/v1/query?query={quote(panels.question(shown))}")
+    return panels.judge(f"{prefix}dashboards show data", shown, answer, START)
 
 
 def ask(host: Host, port: int, path: str) -> Any:

@@ -90,6 +90,11 @@ class Stack:
                 jobs += list(self.probes(one))
         return tuple(jobs)
 
+    @property
+    def job_names(self) -> frozenset[str]:
+        """What the jobs are called."""
+        return frozenset(job.name for job in self.jobs)
+
     def probes(self, blackbox: Exporter) -> Iterator[Job]:
         """Yield what the blackbox exporter is asked: the edge, and the public address where the settings have one."""
         asked = f"{blackbox.name}:{blackbox.port}"
@@ -103,10 +108,9 @@ class Stack:
     @property
     def rules(self) -> tuple[str, ...]:
         """The files of rules that have something to watch here."""
-        jobs = {job.name for job in self.jobs}
         return (
             *ALWAYS,
-            *sorted(jobs & {"postgres", "redis", "edge", "public"}),
+            *sorted(self.job_names & {"postgres", "redis", "edge", "public"}),
             *(["backups"] if self.backups else []),
             *(["certificates"] if self.certificates else []),
         )

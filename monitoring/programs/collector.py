@@ -31,6 +31,7 @@ DEPLOYS = ("deploy", "rollback")
 TAKEDOWN = "TakeDown"  # the step that `inv down` begins with
 STOPS, STARTS, RECREATES = "StopColour", "StartColour", "RecreateShared"
 STOPPED_FOR = 600  # seconds for which nobody misses what an unfinished deploy has stopped
+COUNTED_FOR = 30 * 86400  # seconds
 UNDER_WAY = 1200  # seconds that taking down, or a first deploy after it, may last
 FURTHEST = 60  # seconds of the edge's log that are read at once
 ERROR = re.compile(r"(?i)error|exception|fatal|critical|panic|refused|denied|traceback")
@@ -47,6 +48,8 @@ METRICS = {
     "ops_container_out_of_memory": "whether a process in it was killed at its memory limit since it started",
     "ops_container_exit_code": "what a container that has ended left",
     "ops_last_deploy_timestamp_seconds": "when a release came into service last",
+    "ops_last_deploy_duration_seconds": "how long it took until that one was in service",
+    "ops_deploys": "deploys and rollbacks that ended within 30 days, by outcome",
     "ops_last_deploy_failed": "whether the last deploy or rollback failed",
     "ops_deploy_unfinished": "whether a deploy has begun and not ended",
     "ops_edge_requests_total": "requests that the edge has answered since the collector started, by status",
@@ -158,8 +161,18 @@ def deployed(
     last, serving = ledger[-1] if ledger else {}, in_service(ledger)
     if serving.get("started"):
         yield "ops_last_deploy_timestamp_seconds", {"release": serving["release"]}, moment(serving, "started")
+        yield "ops_last_deploy_duration_seconds", {}, serving.get("seconds", 0)
     yield "ops_last_deploy_failed", {}, last.get("outcome") in ("failed", "interrupted")
     yield "ops_deploy_unfinished", {}, bool(commands) and commands[-1].get("state") == "begin"
+
+
+def counted(ledger: Iterable[Mapping[str, Any]], now: float) -> Iterator[tuple[str, dict[str, str], float]]:
+    """Yield how many deploys and rollbacks had which outcome lately. Pure."""
+    recent = [line for line in ledger if line.get("command") in DEPLOYS and now - moment(line, "started") < COUNTED_FOR]
+    none = Counter(dict.fromkeys([(command, "in service") for command in DEPLOYS], 0))
+    outcomes = Counter((str(line["command"]), str(line.get("outcome"))) for line in recent)
+    for (command, outcome), number in sorted({**none, **outcomes}.items()):
+        yield "ops_deploys", {"command": command, "outcome": outcome}, number
 
 
 def moment(line: Mapping[str, Any], key: str = "time") -> float:
@@ -274,8 +287,8 @@ class Collector:
             edges = [service for service, role in desired if role == "edge"]
             return rendered(
                 [
-                    *measured(inspected, desired), *deployed(ledger, journal), *self.requests(inspected, edges),
-                    *self.intended(desired, journal, down),
+                    *measured(inspected, desired), *deployed(ledger, journal), *counted(ledger, time.time()),
+                    *self.requests(inspected, edges), *self.intended(desired, journal, down),
                 ]
             )  # fmt: skip
 

@@ -4,18 +4,37 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from uuid import uuid4
 
 import pytest
 
 from deploy.config.settings import Settings
 from deploy.core.poll import wait_until
 from deploy.hosts.local import LocalHost
-from deploy.monitoring import images
+from deploy.images import bases
+from deploy.monitoring import images, panels
 from tests.support import samples
 from tests.support.listener import Listener, listening
 from tests.support.site import ROOT, Site, docker, free_port, make_tiny
 
 RULES = sorted(str(path.relative_to(ROOT / "monitoring")) for path in (ROOT / "monitoring/tests").glob("*.yml"))
+
+
+# what the dashboards for data are about; nothing of the app uses it
+DATA = """
+  db:
+    image: {postgres}
+    command: ["docker-entrypoint.sh", "postgres", "-c", "fsync=off"]
+    user: "999:999"
+    environment: {{POSTGRES_USER: tiny, POSTGRES_PASSWORD: {password}, PGDATA: /tmp/data}}
+    tmpfs: ["/tmp:mode=1777", "/var/run/postgresql:uid=999,gid=999"]
+    x-deploy: {{role: data, port: 5432, backup: none}}
+
+  cache:
+    image: {redis}
+    command: ["redis-server", "--save", "", "--dir", "/tmp"]
+    x-deploy: {{role: data, port: 6379, backup: none}}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +59,9 @@ def site(tmp_path_factory: pytest.TempPathFactory, people: Listener) -> Iterator
     site = make_tiny(tmp_path_factory.mktemp("watched"))
     ports = {"OPS_MONITOR__PROMETHEUS_PORT": str(free_port()), "OPS_MONITOR__ALERTMANAGER_PORT": str(free_port())}
     site.extra.update(ports, OPS_NOTIFY__ON="[]")
+    own = bases.prepare(ROOT, "debian", ["postgres", "redis"], LocalHost())
+    site.replace("docker/compose.yml", "\nvolumes:\n", DATA.format(**own, password=uuid4().hex) + "\nvolumes:\n")
+    site.commit("with data")
     site.write(".env.local", f"NOTIFY_URLS={people.url}\n")
     (site.root / ".env.local").chmod(0o600)
     site.inv("deploy")
@@ -83,6 +105,9 @@ def test_a_deploy_tells_nobody_and_a_stopped_service_is_in_somebodys_hand(
     assert {check["result"] for check in checks[:-1]} == {"UNKNOWN"}, "nothing runs yet"
     checks = site.inv("monitor.up", "--json").document
     assert {check["result"] for check in checks} == {"PASS"}, checks
+    (shown,) = [check["evidence"] for check in checks if check["asked"] == "dashboards show data"]
+    every = len(panels.panels_of(panels.every()))
+    assert shown == f"{every} of {every} panels", "every panel there is"
     site.replace("app/app.py", "says hello", "says good day")
     site.commit()
     site.inv("deploy")

@@ -235,15 +235,29 @@ def test_rules_learn_that_the_environment_is_down_and_that_the_maintenance_page_
 
 
 def test_deploys_that_failed_or_did_not_end() -> None:
-    ledger = [{"release": "r1", "outcome": "in service", "started": "2026-11-30T10:00:00Z"}, {"outcome": "failed"}]
+    served = {"release": "r1", "outcome": "in service", "started": "2026-11-30T10:00:00Z", "seconds": 7.5}
+    ledger = [served, {"outcome": "failed"}]
     begun = [{"command": "deploy", "state": "begin"}]
     measured = {name: value for name, _, value in collector.deployed(ledger, begun)}
     assert measured == {
-        "ops_last_deploy_timestamp_seconds": 1796032800.0, "ops_last_deploy_failed": True, "ops_deploy_unfinished": True
+        "ops_last_deploy_timestamp_seconds": 1796032800.0, "ops_last_deploy_duration_seconds": 7.5,
+        "ops_last_deploy_failed": True, "ops_deploy_unfinished": True,
     }  # fmt: skip
     text = collector.rendered(collector.deployed(ledger, [*begun, {"command": "deploy", "state": "done"}]))
     assert 'ops_last_deploy_timestamp_seconds{release="r1"} 1796032800\n' in text
     assert "ops_deploy_unfinished{} 0\n" in text
+
+
+def test_deploys_of_the_last_30_days_are_counted_by_outcome() -> None:
+    old, new = "2026-10-30T10:00:00Z", "2026-11-30T09:00:00Z"
+    ledger = [
+        {"command": "deploy", "outcome": "in service", "started": old},
+        {"command": "deploy", "outcome": "in service", "started": new},
+        {"command": "deploy", "outcome": "failed", "started": new},
+        {"command": "migrate", "outcome": "in service", "started": new},
+    ]
+    counted = {(labels["command"], labels["outcome"]): n for _, labels, n in collector.counted(ledger, TEN)}
+    assert counted == {("deploy", "failed"): 1, ("deploy", "in service"): 1, ("rollback", "in service"): 0}
 
 
 def test_damaged_records_are_read_as_far_as_they_go(tmp_path: Path) -> None:
