@@ -50,15 +50,15 @@ def on_host(run: Run, prefix: str) -> list[Check]:
         judge_rules(prefix, own.rules, rules),
         judge_managers(prefix, managers),
         judge_services(prefix, stack.services_to_watch(run), watched),
-        judge_panels(prefix, own, run.host, port),
+        panels_of(run, f"{prefix}dashboards show data"),
     ]
 
 
-def judge_panels(prefix: str, own: stack.Stack, host: Host, port: int) -> Check:
+def panels_of(run: Run, asked: str) -> Check:
     """Judge whether every panel of a host's dashboards has data, and finite data only."""
-    shown = panels.panels_of(panels.dashboards(own.job_names))
-    answer = ask(host, port, f"/api/v1/query?query={quote(panels.question(shown))}")
-    return panels.judge(f"{prefix}dashboards show data", shown, answer, START)
+    shown = panels.panels_of(panels.dashboards(stack.stack_of(run, "").job_names))
+    path = f"/api/v1/query?query={quote(panels.question(shown), safe='')}"
+    return panels.judge(asked, shown, ask(run.host, run.settings.monitor.prometheus_port, path), START)
 
 
 def ask(host: Host, port: int, path: str) -> Any:

@@ -11,7 +11,7 @@ from deploy.monitoring.panels import Dashboard, Panel
 FOLDER = "grafana"
 MOUNTED = "/etc/monitoring/grafana"
 PROMETHEUS = {"type": "prometheus", "uid": "prometheus"}
-UNITS = {"": "short", "/s": "reqps", "share": "percentunit", "bytes": "bytes", "s": "s"}
+UNITS = {"": "short", "/s": "reqps", "share": "percentunit", "bytes": "bytes", "s": "s", "bool": "bool_yes_no"}
 WIDTH, HEIGHT, ROW = 12, 8, 24  # of panels and of a row, in Grafana's grid
 # its value is when the release came into service, in milliseconds
 DEPLOYS = "max by (release) (ops_last_deploy_timestamp_seconds) * 1000"

@@ -236,7 +236,7 @@ def test_rules_learn_that_the_environment_is_down_and_that_the_maintenance_page_
 
 def test_deploys_that_failed_or_did_not_end() -> None:
     served = {"release": "r1", "outcome": "in service", "started": "2026-11-30T10:00:00Z", "seconds": 7.5}
-    ledger = [served, {"outcome": "failed"}]
+    ledger: list[dict[str, Any]] = [served, {"outcome": "failed"}]
     begun = [{"command": "deploy", "state": "begin"}]
     measured = {name: value for name, _, value in collector.deployed(ledger, begun)}
     assert measured == {

@@ -56,7 +56,7 @@ def test_a_host_has_the_panels_for_what_it_runs() -> None:
 def test_no_two_panels_have_one_title() -> None:
     titles = [panel.title for panel in panels.panels_of(panels.every())]
     assert len(titles) == len(set(titles))
-    assert {panel.unit for panel in panels.panels_of(panels.every())} <= {"", "/s", "share", "bytes", "s"}
+    assert {panel.unit for panel in panels.panels_of(panels.every())} <= {"", "/s", "share", "bytes", "s", "bool"}
 
 
 def provisioned(*services: Any) -> dict[str, Any]:
