@@ -93,14 +93,18 @@ def judge(own: View) -> Check:
 
 
 def within(entries: Sequence[Record], window: Window) -> list[Record]:
-    """Return what ended in the time that is shown, oldest first. Pure."""
-    return [entry for entry in entries if window.start <= dora.ended(entry).timestamp() <= window.end]
+    """Return what ended in the time that is shown, oldest first; a host's clock may be ahead. Pure."""
+    return [entry for entry in entries if window.start <= dora.ended(entry).timestamp()]
 
 
 def marks_of(entries: Sequence[Record], window: Window) -> tuple[Mark, ...]:
     """Return what was done as marks in the charts, numbered as in the table. Pure."""
     return tuple(
-        Mark(dora.ended(entry).timestamp(), number, f"{entry.command} of {entry.release}: {entry.outcome}")
+        Mark(
+            min(dora.ended(entry).timestamp(), window.end),
+            number,
+            f"{entry.command} of {entry.release}: {entry.outcome}",
+        )
         for number, entry in enumerate(within(entries, window), start=1)
     )
 

@@ -74,9 +74,9 @@ def test_a_page_has_every_panel_of_the_host_with_what_was_deployed(deployed: Pla
     assert len(lines) == len(shown)
     assert all(line.count("L") > 100 for line in lines), "a chart is drawn"
     marks = text.count('<path class="mark"')
-    done = len(deployed.state.history())
+    done = len({(one.started, one.command, one.release) for one in deployed.state.history()})
     assert marks == done * len(shown) > 0, "every deploy is marked in every chart"
-    assert f"{done}</td>" in text
+    assert text.count("<tr><td>") == done
     assert text.count('class="key"') == 4
     assert "1 critical alert(s)" in text
     assert "no data" not in text
