@@ -52,7 +52,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Line:
-    """A series as it is drawn: its path, its area where it is alone, its colour's number, its last and highest value."""
+    """A series as it is drawn: path, area where it is alone, number of its colour, last and highest value."""
 
     name: str
     path: str

@@ -228,7 +228,8 @@ def compose_file(stack: Stack, images: Images, made_of: str) -> str:
         images=images.references, entrypoints=images.entrypoints, keep_days=settings.monitor.keep_days,
         prometheus_port=settings.monitor.prometheus_port, alertmanager_port=settings.monitor.alertmanager_port,
         grafana_port=settings.monitor.grafana_port, folder=settings.state_dir / CONFIG,
-        private=settings.state_dir / PRIVATE, state=settings.state_dir, socket=SOCKET, exporters=stack.exporters, networks=stack.networks,
+        private=settings.state_dir / PRIVATE, state=settings.state_dir, socket=SOCKET,
+        exporters=stack.exporters, networks=stack.networks,
     )  # fmt: skip
 
 
