@@ -36,6 +36,7 @@ UNDER_WAY = 1200  # seconds that taking down, or a first deploy after it, may la
 FURTHEST = 60  # seconds of the edge's log that are read at once
 ERROR = re.compile(r"(?i)error|exception|fatal|critical|panic|refused|denied|traceback")
 CLASSES = ("2xx", "3xx", "4xx", "5xx")
+BOUNDS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 5.0, math.inf)  # seconds
 SHORTEST, WIDEST, LINES = 6, 240, 5
 METRICS = {
     "ops_service_expected": "how many containers of a service should run",
@@ -53,6 +54,7 @@ METRICS = {
     "ops_last_deploy_failed": "whether the last deploy or rollback failed",
     "ops_deploy_unfinished": "whether a deploy has begun and not ended",
     "ops_edge_requests_total": "requests that the edge has answered since the collector started, by status",
+    "ops_edge_request_seconds_bucket": "requests that the app has answered within so many seconds, as the edge saw it",
 }
 
 
@@ -214,7 +216,7 @@ def rendered(measurements: Iterable[tuple[str, dict[str, str], float]]) -> str:
     for name, labels, value in measurements:
         words = ",".join(f"{key}={json.dumps(text, ensure_ascii=False)}" for key, text in labels.items())
         rows.setdefault(name, []).append(f"{name}{{{words}}} {float(value):.15g}")
-    kinds = {name: "counter" if name.endswith("_total") else "gauge" for name in rows}
+    kinds = {name: "counter" if name.endswith(("_total", "_bucket")) else "gauge" for name in rows}
     heads = {name: f"# HELP {name} {METRICS[name]}\n# TYPE {name} {kinds[name]}\n" for name in rows}
     return "".join(heads[name] + "\n".join(lines) + "\n" for name, lines in rows.items())
 
@@ -240,6 +242,7 @@ class EdgeLog:
 
     def __init__(self) -> None:
         self.counts, self.last, self.since = Counter[str](), "", time.time()
+        self.within = Counter[float]()  # requests by each bound that they kept to
 
     def read(self, edge: str) -> None:
         """Count what was answered since the last time, a minute at most.
@@ -251,18 +254,27 @@ class EdgeLog:
         since = max(self.since, begun - FURTHEST)
         lines = list(printed(ask(f"/containers/{edge}/logs?stdout=1&timestamps=1&since={since:.3f}")))
         for written, words in lines:
-            if written > self.last and (status := answered(words)):
+            status, seconds = answered(words) if written > self.last else (0, None)
+            if status:
                 self.counts[f"{status // 100}xx"] += 1
+            if seconds is not None:
+                self.within.update(bound for bound in BOUNDS if seconds <= bound)
         self.last = max([self.last, *(written for written, _ in lines)])
         self.since = begun - 2  # the engine's clock is ours; a line that was counted is recognized by its time
 
 
-def answered(line: str) -> int:
-    """Read the status off a line of the edge's log; 0 for other lines and pages that are no answer of the app. Pure."""
-    with suppress(ValueError, TypeError, AttributeError):
+def answered(line: str) -> tuple[int, float | None]:
+    """Read the status off a line of the edge's log, and the seconds that the app took. Pure.
+
+    The status is 0 for other lines and pages that are no answer of the app; the time None where the app was not asked,
+    and for a WebSocket, which lasts as long as it likes.
+    """
+    status, seconds = 0, None
+    with suppress(ValueError, TypeError, AttributeError, KeyError):
         request = json.loads(line)
-        return 0 if request.get("page") else int(request.get("status", 0))
-    return 0
+        status = 0 if request.get("page") else int(request.get("status", 0))
+        seconds = float(request["upstream_seconds"]) if status not in (0, 101) else None
+    return status, seconds
 
 
 class Collector:
@@ -315,6 +327,9 @@ class Collector:
         for service in edges:
             for name in CLASSES:
                 yield "ops_edge_requests_total", {"service": service, "class": name}, self.log.counts[name]
+            for bound in BOUNDS:
+                labels = {"service": service, "le": "+Inf" if bound == math.inf else f"{bound:g}"}
+                yield "ops_edge_request_seconds_bucket", labels, self.log.within[bound]
 
     def release_folder(self, ledger: list[dict[str, Any]]) -> Path:
         """Where the release in service is kept."""
