@@ -21,8 +21,12 @@ EARLIER = timedelta(seconds=60)  # by which the host's clock may be behind this 
 MISSING = (126, 127)  # exit codes of the engine for a program that is not in the image
 # the first process has the container's output open; whoever runs as the same account may write into it
 WRITE = 'printf "%s\\n" "$0" > /proc/1/fd/1'
-PYTHON = "import sys; open('/proc/1/fd/1', 'w').write(sys.argv[1] + '\\n')"
-WRITERS = (("sh", "-c", WRITE), ("busybox", "sh", "-c", WRITE), ("python3", "-c", PYTHON), ("python", "-c", PYTHON))
+SHELLS = (("sh", "-c", WRITE), ("busybox", "sh", "-c", WRITE))
+INTERPRETERS = {  # by how the program is called that the container was started with
+    "python": ("-c", "import sys; open('/proc/1/fd/1', 'w').write(sys.argv[1] + '\\n')"),
+    "node": ("-e", "require('fs').writeFileSync('/proc/1/fd/1', process.argv[1] + '\\n')"),
+}
+STARTED_WITH = "{{.Path}}"
 
 
 @dataclass(frozen=True)
@@ -51,13 +55,22 @@ def write(host: Host, container: str) -> tuple[str, str, float]:
     """Write a line into a container's output; return its marker, empty where nothing can write, why, and when."""
     marker = uuid4().hex
     line = json.dumps({"level": "info", "message": "inv validate: do logs arrive?", "marker": marker})
-    for words in WRITERS:
+    for words in writers(host, container):
         done = host.try_run(docker("exec", container, *words, line), timeout=WITHIN)
         if done.returncode == 0:
             return marker, "", time.monotonic()
         if done.returncode not in MISSING:
             return "", done.output.strip().splitlines()[-1] if done.output.strip() else "it cannot be written to", 0
     return "", "", 0
+
+
+def writers(host: Host, container: str) -> Iterator[tuple[str, ...]]:
+    """Yield the commands that may write a line: by a shell, else by the interpreter that the container runs or has."""
+    yield from SHELLS
+    program = host.try_run(docker("inspect", f"--format={STARTED_WITH}", container).as_query()).stdout.strip()
+    name = program.rpartition("/")[2]
+    yield from ((program, *words) for interpreter, words in INTERPRETERS.items() if name.startswith(interpreter))
+    yield ("python3", *INTERPRETERS["python"])
 
 
 def await_line(host: Host, container: str, since: str, marker: str, trouble: str, sent: float) -> Arrival:

@@ -195,6 +195,8 @@ class FakeHost(LocalHost):
                 if self.engine.known[name].service in self.shellless:
                     return Result(127, "", "executable file not found in $PATH")
                 self.written[name] = line
+            case ("docker", "inspect", "--format={{.Path}}", _):
+                return Result(0, "redis-server\n", "")
             case ("docker", "logs", "--timestamps", "--since", _, name) if name in self.written:
                 return Result(0, f"2026-11-30T10:00:00.000000000Z {self.written[name]}\n", "")
             case ("docker", "logs", *_):
