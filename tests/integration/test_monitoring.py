@@ -37,7 +37,7 @@ DATA = """
 
   cache:
     image: {redis}
-    command: ["redis-server", "--save", "", "--dir", "/tmp"]
+    command: ["redis-server", "--save", "", "--dir", "/tmp", "--protected-mode", "no"]
     x-deploy: {{role: data, port: 6379, backup: none}}
 """
 
