@@ -126,6 +126,12 @@ def ci(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def monitoring_live(session: nox.Session) -> None:
+    """Start the real Grafana and have it show every panel; needs a registry that answers."""
+    run_tests(session, ["tests/live"])
+
+
+@nox.session(default=False)
 def nights(session: nox.Session) -> None:
     """Real faults for two hours, into docs/nights.md; `-- --room=data` those of one room alone."""
     if not session.posargs:

@@ -142,10 +142,11 @@ class Notify(Section):
 
 
 class Monitor(Section):
-    """Where Prometheus and Alertmanager listen on the host's loopback, and what is asked from outside."""
+    """Where Prometheus, Alertmanager and Grafana listen on the host's loopback, and what is asked from outside."""
 
     prometheus_port: Port = 9090
     alertmanager_port: Port = 9093
+    grafana_port: Port = 3000
     keep_days: int = Field(default=15, gt=0)
     probe: Annotated[
         str, like(r"(https?://[^\s\"']+)?", "it must be the address of a page, as in https://books.example.org/")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -10,6 +10,7 @@ from itertools import pairwise
 from deploy.backups.points import Evidence
 from deploy.backups.show import age
 from deploy.core.model import Record
+from deploy.incidents.arrival import Arrival
 from deploy.insight import compare
 from deploy.insight.compare import Comparison, View
 from deploy.site.checks import Check, Result
@@ -159,8 +160,30 @@ def rehearsed(entries: Sequence[Record], *, lost: str, now: datetime) -> Gate:
     return Gate(name, "FAIL", "no rollback was ever done here", then=then)
 
 
-def not_built() -> Iterable[Gate]:
-    """Return the gates that nothing here can look at."""
-    page = "docs/how-to/incidents.md#the-eight-gates"
-    yield Gate("dashboards show data", "UNKNOWN", "there are no dashboards", then=page)
-    yield Gate("logs arrive", "UNKNOWN", "there is no log store", then=page)
+def dashboards(checks: Mapping[str, Check], unreachable: Collection[str]) -> Gate:
+    """Judge whether every panel of every host's dashboards has finite data, by each host's check."""
+    name, several = "dashboards show data", len(checks) + len(unreachable) > 1
+    words = {host: f"{host}: {check.evidence}" if several else check.evidence for host, check in checks.items()}
+    if failing := [host for host, check in checks.items() if check.result == "FAIL"]:
+        return Gate(name, "FAIL", "; ".join(words[host] for host in failing[:LISTED]), NOW, checks[failing[0]].then)
+    unsure = [words[host] for host, check in checks.items() if check.result == "UNKNOWN"]
+    unsure += [f"{host} is not reached" for host in sorted(unreachable)]
+    if unsure or not checks:
+        return Gate(name, "UNKNOWN", "; ".join(unsure[:LISTED]) or "nothing is deployed", then="inv monitor.up")
+    return Gate(name, "PASS", "; ".join(words.values()), NOW)
+
+
+def logs(arrivals: Sequence[Arrival], unreachable: Collection[str]) -> Gate:
+    """Judge whether a line of every container that runs is read back."""
+    name, then = "logs arrive", "inv logs"
+    wrong = [one for one in arrivals if one.trouble]
+    words = "; ".join(f"{one.container}: {one.trouble}" for one in wrong[:LISTED])
+    if any(not one.unsure for one in wrong):
+        return Gate(name, "FAIL", words, NOW, then)
+    lost = [f"{host} is not reached" for host in sorted(unreachable)]
+    if wrong or lost or not arrivals:
+        return Gate(name, "UNKNOWN", "; ".join([words, *lost]).strip("; ") or "no container runs", then="inv status")
+    own = [one.container for one in arrivals if one.own]
+    by_own = f"; by lines of their own, since nothing in them can write: {', '.join(own)}" if own else ""
+    slowest = max((one.seconds or 0.0 for one in arrivals), default=0.0)
+    return Gate(name, "PASS", f"{len(arrivals)} of {len(arrivals)} containers, within {slowest:.1f} s{by_own}", NOW)

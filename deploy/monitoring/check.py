@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from deploy.core.poll import poll
 from deploy.hosts.host import Host
-from deploy.monitoring import stack
+from deploy.monitoring import panels, stack
 from deploy.site.checks import Check
 from deploy.site.run import Run
 
@@ -50,7 +50,15 @@ def on_host(run: Run, prefix: str) -> list[Check]:
         judge_rules(prefix, own.rules, rules),
         judge_managers(prefix, managers),
         judge_services(prefix, stack.services_to_watch(run), watched),
+        panels_of(run, f"{prefix}dashboards show data"),
     ]
+
+
+def panels_of(run: Run, asked: str) -> Check:
+    """Judge whether every panel of a host's dashboards has data, and finite data only."""
+    shown = panels.panels_of(panels.dashboards(stack.stack_of(run, "").job_names))
+    path = f"/api/v1/query?query={quote(panels.question(shown), safe='')}"
+    return panels.judge(asked, shown, ask(run.host, run.settings.monitor.prometheus_port, path), START)
 
 
 def ask(host: Host, port: int, path: str) -> Any:

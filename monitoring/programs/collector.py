@@ -31,10 +31,12 @@ DEPLOYS = ("deploy", "rollback")
 TAKEDOWN = "TakeDown"  # the step that `inv down` begins with
 STOPS, STARTS, RECREATES = "StopColour", "StartColour", "RecreateShared"
 STOPPED_FOR = 600  # seconds for which nobody misses what an unfinished deploy has stopped
+COUNTED_FOR = 30 * 86400  # seconds
 UNDER_WAY = 1200  # seconds that taking down, or a first deploy after it, may last
 FURTHEST = 60  # seconds of the edge's log that are read at once
 ERROR = re.compile(r"(?i)error|exception|fatal|critical|panic|refused|denied|traceback")
 CLASSES = ("2xx", "3xx", "4xx", "5xx")
+BOUNDS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 5.0, math.inf)  # seconds
 SHORTEST, WIDEST, LINES = 6, 240, 5
 METRICS = {
     "ops_service_expected": "how many containers of a service should run",
@@ -47,9 +49,12 @@ METRICS = {
     "ops_container_out_of_memory": "whether a process in it was killed at its memory limit since it started",
     "ops_container_exit_code": "what a container that has ended left",
     "ops_last_deploy_timestamp_seconds": "when a release came into service last",
+    "ops_last_deploy_duration_seconds": "how long it took until that one was in service",
+    "ops_deploys": "deploys and rollbacks that ended within 30 days, by outcome",
     "ops_last_deploy_failed": "whether the last deploy or rollback failed",
     "ops_deploy_unfinished": "whether a deploy has begun and not ended",
     "ops_edge_requests_total": "requests that the edge has answered since the collector started, by status",
+    "ops_edge_request_seconds_bucket": "requests that the app has answered within so many seconds, as the edge saw it",
 }
 
 
@@ -158,8 +163,18 @@ def deployed(
     last, serving = ledger[-1] if ledger else {}, in_service(ledger)
     if serving.get("started"):
         yield "ops_last_deploy_timestamp_seconds", {"release": serving["release"]}, moment(serving, "started")
+        yield "ops_last_deploy_duration_seconds", {}, serving.get("seconds", 0)
     yield "ops_last_deploy_failed", {}, last.get("outcome") in ("failed", "interrupted")
     yield "ops_deploy_unfinished", {}, bool(commands) and commands[-1].get("state") == "begin"
+
+
+def counted(ledger: Iterable[Mapping[str, Any]], now: float) -> Iterator[tuple[str, dict[str, str], float]]:
+    """Yield how many deploys and rollbacks had which outcome lately. Pure."""
+    recent = [line for line in ledger if line.get("command") in DEPLOYS and now - moment(line, "started") < COUNTED_FOR]
+    none = Counter(dict.fromkeys([(command, "in service") for command in DEPLOYS], 0))
+    outcomes = Counter((str(line["command"]), str(line.get("outcome"))) for line in recent)
+    for (command, outcome), number in sorted({**none, **outcomes}.items()):
+        yield "ops_deploys", {"command": command, "outcome": outcome}, number
 
 
 def moment(line: Mapping[str, Any], key: str = "time") -> float:
@@ -201,7 +216,7 @@ def rendered(measurements: Iterable[tuple[str, dict[str, str], float]]) -> str:
     for name, labels, value in measurements:
         words = ",".join(f"{key}={json.dumps(text, ensure_ascii=False)}" for key, text in labels.items())
         rows.setdefault(name, []).append(f"{name}{{{words}}} {float(value):.15g}")
-    kinds = {name: "counter" if name.endswith("_total") else "gauge" for name in rows}
+    kinds = {name: "counter" if name.endswith(("_total", "_bucket")) else "gauge" for name in rows}
     heads = {name: f"# HELP {name} {METRICS[name]}\n# TYPE {name} {kinds[name]}\n" for name in rows}
     return "".join(heads[name] + "\n".join(lines) + "\n" for name, lines in rows.items())
 
@@ -227,6 +242,7 @@ class EdgeLog:
 
     def __init__(self) -> None:
         self.counts, self.last, self.since = Counter[str](), "", time.time()
+        self.within = Counter[float]()  # requests by each bound that they kept to
 
     def read(self, edge: str) -> None:
         """Count what was answered since the last time, a minute at most.
@@ -238,18 +254,27 @@ class EdgeLog:
         since = max(self.since, begun - FURTHEST)
         lines = list(printed(ask(f"/containers/{edge}/logs?stdout=1&timestamps=1&since={since:.3f}")))
         for written, words in lines:
-            if written > self.last and (status := answered(words)):
+            status, seconds = answered(words) if written > self.last else (0, None)
+            if status:
                 self.counts[f"{status // 100}xx"] += 1
+            if seconds is not None:
+                self.within.update(bound for bound in BOUNDS if seconds <= bound)
         self.last = max([self.last, *(written for written, _ in lines)])
         self.since = begun - 2  # the engine's clock is ours; a line that was counted is recognized by its time
 
 
-def answered(line: str) -> int:
-    """Read the status off a line of the edge's log; 0 for other lines and pages that are no answer of the app. Pure."""
-    with suppress(ValueError, TypeError, AttributeError):
+def answered(line: str) -> tuple[int, float | None]:
+    """Read the status off a line of the edge's log, and the seconds that the app took. Pure.
+
+    The status is 0 for other lines and pages that are no answer of the app; the time None where the app was not asked,
+    and for a WebSocket, which lasts as long as it likes.
+    """
+    status, seconds = 0, None
+    with suppress(ValueError, TypeError, AttributeError, KeyError):
         request = json.loads(line)
-        return 0 if request.get("page") else int(request.get("status", 0))
-    return 0
+        status = 0 if request.get("page") else int(request.get("status", 0))
+        seconds = float(request["upstream_seconds"]) if status not in (0, 101) else None
+    return status, seconds
 
 
 class Collector:
@@ -274,8 +299,8 @@ class Collector:
             edges = [service for service, role in desired if role == "edge"]
             return rendered(
                 [
-                    *measured(inspected, desired), *deployed(ledger, journal), *self.requests(inspected, edges),
-                    *self.intended(desired, journal, down),
+                    *measured(inspected, desired), *deployed(ledger, journal), *counted(ledger, time.time()),
+                    *self.requests(inspected, edges), *self.intended(desired, journal, down),
                 ]
             )  # fmt: skip
 
@@ -302,6 +327,9 @@ class Collector:
         for service in edges:
             for name in CLASSES:
                 yield "ops_edge_requests_total", {"service": service, "class": name}, self.log.counts[name]
+            for bound in BOUNDS:
+                labels = {"service": service, "le": "+Inf" if bound == math.inf else f"{bound:g}"}
+                yield "ops_edge_request_seconds_bucket", labels, self.log.within[bound]
 
     def release_folder(self, ledger: list[dict[str, Any]]) -> Path:
         """Where the release in service is kept."""

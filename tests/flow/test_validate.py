@@ -17,20 +17,23 @@ import pytest
 from deploy.backups.points import EvidenceFile
 from deploy.core.errors import GateClosed, Refused
 from deploy.core.model import Deploy, ReleasedService
-from deploy.incidents import certificates, validate
+from deploy.core.shell import Result, docker
+from deploy.incidents import arrival, certificates, validate
+from deploy.insight import logs
+from deploy.monitoring import panels
 from deploy.rollout import commands
 from deploy.state import kept
 from deploy.state.folder import now
 from deploy.state.scans import Scan, Scans
+from tests.support import prometheus
 from tests.support.place import Place
 
 Printed = pytest.CaptureFixture[str]
 NOW = datetime.now(UTC)
-# on the machines of the tests, and on every other until it is built: README, "Limits"
+# where TLS is off and the monitoring stack does not run
 UNKNOWN = {
     "certificates valid": "TLS is off: the edge speaks plain HTTP",
-    "dashboards show data": "there are no dashboards",
-    "logs arrive": "there is no log store",
+    "dashboards show data": "Prometheus does not answer",
 }
 
 
@@ -42,7 +45,7 @@ def shown(place: Place, capsys: Printed) -> dict[str, dict[str, object]]:
 
 
 def test_which_gates_are_unknown_here_and_why(place: Place, capsys: Printed) -> None:
-    """Whatever is deployed: nobody can look at these three yet."""
+    """Whatever is deployed: without TLS and monitoring nobody can look at these."""
     place.host.engine.change("shop-local-redis-1", state="running", health="healthy")
     gates = shown(place, capsys)
     assert len(gates) == 8
@@ -51,7 +54,43 @@ def test_which_gates_are_unknown_here_and_why(place: Place, capsys: Printed) -> 
         "no critical or high vulnerability": "not scanned: app/backend, app/edge, app/site, redis"
     }
     assert [gates[name]["result"] for name in ("services up", "health green")] == ["PASS", "PASS"]
-    assert (gates["services up"]["age"], gates["logs arrive"]["age"]) == (0, None)
+    assert (gates["services up"]["age"], gates["dashboards show data"]["age"]) == (0, None)
+
+
+def test_dashboards_show_data_when_prometheus_has_some_for_every_panel(place: Place, capsys: Printed) -> None:
+    place.host.prometheus = prometheus.well
+    gate = shown(place, capsys)["dashboards show data"]
+    number = len(panels.panels_of(panels.dashboards({"edge", "nginx", "redis"})))
+    assert (gate["result"], gate["evidence"], gate["age"]) == ("PASS", f"{number} of {number} panels", 0)
+    place.host.prometheus = prometheus.without("Memory in use")
+    gate = shown(place, capsys)["dashboards show data"]
+    assert (gate["result"], gate["evidence"]) == ("FAIL", f"of {number} panels: Memory in use: no data")
+
+
+def test_logs_arrive_when_a_line_of_every_container_is_read_back(
+    place: Place, capsys: Printed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.host.engine.change("shop-local-redis-1", state="running", health="healthy")
+    gate = shown(place, capsys)["logs arrive"]
+    running = sum(one.state == "running" for one in place.host.engine.known.values())
+    assert gate["result"] == "PASS"
+    assert str(gate["evidence"]).startswith(f"{running} of {running} containers, within 0."), gate
+    assert {json.loads(line)["level"] for line in place.host.written.values()} == {"info"}
+
+    place.host.shellless.add("redis")
+    gate = shown(place, capsys)["logs arrive"]
+    trouble = "it has no program to write a line with, and has written none itself"
+    assert (gate["result"], gate["evidence"]) == ("UNKNOWN", f"shop-local-redis-1: {trouble}")
+    place.host.log = [Result(0, "2026-11-30T10:00:00Z Ready to accept connections\n", "")]
+    gate = shown(place, capsys)["logs arrive"]
+    assert gate["result"] == "PASS"
+    assert str(gate["evidence"]).endswith("since nothing in them can write: shop-local-redis-1")
+
+    monkeypatch.setattr(arrival, "WITHIN", 0.05)
+    monkeypatch.setattr(logs, "read", lambda *_: docker("logs", "of", "another"))
+    gate = shown(place, capsys)["logs arrive"]
+    assert gate["result"] == "FAIL"
+    assert "a line that was written did not come within 0 s" in str(gate["evidence"])
 
 
 def test_what_the_host_remembers_makes_gates_pass_and_damage_makes_them_unknown(place: Place, capsys: Printed) -> None:

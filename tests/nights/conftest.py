@@ -25,6 +25,7 @@ AREAS = {  # the others are `deploy`
     "test_incidents": "monitoring",
     "test_migrations": "data",
     "test_offsite": "data",
+    "test_page": "monitoring",
     "test_provisioning": "edge",
     "test_rebuild": "data",
     "test_registry": "gates",
