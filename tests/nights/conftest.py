@@ -17,6 +17,7 @@ AREAS = {  # the others are `deploy`
     "test_canary": "gates",
     "test_certificates": "edge",
     "test_edge": "edge",
+    "test_from_nothing": "edge",
     "test_incidents": "monitoring",
     "test_migrations": "data",
     "test_offsite": "data",
@@ -74,7 +75,7 @@ def pytest_runtest_makereport(
     row = ROWS.setdefault(item.nodeid, report.Row(item.nodeid, fault(item), room_of(item)))
     row.seconds += call.duration
     for told in getattr(item, "funcargs", {}).values():
-        row.story = list(told.story) if isinstance(told, Night) else row.story
+        row.story = list(getattr(told, "story", row.story))
     row.judge(seen)
     return seen
 
