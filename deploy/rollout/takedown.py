@@ -58,7 +58,8 @@ def end_renewals(at: Environment) -> None:
     """
     if at.settings.tls.by == "acme":
         return
-    removed, failed = at.gather(lambda host: renewals.remove_from(at.settings, host))
+    script = at.settings.state_dir / renewals.SCRIPT
+    removed, failed = at.gather(lambda host: bool(host.read(script)) and renewals.remove_from(at.settings, host))
     for name in (name for name, done in removed.items() if done):
         console.say(f"{name} renews no certificate by itself any more: tls.by is not acme")
     for name, error in failed.items():
