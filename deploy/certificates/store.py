@@ -116,7 +116,9 @@ class Store:
         """
         left = self.run.host.engine.inspect(self.container)
         if left and left.state not in ("created", "exited", "dead"):
-            then = f"wait for it: {self.run.host.command_line(f'docker logs --follow {self.container}')}"
+            line = self.run.host.command_line
+            then = f"wait for it: {line(f'docker logs --follow {self.container}')}"
+            then += f"; where it hangs: {line(f'docker rm --force {self.container}')}"
             raise Locked("another certificates container works", where=self.run.host.name, then=then)
         if left:
             self.run.host.run(docker("rm", self.container))
