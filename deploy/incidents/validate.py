@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -49,10 +49,10 @@ def judge(at: Environment, now: datetime) -> list[Gate]:
         gates.services(views, unreachable),
         gates.health(views, compared),
         gates.vulnerabilities(scans(at, hosts, views), now, at.settings.scan.pass_days),
-        certificates.valid(*served_names(at.settings), now),
+        certificates.valid(*served_names(at.settings), now, connect=at.hosts[0].connect),
         gates.dashboards(panels_shown(at, hosts, views), unreachable),
         gates.logs(arrived(at, hosts, views), unreachable),
-        restored(at, hosts, views, now),
+        restored(at, hosts, views, unreachable, now),
         rehearsed(at, hosts, now),
     ]
 
@@ -98,15 +98,19 @@ def scans_on(at: Environment, host: Host, view: View) -> Iterator[tuple[str, Sca
         yield name, kept.of(digest, config)
 
 
-def restored(at: Environment, hosts: Sequence[Host], views: Mapping[str, View], now: datetime) -> Gate:
-    """Judge what the hosts with a backup service remember of restores."""
+def restored(
+    at: Environment, hosts: Sequence[Host], views: Mapping[str, View], unreachable: Collection[str], now: datetime
+) -> Gate:  # fmt: skip
+    """Judge what the hosts with a backup service remember of restores; one that is not reached may have one."""
+    without_data = {name for name, server in at.settings.hosts.items() if "data" not in server.roles}
+    silent = sorted({*unreachable} - {*views} - without_data)
     saving = [host for host in hosts if (release := views[host.name].release) and release.of("backup")]
     if not any(view.release for view in views.values()):
         return Gate("backup restored", "UNKNOWN", "no record says what is saved", then="inv status")
     found = at.each(lambda host: evidence(at, host), saving)
     lines = [line for own, _ in found.values() for line in own]
-    lost = "; ".join(words for _, words in found.values() if words)
-    return gates.restored(lines, lost=lost, expected=bool(saving), now=now)
+    lost = [f"{name} is not reached" for name in silent] + [words for _, words in found.values() if words]
+    return gates.restored(lines, lost="; ".join(lost), expected=bool(saving or silent), now=now)
 
 
 def evidence(at: Environment, host: Host) -> tuple[tuple[Evidence, ...], str]:

@@ -15,13 +15,16 @@ from threading import Thread
 import pytest
 
 from deploy.backups.points import EvidenceFile
+from deploy.config.environment import Environment
 from deploy.core.errors import GateClosed, Refused
 from deploy.core.model import Deploy, ReleasedService
 from deploy.core.shell import Result, docker
+from deploy.hosts.sections import Server
 from deploy.incidents import arrival, certificates, validate
-from deploy.insight import logs
+from deploy.insight import compare, logs
 from deploy.monitoring import panels
 from deploy.rollout import commands
+from deploy.site.facts import observe
 from deploy.state import kept
 from deploy.state.folder import now
 from deploy.state.scans import Scan, Scans
@@ -185,6 +188,45 @@ def test_the_certificate_that_is_served(tmp_path: Path, days: int, name: str, re
         stranger = certificates.valid([name], ["127.0.0.1"], port, NOW)
     assert (gate.result, words in gate.evidence) == (result, True), gate.evidence
     assert (stranger.result, "self-signed" in stranger.evidence) == ("FAIL", True), stranger.evidence
+
+
+class Channel:
+    """What a channel of SSH has, which is no socket."""
+
+    def __init__(self, port: int) -> None:
+        made = socket.create_connection(("127.0.0.1", port), 5)
+        self.sendall, self.recv, self.close = made.sendall, made.recv, made.close
+
+
+def test_the_certificate_of_an_edge_behind_a_gateway(tmp_path: Path) -> None:
+    """Nothing leads there from here; the gateway's channel does, and a gateway that is down is no expired certificate."""
+    certificate, key = make_certificate(tmp_path, "books.test", 90)
+    asked: list[tuple[str, int]] = []
+    with served(certificate, key) as port:
+
+        def through(address: str, own: int, _: float) -> Channel:
+            asked.append((address, own))
+            return Channel(port)
+
+        gate = certificates.valid(["books.test"], ["10.0.0.7"], 443, NOW, certificate, through)
+    assert (gate.result, asked) == ("PASS", [("10.0.0.7", 443)]), gate.evidence
+
+    def down(*_: object) -> Channel:
+        raise Refused("gateway did not answer", slug="host-unreachable")
+
+    gate = certificates.valid(["books.test"], ["10.0.0.7"], 443, NOW, certificate, down)
+    assert (gate.result, "gateway did not answer" in gate.evidence) == ("UNKNOWN", True)
+
+
+def test_a_data_host_that_is_not_reached_may_have_backups(place: Place) -> None:
+    """FAIL would say that nothing is saved."""
+    server = Server(address="192.0.2.7", roles=["data"])
+    settings = place.settings.model_copy(update={"hosts": {"data1": server}})
+    at = Environment(settings, place.host, (place.host,))
+    views = {place.host.name: compare.view_of(at, place.host, observe(settings, place.host))}
+    gate = validate.restored(at, [place.host], views, {"data1"}, NOW)
+    assert (gate.result, gate.evidence) == ("UNKNOWN", "data1 is not reached")
+    assert validate.restored(at, [place.host], views, {}, NOW).result == "FAIL"
 
 
 def test_an_expired_one_and_a_port_that_nobody_serves(tmp_path: Path) -> None:

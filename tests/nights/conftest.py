@@ -21,6 +21,7 @@ AREAS = {  # the others are `deploy`
     "test_django": "data",
     "test_drill": "data",
     "test_edge": "edge",
+    "test_from_nothing": "edge",
     "test_gates": "gates",
     "test_incidents": "monitoring",
     "test_migrations": "data",
@@ -84,7 +85,7 @@ def pytest_runtest_makereport(
     row = ROWS.setdefault(item.nodeid, report.Row(item.nodeid, fault(item), room_of(item)))
     row.seconds += call.duration
     for told in getattr(item, "funcargs", {}).values():
-        row.story = list(told.story) if isinstance(told, Night) else row.story
+        row.story = list(getattr(told, "story", row.story))
     row.judge(seen)
     return seen
 

@@ -375,7 +375,7 @@ def test_browsers_are_held_to_https_only_where_they_trust_the_certificate(tls: d
     text = render(BLUE, tls=Tls(**tls))
     assert f'$sent_transport_security {{ "https:" "{hsts}"; }}' in text
     assert ("listen 8443 ssl;" in text) is bool(tls)
-    assert ("set $moved https;" in text) is bool(hsts), "visitors are sent where browsers let them in"
+    assert ("set $to_scheme https;" in text) is bool(hsts), "visitors are sent where browsers let them in"
     assert ("acme-challenge/ {" in text) is (tls.get("by") == "acme")
 
 
