@@ -22,7 +22,7 @@ from tests.support.certified import NAMES, make_certified, presented
 from tests.support.site import ROOT, Done, Site, docker
 
 PAGE = ROOT / "docs" / "how-to" / "from-nothing.md"
-LIFE, RENEWALS = 180, 10  # seconds, of the profile `minutes`
+LIFE, RENEWALS = 120, 10  # seconds, of the profile `minutes`: due at the half of that
 GOAL = 360  # seconds from a bare host to a certificate that is served
 OUTSIDE = f"10.{random.randrange(200, 256)}.{random.randrange(256)}.0/24"  # of no engine's own choosing
 TIMER = "{app}-staging-certificates"
@@ -162,7 +162,7 @@ def test_a_server_that_serves_is_provisioned_again_and_nothing_changes(nothing: 
     assert presented(nothing.server.address).serial_number == serial
 
 
-def test_ten_renewals_of_certificates_of_three_minutes_by_the_timer_of_the_host(nothing: Nothing) -> None:
+def test_ten_renewals_of_certificates_of_two_minutes_by_the_timer_of_the_host(nothing: Nothing) -> None:
     """No fault: systemd fires the timer, each ten seconds in place of six hours; each certificate is served, none expires."""
     timer, address = TIMER.format(app=nothing.site.app), nothing.server.address
     folder = f"/etc/systemd/system/{timer}.timer.d"
@@ -180,7 +180,7 @@ def test_ten_renewals_of_certificates_of_three_minutes_by_the_timer_of_the_host(
     nothing.server.sh(f"mkdir {folder}; cat >{folder}/often.conf; systemctl daemon-reload", stdin=OFTEN)
     try:
         nothing.server.sh(f"systemctl restart {timer}.timer")
-        assert wait_until(all_renewed, 480, pause=1), nothing.server.sh(f"journalctl --unit={timer}")
+        assert wait_until(all_renewed, RENEWALS * LIFE, pause=1), nothing.server.sh(f"journalctl --unit={timer}")
         nothing.story.append(f"{RENEWALS} renewals in {time.monotonic() - began:.0f} s")
     finally:
         nothing.server.sh(f"rm -r {folder}; systemctl daemon-reload; systemctl restart {timer}.timer")
