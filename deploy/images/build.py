@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deploy.config import checkout
@@ -18,13 +18,15 @@ from deploy.core import console
 from deploy.core.errors import CommandFailed, GateClosed, OpsError, Reasons, Refused
 from deploy.core.shell import LONG, Command, docker
 from deploy.hosts.host import Host
-from deploy.hosts.local import PLATFORM, LocalHost
+from deploy.hosts.local import PLATFORM, LocalHost, is_given
 from deploy.images import bake, bases
 
 MEGABYTE = 1_000_000
 VARIABLE = re.compile(r'(?m)^[ \t]*variable[ \t]+"?(\w+)')
 # `from --platform=$X  name AS stage` is one as well
 FROM = re.compile(r"(?m)^[ \t]*(?i:from)[ \t]+(?:--\S+[ \t]+)*(\S+)")
+
+IGNORED = "is not read: a value for the bake file belongs into [variables]"
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,9 @@ def prepare_order(settings: Settings, host: LocalHost) -> Order:
 def read_targets(settings: Settings, host: LocalHost) -> tuple[bake.Target, ...]:
     """Read the bake file; raise Refused when Bake cannot."""
     try:
-        printed = host.run(bake.print_targets(str(settings.root / settings.bake)))
+        printed = host.run(
+            replace(bake.print_targets(str(settings.root / settings.bake)), environment=settings.variables)
+        )
     except CommandFailed as error:
         what, then = f"docker buildx bake cannot read {settings.bake}:\n{error.output}", f"fix {settings.bake}"
         raise Refused(what, where=settings.bake, then=then, slug="bake-file-invalid") from None
@@ -95,7 +99,8 @@ def build(settings: Settings, host: LocalHost, order: Order | None = None, *, no
     if os.environ.get(PLATFORM):
         console.warn(f"{PLATFORM} of this shell is not read: build.platform in the settings says what is built")
     for name in taken_from_shell(settings, source):
-        console.warn(f"{name} of this shell changes what is built, since {settings.bake} declares it: unset {name}")
+        changes = f"changes what is built, since {settings.bake} declares it: unset {name}"
+        console.warn(f"{name} of this shell {changes if is_given(name) else IGNORED}")
     cache_to = exported_caches(settings, host)
     references = bases.prepare(settings.root, settings.build.bases, contexts(settings), host)
     before = {target.image: layers(target.image, host) for target in targets}
@@ -145,8 +150,9 @@ def contexts(settings: Settings) -> list[str]:
 
 
 def variables(settings: Settings, source: checkout.Checkout) -> dict[str, str]:
-    """Return the environment variables that the bake file reads."""
+    """Return the environment variables that the bake file reads: the environment's own, and what is built of."""
     return {
+        **settings.variables,
         "SOURCE_DATE_EPOCH": bake.LAYER_TIME,
         "VERSION": source.revision,
         "REVISION": source.commit,
@@ -156,7 +162,7 @@ def variables(settings: Settings, source: checkout.Checkout) -> dict[str, str]:
 
 
 def taken_from_shell(settings: Settings, source: checkout.Checkout) -> list[str]:
-    """Name the variables of the bake file that Bake takes from this shell, whatever their default is."""
+    """Name the variables of the bake file that this shell has: Bake gets few of them, and not these by chance."""
     declared = VARIABLE.findall((settings.root / settings.bake).read_text(encoding="utf-8", errors="replace"))
     return sorted((set(declared) & os.environ.keys()) - variables(settings, source).keys())
 
