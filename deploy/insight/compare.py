@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from deploy.config.environment import Environment
 from deploy.core.errors import GateClosed, OpsError, acting
@@ -87,7 +87,9 @@ class Comparison:
             raise GateClosed(what, where=where, serves=serves, then=self.then, slug=slug, documented=documented)
 
 
-def compare(views: Mapping[str, View], *, changing: bool = False, interrupted: bool = False) -> Comparison:
+def compare(
+    views: Mapping[str, View], *, changing: bool = False, interrupted: bool = False, abortable: bool = True
+) -> Comparison:  # fmt: skip
     """Compare every host with its release, and choose the one next command. Pure."""
     findings = {host: judge(view) for host, view in views.items()}
     visitors: set[Visitors] = {finding.visitors for own in findings.values() for finding in own}
@@ -97,7 +99,7 @@ def compare(views: Mapping[str, View], *, changing: bool = False, interrupted: b
     if changing:
         then = "inv status again, once that has ended"
     elif interrupted:
-        then = "inv resume goes on, inv abort goes back"
+        then = "inv resume goes on" + (", inv abort goes back" if abortable else "")
     else:
         then = first or {"nothing": "inv deploy", "maintenance": "inv maintenance --off ends it"}.get(worst, "")
     return Comparison(findings, worst, then)
@@ -119,6 +121,10 @@ def judge(view: View) -> tuple[Finding, ...]:
         return ()
     if view.down == "done" and not any(c.alive for c in view.facts.containers):
         return (Finding("inv down has stopped it; visitors get nothing", "inv deploy", "stopped"),)
+    if edge.forgotten:
+        name = next((c.service for c in view.facts.containers if c.role == "edge"), "edge")
+        what = "the folder of the edge's configuration was removed: it serves what it has read, and can be switched no more"
+        return (Finding(what, f"inv deploy --include={name}"), *answers(view))
     cut = [Finding("inv down was cut off before its end", "inv down again, or inv deploy")] if view.down else []
     return (*cut, *sorted(differences(view), key=lambda one: not one.hurts), *answers(view))
 
@@ -204,9 +210,13 @@ def view_of(at: Environment, host: Host, facts: Facts) -> View:
     view = View(facts, release)
     if not edge.running or not edge.release:
         return replace(view, down=taken_down(state) if edge.release else "")
-    asked = through_edge(at.settings, host, str(edge.colour), release) if release else {}
     lacking = any(not c.alive for c in facts.shared_existing.values()) or bool(missing(view))
-    return replace(view, answers=asked, public=public(at, host), down=taken_down(state) if lacking else "")
+    questions: tuple[Callable[[], Any], ...] = (
+        lambda: through_edge(at.settings, host, str(edge.colour), release) if release else {},
+        lambda: public(at, host), lambda: taken_down(state) if lacking else "",
+    )  # fmt: skip
+    asked, page, down = host.together(*questions)
+    return replace(view, answers=asked, public=page, down=down)
 
 
 def scaled(state: State, release: Release) -> Release:

@@ -25,7 +25,8 @@ def chosen(names: Collection[str], run: Run) -> tuple[str, ...]:
     there = {name: c for name, c in run.facts.shared_existing.items() if name in names and name in desired}
     now = clock(run, there.values())
     differ = {*drifted(run), *(shared.lacking(run.bundle.files, there) if there else ())}
-    return tuple(name for name, c in there.items() if name in differ or shared.is_unwell(c, now))
+    forgotten = {name for name, c in there.items() if c.role == "edge" and run.facts.edge.forgotten}
+    return tuple(name for name, c in there.items() if name in differ | forgotten or shared.is_unwell(c, now))
 
 
 def restorable(run: Run, left: Bundle | None, *, undoing: bool = False) -> tuple[str, ...]:
@@ -75,6 +76,18 @@ def restorations(run: Run, left: Bundle | None) -> tuple[steps.RecreateShared, .
     return tuple(
         steps.RecreateShared((name,), (there[name].made_of,), release) for name, release in releases.items() if release
     )
+
+
+def by_secrets_alone(run: Run, service: str) -> bool:
+    """Tell whether the file of secrets is all in which a service differs from what it was made of, by a kept release.
+
+    A database keeps the password that it was first started with: to recreate it would change nothing.
+    """
+    made = made_as(run, service, run.facts.shared_existing[service].made_of)
+    if not made or not run.bundle.files.get("shared.yml"):
+        return False
+    before, now = run.state.text(made, "shared.yml"), run.bundle.files["shared.yml"]
+    return shared.without_secrets(before, service) == shared.without_secrets(now, service)
 
 
 def made_as(run: Run, service: str, made_of: str) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from deploy.config.environment import Environment
 from deploy.core import console
 from deploy.core.errors import Interrupted, Locked, OpsError, Unreachable, acting, to_ops_error
 from deploy.core.model import Facts, Record
 from deploy.rollout.health import diagnose_behind_front
+from deploy.rollout.kept_release import after_failed_rollback
 from deploy.rollout.revert import is_reverted, reversal_after_failure, revert, served_before
 from deploy.site import hooks, notify
 from deploy.site.event import Event
@@ -34,7 +36,8 @@ def revert_and_report(fleet: Fleet, entries: Mapping[str, Record], event: Event,
     if split:
         return split
     fleet.each(lambda run: record_failure(run, entries[run.host.name], error.what))
-    error.serves, error.then = what_serves(at), acting(error.then or "fix it, then inv deploy", at.settings.env)
+    then = after_failed_rollback(fleet, error.then) if event.command == "rollback" else error.then
+    error.serves, error.then = what_serves(at), acting(then or "fix it, then inv deploy", at.settings.env)
     error.code = error.code if isinstance(error, Locked) else OpsError.code  # it was tried, whatever the cause
     report_failure(at, replace(event, outcome="failed", serves=error.serves, error=error.what, then=error.then))
     return error
@@ -43,7 +46,8 @@ def revert_and_report(fleet: Fleet, entries: Mapping[str, Record], event: Event,
 def record_failure(run: Run, entry: Record, reason: str) -> None:
     """Record on one host that a command failed; a full disk is a warning."""
     try:
-        run.state.record(entry.model_copy(update={"outcome": "failed"}))
+        took = max(0.0, (datetime.now(UTC) - datetime.fromisoformat(entry.started)).total_seconds())
+        run.state.record(entry.model_copy(update={"outcome": "failed", "seconds": round(took, 1)}))
         run.state.note(command=entry.command, state="failed", target=entry.release, error=reason)
     except (OSError, OpsError) as full:
         console.warn(f"the failure could not be written down: {full}")

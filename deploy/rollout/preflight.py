@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from ipaddress import ip_address
+from typing import Any
 
 from deploy.config import checkout, compose, secrets
 from deploy.config.checkout import Checkout
@@ -23,6 +24,7 @@ from deploy.images import build as images
 from deploy.release import desired, placement
 from deploy.rollout.roles import require_roles_fit
 from deploy.rollout.turns import pace_of
+from deploy.site.run import Run
 from deploy.state.store import State
 
 GIGABYTE = 1_000_000_000
@@ -48,7 +50,7 @@ def require_deployable(at: Environment, facts: Mapping[str, Facts], include: str
     """Check hosts, secrets, checkout, compose files and `--include`; raise Refused with every reason at once."""
     settings, reasons, order = at.settings, Reasons(), None
     with reasons:
-        at.each(lambda host: check(settings, host, facts[host.name]))
+        at.each(lambda host: check(settings, host, facts[host.name], include))
     with reasons:
         values = secrets.read(settings)
     with reasons:
@@ -56,6 +58,7 @@ def require_deployable(at: Environment, facts: Mapping[str, Facts], include: str
         source = order.source if order else checkout.read(settings.root, at.here)
     with reasons:
         model = desired.model(*at.machine)
+        compose.require_set(model)
         nameable(settings, model)
         recreate = included(include, [service.name for service in model.of(*SHARED)])
         certificates.require_mounted(settings, model)
@@ -126,17 +129,28 @@ def included(include: str, shared: Iterable[str]) -> tuple[str, ...]:
     return names
 
 
-def check(settings: Settings, host: Host, facts: Facts) -> None:
+def check(settings: Settings, host: Host, facts: Facts, include: str = "") -> None:
     """Refuse, all reasons at once, on a host that cannot take a deploy."""
     state = State(host, settings.state_dir)
-    state.require_readable()
-    switch.require_readable(settings, host)
-    clock(host, state.ledger())
-    reasons = [
-        *skew(host), *disk(settings, host), *memory(settings, host, facts), *ports(settings, host, facts),
-        *another_state(settings, host, facts),
-    ]  # fmt: skip
-    refuse("this host is not ready:", reasons, where=host.name, then="fix that, then inv deploy", slug="host-not-ready")
+    questions: tuple[Callable[[], Any], ...] = (
+        state.require_readable, lambda: switch.require_readable(settings, host), lambda: clock(host, state.ledger()),
+        lambda: skew(host), lambda: disk(settings, host), lambda: memory(settings, host, facts),
+        lambda: ports(settings, host, facts), lambda: another_state(settings, host, facts, include),
+    )  # fmt: skip
+    reasons = [reason for reasons in host.together(*questions) for reason in reasons or ()]
+    then = "inv deploy --include=" + edge_service(facts) if facts.edge.forgotten else "fix that, then inv deploy"
+    refuse("this host is not ready:", reasons, where=host.name, then=then, slug="host-not-ready")
+
+
+def edge_service(facts: Facts) -> str:
+    """Return what the compose files call the edge. Pure."""
+    return next((c.service for c in facts.containers if c.role == "edge"), "edge")
+
+
+def require_edge_usable(run: Run) -> None:
+    """Refuse a host whose edge could not serve another release: a port is taken, or its folder is not ours or gone."""
+    reasons = [*ports(run.settings, run.host, run.facts), *another_state(run.settings, run.host, run.facts)]
+    refuse("this host is not ready:", reasons, where=run.host.name, then="fix that", slug="host-not-ready")
 
 
 def disk(settings: Settings, host: Host) -> list[str]:
@@ -152,8 +166,9 @@ def memory(settings: Settings, host: Host, facts: Facts) -> list[str]:
     """Say when what a deploy adds would not fit beside what serves: it will need what the live colour holds now."""
     live, pace = facts.edge.colour or "", pace_of(settings.rollout.strategy)
     held = {c.colour: 0 for c in facts.containers}
-    for c in facts.containers:
-        held[c.colour] += host.engine.memory(c.name) if c.colour and c.state == "running" else 0
+    running = [c for c in facts.containers if c.colour and c.state == "running"]
+    for c, much in zip(running, host.together(*(partial(host.engine.memory, c.name) for c in running)), strict=True):
+        held[c.colour] += much
     # what is left of the idle colour is stopped first
     surge = (held.get(live, 0) - held.get(other(live), 0)) / GIGABYTE
     surge *= pace.share(max((c.number for c in facts.of(live)), default=1))
@@ -205,15 +220,19 @@ def ports(settings: Settings, host: Host, facts: Facts) -> list[str]:
     return [f"port {port} is taken by another program; {then.format(key, key.upper())}" for key, port in taken.items()]
 
 
-def another_state(settings: Settings, host: Host, facts: Facts) -> list[str]:
-    """Say why the running edge would not read a new release: its folder is another account's, or is gone under it."""
-    edge = next((c.name for c in facts.containers if c.role == "edge" and c.state == "running"), None)
+def another_state(settings: Settings, host: Host, facts: Facts, include: str = "") -> list[str]:
+    """Say why the running edge would not read a new release: its folder is another account's, or is gone under it.
+
+    One that is recreated gets its folder again.
+    """
+    running = {c.name: c.service for c in facts.containers if c.role == "edge" and c.state == "running"}
+    edge = next(iter(running), None)
     theirs, ours = host.engine.mounted(edge, switch.MOUNTED) if edge else None, nginx.folder(settings)
     if theirs not in (None, str(ours)):
         return [f"{edge} is configured from {theirs}, not from {ours}; deploy as its owner, or set `state`"]
-    if edge and not host.readlink(ours / switch.CURRENT):
+    if edge and running[edge] not in include.split(",") and not host.readlink(ours / switch.CURRENT):
         what = f"{ours} was removed while {edge} ran, which still serves what it has read"
-        remove, restart = (host.command_line(f"docker {word} {edge}") for word in ("rm --force", "restart"))
-        restored = f"where a backup has that folder, put it back, then `{restart}`"
-        return [f"{what}; {restored}; else, once inv build is done, `{remove}`, then inv deploy: an outage of seconds"]
+        restored = f"where a backup has that folder, put it back, then `{host.command_line(f'docker restart {edge}')}`"
+        again = f"inv deploy --include={running[edge]} writes it again and recreates the edge once all else is ready"
+        return [f"{what}; {restored}; else {again}: an outage of seconds"]
     return []
