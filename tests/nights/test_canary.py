@@ -27,7 +27,7 @@ def test_no_secret_shows_in_backups_drills_and_restores(tmp_path: Path) -> None:
             ):
                 marked.inv(site, *words)
             marked.inv(site, "--debug", "backup.list")
-            marked.inv(site, "deploy", code=1, OPS_ROLLOUT__HEALTHY_WITHIN="0.1", OPS_VARIABLES__LOG_LEVEL="debug")
+            marked.inv(site, "deploy", code=1, OPS_ROLLOUT__HEALTHY_WITHIN="0.1", OPS_VARIABLES__DEBUG_ENDPOINTS="true")
         assert len(marked.seen) > 100
         assert marked.folder(site.state, but=["env"]) > 20
         assert marked.logs(site) > 4
