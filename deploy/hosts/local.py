@@ -40,7 +40,8 @@ OF_A_HOOK = {
 
 # all that Docker's client gets of this shell: where things are, who we are to registries, clouds and caches, proxies
 GIVEN = re.compile(
-    r"(PATH|HOME|USER|LOGNAME|LANG|LC_\w+|TZ|TERM|TMPDIR|XDG_\w+|DOCKER_CONFIG|BUILDX_CONFIG|SSH_AUTH_SOCK|SSL_CERT_\w+|"
+    r"(PATH|HOME|USER|LOGNAME|LANG|LC_\w+|TZ|TERM|TMPDIR|XDG_\w+|SSH_AUTH_SOCK|SSL_CERT_\w+|"
+    r"DOCKER_(CONFIG|CERT_PATH|TLS|TLS_VERIFY|API_VERSION)|BUILDX_CONFIG|"
     r"DBUS_SESSION_BUS_ADDRESS|GNUPGHOME|PASSWORD_STORE_\w+|(AWS|AZURE|GOOGLE|CLOUDSDK|ACTIONS|GITHUB)_\w+|"
     r"(?i:(https?|all|no)_proxy))"
 )
