@@ -103,6 +103,7 @@ def test_the_database_of_a_moment_comes_back_from_a_base_backup_and_wal(shelf: S
     """What nobody had made a recovery point of: a moment between two commits, told by the server's clock."""
     put(shelf, "Moment")
     before = titles(shelf)
+    assert wait_until(lambda: bool(moments(shelf)), 30), "the first base backup"
     moment = sql(shelf, "SELECT clock_timestamp()")
     put(shelf, "Mistake")
     sql(shelf, "DELETE FROM books WHERE title = 'Moment'")
@@ -122,13 +123,14 @@ def test_the_database_of_a_moment_comes_back_from_a_base_backup_and_wal(shelf: S
 
 def is_held(site: Site, moment: str) -> bool:
     """Tell whether a moment, as PostgreSQL writes one, can be recovered."""
+    return any(first <= datetime.fromisoformat(moment) <= last for first, last in moments(site))
+
+
+def moments(site: Site) -> list[tuple[datetime, datetime]]:
+    """The first and the last moment of each stretch that can be recovered."""
     held = site.inv("status", "--json").document["backup"]["point_in_time"]["held"]
-    return any(one["from"] and instant(one["from"]) <= instant(moment) <= instant(one["until"]) for one in held)
-
-
-def instant(text: str) -> datetime:
-    """Read a time with its zone."""
-    return datetime.fromisoformat(text)
+    ends = [(one["from"], one["until"]) for one in held if one["from"]]
+    return [(datetime.fromisoformat(first), datetime.fromisoformat(last)) for first, last in ends]
 
 
 def test_one_table_comes_back_beside_the_live_one_which_nobody_touches(shelf: Site) -> None:

@@ -33,7 +33,8 @@ class Streamed:
         return wal.read(docker("exec", self.receiver, "held"))
 
     def await_held(self) -> None:
-        """Wait until the newest commit is held on a base backup."""
+        """Wait until the newest commit is held on a base backup; one before the first never is."""
+        assert wait_until(lambda: any(one.usable for one in self.held()[-1:]), 60), self.held()
         moment = wal.asked_for(self.sql("SELECT clock_timestamp()")).moment
         assert moment
         assert wait_until(lambda: self.reaches(moment), 60), self.held()
