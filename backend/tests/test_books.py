@@ -108,7 +108,7 @@ def test_upload_without_a_file_says_so(client: TestClient) -> None:
 
 def test_upload_survives_an_absent_redis(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     absent = "redis://127.0.0.1:1/0"
-    monkeypatch.setattr(broker.celery, "send_task", lambda *_: Redis.from_url(absent).ping())
+    monkeypatch.setattr(broker.celery, "send_task", lambda *_, **__: Redis.from_url(absent).ping())
     assert upload(client)["state"] == "queued"
 
 
