@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from deploy.core.errors import OpsError
@@ -17,7 +16,6 @@ from deploy.hosts.host import Host
 from deploy.insight import logs
 
 WITHIN = 15.0  # seconds
-EARLIER = timedelta(seconds=60)  # by which the host's clock may be behind this one's
 MISSING = (126, 127)  # exit codes of the engine for a program that is not in the image
 # the first process has the container's output open; whoever runs as the same account may write into it
 WRITE = 'printf "%s\\n" "$0" > /proc/1/fd/1'
@@ -46,7 +44,7 @@ class Arrival:
 def arrivals(host: Host, containers: Iterable[Container]) -> list[Arrival]:
     """Try every container that runs on a host."""
     running = [one.name for one in containers if one.state == "running"]
-    since = logs.stamp(datetime.now(UTC) - EARLIER)
+    since = host.now()  # its clock dates the lines
     sent = {name: write(host, name) for name in running}
     return [await_line(host, name, since, *sent[name]) for name in running]
 
