@@ -98,25 +98,27 @@ def chart(title: str, unit: str, series: Sequence[Series], window: Window, marks
 
 def line(number: int, series: Series, window: Window, top: float, unit: str, among: int) -> Line:
     """Lay out one series."""
-    parts = list(unbroken(series.points, window.step))
-    drawn = [[place(point, window, top) for point in part] for part in parts]
-    path = " ".join("M" + " L".join(f"{x:.1f},{y:.1f}" for x, y in part) for part in drawn)
-    area = " ".join(
-        f"M{part[0][0]:.1f},{HEIGHT:g} L"
-        + " L".join(f"{x:.1f},{y:.1f}" for x, y in part)
-        + f" L{part[-1][0]:.1f},{HEIGHT:g} Z"
-        for part in drawn
-    )
+    drawn = [[place(point, window, top) for point in part] for part in unbroken(series.points, window.step)]
     values = [value for _, value in series.points]
     last = written(values[-1], unit) if values else "-"
     return Line(
-        series.name, path, area if among == 1 else "", number % COLOURS, last,
-        written(max(values), unit) if values else "-",
+        series.name, " ".join(map(stroke, drawn)), " ".join(map(area, drawn)) if among == 1 else "", number % COLOURS,
+        last, written(max(values), unit) if values else "-",
     )  # fmt: skip
 
 
+def stroke(part: Sequence[tuple[float, float]]) -> str:
+    """Return the path through points; one that is alone is a dot, as the ends of lines are round."""
+    return "M" + " L".join(f"{x:.1f},{y:.1f}" for x, y in part) + (" h0" if len(part) == 1 else "")
+
+
+def area(part: Sequence[tuple[float, float]]) -> str:
+    """Return the path around what is below points."""
+    return f"M{part[0][0]:.1f},{HEIGHT:g} L{stroke(part)[1:]} L{part[-1][0]:.1f},{HEIGHT:g} Z"
+
+
 def unbroken(points: Sequence[tuple[float, float]], step: float) -> Iterator[list[tuple[float, float]]]:
-    """Split points where one or more are missing; a point that is alone is drawn as a dash of half a step."""
+    """Split points where one or more are missing."""
     part: list[tuple[float, float]] = []
     for point in points:
         if part and point[0] - part[-1][0] > 1.5 * step:

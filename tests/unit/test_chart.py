@@ -46,6 +46,11 @@ def test_a_line_ends_where_points_are_missing_and_begins_again() -> None:
     assert (line.last, line.highest) == ("0.5/s", "1/s")
 
 
+def test_a_point_that_is_alone_is_seen() -> None:
+    (line,) = drawn(Series("2xx", ((3600, 1),))).lines
+    assert line.path == "M1000.0,0.0 h0"
+
+
 def test_only_a_line_that_is_alone_is_filled_and_the_greatest_comes_first() -> None:
     lines = drawn(Series("a", ((0, 1),)), Series("b", ((0, 9),)), Series("none", ())).lines
     assert [(line.name, line.area, line.last) for line in lines] == [
