@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from deploy.tasks.command import command
+from deploy.tasks.command import command, words
 
 if TYPE_CHECKING:
     from deploy.config.environment import Environment
@@ -34,3 +34,13 @@ def check(at: Environment, json: bool = False) -> None:
     from deploy.site import checks, notify
 
     checks.show(check.check(run.runs_of(at), notify.addresses(at.settings)), at.settings.env, json=json)
+
+
+@command(
+    help={"only": "faults, with commas (default: all that can be injected)", "times": "how often each (default: 1)"}
+)
+def verify(at: Environment, only: str = "", times: int = 1, json: bool = False) -> None:
+    """Inject faults and time the notification of each; never in prod."""
+    from deploy.monitoring import verify
+
+    verify.show(verify.verify(at, words(only), times), at.settings.env, json=json)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -18,8 +19,10 @@ from urllib.parse import quote
 from urllib.request import urlopen
 
 PORT, COLLECTOR = 9102, "http://collector:9101"
-PATIENCE = 60.0  # seconds without a sign of life; Alertmanager gives them for a minute more when Prometheus is gone
+PATIENCE = 50.0  # seconds without a sign of life; Alertmanager gives them for 40 more when Prometheus is gone
 WITHIN = 15.0  # seconds that the services may take
+NOBODY = {"alertname": "NobodyWatches"}  # Prometheus or Alertmanager is away: no rule says so
+SHOWN = ("alertname", "service", "severity")
 KINDS = {"critical": "failure", "warning": "warning"}
 Send = Callable[[str, str, str], bool]
 
@@ -110,8 +113,16 @@ def speak(send: Send, name: str, host: str, env: str) -> None:
     """Send what changed; what nobody took has not been sent, and is new the next time."""
     if words := LIFE.change():
         text = f"host: {host}\nnext: inv monitor.check --env={env}; inv monitor.up --env={env}"
-        if not send(f"{name}: {words}", text, "failure" if LIFE.missed else "success"):
+        taken = send(f"{name}: {words}", text, "failure" if LIFE.missed else "success")
+        note([NOBODY], "firing" if LIFE.missed else "resolved", taken=taken)
+        if not taken:
             LIFE.missed = not LIFE.missed
+
+
+def note(labels: list[dict[str, str]], status: str, *, taken: bool) -> None:
+    """Write down in this container's log what was sent, for `inv monitor.verify`."""
+    sys.stdout.write(json.dumps({"notified": labels, "status": status, "taken": taken}) + "\n")
+    sys.stdout.flush()
 
 
 class Answer(BaseHTTPRequestHandler):
@@ -128,6 +139,8 @@ class Answer(BaseHTTPRequestHandler):
             return self.send(200, "")
         service = posted["commonLabels"].get("service", "")
         taken = type(self).send_message(*message(posted, self.name, self.host, context(service)))
+        firing = [one["labels"] for one in posted["alerts"] if one["status"] == posted["status"]]
+        note([{key: one[key] for key in SHOWN if key in one} for one in firing], posted["status"], taken=taken)
         return self.send(200 if taken else 502, "")
 
     def do_GET(self) -> None:  # the library chose the name

@@ -19,6 +19,7 @@ AREAS = {  # the others are `deploy`
     "test_edge": "edge",
     "test_incidents": "monitoring",
     "test_migrations": "data",
+    "test_monitoring": "monitoring",
     "test_offsite": "data",
     "test_provisioning": "edge",
     "test_rebuild": "data",
