@@ -48,7 +48,7 @@ def library(tmp_path: Path, small: Path) -> Iterator[Site]:
 
 
 def test_each_fault_is_in_somebodys_hand_in_time(library: Site, record_property: Callable[[str, object], None]) -> None:
-    """A service stopped, killed, hung, crashing or cut off, a full disk, no backups, the watching itself killed"""
+    """A service stopped, killed, hung, crashing or cut off, a full disk, no backups, the watching itself killed."""
     with listening() as people:
         secrets = library.root / ".env.local"
         secrets.write_text(f"{secrets.read_text()}NOTIFY_URLS={people.url}\n")
