@@ -81,7 +81,7 @@ class Place:
 
 def faults_of(place: Place) -> tuple[Fault, ...]:
     """List the faults that can be injected on a host, those that hurt the watching itself last."""
-    kinds = (stopped, killed, hung, cut_off, filled, no_backup, expiring, looping, unwatched, undelivered)
+    kinds = (stopped, killed, hung, cut_off, filled, no_backup, expiring, looping, undelivered, unwatched)
     return tuple(fault for kind in kinds for fault in kind(place))
 
 

@@ -16,7 +16,6 @@ from deploy.core.poll import poll, wait_until
 from deploy.monitoring import alerts, check, stack
 from deploy.monitoring.faults import NOBODY, P95, Fault, Place, faults_of
 from deploy.monitoring.run import runs_of
-from deploy.site import notify
 from deploy.site.checks import Check, Result, require_open
 from deploy.site.locked import locked
 
@@ -74,7 +73,7 @@ def verify(at: Environment, only: Sequence[str] = (), times: int = 1) -> list[Ti
         )
     with locked(at, "monitor.verify"):
         runs = runs_of(at)
-        require_well(check.check(runs, notify.addresses(at.settings)))
+        require_well(check.watching(at.settings, runs))
         places = [Place(one, stack.stack_of(one, ""), one.host.engine.containers(at.settings.name)) for one in runs]
         faults = [(place, fault) for place in places for fault in faults_of(place)]
         require_there(only, [fault.name for _, fault in faults])

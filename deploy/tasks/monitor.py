@@ -31,9 +31,9 @@ def down(at: Environment) -> None:
 def check(at: Environment, json: bool = False) -> None:
     """Check that targets are up, rules are evaluated, every service is watched, and people are notified."""
     from deploy.monitoring import check, run
-    from deploy.site import checks, notify
+    from deploy.site import checks
 
-    checks.show(check.check(run.runs_of(at), notify.addresses(at.settings)), at.settings.env, json=json)
+    checks.show(check.check(at.settings, run.runs_of(at)), at.settings.env, json=json)
 
 
 @command(

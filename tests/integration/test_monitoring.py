@@ -40,7 +40,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, people: Listener) -> Iterator
     site = make_tiny(tmp_path_factory.mktemp("watched"))
     ports = {"OPS_MONITOR__PROMETHEUS_PORT": str(free_port()), "OPS_MONITOR__ALERTMANAGER_PORT": str(free_port())}
     site.extra.update(ports, OPS_NOTIFY__ON="[]")
-    site.write(".env.local", f"NOTIFY_URLS={people.url}\n")
+    site.write(".env.local", f"NOTIFY_URLS={people.url}\nHEARTBEAT_URL={people.url.replace('json', 'http')}/alive\n")
     (site.root / ".env.local").chmod(0o600)
     site.inv("deploy")
     yield site
@@ -83,6 +83,7 @@ def test_a_deploy_tells_nobody_and_a_stopped_service_is_in_somebodys_hand(
     assert {check["result"] for check in checks[:-1]} == {"UNKNOWN"}, "nothing runs yet"
     checks = site.inv("monitor.up", "--json").document
     assert {check["result"] for check in checks} == {"PASS"}, checks
+    assert people.beats, "a sign of life has left the host"
     site.replace("app/app.py", "says hello", "says good day")
     site.commit()
     site.inv("deploy")

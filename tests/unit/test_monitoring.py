@@ -100,7 +100,7 @@ def test_no_secret_is_in_a_file_that_others_read_nor_on_a_command_line() -> None
     assert not [path for path, text in stack.files(own, IMAGES).items() if "hunter2222" in text or "token" in text]
     private = stack.private(own)
     assert private["monitoring/exporter-postgres.env"] == 'DATA_SOURCE_PASS="hunter2222"\n'
-    assert private["monitoring/receiver.env"] == 'NOTIFY_URLS="json://token@people"\n'
+    assert private["monitoring/receiver.env"] == 'HEARTBEAT_URL=""\nNOTIFY_URLS="json://token@people"\n'
 
 
 def test_a_change_of_any_file_recreates_what_reads_it() -> None:
@@ -127,7 +127,7 @@ def test_each_alert_has_a_case_in_which_it_fires_and_one_in_which_it_keeps_quiet
     assert (fires, quiet) == (names, names - {"Watchdog"}), "Watchdog never keeps quiet"
 
 
-METRIC = re.compile(r"\b(?:ops|pg|redis|nginx|probe|node|prometheus)_\w+|\bup\b")
+METRIC = re.compile(r"\b(?:ops|pg|redis|nginx|probe|node|prometheus|alertmanager)_\w+|\bup\b")
 # there are none while no container is there, or the address has no certificate; then other alerts fire
 NOT_MISSED = {"ops_container_restarts", "ops_container_out_of_memory", "probe_ssl_earliest_cert_expiry"}
 # these keep alerts quiet: without them more is sent

@@ -46,7 +46,7 @@ def names(own: Place) -> list[str]:
 def test_each_service_that_runs_is_stopped_and_what_is_not_there_is_not_injected(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    watching = ["kill-prometheus", "kill-alertmanager", "stop-receiver"]
+    watching = ["stop-receiver", "kill-prometheus", "kill-alertmanager"]
     app, worker = container("app", "web"), container("worker", "worker")
     assert names(place(monkeypatch, app)) == ["stop-app", "crash-app", *watching]
     assert names(place(monkeypatch, app, worker, container("postgres", "data"), backups=True)) == [
