@@ -44,3 +44,25 @@ def verify(at: Environment, only: str = "", times: int = 1, json: bool = False) 
     from deploy.monitoring import verify
 
     verify.show(verify.verify(at, words(only), times), at.settings.env, json=json)
+
+
+@command(
+    positional=["matchers"],
+    help={
+        "matchers": "what is silenced, as in service=worker, several with blanks in quotes (default: list silences)",
+        "duration": "for how long: 30m, 2h, 1d",
+        "comment": "why",
+        "expire": "end the silence with this id instead",
+    },
+)
+def silence(
+    at: Environment, matchers: str = "", duration: str = "", comment: str = "", expire: str = "", json: bool = False
+) -> None:
+    """Notify nobody of some alerts for a while; without words, list what is silenced."""
+    from deploy.monitoring import silence
+
+    if expire:
+        silence.expire(at, expire)
+    elif matchers:
+        silence.add(at, matchers.split(), duration, comment)
+    silence.show(silence.listed(at), at.settings.env, json=json)

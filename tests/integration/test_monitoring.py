@@ -84,6 +84,10 @@ def test_a_deploy_tells_nobody_and_a_stopped_service_is_in_somebodys_hand(
     checks = site.inv("monitor.up", "--json").document
     assert {check["result"] for check in checks} == {"PASS"}, checks
     assert people.beats, "a sign of life has left the host"
+    words = ("service=other", "--duration=1h", "--comment=a test", "--json")
+    (silence,) = site.inv("monitor.silence", *words).document["silences"]
+    assert (silence["matchers"], silence["comment"]) == (["service=other"], "a test")
+    assert site.inv("monitor.silence", f"--expire={silence['id']}", "--json").document["silences"] == []
     site.replace("app/app.py", "says hello", "says good day")
     site.commit()
     site.inv("deploy")
