@@ -43,10 +43,22 @@ class Silence:
         }  # fmt: skip
 
 
+def change(at: Environment, matchers: Sequence[str], duration: str, comment: str, ended: str) -> None:
+    """End a silence where one is named, else add one where there are matchers."""
+    if ended:
+        expire(at, ended)
+    elif matchers:
+        add(at, matchers, duration, comment)
+
+
 def add(at: Environment, matchers: Sequence[str], duration: str, comment: str) -> None:
-    """Silence what fits all matchers on every host, for `duration` (30m, 2h, 1d); raise Refused for what cannot be meant."""
+    """Silence what fits all matchers on every host for a while; raise Refused for what cannot be meant."""
     refuse(
-        "nothing was silenced:", mistakes(at, matchers, duration, comment), where="inv monitor.silence", then=THEN, slug="wrong-usage"
+        "nothing was silenced:",
+        mistakes(at, matchers, duration, comment),
+        where="inv monitor.silence",
+        then=THEN,
+        slug="wrong-usage",
     )
     words = ("add", f"--author={who()}", f"--duration={duration}", f"--comment={comment}", *matchers)
     at.each(lambda host: amtool(at, host, *words))

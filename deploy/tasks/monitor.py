@@ -56,13 +56,10 @@ def verify(at: Environment, only: str = "", times: int = 1, json: bool = False) 
     },
 )
 def silence(
-    at: Environment, matchers: str = "", duration: str = "", comment: str = "", expire: str = "", json: bool = False
+    at: Environment, matchers: str, duration: str = "", comment: str = "", expire: str = "", json: bool = False
 ) -> None:
     """Notify nobody of some alerts for a while; without words, list what is silenced."""
     from deploy.monitoring import silence
 
-    if expire:
-        silence.expire(at, expire)
-    elif matchers:
-        silence.add(at, matchers.split(), duration, comment)
+    silence.change(at, matchers.split(), duration, comment, expire)
     silence.show(silence.listed(at), at.settings.env, json=json)
