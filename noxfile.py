@@ -24,7 +24,9 @@ SCRIPTS = [
     *map("scripts/{}.sh".format, ("inv", "deploy", "backup", "migrate-and-deploy", "setup-monitoring")),
     "scripts/blue-green-deploy.sh", "tests/apps/template/prestart/prestart", "tests/apps/template/frontend/publish",
     *map("docker/backup/{}".format, ("login", "take", "verify", "restore", "amcheck", "swap", "databases", "drop")),
-    *map("docker/backup/{}".format, ("on", "offsite", "fetch", "losses")),
+    *map("docker/backup/{}".format, ("on", "offsite", "fetch", "losses", "table", "upload", "header", "import")),
+    *map("docker/backup/{}".format, ("dump", "receive", "streamer", "stretch", "base", "ship", "held", "fresh")),
+    "docker/backup/recover",
 ]  # fmt: skip
 TWO = ["--numprocesses=2", "--dist=loadgroup"]
 # a file's tests share a site and have an order
@@ -124,12 +126,21 @@ def ci(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def monitoring_live(session: nox.Session) -> None:
+    """Start the real Grafana and have it show every panel; needs a registry that answers."""
+    run_tests(session, ["tests/live"])
+
+
+@nox.session(default=False)
 def nights(session: nox.Session) -> None:
     """Real faults for two hours, into docs/nights.md; `-- --room=data` those of one room alone."""
     if not session.posargs:
         Path("docs/nights.md").unlink(missing_ok=True)  # nights that are no more go with it
     everything = {"NIGHTS": "1", "NIGHTS_REPORT": "docs/nights.md"}
-    names = ("dev", "interrupted", "migrations", "rolling", "shipping", "template", "watch")
+    names = (
+        "backup", "dev", "drill", "fleet", "interrupted", "migrations", "no_request_lost", "registry", "rolling",
+        "scan", "shared_and_warm", "shipping", "template", "watch",
+    )  # fmt: skip
     wider = [f"tests/integration/test_{name}.py" for name in names]
     matrix = ["tests/nights", *wider]
     session.run("pytest", *matrix, *session.posargs, env=everything, external=True)

@@ -1,15 +1,17 @@
 """Measure what a recovery point costs beside PostgreSQL's own tools on the same database, in the same run.
 
-Usage: python -m bench.data [--scale 67] [--runs 3]      a scale of 67 is a database of 1 GB
+Usage: python -m bench.data [--scale 67] [--runs 3] [--drill 1]      a scale of 67, and a drill of 1, are of 1 GB
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from uuid import uuid4
 
 from bench.__main__ import report
@@ -17,11 +19,15 @@ from bench.measure import Number, run, timed
 from deploy.core.poll import wait_until
 from deploy.hosts.local import LocalHost
 from deploy.images import bases
-from tests.support.site import ROOT
+from tests.support.site import ROOT, make_bookreader
 
 HOST, TAG = "bench", "recovery-point"
 SOCKET = "--host=/var/run/postgresql"
 SWAPS = 5
+ROWS_OF_A_GIGABYTE = 10_000_000
+FILL = (
+    "CREATE TABLE filler AS SELECT n AS id, md5(n::text) || md5((n + 1)::text) AS text FROM generate_series(1, ROWS) n"
+)
 
 
 class Server:
@@ -98,9 +104,30 @@ def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--scale", type=int, default=67)
     arguments.add_argument("--runs", type=int, default=3)
+    arguments.add_argument("--drill", type=float, default=1.0, help="GB; 0 leaves the drill out")
     chosen = arguments.parse_args()
+    if chosen.drill:
+        report(drill(chosen.drill))
     with server(chosen.scale) as here:
         report(measure(here, chosen.runs))
+
+
+def drill(gigabytes: float) -> list[Number]:
+    """A drill of BookReader on a database of that size, its release started on what was restored."""
+    with tempfile.TemporaryDirectory(prefix="ops-bench-") as folder:
+        site = make_bookreader(Path(folder))
+        try:
+            site.inv("deploy")
+            fill = FILL.replace("ROWS", f"{gigabytes * ROWS_OF_A_GIGABYTE:.0f}")
+            psql = ("psql", SOCKET, "--username=bookreader", "--command", fill, "bookreader")
+            run("docker", "exec", f"{site.app}-local-postgres-1", *psql)
+            held = site.inv("backup", "--json").document["manifest"]["bytes"] / 1e9
+            number = Number("drill, app booted on it", "s", 60, 30, note=f"{held:.2f} GB")
+            document = site.inv("backup.drill", "--json").document
+            number.runs.append(document["points"][0]["seconds"])
+            return [number]
+        finally:
+            site.sweep()
 
 
 def measure(here: Server, runs: int) -> list[Number]:

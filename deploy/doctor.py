@@ -20,7 +20,7 @@ from deploy.images import bases
 from deploy.images import build as images
 from deploy.provisioning import drift
 from deploy.rollout import preflight
-from deploy.security import inspect
+from deploy.security import programs
 from deploy.site.checks import Check
 from deploy.state.store import require_folder
 
@@ -45,7 +45,7 @@ def examine(settings: Settings, host: LocalHost) -> list[Check]:
         setting("image store", lambda: images.uses_containerd_store(host), STORE_CHANGE),
         setting("live restore", lambda: host.run(LIVE_RESTORE).strip() == "true", RESTORE_CHANGE),
         attempt("mmdebstrap", bases.require_mmdebstrap, advice=True),
-        attempt("scanners", lambda: inspect.require_programs(settings), advice=True),
+        attempt("scanners", lambda: programs.require_programs(settings), advice=True),
         attempt("disk", lambda: room(settings, host)),
         attempt("git checkout", lambda: checkout.read(settings.root, host)),
         attempt(

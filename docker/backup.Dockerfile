@@ -1,5 +1,5 @@
 # Backups: restic, its ssh, and the clients of the very PostgreSQL that the app runs, with the programs of docker/backup.
-# It runs for one command at a time, by `inv backup` and by the schedule, and never as a server.
+# It runs for one command at a time, by `inv backup` and by the schedule; as a server only with compose.wal.yml.
 
 FROM restic AS restic
 FROM ssh AS ssh
@@ -12,7 +12,8 @@ COPY backup/ssh_config /out/etc/ssh/
 COPY --from=restic /etc/ssl/certs/ca-certificates.crt /out/etc/ssl/certs/
 # modes and times are part of a layer's digest: the same whatever the umask and the minute of the checkout
 ARG SOURCE_DATE_EPOCH=0
-RUN chmod -R u=rwX,go=rX /out && chmod 755 /out/usr/local/lib/backup/* /out/usr/local/bin/* \
+RUN mkdir /out/wal && chmod -R u=rwX,go=rX /out && chown 999:999 /out/wal \
+    && chmod 755 /out/usr/local/lib/backup/* /out/usr/local/bin/* \
     && touch -d @$SOURCE_DATE_EPOCH /out /out/* /out/*/* /out/*/*/* /out/*/*/*/* /out/*/*/*/*/*
 
 FROM postgres

@@ -20,7 +20,7 @@ settings.load_profile("steady")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LISTED = Path(__file__).parent / "skips.toml"
-SLOWEST = 20
+SLOWEST = 40
 skipped: list[str] = []
 reports: list[tuple[str, str]] = []
 durations: dict[str, float] = defaultdict(float)

@@ -7,7 +7,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
-from bookreader import books, debug, events, metrics, notes, probes
+from bookreader import books, debug, events, logs, metrics, notes, probes
 from bookreader.limits import BodyLimit
 from bookreader.settings import settings
 
@@ -30,6 +30,7 @@ app = FastAPI(title="BookReader", version=settings().release, lifespan=lifespan,
 app.exception_handler(RequestValidationError)(refuse)
 app.add_middleware(BodyLimit)
 app.add_middleware(metrics.Measured)
+app.add_middleware(logs.Traced)
 for room in (books, events, metrics, notes, probes):
     app.include_router(room.router)
 if settings().debug_endpoints:

@@ -1,6 +1,7 @@
 """Serve the shelf: upload, list, read, remember the position, delete."""
 
 import hashlib
+import logging
 from functools import partial
 from pathlib import PurePath
 from typing import Annotated
@@ -29,6 +30,7 @@ SUFFIXES = (".txt", ".epub")
 PART_BYTES = 2**20
 
 router = APIRouter(prefix="/api/books")
+log = logging.getLogger(__name__)
 
 
 @router.post("", status_code=201)
@@ -43,6 +45,7 @@ def upload(file: UploadFile) -> BookOut:
             sha256.update(data)
             db.execute(insert(BookPart).values(book_id=book.id, number=number, data=data))
         book.sha256 = sha256.hexdigest()
+    log.info("book %s is stored, %d bytes", book.id, book.bytes)
     broker.publish(book.id, State.QUEUED, 0)
     broker.queue(book.id)
     return BookOut.model_validate(book)

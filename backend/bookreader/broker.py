@@ -9,6 +9,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from redis import Redis, RedisError
 
+from bookreader import logs
 from bookreader.settings import settings
 
 PROGRESS = "bookreader:progress"
@@ -52,7 +53,7 @@ celery.conf.update(
 def queue(book_id: UUID) -> None:
     """Ask a worker to parse a book; when Redis is away the scheduler asks again later."""
     try:
-        celery.send_task(PARSE_BOOK, [str(book_id)])
+        celery.send_task(PARSE_BOOK, [str(book_id)], headers={logs.FIELD: logs.request.get()})
     except (OperationalError, RedisError) as error:
         logging.getLogger(__name__).warning("book %s waits for the scheduler: %s", book_id, error)
 

@@ -10,6 +10,7 @@ from uvicorn import _subprocess
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
+from bookreader import logs
 from bookreader.paths import DRAIN_FLAG, METRICS_DIR
 from bookreader.settings import Settings, settings
 
@@ -65,6 +66,7 @@ def server_config(wanted: Settings) -> uvicorn.Config:
         host="0.0.0.0",  # noqa: S104  # the container's network is private
         port=wanted.port,
         workers=wanted.web_processes,
+        log_config=logs.config(),
         access_log=False,  # the edge writes the access log
         forwarded_allow_ips="*",  # only the edge reaches the port
         timeout_keep_alive=KEEP_ALIVE_SECONDS,

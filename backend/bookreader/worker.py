@@ -1,5 +1,6 @@
 """Do the work behind the web: `celery -A bookreader.worker worker`, scheduled by `... beat`."""
 
+import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,6 +22,7 @@ if settings().debug_endpoints:
     from bookreader import runs  # noqa: F401  # registers its task
 
 app = broker.celery
+log = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 5
 STUCK_AFTER = timedelta(minutes=10)
@@ -118,6 +120,7 @@ def finish(
             db.execute(insert(Chapter), chapters(book_id, sections))
         db.execute(delete(BookPart).where(BookPart.book_id == book_id))
         book.title, book.state, book.error, book.progress = title or book.title, state, error, 100
+    log.info("book %s is %s", book_id, state)
     broker.publish(book_id, state, 100)
 
 

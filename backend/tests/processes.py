@@ -1,5 +1,6 @@
 """Start the app's processes as the container does, and wait for what they do."""
 
+import json
 import os
 import signal
 import socket
@@ -10,12 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx2
 from websockets.sync.client import ClientConnection, connect
 
 BACKEND = Path(__file__).parent.parent
+OUTPUT = "stdout"  # the file that has what a process printed
 Seen = TypeVar("Seen")
 
 
@@ -30,6 +32,10 @@ class Running:
     def tmp(self) -> Path:
         """Return the one directory it may write to."""
         return Path(self.env["TMPDIR"])
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Return what it has logged; every line is a JSON document."""
+        return [json.loads(line) for line in (self.tmp / OUTPUT).read_text().splitlines()]
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a module beside the process, as `docker exec` does."""
@@ -69,13 +75,18 @@ def environment(tmp: Path, **more: str) -> dict[str, str]:
 @contextmanager
 def started(command: list[str], env: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     """Run a process, in a directory apart, for as long as the block lasts."""
-    process = subprocess.Popen([sys.executable, "-m", *command], cwd=env["TMPDIR"], env=env)
+    output = Path(env["TMPDIR"]) / OUTPUT
+    with output.open("ab") as stream:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command], cwd=env["TMPDIR"], env=env, stdout=stream
+        )
     try:
         yield process
     finally:
         process.send_signal(signal.SIGCONT)  # a test may have stopped it
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=30)
+        print(output.read_text())  # shown where the test fails
 
 
 @contextmanager
@@ -108,8 +119,8 @@ def both_processes(server: Server) -> list[Path]:
 def working(tmp: Path, **more: str) -> Iterator[Worker]:
     """Run a worker until the block ends, under a name of its own."""
     env = environment(tmp, **more)
-    options = ["--without-mingle", "--without-gossip", f"--hostname={tmp.name}@%h"]
-    with started(["celery", "-A", "bookreader.worker", "worker", *options], env) as process:
+    options = ["--loglevel=INFO", "--without-mingle", "--without-gossip", f"--hostname={tmp.name}@%h"]
+    with started(["celery", "--quiet", "-A", "bookreader.worker", "worker", *options], env) as process:
         worker = Worker(process, env)
         wait_for(lambda: worker.run("bookreader.health", "worker").returncode == 0)
         yield worker
@@ -119,7 +130,7 @@ def working(tmp: Path, **more: str) -> Iterator[Worker]:
 def scheduling(tmp: Path, app: str = "bookreader.worker", **more: str) -> Iterator[Worker]:
     """Run a scheduler until the block ends."""
     env = environment(tmp, **more)
-    with started(["celery", "-A", app, "beat"], env) as process:
+    with started(["celery", "--quiet", "-A", app, "beat"], env) as process:
         beat = Worker(process, env)
         wait_for(lambda: beat.run("bookreader.health", "beat").returncode == 0)
         yield beat

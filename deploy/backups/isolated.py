@@ -71,6 +71,25 @@ def render(name: str, shared: str, webs: Iterable[Web], repository: str) -> str:
     )
 
 
+def render_beside(name: str, shared: str, web: Web, values: Mapping[str, str]) -> str:
+    """Render a web service with some variables of its own, on those of its networks that the backup service is on."""
+    document = yaml.load_rendered(web.file)
+    (backup,) = having(yaml.load_rendered(shared), "backup").values()
+    key = web.services[0]
+    (spec,) = [spec for spec in having(document, "web").values() if service_of(spec) == key]
+    common = [network for network in spec.get("networks") or {} if network in (backup.get("networks") or {})]
+    own = isolated(spec, name, key, frozenset())
+    service = {
+        **own, "environment": {**(spec.get("environment") or {}), **values}, "networks": dict.fromkeys(common),
+    }  # fmt: skip
+    volumes: dict[str, Any] = {source: {} for source in sources(service)}
+    networks = {network: document["networks"][network] for network in common}
+    services = {f"{key}-{web.suffix}": service}
+    return yaml.dump_rendered(
+        {"name": f"0-restore-{name}", "services": services, "networks": networks, "volumes": volumes}
+    )
+
+
 def isolated(spec: Mapping[str, Any], name: str, key: str, saved: frozenset[str]) -> dict[str, Any]:
     """Copy what a service is by itself; its volumes are the drill's own, and it is reached by the names that it has."""
     return {

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from deploy.core import console
 from deploy.core.model import Frozen, Kept, must
+from deploy.hosts.host import Host
 from deploy.state import kept
 from deploy.state.folder import Folder, moment, now
 
@@ -25,6 +28,11 @@ PROOFS: tuple[Proof, ...] = ("taken", "read", "restored")
 LEAST_PART = 0.5
 # so many rows a table must have had for its being empty to speak against a point: a queue or outbox is empty at times
 FEW = 10
+# so far ahead a clock may be before anybody speaks of it
+SKEW = timedelta(hours=1)
+
+
+MANIFEST_VERSION = 1  # that docker/backup/manifest.sql writes
 
 
 class Manifest(Frozen):
@@ -37,6 +45,17 @@ class Manifest(Frozen):
     revision: str | None = None
     extensions: dict[str, str] = Field(default={})
     rows: dict[str, int] = Field(default={})
+
+
+def read_manifest(document: Mapping[str, object]) -> Manifest:
+    """Read a manifest; keys of a newer toolkit stay. Raises Refused for one that only that can understand. Pure."""
+    try:
+        if not kept.is_too_new(document):
+            return Manifest.model_validate(document)
+    except ValueError:
+        if document.get("version") == MANIFEST_VERSION:
+            raise
+    raise kept.too_new(Path("manifest.json"))
 
 
 # where a repository is: on the host that has the data, or where its end does not reach
@@ -143,6 +162,22 @@ class EvidenceFile(Folder):
             except ValueError:
                 self.warn(f"{self.folder / EVIDENCE}: a line cannot be read, and is passed over")
         return tuple(read)
+
+
+def ordered(points: tuple[Point, ...], host: Host) -> tuple[Point, ...]:
+    """Put points that were taken while the host's clock was ahead before all others: none of them is the latest."""
+    if not ahead(points, datetime.now(UTC)):
+        return points
+    early = ahead(points, datetime.fromisoformat(host.now()))
+    if early:
+        ids = ", ".join(point.id for point in early)
+        console.warn(f"the clock of {host.name} was ahead when {ids} was taken: it never counts as the latest")
+    return (*early, *(point for point in points if point not in early))
+
+
+def ahead(points: Iterable[Point], at: datetime) -> list[Point]:
+    """List the points whose time has not come. Pure."""
+    return [point for point in points if datetime.fromisoformat(point.taken) > at + SKEW]
 
 
 def joined(

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from deploy.backups import isolated
-from deploy.backups.points import SHORT, Evidence, EvidenceFile, Manifest, Place, Point, joined
+from deploy.backups.points import SHORT, Evidence, EvidenceFile, Manifest, Place, Point, joined, ordered, read_manifest
 from deploy.config import secrets
 from deploy.config.environment import Environment
 from deploy.config.repositories import sftp_server
@@ -147,7 +147,7 @@ class Repository:
     def take(self) -> tuple[str, Manifest]:
         """Take a recovery point; return its id and what it holds."""
         manifest, summary = self.documents("take", self.host_name, TAG)
-        return str(summary["snapshot_id"])[:SHORT], Manifest.model_validate(manifest)
+        return str(summary["snapshot_id"])[:SHORT], read_manifest(manifest)
 
     def copying(self, snapshot: str, point: str) -> Command:
         """Make the command that copies what the off-site repository lacks, and reads one point back from there."""
@@ -183,12 +183,13 @@ class Repository:
 
     def points(self) -> tuple[Point, ...]:
         """List the recovery points that the host's own repository has, oldest first."""
-        return joined(self.snapshots("local"), self.evidence.lines())
+        return ordered(joined(self.snapshots("local"), self.evidence.lines()), self.run.host)
 
     def everywhere(self) -> tuple[Point, ...]:
         """List the recovery points of both repositories, oldest first; raise OpsError where one cannot be asked."""
         local = self.snapshots("local")
-        return joined(local, self.evidence.lines(), self.snapshots("off-site") if self.offsite else [])
+        far = self.snapshots("off-site") if self.offsite else []
+        return ordered(joined(local, self.evidence.lines(), far), self.run.host)
 
     def point(self, wanted: str) -> Point:
         """Return one recovery point: by its id, or `latest`. Raises Refused when there is none.
@@ -218,7 +219,7 @@ class Repository:
         place = point.places[0]
         words = ("dump", "--no-lock", point.copies[place], "/staging/point/manifest.json")
         (manifest,) = documents(self.ask("restic", *words, place=place))
-        line = Evidence(point=point.id, state="taken", time=point.taken, manifest=Manifest.model_validate(manifest))
+        line = Evidence(point=point.id, state="taken", time=point.taken, manifest=read_manifest(manifest))
         return replace(point, evidence=(line, *point.evidence))
 
     def verify(self, snapshot: str, place: Place = "local") -> str:
@@ -228,7 +229,10 @@ class Repository:
     def restore(self, snapshot: str, database: str) -> tuple[Manifest, Manifest]:
         """Restore a point into a new database; return what was dumped, and what is there now."""
         expected, found = self.documents("restore", snapshot, database)
-        return Manifest.model_validate(expected), Manifest.model_validate(found)
+        return read_manifest(expected), read_manifest(found)
+
+    def forget(self) -> None:
+        """Remove what a restore alone needed: nothing, where a repository has it."""
 
     def restore_volume(self, point: Point, folder: str, volume: str) -> None:
         """Restore what a point holds of a folder into a volume, with the owner of the folder; what is new there stays.

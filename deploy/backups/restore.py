@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from deploy.backups.health import AskApp, clear
 from deploy.backups.points import Point
 from deploy.backups.repository import Repository, repository_of
 from deploy.backups.steps import CheckRestored, Names, RecordSchema, RestoreBeside, RestoreRun, SwapDatabases
+from deploy.backups.uploaded import DUMP, UploadedDump
 from deploy.config.environment import Environment
 from deploy.core.errors import GateClosed, Interrupted, OpsError, Refused
 from deploy.core.model import Schema
@@ -41,10 +43,11 @@ class Aborted:
     kept: str
 
 
-def restore(at: Environment, wanted: str, *, older_schema: bool = False) -> Restored:
+def restore(at: Environment, wanted: str, *, older_schema: bool = False, ask: bool = True) -> Restored:
     """Put a recovery point into service; writers stop for the moment of the swap, and the database before is kept.
 
-    With `older_schema` also one whose schema is not that of the release which serves: it may fail until another does.
+    With `older_schema` also one whose schema is not that of the release which serves: it may fail until another does,
+    and is not asked. With `ask` its web service must be healthy on what was restored, before the swap.
     """
     with naming_what_serves(at), locked(at, COMMAND):
         require_nothing_interrupted(at)
@@ -56,10 +59,9 @@ def restore(at: Environment, wanted: str, *, older_schema: bool = False) -> Rest
             require_fitting(repository, point, older_schema=older_schema)
             schema = repository.run.state.schema()
             names = Names.at(live, now(), point.id)
-            return apply(
-                RestoreRun(repository, point.id, names, schema.model_dump_json() if schema else "", point.snapshot),
-                point,
-            )
+            before = schema.model_dump_json() if schema else ""
+            asked = ask and not older_schema
+            return apply(RestoreRun(repository, point.id, names, before, point.snapshot, asked), point)
 
 
 def apply(run: RestoreRun, point: Point) -> Restored:
@@ -69,9 +71,9 @@ def apply(run: RestoreRun, point: Point) -> Restored:
     what serves, and `inv resume` goes on.
     """
     _, there = run.repository.databases()
-    run.note(command=COMMAND, state="begin", target=point.id, details={**vars(run.names), "schema": run.schema})
+    run.note(command=COMMAND, state="begin", target=point.id, details=run.details)
     try:
-        execute(run, steps(point, run.names, there))
+        execute(run, steps(point, run.names, there, ask=run.ask))
     except OpsError as error:
         if isinstance(error, Interrupted):
             raise
@@ -81,18 +83,21 @@ def apply(run: RestoreRun, point: Point) -> Restored:
             ) from error
         revert(run)
         run.note(command=COMMAND, state="failed", target=point.id, error=error.what)
+        run.repository.forget()
         raise
     run.note(command=COMMAND, state="done", target=point.id)
+    run.repository.forget()
     return Restored(point, run.names.kept)
 
 
-def steps(point: Point, names: Names, there: frozenset[str]) -> list[Step[RestoreRun]]:
+def steps(point: Point, names: Names, there: frozenset[str], *, ask: bool = True) -> list[Step[RestoreRun]]:
     """Return what is left to do where these databases are there. Pure."""
     revision = point.manifest.revision if point.manifest else None
     record: list[Step[RestoreRun]] = [RecordSchema(revision)] if revision else []
     if names.kept in there:
         return record
-    return [RestoreBeside(names.new), CheckRestored(names.new), SwapDatabases(names), *record]
+    app = [AskApp(names.new)] if ask else []
+    return [RestoreBeside(names.new), CheckRestored(names.new), *app, SwapDatabases(names), *record]
 
 
 def revert(run: RestoreRun) -> str:
@@ -157,7 +162,9 @@ def interrupted_run(at: Environment) -> RestoreRun:
     cut = next(one for one in begun if one.command == COMMAND)
     details = {key: str(value) for key, value in cut.details.items()}
     names = Names(details["live"], details["kept"], details["new"])
-    return RestoreRun(repository, cut.target, names, details.get("schema", ""))
+    repository = UploadedDump.of(repository) if cut.target.startswith(DUMP) else repository
+    clear(repository.run)
+    return RestoreRun(repository, cut.target, names, details.get("schema", ""), ask=bool(details.get("ask", "yes")))
 
 
 def resume(at: Environment) -> Restored:
@@ -176,6 +183,7 @@ def abort(at: Environment) -> Aborted:
         with dump_lock(at, run.repository):
             aborted = revert(run)
         run.note(command=COMMAND, state="aborted", target=run.point)
+        run.repository.forget()
         return Aborted(run.names.live, aborted)
 
 

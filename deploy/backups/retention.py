@@ -10,7 +10,7 @@ from deploy.backups.points import Place, Point, losses
 from deploy.backups.repository import Repository, repository_of
 from deploy.backups.show import age
 from deploy.config.environment import Environment
-from deploy.config.settings import Backup
+from deploy.config.sections import Backup
 from deploy.core import console
 from deploy.core.errors import Interrupted, OpsError, Unreachable
 from deploy.site.interrupted import require_no_other
@@ -110,7 +110,7 @@ def remove_from(repository: Repository, points: Sequence[Point], place: Place) -
     try:
         if snapshots:  # a lock of a killed one goes before; that of one that lives stays
             repository.call("restic", "unlock", "--quiet", place=place)
-            repository.call("restic", "forget", "--quiet", "--prune", *snapshots, place=place)
+            repository.call("restic", "--retry-lock=2m", "forget", "--quiet", "--prune", *snapshots, place=place)
     except (Interrupted, Unreachable):
         raise
     except OpsError as error:

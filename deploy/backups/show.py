@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from deploy.backups import isolated
+from deploy.backups import isolated, wal
 from deploy.backups.drill import Drilled
 from deploy.backups.points import Evidence, Place, Point, State
 from deploy.backups.restore import Aborted, Restored, handlers
+from deploy.backups.tables import RestoredTable, plain
 from deploy.backups.take import Taken
+from deploy.backups.uploaded import DUMP
 from deploy.backups.volumes import RestoredVolume
-from deploy.config.settings import Settings
 from deploy.core import console
-from deploy.core.errors import OpsError, Refused
+from deploy.core.errors import OpsError
 from deploy.site import checks
 
 UNITS = ("B", "KB", "MB", "GB", "TB")
@@ -61,11 +62,12 @@ def table(listed: Sequence[Point], *, json: bool) -> None:
 
 
 def restored(result: Restored, *, json: bool) -> None:
-    """Show which point serves now, and where the data before is."""
+    """Show which point or dump serves now, and where the data before is."""
     if json:
         console.document({"id": result.point.id, "taken": result.point.taken, "kept": result.kept})
         return
-    console.say(f"recovery point {result.point.id} of {result.point.taken} serves", "green")
+    what = "the dump" if result.point.id.startswith(DUMP) else "recovery point"
+    console.say(f"{what} {result.point.id} of {result.point.taken} serves", "green")
     console.say(f"the database before is kept as {result.kept}; tasks that are queued may name rows which are gone")
 
 
@@ -76,6 +78,17 @@ def restored_volume(result: RestoredVolume, *, json: bool) -> None:
         return
     console.say(f"the files of {result.volume} are those of recovery point {result.point.id}; newer ones stay", "green")
     console.say(f"what was there before is in recovery point {result.before}")
+
+
+def restored_table(result: RestoredTable, *, json: bool) -> None:
+    """Show where the rows of a table are now."""
+    if json:
+        console.document(result.document)
+        return
+    _, name = plain(result.table)
+    own = f'{result.schema}."{name}"'
+    console.say(f"{result.rows} rows of {result.table}, as of {result.point.taken}, are in {own}", "green")
+    console.say(f"what is live was not touched; once nobody needs them: DROP SCHEMA {result.schema} CASCADE")
 
 
 def drilled(results: Sequence[Drilled], env: str, *, json: bool) -> None:
@@ -102,19 +115,22 @@ def aborted(result: Aborted, *, json: bool) -> None:
 class Standing:
     """When a point was taken, restored and copied off-site last; None: never, as far as the host remembers.
 
-    `places` are where points go: the repository, and the off-site one, as restic writes them.
+    `places` are where points go: the repository, and the off-site one, as restic writes them. `wal` is what comes
+    between them; None where nothing receives it.
     """
 
     taken: str | None
     restored: str | None
     copied: str | None
     places: tuple[str, ...]
+    wal: wal.Receiving | None = None
 
     @property
-    def document(self) -> dict[str, str | bool | None]:
+    def document(self) -> dict[str, object]:
         """The same for programs."""
         times = {"taken": self.taken, "restored": self.restored, "offsite": self.copied}
-        return {**times, "leaves_host": self.leaves_host}
+        moments = self.wal.document if self.wal else None
+        return {**times, "leaves_host": self.leaves_host, "point_in_time": moments}
 
     @property
     def leaves_host(self) -> bool:
@@ -124,10 +140,11 @@ class Standing:
     @property
     def words(self) -> str:
         """The same for people, with the next command."""
+        moments = f"; {self.wal.words}" if self.wal else ""
         if not self.taken:
-            return "backups: none was taken; to take one: inv backup"
+            return f"backups: none was taken; to take one: inv backup{moments}"
         proof = f"one was restored {age(self.restored)} ago" if self.restored else "none was restored: inv backup.drill"
-        return f"backups: the last was taken {age(self.taken)} ago; {proof}{self.away}"
+        return f"backups: the last was taken {age(self.taken)} ago; {proof}{self.away}{moments}"
 
     @property
     def away(self) -> str:
@@ -171,14 +188,3 @@ def age(taken: str, at: datetime | None = None) -> str:
         if seconds >= length:
             return f"{seconds / length:.0f} {unit}"
     return f"{seconds:.0f} s"
-
-
-def ask(settings: Settings, point: str, volume: str = "", *, yes: bool) -> None:
-    """Have a person type the environment's name before the data that people use there is replaced."""
-    if not point:
-        what, then = "no recovery point was named", "inv backup.list names them; or inv backup.restore latest"
-        raise Refused(what, where="inv backup.restore", then=then, slug="wrong-usage")
-    if settings.asks:
-        database = f"{point} takes the place of the database of {settings.name}; writers stop for about a second."
-        question = f"the files of {volume} become those of {point}." if volume else database
-        console.confirm(question, yes=yes, word=settings.name)

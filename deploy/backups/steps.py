@@ -28,8 +28,13 @@ class Names:
     @classmethod
     def at(cls, live: str, started: str, point: str) -> Names:
         """Name the databases of one restore, by when it was begun. Pure."""
-        time = "".join(letter for letter in started if letter.isdigit())
+        time = digits(started)
         return cls(live, f"{live[:LONGEST_NAME]}_before_{time}", f"{live[:LONGEST_NAME]}_restored_{point}")
+
+
+def digits(time: str) -> str:
+    """Write a time so that it can stand in a name. Pure."""
+    return "".join(letter for letter in time if letter.isdigit())
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,7 @@ class RestoreRun:
     names: Names
     schema: str = ""  # what the host remembered of the schema before, as JSON
     snapshot: str = ""  # what the repository of the host calls the point
+    ask: bool = True  # the app's own health on it, before the swap
 
     @property
     def settings(self) -> Settings:
@@ -51,6 +57,11 @@ class RestoreRun:
     def target(self) -> str:
         """The recovery point."""
         return self.point
+
+    @property
+    def details(self) -> dict[str, str]:
+        """What the journal keeps of it, so that it can be gone on with."""
+        return {**vars(self.names), "schema": self.schema, "ask": "yes" if self.ask else ""}
 
     @property
     def state(self) -> State:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from deploy.backups.points import Evidence, Manifest, Place, Point, joined
+from deploy.backups.points import Evidence, Manifest, Place, Point, joined, ordered
 from deploy.backups.repository import Repository, repository_of
 from deploy.config.environment import Environment
 from deploy.core import console, yaml
@@ -144,7 +144,7 @@ def listed(at: Environment) -> tuple[tuple[Point, ...], OpsError | None]:
         what = f"the off-site repository was not asked: {error.what}"
         then = "fix that, then inv backup.list; the points that are shown can be restored"
         unasked = OpsError(what, where=error.where, then=then, slug="offsite-failed")
-    return joined(near, repository.evidence.lines(), far)[::-1], unasked
+    return ordered(joined(near, repository.evidence.lines(), far), repository.run.host)[::-1], unasked
 
 
 def verify(at: Environment, wanted: str, *, offsite: bool = False) -> Point:

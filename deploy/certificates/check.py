@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from deploy.certificates import model, schedule
-from deploy.certificates.store import Store, stores_of
+from deploy.certificates.store import Store, reachable_stores
 from deploy.config.environment import Environment
 from deploy.core.errors import OpsError
+from deploy.site import timers
 from deploy.site.checks import Check
 
 ISSUE, RENEW = "inv tls.issue", "inv tls.renew"
@@ -17,10 +18,13 @@ SILENT = timedelta(hours=2 * schedule.EVERY)  # with the timer's spread; after t
 
 
 def check(at: Environment) -> list[Check]:
-    """Check the certificate of every edge; what cannot be seen is UNKNOWN."""
-    stores = stores_of(at)
-    several = len(stores) > 1
-    return [one for store in stores for one in of_edge(store, f"{store.run.host.name}: " if several else "")]
+    """Check the certificate of every edge; what cannot be seen is UNKNOWN, that of a host which is not reached too."""
+    stores, unreachable = reachable_stores(at)
+    several = len(stores) + len(unreachable) > 1
+    checks = [one for store in stores for one in of_edge(store, f"{store.run.host.name}: " if several else "")]
+    asked = "the edge serves the certificate of its volume"
+    lost = [Check(f"{name}: {asked}", "UNKNOWN", error.what, "inv status") for name, error in unreachable.items()]
+    return [*checks, *lost]
 
 
 def of_edge(store: Store, prefix: str) -> list[Check]:
@@ -98,19 +102,25 @@ def of_files(chain: str, mode: str, prefix: str) -> Check:
 
 
 def renewal(store: Store, now: datetime, prefix: str) -> list[Check]:
-    """Check that the host has a timer, and what its last run came to."""
+    """Check that the host has a timer which is fired, and what its last run came to."""
     host, folder = store.run.host, store.run.settings.state_dir
     asked = f"{prefix}the host renews it by itself"
     if not schedule.is_installed(store):
         return [Check(asked, "FAIL", "there is no timer", ISSUE)]
-    return [last_run(host.read(folder / Path("metrics") / f"{schedule.METRICS}.prom") or "", now, asked)]
+    if not timers.is_armed(host, schedule.timer(store.run.settings)):
+        return [Check(asked, "FAIL", "there is a timer, and nothing fires it", ISSUE)]
+    metrics = host.read(folder / Path("metrics") / f"{schedule.METRICS}.prom") or ""
+    return [last_run(metrics, schedule.installed_at(store), now, asked)]
 
 
-def last_run(metrics: str, now: datetime, asked: str) -> Check:
+def last_run(metrics: str, installed: datetime, now: datetime, asked: str) -> Check:
     """Check what the last renewal came to, by what it wrote down. Pure."""
     found = {name: float(value) for name, value in re.findall(r"^ops_certificate_(\w+)\{.*\} (\S+)$", metrics, re.M)}
     if "renewal_attempt_timestamp_seconds" not in found:
-        return Check(asked, "PASS", "by its timer, which has not run yet")
+        since = f"has not run since it was installed, at {model.when(installed)}"
+        if now - installed > SILENT:
+            return Check(asked, "FAIL", f"its timer {since}", ISSUE)
+        return Check(asked, "PASS", f"by its timer, which {since}: within {schedule.EVERY} hours it should")
     ran = datetime.fromtimestamp(found["renewal_attempt_timestamp_seconds"], UTC)
     if code := int(found["renewal_exit_code"]):
         return Check(asked, "FAIL", f"the last run, at {model.when(ran)}, failed: exit {code}", RENEW)

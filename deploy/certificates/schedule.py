@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from datetime import UTC, datetime
 from pathlib import Path
 
 from deploy.certificates.serve import proving, testing
@@ -10,7 +11,7 @@ from deploy.certificates.store import ISSUE_SECONDS, Store
 from deploy.config.settings import Settings
 from deploy.core.errors import acting
 from deploy.core.model import LABEL
-from deploy.core.shell import command
+from deploy.core.shell import command, query
 from deploy.edge import switch
 from deploy.hosts.host import Host
 from deploy.site import script, timers
@@ -93,8 +94,11 @@ done
 [ -n "$release" ] || {{ error="no release that was in service has certificates"; exit 2; }}
 edge=$(docker ps --filter "label={label}" --filter label={role}=edge --format '{{{{.Names}}}}' | head -n 1)
 [ -n "$edge" ] || {{ error="the edge does not run"; exit 1; }}
-# somebody else is at it: inv tls.issue
-if [ -n "$(docker ps --quiet --filter 'name=^{container}$')" ]; then exit 0; fi
+# somebody else is at it, inv tls.issue: what came of that is looked at afterwards, and what hangs is removed
+if [ -n "$(docker ps --quiet --filter 'name=^{container}$')" ]; then
+  run {within} docker wait {container} || true
+  rm -f renew.log
+fi
 timeout 60 docker rm {container} >/dev/null 2>&1 || true # what a crash of the engine left
 
 error="the server issued no certificate"
@@ -160,7 +164,9 @@ def install(store: Store) -> str:
     """Have a host renew by itself; say when. Raises Refused where we are not root there, or nothing fires timers."""
     run, settings = store.run, store.run.settings
     timers.require(run.host)
-    run.host.write(settings.state_dir / SCRIPT, render(store, settings.state_dir), mode=0o700)
+    path, text = settings.state_dir / SCRIPT, render(store, settings.state_dir)
+    if run.host.read(path) != text:  # its time tells since when the timer should have fired
+        run.host.write(path, text, mode=0o700)
     notified = script.write_order(run, ORDER, "the renewal of the certificate FAILED")
     when = timers.install(run.host, timer(settings))
     return f"{run.host.name} renews it by itself where it is due: {when}; {notified}"
@@ -171,6 +177,12 @@ def is_installed(store: Store) -> bool:
     settings, host = store.run.settings, store.run.host
     paths = [path for systemd in (True, False) for path in timers.files(timer(settings), systemd=systemd)]
     return host.read(settings.state_dir / SCRIPT) is not None and any(host.read(path) is not None for path in paths)
+
+
+def installed_at(store: Store) -> datetime:
+    """Tell since when the host has the script that it runs."""
+    path = store.run.settings.state_dir / SCRIPT
+    return datetime.fromtimestamp(int(store.run.host.run(query("stat", "--format=%Y", str(path)))), UTC)
 
 
 def remove_from(settings: Settings, host: Host) -> bool:

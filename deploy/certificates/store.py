@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,10 +15,10 @@ from deploy.certificates import model
 from deploy.config.environment import Environment
 from deploy.config.settings import Settings
 from deploy.core.errors import Locked, OpsError, Refused
-from deploy.core.model import ReleasedService
+from deploy.core.model import Facts, ReleasedService
 from deploy.core.shell import Command, docker
-from deploy.site.facts import observe_all
-from deploy.site.run import Run, standing
+from deploy.site.facts import observe, observe_all
+from deploy.site.run import Run, standing, standing_on
 
 SERVERS = {
     "staging": "https://acme-staging-v02.api.letsencrypt.org/directory",
@@ -116,7 +116,9 @@ class Store:
         """
         left = self.run.host.engine.inspect(self.container)
         if left and left.state not in ("created", "exited", "dead"):
-            then = f"wait for it: {self.run.host.command_line(f'docker logs --follow {self.container}')}"
+            line = self.run.host.command_line
+            then = f"wait for it: {line(f'docker logs --follow {self.container}')}"
+            then += f"; where it hangs: {line(f'docker rm --force {self.container}')}"
             raise Locked("another certificates container works", where=self.run.host.name, then=then)
         if left:
             self.run.host.run(docker("rm", self.container))
@@ -209,17 +211,42 @@ def store_of(run: Run) -> Store | None:
 
 
 def stores_of(at: Environment) -> tuple[Store, ...]:
-    """Return the certificates of every edge of the release that serves; raise Refused where it keeps none."""
+    """Return the certificates of every edge of the release that serves; raise Refused where it keeps none.
+
+    Raises OpsError naming the hosts that are not reached.
+    """
     require_tls(at.settings)
     facts = observe_all(at)
-    serving = next((own.edge.release for own in facts.values() if own.edge.release), None)
-    if not serving:
-        what = "nothing is deployed, so no edge serves a certificate"
-        raise Refused(what, where=at.settings.env, then="inv deploy", slug="nothing-runs")
-    runs = standing(at, serving, facts).runs
-    stores = tuple(filter(None, map(store_of, runs)))
-    if not stores:
-        then = "add docker/compose.tls.yml to `compose`, then inv deploy --include=EDGE with the edge's name"
-        what = f"release {serving} has no service with the role certificates"
-        raise Refused(what, where=at.settings.env, then=then, slug="no-certificates-service")
-    return stores
+    serving = serving_in(at, facts)
+    return kept_by(at, serving, standing(at, serving, facts).runs)
+
+
+def reachable_stores(at: Environment) -> tuple[tuple[Store, ...], dict[str, OpsError]]:
+    """Return the certificates of the edges that are reached, and by their hosts' names why the others are not."""
+    require_tls(at.settings)
+    facts, lost = at.gather(lambda host: observe(at.settings, host))
+    servers = at.settings.hosts
+    lost = {name: error for name, error in lost.items() if name not in servers or "edge" in servers[name].roles}
+    if lost and not any(own.edge.release for own in facts.values()):
+        return (), lost
+    serving = serving_in(at, facts)
+    hosts = [host for host in at.hosts if host.name in facts]
+    runs, failed = at.gather(lambda host: standing_on(at, host, serving, facts[host.name]), hosts)
+    return kept_by(at, serving, runs.values()) if runs else (), lost | failed
+
+
+def serving_in(at: Environment, facts: Mapping[str, Facts]) -> str:
+    """Return the release that serves; raise Refused where none does. Pure."""
+    if serving := next((own.edge.release for own in facts.values() if own.edge.release), None):
+        return serving
+    what = "nothing is deployed, so no edge serves a certificate"
+    raise Refused(what, where=at.settings.env, then="inv deploy", slug="nothing-runs")
+
+
+def kept_by(at: Environment, release: str, runs: Iterable[Run]) -> tuple[Store, ...]:
+    """Return the certificates of hosts; raise Refused where none has any."""
+    if stores := tuple(filter(None, map(store_of, runs))):
+        return stores
+    then = "add docker/compose.tls.yml to `compose`, then inv deploy --include=EDGE with the edge's name"
+    what = f"release {release} has no service with the role certificates"
+    raise Refused(what, where=at.settings.env, then=then, slug="no-certificates-service")

@@ -266,9 +266,11 @@ def inconsistencies(model: Model) -> Iterable[str]:
         yield "no service has the role web"
     if len(model.of("edge")) != 1:
         yield "exactly one service must have the role edge"
-    for role in ("backup", "certificates"):
+    for role in ("backup", "certificates", "wal"):
         if len(model.of(role)) > 1:
             yield f"more than one service has the role {role}"
+    if model.of("wal") and not model.of("backup"):
+        yield "a service has the role wal, and none has the role backup, which restores what it received"
     for service in model.web:
         if service.deploy.port is None:
             yield f"service {service.name}: x-deploy.port is missing"

@@ -21,9 +21,9 @@ BASES = ("build", "bases")
 Key = tuple[str, ...]
 
 
-def load(env: str, root: Path = ROOT) -> Settings:
-    """Read one environment's settings; raise Refused with every mistake at once."""
-    root = Path(os.environ.get("OPS_ROOT", root)).resolve()
+def load(env: str, root: Path | None = None) -> Settings:
+    """Read one environment's settings, of `root`, else OPS_ROOT; raise Refused with every mistake at once."""
+    root = (root or Path(os.environ.get("OPS_ROOT", ROOT))).resolve()
     values: dict[Key, Any] = {}
     sources: dict[Key, str] = {}
     for name, layer in layers(env, root):

@@ -20,9 +20,12 @@ VERSION = 1  # the format of what this toolkit keeps on disk; docs/decisions/002
 # the frame of an edge whose configuration an older toolkit has written: frame and routes in one file
 WHOLE = "whole"
 AS_IT_IS = "as it is"  # the strategy of a release that was put together from its containers
-Role = Literal["web", "worker", "scheduler", "job", "data", "edge", "monitoring", "backup", "notify", "certificates"]
+Role = Literal[
+    "web", "worker", "scheduler", "job", "data", "wal", "edge", "monitoring", "backup", "notify", "certificates",
+]  # fmt: skip
 SHARED: tuple[Role, ...] = (
     "data",
+    "wal",
     "edge",
     "monitoring",
 )  # of no colour: a deploy starts what is missing, and touches nothing that runs

@@ -127,3 +127,8 @@ def docker(*argv: str | int) -> Command:
 def compose(project: str, file: str, *argv: str | int) -> Command:
     """Make a command of Docker Compose on one rendered file, deaf to any .env file nearby."""
     return docker("compose", "--project-name", project, "--file", file, "--env-file", "/dev/null", *argv)
+
+
+def plain(printed: bytes) -> str:
+    """Read what a program printed as subprocess does, whatever it holds."""
+    return printed.decode(errors="backslashreplace").replace("\r\n", "\n").replace("\r", "\n")

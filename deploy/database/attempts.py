@@ -10,7 +10,7 @@ from dataclasses import replace
 from threading import Event, Thread
 
 from deploy.config import secrets
-from deploy.config.settings import Migrate
+from deploy.config.sections import Migrate
 from deploy.core import console, yaml
 from deploy.core.errors import CommandFailed, OpsError
 from deploy.database.postgres import blocking, database_of

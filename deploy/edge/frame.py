@@ -12,7 +12,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from deploy.config.settings import Settings, Tls
+from deploy.config.sections import Tls
+from deploy.config.settings import Settings
 from deploy.core.errors import Refused
 from deploy.core.model import WHOLE
 from deploy.edge import login

@@ -12,9 +12,10 @@ from types import TracebackType
 from typing import IO, Protocol
 
 from deploy.core.errors import CommandFailed, Interrupted
-from deploy.core.shell import Command, Result, Script, command, query
+from deploy.core.shell import Command, Result, Script, command, plain, query
 from deploy.hosts.engine import Engine
 from deploy.hosts.guard import GUARDED, LOST, Guard
+from deploy.hosts.stream import Stream, directly
 
 CHUNK = 1 << 20
 # $0 a folder, then a command: of its output only what goes to stderr
@@ -273,6 +274,10 @@ class Host(ABC):
     def port_is_free(self, address: str, port: int) -> bool:
         """Tell whether nothing listens on a TCP port of this host."""
 
+    def connect(self, address: str, port: int, within: float) -> Stream:
+        """Open a connection to an address of the environment, as one to this host goes; raise OSError where none is."""
+        return directly(address, port, within)
+
     @abstractmethod
     def get(self, port: int, path: str, *, host: str = "localhost", timeout: float = 2) -> tuple[int, str]:
         """Ask the host's own loopback over a new connection; return status and body, 0 when nothing answered."""
@@ -292,8 +297,3 @@ def has_failed(process: Process) -> bool:
     with suppress(TimeoutError, TimeoutExpired):
         return process.wait(1) != 0
     return False
-
-
-def plain(printed: bytes) -> str:
-    """Read what a program printed as subprocess does, whatever it holds."""
-    return printed.decode(errors="backslashreplace").replace("\r\n", "\n").replace("\r", "\n")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from deploy.core.shell import Command, command
@@ -19,11 +21,18 @@ LABEL = "bookreader-ops.image"
 
 @dataclass(frozen=True)
 class Target:
-    """One image of the bake file: its target's name, the name that compose files use, its size budget."""
+    """One image of the bake file: its target's name, the name that compose files use, its size budget.
+
+    `dockerfile` is a path in the checkout, empty where the bake file has the text itself; `arguments` are given to it,
+    and `contexts` are names that it may take files from.
+    """
 
     name: str
     image: str
     budget_mb: int | None = None
+    dockerfile: str = ""
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    contexts: tuple[str, ...] = ()
 
 
 def print_targets(file: str) -> Command:
@@ -31,12 +40,28 @@ def print_targets(file: str) -> Command:
     return command("docker", "buildx", "bake", "--file", file, "--print", "--progress=quiet")
 
 
+def without(names: Iterable[str], act: Command) -> Command:
+    """Return a command that does not see these variables of the shell."""
+    unset = [f"--unset={name}" for name in sorted({*names})]
+    return replace(act, argv=("env", *unset, *act.argv)) if unset else act
+
+
 def targets(printed: str, budget: Mapping[str, int]) -> tuple[Target, ...]:
     """Read the targets that the default group builds; a target's first tag is its image's name."""
     document = json.loads(printed)
-    return tuple(
-        Target(name, spec["tags"][0], budget.get(name)) for name, spec in document["target"].items() if spec.get("tags")
-    )
+    return tuple(target(name, spec, budget.get(name)) for name, spec in document["target"].items() if spec.get("tags"))
+
+
+def target(name: str, spec: Mapping[str, Any], budget_mb: int | None) -> Target:
+    """Make a target of what Bake prints of it."""
+    arguments = {key: value for key, value in spec.get("args", {}).items() if value is not None}
+    file = "" if "dockerfile-inline" in spec else dockerfile(spec)
+    return Target(name, spec["tags"][0], budget_mb, file, arguments, tuple(spec.get("contexts", ())))
+
+
+def dockerfile(spec: Mapping[str, Any]) -> str:
+    """Return the path of a target's Dockerfile in the checkout."""
+    return str(os.path.normpath(Path(spec.get("context", "."), spec.get("dockerfile", "Dockerfile"))))
 
 
 def check(file: str, bases: Mapping[str, str]) -> tuple[str, ...]:

@@ -19,12 +19,11 @@ from deploy.core.errors import CommandFailed, GateClosed, OpsError, Reasons, Ref
 from deploy.core.shell import LONG, Command, docker
 from deploy.hosts.host import Host
 from deploy.hosts.local import PLATFORM, LocalHost
-from deploy.images import bake, bases
+from deploy.images import bake, bases, dockerfile
 
 MEGABYTE = 1_000_000
+PIN = "name it by digest, as in redis:7@sha256:..., or give it an entry in docker/bases.toml"
 VARIABLE = re.compile(r'(?m)^[ \t]*variable[ \t]+"?(\w+)')
-# `from --platform=$X  name AS stage` is one as well
-FROM = re.compile(r"(?m)^[ \t]*(?i:from)[ \t]+(?:--\S+[ \t]+)*(\S+)")
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def prepare_order(settings: Settings, host: LocalHost) -> Order:
 def read_targets(settings: Settings, host: LocalHost) -> tuple[bake.Target, ...]:
     """Read the bake file; raise Refused when Bake cannot."""
     try:
-        printed = host.run(bake.print_targets(str(settings.root / settings.bake)))
+        printed = host.run(bake.without(declared(settings), bake.print_targets(str(settings.root / settings.bake))))
     except CommandFailed as error:
         what, then = f"docker buildx bake cannot read {settings.bake}:\n{error.output}", f"fix {settings.bake}"
         raise Refused(what, where=settings.bake, then=then, slug="bake-file-invalid") from None
@@ -94,8 +93,10 @@ def build(settings: Settings, host: LocalHost, order: Order | None = None, *, no
         console.warn(f"the checkout has uncommitted changes; this build is {source.revision}")
     if os.environ.get(PLATFORM):
         console.warn(f"{PLATFORM} of this shell is not read: build.platform in the settings says what is built")
-    for name in taken_from_shell(settings, source):
-        console.warn(f"{name} of this shell changes what is built, since {settings.bake} declares it: unset {name}")
+    for name in set(declared(settings)) & os.environ.keys() - variables(settings, source).keys():
+        console.warn(f"{name} of this shell is not read: its value in {settings.bake} says what is built")
+    if foreign := unpinned(settings, targets):
+        console.warn(f"not pinned, so that another build may take another: {', '.join(foreign)}; {PIN}")
     cache_to = exported_caches(settings, host)
     references = bases.prepare(settings.root, settings.build.bases, contexts(settings), host)
     before = {target.image: layers(target.image, host) for target in targets}
@@ -106,7 +107,9 @@ def build(settings: Settings, host: LocalHost, order: Order | None = None, *, no
             platform=settings.build.platform, cache_from=settings.build.cache_from, cache_to=cache_to,
             no_cache=no_cache,
         )  # fmt: skip
-        progress = run_bake(Command(words, variables(settings, source)), settings.root, host)
+        own = variables(settings, source)
+        act = bake.without(set(declared(settings)) - own.keys(), Command(words, own))
+        progress = run_bake(act, settings.root, host)
         metadata_of = json.loads(metadata.read_text())
     images = tuple(describe(target, metadata_of[target.name], progress, host) for target in targets)
     enforce_budget(targets, images, before)
@@ -134,14 +137,28 @@ def exported_caches(settings: Settings, host: LocalHost) -> list[str]:
 
 
 def contexts(settings: Settings) -> list[str]:
-    """Return the base images that this app's Dockerfiles (FROM name) and compose files (BASE_NAME) ask for, by name."""
-    folder = settings.root / Path(settings.bake).parent
-    files = [*sorted(folder.glob("*.Dockerfile")), *(settings.root / name for name in settings.compose)]
-    # names of bases are ASCII; what else stands in a comment may be in any encoding
-    text = "\n".join(path.read_text(encoding="utf-8", errors="replace") for path in files if path.is_file())
+    """Return the base images that this app's Dockerfiles and compose files (BASE_NAME) ask for, by name."""
+    files = sorted((settings.root / Path(settings.bake).parent).glob("*.Dockerfile"))
+    named = {name for path in files for name in dockerfile.images(text_of(path))}
+    text = "\n".join(text_of(settings.root / name) for name in settings.compose)
     declared = bases.read(settings.root)
-    named = {*FROM.findall(text)}
     return [name for name in declared if name in named or re.search(rf"\b{bases.variable(name)}\b", text)]
+
+
+def text_of(path: Path) -> str:
+    """Read a file, none where it is not there: names of bases are ASCII, what else it has may be in any encoding."""
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
+def unpinned(settings: Settings, targets: Iterable[bake.Target]) -> list[str]:
+    """Name the images that Dockerfiles are made of and that are neither bases nor pinned by digest, with the file."""
+    declared = bases.read(settings.root)
+    return sorted({
+        f"{image} ({target.dockerfile})"
+        for target in targets if target.dockerfile
+        for image in dockerfile.images(text_of(settings.root / target.dockerfile), target.arguments)
+        if image not in declared and image not in target.contexts and "@sha256:" not in image
+    })  # fmt: skip
 
 
 def variables(settings: Settings, source: checkout.Checkout) -> dict[str, str]:
@@ -155,10 +172,9 @@ def variables(settings: Settings, source: checkout.Checkout) -> dict[str, str]:
     }
 
 
-def taken_from_shell(settings: Settings, source: checkout.Checkout) -> list[str]:
-    """Name the variables of the bake file that Bake takes from this shell, whatever their default is."""
-    declared = VARIABLE.findall((settings.root / settings.bake).read_text(encoding="utf-8", errors="replace"))
-    return sorted((set(declared) & os.environ.keys()) - variables(settings, source).keys())
+def declared(settings: Settings) -> list[str]:
+    """Name the variables of the bake file: Bake would take each from the shell, whatever its value there is."""
+    return VARIABLE.findall(text_of(settings.root / settings.bake))
 
 
 def run_bake(command: Command, root: Path, host: LocalHost) -> str:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 
 from deploy.backups.points import Evidence
 from deploy.backups.show import age
 from deploy.core.model import Record
+from deploy.incidents.arrival import Arrival
 from deploy.insight import compare
 from deploy.insight.compare import Comparison, View
 from deploy.site.checks import Check, Result
+from deploy.state.folder import parse_time
 from deploy.state.scans import Scan
 
 # how old a proof may be: longer ago it says nothing of what runs now
-SCAN_DAYS = 7  # new vulnerabilities are published every day
 RESTORED_DAYS = 8  # .github/workflows drills every week
 REHEARSED_DAYS = 30
 NOW = "now"
@@ -47,7 +48,7 @@ class Gate:
 
     def document(self, now: datetime) -> dict[str, object]:
         """Return the gate for programs; `age` in seconds, null where there is no evidence."""
-        taken = now if self.since == NOW else moment(self.since) if self.since else None
+        taken = now if self.since == NOW else parse_time(self.since) if self.since else None
         seconds = round((now - taken).total_seconds()) if taken else None
         return {
             "gate": self.name,
@@ -56,12 +57,6 @@ class Gate:
             "age": seconds,
             "next": self.then,
         }
-
-
-def moment(text: str) -> datetime:
-    """Read a time; one without a zone is UTC."""
-    time = datetime.fromisoformat(text)
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def services(views: Mapping[str, View], unreachable: Collection[str]) -> Gate:
@@ -99,13 +94,16 @@ def health(views: Mapping[str, View], compared: Comparison) -> Gate:
     return Gate(name, "PASS", f"{len(asked)} web service(s) answer 200 through the edge{first}", NOW)
 
 
-def vulnerabilities(images: Mapping[str, Scan | None], now: datetime) -> Gate:
-    """Judge the recorded scans of every image that serves, by its digest; none where an image was not scanned."""
+def vulnerabilities(images: Mapping[str, Scan | None], now: datetime, days: float) -> Gate:
+    """Judge the recorded scans of every image that serves, by its digest; none where an image was not scanned.
+
+    A PASS of more than `days` ago is none: new vulnerabilities are published every day.
+    """
     name, then = "no critical or high vulnerability", "inv scan"
     if not images:
         return Gate(name, "UNKNOWN", "no record says which images serve", then=then)
     scans = [scan for scan in images.values() if scan]
-    oldest = min((scan.scanned for scan in scans), default="")
+    oldest = min((scan.since for scan in scans), key=parse_time, default="")
     failing = [f"{scan.image}: {'; '.join(scan.reasons[:LISTED])}" for scan in scans if scan.result == "FAIL"]
     unsure = [f"{scan.image}: {'; '.join(scan.reasons[:LISTED])}" for scan in scans if scan.result == "UNKNOWN"]
     if failing:
@@ -114,8 +112,8 @@ def vulnerabilities(images: Mapping[str, Scan | None], now: datetime) -> Gate:
         return Gate(name, "UNKNOWN", f"not scanned: {', '.join(missing)}", oldest, then)
     if unsure:
         return Gate(name, "UNKNOWN", "; ".join(unsure[:LISTED]), oldest, then)
-    if now - moment(oldest) > timedelta(days=SCAN_DAYS):
-        return Gate(name, "UNKNOWN", f"scanned longer than {SCAN_DAYS} days ago", oldest, then)
+    if outdated := [f"{scan.image} {why}" for scan in scans if (why := scan.outdated(now, days))]:
+        return Gate(name, "UNKNOWN", "; ".join(outdated[:LISTED]), oldest, then)
     return Gate(name, "PASS", f"{len(images)} image(s), by their digests", oldest)
 
 
@@ -128,7 +126,7 @@ def restored(lines: Sequence[Evidence], *, lost: str, expected: bool, now: datet
     if not expected:
         return Gate(name, "FAIL", "no service has the role backup: nothing is saved", then="docs/how-to/backups.md")
     proofs = [line for line in lines if line.state == "restored"]
-    recent = [line for line in proofs if now - moment(line.time) <= timedelta(days=RESTORED_DAYS)]
+    recent = [line for line in proofs if now - parse_time(line.time) <= timedelta(days=RESTORED_DAYS)]
     if lost and not recent:
         return Gate(name, "UNKNOWN", lost, then=then)
     if not proofs:
@@ -152,7 +150,7 @@ def rehearsed(entries: Sequence[Record], *, lost: str, now: datetime) -> Gate:
         return Gate(
             name, "FAIL", f"the last one was {failed[-1].outcome}: {failed[-1].release}", failed[-1].started, then
         )
-    if back and now - moment(back[-1].started) <= timedelta(days=REHEARSED_DAYS):
+    if back and now - parse_time(back[-1].started) <= timedelta(days=REHEARSED_DAYS):
         took = f"to {back[-1].release} in {back[-1].seconds:.1f} s"
         return Gate(name, "PASS", took, back[-1].started)
     if lost:
@@ -162,8 +160,30 @@ def rehearsed(entries: Sequence[Record], *, lost: str, now: datetime) -> Gate:
     return Gate(name, "FAIL", "no rollback was ever done here", then=then)
 
 
-def not_built() -> Iterable[Gate]:
-    """Return the gates that nothing here can look at."""
-    page = "docs/how-to/incidents.md#the-eight-gates"
-    yield Gate("dashboards show data", "UNKNOWN", "there are no dashboards", then=page)
-    yield Gate("logs arrive", "UNKNOWN", "there is no log store", then=page)
+def dashboards(checks: Mapping[str, Check], unreachable: Collection[str]) -> Gate:
+    """Judge whether every panel of every host's dashboards has finite data, by each host's check."""
+    name, several = "dashboards show data", len(checks) + len(unreachable) > 1
+    words = {host: f"{host}: {check.evidence}" if several else check.evidence for host, check in checks.items()}
+    if failing := [host for host, check in checks.items() if check.result == "FAIL"]:
+        return Gate(name, "FAIL", "; ".join(words[host] for host in failing[:LISTED]), NOW, checks[failing[0]].then)
+    unsure = [words[host] for host, check in checks.items() if check.result == "UNKNOWN"]
+    unsure += [f"{host} is not reached" for host in sorted(unreachable)]
+    if unsure or not checks:
+        return Gate(name, "UNKNOWN", "; ".join(unsure[:LISTED]) or "nothing is deployed", then="inv monitor.up")
+    return Gate(name, "PASS", "; ".join(words.values()), NOW)
+
+
+def logs(arrivals: Sequence[Arrival], unreachable: Collection[str]) -> Gate:
+    """Judge whether a line of every container that runs is read back."""
+    name, then = "logs arrive", "inv logs"
+    wrong = [one for one in arrivals if one.trouble]
+    words = "; ".join(f"{one.container}: {one.trouble}" for one in wrong[:LISTED])
+    if any(not one.unsure for one in wrong):
+        return Gate(name, "FAIL", words, NOW, then)
+    lost = [f"{host} is not reached" for host in sorted(unreachable)]
+    if wrong or lost or not arrivals:
+        return Gate(name, "UNKNOWN", "; ".join([words, *lost]).strip("; ") or "no container runs", then="inv status")
+    own = [one.container for one in arrivals if one.own]
+    by_own = f"; by lines of their own, since nothing in them can write: {', '.join(own)}" if own else ""
+    slowest = max((one.seconds or 0.0 for one in arrivals), default=0.0)
+    return Gate(name, "PASS", f"{len(arrivals)} of {len(arrivals)} containers, within {slowest:.1f} s{by_own}", NOW)

@@ -84,7 +84,9 @@ def triage(at: Environment) -> Triage:
     for host in at.hosts:
         host.unlock()
     acts: dict[str, Callable[[], object]] = {f"on {host.name}": partial(look, at, host) for host in at.hosts}
-    acts["certificate"] = lambda: certificates.valid(*validate.served_names(at.settings), now)
+    acts["certificate"] = lambda: certificates.valid(
+        *validate.served_names(at.settings), now, connect=at.hosts[0].connect
+    )
     seen, silent = within(WITHIN, acts)
     sights = tuple(
         seen.get(name) or unreachable(host.name, silent[name]) for host in at.hosts if (name := f"on {host.name}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -12,14 +12,17 @@ from deploy.config.settings import Settings
 from deploy.core import console
 from deploy.core.errors import OpsError, acting
 from deploy.hosts.host import Host
-from deploy.incidents import certificates, gates
+from deploy.incidents import arrival, certificates, gates
+from deploy.incidents.arrival import Arrival
 from deploy.incidents.gates import Gate
 from deploy.incidents.metrics import why_lost
 from deploy.insight import compare
 from deploy.insight.compare import View
 from deploy.insight.history import merged
 from deploy.insight.status import observe_reachable
-from deploy.site.checks import require_open
+from deploy.monitoring import check
+from deploy.site.checks import Check, require_open
+from deploy.site.run import standing_on
 from deploy.state.scans import Scan, Scans
 from deploy.state.store import state_of
 
@@ -45,10 +48,11 @@ def judge(at: Environment, now: datetime) -> list[Gate]:
     return [
         gates.services(views, unreachable),
         gates.health(views, compared),
-        gates.vulnerabilities(scans(at, hosts, views), now),
-        certificates.valid(*served_names(at.settings), now),
-        *gates.not_built(),
-        restored(at, hosts, views, now),
+        gates.vulnerabilities(scans(at, hosts, views), now, at.settings.scan.pass_days),
+        certificates.valid(*served_names(at.settings), now, connect=at.hosts[0].connect),
+        gates.dashboards(panels_shown(at, hosts, views), unreachable),
+        gates.logs(arrived(at, hosts, views), unreachable),
+        restored(at, hosts, views, unreachable, now),
         rehearsed(at, hosts, now),
     ]
 
@@ -57,6 +61,26 @@ def served_names(settings: Settings) -> tuple[Sequence[str], Sequence[str], int]
     """Return the names that the edges have certificates for, their addresses, and the port; no names: TLS is off."""
     edges = [server.address for server in settings.hosts.values() if "edge" in server.roles]
     return settings.tls_names if settings.tls.by else (), edges or [settings.edge.address], settings.edge.tls_port
+
+
+def panels_shown(at: Environment, hosts: Sequence[Host], views: Mapping[str, View]) -> dict[str, Check]:
+    """Ask every host's Prometheus for the panels of its dashboards; nothing where nothing is deployed."""
+    serving = next((view.facts.edge.release for view in views.values() if view.facts.edge.release), None)
+    return at.each(lambda host: shown_on(at, host, serving, views[host.name]), hosts) if serving else {}
+
+
+def shown_on(at: Environment, host: Host, release: str, view: View) -> Check:
+    """Ask one host's Prometheus for the panels of its dashboards; UNKNOWN where nothing says what runs there."""
+    try:
+        return check.panels_of(standing_on(at, host, release, view.facts), "dashboards show data")
+    except OpsError as error:
+        return Check("dashboards show data", "UNKNOWN", error.what.partition("\n")[0], error.then)
+
+
+def arrived(at: Environment, hosts: Sequence[Host], views: Mapping[str, View]) -> list[Arrival]:
+    """Have every container that runs write a line, and read it back."""
+    found = at.each(lambda host: arrival.tried(host, views[host.name].facts.containers), hosts)
+    return [one for own in found.values() for one in own]
 
 
 def scans(at: Environment, hosts: Sequence[Host], views: Mapping[str, View]) -> dict[str, Scan | None]:
@@ -74,15 +98,19 @@ def scans_on(at: Environment, host: Host, view: View) -> Iterator[tuple[str, Sca
         yield name, kept.of(digest, config)
 
 
-def restored(at: Environment, hosts: Sequence[Host], views: Mapping[str, View], now: datetime) -> Gate:
-    """Judge what the hosts with a backup service remember of restores."""
+def restored(
+    at: Environment, hosts: Sequence[Host], views: Mapping[str, View], unreachable: Collection[str], now: datetime
+) -> Gate:  # fmt: skip
+    """Judge what the hosts with a backup service remember of restores; one that is not reached may have one."""
+    without_data = {name for name, server in at.settings.hosts.items() if "data" not in server.roles}
+    silent = sorted({*unreachable} - {*views} - without_data)
     saving = [host for host in hosts if (release := views[host.name].release) and release.of("backup")]
     if not any(view.release for view in views.values()):
         return Gate("backup restored", "UNKNOWN", "no record says what is saved", then="inv status")
     found = at.each(lambda host: evidence(at, host), saving)
     lines = [line for own, _ in found.values() for line in own]
-    lost = "; ".join(words for _, words in found.values() if words)
-    return gates.restored(lines, lost=lost, expected=bool(saving), now=now)
+    lost = [f"{name} is not reached" for name in silent] + [words for _, words in found.values() if words]
+    return gates.restored(lines, lost="; ".join(lost), expected=bool(saving or silent), now=now)
 
 
 def evidence(at: Environment, host: Host) -> tuple[tuple[Evidence, ...], str]:

@@ -20,9 +20,14 @@ from deploy.state.store import State, state_of
 Visitors = Literal["served", "errors", "unknown", "maintenance", "stopped", "nothing"]
 # the worst of several hosts stands for all
 WORST: tuple[Visitors, ...] = ("errors", "unknown", "maintenance", "stopped", "served", "nothing")
-RUNNING: tuple[Role, ...] = ("web", "worker", "scheduler", "data", "edge")  # what runs all the time
-URGENCY = ("edge", "data", "web", "scheduler", "worker")  # what is put right first: others depend on it
-WITHOUT = {"worker": "queued tasks wait", "scheduler": "nothing is scheduled", "data": "the app cannot reach it"}
+RUNNING: tuple[Role, ...] = ("web", "worker", "scheduler", "data", "wal", "edge")  # what runs all the time
+URGENCY = ("edge", "data", "web", "scheduler", "worker", "wal")  # what is put right first: others depend on it
+WITHOUT = {
+    "worker": "queued tasks wait",
+    "scheduler": "nothing is scheduled",
+    "data": "the app cannot reach it",
+    "wal": "no moment from now on can be recovered",
+}
 PUBLIC_WITHIN = 5  # seconds in which a page must answer, or visitors leave
 DOWN = "TakeDown"  # the step that `inv down` begins with
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from deploy.config.environment import Environment
@@ -18,18 +20,20 @@ from deploy.insight.space import GIGABYTE, cache_bytes, folder_bytes, shown
 from deploy.rollout.lineage import expired_releases, previous
 from deploy.site.facts import naming_what_serves, observe
 from deploy.state import locks
+from deploy.state.scans import Scans
 from deploy.state.store import State
 
 
 @dataclass(frozen=True)
 class Waste:
-    """What can be removed: releases, pushed revisions, image names of both, our unnamed images, build cache."""
+    """What can be removed: releases, pushed revisions, image names of both, our unnamed images, scans, build cache."""
 
     releases: tuple[str, ...] = ()
     revisions: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     unnamed: tuple[str, ...] = ()
     cache: int = 0
+    scans: tuple[Path, ...] = ()
 
 
 NOTHING = Waste()
@@ -55,6 +59,7 @@ def prune(at: Environment, *, yes: bool, json: bool) -> None:
                 "releases": sorted({release for own in waste.values() for release in own.releases}),
                 "images": [name for own in waste.values() for name in own.names],
                 "unnamed_images": sum(len(own.unnamed) for own in waste.values()),
+                "scans": sum(len(own.scans) for own in waste.values()),
                 "freed_bytes": sum(freed.values()),
             }
         )
@@ -67,6 +72,7 @@ def announce(waste: Waste, settings: Settings) -> None:
         "revisions that were pushed and are not deployed": ", ".join(waste.revisions),
         "image names of these": len(waste.names),
         "images whose name a later build has taken": len(waste.unnamed),
+        f"files of scans of other images, older than {settings.scan.pass_days:g} days": len(waste.scans),
         f"build cache beyond {settings.build.cache_gb:g} GB": shown(waste.cache) if waste.cache else "",
     }
     for what, value in lines.items():
@@ -83,7 +89,24 @@ def find_waste(settings: Settings, host: Host, used: dict[str, Any]) -> Waste:
     pushed = unused_revisions(settings, host, kept)
     names, unnamed = images(used["Images"] or [], {*old, *gone, *pushed, *revisions({*old, *gone}, kept)})
     cache = max(0, cache_bytes(used) - int(settings.build.cache_gb * GIGABYTE))
-    return Waste(tuple(old), pushed, names, unnamed, cache)
+    return Waste(tuple(old), pushed, names, unnamed, cache, old_scans(settings, host, kept, pushed))
+
+
+def old_scans(settings: Settings, host: Host, kept: set[str], unused: Iterable[str]) -> tuple[Path, ...]:
+    """Return the scans of images of which neither a kept release nor a pushed revision is made, and that have aged.
+
+    None where a release's record cannot be read: its images may be any.
+    """
+    state, folder = State(host, settings.state_dir), settings.state_dir
+    pushed = {name.removesuffix(".json") for name in host.listdir(inventory.record_file(folder, "").parent)}
+    try:
+        releases = [state.release(one) for one in kept]
+        given = [inventory.read_record(host, folder, one) for one in pushed - {*unused}]
+    except Refused:
+        return ()
+    needed = {digest for one in releases for digest in (*one.images.values(), *one.config_digests.values())}
+    needed |= {digest for images in given for one in images.values() for digest in (one.digest, one.config)}
+    return tuple(Scans(host, folder).outdated(needed, settings.scan.pass_days))
 
 
 def outdated(settings: Settings, host: Host, state: State) -> tuple[list[str], list[str]]:
@@ -140,6 +163,8 @@ def remove(settings: Settings, host: Host, waste: Waste) -> int:
             host.remove(state.bundle_folder(release))
         for revision in waste.revisions:
             host.remove(inventory.record_file(settings.state_dir, revision))
+        for path in waste.scans:
+            host.remove(path)
     if waste.cache:
         with console.step("remove build cache"):
             host.run(docker("builder", "prune", "--force", "--keep-storage", int(settings.build.cache_gb * GIGABYTE)))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 
-from deploy.backups import isolated
+from deploy.backups import isolated, wal
 from deploy.backups.points import EvidenceFile
 from deploy.backups.show import Standing, standing
 from deploy.config.environment import Environment
@@ -13,6 +14,7 @@ from deploy.config.settings import Settings
 from deploy.core import console
 from deploy.core.errors import OpsError, acting
 from deploy.core.model import SHARED, Container, EdgeFacts, Facts
+from deploy.core.shell import docker
 from deploy.hosts import fleet
 from deploy.hosts.host import Host
 from deploy.insight import compare
@@ -86,8 +88,18 @@ def backup_of(at: Environment, host: Host, facts: Facts) -> Standing | None:
         for service in state.release(release).of("backup") if release else ():
             given = isolated.environment(state.text(release, "shared.yml"), service.name)
             places = filter(None, map(given.get, ("RESTIC_REPOSITORY", "BACKUP_OFFSITE")))
-            return standing(EvidenceFile(host, at.settings.state_dir).lines(), *places)
+            saved = standing(EvidenceFile(host, at.settings.state_dir).lines(), *places)
+            return replace(saved, wal=receiving(host, facts) if state.release(release).of("wal") else None)
     return None
+
+
+def receiving(host: Host, facts: Facts) -> wal.Receiving:
+    """Return what a host has received of the WAL; nothing where its receiver cannot be asked."""
+    for container in facts.containers:
+        if container.role == "wal" and container.state == "running":
+            printed = host.try_run(docker("exec", container.name, "held").as_query())
+            return wal.Receiving(wal.read(printed.stdout), wal.shipped(printed.stdout), container.up)
+    return wal.Receiving((), None, healthy=False)
 
 
 def observe_reachable(at: Environment) -> tuple[dict[str, Facts], dict[str, OpsError]]:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from deploy.config.settings import Settings
 from deploy.core.poll import poll
 from deploy.hosts.host import Host
-from deploy.monitoring import heartbeat, stack
+from deploy.monitoring import heartbeat, panels, stack
 from deploy.site import notify
 from deploy.site.checks import Check
 from deploy.site.run import Run
@@ -20,11 +20,12 @@ START, UNSET = "inv monitor.up", heartbeat.UNSET
 
 
 def check(settings: Settings, runs: Sequence[Run]) -> list[Check]:
-    """Check the stack of every host, and that signs of life leave it; what cannot be seen is UNKNOWN."""
+    """Check every host's stack and dashboards, and that signs of life leave it; what cannot be seen is UNKNOWN."""
     addresses = heartbeat.addresses(settings, [run.host.name for run in runs])
     beats = [beating(run, addresses[run.host.name], prefix) for run, prefix in prefixed(runs)]
+    shown = [panels_of(run, f"{prefix}dashboards show data") for run, prefix in prefixed(runs)]
     *stacks, notified = watching(settings, runs)
-    return [*stacks, *beats, notified]
+    return [*stacks, *shown, *beats, notified]
 
 
 def watching(settings: Settings, runs: Sequence[Run]) -> list[Check]:
@@ -71,6 +72,13 @@ def on_host(run: Run, prefix: str) -> list[Check]:
         judge_managers(prefix, managers),
         judge_services(prefix, stack.services_to_watch(run), watched),
     ]
+
+
+def panels_of(run: Run, asked: str) -> Check:
+    """Judge whether every panel of a host's dashboards has data, and finite data only."""
+    shown = panels.panels_of(panels.dashboards(stack.stack_of(run, "").job_names))
+    path = f"/api/v1/query?query={quote(panels.question(shown), safe='')}"
+    return panels.judge(asked, shown, ask(run.host, run.settings.monitor.prometheus_port, path), START)
 
 
 def ask(host: Host, port: int, path: str) -> Any:

@@ -87,7 +87,7 @@ def faults_of(place: Place) -> tuple[Fault, ...]:
 
 def stopped(place: Place) -> Iterator[Fault]:
     """Yield, for every service, that it is stopped."""
-    for service, names in place.of("web", "worker", "scheduler", "data", "edge").items():
+    for service, names in place.of("web", "worker", "scheduler", "data", "wal", "edge").items():
         stop, start = docker("stop", "--time", STOP_WITHIN, *names), docker("start", *names)
         yield place.by_commands(f"stop-{service}", ("ServiceDown", service), stop, start)
 

@@ -37,7 +37,8 @@ def prepare(settings: Settings, here: LocalHost) -> Images:
     debian = debian_base(entries["debian"], public["prometheus"])
     own = build_programs(settings, here)
     if bases.choose_source(settings.build.bases, [debian], here) == "public":
-        return Images({**public, OWN: own}, dict.fromkeys([*public, OWN], ""))
+        pulled = {**public, **entries["pulled"], OWN: own}
+        return Images(pulled, dict.fromkeys(pulled, ""))
     if not bases.present(debian.local_tag, here):
         bases.require_mmdebstrap()
         bases.build(debian, ROOT, here)

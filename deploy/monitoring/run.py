@@ -33,6 +33,8 @@ def up(at: Environment) -> list[Check]:
     for run in runs:
         images.bring(prepared, at.here, run.host)
         start(run, stack.stack_of(run, " ".join(urls), beats[run.host.name]), prepared)
+    if "grafana" not in prepared.references:
+        console.say(acting("there is no Grafana, which no Debian package has: inv monitor.page", at.settings.env))
     if not urls:
         console.warn(
             acting(f"{notify.KEY} is not set: nobody is notified; add it, then inv monitor.up", at.settings.env)

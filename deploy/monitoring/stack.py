@@ -13,6 +13,7 @@ from deploy.config import secrets
 from deploy.config.settings import Settings
 from deploy.core import yaml
 from deploy.core.model import ReleasedService
+from deploy.monitoring import grafana, panels
 from deploy.monitoring.images import FOLDER, Images
 from deploy.site.run import Run
 
@@ -38,6 +39,9 @@ class Job:
     targets: tuple[Target, ...]
     path: str = "/metrics"
     asked: str = ""
+
+
+PULLED = {"grafana": Job("grafana", (Target("grafana:3000", {}),))}  # of programs that are not on every host
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,11 @@ class Stack:
                 jobs += list(self.probes(one))
         return tuple(jobs)
 
+    @property
+    def job_names(self) -> frozenset[str]:
+        """What the jobs are called."""
+        return frozenset(job.name for job in self.jobs)
+
     def probes(self, blackbox: Exporter) -> Iterator[Job]:
         """Yield what the blackbox exporter is asked: the edge, and the public address where the settings have one."""
         asked = f"{blackbox.name}:{blackbox.port}"
@@ -104,10 +113,9 @@ class Stack:
     @property
     def rules(self) -> tuple[str, ...]:
         """The files of rules that have something to watch here."""
-        jobs = {job.name for job in self.jobs}
         return (
             *ALWAYS,
-            *sorted(jobs & {"postgres", "redis", "edge", "public"}),
+            *sorted(self.job_names & {"postgres", "redis", "edge", "public"}),
             *(["backups"] if self.backups else []),
             *(["certificates"] if self.certificates else []),
         )
@@ -195,9 +203,13 @@ def files(stack: Stack, images: Images) -> dict[str, str]:
         f"{CONFIG}/{name}": (FOLDER / name).read_text()
         for name in ("alertmanager.yml", "blackbox.yml", *(f"rules/{rule}.yml" for rule in stack.rules))
     }
+    pulled = tuple(PULLED[name] for name in images.references if name in PULLED)
+    if "grafana" in images.references:
+        shown = grafana.files(panels.dashboards(stack.job_names), stack.settings.name)
+        config |= {f"{CONFIG}/{path}": text for path, text in shown.items()}
     config[f"{CONFIG}/prometheus.yml"] = render(
         "prometheus.yml.j2", app=stack.settings.app, env=stack.settings.env, host=stack.host, rules=stack.rules,
-        jobs=stack.jobs,
+        jobs=(*stack.jobs, *pulled),
     )  # fmt: skip
     made_of = hashlib.sha256(json.dumps([config, private(stack)], sort_keys=True).encode()).hexdigest()[:12]
     return {**config, FILE: compose_file(stack, images, made_of)}
@@ -217,8 +229,9 @@ def compose_file(stack: Stack, images: Images, made_of: str) -> str:
         "compose.yml.j2", project=stack.project, name=settings.name, env=settings.env, host=stack.host, made_of=made_of,
         images=images.references, entrypoints=images.entrypoints, keep_days=settings.monitor.keep_days,
         prometheus_port=settings.monitor.prometheus_port, alertmanager_port=settings.monitor.alertmanager_port,
-        folder=settings.state_dir / CONFIG, private=settings.state_dir / PRIVATE, state=settings.state_dir,
-        socket=SOCKET, exporters=stack.exporters, networks=stack.networks,
+        grafana_port=settings.monitor.grafana_port, folder=settings.state_dir / CONFIG,
+        private=settings.state_dir / PRIVATE, state=settings.state_dir, socket=SOCKET,
+        exporters=stack.exporters, networks=stack.networks,
     )  # fmt: skip
 
 
@@ -238,4 +251,4 @@ def expected_jobs(stack: Stack) -> dict[str, int]:
 
 def services_to_watch(run: Run) -> set[str]:
     """Name the services that should run all the time on a host, as the collector should have them."""
-    return {one.name for one in run.bundle.release.of("web", "worker", "scheduler", "data", "edge")}
+    return {one.name for one in run.bundle.release.of("web", "worker", "scheduler", "data", "wal", "edge")}

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
 from deploy.config.environment import remote_hosts
-from deploy.config.settings import Provision, Settings
+from deploy.config.sections import Provision
+from deploy.config.settings import Settings
 from deploy.core.errors import Reasons, Refused
 from deploy.core.shell import query
 from deploy.hosts.sections import Server

@@ -16,7 +16,8 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 from tomlkit.items import InlineTable
 
 from deploy.config import pin, text
-from deploy.config.settings import LOCAL_ENVS, Name, Settings
+from deploy.config.kinds import Name
+from deploy.config.settings import LOCAL_ENVS, Settings
 from deploy.core import console
 from deploy.core.errors import OpsError, Refused, acting, nearest, refuse
 from deploy.core.shell import query

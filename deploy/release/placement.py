@@ -17,6 +17,7 @@ HOST_ROLE = {
     "worker": "worker",
     "scheduler": "worker",
     "data": "data",
+    "wal": "data",
     "edge": "edge",
     "monitoring": "monitoring",
     "backup": "data",
@@ -102,7 +103,7 @@ def hosts_of(service: Service, model: Model, machines: Mapping[str, Server]) -> 
         shared = set(volumes(service)) & {name for edge in model.of("edge") for name in volumes(edge)}
         return having("edge", machines) if shared else having("app", machines)[:1]
     hosts = having(HOST_ROLE[service.role], machines)
-    return hosts[:1] if service.role in ("data", "scheduler", "backup", "notify") else hosts
+    return hosts[:1] if service.role in ("data", "wal", "scheduler", "backup", "notify") else hosts
 
 
 def having(role: str, machines: Mapping[str, Server]) -> list[str]:

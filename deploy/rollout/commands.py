@@ -24,6 +24,7 @@ from deploy.rollout.reversible import require_abortable, require_reversible, req
 from deploy.rollout.revert import reversals_to_accepted, revert, steps_back
 from deploy.rollout.scanned import require_scanned, served_before
 from deploy.rollout.strategies import make_plans, strategy_of
+from deploy.rollout.takedown import end_renewals
 from deploy.site.facts import naming_what_serves
 from deploy.site.interrupted import require_no_other
 from deploy.site.locked import locked
@@ -62,7 +63,9 @@ def deploy(at: Environment, *, to: str = "", include: str = "", unscanned: str =
         drift.require(fleet, recreate, "inv deploy")
         reason = require_scanned(fleet, "inv deploy", unscanned)
         fleet.each(keep)
-        return apply(fleet, "deploy", recreate=recreate, unscanned=reason)
+        outcome = apply(fleet, "deploy", recreate=recreate, unscanned=reason)
+        end_renewals(at)
+        return outcome
 
 
 def rollback(

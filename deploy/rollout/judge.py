@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from deploy.config.settings import Rollout
+from deploy.config.sections import Rollout
 from deploy.rollout.edge_log import BASELINE_SECONDS, Request
 
 # fewer say nothing yet: with 20 requests one unlucky 5xx is just the limit of 5 %

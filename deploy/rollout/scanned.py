@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 from deploy.core import console
 from deploy.core.errors import GateClosed
@@ -42,7 +43,8 @@ def served_before(fleet: Fleet) -> bool:
 
 
 def obstacles(run: Run) -> Iterator[str]:
-    """Say of each image on a host that has no PASS what it has instead."""
+    """Say of each image on a host that has no PASS of these days what it has instead."""
+    now, days = datetime.now(UTC), run.settings.scan.pass_days
     scans = Scans(run.host, run.settings.state_dir)
     for name, digest in sorted(run.bundle.release.images.items()):
         scan = scans.of(*digests(run.bundle.release, name))
@@ -50,6 +52,8 @@ def obstacles(run: Run) -> Iterator[str]:
             yield f"{name} ({digest[:19]}) was not scanned"
         elif scan.result != "PASS":
             yield described(scan)
+        elif outdated := scan.outdated(now, days):
+            yield f"{name} ({digest[:19]}) {outdated}"
 
 
 def digests(release: Release, name: str) -> tuple[str, str]:

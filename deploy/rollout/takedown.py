@@ -9,7 +9,7 @@ from deploy.certificates import schedule as renewals
 from deploy.config.environment import Environment
 from deploy.config.settings import Settings
 from deploy.core import console
-from deploy.core.errors import OpsError, Refused, as_failure
+from deploy.core.errors import OpsError, Refused, acting, as_failure
 from deploy.core.model import COLOURS, LABEL
 from deploy.core.shell import docker
 from deploy.hosts.host import Host
@@ -49,6 +49,22 @@ def unschedule(at: Environment, host: Host) -> None:
             console.say(f"{host.name} renews no certificate by itself any more; inv tls.issue has it do so again")
     except Refused as error:
         console.warn(f"timers stay on {host.name}: {error.what}; as root: inv down again")
+
+
+def end_renewals(at: Environment) -> None:
+    """Take the timer of renewals from every host where the settings have no certificate of a server any more.
+
+    It would go on by former settings. A host that keeps it is warned of: what serves does not depend on it.
+    """
+    if at.settings.tls.by == "acme":
+        return
+    script = at.settings.state_dir / renewals.SCRIPT
+    removed, failed = at.gather(lambda host: bool(host.read(script)) and renewals.remove_from(at.settings, host))
+    for name in (name for name, done in removed.items() if done):
+        console.say(f"{name} renews no certificate by itself any more: tls.by is not acme")
+    for name, error in failed.items():
+        then = acting(error.then or "inv deploy", at.settings.env)
+        console.warn(f"{name} may go on renewing a certificate by its timer: {error.what}; {then}; then deploy again")
 
 
 def down_on(settings: Settings, host: Host, *, volumes: bool) -> None:

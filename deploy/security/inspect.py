@@ -2,41 +2,34 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
 import re
-import shutil
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 from deploy.config import checkout as source
-from deploy.config.settings import Kind, Settings
-from deploy.core import console
-from deploy.core.errors import CommandFailed, OpsError, Reasons, Refused
-from deploy.core.shell import Result, docker, pipe, query
+from deploy.config.sections import Kind
+from deploy.config.settings import Settings
+from deploy.core.errors import OpsError
+from deploy.core.shell import Command, docker, pipe, query
 from deploy.hosts.local import LocalHost
 from deploy.images import bake, bases, build
 from deploy.images.inventory import ImageTransfer
 from deploy.security import linters, trivy
+from deploy.security.database import alone, cache_folder
 from deploy.security.findings import CHECKOUT, Inspection, ScannedImage, Unreadable, as_unknown
 from deploy.security.linters import Linter
+from deploy.security.programs import program, run
 from deploy.security.trivy import Data
 from deploy.security.trivy_report import Report
 
 IMAGE_KINDS: tuple[Kind, ...] = ("vulnerabilities", "end-of-life", "secrets")
 CHECKOUT_KINDS: tuple[Kind, ...] = ("vulnerabilities", "secrets", "misconfigurations")
-PROGRAMS = ("trivy", "gitleaks", *(linter.program for linter in linters.LINTERS))
-# variables of these could hide findings, as TRIVY_SEVERITY and GITLEAKS_CONFIG do; but for those of a registry
-HIDING = ("TRIVY_", "GITLEAKS_", "HADOLINT_", "SHELLCHECK_OPTS", "ZIZMOR_")
-ACCOUNT = ("TRIVY_USERNAME", "TRIVY_PASSWORD", "TRIVY_REGISTRY_TOKEN", "TRIVY_INSECURE")
 DEFAULT_RULES = "[extend]\nuseDefault = true"  # in place of a .gitleaks.toml of the checkout's
 # whatever attributes and git's settings say: files that are called binary, what a merge itself brings, the root commit
 LOG = "--text --no-textconv --no-ext-diff --root --diff-merges=first-parent --date=default HEAD"
@@ -46,110 +39,7 @@ GITLEAKS = (
 )  # fmt: skip
 NO_CHECK = 'docker-buildx 0.17 or later; to do without: scan.skip = ["build-check"]'
 UNPROMPTED = {"BUILDX_BAKE_ENTITLEMENTS_FS": "0"}  # the bake file may name a certificate outside the checkout
-PAUSES = (1.0, 3.0, 9.0)  # seconds between attempts at the database
-TRANSIENT = re.compile(r"\b429\b|TOOMANYREQUESTS|\b5\d\d\b|timeout|reset by peer|\bEOF\b", re.IGNORECASE)
 COMMITS = re.compile(r"(\d+) commits? scanned")
-
-
-def program(name: str, settings: Settings) -> str:
-    """Return the path of a scanner: that of scan.programs, else the one of this environment, else of the PATH."""
-    own = Path(sys.executable).parent / name
-    path = settings.scan.programs.get(name) or (str(own) if own.exists() else shutil.which(name))
-    if not path or not shutil.which(path):
-        what = f"{name} is not installed" + (f" at {path}" if path else "")
-        raise Refused(what, then="python3 scripts/bootstrap.py, or scan.programs", slug="scanner-missing")
-    return path
-
-
-def require_programs(settings: Settings) -> None:
-    """Refuse a machine that lacks scanners, naming all of them."""
-    missing = Reasons()
-    for name in PROGRAMS:
-        with missing:
-            program(name, settings)
-    missing.refuse()
-
-
-def cache_folder(settings: Settings) -> Path:
-    """Return where scanners keep data and analysed layers; of other databases elsewhere, so that none is mixed up."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bookreader-ops" / "trivy"
-    return home / hashlib.sha256(json.dumps(settings.scan.databases).encode()).hexdigest()[:8]
-
-
-def run(
-    words: Sequence[str], settings: Settings, here: LocalHost, codes: Sequence[int] = (0,), **variables: str
-) -> Result:
-    """Run a scanner in the checkout; raise CommandFailed for a crash, a hang, or no end within scan.within."""
-    kept = {*ACCOUNT, *variables}
-    others = (f"--unset={name}" for name in os.environ if name.startswith(HIDING) and name not in kept)
-    script = ("env", *others, "sh", "-c", 'cd "$0" && exec "$@"', str(settings.root))
-    act = replace(query(*script, *words), environment={"NO_COLOR": "1", **variables})
-    done = here.try_run(act, timeout=settings.scan.within)
-    if done.returncode not in codes:
-        raise CommandFailed(Path(words[0]).name, done.returncode, done.output, here.name)
-    return done
-
-
-@contextmanager
-def alone(settings: Settings) -> Iterator[None]:
-    """Let one process of this machine use Trivy's cache at a time: a second one would fail."""
-    folder = cache_folder(settings)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def update(settings: Settings, here: LocalHost, *, now: datetime | None = None) -> tuple[Data, str]:
-    """Bring the vulnerability database up to date, and judge what is there then; return also why that failed."""
-    folder, chosen = cache_folder(settings), settings.scan.databases
-    metadata = folder / "db" / "metadata.json"
-    brought = len(chosen) == 1 and chosen[0].startswith("/")
-    with alone(settings):
-        failed = take(Path(chosen[0]) / "db", folder / "db") if brought else fetch(settings, here)
-    judged = trivy.database(here.read(metadata), now or datetime.now(UTC), settings.scan.database_hours)
-    return judged, f"{judged.unknown}: {failed}" if judged.unknown and failed else ""
-
-
-def fetch(settings: Settings, here: LocalHost) -> str:
-    """Fetch the database; return what failed."""
-    try:
-        download(program("trivy", settings), settings, here)
-    except OpsError as error:
-        return last_line(error.what)
-    return ""
-
-
-def take(source: Path, to: Path) -> str:
-    """Copy a database from a folder, where it is another; return what failed."""
-    try:
-        if not to.is_dir() or (source / "metadata.json").read_bytes() != (to / "metadata.json").read_bytes():
-            shutil.rmtree(to, ignore_errors=True)
-            shutil.copytree(source, to)
-    except OSError as error:
-        shutil.rmtree(to, ignore_errors=True)
-        return f"{error.filename or source}: {error.strerror or error}"
-    return ""
-
-
-def download(path: str, settings: Settings, here: LocalHost) -> None:
-    """Fetch the database, unless the one that is there is current; again where that may help."""
-    words = trivy.download(path, str(cache_folder(settings)), settings.scan.databases, within=settings.scan.within)
-    for pause in (*PAUSES, None):
-        try:
-            run(words, settings, here)
-            return
-        except CommandFailed as error:
-            if pause is None or not TRANSIENT.search(error.output):
-                raise
-            console.say(f"the vulnerability database was not given: {last_line(error.output)}; again in {pause:.0f} s")
-            time.sleep(pause)
-
-
-def last_line(text: str) -> str:
-    """Return the last line of what a program printed, without its time and level."""
-    line = (text.strip().splitlines() or [""])[-1].split("\t")[-1]
-    return line if len(line) < 300 else f"...{line[-300:]}"
 
 
 def report_of(settings: Settings, here: LocalHost, data: Data, what: Sequence[str], *more: str) -> tuple[Report, str]:
@@ -188,7 +78,16 @@ def image_report(transfer: ImageTransfer, settings: Settings, here: LocalHost, d
         here.run(pipe(docker("save", transfer.kept).as_query(), query("tar", "--extract", "--directory", folder)))
         report, answer = report_of(settings, here, data, ("image", "--input", folder))
     here.write(made, answer)
+    forget(made.parent, settings.scan.database_hours)
     return report, answer
+
+
+def forget(reports: Path, hours: float) -> None:
+    """Remove the reports by databases that are too old by now: no scan reads them again."""
+    for path in reports.glob("*.json"):
+        with suppress(OSError):  # another scan may have removed it
+            if time.time() - path.stat().st_mtime > hours * 3600:
+                path.unlink()
 
 
 def sbom(answer: str, settings: Settings, here: LocalHost) -> str:
@@ -277,12 +176,13 @@ def build_check(settings: Settings, here: LocalHost) -> Inspection:
             what = f"buildx {''.join(version)} has no `bake --call=check`, so that no Dockerfile was looked at"
             return Inspection(kind, CHECKOUT, unknown=what, then=NO_CHECK)
         references = bases.references(settings.root, settings.build.bases, build.contexts(settings), here)
-        words = bake.check(str(settings.root / settings.bake), references)
         held = {
             "DOCKER_HOST": here.endpoint,
             "BUILDX_BUILDER": "default",
         }  # as for `inv build`, whatever the shell says
         variables = build.variables(settings, source.read(settings.root, here)) | UNPROMPTED | held
+        file = Command(bake.check(str(settings.root / settings.bake), references))
+        words = bake.without(set(build.declared(settings)) - variables.keys(), file).argv
         stdout = run(words, settings, here, (0, 1), **variables).stdout
         findings, count = linters.parse("BuildKit", stdout, linters.build_check), len(json.loads(stdout)["target"])
         unknown = "" if count else "the bake file names no target"

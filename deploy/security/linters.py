@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
-from deploy.config.settings import Kind
+from deploy.config.sections import Kind
+from deploy.images import bake
 from deploy.security.findings import CHECKOUT, Finding, Severity, Unreadable
 
 SHELL = re.compile(r"#! ?/(usr/)?bin/(env )?(ba|da|k)?sh\b")
@@ -120,9 +120,9 @@ def build_check(document: Any) -> list[Finding]:
     Where it has nothing to say `warnings` is null: https://github.com/moby/buildkit/tree/master/frontend/subrequests
     """
     return [
-        Finding("build-check", one["ruleName"], "MEDIUM", CHECKOUT, one["detail"], dockerfile(target["build"]),
+        Finding("build-check", one["ruleName"], "MEDIUM", CHECKOUT, one["detail"], bake.dockerfile(target["build"]),
                 one["location"]["ranges"][0]["start"]["line"], url=one["url"])
-        for target in document["target"].values() for one in warnings(target["check"], dockerfile(target["build"]))
+        for target in document["target"].values() for one in warnings(target["check"], bake.dockerfile(target["build"]))
     ]  # fmt: skip
 
 
@@ -132,11 +132,6 @@ def warnings(result: Any, path: str) -> list[Any]:
         why = failed.get("message", failed) if isinstance(failed, dict) else failed
         raise Unreadable(f"BuildKit could not check {path}: {why}")
     return [] if result["warnings"] is None else listed(result["warnings"])
-
-
-def dockerfile(target: Any) -> str:
-    """Return the path of a target's Dockerfile in the checkout."""
-    return str(os.path.normpath(Path(target.get("context", "."), target.get("dockerfile", "Dockerfile"))))
 
 
 LINTERS = (

@@ -12,14 +12,16 @@ from pathlib import Path
 
 from deploy.config import checkout as checkouts
 from deploy.config.environment import Environment
-from deploy.config.settings import Settings, Skippable
+from deploy.config.sections import Skippable
+from deploy.config.settings import Settings
 from deploy.core import console
 from deploy.core.errors import OpsError, Refused
 from deploy.hosts.host import Host
 from deploy.images import build, inventory
 from deploy.images.inventory import ImageTransfer
 from deploy.release import desired
-from deploy.security import inspect, judge, report, waivers
+from deploy.security import against as earlier
+from deploy.security import database, inspect, judge, report, waivers
 from deploy.security.findings import DATABASE, Inspection, ScannedImage
 from deploy.security.judge import Judged, Strict
 from deploy.security.linters import LINTERS
@@ -44,25 +46,25 @@ class Scanned:
     unrecorded: dict[str, OpsError]
 
 
-def scan(at: Environment, *, base: str = "") -> Scanned:
+def scan(at: Environment, *, base: str = "", against: str = "") -> Scanned:
     """Look at images, files and history, judge them, and record the result of each image on every host.
 
-    With a `base` report only findings that it lacks block; not where every finding does: prod, main and tags.
+    With a `base` report, or `against` a commit, only findings that it lacks block; not where every finding does: prod,
+    main and tags.
     """
     started, settings = time.monotonic(), at.settings
     strict = judge.strictness(settings, os.environ)
     before, accepted = report.fingerprints(base, strict), waivers.read(settings.root, datetime.now(UTC).date())
     source = checkouts.read(settings.root, at.here)
     with console.step("vulnerability database", within=settings.scan.within):
-        data, failed = inspect.update(settings, at.here)
-    with ThreadPoolExecutor(2) as pool:
-        running = pool.submit(inspect_images, at, source.revision, data)
-        files = inspect_checkout(settings, at, data)
-        of_images, images = running.result()
-    database = Inspection(
+        data, failed = database.update(settings, at.here)
+    if against:
+        before |= earlier.fingerprints(at, against, strict, lambda then: look(then, data)[0])
+    inspected, images = look(at, data)
+    of_database = Inspection(
         "vulnerabilities", DATABASE, data.updated, data.age, unknown=failed or data.unknown, then=data.then
     )
-    inspections = without_skipped([database, *of_images, *files], settings)
+    inspections = without_skipped([of_database, *inspected], settings)
     judged = [judge.judge(inspection, accepted.valid, before, settings) for inspection in inspections]
     scans = tuple((one, summarize(one, source.revision, judged, data)) for one in images)
     unrecorded = record(at, scans)
@@ -70,6 +72,16 @@ def scan(at: Environment, *, base: str = "") -> Scanned:
         settings.env, source.revision, (*judged, judge.judge_waivers(accepted, inspections)), scans, strict, data,
         tuple(settings.scan.skip), time.monotonic() - started, unrecorded,
     )  # fmt: skip
+
+
+def look(at: Environment, data: Data) -> tuple[list[Inspection], list[ScannedImage]]:
+    """Look at the images of a checkout, and at its files and history."""
+    revision = checkouts.read(at.settings.root, at.here).revision
+    with ThreadPoolExecutor(2) as pool:
+        running = pool.submit(inspect_images, at, revision, data)
+        files = inspect_checkout(at.settings, at, data)
+        of_images, images = running.result()
+    return [*of_images, *files], images
 
 
 def without_skipped(inspections: Sequence[Inspection], settings: Settings) -> list[Inspection]:

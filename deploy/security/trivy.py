@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 from pydantic_core import from_json
 
-from deploy.config.settings import Kind
+from deploy.config.sections import Kind
 from deploy.security.findings import CHECKOUT, Finding, Inspection, Unreadable, severity_of
 from deploy.security.trivy_report import Part, Report, Result, System, Vulnerability
 
@@ -80,8 +80,8 @@ def read(answer: str) -> Report:
     return report
 
 
-def database(text: str | None, now: datetime, most_hours: float) -> Data:
-    """Judge the database by its own metadata: none, damaged, or older than it may be is no basis for a PASS."""
+def database(text: str | None, now: datetime, most_hours: float, damage: str = "") -> Data:
+    """Judge the database by its metadata and `damage`: none, or one older than it may be, lets nothing pass."""
     then = "set scan.databases to a mirror, or to a folder that has db/trivy.db and db/metadata.json"
     if text is None:
         return Data(unknown="no vulnerability database", then=then)
@@ -90,6 +90,8 @@ def database(text: str | None, now: datetime, most_hours: float) -> Data:
         updated = described.updated.astimezone(UTC)
     except ValueError:
         return Data(unknown="the vulnerability database is damaged: metadata.json cannot be read", then=then)
+    if damage:
+        return Data(unknown=f"the vulnerability database is not whole: {damage}", then=then)
     hours = (now - updated).total_seconds() / 3600
     data = Data(hours, updated.strftime("%Y-%m-%dT%H:%M:%SZ"))
     if hours < 0:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.config.loader import parse
-from deploy.config.settings import Kind
+from deploy.config.sections import Kind
 from deploy.core.errors import nearest
 from deploy.security.findings import KINDS, Finding, Inspection
 

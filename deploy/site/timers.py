@@ -81,12 +81,17 @@ def later(timer: Timer) -> tuple[int, int]:
     return divmod((hour * 60 + minute + jitter) % (24 * 60), 60)
 
 
+def is_systemd(host: Host) -> bool:
+    """Tell whether systemd runs a host."""
+    return host.try_run(query("test", "-d", "/run/systemd/system")).returncode == 0
+
+
 def kind(host: Host) -> bool:
     """Tell whether systemd runs a host; raise Refused where neither it nor cron does, or we are not root there."""
     if host.run(query("id", "-u")).strip() != "0":
         then = "ssh.sudo = true, or ssh.user = root; on this machine run it as root"
         raise Refused("timers are installed by root", where=host.name, then=then, slug="not-root")
-    if host.try_run(query("test", "-d", "/run/systemd/system")).returncode == 0:
+    if is_systemd(host):
         return True
     if not host.listdir(CRON):
         then = f"apt-get install cron, on {host.name}"
@@ -94,10 +99,22 @@ def kind(host: Host) -> bool:
     return False
 
 
+def has_cron(host: Host) -> bool:
+    """Tell whether cron runs on a host."""
+    return bool(DAEMONS & {*host.try_run(query("sh", "-c", RUNNING)).stdout.split("\n")})
+
+
+def is_armed(host: Host, timer: Timer) -> bool:
+    """Tell whether what fires timers on a host runs, and knows this one; nobody need be root for that."""
+    if is_systemd(host):
+        return host.try_run(query("systemctl", "is-active", "--quiet", f"{timer.name}.timer")).returncode == 0
+    return host.read(CRON / timer.name) is not None and has_cron(host)
+
+
 def require(host: Host) -> bool:
     """Tell whether systemd runs a host; raise Refused where no timer would be fired there."""
     systemd = kind(host)
-    if not systemd and not DAEMONS & {*host.try_run(query("sh", "-c", RUNNING)).stdout.split("\n")}:
+    if not systemd and not has_cron(host):
         then = f"apt-get install cron, then service cron start, on {host.name}"
         raise Refused(
             "cron does not run on the host, and would fire nothing", where=host.name, then=then, slug="no-timer"

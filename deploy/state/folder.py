@@ -30,6 +30,12 @@ def moment(time: datetime) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def parse_time(text: str) -> datetime:
+    """Read a time; one without a zone is UTC. Raises ValueError for a text that is none."""
+    time = datetime.fromisoformat(text)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
 def require_folder(folder: Path, host: Host) -> None:
     """Refuse a host where the account that we are may not write the state folder."""
     if host.try_run(command("sh", "-c", MAY_WRITE, "sh", str(folder)), timeout=20).returncode == 1:

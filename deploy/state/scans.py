@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
+from pydantic import ValidationInfo, field_validator
+
 from deploy.core.errors import Refused
 from deploy.core.model import Kept
+from deploy.core.shell import query
 from deploy.state import kept
-from deploy.state.folder import Folder
+from deploy.state.folder import Folder, parse_time
 
 SCANS = "scans"
+CLOCKS = timedelta(hours=1)  # by which the clocks of two machines may differ
 
 
 class Scan(Kept):
@@ -28,6 +34,28 @@ class Scan(Kept):
     scanner: str
     database: str = ""
     reasons: tuple[str, ...] = ()
+
+    @field_validator("scanned", "database")
+    @classmethod
+    def _is_a_time(cls, time: str, info: ValidationInfo) -> str:
+        if time or info.field_name == "scanned":
+            parse_time(time)
+        return time
+
+    @property
+    def since(self) -> str:
+        """What it knows is of this time: that of its database where that is older than the scan."""
+        return min(filter(None, (self.scanned, self.database)), key=parse_time)
+
+    def outdated(self, now: datetime, days: float) -> str:
+        """Say why it says nothing of today; empty where it does. Pure."""
+        age = now - parse_time(self.since)
+        if parse_time(self.scanned) - now > CLOCKS:
+            return f"was scanned on {self.scanned}, which is yet to come by the clock of this machine"
+        if age <= timedelta(days=days):
+            return ""
+        what = "was scanned" if self.since == self.scanned else "was scanned with a database that was made"
+        return f"{what} on {self.since}, {age.days} days ago; scan.pass_days allows {days:g}"
 
 
 @dataclass(frozen=True)
@@ -48,6 +76,16 @@ class Scans(Folder):
                 if scan := self.value(Scan, str(self.path(digest, "json").relative_to(self.folder))):
                     return scan
         return None
+
+    def outdated(self, needed: Collection[str], days: float) -> list[Path]:
+        """List the files of scans that nobody deploys by: older than that, and of no image by these digests."""
+        folder, old = self.folder / SCANS, f"+{days * 24 * 60:.0f}"
+        if not self.host.listdir(folder):
+            return []
+        find = query("find", str(folder), "-type", "f", "-mmin", old, "-name", "*.json")
+        kept_names = {digest.removeprefix("sha256:") for digest in needed}
+        paths = map(Path, self.host.run(find).splitlines())
+        return sorted(path for path in paths if str(path.relative_to(folder)).partition(".")[0] not in kept_names)
 
     def path(self, digest: str, ending: str) -> Path:
         """Where the scan of an image is."""

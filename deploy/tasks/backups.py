@@ -68,18 +68,21 @@ def schedule(at: Environment, off: bool = False) -> None:
         "point": "a recovery point's id, as inv backup.list has it, or latest",
         "older_schema": "also where the release that serves needs another schema",
         "volume": "the files of this volume, in place of the database",
+        "table": "the rows of this table into a schema of their own, in place of the database",
+        "without_health": "do not ask the app's own health on it before the swap",
+        "at_": 'the database as it was then, "2026-11-23 10:15:00" in UTC or with a time zone, or latest (needs WAL)',
+        "from_": "a dump that pg_dump --format=custom made elsewhere, in place of a recovery point",
     },
 )
 def restore(
-    at: Environment, point: str, volume: str = "", older_schema: bool = False, yes: bool = False, json: bool = False
+    at: Environment, point: str, volume: str = "", table: str = "", at_: str = "", from_: str = "",
+    older_schema: bool = False, without_health: bool = False, yes: bool = False, json: bool = False,
 ) -> None:  # fmt: skip
     """Put a recovery point into service: restored beside, checked, then swapped; the database before is kept."""
-    from deploy.backups import restore, show, volumes
+    from deploy.backups.choice import Choice
 
-    show.ask(at.settings, point, volume, yes=yes)
-    if volume:
-        return show.restored_volume(volumes.restore_volume(at, point, volume), json=json)
-    return show.restored(restore.restore(at, point, older_schema=older_schema), json=json)
+    chosen = Choice(point, volume, table, at_, from_, older_schema=older_schema, ask=not without_health)
+    chosen.restore(at, yes=yes, json=json)
 
 
 @command(positional=["point"], help={"point": "a recovery point's id (default: the latest, and a random older one)"})

@@ -63,3 +63,13 @@ def silence(
 
     silence.change(at, matchers.split(), duration, comment, expire)
     silence.show(silence.listed(at), at.settings.env, json=json)
+
+
+@command(
+    help={"file": "where it is written (default: monitoring.html)", "hours": "how long before now (default: 6)"},
+)
+def page(at: Environment, file: str = "monitoring.html", hours: int = 6) -> None:
+    """Write the dashboards, with what was deployed and the four keys, as one HTML page."""
+    from deploy.incidents import page
+
+    page.show(at, file=file, hours=hours)

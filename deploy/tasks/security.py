@@ -11,11 +11,15 @@ if TYPE_CHECKING:
 
 
 @command(
-    help={"sarif": "a file for GitHub's code scanning", "base": "an earlier --json report: only new findings block"}
+    help={
+        "sarif": "a file for GitHub's code scanning",
+        "base": "an earlier --json report: only new findings block",
+        "against": "a commit: only findings that it lacks block",
+    }
 )
-def scan(at: Environment, sarif: str = "", base: str = "", json: bool = False) -> None:
+def scan(at: Environment, sarif: str = "", base: str = "", against: str = "", json: bool = False) -> None:
     """Look for vulnerabilities, secrets and misconfiguration in images, files and history; PASS, FAIL or UNKNOWN."""
     from deploy.security import report, scan
 
     place = scan.require_file(sarif) if sarif else None
-    report.show(scan.scan(at, base=base), json=json, sarif=place)
+    report.show(scan.scan(at, base=base, against=against), json=json, sarif=place)

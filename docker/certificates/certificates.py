@@ -25,9 +25,9 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from obtain import issue, window
-from volume import CHAIN, CHALLENGES, KEY, SERVED, VERSIONS, Failed, keep, kept, link, served
+from volume import CHAIN, CHALLENGES, KEY, SERVED, TEMPORARY, VERSIONS, Failed, keep, kept, link, served
 
-TEMPORARY, PROOFS, YEARS, HANDSHAKE_SECONDS = "temporary", 3, timedelta(days=3650), 5
+PROOFS, YEARS, HANDSHAKE_SECONDS = 3, timedelta(days=3650), 5
 
 
 def install(_: Namespace) -> dict[str, object]:

@@ -11,6 +11,8 @@ from pathlib import Path
 VOLUME = Path(os.environ.get("CERTIFICATES", "/certificates"))
 SERVED, VERSIONS, ACME, CHALLENGES = (VOLUME / name for name in ("served", "versions", "acme", "challenges"))
 CHAIN, KEY, PART = "fullchain.pem", "privkey.pem", ".part"
+# nginx/frame.conf.j2 includes what a version brings: it redirects nobody to a temporary one
+TEMPORARY, EDGE, IS_TEMPORARY = "temporary", "edge.conf", b"set $is_temporary yes;\n"
 
 
 class Failed(Exception):
@@ -53,6 +55,8 @@ def keep(chain: bytes, key: bytes, version: str) -> str:
         part.mkdir(parents=True)
         write(part / CHAIN, chain, 0o644)
         write(part / KEY, key, 0o600)
+        if version == TEMPORARY:
+            write(part / EDGE, IS_TEMPORARY, 0o644)
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(part / CHAIN, part / KEY, password="")
         part.rename(VERSIONS / version)
         sync(VERSIONS)

@@ -8,6 +8,7 @@ receiver.
 from __future__ import annotations
 
 import json
+import math
 import os
 import threading
 import time
@@ -20,10 +21,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from monitoring.programs.edge_log import CLASSES, EdgeLog
+from monitoring.programs.edge_log import BOUNDS, CLASSES, EdgeLog
 from monitoring.programs.engine import ask, containers, own_labels, printed
 from monitoring.programs.records import (
     RUNNING,
+    counted,
     deployed,
     document,
     expected,
@@ -47,9 +49,12 @@ METRICS = {
     "ops_container_out_of_memory": "whether a process in it was killed at its memory limit since it started",
     "ops_container_exit_code": "what a container that has ended left",
     "ops_last_deploy_timestamp_seconds": "when a release came into service last",
+    "ops_last_deploy_duration_seconds": "how long it took until that one was in service",
+    "ops_deploys": "deploys and rollbacks that ended within 30 days, by outcome",
     "ops_last_deploy_failed": "whether the last deploy or rollback failed",
     "ops_deploy_unfinished": "whether a deploy has begun and not ended",
     "ops_edge_requests_total": "requests that the edge has answered since the collector started, by status",
+    "ops_edge_request_seconds_bucket": "requests that the app has answered within so many seconds, as the edge saw it",
 }
 
 
@@ -82,7 +87,7 @@ def rendered(measurements: Iterable[tuple[str, dict[str, str], float]]) -> str:
     for name, labels, value in measurements:
         words = ",".join(f"{key}={json.dumps(text, ensure_ascii=False)}" for key, text in labels.items())
         rows.setdefault(name, []).append(f"{name}{{{words}}} {float(value):.15g}")
-    kinds = {name: "counter" if name.endswith("_total") else "gauge" for name in rows}
+    kinds = {name: "counter" if name.endswith(("_total", "_bucket")) else "gauge" for name in rows}
     heads = {name: f"# HELP {name} {METRICS[name]}\n# TYPE {name} {kinds[name]}\n" for name in rows}
     return "".join(heads[name] + "\n".join(lines) + "\n" for name, lines in rows.items())
 
@@ -109,8 +114,8 @@ class Collector:
             edges = [service for service, role in desired if role == "edge"]
             return rendered(
                 [
-                    *measured(inspected, desired), *deployed(ledger, journal), *self.requests(inspected, edges),
-                    *self.intended(desired, journal, down),
+                    *measured(inspected, desired), *deployed(ledger, journal), *counted(ledger, time.time()),
+                    *self.requests(inspected, edges), *self.intended(desired, journal, down),
                 ]
             )  # fmt: skip
 
@@ -137,6 +142,9 @@ class Collector:
         for service in edges:
             for name in CLASSES:
                 yield "ops_edge_requests_total", {"service": service, "class": name}, self.log.counts[name]
+            for bound in BOUNDS:
+                labels = {"service": service, "le": "+Inf" if bound == math.inf else f"{bound:g}"}
+                yield "ops_edge_request_seconds_bucket", labels, self.log.within[bound]
 
     def release_folder(self, ledger: list[dict[str, Any]]) -> Path:
         """Where the release in service is kept."""

@@ -6,16 +6,18 @@ import json
 import math
 import time
 from calendar import timegm
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-RUNNING = ("web", "worker", "scheduler", "data", "edge")  # roles whose services should run all the time
+RUNNING = ("web", "worker", "scheduler", "data", "wal", "edge")  # roles whose services should run all the time
 TAIL = 1 << 18  # bytes of ledger and journal
 DEPLOYS = ("deploy", "rollback")
 TAKEDOWN = "TakeDown"  # the step that `inv down` begins with
 STOPS, STARTS, RECREATES = "StopColour", "StartColour", "RecreateShared"
+COUNTED_FOR = 30 * 86400  # seconds
 STOPPED_FOR = 600  # seconds for which nobody misses what an unfinished deploy has stopped
 UNDER_WAY = 1200  # seconds that taking down, or a first deploy after it, may last
 
@@ -63,8 +65,18 @@ def deployed(
     last, serving = ledger[-1] if ledger else {}, in_service(ledger)
     if serving.get("started"):
         yield "ops_last_deploy_timestamp_seconds", {"release": serving["release"]}, moment(serving, "started")
+        yield "ops_last_deploy_duration_seconds", {}, serving.get("seconds", 0)
     yield "ops_last_deploy_failed", {}, last.get("outcome") in ("failed", "interrupted")
     yield "ops_deploy_unfinished", {}, bool(commands) and commands[-1].get("state") == "begin"
+
+
+def counted(ledger: Iterable[Mapping[str, Any]], now: float) -> Iterator[tuple[str, dict[str, str], float]]:
+    """Yield how many deploys and rollbacks had which outcome lately. Pure."""
+    recent = [line for line in ledger if line.get("command") in DEPLOYS and now - moment(line, "started") < COUNTED_FOR]
+    none = Counter(dict.fromkeys([(command, "in service") for command in DEPLOYS], 0))
+    outcomes = Counter((str(line["command"]), str(line.get("outcome"))) for line in recent)
+    for (command, outcome), number in sorted({**none, **outcomes}.items()):
+        yield "ops_deploys", {"command": command, "outcome": outcome}, number
 
 
 def moment(line: Mapping[str, Any], key: str = "time") -> float:

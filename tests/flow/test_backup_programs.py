@@ -29,8 +29,11 @@ class Programs:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for name, text in {"login": "", "psql": PSQL, "pg_restore": "#!/bin/sh\n"}.items():
+        dump = (ROOT / "docker" / "backup" / "dump").read_text()
+        for name, text in {"login": "", "psql": PSQL, "pg_restore": "#!/bin/sh\n", "dump": dump}.items():
             self.write(name, text)
+        for lacking in ("awk", "grep", "sed"):  # the image has none
+            self.write(lacking, f"#!/bin/sh\necho {lacking}: not found >&2\nexit 127\n")
 
     def write(self, name: str, text: str) -> None:
         (self.folder / name).write_text(text)

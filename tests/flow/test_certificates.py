@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from invoke.context import Context
 from deploy.certificates import check, issue, schedule
 from deploy.certificates.store import SERVERS, Store, store_of
 from deploy.config.environment import Environment
-from deploy.config.settings import ROOT, Tls
+from deploy.config.sections import Tls
+from deploy.config.settings import ROOT
 from deploy.core.errors import OpsError, Refused
 from deploy.core.model import Record
 from deploy.core.shell import Command, Result
@@ -154,8 +156,8 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Place
 
     def made(**tls: Any) -> Place:
         place = Place(tmp_path, monkeypatch, **tls)
-        for module in (issue, check):
-            monkeypatch.setattr(module, "stores_of", lambda _: (place.store,))
+        monkeypatch.setattr(issue, "stores_of", lambda _: (place.store,))
+        monkeypatch.setattr(check, "reachable_stores", lambda _: ((place.store,), {}))
         monkeypatch.setattr("deploy.site.locked.naming_what_serves", lambda _: __import__("contextlib").nullcontext())
         return place
 
@@ -311,6 +313,41 @@ def test_a_check_sees_an_edge_that_serves_another_one_than_its_volume_has(make: 
     assert results(place)[asked] == "FAIL"
     place.host.serves = ""
     assert results(place)[asked] == "UNKNOWN"
+
+
+def test_a_check_goes_on_where_another_edge_is_not_reached(
+    make: Callable[..., Place], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = make()
+    lost = OpsError("app2 did not answer", slug="host-unreachable")
+    monkeypatch.setattr(check, "reachable_stores", lambda _: ((place.store,), {"app2": lost}))
+    asked = "the edge serves the certificate of its volume"
+    found = results(place)
+    assert (found[f"localhost: {asked}"], found[f"app2: {asked}"]) == ("PASS", "UNKNOWN")
+
+
+@pytest.mark.parametrize(("armed", "hours", "result"), [(True, 0, "PASS"), (True, 13, "FAIL"), (False, 0, "FAIL")])
+def test_a_check_sees_a_timer_that_nothing_fires(
+    make: Callable[..., Place], monkeypatch: pytest.MonkeyPatch, armed: bool, hours: int, result: str
+) -> None:
+    """It is installed, and never ran: that is well for some hours, where something would fire it."""
+    place = make()
+    script = place.settings.state_dir / schedule.SCRIPT
+    script.write_text("")
+    os.utime(script, (time.time() - hours * 3600,) * 2)
+    monkeypatch.setattr(schedule, "is_installed", lambda _: True)
+    monkeypatch.setattr("deploy.site.timers.is_armed", lambda *_: armed)
+    assert results(place)["the host renews it by itself"] == result
+
+
+def test_a_temporary_certificate_tells_the_edge_that_it_is_one(make: Callable[..., Place]) -> None:
+    """So that nobody is sent to it; the one that takes its place has no such file."""
+    place = make()
+    served = place.host.volume / "served"
+    assert (served / "edge.conf").read_text() == "set $is_temporary yes;\n"
+    place.host.obtained = pair()
+    issue.issue(place.at)
+    assert not list(served.glob("*.conf"))
 
 
 def test_certificates_of_the_tests_are_read_as_those_of_servers_are() -> None:

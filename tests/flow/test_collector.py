@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from deploy.insight import compare
 from deploy.rollout import takedown
 from deploy.state.store import State
 from monitoring.programs import records
@@ -57,3 +58,8 @@ def test_the_journal_says_that_taking_down_begins_and_that_it_is_done(place: Pla
         True,
         True,
     ]
+
+
+def test_what_inv_status_misses_monitoring_pages() -> None:
+    assert set(records.RUNNING) == set(compare.RUNNING)
+    assert "wal" in records.RUNNING, "a receiver that is dead is a service that does not run"

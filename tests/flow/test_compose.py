@@ -276,6 +276,28 @@ def test_https_is_added_by_files_of_its_own_with_backups_or_without() -> None:
     assert {port["target"] for port in edge.spec["ports"]} == {8080, 8443, 9180}
 
 
+def test_wal_is_received_beside_the_backups_where_the_data_is() -> None:
+    names = [*load("local").compose, "docker/compose.wal.yml"]
+    found = compose.read(ROOT, names, VARIABLES, LocalHost())
+    (receiver,), (backup,) = found.of("wal"), found.of("backup")
+    assert ("wal", "/wal") in {(mount["source"], mount["target"]) for mount in backup.spec["volumes"]}
+    assert receiver.spec["environment"]["PGHOST"] == backup.spec["environment"]["PGHOST"]
+    hosts = {
+        "app1": Server(address="192.0.2.1", private="10.0.0.1", roles=["app", "edge", "worker"]),
+        "db1": Server(address="192.0.2.2", private="10.0.0.2", roles=["data"]),
+    }
+    placed = placement.place(found, hosts)
+    assert [name for name in hosts if placed[name].of("wal")] == ["db1"]
+    with pytest.raises(Refused, match="none has the role backup"):
+        model("""
+          services:
+            web: {image: redis, networks: {front: }, x-deploy: {role: web, port: 1}}
+            wal: {image: redis, networks: {front: }, x-deploy: {role: wal}}
+            e: {image: redis, networks: {front: }, x-deploy: {role: edge}}
+          networks: {front: {}}
+        """)
+
+
 def test_an_alias_is_a_name_inside_the_colour_alone_and_a_hostname_says_which() -> None:
     text = """
       services:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from deploy.images import inventory
 from deploy.insight import disk, prune
 from deploy.rollout import commands
 from deploy.state import locks
+from deploy.state.scans import Scan, Scans
 from tests.flow.test_days_work import Printed
 from tests.support.fake import DONE
 from tests.support.place import Place
@@ -105,6 +107,35 @@ def test_prune_takes_what_was_brought_and_never_served_but_for_the_last(used: Pl
     assert prune.find_waste(used.settings, used.host, tagged).revisions == ()
 
 
+def scanned(place: Place, digest: str, *, days: float) -> str:
+    """Keep a scan and an SBOM by a digest, written so long ago; return the digest."""
+    scan = Scan(image="app", digest=digest, config="", result="PASS", scanned="2026-11-30T09:00:00Z", who="ann",
+                revision="r", scanner="trivy")  # fmt: skip
+    Scans(place.host, place.settings.state_dir).keep(scan, "{}")
+    then = time.time() - days * 86400
+    for ending in ("json", "cdx.json"):
+        os.utime(Scans(place.host, place.settings.state_dir).path(digest, ending), (then, then))
+    return digest
+
+
+def test_prune_takes_scans_that_have_aged_of_images_that_are_gone(used: Place) -> None:
+    """Not of what serves, of what was pushed and may be deployed, nor of what was scanned just now."""
+    serves = {digest for release in ("r1", "r2") for digest in used.state.release(release).images.values()}
+    record = inventory.record_file(used.settings.state_dir, "new")
+    used.host.write(record, json.dumps({"version": 1, "images": {"app": {"digest": "sha256:a", "config": "sha256:b"}}}))
+    kept = {scanned(used, digest, days=30) for digest in (*serves, "sha256:a", "sha256:b")}
+    kept.add(scanned(used, "sha256:new", days=6))
+    scanned(used, "sha256:gone", days=8)
+    folder = used.settings.state_dir / "scans"
+    assert prune.find_waste(used.settings, used.host, USED).scans == (folder / "gone.cdx.json", folder / "gone.json")
+    prune.prune(used.at, yes=True, json=False)
+    left = {str(path.relative_to(folder)).partition(".")[0] for path in folder.rglob("*.json")}
+    assert left == {one.removeprefix("sha256:") for one in kept}
+    (used.state.bundle_folder("r1") / "release.json").write_text("{")
+    scanned(used, "sha256:gone", days=8)
+    assert prune.find_waste(used.settings, used.host, USED).scans == (), "r1 may be made of it"
+
+
 def test_prune_takes_names_of_revisions_with_their_last_release() -> None:
     assert prune.revisions({"abc-111111", "def-dirty-123456-222222"}, {"abc-333333"}) == {"def-dirty-123456"}
     assert prune.revisions({"r0"}, set()) == set()
@@ -120,7 +151,7 @@ def test_prune_asks_before_and_holds_the_lock(used: Place, capsys: Printed) -> N
     prune.prune(used.at, yes=True, json=True)
     known = json.loads(capsys.readouterr().out)
     assert known.pop("freed_bytes") > 0
-    assert known == {"releases": ["r0"], "images": ["app/backend:r0"], "unnamed_images": 1}
+    assert known == {"releases": ["r0"], "images": ["app/backend:r0"], "unnamed_images": 1, "scans": 0}
 
 
 def test_what_changed_while_the_person_was_asked_is_not_removed(used: Place, monkeypatch: pytest.MonkeyPatch) -> None:

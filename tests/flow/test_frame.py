@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from deploy.config.environment import Environment
-from deploy.config.settings import Tls
+from deploy.config.sections import Tls
 from deploy.core.errors import Interrupted, OpsError, Refused
 from deploy.core.model import WHOLE
 from deploy.edge import frame, switch

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from deploy.config.loader import from_variables
-from deploy.config.settings import ROOT, Hooks, Settings
+from deploy.config.sections import Hooks
+from deploy.config.settings import ROOT, Settings
 from deploy.core.errors import GateClosed
 from deploy.core.poll import wait_until
 from deploy.site import hooks

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from deploy.config import secrets
-from deploy.config.settings import ROOT, Notify, Settings
+from deploy.config.sections import Notify
+from deploy.config.settings import ROOT, Settings
 from deploy.core.errors import CommandFailed, OpsError, Refused
 from deploy.core.shell import Command, Result
 from deploy.hosts.local import LocalHost

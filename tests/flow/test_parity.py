@@ -30,11 +30,28 @@ DIFFERENCES = {
     "*.yml /services/*/extra_hosts/*": "a host without the data finds it there",
     "*.yml /services/*/labels/bookreader-ops.x-deploy": "of several hosts one alone migrates",
     "shared.yml /services/ops-holder/volumes/*": "a host has the volumes of its own services",
+    "shared.yml /services/certificates/*": "a laptop has no name that a server of certificates knows: HTTPS is of servers",
+    "*.yml /volumes/certificates/*": "certificates and keys",
+    "shared.yml /services/edge/ports/2/*": "the port of HTTPS",
+    "shared.yml /services/edge/volumes/3/*": "the edge reads certificates and keys",
+    "shared.yml /services/backup/volumes/3/*": "they are in the backups",
+    "nginx.conf HTTPS": "listeners, certificate, redirect, and the name by which the toolkit asks behind it",
+    "nginx.conf ACME": "who proves names by HTTP answers challenges; staging does, prod has a certificate of its own",
     "nginx.conf server_name *;": "each has a domain of its own",
     "nginx.conf visitors *;": "probes ask by its name",
     "nginx.conf STRANGERS": "who asks a server by another name is let in nowhere; a laptop has many names",
     "nginx.conf default *;": "the port of 80 is in no address",
 }
+# parts of a configuration that are one difference together, each by where it begins and ends
+PURPOSES = {
+    "STRANGERS": [r"# whoever asks for another name.*?\n    }", r"server {\n        listen 8443 ssl default_server;.*?\n    }"],
+    "ACME": [r"location \^~ /\.well-known/acme-challenge/ {.*?\n        }"],
+    "HTTPS": [
+        r"# Mozilla's guideline.*?ssl_certificate_key [^\n]*", r"listen 8443 ssl;\n +http2 on;",
+        r"# 308, not 301.*?return 308.*?\n        }", r"9180 (https|\$scheme);",
+        r"# the same for the toolkit.*?\n    }", r'map "\$visitor_scheme:\$upstream_http_strict_transport_security"[^\n]*',
+    ],
+}  # fmt: skip
 Rendered = Mapping[str, str]
 
 
@@ -51,8 +68,10 @@ def values(document: Any, above: str = "") -> Iterator[tuple[str, str]]:
 
 
 def lines(text: str) -> Iterator[tuple[str, str]]:
-    """Yield each line of a configuration, and how often it is there; the server that lets nobody in as one."""
-    text = re.sub(r"(?s) +# whoever asks for another name.*?\n    }\n", "STRANGERS\n", text)
+    """Yield each line of a configuration, and how often it is there; what serves a purpose together as one."""
+    for word, parts in PURPOSES.items():
+        for part in parts:
+            text = re.sub(f"(?s) +{part}\n", f"{word}\n", text)
     yield from ((line, str(times)) for line, times in Counter(map(str.strip, text.splitlines())).items() if line)
 
 

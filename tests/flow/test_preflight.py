@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.config.settings import Edge, Tls
+from deploy.config.sections import Edge, Tls
 from deploy.core.errors import Refused
 from deploy.core.model import Container, EdgeFacts, Facts, Record, Schema
 from deploy.edge import certificates

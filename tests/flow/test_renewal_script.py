@@ -10,6 +10,9 @@ from collections.abc import Callable
 import pytest
 
 from deploy.certificates import schedule
+from deploy.certificates.store import ISSUE_SECONDS
+from deploy.config.environment import Environment
+from deploy.core.errors import Refused
 from deploy.edge import switch
 from deploy.rollout import takedown
 from tests.flow.test_certificates import Place, make
@@ -20,6 +23,8 @@ DOCKER = """#!/bin/sh
 echo "$*" >>{folder}/asked
 case " $* " in
   *"ps --quiet"*) cat {folder}/working 2>/dev/null ;;
+  *" wait "*) while [ -f {folder}/working ]; do sleep 0.1; done ;;
+  *" rm --force "*) rm -f {folder}/working ;;
   *"ps --filter"*) echo shop-local-edge-1 ;;
   *" issue "*) {issue} ;;
   *" handshake "*"--within"*) test -f {folder}/reloaded ;;
@@ -93,10 +98,16 @@ def test_after_a_rollback_to_a_release_from_before_https_the_timer_goes_on(night
     assert "/releases/r1/shared.yml" in (night.folder / "asked").read_text()
 
 
-def test_while_somebody_obtains_one_by_hand_the_timer_does_nothing_and_nobody_is_notified(night: Night) -> None:
+def test_the_timer_waits_for_somebody_who_obtains_one_by_hand_and_removes_what_hangs(night: Night) -> None:
+    """Before, whatever was at work was taken for a success, also what never came to its end."""
     (night.folder / "working").write_text("cafe\n")
+    text = night.script.read_text()
+    night.script.write_text(text.replace(f"run {ISSUE_SECONDS} docker wait", "run 1 docker wait"))
     assert night.run() == 0
-    assert (night.asked(), night.notified()) == ([], "")
+    assert not (night.folder / "working").exists(), "it hung"
+    assert (night.asked()[0], night.notified()) == ("issue", "")
+    words = [line.split()[0] for line in (night.folder / "asked").read_text().splitlines()]
+    assert words.index("wait") < words.index("compose"), "one at a time"
 
 
 def test_the_timer_leaves_the_edge_alone_where_nothing_is_due(night: Night) -> None:
@@ -134,6 +145,34 @@ def test_the_timer_waits_for_a_deploy_and_says_so_when_that_takes_too_long(night
 
 def test_the_reload_of_the_timer_is_that_of_a_switch(night: Night) -> None:
     assert " ".join(switch.reload("$edge").argv) in night.script.read_text().replace('"', "")
+
+
+def by_settings(place: Place, by: str) -> Environment:
+    """The same environment, with certificates from elsewhere."""
+    tls = place.settings.tls.model_copy(update={"by": by})
+    return Environment(place.settings.model_copy(update={"tls": tls}), place.host, (place.host,))
+
+
+@pytest.mark.parametrize(("by", "left"), [("", False), ("file", False), ("acme", True)])
+def test_a_deploy_without_acme_takes_the_timer_away(
+    night: Night, monkeypatch: pytest.MonkeyPatch, by: str, left: bool
+) -> None:
+    """It would go on by former settings, and fail every six hours."""
+    removed: list[str] = []
+    monkeypatch.setattr("deploy.site.timers.remove", lambda _, timer: removed.append(timer.name))
+    takedown.end_renewals(by_settings(night.place, by))
+    assert (night.script.exists(), removed) == (left, [] if left else ["shop-local-certificates"])
+
+
+def test_a_timer_that_stays_is_named_and_ends_no_deploy(
+    night: Night, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise Refused("timers are installed by root", then="ssh.sudo = true", slug="not-root")
+
+    monkeypatch.setattr("deploy.site.timers.remove", refuse)
+    takedown.end_renewals(by_settings(night.place, ""))
+    assert "may go on renewing a certificate by its timer: timers are installed by root" in capsys.readouterr().err
 
 
 def test_taking_an_environment_down_takes_its_timer_away(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:

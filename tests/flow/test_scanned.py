@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -15,11 +16,17 @@ from deploy.core.errors import GateClosed, Interrupted
 from deploy.core.model import Record
 from deploy.insight import history
 from deploy.rollout import commands, migration_check, migrations, rebuild
+from deploy.state.folder import moment
 from deploy.state.scans import Scan, Scans
 from tests.flow.test_shared import Shop, made
 from tests.support.samples import IMAGES
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
+
+
+def ago(days: float) -> str:
+    """Write down when that was."""
+    return moment(datetime.now(UTC) - timedelta(days=days))
 
 
 class Prod(Shop):
@@ -32,13 +39,16 @@ class Prod(Shop):
         self.at = self.at._replace(settings=self.settings)
         self.bundle = made("r2")
 
-    def scanned(self, *names: str, result: Literal["PASS", "FAIL", "UNKNOWN"] = "PASS", by: str = "digest") -> None:
-        """Record what a scan said of images, of all when none is named."""
+    def scanned(
+        self, *names: str, result: Literal["PASS", "FAIL", "UNKNOWN"] = "PASS", by: str = "digest",
+        days: float = 1, database: float = 1,
+    ) -> None:  # fmt: skip
+        """Record what a scan said of images, of all when none is named; `days` ago, with a database of `database` days."""
         for name in names or IMAGES:
             digest = IMAGES[name] if by == "digest" else "sha256:of-another-manifest"
             config = "" if by == "digest" else IMAGES[name]
-            scan = Scan(image=name, digest=digest, config=config, result=result, scanned="2026-11-30T09:00:00Z", who="ann",
-                        revision="r2", scanner="trivy", reasons=("CVE-2999-1 flask 1.0",))  # fmt: skip
+            scan = Scan(image=name, digest=digest, config=config, result=result, scanned=ago(days), who="ann",
+                        database=ago(database), revision="r2", scanner="trivy", reasons=("CVE-2999-1 flask 1.0",))  # fmt: skip
             Scans(self.host, self.settings.state_dir).keep(scan, "")
 
     def last(self) -> Record:
@@ -70,8 +80,40 @@ def test_what_was_not_scanned_is_refused(prod: Prod) -> None:
 @pytest.mark.parametrize("result", ["FAIL", "UNKNOWN"])
 def test_what_has_no_pass_is_refused_with_the_reason(prod: Prod, result: Literal["FAIL", "UNKNOWN"]) -> None:
     prod.scanned()
-    prod.scanned(min(IMAGES), result=result)
-    assert f"was {result} on 2026-11-30T09:00:00Z: CVE-2999-1 flask 1.0" in refused(prod)
+    prod.scanned(min(IMAGES), result=result, days=2)
+    assert f"was {result} on {ago(2)[:-4]}" in (words := refused(prod))
+    assert "CVE-2999-1 flask 1.0" in words
+
+
+@pytest.mark.parametrize(
+    ("days", "database", "words"),
+    [
+        (7.1, 7.1, "was scanned on {}, 7 days ago; scan.pass_days allows 7"),
+        (1, 8, "was scanned with a database that was made on {}, 8 days ago; scan.pass_days allows 7"),
+        (-1, 1, "which is yet to come by the clock of this machine"),
+    ],
+    ids=["old scan", "old database", "to come"],
+)
+def test_a_pass_ages(prod: Prod, days: float, database: float, words: str) -> None:
+    """Since new vulnerabilities are published every day; what was in service is not asked, and a person may even so."""
+    prod.scanned()
+    prod.scanned(min(IMAGES), days=days, database=database)
+    line = refused(prod).splitlines()[1]
+    assert line.startswith(f"    {min(IMAGES)} ({IMAGES[min(IMAGES)][:19]}) was scanned")
+    before, _, after = words.partition("{}")
+    assert before in line
+    assert after in line
+    commands.deploy(prod.at, unscanned="no time, ticket 7")
+    assert (prod.serving(), prod.last().unscanned) == ("r2", "no time, ticket 7")
+    assert commands.rollback(prod.at).release == "r1"
+    assert commands.deploy(prod.at, to="r2").release == "r2"
+
+
+def test_a_scan_at_no_time_is_none(prod: Prod) -> None:
+    prod.scanned()
+    for path in (prod.settings.state_dir / "scans").rglob("*.json"):
+        path.write_text(path.read_text().replace(path.read_text().split('"scanned": "')[1][:20], "yesterday"))
+    assert "was not scanned" in refused(prod)
 
 
 @pytest.mark.parametrize("by", ["digest", "config"])

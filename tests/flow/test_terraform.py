@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from deploy.config.settings import ROOT, EnvName, Name
+from deploy.config.kinds import EnvName, Name
+from deploy.config.settings import ROOT
 from deploy.hosts.local import LocalHost
 from deploy.hosts.sections import Server
 from deploy.provisioning import imported

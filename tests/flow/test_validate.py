@@ -15,22 +15,28 @@ from threading import Thread
 import pytest
 
 from deploy.backups.points import EvidenceFile
+from deploy.config.environment import Environment
 from deploy.core.errors import GateClosed, Refused
 from deploy.core.model import Deploy, ReleasedService
-from deploy.incidents import certificates, validate
+from deploy.core.shell import Result, docker
+from deploy.hosts.sections import Server
+from deploy.incidents import arrival, certificates, validate
+from deploy.insight import compare, logs
+from deploy.monitoring import panels
 from deploy.rollout import commands
+from deploy.site.facts import observe
 from deploy.state import kept
 from deploy.state.folder import now
 from deploy.state.scans import Scan, Scans
+from tests.support import prometheus
 from tests.support.place import Place
 
 Printed = pytest.CaptureFixture[str]
 NOW = datetime.now(UTC)
-# on the machines of the tests, and on every other until it is built: README, "Limits"
+# where TLS is off and the monitoring stack does not run
 UNKNOWN = {
     "certificates valid": "TLS is off: the edge speaks plain HTTP",
-    "dashboards show data": "there are no dashboards",
-    "logs arrive": "there is no log store",
+    "dashboards show data": "Prometheus does not answer",
 }
 
 
@@ -42,7 +48,7 @@ def shown(place: Place, capsys: Printed) -> dict[str, dict[str, object]]:
 
 
 def test_which_gates_are_unknown_here_and_why(place: Place, capsys: Printed) -> None:
-    """Whatever is deployed: nobody can look at these three yet."""
+    """Whatever is deployed: without TLS and monitoring nobody can look at these."""
     place.host.engine.change("shop-local-redis-1", state="running", health="healthy")
     gates = shown(place, capsys)
     assert len(gates) == 8
@@ -51,7 +57,43 @@ def test_which_gates_are_unknown_here_and_why(place: Place, capsys: Printed) -> 
         "no critical or high vulnerability": "not scanned: app/backend, app/edge, app/site, redis"
     }
     assert [gates[name]["result"] for name in ("services up", "health green")] == ["PASS", "PASS"]
-    assert (gates["services up"]["age"], gates["logs arrive"]["age"]) == (0, None)
+    assert (gates["services up"]["age"], gates["dashboards show data"]["age"]) == (0, None)
+
+
+def test_dashboards_show_data_when_prometheus_has_some_for_every_panel(place: Place, capsys: Printed) -> None:
+    place.host.prometheus = prometheus.well
+    gate = shown(place, capsys)["dashboards show data"]
+    number = len(panels.panels_of(panels.dashboards({"edge", "nginx", "redis"})))
+    assert (gate["result"], gate["evidence"], gate["age"]) == ("PASS", f"{number} of {number} panels", 0)
+    place.host.prometheus = prometheus.without("Memory in use")
+    gate = shown(place, capsys)["dashboards show data"]
+    assert (gate["result"], gate["evidence"]) == ("FAIL", f"of {number} panels: Memory in use: no data")
+
+
+def test_logs_arrive_when_a_line_of_every_container_is_read_back(
+    place: Place, capsys: Printed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.host.engine.change("shop-local-redis-1", state="running", health="healthy")
+    gate = shown(place, capsys)["logs arrive"]
+    running = sum(one.state == "running" for one in place.host.engine.known.values())
+    assert gate["result"] == "PASS"
+    assert str(gate["evidence"]).startswith(f"{running} of {running} containers, within 0."), gate
+    assert {json.loads(line)["level"] for line in place.host.written.values()} == {"info"}
+
+    place.host.shellless.add("redis")
+    gate = shown(place, capsys)["logs arrive"]
+    trouble = "it has no program to write a line with, and has written none itself"
+    assert (gate["result"], gate["evidence"]) == ("UNKNOWN", f"shop-local-redis-1: {trouble}")
+    place.host.log = [Result(0, "2026-11-30T10:00:00Z Ready to accept connections\n", "")]
+    gate = shown(place, capsys)["logs arrive"]
+    assert gate["result"] == "PASS"
+    assert str(gate["evidence"]).endswith("since nothing in them can write: shop-local-redis-1")
+
+    monkeypatch.setattr(arrival, "WITHIN", 0.05)
+    monkeypatch.setattr(logs, "read", lambda *_: docker("logs", "of", "another"))
+    gate = shown(place, capsys)["logs arrive"]
+    assert gate["result"] == "FAIL"
+    assert "a line that was written did not come within 0 s" in str(gate["evidence"])
 
 
 def test_what_the_host_remembers_makes_gates_pass_and_damage_makes_them_unknown(place: Place, capsys: Printed) -> None:
@@ -146,6 +188,45 @@ def test_the_certificate_that_is_served(tmp_path: Path, days: int, name: str, re
         stranger = certificates.valid([name], ["127.0.0.1"], port, NOW)
     assert (gate.result, words in gate.evidence) == (result, True), gate.evidence
     assert (stranger.result, "self-signed" in stranger.evidence) == ("FAIL", True), stranger.evidence
+
+
+class Channel:
+    """What a channel of SSH has, which is no socket."""
+
+    def __init__(self, port: int) -> None:
+        made = socket.create_connection(("127.0.0.1", port), 5)
+        self.sendall, self.recv, self.close = made.sendall, made.recv, made.close
+
+
+def test_the_certificate_of_an_edge_behind_a_gateway(tmp_path: Path) -> None:
+    """Nothing leads there from here; the gateway's channel does, and a gateway that is down is no expired certificate."""
+    certificate, key = make_certificate(tmp_path, "books.test", 90)
+    asked: list[tuple[str, int]] = []
+    with served(certificate, key) as port:
+
+        def through(address: str, own: int, _: float) -> Channel:
+            asked.append((address, own))
+            return Channel(port)
+
+        gate = certificates.valid(["books.test"], ["10.0.0.7"], 443, NOW, certificate, through)
+    assert (gate.result, asked) == ("PASS", [("10.0.0.7", 443)]), gate.evidence
+
+    def down(*_: object) -> Channel:
+        raise Refused("gateway did not answer", slug="host-unreachable")
+
+    gate = certificates.valid(["books.test"], ["10.0.0.7"], 443, NOW, certificate, down)
+    assert (gate.result, "gateway did not answer" in gate.evidence) == ("UNKNOWN", True)
+
+
+def test_a_data_host_that_is_not_reached_may_have_backups(place: Place) -> None:
+    """FAIL would say that nothing is saved."""
+    server = Server(address="192.0.2.7", roles=["data"])
+    settings = place.settings.model_copy(update={"hosts": {"data1": server}})
+    at = Environment(settings, place.host, (place.host,))
+    views = {place.host.name: compare.view_of(at, place.host, observe(settings, place.host))}
+    gate = validate.restored(at, [place.host], views, {"data1"}, NOW)
+    assert (gate.result, gate.evidence) == ("UNKNOWN", "data1 is not reached")
+    assert validate.restored(at, [place.host], views, {}, NOW).result == "FAIL"
 
 
 def test_an_expired_one_and_a_port_that_nobody_serves(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +32,17 @@ FEW: Any = {
     f"OPS_BACKUP__KEEP_{what}": number
     for what, number in (("DAYS", "0"), ("WEEKS", "0"), ("MONTHS", "0"), ("LEAST", "1"))
 }
-SWAP = 2  # of the steps of a restore: beside, check, swap, remember the schema
+SWAP = 2  # of the steps of a restore --without-health: beside, check, swap, remember the schema
 
 
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """BookReader with a release in service, and a book on its shelf."""
+    """BookReader with a release in service whose WAL is received, and a book on its shelf."""
     site = make_bookreader(tmp_path_factory.mktemp("shelf"))
+    site.replace(
+        "deploy/app.toml", '"docker/compose.backup.yml"', '"docker/compose.backup.yml", "docker/compose.wal.yml"'
+    )
+    site.commit("WAL is received")
     site.inv("deploy")
     put(site, "Fox")
     yield site
@@ -85,14 +90,79 @@ def test_what_was_lost_comes_back_and_the_database_before_is_kept(shelf: Site) -
     sql(shelf, "DELETE FROM books WHERE title = 'Fox'")
     sql(shelf, "DROP ROLE ann, clerk, reader")
     assert titles(shelf) == ["Later"]
-    kept = shelf.inv("backup.restore", point["id"], "--json").document["kept"]
+    done = shelf.inv("backup.restore", point["id"], "--json")
+    kept = done.document["kept"]
+    assert "is healthy on it; Fox: 1 chapters" in done.stderr, "the app has read what was restored, before the swap"
     assert wait_until(lambda: titles(shelf) == ["Fox"], 10), titles(shelf)
     assert sql(shelf, "SELECT title FROM books", kept) == "Later", "nothing of the database before is lost"
     member = "SELECT pg_has_role('ann', 'reader', 'MEMBER')"
     assert (sql(shelf, member), sql(shelf, "SHOW search_path")) == ("t", "public, pg_catalog")
 
 
-@pytest.mark.parametrize(("state", "way_out"), [("begin", "resume"), ("done", "abort")])
+def test_the_database_of_a_moment_comes_back_from_a_base_backup_and_wal(shelf: Site) -> None:
+    """What nobody had made a recovery point of: a moment between two commits, told by the server's clock."""
+    put(shelf, "Moment")
+    before = titles(shelf)
+    moment = sql(shelf, "SELECT clock_timestamp()")
+    put(shelf, "Mistake")
+    sql(shelf, "DELETE FROM books WHERE title = 'Moment'")
+    assert titles(shelf) != before
+    assert wait_until(lambda: is_held(shelf, moment), 30), shelf.inv("status", "--json").document["backup"]
+    assert "on the host of the data, and lost with it" in shelf.inv("status").stderr
+
+    refused = shelf.inv("backup.restore", "--at=2026-01-01 00:00:00", "--json", code=2).document
+    assert refused["slug"] == "moment-not-held"
+    assert " to 20" in refused["error"], "the range that is held"
+    there = states(shelf)
+    kept = shelf.inv("backup.restore", f"--at={moment}", "--json").document["kept"]
+    assert wait_until(lambda: titles(shelf) == before, 10), titles(shelf)
+    assert sql(shelf, "SELECT count(*) FROM books WHERE title = 'Mistake'", kept) == "1", "the one before is kept"
+    assert len(states(shelf).keys() - there.keys()) == 2, "the moment, and a backup of what serves now"
+
+
+def is_held(site: Site, moment: str) -> bool:
+    """Tell whether a moment, as PostgreSQL writes one, can be recovered."""
+    held = site.inv("status", "--json").document["backup"]["point_in_time"]["held"]
+    return any(one["from"] and instant(one["from"]) <= instant(moment) <= instant(one["until"]) for one in held)
+
+
+def instant(text: str) -> datetime:
+    """Read a time with its zone."""
+    return datetime.fromisoformat(text)
+
+
+def test_one_table_comes_back_beside_the_live_one_which_nobody_touches(shelf: Site) -> None:
+    point = taken(shelf)["id"]
+    put(shelf, "Wolf")
+    assert shelf.inv("backup.restore", point, "--table=cats", "--json", code=2).document["slug"] == "table-unknown"
+    back = shelf.inv("backup.restore", point, "--table=books", "--json").document
+    assert (back["table"], back["rows"]) == ("public.books", 1)
+    assert "|Fox|" in sql(shelf, f"TABLE {back['schema']}.books")
+    assert sql(shelf, "SELECT title FROM books ORDER BY title").split() == ["Fox", "Wolf"]
+    assert not [name for name in sql(shelf, "SELECT datname FROM pg_database").split() if "_table_" in name]
+    sql(shelf, f"DROP SCHEMA {back['schema']} CASCADE")
+    sql(shelf, "DELETE FROM books WHERE title = 'Wolf'")
+
+
+def test_a_dump_of_another_host_takes_the_place_of_the_database(shelf: Site, tmp_path: Path) -> None:
+    postgres, dump, plain = f"{shelf.app}-local-postgres-1", tmp_path / "old.dump", tmp_path / "old.sql"
+    line = ["pg_dump", "--host=/var/run/postgresql", "--username=bookreader", "bookreader"]
+    dump.write_bytes(subprocess.run(["docker", "exec", postgres, *line, "-Fc"], check=True, capture_output=True).stdout)
+    plain.write_text(docker("exec", postgres, *line))
+    (half := tmp_path / "half.dump").write_bytes(dump.read_bytes()[: dump.stat().st_size // 2])
+    put(shelf, "Newer")
+    for file, words in ((plain, "plain SQL"), (half, "cannot be restored here"), (tmp_path / "none", "No such file")):
+        refused = shelf.inv("backup.restore", f"--from={file}", "--json", code=2).document
+        assert (refused["slug"], words in refused["error"]) == ("no-dump", True), refused
+    assert titles(shelf) == ["Fox", "Newer"]
+    kept = shelf.inv("backup.restore", f"--from={dump}", "--without-health", "--json").document["kept"]
+    assert wait_until(lambda: titles(shelf) == ["Fox"], 10), titles(shelf)
+    assert sql(shelf, "SELECT count(*) FROM books", kept) == "2", "nothing of the database before is lost"
+
+
+@pytest.mark.parametrize(
+    ("state", "way_out"), [("begin", "resume"), pytest.param("done", "abort", marks=pytest.mark.night)]
+)
 def test_killed_at_the_swap_one_of_the_two_serves_and_the_way_out_leads_on(
     shelf: Site, state: str, way_out: str
 ) -> None:
@@ -100,7 +170,7 @@ def test_killed_at_the_swap_one_of_the_two_serves_and_the_way_out_leads_on(
     put(shelf, f"After {state}")
     before = titles(shelf)
     after = [title for title in before if title != f"After {state}"]
-    assert shelf.killed(SWAP, state, "backup.restore", point) == "SwapDatabases"
+    assert shelf.killed(SWAP, state, "backup.restore", point, "--without-health") == "SwapDatabases"
     assert wait_until(lambda: titles(shelf) in (before, after), 10), titles(shelf)
     refused = shelf.inv("deploy", code=5).stderr
     assert "restore of" in refused
@@ -235,6 +305,7 @@ def files(site: Site, line: str) -> str:
     return docker("run", "--rm", "--volume", volume, "bookreader/backup", "sh", "-c", line).strip()
 
 
+@pytest.mark.night
 def test_a_point_is_in_s3_and_by_sftp_on_another_host_and_is_read_back_from_both(shelf: Site, vault: Vault) -> None:
     put(shelf, "Far")
     before = titles(shelf)
@@ -249,7 +320,7 @@ def test_a_point_is_in_s3_and_by_sftp_on_another_host_and_is_read_back_from_both
     vault.bucket.empty()
     (away,) = shelf.inv("backup.list", "--json").document
     assert (away["id"], away["places"], away["state"]) == (point["id"], ["off-site"], "read")
-    shelf.inv("backup.restore", "latest")
+    shelf.inv("backup.restore", "latest", "--without-health")
     assert wait_until(lambda: titles(shelf) == before, 10), titles(shelf)
     (fetched,) = shelf.inv("backup.list", "--json").document
     assert (fetched["id"], fetched["places"]) == (point["id"], ["local", "off-site"]), "the same point, here again"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,7 @@ def test_a_certificate_is_issued_from_nothing_renewed_and_kept_when_the_server_i
     assert "inv tls.issue" in deployed.stderr
     temporary, edge = presented(acme.address, port=TLS_PORT), started(certified)
     assert temporary.issuer == temporary.subject
+    assert plain_status(acme) == 200, "nobody is sent to a certificate that browsers refuse"
 
     clients = load.Scenario(kinds=("get", "new"), paths=("/",), name=NAMES[0], rate=100, new_rate=10)
     with load.during(f"https://{acme.address}:{TLS_PORT}", clients) as running:
@@ -60,11 +63,20 @@ def test_a_certificate_is_issued_from_nothing_renewed_and_kept_when_the_server_i
         report = running.report()
     assert renewed["serial"] == serial(acme) != first["serial"]
     assert renewed["seconds"] <= 5
+    assert plain_status(acme) == 308
     assert report.verdict == load.PASS, f"{report.reasons}\n{report.losses}\n{report.table()}"
     assert started(certified) == edge
     checks = {one["asked"]: one for one in certified.inv("tls.check", "--json", code=3).document}
     assert {asked for asked, one in checks.items() if one["result"] != "PASS"} == {"the host renews it by itself"}
     assert "as the server asks" in checks["it is valid, and renewed in time"]["evidence"]
+
+
+def plain_status(acme: Acme) -> int:
+    """What a visitor gets by plain HTTP."""
+    connection = http.client.HTTPConnection(acme.address, acme.http_port, timeout=10)
+    with closing(connection):
+        connection.request("GET", "/", headers={"Host": NAMES[0]})
+        return connection.getresponse().status
 
 
 def started(site: Site) -> str:

@@ -85,6 +85,7 @@ def test_a_point_counts_once_the_app_has_read_it_where_it_was_restored(shop: Sit
     assert (after, shop.get("/api/books")) == (before, shelf), "the site is what it was"
 
 
+@pytest.mark.night
 def test_the_drill_after_one_that_was_killed_removes_what_that_left(shop: Site) -> None:
     argv, before = [sys.executable, "-m", "invoke", "backup.drill"], shop.inv("status", "--json").document
     with subprocess.Popen(
@@ -98,6 +99,7 @@ def test_the_drill_after_one_that_was_killed_removes_what_that_left(shop: Site) 
     assert left(shop) == []
 
 
+@pytest.mark.night
 def test_a_point_that_the_release_cannot_read_does_not_count(shop: Site) -> None:
     """It reads neither the new point nor the one of the schema before; the previous release reads both."""
     shop.replace("docker/compose.app.yml", SMOKE, BROKEN)

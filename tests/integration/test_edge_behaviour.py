@@ -97,6 +97,25 @@ def test_plain_http_and_other_names_lead_to_the_canonical_one_with_method_and_bo
     assert edge.get("/", Host="shop.test").headers["location"] == f"https://{NAME}:8443/"
 
 
+def test_nobody_is_sent_to_a_temporary_certificate(edge: Edge) -> None:
+    """Who asks for another name is sent to the canonical one, by the scheme that they came with."""
+    served, reload = edge.folder / "certificates" / "served", ("exec", edge.name, "busybox", "kill", "-HUP", "1")
+
+    def location(name: str) -> str:
+        return edge.get("/api/echo", tls=False, Host=name).headers.get("location", "")
+
+    (served / "edge.conf").write_text("set $is_temporary yes;\n")
+    try:
+        docker(*reload)
+        assert wait_until(lambda: location(NAME) == "", 10)
+        assert location("shop.test") == f"http://{NAME}:8080/api/echo"
+        assert edge.get("/", Host="shop.test").headers["location"] == f"https://{NAME}:8443/"
+    finally:
+        (served / "edge.conf").unlink()
+        docker(*reload)
+    assert wait_until(lambda: location(NAME) == f"https://{NAME}:8443/api/echo", 10)
+
+
 def test_behind_a_balancer_that_ends_tls_nothing_is_sent_in_a_circle(edge: Edge) -> None:
     said: dict[str, Any] = {"X_Forwarded_Proto": "https", "X_Forwarded_For": "203.0.113.9, 198.51.100.7", "Host": NAME}
     got = heard(edge.get("/api/echo", by=edge.trusted, tls=False, **said))

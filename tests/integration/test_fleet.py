@@ -121,6 +121,7 @@ def test_from_bare_hosts_to_a_resume_from_elsewhere(
         assert report.verdict == load.PASS, f"{name}: {report.reasons}\n{report.losses}\n{report.table()}"
 
 
+@pytest.mark.night
 def test_one_edge_with_app_hosts_behind_it(
     behind: Site, hosts: Hosts, tmp_path: Path, record_property: Callable[..., None]
 ) -> None:

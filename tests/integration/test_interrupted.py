@@ -64,7 +64,7 @@ def kills(strategy: str, steps: list[str]) -> list[tuple[int, str, str]]:
     return [(steps.index(step), state, then) for step, state, then in CHOSEN[strategy]]
 
 
-@pytest.mark.parametrize("strategy", ["blue_green", "rolling"])
+@pytest.mark.parametrize("strategy", ["blue_green", pytest.param("rolling", marks=pytest.mark.night)])
 def test_killed_at_every_step_and_nothing_is_lost(
     tiny: Site, strategy: str, record_property: Callable[..., None]
 ) -> None:

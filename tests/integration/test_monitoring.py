@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
+from urllib.parse import quote
+from uuid import uuid4
 
 import pytest
 
 from deploy.config.settings import Settings
 from deploy.core.poll import wait_until
 from deploy.hosts.local import LocalHost
-from deploy.monitoring import images
+from deploy.images import bases
+from deploy.monitoring import grafana, images, panels
 from tests.support import samples
 from tests.support.listener import Listener, listening
 from tests.support.site import ROOT, Site, docker, free_port, make_tiny
 
 RULES = sorted(str(path.relative_to(ROOT / "monitoring")) for path in (ROOT / "monitoring/tests").glob("*.yml"))
+
+
+# what the dashboards for data are about; nothing of the app uses it
+DATA = """
+  db:
+    image: {postgres}
+    command: ["docker-entrypoint.sh", "postgres", "-c", "fsync=off"]
+    user: "999:999"
+    environment: {{POSTGRES_USER: tiny, POSTGRES_PASSWORD: {password}, PGDATA: /data}}
+    tmpfs: ["/tmp:mode=1777", "/data:uid=999", "/var/run/postgresql:uid=999,gid=999"]
+    x-deploy: {{role: data, port: 5432, backup: none}}
+
+  cache:
+    image: {redis}
+    command: ["redis-server", "--save", "", "--dir", "/tmp", "--protected-mode", "no"]
+    x-deploy: {{role: data, port: 6379, backup: none}}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +64,9 @@ def site(tmp_path_factory: pytest.TempPathFactory, people: Listener) -> Iterator
     site = make_tiny(tmp_path_factory.mktemp("watched"))
     ports = {"OPS_MONITOR__PROMETHEUS_PORT": str(free_port()), "OPS_MONITOR__ALERTMANAGER_PORT": str(free_port())}
     site.extra.update(ports, OPS_NOTIFY__ON="[]")
+    own = bases.prepare(ROOT, "debian", ["postgres", "redis"], LocalHost())
+    site.replace("docker/compose.yml", "\nvolumes:\n", DATA.format(**own, password=uuid4().hex) + "\nvolumes:\n")
+    site.commit("with data")
     site.write(".env.local", f"NOTIFY_URLS={people.url}\nHEARTBEAT_URL={people.url.replace('json', 'http')}/alive\n")
     (site.root / ".env.local").chmod(0o600)
     site.inv("deploy")
@@ -48,6 +75,42 @@ def site(tmp_path_factory: pytest.TempPathFactory, people: Listener) -> Iterator
     volumes = docker("volume", "ls", "-q", "--filter", f"label=com.docker.compose.project={site.app}-local-monitoring")
     docker("volume", "rm", *volumes.split())
     site.sweep()
+
+
+@contextmanager
+def visitors(site: Site) -> Iterator[None]:
+    """Have somebody ask for the first page again and again."""
+    gone = Event()
+
+    def visit() -> None:
+        while not gone.wait(0.1):
+            site.get("/")
+
+    thread = Thread(target=visit)
+    thread.start()
+    try:
+        yield
+    finally:
+        gone.set()
+        thread.join()
+
+
+def instant(site: Site, query: str) -> float:
+    """Ask the site's Prometheus for one number."""
+    status, body = site.get(f"/api/v1/query?query={quote(query)}", int(site.extra["OPS_MONITOR__PROMETHEUS_PORT"]))
+    assert status == 200, body
+    (one,) = json.loads(body)["data"]["result"]
+    return float(one["value"][1])
+
+
+def assert_page(site: Site, every: int) -> None:
+    """Assert that the page has a chart for each panel, and the deploy."""
+    site.inv("monitor.page", f"--file={site.folder}/page.html", "--hours=1")
+    text = (site.folder / "page.html").read_text()
+    assert text.count("<figcaption>") == every
+    assert "no data" not in text
+    assert len(re.findall(r'<path class="line c\d" d="M[\d.,]+', text)) >= every
+    assert text.count('<path class="mark"') == every, "one deploy"
 
 
 def tool(image: str, *words: str) -> str:
@@ -81,13 +144,24 @@ def test_a_deploy_tells_nobody_and_a_stopped_service_is_in_somebodys_hand(
 ) -> None:
     checks = site.inv("monitor.check", "--json", code=3).document
     assert {check["result"] for check in checks[:-1]} == {"UNKNOWN"}, "nothing runs yet"
-    checks = site.inv("monitor.up", "--json").document
+    with visitors(site):
+        checks = site.inv("monitor.up", "--json").document
     assert {check["result"] for check in checks} == {"PASS"}, checks
     assert people.beats, "a sign of life has left the host"
     words = ("service=other", "--duration=1h", "--comment=a test", "--json")
     (silence,) = site.inv("monitor.silence", *words).document["silences"]
     assert (silence["matchers"], silence["comment"]) == (["service=other"], "a test")
     assert site.inv("monitor.silence", f"--expire={silence['id']}", "--json").document["silences"] == []
+    (shown,) = [check["evidence"] for check in checks if check["asked"] == "dashboards show data"]
+    every = len(panels.panels_of(panels.every()))
+    assert shown == f"{every} of {every} panels", "every panel there is"
+    assert instant(site, "sum(ops_edge_requests_total{class='2xx'})") > 0, "while it had traffic"
+    assert instant(site, grafana.DEPLOYS) > 0, "deploys are marked"
+    assert_page(site, every)
+    gates = {one["gate"]: one for one in site.inv("validate", "--json", code=3).document["gates"]}
+    assert (gates["dashboards show data"]["result"], gates["dashboards show data"]["evidence"]) == ("PASS", shown)
+    assert gates["logs arrive"]["result"] == "PASS", gates["logs arrive"]
+    assert gates["logs arrive"]["evidence"].startswith("4 of 4 containers, within "), gates["logs arrive"]
     site.replace("app/app.py", "says hello", "says good day")
     site.commit()
     site.inv("deploy")

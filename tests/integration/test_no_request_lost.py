@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 import time
 from collections.abc import Callable
@@ -29,13 +30,13 @@ def change(site: Site, number: int) -> None:
     site.commit(f"release {number}")
 
 
-def test_two_deploys_a_failed_one_and_a_rollback_lose_nothing(
+def test_a_deploy_a_failed_one_and_a_rollback_lose_nothing(
     bookreader: Site, record_property: Callable[..., None]
 ) -> None:
     """Keep-alive and new connections, POSTs, slow responses, uploads and WebSockets, all at once."""
     began, deployed = time.time(), [bookreader.inv("status", "--json").document["release"]]
     with load.during(bookreader.url) as clients, Queue(bookreader.port) as queue:
-        for number in (1, 2):  # to the other colour and back
+        for number in (1, 2) if os.environ.get("NIGHTS") else (1,):
             change(bookreader, number)
             deployed.append(bookreader.inv("deploy", "--json").document["release"])
         bookreader.write("backend/bookreader/serve.py", 'raise SystemExit("this release was made to exit at once")\n')
@@ -48,11 +49,12 @@ def test_two_deploys_a_failed_one_and_a_rollback_lose_nothing(
     lost, doubled = queue.verdict()
     assert (lost, doubled) == ([], []), f"of {len(queue.accepted)} tasks"
     assert bookreader.killed_for_memory(began) == []
-    assert back == deployed[1]
+    assert back == deployed[-2]
     assert set(report.releases) == set(deployed)
     assert report.verdict == load.PASS, f"{report.reasons}\n{report.losses}\n{report.table()}"
 
 
+@pytest.mark.night
 def test_the_clients_see_what_a_plain_reload_loses(bookreader: Site) -> None:
     """The control: without keepalive_min_timeout the same clients report losses, so their zero means something."""
     edge = next(name for name in bookreader.containers() if "-edge-" in name)

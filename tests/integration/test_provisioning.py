@@ -1,7 +1,8 @@
 """A bare Debian 12 with systemd, provisioned over SSH, compared, changed by hand, and looked at from outside.
 
 Kernel, clock and swap are this machine's own: what a container has none of is left out, and said. The way to a
-release that serves, Debian 13 and a play that locks itself out are in tests/nights/test_provisioning.py.
+release that serves is in tests/nights/test_from_nothing.py, Debian 13 and a play that locks itself out in
+tests/nights/test_provisioning.py.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from deploy.config.loader import load
-from deploy.config.settings import Ship
+from deploy.config.sections import Ship
 from deploy.core.errors import OpsError, Refused
 from deploy.core.poll import wait_until
 from deploy.core.shell import Secret, command
@@ -174,7 +174,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return waited
 
 
-@pytest.mark.parametrize("store", ["containerd", "classic"])
+@pytest.mark.parametrize("store", ["containerd", pytest.param("classic", marks=pytest.mark.night)])
 def test_hosts_pull_by_digest_what_was_pushed_here(
     store: str, transfer: inventory.ImageTransfer, proxy: Proxy, nested: dict[str, Nested], tmp_path: Path
 ) -> None:
@@ -193,6 +193,7 @@ def test_hosts_pull_by_digest_what_was_pushed_here(
     assert docker("image", "ls", "--quiet", f"{proxy.address}/*/*/*") == ""
 
 
+@pytest.mark.night
 def test_an_image_built_on_the_classic_store_gets_its_digest_from_the_registry(
     transfer: inventory.ImageTransfer, proxy: Proxy, nested: dict[str, Nested], tmp_path: Path
 ) -> None:

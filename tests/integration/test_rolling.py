@@ -48,6 +48,7 @@ def fails(site: Site) -> None:
     site.git("revert", "--no-edit", "HEAD")
 
 
+@pytest.mark.night
 def test_a_deploy_and_more_and_fewer_replicas_lose_nothing(rolling: Site) -> None:
     """The nights add a deploy that fails and a rollback (test_bookreader.py); flow/test_rolling.py has both at every step."""
     began, deployed = time.time(), [rolling.inv("status", "--json").document["release"]]

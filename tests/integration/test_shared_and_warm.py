@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
 
+import pytest
+
 from deploy.core.poll import wait_until
 from tests.support.site import Site, docker
 
@@ -114,6 +116,7 @@ def test_data_that_a_deploy_put_into_a_crash_loop_is_restored_when_it_goes_back(
     assert (db(tiny), db(tiny, MADE_OF)) == ("running 0", made_of)
 
 
+@pytest.mark.night
 def test_data_that_is_in_a_crash_loop_gets_out_of_it(tiny: Site) -> None:
     """By --include with the file that is right, and by going back to a release of which it ran. It ends later than a deploy looks."""
     tiny.replace(COMPOSE, "\n  edge:\n", DB.format("import time; time.sleep(5); import tiem"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 import random
 import uuid
 from collections.abc import Callable, Iterator
@@ -25,7 +24,7 @@ SETTINGS = load("local")
 BIG, SMALL = 3_000_000, 200_000
 Engines = dict[str, Nested]
 # what goes wrong on the way is tried on both in the nights; that images arrive, always
-STORES = ["containerd", "classic"] if os.environ.get("NIGHTS") else ["containerd"]
+STORES = ["containerd", pytest.param("classic", marks=pytest.mark.night)]
 
 
 class Source:
@@ -74,13 +73,13 @@ class Source:
 
 
 @pytest.fixture(scope="module")
-def nested(stores: Engines) -> Iterator[Engines]:
-    """A host on the containerd store, one on the classic one, and a classic one to build on, with busybox."""
-    with engines("classic") as (builder,):
+def builder() -> Iterator[Nested]:
+    """A classic engine to build on, with busybox."""
+    with engines("classic") as (made,):
         bases.prepare(ROOT, "debian", ["busybox"], LocalHost())
         (transfer,) = inventory.find_transfers([bases.read(ROOT)["busybox"].local_tag], (), "1", LocalHost())
-        ship.send([transfer], (), LocalHost(), builder, lambda _: None)
-        yield {**stores, "builder": builder}
+        ship.send([transfer], (), LocalHost(), made, lambda _: None)
+        yield made
 
 
 @pytest.fixture
@@ -91,8 +90,8 @@ def source(tmp_path: Path) -> Iterator[Source]:
 
 
 @pytest.fixture
-def classic_source(tmp_path: Path, nested: Engines) -> Iterator[Source]:
-    made = Source(nested["builder"], tmp_path)
+def classic_source(tmp_path: Path, builder: Nested) -> Iterator[Source]:
+    made = Source(builder, tmp_path)
     yield made
     made.sweep()
 
@@ -111,13 +110,13 @@ def runs(transfers: tuple[inventory.ImageTransfer, ...], host: Nested) -> None:
 
 
 @pytest.mark.parametrize("target", ["containerd", "classic"])
-@pytest.mark.parametrize("origin", ["source", "classic_source"])
+@pytest.mark.parametrize("origin", ["source", pytest.param("classic_source", marks=pytest.mark.night)])
 def test_only_what_a_host_lacks_travels(
-    origin: str, target: str, nested: Engines, request: pytest.FixtureRequest
+    origin: str, target: str, stores: Engines, request: pytest.FixtureRequest
 ) -> None:
     """First everything, once; then the changed layers alone; then nothing."""
     app: Source = request.getfixturevalue(origin)
-    host = nested[target]
+    host = stores[target]
     first = sent(app, "r1", host)
     assert BIG + 2 * SMALL < (first.sent or 0) < 2 * BIG  # the large layer once
     runs(app.build("r1"), host)
@@ -130,45 +129,45 @@ def test_only_what_a_host_lacks_travels(
 
 
 @pytest.mark.parametrize("store", STORES)
-def test_what_was_cut_off_is_not_there_and_comes_with_the_next_run(store: str, source: Source, nested: Engines) -> None:
+def test_what_was_cut_off_is_not_there_and_comes_with_the_next_run(store: str, source: Source, stores: Engines) -> None:
     def cut(so_far: int) -> None:
         if so_far > BIG:
             raise Interrupted("cut")
 
     with pytest.raises(Interrupted):
-        sent(source, "r1", nested[store], cut)
-    assert not nested[store].docker("image", "ls", "--quiet", f"{source.app}/*")
+        sent(source, "r1", stores[store], cut)
+    assert not stores[store].docker("image", "ls", "--quiet", f"{source.app}/*")
     with pytest.raises(Refused, match="does not have any images of r1: none were pushed to it"):
         inventory.require_pushed(
-            SETTINGS.model_copy(update={"state": source.folder}), nested[store], "r1", source.built
+            SETTINGS.model_copy(update={"state": source.folder}), stores[store], "r1", source.built
         )
-    assert (sent(source, "r1", nested[store]).sent or 0) > BIG
-    runs(source.build("r1"), nested[store])
+    assert (sent(source, "r1", stores[store]).sent or 0) > BIG
+    runs(source.build("r1"), stores[store])
 
 
 @pytest.mark.parametrize("store", STORES)
 def test_a_layer_that_is_pruned_between_asking_and_loading_is_sent_after_all(
-    store: str, source: Source, nested: Engines
+    store: str, source: Source, stores: Engines
 ) -> None:
-    sent(source, "r1", nested[store])
+    sent(source, "r1", stores[store])
 
     gone = list[int]()
 
     def prune(so_far: int) -> None:
         if not gone:
             gone.append(so_far)
-            nested[store].docker("image", "rm", *(f"{name}:r1" for name in source.built))
+            stores[store].docker("image", "rm", *(f"{name}:r1" for name in source.built))
 
-    assert (sent(source, "r2", nested[store], prune).sent or 0) > BIG
-    runs(source.build("r2"), nested[store])
+    assert (sent(source, "r2", stores[store], prune).sent or 0) > BIG
+    runs(source.build("r2"), stores[store])
 
 
 @pytest.mark.parametrize("store", STORES)
-def test_what_lacks_a_layer_is_not_believed_and_goes(store: str, source: Source, nested: Engines) -> None:
+def test_what_lacks_a_layer_is_not_believed_and_goes(store: str, source: Source, stores: Engines) -> None:
     """The containerd store says that such a load failed, and goes on showing name and id of what it has half of."""
     transfers = source.build("r1")
     layers = {layer.blob for transfer in transfers for layer in transfer.image.layers}
-    host, own = nested[store], [transfer for transfer in transfers if transfer.name in source.built]
+    host, own = stores[store], [transfer for transfer in transfers if transfer.name in source.built]
     assert ship.send(own, layers, source.here, host, lambda _: None)[1]
     for transfer in own:
         assert host.try_run(docker("image", "inspect", transfer.kept)).returncode
@@ -194,15 +193,15 @@ def test_the_doors_push_what_was_built_of_this_checkout(tiny: Site) -> None:
 
 @pytest.mark.parametrize("store", STORES)
 def test_the_record_is_believed_as_long_as_the_engine_has_the_images(
-    store: str, source: Source, nested: Engines
+    store: str, source: Source, stores: Engines
 ) -> None:
     settings = SETTINGS.model_copy(update={"state": source.folder})
-    sent(source, "r1", nested[store])
-    found = inventory.require_pushed(settings, nested[store], "r1", [*source.built, source.other])
+    sent(source, "r1", stores[store])
+    found = inventory.require_pushed(settings, stores[store], "r1", [*source.built, source.other])
     assert {name: known.digest for name, known in found.items()} == {p.name: p.image.digest for p in source.build("r1")}
-    nested[store].docker("image", "rm", f"{source.built[1]}:r1")
+    stores[store].docker("image", "rm", f"{source.built[1]}:r1")
     with pytest.raises(Refused, match=source.built[1]) as refused:
-        inventory.require_pushed(settings, nested[store], "r1", source.built)
+        inventory.require_pushed(settings, stores[store], "r1", source.built)
     assert (refused.value.slug, refused.value.then) == ("image-not-pushed", "inv build --push --env=local")
 
 

@@ -22,6 +22,7 @@ from deploy.core.shell import command
 from deploy.hosts import fleet
 from deploy.hosts.ssh import SshHost
 from tests.support import sshd
+from tests.support.site import free_port
 from tests.support.sshd import Sshd, host_of, refused
 
 
@@ -73,6 +74,19 @@ def test_through_a_gateway_where_nothing_may_run(server: Sshd, gateway: Sshd) ->
     hosts["app1"].close()
     assert hosts["app2"].run(command("echo", "y")) == "y\n"
     hosts["app2"].close()
+
+
+def test_what_a_host_serves_is_asked_for_through_its_gateway(server: Sshd, gateway: Sshd) -> None:
+    """As `inv validate` asks an edge for its certificate; nothing but the way there is the gateway's."""
+    settings = server.settings(Path("/nowhere"), hosts={"app1": server.machine()}, gateway=gateway)
+    host, before = remote_hosts(settings)["app1"], gateway.connections
+    stream = host.connect("127.0.0.1", server.port, 5)
+    assert stream.recv(8) == b"SSH-2.0-"
+    stream.close()
+    with pytest.raises(ConnectionRefusedError):
+        host.connect("127.0.0.1", free_port(), 5)
+    assert gateway.connections == before + 1
+    host.close()
 
 
 @pytest.mark.parametrize("whose", ["gateway", "app1"])

@@ -1,9 +1,11 @@
-"""The workflows' lines on clean checkouts, to a real host: a push to main, a tag, the nightly scan."""
+"""The workflows' lines on clean checkouts, to a real host: a push to main, a tag, the nightly scan, a pull request."""
 
 from __future__ import annotations
 
 import json
+import random
 import shutil
+import string
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -37,7 +39,7 @@ databases = ["{}"]
 without_packages = ["tiny/edge", "bookreader/edge"]
 skip = ["misconfigurations", "dockerfiles", "shell", "build-check"]
 """
-MAIN, TAG = "refs/heads/main", "refs/tags/v1.0.0"
+MAIN, TAG, PULL = "refs/heads/main", "refs/tags/v1.0.0", "refs/pull/7/merge"
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +115,16 @@ def require_success(lines: list[Ran]) -> None:
     assert lines[-1].code == 0, f"{lines[-1].line} ended with {lines[-1].code}\n{lines[-1].output}"
 
 
+def pull_request(team: Site) -> None:
+    """Have a change merged for trial, as GitHub does: the first parent is main."""
+    team.git("switch", "--quiet", "--create=change")
+    team.commit("a change")
+    team.git("switch", "--quiet", "--detach", "main")
+    team.git("merge", "--quiet", "--no-ff", "--no-edit", "change")
+    team.git("update-ref", PULL, "HEAD")
+    team.git("switch", "--quiet", "main")
+
+
 def serves(team: Site, host: Machine, env: str, path: str = "/version") -> str:
     """Return the release that visitors of an environment get; empty where nobody answers."""
     settings = tomllib.loads((team.root / f"deploy/environments/{env}.toml").read_text())
@@ -152,6 +164,13 @@ def test_a_push_to_main_a_tag_and_a_nightly_scan(
     assert serves(team, host, "prod") in tagged[-1].output
 
     require_success(run(runner, "security", MAIN, protected))
+    team.write("notes", f"key = 'AKIA{''.join(random.choices(string.ascii_uppercase, k=16))}'")
+    team.commit("a finding that main has")
+    pull_request(team)
+    requested = run(runner, "security", PULL, {})  # tests/flow/test_against.py has one that brings a finding
+    require_success(requested)
+    assert "1 in the base report" in requested[-1].output
+
     refused = run(runner, "backup-drill", MAIN, protected)[-1]  # tests/nights/test_workflows.py has one that restores
     assert (refused.line, refused.code) == (".venv/bin/inv backup.drill --env=prod --json", 2)
     assert "has no service with the role backup" in refused.output

@@ -14,17 +14,28 @@ from tests.nights.night import Night, make_night
 ROWS: dict[str, report.Row] = {}
 ROOMS = ("deploy", "data", "gates", "monitoring", "edge")
 AREAS = {  # the others are `deploy`
+    "test_backup": "data",
+    "test_backups": "data",
     "test_canary": "gates",
     "test_certificates": "edge",
+    "test_django": "data",
+    "test_drill": "data",
     "test_edge": "edge",
+    "test_from_nothing": "edge",
+    "test_gates": "gates",
     "test_incidents": "monitoring",
     "test_migrations": "data",
     "test_monitoring": "monitoring",
     "test_offsite": "data",
+    "test_page": "monitoring",
     "test_provisioning": "edge",
     "test_rebuild": "data",
+    "test_registry": "gates",
+    "test_scan": "gates",
     "test_terraform": "edge",
     "test_timers": "data",
+    "test_two_tags": "gates",
+    "test_wal": "data",
     "test_workflows": "gates",
 }
 
@@ -75,7 +86,7 @@ def pytest_runtest_makereport(
     row = ROWS.setdefault(item.nodeid, report.Row(item.nodeid, fault(item), room_of(item)))
     row.seconds += call.duration
     for told in getattr(item, "funcargs", {}).values():
-        row.story = list(told.story) if isinstance(told, Night) else row.story
+        row.story = list(getattr(told, "story", row.story))
     row.judge(seen)
     return seen
 

@@ -16,7 +16,7 @@ from deploy.core.poll import wait_until
 from tests import load
 from tests.support.acme import LABEL, NAME, Acme, acme_server, signed
 from tests.support.certified import NAMES, make_certified, presented
-from tests.support.site import Site, docker
+from tests.support.site import ROOT, Site, docker
 
 CLIENTS = load.Scenario(kinds=("get",), paths=("/",), name=NAMES[0], rate=100, minimums={"get": 200})
 LIFE = 30  # seconds, of the profile `moments`
@@ -140,6 +140,24 @@ def test_a_certificate_of_ones_own(issued: Site, acme: Acme, tmp_path: Path) -> 
     assert "others may read" in refused.document["error"]
     (back,) = issued.inv("tls.issue", "--json").document
     assert (back["changed"], back["serial"]) == (True, f"{presented(acme.address).serial_number:x}")
+
+
+def test_a_certificate_is_revoked_by_the_command_of_the_page(issued: Site, acme: Acme) -> None:
+    """The server calls it revoked; another one takes its place, and is none."""
+    block = (ROOT / "docs/how-to/tls.md").read_text().rpartition("A key that others may have seen")[2].split("```")[1]
+    release = issued.inv("status", "--json").document["release"]
+    lineage = acme.directory.removeprefix("https://").removesuffix("/dir").replace(":", "-")
+    for old, new in (("/var/lib/bookreader-prod", str(issued.state)), ("bookreader-prod", f"{issued.app}-local"),
+                     ("RELEASE", release), ("--cert-name production", f"--cert-name {lineage}")):  # fmt: skip
+        assert old in block
+        block = block.replace(old, new)
+    before = presented(acme.address).serial_number
+    assert acme.status_of(before) == "Valid"
+    ran = subprocess.run(["sh", "-c", block], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert acme.status_of(before) == "Revoked"
+    issued.inv("tls.renew", "--now")
+    assert acme.status_of(presented(acme.address).serial_number) == "Valid"
 
 
 def test_twenty_renewals_lose_no_request(issued: Site, acme: Acme) -> None:

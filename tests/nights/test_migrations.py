@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
-from tests.integration.test_migrations import VERSIONS, add, drop, shelf
-from tests.support.site import Site, make_template
+from deploy.core.poll import wait_until
+from tests.integration.test_migrations import VERSIONS, add, at, drop, shelf, sql
+from tests.support.site import ROOT, Site, make_template
 
 __all__ = ["shelf"]  # the fixture
 
@@ -23,6 +26,9 @@ for file in *.sql; do
   fi
 done
 """
+OUTSIDE = """    with op.get_context().autocommit_block():
+        op.execute("ALTER TABLE notes ADD COLUMN IF NOT EXISTS place text")
+        op.execute("CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS twins_name ON twins (name)")"""
 LOOP = (
     "for f in *.sql; do read first < $$f; case $$first in --*compatible) echo $$f compatible;; *) echo $$f;; esac; done"
 )
@@ -49,6 +55,46 @@ def test_two_heads_are_refused(shelf: Site) -> None:  # the fixture
     checks = {check["asked"]: check["result"] for check in shelf.inv("migrate.lint", "--json", code=3).document}
     assert checks["one head"] == "FAIL"
     (shelf.root / f"{VERSIONS}/0005.py").unlink()
+    drop(shelf, 4)
+
+
+def test_two_operators_who_migrate(shelf: Site) -> None:
+    """A second operator migrates, deploys and restores while the first one's migration runs."""
+    add(shelf, 4, "SELECT pg_sleep(20)")
+    argv = [sys.executable, "-m", "invoke", "migrate"]
+    with subprocess.Popen(argv, cwd=ROOT, env=shelf.environment, stdin=subprocess.DEVNULL) as first:
+        asleep = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+        assert wait_until(lambda: sql(shelf, asleep) == "1", 60)
+        for second in ("migrate", "deploy"):
+            refused = shelf.inv(second, "--json", code=4).document
+            assert (second, refused["slug"]) == (second, "lock-held")
+        assert sql(shelf, asleep) == "1", "one migration runs, and it was not disturbed"
+        assert first.wait(60) == 0
+    assert at(shelf) == "0004"
+    shelf.inv("migrate")
+    sql(shelf, "UPDATE alembic_version SET version_num = '0003'")
+    drop(shelf, 4)
+
+
+def test_a_revision_that_fails_half_way_outside_a_transaction(shelf: Site) -> None:
+    """The first statement of a revision is committed, and the index that the second one builds fails half way."""
+    sql(shelf, "CREATE TABLE twins (name text); INSERT INTO twins VALUES ('a'), ('a')")
+    add(shelf, 4, "SELECT 1")
+    path = shelf.root / f"{VERSIONS}/0004.py"
+    path.write_text(path.read_text().replace('    op.execute("SELECT 1")', OUTSIDE))
+    shelf.commit("a revision outside a transaction")
+    serving = shelf.inv("status", "--json").document["release"]
+    failed = shelf.inv("deploy", "--json", code=1).document
+    assert "could not create unique index" in failed["error"]
+    assert shelf.inv("status", "--json").document["release"] == serving
+    assert shelf.get("/api/books")[0] == 200
+    assert at(shelf) == "0003"
+    invalid = "SELECT count(*) FROM pg_index WHERE NOT indisvalid"
+    assert sql(shelf, invalid) == "1", "the half-built index"
+    sql(shelf, "DELETE FROM twins WHERE ctid = '(0,2)'")
+    shelf.inv("deploy")
+    assert (at(shelf), sql(shelf, invalid)) == ("0004", "0")
+    sql(shelf, "DROP TABLE twins; ALTER TABLE notes DROP COLUMN place; UPDATE alembic_version SET version_num = '0003'")
     drop(shelf, 4)
 
 

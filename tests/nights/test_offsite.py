@@ -1,4 +1,4 @@
-"""Off-site repositories that are down, hung or of another password.
+"""Off-site repositories that are down, hung, full or of another password.
 
 By SFTP with another host key is held by tests/integration/test_backup.py.
 """
@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 
 import pytest
 
+from tests.integration.test_backup import sql
 from tests.support import vaults
 from tests.support.site import Site, make_bookreader
 from tests.support.vaults import Vault
@@ -54,6 +56,25 @@ def test_s3_off_site_is_read_back_and_down_it_is_told_within_a_minute(shelf: Sit
     finally:
         os.kill(vault.bucket.process.pid, signal.SIGCONT)
     assert shelf.inv("backup.copy", "--json").document[0]["places"] == ["local", "off-site"]
+
+
+def test_a_disk_off_site_that_is_full(shelf: Site, vault: Vault) -> None:
+    """The disk of the off-site repository is full when a point is copied there."""
+    folder = vault.bucket.folder / "bucket"
+    sql(shelf, "CREATE TABLE noise AS SELECT sha512(random()::text::bytea) AS bytes FROM generate_series(1, 300000)")
+    script = 'kept=$(mktemp -d); cp -a "$1/." "$kept"; mount -t tmpfs -o size=12m tmpfs "$1"; cp -a "$kept/." "$1"'
+    subprocess.run(["sh", "-euc", script, "sh", str(folder)], check=True)
+    try:
+        failed = shelf.inv("backup", "--json", code=1).document
+        assert (failed["slug"], "and not off-site" in failed["error"]) == ("offsite-failed", True)
+        newest, *_ = shelf.inv("backup.list", "--json").document
+        assert newest["places"] == ["local"]
+        subprocess.run(["mount", "-o", "remount,size=200m", str(folder)], check=True)
+        assert shelf.inv("backup.copy", "--json").document[0]["places"] == ["local", "off-site"]
+        assert shelf.inv("backup.verify", "--offsite", "--json").document[0]["state"] == "read"
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+        sql(shelf, "DROP TABLE noise")
 
 
 def test_an_off_site_repository_of_another_password_gets_nothing(shelf: Site) -> None:

@@ -1,4 +1,7 @@
-"""Servers from nothing: to a release that serves, Debian 13, operators who die or would be locked out."""
+"""Servers from nothing: Debian 13, no Python, operators who die or would be locked out.
+
+The way to a site that serves is in test_from_nothing.py.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -38,20 +40,6 @@ def bare(folder: Path, **kind: Any) -> Iterator[Provisioned]:
             yield Provisioned(server, site, Done(0, "", ""))
     finally:
         site.sweep()
-
-
-def test_from_a_bare_server_to_a_release_that_serves(tmp_path: Path) -> None:
-    """Nobody types anything on the server."""
-    with bare(tmp_path) as host:
-        began = time.monotonic()
-        for words in (["hosts.provision"], ["hosts.check"], ["build", "--push"], ["deploy"]):
-            host.inv(*words)
-        assert time.monotonic() - began < 360
-        assert host.site.get("/version", address=host.server.address, port=EDGE)[0] == 200
-        checks = host.inv("hosts.check", "--json").document
-        assert {check["result"] for check in checks} == {"PASS"}
-        assert host.inv("hosts.provision", "--json").document["hosts"][0]["changed"] == []
-        assert host.site.get("/version", address=host.server.address, port=EDGE)[0] == 200
 
 
 @pytest.mark.parametrize(("suite", "python"), [("trixie", PYTHON), ("bookworm", ())], ids=["Debian 13", "no Python"])

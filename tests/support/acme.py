@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import ssl
 import subprocess
 import urllib.request
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
 from pathlib import Path
 
 from cryptography import x509
@@ -91,6 +93,20 @@ class Acme:
         data = json.dumps(document).encode()
         urllib.request.urlopen(urllib.request.Request(place, data), timeout=10).close()
 
+    def root(self) -> str:
+        """Return the certificate of whoever signs what it issues; another one each time it starts."""
+        return self.managed("roots/0")
+
+    def status_of(self, serial: int) -> str:
+        """Return what it says of a certificate: Valid or Revoked."""
+        return str(json.loads(self.managed(f"cert-status-by-serial/{serial:x}"))["Status"])
+
+    def managed(self, path: str) -> str:
+        """Ask what it tells its keeper alone."""
+        trusting = ssl._create_unverified_context()  # noqa: S323  # its own certificate is not what is looked at
+        with urllib.request.urlopen(f"https://{self.address}:15000/{path}", timeout=10, context=trusting) as answer:
+            return str(answer.read().decode())
+
     def is_up(self) -> bool:
         """Tell whether both answer."""
         with contextlib.suppress(OSError):
@@ -131,15 +147,17 @@ def configure(folder: Path, http_port: int, profiles: Mapping[str, int]) -> None
 
 
 @contextlib.contextmanager
-def acme_server(folder: Path, http_port: int = 80, **profiles: int) -> Iterator[Acme]:
+def acme_server(folder: Path, http_port: int = 80, *, subnet: str = "", **profiles: int) -> Iterator[Acme]:
     """Start a server and its DNS on a network of their own, published at an address that no other test has.
 
     It asks for challenges on `http_port`; `profiles` are further ones, by the seconds that their certificates live.
+    `subnet` is for who comes from an engine inside this one, whose own networks may be any that Docker chooses.
     """
     if not bases.present(BASE.local_tag, LocalHost()):
         bases.build(BASE, ROOT, LocalHost())
     name = f"acme{uuid.uuid4().hex[:8]}"
-    docker("network", "create", f"--label={LABEL}", name)
+    chosen = [f"--subnet={subnet}", f"--gateway={ip_network(subnet)[1]}"] if subnet else []
+    docker("network", "create", f"--label={LABEL}", *chosen, name)
     form = "{{(index .IPAM.Config 0).Gateway}}"
     acme = Acme(folder, name, docker("network", "inspect", "--format", form, name).strip(), http_port)
     folder.mkdir(parents=True, exist_ok=True)

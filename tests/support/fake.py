@@ -98,6 +98,9 @@ class FakeHost(LocalHost):
         self.begun = 0
         self.log: list[Result] = []  # what `docker logs` leaves, each time that it is run
         self.mute, self.deaf = False, ""  # nobody answers, or one container
+        self.prometheus: Callable[[str], Any] | None = None  # what it answers to a path; None: it does not run
+        self.written: dict[str, str] = {}  # the line that was written into a container's output last
+        self.shellless: set[str] = set()  # services without a program that could write one
         self.stale: set[str] = set()  # containers that Compose takes for running whatever became of them
         self.held: dict[
             str, str
@@ -188,6 +191,14 @@ class FakeHost(LocalHost):
                 return Result(0, "\n".join(["old", *self.tasks.pop(0)] if self.tasks else []), "")
             case ("docker", "exec", _, "failed"):
                 return Result(0, "0", "")
+            case ("docker", "exec", name, *_, line) if '"marker"' in line:
+                if self.engine.known[name].service in self.shellless:
+                    return Result(127, "", "executable file not found in $PATH")
+                self.written[name] = line
+            case ("docker", "inspect", "--format={{.Path}}", _):
+                return Result(0, "redis-server\n", "")
+            case ("docker", "logs", "--timestamps", "--since", _, name) if name in self.written:
+                return Result(0, f"2026-11-30T10:00:00.000000000Z {self.written[name]}\n", "")
             case ("docker", "logs", *_):
                 return self.log.pop(0) if self.log else DONE
             case ("docker", "inspect", "--format", "{{.HostConfig.LogConfig.Type}} {{.LogPath}}", _):
@@ -303,6 +314,8 @@ class FakeHost(LocalHost):
             return 200, self.answer
         if path == "/":
             return (502 if self.mute else 200), ""
+        if path.startswith("/api/v1/"):
+            return (200, json.dumps({"data": self.prometheus(path)})) if self.prometheus else (0, "")
         _, colour, service, _ = path.split("/")
         if self.deaf and self.deaf in service:
             return 502, ""

@@ -16,6 +16,7 @@ from tests.support.workflows import Step
 
 SECRET = re.compile(r"\$\{\{ secrets\.(\w+) \}\}")
 CONDITION = re.compile(r"steps\.(\w+)\.outputs\.(\w+) == '(\w*)'")
+EVENT = re.compile(r"github\.event_name (==|!=) '(\w+)'")
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,14 @@ class Runner:
         return lines
 
     def check_out(self, place: Path, ref: str) -> Path:
-        """Clone what a branch or tag names; the environment is this one, so that bootstrap has nothing to install."""
+        """Clone what a ref names; the environment is this one, so that bootstrap has nothing to install."""
         checkout = place / "work"
         for folder in ("home", "temp"):
             (place / folder).mkdir(parents=True)
-        short = ref.split("/", 2)[2]
-        clone = ["git", "clone", "--quiet", "--branch", short, str(self.repository), str(checkout)]
+        clone = ["git", "clone", "--quiet", "--no-checkout", str(self.repository), str(checkout)]
         subprocess.run(clone, check=True, capture_output=True)
+        for words in (("fetch", "--quiet", "origin", ref), ("checkout", "--quiet", "--detach", "FETCH_HEAD")):
+            subprocess.run(["git", "-C", str(checkout), *words], check=True, capture_output=True)
         (checkout / ".venv").mkdir()
         (checkout / ".venv/bin").symlink_to(Path(sys.executable).parent)
         lock = (checkout / "requirements/dev.txt").read_bytes()
@@ -69,7 +71,7 @@ class Runner:
         }
         (place / "output").touch()
         return kept | {
-            "CI": "true", "GITHUB_ACTIONS": "true", "GITHUB_EVENT_NAME": "push", "GITHUB_REF": ref, "GITHUB_SHA": commit,
+            "CI": "true", "GITHUB_ACTIONS": "true", "GITHUB_EVENT_NAME": event_of(ref), "GITHUB_REF": ref, "GITHUB_SHA": commit,
             "GITHUB_REF_NAME": ref.split("/", 2)[2], "GITHUB_WORKSPACE": str(checkout), "GITHUB_REPOSITORY": "team/books",
             "GITHUB_OUTPUT": str(place / "output"), "RUNNER_TEMP": str(place / "temp"), "RUNNER_OS": "Linux",
             "HOME": str(place / "home"),
@@ -82,7 +84,7 @@ def run_steps(
     """Run the lines of the steps whose condition holds, as GitHub does."""
     output = Path(environment["GITHUB_OUTPUT"])
     for step in steps:
-        if not step.run or not holds(step.condition, output.read_text()):
+        if not step.run or not holds(step.condition, output.read_text(), environment["GITHUB_EVENT_NAME"]):
             continue
         own = {name: SECRET.sub(lambda match: secrets.get(match[1], ""), value) for name, value in step.env.items()}
         ran = subprocess.run(
@@ -92,10 +94,17 @@ def run_steps(
         yield Ran(step.run, ran.returncode, ran.stdout)
 
 
-def holds(condition: str, outputs: str) -> bool:
-    """Tell whether a step's condition holds, by the outputs of those before it; one of another form is a failure."""
+def event_of(ref: str) -> str:
+    """Name the event that has such a ref."""
+    return "pull_request" if ref.startswith("refs/pull/") else "push"
+
+
+def holds(condition: str, outputs: str, event: str) -> bool:
+    """Tell whether a step's condition holds, by event and outputs before it; one of another form is a failure."""
     if not condition:
         return True
+    if named := EVENT.fullmatch(condition):
+        return (named[2] == event) is (named[1] == "==")
     form = CONDITION.fullmatch(condition)
     assert form, condition
     return f"{form[2]}={form[3]}" in outputs.splitlines()

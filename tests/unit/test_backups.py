@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from deploy.backups.health import AskApp
 from deploy.backups.points import Evidence, EvidenceFile, Manifest, Point, differences, joined, losses
 from deploy.backups.restore import steps
 from deploy.backups.show import age, size, standing
@@ -102,8 +103,10 @@ def test_a_restored_database_that_differs_is_told_apart() -> None:
 
 def test_what_is_left_of_a_restore() -> None:
     point = Point("a", "", 0, (line("taken", manifest=manifest()),))
-    whole = [RestoreBeside(NAMES.new), CheckRestored(NAMES.new), SwapDatabases(NAMES), RecordSchema("r1")]
+    checked, swapped = [RestoreBeside(NAMES.new), CheckRestored(NAMES.new)], [SwapDatabases(NAMES), RecordSchema("r1")]
+    whole = [*checked, AskApp(NAMES.new), *swapped]
     assert steps(point, NAMES, frozenset({"shop"})) == whole
+    assert steps(point, NAMES, frozenset({"shop"}), ask=False) == [*checked, *swapped]
     assert steps(point, NAMES, frozenset({"shop", NAMES.new})) == whole, "half a database is restored again"
     assert steps(point, NAMES, frozenset({"shop", NAMES.kept})) == [RecordSchema("r1")], "never swapped twice"
     assert steps(Point("a", "", 0), NAMES, frozenset({"shop", NAMES.kept})) == []
@@ -167,7 +170,7 @@ def test_what_status_says_of_backups() -> None:
     assert "none was restored: inv backup.drill; all are on the host of the data, and are lost with it" in words
     both = [line("taken"), line("restored", time="2026-11-30T06:00:00Z"), line("taken", time="2026-11-30T05:30:00Z")]
     times = {"taken": "2026-11-30T05:30:00Z", "restored": "2026-11-30T06:00:00Z", "offsite": None}
-    assert standing(both, "/backups").document == {**times, "leaves_host": False}
+    assert standing(both, "/backups").document == {**times, "leaves_host": False, "point_in_time": None}
     far = "sftp://backup@vault.example.org//srv/books"
     assert standing(both, "/backups", far).words.endswith("; none is off-site: inv backup.copy")
     copied = [*both, line("taken", place="off-site", time="2026-11-30T05:31:00Z")]
@@ -175,6 +178,7 @@ def test_what_status_says_of_backups() -> None:
         **times,
         "offsite": "2026-11-30T05:31:00Z",
         "leaves_host": True,
+        "point_in_time": None,
     }
     assert standing(both, far).words.endswith(f"; they go to {far}")
 

@@ -177,12 +177,14 @@ ops_certificate_renewal_attempt_timestamp_seconds{{app="shop-prod"}} {ran:.0f}
 )
 def test_a_check_judges_the_last_run_of_the_timer(code: int, hours: int, result: str, words: str) -> None:
     text = METRICS.format(code=code, ran=(NOW - hours * HOUR).timestamp())
-    one = check.last_run(text, NOW, "renews")
+    one = check.last_run(text, NOW - 100 * DAY, NOW, "renews")
     assert (one.result, words in one.evidence) == (result, True)
 
 
-def test_a_timer_that_has_not_run_yet_is_no_failure() -> None:
-    assert check.last_run("", NOW, "renews").result == "PASS"
+@pytest.mark.parametrize(("hours", "result"), [(1, "PASS"), (13, "FAIL")])
+def test_a_timer_that_has_not_run_is_a_failure_once_it_should_have(hours: int, result: str) -> None:
+    one = check.last_run("", NOW - hours * HOUR, NOW, "renews")
+    assert (one.result, "has not run since it was installed" in one.evidence) == (result, True)
 
 
 def program(volume: Path, *words: str) -> int:

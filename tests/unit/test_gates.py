@@ -11,7 +11,9 @@ import pytest
 from deploy.backups.points import Evidence
 from deploy.core.model import EdgeFacts, Facts
 from deploy.incidents import gates
+from deploy.incidents.arrival import Arrival
 from deploy.insight.compare import View, compare
+from deploy.site.checks import Check
 from deploy.state.scans import Scan
 from tests.support.samples import release, serving
 from tests.unit.test_metrics import DAY, entry
@@ -67,7 +69,7 @@ def test_the_maintenance_page_is_not_green() -> None:
     assert gates.health(views, compare(views)).result == "FAIL"
 
 
-def scan(result: str, age: timedelta = DAY) -> Scan:
+def scan(result: str, age: timedelta = DAY, *, database: timedelta | None = None) -> Scan:
     known: dict[str, Any] = {
         "image": "app",
         "digest": "sha256:a",
@@ -76,6 +78,7 @@ def scan(result: str, age: timedelta = DAY) -> Scan:
         "revision": "r",
         "scanner": "t",
     }
+    known |= {"database": ago(database)} if database else {}
     return Scan.model_validate({**known, "result": result, "scanned": ago(age), "reasons": ("why",)})
 
 
@@ -86,13 +89,27 @@ def scan(result: str, age: timedelta = DAY) -> Scan:
         ({"app": scan("PASS"), "edge": None}, "UNKNOWN", "not scanned: edge"),
         ({"app": scan("FAIL"), "edge": None}, "FAIL", "app: why"),
         ({"app": scan("UNKNOWN")}, "UNKNOWN", "app: why"),
-        ({"app": scan("PASS", 8 * DAY)}, "UNKNOWN", "scanned longer than 7 days ago"),
+        (
+            {"app": scan("PASS", 8 * DAY)},
+            "UNKNOWN",
+            f"app was scanned on {ago(8 * DAY)}, 8 days ago; scan.pass_days allows 7",
+        ),
+        (
+            {"app": scan("PASS", database=8 * DAY)},
+            "UNKNOWN",
+            f"app was scanned with a database that was made on {ago(8 * DAY)}, 8 days ago; scan.pass_days allows 7",
+        ),
+        (
+            {"app": scan("PASS", -DAY)},
+            "UNKNOWN",
+            f"app was scanned on {ago(-DAY)}, which is yet to come by the clock of this machine",
+        ),
         ({}, "UNKNOWN", "no record says which images serve"),
     ],
-    ids=["all", "one not", "fails", "unknown", "old", "nothing looked at"],
+    ids=["all", "one not", "fails", "unknown", "old", "old database", "to come", "nothing looked at"],
 )
 def test_vulnerabilities(images: Any, result: str, words: str) -> None:
-    gate = gates.vulnerabilities(images, NOW)
+    gate = gates.vulnerabilities(images, NOW, 7)
     assert (gate.result, gate.evidence) == (result, words)
 
 
@@ -146,4 +163,47 @@ def back(age: timedelta, outcome: str = "in service") -> Any:
 )
 def test_rollback_rehearsed(entries: Any, lost: str, result: str, words: str) -> None:
     gate = gates.rehearsed(entries, lost=lost, now=NOW)
+    assert (gate.result, gate.evidence) == (result, words)
+
+
+def panels(result: Any, evidence: str = "26 of 26 panels") -> Check:
+    return Check("dashboards show data", result, evidence, "" if result == "PASS" else "inv monitor.up")
+
+
+@pytest.mark.parametrize(
+    ("checks", "unreachable", "result", "words"),
+    [
+        ({"a": panels("PASS")}, (), "PASS", "26 of 26 panels"),
+        (
+            {"a": panels("PASS"), "b": panels("PASS", "9 of 9 panels")},
+            (),
+            "PASS",
+            "a: 26 of 26 panels; b: 9 of 9 panels",
+        ),
+        ({"a": panels("PASS"), "b": panels("FAIL", "x: no data")}, (), "FAIL", "b: x: no data"),
+        ({"a": panels("UNKNOWN", "silent"), "b": panels("FAIL", "x: no data")}, (), "FAIL", "b: x: no data"),
+        ({"a": panels("UNKNOWN", "silent")}, (), "UNKNOWN", "silent"),
+        ({"a": panels("PASS")}, ("b",), "UNKNOWN", "b is not reached"),
+        ({}, (), "UNKNOWN", "nothing is deployed"),
+    ],
+    ids=["all", "two hosts", "one fails", "fails and silent", "silent", "unreachable", "nothing"],
+)
+def test_dashboards_show_data(checks: Any, unreachable: tuple[str, ...], result: str, words: str) -> None:
+    gate = gates.dashboards(checks, unreachable)
+    assert (gate.result, gate.evidence) == (result, words)
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "unreachable", "result", "words"),
+    [
+        ([Arrival("app", 0.2), Arrival("db", 1.04)], (), "PASS", "2 of 2 containers, within 1.0 s"),
+        ([Arrival("app", 0.2), Arrival("db", trouble="late")], (), "FAIL", "db: late"),
+        ([Arrival("app", 0.2), Arrival("db", trouble="denied", unsure=True)], (), "UNKNOWN", "db: denied"),
+        ([Arrival("app", 0.2)], ("b",), "UNKNOWN", "b is not reached"),
+        ([], (), "UNKNOWN", "no container runs"),
+    ],
+    ids=["all", "one late", "one not written", "unreachable", "none"],
+)
+def test_logs_arrive(arrivals: Any, unreachable: tuple[str, ...], result: str, words: str) -> None:
+    gate = gates.logs(arrivals, unreachable)
     assert (gate.result, gate.evidence) == (result, words)

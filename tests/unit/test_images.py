@@ -83,8 +83,16 @@ def test_each_image_has_a_cache_of_its_own_and_a_full_cache_fails_no_build(place
 
 
 def test_targets_are_those_with_a_name_for_their_image() -> None:
-    printed = json.dumps({"target": {"common": {}, "backend": {"tags": ["app/backend", "app/backend:x"]}}})
-    assert bake.targets(printed, {"backend": 200}) == (bake.Target("backend", "app/backend", 200),)
+    backend = {
+        "tags": ["app/backend", "app/backend:x"], "context": "backend", "dockerfile": "../docker/b.Dockerfile",
+        "args": {"A": "1", "B": None}, "contexts": {"scripts": "docker"},
+    }  # fmt: skip
+    printed = json.dumps({"target": {"common": {}, "backend": backend}})
+    assert bake.targets(printed, {"backend": 200}) == (
+        bake.Target("backend", "app/backend", 200, "docker/b.Dockerfile", {"A": "1"}, ("scripts",)),
+    )
+    inline = json.dumps({"target": {"a": {"tags": ["a"], "dockerfile-inline": "FROM nginx"}}})
+    assert bake.targets(inline, {})[0].dockerfile == ""
 
 
 def test_steps_are_counted_by_target() -> None:
@@ -167,27 +175,49 @@ def test_a_comment_in_another_encoding_is_no_reason_not_to_build(checkout: Path)
         ("FROM nginx-debug", False),
         ("# FROM nginx", False),
         ("COPY --from nginx", False),
+        ("COPY --from=nginx /a /b", True),
+        ("copy --chown=1:1 --from=nginx /a /b", True),
+        ("COPY \\\n  # why\n  --from=nginx \\\n  /a /b", True),
+        ("RUN --mount=type=bind,from=nginx,target=/n --mount=type=cache,target=/c make", True),
+        ("RUN --mount=from=nginx,target=/n make", True),
+        ("RUN --mount=type=cache,target=/c --mount=target=/n,from=nginx make", True),
+        ("RUN make --mount=from=nginx", False),
+        ("RUN <<END\nCOPY --from=nginx /a /b\nEND", False),
+        ("# COPY --from=nginx /a /b", False),
+        ("FROM python AS nginx\nCOPY --from=nginx /a /b", False),
+        ("ARG WEB=nginx\nFROM ${WEB}", True),
+        ("FROM ${WEB:-nginx}", True),
+        ("FROM $WEB", False),
     ],
 )
 def test_a_dockerfile_names_a_base_in_any_way_that_docker_reads(checkout: Path, line: str, named: bool) -> None:
     (checkout / "docker" / "a.Dockerfile").write_text(f"ARG X\n{line}\nRUN x\n")
-    assert build.contexts(settings(checkout)) == (["nginx"] if named else [])
+    assert ("nginx" in build.contexts(settings(checkout))) is named
 
 
-def test_what_bake_takes_from_a_shell_is_named(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_neither_a_base_nor_pinned_is_named(checkout: Path) -> None:
+    """Stages, contexts of the bake file and what is named by digest are not; an argument is what the bake file gives."""
+    (checkout / "docker" / "a.Dockerfile").write_text(
+        "ARG TAG=7\nFROM python AS One\nFROM redis:$TAG\nCOPY --from=ghcr.io/a/uv:1 /uv /\nCOPY --from=one /a /b\n"
+        f"COPY --from=0 /a /b\nCOPY --from=scripts /a /b\nRUN --mount=from=b@sha256:{'1' * 64},target=/b x\nFROM $B\n"
+    )
+    target = bake.Target("a", "app/a", None, "docker/a.Dockerfile", {"TAG": "8"}, ("scripts",))
+    inline = bake.Target("b", "app/b")
+    assert build.unpinned(settings(checkout), [target, inline]) == [
+        f"{image} (docker/a.Dockerfile)" for image in ("$B", "ghcr.io/a/uv:1", "redis:8")
+    ]
+
+
+def test_bake_sees_no_variable_of_the_shell_but_what_inv_sets(checkout: Path) -> None:
     own = settings(checkout)
     (checkout / own.bake).parent.mkdir(exist_ok=True)
     (checkout / own.bake).write_text(
         'variable "NODE_ENV" { default = "production" }\nvariable "VERSION" {}\n  variable OTHER {}\n# NODE_ENV\n'
     )
-    source = Checkout("c" * 40, "2026-01-01T00:00:00Z")
-    for name in ("NODE_ENV", "OTHER"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("VERSION", "of the shell")
-    assert build.taken_from_shell(own, source) == [], "inv says what VERSION is"
-    for name in ("NODE_ENV", "OTHER"):
-        monkeypatch.setenv(name, "development")
-    assert build.taken_from_shell(own, source) == ["NODE_ENV", "OTHER"]
+    assert build.declared(own) == ["NODE_ENV", "VERSION", "OTHER"]
+    act = bake.without({*build.declared(own)} - {"VERSION"}, bake.print_targets("b"))
+    assert act.argv[:4] == ("env", "--unset=NODE_ENV", "--unset=OTHER", "docker")
+    assert bake.without([], act) == act
 
 
 def test_our_own_images_ask_for_bases_that_are_described() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import bcrypt
 import pytest
 
-from deploy.config.settings import Edge
+from deploy.config.sections import Edge
 from deploy.core.errors import Refused
 from deploy.edge import frame, login
 from tests.support.samples import settings

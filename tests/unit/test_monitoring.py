@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
 from dataclasses import replace
@@ -13,7 +14,8 @@ from urllib.parse import quote
 import pytest
 
 from deploy.config import secrets
-from deploy.config.settings import ROOT, Tls
+from deploy.config.sections import Tls
+from deploy.config.settings import ROOT
 from deploy.core import yaml
 from deploy.core.model import Deploy, ReleasedService
 from deploy.hosts.local import LocalHost
@@ -234,15 +236,29 @@ def test_rules_learn_that_the_environment_is_down_and_that_the_maintenance_page_
 
 
 def test_deploys_that_failed_or_did_not_end() -> None:
-    ledger = [{"release": "r1", "outcome": "in service", "started": "2026-11-30T10:00:00Z"}, {"outcome": "failed"}]
+    served = {"release": "r1", "outcome": "in service", "started": "2026-11-30T10:00:00Z", "seconds": 7.5}
+    ledger: list[dict[str, Any]] = [served, {"outcome": "failed"}]
     begun = [{"command": "deploy", "state": "begin"}]
     measured = {name: value for name, _, value in records.deployed(ledger, begun)}
     assert measured == {
-        "ops_last_deploy_timestamp_seconds": 1796032800.0, "ops_last_deploy_failed": True, "ops_deploy_unfinished": True
+        "ops_last_deploy_timestamp_seconds": 1796032800.0, "ops_last_deploy_duration_seconds": 7.5,
+        "ops_last_deploy_failed": True, "ops_deploy_unfinished": True,
     }  # fmt: skip
     text = collector.rendered(records.deployed(ledger, [*begun, {"command": "deploy", "state": "done"}]))
     assert 'ops_last_deploy_timestamp_seconds{release="r1"} 1796032800\n' in text
     assert "ops_deploy_unfinished{} 0\n" in text
+
+
+def test_deploys_of_the_last_30_days_are_counted_by_outcome() -> None:
+    old, new = "2026-10-30T10:00:00Z", "2026-11-30T09:00:00Z"
+    ledger = [
+        {"command": "deploy", "outcome": "in service", "started": old},
+        {"command": "deploy", "outcome": "in service", "started": new},
+        {"command": "deploy", "outcome": "failed", "started": new},
+        {"command": "migrate", "outcome": "in service", "started": new},
+    ]
+    counted = {(labels["command"], labels["outcome"]): n for _, labels, n in records.counted(ledger, TEN)}
+    assert counted == {("deploy", "failed"): 1, ("deploy", "in service"): 1, ("rollback", "in service"): 0}
 
 
 def test_damaged_records_are_read_as_far_as_they_go(tmp_path: Path) -> None:
@@ -262,12 +278,16 @@ def test_the_edges_answers_are_counted_once_and_its_maintenance_page_is_no_error
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     page = '{"status":503,"page":"maintenance"}'
-    stream = logged('{"status":200,"page":""}', '{"status":502,"page":""}', page, "not JSON", "[1]")
+    slow = '{"status":502,"page":"","upstream_seconds":"0.3"}'
+    socket = '{"status":101,"upstream_seconds":"900"}'
+    own = '{"status":200,"page":"","upstream_seconds":""}'
+    stream = logged(own, slow, page, socket, "not JSON", "[1]")
     monkeypatch.setattr(edge_log, "ask", lambda _: stream)
     log = edge_log.EdgeLog()
     log.read("edge")
     log.read("edge")
-    assert log.counts == {"2xx": 1, "5xx": 1}
+    assert log.counts == {"1xx": 1, "2xx": 1, "5xx": 1}
+    assert log.within == dict.fromkeys((0.5, 1.0, 2.5, 5.0, math.inf), 1), "of what the app was asked"
 
 
 def test_a_busy_edges_log_is_split_in_a_time_that_grows_with_its_length_alone() -> None:
@@ -296,8 +316,7 @@ def test_an_edge_whose_log_cannot_be_read_is_not_counted_as_one_without_errors(m
 
     own, edge = collector.Collector("shop-local", Path("/state")), container("edge", "edge", Running=True) | {"Id": "e"}
     monkeypatch.setattr(edge_log, "ask", lambda _: b"")
-    counted = [value for _, _, value in own.requests([edge], ["edge"])]
-    assert counted == [0, 0, 0, 0]
+    assert {value for _, _, value in own.requests([edge], ["edge"])} == {0}
     monkeypatch.setattr(edge_log, "ask", broken)
     assert list(own.requests([edge], ["edge"])) == []
 

@@ -13,7 +13,8 @@ import pytest
 from pydantic import ValidationError
 
 from deploy.config.compose import Service
-from deploy.config.settings import ROOT, Edge, Tls
+from deploy.config.sections import Edge, Tls
+from deploy.config.settings import ROOT
 from deploy.core.errors import CommandFailed, OpsError, Refused
 from deploy.core.model import WHOLE, Container, Deploy, ReleasedService
 from deploy.core.shell import Command, Result
@@ -374,7 +375,7 @@ def test_browsers_are_held_to_https_only_where_they_trust_the_certificate(tls: d
     text = render(BLUE, tls=Tls(**tls))
     assert f'$sent_transport_security {{ "https:" "{hsts}"; }}' in text
     assert ("listen 8443 ssl;" in text) is bool(tls)
-    assert ("set $moved https;" in text) is bool(hsts), "visitors are sent where browsers let them in"
+    assert ("set $to_scheme https;" in text) is bool(hsts), "visitors are sent where browsers let them in"
     assert ("acme-challenge/ {" in text) is (tls.get("by") == "acme")
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import signal
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +16,8 @@ from typing import Any, cast
 import pytest
 
 from deploy.config.environment import Environment
-from deploy.config.settings import ROOT, Provision, Settings
+from deploy.config.sections import Provision
+from deploy.config.settings import ROOT, Settings
 from deploy.core import yaml
 from deploy.core.errors import OpsError, Refused
 from deploy.hosts.host import Host
@@ -190,6 +193,24 @@ def test_nothing_of_the_persons_own_ansible_is_read(monkeypatch: pytest.MonkeyPa
     assert act.argv[:2] == ("env", "--unset=ANSIBLE_HOST_KEY_CHECKING")
     assert "--check" not in act.argv
     assert playbook.playbook(tmp_path, settings(), check=True).argv[-3:-1] == ("--check", "--diff")
+
+
+def test_a_run_whose_events_nobody_reads_any_more_ends_itself(tmp_path: Path) -> None:
+    """`inv` was killed; the playbook would go on, beside the next one."""
+    plugin, ended = ROOT / "infra/ansible/callback_plugins/events.py", tmp_path / "went on"
+    script = f"""
+import importlib.util, pathlib
+spec = importlib.util.spec_from_file_location("events", {str(plugin)!r})
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+module.CallbackModule().emit(kind="task")
+pathlib.Path({str(ended)!r}).touch()
+"""
+    run = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, start_new_session=True)
+    assert run.stdout
+    run.stdout.close()
+    assert run.wait(60) == -signal.SIGTERM
+    assert not ended.exists()
 
 
 def test_events_are_shown_role_by_role_and_other_lines_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from deploy.backups.points import Evidence, Manifest, Point, Proof
 from deploy.backups.retention import choose
-from deploy.config.settings import Backup
+from deploy.config.sections import Backup
 
 NOW = datetime(2026, 11, 30, 3, tzinfo=UTC)
 KEEP = Backup(keep_days=7, keep_weeks=4, keep_months=6, keep_least=3)

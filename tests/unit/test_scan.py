@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -15,23 +16,26 @@ from pydantic import ValidationError
 
 from deploy.config import checkout as source
 from deploy.config.loader import load
-from deploy.config.settings import Scan, Settings
+from deploy.config.sections import Scan
+from deploy.config.settings import Settings
 from deploy.core.errors import GateClosed, Refused
 from deploy.core.shell import Command, Script
 from deploy.hosts.local import LocalHost
 from deploy.images import build
 from deploy.images.archive import Archived
 from deploy.images.inventory import ImageTransfer
-from deploy.security import inspect, judge, linters, report, trivy, waivers
+from deploy.security import database, inspect, judge, linters, programs, report, trivy, waivers
 from deploy.security.findings import CHECKOUT, Finding, Inspection, ScannedImage, Unreadable
 from deploy.security.judge import Strict
 from deploy.security.scan import Scanned, require_file, summarize, without_skipped
 from deploy.security.trivy import Data
+from tests.support.advisories import ADVISORIES, Pages
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 FRESH = {"Version": 2, "UpdatedAt": "2026-11-30T06:00:00Z", "NextUpdate": "2026-12-01T06:00:00Z"}
 DATA = Data(6, "2026-11-30T06:00:00Z")
 SETTINGS = load("local")
+WHOLE = Pages().file(ADVISORIES)
 FLASK = {
     "VulnerabilityID": "CVE-2999-1", "PkgName": "flask", "InstalledVersion": "1.0", "FixedVersion": "2.0, 3.0",
     "Severity": "CRITICAL", "Title": "bad", "PkgIdentifier": {"PURL": "pkg:pypi/flask@1.0"},
@@ -68,10 +72,10 @@ class Bench:
         self.database: dict[str, Any] | None = FRESH
         self.answers(answer())
 
-    def answers(self, document: object, script: str = "") -> None:
+    def answers(self, document: object, script: str = "", version: str = "0.76.0") -> None:
         """Have Trivy answer so, or do what a script says."""
         (self.folder / "answer.json").write_text(document if isinstance(document, str) else json.dumps(document))
-        body = script or f'case "$1" in --version) echo Version: 0.76.0;; *) cat "{self.folder}/answer.json";; esac'
+        body = script or f'case "$1" in --version) echo Version: {version};; *) cat "{self.folder}/answer.json";; esac'
         self.program.write_text(f"#!/bin/sh\n{body}\n")
         self.program.chmod(0o755)
 
@@ -80,10 +84,11 @@ class Bench:
         chosen = {"programs": {"trivy": str(self.program)}, "within": 1.0}
         settings = SETTINGS.model_copy(update={"root": self.folder, "scan": Scan.model_validate(chosen)})
         if self.database is not None:
-            place = inspect.cache_folder(settings) / "db" / "metadata.json"
+            place = database.cache_folder(settings) / "db" / "metadata.json"
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_text(json.dumps(self.database))
-        data, _ = inspect.update(settings, Here(), now=NOW)
+            place.with_name("trivy.db").write_bytes(WHOLE)
+        data, _ = database.update(settings, Here(), now=NOW)
         image = ImageTransfer(name, name, Archived(digest="sha256:aa", config="sha256:bb", layers=()))
         return inspect.image(image, settings, Here(), data)[0]
 
@@ -129,13 +134,26 @@ BLIND = [absent, crashed, hung, new_shape, no_database, stale]
 @pytest.mark.parametrize("image", ["bookreader/backend", "bookreader/frontend"])
 @pytest.mark.parametrize("fault", BLIND, ids=[fault.__name__ for fault in BLIND])
 def test_a_blinded_scan_is_unknown_and_says_why(bench: Bench, fault: Any, image: str) -> None:
+    """Twelve of twelve; and none of them is a PASS on record, which is what a deploy asks for."""
     fault(bench)
     inspections = bench.look(image)
     assert results(inspections)["vulnerabilities"] == "UNKNOWN"
+    judged = [judge.judge(inspection, (), (), SETTINGS) for inspection in inspections]
+    assert summarize(ScannedImage(image, "sha256:aa", "sha256:bb"), "r1", judged, DATA).result == "UNKNOWN"
     assert next(inspection.unknown for inspection in inspections if inspection.kind == "vulnerabilities")
     if fault not in (no_database, stale):  # of these the database's own row says what to do
         assert all(inspection.then for inspection in inspections)
         assert set(results(inspections).values()) == {"UNKNOWN"}
+
+
+def test_another_version_is_asked_itself_and_not_answered_for_by_the_one_before(bench: Bench) -> None:
+    """Its answer is read where it has the shape that is known here, else it is UNKNOWN."""
+    assert results(bench.look("app"))["vulnerabilities"] == "PASS"
+    for version, document, result in (
+        ("0.76.0", answer(found=True), "PASS"), ("0.77.0", answer(found=True), "FAIL"), ("1.0.0", answer(SchemaVersion=3), "UNKNOWN")
+    ):  # fmt: skip
+        bench.answers(document, version=version)
+        assert results(bench.look("app"))["vulnerabilities"] == result, version
 
 
 def test_one_that_sees_passes_and_one_that_finds_fails(bench: Bench) -> None:
@@ -207,26 +225,58 @@ def test_a_database_in_a_folder_is_taken_again_when_it_is_another(bench: Bench) 
     """One that is gone, or half there, leaves none: not an old one that nobody meant."""
     source = bench.folder / "brought" / "db"
     settings = SETTINGS.model_copy(update={"scan": Scan(databases=[str(source.parent)])})
-    assert inspect.update(settings, Here(), now=NOW)[0].unknown == "no vulnerability database"
+    assert database.update(settings, Here(), now=NOW)[0].unknown == "no vulnerability database"
     source.mkdir(parents=True)
     for day in ("29", "30"):
-        (source / "trivy.db").write_text(day)
+        (source / "trivy.db").write_bytes(WHOLE + day.encode())
         (source / "metadata.json").write_text(json.dumps({**FRESH, "UpdatedAt": f"2026-11-{day}T10:00:00Z"}))
-        data, failed = inspect.update(settings, Here(), now=NOW)
+        data, failed = database.update(settings, Here(), now=NOW)
         assert (data.updated[8:10], data.unknown, failed) == (day, "", "")
-        assert (inspect.cache_folder(settings) / "db" / "trivy.db").read_text() == day
+        assert (database.cache_folder(settings) / "db" / "trivy.db").read_bytes() == WHOLE + day.encode()
     (source / "metadata.json").unlink()
-    data, failed = inspect.update(settings, Here(), now=NOW)
+    data, failed = database.update(settings, Here(), now=NOW)
     assert data.unknown == "no vulnerability database"
     assert "metadata.json" in failed
+
+
+HALF = {
+    "nothing": (b"", "is no database"),
+    "half a page": (WHOLE[:50], "is no database"),
+    "the first pages": (WHOLE[:8192], f"has 8192 of {len(WHOLE)} bytes"),
+    "all but a byte": (WHOLE[:-1], f"has {len(WHOLE) - 1} of {len(WHOLE)} bytes"),
+    "the rest is empty": (WHOLE[:16384] + bytes(80000), "is empty at its end"),
+    "text": (b"<html>not found</html>" * 500, "is no database"),
+    "a folder": (None, "Is a directory"),
+}
+
+
+@pytest.mark.parametrize(("content", "words"), HALF.values(), ids=HALF)
+def test_a_database_whose_copy_was_cut_off_is_unknown_until_it_is_whole(
+    bench: Bench, content: bytes | None, words: str
+) -> None:
+    """Whatever its metadata says; the next scan takes the whole one, of the same time, in its place."""
+    source = bench.folder / "brought" / "db"
+    source.mkdir(parents=True)
+    (source / "metadata.json").write_text(json.dumps(FRESH))
+    settings = SETTINGS.model_copy(update={"scan": Scan(databases=[str(source.parent)])})
+    missing = database.update(settings, Here(), now=NOW)[0].unknown
+    assert missing == "the vulnerability database is not whole: trivy.db: No such file or directory"
+    if content is None:
+        (source / "trivy.db").mkdir()
+    else:
+        (source / "trivy.db").write_bytes(content)
+    assert words in database.update(settings, Here(), now=NOW)[0].unknown
+    shutil.rmtree(source / "trivy.db") if content is None else None
+    (source / "trivy.db").write_bytes(WHOLE)
+    assert database.update(settings, Here(), now=NOW)[0].unknown == ""
 
 
 def test_a_busy_registry_is_asked_again_and_another_fault_is_not(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     waited = list[float]()
-    monkeypatch.setattr(inspect, "PAUSES", (0.1, 0.2))
-    monkeypatch.setattr("deploy.security.inspect.time", SimpleNamespace(sleep=waited.append))
+    monkeypatch.setattr(database, "PAUSES", (0.1, 0.2))
+    monkeypatch.setattr("deploy.security.database.time", SimpleNamespace(sleep=waited.append))
     bench.database = None
     for words, pauses in (("TOOMANYREQUESTS", [0.1, 0.2]), ("no such host", [])):
         bench.answers("", f"echo 'FATAL {words}' >&2; exit 1")
@@ -554,8 +604,8 @@ def test_the_waivers_of_bookreader_are_whole() -> None:
 
 def test_every_scanner_that_is_missing_is_named_with_what_installs_it() -> None:
     """As `inv doctor` shows it."""
-    nowhere = {name: f"/nowhere/{name}" for name in inspect.PROGRAMS}
+    nowhere = {name: f"/nowhere/{name}" for name in programs.PROGRAMS}
     with pytest.raises(Refused) as missing:
-        inspect.require_programs(SETTINGS.model_copy(update={"scan": Scan(programs=nowhere)}))
+        programs.require_programs(SETTINGS.model_copy(update={"scan": Scan(programs=nowhere)}))
     assert all(f"{name} is not installed at /nowhere/{name}" in missing.value.what for name in nowhere)
     assert "scripts/bootstrap.py" in missing.value.then

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from deploy.config import repositories
 from deploy.config.loader import load
-from deploy.config.settings import Backup, Settings, Tls
+from deploy.config.sections import Backup, Tls
+from deploy.config.settings import Settings
 from deploy.core.errors import Refused
 
 APP = 'app = "shop"\ncompose = ["c.yml"]\ndomain = "app.test"\n'

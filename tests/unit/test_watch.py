@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from deploy.config.settings import Rollout
+from deploy.config.sections import Rollout
 from deploy.core.errors import OpsError
 from deploy.core.shell import Command
 from deploy.hosts.local import LocalHost

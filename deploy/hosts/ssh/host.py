@@ -28,6 +28,7 @@ from deploy.hosts.ssh.link import Link
 from deploy.hosts.ssh.program import AS_ONE, WATCHED, Program, whole
 from deploy.hosts.ssh.terminal import feed, pass_on, raw, size
 from deploy.hosts.ssh.transport import SILENCE
+from deploy.hosts.stream import Stream
 
 SESSIONS = 8  # at once over one connection; sshd allows ten (MaxSessions)
 GRACE = 15  # seconds that a program may take beyond its time: 5 until it is killed, the rest to tell us
@@ -205,6 +206,15 @@ class SshHost(ShellFiles):
         if channel := self.link.tunnel("127.0.0.1" if address == EVERYWHERE else address, port, 2):
             channel.close()
         return not channel
+
+    def connect(self, address: str, port: int, within: float) -> Stream:
+        """Open a connection to an address of the environment, through the gateway where there is one."""
+        if not self.link.gateway:
+            return super().connect(address, port, within)
+        if channel := self.link.gateway.tunnel(address, port, within):
+            channel.settimeout(within)
+            return channel
+        raise ConnectionRefusedError("the gateway does not reach it")
 
     def get(self, port: int, path: str, *, host: str = "localhost", timeout: float = 2) -> tuple[int, str]:
         """Ask the host's own loopback over a new connection; return status and body, 0 when nothing answered."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from typing import Any
 
@@ -24,9 +26,15 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # it has no types
     CALLBACK_NAME = "events"
 
     def emit(self, **event: Any) -> None:
-        """Print one event."""
-        sys.stdout.write(json.dumps(event) + "\n")
-        sys.stdout.flush()
+        """Print one event; end all of this run where nobody reads it any more.
+
+        `inv` was killed, and the next one must not work on the same server at the same time.
+        """
+        try:
+            sys.stdout.write(json.dumps(event) + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os.killpg(0, signal.SIGTERM)
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:  # noqa: ARG002  # passed by name
         """Say which task begins, of which role."""

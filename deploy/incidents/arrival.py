@@ -1,0 +1,102 @@
+"""Whether logs arrive: a line is written into each container's own output, and read where `inv logs` reads."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+from deploy.core.errors import OpsError
+from deploy.core.model import Container
+from deploy.core.poll import poll
+from deploy.core.shell import Command, docker
+from deploy.hosts.host import Host
+from deploy.insight import logs
+
+WITHIN = 15.0  # seconds
+EARLIER = timedelta(seconds=60)  # by which the host's clock may be behind this one's
+MISSING = (126, 127)  # exit codes of the engine for a program that is not in the image
+# the first process has the container's output open; whoever runs as the same account may write into it
+WRITE = 'printf "%s\\n" "$0" > /proc/1/fd/1'
+SHELLS = (("sh", "-c", WRITE), ("busybox", "sh", "-c", WRITE))
+INTERPRETERS = {  # by how the program is called that the container was started with
+    "python": ("-c", "import sys; open('/proc/1/fd/1', 'w').write(sys.argv[1] + '\\n')"),
+    "node": ("-e", "require('fs').writeFileSync('/proc/1/fd/1', process.argv[1] + '\\n')"),
+}
+STARTED_WITH = "{{.Path}}"
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """What became of one container's line: how long it took, None where it did not come, and why.
+
+    `own` tells that the container has no program to write with, and that a line of its own was read instead.
+    """
+
+    container: str
+    seconds: float | None = None
+    trouble: str = ""
+    own: bool = False
+    unsure: bool = False
+
+
+def arrivals(host: Host, containers: Iterable[Container]) -> list[Arrival]:
+    """Try every container that runs on a host."""
+    running = [one.name for one in containers if one.state == "running"]
+    since = logs.stamp(datetime.now(UTC) - EARLIER)
+    sent = {name: write(host, name) for name in running}
+    return [await_line(host, name, since, *sent[name]) for name in running]
+
+
+def write(host: Host, container: str) -> tuple[str, str, float]:
+    """Write a line into a container's output; return its marker, empty where nothing can write, why, and when."""
+    marker = uuid4().hex
+    line = json.dumps({"level": "info", "message": "inv validate: do logs arrive?", "marker": marker})
+    for words in writers(host, container):
+        done = host.try_run(docker("exec", container, *words, line), timeout=WITHIN)
+        if done.returncode == 0:
+            return marker, "", time.monotonic()
+        if done.returncode not in MISSING:
+            return "", done.output.strip().splitlines()[-1] if done.output.strip() else "it cannot be written to", 0
+    return "", "", 0
+
+
+def writers(host: Host, container: str) -> Iterator[tuple[str, ...]]:
+    """Yield the commands that may write a line: by a shell, else by the interpreter that the container runs or has."""
+    yield from SHELLS
+    program = host.try_run(docker("inspect", f"--format={STARTED_WITH}", container).as_query()).stdout.strip()
+    name = program.rpartition("/")[2]
+    yield from ((program, *words) for interpreter, words in INTERPRETERS.items() if name.startswith(interpreter))
+    yield ("python3", *INTERPRETERS["python"])
+
+
+def await_line(host: Host, container: str, since: str, marker: str, trouble: str, sent: float) -> Arrival:
+    """Wait until a container's line is read back."""
+    if trouble:
+        return Arrival(container, trouble=trouble, unsure=True)
+    if not marker:
+        own = any(lines(host, logs.read(container, "--tail", "1")))
+        words = "it has no program to write a line with, and has written none itself"
+        return Arrival(container, own=True) if own else Arrival(container, trouble=words, unsure=True)
+    for _ in poll(max(0.0, sent + WITHIN - time.monotonic()), pause=0.3):
+        if any(marker in line for line in lines(host, logs.read(container, "--since", since))):
+            return Arrival(container, time.monotonic() - sent)
+    return Arrival(container, trouble=f"a line that was written did not come within {WITHIN:.0f} s")
+
+
+def lines(host: Host, read: Command) -> Iterator[str]:
+    """Yield what a container's log holds; nothing where it cannot be read."""
+    done = host.try_run(read, timeout=WITHIN)
+    if done.returncode == 0:
+        yield from done.output.splitlines()
+
+
+def tried(host: Host, containers: Iterable[Container]) -> list[Arrival]:
+    """Try every container of a host; where that fails say so."""
+    try:
+        return arrivals(host, containers)
+    except OpsError as error:
+        return [Arrival(host.name, trouble=error.what.partition("\n")[0], unsure=True)]

@@ -1,0 +1,153 @@
+"""The overview as one HTML page: the dashboards' panels from Prometheus, what was deployed, the four keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from deploy.config.environment import Environment
+from deploy.core import console
+from deploy.core.errors import Refused
+from deploy.core.model import Record
+from deploy.hosts import fleet
+from deploy.incidents import dora, metrics
+from deploy.insight.history import outcome
+from deploy.monitoring import chart, panels, run, series, stack
+from deploy.monitoring.chart import Chart, Mark, Window
+from deploy.monitoring.check import START
+from deploy.monitoring.images import FOLDER
+from deploy.site.checks import Check, require_open
+from deploy.site.run import Run
+
+TEMPLATE = FOLDER / "page.html.j2"
+OURS = '<meta name="generator" content="bookreader-ops monitor.page">'  # stands in every page that was written here
+DAYS = 30  # of the four keys
+LONGEST = 15 * 24  # hours
+Dashboards = tuple[tuple[str, tuple[Chart, ...]], ...]
+
+
+@dataclass(frozen=True)
+class View:
+    """One host on the page: its alerts, None where Prometheus does not answer, and its dashboards' charts."""
+
+    host: str
+    alerts: Sequence[tuple[str, str, str]] | None
+    dashboards: Dashboards = ()
+
+
+def show(at: Environment, *, file: str, hours: int) -> None:
+    """Write the page of the last hours.
+
+    Raises Refused before anything is asked for a file that is somebody else's; GateClosed, exit 3, where a host's
+    Prometheus does not answer, once the page of the others is written.
+    """
+    path = Path(file).absolute()
+    require_ours(path)
+    if not 1 <= hours <= LONGEST:
+        what, then = f"--hours must be 1 to {LONGEST}, not {hours}", "inv monitor.page --hours=24, for example"
+        raise Refused(what, where="inv monitor.page", then=then, slug="wrong-usage")
+    now = datetime.now(UTC)
+    recorded, unreachable = metrics.read(at, now - timedelta(days=DAYS))
+    window = series.window(now.timestamp(), hours)
+    marks = marks_of(recorded.entries, window)
+    runs = {own.host.name: own for own in run.runs_of(at)}
+    with console.step("ask Prometheus"):
+        views = tuple(at.each(lambda host: view(runs[host.name], window, marks)).values())
+    checks = [judge(own) for own in views]
+    if any(check.result == "PASS" for check in checks):
+        keys = dora.measures(recorded, now, DAYS)
+        at.here.write(path, render(at, views, window, recorded.entries, keys))
+        console.say(f"written: {path}")
+    require_open(checks)
+    fleet.raise_unreachable(unreachable)
+
+
+def require_ours(path: Path) -> None:
+    """Refuse to write over what was not written here."""
+    if path.is_dir() or (path.exists() and OURS not in path.read_text(errors="replace")[:1000]):
+        what = f"{path} is there, and is no page of inv monitor.page"
+        raise Refused(what, where="--file", then="name another file", slug="file-exists")
+
+
+def view(own: Run, window: Window, marks: Sequence[Mark]) -> View:
+    """Ask one host's Prometheus for everything."""
+    host, port = own.host, own.settings.monitor.prometheus_port
+    alerts = series.alerts_of(host, port)
+    if alerts is None:
+        return View(host.name, None)
+    shown = panels.dashboards(stack.stack_of(own, "").job_names)
+
+    def drawn(panel: panels.Panel) -> Chart:
+        found = series.series_of(host, port, panel, window) or ()
+        return chart.chart(panel.title, panel.unit, found, window, marks)
+
+    return View(host.name, alerts, tuple((one.title, tuple(map(drawn, one.panels))) for one in shown))
+
+
+def judge(own: View) -> Check:
+    """Judge whether a host's Prometheus answered."""
+    asked = f"Prometheus of {own.host}"
+    return Check(asked, "UNKNOWN", "it does not answer", START) if own.alerts is None else Check(asked, "PASS")
+
+
+def within(entries: Sequence[Record], window: Window) -> list[Record]:
+    """Return what ended in the time that is shown, oldest first; a host's clock may be ahead. Pure."""
+    return [entry for entry in entries if window.start <= dora.ended(entry).timestamp()]
+
+
+def marks_of(entries: Sequence[Record], window: Window) -> tuple[Mark, ...]:
+    """Return what was done as marks in the charts, numbered as in the table. Pure."""
+    return tuple(
+        Mark(
+            min(dora.ended(entry).timestamp(), window.end),
+            number,
+            f"{entry.command} of {entry.release}: {entry.outcome}",
+        )
+        for number, entry in enumerate(within(entries, window), start=1)
+    )
+
+
+def rows_of(entries: Sequence[Record], window: Window) -> list[list[object]]:
+    """Return the table of what was done, newest first. Pure."""
+    rows: list[list[object]] = [
+        [
+            number,
+            f"{dora.ended(one):%d %b %H:%M}",
+            one.command,
+            one.release,
+            outcome(one),
+            f"{one.seconds:.0f} s",
+            one.who,
+        ]
+        for number, one in enumerate(within(entries, window), start=1)
+    ]
+    return rows[::-1]
+
+
+def state_of(views: Sequence[View]) -> tuple[str, str]:
+    """Say in a word how it is, and how good that is. Pure."""
+    alerts = [severity for own in views for severity, _, _ in own.alerts or ()]
+    if "critical" in alerts:
+        return f"{alerts.count('critical')} critical alert(s)", "bad"
+    if any(own.alerts is None for own in views):
+        return "not every host can be seen", "warn"
+    return (f"{len(alerts)} warning(s)", "warn") if alerts else ("no alert fires", "good")
+
+
+def render(
+    at: Environment, views: Sequence[View], window: Window, entries: Sequence[Record], keys: Sequence[dora.Measure]
+) -> str:
+    """Render the page. Pure."""
+    from jinja2 import Environment as Templates
+    from jinja2 import FileSystemLoader, StrictUndefined
+
+    hours = round((window.end - window.start) / 3600)
+    state, mood = state_of(views)
+    own = Templates(loader=FileSystemLoader(FOLDER), undefined=StrictUndefined, autoescape=True)
+    return own.get_template(TEMPLATE.name).render(
+        name=at.settings.name, env=at.settings.env, until=f"{datetime.fromtimestamp(window.end, UTC):%d %b %Y, %H:%M}",
+        hours=f"{hours} hours" if hours > 1 else "hour", state=state, mood=mood, views=views, several=len(views) > 1,
+        keys=keys, days=DAYS, rows=rows_of(entries, window),
+    )  # fmt: skip

@@ -1,0 +1,87 @@
+"""What was there before: the findings of another commit, by the scanners, the database and the settings of today."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from deploy.config import checkout
+from deploy.config.environment import Environment
+from deploy.config.loader import load
+from deploy.config.settings import Settings
+from deploy.core import console
+from deploy.core.errors import CommandFailed, OpsError, Refused
+from deploy.core.shell import docker
+from deploy.hosts.local import LocalHost
+from deploy.images import build
+from deploy.security.findings import Inspection
+from deploy.security.judge import Strict
+
+Look = Callable[[Environment], list[Inspection]]
+
+
+def fingerprints(at: Environment, commit: str, strict: Strict, look: Look) -> frozenset[str]:
+    """Return the findings of a commit, whose images are built where they are not here; raise Refused for none.
+
+    What cannot be looked at there excuses nothing.
+    """
+    if strict.fails:
+        what = f"an earlier commit excuses nothing here: {strict.by}"
+        raise Refused(what, where="--against", then="inv scan without --against", slug="base-not-allowed")
+    with checked_out(at.settings.root, commit, at.here) as root:
+        before = at._replace(settings=load(at.settings.env, root))
+        with images(at, before):
+            return frozenset(finding.fingerprint for one in look(before) for finding in one.findings)
+
+
+@contextmanager
+def checked_out(root: Path, commit: str, here: LocalHost) -> Iterator[Path]:
+    """Check a commit out elsewhere, and take it away again; the person's checkout is only read."""
+    try:
+        asked = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{commit}^{{commit}}")
+        name = here.run(checkout.git(root, *asked)).strip()
+        top, below = (
+            here.run(checkout.git(root, "rev-parse", f"--show-{what}")).strip() for what in ("toplevel", "prefix")
+        )
+    except CommandFailed:
+        what, then = f"there is no commit {commit} in this checkout", "git fetch --unshallow; or --against=origin/main"
+        raise Refused(what, where="--against", then=then, slug="base-unreadable") from None
+    with tempfile.TemporaryDirectory(prefix="ops-against-") as folder:
+        here.run(checkout.git(root, "clone", "--quiet", "--shared", "--no-checkout", top, folder))
+        here.run(checkout.git(Path(folder), "checkout", "--quiet", "--detach", name))
+        yield Path(folder, below)
+
+
+@contextmanager
+def images(at: Environment, before: Environment) -> Iterator[None]:
+    """Build the images of a commit where they are not here; afterwards their names are off again, and ours are ours."""
+    revision, missing = checkout.read(before.settings.root, before.here).revision, list[str]()
+    try:
+        names = own(*before.machine)
+        missing = [name for name in names if not build.identify(build.kept(name, revision), at.here)]
+        if missing:
+            console.say(f"images of {revision}, which this is compared with:")
+            build.build_and_keep(*before.machine)
+    except OpsError as error:
+        console.warn(f"the images of {revision} cannot be built, so that what is in ours counts as new: {error.what}")
+    try:
+        yield
+    finally:
+        build.prune_release(missing, revision, at.here)
+        if missing:
+            name_again(at)
+
+
+def own(settings: Settings, here: LocalHost) -> list[str]:
+    """Name the images that a checkout's bake file builds."""
+    return [target.image for target in build.read_targets(settings, here)]
+
+
+def name_again(at: Environment) -> None:
+    """Give the images of this checkout the names back that a build of another took."""
+    revision = checkout.read(at.settings.root, at.here).revision
+    for name in own(*at.machine):
+        if identity := build.identify(build.kept(name, revision), at.here):
+            at.here.run(docker("tag", identity, name))

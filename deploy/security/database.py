@@ -1,0 +1,94 @@
+"""Trivy's vulnerability database on this machine: fetched or brought, whole, and as old as it may be."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from deploy.config.settings import Settings
+from deploy.core import console
+from deploy.core.errors import CommandFailed, OpsError
+from deploy.hosts.local import LocalHost
+from deploy.security import boltdb, trivy
+from deploy.security.programs import last_line, program, run
+from deploy.security.trivy import Data
+
+PAUSES = (1.0, 3.0, 9.0)  # seconds between attempts at the database
+TRANSIENT = re.compile(r"\b429\b|TOOMANYREQUESTS|\b5\d\d\b|timeout|reset by peer|\bEOF\b", re.IGNORECASE)
+
+
+def cache_folder(settings: Settings) -> Path:
+    """Return where scanners keep data and analysed layers; of other databases elsewhere, so that none is mixed up."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bookreader-ops" / "trivy"
+    return home / hashlib.sha256(json.dumps(settings.scan.databases).encode()).hexdigest()[:8]
+
+
+@contextmanager
+def alone(settings: Settings) -> Iterator[None]:
+    """Let one process of this machine use Trivy's cache at a time: a second one would fail."""
+    folder = cache_folder(settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def update(settings: Settings, here: LocalHost, *, now: datetime | None = None) -> tuple[Data, str]:
+    """Bring the vulnerability database up to date, and judge what is there then; return also why that failed."""
+    folder, chosen = cache_folder(settings) / "db", settings.scan.databases
+    brought = len(chosen) == 1 and chosen[0].startswith("/")
+    with alone(settings):
+        if boltdb.damage(folder / "trivy.db"):
+            shutil.rmtree(folder, ignore_errors=True)  # Trivy would take it for current by its metadata
+        failed = take(Path(chosen[0]) / "db", folder) if brought else fetch(settings, here)
+        damage = boltdb.damage(folder / "trivy.db")
+    metadata = here.read(folder / "metadata.json")
+    judged = trivy.database(metadata, now or datetime.now(UTC), settings.scan.database_hours, damage)
+    return judged, f"{judged.unknown}: {failed}" if judged.unknown and failed else ""
+
+
+def fetch(settings: Settings, here: LocalHost) -> str:
+    """Fetch the database; return what failed."""
+    try:
+        download(program("trivy", settings), settings, here)
+    except OpsError as error:
+        return last_line(error.what)
+    return ""
+
+
+def take(source: Path, to: Path) -> str:
+    """Copy a database from a folder, where it is another, whole or not at all; return what failed."""
+    part = to.with_name("part")
+    try:
+        if not to.is_dir() or (source / "metadata.json").read_bytes() != (to / "metadata.json").read_bytes():
+            for folder in (part, to):
+                shutil.rmtree(folder, ignore_errors=True)
+            shutil.copytree(source, part)
+            part.rename(to)
+    except OSError as error:
+        shutil.rmtree(to, ignore_errors=True)
+        return f"{error.filename or source}: {error.strerror or error}"
+    return ""
+
+
+def download(path: str, settings: Settings, here: LocalHost) -> None:
+    """Fetch the database, unless the one that is there is current; again where that may help."""
+    words = trivy.download(path, str(cache_folder(settings)), settings.scan.databases, within=settings.scan.within)
+    for pause in (*PAUSES, None):
+        try:
+            run(words, settings, here)
+            return
+        except CommandFailed as error:
+            if pause is None or not TRANSIENT.search(error.output):
+                raise
+            console.say(f"the vulnerability database was not given: {last_line(error.output)}; again in {pause:.0f} s")
+            time.sleep(pause)

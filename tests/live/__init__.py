@@ -1,0 +1,1 @@
+"""What needs images of a public registry: run where one answers, by `nox -s monitoring_live`."""
