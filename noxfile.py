@@ -21,7 +21,7 @@ SCRIPTS = [
     "docker/base/postgres/entrypoint.sh", "docker/base/redis/customize.sh", "docker/base/monitoring/customize.sh",
     "docker/frontend/publish", "scripts/ci-credentials", "infra/terraform/volume.sh",
     "infra/ansible/roles/firewall/files/bookreader-ops-firewall",
-    *map("scripts/{}.sh".format, ("inv", "deploy", "backup", "migrate-and-deploy")),
+    *map("scripts/{}.sh".format, ("inv", "deploy", "backup", "migrate-and-deploy", "setup-monitoring")),
     "scripts/blue-green-deploy.sh", "tests/apps/template/prestart/prestart", "tests/apps/template/frontend/publish",
     *map("docker/backup/{}".format, ("login", "take", "verify", "restore", "amcheck", "swap", "databases", "drop")),
     *map("docker/backup/{}".format, ("on", "offsite", "fetch", "losses", "table", "upload", "header", "import")),

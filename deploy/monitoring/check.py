@@ -8,34 +8,55 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
+from deploy.config.settings import Settings
 from deploy.core.poll import poll
 from deploy.hosts.host import Host
-from deploy.monitoring import panels, stack
+from deploy.monitoring import heartbeat, panels, stack
+from deploy.site import notify
 from deploy.site.checks import Check
 from deploy.site.run import Run
 
-START = "inv monitor.up"
+START, UNSET = "inv monitor.up", heartbeat.UNSET
 
 
-def check(runs: Sequence[Run], urls: Sequence[str]) -> list[Check]:
-    """Check the stack of every host; what cannot be seen is UNKNOWN."""
-    several = len(runs) > 1
-    checks = [one for run in runs for one in on_host(run, f"{run.host.name}: " if several else "")]
+def check(settings: Settings, runs: Sequence[Run]) -> list[Check]:
+    """Check every host's stack and dashboards, and that signs of life leave it; what cannot be seen is UNKNOWN."""
+    addresses = heartbeat.addresses(settings, [run.host.name for run in runs])
+    beats = [beating(run, addresses[run.host.name], prefix) for run, prefix in prefixed(runs)]
+    shown = [panels_of(run, f"{prefix}dashboards show data") for run, prefix in prefixed(runs)]
+    *stacks, notified = watching(settings, runs)
+    return [*stacks, *shown, *beats, notified]
+
+
+def watching(settings: Settings, runs: Sequence[Run]) -> list[Check]:
+    """Check all that a notification needs, from the targets to somebody who gets it."""
+    urls = notify.addresses(settings)
     evidence = f"{len(urls)} address(es); inv notify.test tries them"
-    nobody = Check(
-        "somebody is notified", "FAIL", "NOTIFY_URLS is not set", f"add it to the secrets file, then {START}"
-    )
+    nobody = Check("somebody is notified", "FAIL", f"{notify.KEY} {UNSET}", f"add it to the secrets file, then {START}")
+    checks = [one for run, prefix in prefixed(runs) for one in on_host(run, prefix)]
     return [*checks, Check("somebody is notified", "PASS", evidence) if urls else nobody]
 
 
-def settled(runs: Sequence[Run], urls: Sequence[str], within: float) -> list[Check]:
+def prefixed(runs: Sequence[Run]) -> list[tuple[Run, str]]:
+    """Put the host's name in front of what is checked, where there are several. Pure."""
+    return [(run, f"{run.host.name}: " if len(runs) > 1 else "") for run in runs]
+
+
+def settled(settings: Settings, runs: Sequence[Run], within: float) -> list[Check]:
     """Check again and again until nothing is left to wait for, `within` seconds."""
-    checks = check(runs, urls)
+    checks = check(settings, runs)
     for _ in poll(within, pause=1):
-        if all(one.result == "PASS" for one in checks[:-1]):
+        if all(one.result == "PASS" or UNSET in one.evidence for one in checks):
             break
-        checks = check(runs, urls)
+        checks = check(settings, runs)
     return checks
+
+
+def beating(run: Run, address: str, prefix: str) -> Check:
+    """Check that signs of life leave one host."""
+    query = quote("time() - ops_heartbeat_timestamp_seconds")  # by the host's own clock
+    age = ask(run.host, run.settings.monitor.prometheus_port, f"/api/v1/query?query={query}") if address else None
+    return heartbeat.judge(prefix, address, age)
 
 
 def on_host(run: Run, prefix: str) -> list[Check]:
@@ -50,7 +71,6 @@ def on_host(run: Run, prefix: str) -> list[Check]:
         judge_rules(prefix, own.rules, rules),
         judge_managers(prefix, managers),
         judge_services(prefix, stack.services_to_watch(run), watched),
-        panels_of(run, f"{prefix}dashboards show data"),
     ]
 
 

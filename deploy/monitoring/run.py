@@ -6,7 +6,7 @@ from deploy.config.environment import Environment
 from deploy.core import console
 from deploy.core.errors import CommandFailed, OpsError, Refused, acting
 from deploy.core.shell import LONG, command, compose, docker
-from deploy.monitoring import check, images, stack
+from deploy.monitoring import check, heartbeat, images, stack
 from deploy.site import notify
 from deploy.site.checks import Check
 from deploy.site.facts import observe_all
@@ -28,17 +28,18 @@ def runs_of(at: Environment) -> tuple[Run, ...]:
 def up(at: Environment) -> list[Check]:
     """Start the stack on every host, or bring it to what it should be; return what its check came to."""
     runs, urls = runs_of(at), notify.addresses(at.settings)
+    beats = heartbeat.addresses(at.settings, [run.host.name for run in runs])
     prepared = images.prepare(*at.machine)
     for run in runs:
         images.bring(prepared, at.here, run.host)
-        start(run, stack.stack_of(run, " ".join(urls)), prepared)
+        start(run, stack.stack_of(run, " ".join(urls), beats[run.host.name]), prepared)
     if "grafana" not in prepared.references:
         console.say(acting("there is no Grafana, which no Debian package has: inv monitor.page", at.settings.env))
     if not urls:
         console.warn(
             acting(f"{notify.KEY} is not set: nobody is notified; add it, then inv monitor.up", at.settings.env)
         )
-    return check.settled(runs, urls, WITHIN)
+    return check.settled(at.settings, runs, WITHIN)
 
 
 def start(run: Run, own: stack.Stack, prepared: images.Images) -> None:

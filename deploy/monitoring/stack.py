@@ -68,6 +68,7 @@ class Stack:
     backups: bool
     urls: str = ""
     certificates: bool = False
+    heartbeat: str = ""
 
     @property
     def project(self) -> str:
@@ -130,14 +131,14 @@ def project_of(settings: Settings) -> str:
     return f"{settings.name}-monitoring"
 
 
-def stack_of(run: Run, urls: str) -> Stack:
+def stack_of(run: Run, urls: str, heartbeat: str = "") -> Stack:
     """Decide what watches a release on one host."""
     document = yaml.load_rendered(run.bundle.files["shared.yml"])
     env, release = secrets.rendered(run.bundle.env), run.bundle.release
     data = [one for service in release.of("data") for one in exporter_of(service, document, env)]
     edges = tuple(edge_exporters(release.of("edge"), document)) or public_exporter(run.settings)
     renewed = bool(release.of("certificates")) and run.settings.tls.by == "acme"
-    return Stack(run.settings, run.host.name, (*data, *edges), bool(release.of("backup")), urls, renewed)
+    return Stack(run.settings, run.host.name, (*data, *edges), bool(release.of("backup")), urls, renewed, heartbeat)
 
 
 def exporter_of(service: ReleasedService, document: Mapping[str, Any], env: Mapping[str, str]) -> Iterator[Exporter]:
@@ -217,7 +218,8 @@ def files(stack: Stack, images: Images) -> dict[str, str]:
 def private(stack: Stack) -> dict[str, str]:
     """Render the files of the stack that hold secrets, by their paths in the state folder."""
     own = {f"{PRIVATE}/{one.name}.env": one.secret for one in stack.exporters if one.secret}
-    return {f"{PRIVATE}/receiver.env": secrets.render({"NOTIFY_URLS": stack.urls}), **own}
+    addresses = {"NOTIFY_URLS": stack.urls, "HEARTBEAT_URL": stack.heartbeat}
+    return {f"{PRIVATE}/receiver.env": secrets.render(addresses), **own}
 
 
 def compose_file(stack: Stack, images: Images, made_of: str) -> str:

@@ -37,7 +37,9 @@ namespace = Collection(
     BACKUP, MIGRATE, HOSTS,
     Collection("images", images.pin),
     Collection("incident", incident.triage, incident.playbook),
-    Collection("monitor", monitor.up, monitor.down, monitor.check, monitor.page),
+    Collection(
+        "monitor", monitor.up, monitor.down, monitor.check, monitor.page, monitor.verify, monitor.silence
+    ),
     Collection("notify", secrets.notification),
     Collection("tls", tls.issue, tls.renew, tls.check),
     Collection("secrets", secrets.init, secrets.check, secrets.edit, secrets.rotate, secrets.identity),

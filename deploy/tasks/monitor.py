@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from deploy.tasks.command import command
+from deploy.tasks.command import command, words
 
 if TYPE_CHECKING:
     from deploy.config.environment import Environment
@@ -31,9 +31,38 @@ def down(at: Environment) -> None:
 def check(at: Environment, json: bool = False) -> None:
     """Check that targets are up, rules are evaluated, every service is watched, and people are notified."""
     from deploy.monitoring import check, run
-    from deploy.site import checks, notify
+    from deploy.site import checks
 
-    checks.show(check.check(run.runs_of(at), notify.addresses(at.settings)), at.settings.env, json=json)
+    checks.show(check.check(at.settings, run.runs_of(at)), at.settings.env, json=json)
+
+
+@command(
+    help={"only": "faults, with commas (default: all that can be injected)", "times": "how often each (default: 1)"}
+)
+def verify(at: Environment, only: str = "", times: int = 1, json: bool = False) -> None:
+    """Inject faults and time the notification of each; never in prod."""
+    from deploy.monitoring import verify
+
+    verify.show(verify.verify(at, words(only), times), at.settings.env, json=json)
+
+
+@command(
+    positional=["matchers"],
+    help={
+        "matchers": "what is silenced, as in service=worker, several with blanks in quotes (default: list silences)",
+        "duration": "for how long: 30m, 2h, 1d",
+        "comment": "why",
+        "expire": "end the silence with this id instead",
+    },
+)
+def silence(
+    at: Environment, matchers: str, duration: str = "", comment: str = "", expire: str = "", json: bool = False
+) -> None:
+    """Notify nobody of some alerts for a while; without words, list what is silenced."""
+    from deploy.monitoring import silence
+
+    silence.change(at, matchers.split(), duration, comment, expire)
+    silence.show(silence.listed(at), at.settings.env, json=json)
 
 
 @command(

@@ -1,25 +1,30 @@
 """Tell people of alerts, at the addresses that deploys use: Alertmanager posts here, and Apprise sends.
 
 The addresses hold tokens: they come in the variable NOTIFY_URLS and are printed nowhere. While Watchdog stays away,
-nobody evaluates rules or sends alerts, and this program says so by itself.
+nobody evaluates rules or sends alerts, and this program says so by itself; while it comes, a sign of life goes to
+HEARTBEAT_URL.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import quote
 from urllib.request import urlopen
 
 PORT, COLLECTOR = 9102, "http://collector:9101"
-PATIENCE = 60.0  # seconds without a sign of life; Alertmanager gives them for a minute more when Prometheus is gone
+PATIENCE = 50.0  # seconds without a sign of life; Alertmanager gives them for 40 more when Prometheus is gone
 WITHIN = 15.0  # seconds that the services may take
+NOBODY = {"alertname": "NobodyWatches"}  # Prometheus or Alertmanager is away: no rule says so
+SHOWN = ("alertname", "service", "severity")
 KINDS = {"critical": "failure", "warning": "warning"}
 Send = Callable[[str, str, str], bool]
 
@@ -65,15 +70,34 @@ def sender(urls: list[str], app: str) -> Send:
         results = services.notify(text, title=title, notify_type=kind, body_format=NotifyFormat.TEXT, timeout=WITHIN)
         taken = [bool(result) for result in results] if services else []
         FAILED.count += taken.count(False)
-        return any(taken) or not urls
+        FAILED.nobody = bool(urls) and not any(taken)
+        return not FAILED.nobody
 
     return send
 
 
 class Failures:
-    """How many notifications an address has not taken, and how many addresses are none that Apprise can use."""
+    """What was not taken: notifications, by each address; heartbeats; and addresses that Apprise cannot use."""
 
-    count, unusable = 0, 0
+    count, unusable, heartbeats = 0, 0, 0
+    nobody = False  # has taken the last one
+
+
+class Heartbeat:
+    """The sign of life that leaves the host, for whoever says that it is gone; withheld while nobody takes messages."""
+
+    def __init__(self, url: str) -> None:
+        self.url, self.last = url, 0.0
+
+    def beat(self) -> None:
+        """Send it, where an address is set; count it where that fails."""
+        if not self.url or FAILED.nobody:
+            return
+        try:
+            with urlopen(self.url, timeout=WITHIN):
+                self.last = time.time()
+        except (OSError, ValueError, HTTPException):
+            FAILED.heartbeats += 1
 
 
 class Life:
@@ -110,14 +134,23 @@ def speak(send: Send, name: str, host: str, env: str) -> None:
     """Send what changed; what nobody took has not been sent, and is new the next time."""
     if words := LIFE.change():
         text = f"host: {host}\nnext: inv monitor.check --env={env}; inv monitor.up --env={env}"
-        if not send(f"{name}: {words}", text, "failure" if LIFE.missed else "success"):
+        taken = send(f"{name}: {words}", text, "failure" if LIFE.missed else "success")
+        note([NOBODY], "firing" if LIFE.missed else "resolved", taken=taken)
+        if not taken:
             LIFE.missed = not LIFE.missed
+
+
+def note(labels: list[dict[str, str]], status: str, *, taken: bool) -> None:
+    """Write down in this container's log what was sent, for `inv monitor.verify`."""
+    sys.stdout.write(json.dumps({"notified": labels, "status": status, "taken": taken}) + "\n")
+    sys.stdout.flush()
 
 
 class Answer(BaseHTTPRequestHandler):
     """Takes what Alertmanager posts; counts the notifications that failed and the addresses that cannot work."""
 
     send_message: Send
+    heartbeat: Heartbeat
     name, host = "", ""
 
     def do_POST(self) -> None:  # the library chose the name
@@ -125,16 +158,21 @@ class Answer(BaseHTTPRequestHandler):
         posted = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         LIFE.come()
         if self.path == "/watchdog":
-            return self.send(200, "")
+            self.send(200, "")
+            return self.heartbeat.beat()
         service = posted["commonLabels"].get("service", "")
         taken = type(self).send_message(*message(posted, self.name, self.host, context(service)))
+        firing = [one["labels"] for one in posted["alerts"] if one["status"] == posted["status"]]
+        note([{key: one[key] for key in SHOWN if key in one} for one in firing], posted["status"], taken=taken)
         return self.send(200 if taken else 502, "")
 
     def do_GET(self) -> None:  # the library chose the name
         """Say how many notifications failed, and how many addresses are unusable."""
         counted = f"# TYPE ops_notifications_failed_total counter\nops_notifications_failed_total {FAILED.count}\n"
         unusable = f"# TYPE ops_notify_urls_unusable gauge\nops_notify_urls_unusable {FAILED.unusable}\n"
-        self.send(200, counted + unusable)
+        failed = f"# TYPE ops_heartbeats_failed_total counter\nops_heartbeats_failed_total {FAILED.heartbeats}\n"
+        last = f"ops_heartbeat_timestamp_seconds {self.heartbeat.last:.0f}\n"
+        self.send(200, counted + unusable + failed + "# TYPE ops_heartbeat_timestamp_seconds gauge\n" + last)
 
     def send(self, status: int, text: str) -> None:
         """Send an answer."""
@@ -151,5 +189,6 @@ if __name__ == "__main__":
     name, host = os.environ["NAME"], os.environ["HOST"]
     send = sender(os.environ.get("NOTIFY_URLS", "").split(), name)
     Answer.send_message, Answer.name, Answer.host = staticmethod(send), name, host
+    Answer.heartbeat = Heartbeat(os.environ.get("HEARTBEAT_URL", ""))
     threading.Thread(target=guard, args=(send, name, host, os.environ["ENV"]), daemon=True).start()
     ThreadingHTTPServer(("", PORT), Answer).serve_forever()

@@ -12,7 +12,7 @@ import pytest
 from deploy.insight import compare
 from deploy.rollout import takedown
 from deploy.state.store import State
-from monitoring.programs import collector
+from monitoring.programs import records
 from tests.support.place import Place
 
 SOON, LATER = 5.0, 700.0  # seconds
@@ -25,7 +25,7 @@ def journal(place: Place) -> list[dict[str, Any]]:
 def moments(lines: list[dict[str, Any]], after: float) -> Iterator[tuple[dict[str, Any], set[str]]]:
     """Yield each line, and what counts as stopped by a deploy while it is the last one, some seconds after it was written."""
     for number, line in enumerate(lines, 1):
-        yield line, collector.stopped_by_deploy(lines[:number], time.time() + after)
+        yield line, records.stopped_by_deploy(lines[:number], time.time() + after)
 
 
 @pytest.fixture
@@ -51,15 +51,15 @@ def test_a_scheduler_that_a_deploy_stops_is_not_missed_until_it_starts_the_next_
 
 def test_the_journal_says_that_taking_down_begins_and_that_it_is_done(place: Place) -> None:
     before = len(journal(place))
-    assert not collector.is_down(journal(place), time.time())
+    assert not records.is_down(journal(place), time.time())
     takedown.down(place.at, volumes=False)
     lines = journal(place)
-    assert [collector.is_down(lines[:number], time.time()) for number in range(before + 1, len(lines) + 1)] == [
+    assert [records.is_down(lines[:number], time.time()) for number in range(before + 1, len(lines) + 1)] == [
         True,
         True,
     ]
 
 
 def test_what_inv_status_misses_monitoring_pages() -> None:
-    assert set(collector.RUNNING) == set(compare.RUNNING)
-    assert "wal" in collector.RUNNING, "a receiver that is dead is a service that does not run"
+    assert set(records.RUNNING) == set(compare.RUNNING)
+    assert "wal" in records.RUNNING, "a receiver that is dead is a service that does not run"

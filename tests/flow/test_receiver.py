@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from deploy.core.poll import wait_until
 from monitoring.programs import receiver
 from tests.unit.test_monitoring import group
 
@@ -24,7 +25,7 @@ class People(ThreadingHTTPServer):
 
     def __init__(self, status: int = 200) -> None:
         super().__init__(("127.0.0.1", 0), Taking)
-        self.status, self.taken = status, list[dict[str, Any]]()
+        self.status, self.taken, self.beats = status, list[dict[str, Any]](), list[str]()
 
     @property
     def url(self) -> str:
@@ -37,6 +38,12 @@ class Taking(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         assert isinstance(self.server, People)
         self.server.taken.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(self.server.status)
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        assert isinstance(self.server, People)
+        self.server.beats.append(self.path)
         self.send_response(self.server.status)
         self.end_headers()
 
@@ -66,11 +73,12 @@ def broken() -> Iterator[People]:
         yield people
 
 
-def ask(*urls: str, path: str = "/alerts", method: str = "POST") -> tuple[int, str]:
+def ask(*urls: str, path: str = "/alerts", method: str = "POST", life: str = "") -> tuple[int, str]:
     """Ask a receiver that knows these addresses; its collector does not answer."""
 
     class Answer(receiver.Answer):
         name, host = "shop-prod", "h1"
+        heartbeat = receiver.Heartbeat(life)
 
     Answer.send_message = staticmethod(receiver.sender(list(urls), "shop-prod"))
     with serving(ThreadingHTTPServer(("127.0.0.1", 0), Answer)) as port:
@@ -139,3 +147,27 @@ def test_a_sign_of_life_is_sent_to_nobody(well: People) -> None:
     assert ask(well.url, path="/watchdog")[0] == 200
     assert well.taken == []
     assert receiver.LIFE.last_sign > 0
+
+
+def life_of(people: People) -> str:
+    return f"http://127.0.0.1:{people.server_port}/alive"
+
+
+def test_a_sign_of_life_leaves_the_host_while_watchdog_comes(well: People, broken: People) -> None:
+    before = receiver.FAILED.heartbeats
+    ask(well.url, path="/watchdog", life=life_of(well))
+    assert wait_until(lambda: well.beats == ["/alive"], 5)
+    ask(well.url, path="/watchdog", life=life_of(broken))
+    assert wait_until(lambda: receiver.FAILED.heartbeats == before + 1, 5)
+    counted = ask(path="/metrics", method="GET", life=life_of(well))[1]
+    assert f"ops_heartbeats_failed_total {before + 1}\n" in counted
+    assert "ops_heartbeat_timestamp_seconds 0\n" in counted, "this one has sent none yet"
+
+
+def test_no_sign_of_life_while_nobody_takes_messages(well: People, broken: People) -> None:
+    assert ask(broken.url)[0] == 502
+    ask(broken.url, path="/watchdog", life=life_of(well))
+    assert ask(well.url)[0] == 200
+    ask(well.url, path="/watchdog", life=life_of(well))
+    assert wait_until(lambda: bool(well.beats), 5)
+    assert well.beats == ["/alive"], "the first was withheld"

@@ -45,6 +45,7 @@ def test_words_and_exit_code_pass_through(checkout: Path, place: str) -> None:
     assert outcome(folder, f"{own}/blue-green-deploy.sh", "--json") == (7, f"{checkout}|blue_green|deploy|--json|")
     assert outcome(folder, f"{own}/migrate-and-deploy.sh", "--json") == (7, f"{checkout}||deploy|--json|")
     assert outcome(folder, f"{own}/backup.sh") == (7, f"{checkout}||backup|")
+    assert outcome(folder, f"{own}/setup-monitoring.sh", "--json") == (7, f"{checkout}||monitor.up|--json|")
     assert outcome(folder, f"{own}/backup.sh", "--env=a b") == (7, f"{checkout}||backup|--env=a b|")
     assert outcome(folder, f"{own}/backup.sh", "restore", "1a2b", "--yes") == (
         7,

@@ -25,6 +25,7 @@ AREAS = {  # the others are `deploy`
     "test_gates": "gates",
     "test_incidents": "monitoring",
     "test_migrations": "data",
+    "test_monitoring": "monitoring",
     "test_offsite": "data",
     "test_page": "monitoring",
     "test_provisioning": "edge",

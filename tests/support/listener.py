@@ -31,6 +31,7 @@ class Listener(ThreadingHTTPServer):
         gateway = docker("network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}").strip()
         super().__init__((gateway, 0), Taking)
         self.messages: list[Message] = []
+        self.beats: list[float] = []
         self.status = status
 
     @property
@@ -50,12 +51,18 @@ class Listener(ThreadingHTTPServer):
 
 
 class Taking(BaseHTTPRequestHandler):
-    """Take one notification."""
+    """Take one notification, or a sign of life."""
 
     def do_POST(self) -> None:
         assert isinstance(self.server, Listener)
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.messages.append(Message(time.monotonic(), body["title"], body["message"], body["type"]))
+        self.send_response(self.server.status)
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        assert isinstance(self.server, Listener)
+        self.server.beats.append(time.monotonic())
         self.send_response(self.server.status)
         self.end_headers()
 

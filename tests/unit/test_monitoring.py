@@ -22,7 +22,7 @@ from deploy.hosts.local import LocalHost
 from deploy.monitoring import check, images, stack
 from deploy.site.run import Run
 from deploy.state.store import Bundle
-from monitoring.programs import collector, receiver
+from monitoring.programs import collector, edge_log, engine, receiver, records, words
 from tests.support import backed_up, samples
 
 PROGRAMS = ("prometheus", "alertmanager", "node-exporter", "postgres-exporter", "redis-exporter", "nginx-exporter")
@@ -102,7 +102,7 @@ def test_no_secret_is_in_a_file_that_others_read_nor_on_a_command_line() -> None
     assert not [path for path, text in stack.files(own, IMAGES).items() if "hunter2222" in text or "token" in text]
     private = stack.private(own)
     assert private["monitoring/exporter-postgres.env"] == 'DATA_SOURCE_PASS="hunter2222"\n'
-    assert private["monitoring/receiver.env"] == 'NOTIFY_URLS="json://token@people"\n'
+    assert private["monitoring/receiver.env"] == 'HEARTBEAT_URL=""\nNOTIFY_URLS="json://token@people"\n'
 
 
 def test_a_change_of_any_file_recreates_what_reads_it() -> None:
@@ -129,7 +129,7 @@ def test_each_alert_has_a_case_in_which_it_fires_and_one_in_which_it_keeps_quiet
     assert (fires, quiet) == (names, names - {"Watchdog"}), "Watchdog never keeps quiet"
 
 
-METRIC = re.compile(r"\b(?:ops|pg|redis|nginx|probe|node|prometheus)_\w+|\bup\b")
+METRIC = re.compile(r"\b(?:ops|pg|redis|nginx|probe|node|prometheus|alertmanager)_\w+|\bup\b")
 # there are none while no container is there, or the address has no certificate; then other alerts fire
 NOT_MISSED = {"ops_container_restarts", "ops_container_out_of_memory", "probe_ssl_earliest_cert_expiry"}
 # these keep alerts quiet: without them more is sent
@@ -178,9 +178,9 @@ def test_unhealthy_and_killed_for_memory() -> None:
 
 def test_what_should_run_is_what_the_ledger_calls_in_service_as_it_was_scaled() -> None:
     ledger = [{"release": "r1", "outcome": "in service"}, {"release": "r2", "outcome": "failed"}]
-    assert collector.in_service(ledger)["release"] == "r1"
+    assert records.in_service(ledger)["release"] == "r1"
     services = [{"name": "w", "deploy": {"role": "worker"}, "replicas": 1}, {"name": "j", "deploy": {"role": "job"}}]
-    assert collector.expected({"services": services}, {"w": 3}) == {("w", "worker"): 3}
+    assert records.expected({"services": services}, {"w": 3}) == {("w", "worker"): 3}
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_what_should_run_is_what_the_ledger_calls_in_service_as_it_was_scaled() 
     ],
 )
 def test_nobody_misses_what_was_taken_down(journal: list[dict[str, Any]], down: bool) -> None:
-    assert collector.is_down(journal) is down
+    assert records.is_down(journal) is down
 
 
 DOWN = {"command": "down", "state": "done", "time": "2026-11-30T10:00:00Z"}
@@ -217,7 +217,7 @@ TEN = 1796032800.0
 def test_nobody_misses_what_is_being_taken_down_or_deployed_after_that_for_a_while(
     journal: list[dict[str, Any]], seconds: float, down: bool
 ) -> None:
-    assert collector.is_down(journal, TEN + seconds) is down
+    assert records.is_down(journal, TEN + seconds) is down
 
 
 def test_rules_learn_that_the_environment_is_down_and_that_the_maintenance_page_is_shown(
@@ -239,12 +239,12 @@ def test_deploys_that_failed_or_did_not_end() -> None:
     served = {"release": "r1", "outcome": "in service", "started": "2026-11-30T10:00:00Z", "seconds": 7.5}
     ledger: list[dict[str, Any]] = [served, {"outcome": "failed"}]
     begun = [{"command": "deploy", "state": "begin"}]
-    measured = {name: value for name, _, value in collector.deployed(ledger, begun)}
+    measured = {name: value for name, _, value in records.deployed(ledger, begun)}
     assert measured == {
         "ops_last_deploy_timestamp_seconds": 1796032800.0, "ops_last_deploy_duration_seconds": 7.5,
         "ops_last_deploy_failed": True, "ops_deploy_unfinished": True,
     }  # fmt: skip
-    text = collector.rendered(collector.deployed(ledger, [*begun, {"command": "deploy", "state": "done"}]))
+    text = collector.rendered(records.deployed(ledger, [*begun, {"command": "deploy", "state": "done"}]))
     assert 'ops_last_deploy_timestamp_seconds{release="r1"} 1796032800\n' in text
     assert "ops_deploy_unfinished{} 0\n" in text
 
@@ -257,15 +257,15 @@ def test_deploys_of_the_last_30_days_are_counted_by_outcome() -> None:
         {"command": "deploy", "outcome": "failed", "started": new},
         {"command": "migrate", "outcome": "in service", "started": new},
     ]
-    counted = {(labels["command"], labels["outcome"]): n for _, labels, n in collector.counted(ledger, TEN)}
+    counted = {(labels["command"], labels["outcome"]): n for _, labels, n in records.counted(ledger, TEN)}
     assert counted == {("deploy", "failed"): 1, ("deploy", "in service"): 1, ("rollback", "in service"): 0}
 
 
 def test_damaged_records_are_read_as_far_as_they_go(tmp_path: Path) -> None:
     (tmp_path / "ledger.jsonl").write_text('{"release": "r1"}\n{"rele\n[1]\n')
-    assert collector.lines_of(tmp_path / "ledger.jsonl") == [{"release": "r1"}]
-    assert collector.lines_of(tmp_path / "none") == []
-    assert collector.document(tmp_path / "ledger.jsonl") == {}
+    assert records.lines_of(tmp_path / "ledger.jsonl") == [{"release": "r1"}]
+    assert records.lines_of(tmp_path / "none") == []
+    assert records.document(tmp_path / "ledger.jsonl") == {}
 
 
 def logged(*lines: str) -> bytes:
@@ -282,8 +282,8 @@ def test_the_edges_answers_are_counted_once_and_its_maintenance_page_is_no_error
     socket = '{"status":101,"upstream_seconds":"900"}'
     own = '{"status":200,"page":"","upstream_seconds":""}'
     stream = logged(own, slow, page, socket, "not JSON", "[1]")
-    monkeypatch.setattr(collector, "ask", lambda _: stream)
-    log = collector.EdgeLog()
+    monkeypatch.setattr(edge_log, "ask", lambda _: stream)
+    log = edge_log.EdgeLog()
     log.read("edge")
     log.read("edge")
     assert log.counts == {"1xx": 1, "2xx": 1, "5xx": 1}
@@ -292,7 +292,7 @@ def test_the_edges_answers_are_counted_once_and_its_maintenance_page_is_no_error
 
 def test_a_busy_edges_log_is_split_in_a_time_that_grows_with_its_length_alone() -> None:
     stream, begun = logged('{"status":200,"request":"' + "x" * 250 + '"}') * 50_000, time.process_time()
-    assert len(list(collector.printed(stream))) == 50_000
+    assert len(list(engine.printed(stream))) == 50_000
     assert time.process_time() - begun < 1
 
 
@@ -303,8 +303,8 @@ def test_no_more_than_a_minute_of_the_edges_log_is_read_at_once(monkeypatch: pyt
         asked.append(path)
         return b""
 
-    monkeypatch.setattr(collector, "ask", ask)
-    log = collector.EdgeLog()
+    monkeypatch.setattr(edge_log, "ask", ask)
+    log = edge_log.EdgeLog()
     log.since = time.time() - 3600
     log.read("edge")
     assert float(asked[0].rpartition("since=")[2]) == pytest.approx(time.time() - 60, abs=5)
@@ -315,17 +315,17 @@ def test_an_edge_whose_log_cannot_be_read_is_not_counted_as_one_without_errors(m
         raise OSError("configured logging driver does not support reading")
 
     own, edge = collector.Collector("shop-local", Path("/state")), container("edge", "edge", Running=True) | {"Id": "e"}
-    monkeypatch.setattr(collector, "ask", lambda _: b"")
+    monkeypatch.setattr(edge_log, "ask", lambda _: b"")
     assert {value for _, _, value in own.requests([edge], ["edge"])} == {0}
-    monkeypatch.setattr(collector, "ask", broken)
+    monkeypatch.setattr(edge_log, "ask", broken)
     assert list(own.requests([edge], ["edge"])) == []
 
 
 def test_the_last_words_of_a_service_hold_no_secret() -> None:
     lines = ["starting", "ERROR no such table", "listening", "postgres://u:pa55w0rd@db refused hunter2222"]
-    assert collector.last_words(lines) == [lines[1], lines[3]]
-    assert collector.last_words(["a", "b"]) == ["a", "b"]
-    assert collector.masked(lines[3], ["hunter2222"]) == "postgres://u:***@db refused ***"
+    assert words.last_words(lines) == [lines[1], lines[3]]
+    assert words.last_words(["a", "b"]) == ["a", "b"]
+    assert words.masked(lines[3], ["hunter2222"]) == "postgres://u:***@db refused ***"
 
 
 AWKWARD = {
@@ -339,13 +339,13 @@ AWKWARD = {
 
 def test_secrets_are_read_and_hidden_in_every_form_that_the_toolkit_hides(tmp_path: Path) -> None:
     (tmp_path / "env").write_text(secrets.render(AWKWARD))
-    hidden, plain = collector.secrets_of(tmp_path / "env"), [value for value in AWKWARD.values() if len(value) > 5]
+    hidden, plain = words.secrets_of(tmp_path / "env"), [value for value in AWKWARD.values() if len(value) > 5]
     for form in (form for value in plain for part in (value, *value.splitlines()) for form in (
         part, repr(part), json.dumps(part), quote(part, safe="")
     )):  # fmt: skip
         line = f"login on host failed: {form} error"
-        assert collector.masked(line, hidden) == secrets.masked(line, AWKWARD.values()), form
-        assert "***" in collector.masked(line, hidden), form
+        assert words.masked(line, hidden) == secrets.masked(line, AWKWARD.values()), form
+        assert "***" in words.masked(line, hidden), form
 
 
 def group(status: str = "firing") -> dict[str, Any]:

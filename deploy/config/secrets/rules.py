@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 from deploy.config.secrets.envfile import NAME
 
 EXAMPLE = ".env.example"
-OWN = ("NOTIFY_URLS", "REGISTRY_PASSWORD")  # for the toolkit alone: optional, given to no container, part of no release
+# for the toolkit alone: optional, given to no container of the app, part of no release
+OWN = ("NOTIFY_URLS", "HEARTBEAT_URL", "REGISTRY_PASSWORD")
 PLACEHOLDERS = {"", "placeholder", "todo", "xxx", "secret", "password"}
 CHANGE = {"change-me", "change_me", "changeme", "change-this", "changethis"}  # also as a part, as in a URL
 SECRETIVE = {"password", "passwd", "pass", "passphrase", "secret", "key", "token"}
