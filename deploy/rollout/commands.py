@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from deploy.config.environment import Environment
 from deploy.core.model import Facts
 from deploy.release.revoked import without_revoked
-from deploy.rollout import drift, preflight
+from deploy.rollout import drift, preflight, questions
 from deploy.rollout.apply import REASONS, Outcome, apply, make_outcome
 from deploy.rollout.interrupted import intentions, interruption, record_aborted
+from deploy.rollout.kept_release import require_kept
 from deploy.rollout.releases import (
     Proposal,
     assemble,
@@ -30,6 +32,12 @@ from deploy.site.interrupted import require_no_other
 from deploy.site.locked import locked
 from deploy.site.run import Fleet
 
+Confirm = Callable[[Callable[[], str]], None]
+
+
+def unasked(_: Callable[[], str]) -> None:
+    """Ask nobody."""
+
 
 def observe(at: Environment) -> dict[str, Facts]:
     """Return what is there on each host now."""
@@ -46,14 +54,18 @@ def plan(at: Environment) -> dict[str, Proposal]:
         return fleet.each(lambda run: propose(run, plans[run.host.name], ready.left_out))
 
 
-def deploy(at: Environment, *, to: str = "", include: str = "", unscanned: str = "") -> Outcome:
+def deploy(
+    at: Environment, *, to: str = "", include: str = "", unscanned: str = "", confirm: Confirm = unasked
+) -> Outcome:  # fmt: skip
     """Put the checkout into service without losing a request; `to` names an earlier release instead.
+
+    `confirm` asks a person, once nothing stands in the way, and raises Refused unless they agree.
 
     `include` names shared services, with commas, that are recreated where they differ or fail: an outage, announced.
     `unscanned` is why a person deploys images without a PASS of a scan, where that is needed; the ledger keeps it.
     """
     if to:
-        return rollback(at, to=to, include=include, unscanned=unscanned)
+        return rollback(at, to=to, include=include, unscanned=unscanned, confirm=confirm)
     with locked(at, "deploy"):
         require_no_other(at)
         facts = observe(at)
@@ -62,6 +74,7 @@ def deploy(at: Environment, *, to: str = "", include: str = "", unscanned: str =
         recreate = fleet.each(lambda run: drift.chosen(ready.recreate, run))
         drift.require(fleet, recreate, "inv deploy")
         reason = require_scanned(fleet, "inv deploy", unscanned)
+        confirm(lambda: questions.before_deploy(fleet))
         fleet.each(keep)
         outcome = apply(fleet, "deploy", recreate=recreate, unscanned=reason)
         end_renewals(at)
@@ -69,7 +82,8 @@ def deploy(at: Environment, *, to: str = "", include: str = "", unscanned: str =
 
 
 def rollback(
-    at: Environment, *, to: str = "", include: str = "", schema_fits: str = "", unscanned: str = ""
+    at: Environment, *, to: str = "", include: str = "", schema_fits: str = "", unscanned: str = "",
+    confirm: Confirm = unasked,
 ) -> Outcome:  # fmt: skip
     """Put an earlier release back into service, with its images, files and unrevoked secrets; the schema stays.
 
@@ -83,12 +97,14 @@ def rollback(
         facts = observe(at)
         target = to or earlier_release(at, facts)
         fleet = fleet_of(at, target, facts, rebuilt=not to, going_back=True)
+        require_kept(fleet)
         recreate = chosen_to_recreate(fleet, include)
         require_reversible(fleet, schema_fits)
         asked = to and not served_before(fleet)
         reason = require_scanned(fleet, f"inv rollback --to={to}", unscanned) if asked else ""
         drift.require(fleet, recreate, f"inv rollback{f' --to={to}' if to else ''}", forward=False)
         fleet.each(lambda run: drift.warn_of_failing(run, recreate[run.host.name], f"inv rollback --to={target}"))
+        confirm(lambda: questions.before_rollback(fleet))
         fleet = Fleet(at, tuple(fleet.each(without_revoked).values()))
         return apply(fleet, "rollback", recreate=recreate, schema_fits=schema_fits, unscanned=reason)
 

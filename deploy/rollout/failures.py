@@ -10,6 +10,7 @@ from deploy.core import console
 from deploy.core.errors import Interrupted, Locked, OpsError, Unreachable, acting, to_ops_error
 from deploy.core.model import Facts, Record
 from deploy.rollout.health import diagnose_behind_front
+from deploy.rollout.kept_release import after_failed_rollback
 from deploy.rollout.revert import is_reverted, reversal_after_failure, revert, served_before
 from deploy.site import hooks, notify
 from deploy.site.event import Event
@@ -34,7 +35,8 @@ def revert_and_report(fleet: Fleet, entries: Mapping[str, Record], event: Event,
     if split:
         return split
     fleet.each(lambda run: record_failure(run, entries[run.host.name], error.what))
-    error.serves, error.then = what_serves(at), acting(error.then or "fix it, then inv deploy", at.settings.env)
+    then = after_failed_rollback(fleet, error.then) if event.command == "rollback" else error.then
+    error.serves, error.then = what_serves(at), acting(then or "fix it, then inv deploy", at.settings.env)
     error.code = error.code if isinstance(error, Locked) else OpsError.code  # it was tried, whatever the cause
     report_failure(at, replace(event, outcome="failed", serves=error.serves, error=error.what, then=error.then))
     return error

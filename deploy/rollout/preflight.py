@@ -23,6 +23,7 @@ from deploy.images import build as images
 from deploy.release import desired, placement
 from deploy.rollout.roles import require_roles_fit
 from deploy.rollout.turns import pace_of
+from deploy.site.run import Run
 from deploy.state.store import State
 
 GIGABYTE = 1_000_000_000
@@ -137,6 +138,12 @@ def check(settings: Settings, host: Host, facts: Facts) -> None:
         *another_state(settings, host, facts),
     ]  # fmt: skip
     refuse("this host is not ready:", reasons, where=host.name, then="fix that, then inv deploy", slug="host-not-ready")
+
+
+def require_edge_usable(run: Run) -> None:
+    """Refuse a host whose edge could not serve another release: a port is taken, or its folder is not ours or gone."""
+    reasons = [*ports(run.settings, run.host, run.facts), *another_state(run.settings, run.host, run.facts)]
+    refuse("this host is not ready:", reasons, where=run.host.name, then="fix that", slug="host-not-ready")
 
 
 def disk(settings: Settings, host: Host) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from deploy.core.model import Release
 from deploy.state import kept
 from deploy.state.folder import Folder
 
+# of what is rendered; `env` is written again where a secret was revoked
+SUMS = "SHA256SUMS"
+
 
 @dataclass(frozen=True)
 class Bundle:
@@ -20,6 +24,11 @@ class Bundle:
     release: Release
     files: Mapping[str, str]
     env: str
+
+
+def sums(files: Mapping[str, str]) -> str:
+    """Return what `sha256sum` prints of these files, by which it checks them again. Pure."""
+    return "".join(f"{hashlib.sha256(text.encode()).hexdigest()}  {name}\n" for name, text in files.items())
 
 
 class Bundles(Folder):
@@ -36,9 +45,23 @@ class Bundles(Folder):
         """
         folder = self.bundle_folder(bundle.release.id)
         release = kept.carry(bundle.release, self.replaced(Release, folder / "release.json"))
-        files = {"env": bundle.env, **bundle.files, "release.json": kept.dump(release, indent=2)}
+        files = {
+            "env": bundle.env,
+            **bundle.files,
+            SUMS: sums(bundle.files),
+            "release.json": kept.dump(release, indent=2),
+        }
         for name, text in files.items():
             self.host.write(folder / name, text, mode=0o600)
+
+    def edited(self, bundle: Bundle) -> list[str]:
+        """Name the files of a bundle that was read which are not as they were kept, or are gone.
+
+        None where there are no sums, as of a release that an older toolkit has kept.
+        """
+        there = {*sums(bundle.files).splitlines()}
+        kept_sums = self.text(bundle.release.id, SUMS).splitlines()
+        return sorted(line.partition("  ")[2] for line in kept_sums if line not in there)
 
     def release(self, release: str) -> Release:
         """Read what a release is; raise Refused when it is not kept here, incomplete, or unreadable."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from deploy.tasks.command import command
@@ -12,13 +13,13 @@ if TYPE_CHECKING:
     from deploy.site.interrupted import Handler
 
 
-def ask(at: Environment, what: str, *, yes: bool) -> None:
-    """Ask before what serves people is changed."""
+def ask(at: Environment, what: str | Callable[[], str], *, yes: bool) -> None:
+    """Ask before what serves people is changed; what takes a look at the hosts is said only to one who is asked."""
     from deploy.core import console
 
-    if at.settings.asks:
+    if at.settings.asks and not yes:
         hosts = ", ".join(host.name for host in at.hosts)
-        console.confirm(f"{what} in {at.settings.env}, on {hosts}?", yes=yes)
+        console.confirm(f"{what if isinstance(what, str) else what()} in {at.settings.env}, on {hosts}?", yes=yes)
 
 
 @command()
@@ -43,8 +44,8 @@ def deploy(
     """Put a release into service without losing a request."""
     from deploy.rollout import commands, show
 
-    ask(at, f"go back to {to}" if to else "deploy", yes=yes)
-    show.outcome(commands.deploy(at, to=to, include=include, unscanned=unscanned), at.settings, json=json)
+    outcome = commands.deploy(at, to=to, include=include, unscanned=unscanned, confirm=partial(ask, at, yes=yes))
+    show.outcome(outcome, at.settings, json=json)
 
 
 @command(
@@ -62,8 +63,8 @@ def rollback(
     """Put an earlier release back into service: code, configuration and secrets together."""
     from deploy.rollout import commands, show
 
-    ask(at, f"go back to {to or 'the release before'}", yes=yes)
-    outcome = commands.rollback(at, to=to, include=include, schema_fits=schema_fits, unscanned=unscanned)
+    reasons = {"schema_fits": schema_fits, "unscanned": unscanned}
+    outcome = commands.rollback(at, to=to, include=include, **reasons, confirm=partial(ask, at, yes=yes))
     show.outcome(outcome, at.settings, json=json)
 
 

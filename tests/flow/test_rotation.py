@@ -50,7 +50,7 @@ def changed(place: Place) -> Place:
 
 @pytest.mark.parametrize("words", [{}, {"to": "r4"}], ids=["rollback", "rollback --to"])
 def test_a_revoked_secret_is_not_brought_back_and_its_key_is_named(
-    changed: Place, words: dict[str, str], capsys: Printed
+    changed: Place, words: dict[str, Any], capsys: Printed
 ) -> None:
     changed.state.revoke({"KEY": secrets.fingerprint(OLD)})
     left = {c.name for c in changed.host.engine.known.values() if c.release == "r4"}

@@ -53,8 +53,9 @@ def test_a_bundle_comes_back_as_it_was_kept(state: State) -> None:
     assert state.bundle("a") == kept
     folder = state.bundle_folder("a")
     assert {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()} == {
-        "env": 0o600, "blue.yml": 0o600, "routes.blue.conf": 0o600, "release.json": 0o600,
+        "env": 0o600, "blue.yml": 0o600, "routes.blue.conf": 0o600, "release.json": 0o600, "SHA256SUMS": 0o600,
     }  # fmt: skip
+    subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=folder, check=True)  # by hand, too
 
 
 def test_half_a_bundle_is_none(state: State) -> None:

@@ -32,6 +32,7 @@ class Apart(FakeHost):
     def __init__(self, name: str, root: Path, dead: Event) -> None:
         super().__init__(root / FOLDER.relative_to("/") / "edge")
         self.name, self.root, self.dead = name, root, dead
+        self.placed_edge = FOLDER / "edge"
 
     def real(self, path: Path) -> Path:
         return (

@@ -79,6 +79,10 @@ class FakeEngine(Engine):
         """Return what the container said."""
         return f"last words of {name}"
 
+    def mounted(self, name: str, place: str) -> str | None:
+        """Return the folder that the edge is configured from, the only one that anybody asks for."""
+        return str(self.host.placed_edge)
+
     def change(self, name: str, **fields: Any) -> None:
         """Change one container; watch that there are never two schedulers."""
         self.known[name] = replace(self.known[name], **fields)
@@ -91,7 +95,8 @@ class FakeHost(LocalHost):
 
     def __init__(self, edge: Path) -> None:
         self.fake = FakeEngine(self)
-        self.edge_folder = edge
+        self.edge_folder = self.placed_edge = edge  # where it is, and where its host says that it is
+        self.lost_images: set[str] = set()
         self.generation, self.answer = 0, ""  # what the edge has read, whatever becomes of the files
         self.said: list[str] = []
         self.fault: tuple[int, Callable[[], BaseException | None]] | None = None
@@ -231,6 +236,8 @@ class FakeHost(LocalHost):
                 return Result(0, f"PID COMMAND\n{self.generation} nginx: worker process\n", "")
             case ("docker", "exec", _, "busybox", "kill", "-HUP", "1"):
                 self.reload()
+            case ("docker", "image", "inspect", "--format", "{{.Id}}", *ids) if self.lost_images:
+                return Result(1, "".join(f"{one}\n" for one in ids if one not in self.lost_images), "no such image")
             case ("docker", "image" | "tag" | "exec", *_) | ("docker", "compose", *_):
                 pass
             case _:
