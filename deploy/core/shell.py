@@ -36,9 +36,8 @@ class Command:
 
     @property
     def programs(self) -> tuple[str, ...]:
-        """The programs that it starts; `env` starts the one behind its options and values."""
-        words = self.argv[1:] if self.argv[:1] == ("env",) else self.argv
-        return tuple(word for word in words if self.argv is words or not (word.startswith("-") or "=" in word))[:1]
+        """The programs that it starts."""
+        return self.argv[:1]
 
     def as_query(self) -> Self:
         """Return the same command as one that changes nothing."""
