@@ -32,11 +32,13 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """BookReader with a release in service, a book on its shelf, and a point of that."""
     site = make_bookreader(tmp_path_factory.mktemp("shelf"))
     site.extra["OPS_ROLLOUT__HEALTHY_WITHIN"] = "240"  # 60 s are for a quiet machine
-    site.inv("deploy")
-    put(site, "Fox")
-    taken(site)
-    yield site
-    site.sweep()
+    try:
+        site.inv("deploy")
+        put(site, "Fox")
+        taken(site)
+        yield site
+    finally:
+        site.sweep()
 
 
 @contextlib.contextmanager

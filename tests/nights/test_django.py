@@ -41,7 +41,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 def ask(site: Site, method: str, path: str, headers: dict[str, str], **form: str) -> http.client.HTTPResponse:
     """Ask the edge as a balancer does that has ended a visitor's TLS."""
-    connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=60)
     kind = {"Content-Type": "application/x-www-form-urlencoded"} if form else {}
     connection.request(method, path, urlencode(form) or None, {**TLS, **kind, **headers})
     return connection.getresponse()
