@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import re
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -39,21 +41,30 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         site.sweep()
 
 
-def ask(site: Site, method: str, path: str, headers: dict[str, str], **form: str) -> http.client.HTTPResponse:
+@dataclass(frozen=True)
+class Answer:
+    """What the edge answered."""
+
+    status: int
+    headers: dict[str, str]
+    text: str
+
+
+def ask(site: Site, method: str, path: str, headers: dict[str, str], **form: str) -> Answer:
     """Ask the edge as a balancer does that has ended a visitor's TLS."""
-    connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=60)
     kind = {"Content-Type": "application/x-www-form-urlencoded"} if form else {}
-    connection.request(method, path, urlencode(form) or None, {**TLS, **kind, **headers})
-    return connection.getresponse()
+    with closing(http.client.HTTPConnection("127.0.0.1", site.port, timeout=60)) as connection:
+        connection.request(method, path, urlencode(form) or None, {**TLS, **kind, **headers})
+        response = connection.getresponse()
+        return Answer(response.status, dict(response.getheaders()), response.read().decode())
 
 
 def form(site: Site) -> tuple[str, str, str]:
     """Fetch the form; return the page, its token and the cookie."""
-    response = ask(site, "GET", "/", {})
-    page = response.read().decode()
-    token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page)
+    page = ask(site, "GET", "/", {})
+    token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)
     assert token, page
-    return page, token[1], str(response.getheader("Set-Cookie"))
+    return page.text, token[1], page.headers["Set-Cookie"]
 
 
 def test_a_form_is_taken_over_forwarded_tls_and_a_forged_one_is_not(shop: Site) -> None:
@@ -62,7 +73,7 @@ def test_a_form_is_taken_over_forwarded_tls_and_a_forged_one_is_not(shop: Site) 
     assert "Secure" in cookie
     own = {"Cookie": cookie.partition(";")[0], "Origin": f"https://{HOST}", "Referer": f"https://{HOST}/"}
     sent = ask(shop, "POST", "/", own, title="Tea", csrfmiddlewaretoken=token)
-    assert (sent.status, sent.getheader("Location")) == (302, "/")
+    assert (sent.status, sent.headers["Location"]) == (302, "/")
     assert "<li>Tea</li>" in form(shop)[0]
     assert ask(shop, "POST", "/", own, title="Forged").status == 403
     for other in ({"Origin": "https://evil.example.org"}, {"Origin": f"http://{HOST}"}, {"X-Forwarded-Proto": "http"}):
@@ -78,15 +89,15 @@ def test_static_files_of_earlier_pages_are_still_there(shop: Site) -> None:
     shop.inv("deploy")
     after = stylesheet(shop)
     assert before != after
-    assert "serif" in ask(shop, "GET", before, {}).read().decode()
-    assert "green" in ask(shop, "GET", after, {}).read().decode()
+    assert "serif" in ask(shop, "GET", before, {}).text
+    assert "green" in ask(shop, "GET", after, {}).text
     shop.inv("rollback")
     assert stylesheet(shop) == before
 
 
 def stylesheet(site: Site) -> str:
     """The address of the stylesheet, as the page has it."""
-    found = re.search(r'href="(/static/shop\.\w+\.css)"', form(site)[0])
+    found = re.search(r'href="(/static/[\w-]+/shop\.css)"', form(site)[0])
     assert found
     return found[1]
 

@@ -23,8 +23,8 @@ DATABASES = {
     }
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-STATIC_URL = "/static/"
-# files of earlier releases stay in the volume: their names have a hash, and old pages still ask for them
-STATIC_ROOT = "/site/static"
-STORAGES = {"staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"}}
+# a folder for each release: pages of the one before still ask for theirs, and collectstatic, which goes by the times of
+# files, would leave a later release's in place on the way back
+STATIC_URL = f"/static/{os.environ['RELEASE']}/"
+STATIC_ROOT = f"/site/static/{os.environ['RELEASE']}"
 USE_TZ = True
