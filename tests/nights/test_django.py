@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
@@ -129,10 +128,3 @@ def add(site: Site, name: str, parent: str, operation: str, *, mark: str = "") -
     text = MIGRATION.format(title=name, parent=parent, operation=operation, mark=mark)
     site.write(f"backend/shop/migrations/{name}.py", text)
     site.commit(name)
-
-
-def test_the_lock_of_the_app_is_hashed() -> None:
-    """No fault: every package of the app is pinned with its hash."""
-    lines = Path(ROOT / "tests/apps/django/backend/requirements.txt").read_text().replace("\\\n", " ").splitlines()
-    assert len(lines) > 3
-    assert all("==" in line and "--hash=sha256:" in line for line in lines)
