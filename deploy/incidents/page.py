@@ -50,9 +50,10 @@ def show(at: Environment, *, file: str, hours: int) -> None:
         raise Refused(what, where="inv monitor.page", then=then, slug="wrong-usage")
     now = datetime.now(UTC)
     recorded, unreachable = metrics.read(at, now - timedelta(days=DAYS))
-    window = series.window(now.timestamp(), hours)
-    marks = marks_of(recorded.entries, window)
     runs = {own.host.name: own for own in run.runs_of(at)}
+    since = at.each(lambda host: series.began(host, at.settings.monitor.prometheus_port)).values()
+    window = series.window(now.timestamp(), hours, min(since))
+    marks = marks_of(recorded.entries, window)
     with console.step("ask Prometheus"):
         views = tuple(at.each(lambda host: view(runs[host.name], window, marks)).values())
     checks = [judge(own) for own in views]
@@ -136,6 +137,12 @@ def state_of(views: Sequence[View]) -> tuple[str, str]:
     return (f"{len(alerts)} warning(s)", "warn") if alerts else ("no alert fires", "good")
 
 
+def span(window: Window) -> str:
+    """Write how long a time is. Pure."""
+    minutes = round((window.end - window.start) / 60)
+    return "hour" if minutes == 60 else f"{minutes} minutes" if minutes < 120 else f"{minutes / 60:.0f} hours"
+
+
 def render(
     at: Environment, views: Sequence[View], window: Window, entries: Sequence[Record], keys: Sequence[dora.Measure]
 ) -> str:
@@ -143,11 +150,10 @@ def render(
     from jinja2 import Environment as Templates
     from jinja2 import FileSystemLoader, StrictUndefined
 
-    hours = round((window.end - window.start) / 3600)
     state, mood = state_of(views)
     own = Templates(loader=FileSystemLoader(FOLDER), undefined=StrictUndefined, autoescape=True)
     return own.get_template(TEMPLATE.name).render(
         name=at.settings.name, env=at.settings.env, until=f"{datetime.fromtimestamp(window.end, UTC):%d %b %Y, %H:%M}",
-        hours=f"{hours} hours" if hours > 1 else "hour", state=state, mood=mood, views=views, several=len(views) > 1,
+        span=span(window), state=state, mood=mood, views=views, several=len(views) > 1,
         keys=keys, days=DAYS, rows=rows_of(entries, window),
     )  # fmt: skip

@@ -14,14 +14,23 @@ from deploy.monitoring.check import ask
 from deploy.monitoring.panels import Panel
 
 POINTS = 300  # of a line
+SHORTEST = 900.0  # seconds that a page shows, however young monitoring is
+OLDEST = "min(prometheus_tsdb_lowest_timestamp_seconds)"
 SCRAPED = 5.0  # seconds: monitoring/prometheus.yml.j2
 LABEL = re.compile(r"{{(\w+)}}")
 
 
-def window(end: float, hours: float) -> Window:
-    """Return the hours before a time, with as many points as a screen can show."""
-    length = hours * 3600
+def window(end: float, hours: float, since: float = 0.0) -> Window:
+    """Return the hours before a time, with as many points as a screen can show; less where nothing is older. Pure."""
+    length = max(min(hours * 3600, end - since), SHORTEST)
     return Window(end - length, end, max(SCRAPED, math.ceil(length / POINTS)))
+
+
+def began(host: Host, port: int) -> float:
+    """Ask since when there is data, in seconds since 1970; 0 where Prometheus does not say."""
+    answer = ask(host, port, f"/api/v1/query?{urlencode({'query': OLDEST})}")
+    values = [float(one["value"][1]) for one in (answer or {}).get("result", ())]
+    return values[0] if values else 0.0
 
 
 def series_of(host: Host, port: int, panel: Panel, within: Window) -> tuple[Series, ...] | None:

@@ -109,6 +109,7 @@ def assert_page(site: Site, every: int) -> None:
     text = (site.folder / "page.html").read_text()
     assert text.count("<figcaption>") == every
     assert "no data" not in text
+    assert "the 15 minutes before it" in text, "nothing is older"
     assert len(re.findall(r'<path class="line c\d" d="M[\d.,]+', text)) >= every
     assert text.count('<path class="mark"') == every, "one deploy"
 

@@ -85,5 +85,11 @@ def test_series_are_called_as_the_panel_says_and_what_is_no_number_is_left_out()
 
 
 def test_a_page_has_no_more_points_than_a_screen_shows() -> None:
-    assert series.window(3600, 1) == Window(0, 3600, 12)
-    assert series.window(0, 24 * 15).step == 4320
+    assert series.window(3600, 1, 0) == Window(0, 3600, 12)
+    assert series.window(0, 24 * 15, -30 * 86400).step == 4320
+
+
+@pytest.mark.parametrize(("since", "minutes"), [(0, 60), (9000, 60), (14400 - 1800, 30), (14399, 15), (2e15, 15)])
+def test_a_page_begins_where_there_is_data(since: float, minutes: int) -> None:
+    own = series.window(14400, 1, since)
+    assert ((own.end - own.start) / 60, own.end) == (minutes, 14400)
