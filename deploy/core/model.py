@@ -330,6 +330,7 @@ class EdgeFacts:
         default_factory=dict
     )  # name -> `host:port`; empty where it is not written down
     frame: str = ""  # what its frame hashes to; empty where that is not written down
+    forgotten: bool = False  # it runs on, and the folder that it was configured from is gone
 
     def reaches(self, service: ReleasedService, colour: str) -> bool:
         """Tell whether the edge has an upstream for a service in one colour, with all its servers."""

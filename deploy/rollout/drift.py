@@ -25,7 +25,8 @@ def chosen(names: Collection[str], run: Run) -> tuple[str, ...]:
     there = {name: c for name, c in run.facts.shared_existing.items() if name in names and name in desired}
     now = clock(run, there.values())
     differ = {*drifted(run), *(shared.lacking(run.bundle.files, there) if there else ())}
-    return tuple(name for name, c in there.items() if name in differ or shared.is_unwell(c, now))
+    forgotten = {name for name, c in there.items() if c.role == "edge" and run.facts.edge.forgotten}
+    return tuple(name for name, c in there.items() if name in differ | forgotten or shared.is_unwell(c, now))
 
 
 def restorable(run: Run, left: Bundle | None, *, undoing: bool = False) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from deploy.rollout.steps import (
     Quiet,
     RecordMigrations,
     RecreateShared,
+    RestoreEdge,
     Resume,
     RevertEdge,
     RunJob,
@@ -61,7 +62,9 @@ def start_shared(
 def recreate_shared(recreated: Iterable[str], facts: Facts) -> list[Step]:
     """Recreate shared services, and remember what they are made of now."""
     former = {name: facts.shared_existing[name].made_of if name in facts.shared_existing else "" for name in recreated}
-    return [RecreateShared(tuple(former), tuple(former.values()))] if former else []
+    edges = tuple(name for name in former if name in facts.shared and facts.shared[name].role == "edge")
+    first: list[Step] = [RestoreEdge(edges[0], facts.edge.generation)] if edges and facts.edge.forgotten else []
+    return [*first, RecreateShared(tuple(former), tuple(former.values()))] if former else []
 
 
 def migration(desired: Release, colour: str) -> list[Step]:

@@ -49,7 +49,7 @@ def require_deployable(at: Environment, facts: Mapping[str, Facts], include: str
     """Check hosts, secrets, checkout, compose files and `--include`; raise Refused with every reason at once."""
     settings, reasons, order = at.settings, Reasons(), None
     with reasons:
-        at.each(lambda host: check(settings, host, facts[host.name]))
+        at.each(lambda host: check(settings, host, facts[host.name], include))
     with reasons:
         values = secrets.read(settings)
     with reasons:
@@ -127,7 +127,7 @@ def included(include: str, shared: Iterable[str]) -> tuple[str, ...]:
     return names
 
 
-def check(settings: Settings, host: Host, facts: Facts) -> None:
+def check(settings: Settings, host: Host, facts: Facts, include: str = "") -> None:
     """Refuse, all reasons at once, on a host that cannot take a deploy."""
     state = State(host, settings.state_dir)
     state.require_readable()
@@ -135,7 +135,7 @@ def check(settings: Settings, host: Host, facts: Facts) -> None:
     clock(host, state.ledger())
     reasons = [
         *skew(host), *disk(settings, host), *memory(settings, host, facts), *ports(settings, host, facts),
-        *another_state(settings, host, facts),
+        *another_state(settings, host, facts, include),
     ]  # fmt: skip
     refuse("this host is not ready:", reasons, where=host.name, then="fix that, then inv deploy", slug="host-not-ready")
 
@@ -212,15 +212,19 @@ def ports(settings: Settings, host: Host, facts: Facts) -> list[str]:
     return [f"port {port} is taken by another program; {then.format(key, key.upper())}" for key, port in taken.items()]
 
 
-def another_state(settings: Settings, host: Host, facts: Facts) -> list[str]:
-    """Say why the running edge would not read a new release: its folder is another account's, or is gone under it."""
-    edge = next((c.name for c in facts.containers if c.role == "edge" and c.state == "running"), None)
+def another_state(settings: Settings, host: Host, facts: Facts, include: str = "") -> list[str]:
+    """Say why the running edge would not read a new release: its folder is another account's, or is gone under it.
+
+    One that is recreated gets its folder again.
+    """
+    running = {c.name: c.service for c in facts.containers if c.role == "edge" and c.state == "running"}
+    edge = next(iter(running), None)
     theirs, ours = host.engine.mounted(edge, switch.MOUNTED) if edge else None, nginx.folder(settings)
     if theirs not in (None, str(ours)):
         return [f"{edge} is configured from {theirs}, not from {ours}; deploy as its owner, or set `state`"]
-    if edge and not host.readlink(ours / switch.CURRENT):
+    if edge and running[edge] not in include.split(",") and not host.readlink(ours / switch.CURRENT):
         what = f"{ours} was removed while {edge} ran, which still serves what it has read"
-        remove, restart = (host.command_line(f"docker {word} {edge}") for word in ("rm --force", "restart"))
-        restored = f"where a backup has that folder, put it back, then `{restart}`"
-        return [f"{what}; {restored}; else, once inv build is done, `{remove}`, then inv deploy: an outage of seconds"]
+        restored = f"where a backup has that folder, put it back, then `{host.command_line(f'docker restart {edge}')}`"
+        again = f"inv deploy --include={running[edge]} writes it again and recreates the edge once all else is ready"
+        return [f"{what}; {restored}; else {again}: an outage of about a second"]
     return []

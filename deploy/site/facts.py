@@ -57,7 +57,8 @@ def edge(settings: Settings, host: Host, containers: tuple[Container, ...]) -> E
     if answer:
         route = switch.route_of(settings, host, answer.generation)
         named = members(settings, host, answer, containers)
-        return replace(answer, members=named, upstreams=route.upstreams, frame=route.frame)
+        gone = route == nginx.Route() and not host.readlink(nginx.folder(settings) / switch.CURRENT)
+        return replace(answer, members=named, upstreams=route.upstreams, frame=route.frame, forgotten=gone)
     own = settings.hosts.get(host.name)
     expected = own is None or "edge" in own.roles
     try:

@@ -117,7 +117,7 @@ def test_a_state_folder_that_was_removed_under_the_edge_is_told(
         (Container("shop-edge-1", "edge", "edge", "", "", "running", "", "sha256:x"),), EdgeFacts(True, 2, "blue", "r1")
     )
     monkeypatch.setattr(host.engine, "mounted", lambda *_: str(tmp_path / "edge"), raising=False)
-    assert "docker rm --force shop-edge-1" in "".join(preflight.another_state(wanted, host, facts))
+    assert "inv deploy --include=edge" in "".join(preflight.another_state(wanted, host, facts))
     (tmp_path / "edge").mkdir()
     (tmp_path / "edge" / "current").symlink_to("generations/2")
     assert preflight.another_state(wanted, host, facts) == []

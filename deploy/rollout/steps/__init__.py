@@ -3,7 +3,15 @@
 from deploy.rollout.steps.colour import AwaitHealthy, RemoveStopped, StartColour, StopColour
 from deploy.rollout.steps.database import AwaitOrphans, Migrate, RecordMigrations, RunJob
 from deploy.rollout.steps.drain import Drain
-from deploy.rollout.steps.edge import AwaitEdgeSwitch, PrepareEdge, RegisterColour, RevertEdge, Switch, TurnPage
+from deploy.rollout.steps.edge import (
+    AwaitEdgeSwitch,
+    PrepareEdge,
+    RegisterColour,
+    RestoreEdge,
+    RevertEdge,
+    Switch,
+    TurnPage,
+)
 from deploy.rollout.steps.prune import Prune
 from deploy.rollout.steps.served import AwaitServed
 from deploy.rollout.steps.shared import CreateShared, RecreateShared, StartShared, TemporaryCertificate
@@ -27,6 +35,7 @@ __all__ = [
     "RecreateShared",
     "RegisterColour",
     "RemoveStopped",
+    "RestoreEdge",
     "Resume",
     "RevertEdge",
     "RunJob",

@@ -46,6 +46,30 @@ class PrepareEdge(Step):
 
 
 @dataclass(frozen=True)
+class RestoreEdge(Step):
+    """Write again what a running edge serves, whose folder was removed: by what it answers, in this release's routes.
+
+    A container of its own tests that before the edge is stopped: the running one does not see the new folder.
+    """
+
+    edge: str
+    generation: int
+    stage: ClassVar[Stage] = Stage.SHARED
+
+    def __str__(self) -> str:
+        return f"write the edge's configuration again (generation {self.generation}), by what it serves"
+
+    def perform(self, run: Run) -> None:
+        serves, folder = run.facts.edge, nginx.generation_folder(self.generation)
+        route = route_to(run, serves.colour, serves.release, serves.members, maintenance=serves.maintenance)
+        switch.write(run.settings, run.host, edge_files(run, self.generation, route), self.generation, route)
+        switch.point(run.settings, run.host, folder, switch.CURRENT, switch.PROVEN)
+        path = f"{switch.MOUNTED}/{folder}/nginx.conf"
+        tested = ("run", "--rm", "--no-deps", "-T", self.edge, "nginx", "-t", "-q", "-c", path)
+        run.host.run(run.compose("", *tested))
+
+
+@dataclass(frozen=True)
 class RegisterColour(Step):
     """Let the edge know upstreams that the generation which serves has not; visitors are answered as before."""
 
