@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from deploy.config.settings import Settings
@@ -37,8 +38,8 @@ def write(settings: Settings, host: Host, files: Files, generation: int, route: 
     folder = nginx.folder(settings) / nginx.generation_folder(generation)
     host.remove(folder)  # a failed switch may have left its own under this number
     generated = nginx.generated(generation, route) if files else {}
-    for name, file in {**files, **{name: File(text) for name, text in generated.items()}}.items():
-        host.write(folder / name, file.text, mode=file.mode)
+    every = {**files, **{name: File(text) for name, text in generated.items()}}
+    host.together(*(partial(host.write, folder / name, file.text, mode=file.mode) for name, file in every.items()))
     host.write(folder / RECORD, framed(settings, host, files, route).dump(generation))
 
 
@@ -106,7 +107,8 @@ def contents(host: Host, generation: Path, route: nginx.Route) -> dict[str, File
     One whose mode is written down nowhere may hold a key: nobody else reads it.
     """
     names = [name for name in sorted(host.listdir(generation)) if name not in GENERATED and not name.startswith(".")]
-    texts = {name: host.read(generation / name) for name in names}
+    read = host.together(*(partial(host.read, generation / name) for name in names))
+    texts = dict(zip(names, read, strict=True))
     modes = {**dict.fromkeys((HEADERS, LOGINS, PROXY), File.mode), **route.modes, **dict.fromkeys(PUBLIC, File.mode)}
     return {name: File(text, modes.get(name, PRIVATE)) for name, text in texts.items() if text is not None}
 
@@ -258,7 +260,9 @@ def load(settings: Settings, host: Host, edge: str, target: str, generation: int
 
 def unproven(settings: Settings, host: Host) -> int:
     """Return the generation that the edge's link names although nobody saw it served; 0 when there is none."""
-    named, proven_link = (host.readlink(nginx.folder(settings) / link) for link in (CURRENT, PROVEN))
+    named, proven_link = host.together(
+        *(partial(host.readlink, nginx.folder(settings) / link) for link in (CURRENT, PROVEN))
+    )
     return int(Path(named).name) if named and proven_link and named != proven_link else 0
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any, cast
@@ -21,8 +22,11 @@ STARTS = "./scripts/quickstart starts it"
 class Engine:
     """Observes containers; changes are commands, so that they can be read and repeated."""
 
-    def __init__(self, endpoint: str, dial: Callable[[], Any] | None = None, starts: str = STARTS) -> None:
-        self.endpoint, self.dial, self.starts = endpoint, dial, starts
+    def __init__(
+        self, endpoint: str, dial: Callable[[], Any] | None = None, starts: str = STARTS,
+        inspected: Callable[[str], list[dict[str, Any]]] | None = None,
+    ) -> None:  # fmt: skip
+        self.endpoint, self.dial, self.starts, self.inspected = endpoint, dial, starts, inspected
         self.connecting, self.connected = Lock(), cast(Any, None)
 
     @property
@@ -57,15 +61,23 @@ class Engine:
         from docker.errors import DockerException
 
         try:
-            listed = self.client.api.containers(all=True, filters={"label": [f"{LABEL}={environment}"]})
+            described = (self.inspected or self.described)(f"{LABEL}={environment}")
         except (DockerException, OSError) as error:
             raise OpsError(
                 f"the Docker engine broke off: {error}", where=self.endpoint, then="inv doctor", slug="engine-down"
             ) from None
-        inspected = [
-            self.inspect(entry["Id"]) for entry in listed if entry["Labels"].get("com.docker.compose.oneoff") != "True"
-        ]
-        return tuple(sorted((c for c in inspected if c), key=lambda c: (c.colour, c.service, c.number)))
+        lasting = [own for own in described if own["Config"]["Labels"].get("com.docker.compose.oneoff") != "True"]
+        return tuple(sorted(map(container_of, lasting), key=lambda c: (c.colour, c.service, c.number)))
+
+    def described(self, label: str) -> list[dict[str, Any]]:
+        """Describe every container with a label, as `docker inspect` does; one that is gone meanwhile is left out."""
+        from docker.errors import NotFound
+
+        found = []
+        for entry in self.client.api.containers(all=True, filters={"label": [label]}):
+            with suppress(NotFound):
+                found.append(self.client.api.inspect_container(entry["Id"]))
+        return found
 
     def one_offs(self, environment: str) -> tuple[str, ...]:
         """List the names of one environment's one-off containers that run; a deploy goes on beside backups."""
@@ -95,33 +107,7 @@ class Engine:
             container = self.client.api.inspect_container(name)
         except NotFound:
             return None
-        labels, state = container["Config"]["Labels"], container["State"]
-        return Container(
-            name=container["Name"].lstrip("/"),
-            service=labels.get(f"{LABEL}.service", ""),
-            role=labels.get(f"{LABEL}.role", ""),
-            colour=labels.get(f"{LABEL}.colour", ""),
-            release=labels.get(f"{LABEL}.release", ""),
-            state=state["Status"],
-            health=state.get("Health", {}).get("Status", ""),
-            image=container["Image"],
-            restarts=container["RestartCount"],
-            exit_code=state["ExitCode"],
-            made_of=labels.get(MADE_OF, ""),
-            out_of_memory=state["OOMKilled"],
-            number=int(labels.get("com.docker.compose.container-number", 1)),
-            deploy=block_of(labels.get(BLOCK, "")),
-            addresses=tuple(
-                joined["IPAddress"]
-                for joined in container["NetworkSettings"]["Networks"].values()
-                if joined["IPAddress"]
-            ),
-            networks=tuple(sorted(container["NetworkSettings"]["Networks"])),
-            started=state["StartedAt"],
-            mounts=tuple(
-                (mount.get("Name") or mount.get("Source", ""), mount["Destination"]) for mount in container["Mounts"]
-            ),
-        )
+        return container_of(container)
 
     def memory(self, name: str) -> int:
         """Tell how many bytes of memory a container holds that cannot be given back, as `docker stats` counts them."""
@@ -159,6 +145,35 @@ class Engine:
             return ""
 
 
+def container_of(container: Mapping[str, Any]) -> Container:
+    """Read what `docker inspect` says of a container. Pure."""
+    labels, state = container["Config"]["Labels"], container["State"]
+    return Container(
+        name=container["Name"].lstrip("/"),
+        service=labels.get(f"{LABEL}.service", ""),
+        role=labels.get(f"{LABEL}.role", ""),
+        colour=labels.get(f"{LABEL}.colour", ""),
+        release=labels.get(f"{LABEL}.release", ""),
+        state=state["Status"],
+        health=state.get("Health", {}).get("Status", ""),
+        image=container["Image"],
+        restarts=container["RestartCount"],
+        exit_code=state["ExitCode"],
+        made_of=labels.get(MADE_OF, ""),
+        out_of_memory=state["OOMKilled"],
+        number=int(labels.get("com.docker.compose.container-number", 1)),
+        deploy=block_of(labels.get(BLOCK, "")),
+        addresses=tuple(
+            joined["IPAddress"] for joined in container["NetworkSettings"]["Networks"].values() if joined["IPAddress"]
+        ),
+        networks=tuple(sorted(container["NetworkSettings"]["Networks"])),
+        started=state["StartedAt"],
+        mounts=tuple(
+            (mount.get("Name") or mount.get("Source", ""), mount["Destination"]) for mount in container["Mounts"]
+        ),
+    )
+
+
 def dialled(dial: Callable[[], Any]) -> Any:
     """Return a client that asks over channels which end at an engine, as `docker system dial-stdio` makes them."""
     from docker import DockerClient
@@ -181,7 +196,7 @@ def dialled(dial: Callable[[], Any]) -> Any:
         ConnectionCls = Connection
 
     class Adapter(BaseHTTPAdapter):
-        pool = Pool("engine", maxsize=4)
+        pool = Pool("engine", maxsize=4)  # of both clients: the connection that asked for the version goes on
 
         def get_connection(self, *_: object) -> Pool:
             return self.pool
@@ -193,10 +208,12 @@ def dialled(dial: Callable[[], Any]) -> Any:
                 dial().close()  # where the connection to the host broke, it is this that says so
                 raise
 
+    adapter = Adapter()
+
     def client(version: str) -> Any:
         docker_client = DockerClient(base_url="http://engine:1", version=version, timeout=TIMEOUT)
         docker_client.api.trust_env = False  # no proxy stands between
-        docker_client.api.mount("http://engine", Adapter())
+        docker_client.api.mount("http://engine", adapter)
         return docker_client
 
     return client(client("1.44").api.version(api_version=False)["ApiVersion"])

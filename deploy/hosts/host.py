@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 from subprocess import TimeoutExpired
 from types import TracebackType
-from typing import IO, Protocol
+from typing import IO, Protocol, TypeVar
 
 from deploy.core.errors import CommandFailed, Interrupted
 from deploy.core.shell import Command, Result, Script, command, plain, query
@@ -17,6 +17,7 @@ from deploy.hosts.engine import Engine
 from deploy.hosts.guard import GUARDED, LOST, Guard
 from deploy.hosts.stream import Stream, directly
 
+T = TypeVar("T")
 CHUNK = 1 << 20
 # $0 a folder, then a command: of its output only what goes to stderr
 STDERR_ONLY = 'cd "$0" && exec "$@" 2>&1 >/dev/null'
@@ -82,6 +83,10 @@ class Host(ABC):
     def renew(self) -> bool:
         """Forget a connection that has ended, so that the next use makes another; tell whether there was one."""
         return False
+
+    def together(self, *questions: Callable[[], T]) -> list[T]:
+        """Ask several things that do not depend on each other; over a slow line all at once, here one after another."""
+        return [question() for question in questions]
 
     def command_line(self, line: str) -> str:
         """Return what a person types here to run a line there."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from deploy.config.environment import Environment
 from deploy.core.errors import GateClosed, OpsError, acting
@@ -204,9 +204,13 @@ def view_of(at: Environment, host: Host, facts: Facts) -> View:
     view = View(facts, release)
     if not edge.running or not edge.release:
         return replace(view, down=taken_down(state) if edge.release else "")
-    asked = through_edge(at.settings, host, str(edge.colour), release) if release else {}
     lacking = any(not c.alive for c in facts.shared_existing.values()) or bool(missing(view))
-    return replace(view, answers=asked, public=public(at, host), down=taken_down(state) if lacking else "")
+    questions: tuple[Callable[[], Any], ...] = (
+        lambda: through_edge(at.settings, host, str(edge.colour), release) if release else {},
+        lambda: public(at, host), lambda: taken_down(state) if lacking else "",
+    )  # fmt: skip
+    asked, page, down = host.together(*questions)
+    return replace(view, answers=asked, public=page, down=down)
 
 
 def scaled(state: State, release: Release) -> Release:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 from deploy.backups import isolated, wal
 from deploy.backups.points import EvidenceFile
@@ -21,7 +22,7 @@ from deploy.insight import compare
 from deploy.insight.compare import Comparison, View
 from deploy.rollout.lineage import watch_of
 from deploy.site.facts import answered, observe, summary
-from deploy.site.interrupted import interruptions
+from deploy.site.interrupted import Interruption, interruptions
 from deploy.state import locks
 from deploy.state.store import state_of
 
@@ -33,14 +34,10 @@ def show(at: Environment, *, json: bool) -> None:
     """
     observed, unreachable = observe_reachable(at)
     hosts = [host for host in at.hosts if host.name in observed]
-    views = at.each(lambda host: compare.view_of(at, host, observed[host.name]), hosts)
-    watches = at.each(lambda host: watch_of(state_of(at, host), observed[host.name].edge.release), hosts)
-    holders = [
-        one for held in at.each(lambda host: locks.holders(host, at.settings.state_dir), hosts).values() for one in held
-    ]
-    backups = at.each(lambda host: backup_of(at, host, observed[host.name]), hosts)
+    views, watches, held, backups, cut_off = look_closer(at, hosts, observed)
+    holders = [one for own in held.values() for one in own]
     changing = any(holder.lock == "change" for holder in holders)
-    left = [] if changing else [*interruptions(at, hosts).values()]
+    left = [] if changing else [*cut_off.values()]
     compared = compare.compare(views, changing=changing, interrupted=bool(left))
     if json:
         cut = left[0].newest if left else None
@@ -62,6 +59,29 @@ def show(at: Environment, *, json: bool) -> None:
     if compared.then and not json and not unreachable:
         console.say(acting(f"next: {compared.then}", at.settings.env))
     fleet.raise_unreachable(unreachable, documented=json)
+
+
+def look_closer(
+    at: Environment, hosts: Collection[Host], observed: Mapping[str, Facts]
+) -> tuple[
+    dict[str, View], dict[str, str], dict[str, tuple[locks.Holder, ...]], dict[str, Standing | None],
+    dict[str, Interruption],
+]:  # fmt: skip
+    """Return what the hosts say of their releases, watches, locks, backups, and what was interrupted."""
+
+    def on(host: Host) -> list[Any]:
+        facts = observed[host.name]
+        questions: tuple[Callable[[], Any], ...] = (
+            lambda: compare.view_of(at, host, facts), lambda: watch_of(state_of(at, host), facts.edge.release),
+            lambda: locks.holders(host, at.settings.state_dir), lambda: backup_of(at, host, facts),
+            lambda: interruptions(at, hosts) if host is first else {},
+        )  # fmt: skip
+        return host.together(*questions)
+
+    first = next(iter(hosts), None)
+    answers = at.each(on, hosts)
+    views, watches, held, backups = ({name: own[number] for name, own in answers.items()} for number in range(4))
+    return views, watches, held, backups, {kind: cut for own in answers.values() for kind, cut in own[4].items()}
 
 
 def say_findings(at: Environment, compared: Comparison) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from ipaddress import ip_address
+from typing import Any
 
 from deploy.config import checkout, compose, secrets
 from deploy.config.checkout import Checkout
@@ -130,13 +131,12 @@ def included(include: str, shared: Iterable[str]) -> tuple[str, ...]:
 def check(settings: Settings, host: Host, facts: Facts, include: str = "") -> None:
     """Refuse, all reasons at once, on a host that cannot take a deploy."""
     state = State(host, settings.state_dir)
-    state.require_readable()
-    switch.require_readable(settings, host)
-    clock(host, state.ledger())
-    reasons = [
-        *skew(host), *disk(settings, host), *memory(settings, host, facts), *ports(settings, host, facts),
-        *another_state(settings, host, facts, include),
-    ]  # fmt: skip
+    questions: tuple[Callable[[], Any], ...] = (
+        state.require_readable, lambda: switch.require_readable(settings, host), lambda: clock(host, state.ledger()),
+        lambda: skew(host), lambda: disk(settings, host), lambda: memory(settings, host, facts),
+        lambda: ports(settings, host, facts), lambda: another_state(settings, host, facts, include),
+    )  # fmt: skip
+    reasons = [reason for reasons in host.together(*questions) for reason in reasons or ()]
     refuse("this host is not ready:", reasons, where=host.name, then="fix that, then inv deploy", slug="host-not-ready")
 
 
@@ -159,8 +159,9 @@ def memory(settings: Settings, host: Host, facts: Facts) -> list[str]:
     """Say when what a deploy adds would not fit beside what serves: it will need what the live colour holds now."""
     live, pace = facts.edge.colour or "", pace_of(settings.rollout.strategy)
     held = {c.colour: 0 for c in facts.containers}
-    for c in facts.containers:
-        held[c.colour] += host.engine.memory(c.name) if c.colour and c.state == "running" else 0
+    running = [c for c in facts.containers if c.colour and c.state == "running"]
+    for c, much in zip(running, host.together(*(partial(host.engine.memory, c.name) for c in running)), strict=True):
+        held[c.colour] += much
     # what is left of the idle colour is stopped first
     surge = (held.get(live, 0) - held.get(other(live), 0)) / GIGABYTE
     surge *= pace.share(max((c.number for c in facts.of(live)), default=1))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from deploy.config.environment import Environment
 from deploy.config.settings import Settings
@@ -21,12 +22,14 @@ def observe(settings: Settings, host: Host) -> Facts:
     """Observe one environment on one host."""
     state, engine = State(host, settings.state_dir), host.engine
     containers = engine.containers(settings.name)
-    serving = edge(settings, host, containers)
-    ledger = state.read_ledger()
+    questions: tuple[Callable[[], Any], ...] = (
+        lambda: edge(settings, host, containers), state.read_ledger, state.schema, engine.resources,
+        lambda: engine.one_offs(settings.name),
+    )  # fmt: skip
+    serving, ledger, schema, resources, orphans = host.together(*questions)
     accepted, unrecorded = accepted_release(state, ledger, serving.release)
     frame = ledger.last.frame if ledger.last else ""
-    orphans = engine.one_offs(settings.name)
-    return Facts(containers, serving, state.schema(), engine.resources(), orphans, accepted, unrecorded, frame)
+    return Facts(containers, serving, schema, resources, orphans, accepted, unrecorded, frame)
 
 
 def accepted_release(state: State, ledger: Ledger, serving: str | None) -> tuple[str | None, bool]:

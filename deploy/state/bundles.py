@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from deploy.core.errors import Refused
@@ -45,14 +46,9 @@ class Bundles(Folder):
         """
         folder = self.bundle_folder(bundle.release.id)
         release = kept.carry(bundle.release, self.replaced(Release, folder / "release.json"))
-        files = {
-            "env": bundle.env,
-            **bundle.files,
-            SUMS: sums(bundle.files),
-            "release.json": kept.dump(release, indent=2),
-        }
-        for name, text in files.items():
-            self.host.write(folder / name, text, mode=0o600)
+        files = {"env": bundle.env, **bundle.files, SUMS: sums(bundle.files)}
+        self.host.together(*(partial(self.host.write, folder / name, text, mode=0o600) for name, text in files.items()))
+        self.host.write(folder / "release.json", kept.dump(release, indent=2), mode=0o600)
 
     def edited(self, bundle: Bundle) -> list[str]:
         """Name the files of a bundle that was read which are not as they were kept, or are gone.
@@ -81,8 +77,11 @@ class Bundles(Folder):
         """Read a bundle; raise Refused when there is none, or only half of one."""
         kept_release, folder = self.release(release), self.bundle_folder(release)
         names = [name for name in self.host.listdir(folder) if name.endswith((".yml", ".conf"))]
-        files = {name: self.host.read(folder / name) or "" for name in names}
-        return Bundle(kept_release, files, self.text(release, "env"))
+        *texts, env = self.host.together(
+            *(partial(self.host.read, folder / name) for name in names), partial(self.text, release, "env")
+        )
+        files = {name: text or "" for name, text in zip(names, texts, strict=True)}
+        return Bundle(kept_release, files, env or "")
 
     def text(self, release: str, name: str) -> str:
         """Read one file of a bundle; empty where there is none, or it cannot be read."""

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import re
 import shlex
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext, suppress
+from contextvars import copy_context
 from functools import cached_property
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from paramiko import Channel, Transport
 from paramiko.ssh_exception import SSHException
 
-from deploy.core.errors import CommandFailed, Refused
+from deploy.core.errors import CommandFailed, OpsError, Refused
 from deploy.core.poll import poll
 from deploy.core.shell import Command, Secret, command, query
 from deploy.hosts.engine import Engine
@@ -30,9 +33,17 @@ from deploy.hosts.ssh.terminal import feed, pass_on, raw, size
 from deploy.hosts.ssh.transport import SILENCE
 from deploy.hosts.stream import Stream
 
+T = TypeVar("T")
 SESSIONS = 8  # at once over one connection; sshd allows ten (MaxSessions)
+AHEAD = 2  # sessions that are opened before they are needed, where a round trip takes longer than DISTANT seconds
+DISTANT = 0.02
+AT_ONCE = 6  # questions that are asked together: other sessions stay free
 GRACE = 15  # seconds that a program may take beyond its time: 5 until it is killed, the rest to tell us
 WINDOW = 1 << 31  # bytes that may come before they are read; nothing then waits for anything
+INSPECT = """ids=$(docker ps --all --quiet --no-trunc --filter "label=$1") || exit
+[ -n "$ids" ] || exec echo []
+exec docker inspect --type=container $ids
+"""
 MISSING = re.compile(
     r"(?:timeout: failed to run command|env:) '(.+)': No such file or directory|.*(sudo): (?:command )?not found"
 )
@@ -48,12 +59,21 @@ class SshHost(ShellFiles):
         self.name, self.machine, self.sudo = name, machine, ssh.sudo
         self.link = Link(name, machine, ssh, env, gateway)
         self.sessions: list[Channel] = []
+        self.spare: list[Channel] = []  # of the sessions, those that wait for a program
+        self.distant = False
 
     @cached_property
     def engine(self) -> Engine:
         """The host's Docker engine, asked over the same connection."""
         starts = f"on {self.name}: systemctl start docker; may {self.link.user} use it (group docker, or ssh.sudo)?"
-        return Engine(self.name, self.dial, starts)
+        return Engine(self.name, self.dial, starts, self.inspected)
+
+    def inspected(self, label: str) -> list[dict[str, Any]]:
+        """Describe every container with a label by one program; a question for each is a round trip for each."""
+        done = self.try_run(query("sh", "-c", INSPECT, "sh", label))
+        if not done.stdout.lstrip().startswith("["):  # some may be gone meanwhile, and the others are shown
+            raise OSError(done.output)
+        return list(json.loads(done.stdout))
 
     def dial(self) -> Channel:
         """Open a channel to the engine.
@@ -78,6 +98,12 @@ class SshHost(ShellFiles):
         Tell whether there was one.
         """
         return self.link.renew() | bool(self.link.gateway and self.link.gateway.renew())
+
+    def together(self, *questions: Callable[[], T]) -> list[T]:
+        """Ask several things at once, each over a session of its own; what fails is raised once all have answered."""
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            asked = [pool.submit(copy_context().run, question) for question in questions]
+        return [one.result() for one in asked]
 
     def command_line(self, line: str) -> str:
         """Return what a person types here to run a line there."""
@@ -117,14 +143,18 @@ class SshHost(ShellFiles):
             ) from None
 
     def session(self, transport: Transport, window: int | None) -> Channel:
-        """Open a session once there are fewer than the other side allows; raise Refused when none of them ends."""
+        """Open a session once there are fewer than the other side allows; raise Refused when none of them ends.
+
+        One that was opened ahead saves a round trip; it has the window of programs that are run to their end.
+        """
         patience = SILENCE * self.link.ssh.keepalive + GRACE  # a connection that is dead is noticed before
         for _ in poll(patience, pause=0.01):
             with self.link.opening:
                 self.sessions = [channel for channel in self.sessions if not channel.closed]
+                if window == WINDOW and (ready := self.take_spare(transport)):
+                    return ready
                 if len(self.sessions) < SESSIONS:
-                    self.sessions.append(transport.open_session(window_size=window, timeout=patience))
-                    return self.sessions[-1]
+                    return self.opened(transport, window, patience)
         then = "fewer services for inv logs --follow, for example"
         raise Refused(
             f"{SESSIONS} programs run over the connection to {self.name}, and none has ended",
@@ -132,6 +162,26 @@ class SshHost(ShellFiles):
             then=then,
             slug="too-many-sessions",
         )
+
+    def take_spare(self, transport: Transport) -> Channel | None:
+        """Return a session that was opened ahead over this connection; None when there is none."""
+        self.spare = [channel for channel in self.spare if not channel.closed and channel.get_transport() is transport]
+        return self.spare.pop() if self.spare else None
+
+    def opened(self, transport: Transport, window: int | None, patience: float) -> Channel:
+        """Open a session, and note whether that takes so long that the next ones are better opened ahead."""
+        began = time.monotonic()
+        channel = transport.open_session(window_size=window, timeout=patience)
+        self.distant = time.monotonic() - began > DISTANT
+        self.sessions.append(channel)
+        return channel
+
+    def open_ahead(self) -> None:
+        """Open sessions for the programs that come next, while this one runs; whatever fails there fails when used."""
+        with suppress(SSHException, OSError, EOFError, OpsError), self.link.opening:
+            busy = [channel for channel in self.sessions if not channel.closed]
+            if len(self.spare) < AHEAD and len(busy) < SESSIONS - AHEAD:
+                self.spare.append(self.opened(self.link.transport, WINDOW, self.link.ssh.connect_within))
 
     def _exchange(
         self, act: Command, guard: tuple[str, ...], *, stdin: bytes | None, timeout: float
@@ -141,6 +191,8 @@ class SshHost(ShellFiles):
         with closing(
             self.start(self.line(act, *guard, "timeout", "-k", "5", f"{timeout:f}"), window=WINDOW)
         ) as channel:
+            if self.distant:
+                threading.Thread(target=self.open_ahead, daemon=True).start()
             channel.settimeout(timeout + GRACE)
             try:
                 with suppress(OSError):  # it may end before it has read everything
