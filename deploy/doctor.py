@@ -87,6 +87,7 @@ def examine_host(settings: Settings, host: Host) -> list[Check]:
         reached,
         *checks,
         setting(f"{host.name}: image store", lambda: images.uses_containerd_store(host), STORE_CHANGE),
+        setting(f"{host.name}: live restore", lambda: host.run(LIVE_RESTORE).strip() == "true", RESTORE_CHANGE),
         *(replace(check, asked=f"{host.name}: {check.asked}") for check in escrow.checks(settings, host)),
     ]
 

@@ -52,6 +52,9 @@ def require_bases(env: str, values: dict[Key, Any], sources: Mapping[Key, str]) 
     return [f"{place(BASES, sources)}: auto is for {' and '.join(LOCAL_ENVS)}: {why}"]
 
 
+NO_SETTINGS = "cd to the app's folder, or OPS_ROOT=FOLDER; a new app gets its settings as docs/how-to/own-app.md says"
+
+
 def layers(env: str, root: Path) -> Iterator[tuple[str, dict[Key, Any]]]:
     """Yield the settings' layers, weakest first, each with the name a person knows it by."""
     folder = root / "deploy" / "environments"
@@ -60,7 +63,7 @@ def layers(env: str, root: Path) -> Iterator[tuple[str, dict[Key, Any]]]:
         raise Refused(
             f"there is no environment `{env}`{nearest(env, names)}",
             where=str(folder.relative_to(root)),
-            then=f"--env with one of: {', '.join(names) or '(none yet)'}",
+            then=f"--env with one of: {', '.join(names)}" if names else NO_SETTINGS,
             slug="environment-unknown",
         )
     reasons = Reasons()

@@ -13,6 +13,7 @@ from types import TracebackType
 
 COMMAND = re.compile(r"\binv (?!dev\b)(?:[a-z]+\.)?[a-z]+\b(?!\.[a-z]|(?: --[\w=.,-]+)* --env)")
 
+FULL = ("no space left on device", "disk quota exceeded")
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -156,10 +157,12 @@ class CommandFailed(OpsError):
     """A command ended with a code other than 0."""
 
     def __init__(self, command: str, returncode: int, output: str, where: str) -> None:
+        full = any(words in output.lower() for words in FULL)
         super().__init__(
             f"`{command}` ended with {returncode}" + (f":\n{output}" if output else ""),
             where=where,
-            slug="command-failed",
+            slug="disk-full" if full else "command-failed",
+            then="inv disk says where the space went, inv prune makes room; then the same again" if full else "",
         )
         self.returncode, self.output = returncode, output
 

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from pathlib import Path
+from traceback import extract_tb
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -133,18 +134,28 @@ def render(settings: Settings, web: Iterable[Service], route: Route) -> str:
 
 def rendered(settings: Settings, template: str, **values: object) -> str:
     """Render one template of the app, or of the toolkit where the app has none; raise Refused where it is wrong."""
-    from jinja2 import TemplateError
+    from jinja2 import TemplateError, UndefinedError
 
     try:
         return templates(settings.root / settings.nginx).get_template(template).render(values)
     except TemplateError as error:
         then = f"fix {settings.nginx}/*.j2, then inv plan"
+        live = values.get("live")
+        dashed = [name for name in live if "-" in name] if isinstance(live, dict) else []
+        if dashed and isinstance(error, UndefinedError):
+            then = f'write {{{{ live["{dashed[0]}"] }}}}: a dot takes no name with a hyphen; {then}'
         raise Refused(
             f"the edge's template cannot be rendered: {error}",
-            where=f"{settings.nginx}/{template}",
+            where=f"{settings.nginx}/{failing(error) or template}",
             then=then,
             slug="edge-config-invalid",
         ) from None
+
+
+def failing(error: Exception) -> str:
+    """Return the template of the app in which rendering failed, the innermost; empty where a trace shows none."""
+    files = [Path(frame.filename).name for frame in extract_tb(error.__traceback__) if frame.filename.endswith(".j2")]
+    return files[-1] if files else ""
 
 
 def routes_name(colour: str, *, maintenance: bool = False, whole: bool = False) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from threading import Lock
 from typing import Any, cast
@@ -16,6 +17,7 @@ TIMEOUT = 60  # seconds for an answer
 ITEMIZED = (
     "1.51"  # the newest version of the API that names each image and volume which takes space: later ones have sums
 )
+HEALTH_CHARACTERS = 600
 STARTS = "./scripts/quickstart starts it"
 
 
@@ -54,7 +56,9 @@ class Engine:
             return Refused(
                 "this account may not use the Docker engine", where=self.endpoint, then=then, slug="engine-denied"
             )
-        return Refused("the Docker engine does not answer", where=self.endpoint, then=self.starts, slug="engine-down")
+        own = os.environ.get("DOCKER_HOST") == self.endpoint and not os.access(socket, os.F_OK)
+        then = f"unset DOCKER_HOST, or start the engine that it names; {self.starts}" if own else self.starts
+        return Refused("the Docker engine does not answer", where=self.endpoint, then=then, slug="engine-down")
 
     def containers(self, environment: str) -> tuple[Container, ...]:
         """List one environment's containers, one-off ones left out."""
@@ -136,13 +140,30 @@ class Engine:
         return next((mount["Source"] for mount in mounts if mount["Destination"] == place), None)
 
     def logs(self, name: str, lines: int = 15) -> str:
-        """Return the last lines that a container printed."""
+        """Return the last lines that a container printed since it was started last; what it printed before is over."""
         from docker.errors import DockerException
 
         try:
-            return bytes(self.client.api.logs(name, tail=lines)).decode(errors="replace").strip()
+            started = self.client.api.inspect_container(name)["State"]["StartedAt"]
+            since = datetime.fromisoformat(f"{started[:19]}+00:00").timestamp()
+            printed = self.client.api.logs(name, tail=lines, since=max(int(since), 0))
+            return bytes(printed).decode(errors="replace").strip()
+        except (DockerException, OSError, ValueError):
+            return ""
+
+    def health_check(self, name: str) -> str:
+        """Return what a container's health check printed last, where it failed; the container's own log lacks that."""
+        from docker.errors import DockerException
+
+        try:
+            health = self.client.api.inspect_container(name)["State"].get("Health") or {}
         except (DockerException, OSError):
             return ""
+        last = (health.get("Log") or [{}])[-1]
+        if not last.get("ExitCode"):
+            return ""
+        printed = str(last.get("Output") or "").strip()[-HEALTH_CHARACTERS:]
+        return f"health check ended with {last['ExitCode']}: {printed or 'it printed nothing'}"
 
 
 def container_of(container: Mapping[str, Any]) -> Container:

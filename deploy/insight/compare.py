@@ -87,7 +87,9 @@ class Comparison:
             raise GateClosed(what, where=where, serves=serves, then=self.then, slug=slug, documented=documented)
 
 
-def compare(views: Mapping[str, View], *, changing: bool = False, interrupted: bool = False) -> Comparison:
+def compare(
+    views: Mapping[str, View], *, changing: bool = False, interrupted: bool = False, abortable: bool = True
+) -> Comparison:  # fmt: skip
     """Compare every host with its release, and choose the one next command. Pure."""
     findings = {host: judge(view) for host, view in views.items()}
     visitors: set[Visitors] = {finding.visitors for own in findings.values() for finding in own}
@@ -97,7 +99,7 @@ def compare(views: Mapping[str, View], *, changing: bool = False, interrupted: b
     if changing:
         then = "inv status again, once that has ended"
     elif interrupted:
-        then = "inv resume goes on, inv abort goes back"
+        then = "inv resume goes on" + (", inv abort goes back" if abortable else "")
     else:
         then = first or {"nothing": "inv deploy", "maintenance": "inv maintenance --off ends it"}.get(worst, "")
     return Comparison(findings, worst, then)

@@ -37,6 +37,11 @@ class Line:
     service: str
     text: str
 
+    @property
+    def dated(self) -> str:
+        """The text behind its time, in UTC to the second; what the engine itself says has none of its own."""
+        return f"{self.time[5:10]} {self.time[11:19]} {self.text}" if self.time else self.text
+
 
 @dataclass(frozen=True)
 class Query:
@@ -44,6 +49,7 @@ class Query:
 
     since: str = ""
     pattern: re.Pattern[str] | None = None
+    times: bool = False
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -55,7 +61,7 @@ class Query:
         return not self.pattern or bool(self.pattern.search(line.text))
 
 
-def query(since: str, grep: str) -> Query:
+def query(since: str, grep: str, *, times: bool = False) -> Query:
     """Read the options of `inv logs`; raise Refused with every mistake."""
     reasons, beginning, pattern = Reasons(), "", None
     with reasons:
@@ -63,7 +69,7 @@ def query(since: str, grep: str) -> Query:
     with reasons:
         pattern = compiled(grep) if grep else None
     reasons.refuse()
-    return Query(beginning, pattern)
+    return Query(beginning, pattern, times)
 
 
 def moment(since: str) -> datetime:
@@ -114,7 +120,7 @@ def show(at: Environment, names: list[str], requested: Query, *, follow: bool) -
         before = heapq.merge(*(map(list, logs) if at.remote else logs))
         after = live(lambda: find_again(at, names), newest) if follow else ()
         for line in filter(requested.matches, chain(before, after)):
-            say(line.service, line.text)
+            say(line.service, line.dated if requested.times else line.text)
         if not line:
             console.say("no lines")
     fleet.raise_unreachable({} if follow else unreachable)

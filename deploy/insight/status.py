@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -13,7 +13,7 @@ from deploy.backups.show import Standing, standing
 from deploy.config.environment import Environment
 from deploy.config.settings import Settings
 from deploy.core import console
-from deploy.core.errors import OpsError, acting
+from deploy.core.errors import OpsError, Refused, acting
 from deploy.core.model import SHARED, Container, EdgeFacts, Facts
 from deploy.core.shell import docker
 from deploy.hosts import fleet
@@ -21,9 +21,11 @@ from deploy.hosts.host import Host
 from deploy.insight import compare
 from deploy.insight.compare import Comparison, View
 from deploy.rollout.lineage import watch_of
+from deploy.rollout.reversible import require_abortable
 from deploy.site.facts import answered, observe, summary
 from deploy.site.interrupted import Interruption, interruptions
 from deploy.state import locks
+from deploy.state.journal import RELEASE
 from deploy.state.store import state_of
 
 
@@ -38,7 +40,9 @@ def show(at: Environment, *, json: bool) -> None:
     holders = [one for own in held.values() for one in own]
     changing = any(holder.lock == "change" for holder in holders)
     left = [] if changing else [*cut_off.values()]
-    compared = compare.compare(views, changing=changing, interrupted=bool(left))
+    compared = compare.compare(
+        views, changing=changing, interrupted=bool(left), abortable=abortable(at, left, observed)
+    )
     if json:
         cut = left[0].newest if left else None
         interrupted = {"command": cut.command, "release": cut.target, "since": cut.since} if cut else None
@@ -59,6 +63,17 @@ def show(at: Environment, *, json: bool) -> None:
     if compared.then and not json and not unreachable:
         console.say(acting(f"next: {compared.then}", at.settings.env))
     fleet.raise_unreachable(unreachable, documented=json)
+
+
+def abortable(at: Environment, left: Iterable[Interruption], observed: Mapping[str, Facts]) -> bool:
+    """Tell whether `inv abort` would begin to undo what was interrupted; what would be refused is not advised."""
+    release = next((cut for cut in left if cut.newest.kind == RELEASE), None)
+    try:
+        if release and len(observed) == len(at.hosts):
+            require_abortable(at, release.on, observed)
+    except Refused:
+        return False
+    return True
 
 
 def look_closer(

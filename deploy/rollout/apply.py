@@ -93,6 +93,8 @@ def apply(
     warnings = (warning, unjudged and f"the verdict of the watch is UNKNOWN on {unjudged}")
     event = replace(event, seconds=seconds, warning="; ".join(filter(None, warnings)))
     report_success(at, replace(event, outcome="in service", serves=summary(at, served_after(fleet, plans))))
+    if any(run.facts.edge.maintenance for run in fleet.runs):
+        console.warn(acting("visitors still get the maintenance page; inv maintenance --off ends it", at.settings.env))
     if unjudged:
         raise unjudged_release(target.id, unjudged, what_serves(at), at.settings.env)
     return make_outcome(target.id, places, changed=True, seconds=seconds)

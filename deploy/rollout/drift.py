@@ -78,6 +78,18 @@ def restorations(run: Run, left: Bundle | None) -> tuple[steps.RecreateShared, .
     )
 
 
+def by_secrets_alone(run: Run, service: str) -> bool:
+    """Tell whether the file of secrets is all in which a service differs from what it was made of, by a kept release.
+
+    A database keeps the password that it was first started with: to recreate it would change nothing.
+    """
+    made = made_as(run, service, run.facts.shared_existing[service].made_of)
+    if not made or not run.bundle.files.get("shared.yml"):
+        return False
+    before, now = run.state.text(made, "shared.yml"), run.bundle.files["shared.yml"]
+    return shared.without_secrets(before, service) == shared.without_secrets(now, service)
+
+
 def made_as(run: Run, service: str, made_of: str) -> str:
     """Return a release that is kept here and whose files make a service so; empty where there is none."""
     for release in run.state.kept():

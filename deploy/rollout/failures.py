@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from deploy.config.environment import Environment
 from deploy.core import console
@@ -45,7 +46,8 @@ def revert_and_report(fleet: Fleet, entries: Mapping[str, Record], event: Event,
 def record_failure(run: Run, entry: Record, reason: str) -> None:
     """Record on one host that a command failed; a full disk is a warning."""
     try:
-        run.state.record(entry.model_copy(update={"outcome": "failed"}))
+        took = max(0.0, (datetime.now(UTC) - datetime.fromisoformat(entry.started)).total_seconds())
+        run.state.record(entry.model_copy(update={"outcome": "failed", "seconds": round(took, 1)}))
         run.state.note(command=entry.command, state="failed", target=entry.release, error=reason)
     except (OSError, OpsError) as full:
         console.warn(f"the failure could not be written down: {full}")

@@ -43,7 +43,8 @@ def await_healthy(run: Run, colour: str, services: Collection[str], upto: int = 
         is_steady = time.monotonic() - up_since >= (0 if all(c.health for c in there) else steady)
         if any(broken(c) for c in there) or is_steady:
             break
-    unhealthy = [c for c in there if not c.up or broken(c)]
+    # those that are to blame first: others may only wait for them
+    unhealthy = sorted((c for c in there if not c.up or broken(c)), key=lambda c: not broken(c))
     if unhealthy or len(there) < expected:
         raise OpsError(
             f"{colour or run.settings.name} did not become healthy:\n" + "\n".join(diagnose(run, c) for c in unhealthy),
@@ -67,8 +68,12 @@ def diagnose(run: Run, container: Container) -> str:
     """Say what is wrong with a container, with the last lines that it printed."""
     ended = f", exit code {container.exit_code}" if container.exit_code else ""
     health = f", {container.health}" if container.health else ""
-    logs = run.masked(run.host.engine.logs(container.name)).replace("\n", "\n      ")
-    return f"    {container.name}: {container.state}{health}{ended}, restarted {container.restarts} times\n      {logs}"
+    engine = run.host.engine
+    texts = filter(None, (engine.logs(container.name), engine.health_check(container.name)))
+    shown = run.masked("\n".join(texts)).replace("\n", "\n      ")
+    return (
+        f"    {container.name}: {container.state}{health}{ended}, restarted {container.restarts} times\n      {shown}"
+    )
 
 
 def diagnose_behind_front(run: Run) -> str:

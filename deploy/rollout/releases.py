@@ -41,7 +41,8 @@ def propose(run: Run, steps: plan.Plan, left_out: tuple[str, ...]) -> Proposal:
         changed = changes.between(run.state.bundle(serving), run.bundle) if serving in run.state.kept() else ()
     if any(isinstance(step, Switch) and step.frame for step in steps.steps):
         changed = (*changed, "the edge's frame")
-    return Proposal(steps, run.facts, changed, drift.drifted(run), drift.obstacles(run), left_out)
+    drifted = tuple(name for name in drift.drifted(run) if not drift.by_secrets_alone(run, name))
+    return Proposal(steps, run.facts, changed, drifted, drift.obstacles(run), left_out)
 
 
 def assemble(at: Environment, ready: preflight.Ready, facts: Mapping[str, Facts]) -> Fleet:

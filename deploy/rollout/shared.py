@@ -46,6 +46,13 @@ def of_files(files: Mapping[str, str]) -> dict[str, Spec]:
     return read(files.get("shared.yml", ""))
 
 
+def without_secrets(text: str, service: str) -> dict[str, Any]:
+    """Return what a rendered file says of a service but for its file of secrets, whose place is the release's."""
+    spec = dict(yaml.load_rendered(text)["services"].get(service) or {})
+    labels = {name: value for name, value in (spec.get("labels") or {}).items() if name != MADE_OF}
+    return {**spec, "env_file": bool(spec.get("env_file")), "labels": labels}
+
+
 def make_spec(spec: Mapping[str, Any], document: Mapping[str, Any]) -> Spec:
     """Read one service of a rendered file."""
     labels, volumes = spec["labels"], document.get("volumes") or {}

@@ -98,6 +98,12 @@ def handler(at: Environment, handlers: Mapping[str, Handler], verb: str, usual: 
     return handlers[command]
 
 
+def question(at: Environment, verb: str) -> str:
+    """Say what a person is asked before an interrupted command goes on, or back: which one it is, and since when."""
+    cut = next(iter(interruptions(at).values()), None)
+    return f"{verb}, since {cut}," if cut else f"{verb} from what was interrupted"
+
+
 def resume(at: Environment, handlers: Mapping[str, Handler], *, json: bool) -> None:
     """Go on with what was interrupted last."""
     handler(at, handlers, "resume").resume(at, json)

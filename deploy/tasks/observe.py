@@ -46,16 +46,19 @@ LOGS = {
     "service": "services, with commas between them (default: all)",
     "since": "how long ago, 10m or 1h30m, or a time, 2026-11-23T13:00 (default: the last 100 lines)",
     "grep": "only lines in which this regular expression is found",
+    "times": "put in front of each line when it was printed, in UTC",
     "follow": "go on as lines come, until Ctrl-C",
 }
 
 
 @command(positional=["service"], help=LOGS)
-def logs(at: Environment, service: str, since: str = "", grep: str = "", follow: bool = False) -> None:
+def logs(
+    at: Environment, service: str, since: str = "", grep: str = "", times: bool = False, follow: bool = False
+) -> None:  # fmt: skip
     """Show what services print, of the colour that serves: inv logs SERVICE,..., of all when none is named."""
     from deploy.insight import logs
 
-    logs.show(at, words(service), logs.query(since, grep), follow=follow)
+    logs.show(at, words(service), logs.query(since, grep, times=times), follow=follow)
 
 
 EXEC = {

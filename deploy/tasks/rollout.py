@@ -78,18 +78,20 @@ def handlers() -> Mapping[str, Handler]:
 
 
 @command()
-def resume(at: Environment, json: bool = False) -> None:
+def resume(at: Environment, yes: bool = False, json: bool = False) -> None:
     """Go on with a command that was interrupted: a deploy, a rollback, a restore."""
     from deploy.site import interrupted
 
+    ask(at, lambda: interrupted.question(at, "go on"), yes=yes)
     interrupted.resume(at, handlers(), json=json)
 
 
 @command()
-def abort(at: Environment, json: bool = False) -> None:
+def abort(at: Environment, yes: bool = False, json: bool = False) -> None:
     """Undo a command that was interrupted; back to the release or the database that was in service."""
     from deploy.site import interrupted
 
+    ask(at, lambda: interrupted.question(at, "go back"), yes=yes)
     interrupted.abort(at, handlers(), json=json)
 
 

@@ -79,6 +79,10 @@ class FakeEngine(Engine):
         """Return what the container said."""
         return f"last words of {name}"
 
+    def health_check(self, name: str) -> str:
+        """Return what is to be shown of a failed health check."""
+        return f"health check ended with 1: {name} said no" if self.known[name].health else ""
+
     def mounted(self, name: str, place: str) -> str | None:
         """Return the folder that the edge is configured from, the only one that anybody asks for."""
         return str(self.host.placed_edge)

@@ -21,6 +21,12 @@ from tests.support.samples import settings
         ({"port": 2222, "user": "me"}, {"sudo": True}, "", "ssh -p 2222 me@192.0.2.1 sudo docker logs x"),
         ({}, {"user": "deploy"}, "192.0.2.9", "ssh -J jump@192.0.2.9:22 deploy@192.0.2.1 docker logs x"),
         ({"address": "fd00::1"}, {}, "fd00::2", "ssh -J 'jump@[fd00::2]:22' root@fd00::1 docker logs x"),
+        (
+            {"key": "ssh-ed25519 AAAA"},
+            {"key_file": "/home/me/a key"},
+            "",
+            "ssh -i '/home/me/a key' -o 'KnownHostsCommand=/bin/echo %H ssh-ed25519 AAAA' root@192.0.2.1 docker logs x",
+        ),
     ],
 )
 def test_a_line_to_copy(server: dict[str, Any], ssh: dict[str, Any], gateway: str, typed: str) -> None:

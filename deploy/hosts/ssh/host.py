@@ -110,7 +110,11 @@ class SshHost(ShellFiles):
         hop = self.link.gateway
         jump = f"-J {shlex.quote(f'{hop.user}@{bracketed(hop.machine.address)}:{hop.machine.port}')} " if hop else ""
         port = f"-p {self.machine.port} " if self.machine.port != 22 else ""
-        return f"ssh {jump}{port}{self.link.user}@{self.machine.address} {'sudo ' if self.sudo else ''}{line}"
+        key = f"-i {shlex.quote(str(self.link.ssh.key_file))} " if self.link.ssh.key_file else ""
+        pinned = f"-o {shlex.quote(f'KnownHostsCommand=/bin/echo %H {self.machine.key}')} " if self.machine.key else ""
+        return (
+            f"ssh {key}{pinned}{jump}{port}{self.link.user}@{self.machine.address} {'sudo ' if self.sudo else ''}{line}"
+        )
 
     def line(self, act: Command, *before: str) -> str:
         """Write a command for the login shell over there, in plain C locale.
