@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from deploy.config import secrets, shadow, text
+from deploy.config.secrets.rules import is_secretive
 from deploy.config.shadow import EnvFile, Shadow, Values
 from deploy.core import yaml
 from deploy.core.errors import Reasons, Refused, nearest, refuse
@@ -74,6 +76,7 @@ class Model:
     env_files: tuple[EnvFile, ...] = ()
     folders: tuple[Path, ...] = ()  # where the files are
     left_out: tuple[str, ...] = ()  # what they take from elsewhere, and do not get
+    unset: tuple[str, ...] = ()  # variables of which nothing says the value
 
     def of(self, *roles: Role) -> tuple[Service, ...]:
         """Return the services with one of these roles, in the files' order."""
@@ -121,10 +124,24 @@ def read(root: Path, names: Sequence[str], variables: Mapping[str, str], host: L
     model = check(merged, {one.service for one in env_files}, root, ", ".join(names), copies.mistakes)
     folders = tuple({copies.root, *(place for _, place in copies.copied)})
     unset = (name for name in UNSET.findall(answer.stderr) if re.search(rf"\$\{{?{name}\b", copies.used))
-    then = "put a value into [variables]; a secret into the secrets file, and give the service an env_file"
-    blank = [f"${name} is not set, and nothing stands in its place: {then}" for name in unset]
+    blank = tuple(
+        f"${name} is not set, and nothing stands in its place: {place_of(name)}" for name in dict.fromkeys(unset)
+    )
     left_out = tuple(dict.fromkeys([*copies.left_out, *blank]))
-    return replace(model, env_files=env_files, folders=folders, left_out=left_out)
+    return replace(model, env_files=env_files, folders=folders, left_out=left_out, unset=blank)
+
+
+def require_set(model: Model) -> None:
+    """Refuse variables without a value: Compose puts nothing in their place, as in `postgres://u:@db/x`."""
+    then = "that, then inv plan; ${NAME:-} where nothing is meant"
+    refuse("compose files need values:", model.unset, where="compose files", then=then, slug="compose-invalid")
+
+
+def place_of(name: str) -> str:
+    """Say where the value of a variable belongs: a secret never into a file that git keeps. Pure."""
+    if is_secretive(name):
+        return "a secret belongs into the secrets file, and its service gets an env_file"
+    return "put a value into [variables]"
 
 
 def config(files: Iterable[Path], variables: Path, folder: Path) -> Command:
@@ -177,9 +194,10 @@ def unread(one: EnvFile, model: Model, root: Path, own: Path, given: set[str], p
 
 
 def alone(ask: Command) -> Command:
-    """Run Compose without this shell's variables, which would win over those of the environment."""
-    kept = [f"{name}={os.environ[name]}" for name in ("HOME", "PATH", "DOCKER_CONFIG") if name in os.environ]
-    return command("env", "--ignore-environment", *kept, *ask.argv)
+    """Run Compose without any of this shell's variables, HOME and PATH among them: they would win over the settings'."""
+    program, *words = ask.argv
+    plugins = os.environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker")  # noqa: PTH111  # none without a home
+    return command("env", "--ignore-environment", shutil.which(program) or program, "--config", plugins, *words)
 
 
 def refused(message: str, names: str, host: LocalHost) -> Refused:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -36,6 +37,18 @@ OF_A_HOOK = {
     "GIT_NAMESPACE",
     "GIT_PREFIX",
 }
+
+# all that Docker's client gets of this shell: where things are, who we are to registries, clouds and caches, proxies
+GIVEN = re.compile(
+    r"(PATH|HOME|USER|LOGNAME|LANG|LC_\w+|TZ|TERM|TMPDIR|XDG_\w+|DOCKER_CONFIG|BUILDX_CONFIG|SSH_AUTH_SOCK|SSL_CERT_\w+|"
+    r"DBUS_SESSION_BUS_ADDRESS|GNUPGHOME|PASSWORD_STORE_\w+|(AWS|AZURE|GOOGLE|CLOUDSDK|ACTIONS|GITHUB)_\w+|"
+    r"(?i:(https?|all|no)_proxy))"
+)
+
+
+def is_given(name: str) -> bool:
+    """Tell whether Docker's client gets a variable of this shell. Pure."""
+    return bool(GIVEN.fullmatch(name))
 
 
 class LocalProcess(subprocess.Popen[bytes]):
@@ -108,14 +121,17 @@ class LocalHost(Host):
             ) from None
 
     def environment(self, command: Command) -> dict[str, str]:
-        """Return this process's environment with what a command adds.
+        """Return what a command gets of this process's environment, with what it adds.
 
-        Docker's client is held to this machine's engine, to the builder inside it, and to its platform. What git sets
-        in its hooks is left out: any git below them would read that repository, whatever folder it is given.
+        Docker's client gets what is listed, and is held to this machine's engine and the builder inside it: one commit
+        is one release in whatever shell. What git sets in its hooks is left out: any git below them would read that
+        repository, whatever folder it is given.
         """
-        held = {"DOCKER_HOST": self.endpoint, "BUILDX_BUILDER": "default"} if "docker" in command.programs else {}
-        inherited = {name: value for name, value in os.environ.items() if name not in (*OF_A_HOOK, PLATFORM)}
-        return {**inherited, **held, **command.environment}
+        inherited = {name: value for name, value in os.environ.items() if name not in OF_A_HOOK}
+        if "docker" in command.programs:
+            inherited = {name: value for name, value in inherited.items() if is_given(name)}
+            inherited |= {"DOCKER_HOST": self.endpoint, "BUILDX_BUILDER": "default"}
+        return {**inherited, **command.environment}
 
     @contextmanager
     def changing(self) -> Iterator[None]:

@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deploy.config import checkout
@@ -24,6 +24,8 @@ from deploy.images import bake, bases, dockerfile
 MEGABYTE = 1_000_000
 PIN = "name it by digest, as in redis:7@sha256:..., or give it an entry in docker/bases.toml"
 VARIABLE = re.compile(r'(?m)^[ \t]*variable[ \t]+"?(\w+)')
+
+IGNORED = "is not read: a value for the bake file belongs into [variables]"
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def prepare_order(settings: Settings, host: LocalHost) -> Order:
 def read_targets(settings: Settings, host: LocalHost) -> tuple[bake.Target, ...]:
     """Read the bake file; raise Refused when Bake cannot."""
     try:
-        printed = host.run(bake.without(declared(settings), bake.print_targets(str(settings.root / settings.bake))))
+        printed = host.run(without_shell(settings, bake.print_targets(str(settings.root / settings.bake))))
     except CommandFailed as error:
         what, then = f"docker buildx bake cannot read {settings.bake}:\n{error.output}", f"fix {settings.bake}"
         raise Refused(what, where=settings.bake, then=then, slug="bake-file-invalid") from None
@@ -93,8 +95,8 @@ def build(settings: Settings, host: LocalHost, order: Order | None = None, *, no
         console.warn(f"the checkout has uncommitted changes; this build is {source.revision}")
     if os.environ.get(PLATFORM):
         console.warn(f"{PLATFORM} of this shell is not read: build.platform in the settings says what is built")
-    for name in set(declared(settings)) & os.environ.keys() - variables(settings, source).keys():
-        console.warn(f"{name} of this shell is not read: its value in {settings.bake} says what is built")
+    for name in sorted({*declared(settings)} & os.environ.keys() - variables(settings, source).keys()):
+        console.warn(f"{name} of this shell {IGNORED}")
     if foreign := unpinned(settings, targets):
         console.warn(f"not pinned, so that another build may take another: {', '.join(foreign)}; {PIN}")
     cache_to = exported_caches(settings, host)
@@ -107,8 +109,7 @@ def build(settings: Settings, host: LocalHost, order: Order | None = None, *, no
             platform=settings.build.platform, cache_from=settings.build.cache_from, cache_to=cache_to,
             no_cache=no_cache,
         )  # fmt: skip
-        own = variables(settings, source)
-        act = bake.without(set(declared(settings)) - own.keys(), Command(words, own))
+        act = without_shell(settings, Command(words, variables(settings, source)))
         progress = run_bake(act, settings.root, host)
         metadata_of = json.loads(metadata.read_text())
     images = tuple(describe(target, metadata_of[target.name], progress, host) for target in targets)
@@ -162,8 +163,9 @@ def unpinned(settings: Settings, targets: Iterable[bake.Target]) -> list[str]:
 
 
 def variables(settings: Settings, source: checkout.Checkout) -> dict[str, str]:
-    """Return the environment variables that the bake file reads."""
+    """Return the environment variables that the bake file reads: the environment's own, and what is built of."""
     return {
+        **settings.variables,
         "SOURCE_DATE_EPOCH": bake.LAYER_TIME,
         "VERSION": source.revision,
         "REVISION": source.commit,
@@ -175,6 +177,12 @@ def variables(settings: Settings, source: checkout.Checkout) -> dict[str, str]:
 def declared(settings: Settings) -> list[str]:
     """Name the variables of the bake file: Bake would take each from the shell, whatever its value there is."""
     return VARIABLE.findall(text_of(settings.root / settings.bake))
+
+
+def without_shell(settings: Settings, act: Command) -> Command:
+    """Return a call of Bake that sees the environment's own variables, and none of the shell that the file declares."""
+    seen = {**settings.variables, **act.environment}
+    return replace(bake.without({*declared(settings)} - seen.keys(), act), environment=seen)
 
 
 def run_bake(command: Command, root: Path, host: LocalHost) -> str:

@@ -58,6 +58,7 @@ def require_deployable(at: Environment, facts: Mapping[str, Facts], include: str
         source = order.source if order else checkout.read(settings.root, at.here)
     with reasons:
         model = desired.model(*at.machine)
+        compose.require_set(model)
         nameable(settings, model)
         recreate = included(include, [service.name for service in model.of(*SHARED)])
         certificates.require_mounted(settings, model)
@@ -137,7 +138,13 @@ def check(settings: Settings, host: Host, facts: Facts, include: str = "") -> No
         lambda: ports(settings, host, facts), lambda: another_state(settings, host, facts, include),
     )  # fmt: skip
     reasons = [reason for reasons in host.together(*questions) for reason in reasons or ()]
-    refuse("this host is not ready:", reasons, where=host.name, then="fix that, then inv deploy", slug="host-not-ready")
+    then = "inv deploy --include=" + edge_service(facts) if facts.edge.forgotten else "fix that, then inv deploy"
+    refuse("this host is not ready:", reasons, where=host.name, then=then, slug="host-not-ready")
+
+
+def edge_service(facts: Facts) -> str:
+    """Return what the compose files call the edge. Pure."""
+    return next((c.service for c in facts.containers if c.role == "edge"), "edge")
 
 
 def require_edge_usable(run: Run) -> None:
@@ -227,5 +234,5 @@ def another_state(settings: Settings, host: Host, facts: Facts, include: str = "
         what = f"{ours} was removed while {edge} ran, which still serves what it has read"
         restored = f"where a backup has that folder, put it back, then `{host.command_line(f'docker restart {edge}')}`"
         again = f"inv deploy --include={running[edge]} writes it again and recreates the edge once all else is ready"
-        return [f"{what}; {restored}; else {again}: an outage of about a second"]
+        return [f"{what}; {restored}; else {again}: an outage of seconds"]
     return []

@@ -17,6 +17,7 @@ from deploy.config.compose import Model
 from deploy.config.settings import ROOT
 from deploy.core import yaml
 from deploy.core.errors import Refused
+from deploy.core.shell import command
 from deploy.hosts.local import LocalHost
 from deploy.release import desired
 from tests.support.samples import settings
@@ -312,3 +313,51 @@ def test_a_variable_without_a_value_is_not_taken_from_whoevers_shell(
     monkeypatch.setenv("SHELL_HAS", "it")
     known = written(tmp_path, f"  app: {{{WEB}, environment: [SHELL_HAS, CANARY, KEPT=1], env_file: .env}}")
     assert service(known)["environment"] == {"KEPT": "1", "RELEASE": "r1", "COLOUR": "blue"}
+
+
+@pytest.mark.parametrize("name", ["HOME", "PATH", "USER", "DOCKER_CONFIG", "COMPOSE_PROFILES", "MINE"])
+def test_nothing_of_the_shell_gets_into_a_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Two people, one commit: what an entry of `environment` or a `$NAME` would take from either is refused by name."""
+    monkeypatch.setenv(name, os.environ.get(name, "of the shell") if name == "PATH" else str(tmp_path))
+    (tmp_path / "c.yml").write_text(f"services:\n  web: {{{WEB}, environment: [{name}]}}\n{EDGE}")
+    found = compose.read(tmp_path, ["c.yml"], {}, LocalHost())
+    assert next(one for one in found.services if one.name == "web").spec["environment"] == {name: None}
+    for place in (f"command: 'x ${{{name}}}'", f"x-deploy: {{role: web, port: 80, smoke: [echo, '${name}']}}"):
+        (tmp_path / "c.yml").write_text(
+            f"services:\n  web: {{image: w, {place}{'' if 'x-deploy' in place else ', x-deploy: {role: web, port: 80}'}}}\n{EDGE}"
+        )
+        with pytest.raises(Refused, match=rf"\${name} is not set, and nothing stands in its place"):
+            compose.require_set(compose.read(tmp_path, ["c.yml"], {}, LocalHost()))
+
+
+def test_docker_gets_what_is_listed_of_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (
+        "COMPOSE_REMOVE_ORPHANS",
+        "DOCKER_DEFAULT_PLATFORM",
+        "BUILDX_BUILDER",
+        "NODE_ENV",
+        "HTTPS_PROXY",
+        "AWS_PROFILE",
+    ):
+        monkeypatch.setenv(name, "of the shell")
+    host = LocalHost()
+    given, other = (host.environment(command(*words)) for words in (("docker", "info"), ("git", "status")))
+    assert {"COMPOSE_REMOVE_ORPHANS", "DOCKER_DEFAULT_PLATFORM", "NODE_ENV"}.isdisjoint(given)
+    assert (given["BUILDX_BUILDER"], given["HTTPS_PROXY"], given["AWS_PROFILE"]) == (
+        "default",
+        "of the shell",
+        "of the shell",
+    )
+    assert {"PATH", "HOME"} <= given.keys()
+    assert other["NODE_ENV"] == "of the shell", "programs of your own get all of it"
+
+
+def test_a_secret_that_is_not_set_is_not_advised_into_a_file_that_git_keeps(tmp_path: Path) -> None:
+    text = "'postgres://u:${DB_PASSWORD}@db/${NAME}'"
+    (tmp_path / "c.yml").write_text(f"services:\n  web: {{{WEB}, command: {text}}}\n{EDGE}")
+    with pytest.raises(Refused) as error:
+        compose.require_set(compose.read(tmp_path, ["c.yml"], {}, LocalHost()))
+    lines = {line.split()[0]: line for line in error.value.what.splitlines()[1:]}
+    assert "[variables]" in lines["$NAME"]
+    assert "[variables]" not in lines["$DB_PASSWORD"]
+    assert "secrets file" in lines["$DB_PASSWORD"]

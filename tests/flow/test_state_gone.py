@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from deploy.core.errors import CommandFailed, OpsError
+from deploy.insight import compare
 from deploy.rollout import commands, preflight
 from deploy.site.facts import observe
 from tests.support.faults import fail_at
@@ -35,16 +36,25 @@ def test_the_advice_is_one_command_that_stops_nothing_before_all_is_ready(gone: 
     facts = observe(gone.settings, gone.host)
     words = "".join(preflight.another_state(gone.settings, gone.host, facts))
     assert "inv deploy --include=edge" in words
-    assert "an outage of about a second" in words
+    assert "an outage of seconds" in words
     assert "docker rm" not in words
     assert preflight.another_state(gone.settings, gone.host, facts, "edge") == []
+
+
+def test_the_state_says_it_and_the_one_way_out(gone: Place) -> None:
+    facts = observe(gone.settings, gone.host)
+    compared = compare.compare({gone.host.name: compare.view_of(gone.at, gone.host, facts)})
+    assert [finding.what for _, finding in compared.listed if "was removed" in finding.what]
+    assert compared.then == "inv deploy --include=edge"
 
 
 def test_a_deploy_that_includes_the_edge_writes_its_folder_again_before_the_edge_is_stopped(gone: Place) -> None:
     before = len(gone.host.said)
     include(gone)
     said = gone.host.said[before:]
-    tested = next(n for n, line in enumerate(said) if "nginx -t -q -c /etc/edge/generations/" in line and " run " in line)
+    tested = next(
+        n for n, line in enumerate(said) if "nginx -t -q -c /etc/edge/generations/" in line and " run " in line
+    )
     recreated = next(n for n, line in enumerate(said) if "--force-recreate" in line)
     assert tested < recreated, "a configuration that nginx refuses must stop nothing"
     assert gone.serving() == "r3"
