@@ -60,7 +60,7 @@ class SshHost(ShellFiles):
         self.link = Link(name, machine, ssh, env, gateway)
         self.sessions: list[Channel] = []
         self.spare: list[Channel] = []  # of the sessions, those that wait for a program
-        self.distant = False
+        self.distant, self.taking = False, threading.Lock()
 
     @cached_property
     def engine(self) -> Engine:
@@ -134,6 +134,8 @@ class SshHost(ShellFiles):
         try:
             with self.link.lasting() as transport:
                 channel = self.session(transport, window)
+                if self.distant and window == WINDOW:  # while this one is started
+                    threading.Thread(target=self.open_ahead, daemon=True).start()
                 if prepare:
                     prepare(channel)
                 channel.exec_command(line)
@@ -151,12 +153,12 @@ class SshHost(ShellFiles):
 
         One that was opened ahead saves a round trip; it has the window of programs that are run to their end.
         """
+        if window == WINDOW and (ready := self.take_spare(transport)):
+            return ready
         patience = SILENCE * self.link.ssh.keepalive + GRACE  # a connection that is dead is noticed before
         for _ in poll(patience, pause=0.01):
             with self.link.opening:
                 self.sessions = [channel for channel in self.sessions if not channel.closed]
-                if window == WINDOW and (ready := self.take_spare(transport)):
-                    return ready
                 if len(self.sessions) < SESSIONS:
                     return self.opened(transport, window, patience)
         then = "fewer services for inv logs --follow, for example"
@@ -169,8 +171,9 @@ class SshHost(ShellFiles):
 
     def take_spare(self, transport: Transport) -> Channel | None:
         """Return a session that was opened ahead over this connection; None when there is none."""
-        self.spare = [channel for channel in self.spare if not channel.closed and channel.get_transport() is transport]
-        return self.spare.pop() if self.spare else None
+        with self.taking:
+            self.spare = [one for one in self.spare if not one.closed and one.get_transport() is transport]
+            return self.spare.pop() if self.spare else None
 
     def opened(self, transport: Transport, window: int | None, patience: float) -> Channel:
         """Open a session, and note whether that takes so long that the next ones are better opened ahead."""
@@ -185,7 +188,9 @@ class SshHost(ShellFiles):
         with suppress(SSHException, OSError, EOFError, OpsError), self.link.opening:
             busy = [channel for channel in self.sessions if not channel.closed]
             if len(self.spare) < AHEAD and len(busy) < SESSIONS - AHEAD:
-                self.spare.append(self.opened(self.link.transport, WINDOW, self.link.ssh.connect_within))
+                ready = self.opened(self.link.transport, WINDOW, self.link.ssh.connect_within)
+                with self.taking:
+                    self.spare.append(ready)
 
     def _exchange(
         self, act: Command, guard: tuple[str, ...], *, stdin: bytes | None, timeout: float
@@ -195,8 +200,6 @@ class SshHost(ShellFiles):
         with closing(
             self.start(self.line(act, *guard, "timeout", "-k", "5", f"{timeout:f}"), window=WINDOW)
         ) as channel:
-            if self.distant:
-                threading.Thread(target=self.open_ahead, daemon=True).start()
             channel.settimeout(timeout + GRACE)
             try:
                 with suppress(OSError):  # it may end before it has read everything
