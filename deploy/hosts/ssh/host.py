@@ -36,7 +36,7 @@ from deploy.hosts.stream import Stream
 T = TypeVar("T")
 SESSIONS = 8  # at once over one connection; sshd allows ten (MaxSessions)
 AHEAD = 2  # sessions that are opened before they are needed, where a round trip takes longer than DISTANT seconds
-DISTANT = 0.02
+DISTANT = 0.04
 AT_ONCE = 6  # questions that are asked together: other sessions stay free
 GRACE = 15  # seconds that a program may take beyond its time: 5 until it is killed, the rest to tell us
 WINDOW = 1 << 31  # bytes that may come before they are read; nothing then waits for anything
