@@ -194,7 +194,7 @@ def unread(one: EnvFile, model: Model, root: Path, own: Path, given: set[str], p
 
 
 def alone(ask: Command) -> Command:
-    """Run Compose without any of this shell's variables, HOME and PATH among them: they would win over the settings'."""
+    """Run Compose without any variable of this shell, HOME and PATH among them: they would win over the settings."""
     program, *words = ask.argv
     plugins = os.environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker")  # noqa: PTH111  # none without a home
     return command("env", "--ignore-environment", shutil.which(program) or program, "--config", plugins, *words)

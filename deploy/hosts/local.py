@@ -40,9 +40,9 @@ OF_A_HOOK = {
 
 # all that Docker's client gets of this shell: where things are, who we are to registries, clouds and caches, proxies
 GIVEN = re.compile(
-    r"(PATH|HOME|USER|LOGNAME|LANG|LC_\w+|TZ|TERM|TMPDIR|XDG_\w+|DOCKER_CONFIG|BUILDX_CONFIG|SSH_AUTH_SOCK|SSL_CERT_\w+|"
-    r"DBUS_SESSION_BUS_ADDRESS|GNUPGHOME|PASSWORD_STORE_\w+|(AWS|AZURE|GOOGLE|CLOUDSDK|ACTIONS|GITHUB)_\w+|"
-    r"(?i:(https?|all|no)_proxy))"
+    r"(PATH|HOME|USER|LOGNAME|LANG|LC_\w+|TZ|TERM|TMPDIR|XDG_\w+|DOCKER_CONFIG|BUILDX_CONFIG|SSH_AUTH_SOCK|"
+    r"SSL_CERT_\w+|DBUS_SESSION_BUS_ADDRESS|GNUPGHOME|PASSWORD_STORE_\w+|(?i:(https?|all|no)_proxy)|"
+    r"(AWS|AZURE|GOOGLE|CLOUDSDK|ACTIONS|GITHUB)_\w+)"
 )
 
 

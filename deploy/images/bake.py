@@ -7,11 +7,11 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deploy.core.shell import Command, command
+from deploy.core.shell import Command, Script, command
 
 # One fixed time in every layer: an unchanged layer keeps its digest over commits. The commit's time is a label.
 LAYER_TIME = "1700000000"
@@ -41,9 +41,9 @@ def print_targets(file: str) -> Command:
 
 
 def without(names: Iterable[str], act: Command) -> Command:
-    """Return a command that does not see these variables of the shell."""
+    """Return a command that does not see these variables of the shell; it is still known as Docker's client."""
     unset = [f"--unset={name}" for name in sorted({*names})]
-    return replace(act, argv=("env", *unset, *act.argv)) if unset else act
+    return Script(("env", *unset, *act.argv), act.environment, act.changes, (act,)) if unset else act
 
 
 def targets(printed: str, budget: Mapping[str, int]) -> tuple[Target, ...]:

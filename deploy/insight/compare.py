@@ -123,7 +123,7 @@ def judge(view: View) -> tuple[Finding, ...]:
         return (Finding("inv down has stopped it; visitors get nothing", "inv deploy", "stopped"),)
     if edge.forgotten:
         name = next((c.service for c in view.facts.containers if c.role == "edge"), "edge")
-        what = "the folder of the edge's configuration was removed: it serves what it has read, and can be switched no more"
+        what = "the folder of the edge's configuration was removed: it serves what it has read, and cannot be switched"
         return (Finding(what, f"inv deploy --include={name}"), *answers(view))
     cut = [Finding("inv down was cut off before its end", "inv down again, or inv deploy")] if view.down else []
     return (*cut, *sorted(differences(view), key=lambda one: not one.hurts), *answers(view))

@@ -327,3 +327,9 @@ def test_pin_writes_nothing_when_a_tag_cannot_be_resolved(checkout: Path) -> Non
 @pytest.mark.parametrize("answers", [True, False])
 def test_a_registry_that_hangs_is_one_that_does_not_answer(checkout: Path, answers: bool) -> None:
     assert bases.registry_answers([*bases.read(checkout).values()], Resolver(answers)) is answers
+
+
+def test_a_bake_without_the_shells_variables_is_still_held_to_this_machines_builder() -> None:
+    act = bake.without({"NODE_ENV"}, bake.print_targets("b"))
+    assert act.argv[:3] == ("env", "--unset=NODE_ENV", "docker")
+    assert act.programs == ("docker",)
