@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,11 @@ case $1 in
 esac
 """
 ASK = """#!/bin/sh
-case $* in *size.sql*) echo 1000 ;; *now.sql*) echo 2026-11-30T10:00:00.5Z ;; *beat.sql*) cat {folder}/answer ;; esac
+case $* in
+  *IDENTIFY_SYSTEM*) [ ! -e {folder}/away ] || exit 2; echo "7 1 0/0" ;; *slot.sql*) echo 000000010000000000000002 000000010000000000000001 ;;
+  *pg_current_wal_lsn*"'0/3000000'"*) cat {folder}/behind ;;
+  *size.sql*) echo 1000 ;; *now.sql*) echo 2026-11-30T10:00:00.5Z ;;
+esac
 """
 BASEBACKUP = """#!/bin/sh
 for word; do case $word in --pgdata=*) to=${word#*=} ;; esac; done
@@ -34,7 +39,7 @@ class Programs:
     def __init__(self, folder: Path) -> None:
         self.folder, self.wal = folder, folder / "wal"
         (self.wal / "stretches").mkdir(parents=True)
-        for name in ("login", "pg_verifybackup", "pg_archivecleanup"):
+        for name in ("login", "pg_verifybackup", "pg_archivecleanup", "pg_receivewal"):
             self.write(name, "#!/bin/sh\n")
         self.write("psql", ASK.replace("{folder}", str(folder)))
         self.write("pg_basebackup", BASEBACKUP)
@@ -59,7 +64,13 @@ class Programs:
         """Run one to its end."""
         text = (ROOT / "docker" / "backup" / program).read_text().replace("/wal/", f"{self.wal}/")
         self.write(program, text)
-        given = {"WAL_DAYS": "3", "WAL_PASSWORD": "-", "STATE_FOLDER": "/state", "BACKUP_OFFSITE": "sftp:far:/wal"}
+        given = {
+            "WAL_DAYS": "3",
+            "WAL_KEEP_ON_SERVER": "4GB",
+            "WAL_PASSWORD": "-",
+            "STATE_FOLDER": "/state",
+            "BACKUP_OFFSITE": "sftp:far:/wal",
+        }
         environment = {"PATH": f"{self.folder}:{os.environ['PATH']}", "RESTIC_REPOSITORY": "/near", **given}
         return subprocess.run(
             ["sh", program, *words], cwd=self.folder, env=environment, capture_output=True, text=True, timeout=20
@@ -102,3 +113,27 @@ def test_what_a_dead_restic_has_locked_is_unlocked(programs: Programs, code: int
     done = programs.run("ship")
     assert (done.returncode, (programs.wal / "shipped").exists()) == ((0, True) if code == 11 else (3, False))
     assert ("unlock --quiet" in (programs.folder / "asked").read_text()) == (code == 11)
+
+
+@pytest.mark.parametrize("behind", ["f", "t"], ids=["it goes on", "set back"])
+def test_a_server_that_was_set_back_begins_a_stretch_of_its_own(programs: Programs, behind: str) -> None:
+    (programs.folder / "behind").write_text(behind)
+    before = programs.stretch("20261130T100000Z", "000000010000000000000002.partial")
+    done = programs.run("stretch")
+    assert done.returncode == 0, done.stderr
+    assert (done.stdout.strip() == str(before)) == (behind == "f")
+    assert (before / "wal" / "000000010000000000000002.partial").exists()
+
+
+def test_a_server_that_does_not_answer_is_no_other_one(programs: Programs) -> None:
+    (programs.folder / "away").touch()
+    programs.stretch("20261130T100000Z", "000000010000000000000002.partial")
+    assert programs.run("stretch").returncode == 2
+    assert [path.name for path in (programs.wal / "stretches").iterdir()] == ["20261130T100000Z"]
+
+
+@pytest.mark.parametrize(("age", "code"), [(0, 0), (300, 1), (-300, 1)], ids=["now", "long ago", "the clock went back"])
+def test_wal_is_fresh_for_a_minute(programs: Programs, age: int, code: int) -> None:
+    until = programs.stretch("20261130T100000Z") / "until"
+    os.utime(until, (time.time() - age,) * 2)
+    assert programs.run("fresh").returncode == code
