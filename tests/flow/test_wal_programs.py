@@ -22,7 +22,8 @@ esac
 """
 ASK = """#!/bin/sh
 case $* in
-  *IDENTIFY_SYSTEM*) [ ! -e {folder}/away ] || exit 2; echo "7 1 0/0" ;; *slot.sql*) echo 000000010000000000000002 000000010000000000000001 ;;
+  *IDENTIFY_SYSTEM*) [ ! -e {folder}/away ] || exit 2; echo "7 1 0/0" ;;
+  *slot.sql*) echo 000000010000000000000002 000000010000000000000001 ;;
   *pg_current_wal_lsn*"'0/3000000'"*) cat {folder}/behind ;;
   *size.sql*) echo 1000 ;; *now.sql*) echo 2026-11-30T10:00:00.5Z ;;
 esac
