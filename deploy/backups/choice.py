@@ -63,5 +63,5 @@ class Choice:
         """Say what is replaced. Pure."""
         if self.volume:
             return f"the files of {self.volume} become those of {self.point}."
-        what = f"the database of {self.moment}" if self.moment else self.dump or self.point
+        what = f"the database of {wal.asked_for(self.moment).words}" if self.moment else self.dump or self.point
         return f"{what} takes the place of the database of {name}; writers stop for about a second."

@@ -33,7 +33,7 @@ def restore_dump(at: Environment, file: str, *, older_schema: bool = False, ask:
     require_dump(path, begin(path))
     with naming_what_serves(at), locked(at, restore.COMMAND):
         restore.require_nothing_interrupted(at)
-        uploaded = UploadedDump.of(repository_of(at))
+        uploaded = UploadedDump.of(repository_of(at), whole=not older_schema)
         with restore.dump_lock(at, uploaded):
             point = uploaded_point(uploaded, path)
             require_schema(uploaded, path, point, older_schema=older_schema)

@@ -20,7 +20,8 @@ from deploy.site.run import Run
 from deploy.site.step import Step
 
 FOLDER = "restore-check"  # of the state folder: the rendered project while it is there
-URL = r"^((?:jdbc:)?postgres\w*(?:\+\w+)?://[^/]*/){}(?=$|\?)"
+URL = r"^((?:jdbc:)?postgres\w*(?:\+\w+)?://[^?]*/){}(?=$|\?)"  # a password may have a slash
+STILL = r"postgres\w*(?:\+\w+)?://.*/{}(?![\w-])"
 KEYWORD = r"(\bdbname\s*=\s*'?){}(?=$|['\s])"
 NAME = re.compile(r"(^|_)(PG)?(DB|DATABASE|DBNAME)(_NAME)?$")
 
@@ -94,11 +95,16 @@ def variables(image: Image) -> dict[str, str]:
 
 
 def naming(values: Mapping[str, str], live: str, new: str) -> dict[str, str]:
-    """Return those of an app's variables that name the live database, as they name another one. Pure."""
+    """Return those of an app's variables that name the live database, as they name another one. Pure.
+
+    None where an address of the live one is left that cannot be read: the app might be asked on that one.
+    """
     renamed = {key: new if NAME.search(key) and value == live else value for key, value in values.items()}
     for pattern in (URL, KEYWORD):
         own = re.compile(pattern.format(re.escape(live)))
         renamed = {key: own.sub(lambda match: match[1] + new, value) for key, value in renamed.items()}
+    if any(re.search(STILL.format(re.escape(live)), value) for value in renamed.values()):
+        return {}
     return {key: value for key, value in renamed.items() if value != values[key]}
 
 

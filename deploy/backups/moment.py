@@ -44,13 +44,12 @@ def recover(repository: Repository, asked: wal.Asked) -> str:
     words = ("recover", chosen.stretch, chosen.base, chosen.target)
     with console.step(f"recover the database of {chosen.words} from base backup {chosen.base}"):
         printed = repository.finish("recover", repository.in_container("--name", container, service, *words))
-    last = datetime.fromisoformat(printed.splitlines()[0])
+    time = asked.moment or datetime.fromisoformat(
+        printed.splitlines()[0]
+    )  # empty where the base backup is all there is
     with console.step("save it as a recovery point, read the manifest back"):
-        manifest, summary = repository.documents("take", repository.host_name, TAG, as_of(asked.moment or last))
-    point, detail = (
-        str(summary["snapshot_id"])[:SHORT],
-        f"as of {wal.written(asked.moment or last)}, recovered from WAL",
-    )
+        manifest, summary = repository.documents("take", repository.host_name, TAG, as_of(time))
+    point, detail = str(summary["snapshot_id"])[:SHORT], f"as of {wal.written(time)}, recovered from WAL"
     line = Evidence(point=point, state="taken", time=now(), detail=detail, manifest=Manifest.model_validate(manifest))
     repository.evidence.add(line)
     return point

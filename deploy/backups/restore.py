@@ -162,9 +162,10 @@ def interrupted_run(at: Environment) -> RestoreRun:
     cut = next(one for one in begun if one.command == COMMAND)
     details = {key: str(value) for key, value in cut.details.items()}
     names = Names(details["live"], details["kept"], details["new"])
-    repository = UploadedDump.of(repository) if cut.target.startswith(DUMP) else repository
+    ask = bool(details.get("ask", "yes"))
+    repository = UploadedDump.of(repository, whole=ask) if cut.target.startswith(DUMP) else repository
     clear(repository.run)
-    return RestoreRun(repository, cut.target, names, details.get("schema", ""), ask=bool(details.get("ask", "yes")))
+    return RestoreRun(repository, cut.target, names, details.get("schema", ""), ask=ask)
 
 
 def resume(at: Environment) -> Restored:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from deploy.backups.points import Evidence, Manifest, Point, read_manifest
 from deploy.backups.repository import Repository, documents
-from deploy.core.errors import CommandFailed, Refused
+from deploy.core.errors import CommandFailed, GateClosed, Refused
 
 DUMP = "dump_"  # begins what stands for a recovery point's id: none of restic's has it
 THEN = "pg_dump --format=custom --file=FILE DATABASE makes one; then inv backup.restore --from=FILE"
@@ -26,12 +27,17 @@ HEADER = {
 
 @dataclass(frozen=True)
 class UploadedDump(Repository):
-    """The backup service with a dump of another host in its staging volume, which it restores in place of a point."""
+    """The backup service with a dump of another host in its staging volume, which it restores in place of a point.
+
+    A `whole` one must have every table that the live database has, but for those of `--table`.
+    """
+
+    whole: bool = True
 
     @classmethod
-    def of(cls, repository: Repository) -> UploadedDump:
+    def of(cls, repository: Repository, *, whole: bool = True) -> UploadedDump:
         """Return the same service with what it uploaded."""
-        return cls(repository.run, repository.service)
+        return cls(repository.run, repository.service, whole)
 
     def point(self, wanted: str) -> Point:
         """Return what stands for a recovery point: what the dump says of itself."""
@@ -42,10 +48,16 @@ class UploadedDump(Repository):
         return point
 
     def restore(self, snapshot: str, database: str) -> tuple[Manifest, Manifest]:
-        """Restore the dump into a new database; what is there then stands for the manifest, since a dump has none."""
-        (found,) = documents(self.call("import", snapshot, database))
-        manifest = read_manifest(found)
-        return manifest, manifest
+        """Restore the dump into a new database; what is there then stands for the manifest, since a dump has none.
+
+        Raises GateClosed for one that lacks tables of the live database: nobody could tell that from its rows.
+        """
+        live, found = map(read_manifest, documents(self.call("import", snapshot, database)))
+        if self.whole and (lacking := lost(live.rows, found.rows)):
+            what = f"the dump lacks tables that the live database has: {', '.join(lacking)}"
+            then = "a dump of the whole database; --older-schema puts this one into service all the same"
+            raise GateClosed(what, where=f"{self.run.host.name}: {database}", then=then, slug="restored-data-differs")
+        return found, found
 
     def upload(self, file: Path, name: str) -> None:
         """Bring a dump to the host, and read it whole there; raise Refused where that cannot be done."""
@@ -67,6 +79,11 @@ class UploadedDump(Repository):
     def forget(self) -> None:
         """Remove what was uploaded."""
         self.call("rm", "-rf", "/staging/uploaded")
+
+
+def lost(live: Iterable[str], found: Collection[str]) -> list[str]:
+    """Name the tables of the live database that a dump lacks, but for those that --table has brought. Pure."""
+    return sorted(table for table in live if table not in found and not re.match(r"restored_\d{14}\.", table))
 
 
 def described(name: str, text: str) -> Point:

@@ -67,8 +67,8 @@ class Stretch:
 
     @property
     def gap(self) -> str:
-        """Name the segment that lacks, as its file would be called; empty where none does."""
-        if self.missing is None:
+        """Name the segment that lacks, as its file would be called; empty where none does, or all do."""
+        if self.missing is None or not self.segments:
             return ""
         high, low = divmod(self.missing, BYTES_OF_A_NUMBER // self.size)
         return f"{self.segments[-1][0][:8]}{high:08X}{low:08X}"
@@ -83,7 +83,8 @@ class Stretch:
         """The first and the last moment that can be recovered, and what lacks."""
         gap = f"; segment {self.gap} lacks, and nothing before it can be recovered" if self.gap else ""
         if not self.usable:
-            return f"nothing until {written(self.until)}: there is no base backup{gap}"
+            lacking = "base backup" if self.segments else "WAL"
+            return f"nothing until {written(self.until)}: there is no {lacking}{gap}"
         return f"{written(self.usable[0].end)} to {written(self.until)}{gap}"
 
     @property
@@ -208,7 +209,7 @@ def ranges(stretches: Iterable[Stretch]) -> list[str]:
 
 
 def asked_for(text: str) -> Asked:
-    """Read what a person typed: a moment, UTC where no time zone stands behind it, or `latest`, or `latest:STRETCH`.
+    """Read what a person typed: a moment, UTC where no other time zone is named, or `latest`, or `latest:STRETCH`.
 
     Raises Refused for anything else.
     """
@@ -216,7 +217,7 @@ def asked_for(text: str) -> Asked:
     if word == LATEST:
         return Asked(None, stretch)
     try:
-        moment = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text.strip().removesuffix(" UTC"))  # as it is written here
     except ValueError:
         what = f"{text} is no time"
         then = '--at="2026-11-23 10:15:00", which is UTC; "2026-11-23 11:15:00+01:00"; or --at=latest'

@@ -18,13 +18,14 @@ from tests.unit.test_restore_choices import ALEMBIC, HEADER
 class Host(test_drill.Host):
     """A host whose server has a version, and that was given a dump."""
 
+    live = MANIFEST
     header, version = HEADER + ALEMBIC.replace("0003", "2"), "150020"
 
     def answer(self, argv: tuple[str, ...]) -> str:
         if "header" in argv:
             return self.header
         if "import" in argv:
-            return MANIFEST.model_dump_json()
+            return f"{self.live.model_dump_json()}\n{MANIFEST.model_dump_json()}"
         if "psql" in argv:
             return self.version
         return "nobody could write for 5" if "swap" in argv else super().answer(argv)
@@ -86,6 +87,18 @@ def test_a_dump_of_another_schema_is_refused_unless_a_person_says_so(
         dumps.restore_dump(place.at, dump)
     assert (closed.value.slug, f"--from={dump} --older-schema" in closed.value.then) == ("schema-does-not-fit", True)
     assert programs(place) == []
+    dumps.restore_dump(place.at, dump, older_schema=True)
+    assert programs(place) == ["import", "amcheck", "swap", "rm"]
+
+
+def test_a_dump_of_some_tables_does_not_take_the_place_of_all(place: Place, dump: str) -> None:
+    rows = {"public.books": 3, "public.users": 9, "restored_20261130101500.books": 3}
+    host(place).live = MANIFEST.model_copy(update={"rows": rows})
+    with pytest.raises(GateClosed, match=r"lacks tables that the live database has: public\.users\n") as closed:
+        dumps.restore_dump(place.at, dump)
+    assert closed.value.slug == "restored-data-differs"
+    assert programs(place) == ["import", "drop", "rm"]
+    host(place).said.clear()
     dumps.restore_dump(place.at, dump, older_schema=True)
     assert programs(place) == ["import", "amcheck", "swap", "rm"]
 

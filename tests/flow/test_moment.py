@@ -69,6 +69,19 @@ def test_the_last_commit_stands_at_its_own_time(place: Place) -> None:
     assert any(line.endswith("recovery-point '2026-11-30 11:59:58'") for line in place.host.said)
 
 
+def test_a_moment_before_the_first_commit_after_the_base_backup_needs_no_commit(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = Receiver.answer
+
+    def without_commit(self: Receiver, argv: tuple[str, ...]) -> str:
+        return f"\n{MANIFEST.model_dump_json()}\n" if "recover" in argv else answer(self, argv)
+
+    monkeypatch.setattr(Receiver, "answer", without_commit)
+    moment.restore_moment(place.at, "2026-11-30 10:00:00.5")
+    assert any(line.endswith("recovery-point '2026-11-30 10:00:00'") for line in place.host.said)
+
+
 @pytest.mark.parametrize("text", ["2026-11-30 09:00:00", "2026-11-30 12:00:01"], ids=["before", "after"])
 def test_a_moment_that_is_not_held_is_refused_before_anything_is_made(place: Place, text: str) -> None:
     with pytest.raises(Refused, match=r"2026-11-30 10:00:00\.5 UTC to 2026-11-30 12:00:00 UTC"):

@@ -58,3 +58,15 @@ def test_one_web_service_is_started_that_nobody_reaches_and_that_writes_no_live_
     assert not {"ports", "extra_hosts", "container_name", "privileged"} & spec.keys()
     assert all(volume == {} for volume in project["volumes"].values()), "none of them is live"
     assert not [mount for mount in spec["volumes"] if mount["type"] == "bind" and not mount.get("read_only")]
+
+
+def test_with_an_address_of_the_live_database_that_cannot_be_read_nobody_is_asked() -> None:
+    name = {"POSTGRES_DB": "shop"}
+    slash = {"DATABASE_URL": "postgresql+psycopg://u:p/w@db:5432/shop"}
+    assert naming(name | slash, "shop", "new") == {
+        "POSTGRES_DB": "new",
+        "DATABASE_URL": "postgresql+psycopg://u:p/w@db:5432/new",
+    }
+    for odd in ("postgresql://u:p?w@db/shop", "postgresql://db/shop;sslmode=require"):
+        assert naming(name | {"DSN": odd}, "shop", "new") == {}
+    assert naming(name | {"DSN": "postgresql://db/shop_archive"}, "shop", "new") == {"POSTGRES_DB": "new"}

@@ -85,6 +85,19 @@ def test_where_the_last_segments_are_gone_nothing_is_held() -> None:
     assert held(stretch(2, 3, lsn=4 * SIZE))[0].gap == "", "it ends where the next one would begin"
 
 
+def test_a_stretch_without_any_wal_is_said_to_hold_nothing() -> None:
+    lines = [line for line in stretch(2, 3) if not line.startswith("wal")]
+    (one,) = held(lines)
+    assert one.usable == ()
+    assert one.words == "000001: nothing until 2026-11-30 12:00:00 UTC: there is no WAL"
+    assert wal.choose(held(lines, stretch(2, 3, name="000002")), at("11:00:00"), "app1").stretch == "000002"
+
+
+def test_a_moment_can_be_typed_as_it_is_shown() -> None:
+    moment = datetime(2026, 11, 23, 10, 15, 0, 500000, tzinfo=UTC)
+    assert wal.asked_for(wal.written(moment)) == Asked(moment)
+
+
 def test_segments_are_counted_across_the_parts_of_their_names() -> None:
     assert held(stretch(254, 255, 256, 257, bases="10:00:00=254"))[0].gap == ""
 
