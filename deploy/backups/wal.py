@@ -218,11 +218,14 @@ def asked_for(text: str) -> Asked:
         return Asked(None, stretch)
     try:
         moment = datetime.fromisoformat(text.strip().removesuffix(" UTC"))  # as it is written here
-    except ValueError:
+        moment = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+        if ":" not in text:
+            raise ValueError("a day alone is no moment")
+    except (ValueError, OverflowError):
         what = f"{text} is no time"
         then = '--at="2026-11-23 10:15:00", which is UTC; "2026-11-23 11:15:00+01:00"; or --at=latest'
         raise Refused(what, where="inv backup.restore", then=then, slug="wrong-usage") from None
-    return Asked(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+    return Asked(moment)
 
 
 def written(moment: datetime) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ from deploy.security.judge import Strict
 Look = Callable[[Environment], list[Inspection]]
 
 
-def fingerprints(at: Environment, commit: str, strict: Strict, look: Look) -> frozenset[str]:
+def fingerprints(at: Environment, commit: str, strict: Strict, look: Look) -> Counter[str]:
     """Return the findings of a commit, whose images are built where they are not here; raise Refused for none.
 
     What cannot be looked at there excuses nothing.
@@ -33,7 +34,7 @@ def fingerprints(at: Environment, commit: str, strict: Strict, look: Look) -> fr
     with checked_out(at.settings.root, commit, at.here) as root:
         before = at._replace(settings=load(at.settings.env, root))
         with images(at, before):
-            return frozenset(finding.fingerprint for one in look(before) for finding in one.findings)
+            return Counter(finding.fingerprint for one in look(before) for finding in one.findings)
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from deploy.config.settings import Settings
@@ -54,20 +55,33 @@ def strictness(settings: Settings, environ: Mapping[str, str]) -> Strict:
     return Strict(False, "scan.strict is not set, and this is neither prod nor main in CI")
 
 
-def judge(inspection: Inspection, waivers: Sequence[Waiver], base: Collection[str], settings: Settings) -> Judged:
-    """Sort the findings of one inspection: those that are accepted, not new, or not severe enough do not count."""
+def judge(inspection: Inspection, waivers: Sequence[Waiver], base: Mapping[str, int], settings: Settings) -> Judged:
+    """Sort the findings of one inspection: those that are accepted, not new, or not severe enough do not count.
+
+    `base` has how often each fingerprint was there before: a second key of one kind in one file is new.
+    """
     severe_ones = [one for one in by_severity(inspection.findings) if severe(one.severity, settings.scan.severity)]
     waived = [(one, waiver) for one in severe_ones if (waiver := accepting(one, waivers))]
     left = [one for one in severe_ones if not accepting(one, waivers)]
+    new, old = divided(left, base)
     return Judged(
         inspection,
-        blocking=tuple(one for one in left if one.fingerprint not in base),
+        blocking=new,
         waived=tuple(waived),
-        in_base=tuple(one for one in left if one.fingerprint in base),
+        in_base=old,
         lower=tuple(
             one for one in by_severity(inspection.findings) if not severe(one.severity, settings.scan.severity)
         ),
     )
+
+
+def divided(findings: Iterable[Finding], base: Mapping[str, int]) -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:
+    """Divide findings into those that are new and those that the base has, as often as it has them. Pure."""
+    left, new, old = Counter(base), list[Finding](), list[Finding]()
+    for one in findings:
+        (old if left[one.fingerprint] > 0 else new).append(one)
+        left[one.fingerprint] -= 1
+    return tuple(new), tuple(old)
 
 
 def judge_waivers(waivers: Waivers, inspections: Sequence[Inspection]) -> Judged:

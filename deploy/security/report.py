@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as jsonlib
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -30,17 +31,17 @@ LEVELS = {"CRITICAL": "error", "HIGH": "error", "MEDIUM": "warning", "LOW": "not
 SCORES = {"CRITICAL": "9.5", "HIGH": "8.0", "MEDIUM": "5.0", "LOW": "2.0", "UNKNOWN": "0.0"}
 
 
-def fingerprints(base: str, strict: Strict) -> frozenset[str]:
+def fingerprints(base: str, strict: Strict) -> Counter[str]:
     """Read the findings of an earlier report of `inv scan --json`; raise Refused where that excuses nothing."""
     if not base:
-        return frozenset()
+        return Counter()
     then = "inv scan --json > base.json on the branch that it is compared with"
     if strict.fails:
         what = f"a base report excuses nothing here: {strict.by}"
         raise Refused(what, where="--base", then="inv scan without --base", slug="base-not-allowed")
     try:
         document = jsonlib.loads(Path(base).read_text())
-        return frozenset(one["fingerprint"] for one in document["findings"])
+        return Counter(one["fingerprint"] for one in document["findings"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         what = f"{base} is no report of `inv scan --json`: {error!r}"
         raise Refused(what, where=base, then=then, slug="base-unreadable") from None

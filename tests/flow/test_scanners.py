@@ -78,7 +78,7 @@ class Checkout:
 
     def results(self) -> dict[str, str]:
         return {
-            kind: judge.judge(inspection, (), (), self.settings).result
+            kind: judge.judge(inspection, (), {}, self.settings).result
             for kind, inspection in self.inspections().items()
         }
 
@@ -199,7 +199,7 @@ def test_what_is_planted_is_found_and_nothing_hides_it(checkout: Checkout, monke
     plant(checkout)
     inspections = checkout.inspections()
     for kind, path in PLANTED.items():
-        judged = judge.judge(inspections[kind], (), (), checkout.settings)
+        judged = judge.judge(inspections[kind], (), {}, checkout.settings)
         assert path in {finding.path for finding in judged.blocking}, (kind, inspections[kind])
 
 

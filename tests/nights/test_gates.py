@@ -74,7 +74,7 @@ def look(name: str, settings: Settings) -> dict[str, Inspection]:
 
 def result(inspection: Inspection) -> str:
     """What a check comes to."""
-    return judge.judge(inspection, (), (), load("local")).result
+    return judge.judge(inspection, (), {}, load("local")).result
 
 
 class Repeated(io.RawIOBase):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -100,7 +101,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
 
 def results(inspections: list[Inspection]) -> dict[str, str]:
     """What each check comes to."""
-    return {inspection.kind: judge.judge(inspection, (), (), SETTINGS).result for inspection in inspections}
+    return {inspection.kind: judge.judge(inspection, (), {}, SETTINGS).result for inspection in inspections}
 
 
 def absent(bench: Bench) -> None:
@@ -138,7 +139,7 @@ def test_a_blinded_scan_is_unknown_and_says_why(bench: Bench, fault: Any, image:
     fault(bench)
     inspections = bench.look(image)
     assert results(inspections)["vulnerabilities"] == "UNKNOWN"
-    judged = [judge.judge(inspection, (), (), SETTINGS) for inspection in inspections]
+    judged = [judge.judge(inspection, (), {}, SETTINGS) for inspection in inspections]
     assert summarize(ScannedImage(image, "sha256:aa", "sha256:bb"), "r1", judged, DATA).result == "UNKNOWN"
     assert next(inspection.unknown for inspection in inspections if inspection.kind == "vulnerabilities")
     if fault not in (no_database, stale):  # of these the database's own row says what to do
@@ -451,7 +452,7 @@ def read(root: Path, text: str) -> waivers.Waivers:
 
 def test_a_waiver_lets_one_finding_through(tmp_path: Path) -> None:
     valid, inspections = read(tmp_path, WAIVER).valid, inspections_of(answer(found=True))
-    judged = judge.judge(inspections[0], valid, (), SETTINGS)
+    judged = judge.judge(inspections[0], valid, {}, SETTINGS)
     assert judged.result == "PASS"
     assert [waiver.owner for _, waiver in judged.waived] == ["ana"]
     assert judge.judge_waivers(read(tmp_path, WAIVER), inspections).result == "PASS"
@@ -484,7 +485,7 @@ def test_a_waiver_that_is_wrong_fails_by_name(tmp_path: Path, change: tuple[str,
     judged = judge.judge_waivers(given, inspections)
     assert judged.result == "FAIL"
     assert words in judged.blocking[0].title
-    assert judge.judge(inspections[0], given.valid, (), SETTINGS).result == "FAIL"
+    assert judge.judge(inspections[0], given.valid, {}, SETTINGS).result == "FAIL"
 
 
 LEAK = {"RuleID": "aws", "Description": "a key", "Commit": "c" * 40, "File": ".env", "StartLine": 2}
@@ -495,7 +496,7 @@ def test_a_leak_that_is_accepted_accepts_no_other_of_the_same_file(tmp_path: Pat
     text = WAIVER.replace("vulnerabilities", "history").replace("CVE-2999-1", "aws")
     given = read(tmp_path, text.replace('purls = ["pkg:pypi/flask"]', f'paths = [".env"]\ncommits = ["{"c" * 40}"]'))
     old, new = linters.gitleaks([LEAK, LEAK | {"Commit": "d" * 40}])
-    judged = judge.judge(Inspection("history", CHECKOUT, findings=(old, new)), given.valid, (), SETTINGS)
+    judged = judge.judge(Inspection("history", CHECKOUT, findings=(old, new)), given.valid, {}, SETTINGS)
     assert ([one for one, _ in judged.waived], judged.blocking) == ([old], (new,))
     assert old.fingerprint != new.fingerprint
 
@@ -513,8 +514,8 @@ def test_a_package_url_without_a_version_is_every_version(purl: str, matches: bo
     assert waivers.names(purl, "pkg:pypi/flask@1.0") is matches
 
 
-def scanned(inspections: list[Inspection], *, strict: bool = False, base: frozenset[str] = frozenset()) -> Scanned:
-    judged = [judge.judge(inspection, (), base, SETTINGS) for inspection in inspections]
+def scanned(inspections: list[Inspection], *, strict: bool = False, base: Mapping[str, int] | None = None) -> Scanned:
+    judged = [judge.judge(inspection, (), base or {}, SETTINGS) for inspection in inspections]
     image = ScannedImage("app", "sha256:aa", "sha256:bb")
     scan = summarize(image, "r1", judged, DATA)
     how = Strict(strict, "a test")
@@ -536,6 +537,10 @@ def test_only_new_findings_block_with_a_base_report_and_all_of_them_a_release(tm
         for inspection in other
     ]
     assert scanned(other, base=earlier).judged[0].result == "FAIL"
+    twice = [replace(inspection, findings=inspection.findings * 2) for inspection in inspections_of(answer(found=True))]
+    assert scanned(twice, base=earlier).judged[0].result == "FAIL", (
+        "a second one of the same kind in the same file is new"
+    )
     with pytest.raises(Refused, match="excuses nothing"):
         report.fingerprints(str(base), Strict(True, "prod"))
     base.write_text("{}")

@@ -123,8 +123,9 @@ def test_the_last_commit_of_several_servers_is_asked_for_by_stretch() -> None:
 def test_a_moment_is_utc_unless_it_says_otherwise() -> None:
     moment = datetime(2026, 11, 23, 10, 15, tzinfo=UTC)
     assert wal.asked_for("2026-11-23 10:15:00") == wal.asked_for("2026-11-23T11:15:00+01:00") == Asked(moment)
-    with pytest.raises(Refused, match="is no time"):
-        wal.asked_for("yesterday")
+    for wrong in ("yesterday", "2026-11-23", "2026-W48", "9999-12-31 23:59:59-01:00"):
+        with pytest.raises(Refused, match="is no time"):
+            wal.asked_for(wrong)
 
 
 def test_what_status_says_of_what_is_received() -> None:
