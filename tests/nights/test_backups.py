@@ -41,6 +41,8 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         taken(site)
         yield site
     finally:
+        left = ["docker", "compose", "-p", f"0-restore-{site.app}-local", "down", "--volumes"]
+        subprocess.run(left, capture_output=True)  # of a restore that was killed
         site.sweep()
 
 
