@@ -10,6 +10,7 @@ import asyncio
 import tempfile
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -54,7 +55,7 @@ def measured(folder: Path, server: sshd.Sshd, seconds: float, runs: int) -> list
             beyond.runs.append(deploy(far) - near)
             programs.runs.append(sessions(server) - before)
             for number, words in ((status, "status"), (idle, "deploy"), (back, "rollback")):
-                number.runs.append(timed(lambda words=words: remote.inv(site, words)))  # type: ignore[misc]  # bound now
+                number.runs.append(timed(partial(remote.inv, site, words)))
     finally:
         site.sweep()
     return [status, idle, back, beyond, programs]
