@@ -200,5 +200,6 @@ def test_a_timer_that_was_stopped_or_has_no_use_any_more_is_seen(nothing: Nothin
     nothing.inv("tls.check")
     nothing.site.replace("deploy/environments/staging.toml", 'by = "acme"', 'by = ""')
     nothing.site.commit("plain HTTP")
+    nothing.inv("build", "--push")
     assert "renews no certificate by itself any more" in nothing.inv("deploy").stderr
     assert timer not in nothing.server.sh("systemctl list-unit-files --all; systemctl list-timers --all")
