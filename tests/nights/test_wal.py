@@ -89,8 +89,8 @@ def test_a_receiver_that_is_dead_for_long_fills_no_disk_and_begins_anew(site: Si
     assert database.sql("SELECT wal_status FROM pg_replication_slots") == "lost", "the server has let go of it"
     assert "wal" in site.inv("status").stderr
     docker("start", database.receiver)
+    assert wait_until(lambda: len(database.held()) == before + 1, 60), database.held()
     database.await_held()
-    assert len(database.held()) == before + 1
     refused = site.inv("backup.restore", f"--at={moment}", "--json", code=2).document
     assert refused["slug"] == "moment-not-held"
     assert database.held()[0].name in refused["error"]
