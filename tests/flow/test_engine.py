@@ -12,7 +12,9 @@ import pytest
 
 from deploy import doctor
 from deploy.core.errors import Refused, Unreachable
+from deploy.core.shell import Result
 from deploy.hosts.engine import Engine
+from deploy.hosts.ssh.host import SshHost
 from deploy.site.checks import Check
 
 
@@ -71,3 +73,31 @@ def test_what_takes_space_is_asked_so_that_each_thing_is_named(speaks: str, aske
     engine.connected = SimpleNamespace(api=SimpleNamespace(base_url="http://engine", api_version=speaks, get=get))
     assert engine.usage() == {"Images": []}
     assert urls == [f"http://engine/v{asked}/system/df"]
+
+
+GONE = "Error response from daemon: No such container: b\n"
+BROKEN = "error during connect: EOF; is the Docker daemon running?\n"
+
+
+@pytest.mark.parametrize(("code", "out", "err", "seen"), [
+    (0, "[]", "", 0),
+    (0, "[{}]", "", 1),
+    (1, "[{}]", GONE, 1),
+    (1, "[]", GONE, 0),
+    (1, "[]", BROKEN, None),
+    (1, "[{}]", GONE + BROKEN, None),
+    (1, "[{}]", "", None),
+    (137, '[{"Id": "a"', "", None),
+    (0, '[{"Id": "a"', "", None),
+])  # fmt: skip
+def test_an_engine_that_breaks_off_in_the_middle_is_not_one_without_containers(
+    monkeypatch: pytest.MonkeyPatch, code: int, out: str, err: str, seen: int | None
+) -> None:
+    """`docker inspect` prints a list with nothing in it where the engine is gone: a deploy would begin from nothing."""
+    host = object.__new__(SshHost)
+    monkeypatch.setattr(host, "try_run", lambda _: Result(code, out, err), raising=False)
+    if seen is None:
+        with pytest.raises(OSError, match="."):
+            host.inspected("label")
+    else:
+        assert len(host.inspected("label")) == seen

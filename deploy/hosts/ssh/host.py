@@ -47,6 +47,7 @@ exec docker inspect --type=container $ids
 MISSING = re.compile(
     r"(?:timeout: failed to run command|env:) '(.+)': No such file or directory|.*(sudo): (?:command )?not found"
 )
+GONE = re.compile(r"(?i)(.*no such (?:object|container)\b.*\n?)+")
 UNRESOLVED = re.compile(r"(?m)\A(sudo: unable to resolve host .*\n)+")  # sudo goes on all the same
 
 
@@ -71,9 +72,13 @@ class SshHost(ShellFiles):
     def inspected(self, label: str) -> list[dict[str, Any]]:
         """Describe every container with a label by one program; a question for each is a round trip for each."""
         done = self.try_run(query("sh", "-c", INSPECT, "sh", label))
-        if not done.stdout.lstrip().startswith("["):  # some may be gone meanwhile, and the others are shown
+        # some may be gone meanwhile, and the others are shown; where the engine broke off it shows none, too
+        if done.returncode and not GONE.fullmatch(UNRESOLVED.sub("", done.stderr)):
             raise OSError(done.output)
-        return list(json.loads(done.stdout))
+        try:
+            return list(json.loads(done.stdout))
+        except ValueError:
+            raise OSError(done.output or "its answer is no document") from None
 
     def dial(self) -> Channel:
         """Open a channel to the engine.
