@@ -17,12 +17,13 @@ from deploy.insight import logs
 
 WITHIN = 15.0  # seconds
 MISSING = (126, 127)  # exit codes of the engine for a program that is not in the image
-# the first process has the container's output open; whoever runs as the same account may write into it
-WRITE = 'printf "%s\\n" "$0" > /proc/1/fd/1'
+# the first process has the container's output open; whoever runs as the same account may write into it.
+# Always at its end: where the output is a file, it is the app's
+WRITE = 'printf "%s\\n" "$0" >> /proc/1/fd/1'
 SHELLS = (("sh", "-c", WRITE), ("busybox", "sh", "-c", WRITE))
 INTERPRETERS = {  # by how the program is called that the container was started with
-    "python": ("-c", "import sys; open('/proc/1/fd/1', 'w').write(sys.argv[1] + '\\n')"),
-    "node": ("-e", "require('fs').writeFileSync('/proc/1/fd/1', process.argv[1] + '\\n')"),
+    "python": ("-c", "import sys; open('/proc/1/fd/1', 'ab', 0).write(sys.argv[1].encode() + b'\\n')"),
+    "node": ("-e", "require('fs').appendFileSync('/proc/1/fd/1', process.argv[1] + '\\n')"),
 }
 STARTED_WITH = "{{.Path}}"
 

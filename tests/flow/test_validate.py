@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import ssl
 import subprocess
@@ -94,6 +95,20 @@ def test_logs_arrive_when_a_line_of_every_container_is_read_back(
     gate = shown(place, capsys)["logs arrive"]
     assert gate["result"] == "FAIL"
     assert "a line that was written did not come within 0 s" in str(gate["evidence"])
+
+
+WRITERS = [*arrival.SHELLS[:1], ("python3", *arrival.INTERPRETERS["python"]), ("node", *arrival.INTERPRETERS["node"])]
+
+
+@pytest.mark.parametrize("words", WRITERS, ids=lambda words: words[0])
+def test_a_file_that_a_container_writes_its_output_into_is_added_to(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """`exec app >/data/app.log` makes the first process's output a file: to open it anew would empty it."""
+    if not shutil.which(words[0]):
+        pytest.skip(f"there is no {words[0]}")
+    output = tmp_path / "output"
+    output.write_text("what was there\n")
+    subprocess.run([*(word.replace("/proc/1/fd/1", str(output)) for word in words), "the line"], check=True)
+    assert output.read_text() == "what was there\nthe line\n"
 
 
 def test_what_the_host_remembers_makes_gates_pass_and_damage_makes_them_unknown(place: Place, capsys: Printed) -> None:
