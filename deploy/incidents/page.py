@@ -30,18 +30,22 @@ Dashboards = tuple[tuple[str, tuple[Chart, ...]], ...]
 
 @dataclass(frozen=True)
 class View:
-    """One host on the page: its alerts, None where Prometheus does not answer, and its dashboards' charts."""
+    """One host on the page: its alerts, None where Prometheus does not answer, and its dashboards' charts.
+
+    `lost` says why the host is not reached.
+    """
 
     host: str
     alerts: Sequence[tuple[str, str, str]] | None
     dashboards: Dashboards = ()
+    lost: str = ""
 
 
 def show(at: Environment, *, file: str, hours: int) -> None:
     """Write the page of the last hours.
 
-    Raises Refused before anything is asked for a file that is somebody else's; GateClosed, exit 3, where a host's
-    Prometheus does not answer, once the page of the others is written.
+    Raises Refused before anything is asked for a file that is somebody else's. Where a host's Prometheus does not
+    answer, or a host is not reached, the page names it; once it is written raises GateClosed, exit 3, or that error.
     """
     path = Path(file).absolute()
     require_ours(path)
@@ -49,20 +53,24 @@ def show(at: Environment, *, file: str, hours: int) -> None:
         what, then = f"--hours must be 1 to {LONGEST}, not {hours}", "inv monitor.page --hours=24, for example"
         raise Refused(what, where="inv monitor.page", then=then, slug="wrong-usage")
     now = datetime.now(UTC)
-    recorded, unreachable = metrics.read(at, now - timedelta(days=DAYS))
-    runs = {own.host.name: own for own in run.runs_of(at)}
-    since = at.each(lambda host: series.began(host, at.settings.monitor.prometheus_port)).values()
-    window = series.window(now.timestamp(), hours, min(since))
+    recorded, unread = metrics.read(at, now - timedelta(days=DAYS))
+    runs, unreachable = run.reachable_runs(at)
+    by_name, hosts = {own.host.name: own for own in runs}, [own.host for own in runs]
+    since, _ = at.gather(lambda host: series.began(host, at.settings.monitor.prometheus_port), hosts)
+    window = series.window(now.timestamp(), hours, min(since.values(), default=0.0))
     marks = marks_of(recorded.entries, window)
     with console.step("ask Prometheus"):
-        views = tuple(at.each(lambda host: view(runs[host.name], window, marks)).values())
-    checks = [judge(own) for own in views]
+        seen, failed = at.gather(lambda host: view(by_name[host.name], window, marks), hosts)
+    unreachable |= failed
+    lost = [View(name, None, lost=error.what.partition("\n")[0]) for name, error in unreachable.items()]
+    views = (*seen.values(), *lost)
+    checks = [judge(own) for own in seen.values()]
     if any(check.result == "PASS" for check in checks):
         keys = dora.measures(recorded, now, DAYS)
         at.here.write(path, render(at, views, window, recorded.entries, keys))
         console.say(f"written: {path}")
+    fleet.raise_unreachable(unread | unreachable)
     require_open(checks)
-    fleet.raise_unreachable(unreachable)
 
 
 def require_ours(path: Path) -> None:

@@ -9,8 +9,8 @@ from deploy.core.shell import LONG, command, compose, docker
 from deploy.monitoring import check, heartbeat, images, stack
 from deploy.site import notify
 from deploy.site.checks import Check
-from deploy.site.facts import observe_all
-from deploy.site.run import Run, standing
+from deploy.site.facts import observe, observe_all
+from deploy.site.run import Run, standing, standing_on
 
 WITHIN = 60.0  # seconds until every target was scraped and every rule evaluated
 
@@ -23,6 +23,20 @@ def runs_of(at: Environment) -> tuple[Run, ...]:
         what = "nothing is deployed, so there is nothing to watch"
         raise Refused(what, where=at.settings.env, then="inv deploy", slug="nothing-runs")
     return standing(at, serving, facts).runs
+
+
+def reachable_runs(at: Environment) -> tuple[tuple[Run, ...], dict[str, OpsError]]:
+    """Return the runs of the hosts that are reached, and by the others' names why they are not.
+
+    Raises Refused where every host is reached and nothing is deployed.
+    """
+    facts, lost = at.gather(lambda host: observe(at.settings, host))
+    serving = next((own.edge.release for own in facts.values() if own.edge.release), None)
+    if not serving:
+        return ((), lost) if lost else (runs_of(at), {})
+    hosts = [host for host in at.hosts if host.name in facts]
+    runs, failed = at.gather(lambda host: standing_on(at, host, serving, facts[host.name]), hosts)
+    return tuple(runs.values()), lost | failed
 
 
 def up(at: Environment) -> list[Check]:

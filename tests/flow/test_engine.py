@@ -97,7 +97,7 @@ def test_an_engine_that_breaks_off_in_the_middle_is_not_one_without_containers(
     host = object.__new__(SshHost)
     monkeypatch.setattr(host, "try_run", lambda _: Result(code, out, err), raising=False)
     if seen is None:
-        with pytest.raises(OSError, match="."):
+        with pytest.raises(OSError, match=r"."):
             host.inspected("label")
     else:
         assert len(host.inspected("label")) == seen

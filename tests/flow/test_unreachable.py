@@ -10,11 +10,15 @@ import pytest
 from requests.exceptions import ReadTimeout
 
 from deploy import doctor
+from deploy.config.environment import Environment
 from deploy.core.errors import OpsError, Refused, to_ops_error
+from deploy.hosts.local import LocalHost
+from deploy.incidents import page
 from deploy.insight import disk, history, inside, logs, services, status
 from deploy.site.checks import Check
 from tests.flow.test_days_work import AT, Printed, say
 from tests.flow.test_disk_and_prune import USED
+from tests.support import prometheus
 from tests.support.apart import Site
 from tests.support.place import Place
 
@@ -64,6 +68,24 @@ def test_status_shows_reachable_hosts(site: Site, trouble: OpsError, capsys: Pri
     left(lambda: status.show(site.at, json=True), trouble)
     shown = json.loads(capsys.readouterr().out)
     assert ([host["name"] for host in shown["hosts"]], [*shown["unreachable"]]) == (["app1", "app3"], ["app2"])
+
+
+def test_the_page_of_the_others_is_written_and_does_not_say_that_all_is_well(
+    site: Site, trouble: OpsError, tmp_path: Path
+) -> None:
+    def quiet(path: str) -> object:
+        return {"alerts": []} if path.startswith("/api/v1/alerts") else prometheus.well(path)
+
+    for host in site.hosts.values():
+        host.prometheus = quiet
+    at = Environment(site.settings, LocalHost(), tuple(site.hosts.values()))
+    file = tmp_path / "page.html"
+    left(lambda: page.show(at, file=str(file), hours=1), trouble)
+    text = file.read_text()
+    assert "not every host can be seen" in text
+    assert "no alert fires" not in text
+    assert "nothing is seen here: " in text
+    assert "no data" not in text, "the others are drawn"
 
 
 def test_history_shows_what_the_others_know(site: Site, trouble: OpsError, capsys: Printed) -> None:
