@@ -17,6 +17,8 @@ from deploy.core.shell import Command, Script, command
 LAYER_TIME = "1700000000"
 # marks an image as ours, also when a later build has taken its name
 LABEL = "bookreader-ops.image"
+# secret = ["id=npm,env=NPM_TOKEN"], or { id = "npm", env = "NPM_TOKEN" }
+SECRET = re.compile(r"""\benv"?[ \t]*[=:][ \t]*"?(\w+)""")
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,12 @@ class Target:
 def print_targets(file: str) -> Command:
     """Ask for the targets of a bake file."""
     return command("docker", "buildx", "bake", "--file", file, "--print", "--progress=quiet")
+
+
+def secrets(text: str) -> tuple[str, ...]:
+    """Name the variables of the shell that a bake file gives to builds as secrets, of which no image keeps anything."""
+    lines = (line for line in text.splitlines() if not line.lstrip().startswith(("#", "//")))
+    return tuple(dict.fromkeys(SECRET.findall("\n".join(lines))))
 
 
 def without(names: Iterable[str], act: Command) -> Command:

@@ -16,7 +16,7 @@ from deploy.config import checkout
 from deploy.config.settings import Settings
 from deploy.core import console
 from deploy.core.errors import CommandFailed, GateClosed, OpsError, Reasons, Refused
-from deploy.core.shell import LONG, Command, docker
+from deploy.core.shell import LONG, Command, Secret, docker
 from deploy.hosts.host import Host
 from deploy.hosts.local import PLATFORM, LocalHost
 from deploy.images import bake, bases, dockerfile
@@ -95,8 +95,14 @@ def build(settings: Settings, host: LocalHost, order: Order | None = None, *, no
         console.warn(f"the checkout has uncommitted changes; this build is {source.revision}")
     if os.environ.get(PLATFORM):
         console.warn(f"{PLATFORM} of this shell is not read: build.platform in the settings says what is built")
-    for name in sorted({*declared(settings)} & os.environ.keys() - variables(settings, source).keys()):
+    unread = {*declared(settings)} & os.environ.keys() - variables(settings, source).keys() - {*secrets(settings)}
+    for name in sorted(unread):
         console.warn(f"{name} of this shell {IGNORED}")
+    for name in secrets(settings):
+        is_set = name in os.environ
+        console.say(
+            f"secret of the build: {name} of this shell{'' if is_set else ', which is not set: the build gets none'}"
+        )
     if foreign := unpinned(settings, targets):
         console.warn(f"not pinned, so that another build may take another: {', '.join(foreign)}; {PIN}")
     cache_to = exported_caches(settings, host)
@@ -179,9 +185,15 @@ def declared(settings: Settings) -> list[str]:
     return VARIABLE.findall(text_of(settings.root / settings.bake))
 
 
+def secrets(settings: Settings) -> tuple[str, ...]:
+    """Name the variables of this shell that builds get as secrets."""
+    return bake.secrets(text_of(settings.root / settings.bake))
+
+
 def without_shell(settings: Settings, act: Command) -> Command:
-    """Return a call of Bake that sees the environment's own variables, and none of the shell that the file declares."""
-    seen = {**settings.variables, **act.environment}
+    """Return a call of Bake that sees the environment's own variables, and of the shell what builds get as secrets."""
+    given = {name: Secret(os.environ[name]) for name in secrets(settings) if name in os.environ}
+    seen = {**given, **settings.variables, **act.environment}
     return replace(bake.without({*declared(settings)} - seen.keys(), act), environment=seen)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.core.shell import docker
 from deploy.hosts.local import LocalHost
 from deploy.images import build
 from tests.support.samples import settings
@@ -29,3 +30,21 @@ def test_a_variable_of_the_shell_changes_nothing_of_what_is_built(
     monkeypatch.setenv("NODE_ENV", "development")
     (target,) = build.read_targets(own, LocalHost())
     assert (target.image, target.arguments, target.dockerfile) == ("shop/app", {"MODE": "production"}, "Dockerfile")
+
+
+@pytest.mark.parametrize("secret", ["id=npm,env=NPM_TOKEN", "type=env,id=npm,env=NPM_TOKEN"])
+def test_a_secret_that_a_build_takes_from_the_shell_is_given_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, secret: str
+) -> None:
+    """A private registry of packages needs it; no image keeps anything of it, so that one commit stays one build."""
+    own = settings(tmp_path)
+    (tmp_path / own.bake).parent.mkdir(parents=True, exist_ok=True)
+    text = FILE.replace("  tags", f'  secret = ["{secret}"]\n  tags')
+    (tmp_path / own.bake).write_text(f"# env=OTHER\n{text}")
+    for name in ("NPM_TOKEN", "OTHER", "NODE_ENV"):
+        monkeypatch.setenv(name, "s3cret")
+    here = LocalHost()
+    here.endpoint = "unix:///nowhere"
+    seen = here.environment(build.without_shell(own, docker("buildx", "bake")))
+    assert (seen.get("NPM_TOKEN"), seen.get("OTHER")) == ("s3cret", None)
+    assert "s3cret" not in str(build.without_shell(own, docker("buildx", "bake"))), "a secret is shown"

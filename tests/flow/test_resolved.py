@@ -330,6 +330,13 @@ def test_nothing_of_the_shell_gets_into_a_release(tmp_path: Path, monkeypatch: p
             compose.require_set(compose.read(tmp_path, ["c.yml"], {}, LocalHost()))
 
 
+@pytest.mark.parametrize("name", ["DOCKER_AUTH_CONFIG", "GPG_TTY", "WSL_INTEROP", "IDENTITY_ENDPOINT", "MSI_SECRET"])
+def test_docker_learns_who_we_are_to_registries(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Helpers of credentials ask for these: without them a pull that worked in this shell is denied."""
+    monkeypatch.setenv(name, "of the shell")
+    assert LocalHost().environment(command("docker", "pull"))[name] == "of the shell"
+
+
 def test_docker_gets_what_is_listed_of_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (
         "COMPOSE_REMOVE_ORPHANS",
