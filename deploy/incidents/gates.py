@@ -15,12 +15,13 @@ from deploy.insight import compare
 from deploy.insight.compare import Comparison, View
 from deploy.site.checks import Check, Result
 from deploy.state.folder import parse_time
-from deploy.state.scans import Scan
+from deploy.state.scans import CLOCKS, Scan
 
 # how old a proof may be: longer ago it says nothing of what runs now
 RESTORED_DAYS = 8  # .github/workflows drills every week
 REHEARSED_DAYS = 30
 NOW = "now"
+AHEAD = "which is yet to come by the clock of this machine"
 LISTED = 3  # so many reasons are shown
 
 
@@ -126,6 +127,9 @@ def restored(lines: Sequence[Evidence], *, lost: str, expected: bool, now: datet
     if not expected:
         return Gate(name, "FAIL", "no service has the role backup: nothing is saved", then="docs/how-to/backups.md")
     proofs = [line for line in lines if line.state == "restored"]
+    if ahead := [line.time for line in proofs if is_ahead(line.time, now)]:
+        proofs = [line for line in proofs if not is_ahead(line.time, now)]
+        lost = lost or f"a restore is dated {ahead[-1]}, {AHEAD}"
     recent = [line for line in proofs if now - parse_time(line.time) <= timedelta(days=RESTORED_DAYS)]
     if lost and not recent:
         return Gate(name, "UNKNOWN", lost, then=then)
@@ -145,6 +149,9 @@ def rehearsed(entries: Sequence[Record], *, lost: str, now: datetime) -> Gate:
     then = f"inv rollback, then inv deploy --to={served[-1].release}" if several else "inv deploy of a second release"
     moved = [after for before, after in pairwise(served) if after.release != before.release]
     back = [entry for entry in moved if entry.command == "rollback"]
+    if ahead := [entry.started for entry in back if is_ahead(entry.started, now)]:
+        back = [entry for entry in back if not is_ahead(entry.started, now)]
+        lost = lost or f"a rollback is dated {ahead[-1]}, {AHEAD}"
     failed = [entry for entry in entries if entry.command == "rollback" and entry.outcome != "in service"]
     if failed and (not back or failed[-1].started > back[-1].started):
         return Gate(
@@ -158,6 +165,11 @@ def rehearsed(entries: Sequence[Record], *, lost: str, now: datetime) -> Gate:
     if back:
         return Gate(name, "FAIL", f"longer than {REHEARSED_DAYS} days ago", back[-1].started, then)
     return Gate(name, "FAIL", "no rollback was ever done here", then=then)
+
+
+def is_ahead(time: str, now: datetime) -> bool:
+    """Tell whether a time is yet to come, by more than clocks differ: it would be recent for ever."""
+    return parse_time(time) - now > CLOCKS
 
 
 def dashboards(checks: Mapping[str, Check], unreachable: Collection[str]) -> Gate:

@@ -125,6 +125,13 @@ def proof(state: str, age: timedelta) -> Evidence:
         ([proof("restored", 9 * DAY)], {}, "FAIL", "longer than 8 days ago: point b7: both releases read it"),
         ([proof("restored", 9 * DAY)], {"lost": "one line"}, "UNKNOWN", "one line"),
         ([proof("taken", DAY), proof("read", DAY)], {}, "FAIL", "no recovery point was ever restored"),
+        (
+            [proof("restored", -DAY)],
+            {},
+            "UNKNOWN",
+            f"a restore is dated {ago(-DAY)}, which is yet to come by the clock of this machine",
+        ),
+        ([proof("restored", DAY), proof("restored", -DAY)], {}, "PASS", "point b7: both releases read it"),
         ([], {"expected": False}, "FAIL", "no service has the role backup: nothing is saved"),
     ],
     ids=[
@@ -133,6 +140,8 @@ def proof(state: str, age: timedelta) -> Evidence:
         "long ago",
         "long ago, and damaged lines",
         "never",
+        "to come",
+        "lately, and one to come",
         "nothing saved",
     ],
 )
@@ -158,8 +167,23 @@ def back(age: timedelta, outcome: str = "in service") -> Any:
         ([OLD, SECOND], "", "FAIL", "no rollback was ever done here"),
         ([OLD, back(DAY)], "", "FAIL", "no rollback was ever done here"),
         ([OLD, SECOND, back(2 * DAY), SECOND, back(DAY, "failed")], "", "FAIL", "the last one was failed: a"),
+        (
+            [OLD, SECOND, back(-DAY)],
+            "",
+            "UNKNOWN",
+            f"a rollback is dated {ago(-DAY)}, which is yet to come by the clock of this machine",
+        ),
     ],
-    ids=["lately", "lately, and damaged lines", "long ago", "long ago, and damaged", "never", "a repair", "it failed"],
+    ids=[
+        "lately",
+        "lately, and damaged lines",
+        "long ago",
+        "long ago, and damaged",
+        "never",
+        "a repair",
+        "it failed",
+        "to come",
+    ],
 )
 def test_rollback_rehearsed(entries: Any, lost: str, result: str, words: str) -> None:
     gate = gates.rehearsed(entries, lost=lost, now=NOW)
