@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -23,6 +23,7 @@ from deploy.insight.status import observe_reachable
 from deploy.monitoring import check
 from deploy.site.checks import Check, require_open
 from deploy.site.run import standing_on
+from deploy.state.folder import parse_time
 from deploy.state.scans import Scan, Scans
 from deploy.state.store import state_of
 
@@ -86,8 +87,18 @@ def arrived(at: Environment, hosts: Sequence[Host], views: Mapping[str, View]) -
 def scans(at: Environment, hosts: Sequence[Host], views: Mapping[str, View]) -> dict[str, Scan | None]:
     """Return the recorded scan of every image that serves, by name; None for one that was not scanned."""
     found = at.each(lambda host: list(scans_on(at, host, views[host.name])), hosts)
-    every = [pair for own in found.values() for pair in own]
-    return dict(sorted(every, key=lambda pair: pair[1] is None))  # one host that lacks it is enough
+    return worst(pair for own in found.values() for pair in own)
+
+
+def worst(every: Iterable[tuple[str, Scan | None]]) -> dict[str, Scan | None]:
+    """Keep of several hosts' scans of an image the worst, and of those the oldest; none is worse than a PASS. Pure."""
+
+    def badness(pair: tuple[str, Scan | None]) -> tuple[int, float]:
+        scan = pair[1]
+        results = ("PASS", "UNKNOWN", None, "FAIL")
+        return results.index(scan.result if scan else None), -parse_time(scan.since).timestamp() if scan else 0.0
+
+    return dict(sorted(every, key=badness))
 
 
 def scans_on(at: Environment, host: Host, view: View) -> Iterator[tuple[str, Scan | None]]:

@@ -12,6 +12,7 @@ from deploy.backups.points import Evidence
 from deploy.core.model import EdgeFacts, Facts
 from deploy.incidents import gates
 from deploy.incidents.arrival import Arrival
+from deploy.incidents.validate import worst
 from deploy.insight.compare import View, compare
 from deploy.site.checks import Check
 from deploy.state.scans import Scan
@@ -111,6 +112,22 @@ def scan(result: str, age: timedelta = DAY, *, database: timedelta | None = None
 def test_vulnerabilities(images: Any, result: str, words: str) -> None:
     gate = gates.vulnerabilities(images, NOW, 7)
     assert (gate.result, gate.evidence) == (result, words)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "left"),
+    [
+        (scan("FAIL"), scan("PASS"), scan("FAIL")),
+        (scan("FAIL"), None, scan("FAIL")),
+        (scan("UNKNOWN"), scan("PASS"), scan("UNKNOWN")),
+        (scan("PASS"), None, None),
+        (scan("PASS"), scan("PASS", 9 * DAY), scan("PASS", 9 * DAY)),
+    ],
+    ids=["fails on one", "fails, and not scanned", "unknown on one", "not scanned on one", "old on one"],
+)
+def test_of_several_hosts_the_worst_scan_of_an_image_counts(first: Any, second: Any, left: Any) -> None:
+    for every in ((first, second), (second, first)):
+        assert worst(("app", one) for one in every) == {"app": left}
 
 
 def proof(state: str, age: timedelta) -> Evidence:
