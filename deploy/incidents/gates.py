@@ -77,7 +77,7 @@ def services(views: Mapping[str, View], unreachable: Collection[str]) -> Gate:
     return Gate(name, "PASS", f"{len(seen)} services: {', '.join(seen)}", NOW)
 
 
-def health(views: Mapping[str, View], compared: Comparison) -> Gate:
+def health(views: Mapping[str, View], compared: Comparison, unreachable: Collection[str] = ()) -> Gate:
     """Judge whether web services answer through the edge, and whether containers say that they are well."""
     name = "health green"
     asked = {f"{host} {service}": status for host, view in views.items() for service, status in view.answers.items()}
@@ -89,13 +89,15 @@ def health(views: Mapping[str, View], compared: Comparison) -> Gate:
     if bad or compared.visitors == "errors":
         evidence = "; ".join(bad[:LISTED]) or "visitors get errors"
         return Gate(name, "FAIL", evidence, NOW, compared.then or "inv status")
-    if not asked:
-        return Gate(name, "UNKNOWN", "no web service was asked", then="inv status")
+    if unreachable or not asked:
+        return Gate(name, "UNKNOWN", not_reached(unreachable) or "no web service was asked", then="inv status")
     first = "" if any(view.public is not None for view in views.values()) else "; the first page was not asked"
     return Gate(name, "PASS", f"{len(asked)} web service(s) answer 200 through the edge{first}", NOW)
 
 
-def vulnerabilities(images: Mapping[str, Scan | None], now: datetime, days: float) -> Gate:
+def vulnerabilities(
+    images: Mapping[str, Scan | None], now: datetime, days: float, unreachable: Collection[str] = ()
+) -> Gate:  # fmt: skip
     """Judge the recorded scans of every image that serves, by its digest; none where an image was not scanned.
 
     A PASS of more than `days` ago is none: new vulnerabilities are published every day.
@@ -115,6 +117,8 @@ def vulnerabilities(images: Mapping[str, Scan | None], now: datetime, days: floa
         return Gate(name, "UNKNOWN", "; ".join(unsure[:LISTED]), oldest, then)
     if outdated := [f"{scan.image} {why}" for scan in scans if (why := scan.outdated(now, days))]:
         return Gate(name, "UNKNOWN", "; ".join(outdated[:LISTED]), oldest, then)
+    if unreachable:
+        return Gate(name, "UNKNOWN", not_reached(unreachable), oldest, "inv status")
     return Gate(name, "PASS", f"{len(images)} image(s), by their digests", oldest)
 
 
@@ -165,6 +169,11 @@ def rehearsed(entries: Sequence[Record], *, lost: str, now: datetime) -> Gate:
     if back:
         return Gate(name, "FAIL", f"longer than {REHEARSED_DAYS} days ago", back[-1].started, then)
     return Gate(name, "FAIL", "no rollback was ever done here", then=then)
+
+
+def not_reached(unreachable: Collection[str]) -> str:
+    """Name the hosts that are not reached: what they serve was not looked at."""
+    return "; ".join(f"{host} is not reached" for host in sorted(unreachable))
 
 
 def is_ahead(time: str, now: datetime) -> bool:

@@ -48,8 +48,8 @@ def judge(at: Environment, now: datetime) -> list[Gate]:
     compared = compare.compare(views)
     return [
         gates.services(views, unreachable),
-        gates.health(views, compared),
-        gates.vulnerabilities(scans(at, hosts, views), now, at.settings.scan.pass_days),
+        gates.health(views, compared, unreachable),
+        gates.vulnerabilities(scans(at, hosts, views), now, at.settings.scan.pass_days, unreachable),
         certificates.valid(*served_names(at.settings), now, connect=at.hosts[0].connect),
         gates.dashboards(panels_shown(at, hosts, views), unreachable),
         gates.logs(arrived(at, hosts, views), unreachable),

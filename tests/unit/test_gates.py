@@ -65,6 +65,19 @@ def test_health_green(more: Any, result: str, words: str) -> None:
     assert (gate.result, gate.evidence) == (result, words)
 
 
+def test_what_was_not_reached_is_neither_green_nor_free_of_vulnerabilities() -> None:
+    """The others are; a FAIL of theirs stays one."""
+    bad = {"a": replace(WELL, answers={"backend": 0})}
+    judged = [
+        gates.health({"a": WELL}, compare({"a": WELL}), ("b",)),
+        gates.vulnerabilities({"app": scan("PASS")}, NOW, 7, ("b",)),
+        gates.health(bad, compare(bad), ("b",)),
+        gates.vulnerabilities({"app": scan("FAIL")}, NOW, 7, ("b",)),
+    ]
+    assert [gate.result for gate in judged] == ["UNKNOWN", "UNKNOWN", "FAIL", "FAIL"]
+    assert {gate.evidence for gate in judged[:2]} == {"b is not reached"}
+
+
 def test_the_maintenance_page_is_not_green() -> None:
     views = {"a": replace(WELL, facts=replace(WELL.facts, edge=replace(WELL.facts.edge, maintenance=True)))}
     assert gates.health(views, compare(views)).result == "FAIL"
