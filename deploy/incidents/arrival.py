@@ -17,6 +17,8 @@ from deploy.insight import logs
 
 WITHIN = 15.0  # seconds
 MISSING = (126, 127)  # exit codes of the engine for a program that is not in the image
+# an entrypoint that drops root, as that of the official postgres, leaves an output that nobody may open again
+DENIED = "permission denied"
 # the first process has the container's output open; whoever runs as the same account may write into it.
 # Always at its end: where the output is a file, it is the app's
 WRITE = 'printf "%s\\n" "$0" >> /proc/1/fd/1'
@@ -32,7 +34,7 @@ STARTED_WITH = "{{.Path}}"
 class Arrival:
     """What became of one container's line: how long it took, None where it did not come, and why.
 
-    `own` tells that the container has no program to write with, and that a line of its own was read instead.
+    `own` tells that nothing in the container can write a line, and that one of its own was read instead.
     """
 
     container: str
@@ -58,6 +60,8 @@ def write(host: Host, container: str) -> tuple[str, str, float]:
         done = host.try_run(docker("exec", container, *words, line), timeout=WITHIN)
         if done.returncode == 0:
             return marker, "", time.monotonic()
+        if DENIED in done.output.lower():
+            break
         if done.returncode not in MISSING:
             return "", done.output.strip().splitlines()[-1] if done.output.strip() else "it cannot be written to", 0
     return "", "", 0
@@ -78,7 +82,7 @@ def await_line(host: Host, container: str, since: str, marker: str, trouble: str
         return Arrival(container, trouble=trouble, unsure=True)
     if not marker:
         own = any(lines(host, logs.read(container, "--tail", "1")))
-        words = "it has no program to write a line with, and has written none itself"
+        words = "nothing in it can write a line, and it has written none itself"
         return Arrival(container, own=True) if own else Arrival(container, trouble=words, unsure=True)
     for _ in poll(max(0.0, sent + WITHIN - time.monotonic()), pause=0.3):
         if any(marker in line for line in lines(host, logs.read(container, "--since", since))):

@@ -83,12 +83,15 @@ def test_logs_arrive_when_a_line_of_every_container_is_read_back(
 
     place.host.shellless.add("redis")
     gate = shown(place, capsys)["logs arrive"]
-    trouble = "it has no program to write a line with, and has written none itself"
+    trouble = "nothing in it can write a line, and it has written none itself"
     assert (gate["result"], gate["evidence"]) == ("UNKNOWN", f"shop-local-redis-1: {trouble}")
     place.host.log = [Result(0, "2026-11-30T10:00:00Z Ready to accept connections\n", "")]
     gate = shown(place, capsys)["logs arrive"]
     assert gate["result"] == "PASS"
     assert str(gate["evidence"]).endswith("since nothing in them can write: shop-local-redis-1")
+    place.host.shellless, place.host.dropped = set(), {"redis"}
+    place.host.log = [Result(0, "2026-11-30T10:00:00Z Ready to accept connections\n", "")]
+    assert shown(place, capsys)["logs arrive"] == gate, "the official images drop root after their output was opened"
 
     monkeypatch.setattr(arrival, "WITHIN", 0.05)
     monkeypatch.setattr(logs, "read", lambda *_: docker("logs", "of", "another"))

@@ -110,6 +110,7 @@ class FakeHost(LocalHost):
         self.prometheus: Callable[[str], Any] | None = None  # what it answers to a path; None: it does not run
         self.written: dict[str, str] = {}  # the line that was written into a container's output last
         self.shellless: set[str] = set()  # services without a program that could write one
+        self.dropped: set[str] = set()  # services that began as root, and run as another
         self.stale: set[str] = set()  # containers that Compose takes for running whatever became of them
         self.held: dict[
             str, str
@@ -203,6 +204,8 @@ class FakeHost(LocalHost):
             case ("docker", "exec", name, *_, line) if '"marker"' in line:
                 if self.engine.known[name].service in self.shellless:
                     return Result(127, "", "executable file not found in $PATH")
+                if self.engine.known[name].service in self.dropped:
+                    return Result(2, "", "sh: 1: cannot create /proc/1/fd/1: Permission denied")
                 self.written[name] = line
             case ("docker", "inspect", "--format={{.Path}}", _):
                 return Result(0, "redis-server\n", "")
