@@ -177,7 +177,7 @@ def test_a_deploy_tells_nobody_and_a_stopped_service_is_in_somebodys_hand(
     assert message.at - begun > timing["seconds"], "it was timed until somebody had taken it"
     assert f"service: app\nhost: localhost\nrelease: {release}\nlast deploy: deploy of {release}" in message.text
     assert "next: inv status --env=local; inv logs app --env=local" in message.text
-    over = people.first("app does not run", 1, resolved=True)
+    over = people.first("app does not run", 60, resolved=True)
     causes = [one.title.partition(": ")[2] for one in people.messages if one.at <= over.at]
     assert causes.count("app does not run") == 1, "notified once"
     record_property("report", f"stopped -> notified: {timing['seconds']} s; all messages: {causes}")
