@@ -332,7 +332,8 @@ def test_a_rollback_across_the_split_is_refused_before_anything_changes(old: Pla
         "routes-missing",
         "inv deploy of commit r2 renders it again",
     )
-    assert (old.serving(), old.host.said) == ("r3", [])
+    changed = [words for words in old.host.said if not words.startswith("docker image inspect ")]
+    assert (old.serving(), changed) == ("r3", [])
     old.deploy("r4")
     commands.rollback(old.at)
     assert old.serving() == "r3"

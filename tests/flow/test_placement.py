@@ -138,7 +138,7 @@ def test_hosts_that_are_not_fit_are_told_beside_roles_that_do_not_fit(
 ) -> None:
     site = Site(tmp_path)
 
-    def full(_: object, host: Host, __: object) -> None:
+    def full(_: object, host: Host, *more: object) -> None:
         raise Refused(f"0.0 GB free on {host.name}")
 
     monkeypatch.setattr(preflight, "check", full)
