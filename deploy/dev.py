@@ -12,7 +12,7 @@ from deploy.config.environment import Environment
 from deploy.config.settings import Settings
 from deploy.core import console
 from deploy.core.errors import CommandFailed, Interrupted, OpsError, Refused
-from deploy.core.model import Container
+from deploy.core.facts import Container
 from deploy.core.poll import wait_until
 from deploy.core.shell import Command, docker
 from deploy.hosts.local import LocalHost

@@ -15,7 +15,8 @@ from deploy.certificates import model
 from deploy.config.environment import Environment
 from deploy.config.settings import Settings
 from deploy.core.errors import Locked, OpsError, Refused
-from deploy.core.model import Facts, ReleasedService
+from deploy.core.facts import Facts
+from deploy.core.model import ReleasedService
 from deploy.core.shell import Command, docker
 from deploy.site.facts import observe, observe_all
 from deploy.site.run import Run, standing, standing_on

@@ -16,7 +16,8 @@ from pydantic import Field
 from deploy.config.compose import Service
 from deploy.config.settings import ROOT, Settings
 from deploy.core.errors import Refused
-from deploy.core.model import COLOURS, WHOLE, Container, Kept, ReleasedService, upstream_name
+from deploy.core.facts import Container
+from deploy.core.model import COLOURS, WHOLE, Kept, ReleasedService, upstream_name
 from deploy.state import kept
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from threading import Lock
 from typing import Any, cast
 
 from deploy.core.errors import OpsError, Refused
-from deploy.core.model import BLOCK, LABEL, MADE_OF, ON_DEMAND, Container, block_of
+from deploy.core.facts import Container
+from deploy.core.model import BLOCK, LABEL, MADE_OF, ON_DEMAND, block_of
 
 TIMEOUT = 60  # seconds for an answer
 ITEMIZED = (

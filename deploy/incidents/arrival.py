@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from deploy.core.errors import OpsError
-from deploy.core.model import Container
+from deploy.core.facts import Container
 from deploy.core.poll import poll
 from deploy.core.shell import Command, docker
 from deploy.hosts.host import Host

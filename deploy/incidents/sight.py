@@ -14,7 +14,8 @@ from deploy.backups.show import Standing
 from deploy.config import secrets
 from deploy.config.environment import Environment
 from deploy.core.errors import to_ops_error
-from deploy.core.model import Container, EdgeFacts, Record
+from deploy.core.facts import Container, EdgeFacts
+from deploy.core.model import Record
 from deploy.core.shell import docker, query
 from deploy.database.postgres import database_of
 from deploy.hosts.host import Host

@@ -13,7 +13,7 @@ from deploy.backups.show import age
 from deploy.config.environment import Environment
 from deploy.core import console
 from deploy.core.errors import acting
-from deploy.core.model import Container
+from deploy.core.facts import Container
 from deploy.incidents import bundle, certificates, validate
 from deploy.incidents.cause import Cause, causes
 from deploy.incidents.gates import Gate

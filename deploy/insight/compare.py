@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from deploy.config.environment import Environment
 from deploy.core.errors import GateClosed, OpsError, acting
-from deploy.core.model import SHARED, Container, Facts, Release, ReleasedService, Role
+from deploy.core.facts import Container, Facts
+from deploy.core.model import SHARED, Release, ReleasedService, Role
 from deploy.edge import frame
 from deploy.hosts.host import Host
 from deploy.rollout.health import LOOPBACK, through_edge

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from deploy.config.environment import Environment
 from deploy.config.settings import Settings
 from deploy.core.errors import OpsError, Refused, nearest
-from deploy.core.model import Container, Facts
+from deploy.core.facts import Container, Facts
 from deploy.hosts import fleet
 from deploy.hosts.host import Host
 from deploy.site.facts import observe

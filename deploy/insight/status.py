@@ -14,7 +14,8 @@ from deploy.config.environment import Environment
 from deploy.config.settings import Settings
 from deploy.core import console
 from deploy.core.errors import OpsError, Refused, acting
-from deploy.core.model import SHARED, Container, EdgeFacts, Facts
+from deploy.core.facts import Container, EdgeFacts, Facts
+from deploy.core.model import SHARED
 from deploy.core.shell import docker
 from deploy.hosts import fleet
 from deploy.hosts.host import Host

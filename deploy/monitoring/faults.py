@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
-from deploy.core.model import Container
+from deploy.core.facts import Container
 from deploy.core.shell import Command, command, docker
 from deploy.hosts.host import Host
 from deploy.monitoring import inject

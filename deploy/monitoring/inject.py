@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from deploy.core.model import Container
+from deploy.core.facts import Container
 from deploy.core.poll import poll
 from deploy.core.shell import Command, command, docker, query
 from deploy.edge import frame

@@ -8,7 +8,7 @@ from dataclasses import replace
 from deploy.config import secrets
 from deploy.core import console
 from deploy.core.errors import Refused
-from deploy.core.model import Facts
+from deploy.core.facts import Facts
 from deploy.core.shell import docker
 from deploy.site.run import Run
 from deploy.state.store import Bundle

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from deploy.config.environment import Environment
-from deploy.core.model import Facts
+from deploy.core.facts import Facts
 from deploy.release.revoked import without_revoked
 from deploy.rollout import drift, preflight, questions
 from deploy.rollout.apply import REASONS, Outcome, apply, make_outcome

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from deploy.core import console
 from deploy.core.errors import acting, refuse
-from deploy.core.model import Container
+from deploy.core.facts import Container
 from deploy.rollout import shared, steps
 from deploy.rollout.health import is_open, reaches
 from deploy.site.run import Fleet, Run

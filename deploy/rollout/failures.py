@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from deploy.config.environment import Environment
 from deploy.core import console
 from deploy.core.errors import Interrupted, Locked, OpsError, Unreachable, acting, to_ops_error
-from deploy.core.model import Facts, Record
+from deploy.core.facts import Facts
+from deploy.core.model import Record
 from deploy.rollout.health import diagnose_behind_front
 from deploy.rollout.kept_release import after_failed_rollback
 from deploy.rollout.revert import is_reverted, reversal_after_failure, revert, served_before

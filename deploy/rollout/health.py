@@ -7,7 +7,8 @@ from collections.abc import Collection, Sequence
 
 from deploy.config.settings import Settings
 from deploy.core.errors import OpsError
-from deploy.core.model import Container, Release, other
+from deploy.core.facts import Container
+from deploy.core.model import Release, other
 from deploy.core.poll import poll, wait_until
 from deploy.edge import frame
 from deploy.hosts.host import Host

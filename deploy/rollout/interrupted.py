@@ -8,7 +8,7 @@ from contextlib import suppress
 from deploy.config.environment import Environment
 from deploy.core import console
 from deploy.core.errors import Refused
-from deploy.core.model import Facts
+from deploy.core.facts import Facts
 from deploy.hosts.host import Host
 from deploy.rollout.lineage import make_record
 from deploy.site import interrupted

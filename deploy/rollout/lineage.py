@@ -7,7 +7,8 @@ from contextlib import suppress
 
 from deploy.core import console
 from deploy.core.errors import OpsError, Refused
-from deploy.core.model import Facts, Record, Release, other
+from deploy.core.facts import Facts
+from deploy.core.model import Record, Release, other
 from deploy.site.run import Run
 from deploy.state import locks
 from deploy.state.journal import RELEASE, RELEASING

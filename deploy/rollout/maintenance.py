@@ -5,7 +5,8 @@ from __future__ import annotations
 from deploy.config.environment import Environment
 from deploy.core import console
 from deploy.core.errors import Refused, acting, as_failure
-from deploy.core.model import Facts, Release
+from deploy.core.facts import Facts
+from deploy.core.model import Release
 from deploy.hosts.host import Host
 from deploy.rollout.execute import execute
 from deploy.rollout.pieces import settle

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from deploy.config.environment import Environment
 from deploy.core import console
 from deploy.core.errors import Interrupted, OpsError, Refused, Unreachable
-from deploy.core.model import Facts, Revision, other
+from deploy.core.facts import Facts
+from deploy.core.model import Revision, other
 from deploy.database import alembic, gate
 from deploy.database.gate import Image
 from deploy.database.postgres import database_of

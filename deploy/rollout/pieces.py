@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from deploy.core.model import SHARED, Container, Facts, Release, ReleasedService, Role
+from deploy.core.facts import Container, Facts
+from deploy.core.model import SHARED, Release, ReleasedService, Role
 from deploy.rollout.steps import (
     AwaitHealthy,
     AwaitOrphans,

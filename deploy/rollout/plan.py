@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from deploy.core.model import COLOURS, WHOLE, Container, Facts, Release, Role, other
+from deploy.core.facts import Container, Facts
+from deploy.core.model import COLOURS, WHOLE, Release, Role, other
 from deploy.rollout.pieces import (
     await_tasks,
     bring_up,

@@ -16,7 +16,8 @@ from deploy.config.environment import Environment
 from deploy.config.settings import Settings
 from deploy.core import console
 from deploy.core.errors import Reasons, Refused, refuse
-from deploy.core.model import COLOURS, SHARED, Facts, Record, other
+from deploy.core.facts import Facts
+from deploy.core.model import COLOURS, SHARED, Record, other
 from deploy.core.shell import Secret, command
 from deploy.edge import certificates, frame, nginx, switch
 from deploy.hosts.host import Host

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 from deploy.config.environment import Environment
 from deploy.core.errors import OpsError, Refused
-from deploy.core.model import SHARED, Facts
+from deploy.core.facts import Facts
+from deploy.core.model import SHARED
 from deploy.edge import switch
 from deploy.images import build as images
 from deploy.release import changes, desired

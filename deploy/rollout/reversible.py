@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from deploy.config.environment import Environment
 from deploy.core.errors import Refused
-from deploy.core.model import WHOLE, Facts, Release, Schema
+from deploy.core.facts import Facts
+from deploy.core.model import WHOLE, Release, Schema
 from deploy.database.schema import revisions, unfit
 from deploy.edge import nginx
 from deploy.rollout.roles import require_unmoved

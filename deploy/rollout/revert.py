@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from deploy.config.environment import Environment
 from deploy.core import console
 from deploy.core.errors import OpsError, as_interrupted
-from deploy.core.model import Facts, Release
+from deploy.core.facts import Facts
+from deploy.core.model import Release
 from deploy.hosts.host import Host
 from deploy.rollout import drift, plan
 from deploy.rollout.execute import execute_all, return_all

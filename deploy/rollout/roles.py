@@ -10,7 +10,8 @@ from deploy.config.environment import Environment
 from deploy.config.settings import Settings
 from deploy.core import console
 from deploy.core.errors import OpsError, refuse
-from deploy.core.model import Facts, Release
+from deploy.core.facts import Facts
+from deploy.core.model import Release
 from deploy.hosts.host import Host
 from deploy.release import placement, render
 from deploy.state.store import state_of

@@ -8,7 +8,8 @@ from dataclasses import replace
 from deploy.config.environment import Environment
 from deploy.core import console
 from deploy.core.errors import Interrupted, OpsError, Refused, nearest, to_ops_error
-from deploy.core.model import Facts, replicas_unfit
+from deploy.core.facts import Facts
+from deploy.core.model import replicas_unfit
 from deploy.hosts.host import Host
 from deploy.rollout import plan
 from deploy.rollout.execute import execute

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from deploy.core import yaml
-from deploy.core.model import COLOURS, LABEL, MADE_OF, ON_DEMAND, Container
+from deploy.core.facts import Container
+from deploy.core.model import COLOURS, LABEL, MADE_OF, ON_DEMAND
 from deploy.edge.switch import MOUNTED
 
 # the engine's own measure: it restarts a container that ran for so long without a delay, as one that is in no loop

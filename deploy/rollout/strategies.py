@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from deploy.config.environment import Environment
-from deploy.core.model import Facts
+from deploy.core.facts import Facts
 from deploy.edge import frame
 from deploy.rollout import plan
 from deploy.rollout.execute import execute_all

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from deploy.core.model import Container, Facts, Release, ReleasedService, Role
+from deploy.core.facts import Container, Facts
+from deploy.core.model import Release, ReleasedService, Role
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from urllib.parse import quote
 
 from deploy.core import console
 from deploy.core.errors import Interrupted, OpsError, Unreachable, acting
-from deploy.core.model import Container, ReleasedService
+from deploy.core.facts import Container
+from deploy.core.model import ReleasedService
 from deploy.core.poll import poll
 from deploy.core.shell import Command, docker
 from deploy.edge import frame, nginx

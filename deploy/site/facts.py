@@ -12,7 +12,8 @@ from typing import Any
 from deploy.config.environment import Environment
 from deploy.config.settings import Settings
 from deploy.core.errors import MachineFailed, OpsError
-from deploy.core.model import COLOURS, Container, EdgeFacts, Facts
+from deploy.core.facts import Container, EdgeFacts, Facts
+from deploy.core.model import COLOURS
 from deploy.edge import nginx, switch
 from deploy.hosts.host import Host
 from deploy.state.store import Ledger, State

@@ -11,7 +11,8 @@ from typing import Any
 from deploy.config.settings import Settings
 from deploy.core import yaml
 from deploy.core.errors import Refused
-from deploy.core.model import AS_IT_IS, SHARED, WHOLE, Container, Deploy, Facts, Record, Release, ReleasedService
+from deploy.core.facts import Container, Facts
+from deploy.core.model import AS_IT_IS, SHARED, WHOLE, Deploy, Record, Release, ReleasedService
 from deploy.edge import frame, nginx, switch
 from deploy.hosts.host import Host
 from deploy.state.store import Bundle, State

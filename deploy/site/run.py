@@ -13,7 +13,8 @@ from deploy.config.environment import Environment
 from deploy.config.settings import Settings
 from deploy.core import console
 from deploy.core.errors import CommandFailed, OpsError, Refused
-from deploy.core.model import LABEL, Container, Deploy, Facts, Release, ReleasedService, Revision
+from deploy.core.facts import Container, Facts
+from deploy.core.model import LABEL, Deploy, Release, ReleasedService, Revision
 from deploy.core.shell import Command, compose, docker
 from deploy.hosts.fleet import each
 from deploy.hosts.host import Host

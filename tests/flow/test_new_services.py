@@ -16,7 +16,8 @@ import pytest
 from deploy.config.checkout import Checkout
 from deploy.config.environment import Environment
 from deploy.core.errors import OpsError
-from deploy.core.model import COLOUR_PORT_OFFSET, Container, Release
+from deploy.core.facts import Container
+from deploy.core.model import COLOUR_PORT_OFFSET, Release
 from deploy.hosts.sections import Server
 from deploy.release import desired
 from deploy.rollout import commands

@@ -13,7 +13,7 @@ from deploy.config.checkout import Checkout
 from deploy.config.environment import Environment
 from deploy.core import yaml
 from deploy.core.errors import Refused
-from deploy.core.model import Facts
+from deploy.core.facts import Facts
 from deploy.core.shell import Command, Result
 from deploy.hosts.host import Host
 from deploy.hosts.sections import Server

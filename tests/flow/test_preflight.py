@@ -11,7 +11,8 @@ import pytest
 
 from deploy.config.sections import Edge, Tls
 from deploy.core.errors import Refused
-from deploy.core.model import Container, EdgeFacts, Facts, Record, Schema
+from deploy.core.facts import Container, EdgeFacts, Facts
+from deploy.core.model import Record, Schema
 from deploy.edge import certificates
 from deploy.hosts.local import LocalHost
 from deploy.rollout import preflight, reversible

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from deploy.core.errors import Interrupted, OpsError, Refused
-from deploy.core.model import Facts
+from deploy.core.facts import Facts
 from deploy.hosts.sections import Server
 from deploy.release import placement
 from deploy.rollout import commands, roles

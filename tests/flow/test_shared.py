@@ -14,7 +14,7 @@ import pytest
 
 from deploy.config.settings import ROOT
 from deploy.core.errors import OpsError, Refused
-from deploy.core.model import Container
+from deploy.core.facts import Container
 from deploy.edge import switch
 from deploy.images import build as images
 from deploy.release import desired

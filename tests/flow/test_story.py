@@ -10,7 +10,7 @@ import pytest
 
 from deploy.config.settings import Settings
 from deploy.core.errors import OpsError
-from deploy.core.model import Facts
+from deploy.core.facts import Facts
 from deploy.hosts.host import Host
 from deploy.rollout import commands
 from deploy.site import facts

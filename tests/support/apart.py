@@ -11,7 +11,7 @@ from typing import Any
 
 from deploy.config.environment import Environment
 from deploy.config.settings import Settings
-from deploy.core.model import Facts
+from deploy.core.facts import Facts
 from deploy.core.shell import Command, Result
 from deploy.hosts.local import LocalHost
 from deploy.hosts.sections import Server

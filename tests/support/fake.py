@@ -12,7 +12,8 @@ from typing import Any
 
 from deploy.core import yaml
 from deploy.core.errors import Interrupted, OpsError, Unreachable
-from deploy.core.model import BLOCK, LABEL, MADE_OF, Container, block_of
+from deploy.core.facts import Container
+from deploy.core.model import BLOCK, LABEL, MADE_OF, block_of
 from deploy.core.shell import Command, Result
 from deploy.hosts.engine import Engine
 from deploy.hosts.local import LocalHost

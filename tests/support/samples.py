@@ -10,7 +10,8 @@ from typing import Any
 from deploy.config import compose
 from deploy.config.settings import Settings
 from deploy.core import yaml
-from deploy.core.model import COLOURS, Container, Deploy, EdgeFacts, Facts, Release, ReleasedService
+from deploy.core.facts import Container, EdgeFacts, Facts
+from deploy.core.model import COLOURS, Deploy, Release, ReleasedService
 
 ROLES = {"redis": "data", "edge": "edge", "backend": "web", "worker": "worker", "beat": "scheduler", "site": "job"}
 COMPOSE = """

@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any
 
-from deploy.core.model import COLOURS, Container, EdgeFacts, Facts, Release, ReleasedService, upstream_name
+from deploy.core.facts import Container, EdgeFacts, Facts
+from deploy.core.model import COLOURS, Release, ReleasedService, upstream_name
 from deploy.rollout import steps
 from tests.support.samples import container
 

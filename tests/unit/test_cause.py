@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from deploy.core.model import EdgeFacts
+from deploy.core.facts import EdgeFacts
 from deploy.incidents import log_errors
 from deploy.incidents.cause import causes
 from deploy.incidents.gates import Gate

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from deploy.backups.points import Evidence
-from deploy.core.model import EdgeFacts, Facts
+from deploy.core.facts import EdgeFacts, Facts
 from deploy.incidents import gates
 from deploy.incidents.arrival import Arrival
 from deploy.incidents.validate import worst

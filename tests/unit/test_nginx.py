@@ -16,7 +16,8 @@ from deploy.config.compose import Service
 from deploy.config.sections import Edge, Tls
 from deploy.config.settings import ROOT
 from deploy.core.errors import CommandFailed, OpsError, Refused
-from deploy.core.model import WHOLE, Container, Deploy, ReleasedService
+from deploy.core.facts import Container
+from deploy.core.model import WHOLE, Deploy, ReleasedService
 from deploy.core.shell import Command, Result
 from deploy.edge import frame, nginx, switch
 from deploy.hosts.local import LocalHost

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from deploy.core.model import WHOLE, Container, EdgeFacts, Facts, Release, other
+from deploy.core.facts import Container, EdgeFacts, Facts
+from deploy.core.model import WHOLE, Release, other
 from deploy.rollout.plan import back, reverted_first, towards
 from deploy.rollout.steps import Switch
 from tests.support.samples import able, container, release, rolling, serving

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from deploy.config.settings import ROOT
-from deploy.core.model import Container, EdgeFacts, Facts
+from deploy.core.facts import Container, EdgeFacts, Facts
 from deploy.release import desired
 from deploy.rollout import shared
 from deploy.rollout.plan import back, towards

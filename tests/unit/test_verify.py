@@ -11,7 +11,7 @@ import pytest
 
 from deploy.config.environment import Environment
 from deploy.core.errors import GateClosed, OpsError, Refused
-from deploy.core.model import Container
+from deploy.core.facts import Container
 from deploy.hosts.local import LocalHost
 from deploy.monitoring import alerts, faults, inject, stack, verify
 from deploy.monitoring.faults import Fault, Place
