@@ -16,10 +16,10 @@ from deploy.config import checkout
 from deploy.config.settings import Settings
 from deploy.core import console
 from deploy.core.errors import CommandFailed, GateClosed, OpsError, Reasons, Refused
-from deploy.core.shell import LONG, Command, Secret, docker
+from deploy.core.shell import Command, Secret, docker
 from deploy.hosts.host import Host
 from deploy.hosts.local import PLATFORM, LocalHost
-from deploy.images import bake, bases, dockerfile
+from deploy.images import bake, bases, dockerfile, tags
 
 MEGABYTE = 1_000_000
 PIN = "name it by digest, as in redis:7@sha256:..., or give it an entry in docker/bases.toml"
@@ -259,55 +259,16 @@ def resolve(names: Iterable[str], built: Iterable[Image], host: Host) -> dict[st
     """
     required = set(names)
     ids = {image.name: image.digest for image in built if image.name in required}
-    return ids | {name: identify(name, host) or pull(name, host) for name in sorted(required - ids.keys())}
-
-
-def identify(name: str, host: Host) -> str:
-    """Return the local id of an image; empty when it is not here."""
-    return host.try_run(docker("image", "inspect", "--format", "{{.Id}}", name)).stdout.strip()
-
-
-def pull(name: str, host: Host) -> str:
-    """Pull an image; return its local id."""
-    try:
-        host.run(docker("pull", "--quiet", name), timeout=LONG)
-    except CommandFailed as error:
-        what = f"image {name} is not on {host.name} and cannot be pulled:\n{error.output}"
-        raise Refused(what, where=host.name, then="inv build", slug="image-missing") from None
-    return identify(name, host)
+    return ids | {name: tags.identify(name, host) or tags.pull(name, host) for name in sorted(required - ids.keys())}
 
 
 def build_and_keep(settings: Settings, host: LocalHost, *, no_cache: bool = False) -> Built:
     """Build every image and name it after the checkout's revision, by which `inv push` finds it."""
     built = build(settings, host, no_cache=no_cache)
-    keep_for(
+    tags.keep_for(
         built.revision,
         [image.name for image in built.images],
         {image.name: image.digest for image in built.images},
         host,
     )
     return built
-
-
-def keep_for(release: str, built: Iterable[str], ids: Mapping[str, str], host: Host) -> None:
-    """Name a release's images after it: an image without a name would go with the next prune."""
-    for name in built:
-        try:
-            host.run(docker("tag", ids[name], kept(name, release)))
-        except CommandFailed as error:
-            what = f"the image {name} that was built just now is gone; another build has taken its name"
-            what += f":\n{error.output}"
-            raise OpsError(what, where=host.name, then="inv deploy builds it again", slug="image-replaced") from None
-
-
-def kept(name: str, revision: str) -> str:
-    """Return the name of an image on every host: with its own tag, else with the revision it belongs to. Pure."""
-    plain = name.partition("@")[0]
-    return plain if ":" in plain.rpartition("/")[2] else f"{plain}:{revision}"
-
-
-def prune_release(names: Iterable[str], release: str, host: Host) -> None:
-    """Take a release's name off its images; the engine removes what has no other name."""
-    for name in names:
-        if kept(name, release) != name:  # one with a tag of its own keeps it
-            host.try_run(docker("image", "rm", kept(name, release)))

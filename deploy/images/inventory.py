@@ -20,7 +20,7 @@ from deploy.core.shell import docker
 from deploy.hosts import fleet
 from deploy.hosts.host import Host, Process
 from deploy.hosts.local import LocalHost
-from deploy.images import archive, build
+from deploy.images import archive, build, tags
 from deploy.images.archive import Archived
 from deploy.state import kept
 from deploy.state.folder import Folder
@@ -73,18 +73,16 @@ def find_transfers(
     Raises Refused (`image-missing`) when one was not built.
     """
     own, requested = set(built), sorted(set(names))
-    missing = [
-        kept for name in requested if name in own and not build.identify(kept := build.kept(name, revision), here)
-    ]
+    missing = [kept for name in requested if name in own and not tags.identify(kept := tags.kept(name, revision), here)]
     if missing:
         what = f"these images are not on this machine, they were not built or were pruned: {', '.join(missing)}"
         raise Refused(what, where=here.name, then="inv build --push", slug="image-missing")
-    return tuple(find_transfer(name, build.kept(name, revision), name in own, here) for name in requested)
+    return tuple(find_transfer(name, tags.kept(name, revision), name in own, here) for name in requested)
 
 
 def find_transfer(name: str, kept: str, own: bool, here: LocalHost) -> ImageTransfer:
     """Find one image here, pull a third-party one that is not, and tag it with the name that it has on every host."""
-    identity = build.identify(kept if own else name, here) or build.pull(name, here)
+    identity = tags.identify(kept if own else name, here) or tags.pull(name, here)
     here.run(docker("tag", identity, kept))
     return ImageTransfer(name, kept, read_archive(kept, identity, here))
 

@@ -11,7 +11,7 @@ from deploy.core.errors import OpsError, Refused
 from deploy.core.facts import Facts
 from deploy.core.model import SHARED
 from deploy.edge import switch
-from deploy.images import build as images
+from deploy.images import tags
 from deploy.release import changes, desired
 from deploy.rollout import drift, plan, preflight
 from deploy.rollout.lineage import previous
@@ -66,7 +66,7 @@ def keep(run: Run) -> None:
     for edge in release.of("edge"):
         switch.require_version(run.host, edge.image)
     run.state.keep(run.bundle)
-    images.keep_for(release.id, release.config_digests, desired.ids(release, run.host), run.host)
+    tags.keep_for(release.id, release.config_digests, desired.ids(release, run.host), run.host)
 
 
 def fleet_of(

@@ -13,7 +13,7 @@ from deploy.core.errors import OpsError, Refused, acting, as_failure
 from deploy.core.model import COLOURS, LABEL
 from deploy.core.shell import docker
 from deploy.hosts.host import Host
-from deploy.images.build import prune_release
+from deploy.images.tags import prune_release
 from deploy.site.interrupted import require_no_other
 from deploy.site.locked import locked
 from deploy.state import locks

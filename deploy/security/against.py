@@ -16,7 +16,7 @@ from deploy.core import console
 from deploy.core.errors import CommandFailed, OpsError, Refused
 from deploy.core.shell import docker
 from deploy.hosts.local import LocalHost
-from deploy.images import build
+from deploy.images import build, tags
 from deploy.security.findings import Inspection
 from deploy.security.judge import Strict
 
@@ -61,7 +61,7 @@ def images(at: Environment, before: Environment) -> Iterator[None]:
     revision, missing = checkout.read(before.settings.root, before.here).revision, list[str]()
     try:
         names = own(*before.machine)
-        missing = [name for name in names if not build.identify(build.kept(name, revision), at.here)]
+        missing = [name for name in names if not tags.identify(tags.kept(name, revision), at.here)]
         if missing:
             console.say(f"images of {revision}, which this is compared with:")
             build.build_and_keep(*before.machine)
@@ -70,7 +70,7 @@ def images(at: Environment, before: Environment) -> Iterator[None]:
     try:
         yield
     finally:
-        build.prune_release(missing, revision, at.here)
+        tags.prune_release(missing, revision, at.here)
         if missing:
             name_again(at)
 
@@ -84,5 +84,5 @@ def name_again(at: Environment) -> None:
     """Give the images of this checkout the names back that a build of another took."""
     revision = checkout.read(at.settings.root, at.here).revision
     for name in own(*at.machine):
-        if identity := build.identify(build.kept(name, revision), at.here):
+        if identity := tags.identify(tags.kept(name, revision), at.here):
             at.here.run(docker("tag", identity, name))

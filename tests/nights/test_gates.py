@@ -17,7 +17,7 @@ from deploy.config.loader import load
 from deploy.config.sections import Scan
 from deploy.config.settings import Settings
 from deploy.hosts.local import LocalHost
-from deploy.images import bases, build, inventory
+from deploy.images import bases, inventory, tags
 from deploy.images.inventory import ImageTransfer
 from deploy.security import database, inspect, judge
 from deploy.security.findings import Inspection
@@ -67,7 +67,7 @@ def look(name: str, settings: Settings) -> dict[str, Inspection]:
     here = LocalHost()
     data, failed = database.update(settings, here)
     assert (data.unknown, failed) == ("", "")
-    archived = inventory.read_archive(name, build.identify(name, here), here)
+    archived = inventory.read_archive(name, tags.identify(name, here), here)
     inspections, _ = inspect.image(ImageTransfer(name, name, archived), settings, here, data)
     return {one.kind: one for one in inspections}
 

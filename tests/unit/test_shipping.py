@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from deploy.core.errors import OpsError, Refused
 from deploy.core.shell import Command, Result, Secret
 from deploy.hosts.local import LocalHost
-from deploy.images import archive, build, inventory, registry, show
+from deploy.images import archive, inventory, registry, show, tags
 from deploy.images.archive import Archived, Layer
 from deploy.images.push import PushResult, require_room, to_all
 from deploy.images.ship import Shipped
@@ -162,7 +162,7 @@ def test_each_store_has_its_own_name_for_an_image() -> None:
     ],
 )
 def test_names_that_images_keep(name: str, kept: str, place: str) -> None:
-    assert build.kept(name, "r1") == kept
+    assert tags.kept(name, "r1") == kept
     assert registry.place("hub.example.org/team", kept) == place
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from deploy.images.build import prune_release
+from deploy.images.tags import prune_release
 from deploy.rollout.steps.step import Stage, Step
 from deploy.site.run import Run
 
