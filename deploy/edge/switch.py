@@ -11,11 +11,11 @@ from pathlib import Path
 
 from deploy.config.settings import Settings
 from deploy.core import console
-from deploy.core.errors import CommandFailed, OpsError, Refused
+from deploy.core.errors import CommandFailed, OpsError
 from deploy.core.model import WHOLE
 from deploy.core.poll import poll, wait_until
 from deploy.core.shell import Command, docker
-from deploy.edge import frame, nginx
+from deploy.edge import frame, nginx, running
 from deploy.edge.frame import APP, HEADERS, LOGINS, MAIN, MAINTENANCE, PRIVATE, PROXY, PUBLIC, ROUTES, File, Files
 from deploy.hosts.host import Host
 from deploy.state import kept
@@ -29,7 +29,6 @@ RECORD = "route.json"
 # what the toolkit writes for each generation
 GENERATED = ("inner.conf", "upstreams.conf", RECORD)
 PROOFS = 3
-ASKED = 3
 KEPT_GENERATIONS = 10
 
 
@@ -250,12 +249,12 @@ def reload(edge: str) -> Command:
 
 def load(settings: Settings, host: Host, edge: str, target: str, generation: int) -> None:
     """Have the running edge read one generation, and prove that it serves it."""
-    workers = accepting_workers(host, edge)
+    workers = running.accepting_workers(host, edge)
     point(settings, host, target, CURRENT)
     host.run(reload(edge))
     prove(settings, host, generation)
     # nginx tells its old workers a moment after the new ones have begun to answer
-    wait_until(lambda: not workers & accepting_workers(host, edge), settings.rollout.served_within, pause=0.02)
+    wait_until(lambda: not workers & running.accepting_workers(host, edge), settings.rollout.served_within, pause=0.02)
 
 
 def unproven(settings: Settings, host: Host) -> int:
@@ -315,44 +314,6 @@ def answered(settings: Settings, host: Host) -> int | None:
         return int(json.loads(body)["generation"]) if status == 200 else None
     except (ValueError, KeyError, TypeError):
         return None
-
-
-def require_version(host: Host, image: str) -> None:
-    """Refuse an nginx on which a reload loses requests.
-
-    Of a program that ends at once a busy engine may fail to pass on a word, or to start it: it is asked again.
-    """
-    for _ in range(ASKED):
-        asked = host.try_run(docker("run", "--rm", "--network=none", image, "nginx", "-v"))
-        if version := nginx.version(asked.stderr + asked.stdout):
-            break
-    if version < nginx.OLDEST:
-        oldest, has = (".".join(map(str, v)) for v in (nginx.OLDEST, version))
-        words = (
-            has
-            or f"unknown (`nginx -v` in its image ended with {asked.returncode}: {asked.output.strip() or 'no output'})"
-        )
-        raise Refused(
-            f"the edge's nginx is {words}; {oldest} or newer is needed to lose no request on a reload",
-            then="inv build",
-            slug="nginx-too-old",
-        )
-
-
-def accepting_workers(host: Host, edge: str) -> set[int]:
-    """Return the nginx workers that take new connections, by process id."""
-    return {pid for pid, title in processes(host, edge).items() if title == "nginx: worker process"}
-
-
-def retiring_workers(host: Host, edge: str) -> int:
-    """Count nginx workers of earlier generations that still finish their requests."""
-    return sum(title == "nginx: worker process is shutting down" for title in processes(host, edge).values())
-
-
-def processes(host: Host, edge: str) -> dict[int, str]:
-    """List what runs in the edge: process id -> title. The edge brings its own ps; a bare host has none."""
-    rows = host.run(docker("exec", edge, "busybox", "ps", "-o", "pid,args").as_query()).splitlines()[1:]
-    return {int(pid): title for pid, title in (row.split(maxsplit=1) for row in rows)}
 
 
 def forget(host: Host, folder: Path, generation: int) -> None:

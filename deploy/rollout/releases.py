@@ -10,7 +10,7 @@ from deploy.config.environment import Environment
 from deploy.core.errors import OpsError, Refused
 from deploy.core.facts import Facts
 from deploy.core.model import SHARED
-from deploy.edge import switch
+from deploy.edge import running
 from deploy.images import tags
 from deploy.release import changes, desired
 from deploy.rollout import drift, plan, preflight
@@ -64,7 +64,7 @@ def keep(run: Run) -> None:
     """Keep a release on its host."""
     release = run.bundle.release
     for edge in release.of("edge"):
-        switch.require_version(run.host, edge.image)
+        running.require_version(run.host, edge.image)
     run.state.keep(run.bundle)
     tags.keep_for(release.id, release.config_digests, desired.ids(release, run.host), run.host)
 

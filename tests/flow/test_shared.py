@@ -15,7 +15,7 @@ import pytest
 from deploy.config.settings import ROOT
 from deploy.core.errors import OpsError, Refused
 from deploy.core.facts import Container
-from deploy.edge import switch
+from deploy.edge import running
 from deploy.images import build as images
 from deploy.release import desired
 from deploy.rollout import commands, health, preflight, releases, shared, show, steps
@@ -63,7 +63,7 @@ class Shop(Place):
         monkeypatch.setattr(preflight, "require_deployable", checked)
         monkeypatch.setattr(releases, "assemble_bundles", lambda *_: {self.host.name: self.bundle})
         monkeypatch.setattr("deploy.rollout.steps.shared.ANSWERS_WITHIN", 0.2)
-        monkeypatch.setattr(switch, "require_version", lambda *_: None)
+        monkeypatch.setattr(running, "require_version", lambda *_: None)
         monkeypatch.setattr(images, "uses_containerd_store", lambda *_: True)
         self.put("r1")
 

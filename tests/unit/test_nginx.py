@@ -19,7 +19,7 @@ from deploy.core.errors import CommandFailed, OpsError, Refused
 from deploy.core.facts import Container
 from deploy.core.model import WHOLE, Deploy, ReleasedService
 from deploy.core.shell import Command, Result
-from deploy.edge import frame, nginx, switch
+from deploy.edge import frame, nginx, running, switch
 from deploy.hosts.local import LocalHost
 from tests.support.samples import container, settings
 
@@ -252,21 +252,21 @@ def test_version(said: str, found: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("said", ["nginx version: nginx/1.27.3", "nginx version: nginx/1.9.15", "no nginx here"])
 def test_an_old_or_unknown_nginx_is_refused(said: str) -> None:
     with pytest.raises(Refused, match=r"1\.27\.4"):
-        switch.require_version(Old(said), "app/edge")
+        running.require_version(Old(said), "app/edge")
 
 
 def test_a_new_nginx_will_do() -> None:
-    switch.require_version(Old("nginx version: nginx/1.27.4"), "app/edge")
+    running.require_version(Old("nginx version: nginx/1.27.4"), "app/edge")
 
 
 def test_an_engine_that_passes_on_nothing_is_asked_again() -> None:
     said = [Result(0, "", ""), Result(125, "", "cannot start"), Result(0, "", "nginx version: nginx/1.27.4")]
     host = Old("")
     host.try_run = lambda *_, **__: said.pop(0)  # type: ignore[method-assign]  # one answer after the other
-    switch.require_version(host, "app/edge")
+    running.require_version(host, "app/edge")
     said = [Result(125, "", "cannot start")] * 3
     with pytest.raises(Refused, match=r"unknown \(`nginx -v` in its image ended with 125: cannot start\)"):
-        switch.require_version(host, "app/edge")
+        running.require_version(host, "app/edge")
 
 
 def test_the_maintenance_page_replaces_the_app_and_keeps_the_colour() -> None:

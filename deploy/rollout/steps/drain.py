@@ -8,7 +8,7 @@ from typing import ClassVar
 from deploy.config.settings import Settings
 from deploy.core import console
 from deploy.core.poll import wait_until
-from deploy.edge import switch
+from deploy.edge import running, switch
 from deploy.rollout.steps.step import Stage, Step
 from deploy.site.run import Run
 
@@ -37,6 +37,6 @@ class Drain(Step):
         draining = [c for c in web if c.name in before or (c.colour == self.colour and c.name not in now)]
         run.exec_all(draining, lambda deploy: deploy.drain)
         edge, limit = run.edge if run.bundle.release.of("edge") else run.running_edge, self.limit(run.settings)
-        if edge and not wait_until(lambda: switch.retiring_workers(run.host, edge) == 0, limit):
+        if edge and not wait_until(lambda: running.retiring_workers(run.host, edge) == 0, limit):
             console.warn(f"requests of {self.colour} were still running after {limit:.0f} s")
         run.exec_all([c for c in draining if c.name in now], lambda deploy: deploy.resume)
