@@ -141,13 +141,18 @@ class Engine:
         return next((mount["Source"] for mount in mounts if mount["Destination"] == place), None)
 
     def logs(self, name: str, lines: int = 15) -> str:
-        """Return the last lines that a container printed since it was started last; what it printed before is over."""
+        """Return the last lines that a container printed since it was started last; what it printed before is over.
+
+        In a restart loop the run before has the cause, as long as the new one has printed nothing.
+        """
         from docker.errors import DockerException
 
         try:
-            started = self.client.api.inspect_container(name)["State"]["StartedAt"]
-            since = datetime.fromisoformat(f"{started[:19]}+00:00").timestamp()
+            shown = self.client.api.inspect_container(name)
+            since = datetime.fromisoformat(f"{shown['State']['StartedAt'][:19]}+00:00").timestamp()
             printed = self.client.api.logs(name, tail=lines, since=max(int(since), 0))
+            if not printed.strip() and shown["RestartCount"]:
+                printed = self.client.api.logs(name, tail=lines)
             return bytes(printed).decode(errors="replace").strip()
         except (DockerException, OSError, ValueError):
             return ""

@@ -40,11 +40,11 @@ class Api:
         self.state, self.asked = {"StartedAt": "2026-11-30T17:00:05.5Z", **state}, dict[str, Any]()
 
     def inspect_container(self, name: str) -> dict[str, Any]:
-        return {"State": self.state}
+        return {"State": self.state, "RestartCount": self.state.get("restarts", 0)}
 
     def logs(self, name: str, **more: Any) -> bytes:
         self.asked = more
-        return b"new words"
+        return b"old words" if "since" not in more else self.state.get("printed", b"new words")
 
 
 def engine(**state: Any) -> tuple[Engine, Api]:
@@ -57,6 +57,12 @@ def test_what_a_container_printed_before_it_was_started_last_is_not_shown() -> N
     made, api = engine()
     assert made.logs("x") == "new words"
     assert api.asked["since"] == datetime(2026, 11, 30, 17, 0, 5, tzinfo=UTC).timestamp()
+
+
+def test_in_a_restart_loop_the_run_before_has_the_cause_until_the_new_one_has_printed() -> None:
+    assert engine(printed=b"", restarts=2)[0].logs("x") == "old words"
+    assert engine(printed=b"", restarts=0)[0].logs("x") == ""
+    assert engine(restarts=2)[0].logs("x") == "new words"
 
 
 def test_a_failed_health_check_is_shown_and_a_good_one_is_not() -> None:
