@@ -155,6 +155,7 @@ def test_check_says_what_each_host_has(checkout: Path, monkeypatch: pytest.Monke
         "clock",
         "forwarding",
         "image store",
+        "live restore",
     )
     assert list(found) == [f"app1: {what}" for what in looked]
     assert (set(found.values()), done.returncode) == ({"PASS"}, 0), done.stdout
