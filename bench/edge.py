@@ -1,4 +1,4 @@
-"""Measure what the edge adds to an answer at 1,000 requests a second, beside the app asked directly in the same run.
+"""Measure what the edge adds to an answer at 1,000 requests a second, next to the app asked directly in the same run.
 
 Usage: python -m bench.edge [--rounds 5] [--seconds 10]
 """

@@ -49,7 +49,7 @@ def secrets(text: str) -> tuple[str, ...]:
 
 
 def without(names: Iterable[str], act: Command) -> Command:
-    """Return a command that does not see these variables of the shell; it is still known as Docker's client."""
+    """Return a command that does not see these variables of the shell; it is run as Docker's client all the same."""
     unset = [f"--unset={name}" for name in sorted({*names})]
     return Script(("env", *unset, *act.argv), act.environment, act.changes, (act,)) if unset else act
 

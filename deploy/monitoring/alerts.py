@@ -60,7 +60,7 @@ def read(printed: str, after: str) -> Iterator[Notification]:
     for line in printed.splitlines():
         written, _, words = line.partition(" ")
         with suppress(ValueError, LookupError, TypeError):
-            told = json.loads(words)
-            alerts = tuple(map(alert_of, told["notified"]))
+            answer = json.loads(words)
+            alerts = tuple(map(alert_of, answer["notified"]))
             if written > after:
-                yield Notification(written, alerts, told["taken"], told["status"] == "resolved")
+                yield Notification(written, alerts, answer["taken"], answer["status"] == "resolved")

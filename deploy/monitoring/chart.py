@@ -1,6 +1,6 @@
 """Charts as SVG paths and the few words around them. Pure.
 
-The drawing is stretched to the width that a screen has; words stand beside it as text, so that they stay readable.
+The drawing is stretched to the width that a screen has; words stand next to it as text, so that they stay readable.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Tick:
-    """A word beside the drawing, and where it stands, in percent."""
+    """A word next to the drawing, and where it stands, in percent."""
 
     at: float
     text: str

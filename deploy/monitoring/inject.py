@@ -167,7 +167,7 @@ class Crash:
 
 
 def kill(process: str, image: str) -> Command:
-    """Make the command that kills a process of the host, beside the engine. Pure.
+    """Make the command that kills a process of the host, without the engine. Pure.
 
     What is killed by `docker kill` the engine does not start again: it takes that for a wish.
     """

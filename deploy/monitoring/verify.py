@@ -166,11 +166,11 @@ def uninterrupted() -> Iterator[None]:
 
 def is_over(place: Place, fault: Fault) -> bool:
     """Tell whether a fault's alert does not fire, and somebody watches."""
-    told = [
+    notifications = [
         one for one in alerts.sent(place.host, place.watcher("receiver"), "") if NOBODY in {a.name for a in one.alerts}
     ]
     firing = alerts.firing(place.host, place.run.settings.monitor.alertmanager_port)
-    if firing is None or not all(one.resolved for one in told[-1:]):
+    if firing is None or not all(one.resolved for one in notifications[-1:]):
         return False
     return not any((one.name, one.service) == (fault.alert, fault.service) for one in firing)
 
