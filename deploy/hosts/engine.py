@@ -15,6 +15,7 @@ from deploy.core.facts import Container
 from deploy.core.model import BLOCK, LABEL, MADE_OF, ON_DEMAND, block_of
 
 TIMEOUT = 60  # seconds for an answer
+ATTEMPTS = 3
 ITEMIZED = (
     "1.51"  # the newest version of the API that names each image and volume which takes space: later ones have sums
 )
@@ -121,14 +122,24 @@ class Engine:
         return int(usage.get("usage", 0)) - int(details.get("total_inactive_file", details.get("inactive_file", 0)))
 
     def usage(self) -> dict[str, Any]:
-        """Tell what images, volumes and build cache take, as `docker system df` has it."""
+        """Return what images, volumes and build cache take, as `docker system df` has it.
+
+        The engine fails when something goes away while it counts: containers are not counted, as none of ours
+        asks for them, and it is asked again. Raises an OpsError with the engine's own words.
+        """
         from docker.utils import version_lt
 
         api = self.client.api
         version = api.api_version if version_lt(api.api_version, ITEMIZED) else ITEMIZED
-        answer = api.get(f"{api.base_url}/v{version}/system/df", timeout=TIMEOUT)
-        answer.raise_for_status()
-        return dict(answer.json())
+        counted = f"{api.base_url}/v{version}/system/df?type=image&type=volume&type=build-cache"
+        for _ in range(ATTEMPTS):
+            if (answer := api.get(counted, timeout=TIMEOUT)).ok:
+                return dict(answer.json())
+        raise OpsError(
+            f"the Docker engine cannot say what takes space: {answer.text.strip()}",
+            where=self.endpoint, then="docker system df shows the same; once that answers, the same command again",
+            slug="engine-failed",
+        )  # fmt: skip
 
     def log_file(self, name: str) -> Path | None:
         """Return the file that a container's log is kept in; None when its logging driver keeps none."""

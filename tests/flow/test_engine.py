@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from deploy import doctor
-from deploy.core.errors import Refused, Unreachable
+from deploy.core.errors import OpsError, Refused, Unreachable
 from deploy.core.shell import Result
 from deploy.hosts.engine import Engine
 from deploy.hosts.ssh.host import SshHost
@@ -67,12 +68,32 @@ def test_what_takes_space_is_asked_so_that_each_thing_is_named(speaks: str, aske
 
     def get(url: str, timeout: float) -> SimpleNamespace:
         urls.append(url)
-        return SimpleNamespace(raise_for_status=lambda: None, json=lambda: {"Images": []})
+        return SimpleNamespace(ok=True, json=lambda: {"Images": []})
 
+    assert asking(get, speaks).usage() == {"Images": []}
+    assert urls == [f"http://engine/v{asked}/system/df?type=image&type=volume&type=build-cache"]
+
+
+@pytest.mark.parametrize("failures", [0, 1, 2, 3])
+def test_what_takes_space_is_asked_again_when_something_went_away_meanwhile(failures: int) -> None:
+    answers = iter([*[SimpleNamespace(ok=False, text="rw layer snapshot not found\n")] * failures, USAGE])
+    engine = asking(lambda *_, **__: next(answers))
+    if failures < 3:
+        assert engine.usage() == {"Images": []}
+        return
+    with pytest.raises(OpsError, match="cannot say what takes space: rw layer snapshot not found") as failed:
+        engine.usage()
+    assert (failed.value.slug, failed.value.code) == ("engine-failed", 1)
+
+
+USAGE = SimpleNamespace(ok=True, json=lambda: {"Images": []})
+
+
+def asking(get: Callable[..., SimpleNamespace], speaks: str = "1.45") -> Engine:
+    """Return an engine whose API answers with `get`."""
     engine = Engine("a")
     engine.connected = SimpleNamespace(api=SimpleNamespace(base_url="http://engine", api_version=speaks, get=get))
-    assert engine.usage() == {"Images": []}
-    assert urls == [f"http://engine/v{asked}/system/df"]
+    return engine
 
 
 GONE = "Error response from daemon: No such container: b\n"
