@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,11 @@ from deploy.provisioning.bare import Bare
 from tests.integration.test_provisioning import EDGE, Provisioned, name_server
 from tests.machines.bare import PYTHON, bare_server
 from tests.support import sshd
-from tests.support.site import ROOT, Done, make_tiny
+from tests.support.site import ROOT, Done, docker, make_tiny
 
 ENGINE = "command -v dockerd"
+UNPACKED = "ls /usr/sbin/dockerd.dpkg-new"
+CUT_OFF = "ls /var/lib/dpkg/updates | grep '^[0-9]'"
 
 
 @contextmanager
@@ -51,19 +53,43 @@ def test_other_servers(tmp_path: Path, suite: str, python: tuple[str, ...]) -> N
         host.inv("hosts.check")
 
 
+@contextmanager
+def provisioning(host: Provisioned, until: str) -> Iterator[subprocess.Popen[str]]:
+    """An operator who provisions, once the server prints something for a script; killed at the end, if alive."""
+    argv = [sys.executable, "-m", "invoke", "hosts.provision", "--env=staging"]
+    running = subprocess.Popen(
+        argv, cwd=ROOT, env=host.site.environment | {"OPS_EDGE__PORT": str(EDGE)}, start_new_session=True, text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert wait_until(lambda: bool(host.server.sh(until, code=None)), 300)
+        yield running
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGKILL)
+        running.wait(10)
+
+
 def test_killed_while_the_engine_is_installed_and_run_again(tmp_path: Path) -> None:
     """The operator's machine dies in the middle of a package."""
     with bare(tmp_path) as host:
-        argv = [sys.executable, "-m", "invoke", "hosts.provision", "--env=staging"]
-        running = subprocess.Popen(
-            argv, cwd=ROOT, env=host.site.environment | {"OPS_EDGE__PORT": str(EDGE)}, start_new_session=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        try:
-            assert wait_until(lambda: bool(host.server.sh(ENGINE, code=None)), 300)
-        finally:
-            os.killpg(running.pid, signal.SIGKILL)
-            running.wait(10)
+        with provisioning(host, ENGINE):
+            pass
+        host.inv("hosts.provision")
+        assert host.inv("hosts.provision", "--json").document["hosts"][0]["changed"] == []
+        host.inv("hosts.check")
+
+
+def test_the_server_loses_its_power_while_the_engine_is_installed(tmp_path: Path) -> None:
+    """In the middle of a package; apt-get refuses everything until dpkg has finished that."""
+    with bare(tmp_path) as host:
+        with provisioning(host, UNPACKED) as operator:
+            docker("restart", "--time=0", host.server.container)
+            _, printed = operator.communicate(timeout=300)
+            assert operator.returncode == 1, printed
+            assert "inv hosts.provision" in printed
+        assert wait_until(host.server.lets_in, 60)
+        assert host.server.sh(CUT_OFF), "nothing was cut off"
         host.inv("hosts.provision")
         assert host.inv("hosts.provision", "--json").document["hosts"][0]["changed"] == []
         host.inv("hosts.check")
