@@ -95,6 +95,21 @@ def test_the_server_loses_its_power_while_the_engine_is_installed(tmp_path: Path
         host.inv("hosts.check")
 
 
+def test_a_match_block_that_lets_passwords_in(tmp_path: Path) -> None:
+    """Some hand wrote it into sshd's own file, and it comes before what is set up: named, until it is removed."""
+    with bare(tmp_path) as host:
+        host.server.sh("printf 'Match User deploy\n  PasswordAuthentication yes\n' >>/etc/ssh/sshd_config")
+        failed = host.inv("hosts.provision", "--json", code=1).document
+        assert failed["slug"] == "provisioning-failed"
+        assert "sshd still has passwordauthentication yes for root or deploy" in failed["error"]
+        host.server.sh("sed -i '/^Match/,$d' /etc/ssh/sshd_config")
+        host.inv("hosts.provision")
+        host.inv("hosts.check")
+        host.server.sh("printf 'Match User root\n  PermitRootLogin yes\n' >>/etc/ssh/sshd_config")
+        checks = host.inv("hosts.check", "--json", code=3).document
+        assert "permitrootlogin yes" in " ".join(one["evidence"] for one in checks if one["result"] != "PASS")
+
+
 def test_an_engine_with_settings_and_containers_of_its_own(tmp_path: Path) -> None:
     """Its other keys stay, and what runs on it runs on."""
     with bare(tmp_path) as host:
