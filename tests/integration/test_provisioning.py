@@ -65,6 +65,14 @@ def name_server(site: Site, server: BareServer, key: Path, more: str = "") -> No
     site.commit("a host")
 
 
+def load_busybox(server: BareServer) -> str:
+    """Bring an image that can serve onto a server; return its tag."""
+    busybox = bases.read(ROOT)["busybox"].local_tag
+    save = f"docker save {busybox} | docker exec --interactive {server.container} docker load"
+    subprocess.run(["sh", "-c", save], check=True, capture_output=True)
+    return busybox
+
+
 @pytest.fixture(scope="module")
 def provisioned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provisioned]:
     """A bare server, provisioned."""
@@ -115,9 +123,7 @@ def test_keys_only_no_root_and_the_account_deploys(provisioned: Provisioned) -> 
 
 def test_what_is_published_to_the_world_is_closed_and_the_edge_is_open(provisioned: Provisioned) -> None:
     """Docker's published ports pass by the rules of most firewalls."""
-    busybox = bases.read(ROOT)["busybox"].local_tag
-    save = f"docker save {busybox} | docker exec --interactive {provisioned.server.container} docker load"
-    subprocess.run(["sh", "-c", save], check=True, capture_output=True)
+    busybox = load_busybox(provisioned.server)
     for name, port in (("edge", EDGE), ("other", OTHER)):
         provisioned.server.sh(SERVED, name, str(port), busybox)
     assert wait_until(lambda: provisioned.opens(EDGE), 10)
