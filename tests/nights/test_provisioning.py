@@ -60,17 +60,16 @@ def test_other_servers(tmp_path: Path, suite: str, python: tuple[str, ...]) -> N
 def provisioning(host: Provisioned, until: str) -> Iterator[subprocess.Popen[str]]:
     """An operator who provisions, once the server prints something for a script; killed at the end, if alive."""
     argv = [sys.executable, "-m", "invoke", "hosts.provision", "--env=staging"]
-    running = subprocess.Popen(
+    with subprocess.Popen(
         argv, cwd=ROOT, env=host.site.environment | {"OPS_EDGE__PORT": str(EDGE)}, start_new_session=True, text=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        assert wait_until(lambda: bool(host.server.sh(until, code=None)), 300)
-        yield running
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(running.pid, signal.SIGKILL)
-        running.wait(10)
+    ) as running:  # fmt: skip
+        try:
+            assert wait_until(lambda: bool(host.server.sh(until, code=None)), 300)
+            yield running
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(running.pid, signal.SIGKILL)
 
 
 def test_killed_while_the_engine_is_installed_and_run_again(tmp_path: Path) -> None:
