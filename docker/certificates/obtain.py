@@ -17,6 +17,7 @@ from base64 import urlsafe_b64encode
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
+from lineage import discard_accounts, discard_damaged
 from volume import ACME, CHAIN, CHALLENGES, KEY, VOLUME, Failed, kept
 
 DIRECTORY, LOGS = ".well-known/acme-challenge", Path("/tmp/certbot")  # noqa: S108  # a tmpfs of this container alone
@@ -36,11 +37,22 @@ def issue(words: Namespace) -> dict[str, object]:
     (CHALLENGES / DIRECTORY).mkdir(parents=True, exist_ok=True)
     if words.probe:
         probe(words.names)
-    ran = subprocess.run(certbot(words), capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    if ran.returncode:
-        raise refused(ran.stderr.strip() or ran.stdout.strip())
-    lineage = ACME / "live" / words.lineage
-    return kept((lineage / CHAIN).read_bytes(), (lineage / KEY).read_bytes())
+    discard_damaged(words.lineage)
+    if failed := run(certbot(words)):
+        if failed.error != "accountDoesNotExist":
+            raise failed
+        discard_accounts(words.server)  # it lost them; there is nothing in one but a key
+        if failed := run(certbot(words)):
+            raise failed
+    os.sync()  # certbot has nothing written to the disk by itself
+    live = ACME / "live" / words.lineage
+    return kept((live / CHAIN).read_bytes(), (live / KEY).read_bytes())
+
+
+def run(argv: list[str]) -> Failed | None:
+    """Run certbot; return why it failed, None where it did not."""
+    ran = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    return refused(ran.stderr.strip() or ran.stdout.strip()) if ran.returncode else None
 
 
 def certbot(words: Namespace) -> list[str]:

@@ -30,6 +30,7 @@ from tests.support.site import ROOT, Done, Site, make_tiny
 
 EDGE, OTHER = 8080, 9999
 SERVED = "docker run --detach --name=$1 --publish=0.0.0.0:$2:80 $3 busybox httpd -f -p 80"
+OPEN = r"PasswordAuthentication yes\nPermitRootLogin yes"  # as some providers have it, and sshd takes what comes first
 LIVE = "nft list table inet ops; cat /etc/docker/daemon.json; ls -l --time-style=full-iso /etc/bookreader-ops"
 
 
@@ -64,6 +65,14 @@ def name_server(site: Site, server: BareServer, key: Path, more: str = "") -> No
     site.commit("a host")
 
 
+def load_busybox(server: BareServer) -> str:
+    """Bring an image that can serve onto a server; return its tag."""
+    busybox = bases.read(ROOT)["busybox"].local_tag
+    save = f"docker save {busybox} | docker exec --interactive {server.container} docker load"
+    subprocess.run(["sh", "-c", save], check=True, capture_output=True)
+    return busybox
+
+
 @pytest.fixture(scope="module")
 def provisioned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provisioned]:
     """A bare server, provisioned."""
@@ -72,6 +81,7 @@ def provisioned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provisione
     site = make_tiny(folder)
     with bare_server(folder / "user") as server:
         name_server(site, server, folder / "user")
+        server.sh(f"sed -i '1i {OPEN}' /etc/ssh/sshd_config")
         made = Provisioned(server, site, Done(0, "", ""))
         yield replace(made, first=made.inv("hosts.provision", "--json"))
     site.sweep()
@@ -113,9 +123,7 @@ def test_keys_only_no_root_and_the_account_deploys(provisioned: Provisioned) -> 
 
 def test_what_is_published_to_the_world_is_closed_and_the_edge_is_open(provisioned: Provisioned) -> None:
     """Docker's published ports pass by the rules of most firewalls."""
-    busybox = bases.read(ROOT)["busybox"].local_tag
-    save = f"docker save {busybox} | docker exec --interactive {provisioned.server.container} docker load"
-    subprocess.run(["sh", "-c", save], check=True, capture_output=True)
+    busybox = load_busybox(provisioned.server)
     for name, port in (("edge", EDGE), ("other", OTHER)):
         provisioned.server.sh(SERVED, name, str(port), busybox)
     assert wait_until(lambda: provisioned.opens(EDGE), 10)

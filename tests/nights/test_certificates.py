@@ -53,6 +53,12 @@ def script(site: Site) -> Path:
     return path
 
 
+def volume_of(site: Site) -> Path:
+    """Return where this machine has the certificates."""
+    form = "{{.Mountpoint}}"
+    return Path(docker("volume", "inspect", "--format", form, f"{site.app}-local_certificates").strip())
+
+
 def run(path: Path) -> subprocess.CompletedProcess[str]:
     """Do what the timer does."""
     return subprocess.run(["sh", str(path)], capture_output=True, text=True, timeout=300)
@@ -225,10 +231,30 @@ def test_a_renewal_while_a_deploy_runs(issued: Site, acme: Acme) -> None:
     assert report.verdict == load.PASS, f"{report.reasons}\n{report.losses}\n{report.table()}"
 
 
+def test_what_certbot_keeps_was_damaged_by_a_loss_of_power(issued: Site, acme: Acme) -> None:
+    """Its configuration is empty: one certificate is ordered in its place, and none at the runs after that."""
+    before = presented(acme.address).serial_number
+    (configuration,) = (volume_of(issued) / "acme/renewal").iterdir()
+    configuration.write_text("")
+    (renewed,) = issued.inv("tls.renew", "--json").document
+    assert renewed["serial"] == f"{presented(acme.address).serial_number:x}" != f"{before:x}"
+    assert run(script(issued)).returncode == 0
+    assert f"{presented(acme.address).serial_number:x}" == renewed["serial"]
+    assert [*configuration.parent.iterdir()] == [configuration]
+
+
+def test_a_server_that_lost_its_accounts(issued: Site, acme: Acme) -> None:
+    """It was restarted, and keeps nothing: another account is made, and the certificate renewed."""
+    before = presented(acme.address).serial_number
+    docker("restart", acme.server)
+    assert wait_until(acme.is_up, 20)
+    issued.inv("tls.renew", "--now")
+    assert presented(acme.address).serial_number != before
+
+
 def test_a_disk_that_is_full(tmp_path: Path, acme: Acme, issued: Site) -> None:
     """There is no room in the volume: no order is begun, and what was served is."""
-    volume = f"{issued.app}-local_certificates"
-    place = docker("volume", "inspect", "--format", "{{.Mountpoint}}", volume).strip()
+    place = str(volume_of(issued))
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m,mode=755", "tmpfs", str(tmp_path)], check=True)
     try:
         subprocess.run(["cp", "-a", f"{place}/.", str(tmp_path)], check=True)

@@ -6,11 +6,14 @@ The way to a site that serves is in test_from_nothing.py.
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +24,14 @@ from deploy.core.errors import OpsError
 from deploy.core.poll import wait_until
 from deploy.provisioning import inventory, provision
 from deploy.provisioning.bare import Bare
-from tests.integration.test_provisioning import EDGE, Provisioned, name_server
-from tests.machines.bare import PYTHON, bare_server
+from tests.integration.test_provisioning import EDGE, OTHER, SERVED, Provisioned, load_busybox, name_server
+from tests.machines.bare import PYTHON, BareServer, bare_server
 from tests.support import sshd
-from tests.support.site import ROOT, Done, make_tiny
+from tests.support.site import ROOT, Done, docker, make_tiny
 
 ENGINE = "command -v dockerd"
+UNPACKED = "ls /usr/sbin/dockerd.dpkg-new"
+CUT_OFF = "ls /var/lib/dpkg/updates | grep '^[0-9]'"
 
 
 @contextmanager
@@ -51,22 +56,97 @@ def test_other_servers(tmp_path: Path, suite: str, python: tuple[str, ...]) -> N
         host.inv("hosts.check")
 
 
+@contextmanager
+def provisioning(host: Provisioned, until: str) -> Iterator[subprocess.Popen[str]]:
+    """An operator who provisions, once the server prints something for a script; killed at the end, if alive."""
+    argv = [sys.executable, "-m", "invoke", "hosts.provision", "--env=staging"]
+    with subprocess.Popen(
+        argv, cwd=ROOT, env=host.site.environment | {"OPS_EDGE__PORT": str(EDGE)}, start_new_session=True, text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    ) as running:  # fmt: skip
+        try:
+            assert wait_until(lambda: bool(host.server.sh(until, code=None)), 300)
+            yield running
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(running.pid, signal.SIGKILL)
+
+
 def test_killed_while_the_engine_is_installed_and_run_again(tmp_path: Path) -> None:
     """The operator's machine dies in the middle of a package."""
     with bare(tmp_path) as host:
-        argv = [sys.executable, "-m", "invoke", "hosts.provision", "--env=staging"]
-        running = subprocess.Popen(
-            argv, cwd=ROOT, env=host.site.environment | {"OPS_EDGE__PORT": str(EDGE)}, start_new_session=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        try:
-            assert wait_until(lambda: bool(host.server.sh(ENGINE, code=None)), 300)
-        finally:
-            os.killpg(running.pid, signal.SIGKILL)
-            running.wait(10)
+        with provisioning(host, ENGINE):
+            pass
         host.inv("hosts.provision")
         assert host.inv("hosts.provision", "--json").document["hosts"][0]["changed"] == []
         host.inv("hosts.check")
+
+
+def test_the_server_loses_its_power_while_the_engine_is_installed(tmp_path: Path) -> None:
+    """In the middle of a package; apt-get refuses everything until dpkg has finished that."""
+    with bare(tmp_path) as host:
+        with provisioning(host, UNPACKED) as operator:
+            docker("restart", "--time=0", host.server.container)
+            _, printed = operator.communicate(timeout=300)
+            assert operator.returncode == 1, printed
+            assert "inv hosts.provision" in printed
+        assert wait_until(host.server.lets_in, 60)
+        assert host.server.sh(CUT_OFF), "nothing was cut off"
+        host.inv("hosts.provision")
+        assert host.inv("hosts.provision", "--json").document["hosts"][0]["changed"] == []
+        host.inv("hosts.check")
+
+
+def test_a_match_block_that_lets_passwords_in(tmp_path: Path) -> None:
+    """Some hand wrote it into sshd's own file, and it comes before what is set up: named, until it is removed."""
+    with bare(tmp_path) as host:
+        host.server.sh("printf 'Match User deploy\n  PasswordAuthentication yes\n' >>/etc/ssh/sshd_config")
+        failed = host.inv("hosts.provision", "--json", code=1).document
+        assert failed["slug"] == "provisioning-failed"
+        assert "sshd still has passwordauthentication yes for root or deploy" in failed["error"]
+        host.server.sh("sed -i '/^Match/,$d' /etc/ssh/sshd_config")
+        host.inv("hosts.provision")
+        host.inv("hosts.check")
+        host.server.sh("printf 'Match User root\n  PermitRootLogin yes\n' >>/etc/ssh/sshd_config")
+        checks = host.inv("hosts.check", "--json", code=3).document
+        assert "permitrootlogin yes" in " ".join(one["evidence"] for one in checks if one["result"] != "PASS")
+
+
+CLOSED = 9998
+LISTEN = "systemd-run --quiet --unit=listens-$1 python3 -m http.server $1 --bind ::"
+LISTENS = """python3 -c 'import socket, sys; socket.create_connection(("::1", sys.argv[1])); print("yes")' $1"""
+NETWORK = ("--ipv6", f"--subnet=fd00:{random.randrange(1, 0x10000):x}::/64")
+
+
+def listens(server: BareServer, port: int) -> bool:
+    """Tell whether a program on a server answers there."""
+    return bool(server.sh(LISTENS, str(port), code=None))
+
+
+def test_from_outside_by_ipv6_the_same_is_open_and_closed(tmp_path: Path) -> None:
+    """A program that listens, and a port that Docker publishes."""
+    with bare(tmp_path) as host:
+        host.inv("hosts.provision")
+        network = f"six-{host.server.container}"
+        docker("network", "create", *NETWORK, network)
+        try:
+            docker("network", "connect", network, host.server.container)
+            form = f'{{{{(index .NetworkSettings.Networks "{network}").GlobalIPv6Address}}}}'
+            there = replace(host.server, address=docker("inspect", "--format", form, host.server.container).strip())
+            for port in (EDGE, CLOSED):
+                host.server.sh(LISTEN, str(port))
+                assert wait_until(partial(listens, host.server, port), 20)
+            busybox = load_busybox(host.server)
+            host.server.sh(SERVED, "published", str(OTHER), busybox)
+            six = replace(host, server=there)
+            assert wait_until(lambda: six.opens(22), 20)
+            assert wait_until(lambda: six.opens(EDGE), 20)
+            assert (six.opens(CLOSED), six.opens(OTHER)) == (False, False)
+            host.server.sh("nft insert rule inet ops input accept")
+            assert wait_until(lambda: six.opens(CLOSED) and six.opens(OTHER), 20), "they were closed by something else"
+        finally:
+            docker("network", "disconnect", "--force", network, host.server.container)
+            docker("network", "rm", network)
 
 
 def test_an_engine_with_settings_and_containers_of_its_own(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ class Acme:
         """Tell whether both answer."""
         with contextlib.suppress(OSError):
             self.dns("set-default-ipv4", ip=self.address)
-            return "listening on" in logs(self.server).lower()
+            return bool(self.root())
         return False
 
 

@@ -193,6 +193,67 @@ def program(volume: Path, *words: str) -> int:
     return subprocess.run(ran, env={**os.environ, "CERTIFICATES": str(volume)}, capture_output=True).returncode
 
 
+def cut(path: Path) -> None:
+    """Leave the first bytes of a file, as a loss of power may."""
+    path.write_bytes(path.read_bytes()[:30])
+
+
+CRASHES: dict[str, Callable[[Path], object]] = {
+    "the configuration is empty": lambda acme: (acme / "renewal/ours.conf").write_text(""),
+    "the configuration is cut off": lambda acme: cut(acme / "renewal/ours.conf"),
+    "the configuration is gone": lambda acme: (acme / "renewal/ours.conf").unlink(),
+    "the certificate is cut off": lambda acme: cut(acme / "archive/ours/fullchain1.pem"),
+    "the key is empty": lambda acme: (acme / "archive/ours/privkey1.pem").write_text(""),
+    "the chain is empty": lambda acme: (acme / "archive/ours/chain1.pem").write_text(""),
+    "a link is gone": lambda acme: (acme / "live/ours/cert.pem").unlink(),
+    "the key is another's": lambda acme: (acme / "archive/ours/privkey1.pem").write_bytes(AUTHORITY.key),
+}
+
+
+def certbots_own(volume: Path) -> Path:
+    """Write what certbot keeps of one certificate and an account; return its folder."""
+    acme = volume / "acme"
+    texts = {"cert": OWN.chain, "chain": AUTHORITY.chain, "fullchain": OWN.chain, "privkey": OWN.key}
+    for folder in ("live/ours", "archive/ours", "renewal", "accounts/a.test/dir/1"):
+        (acme / folder).mkdir(parents=True)
+    for name, text in texts.items():
+        (acme / f"archive/ours/{name}1.pem").write_bytes(text)
+        (acme / f"live/ours/{name}.pem").symlink_to(f"../../archive/ours/{name}1.pem")
+    lines = [f"{name} = {acme}/live/ours/{name}.pem" for name in texts]
+    (acme / "renewal/ours.conf").write_text("\n".join(["version = 5.8.0", *lines, "[renewalparams]", ""]))
+    for name in ("meta", "private_key", "regr"):
+        (acme / f"accounts/a.test/dir/1/{name}.json").write_text("{}")
+    return acme
+
+
+def discard_damaged(volume: Path) -> None:
+    """Do what the image does before it asks certbot for anything."""
+    ran = [sys.executable, "-c", "import lineage; lineage.discard_damaged('ours')"]
+    environment = {**os.environ, "CERTIFICATES": str(volume)}
+    subprocess.run(ran, env=environment, cwd=ROOT / "docker/certificates", check=True)
+
+
+@pytest.mark.parametrize("crash", CRASHES)
+def test_what_a_crash_left_of_certbots_own_is_discarded(tmp_path: Path, crash: str) -> None:
+    """Certbot would order a certificate at each run, under a name that nobody reads, or fail for ever."""
+    acme = certbots_own(tmp_path)
+    CRASHES[crash](acme)
+    discard_damaged(tmp_path)
+    assert [path for path in acme.rglob("*") if "ours" in path.name] == []
+    assert (acme / "accounts/a.test/dir/1/private_key.json").exists()
+
+
+def test_what_certbot_can_read_stays_and_an_account_that_it_cannot_is_discarded(tmp_path: Path) -> None:
+    acme = certbots_own(tmp_path)
+    discard_damaged(tmp_path)
+    assert (acme / "live/ours/cert.pem").exists()
+    assert (acme / "accounts/a.test/dir/1/private_key.json").exists()
+    (acme / "accounts/a.test/dir/1/private_key.json").write_text("")
+    discard_damaged(tmp_path)
+    assert (acme / "live/ours/cert.pem").exists()
+    assert not (acme / "accounts/a.test/dir/1").exists()
+
+
 @pytest.mark.parametrize("within", [(), ("--within=5",)], ids=["asked once", "waited for"])
 def test_an_edge_that_serves_a_version_is_seen_to(tmp_path: Path, within: tuple[str, ...]) -> None:
     """Else the timer would reload the edge at each run, and wait for a lock to do so."""

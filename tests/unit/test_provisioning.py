@@ -213,6 +213,32 @@ pathlib.Path({str(ended)!r}).touch()
     assert not ended.exists()
 
 
+DPKG = """#!/bin/sh
+[ -e {there}/asked ] || {{ touch {there}/asked; echo "dpkg frontend lock was locked by another process" >&2; exit 2; }}
+rm -f {there}/updates/0*
+"""
+
+
+@pytest.mark.parametrize(("left", "asked"), [(["0000", "0001", "tmp.i"], True), (["tmp.i"], False), ([], False)])
+def test_what_dpkg_was_cut_off_in_is_finished_once_nobody_else_installs(
+    tmp_path: Path, left: list[str], asked: bool
+) -> None:
+    """apt-get does nothing before: "dpkg was interrupted, you must manually run 'dpkg --configure -a'"."""
+    (play, _) = yaml.load((ROOT / "infra/ansible/provision.yml").read_text())
+    script = play["pre_tasks"][0]["ansible.builtin.raw"].replace("/var/lib/dpkg", str(tmp_path))
+    programs = {"dpkg": DPKG.format(there=tmp_path), "sleep": "#!/bin/sh\n"}
+    for name, text in programs.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "updates").mkdir()
+    for name in left:
+        (tmp_path / "updates" / name).touch()
+    way = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    ran = subprocess.run(["sh", "-uc", script], env=way, capture_output=True, text=True, timeout=60)
+    assert (ran.returncode, "finished" in ran.stdout, (tmp_path / "asked").exists()) == (0, asked, asked), ran.stderr
+    assert not [*(tmp_path / "updates").glob("0*")]
+
+
 def test_events_are_shown_role_by_role_and_other_lines_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     lines = [
         {"kind": "task", "task": "Install", "role": "engine"},
