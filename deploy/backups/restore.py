@@ -77,17 +77,29 @@ def apply(run: RestoreRun, point: Point) -> Restored:
     except OpsError as error:
         if isinstance(error, Interrupted):
             raise
-        if run.names.kept in run.repository.databases()[1]:
-            raise Interrupted(
-                f"the databases were swapped, and then: {error.what}", where=error.where, then="inv resume"
-            ) from error
-        revert(run)
+        revert_failed(run, error)
         run.note(command=COMMAND, state="failed", target=point.id, error=error.what)
         run.repository.forget()
         raise
     run.note(command=COMMAND, state="done", target=point.id)
     run.repository.forget()
     return Restored(point, run.names.kept)
+
+
+def revert_failed(run: RestoreRun, error: OpsError) -> None:
+    """Drop what a restore left that failed; raise Interrupted where it was swapped, or the database does not answer."""
+    swapped = False
+    try:
+        swapped = run.names.kept in run.repository.databases()[1]
+        if not swapped:
+            revert(run)
+    except OpsError as dead:
+        what = f"{error.what}\n    and what it left beside could not be dropped: {dead.what}"
+        then = "once the database answers, inv resume goes on, inv abort goes back"
+        raise Interrupted(what, where=error.where, then=then) from error
+    if swapped:
+        what = f"the databases were swapped, and then: {error.what}"
+        raise Interrupted(what, where=error.where, then="inv resume") from error
 
 
 def steps(point: Point, names: Names, there: frozenset[str], *, ask: bool = True) -> list[Step[RestoreRun]]:
