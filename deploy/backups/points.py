@@ -32,6 +32,8 @@ FEW = 10
 SKEW = timedelta(hours=1)
 
 
+# a server's own default of max_wal_size: https://www.postgresql.org/docs/15/runtime-config-wal.html
+MAX_WAL = 2**30
 MANIFEST_VERSION = 1  # that docker/backup/manifest.sql writes
 
 
@@ -45,6 +47,14 @@ class Manifest(Frozen):
     revision: str | None = None
     extensions: dict[str, str] = Field(default={})
     rows: dict[str, int] = Field(default={})
+
+
+def room_needed(dump: int, database: int, *, received: bool = False) -> int:
+    """Return the bytes that a restore takes beside what is there: the dump, the database, its WAL. Pure.
+
+    The server keeps so much WAL at most; what is `received` of it for a moment's sake is all of it, once more.
+    """
+    return dump + database + min(database, MAX_WAL) + (database if received else 0)
 
 
 def read_manifest(document: Mapping[str, object]) -> Manifest:

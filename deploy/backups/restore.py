@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.backups.health import AskApp, clear
-from deploy.backups.points import Point
+from deploy.backups.points import Point, room_needed
 from deploy.backups.repository import Repository, repository_of
 from deploy.backups.steps import CheckRestored, Names, RecordSchema, RestoreBeside, RestoreRun, SwapDatabases
 from deploy.backups.uploaded import DUMP, UploadedDump
@@ -137,10 +137,12 @@ def require_nothing_interrupted(at: Environment) -> None:
 
 
 def require_room(repository: Repository, point: Point) -> None:
-    """Refuse where the dump and the database that is made of it do not fit beside what is there."""
+    """Refuse where the dump, the database that is made of it and its WAL do not fit: the live one is on that disk."""
     host = repository.run.host
     folder: Path = host.engine.folder()
-    needed, free = point.bytes + (point.manifest.bytes if point.manifest else 2 * point.bytes), host.free_bytes(folder)
+    database = point.manifest.bytes if point.manifest else 2 * point.bytes
+    received = any(repository.run.bundle.release.of("wal"))
+    needed, free = room_needed(point.bytes, database, received=received), host.free_bytes(folder)
     if free < needed:
         words = f"{free / 1e9:.1f} GB are free, and a restore beside the live database takes {needed / 1e9:.1f} GB"
         raise Refused(
