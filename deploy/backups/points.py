@@ -34,6 +34,8 @@ SKEW = timedelta(hours=1)
 
 # a server's own default of max_wal_size: https://www.postgresql.org/docs/15/runtime-config-wal.html
 MAX_WAL = 2**30
+# what restores call the databases beside the live one
+BESIDE = re.compile(r"_(before|aborted)_\d+$|_(restored|table)_\w+$")
 MANIFEST_VERSION = 1  # that docker/backup/manifest.sql writes
 
 
@@ -47,6 +49,12 @@ class Manifest(Frozen):
     revision: str | None = None
     extensions: dict[str, str] = Field(default={})
     rows: dict[str, int] = Field(default={})
+    others: tuple[str, ...] = ()  # databases of the same server, which no backup of this one holds
+
+    @property
+    def unsaved(self) -> tuple[str, ...]:
+        """The others that no restore has made."""
+        return tuple(name for name in self.others if not BESIDE.search(name))
 
 
 def room_needed(dump: int, database: int, *, received: bool = False) -> int:
