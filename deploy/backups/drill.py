@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from deploy.backups.drill_images import Image, Missing, asked_of, images_of, migration
 from deploy.backups.drill_project import Project, clear, isolated_project, require_rendered
-from deploy.backups.points import Point, State, differences
+from deploy.backups.points import Point, State, differences, room_needed
 from deploy.backups.repository import Repository, repository_of
 from deploy.config.environment import Environment
 from deploy.core import console
@@ -20,7 +20,6 @@ from deploy.site.checks import Check
 from deploy.site.run import ONE_OFF_SECONDS
 from deploy.state import locks
 
-ROOM = 2  # so many times what a point holds must be free: its dump, and the database that is made of it
 GIGABYTE = 1_000_000_000
 
 
@@ -182,10 +181,10 @@ def chosen(repository: Repository, wanted: str) -> tuple[Point, ...]:
 
 
 def require_room(host: Host, points: Iterable[Point]) -> None:
-    """Refuse where the largest point does not fit twice where the engine keeps volumes."""
+    """Refuse where the largest point, as dump and as database, does not fit where the engine keeps volumes."""
     folder = host.engine.folder()
     largest = max(max(point.bytes, point.manifest.bytes if point.manifest else 0) for point in points)
-    free, needed = host.free_bytes(folder), ROOM * largest
+    free, needed = host.free_bytes(folder), room_needed(largest, largest)
     if free < needed:
         words = f"{free / GIGABYTE:.1f} GB are free, and a drill takes up to {needed / GIGABYTE:.1f} GB"
         then = "inv disk shows what takes the room; inv prune"

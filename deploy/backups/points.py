@@ -32,6 +32,10 @@ FEW = 10
 SKEW = timedelta(hours=1)
 
 
+# a server's own default of max_wal_size: https://www.postgresql.org/docs/15/runtime-config-wal.html
+MAX_WAL = 2**30
+# what restores call the databases beside the live one
+BESIDE = re.compile(r"_(before|aborted)_\d+$|_(restored|table)_\w+$")
 MANIFEST_VERSION = 1  # that docker/backup/manifest.sql writes
 
 
@@ -45,6 +49,20 @@ class Manifest(Frozen):
     revision: str | None = None
     extensions: dict[str, str] = Field(default={})
     rows: dict[str, int] = Field(default={})
+    others: tuple[str, ...] = ()  # databases of the same server, which no backup of this one holds
+
+    @property
+    def unsaved(self) -> tuple[str, ...]:
+        """The others that no restore has made."""
+        return tuple(name for name in self.others if not BESIDE.search(name))
+
+
+def room_needed(dump: int, database: int, *, received: bool = False) -> int:
+    """Return the bytes that a restore takes beside what is there: the dump, the database, its WAL. Pure.
+
+    The server keeps so much WAL at most; what is `received` of it for a moment's sake is all of it, once more.
+    """
+    return dump + database + min(database, MAX_WAL) + (database if received else 0)
 
 
 def read_manifest(document: Mapping[str, object]) -> Manifest:

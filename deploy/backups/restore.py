@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.backups.health import AskApp, clear
-from deploy.backups.points import Point
+from deploy.backups.points import Point, room_needed
 from deploy.backups.repository import Repository, repository_of
 from deploy.backups.steps import CheckRestored, Names, RecordSchema, RestoreBeside, RestoreRun, SwapDatabases
 from deploy.backups.uploaded import DUMP, UploadedDump
@@ -77,17 +77,29 @@ def apply(run: RestoreRun, point: Point) -> Restored:
     except OpsError as error:
         if isinstance(error, Interrupted):
             raise
-        if run.names.kept in run.repository.databases()[1]:
-            raise Interrupted(
-                f"the databases were swapped, and then: {error.what}", where=error.where, then="inv resume"
-            ) from error
-        revert(run)
+        revert_failed(run, error)
         run.note(command=COMMAND, state="failed", target=point.id, error=error.what)
         run.repository.forget()
         raise
     run.note(command=COMMAND, state="done", target=point.id)
     run.repository.forget()
     return Restored(point, run.names.kept)
+
+
+def revert_failed(run: RestoreRun, error: OpsError) -> None:
+    """Drop what a restore left that failed; raise Interrupted where it was swapped, or the database does not answer."""
+    swapped = False
+    try:
+        swapped = run.names.kept in run.repository.databases()[1]
+        if not swapped:
+            revert(run)
+    except OpsError as dead:
+        what = f"{error.what}\n    and what it left beside could not be dropped: {dead.what}"
+        then = "once the database answers, inv resume goes on, inv abort goes back"
+        raise Interrupted(what, where=error.where, then=then) from error
+    if swapped:
+        what = f"the databases were swapped, and then: {error.what}"
+        raise Interrupted(what, where=error.where, then="inv resume") from error
 
 
 def steps(point: Point, names: Names, there: frozenset[str], *, ask: bool = True) -> list[Step[RestoreRun]]:
@@ -125,10 +137,12 @@ def require_nothing_interrupted(at: Environment) -> None:
 
 
 def require_room(repository: Repository, point: Point) -> None:
-    """Refuse where the dump and the database that is made of it do not fit beside what is there."""
+    """Refuse where the dump, the database that is made of it and its WAL do not fit: the live one is on that disk."""
     host = repository.run.host
     folder: Path = host.engine.folder()
-    needed, free = point.bytes + (point.manifest.bytes if point.manifest else 2 * point.bytes), host.free_bytes(folder)
+    database = point.manifest.bytes if point.manifest else 2 * point.bytes
+    received = any(repository.run.bundle.release.of("wal"))
+    needed, free = room_needed(point.bytes, database, received=received), host.free_bytes(folder)
     if free < needed:
         words = f"{free / 1e9:.1f} GB are free, and a restore beside the live database takes {needed / 1e9:.1f} GB"
         raise Refused(

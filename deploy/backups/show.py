@@ -26,7 +26,7 @@ def taken(result: Taken, env: str, *, json: bool) -> None:
     manifest, suffix = result.manifest, "" if env == "local" else f" --env={env}"
     if json:
         document = {"id": result.point, "state": "taken", "places": result.places, "seconds": result.seconds}
-        document["not_backed_up"] = result.left_out
+        document["not_backed_up"] = [*result.left_out, *(f"database {name}" for name in manifest.unsaved)]
         console.document({**document, "manifest": manifest.model_dump()})
         return
     rows = f"{sum(manifest.rows.values())} rows in {len(manifest.rows)} tables"
@@ -36,6 +36,8 @@ def taken(result: Taken, env: str, *, json: bool) -> None:
         console.warn(
             f"not backed up: volume {volume}; mount it under /data of the backup service, or x-deploy.backup: none"
         )
+    for name in manifest.unsaved:
+        console.warn(f"not backed up: database {name} of the same server; one is saved, that of PGDATABASE")
     console.say(f"it counts once it was restored: inv backup.drill{suffix}")
 
 

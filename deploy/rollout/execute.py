@@ -10,7 +10,7 @@ from deploy.core import console
 from deploy.core.errors import Locked
 from deploy.rollout import recovery_point
 from deploy.rollout.stages import batches, stages
-from deploy.rollout.steps import RecreateShared, Stage, Step
+from deploy.rollout.steps import RecordMigrations, RecreateShared, Stage, Step
 from deploy.site.run import Fleet, Run
 from deploy.site.runner import execute
 from deploy.state import locks
@@ -29,19 +29,21 @@ def execute_all(fleet: Fleet, plans: Mapping[str, Sequence[Step]]) -> None:
             recovery_point.require(fleet.at)
             backup_due = False
         with_traffic = sorted(busy, key=lambda run: not run.release.of("edge"))  # the canary is one that people visit
-        with without_dumps(fleet) if any(disturbs_dumps(run, plans, stage) for run in busy) else nullcontext():
+        disturbs = any(disturbs_dumps(run, plans, stage, migrates=fleet.migrates) for run in busy)
+        with without_dumps(fleet) if disturbs else nullcontext():
             for batch in batches(with_traffic, chosen.canary, chosen.batch) if stage is Stage.SWITCH else [busy]:
                 fleet.each(do, batch)
         if stage in (Stage.MIGRATE, Stage.RECORD):
             share_schema(fleet, busy[0])
 
 
-def disturbs_dumps(run: Run, plans: Mapping[str, Sequence[Step]], stage: Stage) -> bool:
+def disturbs_dumps(run: Run, plans: Mapping[str, Sequence[Step]], stage: Stage, *, migrates: bool) -> bool:
     """Tell whether a stage changes the schema of a host, or stops its data services. Pure."""
     steps = (step for step in plans[run.host.name] if isinstance(step, RecreateShared) and step.stage is stage)
     recreated = {name for step in steps for name in step.services}
     stopped = recreated and any(service.name in recreated for service in run.release.of("data"))
-    return stage is Stage.MIGRATE or bool(stopped)
+    by_job = stage is Stage.JOBS and any(isinstance(step, RecordMigrations) for step in plans[run.host.name])
+    return (migrates and (stage is Stage.MIGRATE or by_job)) or bool(stopped)
 
 
 @contextmanager

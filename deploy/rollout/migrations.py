@@ -48,6 +48,7 @@ def require_safe(fleet: Fleet, plans: Mapping[str, Plan]) -> Fleet:
     """
     looked = replace(fleet, runs=tuple(seen(run, plans[run.host.name], fleet.runs) for run in fleet.runs))
     migrating = [run for run in looked.runs if may_be_pending(run, plans[run.host.name])]
+    looked = replace(looked, migrates=bool(migrating) or not any(run.facts.edge.release for run in looked.runs))
     if any(not askable(run) for run in migrating):
         return replace(looked, backup_due=True)
     if migrating:

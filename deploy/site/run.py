@@ -175,6 +175,7 @@ class Fleet:
     at: Environment
     runs: tuple[Run, ...]
     backup_due: bool = False  # before it migrates, once data runs
+    migrates: bool = True  # unless nothing that serves lacks a migration: then no dump is in the way
 
     @property
     def release(self) -> Release:

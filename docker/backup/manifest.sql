@@ -15,6 +15,9 @@ SELECT jsonb_build_object(
   'revision', CASE WHEN to_regclass('alembic_version') IS NOT NULL THEN (
     SELECT string_agg(version::text, ',') FROM unnest(xpath('//version_num/text()',
       query_to_xml('SELECT version_num FROM alembic_version ORDER BY 1', false, false, ''))) AS version) END,
+  -- but that which every server has for whoever looks after it
+  'others', (SELECT coalesce(jsonb_agg(datname ORDER BY datname), '[]') FROM pg_database
+    WHERE datallowconn AND NOT datistemplate AND datname NOT IN (current_database(), 'postgres')),
   'rows', (
     SELECT coalesce(jsonb_object_agg(format('%I.%I', n.nspname, c.relname), (xpath('/row/count/text()',
       query_to_xml(format('SELECT count(*) AS count FROM ONLY %I.%I', n.nspname, c.relname), false, true, ''))

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,7 @@ from deploy.core.shell import Command, Result, command, pipe
 from deploy.hosts.local import LocalHost
 from deploy.insight import status
 from deploy.rollout import takedown, unlock
+from deploy.rollout.apply import Outcome
 from deploy.site.run import Fleet, Run
 from deploy.state import locks
 from tests.support.changes import CHANGES, READS, contents, prepare
@@ -226,29 +228,62 @@ def test_an_operator_whose_toolkit_knows_one_lock_excludes_a_change_and_is_exclu
         holding.communicate()
 
 
+FLASK = ("flask", "db", "upgrade")  # which nobody can ask what is pending
+
+
+class Migrating(Place):
+    """An environment whose releases migrate by a tool that says nothing of its migrations."""
+
+    def deploy(self, name: str, **more: Any) -> Outcome:
+        """Deploy a release."""
+        return self.deploy_with(name, FLASK, **more)
+
+    def deploy_with(
+        self, name: str, migrate: tuple[str, ...], migrations: tuple[str, ...] = (), **more: Any
+    ) -> Outcome:
+        """Deploy a release that migrates by a command, or by a job of its own, and may list its migrations."""
+        bundle = bundled(name)
+        blocks = {"backend": {"migrate": migrate, "migrations": migrations}}
+        services = tuple(
+            one.model_copy(update={"deploy": one.deploy.model_copy(update=blocks.get(one.name, {}))})
+            for one in bundle.release.services
+        )
+        bundle = replace(bundle, release=bundle.release.model_copy(update={"services": services}))
+        self.state.keep(bundle)
+        return applied(Fleet(self.at, (Run(self.settings, self.host, bundle),)), "deploy", **more)
+
+
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
+def place(tmp_path: Path) -> Migrating:
     """A release in service, and little patience with dumps."""
-    made = Place(tmp_path)
+    made = Migrating(tmp_path)
     made.settings = settings(ROOT, state=tmp_path, rollout={**FAST, "wait_for_dump": 0.5})
     made.at = Environment(made.settings, made.host, (made.host,))
     made.deploy("r1")
     return made
 
 
-def test_a_deploy_that_does_not_migrate_goes_on_beside_a_dump(place: Place) -> None:
-    bundle = bundled("r2")
-    services = tuple(replace_migration(service) for service in bundle.release.services)
-    bundle = replace(bundle, release=bundle.release.model_copy(update={"services": services}))
-    place.state.keep(bundle)
+@pytest.mark.parametrize("migrate", [(), ("alembic", "upgrade", "head")], ids=["by nothing", "nothing is pending"])
+def test_a_deploy_that_does_not_migrate_goes_on_beside_a_dump(place: Migrating, migrate: tuple[str, ...]) -> None:
     with another(place.state.folder):
-        applied(Fleet(place.at, (Run(place.settings, place.host, bundle),)), "deploy")
+        place.deploy_with("r2", migrate)
     assert (place.serving(), place.running()) == ("r2", whole("r2"))
 
 
-def replace_migration(service: object) -> object:
-    deploy = service.deploy.model_copy(update={"migrate": ()})  # type: ignore[attr-defined]  # a released service
-    return service.model_copy(update={"deploy": deploy})  # type: ignore[attr-defined]  # see above
+def test_a_job_that_migrates_waits_for_a_dump_too(place: Migrating, monkeypatch: pytest.MonkeyPatch) -> None:
+    try_run = place.host.try_run
+
+    def listed(command: Command, **more: Any) -> Result:
+        return Result(0, "1_books\n", "") if command.argv[-1] == "migrations" else try_run(command, **more)
+
+    monkeypatch.setattr(place.host, "try_run", listed)
+    with another(place.state.folder), pytest.raises(Locked, match="the lock `dump` is held by"):
+        place.deploy_with("r2", (), ("migrations",))
+    assert (place.serving(), place.running()) == ("r1", whole("r1"))
+    place.deploy_with("r2", (), ("migrations",))
+    with another(place.state.folder):
+        place.deploy_with("r3", (), ("migrations",))
+    assert place.serving() == "r3", "the database has what it brings"
 
 
 @pytest.mark.parametrize("ending", ["frees it", "kill -9"])

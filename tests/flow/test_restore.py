@@ -9,7 +9,8 @@ import pytest
 from deploy.backups import tables
 from deploy.backups.restore import apply
 from deploy.backups.steps import Names, RestoreRun
-from deploy.core.errors import GateClosed, OpsError
+from deploy.core.errors import GateClosed, Interrupted, OpsError
+from deploy.core.shell import Command, Result
 from tests.flow import test_drill
 from tests.flow.test_drill import Place
 from tests.support import backed_up
@@ -24,6 +25,12 @@ class Host(test_drill.Host):
     """A host that swaps, and keeps what was written into the project of the check."""
 
     written = ""
+    dies = False  # the database does, while a point is restored
+
+    def try_run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> Result:
+        if self.dies and "restore" in command.argv:
+            self.fails = ("run",)
+        return super().try_run(command, stdin=stdin, timeout=timeout)
 
     def answer(self, argv: tuple[str, ...]) -> str:
         if "swap" in argv:
@@ -70,6 +77,20 @@ def test_an_app_that_does_not_work_on_it_keeps_the_live_database_in_service(plac
     assert not (place.state.folder / "restore-check").exists()
     place.host.fails = ("nothing",)
     restore(place, ask=False)
+    assert asked(place, "swap") == ["swap"]
+
+
+def test_a_restore_whose_database_dies_is_interrupted_and_both_ways_lead_on(place: Place) -> None:
+    assert isinstance(place.host, Host)
+    place.host.dies = True
+    with pytest.raises(Interrupted) as cut:
+        restore(place)
+    assert "restore failed" in cut.value.what
+    assert ("inv resume" in cut.value.then, "inv abort" in cut.value.then) == (True, True)
+    (left,) = place.state.interruptions()
+    assert (left.command, left.target) == ("restore", "point1")
+    place.host.dies, place.host.fails = False, ("nothing",)
+    restore(place)
     assert asked(place, "swap") == ["swap"]
 
 

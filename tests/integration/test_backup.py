@@ -112,7 +112,11 @@ def moments(site: Site) -> list[tuple[datetime, datetime]]:
 
 
 def test_one_table_comes_back_beside_the_live_one_which_nobody_touches(shelf: Site) -> None:
-    point = taken(shelf)["id"]
+    sql(shelf, "CREATE DATABASE jobs")
+    taken_now = taken(shelf)
+    assert taken_now["not_backed_up"] == ["database jobs"], "that of the restore before is no other one"
+    point = taken_now["id"]
+    sql(shelf, "DROP DATABASE jobs")
     put(shelf, "Wolf")
     assert shelf.inv("backup.restore", point, "--table=cats", "--json", code=2).document["slug"] == "table-unknown"
     back = shelf.inv("backup.restore", point, "--table=books", "--json").document

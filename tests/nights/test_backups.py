@@ -301,11 +301,11 @@ def test_an_extension_that_the_server_lacks(shelf: Site) -> None:
 
 def test_a_restore_that_is_killed_at_each_step(shelf: Site) -> None:
     """The operator is killed at the begin and at the end of each step of a restore; resume and abort in turn."""
+    point = taken(shelf)["id"]
     for number, name in enumerate(STEPS):
         for state, way_out in zip(
             ("begin", "done"), ("resume", "abort") if number % 2 else ("abort", "resume"), strict=True
         ):
-            point = taken(shelf)["id"]
             put(shelf, "Lost")
             assert shelf.killed(number, state, "backup.restore", point) == name
             assert shows(shelf, ["Fox"], ["Fox", "Lost"]), "one of the two serves"
@@ -324,6 +324,27 @@ def test_a_restore_that_is_killed_at_each_step(shelf: Site) -> None:
 def shows(site: Site, *shelves: list[str]) -> bool:
     """Tell whether a visitor soon sees one of these shelves; the app connects again after a swap."""
     return wait_until(lambda: titles(site) in shelves, 10)
+
+
+def test_a_database_that_dies_during_a_restore(shelf: Site) -> None:
+    """PostgreSQL gets `kill -9` while a point is restored beside the live database."""
+    with random_bytes(shelf):
+        point = taken(shelf)["id"]
+        put(shelf, "Later")
+        argv = [sys.executable, "-m", "invoke", "backup.restore", point]
+        with subprocess.Popen(argv, cwd=ROOT, env=shelf.environment, stderr=subprocess.PIPE, text=True) as operator:
+            assert wait_until(lambda: "_restored_" in sql(shelf, "SELECT datname FROM pg_database"), 60, pause=0.05)
+            container = f"{shelf.app}-local-postgres-1"
+            os.kill(int(docker("inspect", "--format={{.State.Pid}}", container)), signal.SIGKILL)
+            _, message = operator.communicate(timeout=120)
+        assert shows(shelf, ["Fox", "Later"]), titles(shelf)
+        if operator.returncode == 1:  # the database was there again before anybody asked
+            shelf.inv("backup.restore", point)
+        else:
+            assert (operator.returncode, "inv resume" in message) == (5, True), message
+            shelf.inv("resume")
+        assert shows(shelf, ["Fox"]), titles(shelf)
+        assert "_restored_" not in sql(shelf, "SELECT datname FROM pg_database")
 
 
 def test_whoever_comes_while_a_backup_runs(shelf: Site) -> None:

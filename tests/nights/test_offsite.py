@@ -35,6 +35,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory, vault: Vault) -> Iterator[Si
     secrets = site.root / ".env.local"
     secrets.write_text(secrets.read_text() + vault.secrets)
     site.extra["OPS_BACKUP__OFFSITE"] = vault.bucket.url
+    site.extra["OPS_ROLLOUT__HEALTHY_WITHIN"] = "240"  # 60 s are for a quiet machine
     site.inv("deploy")
     yield site
     site.sweep()

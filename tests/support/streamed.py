@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from deploy.backups import wal
@@ -48,14 +49,18 @@ class Streamed:
         """Kill the database while somebody writes; return the ids that were acknowledged, and when each was."""
         words = ["docker", "exec", self.postgres, "sh", "-c", WRITER]
         acknowledged = list[tuple[int, float]]()
-        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as writer:
+        with (
+            ExitStack() as killing,
+            subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as writer,
+        ):
             assert writer.stdout
             began = time.monotonic()
             for line in writer.stdout:
                 if line.strip().isdigit():
                     acknowledged.append((int(line), time.monotonic()))
                 if time.monotonic() - began > seconds:
-                    subprocess.Popen(["docker", "kill", self.postgres], stdout=subprocess.DEVNULL)
+                    kill = ["docker", "kill", self.postgres]
+                    killing.enter_context(subprocess.Popen(kill, stdout=subprocess.DEVNULL))
                     began = float("inf")
         assert wait_until(
             lambda: docker("inspect", "--format={{.State.Running}}", self.postgres).strip() == "false", 20

@@ -206,3 +206,14 @@ def test_a_restore_of_the_local_copy_is_no_proof_of_the_one_that_is_left_off_sit
     assert (left.state, left.proof) == ("read", "2026-11-30T05:00:00Z off-site: sha256 x")
     (both,) = joined([{"short_id": "a", "time": "2026-11-29T05:00:00Z"}], lines, far)
     assert both.state == "restored"
+
+
+def test_other_databases_of_the_server_are_named_but_for_what_restores_made() -> None:
+    others = (
+        "jobs",
+        "shop_before_20261130201329",
+        "shop_aborted_20261130201329",
+        "shop_restored_c29bea67",
+        "shop_table_c29bea67",
+    )
+    assert Manifest(taken="", server=150020, database="shop", bytes=1, others=others).unsaved == ("jobs",)

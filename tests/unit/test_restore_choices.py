@@ -9,7 +9,7 @@ import pytest
 from deploy.backups import uploaded
 from deploy.backups.choice import Choice
 from deploy.backups.dumps import begin, require_dump
-from deploy.backups.points import Point, ordered, read_manifest
+from deploy.backups.points import MAX_WAL, Point, ordered, read_manifest, room_needed
 from deploy.backups.tables import matching, plain
 from deploy.core import console
 from deploy.core.errors import Refused
@@ -125,3 +125,18 @@ def test_a_manifest_of_a_newer_toolkit_is_read_where_that_is_possible() -> None:
         assert refused.value.slug == "toolkit-too-old"
     with pytest.raises(ValueError, match="rows"):
         read_manifest({**newer, "version": 1, "rows": [1, 2]})
+
+
+@pytest.mark.parametrize(
+    ("database", "received", "needed"),
+    [
+        (7, False, 5 + 7 + 7),
+        (7, True, 5 + 7 + 7 + 7),
+        (2 * MAX_WAL, False, 5 + 3 * MAX_WAL),
+        (2 * MAX_WAL, True, 5 + 5 * MAX_WAL),
+    ],
+    ids=["small", "received", "the server keeps a gigabyte", "and all of it is received"],
+)
+def test_a_restore_needs_room_for_its_wal_too(database: int, received: bool, needed: int) -> None:
+    """A disk that fills up during a restore ends the live database, which is on the same."""
+    assert room_needed(5, database, received=received) == needed
