@@ -6,6 +6,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from deploy.config import checkout
@@ -17,8 +18,10 @@ from deploy.core.errors import CommandFailed, OpsError, Refused
 from deploy.core.shell import docker
 from deploy.hosts.local import LocalHost
 from deploy.images import build, tags
+from deploy.security import judge, waivers
 from deploy.security.findings import Inspection
 from deploy.security.judge import Strict
+from deploy.security.waivers import Waivers
 
 Look = Callable[[Environment], list[Inspection]]
 
@@ -26,7 +29,7 @@ Look = Callable[[Environment], list[Inspection]]
 def fingerprints(at: Environment, commit: str, strict: Strict, look: Look) -> Counter[str]:
     """Return the findings of a commit, whose images are built where they are not here; raise Refused for none.
 
-    What cannot be looked at there excuses nothing.
+    What is wrong with its waivers today is among them. What cannot be looked at there excuses nothing.
     """
     if strict.fails:
         what = f"an earlier commit excuses nothing here: {strict.by}"
@@ -34,7 +37,17 @@ def fingerprints(at: Environment, commit: str, strict: Strict, look: Look) -> Co
     with checked_out(at.settings.root, commit, at.here) as root:
         before = at._replace(settings=load(at.settings.env, root))
         with images(at, before):
-            return Counter(finding.fingerprint for one in look(before) for finding in one.findings)
+            inspections = look(before)
+        inspections.append(judge.judge_waivers(accepted(root), inspections, {}).inspection)
+        return Counter(finding.fingerprint for one in inspections for finding in one.findings)
+
+
+def accepted(root: Path) -> Waivers:
+    """Read the waivers of a commit as of today; none where its file is not TOML."""
+    try:
+        return waivers.read(root, datetime.now(UTC).date())
+    except Refused:
+        return Waivers()
 
 
 @contextmanager

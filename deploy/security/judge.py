@@ -84,17 +84,15 @@ def divided(findings: Iterable[Finding], base: Mapping[str, int]) -> tuple[tuple
     return tuple(new), tuple(old)
 
 
-def judge_waivers(waivers: Waivers, inspections: Sequence[Inspection]) -> Judged:
-    """Check the waivers themselves: complete, not expired, and each of use."""
-    wrong = [
-        *waivers.mistakes,
-        *(f"{one}: it accepts nothing; remove it" for one in unused(waivers.valid, inspections)),
-    ]
-    findings = tuple(
-        Finding("misconfigurations", "waiver", "HIGH", CHECKOUT, words, FILE, then=f"edit {FILE}") for words in wrong
-    )
-    inspection = Inspection("misconfigurations", FILE, f"{len(waivers.valid)} waivers that hold", findings=findings)
-    return Judged(inspection, blocking=findings)
+def judge_waivers(waivers: Waivers, inspections: Sequence[Inspection], base: Mapping[str, int]) -> Judged:
+    """Check the waivers themselves: complete, not expired, and each of use; what the base has as well is not new."""
+    findings = [
+        Finding("misconfigurations", "waiver", "HIGH", CHECKOUT, one.words, FILE, subject=one.waiver, then=f"edit {FILE}")
+        for one in (*waivers.mistakes, *unused(waivers.valid, inspections))
+    ]  # fmt: skip
+    scope = f"{len(waivers.valid)} waivers that hold"
+    new, old = divided(findings, base)
+    return Judged(Inspection("misconfigurations", FILE, scope, findings=tuple(findings)), blocking=new, in_base=old)
 
 
 def verdict(results: Iterable[Result]) -> Result:

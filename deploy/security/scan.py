@@ -67,9 +67,10 @@ def scan(at: Environment, *, base: str = "", against: str = "") -> Scanned:
     inspections = without_skipped([of_database, *inspected], settings)
     judged = [judge.judge(inspection, accepted.valid, before, settings) for inspection in inspections]
     scans = tuple((one, summarize(one, source.revision, judged, data)) for one in images)
+    of_waivers = judge.judge_waivers(accepted, inspections, before)
     unrecorded = record(at, scans)
     return Scanned(
-        settings.env, source.revision, (*judged, judge.judge_waivers(accepted, inspections)), scans, strict, data,
+        settings.env, source.revision, (*judged, of_waivers), scans, strict, data,
         tuple(settings.scan.skip), time.monotonic() - started, unrecorded,
     )  # fmt: skip
 

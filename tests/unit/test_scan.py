@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -455,7 +456,7 @@ def test_a_waiver_lets_one_finding_through(tmp_path: Path) -> None:
     judged = judge.judge(inspections[0], valid, {}, SETTINGS)
     assert judged.result == "PASS"
     assert [waiver.owner for _, waiver in judged.waived] == ["ana"]
-    assert judge.judge_waivers(read(tmp_path, WAIVER), inspections).result == "PASS"
+    assert judge.judge_waivers(read(tmp_path, WAIVER), inspections, {}).result == "PASS"
 
 
 @pytest.mark.parametrize(
@@ -482,10 +483,29 @@ def test_a_waiver_lets_one_finding_through(tmp_path: Path) -> None:
 def test_a_waiver_that_is_wrong_fails_by_name(tmp_path: Path, change: tuple[str, str], words: str) -> None:
     """And lets nothing through."""
     given, inspections = read(tmp_path, WAIVER.replace(*change)), inspections_of(answer(found=True))
-    judged = judge.judge_waivers(given, inspections)
+    judged = judge.judge_waivers(given, inspections, {})
     assert judged.result == "FAIL"
-    assert words in judged.blocking[0].title
+    assert words in report.described(judged.blocking[0])
     assert judge.judge(inspections[0], given.valid, {}, SETTINGS).result == "FAIL"
+
+
+def test_a_waiver_that_was_wrong_before_warns_by_name_and_one_that_is_new_fails(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a report that is the base of another; for prod, main and tags no base is taken."""
+    inspections = inspections_of(answer(found=True))
+    expired = WAIVER.replace("2026-12-31", "2026-11-30")
+    first = judge.judge_waivers(read(tmp_path, expired), inspections, {})
+    base = Counter(finding.fingerprint for finding in first.blocking)
+    again = judge.judge_waivers(read(tmp_path, expired), inspections, base)
+    assert (first.result, again.result, again.without_base) == ("FAIL", "PASS", "FAIL")
+    report.show(replace(scanned([]), judged=(again,)), json=False)
+    warned = capsys.readouterr().err
+    assert "! deploy/waivers.toml: vulnerabilities/CVE-2999-1: it expired on 2026-11-30" in warned
+    assert "it was there before, and fails on main and for a release" in warned
+    other = WAIVER.replace("CVE-2999-1", "CVE-2999-2")
+    for more in (expired + expired, expired + other, other):
+        assert len(judge.judge_waivers(read(tmp_path, more), inspections, base).blocking) == 1, more
 
 
 LEAK = {"RuleID": "aws", "Description": "a key", "Commit": "c" * 40, "File": ".env", "StartLine": 2}
@@ -503,7 +523,7 @@ def test_a_leak_that_is_accepted_accepts_no_other_of_the_same_file(tmp_path: Pat
 
 def test_a_waiver_is_not_called_unused_where_nobody_could_look(tmp_path: Path) -> None:
     blind = [replace(inspection, unknown="no database", findings=()) for inspection in inspections_of(answer())]
-    assert judge.judge_waivers(read(tmp_path, WAIVER), blind).result == "PASS"
+    assert judge.judge_waivers(read(tmp_path, WAIVER), blind, {}).result == "PASS"
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,17 @@ def test_pull_requests_run_what_ci_runs_and_nox_names_it_in_one_order(tmp_path: 
     assert lines == [SESSION]
 
 
+def test_a_pull_request_is_stopped_by_what_it_adds_alone_in_each_workflow_that_scans() -> None:
+    """Both need its first parent, which is not in a clone of depth one."""
+    assert noxfile.only_new({"GITHUB_EVENT_NAME": "pull_request"}) == ["--against=HEAD^1"]
+    assert noxfile.only_new({"GITHUB_EVENT_NAME": "push"}) == noxfile.only_new({}) == []
+    requested = [step.run for step in workflows.steps("security") if step.condition.endswith("== 'pull_request'")]
+    assert requested == [".venv/bin/inv scan --against=HEAD^1 --sarif=scan.sarif"]
+    for name, job in (("security", "scan"), ("test", "session")):
+        cloned = workflows.read(name)["jobs"][job]["steps"][0]
+        assert cloned["with"]["fetch-depth"] == 0, name
+
+
 def test_the_menu_of_nox_says_what_each_session_is_for() -> None:
     printed = subprocess.run(
         [sys.executable, "-m", "nox", "--list"], cwd=ROOT, check=True, capture_output=True, text=True
