@@ -24,7 +24,7 @@ from deploy.security import linters, trivy
 from deploy.security.database import alone, cache_folder
 from deploy.security.findings import CHECKOUT, Inspection, ScannedImage, Unreadable, as_unknown
 from deploy.security.linters import Linter
-from deploy.security.programs import program, run
+from deploy.security.programs import last_line, program, run
 from deploy.security.trivy import Data
 from deploy.security.trivy_report import Report
 
@@ -37,7 +37,7 @@ GITLEAKS = (
     "git", "--report-format=json", "--report-path=-", "--no-banner", "--no-color", "--redact", "--exit-code=0",
     "--gitleaks-ignore-path=/dev/null", "--ignore-gitleaks-allow", f"--log-opts={LOG}",
 )  # fmt: skip
-NO_CHECK = 'docker-buildx 0.17 or later; to do without: scan.skip = ["build-check"]'
+NO_CHECK = 'docker-buildx 0.17 and Docker Engine 27, or later; to do without: scan.skip = ["build-check"]'
 UNPROMPTED = {"BUILDX_BAKE_ENTITLEMENTS_FS": "0"}  # the bake file may name a certificate outside the checkout
 COMMITS = re.compile(r"(\d+) commits? scanned")
 
@@ -183,9 +183,14 @@ def build_check(settings: Settings, here: LocalHost) -> Inspection:
         variables = build.variables(settings, source.read(settings.root, here)) | UNPROMPTED | held
         file = Command(bake.check(str(settings.root / settings.bake), references))
         words = bake.without(set(build.declared(settings)) - variables.keys(), file).argv
-        stdout = run(words, settings, here, (0, 1), **variables).stdout
-        findings, count = linters.parse("BuildKit", stdout, linters.build_check), len(json.loads(stdout)["target"])
-        unknown = "" if count else "the bake file names no target"
-        return Inspection(kind, CHECKOUT, f"{count} targets, by BuildKit", findings=findings, unknown=unknown)
+        done = run(words, settings, here, (0, 1), **variables)
+        if not (stdout := done.stdout.strip()):
+            unknown = f"BuildKit checked nothing: {last_line(done.stderr)}"
+            return Inspection(kind, CHECKOUT, unknown=unknown, then=NO_CHECK)
+        findings, checked = linters.parse("BuildKit", stdout, linters.build_check), json.loads(stdout)["target"]
+        missing = sorted({target.name for target in build.read_targets(settings, here)} - checked.keys())
+        unknown = f"BuildKit says nothing of {', '.join(missing)}" if missing else ""
+        unknown = unknown if checked else "the bake file names no target"
+        return Inspection(kind, CHECKOUT, f"{len(checked)} targets, by BuildKit", findings=findings, unknown=unknown)
     except (OpsError, Unreadable) as error:
         return as_unknown(kind, CHECKOUT, error)

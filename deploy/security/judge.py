@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from deploy.config.sections import Kind
 from deploy.config.settings import Settings
 from deploy.security.findings import CHECKOUT, Finding, Inspection, by_severity, severe
 from deploy.security.waivers import FILE, Waiver, Waivers, accepting, unused
@@ -86,13 +87,14 @@ def divided(findings: Iterable[Finding], base: Mapping[str, int]) -> tuple[tuple
 
 def judge_waivers(waivers: Waivers, inspections: Sequence[Inspection], base: Mapping[str, int]) -> Judged:
     """Check the waivers themselves: complete, not expired, and each of use; what the base has as well is not new."""
+    kind: Kind = "misconfigurations"
     findings = [
-        Finding("misconfigurations", "waiver", "HIGH", CHECKOUT, one.words, FILE, subject=one.waiver, then=f"edit {FILE}")
+        Finding(kind, "waiver", "HIGH", CHECKOUT, one.words, FILE, subject=one.waiver, then=f"edit {FILE}")
         for one in (*waivers.mistakes, *unused(waivers.valid, inspections))
-    ]  # fmt: skip
+    ]
     scope = f"{len(waivers.valid)} waivers that hold"
     new, old = divided(findings, base)
-    return Judged(Inspection("misconfigurations", FILE, scope, findings=tuple(findings)), blocking=new, in_base=old)
+    return Judged(Inspection(kind, FILE, scope, findings=tuple(findings)), blocking=new, in_base=old)
 
 
 def verdict(results: Iterable[Result]) -> Result:

@@ -346,8 +346,10 @@ def test_buildkit_says_null_of_a_clean_dockerfile_and_one_that_it_could_not_chec
 
 BUILDX = """case "$*" in
 *--help) echo "%s" ;;
+*--print*) echo '{"target": {"a": {"tags": ["app/a"]}}}' ;;
 *version) echo github.com/docker/buildx 0.13.1 ;;
-*--call=check*) case "$BUILDX_BUILDER $*" in default*contexts.python=docker-image://*) cat answer.json ;; *) exit 1 ;; esac ;;
+*--call=check*) case "$BUILDX_BUILDER $*" in default*contexts.python=docker-image://*) cat answer.json ;; *) exit 1 ;; esac
+  [ -s answer.json ] || { echo "ERROR: target a: unsupported request frontend.lint" >&2; exit 1; } ;;
 *) exit 1 ;;
 esac"""
 
@@ -358,15 +360,18 @@ esac"""
         ("--call", checked({"warnings": None}), ""),
         ("--call", {"target": {}}, "no target"),
         ("--call", {}, "shape"),
+        ("--call", "", "BuildKit checked nothing: ERROR: target a: unsupported request frontend.lint"),
+        ("--call", checked({"error": "no such image"}), "BuildKit could not check docker/a.Dockerfile: no such image"),
+        ("--call", {"target": {"b": checked({"warnings": None})["target"]["a"]}}, "BuildKit says nothing of a"),
         ("--print", {}, "buildx 0.13.1 has no `bake --call=check`"),
     ],
 )
 def test_the_build_check_is_given_the_base_images_and_passes_only_what_it_checked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: str, answer: dict[str, Any], unknown: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: str, answer: dict[str, Any] | str, unknown: str
 ) -> None:
     (tmp_path / "docker").write_text(f"#!/bin/sh\n{BUILDX % options}\n")
     (tmp_path / "docker").chmod(0o755)
-    (tmp_path / "answer.json").write_text(json.dumps(answer))
+    (tmp_path / "answer.json").write_text(answer if isinstance(answer, str) else json.dumps(answer))
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.setattr(build, "contexts", lambda *_: ["python"])
     monkeypatch.setattr(source, "read", lambda *_: source.Checkout("c", "2026-11-30T00:00:00Z"))
