@@ -380,6 +380,7 @@ def test_the_build_check_is_given_the_base_images_and_passes_only_what_it_checke
     inspection = inspect.build_check(settings, LocalHost())
     assert unknown in inspection.unknown
     assert bool(inspection.unknown) is bool(unknown)
+    assert "Unreadable(" not in inspection.unknown, "one reason is no part of another"
     assert unknown or inspection.scope == "1 targets, by BuildKit"
 
 
