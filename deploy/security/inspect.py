@@ -20,7 +20,8 @@ from deploy.core.shell import Command, docker, pipe, query
 from deploy.hosts.local import LocalHost
 from deploy.images import bake, bases, build
 from deploy.images.inventory import ImageTransfer
-from deploy.security import linters, trivy
+from deploy.release import desired
+from deploy.security import linters, rules, trivy
 from deploy.security.database import alone, cache_folder
 from deploy.security.findings import CHECKOUT, Inspection, ScannedImage, Unreadable, as_unknown
 from deploy.security.linters import Linter
@@ -107,6 +108,29 @@ def checkout(settings: Settings, here: LocalHost, data: Data, files: Sequence[st
         return trivy.checkout_inspections(report, data, len(files))
     except (OpsError, Unreadable) as error:
         return [as_unknown(kind, CHECKOUT, error) for kind in CHECKOUT_KINDS]
+
+
+def by_rules(settings: Settings, here: LocalHost) -> list[Inspection]:
+    """Look at the compose files and at nginx's templates by rules of ours."""
+    kind: Kind = "misconfigurations"
+    try:
+        model = desired.model(settings, here)
+    except OpsError as error:
+        of_services = as_unknown(kind, "compose files", error)
+    else:
+        files = [(path, build.text_of(settings.root / path)) for path in settings.compose]
+        lines = rules.places([service.name for service in model.services], files)
+        scope = f"{len(model.services)} services, by rules of ours"
+        of_services = Inspection(kind, "compose files", scope, findings=tuple(rules.compose(model, lines)))
+    texts = {path: build.text_of(path) for path in sorted((settings.root / settings.nginx).glob("*.j2"))}
+    count = sum(len(rules.blocks(text)) for text in texts.values())
+    findings = [one for path, text in texts.items() for one in rules.nginx(str(path.relative_to(settings.root)), text)]
+    of_routes = Inspection(
+        kind, "nginx templates", f"{count} blocks in {len(texts)} files, by rules of ours", findings=tuple(findings),
+        unknown="" if count else f"there is no block in {settings.nginx}/*.j2",
+        then=f"{settings.nginx}/site.conf.j2, or scan.skip = [\"misconfigurations\"]",
+    )  # fmt: skip
+    return [of_services, of_routes]
 
 
 def ignored(settings: Settings, here: LocalHost) -> dict[str, str]:

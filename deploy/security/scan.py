@@ -134,6 +134,7 @@ def inspect_checkout(settings: Settings, at: Environment, data: Data) -> list[In
     acts: list[tuple[str, Callable[[], list[Inspection]]]] = [
         ("history", lambda: [inspect.history(settings, at.here)]),
         ("Dockerfiles, scripts, workflows", lambda: [inspect.lint(one, settings, at.here, files) for one in LINTERS]),
+        ("compose files, nginx templates", lambda: inspect.by_rules(settings, at.here)),
         ("build check", lambda: [inspect.build_check(settings, at.here)]),
         ("locks, secrets and configuration", lambda: inspect.checkout(settings, at.here, data, files)),
     ]
