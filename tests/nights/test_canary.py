@@ -32,7 +32,9 @@ def test_no_secret_shows_in_scans_backups_drills_and_restores(tmp_path: Path) ->
             with served() as registry:  # whatever it came to: Debian testing has no advisories
                 databases = json.dumps([registry.repository])
                 scanned = marked.inv(site, "scan", "--json", code=None, OPS_SCAN__DATABASES=databases).document
-            marked.inv(site, "deploy", code=1, OPS_ROLLOUT__HEALTHY_WITHIN="0.1", OPS_VARIABLES__DEBUG_ENDPOINTS="false")
+            marked.inv(
+                site, "deploy", code=1, OPS_ROLLOUT__HEALTHY_WITHIN="0.1", OPS_VARIABLES__DEBUG_ENDPOINTS="false"
+            )
         assert len(marked.seen) > 100
         assert len([*(site.state / "scans").glob("*.cdx.json")]) == len(scanned["images"]) > 4
         assert marked.folder(site.state, but=["env"]) > 20
