@@ -13,6 +13,7 @@ import pytest
 
 import noxfile
 from deploy.config.settings import ROOT
+from deploy.core import yaml
 from deploy.tasks import namespace
 from tests.support import workflows
 
@@ -121,6 +122,14 @@ def test_a_pull_request_is_stopped_by_what_it_adds_alone_in_each_workflow_that_s
     for name, job in (("security", "scan"), ("test", "session")):
         cloned = workflows.read(name)["jobs"][job]["steps"][0]
         assert cloned["with"]["fetch-depth"] == 0, name
+
+
+def test_what_dependabot_proposes_is_a_week_old_as_our_own_locks_are() -> None:
+    document = yaml.load((ROOT / ".github/dependabot.yml").read_text())
+    proposed = {one["package-ecosystem"]: one["directory"] for one in document["updates"]}
+    assert proposed == {"github-actions": "/", "npm": "/frontend"}
+    assert (ROOT / "frontend/package-lock.json").is_file()
+    assert [one["cooldown"]["default-days"] for one in document["updates"]] == [7, 7]
 
 
 def test_the_menu_of_nox_says_what_each_session_is_for() -> None:
