@@ -1,4 +1,4 @@
-"""Measure how long the gates keep a person: a scan of BookReader with a small database, the quick sessions; what they miss.
+"""Measure how long the gates keep a person, a scan of BookReader and the quick sessions of nox, and what they miss.
 
 Usage: python -m bench.gates [--runs 3]
 """
