@@ -38,11 +38,11 @@ def compose(model: Model, places: Mapping[str, tuple[str, int]]) -> Iterator[Fin
     """Judge services by what they ask of the host; `places` has the file and the line of each."""
     for service in model.services:
         path, line = places.get(service.name, ("", 0))
-        for rule, title, then in asked(service.spec):
+        for rule, title, then in host_access(service.spec):
             yield finding(rule, f"{service.name}: {title}", path, line, then)
 
 
-def asked(spec: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+def host_access(spec: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Yield the rule, the reason and the way out for all by which a service that is broken into has the host."""
     if spec.get("privileged"):
         yield "compose-privileged", "privileged gives it the whole host", "name what it needs: cap_add, devices"

@@ -36,7 +36,7 @@ def bind(source: str) -> dict[str, Any]:
     ],
 )
 def test_what_gives_a_service_the_host_is_found(spec: dict[str, Any], rule: str) -> None:
-    assert [name for name, _, _ in rules.asked(spec)] == ([rule] if rule else [])
+    assert [name for name, _, _ in rules.host_access(spec)] == ([rule] if rule else [])
 
 
 @pytest.mark.parametrize(
