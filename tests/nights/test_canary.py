@@ -19,6 +19,7 @@ def test_no_secret_shows_in_scans_backups_drills_and_restores(tmp_path: Path) ->
         marked = Canary(tuple(re.findall(r"(?m)^[A-Z_]+_PASSWORD=(\S{20,})$", text)))
         assert len(marked.marks) == 2
         with marked.processes():
+            marked.inv(site, "build")
             release = marked.inv(site, "deploy", "--json").document["release"]
             point = marked.inv(site, "backup", "--json").document["id"]
             for words in (
