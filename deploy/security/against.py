@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -70,11 +70,13 @@ def checked_out(root: Path, commit: str, here: LocalHost) -> Iterator[Path]:
 
 @contextmanager
 def images(at: Environment, before: Environment) -> Iterator[None]:
-    """Build the images of a commit where they are not here; afterwards their names are off again, and ours are ours."""
+    """Build the images of a commit where ours are here and its own are not.
+
+    Afterwards their names are off again, and ours are ours.
+    """
     revision, missing = checkout.read(before.settings.root, before.here).revision, list[str]()
     try:
-        names = own(*before.machine)
-        missing = [name for name in names if not tags.identify(tags.kept(name, revision), at.here)]
+        missing = lacking(own(*before.machine), revision, at.here) if are_built(at) else []
         if missing:
             console.say(f"images of {revision}, which this is compared with:")
             build.build_and_keep(*before.machine)
@@ -86,6 +88,17 @@ def images(at: Environment, before: Environment) -> Iterator[None]:
         tags.prune_release(missing, revision, at.here)
         if missing:
             name_again(at)
+
+
+def are_built(at: Environment) -> bool:
+    """Tell whether an image of this checkout is here: where none is there is nothing to compare."""
+    names, revision = own(*at.machine), checkout.read(at.settings.root, at.here).revision
+    return len(lacking(names, revision, at.here)) < len(names)
+
+
+def lacking(names: Iterable[str], revision: str, here: LocalHost) -> list[str]:
+    """Name the images of a revision that are not here."""
+    return [name for name in names if not tags.identify(tags.kept(name, revision), here)]
 
 
 def own(settings: Settings, here: LocalHost) -> list[str]:

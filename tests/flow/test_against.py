@@ -151,6 +151,13 @@ def test_waivers_of_the_commit_before_that_cannot_be_read_stop_nobody_who_repair
     assert change.blocking() == []
 
 
+def test_nothing_is_built_to_be_compared_with_images_that_are_not_here(change: Change) -> None:
+    """As where a pull request runs `nox -s security` alone."""
+    change.write("new", f"key = '{key()}'\n")
+    change.commit()
+    assert (change.blocking(), change.built) == (["key new"], [])
+
+
 def test_images_that_cannot_be_built_excuse_nothing(
     change: Change, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
