@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import nox
@@ -52,6 +53,11 @@ def run_tests(session: nox.Session, *runs: list[str]) -> None:
         session.error("some tests failed")
 
 
+def only_new(environ: Mapping[str, str]) -> list[str]:
+    """Return the flag that has only new findings stop a pull request: those that its first parent lacks."""
+    return ["--against=HEAD^1"] if environ.get("GITHUB_EVENT_NAME") == "pull_request" else []
+
+
 @nox.session(tags=["quick", "ci"])
 def lint(session: nox.Session) -> None:
     """Style, imports that go down, shell scripts, what is set up on servers."""
@@ -77,7 +83,7 @@ def docs(session: nox.Session) -> None:
 @nox.session(tags=["quick", "ci"])
 def security(session: nox.Session) -> None:
     """Scan images, files, history and workflows, as `inv scan` does, and run the scan's own tests."""
-    session.run("inv", "scan", external=True)
+    session.run("inv", "scan", *only_new(os.environ), external=True)
     run_tests(session, ["tests/unit/test_scan.py", "tests/flow/test_scanned.py", "tests/unit/test_workflows.py"])
 
 

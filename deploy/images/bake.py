@@ -17,6 +17,7 @@ from deploy.core.shell import Command, Script, command
 LAYER_TIME = "1700000000"
 # marks an image as ours, also when a later build has taken its name
 LABEL = "bookreader-ops.image"
+VARIABLE = re.compile(r'(?m)^[ \t]*variable[ \t]+"?(\w+)')
 # secret = ["id=npm,env=NPM_TOKEN"], or { id = "npm", env = "NPM_TOKEN" }
 SECRET = re.compile(r"""\benv"?[ \t]*[=:][ \t]*"?(\w+)""")
 
@@ -46,6 +47,19 @@ def secrets(text: str) -> tuple[str, ...]:
     """Name the variables of the shell that a bake file gives to builds as secrets, of which no image keeps anything."""
     lines = (line for line in text.splitlines() if not line.lstrip().startswith(("#", "//")))
     return tuple(dict.fromkeys(SECRET.findall("\n".join(lines))))
+
+
+def variables(text: str) -> list[str]:
+    """Name the variables that a bake file declares, in HCL or in JSON, whose blocks may stand in a list.
+
+    https://github.com/hashicorp/hcl/blob/main/json/spec.md
+    """
+    try:
+        blocks = json.loads(text)["variable"]
+    except (ValueError, LookupError, TypeError):  # HCL; JSON without variables; JSON that Bake refuses
+        return VARIABLE.findall(text)
+    listed = blocks if isinstance(blocks, list) else [blocks]
+    return [name for block in listed if isinstance(block, dict) for name in block]
 
 
 def without(names: Iterable[str], act: Command) -> Command:

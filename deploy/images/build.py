@@ -23,8 +23,7 @@ from deploy.hosts.local import PLATFORM, LocalHost
 from deploy.images import bake, bases, dockerfile, tags
 
 MEGABYTE = 1_000_000
-PIN = "name it by digest, as in redis:7@sha256:..., or give it an entry in docker/bases.toml"
-VARIABLE = re.compile(r'(?m)^[ \t]*variable[ \t]+"?(\w+)')
+PIN = "name it by digest, as in redis:7@sha256:..., or, but for `# syntax=`, give it an entry in docker/bases.toml"
 
 IGNORED = "is not read: a value for the bake file belongs into [variables]"
 
@@ -160,14 +159,17 @@ def text_of(path: Path) -> str:
 
 
 def unpinned(settings: Settings, targets: Iterable[bake.Target]) -> list[str]:
-    """Name the images that Dockerfiles are made of and that are neither bases nor pinned by digest, with the file."""
-    declared = bases.read(settings.root)
-    return sorted({
-        f"{image} ({target.dockerfile})"
-        for target in targets if target.dockerfile
-        for image in dockerfile.images(text_of(settings.root / target.dockerfile), target.arguments)
-        if image not in declared and image not in target.contexts and "@sha256:" not in image
-    })  # fmt: skip
+    """Name the images that Dockerfiles are made of and that are neither bases nor pinned by digest, with the file.
+
+    What reads a Dockerfile (`# syntax=`) is never a base: Bake's contexts do not take its place.
+    """
+    declared, named = bases.read(settings.root), set[str]()
+    for target in targets:
+        text = text_of(settings.root / target.dockerfile) if target.dockerfile else ""
+        images = {*dockerfile.images(text, target.arguments)} - declared.keys() - {*target.contexts}
+        images |= {*filter(None, [dockerfile.frontend(text, target.arguments)])}
+        named |= {f"{image} ({target.dockerfile})" for image in images if "@sha256:" not in image}
+    return sorted(named)
 
 
 def variables(settings: Settings, source: checkout.Checkout) -> dict[str, str]:
@@ -184,7 +186,7 @@ def variables(settings: Settings, source: checkout.Checkout) -> dict[str, str]:
 
 def declared(settings: Settings) -> list[str]:
     """Name the variables of the bake file: Bake would take each from the shell, whatever its value there is."""
-    return VARIABLE.findall(text_of(settings.root / settings.bake))
+    return bake.variables(text_of(settings.root / settings.bake))
 
 
 def secrets(settings: Settings) -> tuple[str, ...]:

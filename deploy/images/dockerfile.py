@@ -1,4 +1,4 @@
-"""Read which images a Dockerfile is made of: FROM, COPY --from, RUN --mount=from. Pure."""
+"""Read which images a Dockerfile is made of: FROM, COPY --from, RUN --mount=from, and what reads it. Pure."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ FROM = re.compile(r"(?i)^from[ \t]+(?:--\S+[ \t]+)*(\S+)(?:[ \t]+as[ \t]+(\S+))?
 COPY = re.compile(r"(?i)^copy[ \t]+(?:--\S+[ \t]+)*?--from=(\S+)")
 RUN = re.compile(r"(?i)^run[ \t]+((?:--\S+[ \t]+)+)")
 MOUNT = re.compile(r"--mount=(?:\S*,)?from=([^,\s]+)")
+DIRECTIVE = re.compile(r"[ \t]*#[ \t]*([A-Za-z]\w*)[ \t]*=[ \t]*(\S+)")
 VARIABLE = re.compile(r"\$(?:\{(\w+)(?::-([^}]*))?\}|(\w+))")
 
 
@@ -33,6 +34,20 @@ def images(text: str, arguments: Mapping[str, str] | None = None) -> list[str]:
         if (begun := FROM.match(line)) and begun[2]:
             stages.add(begun[2].lower())
     return [*named]
+
+
+def frontend(text: str, arguments: Mapping[str, str] | None = None) -> str:
+    """Return the image that reads a Dockerfile in BuildKit's place, by `# syntax=` or an argument; empty for none.
+
+    https://docs.docker.com/reference/dockerfile/#parser-directives
+    """
+    lines = text.removeprefix("\ufeff").splitlines()
+    named = dict[str, str]()
+    for line in lines[1:] if lines and lines[0].startswith("#!") else lines:
+        if not (directive := DIRECTIVE.match(line)):
+            break  # another comment, or an empty line, ends them
+        named.setdefault(directive[1].lower(), directive[2])
+    return (arguments or {}).get("BUILDKIT_SYNTAX", "").partition(" ")[0] or named.get("syntax", "")
 
 
 def instructions(text: str) -> Iterator[str]:

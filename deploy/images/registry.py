@@ -195,8 +195,12 @@ def fetch(transfers: Sequence[ImageTransfer], revision: str, state_dir: Path, wh
 
 
 def fetch_one(transfer: ImageTransfer, who: Account, host: Host, options: tuple[str, ...]) -> None:
-    """Pull one image and tag it with its name on every host, which does not mention the registry."""
+    """Pull one image and tag it with its name on every host, which does not mention the registry.
+
+    Another push of the same image may have taken the pulled name off meanwhile: then it has a name of that push's.
+    """
     pulled = f"{place(who.registry, transfer.kept).rpartition(':')[0]}@{transfer.image.digest}"
     with_retries(docker(*options, "pull", "--quiet", pulled), who, host)
-    host.run(docker("tag", pulled, transfer.kept))
+    if host.try_run(docker("tag", pulled, transfer.kept)).returncode:
+        host.run(docker("tag", inventory.observe(host).id(transfer.image), transfer.kept))
     host.try_run(docker("image", "rm", pulled))

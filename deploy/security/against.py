@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from deploy.config import checkout
@@ -17,8 +18,10 @@ from deploy.core.errors import CommandFailed, OpsError, Refused
 from deploy.core.shell import docker
 from deploy.hosts.local import LocalHost
 from deploy.images import build, tags
+from deploy.security import judge, waivers
 from deploy.security.findings import Inspection
 from deploy.security.judge import Strict
+from deploy.security.waivers import Waivers
 
 Look = Callable[[Environment], list[Inspection]]
 
@@ -26,7 +29,7 @@ Look = Callable[[Environment], list[Inspection]]
 def fingerprints(at: Environment, commit: str, strict: Strict, look: Look) -> Counter[str]:
     """Return the findings of a commit, whose images are built where they are not here; raise Refused for none.
 
-    What cannot be looked at there excuses nothing.
+    What is wrong with its waivers today is among them. What cannot be looked at there excuses nothing.
     """
     if strict.fails:
         what = f"an earlier commit excuses nothing here: {strict.by}"
@@ -34,7 +37,17 @@ def fingerprints(at: Environment, commit: str, strict: Strict, look: Look) -> Co
     with checked_out(at.settings.root, commit, at.here) as root:
         before = at._replace(settings=load(at.settings.env, root))
         with images(at, before):
-            return Counter(finding.fingerprint for one in look(before) for finding in one.findings)
+            inspections = look(before)
+        inspections.append(judge.judge_waivers(accepted(root), inspections, {}).inspection)
+        return Counter(finding.fingerprint for one in inspections for finding in one.findings)
+
+
+def accepted(root: Path) -> Waivers:
+    """Read the waivers of a commit as of today; none where its file is not TOML."""
+    try:
+        return waivers.read(root, datetime.now(UTC).date())
+    except Refused:
+        return Waivers()
 
 
 @contextmanager
@@ -57,11 +70,13 @@ def checked_out(root: Path, commit: str, here: LocalHost) -> Iterator[Path]:
 
 @contextmanager
 def images(at: Environment, before: Environment) -> Iterator[None]:
-    """Build the images of a commit where they are not here; afterwards their names are off again, and ours are ours."""
+    """Build the images of a commit where ours are here and its own are not.
+
+    Afterwards their names are off again, and ours are ours.
+    """
     revision, missing = checkout.read(before.settings.root, before.here).revision, list[str]()
     try:
-        names = own(*before.machine)
-        missing = [name for name in names if not tags.identify(tags.kept(name, revision), at.here)]
+        missing = lacking(own(*before.machine), revision, at.here) if are_built(at) else []
         if missing:
             console.say(f"images of {revision}, which this is compared with:")
             build.build_and_keep(*before.machine)
@@ -73,6 +88,17 @@ def images(at: Environment, before: Environment) -> Iterator[None]:
         tags.prune_release(missing, revision, at.here)
         if missing:
             name_again(at)
+
+
+def are_built(at: Environment) -> bool:
+    """Tell whether an image of this checkout is here: where none is there is nothing to compare."""
+    names, revision = own(*at.machine), checkout.read(at.settings.root, at.here).revision
+    return len(lacking(names, revision, at.here)) < len(names)
+
+
+def lacking(names: Iterable[str], revision: str, here: LocalHost) -> list[str]:
+    """Name the images of a revision that are not here."""
+    return [name for name in names if not tags.identify(tags.kept(name, revision), here)]
 
 
 def own(settings: Settings, here: LocalHost) -> list[str]:

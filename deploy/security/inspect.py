@@ -20,11 +20,12 @@ from deploy.core.shell import Command, docker, pipe, query
 from deploy.hosts.local import LocalHost
 from deploy.images import bake, bases, build
 from deploy.images.inventory import ImageTransfer
-from deploy.security import linters, trivy
+from deploy.release import desired
+from deploy.security import linters, rules, trivy
 from deploy.security.database import alone, cache_folder
 from deploy.security.findings import CHECKOUT, Inspection, ScannedImage, Unreadable, as_unknown
 from deploy.security.linters import Linter
-from deploy.security.programs import program, run
+from deploy.security.programs import last_line, program, run
 from deploy.security.trivy import Data
 from deploy.security.trivy_report import Report
 
@@ -37,7 +38,7 @@ GITLEAKS = (
     "git", "--report-format=json", "--report-path=-", "--no-banner", "--no-color", "--redact", "--exit-code=0",
     "--gitleaks-ignore-path=/dev/null", "--ignore-gitleaks-allow", f"--log-opts={LOG}",
 )  # fmt: skip
-NO_CHECK = 'docker-buildx 0.17 or later; to do without: scan.skip = ["build-check"]'
+NO_CHECK = 'docker-buildx 0.17 and Docker Engine 27, or later; to do without: scan.skip = ["build-check"]'
 UNPROMPTED = {"BUILDX_BAKE_ENTITLEMENTS_FS": "0"}  # the bake file may name a certificate outside the checkout
 COMMITS = re.compile(r"(\d+) commits? scanned")
 
@@ -107,6 +108,29 @@ def checkout(settings: Settings, here: LocalHost, data: Data, files: Sequence[st
         return trivy.checkout_inspections(report, data, len(files))
     except (OpsError, Unreadable) as error:
         return [as_unknown(kind, CHECKOUT, error) for kind in CHECKOUT_KINDS]
+
+
+def by_rules(settings: Settings, here: LocalHost) -> list[Inspection]:
+    """Look at the compose files and at nginx's templates by rules of ours."""
+    kind: Kind = "misconfigurations"
+    try:
+        model = desired.model(settings, here)
+    except OpsError as error:
+        of_services = as_unknown(kind, "compose files", error)
+    else:
+        files = [(path, build.text_of(settings.root / path)) for path in settings.compose]
+        lines = rules.places([service.name for service in model.services], files)
+        scope = f"{len(model.services)} services, by rules of ours"
+        of_services = Inspection(kind, "compose files", scope, findings=tuple(rules.compose(model, lines)))
+    texts = {path: build.text_of(path) for path in sorted((settings.root / settings.nginx).glob("*.j2"))}
+    count = sum(len(rules.blocks(text)) for text in texts.values())
+    findings = [one for path, text in texts.items() for one in rules.nginx(str(path.relative_to(settings.root)), text)]
+    of_routes = Inspection(
+        kind, "nginx templates", f"{count} blocks in {len(texts)} files, by rules of ours", findings=tuple(findings),
+        unknown="" if count else f"there is no block in {settings.nginx}/*.j2",
+        then=f"{settings.nginx}/site.conf.j2, or scan.skip = [\"misconfigurations\"]",
+    )  # fmt: skip
+    return [of_services, of_routes]
 
 
 def ignored(settings: Settings, here: LocalHost) -> dict[str, str]:
@@ -183,9 +207,14 @@ def build_check(settings: Settings, here: LocalHost) -> Inspection:
         variables = build.variables(settings, source.read(settings.root, here)) | UNPROMPTED | held
         file = Command(bake.check(str(settings.root / settings.bake), references))
         words = bake.without(set(build.declared(settings)) - variables.keys(), file).argv
-        stdout = run(words, settings, here, (0, 1), **variables).stdout
-        findings, count = linters.parse("BuildKit", stdout, linters.build_check), len(json.loads(stdout)["target"])
-        unknown = "" if count else "the bake file names no target"
-        return Inspection(kind, CHECKOUT, f"{count} targets, by BuildKit", findings=findings, unknown=unknown)
+        done = run(words, settings, here, (0, 1), **variables)
+        if not (stdout := done.stdout.strip()):
+            unknown = f"BuildKit checked nothing: {last_line(done.stderr)}"
+            return Inspection(kind, CHECKOUT, unknown=unknown, then=NO_CHECK)
+        findings, checked = linters.parse("BuildKit", stdout, linters.build_check), json.loads(stdout)["target"]
+        missing = sorted({target.name for target in build.read_targets(settings, here)} - checked.keys())
+        unknown = f"BuildKit says nothing of {', '.join(missing)}" if missing else ""
+        unknown = unknown if checked else "the bake file names no target"
+        return Inspection(kind, CHECKOUT, f"{len(checked)} targets, by BuildKit", findings=findings, unknown=unknown)
     except (OpsError, Unreadable) as error:
         return as_unknown(kind, CHECKOUT, error)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from deploy.config.sections import Kind
 from deploy.config.settings import Settings
 from deploy.security.findings import CHECKOUT, Finding, Inspection, by_severity, severe
 from deploy.security.waivers import FILE, Waiver, Waivers, accepting, unused
@@ -84,17 +85,16 @@ def divided(findings: Iterable[Finding], base: Mapping[str, int]) -> tuple[tuple
     return tuple(new), tuple(old)
 
 
-def judge_waivers(waivers: Waivers, inspections: Sequence[Inspection]) -> Judged:
-    """Check the waivers themselves: complete, not expired, and each of use."""
-    wrong = [
-        *waivers.mistakes,
-        *(f"{one}: it accepts nothing; remove it" for one in unused(waivers.valid, inspections)),
+def judge_waivers(waivers: Waivers, inspections: Sequence[Inspection], base: Mapping[str, int]) -> Judged:
+    """Check the waivers themselves: complete, not expired, and each of use; what the base has as well is not new."""
+    kind: Kind = "misconfigurations"
+    findings = [
+        Finding(kind, "waiver", "HIGH", CHECKOUT, one.words, FILE, subject=one.waiver, then=f"edit {FILE}")
+        for one in (*waivers.mistakes, *unused(waivers.valid, inspections))
     ]
-    findings = tuple(
-        Finding("misconfigurations", "waiver", "HIGH", CHECKOUT, words, FILE, then=f"edit {FILE}") for words in wrong
-    )
-    inspection = Inspection("misconfigurations", FILE, f"{len(waivers.valid)} waivers that hold", findings=findings)
-    return Judged(inspection, blocking=findings)
+    scope = f"{len(waivers.valid)} waivers that hold"
+    new, old = divided(findings, base)
+    return Judged(Inspection(kind, FILE, scope, findings=tuple(findings)), blocking=new, in_base=old)
 
 
 def verdict(results: Iterable[Result]) -> Result:

@@ -51,6 +51,8 @@ def parse(program: str, answer: str, read: Callable[[Any], Sequence[Finding]]) -
     """Read a scanner's JSON; raise Unreadable for one of another shape than `read` was written for."""
     try:
         return tuple(read(json.loads(answer)))
+    except Unreadable:
+        raise
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise Unreadable(f"{program} answered in a shape that this toolkit does not read: {error!r}") from None
 

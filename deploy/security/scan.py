@@ -67,9 +67,10 @@ def scan(at: Environment, *, base: str = "", against: str = "") -> Scanned:
     inspections = without_skipped([of_database, *inspected], settings)
     judged = [judge.judge(inspection, accepted.valid, before, settings) for inspection in inspections]
     scans = tuple((one, summarize(one, source.revision, judged, data)) for one in images)
+    of_waivers = judge.judge_waivers(accepted, inspections, before)
     unrecorded = record(at, scans)
     return Scanned(
-        settings.env, source.revision, (*judged, judge.judge_waivers(accepted, inspections)), scans, strict, data,
+        settings.env, source.revision, (*judged, of_waivers), scans, strict, data,
         tuple(settings.scan.skip), time.monotonic() - started, unrecorded,
     )  # fmt: skip
 
@@ -133,6 +134,7 @@ def inspect_checkout(settings: Settings, at: Environment, data: Data) -> list[In
     acts: list[tuple[str, Callable[[], list[Inspection]]]] = [
         ("history", lambda: [inspect.history(settings, at.here)]),
         ("Dockerfiles, scripts, workflows", lambda: [inspect.lint(one, settings, at.here, files) for one in LINTERS]),
+        ("compose files, nginx templates", lambda: inspect.by_rules(settings, at.here)),
         ("build check", lambda: [inspect.build_check(settings, at.here)]),
         ("locks, secrets and configuration", lambda: inspect.checkout(settings, at.here, data, files)),
     ]

@@ -48,8 +48,13 @@ class Waiver:
         brought = not self.commits or finding.subject.partition(" ")[0] in {commit[:12] for commit in self.commits}
         return there and brought and (not self.purls or any(names(purl, finding.purl) for purl in self.purls))
 
-    def __str__(self) -> str:
-        return f"{self.kind} {self.id}"
+
+@dataclass(frozen=True)
+class Mistake:
+    """What is wrong with one waiver, by its kind and id, in one word as `vulnerabilities/CVE-1`."""
+
+    waiver: str
+    words: str
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ class Waivers:
     """The waivers of a checkout, and what is wrong with the file."""
 
     valid: tuple[Waiver, ...] = ()
-    mistakes: tuple[str, ...] = ()
+    mistakes: tuple[Mistake, ...] = ()
 
 
 def names(purl: str, of: str) -> bool:
@@ -71,17 +76,18 @@ def read(root: Path, today: date) -> Waivers:
     path = root / FILE
     if not path.exists():
         return Waivers()
-    document, valid, mistakes = parse(path, root), list[Waiver](), list[str]()
+    document, valid, mistakes = parse(path, root), list[Waiver](), list[Mistake]()
     for kind, entries in document.items():
         if kind not in KINDS:
-            mistakes.append(f"[[{kind}]] is no kind of finding{nearest(kind, KINDS)}")
+            mistakes.append(Mistake(kind, f"[[{kind}]] is no kind of finding{nearest(kind, KINDS)}"))
             continue
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-            mistakes.append(f"{kind} must be tables, each under a line [[{kind}]] with double brackets")
+            words = f"{kind} must be tables, each under a line [[{kind}]] with double brackets"
+            mistakes.append(Mistake(kind, words))
             continue
         for number, entry in enumerate(entries, 1):
             wrong = problems(kind, entry, today)
-            mistakes += [f"{kind} {entry.get('id', f'number {number}')}: {words}" for words in wrong]
+            mistakes += [Mistake(f"{kind}/{entry.get('id', number)}", words) for words in wrong]
             valid += [] if wrong else [made(next(one for one in KINDS if one == kind), entry)]
     return Waivers(tuple(valid), tuple(mistakes))
 
@@ -123,9 +129,12 @@ def accepting(finding: Finding, waivers: Iterable[Waiver]) -> Waiver | None:
     return next((waiver for waiver in waivers if waiver.accepts(finding)), None)
 
 
-def unused(waivers: Iterable[Waiver], inspections: Sequence[Inspection]) -> list[Waiver]:
-    """Return the waivers that accept nothing, where every check of their kind could look. Pure."""
+def unused(waivers: Iterable[Waiver], inspections: Sequence[Inspection]) -> list[Mistake]:
+    """Name the waivers that accept nothing, where every check of their kind could look. Pure."""
     blind = {inspection.kind for inspection in inspections if inspection.unknown}
     findings = [finding for inspection in inspections for finding in inspection.findings]
     kinds = {inspection.kind for inspection in inspections} - blind
-    return [one for one in waivers if one.kind in kinds and not any(one.accepts(finding) for finding in findings)]
+    return [
+        Mistake(f"{one.kind}/{one.id}", "it accepts nothing; remove it")
+        for one in waivers if one.kind in kinds and not any(one.accepts(finding) for finding in findings)
+    ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from deploy.core.errors import OpsError, Refused
 from deploy.core.shell import Command, Result
 from deploy.hosts.local import LocalHost
 from deploy.images import bake, build
-from deploy.security import against, judge
+from deploy.security import against, judge, waivers
 from deploy.security.findings import CHECKOUT, Finding, Inspection
 from deploy.security.judge import Strict
 from tests.flow.test_scanners import Checkout, key
@@ -83,7 +84,9 @@ class Change(Checkout):
     def blocking(self, strict: Strict = LOOSE, commit: str = "HEAD^1") -> list[str]:
         """Name the findings that stop this change, by id and file."""
         before = against.fingerprints(self.at, commit, strict, self.look)
-        judged = [judge.judge(one, (), before, self.at.settings) for one in self.look(self.at)]
+        looked_at, accepted = self.look(self.at), waivers.read(self.root, date.today())
+        judged = [judge.judge(one, accepted.valid, before, self.at.settings) for one in looked_at]
+        judged.append(judge.judge_waivers(accepted, looked_at, before))
         return [f"{finding.id} {finding.path}".strip() for one in judged for finding in one.blocking]
 
 
@@ -112,6 +115,47 @@ def test_what_was_there_before_stops_nobody_and_what_is_new_does(change: Change)
     assert change.blocking() == ["key new"]
     assert change.built == [now, before], "what is here is not built again, and stays"
     assert f"shop/app:{before}" in change.engine.names
+
+
+WAIVER = """
+[[secrets]]
+id = "{}"
+statement = "of a test"
+owner = "ana"
+expired_at = {}
+"""
+EXPIRED, UNUSED = WAIVER.format("key", "2026-01-01"), WAIVER.format("none", "2999-01-01")
+WRONG = {"expired": EXPIRED, "unused": UNUSED, "incomplete": UNUSED.replace("owner", "ownr")}
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+def test_a_waiver_that_the_commit_before_has_stops_nobody_and_one_of_the_change_does(
+    change: Change, wrong: str
+) -> None:
+    change.write("deploy/waivers.toml", wrong)
+    change.commit()
+    change.write("new", "fine")
+    change.commit()
+    assert change.blocking() == []
+    change.write("deploy/waivers.toml", wrong + WAIVER.format("other", "2999-01-01"))
+    change.commit()
+    assert change.blocking() == ["waiver deploy/waivers.toml"]
+    assert change.blocking(commit="HEAD") == []
+
+
+def test_waivers_of_the_commit_before_that_cannot_be_read_stop_nobody_who_repairs_them(change: Change) -> None:
+    change.write("deploy/waivers.toml", "[[secrets")
+    change.commit()
+    change.write("deploy/waivers.toml", WAIVER.format("key", "2999-01-01"))
+    change.commit()
+    assert change.blocking() == []
+
+
+def test_nothing_is_built_to_be_compared_with_images_that_are_not_here(change: Change) -> None:
+    """As where a pull request runs `nox -s security` alone."""
+    change.write("new", f"key = '{key()}'\n")
+    change.commit()
+    assert (change.blocking(), change.built) == (["key new"], [])
 
 
 def test_images_that_cannot_be_built_excuse_nothing(

@@ -14,20 +14,22 @@ from pathlib import Path
 import pytest
 
 from deploy.config.loader import load
-from deploy.config.sections import Scan
+from deploy.config.sections import Build, Scan
 from deploy.config.settings import Settings
 from deploy.hosts.local import LocalHost
-from deploy.images import bases, inventory, tags
+from deploy.images import bases, build, inventory, tags
 from deploy.images.inventory import ImageTransfer
 from deploy.security import database, inspect, judge
 from deploy.security.findings import Inspection
 from tests.integration.test_scan import plant
 from tests.support.advisories import IDS, Registry, served
-from tests.support.nested import own_cache
-from tests.support.site import ROOT, docker
+from tests.support.nested import Nested, engines, own_cache
+from tests.support.site import ROOT, Site, docker, make_tiny
 
 __all__ = ["own_cache"]  # a fixture for every test here
 GIGABYTES = 2
+PACKAGES = ("docker.io", "docker-cli", "docker-buildx", "containerd", "iptables", "ca-certificates", "git")
+NEWER = bases.Base("newer-engine", "", "testing", "essential", PACKAGES, recipe="of-the-nights")
 BLOCK = 65536
 
 
@@ -155,3 +157,35 @@ def test_a_scanner_that_is_killed(tmp_path: Path, registry: Registry, names: lis
     assert {result(one) for one in inspections.values()} == {"UNKNOWN"}
     assert all("137" in one.unknown for one in inspections.values())
     assert result(look(name, settings_of(registry))["vulnerabilities"]) == "FAIL"
+
+
+@pytest.fixture
+def newer(tmp_path: Path, names: list[str]) -> Iterator[tuple[Site, Nested]]:
+    """A checkout, and the engine of Debian testing, whose BuildKit can check; it has the base images."""
+    site = make_tiny(tmp_path)
+    settings, here = load("local", site.root), LocalHost()
+    references = bases.prepare(ROOT, "debian", build.contexts(settings), here)
+    bases.build(NEWER, ROOT, here)
+    names.append(NEWER.local_tag)
+    with engines("containerd", base=NEWER.local_tag, shown=site.root) as (host,):
+        load_them = ["docker", "exec", "--interactive", host.name, "docker", "load"]
+        with subprocess.Popen(["docker", "save", *references.values()], stdout=subprocess.PIPE) as saved:
+            subprocess.run(load_them, stdin=saved.stdout, check=True, capture_output=True)
+        yield site, host
+
+
+def test_a_build_check_by_a_newer_engine(newer: tuple[Site, Nested]) -> None:
+    """No fault, a fault, and a base that is nowhere, for a buildx and an engine that know `--check`."""
+    site, host = newer
+    settings = load("local", site.root).model_copy(update={"build": Build(bases="debian")})
+    clean = inspect.build_check(settings, host)
+    assert (clean.unknown, clean.scope, clean.findings) == ("", "2 targets, by BuildKit", ())
+    assert result(clean) == "PASS"
+    site.replace("docker/app.Dockerfile", "FROM python", "FROM python as One")
+    found = inspect.build_check(settings, host)
+    assert (found.unknown, {one.id for one in found.findings}) == ("", {"StageNameCasing", "FromAsCasing"})
+    assert {one.place for one in found.findings} == {"docker/app.Dockerfile:1"}
+    site.replace("docker/app.Dockerfile", "FROM python as One", "FROM nowhere.invalid/python")
+    absent = inspect.build_check(settings, host)
+    assert absent.unknown.startswith("BuildKit could not check docker/app.Dockerfile: ")
+    assert result(absent) == "UNKNOWN"

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -87,24 +88,24 @@ def paused(service: str) -> Inject:
 def locked(site: Site) -> Callable[[], object]:
     """One session holds a table, another waits for it."""
     words = ["docker", "exec", container(site, "postgres"), "sh", "-c", SQL]
-    holder = subprocess.Popen([*words, "BEGIN; LOCK TABLE books; SELECT pg_sleep(60)"], stderr=subprocess.DEVNULL)
-    waits = "SELECT count(*) FROM pg_locks WHERE relation = 'books'::regclass AND NOT granted"
-    waiter = subprocess.Popen(
-        [*words, "SELECT count(*) FROM books"], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-    )
+    held = "SELECT 1 FROM pg_locks WHERE relation = 'books'::regclass AND mode = 'AccessExclusiveLock' AND granted"
+    waits = "SELECT 1 FROM pg_locks WHERE relation = 'books'::regclass AND NOT granted"
     long = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query_start < now() - interval '5 s'"
 
     def asked(sql: str) -> bool:
         return "1" in subprocess.run([*words, sql], capture_output=True, text=True).stdout
 
-    assert wait_until(lambda: asked(waits) and asked(long), 30, pause=0.5)
+    def start(sql: str) -> None:
+        process = subprocess.Popen([*words, sql], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        ends.callback(process.wait)
+        ends.callback(process.kill)
 
-    def end() -> None:
-        for process in (holder, waiter):
-            process.kill()
-            process.wait()
-
-    return end
+    with ExitStack() as ends:
+        start("BEGIN; LOCK TABLE books; SELECT pg_sleep(120)")
+        assert wait_until(lambda: asked(held), 30, pause=0.5)
+        start("SELECT count(*) FROM books")
+        assert wait_until(lambda: asked(waits) and asked(long), 30, pause=0.5)
+        return ends.pop_all().close
 
 
 def interrupted(site: Site) -> Callable[[], object]:

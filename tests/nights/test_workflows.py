@@ -18,6 +18,7 @@ from tests.integration.test_backup import BOOK
 from tests.integration.test_registry import WORD, Proxy, proxy
 from tests.integration.test_workflows import MAIN, TAG, commands, host, name_host, require_success, run, scan, serves
 from tests.machines import Fleet, Machine
+from tests.support import workflows
 from tests.support.runner import Runner
 from tests.support.site import ROOT, Site, copy_checkout
 
@@ -52,6 +53,23 @@ def test_a_tag_is_deployed_and_its_backup_drilled(books: Site, host: Machine, ma
     drilled = run(runner, "backup-drill", MAIN, protected)
     require_success(drilled)
     assert {check["result"] for check in points(drilled[-1].output)[0]["checks"]} == {"PASS"}
+
+
+def test_the_line_that_pull_requests_run_runs_a_session_on_a_clean_checkout(tmp_path: Path) -> None:
+    """No fault: the one line of test.yml that calls nox, for `lint`; the others are the sessions of `.ci/run`."""
+    site = Site(tmp_path / "team")
+    copy_checkout(site)
+    site.git("branch", "-M", "main")
+    runner = Runner(tmp_path / "runner", site.root)
+    checkout = runner.check_out(tmp_path / "place", MAIN)
+    environment = runner.environment(tmp_path / "place", checkout, MAIN) | {"SESSION": "lint"}
+    (line,) = [step.run for step in workflows.steps("test") if "nox" in step.run]
+    words = ["bash", "-e", "-c", line]
+    done = subprocess.run(words, cwd=checkout, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Session lint was successful" in done.stderr
+    (checkout / "deploy/core/shell.py").write_text("import os\n")
+    assert subprocess.run(words, cwd=checkout, env=environment, capture_output=True, timeout=300).returncode == 1
 
 
 def take_backup(books: Site, machines: Fleet) -> None:

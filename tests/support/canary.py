@@ -42,7 +42,7 @@ class Canary:
         whole = content.encode() if isinstance(content, str) else content
         self.hits += [where for mark in self.marks if mark.encode() in whole][:1]
 
-    def inv(self, site: Site, *words: str, code: int = 0, **more: str) -> Done:
+    def inv(self, site: Site, *words: str, code: int | None = 0, **more: str) -> Done:
         """Run `inv`, and look at what it prints."""
         started = site.folder / "started"
         hook = site.folder / "hook" / "sitecustomize.py"

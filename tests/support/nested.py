@@ -58,16 +58,20 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @contextmanager
-def engines(*stores: str, disk: str = "") -> Iterator[list[Nested]]:
-    """Start an engine for each store, `containerd` or `classic`; `disk` is a size, for one that is soon full."""
+def engines(*stores: str, disk: str = "", base: str = "", shown: Path | None = None) -> Iterator[list[Nested]]:
+    """Start an engine for each store, `containerd` or `classic`; `disk` is a size, for one that is soon full.
+
+    `base` is an image with another engine; `shown` a folder of this machine's that is there under the same path.
+    """
     hosts = [Nested(f"nested-{store}-{uuid.uuid4().hex[:8]}") for store in stores]
     with ExitStack() as swept:
         for host, store in zip(hosts, stores, strict=True):
             swept.callback(subprocess.run, ["docker", "rm", "--force", "--volumes", host.name], capture_output=True)
             folders = ("/var/lib/docker", "/var/lib/containerd")
             disks = [f"--tmpfs={place}:size={disk}" if disk else f"--volume={place}" for place in folders]
+            disks += [f"--volume={shown}:{shown}:ro"] if shown else []
             docker("run", "--detach", "--privileged", "--init", f"--name={host.name}", f"--label={LABEL}", *disks, "--tmpfs=/run:exec",
-                   image(), "sleep", "infinity")  # fmt: skip
+                   base or image(), "sleep", "infinity")  # fmt: skip
             setting = json.dumps({"features": {"containerd-snapshotter": store == "containerd"}})
             docker("exec", host.name, "sh", "-c", f"mkdir -p /etc/docker && echo '{setting}' > /etc/docker/daemon.json")
             docker("exec", "--detach", host.name, "sh", "-c", "dockerd > /var/log/dockerd.log 2>&1")

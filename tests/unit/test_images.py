@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -206,6 +207,27 @@ def test_what_is_neither_a_base_nor_pinned_is_named(checkout: Path) -> None:
     assert build.unpinned(settings(checkout), [target, inline]) == [
         f"{image} (docker/a.Dockerfile)" for image in ("$B", "ghcr.io/a/uv:1", "redis:8")
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("# syntax=docker/dockerfile:1\nFROM nginx\n", "docker/dockerfile:1"),
+        ("#!/usr/bin/env x\n#escape=\\\n # SYNTAX = docker/dockerfile:1 --more\nFROM nginx\n", "docker/dockerfile:1"),
+        ("\ufeff#syntax=nginx\r\nFROM nginx\n", "nginx"),
+        (f"# syntax=docker/dockerfile:1@sha256:{'1' * 64}\nFROM nginx\n", ""),
+        ("# a comment\n# syntax=docker/dockerfile:1\nFROM nginx\n", ""),
+        ("\n# syntax=docker/dockerfile:1\nFROM nginx\n", ""),
+        ("FROM nginx\n# syntax=docker/dockerfile:1\n", ""),
+    ],
+)
+def test_the_image_that_reads_a_dockerfile_is_named_unless_it_is_pinned(checkout: Path, text: str, named: str) -> None:
+    """A base of this name does not take its place; a directive ends where BuildKit ends them."""
+    (checkout / "docker" / "a.Dockerfile").write_text(text, encoding="utf-8")
+    target = bake.Target("a", "app/a", None, "docker/a.Dockerfile")
+    assert build.unpinned(settings(checkout), [target]) == ([f"{named} (docker/a.Dockerfile)"] if named else [])
+    by_argument = replace(target, arguments={"BUILDKIT_SYNTAX": "own/syntax:2"})
+    assert build.unpinned(settings(checkout), [by_argument]) == ["own/syntax:2 (docker/a.Dockerfile)"]
 
 
 def test_bake_sees_no_variable_of_the_shell_but_what_inv_sets(checkout: Path) -> None:

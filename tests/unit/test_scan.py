@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -345,8 +346,10 @@ def test_buildkit_says_null_of_a_clean_dockerfile_and_one_that_it_could_not_chec
 
 BUILDX = """case "$*" in
 *--help) echo "%s" ;;
+*--print*) echo '{"target": {"a": {"tags": ["app/a"]}}}' ;;
 *version) echo github.com/docker/buildx 0.13.1 ;;
-*--call=check*) case "$BUILDX_BUILDER $*" in default*contexts.python=docker-image://*) cat answer.json ;; *) exit 1 ;; esac ;;
+*--call=check*) case "$BUILDX_BUILDER $*" in default*contexts.python=docker-image://*) cat answer.json ;; *) exit 1 ;; esac
+  [ -s answer.json ] || { echo "ERROR: target a: unsupported request frontend.lint" >&2; exit 1; } ;;
 *) exit 1 ;;
 esac"""
 
@@ -357,15 +360,18 @@ esac"""
         ("--call", checked({"warnings": None}), ""),
         ("--call", {"target": {}}, "no target"),
         ("--call", {}, "shape"),
+        ("--call", "", "BuildKit checked nothing: ERROR: target a: unsupported request frontend.lint"),
+        ("--call", checked({"error": "no such image"}), "BuildKit could not check docker/a.Dockerfile: no such image"),
+        ("--call", {"target": {"b": checked({"warnings": None})["target"]["a"]}}, "BuildKit says nothing of a"),
         ("--print", {}, "buildx 0.13.1 has no `bake --call=check`"),
     ],
 )
 def test_the_build_check_is_given_the_base_images_and_passes_only_what_it_checked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: str, answer: dict[str, Any], unknown: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: str, answer: dict[str, Any] | str, unknown: str
 ) -> None:
     (tmp_path / "docker").write_text(f"#!/bin/sh\n{BUILDX % options}\n")
     (tmp_path / "docker").chmod(0o755)
-    (tmp_path / "answer.json").write_text(json.dumps(answer))
+    (tmp_path / "answer.json").write_text(answer if isinstance(answer, str) else json.dumps(answer))
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.setattr(build, "contexts", lambda *_: ["python"])
     monkeypatch.setattr(source, "read", lambda *_: source.Checkout("c", "2026-11-30T00:00:00Z"))
@@ -374,6 +380,7 @@ def test_the_build_check_is_given_the_base_images_and_passes_only_what_it_checke
     inspection = inspect.build_check(settings, LocalHost())
     assert unknown in inspection.unknown
     assert bool(inspection.unknown) is bool(unknown)
+    assert "Unreadable(" not in inspection.unknown, "one reason is no part of another"
     assert unknown or inspection.scope == "1 targets, by BuildKit"
 
 
@@ -455,7 +462,7 @@ def test_a_waiver_lets_one_finding_through(tmp_path: Path) -> None:
     judged = judge.judge(inspections[0], valid, {}, SETTINGS)
     assert judged.result == "PASS"
     assert [waiver.owner for _, waiver in judged.waived] == ["ana"]
-    assert judge.judge_waivers(read(tmp_path, WAIVER), inspections).result == "PASS"
+    assert judge.judge_waivers(read(tmp_path, WAIVER), inspections, {}).result == "PASS"
 
 
 @pytest.mark.parametrize(
@@ -482,10 +489,29 @@ def test_a_waiver_lets_one_finding_through(tmp_path: Path) -> None:
 def test_a_waiver_that_is_wrong_fails_by_name(tmp_path: Path, change: tuple[str, str], words: str) -> None:
     """And lets nothing through."""
     given, inspections = read(tmp_path, WAIVER.replace(*change)), inspections_of(answer(found=True))
-    judged = judge.judge_waivers(given, inspections)
+    judged = judge.judge_waivers(given, inspections, {})
     assert judged.result == "FAIL"
-    assert words in judged.blocking[0].title
+    assert words in report.described(judged.blocking[0])
     assert judge.judge(inspections[0], given.valid, {}, SETTINGS).result == "FAIL"
+
+
+def test_a_waiver_that_was_wrong_before_warns_by_name_and_one_that_is_new_fails(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a report that is the base of another; for prod, main and tags no base is taken."""
+    inspections = inspections_of(answer(found=True))
+    expired = WAIVER.replace("2026-12-31", "2026-11-30")
+    first = judge.judge_waivers(read(tmp_path, expired), inspections, {})
+    base = Counter(finding.fingerprint for finding in first.blocking)
+    again = judge.judge_waivers(read(tmp_path, expired), inspections, base)
+    assert (first.result, again.result, again.without_base) == ("FAIL", "PASS", "FAIL")
+    report.show(replace(scanned([]), judged=(again,)), json=False)
+    warned = capsys.readouterr().err
+    assert "! deploy/waivers.toml: vulnerabilities/CVE-2999-1: it expired on 2026-11-30" in warned
+    assert "it was there before, and fails on main and for a release" in warned
+    other = WAIVER.replace("CVE-2999-1", "CVE-2999-2")
+    for more in (expired + expired, expired + other, other):
+        assert len(judge.judge_waivers(read(tmp_path, more), inspections, base).blocking) == 1, more
 
 
 LEAK = {"RuleID": "aws", "Description": "a key", "Commit": "c" * 40, "File": ".env", "StartLine": 2}
@@ -503,7 +529,7 @@ def test_a_leak_that_is_accepted_accepts_no_other_of_the_same_file(tmp_path: Pat
 
 def test_a_waiver_is_not_called_unused_where_nobody_could_look(tmp_path: Path) -> None:
     blind = [replace(inspection, unknown="no database", findings=()) for inspection in inspections_of(answer())]
-    assert judge.judge_waivers(read(tmp_path, WAIVER), blind).result == "PASS"
+    assert judge.judge_waivers(read(tmp_path, WAIVER), blind, {}).result == "PASS"
 
 
 @pytest.mark.parametrize(

@@ -213,6 +213,30 @@ def test_the_name_that_an_image_keeps_outlives_its_push(kept: str, removed: bool
     assert ("docker image rm" in here.commands) is removed
 
 
+class Shared(LocalHost):
+    """A host where each name that was pulled is gone at once, as another push of the same image takes it off."""
+
+    def __init__(self) -> None:
+        self.tagged = list[tuple[str, ...]]()
+
+    def try_run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> Result:
+        match command.argv[1:]:
+            case ("tag", source, _) if "@" in source:
+                return Result(1, "", f"No such image: {source}")
+            case ("tag", *words):
+                self.tagged.append(tuple(words))
+            case ("info", *_):
+                return Result(0, "io.containerd.snapshotter.v1", "")
+        return Result(0, "m\n" if command.argv[1:3] == ("image", "ls") else "", "")
+
+
+def test_two_pushes_of_one_image_take_no_name_from_each_other() -> None:
+    """Two tags at once: the one that pulled second names the image by what it is, not by the name that is gone."""
+    host, who = Shared(), registry.account(settings(ship={"by": "registry", "registry": "hub.example.org"}))
+    registry.fetch_one(inventory.ImageTransfer("app", "app:r2", image("a")), who, host, ())
+    assert host.tagged == [("m", "app:r2")]
+
+
 def bring(failing: dict[str, BaseException], name: str) -> Shipped:
     if name in failing:
         raise failing[name]

@@ -13,6 +13,7 @@ import pytest
 
 import noxfile
 from deploy.config.settings import ROOT
+from deploy.core import yaml
 from deploy.tasks import namespace
 from tests.support import workflows
 
@@ -110,6 +111,25 @@ def test_pull_requests_run_what_ci_runs_and_nox_names_it_in_one_order(tmp_path: 
     assert "exec ./scripts/test" in (ROOT / ".ci/run").read_text()
     lines = [step.run for step in workflows.steps("test") if "nox" in step.run]
     assert lines == [SESSION]
+
+
+def test_a_pull_request_is_stopped_by_what_it_adds_alone_in_each_workflow_that_scans() -> None:
+    """Both need its first parent, which is not in a clone of depth one."""
+    assert noxfile.only_new({"GITHUB_EVENT_NAME": "pull_request"}) == ["--against=HEAD^1"]
+    assert noxfile.only_new({"GITHUB_EVENT_NAME": "push"}) == noxfile.only_new({}) == []
+    requested = [step.run for step in workflows.steps("security") if step.condition.endswith("== 'pull_request'")]
+    assert requested == [".venv/bin/inv scan --against=HEAD^1 --sarif=scan.sarif"]
+    for name, job in (("security", "scan"), ("test", "session")):
+        cloned = workflows.read(name)["jobs"][job]["steps"][0]
+        assert cloned["with"]["fetch-depth"] == 0, name
+
+
+def test_what_dependabot_proposes_is_a_week_old_as_our_own_locks_are() -> None:
+    document = yaml.load((ROOT / ".github/dependabot.yml").read_text())
+    proposed = {one["package-ecosystem"]: one["directory"] for one in document["updates"]}
+    assert proposed == {"github-actions": "/", "npm": "/frontend"}
+    assert (ROOT / "frontend/package-lock.json").is_file()
+    assert [one["cooldown"]["default-days"] for one in document["updates"]] == [7, 7]
 
 
 def test_the_menu_of_nox_says_what_each_session_is_for() -> None:

@@ -1,0 +1,115 @@
+"""Rules of ours for what no scanner here reads, each with its reason: compose files and nginx templates. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from deploy.config.compose import Model
+from deploy.security.findings import CHECKOUT, Finding
+
+SOCKETS = ("/var/run/docker.sock", "/run/docker.sock", "/run/containerd/containerd.sock")
+# of the host; who can write there, or read what only root may, has the host
+FOLDERS = ("/", "/boot", "/dev", "/etc", "/proc", "/root", "/run", "/sys", "/var/lib/docker", "/var/run")
+WIDE = ("ALL", "SYS_ADMIN", "SYS_MODULE", "SYS_PTRACE")
+NAMESPACES = ("network_mode", "pid", "ipc", "userns_mode")
+# jinja's comments and blocks, what it fills in, nginx's comments; quoted texts keep what looks like one
+HIDDEN = re.compile(r"\{#.*?#\}|\{%.*?%\}", re.DOTALL)
+TOKEN = re.compile(r"""\{\{.*?\}\}[^\s;{}]*|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|#[^\n]*|[;{}]|[^\s;{}]+""", re.DOTALL)
+# directive -> the file that gives back what it drops, and what that is
+DROPPED = {
+    "add_header": ("headers.conf", "the headers of every answer, Content-Security-Policy and HSTS among them"),
+    "proxy_set_header": ("proxy.conf", "what says who the visitor is, so that the app believes what visitors write"),
+}
+
+
+@dataclass
+class Block:
+    """A block of nginx's configuration: its words, its line, and its own directives, as lists of words."""
+
+    words: list[str] = field(default_factory=list)
+    line: int = 1
+    directives: list[list[str]] = field(default_factory=list)
+
+
+def compose(model: Model, places: Mapping[str, tuple[str, int]]) -> Iterator[Finding]:
+    """Judge services by what they ask of the host; `places` has the file and the line of each."""
+    for service in model.services:
+        path, line = places.get(service.name, ("", 0))
+        for rule, title, then in host_access(service.spec):
+            yield finding(rule, f"{service.name}: {title}", path, line, then)
+
+
+def host_access(spec: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield the rule, the reason and the way out for all by which a service that is broken into has the host."""
+    if spec.get("privileged"):
+        yield "compose-privileged", "privileged gives it the whole host", "name what it needs: cap_add, devices"
+    for name in sorted({str(one).upper().removeprefix("CAP_") for one in spec.get("cap_add") or ()} & {*WIDE}):
+        yield "compose-capability", f"the capability {name} gives it the host", "name a smaller one under cap_add"
+    for key in NAMESPACES:
+        if spec.get(key) == "host":
+            yield "compose-namespace", f"{key}: host, so that it sees what is the host's own", f"remove {key}"
+    for mount in spec.get("volumes") or ():
+        source = str(mount.get("source", "")).rstrip("/") or "/"
+        if mount.get("type") == "bind" and source in SOCKETS:
+            yield "compose-socket", f"who has {source} is root on the host", "remove it, or put a proxy before it"
+        elif mount.get("type") == "bind" and source in FOLDERS:
+            yield "compose-folder", f"{source} is the host's own", "mount what it needs of it, with read_only: true"
+
+
+def nginx(path: str, text: str) -> Iterator[Finding]:
+    """Judge the blocks of one template by what nginx drops and lets out without a word."""
+    for block in blocks(text):
+        heads = {words[0] for words in block.directives}
+        included = {words[1] for words in block.directives if words[0] == "include" and len(words) > 1}
+        for directive, (file, what) in DROPPED.items():
+            if directive in heads and file not in included:
+                title = f"{directive} in `{' '.join(block.words)}` drops {what}"
+                yield finding(f"nginx-{directive.replace('_', '-')}", title, path, block.line, f"include {file}; there")
+        if place := escaping(block):
+            title = f"`{' '.join(block.words)}` ends without /, and its alias with one: {place}../ is the folder above"
+            yield finding("nginx-alias", title, path, block.line, f"location {place}/")
+
+
+def escaping(block: Block) -> str:
+    """Return the path of a location whose alias lets visitors into the folder above; empty for any other."""
+    head = [word for word in block.words if word != "^~"]
+    if head[:1] != ["location"] or len(head) != 2 or head[1].endswith("/"):
+        return ""  # regular expressions and exact ones have a word more
+    return head[1] if any(one[0] == "alias" and one[-1].endswith("/") for one in block.directives) else ""
+
+
+def blocks(text: str) -> list[Block]:
+    """Read the blocks of a template: a directive belongs to the one that it stands in, not to those around it."""
+    shown = HIDDEN.sub(lambda match: "\n" * match[0].count("\n"), text)
+    done, opened, words = list[Block](), [Block()], list[str]()
+    for token in TOKEN.finditer(shown):
+        match token[0]:
+            case ";":
+                opened[-1].directives += [words] if words else []
+                words = []
+            case "{":
+                opened.append(Block(words, shown.count("\n", 0, token.start()) + 1))
+                words = []
+            case "}":
+                done += [opened.pop()] if len(opened) > 1 else []
+            case word if not word.startswith("#"):
+                words = [*words, word.strip("\"'")]
+    return done
+
+
+def finding(rule: str, title: str, path: str, line: int, then: str) -> Finding:
+    """Make a finding of a rule."""
+    return Finding("misconfigurations", rule, "HIGH", CHECKOUT, title, path, line, then=then)
+
+
+def places(names: Iterable[str], files: Sequence[tuple[str, str]]) -> dict[str, tuple[str, int]]:
+    """Find the file and the line in which each service is described, by the files' paths and texts."""
+    found = dict[str, tuple[str, int]]()
+    for name in names:
+        for path, text in files:
+            if match := re.search(rf"(?m)^[ \t]+[\"']?{re.escape(name)}[\"']?:", text):
+                found.setdefault(name, (path, text.count("\n", 0, match.start()) + 1))
+    return found

@@ -1,0 +1,96 @@
+"""Promise: what a service asks of its host, and what nginx drops without a word, is a finding with its reason and place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.config.loader import load
+from deploy.config.settings import ROOT
+from deploy.hosts.local import LocalHost
+from deploy.release import desired
+from deploy.security import inspect, judge, rules
+from tests.support import samples
+
+
+def bind(source: str) -> dict[str, Any]:
+    return {"volumes": [{"type": "volume", "source": "data"}, {"type": "bind", "source": source, "target": "/x"}]}
+
+
+@pytest.mark.parametrize(
+    ("spec", "rule"),
+    [
+        ({"privileged": True}, "compose-privileged"),
+        ({"privileged": False, "cap_drop": ["ALL"], "cap_add": ["CHOWN"]}, ""),
+        ({"cap_add": ["cap_sys_admin"]}, "compose-capability"),
+        ({"cap_add": ["ALL"]}, "compose-capability"),
+        ({"pid": "host"}, "compose-namespace"),
+        ({"network_mode": "host"}, "compose-namespace"),
+        ({"network_mode": "none", "pid": "service:a"}, ""),
+        (bind("/var/run/docker.sock"), "compose-socket"),
+        (bind("/"), "compose-folder"),
+        (bind("/etc/"), "compose-folder"),
+        (bind("/etc/ssl/certs"), ""),
+    ],
+)
+def test_what_gives_a_service_the_host_is_found(spec: dict[str, Any], rule: str) -> None:
+    assert [name for name, _, _ in rules.host_access(spec)] == ([rule] if rule else [])
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("location / { add_header X y; }", "nginx-add-header"),
+        ("location / { if ($a) { add_header X y; } include headers.conf; }", "nginx-add-header"),
+        ('location / { include "headers.conf"; add_header X y; }', ""),
+        ("location / { # include headers.conf;\n add_header X y; }", "nginx-add-header"),
+        ('location / { set $a "} include headers.conf; {"; add_header X y; }', "nginx-add-header"),
+        ("location / { {# include headers.conf; #} add_header X y; }", "nginx-add-header"),
+        ("{% if x %}location / { proxy_pass http://{{ live.app }}/; }{% endif %}", ""),
+        ("location / { proxy_set_header A b; proxy_pass http://{{ live.app }}; }", "nginx-proxy-set-header"),
+        ("location / { include proxy.conf; proxy_set_header A b; }", ""),
+        ("location /a { alias /site/a/; }", "nginx-alias"),
+        ("location ^~ /a { alias /site/a/; }", "nginx-alias"),
+        ("location /a/ { alias /site/a/; }", ""),
+        ("location = /a { alias /site/a/; }", ""),
+        ("location /a { alias /site/a; }", ""),
+    ],
+)
+def test_what_nginx_drops_or_lets_out_is_found(text: str, rule: str) -> None:
+    found = [*rules.nginx("nginx/site.conf.j2", f"\n{text}\n")]
+    assert [(one.id, one.line) for one in found] == ([(rule, 2)] if rule else [])
+
+
+def test_both_are_judged_in_a_scan_by_their_place_and_nothing_to_look_at_is_unknown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = samples.settings(tmp_path)
+    spoiled = samples.COMPOSE.replace("  beat: {", "  beat: {privileged: true, ")
+    monkeypatch.setattr(desired, "model", lambda *_: samples.model(spoiled))
+    (tmp_path / "c.yml").write_text(spoiled)
+    of_services, of_routes = inspect.by_rules(settings, LocalHost())
+    assert (of_services.scope, of_services.unknown) == ("6 services, by rules of ours", "")
+    assert [one.place for one in of_services.findings] == ["c.yml:11"]
+    assert judge.judge(of_services, (), {}, settings).result == "FAIL"
+    assert (of_routes.unknown, judge.judge(of_routes, (), {}, settings).result) == (
+        "there is no block in nginx/*.j2", "UNKNOWN",
+    )  # fmt: skip
+    (tmp_path / "nginx").mkdir()
+    (tmp_path / "nginx/site.conf.j2").write_text("location /a { alias /b/; }\n")
+    (finding,) = inspect.by_rules(settings, LocalHost())[1].findings
+    assert (finding.place, finding.then) == ("nginx/site.conf.j2:1", "location /a/")
+
+
+@pytest.mark.parametrize("folder", ["nginx", *sorted(str(path) for path in (ROOT / "tests/apps").glob("*/nginx"))])
+def test_our_own_templates_pass(folder: str) -> None:
+    texts = {path: path.read_text() for path in (ROOT / folder).glob("*.j2")}
+    assert sum(len(rules.blocks(text)) for text in texts.values())
+    assert [one for path, text in texts.items() for one in rules.nginx(str(path), text)] == []
+
+
+def test_compose_files_that_cannot_be_read_are_unknown(tmp_path: Path) -> None:
+    settings = load("local").model_copy(update={"root": tmp_path, "compose": ["none.yml"]})
+    of_services, _ = inspect.by_rules(settings, LocalHost())
+    assert "none.yml" in of_services.unknown
