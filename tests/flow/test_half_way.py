@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -242,3 +243,17 @@ def test_data_on_a_host_without_an_edge_is_recreated_and_no_outage_is_stated(
         True,
         False,
     )
+
+
+def test_what_is_left_of_a_service_that_was_removed_goes_with_the_release_after_next(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    place.deploy("r1")
+    left = []
+    for name in ("r2", "r3"):
+        bundle = bundled(name)
+        kept = tuple(service for service in bundle.release.services if service.name != "worker")
+        bundle = replace(bundle, release=bundle.release.model_copy(update={"services": kept}))
+        place.state.keep(bundle)
+        applied(Fleet(place.at, (Run(place.settings, place.host, bundle),)), "deploy")
+        left.append([c.name for c in place.host.engine.known.values() if c.service == "worker"])
+    assert [len(names) for names in left] == [1, 0], "a rollback to r1 starts it again; nothing leads to it from r3"

@@ -36,10 +36,14 @@ class StartColour(Step):
         """Start stopped containers of the same release again, and create the others.
 
         Stopped ones beyond the desired number go: Compose would choose itself which to remove, also one that runs.
+        So do those of services that this release does not have.
         """
-        scale, again, surplus = [], [], []
+        scale, again = [], []
+        there = [c for c in run.host.engine.containers(run.settings.name) if c.colour == self.colour]
+        names = {service.name for service in run.release.services}
+        surplus = [c.name for c in there if c.service not in names and not c.alive]
         for service in (s for s in run.release.services if s.name in self.services):
-            own = [c for c in run.containers(self.colour, [service.name]) if c.release == run.release.id]
+            own = [c for c in there if c.service == service.name and c.release == run.release.id]
             alive, stopped = sum(c.alive for c in own), [c.name for c in own if not c.alive]
             number = max(run.replicas(service, self.upto), alive)
             again += stopped[: number - alive]
@@ -47,8 +51,8 @@ class StartColour(Step):
             scale.append(f"--scale={service.name}-{self.colour}={number}")
         if surplus:
             run.host.run(docker("rm", *surplus))
-        names = [f"{service}-{self.colour}" for service in self.services]
-        run.host.run(run.compose(self.colour, "up", "--detach", "--no-deps", "--no-build", *scale, *names))
+        chosen = [f"{service}-{self.colour}" for service in self.services]
+        run.host.run(run.compose(self.colour, "up", "--detach", "--no-deps", "--no-build", *scale, *chosen))
         if again:  # what stopped on a full disk is listed as running by the engine, and Compose leaves it as it is
             run.host.run(docker("start", *again))
 
