@@ -23,6 +23,7 @@ TAG = "recovery-point"
 # https://restic.readthedocs.io/en/stable/075_scripting.html#exit-codes
 NO_REPOSITORY, LOCKED, WRONG_PASSWORD = 10, 11, 12
 NO_BACKUPS = "no-backup-repository"
+PROGRESS = '{"message_type":"status"'
 ANSWER_SECONDS, TIMED_OUT = 60, 124  # restic alone asks a dead server for a quarter of an hour
 
 
@@ -264,8 +265,9 @@ class Repository:
 
 
 def documents(printed: str) -> list[dict[str, Any]]:
-    """Read what a program printed: JSON, a document a line. Pure."""
-    return [json.loads(line) for line in printed.splitlines() if line.startswith(("{", "["))]
+    """Read what a program printed: JSON, a document a line; restic says how far it is, --quiet or not. Pure."""
+    lines = [line for line in printed.splitlines() if line.startswith(("{", "["))]
+    return [json.loads(line) for line in lines if not line.startswith(PROGRESS)]
 
 
 def variable(run: Run, service: ReleasedService, name: str) -> str:

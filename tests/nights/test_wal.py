@@ -111,7 +111,8 @@ def test_a_moment_before_a_gap_is_refused_and_the_segment_named(site: Site, data
     assert refused["slug"] == "moment-not-held"
     assert gone in refused["error"]
     assert database.sql("SELECT count(*) FROM acknowledged") == rows
-    docker("exec", database.receiver, "rm", "--recursive", f"/wal/stretches/{newest.name}/base")
+    bases = [f"/wal/stretches/{newest.name}/base/{one.name}" for one in newest.bases]
+    docker("exec", database.receiver, "rm", "--recursive", *bases)
     docker("restart", database.receiver)  # and a base backup is taken, behind the gap
     database.await_held()
 

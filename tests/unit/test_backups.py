@@ -10,6 +10,7 @@ import pytest
 
 from deploy.backups.health import AskApp
 from deploy.backups.points import Evidence, EvidenceFile, Manifest, Point, differences, joined, losses
+from deploy.backups.repository import documents
 from deploy.backups.restore import steps
 from deploy.backups.show import age, size, standing
 from deploy.backups.steps import CheckRestored, Names, RecordSchema, RestoreBeside, SwapDatabases
@@ -217,3 +218,10 @@ def test_other_databases_of_the_server_are_named_but_for_what_restores_made() ->
         "shop_table_c29bea67",
     )
     assert Manifest(taken="", server=150020, database="shop", bytes=1, others=others).unsaved == ("jobs",)
+
+
+def test_how_far_a_long_backup_is_does_not_count_among_its_documents() -> None:
+    """As restic 0.18 prints it every five seconds, with --quiet too."""
+    progress = '{"message_type":"status","seconds_elapsed":5,"percent_done":1,"total_files":1}'
+    printed = "\n".join(['{"version": 1}', progress, progress, '{"message_type":"summary","snapshot_id":"abc"}'])
+    assert documents(printed) == [{"version": 1}, {"message_type": "summary", "snapshot_id": "abc"}]
