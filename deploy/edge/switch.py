@@ -37,9 +37,9 @@ def write(settings: Settings, host: Host, files: Files, generation: int, route: 
     folder = nginx.folder(settings) / nginx.generation_folder(generation)
     host.remove(folder)  # a failed switch may have left its own under this number
     generated = nginx.generated(generation, route) if files else {}
-    every = {**files, **{name: File(text) for name, text in generated.items()}}
-    host.together(*(partial(host.write, folder / name, file.text, mode=file.mode) for name, file in every.items()))
-    host.write(folder / RECORD, framed(settings, host, files, route).dump(generation))
+    record = framed(settings, host, files, route).dump(generation)
+    every = {**files, **{name: File(text) for name, text in {**generated, RECORD: record}.items()}}
+    host.write_all({folder / name: (file.text, file.mode) for name, file in every.items()})
 
 
 def framed(settings: Settings, host: Host, files: Files, route: nginx.Route) -> nginx.Route:

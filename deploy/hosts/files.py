@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from deploy.core.shell import Command, command, query
 from deploy.hosts.host import Host
 
+ARGUMENT = 1 << 14  # characters of a line that may be an argument: input costs another round trip
 CAUSES = {os.strerror(number): number for number in errno.errorcode} | {"Directory nonexistent": errno.ENOENT}
+# of each file a line with its size, mode and path, then its bytes; one that ends early is never put in place
 WRITE = """set -e
-umask 022; mkdir -p -- "$2"
-rm -f -- "$3"
-umask 077; dd of="$3" conv=excl,fsync bs=64k status=none
-chmod -- "$4" "$3"
-mv -fT -- "$3" "$1"
+while IFS=' ' read -r size mode path; do
+    folder=${path%/*}; part="$folder/.${path##*/}.part"
+    umask 022; mkdir -p -- "$folder"
+    rm -f -- "$part"
+    umask 077; dd of="$part" iflag=fullblock,count_bytes count="$size" conv=excl,fsync bs=64k status=none
+    [ "$(wc -c <"$part")" -eq "$size" ]
+    chmod -- "$mode" "$part"
+    mv -fT -- "$part" "$path"
+done
 """
 APPEND = """set -e
 umask 022; mkdir -p -- "$2"
 if [ -s "$1" ] && [ "$(tail -c 1 -- "$1" | wc -l)" -eq 0 ]; then
     truncate -s "$(($(wc -c <"$1") - $(tail -n 1 -- "$1" | wc -c)))" -- "$1"
 fi
-dd of="$1" oflag=append conv=notrunc,fsync bs=64k status=none
+if [ $# = 3 ]; then printf '%s\\n' "$3"; else cat; fi | dd of="$1" oflag=append conv=notrunc,fsync bs=64k status=none
 """
 LIST = """[ ! -d "$1" ] || exec find "$1/" -mindepth 1 -maxdepth 1 -printf '%f\\0'"""
 SYMLINK = """set -e
@@ -35,7 +42,10 @@ FREE = """for place; do [ ! -e "$place" ] || exec df -B1 --output=avail -- "$pla
 
 
 class ShellFiles(Host):
-    """Keeps files by what its programs can do; contents go by stdin, names as arguments, so that any value is safe."""
+    """Keeps files by what its programs can do; contents go by stdin, names and short lines as arguments.
+
+    Any value is safe so.
+    """
 
     def script(self, text: str, path: Path, *words: str) -> Command:
         """Make a command of a script about a path."""
@@ -50,12 +60,25 @@ class ShellFiles(Host):
             raise OSError(CAUSES.get(cause, errno.EIO), cause if cause in CAUSES else stderr, f"{self.name}:{path}")
         return out
 
+    def write_all(self, files: Mapping[Path, tuple[str, int]]) -> None:
+        """Write texts with their modes as `write_bytes` does, one after the other, by one program."""
+        with self.changing():
+            self._write_each({path: (text.encode(), mode) for path, (text, mode) in files.items()})
+
     def _write(self, path: Path, data: bytes, mode: int) -> None:
-        part = path.with_name(f".{path.name}.part")
-        self.done(path, self.script(WRITE, path, str(path.parent), str(part), f"{mode:o}"), stdin=data)
+        self._write_each({path: (data, mode)})
+
+    def _write_each(self, files: Mapping[Path, tuple[bytes, int]]) -> None:
+        framed = b"".join(
+            b"%d %o %b\n%b" % (len(data), mode, bytes(path), data) for path, (data, mode) in files.items()
+        )
+        self.done(next(iter(files)), command("sh", "-c", WRITE), stdin=framed)
 
     def _append(self, path: Path, line: str) -> None:
-        self.done(path, self.script(APPEND, path, str(path.parent)), stdin=f"{line}\n".encode())
+        if len(line) < ARGUMENT:
+            self.done(path, self.script(APPEND, path, str(path.parent), line))
+        else:
+            self.done(path, self.script(APPEND, path, str(path.parent)), stdin=f"{line}\n".encode())
 
     def _remove(self, path: Path) -> None:
         self.done(path, command("rm", "-rf", "--", str(path)))

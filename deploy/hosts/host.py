@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from subprocess import TimeoutExpired
@@ -203,6 +203,11 @@ class Host(ABC):
         """
         with self.changing():
             self._write(path, data, mode)
+
+    def write_all(self, files: Mapping[Path, tuple[str, int]]) -> None:
+        """Write texts with their modes as `write_bytes` does, one after the other; over SSH by one program."""
+        for path, (text, mode) in files.items():
+            self.write(path, text, mode=mode)
 
     def append(self, path: Path, line: str) -> None:
         """Add one line to a file and have it on disk before returning.

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from deploy.config import checkout
@@ -130,6 +131,7 @@ def require_buildx(host: LocalHost) -> None:
         raise Refused("docker has no buildx plugin", where=host.name, then=then, slug="builder-missing")
 
 
+@cache
 def uses_containerd_store(host: Host) -> bool:
     """Tell whether the engine keeps images in containerd: only there manifest digests are kept."""
     return "io.containerd.snapshotter" in host.run(docker("info", "--format", "{{json .DriverStatus}}"), timeout=20)

@@ -8,6 +8,7 @@ import tarfile
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from subprocess import TimeoutExpired
 
@@ -37,11 +38,10 @@ class ImageTransfer:
 
 @dataclass(frozen=True)
 class Inventory:
-    """What a host's engine has: whole images by their ids, and layers by their chains."""
+    """What a host's engine has: whole images by their ids."""
 
     classic: bool
     ids: frozenset[str]
-    chains: frozenset[str]
 
     def has(self, image: Digests | Archived) -> bool:
         """Tell whether the whole image is here, every blob of it."""
@@ -52,17 +52,21 @@ class Inventory:
         return image.config if self.classic else image.digest
 
 
-def observe(host: Host) -> Inventory:
-    """Ask a host's engine what it has.
+def observe(host: Host, *names: str) -> Inventory:
+    """Ask a host's engine what it has, or has by these names: it takes about 10 ms for each image that it lists.
 
     The containerd store keeps the name and the id of an image that lacks a blob, but it does not list that image.
     """
-    classic = not build.uses_containerd_store(host)
-    ids = sorted(set(host.run(docker("image", "ls", "--quiet", "--no-trunc").as_query()).split()))
-    inspect = docker("image", "inspect", "--format", "{{json .RootFS.Layers}}", *ids).as_query()
+    filters = [f"--filter=reference={name}" for name in names]
+    ids = frozenset(host.run(docker("image", "ls", "--quiet", "--no-trunc", *filters).as_query()).split())
+    return Inventory(not build.uses_containerd_store(host), ids)
+
+
+def chains(host: Host, ids: Iterable[str]) -> frozenset[str]:
+    """List the layers of a host's images by their chains, which takes about 10 ms for each image."""
+    inspect = docker("image", "inspect", "--format", "{{json .RootFS.Layers}}", *sorted(ids)).as_query()
     layers = host.try_run(inspect).stdout if ids else ""
-    chains = (name for line in layers.splitlines() for name in archive.chain(json.loads(line) or ()))
-    return Inventory(classic, frozenset(ids), frozenset(chains))
+    return frozenset(name for line in layers.splitlines() for name in archive.chain(json.loads(line) or ()))
 
 
 def find_transfers(
@@ -158,10 +162,9 @@ def record_file(state_dir: Path, revision: str) -> Path:
 
 def record(host: Host, state_dir: Path, revision: str, arrived: Iterable[ImageTransfer], inventory: Inventory) -> None:
     """Tag the images on a host, so that no prune removes them, and write the record of them there."""
-    images = dict[str, Digests]()
-    for one in arrived:
-        host.run(docker("tag", inventory.id(one.image), one.kept))
-        images[one.name] = Digests(digest=one.image.digest, config=one.image.config)
+    there = tuple(arrived)
+    host.together(*(partial(host.run, docker("tag", inventory.id(one.image), one.kept)) for one in there))
+    images = {one.name: Digests(digest=one.image.digest, config=one.image.config) for one in there}
     path = record_file(state_dir, revision)
     before = Folder(host, state_dir).replaced(Pushed, path)
     same = {name: was for name, was in before.images.items() if is_same(was, images.get(name))} if before else {}
@@ -187,8 +190,11 @@ def require_pushed(settings: Settings, host: Host, revision: str, names: Iterabl
 
     Raises Refused (`image-not-pushed`) unless its engine still has every one of them, whole.
     """
-    given, inventory = read_record(host, settings.state_dir, revision), observe(host)
-    missing = [name for name in sorted(set(names)) if name not in given or not inventory.has(given[name])]
+    given, requested = read_record(host, settings.state_dir, revision), sorted(set(names))
+    inventory = observe(host, *(tags.kept(name, revision) for name in requested))
+    if not all(name in given and inventory.has(given[name]) for name in requested):
+        inventory = observe(host)  # they may be there by other names
+    missing = [name for name in requested if name not in given or not inventory.has(given[name])]
     if missing:
         images = f"the images of {revision}: {', '.join(missing)}"
         lacks = images if given else f"any images of {revision}: none were pushed to it"

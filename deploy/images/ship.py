@@ -46,7 +46,8 @@ def ship(
     started, present, sent = time.monotonic(), inventory.observe(host), 0
     sizes = {layer.blob: layer.size for transfer in transfers for layer in transfer.image.layers}
     lacking = [transfer for transfer in transfers if not present.has(transfer.image)]
-    skippable = archive.skippable((transfer.image for transfer in lacking), present.chains)
+    there = inventory.chains(host, present.ids) if lacking else ()
+    skippable = archive.skippable((transfer.image for transfer in lacking), there)
     travelled = {layer.blob for transfer in lacking for layer in transfer.image.layers} - set(skippable)
     if lacking:
         sent, failure = send(lacking, skippable, here, host, on_bytes)

@@ -64,7 +64,8 @@ def keep(run: Run) -> None:
     """Keep a release on its host."""
     release = run.bundle.release
     for edge in release.of("edge"):
-        running.require_version(run.host, edge.image)
+        if edge.image not in {c.image for c in run.facts.containers}:  # it was looked at before it ran
+            running.require_version(run.host, edge.image)
     run.state.keep(run.bundle)
     tags.keep_for(release.id, release.config_digests, desired.ids(release, run.host), run.host)
 

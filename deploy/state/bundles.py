@@ -47,8 +47,8 @@ class Bundles(Folder):
         folder = self.bundle_folder(bundle.release.id)
         release = kept.carry(bundle.release, self.replaced(Release, folder / "release.json"))
         files = {"env": bundle.env, **bundle.files, SUMS: sums(bundle.files)}
-        self.host.together(*(partial(self.host.write, folder / name, text, mode=0o600) for name, text in files.items()))
-        self.host.write(folder / "release.json", kept.dump(release, indent=2), mode=0o600)
+        files["release.json"] = kept.dump(release, indent=2)
+        self.host.write_all({folder / name: (text, 0o600) for name, text in files.items()})
 
     def edited(self, bundle: Bundle) -> list[str]:
         """Name the files of a bundle that was read which are not as they were kept, or are gone.

@@ -161,7 +161,7 @@ def test_images_that_are_brought_again_keep_what_is_recorded_of_the_same_ones(si
     site.host.write(path, json.dumps({**AHEAD, "images": {"same": old, "rebuilt": {**old, "digest": "sha256:before"}}}))
     image = Archived(digest="sha256:m", config="sha256:c", layers=())
     arrived = [inventory.ImageTransfer(name, f"{name}:r1", image) for name in ("same", "rebuilt")]
-    inventory.record(site.host, site.state.folder, "r1", arrived, inventory.Inventory(False, frozenset(), frozenset()))
+    inventory.record(site.host, site.state.folder, "r1", arrived, inventory.Inventory(False, frozenset()))
     new = {"digest": "sha256:m", "config": "sha256:c"}
     assert json.loads(path.read_text()) == {**AHEAD, "images": {"same": old, "rebuilt": new}}
 

@@ -10,6 +10,8 @@ import sys
 import termios
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from select import select
 
@@ -17,10 +19,12 @@ import pytest
 
 from deploy.core.poll import wait_until
 from deploy.core.shell import command, query
+from deploy.hosts.files import WRITE
 from deploy.hosts.guard import Guard
 from deploy.hosts.ssh import SshHost
 from deploy.hosts.ssh.program import WATCHED
 from tests.support import sshd
+from tests.support.delay import delayed
 from tests.support.sshd import Sshd, host_of, refused, runs
 
 READER = """
@@ -53,6 +57,46 @@ def test_many_commands_at_once_over_one_connection(tmp_path: Path) -> None:
         assert server.log.count("Starting session: command") == 48 + 1 + 5, (
             "a listing is one program, whatever the number of containers; the engine is asked the rest over one channel"
         )
+
+
+def test_questions_to_a_host_far_away_are_asked_at_once(tmp_path: Path) -> None:
+    """Sessions are opened ahead; sshd, which still counts those that have just ended, refuses some."""
+
+    def seconds(*lines: str) -> float:
+        began = time.monotonic()
+        assert host.together(*(partial(host.run, query("echo", line)) for line in lines)) == [f"{n}\n" for n in lines]
+        return time.monotonic() - began
+
+    with sshd.running(tmp_path) as server:
+        host = host_of(server, hosts={"app1": server.machine(port=delayed(server.port, 0.1))})
+        host.run(query("true"))
+        ratios = (seconds(*"12345") / seconds("1") for _ in range(10))
+        assert any(ratio < 2 for ratio in ratios), "one after the other they take five times as long"
+        with ThreadPoolExecutor(24) as pool:
+            assert list(pool.map(lambda n: host.run(query("echo", str(n))), range(48))) == [f"{n}\n" for n in range(48)]
+        with ExitStack() as followed:  # none of these may be one that was opened ahead, and they get room
+            for _ in range(host.followed):
+                followed.enter_context(host.open(query("sleep", "60")))
+            assert host.run(query("true")) == ""
+        assert server.connections == 1
+
+
+def test_of_files_that_are_written_together_none_is_half_there(remote: SshHost, tmp_path: Path) -> None:
+    texts = {
+        tmp_path / "a b" / name: (text, mode) for name, text, mode in [("1", "", 0o600), ("2", "x\n" * 9999, 0o644)]
+    }
+    remote.write_all(texts)
+    assert {path: (path.read_text(), path.stat().st_mode & 0o777) for path in texts} == texts
+    half = b"3 644 %b/1\nnew30 644 %b/2\nthe connection b" % ((bytes(tmp_path / "a b"),) * 2)
+    assert remote.try_run(command("sh", "-c", WRITE), stdin=half.decode()).returncode
+    assert [path.read_text()[:3] for path in texts] == ["new", "x\nx"]
+
+
+def test_lines_are_added_as_they_are_short_or_long(remote: SshHost, tmp_path: Path) -> None:
+    lines = ["%s \\n $HOME `id` 'ü\"", "", "x" * 200_000, "-n"]
+    for line in lines:
+        remote.append(tmp_path / "log", line)
+    assert (tmp_path / "log").read_text().split("\n") == [*lines, ""]
 
 
 def test_a_command_takes_milliseconds(remote: SshHost) -> None:

@@ -145,10 +145,10 @@ def test_a_warning_of_the_client_is_no_part_of_an_archive(
 
 
 def test_each_store_has_its_own_name_for_an_image() -> None:
-    assert inventory.Inventory(True, frozenset(), frozenset()).id(image()) == "c"
-    assert inventory.Inventory(False, frozenset(), frozenset()).id(image()) == "m"
-    assert inventory.Inventory(True, frozenset({"c"}), frozenset()).has(image())
-    assert not inventory.Inventory(False, frozenset({"c"}), frozenset()).has(image())
+    assert inventory.Inventory(True, frozenset()).id(image()) == "c"
+    assert inventory.Inventory(False, frozenset()).id(image()) == "m"
+    assert inventory.Inventory(True, frozenset({"c"})).has(image())
+    assert not inventory.Inventory(False, frozenset({"c"})).has(image())
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,10 @@ from functools import cached_property
 from types import SimpleNamespace
 from typing import Any, TypeVar, cast
 
-from paramiko import Channel, Transport
+from paramiko import Channel
 from paramiko.ssh_exception import SSHException
 
-from deploy.core.errors import CommandFailed, OpsError, Refused
-from deploy.core.poll import poll
+from deploy.core.errors import CommandFailed, Refused
 from deploy.core.shell import Command, Secret, command, query
 from deploy.hosts.engine import Engine
 from deploy.hosts.files import ShellFiles
@@ -29,17 +28,12 @@ from deploy.hosts.local import EVERYWHERE, answer
 from deploy.hosts.sections import Server, Ssh
 from deploy.hosts.ssh.link import Link
 from deploy.hosts.ssh.program import AS_ONE, WATCHED, Program, whole
+from deploy.hosts.ssh.sessions import GRACE, SESSIONS, WINDOW, Sessions
 from deploy.hosts.ssh.terminal import feed, pass_on, raw, size
-from deploy.hosts.ssh.transport import SILENCE
 from deploy.hosts.stream import Stream
 
 T = TypeVar("T")
-SESSIONS = 8  # at once over one connection; sshd allows ten (MaxSessions)
-AHEAD = 2  # sessions that are opened before they are needed, where a round trip takes longer than DISTANT seconds
-DISTANT = 0.04
 AT_ONCE = 6  # questions that are asked together: other sessions stay free
-GRACE = 15  # seconds that a program may take beyond its time: 5 until it is killed, the rest to tell us
-WINDOW = 1 << 31  # bytes that may come before they are read; nothing then waits for anything
 INSPECT = """ids=$(docker ps --all --quiet --no-trunc --filter "label=$1") || exit
 [ -n "$ids" ] || exec echo []
 exec docker inspect --type=container $ids
@@ -59,9 +53,7 @@ class SshHost(ShellFiles):
     def __init__(self, name: str, machine: Server, ssh: Ssh, env: str, gateway: Link | None = None) -> None:
         self.name, self.machine, self.sudo = name, machine, ssh.sudo
         self.link = Link(name, machine, ssh, env, gateway)
-        self.sessions: list[Channel] = []
-        self.spare: list[Channel] = []  # of the sessions, those that wait for a program
-        self.distant, self.taking = False, threading.Lock()
+        self.sessions = Sessions(self.link)
 
     @cached_property
     def engine(self) -> Engine:
@@ -138,9 +130,7 @@ class SshHost(ShellFiles):
         """Start a line over there; wait while as many programs run as the other side allows."""
         try:
             with self.link.lasting() as transport:
-                channel = self.session(transport, window)
-                if self.distant and window == WINDOW:  # while this one is started
-                    threading.Thread(target=self.open_ahead, daemon=True).start()
+                channel = self.sessions.get(transport, window)
                 if prepare:
                     prepare(channel)
                 channel.exec_command(line)
@@ -152,50 +142,6 @@ class SshHost(ShellFiles):
             raise Refused(
                 f"{self.name} starts no program: {error}", where=self.link.where, then=then, slug="too-many-sessions"
             ) from None
-
-    def session(self, transport: Transport, window: int | None) -> Channel:
-        """Open a session once there are fewer than the other side allows; raise Refused when none of them ends.
-
-        One that was opened ahead saves a round trip; it has the window of programs that are run to their end.
-        """
-        if window == WINDOW and (ready := self.take_spare(transport)):
-            return ready
-        patience = SILENCE * self.link.ssh.keepalive + GRACE  # a connection that is dead is noticed before
-        for _ in poll(patience, pause=0.01):
-            with self.link.opening:
-                self.sessions = [channel for channel in self.sessions if not channel.closed]
-                if len(self.sessions) < SESSIONS:
-                    return self.opened(transport, window, patience)
-        then = "fewer services for inv logs --follow, for example"
-        raise Refused(
-            f"{SESSIONS} programs run over the connection to {self.name}, and none has ended",
-            where=self.link.where,
-            then=then,
-            slug="too-many-sessions",
-        )
-
-    def take_spare(self, transport: Transport) -> Channel | None:
-        """Return a session that was opened ahead over this connection; None when there is none."""
-        with self.taking:
-            self.spare = [one for one in self.spare if not one.closed and one.get_transport() is transport]
-            return self.spare.pop() if self.spare else None
-
-    def opened(self, transport: Transport, window: int | None, patience: float) -> Channel:
-        """Open a session, and note whether that takes so long that the next ones are better opened ahead."""
-        began = time.monotonic()
-        channel = transport.open_session(window_size=window, timeout=patience)
-        self.distant = time.monotonic() - began > DISTANT
-        self.sessions.append(channel)
-        return channel
-
-    def open_ahead(self) -> None:
-        """Open sessions for the programs that come next, while this one runs; whatever fails there fails when used."""
-        with suppress(SSHException, OSError, EOFError, OpsError), self.link.opening:
-            busy = [channel for channel in self.sessions if not channel.closed]
-            if len(self.spare) < AHEAD and len(busy) < SESSIONS - AHEAD:
-                ready = self.opened(self.link.transport, WINDOW, self.link.ssh.connect_within)
-                with self.taking:
-                    self.spare.append(ready)
 
     def _exchange(
         self, act: Command, guard: tuple[str, ...], *, stdin: bytes | None, timeout: float
