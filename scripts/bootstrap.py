@@ -35,8 +35,14 @@ ENGINE_PACKAGES = {
     "debian": ["docker.io", "docker-cli", "docker-buildx", "docker-compose"],
     "ubuntu": ["docker.io", "docker-buildx", "docker-compose-v2"],
 }
-# Debian 12's own Docker is 20.10 without buildx; 13's runs on 12 and is taken for these packages alone.
+# Debian 12's own Docker is 20.10 without buildx; 13's runs on 12.
 NEWER_SUITE = "trixie"
+# libc6 and base-files come with it, and by the latter Debian 12 would take the updates of 13 alone
+UPDATES = f"""// of its own accord it would take those of {NEWER_SUITE} alone; the engine is left alone
+Unattended-Upgrade::Origins-Pattern:: "origin=Debian,codename=bookworm,label=Debian";
+Unattended-Upgrade::Origins-Pattern:: "origin=Debian,codename=bookworm-security,label=Debian-Security";
+Unattended-Upgrade::Package-Blacklist {{ "^docker"; "^containerd$"; "^runc$"; }};
+"""
 BASE_PACKAGES = ["mmdebstrap", "uidmap", "debian-archive-keyring"]
 LOCK_SECONDS = 300  # unattended-upgrades is at work for minutes on a new cloud machine
 PROBE_IMAGE = "busybox:1.37-musl"
@@ -203,6 +209,7 @@ def add_newer_suite() -> None:
         Path("/etc/apt/preferences.d/bookreader-ops"),
         f"Package: *\nPin: release n={NEWER_SUITE}\nPin-Priority: 100\n",
     )
+    write_as_root(Path("/etc/apt/apt.conf.d/52bookreader-ops"), UPDATES)
 
 
 def own_mirror() -> str:

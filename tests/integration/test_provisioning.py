@@ -118,7 +118,8 @@ def test_keys_only_no_root_and_the_account_deploys(provisioned: Provisioned) -> 
     groups = provisioned.server.sh("id --name --groups deploy").split()
     assert "docker" in groups
     assert provisioned.server.sh(f"stat --format=%U /var/lib/{provisioned.site.app}-staging").strip() == "deploy"
-    assert "Debian-Security" in provisioned.server.sh("unattended-upgrade --dry-run --debug 2>&1 | head -40")
+    updates = provisioned.server.sh("unattended-upgrade --dry-run --debug 2>&1 | head -40")
+    assert "codename=bookworm-security,label=Debian-Security" in updates, "base-files of Debian 13 came with the engine"
 
 
 def test_what_is_published_to_the_world_is_closed_and_the_edge_is_open(provisioned: Provisioned) -> None:

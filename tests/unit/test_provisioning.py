@@ -323,6 +323,10 @@ def test_the_engine_is_the_one_that_bootstrap_installs() -> None:
     role = yaml.load((ROOT / "infra/ansible/roles/engine/defaults/main.yml").read_text())
     assert {name.lower(): packages for name, packages in role["engine_packages"].items()} == bootstrap.ENGINE_PACKAGES
     assert role["engine_newer_suite"] == bootstrap.NEWER_SUITE
+    tasks = yaml.load((ROOT / "infra/ansible/roles/engine/tasks/main.yml").read_text())
+    (updates,) = (task["ansible.builtin.copy"] for task in tasks if task.get("when") == "engine_from_newer")
+    assert updates["content"].replace("{{ engine_newer_suite }}", bootstrap.NEWER_SUITE) == bootstrap.UPDATES
+    assert updates["dest"] in (ROOT / "scripts/bootstrap.py").read_text()
 
 
 @pytest.mark.parametrize(
