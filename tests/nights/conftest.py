@@ -100,8 +100,7 @@ def fault(item: pytest.Item) -> str:
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Write the report; one that was cut short, or a choice within a room, takes no other row away."""
     place, options = os.environ.get("NIGHTS_REPORT"), session.config.option
-    whole = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) and not (
-        options.keyword or options.maxfail
-    )
+    ended = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+    whole = ended and "tests/nights" in session.config.args and not (options.keyword or options.maxfail)
     if place and ROWS:
         report.write(Path(place), list(ROWS.values()), options.room if whole else "")
