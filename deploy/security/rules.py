@@ -15,9 +15,11 @@ SOCKETS = ("/var/run/docker.sock", "/run/docker.sock", "/run/containerd/containe
 FOLDERS = ("/", "/boot", "/dev", "/etc", "/proc", "/root", "/run", "/sys", "/var/lib/docker", "/var/run")
 WIDE = ("ALL", "SYS_ADMIN", "SYS_MODULE", "SYS_PTRACE")
 NAMESPACES = ("network_mode", "pid", "ipc", "userns_mode")
-# jinja's comments and blocks, what it fills in, nginx's comments; quoted texts keep what looks like one
+# jinja's comments and blocks; nginx's texts, which keep what looks like one, its comments, and words: in these stand
+# what jinja fills in, and ${variables}
 HIDDEN = re.compile(r"\{#.*?#\}|\{%.*?%\}", re.DOTALL)
-TOKEN = re.compile(r"""\{\{.*?\}\}[^\s;{}]*|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|#[^\n]*|[;{}]|[^\s;{}]+""", re.DOTALL)
+WORD = r"(?:\{\{.*?\}\}|\$\{\w+\}|[^\s;{}])+"
+TOKEN = re.compile(rf""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|#[^\n]*|{WORD}|[;{{}}]""", re.DOTALL)
 # directive -> the file that gives back what it drops, and what that is
 DROPPED = {
     "add_header": ("headers.conf", "the headers of every answer, Content-Security-Policy and HSTS among them"),
@@ -39,7 +41,7 @@ def compose(model: Model, places: Mapping[str, tuple[str, int]]) -> Iterator[Fin
     for service in model.services:
         path, line = places.get(service.name, ("", 0))
         for rule, title, then in host_access(service.spec):
-            yield finding(rule, f"{service.name}: {title}", path, line, then)
+            yield finding(rule, title, path, line, then, service.name)
 
 
 def host_access(spec: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -62,15 +64,17 @@ def host_access(spec: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
 def nginx(path: str, text: str) -> Iterator[Finding]:
     """Judge the blocks of one template by what nginx drops and lets out without a word."""
     for block in blocks(text):
+        name = "".join(block.words[-1:])
         heads = {words[0] for words in block.directives}
         included = {words[1] for words in block.directives if words[0] == "include" and len(words) > 1}
         for directive, (file, what) in DROPPED.items():
             if directive in heads and file not in included:
                 title = f"{directive} in `{' '.join(block.words)}` drops {what}"
-                yield finding(f"nginx-{directive.replace('_', '-')}", title, path, block.line, f"include {file}; there")
+                rule, then = f"nginx-{directive.replace('_', '-')}", f"include {file}; there"
+                yield finding(rule, title, path, block.line, then, name)
         if place := escaping(block):
             title = f"`{' '.join(block.words)}` ends without /, and its alias with one: {place}../ is the folder above"
-            yield finding("nginx-alias", title, path, block.line, f"location {place}/")
+            yield finding("nginx-alias", title, path, block.line, f"location {place}/", name)
 
 
 def escaping(block: Block) -> str:
@@ -97,12 +101,12 @@ def blocks(text: str) -> list[Block]:
                 done += [opened.pop()] if len(opened) > 1 else []
             case word if not word.startswith("#"):
                 words = [*words, word.strip("\"'")]
-    return done
+    return done + opened[1:]  # what jinja chooses between may open two and close one
 
 
-def finding(rule: str, title: str, path: str, line: int, then: str) -> Finding:
-    """Make a finding of a rule."""
-    return Finding("misconfigurations", rule, "HIGH", CHECKOUT, title, path, line, then=then)
+def finding(rule: str, title: str, path: str, line: int, then: str, subject: str) -> Finding:
+    """Make a finding of a rule about a service, or a block of nginx: what another one does is another finding."""
+    return Finding("misconfigurations", rule, "HIGH", CHECKOUT, title, path, line, subject, then=then)
 
 
 def places(names: Iterable[str], files: Sequence[tuple[str, str]]) -> dict[str, tuple[str, int]]:
