@@ -35,11 +35,16 @@ def fingerprints(at: Environment, commit: str, strict: Strict, look: Look) -> Co
         what = f"an earlier commit excuses nothing here: {strict.by}"
         raise Refused(what, where="--against", then="inv scan without --against", slug="base-not-allowed")
     with checked_out(at.settings.root, commit, at.here) as root:
-        before = at._replace(settings=load(at.settings.env, root))
-        with images(at, before):
+        try:
+            before = at._replace(settings=load(at.settings.env, root))
+        except Refused as error:
+            console.warn(f"{commit} has no settings to look at it with, so that all counts as new: {error.what}")
+            return Counter()
+        with images(at, before) as replaced:
             inspections = look(before)
         inspections.append(judge.judge_waivers(accepted(root), inspections, {}).inspection)
-        return Counter(finding.fingerprint for one in inspections for finding in one.findings)
+        findings = (finding for one in inspections for finding in one.findings)
+        return Counter(finding.fingerprint for finding in findings if finding.where not in replaced)
 
 
 def accepted(root: Path) -> Waivers:
@@ -69,21 +74,26 @@ def checked_out(root: Path, commit: str, here: LocalHost) -> Iterator[Path]:
 
 
 @contextmanager
-def images(at: Environment, before: Environment) -> Iterator[None]:
-    """Build the images of a commit where ours are here and its own are not.
+def images(at: Environment, before: Environment) -> Iterator[list[str]]:
+    """Build the images of a commit where ours are here and its own are not; yield those that can only be ours.
 
-    Afterwards their names are off again, and ours are ours.
+    Afterwards their names are off again, and ours are ours. An image with a tag of its own is here once, for whatever
+    commit, and a build would take its name.
     """
-    revision, missing = checkout.read(before.settings.root, before.here).revision, list[str]()
+    revision, missing, replaced = checkout.read(before.settings.root, before.here).revision, list[str](), list[str]()
     try:
-        missing = lacking(own(*before.machine), revision, at.here) if are_built(at) else []
+        replaced = [name for name in own(*at.machine) if tags.kept(name, revision) == name]
+        if replaced:
+            why = f"{', '.join(replaced)} has a tag of its own, which {at.settings.bake} need not give it"
+            console.warn(f"the images of {revision} are not built, so that what is in ours counts as new: {why}")
+        missing = lacking(own(*before.machine), revision, at.here) if are_built(at) and not replaced else []
         if missing:
             console.say(f"images of {revision}, which this is compared with:")
             build.build_and_keep(*before.machine)
     except OpsError as error:
         console.warn(f"the images of {revision} cannot be built, so that what is in ours counts as new: {error.what}")
     try:
-        yield
+        yield replaced
     finally:
         tags.prune_release(missing, revision, at.here)
         if missing:
