@@ -161,7 +161,9 @@ def test_nothing_is_built_to_be_compared_with_images_that_are_not_here(change: C
 def test_an_image_with_a_tag_of_its_own_is_that_of_the_change_and_excuses_nothing(
     change: Change, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(build, "read_targets", lambda *_: [bake.Target("app", "shop/app:1"), bake.Target("b", "shop/b")])
+    monkeypatch.setattr(
+        build, "read_targets", lambda *_: [bake.Target("app", "shop/app:1"), bake.Target("b", "shop/b")]
+    )
     revision = source.read(change.root, change.engine).revision
     change.engine.names = {"shop/app:1": "image of now", f"shop/b:{revision}": "image of now"}
     found = [Inspection("vulnerabilities", name, findings=(Finding("vulnerabilities", "CVE-1", "HIGH", name, "bad"),))
