@@ -57,8 +57,8 @@ def host_access(spec: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         source = str(mount.get("source", "")).rstrip("/") or "/"
         if mount.get("type") == "bind" and source in SOCKETS:
             yield "compose-socket", f"who has {source} is root on the host", "remove it, or put a proxy before it"
-        elif mount.get("type") == "bind" and source in FOLDERS:
-            yield "compose-folder", f"{source} is the host's own", "mount what it needs of it, with read_only: true"
+        elif mount.get("type") == "bind" and any(f"{one}/".startswith(f"{source}/") for one in FOLDERS):
+            yield "compose-folder", f"{source} is the host's own, or holds what is", "mount what it needs of it, with read_only: true"
 
 
 def nginx(path: str, text: str) -> Iterator[Finding]:

@@ -32,7 +32,10 @@ def bind(source: str) -> dict[str, Any]:
         (bind("/var/run/docker.sock"), "compose-socket"),
         (bind("/"), "compose-folder"),
         (bind("/etc/"), "compose-folder"),
+        (bind("/var/lib"), "compose-folder"),
+        (bind("/var"), "compose-folder"),
         (bind("/etc/ssl/certs"), ""),
+        (bind("/variable"), ""),
     ],
 )
 def test_what_gives_a_service_the_host_is_found(spec: dict[str, Any], rule: str) -> None:
