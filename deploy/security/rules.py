@@ -58,7 +58,8 @@ def host_access(spec: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         if mount.get("type") == "bind" and source in SOCKETS:
             yield "compose-socket", f"who has {source} is root on the host", "remove it, or put a proxy before it"
         elif mount.get("type") == "bind" and any(f"{one}/".startswith(f"{source}/") for one in FOLDERS):
-            yield "compose-folder", f"{source} is the host's own, or holds what is", "mount what it needs of it, with read_only: true"
+            title, then = f"{source} is, or holds, what is the host's own", "mount what it needs of it, read_only: true"
+            yield "compose-folder", title, then
 
 
 def nginx(path: str, text: str) -> Iterator[Finding]:
