@@ -19,7 +19,7 @@ from deploy.core.shell import docker
 from deploy.hosts.local import LocalHost
 from deploy.images import build, tags
 from deploy.security import judge, waivers
-from deploy.security.findings import Inspection
+from deploy.security.findings import Inspection, severe
 from deploy.security.judge import Strict
 from deploy.security.waivers import Waivers
 
@@ -29,7 +29,7 @@ Look = Callable[[Environment], list[Inspection]]
 def fingerprints(at: Environment, commit: str, strict: Strict, look: Look) -> Counter[str]:
     """Return the findings of a commit, whose images are built where they are not here; raise Refused for none.
 
-    What is wrong with its waivers today is among them. What cannot be looked at there excuses nothing.
+    Only those that count today, and what is wrong with its waivers. What cannot be looked at there excuses nothing.
     """
     if strict.fails:
         what = f"an earlier commit excuses nothing here: {strict.by}"
@@ -42,9 +42,10 @@ def fingerprints(at: Environment, commit: str, strict: Strict, look: Look) -> Co
             return Counter()
         with images(at, before) as replaced:
             inspections = look(before)
-        inspections.append(judge.judge_waivers(accepted(root), inspections, {}).inspection)
-        findings = (finding for one in inspections for finding in one.findings)
-        return Counter(finding.fingerprint for finding in findings if finding.where not in replaced)
+        of_waivers = judge.judge_waivers(accepted(root), inspections, {}).inspection.findings
+        findings = (finding for one in inspections for finding in one.findings if finding.where not in replaced)
+        counting = (finding for finding in findings if severe(finding.severity, at.settings.scan.severity))
+        return Counter(finding.fingerprint for finding in (*counting, *of_waivers))
 
 
 def accepted(root: Path) -> Waivers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -172,6 +173,17 @@ def test_an_image_with_a_tag_of_its_own_is_that_of_the_change_and_excuses_nothin
     assert [*before] == [found[1].findings[0].fingerprint]
     assert (change.built, change.engine.names["shop/app:1"]) == ([], "image of now")
     assert "shop/app:1 has a tag of its own" in capsys.readouterr().err
+
+
+def test_what_was_less_severe_before_excuses_nothing_that_is_severe(change: Change) -> None:
+    """As `permissions: write-all` in a workflow that had a wide permission of less weight."""
+    severe = Finding("workflows", "excessive-permissions", "HIGH", CHECKOUT, "wide", path=".github/workflows/a.yml")
+    now = Inspection("workflows", CHECKOUT, findings=(severe,))
+    then = replace(now, findings=(replace(severe, severity="LOW"),))
+    before = against.fingerprints(change.at, "HEAD^1", LOOSE, lambda _: [then])
+    assert judge.judge(now, (), before, change.at.settings).blocking
+    before = against.fingerprints(change.at, "HEAD^1", LOOSE, lambda _: [now])
+    assert not judge.judge(now, (), before, change.at.settings).blocking
 
 
 def test_a_commit_without_settings_excuses_nothing_and_stops_nobody(

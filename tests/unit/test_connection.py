@@ -44,4 +44,5 @@ def test_files_that_do_not_all_arrive_are_no_success_wherever_the_stream_ends(tm
 
     assert code(first + second) == 0
     assert [(tmp_path / name).read_text() for name in "12"] == ["new", "new"]
-    assert code((first + second)[:cut]) and code(first + second[:cut])
+    assert code((first + second)[:cut])
+    assert code(first + second[:cut])
