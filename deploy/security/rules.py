@@ -40,11 +40,11 @@ def compose(model: Model, places: Mapping[str, tuple[str, int]]) -> Iterator[Fin
     """Judge services by what they ask of the host; `places` has the file and the line of each."""
     for service in model.services:
         path, line = places.get(service.name, ("", 0))
-        for rule, title, then in host_access(service.spec):
+        for rule, title, then in host_access(service.spec, model.volumes):
             yield finding(rule, title, path, line, then, service.name)
 
 
-def host_access(spec: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+def host_access(spec: Mapping[str, Any], volumes: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Yield the rule, the reason and the way out for all by which a service that is broken into has the host."""
     if spec.get("privileged"):
         yield "compose-privileged", "privileged gives it the whole host", "name what it needs: cap_add, devices"
@@ -54,12 +54,21 @@ def host_access(spec: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         if spec.get(key) == "host":
             yield "compose-namespace", f"{key}: host, so that it sees what is the host's own", f"remove {key}"
     for mount in spec.get("volumes") or ():
-        source = str(mount.get("source", "")).rstrip("/") or "/"
-        if mount.get("type") == "bind" and source in SOCKETS:
+        source = mounted(mount, volumes)
+        if source in SOCKETS:
             yield "compose-socket", f"who has {source} is root on the host", "remove it, or put a proxy before it"
-        elif mount.get("type") == "bind" and any(f"{one}/".startswith(f"{source}/") for one in FOLDERS):
+        elif source and any(f"{one}/".startswith(f"{source}/") for one in FOLDERS):
             title, then = f"{source} is, or holds, what is the host's own", "mount what it needs of it, read_only: true"
             yield "compose-folder", title, then
+
+
+def mounted(mount: Mapping[str, Any], volumes: Mapping[str, Any]) -> str:
+    """Return what a mount brings in of the host, as itself or as a volume of the local driver's; empty for nothing."""
+    if mount.get("type") == "bind":
+        return str(mount.get("source", "")).rstrip("/") or "/"
+    options = (volumes.get(str(mount.get("source"))) or {}).get("driver_opts") or {}
+    bound = "bind" in str(options.get("o", "")).split(",")
+    return (str(options.get("device", "")).rstrip("/") or "/") if bound else ""
 
 
 def nginx(path: str, text: str) -> Iterator[Finding]:

@@ -39,7 +39,7 @@ def bind(source: str) -> dict[str, Any]:
     ],
 )
 def test_what_gives_a_service_the_host_is_found(spec: dict[str, Any], rule: str) -> None:
-    assert [name for name, _, _ in rules.host_access(spec)] == ([rule] if rule else [])
+    assert [name for name, _, _ in rules.host_access(spec, {})] == ([rule] if rule else [])
 
 
 @pytest.mark.parametrize(
@@ -69,6 +69,22 @@ def test_what_gives_a_service_the_host_is_found(spec: dict[str, Any], rule: str)
 def test_what_nginx_drops_or_lets_out_is_found(text: str, rule: str) -> None:
     found = [*rules.nginx("nginx/site.conf.j2", f"\n{text}\n")]
     assert [(one.id, one.line) for one in found] == ([(rule, 2)] if rule else [])
+
+
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [
+        ({"type": "none", "o": "bind", "device": "/"}, "compose-folder"),
+        ({"type": "none", "o": "ro,bind", "device": "/var/run/docker.sock"}, "compose-socket"),
+        ({"type": "none", "o": "bind", "device": "/srv/data"}, ""),
+        ({"type": "nfs", "o": "addr=10.0.0.1", "device": ":/etc"}, ""),
+        (None, ""),
+    ],
+)
+def test_a_volume_that_is_a_folder_of_the_host_is_judged_as_one(options: dict[str, str] | None, rule: str) -> None:
+    spec = {"volumes": [{"type": "volume", "source": "data", "target": "/x"}]}
+    found = [name for name, _, _ in rules.host_access(spec, {"data": {"driver_opts": options}, "other": None})]
+    assert found == ([rule] if rule else [])
 
 
 def test_what_another_service_or_another_block_does_is_another_finding() -> None:
