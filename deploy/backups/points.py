@@ -34,8 +34,9 @@ SKEW = timedelta(hours=1)
 
 # a server's own default of max_wal_size: https://www.postgresql.org/docs/15/runtime-config-wal.html
 MAX_WAL = 2**30
-# what restores call the databases beside the live one
-BESIDE = re.compile(r"_(before|aborted)_\d+$|_(restored|table)_\w+$")
+LONGEST_NAME = 30  # characters of the database's name that stand in those of its neighbours: PostgreSQL takes 63
+# what restores call these, after the name
+BESIDE = re.compile(r"_((before|aborted)_\d+|(restored|table)_\w+)")
 MANIFEST_VERSION = 1  # that docker/backup/manifest.sql writes
 
 
@@ -54,7 +55,10 @@ class Manifest(Frozen):
     @property
     def unsaved(self) -> tuple[str, ...]:
         """The others that no restore has made."""
-        return tuple(name for name in self.others if not BESIDE.search(name))
+        own = self.database[:LONGEST_NAME]
+        return tuple(
+            name for name in self.others if not (name.startswith(own) and BESIDE.fullmatch(name.removeprefix(own)))
+        )
 
 
 def room_needed(dump: int, database: int, *, received: bool = False) -> int:

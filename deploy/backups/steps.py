@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from deploy.backups.points import differences
+from deploy.backups.points import LONGEST_NAME, differences
 from deploy.backups.repository import Repository
 from deploy.config.settings import Settings
 from deploy.core import console
@@ -13,8 +13,6 @@ from deploy.core.model import Schema
 from deploy.core.shell import LONG
 from deploy.site.step import Step
 from deploy.state.store import State
-
-LONGEST_NAME = 30  # characters of the database's name that stand in those of its neighbours: PostgreSQL takes 63
 
 
 @dataclass(frozen=True)

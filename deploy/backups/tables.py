@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from deploy.backups.points import Point
+from deploy.backups.points import LONGEST_NAME, Point
 from deploy.backups.repository import Repository, repository_of
 from deploy.backups.restore import dump_lock, require_nothing_interrupted, require_room
-from deploy.backups.steps import LONGEST_NAME, digits
+from deploy.backups.steps import digits
 from deploy.config.environment import Environment
 from deploy.core import console
 from deploy.core.errors import Refused

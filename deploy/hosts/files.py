@@ -12,8 +12,10 @@ from deploy.hosts.host import Host
 
 ARGUMENT = 1 << 14  # characters of a line that may be an argument: input costs another round trip
 CAUSES = {os.strerror(number): number for number in errno.errorcode} | {"Directory nonexistent": errno.ENOENT}
-# of each file a line with its size, mode and path, then its bytes; one that ends early is never put in place
+# of each file a line with its size, mode and path, then its bytes; one that ends early is never put in place, and it is
+# no success where fewer came than are expected
 WRITE = """set -e
+left=$1
 while IFS=' ' read -r size mode path; do
     folder=${path%/*}; part="$folder/.${path##*/}.part"
     umask 022; mkdir -p -- "$folder"
@@ -22,7 +24,9 @@ while IFS=' ' read -r size mode path; do
     [ "$(wc -c <"$part")" -eq "$size" ]
     chmod -- "$mode" "$part"
     mv -fT -- "$part" "$path"
+    left=$((left - 1))
 done
+[ "$left" -eq 0 ]
 """
 APPEND = """set -e
 umask 022; mkdir -p -- "$2"
@@ -72,7 +76,7 @@ class ShellFiles(Host):
         framed = b"".join(
             b"%d %o %b\n%b" % (len(data), mode, bytes(path), data) for path, (data, mode) in files.items()
         )
-        self.done(next(iter(files)), command("sh", "-c", WRITE), stdin=framed)
+        self.done(next(iter(files)), command("sh", "-c", WRITE, "sh", str(len(files))), stdin=framed)
 
     def _append(self, path: Path, line: str) -> None:
         if len(line) < ARGUMENT:

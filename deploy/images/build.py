@@ -155,7 +155,7 @@ def contexts(settings: Settings) -> list[str]:
 
 def text_of(path: Path) -> str:
     """Read a file, none where it is not there: names of bases are ASCII, what else it has may be in any encoding."""
-    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    return path.read_text(encoding="utf-8-sig", errors="replace") if path.is_file() else ""
 
 
 def unpinned(settings: Settings, targets: Iterable[bake.Target]) -> list[str]:

@@ -46,9 +46,11 @@ def require_safe(fleet: Fleet, plans: Mapping[str, Plan]) -> Fleet:
     Raises GateClosed, before anything is changed. Where data does not run yet Migrate looks once it does, and the
     backup is taken then.
     """
-    looked = replace(fleet, runs=tuple(seen(run, plans[run.host.name], fleet.runs) for run in fleet.runs))
+    serving = tuple(run for run in fleet.runs if run.facts.edge.release)
+    runs = [run if run.facts.edge.release else replace(run, beside=serving) for run in fleet.runs]
+    looked = replace(fleet, runs=tuple(seen(run, plans[run.host.name], fleet.runs) for run in runs))
     migrating = [run for run in looked.runs if may_be_pending(run, plans[run.host.name])]
-    looked = replace(looked, migrates=bool(migrating) or not any(run.facts.edge.release for run in looked.runs))
+    looked = replace(looked, migrates=bool(migrating) or not serving)
     if any(not askable(run) for run in migrating):
         return replace(looked, backup_due=True)
     if migrating:
@@ -59,10 +61,11 @@ def require_safe(fleet: Fleet, plans: Mapping[str, Plan]) -> Fleet:
 def may_be_pending(run: Run, plan: Plan) -> bool:
     """Tell whether a plan migrates data that is there, and migrations are pending, or nobody could look."""
     step = next((step for step in plan.steps if isinstance(step, Migrate | RecordMigrations)), None)
-    if step is None or not run.facts.edge.release:
+    serves = run.judged_by.facts.edge.release
+    if step is None or not serves:
         return False
     if not askable(run):
-        return run.target != run.facts.edge.release  # what served has migrated already: `inv down`, then `inv deploy`
+        return run.target != serves  # what served has migrated already: `inv down`, then `inv deploy`
     if isinstance(step, Migrate) and alembic.history_command(step.command):
         return run.revisions is None or bool(alembic.pending(run.revisions))
     return brings_migrations(run, step.colour)
@@ -70,7 +73,7 @@ def may_be_pending(run: Run, plan: Plan) -> bool:
 
 def brings_migrations(run: Run, colour: str) -> bool:
     """Tell whether a release's code lists migrations that the database has not got, or lists none."""
-    listing, schema = run.release.listing, run.state.schema()
+    listing, schema = run.release.listing, run.judged_by.state.schema()
     if listing is None or schema is None:
         return True
     listed = list_migrations(run, colour, listing.name, listing.deploy.migrations)
@@ -93,14 +96,14 @@ def askable(run: Run) -> bool:
     """Tell whether something serves that a migration can harm, and the database runs that it is asked of."""
     data = {service.name for service in run.release.of("data")}
     there = data <= run.facts.shared.keys() and {*run.release.resources} <= run.facts.resources
-    return bool(run.facts.edge.release) and there and not run.facts.orphans
+    return bool(run.judged_by.facts.edge.release) and there and not run.facts.orphans
 
 
 def look(image: Image, revisions: tuple[Revision, ...], runs: tuple[Run, ...]) -> list[Check]:
     """Check what is pending; nothing more is asked where nothing is."""
     if not alembic.pending(revisions):
         return []
-    return gate.checks(image, revisions, gate.targets(image.run.state, image.run.target), database_of(runs))
+    return gate.checks(image, revisions, gate.targets(image.run.judged_by.state, image.run.target), database_of(runs))
 
 
 def prepared(at: Environment, again: str, unscanned: str | None = None) -> tuple[Fleet, Image, str]:

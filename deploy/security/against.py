@@ -19,7 +19,7 @@ from deploy.core.shell import docker
 from deploy.hosts.local import LocalHost
 from deploy.images import build, tags
 from deploy.security import judge, waivers
-from deploy.security.findings import Inspection
+from deploy.security.findings import Inspection, severe
 from deploy.security.judge import Strict
 from deploy.security.waivers import Waivers
 
@@ -29,17 +29,23 @@ Look = Callable[[Environment], list[Inspection]]
 def fingerprints(at: Environment, commit: str, strict: Strict, look: Look) -> Counter[str]:
     """Return the findings of a commit, whose images are built where they are not here; raise Refused for none.
 
-    What is wrong with its waivers today is among them. What cannot be looked at there excuses nothing.
+    Only those that count today, and what is wrong with its waivers. What cannot be looked at there excuses nothing.
     """
     if strict.fails:
         what = f"an earlier commit excuses nothing here: {strict.by}"
         raise Refused(what, where="--against", then="inv scan without --against", slug="base-not-allowed")
     with checked_out(at.settings.root, commit, at.here) as root:
-        before = at._replace(settings=load(at.settings.env, root))
-        with images(at, before):
+        try:
+            before = at._replace(settings=load(at.settings.env, root))
+        except Refused as error:
+            console.warn(f"{commit} has no settings to look at it with, so that all counts as new: {error.what}")
+            return Counter()
+        with images(at, before) as replaced:
             inspections = look(before)
-        inspections.append(judge.judge_waivers(accepted(root), inspections, {}).inspection)
-        return Counter(finding.fingerprint for one in inspections for finding in one.findings)
+        of_waivers = judge.judge_waivers(accepted(root), inspections, {}).inspection.findings
+        findings = (finding for one in inspections for finding in one.findings if finding.where not in replaced)
+        counting = (finding for finding in findings if severe(finding.severity, at.settings.scan.severity))
+        return Counter(finding.fingerprint for finding in (*counting, *of_waivers))
 
 
 def accepted(root: Path) -> Waivers:
@@ -69,21 +75,26 @@ def checked_out(root: Path, commit: str, here: LocalHost) -> Iterator[Path]:
 
 
 @contextmanager
-def images(at: Environment, before: Environment) -> Iterator[None]:
-    """Build the images of a commit where ours are here and its own are not.
+def images(at: Environment, before: Environment) -> Iterator[list[str]]:
+    """Build the images of a commit where ours are here and its own are not; yield those that can only be ours.
 
-    Afterwards their names are off again, and ours are ours.
+    Afterwards their names are off again, and ours are ours. An image with a tag of its own is here once, for whatever
+    commit, and a build would take its name.
     """
-    revision, missing = checkout.read(before.settings.root, before.here).revision, list[str]()
+    revision, missing, replaced = checkout.read(before.settings.root, before.here).revision, list[str](), list[str]()
     try:
-        missing = lacking(own(*before.machine), revision, at.here) if are_built(at) else []
+        replaced = [name for name in own(*at.machine) if tags.kept(name, revision) == name]
+        if replaced:
+            why = f"{', '.join(replaced)} has a tag of its own, which {at.settings.bake} need not give it"
+            console.warn(f"the images of {revision} are not built, so that what is in ours counts as new: {why}")
+        missing = lacking(own(*before.machine), revision, at.here) if are_built(at) and not replaced else []
         if missing:
             console.say(f"images of {revision}, which this is compared with:")
             build.build_and_keep(*before.machine)
     except OpsError as error:
         console.warn(f"the images of {revision} cannot be built, so that what is in ours counts as new: {error.what}")
     try:
-        yield
+        yield replaced
     finally:
         tags.prune_release(missing, revision, at.here)
         if missing:

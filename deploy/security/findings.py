@@ -18,8 +18,8 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 class Finding:
     """One thing that a check found: what, how bad, in what, where, and what fixes it.
 
-    `where` is an image's name or the checkout; `path` is a file in it; `subject` a package with its version, or the
-    commit that brought it.
+    `where` is an image's name or the checkout; `path` is a file in it; `subject` a package with its version, the
+    commit that brought it, or the service or the block that it is about.
     """
 
     kind: Kind

@@ -26,13 +26,14 @@ TITLES = {
 }  # fmt: skip
 WAIVERS = "waivers"
 ORDER = (*TITLES.values(), WAIVERS)
+LESS = "less severe"
 SARIF = "https://json.schemastore.org/sarif-2.1.0.json"
 LEVELS = {"CRITICAL": "error", "HIGH": "error", "MEDIUM": "warning", "LOW": "note", "UNKNOWN": "note"}
 SCORES = {"CRITICAL": "9.5", "HIGH": "8.0", "MEDIUM": "5.0", "LOW": "2.0", "UNKNOWN": "0.0"}
 
 
 def fingerprints(base: str, strict: Strict) -> Counter[str]:
-    """Read the findings of an earlier report of `inv scan --json`; raise Refused where that excuses nothing."""
+    """Read what counted in an earlier report of `inv scan --json`; raise Refused where that excuses nothing."""
     if not base:
         return Counter()
     then = "inv scan --json > base.json on the branch that it is compared with"
@@ -41,7 +42,7 @@ def fingerprints(base: str, strict: Strict) -> Counter[str]:
         raise Refused(what, where="--base", then="inv scan without --base", slug="base-not-allowed")
     try:
         document = jsonlib.loads(Path(base).read_text())
-        return Counter(one["fingerprint"] for one in document["findings"])
+        return Counter(one["fingerprint"] for one in document["findings"] if one["state"] != LESS)
     except (OSError, ValueError, KeyError, TypeError) as error:
         what = f"{base} is no report of `inv scan --json`: {error!r}"
         raise Refused(what, where=base, then=then, slug="base-unreadable") from None
@@ -161,7 +162,7 @@ def every(judged: Iterable[Judged]) -> Iterable[tuple[Finding, str]]:
         yield from ((finding, "blocks") for finding in one.blocking)
         yield from ((finding, "in the base report") for finding in one.in_base)
         yield from ((finding, "waived") for finding, _ in one.waived)
-        yield from ((finding, "less severe") for finding in one.lower)
+        yield from ((finding, LESS) for finding in one.lower)
 
 
 def recorded(finding: Finding, state: str) -> dict[str, Any]:

@@ -15,9 +15,11 @@ SOCKETS = ("/var/run/docker.sock", "/run/docker.sock", "/run/containerd/containe
 FOLDERS = ("/", "/boot", "/dev", "/etc", "/proc", "/root", "/run", "/sys", "/var/lib/docker", "/var/run")
 WIDE = ("ALL", "SYS_ADMIN", "SYS_MODULE", "SYS_PTRACE")
 NAMESPACES = ("network_mode", "pid", "ipc", "userns_mode")
-# jinja's comments and blocks, what it fills in, nginx's comments; quoted texts keep what looks like one
+# jinja's comments and blocks; nginx's texts, which keep what looks like one, its comments, and words: in these stand
+# what jinja fills in, and ${variables}
 HIDDEN = re.compile(r"\{#.*?#\}|\{%.*?%\}", re.DOTALL)
-TOKEN = re.compile(r"""\{\{.*?\}\}[^\s;{}]*|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|#[^\n]*|[;{}]|[^\s;{}]+""", re.DOTALL)
+WORD = r"(?:\{\{.*?\}\}|\$\{\w+\}|[^\s;{}])+"
+TOKEN = re.compile(rf""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|#[^\n]*|{WORD}|[;{{}}]""", re.DOTALL)
 # directive -> the file that gives back what it drops, and what that is
 DROPPED = {
     "add_header": ("headers.conf", "the headers of every answer, Content-Security-Policy and HSTS among them"),
@@ -38,11 +40,11 @@ def compose(model: Model, places: Mapping[str, tuple[str, int]]) -> Iterator[Fin
     """Judge services by what they ask of the host; `places` has the file and the line of each."""
     for service in model.services:
         path, line = places.get(service.name, ("", 0))
-        for rule, title, then in host_access(service.spec):
-            yield finding(rule, f"{service.name}: {title}", path, line, then)
+        for rule, title, then in host_access(service.spec, model.volumes):
+            yield finding(rule, title, path, line, then, service.name)
 
 
-def host_access(spec: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+def host_access(spec: Mapping[str, Any], volumes: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Yield the rule, the reason and the way out for all by which a service that is broken into has the host."""
     if spec.get("privileged"):
         yield "compose-privileged", "privileged gives it the whole host", "name what it needs: cap_add, devices"
@@ -52,25 +54,37 @@ def host_access(spec: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         if spec.get(key) == "host":
             yield "compose-namespace", f"{key}: host, so that it sees what is the host's own", f"remove {key}"
     for mount in spec.get("volumes") or ():
-        source = str(mount.get("source", "")).rstrip("/") or "/"
-        if mount.get("type") == "bind" and source in SOCKETS:
+        source = mounted(mount, volumes)
+        if source in SOCKETS:
             yield "compose-socket", f"who has {source} is root on the host", "remove it, or put a proxy before it"
-        elif mount.get("type") == "bind" and source in FOLDERS:
-            yield "compose-folder", f"{source} is the host's own", "mount what it needs of it, with read_only: true"
+        elif source and any(f"{one}/".startswith(f"{source}/") for one in FOLDERS):
+            title, then = f"{source} is, or holds, what is the host's own", "mount what it needs of it, read_only: true"
+            yield "compose-folder", title, then
+
+
+def mounted(mount: Mapping[str, Any], volumes: Mapping[str, Any]) -> str:
+    """Return what a mount brings in of the host, as itself or as a volume of the local driver's; empty for nothing."""
+    if mount.get("type") == "bind":
+        return str(mount.get("source", "")).rstrip("/") or "/"
+    options = (volumes.get(str(mount.get("source"))) or {}).get("driver_opts") or {}
+    bound = "bind" in str(options.get("o", "")).split(",")
+    return (str(options.get("device", "")).rstrip("/") or "/") if bound else ""
 
 
 def nginx(path: str, text: str) -> Iterator[Finding]:
     """Judge the blocks of one template by what nginx drops and lets out without a word."""
     for block in blocks(text):
+        name = "".join(block.words[-1:])
         heads = {words[0] for words in block.directives}
         included = {words[1] for words in block.directives if words[0] == "include" and len(words) > 1}
         for directive, (file, what) in DROPPED.items():
             if directive in heads and file not in included:
                 title = f"{directive} in `{' '.join(block.words)}` drops {what}"
-                yield finding(f"nginx-{directive.replace('_', '-')}", title, path, block.line, f"include {file}; there")
+                rule, then = f"nginx-{directive.replace('_', '-')}", f"include {file}; there"
+                yield finding(rule, title, path, block.line, then, name)
         if place := escaping(block):
             title = f"`{' '.join(block.words)}` ends without /, and its alias with one: {place}../ is the folder above"
-            yield finding("nginx-alias", title, path, block.line, f"location {place}/")
+            yield finding("nginx-alias", title, path, block.line, f"location {place}/", name)
 
 
 def escaping(block: Block) -> str:
@@ -97,12 +111,12 @@ def blocks(text: str) -> list[Block]:
                 done += [opened.pop()] if len(opened) > 1 else []
             case word if not word.startswith("#"):
                 words = [*words, word.strip("\"'")]
-    return done
+    return done + opened[1:]  # what jinja chooses between may open two and close one
 
 
-def finding(rule: str, title: str, path: str, line: int, then: str) -> Finding:
-    """Make a finding of a rule."""
-    return Finding("misconfigurations", rule, "HIGH", CHECKOUT, title, path, line, then=then)
+def finding(rule: str, title: str, path: str, line: int, then: str, subject: str) -> Finding:
+    """Make a finding of a rule about a service, or a block of nginx: what another one does is another finding."""
+    return Finding("misconfigurations", rule, "HIGH", CHECKOUT, title, path, line, subject, then=then)
 
 
 def places(names: Iterable[str], files: Sequence[tuple[str, str]]) -> dict[str, tuple[str, int]]:

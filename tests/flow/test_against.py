@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,41 @@ def test_nothing_is_built_to_be_compared_with_images_that_are_not_here(change: C
     change.write("new", f"key = '{key()}'\n")
     change.commit()
     assert (change.blocking(), change.built) == (["key new"], [])
+
+
+def test_an_image_with_a_tag_of_its_own_is_that_of_the_change_and_excuses_nothing(
+    change: Change, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        build, "read_targets", lambda *_: [bake.Target("app", "shop/app:1"), bake.Target("b", "shop/b")]
+    )
+    revision = source.read(change.root, change.engine).revision
+    change.engine.names = {"shop/app:1": "image of now", f"shop/b:{revision}": "image of now"}
+    found = [Inspection("vulnerabilities", name, findings=(Finding("vulnerabilities", "CVE-1", "HIGH", name, "bad"),))
+             for name in ("shop/app:1", "redis:7")]  # fmt: skip
+    before = against.fingerprints(change.at, "HEAD^1", LOOSE, lambda _: found)
+    assert [*before] == [found[1].findings[0].fingerprint]
+    assert (change.built, change.engine.names["shop/app:1"]) == ([], "image of now")
+    assert "shop/app:1 has a tag of its own" in capsys.readouterr().err
+
+
+def test_what_was_less_severe_before_excuses_nothing_that_is_severe(change: Change) -> None:
+    """As `permissions: write-all` in a workflow that had a wide permission of less weight."""
+    severe = Finding("workflows", "excessive-permissions", "HIGH", CHECKOUT, "wide", path=".github/workflows/a.yml")
+    now = Inspection("workflows", CHECKOUT, findings=(severe,))
+    then = replace(now, findings=(replace(severe, severity="LOW"),))
+    before = against.fingerprints(change.at, "HEAD^1", LOOSE, lambda _: [then])
+    assert judge.judge(now, (), before, change.at.settings).blocking
+    before = against.fingerprints(change.at, "HEAD^1", LOOSE, lambda _: [now])
+    assert not judge.judge(now, (), before, change.at.settings).blocking
+
+
+def test_a_commit_without_settings_excuses_nothing_and_stops_nobody(
+    change: Change, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As before the change that brings the toolkit, or that repairs its settings."""
+    assert change.blocking(commit="HEAD~2") == ["key old"]
+    assert "so that all counts as new: there is no environment `local`" in capsys.readouterr().err
 
 
 def test_images_that_cannot_be_built_excuse_nothing(

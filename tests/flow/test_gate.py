@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +14,8 @@ from deploy.core.shell import Command, Result
 from deploy.database import attempts, gate
 from deploy.rollout import migrations
 from deploy.rollout.commands import rollback
+from deploy.rollout.plan import Plan
+from deploy.rollout.steps import Migrate
 from deploy.site.facts import observe
 from deploy.site.interrupted import require_no_other
 from deploy.site.run import Fleet, Run
@@ -158,6 +161,27 @@ def test_where_data_does_not_run_yet_the_step_looks(shop: Place) -> None:
         shop.deploy("r3")
     assert (error.value.code, shop.serving()) == (1, "r2")
     assert not [said for said in shop.host.said if "upgrade head" in said]
+
+
+def test_a_host_that_came_later_migrates_through_the_gate_of_those_that_serve(
+    shop: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is the first by its name, and migrates their database; what a rollback needs is in their records."""
+    new, folder = Database(tmp_path / "new" / "edge"), tmp_path / "new"
+    new.name, new.history, new.sql = "app0", PENDING, UNSAFE
+    later = Run(shop.settings.model_copy(update={"state": folder}), new, bundled("r3"))
+    fleet = Fleet(shop.at._replace(hosts=(new, shop.host)), (later, Run(shop.settings, shop.host, bundled("r3"))))
+    fleet = fleet.observed({run.host.name: observe(run.settings, run.host) for run in fleet.runs})
+    step = Migrate("blue", "backend", ("alembic", "upgrade", "head"))
+    plans = {run.host.name: Plan(run.release, "blue", 1, (step,) if run.host is new else ()) for run in fleet.runs}
+    asked = migrations.require_safe(fleet, plans)
+    assert (asked.migrates, asked.backup_due) == (True, True)
+    with pytest.raises(GateClosed, match="require-concurrent-index-creation"):
+        step.perform(asked.runs[0])
+    assert not [said for said in new.said if "upgrade head" in said]
+    assert gate.targets(asked.runs[0].judged_by.state, "r3") == gate.targets(shop.state, "r3") != {}
+    same = Fleet(fleet.at, tuple(replace(run, bundle=bundled("r2")) for run in fleet.runs))
+    assert not migrations.require_safe(same, plans).backup_due, "what serves has migrated already"
 
 
 def test_a_lock_is_tried_for_five_times_and_no_other_failure_is(shop: Place) -> None:

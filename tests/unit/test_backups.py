@@ -216,8 +216,13 @@ def test_other_databases_of_the_server_are_named_but_for_what_restores_made() ->
         "shop_aborted_20261130201329",
         "shop_restored_c29bea67",
         "shop_table_c29bea67",
+        "seats_table_plan",
     )
-    assert Manifest(taken="", server=150020, database="shop", bytes=1, others=others).unsaved == ("jobs",)
+    manifest = Manifest(taken="", server=150020, database="shop", bytes=1, others=others)
+    assert manifest.unsaved == ("jobs", "seats_table_plan"), "what another app calls so is its own"
+    long = "a" * 40
+    made = Names.at(long, "2026-11-30T20:13:29Z", "c29bea67")
+    assert not manifest.model_copy(update={"database": long, "others": (made.kept, made.new)}).unsaved
 
 
 def test_how_far_a_long_backup_is_does_not_count_among_its_documents() -> None:

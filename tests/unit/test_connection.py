@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+from pathlib import Path
 
 import pytest
 from paramiko import Message
 from paramiko.common import MSG_CHANNEL_DATA, MSG_CHANNEL_WINDOW_ADJUST
 
+from deploy.hosts.files import WRITE
 from deploy.hosts.ssh.transport import Listening
 
 
@@ -29,3 +32,17 @@ def test_a_connection_that_breaks_is_told_as_an_error_of_the_machine_and_by_who_
         with pytest.raises(ConnectionResetError, match="the connection broke") as told:
             listening.send_message(said(MSG_CHANNEL_DATA))
         assert len(told.value.args) == 2, "paramiko's thread takes the number out, or dies of it"
+
+
+@pytest.mark.parametrize("cut", [0, 1, -12, -1])
+def test_files_that_do_not_all_arrive_are_no_success_wherever_the_stream_ends(tmp_path: Path, cut: int) -> None:
+    """Also between two files: the script would end with 0, and nothing of the second be there."""
+    first, second = (b"3 644 %b/%d\nnew" % (bytes(tmp_path), number) for number in (1, 2))
+
+    def code(stream: bytes) -> int:
+        return subprocess.run(["sh", "-c", WRITE, "sh", "2"], input=stream, capture_output=True).returncode
+
+    assert code(first + second) == 0
+    assert [(tmp_path / name).read_text() for name in "12"] == ["new", "new"]
+    assert code((first + second)[:cut])
+    assert code(first + second[:cut])

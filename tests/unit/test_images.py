@@ -209,6 +209,12 @@ def test_what_is_neither_a_base_nor_pinned_is_named(checkout: Path) -> None:
     ]
 
 
+def test_the_image_after_a_byte_order_mark_is_read_as_buildkit_reads_it(checkout: Path) -> None:
+    (checkout / "docker" / "a.Dockerfile").write_text("FROM redis:8\r\n", encoding="utf-8-sig")
+    target = bake.Target("a", "app/a", None, "docker/a.Dockerfile")
+    assert build.unpinned(settings(checkout), [target]) == ["redis:8 (docker/a.Dockerfile)"]
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [

@@ -32,11 +32,14 @@ def bind(source: str) -> dict[str, Any]:
         (bind("/var/run/docker.sock"), "compose-socket"),
         (bind("/"), "compose-folder"),
         (bind("/etc/"), "compose-folder"),
+        (bind("/var/lib"), "compose-folder"),
+        (bind("/var"), "compose-folder"),
         (bind("/etc/ssl/certs"), ""),
+        (bind("/variable"), ""),
     ],
 )
 def test_what_gives_a_service_the_host_is_found(spec: dict[str, Any], rule: str) -> None:
-    assert [name for name, _, _ in rules.host_access(spec)] == ([rule] if rule else [])
+    assert [name for name, _, _ in rules.host_access(spec, {})] == ([rule] if rule else [])
 
 
 @pytest.mark.parametrize(
@@ -56,11 +59,41 @@ def test_what_gives_a_service_the_host_is_found(spec: dict[str, Any], rule: str)
         ("location /a/ { alias /site/a/; }", ""),
         ("location = /a { alias /site/a/; }", ""),
         ("location /a { alias /site/a; }", ""),
+        ("location /{{ a }} { alias /site/{{ a }}/; }", "nginx-alias"),
+        ("location / { add_header X ${request_id}; }", "nginx-add-header"),
+        ("{% if a %}server {{% else %}server {{% endif %} location / { add_header X y; } }", "nginx-add-header"),
+        ("{% if a %}server {{% else %}server {{% endif %} location / { return 204; } }", ""),
+        ("server { location / { add_header X y;", "nginx-add-header"),
     ],
 )
 def test_what_nginx_drops_or_lets_out_is_found(text: str, rule: str) -> None:
     found = [*rules.nginx("nginx/site.conf.j2", f"\n{text}\n")]
     assert [(one.id, one.line) for one in found] == ([(rule, 2)] if rule else [])
+
+
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [
+        ({"type": "none", "o": "bind", "device": "/"}, "compose-folder"),
+        ({"type": "none", "o": "ro,bind", "device": "/var/run/docker.sock"}, "compose-socket"),
+        ({"type": "none", "o": "bind", "device": "/srv/data"}, ""),
+        ({"type": "nfs", "o": "addr=10.0.0.1", "device": ":/etc"}, ""),
+        (None, ""),
+    ],
+)
+def test_a_volume_that_is_a_folder_of_the_host_is_judged_as_one(options: dict[str, str] | None, rule: str) -> None:
+    spec = {"volumes": [{"type": "volume", "source": "data", "target": "/x"}]}
+    found = [name for name, _, _ in rules.host_access(spec, {"data": {"driver_opts": options}, "other": None})]
+    assert found == ([rule] if rule else [])
+
+
+def test_what_another_service_or_another_block_does_is_another_finding() -> None:
+    model = samples.model(samples.COMPOSE.replace(": {image:", ": {privileged: true, image:"))
+    of_services = [one.fingerprint for one in rules.compose(model, {})]
+    template = "".join(f"location /{name} {{ alias /site/; add_header X y; }}\n" for name in "ab")
+    of_blocks = [one.fingerprint for one in rules.nginx("nginx/site.conf.j2", template)]
+    assert len({*of_services}) == len(of_services) == 4
+    assert len({*of_blocks}) == len(of_blocks) == 4
 
 
 def test_both_are_judged_in_a_scan_by_their_place_and_nothing_to_look_at_is_unknown(

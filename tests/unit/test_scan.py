@@ -567,6 +567,12 @@ def test_only_new_findings_block_with_a_base_report_and_all_of_them_a_release(tm
     assert scanned(twice, base=earlier).judged[0].result == "FAIL", (
         "a second one of the same kind in the same file is new"
     )
+    lower = [
+        replace(inspection, findings=tuple(replace(f, severity="LOW") for f in inspection.findings))
+        for inspection in inspections_of(answer(found=True))
+    ]
+    base.write_text(json.dumps(report.document(scanned(lower))))
+    assert not report.fingerprints(str(base), Strict(False, "")), "what was less severe excuses nothing that is severe"
     with pytest.raises(Refused, match="excuses nothing"):
         report.fingerprints(str(base), Strict(True, "prod"))
     base.write_text("{}")

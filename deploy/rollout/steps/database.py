@@ -63,13 +63,14 @@ class Migrate(Step):
 
     def revisions(self, run: Run) -> tuple[Revision, ...] | None:
         """Return what the gate saw of the revisions; where it could not look before data ran, it looks now."""
-        if run.revisions is not None or not (run.facts.edge.release and alembic.history_command(self.command)):
+        judged_by = run.judged_by
+        if run.revisions is not None or not (judged_by.facts.edge.release and alembic.history_command(self.command)):
             return run.revisions
         image = gate.Image(run, self.colour, self.service, self.command)
         revisions = image.history()
         if alembic.pending(revisions):
-            found = database_of([fresh(run)])
-            gate.require(gate.checks(image, revisions, gate.targets(run.state, run.target), found), run.host.name)
+            found = database_of([fresh(run), *run.beside])
+            gate.require(gate.checks(image, revisions, gate.targets(judged_by.state, run.target), found), run.host.name)
         return revisions
 
 
@@ -101,7 +102,7 @@ def list_migrations(run: Run, colour: str, service: str, command: tuple[str, ...
 
 def record_migrations(run: Run, listed: dict[str, bool]) -> None:
     """Remember that the database has these migrations too."""
-    run.state.keep_schema(schema.migrated(run.state.schema(), listed, run.release.id))
+    run.state.keep_schema(schema.migrated(run.judged_by.state.schema(), listed, run.release.id))
 
 
 def record_history(run: Run, service: str, revisions: tuple[Revision, ...]) -> None:
