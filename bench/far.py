@@ -17,7 +17,7 @@ from bench.measure import Number, timed
 from tests.machines import Machine
 from tests.support import remote, sshd
 from tests.support.delay import delayed
-from tests.support.site import Site, make_tiny
+from tests.support.site import Site, make_tiny, remove_labelled
 
 
 def main() -> None:
@@ -53,6 +53,8 @@ def measured(folder: Path, server: sshd.Sshd, seconds: float, runs: int) -> list
             for number, words in ((status, "status"), (idle, "deploy"), (back, "rollback")):
                 number.runs.append(timed(partial(remote.inv, site, words)))
     finally:
+        for kind in ("containers", "volumes", "networks"):
+            remove_labelled(kind, site.app, remote.ENV)
         site.sweep()
     return [status, idle, back, beyond, programs]
 

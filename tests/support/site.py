@@ -174,9 +174,9 @@ class Site:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def remove_labelled(kind: str, app: str) -> None:
-    """Remove containers, volumes or networks of one app."""
-    for project in (f"{app}-local", f"{app}-local-blue", f"{app}-local-green"):
+def remove_labelled(kind: str, app: str, env: str = "local") -> None:
+    """Remove containers, volumes or networks of one app in one environment."""
+    for project in (f"{app}-{env}", f"{app}-{env}-blue", f"{app}-{env}-green"):
         label = f"label=com.docker.compose.project={project}"
         if kind == "containers":
             found, remove = docker("ps", "-aq", "--filter", label), ["rm", "--force", "--volumes"]
