@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import signal
 import subprocess
@@ -345,6 +346,81 @@ def test_images_are_not_hidden_by_another_store_where_nobody_could_see_them(
         (tmp_path / "docker").chmod(0o755)
     ran = subprocess.run(["/bin/sh", "-c", script], env={"PATH": str(tmp_path)}, capture_output=True, text=True)
     assert bool(ran.stdout.strip()) is kept
+
+
+def task(role: str, name: str) -> dict[str, Any]:
+    """Return the task of a role whose name begins so."""
+    tasks = yaml.load((ROOT / f"infra/ansible/roles/{role}/tasks/main.yml").read_text())
+    (one,) = (task for task in tasks if task["name"].startswith(name))
+    return dict(one)
+
+
+def printed(line: str, place: str, folder: Path, **way: str) -> str:
+    """Run the line of a task with a folder in place of the host's."""
+    ran = subprocess.run(["sh", "-c", line.replace(place, str(folder))], env={**os.environ, **way},
+                         capture_output=True, text=True, check=True)  # fmt: skip
+    return ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("Match Address 10.0.0.0/8\n  PasswordAuthentication yes\n", ["passwordauthentication yes"]),
+        ('match user bob\n\tPasswordAuthentication="yes"\n', ["passwordauthentication yes"]),
+        ("Match Group adm\n  ChallengeResponseAuthentication yes\n", ["kbdinteractiveauthentication yes"]),
+        ("Match Address ::1\n  PermitRootLogin prohibit-password\n", ["permitrootlogin without-password"]),
+        ("Match User bob\n  # PasswordAuthentication yes\n  PasswordAuthentication no\n", []),
+        ("PasswordAuthentication yes\n", []),
+    ],
+    ids=["address", "another account", "the old name", "root by key", "closed", "no block: sshd is asked"],
+)
+def test_what_a_match_block_of_others_lets_in_is_named(tmp_path: Path, text: str, named: list[str]) -> None:
+    """`sshd -T` answers for one account and one address; a block may be of any other."""
+    (tmp_path / "sshd_config.d").mkdir()
+    (tmp_path / "sshd_config").write_text("UsePAM yes\n")
+    (tmp_path / "sshd_config.d/00-ours.conf").write_text("Match User x\n")
+    (tmp_path / "sshd_config.d/50-theirs.conf").write_text(text)
+    lines = printed(task("sshd", "Ask for what Match")["ansible.builtin.command"], "/etc/ssh", tmp_path).splitlines()
+    variables = task("sshd", "Refuse")["vars"]
+    assert "+ sshd_blocks.stdout_lines" in variables["sshd_lines"]
+    more = variables["sshd_more"].replace("{{ sshd_ours }}", "no$")
+    assert [line for line in lines if re.match(more, line)] == named
+
+
+def test_settings_that_sshd_has_not_read_are_taken_up(tmp_path: Path) -> None:
+    """Of an earlier run that was killed between the file and the reload; sshd writes its pid anew when it reads them."""
+    asked = task("sshd", "Ask for settings that sshd has not read")
+    line = asked["ansible.builtin.command"].replace("/run/sshd.pid", f"{tmp_path}/sshd.pid")
+    (tmp_path / "sshd_config.d").mkdir()
+    for name, time in (("sshd_config.d/00.conf", 5), ("sshd_config", 5), ("sshd_config.d", 5), ("sshd.pid", 6)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (time, time))
+    assert not printed(line, "/etc/ssh", tmp_path)
+    os.utime(tmp_path / "sshd_config.d/00.conf", (7, 7))
+    assert printed(line, "/etc/ssh", tmp_path)
+    assert (asked["changed_when"], asked["check_mode"]) == ("sshd_unread.stdout | length > 0", False)
+    assert asked["notify"] == task("sshd", "Let in keys")["notify"]
+
+
+@pytest.mark.parametrize(
+    ("text", "off"),
+    [
+        ("", []),
+        ('APT::Periodic::Enable "0";', ['APT::Periodic::Enable "0";']),
+        ('apt::periodic::unattended-upgrade "0";', ['APT::Periodic::Unattended-Upgrade "0";']),
+        ('APT::Periodic::Verbose "0";', []),
+    ],
+)
+def test_updates_that_a_later_file_turns_off_are_named(tmp_path: Path, text: str, off: list[str]) -> None:
+    own = task("system", "Turn security updates on")["ansible.builtin.copy"]["content"]
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts/20auto-upgrades").write_text(own)
+    (tmp_path / "parts/99theirs").write_text(text + "\n")
+    (tmp_path / "apt.conf").write_text(f'Dir::Etc::parts "{tmp_path}/parts";\n')
+    line = task("system", "Ask apt whether")["ansible.builtin.command"]
+    lines = printed(line, "/etc/apt", tmp_path, APT_CONFIG=str(tmp_path / "apt.conf")).splitlines()
+    word = task("system", "Refuse settings")["vars"]["system_word"]
+    assert [line for line in lines if re.match(word, line)] == off
 
 
 def test_builtin_modules_only() -> None:
