@@ -423,6 +423,13 @@ def test_updates_that_a_later_file_turns_off_are_named(tmp_path: Path, text: str
     assert [line for line in lines if re.match(word, line)] == off
 
 
+def test_the_firewall_is_loaded_after_the_service_that_flushes_everybodys_rules() -> None:
+    """Debian's nftables.service does, and some images have it enabled: both were free to come last."""
+    text = (ROOT / "infra/ansible/roles/firewall/files/bookreader-ops-firewall.service").read_text()
+    (after,) = re.findall(r"(?m)^After=(.*)$", text)
+    assert "nftables.service" in after.split()
+
+
 def test_builtin_modules_only() -> None:
     """A machine that runs `inv` has ansible-core from the lock, and no collection."""
     text = "\n".join(path.read_text() for path in (ROOT / "infra/ansible").rglob("*.yml"))
