@@ -212,13 +212,13 @@ def add_newer_suite() -> None:
     """Add Debian 13 at priority 100, from the mirror that this machine already uses."""
     say(f"adding Debian's {NEWER_SUITE} at priority 100 (only the Docker packages are taken from it)")
     write_as_root(
+        Path("/etc/apt/preferences.d/bookreader-ops"),
+        f"Package: *\nPin: release n={NEWER_SUITE}\nPin-Priority: 100\n",
+    )
+    write_as_root(
         NEWER_SOURCES,
         f"Types: deb\nURIs: {own_mirror()}\nSuites: {NEWER_SUITE}\nComponents: main\n"
         "Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n",
-    )
-    write_as_root(
-        Path("/etc/apt/preferences.d/bookreader-ops"),
-        f"Package: *\nPin: release n={NEWER_SUITE}\nPin-Priority: 100\n",
     )
     write_as_root(UPDATES_FILE, UPDATES)
 

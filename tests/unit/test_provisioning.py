@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -28,6 +27,7 @@ from deploy.provisioning import bare, drift, inventory, playbook, provision
 from deploy.provisioning.bare import Bare
 from deploy.provisioning.playbook import Event
 from deploy.site.checks import Check
+from scripts import bootstrap
 from tests.support import samples
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOtherOtherOtherOtherOtherOtherOtherOtherOther"
@@ -316,11 +316,6 @@ def test_only_servers_that_were_provisioned_are_compared(monkeypatch: pytest.Mon
 
 
 def test_the_engine_is_the_one_that_bootstrap_installs() -> None:
-    spec = importlib.util.spec_from_file_location("bootstrap", ROOT / "scripts/bootstrap.py")
-    assert spec
-    assert spec.loader
-    bootstrap = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(bootstrap)
     role = yaml.load((ROOT / "infra/ansible/roles/engine/defaults/main.yml").read_text())
     assert {name.lower(): packages for name, packages in role["engine_packages"].items()} == bootstrap.ENGINE_PACKAGES
     assert role["engine_newer_suite"] == bootstrap.NEWER_SUITE
@@ -328,6 +323,18 @@ def test_the_engine_is_the_one_that_bootstrap_installs() -> None:
     (updates,) = (task["ansible.builtin.copy"] for task in tasks if task.get("when") == "engine_from_newer")
     assert updates["content"].replace("{{ engine_newer_suite }}", bootstrap.NEWER_SUITE) == bootstrap.UPDATES
     assert updates["dest"] in (ROOT / "scripts/bootstrap.py").read_text()
+
+
+def test_the_next_debian_is_pinned_before_it_is_added(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut off in between, `apt-get upgrade` would make Debian 12 half a 13."""
+    tasks = yaml.load((ROOT / "infra/ansible/roles/engine/tasks/install.yml").read_text())[0]["block"]
+    pin, added = (next(at for at, own in enumerate(tasks) if own["name"].startswith(name)) for name in ("Pin", "Add"))
+    assert pin < added
+    made = list[str]()
+    monkeypatch.setattr(bootstrap, "own_mirror", lambda: "https://deb.example.org/debian")
+    monkeypatch.setattr(bootstrap, "write_as_root", lambda path, _: made.append(path.parent.name))
+    bootstrap.add_newer_suite()
+    assert made.index("preferences.d") < made.index("sources.list.d")
 
 
 @pytest.mark.parametrize(
