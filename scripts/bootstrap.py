@@ -43,6 +43,8 @@ Unattended-Upgrade::Origins-Pattern:: "origin=Debian,codename=bookworm,label=Deb
 Unattended-Upgrade::Origins-Pattern:: "origin=Debian,codename=bookworm-security,label=Debian-Security";
 Unattended-Upgrade::Package-Blacklist {{ "^docker"; "^containerd$"; "^runc$"; }};
 """
+UPDATES_FILE = Path("/etc/apt/apt.conf.d/52bookreader-ops")
+NEWER_SOURCES = Path("/etc/apt/sources.list.d/bookreader-ops.sources")
 BASE_PACKAGES = ["mmdebstrap", "uidmap", "debian-archive-keyring"]
 LOCK_SECONDS = 300  # unattended-upgrades is at work for minutes on a new cloud machine
 PROBE_IMAGE = "busybox:1.37-musl"
@@ -58,6 +60,7 @@ def main() -> None:
     packages = missing_system_packages()
     if packages:
         install(packages)
+    have_updates()
     if not engine_answers():
         start_engine()
     if not shutil.which("mmdebstrap") and ("--tests" in sys.argv or not tags_reachable()):
@@ -194,22 +197,30 @@ def extras(packages: list[str]) -> list[str]:
 
 def newer_suite_added() -> bool:
     """Tell whether the newer suite was added by this script."""
-    return Path("/etc/apt/sources.list.d/bookreader-ops.sources").exists()
+    return NEWER_SOURCES.exists()
+
+
+def have_updates() -> None:
+    """Have Debian 12's own updates installed too, where an earlier version of this script did not."""
+    may = os.geteuid() == 0 or succeeds("sudo", "-n", "true")
+    if newer_suite_added() and not UPDATES_FILE.exists() and may:
+        say("having the security updates of Debian 12 install themselves, besides those of 13")
+        write_as_root(UPDATES_FILE, UPDATES)
 
 
 def add_newer_suite() -> None:
     """Add Debian 13 at priority 100, from the mirror that this machine already uses."""
     say(f"adding Debian's {NEWER_SUITE} at priority 100 (only the Docker packages are taken from it)")
     write_as_root(
-        Path("/etc/apt/sources.list.d/bookreader-ops.sources"),
-        f"Types: deb\nURIs: {own_mirror()}\nSuites: {NEWER_SUITE}\nComponents: main\n"
-        "Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n",
-    )
-    write_as_root(
         Path("/etc/apt/preferences.d/bookreader-ops"),
         f"Package: *\nPin: release n={NEWER_SUITE}\nPin-Priority: 100\n",
     )
-    write_as_root(Path("/etc/apt/apt.conf.d/52bookreader-ops"), UPDATES)
+    write_as_root(
+        NEWER_SOURCES,
+        f"Types: deb\nURIs: {own_mirror()}\nSuites: {NEWER_SUITE}\nComponents: main\n"
+        "Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n",
+    )
+    write_as_root(UPDATES_FILE, UPDATES)
 
 
 def own_mirror() -> str:

@@ -13,9 +13,9 @@ CONFIGURATION = f"{switch.MOUNTED}/{switch.CURRENT}/nginx.conf"
 
 
 def is_presented(store: Store, version: Version) -> bool:
-    """Tell whether an edge serves a version, whatever its volume says: a reload may have been cut off."""
+    """Tell whether an edge serves a version: a reload may have been cut off, and a handshake shows no chain."""
     with suppress(OpsError):
-        return store.presented().serial == version.certificate.serial
+        return version.is_selected and store.presented().serial == version.certificate.serial
     return False
 
 

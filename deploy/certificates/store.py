@@ -75,10 +75,11 @@ ANSWERS = {
 
 @dataclass(frozen=True)
 class Version:
-    """A certificate that a host keeps, and what it calls it."""
+    """A certificate that a host keeps with its chain, what it calls them, and whether the edge is to serve them."""
 
     name: str
     certificate: model.Certificate
+    is_selected: bool
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,8 @@ class Store:
 
 def version_of(document: Mapping[str, Any]) -> Version:
     """Read what a program says of a version. Pure."""
-    return Version(str(document["version"]), model.leaf(str(document["chain"])))
+    name = str(document["version"])
+    return Version(name, model.leaf(str(document["chain"])), document.get("served", name) == name)
 
 
 def packed(files: Mapping[str, bytes]) -> bytes:

@@ -245,6 +245,20 @@ def test_a_certificate_of_ones_own_goes_over_stdin_and_no_argument_holds_the_key
     assert place.host.ran == ["install", "select", "nginx -t", "reload"]
 
 
+def test_another_chain_of_the_same_certificate_is_served(make: Callable[..., Place], tmp_path: Path) -> None:
+    """Who signed it has a certificate by another: the site's own is the same, and the former chain may expire."""
+    intermediate = signed("who signs", by=AUTHORITY, authority=True)
+    own = signed("a.test", "b.test", by=intermediate)
+    (tmp_path / "k.pem").write_bytes(own.key)
+    (tmp_path / "k.pem").chmod(0o600)
+    place = make(by="file", certificate=str(tmp_path / "c.pem"), key=str(tmp_path / "k.pem"))
+    for chain in (own.chain, own.chain.removesuffix(AUTHORITY.chain)):
+        (tmp_path / "c.pem").write_bytes(chain)
+        assert issue.issue(place.at)[0].changed
+        assert place.host.serves == chain.decode()
+        assert not issue.issue(place.at)[0].changed
+
+
 def test_everything_that_is_wrong_with_ones_own_is_said_before_anything_changes(
     make: Callable[..., Place], tmp_path: Path
 ) -> None:

@@ -114,6 +114,32 @@ def test_bootstrap_names_the_log_that_there_is(
     assert f"next: {then}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("added", "written"), [(True, 1), (False, 0)])
+def test_bootstrap_repairs_the_updates_of_a_machine_that_it_set_up_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, added: bool, written: int
+) -> None:
+    """The engine is there already, so nothing is installed; once it is written nothing is changed any more."""
+    made, updates = list[Path](), tmp_path / "updates"
+
+    def write(path: Path, text: str) -> None:
+        made.append(path)
+        path.write_text(text)
+
+    monkeypatch.setattr(bootstrap, "NEWER_SOURCES", tmp_path if added else tmp_path / "none")
+    monkeypatch.setattr(bootstrap, "UPDATES_FILE", updates)
+    monkeypatch.setattr("scripts.bootstrap.os.geteuid", lambda: 0)
+    monkeypatch.setattr(bootstrap, "write_as_root", write)
+    monkeypatch.setattr(bootstrap, "missing_system_packages", list)
+    monkeypatch.setattr(bootstrap, "engine_answers", lambda: True)
+    monkeypatch.setattr("scripts.bootstrap.shutil.which", lambda _: "there")
+    monkeypatch.setattr(bootstrap, "sync_environment", lambda: None)
+    monkeypatch.setattr("sys.argv", ["bootstrap.py"])
+    for _ in range(2):
+        bootstrap.main()
+    assert made == [updates] * written
+    assert not added or "codename=bookworm-security" in updates.read_text()
+
+
 @pytest.fixture
 def runner(checkout: Path) -> Path:
     """A checkout on a CI's machine, and the file for outputs of its steps; its account has an empty home."""

@@ -145,6 +145,14 @@ def test_an_app_is_sent_the_port_that_visitors_use(edge: Edge) -> None:
     assert heard(edge.get("/api/echo"))["host"] == f"{NAME}:8443"
 
 
+def test_no_app_is_sent_another_name_than_the_one_that_chose_the_site(edge: Edge) -> None:
+    """With an address in the request line the header Host may say anything."""
+    for tls in (True, False):
+        for host in ("other.test", "other.test:8443", f"{NAME}:1:other.test"):
+            answer = edge.get(f"https://{NAME}/api/echo", tls=tls, Host=host)
+            assert "other.test" not in f"{answer.headers} {answer.body!r}", answer
+
+
 def test_unknown_names_and_bare_addresses_are_let_in_nowhere(edge: Edge) -> None:
     for name in (None, "other.test", "198.51.100.1"):
         with pytest.raises((ssl.SSLError, ConnectionResetError)):

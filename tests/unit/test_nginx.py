@@ -396,6 +396,19 @@ def test_the_toolkit_asks_by_a_name_of_the_site() -> None:
     assert "308" not in asked
 
 
+def test_the_app_is_named_what_chose_the_server_and_never_a_header_alone() -> None:
+    """Of `GET https://shop.test/` with `Host: evil.test` nginx takes the former, and $http_host is the latter."""
+    files = frame.render(settings(ROOT, tls=Tls(by="acme")))
+    text = "\n".join(file.text for file in files.values())
+    assert re.findall(r".*\$http_host\b.*", text) == ["    map $http_host $visitor_port {"]
+    (port,) = re.findall(r'"~(\S+)" \$given_port;', text)
+    hosts = {"shop.test:8443": ":8443", "[::1]": None, "shop.test": None, "shop.test:x": None}
+    for host, expected in hosts.items():
+        found = re.search(port.replace("?<", "?P<"), host)
+        assert (found and found["given_port"]) == expected
+    assert re.search(r"map \$host \$visitor_host {\s+default \$host\$visitor_port;", text)
+
+
 def test_a_limit_lets_a_minutes_requests_come_at_once() -> None:
     text = render(BLUE, edge=Edge(limits={"/api/v1.0/": 30, "/login": 1}))
     assert "zone=limit_1:10m rate=30r/m;" in text

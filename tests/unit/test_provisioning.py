@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
+import os
 import re
 import signal
 import subprocess
@@ -27,6 +27,7 @@ from deploy.provisioning import bare, drift, inventory, playbook, provision
 from deploy.provisioning.bare import Bare
 from deploy.provisioning.playbook import Event
 from deploy.site.checks import Check
+from scripts import bootstrap
 from tests.support import samples
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOtherOtherOtherOtherOtherOtherOtherOtherOther"
@@ -315,11 +316,6 @@ def test_only_servers_that_were_provisioned_are_compared(monkeypatch: pytest.Mon
 
 
 def test_the_engine_is_the_one_that_bootstrap_installs() -> None:
-    spec = importlib.util.spec_from_file_location("bootstrap", ROOT / "scripts/bootstrap.py")
-    assert spec
-    assert spec.loader
-    bootstrap = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(bootstrap)
     role = yaml.load((ROOT / "infra/ansible/roles/engine/defaults/main.yml").read_text())
     assert {name.lower(): packages for name, packages in role["engine_packages"].items()} == bootstrap.ENGINE_PACKAGES
     assert role["engine_newer_suite"] == bootstrap.NEWER_SUITE
@@ -327,6 +323,18 @@ def test_the_engine_is_the_one_that_bootstrap_installs() -> None:
     (updates,) = (task["ansible.builtin.copy"] for task in tasks if task.get("when") == "engine_from_newer")
     assert updates["content"].replace("{{ engine_newer_suite }}", bootstrap.NEWER_SUITE) == bootstrap.UPDATES
     assert updates["dest"] in (ROOT / "scripts/bootstrap.py").read_text()
+
+
+def test_the_next_debian_is_pinned_before_it_is_added(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut off in between, `apt-get upgrade` would make Debian 12 half a 13."""
+    tasks = yaml.load((ROOT / "infra/ansible/roles/engine/tasks/install.yml").read_text())[0]["block"]
+    pin, added = (next(at for at, own in enumerate(tasks) if own["name"].startswith(name)) for name in ("Pin", "Add"))
+    assert pin < added
+    made = list[str]()
+    monkeypatch.setattr(bootstrap, "own_mirror", lambda: "https://deb.example.org/debian")
+    monkeypatch.setattr(bootstrap, "write_as_root", lambda path, _: made.append(path.parent.name))
+    bootstrap.add_newer_suite()
+    assert made.index("preferences.d") < made.index("sources.list.d")
 
 
 @pytest.mark.parametrize(
@@ -345,6 +353,98 @@ def test_images_are_not_hidden_by_another_store_where_nobody_could_see_them(
         (tmp_path / "docker").chmod(0o755)
     ran = subprocess.run(["/bin/sh", "-c", script], env={"PATH": str(tmp_path)}, capture_output=True, text=True)
     assert bool(ran.stdout.strip()) is kept
+
+
+def task(role: str, name: str) -> dict[str, Any]:
+    """Return the task of a role whose name begins so."""
+    tasks = yaml.load((ROOT / f"infra/ansible/roles/{role}/tasks/main.yml").read_text())
+    (one,) = (task for task in tasks if task["name"].startswith(name))
+    return dict(one)
+
+
+def printed(line: str, place: str, folder: Path, **way: str) -> str:
+    """Run the line of a task with a folder in place of the host's."""
+    ran = subprocess.run(["sh", "-c", line.replace(place, str(folder))], env={**os.environ, **way},
+                         capture_output=True, text=True, check=True)  # fmt: skip
+    return ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("Match Address 10.0.0.0/8\n  PasswordAuthentication yes\n", ["passwordauthentication yes"]),
+        ('match user bob\n\tPasswordAuthentication="yes"\n', ["passwordauthentication yes"]),
+        ("Match Group adm\n  ChallengeResponseAuthentication yes\n", ["kbdinteractiveauthentication yes"]),
+        ("Match Address ::1\n  PermitRootLogin prohibit-password\n", ["permitrootlogin without-password"]),
+        ("Match User bob\n  # PasswordAuthentication yes\n  PasswordAuthentication no\n", []),
+        ("PasswordAuthentication yes\n", []),
+    ],
+    ids=["address", "another account", "the old name", "root by key", "closed", "no block: sshd is asked"],
+)
+def test_what_a_match_block_of_others_lets_in_is_named(tmp_path: Path, text: str, named: list[str]) -> None:
+    """`sshd -T` answers for one account and one address; a block may be of any other."""
+    (tmp_path / "sshd_config.d").mkdir()
+    (tmp_path / "sshd_config").write_text("UsePAM yes\n")
+    (tmp_path / "sshd_config.d/00-ours.conf").write_text("Match User x\n")
+    (tmp_path / "sshd_config.d/50-theirs.conf").write_text(text)
+    lines = printed(task("sshd", "Ask for what Match")["ansible.builtin.command"], "/etc/ssh", tmp_path).splitlines()
+    variables = task("sshd", "Refuse")["vars"]
+    assert "+ sshd_blocks.stdout_lines" in variables["sshd_lines"]
+    more = variables["sshd_more"].replace("{{ sshd_ours }}", "no$")
+    assert [line for line in lines if re.match(more, line)] == named
+
+
+def test_settings_of_sshd_are_tested_with_those_of_others_before_they_are_there(tmp_path: Path) -> None:
+    """`AuthenticationMethods publickey,keyboard-interactive` with ours: sshd would start no more, at the next reboot."""
+    validate = task("sshd", "Let in keys")["ansible.builtin.template"]["validate"]
+    for name, text in (("ours", "first\n"), ("sshd_config", "second\n"), ("sshd", "#!/bin/sh\ncat $3\n")):
+        (tmp_path / name).write_text(text)
+    (tmp_path / "sshd").chmod(0o755)
+    line = validate.replace("%s", f"{tmp_path}/ours")
+    assert printed(line, "/etc/ssh", tmp_path, PATH=f"{tmp_path}:/usr/bin:/bin") == "first\nsecond\n"
+
+
+def test_settings_that_sshd_has_not_read_are_taken_up(tmp_path: Path) -> None:
+    """Of an earlier run that was killed between the file and the reload; sshd writes its pid anew when it reads them."""
+    asked = task("sshd", "Ask for settings that sshd has not read")
+    line = asked["ansible.builtin.command"].replace("/run/sshd.pid", f"{tmp_path}/sshd.pid")
+    (tmp_path / "sshd_config.d").mkdir()
+    for name, time in (("sshd_config.d/00.conf", 5), ("sshd_config", 5), ("sshd_config.d", 5), ("sshd.pid", 6)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (time, time))
+    assert not printed(line, "/etc/ssh", tmp_path)
+    os.utime(tmp_path / "sshd_config.d/00.conf", (7, 7))
+    assert printed(line, "/etc/ssh", tmp_path)
+    assert (asked["changed_when"], asked["check_mode"]) == ("sshd_unread.stdout | length > 0", False)
+    assert asked["notify"] == task("sshd", "Let in keys")["notify"]
+
+
+@pytest.mark.parametrize(
+    ("text", "off"),
+    [
+        ("", []),
+        ('APT::Periodic::Enable "0";', ['APT::Periodic::Enable "0";']),
+        ('apt::periodic::unattended-upgrade "0";', ['APT::Periodic::Unattended-Upgrade "0";']),
+        ('APT::Periodic::Verbose "0";', []),
+    ],
+)
+def test_updates_that_a_later_file_turns_off_are_named(tmp_path: Path, text: str, off: list[str]) -> None:
+    own = task("system", "Turn security updates on")["ansible.builtin.copy"]["content"]
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts/20auto-upgrades").write_text(own)
+    (tmp_path / "parts/99theirs").write_text(text + "\n")
+    (tmp_path / "apt.conf").write_text(f'Dir::Etc::parts "{tmp_path}/parts";\n')
+    line = task("system", "Ask apt whether")["ansible.builtin.command"]
+    lines = printed(line, "/etc/apt", tmp_path, APT_CONFIG=str(tmp_path / "apt.conf")).splitlines()
+    word = task("system", "Refuse settings")["vars"]["system_word"]
+    assert [line for line in lines if re.match(word, line)] == off
+
+
+def test_the_firewall_is_loaded_after_the_service_that_flushes_everybodys_rules() -> None:
+    """Debian's nftables.service does, and some images have it enabled: both were free to come last."""
+    text = (ROOT / "infra/ansible/roles/firewall/files/bookreader-ops-firewall.service").read_text()
+    (after,) = re.findall(r"(?m)^After=(.*)$", text)
+    assert "nftables.service" in after.split()
 
 
 def test_builtin_modules_only() -> None:
