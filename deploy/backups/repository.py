@@ -14,10 +14,12 @@ from deploy.config import secrets
 from deploy.config.environment import Environment
 from deploy.config.repositories import sftp_server
 from deploy.core.errors import CommandFailed, Locked, OpsError, Refused
+from deploy.core.facts import Facts
 from deploy.core.model import ReleasedService
 from deploy.core.shell import LONG, Command, docker
+from deploy.hosts.host import Host
 from deploy.site.facts import observe_all
-from deploy.site.run import Run, standing
+from deploy.site.run import Run, standing_on
 
 TAG = "recovery-point"
 # https://restic.readthedocs.io/en/stable/075_scripting.html#exit-codes
@@ -283,9 +285,19 @@ def repository_of(at: Environment) -> Repository:
     if not serving:
         what = "nothing is deployed, so there is nothing to save"
         raise Refused(what, where=at.settings.env, then="inv deploy", slug="nothing-runs")
-    for run in standing(at, serving, facts).runs:
+    for run in filter(None, at.each(lambda host: standing_run(at, host, serving, facts[host.name])).values()):
         for service in run.bundle.release.of("backup"):
             return Repository(run, service)
     then = "add docker/compose.backup.yml to `compose` in deploy/app.toml, then inv deploy"
     what = f"release {serving} has no service with the role backup"
     raise Refused(what, where=at.settings.env, then=then, slug="no-backup-service")
+
+
+def standing_run(at: Environment, host: Host, release: str, facts: Facts) -> Run | None:
+    """Return the run of a release on one host; None where the host came later, and has nothing of it yet."""
+    try:
+        return standing_on(at, host, release, facts)
+    except Refused:
+        if facts.edge.release:
+            raise
+        return None
