@@ -12,11 +12,11 @@ from deploy.hosts.host import Host
 
 ARGUMENT = 1 << 14  # characters of a line that may be an argument: input costs another round trip
 CAUSES = {os.strerror(number): number for number in errno.errorcode} | {"Directory nonexistent": errno.ENOENT}
-# of each file a line with its size, mode and path, then its bytes; one that ends early is never put in place, and it is
-# no success where fewer came than are expected
+# its arguments are paths; of each file come a line with size and mode, then its bytes. What ends early is never put in
+# place, and no success
 WRITE = """set -e
-left=$1
-while IFS=' ' read -r size mode path; do
+for path; do
+    IFS=' ' read -r size mode
     folder=${path%/*}; part="$folder/.${path##*/}.part"
     umask 022; mkdir -p -- "$folder"
     rm -f -- "$part"
@@ -24,9 +24,7 @@ while IFS=' ' read -r size mode path; do
     [ "$(wc -c <"$part")" -eq "$size" ]
     chmod -- "$mode" "$part"
     mv -fT -- "$part" "$path"
-    left=$((left - 1))
 done
-[ "$left" -eq 0 ]
 """
 APPEND = """set -e
 umask 022; mkdir -p -- "$2"
@@ -73,10 +71,8 @@ class ShellFiles(Host):
         self._write_each({path: (data, mode)})
 
     def _write_each(self, files: Mapping[Path, tuple[bytes, int]]) -> None:
-        framed = b"".join(
-            b"%d %o %b\n%b" % (len(data), mode, bytes(path), data) for path, (data, mode) in files.items()
-        )
-        self.done(next(iter(files)), command("sh", "-c", WRITE, "sh", str(len(files))), stdin=framed)
+        framed = b"".join(b"%d %o\n%b" % (len(data), mode, data) for data, mode in files.values())
+        self.done(next(iter(files)), command("sh", "-c", WRITE, "sh", *map(str, files)), stdin=framed)
 
     def _append(self, path: Path, line: str) -> None:
         if len(line) < ARGUMENT:

@@ -87,8 +87,8 @@ def test_of_files_that_are_written_together_none_is_half_there(remote: SshHost, 
     }
     remote.write_all(texts)
     assert {path: (path.read_text(), path.stat().st_mode & 0o777) for path in texts} == texts
-    half = b"3 644 %b/1\nnew30 644 %b/2\nthe connection b" % ((bytes(tmp_path / "a b"),) * 2)
-    assert remote.try_run(command("sh", "-c", WRITE, "sh", "2"), stdin=half.decode()).returncode
+    half = "3 644\nnew30 644\nthe connection b"
+    assert remote.try_run(command("sh", "-c", WRITE, "sh", *map(str, texts)), stdin=half).returncode
     assert [path.read_text()[:3] for path in texts] == ["new", "x\nx"]
 
 
