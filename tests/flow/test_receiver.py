@@ -156,9 +156,9 @@ def life_of(people: People) -> str:
 def test_a_sign_of_life_leaves_the_host_while_watchdog_comes(well: People, broken: People) -> None:
     before = receiver.FAILED.heartbeats
     ask(well.url, path="/watchdog", life=life_of(well))
-    assert wait_until(lambda: well.beats == ["/alive"], 5)
+    assert wait_until(lambda: well.beats == ["/alive"], 30)
     ask(well.url, path="/watchdog", life=life_of(broken))
-    assert wait_until(lambda: receiver.FAILED.heartbeats == before + 1, 5)
+    assert wait_until(lambda: receiver.FAILED.heartbeats == before + 1, 30)
     counted = ask(path="/metrics", method="GET", life=life_of(well))[1]
     assert f"ops_heartbeats_failed_total {before + 1}\n" in counted
     assert "ops_heartbeat_timestamp_seconds 0\n" in counted, "this one has sent none yet"
@@ -169,5 +169,5 @@ def test_no_sign_of_life_while_nobody_takes_messages(well: People, broken: Peopl
     ask(broken.url, path="/watchdog", life=life_of(well))
     assert ask(well.url)[0] == 200
     ask(well.url, path="/watchdog", life=life_of(well))
-    assert wait_until(lambda: bool(well.beats), 5)
+    assert wait_until(lambda: bool(well.beats), 30)
     assert well.beats == ["/alive"], "the first was withheld"
