@@ -62,7 +62,7 @@ class Manifest(Frozen):
 
 
 def room_needed(dump: int, database: int, *, received: bool = False) -> int:
-    """Return the bytes that a restore takes beside what is there: the dump, the database, its WAL. Pure.
+    """Return the bytes that a restore takes besides what is there: the dump, the database, its WAL. Pure.
 
     The server keeps so much WAL at most; what is `received` of it for a moment's sake is all of it, once more.
     """

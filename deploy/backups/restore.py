@@ -94,7 +94,7 @@ def revert_failed(run: RestoreRun, error: OpsError) -> None:
         if not swapped:
             revert(run)
     except OpsError as dead:
-        what = f"{error.what}\n    and what it left beside could not be dropped: {dead.what}"
+        what = f"{error.what}\n    and the database that it made could not be dropped: {dead.what}"
         then = "once the database answers, inv resume goes on, inv abort goes back"
         raise Interrupted(what, where=error.where, then=then) from error
     if swapped:

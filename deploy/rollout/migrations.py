@@ -47,7 +47,7 @@ def require_safe(fleet: Fleet, plans: Mapping[str, Plan]) -> Fleet:
     backup is taken then.
     """
     serving = tuple(run for run in fleet.runs if run.facts.edge.release)
-    runs = [run if run.facts.edge.release else replace(run, beside=serving) for run in fleet.runs]
+    runs = [run if run.facts.edge.release else replace(run, peers=serving) for run in fleet.runs]
     looked = replace(fleet, runs=tuple(seen(run, plans[run.host.name], fleet.runs) for run in runs))
     migrating = [run for run in looked.runs if may_be_pending(run, plans[run.host.name])]
     looked = replace(looked, migrates=bool(migrating) or not serving)

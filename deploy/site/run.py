@@ -40,12 +40,12 @@ class Run:
         default_factory=dict
     )  # numbers of replicas that are tried, and not written down yet
     revisions: tuple[Revision, ...] | None = None  # what the gate saw of the database's, newest first
-    beside: tuple[Run, ...] = ()  # of hosts that serve, where this one came later and serves nothing yet
+    peers: tuple[Run, ...] = ()  # of hosts that serve, where this one came later and serves nothing yet
 
     @property
     def judged_by(self) -> Run:
         """The run of a host that serves, whose records say what a migration must not harm; itself where none does."""
-        return self.beside[0] if self.beside else self
+        return self.peers[0] if self.peers else self
 
     @property
     def target(self) -> str:

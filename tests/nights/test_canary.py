@@ -1,4 +1,7 @@
-"""BookReader's own secrets, with scans, backups, a drill: nothing shows one. The short part is tests/integration/test_canary.py."""
+"""BookReader's own secrets, with scans, backups, a drill: nothing shows one.
+
+The short part is tests/integration/test_canary.py.
+"""
 
 from __future__ import annotations
 

@@ -395,7 +395,7 @@ def test_what_a_match_block_of_others_lets_in_is_named(tmp_path: Path, text: str
 
 
 def test_settings_of_sshd_are_tested_with_those_of_others_before_they_are_there(tmp_path: Path) -> None:
-    """`AuthenticationMethods publickey,keyboard-interactive` with ours: sshd would start no more, at the next reboot."""
+    """With `AuthenticationMethods publickey,keyboard-interactive` sshd would not start at the next reboot."""
     validate = task("sshd", "Let in keys")["ansible.builtin.template"]["validate"]
     for name, text in (("ours", "first\n"), ("sshd_config", "second\n"), ("sshd", "#!/bin/sh\ncat $3\n")):
         (tmp_path / name).write_text(text)
@@ -405,7 +405,7 @@ def test_settings_of_sshd_are_tested_with_those_of_others_before_they_are_there(
 
 
 def test_settings_that_sshd_has_not_read_are_taken_up(tmp_path: Path) -> None:
-    """Of an earlier run that was killed between the file and the reload; sshd writes its pid anew when it reads them."""
+    """An earlier run was killed between the file and the reload; sshd writes its pid anew when it reads them."""
     asked = task("sshd", "Ask for settings that sshd has not read")
     line = asked["ansible.builtin.command"].replace("/run/sshd.pid", f"{tmp_path}/sshd.pid")
     (tmp_path / "sshd_config.d").mkdir()

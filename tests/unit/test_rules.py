@@ -1,4 +1,4 @@
-"""Promise: what a service asks of its host, and what nginx drops without a word, is a finding with its reason and place."""
+"""Promise: what a service asks of its host, and what nginx drops silently, is a finding with reason and place."""
 
 from __future__ import annotations
 

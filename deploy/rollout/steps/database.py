@@ -69,7 +69,7 @@ class Migrate(Step):
         image = gate.Image(run, self.colour, self.service, self.command)
         revisions = image.history()
         if alembic.pending(revisions):
-            found = database_of([fresh(run), *run.beside])
+            found = database_of([fresh(run), *run.peers])
             gate.require(gate.checks(image, revisions, gate.targets(judged_by.state, run.target), found), run.host.name)
         return revisions
 
