@@ -34,7 +34,7 @@ TWO = ["--numprocesses=2", "--dist=loadgroup"]
 TWO_FILES = ["--numprocesses=2", "--dist=loadfile", "--no-loadscope-reorder"]
 SUITES = "tests/integration/test_app_suites.py"
 COVERAGE = Path(".nox/coverage")
-FOLDER = tempfile.TemporaryDirectory(prefix="nox-")  # the sessions of one call sum up their seconds in here
+FOLDER = tempfile.TemporaryDirectory(prefix="nox-")  # the sessions of one call sum up seconds and failures in here
 # what `.ci/run` and pull requests run, quick ones first
 CI = ["lint", "types", "docs", "security", "unit", "flow", "frontend", "backend", "integration"]
 
@@ -44,7 +44,7 @@ def run_tests(session: nox.Session, *runs: list[str]) -> None:
     none_chosen = [5] if session.posargs else []  # a choice such as `-k tiny` may leave a run without a test
     failed = False
     for run in runs:
-        words = [*run, f"--seconds={FOLDER.name}/seconds.json", *session.posargs]
+        words = [*run, f"--summary={FOLDER.name}/summary.json", *session.posargs]
         try:
             session.run("pytest", *words, external=True, success_codes=[0, *none_chosen])
         except CommandFailed:

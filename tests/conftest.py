@@ -1,4 +1,4 @@
-"""What holds for every tier: skips without a reason in tests/skips.toml fail the run; its end shows load and where the time went."""
+"""What holds for every tier: skips without a reason in tests/skips.toml fail the run; its end shows what failed and the slowest."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ settings.load_profile("steady")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LISTED = Path(__file__).parent / "skips.toml"
-SLOWEST = 40
+SLOWEST = 25
+LINES = 25  # of each failure, at the end of the last run: a page of CI's log often shows no more than its end
 skipped: list[str] = []
 reports: list[tuple[str, str]] = []
 durations: dict[str, float] = defaultdict(float)
+failures: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def is_worker(config: pytest.Config) -> bool:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--seconds", type=Path, help="a file that keeps the seconds of several runs, for one summary of all"
+        "--summary", type=Path, help="a file that keeps seconds and failures of several runs, for one summary of all"
     )
 
 
@@ -68,6 +70,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     report.nodeid = report.nodeid.rpartition("@")[0] if is_grouped(report.nodeid) else report.nodeid
     durations[report.nodeid] += report.duration
+    if report.failed:
+        failures[report.nodeid] = "\n".join(report.longreprtext.splitlines()[-LINES:])
     if report.skipped and not hasattr(report, "wasxfail"):
         skipped.append(report.nodeid)
     if report.when == "call":
@@ -87,8 +91,9 @@ def pytest_collectreport(report: pytest.CollectReport) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     bad = [] if is_worker(session.config) else list(unlisted(skipped, tomllib.loads(LISTED.read_text())))
-    if bad and session.exitstatus == pytest.ExitCode.OK:
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    if bad:
+        if session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
         print(f"\nskipped without a reason in tests/skips.toml: {', '.join(bad)}")  # noqa: T201  # pytest's own report
 
 
@@ -96,19 +101,24 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     for test, text in reports:
         terminalreporter.section(test, sep="-")
         terminalreporter.write_line(text)
-    seconds = collected(config.getoption("seconds"), durations)
+    seconds, failed = collected(config.getoption("summary"), durations, failures)
     terminalreporter.section(f"seconds of the {SLOWEST} slowest tests and of each tier")
     for test, taken in slowest(seconds):
         terminalreporter.write_line(f"{taken:8.1f}  {test}")
     for tier in tiers(seconds):
         terminalreporter.write_line(f"{tier.seconds:8.1f}  {tier.name}: {tier.tests} tests")
+    for test, text in failed.items():
+        terminalreporter.section(f"FAILED {test}", sep="-")
+        terminalreporter.write_line(text)
 
 
-def collected(path: Path | None, seconds: Mapping[str, float]) -> Mapping[str, float]:
-    """Add this run's seconds to those of the runs before it, where a file keeps them."""
+def collected(
+    path: Path | None, seconds: Mapping[str, float], failed: Mapping[str, str]
+) -> tuple[Mapping[str, float], Mapping[str, str]]:
+    """Add this run's seconds and failures to those of the runs before it, where a file keeps them."""
     if path is None:
-        return seconds
-    known: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
-    merged = {**known, **seconds}
-    path.write_text(json.dumps(merged))
+        return seconds, {}  # of one run alone pytest shows the failures itself
+    before = json.loads(path.read_text()) if path.exists() else {"seconds": {}, "failed": {}}
+    merged = {**before["seconds"], **seconds}, {**before["failed"], **failed}
+    path.write_text(json.dumps(dict(zip(("seconds", "failed"), merged, strict=True))))
     return merged

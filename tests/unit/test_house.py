@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import shutil
 import socket
@@ -135,22 +136,40 @@ def test_y(record_property):
 @pytest.mark.xdist_group("group")
 def test_z(): pytest.skip("z")
 """
+BEFORE = {
+    "seconds": {"tests/unit/test_before.py::test_w": 90.0},
+    "failed": {"tests/unit/test_before.py::test_w": "E  one is not two"},
+}
+
+
+def run_apart(tmp_path: Path, tests: str, *workers: str) -> tuple[int, str]:
+    """Run these tests in a project of their own, after a run that kept a summary; return exit code and output."""
+    (tmp_path / "tests").mkdir()
+    shutil.copy(conftest.__file__, tmp_path / "tests" / "conftest.py")
+    (tmp_path / "tests" / "skips.toml").write_text('"tests/test_it.py::test_x" = "there is no x here"\n')
+    (tmp_path / "tests" / "test_it.py").write_text(tests)
+    (tmp_path / "summary.json").write_text(json.dumps(BEFORE))
+    argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--summary=summary.json", *workers, "tests"]
+    ran = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True)
+    return ran.returncode, ran.stdout
 
 
 @pytest.mark.parametrize("workers", [(), ("--numprocesses=2", "--dist=loadgroup")], ids=["one process", "two workers"])
 def test_a_skip_that_is_not_listed_fails_the_run_and_its_end_shows_reports_and_seconds(
     tmp_path: Path, workers: tuple[str, ...]
 ) -> None:
-    (tmp_path / "tests").mkdir()
-    shutil.copy(conftest.__file__, tmp_path / "tests" / "conftest.py")
-    (tmp_path / "tests" / "skips.toml").write_text('"tests/test_it.py::test_x" = "there is no x here"\n')
-    (tmp_path / "tests" / "test_it.py").write_text(TESTS)
-    (tmp_path / "seconds.json").write_text('{"tests/unit/test_before.py::test_w": 90.0}')
-    argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--seconds=seconds.json", *workers, "tests"]
-    ran = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True)
-    assert ran.returncode == 1
-    assert "tests/skips.toml: tests/test_it.py::test_z\n" in ran.stdout
-    assert ran.stdout.count("so many requests") == 1
-    assert "    90.0  tests/unit/test_before.py::test_w\n" in ran.stdout, "of the run before"
-    assert "    90.0  tests/unit: 1 tests\n" in ran.stdout
-    assert "  tests/test_it.py: 3 tests\n" in ran.stdout
+    code, shown = run_apart(tmp_path, TESTS, *workers)
+    assert code == 1
+    assert "tests/skips.toml: tests/test_it.py::test_z\n" in shown
+    assert shown.count("so many requests") == 1
+    assert "    90.0  tests/unit/test_before.py::test_w\n" in shown, "of the run before"
+    assert "    90.0  tests/unit: 1 tests\n" in shown
+    assert "  tests/test_it.py: 3 tests\n" in shown
+
+
+def test_the_end_of_the_last_run_shows_what_failed_in_each(tmp_path: Path) -> None:
+    end = run_apart(tmp_path, "def test_sum(): assert sum([1, 2]) == 4\n")[1].rpartition("1 tests\n")[2]
+    assert "FAILED tests/unit/test_before.py::test_w" in end
+    assert "one is not two" in end
+    assert "FAILED tests/test_it.py::test_sum" in end
+    assert "where 3 = sum(" in end
