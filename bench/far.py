@@ -26,16 +26,20 @@ def main() -> None:
     arguments.add_argument("--milliseconds", type=float, default=100)
     arguments.add_argument("--runs", type=int, default=3)
     chosen = arguments.parse_args()
-    with tempfile.TemporaryDirectory(prefix="ops-far-") as name, sshd.running(Path(name, "sshd")) as server:
-        report(measured(Path(name, "site"), server, chosen.milliseconds / 1000, chosen.runs))
+    with (
+        tempfile.TemporaryDirectory(prefix="ops-far-") as name,
+        sshd.running(Path(name, "sshd")) as server,
+        delayed(server.port, chosen.milliseconds / 1000) as far,
+    ):
+        report(measured(Path(name, "site"), server, far, chosen.runs))
 
 
-def measured(folder: Path, server: sshd.Sshd, seconds: float, runs: int) -> list[Number]:
-    """Time the same commands with a round trip of so many seconds; a deploy also without, in the same run."""
+def measured(folder: Path, server: sshd.Sshd, far: int, runs: int) -> list[Number]:
+    """Time the same commands through a port with a delay; a deploy also without, in the same run."""
     status, idle = Number("status", "s", 1.5, 1), Number("deploy with nothing to do", "s", 6, 4)
     back, beyond = Number("rollback", "s", 20, 15), Number("deploy, beyond the one without a delay", "s", 15)
     programs = Number("programs that a deploy starts on the server", "programs")
-    site, far = make_tiny(folder), delayed(server.port, seconds)
+    site = make_tiny(folder)
 
     def deploy(port: int) -> float:
         change(site)

@@ -67,8 +67,8 @@ def test_questions_to_a_host_far_away_are_asked_at_once(tmp_path: Path) -> None:
         assert host.together(*(partial(host.run, query("echo", line)) for line in lines)) == [f"{n}\n" for n in lines]
         return time.monotonic() - began
 
-    with sshd.running(tmp_path) as server:
-        host = host_of(server, hosts={"app1": server.machine(port=delayed(server.port, 0.1))})
+    with sshd.running(tmp_path) as server, delayed(server.port, 0.1) as port:
+        host = host_of(server, hosts={"app1": server.machine(port=port)})
         host.run(query("true"))
         ratios = (seconds(*"12345") / seconds("1") for _ in range(10))
         assert any(ratio < 2 for ratio in ratios), "one after the other they take five times as long"

@@ -4,52 +4,55 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
-from contextlib import suppress
-from typing import Any
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 
 from tests.support.site import free_port
 
 CHUNK = 1 << 16
 
 
-def delayed(target: int, seconds: float) -> int:
-    """Return a port of this machine's loopback that leads to another one, half of the seconds later each way."""
-    port, loop, listening = free_port(), asyncio.new_event_loop(), threading.Event()
+@contextmanager
+def delayed(target: int, seconds: float) -> Iterator[int]:
+    """Yield a port of this machine's loopback that leads to another one, half of the seconds later each way."""
+    port, listening, over = free_port(), threading.Event(), threading.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection("127.0.0.1", target)
-        await asyncio.gather(
-            pass_on(reader, back, seconds / 2), pass_on(there, writer, seconds / 2), return_exceptions=True
-        )
+        with closing(back), closing(writer):
+            await asyncio.gather(pass_on(reader, back, seconds / 2), pass_on(there, writer, seconds / 2))
 
     async def run() -> None:
-        server = await asyncio.start_server(serve, "127.0.0.1", port)
-        listening.set()
-        await server.serve_forever()
+        async with await asyncio.start_server(serve, "127.0.0.1", port):
+            listening.set()
+            await asyncio.to_thread(over.wait)
 
-    work: Callable[[], Any] = lambda: loop.run_until_complete(run())  # noqa: E731  # it is handed on
-    threading.Thread(target=work, daemon=True).start()
+    thread = threading.Thread(target=asyncio.run, args=(run(),))
+    thread.start()
     listening.wait(10)
-    return port
+    yield port
+    over.set()
+    thread.join(10)
 
 
 async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay: float) -> None:
     """Pass on what comes, each part as long after it came, however much is on its way."""
     loop, waiting = asyncio.get_running_loop(), asyncio.Queue[tuple[float, bytes]]()
 
+    async def read() -> None:
+        with suppress(ConnectionError):  # one side has hung up
+            while data := await reader.read(CHUNK):
+                waiting.put_nowait((loop.time() + delay, data))
+        waiting.put_nowait((loop.time() + delay, b""))
+
     async def write() -> None:
-        while True:
-            due, data = await waiting.get()
-            await asyncio.sleep(max(0, due - loop.time()))
-            if not data:
-                return writer.close()
-            writer.write(data)
-            with suppress(ConnectionError):  # one side has hung up
+        with suppress(ConnectionError):
+            while True:
+                due, data = await waiting.get()
+                await asyncio.sleep(max(0, due - loop.time()))
+                if not data:
+                    return writer.close()
+                writer.write(data)
                 await writer.drain()
 
-    writing = asyncio.ensure_future(write())
-    while data := await reader.read(CHUNK):
-        waiting.put_nowait((loop.time() + delay, data))
-    waiting.put_nowait((loop.time() + delay, b""))
-    await writing
+    await asyncio.gather(read(), write())
