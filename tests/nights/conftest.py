@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Collection, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -85,8 +85,8 @@ def pytest_runtest_makereport(
     seen = yield
     row = ROWS.setdefault(item.nodeid, report.Row(item.nodeid, fault(item), room_of(item)))
     row.seconds += call.duration
-    for told in getattr(item, "funcargs", {}).values():
-        row.story = list(getattr(told, "story", row.story))
+    for used in getattr(item, "funcargs", {}).values():
+        row.story = list(getattr(used, "story", row.story))
     row.judge(seen)
     return seen
 
@@ -101,6 +101,11 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Write the report; one that was cut short, or a choice within a room, takes no other row away."""
     place, options = os.environ.get("NIGHTS_REPORT"), session.config.option
     ended = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
-    whole = ended and "tests/nights" in session.config.args and not (options.keyword or options.maxfail)
+    whole = ended and is_whole(session.config.args, keyword=options.keyword, maxfail=options.maxfail)
     if place and ROWS:
         report.write(Path(place), list(ROWS.values()), options.room if whole else "")
+
+
+def is_whole(paths: Collection[str], *, keyword: str, maxfail: int) -> bool:
+    """Tell whether a run was of all nights: only then a row that is not among its own is of a night that is no more."""
+    return "tests/nights" in paths and not keyword and not maxfail
