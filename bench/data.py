@@ -18,7 +18,7 @@ from bench.__main__ import report
 from bench.measure import Number, run, timed
 from deploy.core.poll import wait_until
 from deploy.hosts.local import LocalHost
-from deploy.images import bases
+from deploy.images import bases, dockerfile
 from tests.support.site import ROOT, make_bookreader
 
 HOST, TAG = "bench", "recovery-point"
@@ -36,7 +36,8 @@ class Server:
     def __init__(self, scale: int) -> None:
         """Start both on a database of pgbench."""
         self.name = f"ops-bench-{uuid4().hex[:6]}"
-        images = bases.prepare(ROOT, "auto", ["postgres", "restic"], LocalHost())
+        needed = dockerfile.images((ROOT / "docker" / "backup.Dockerfile").read_text())
+        images = bases.prepare(ROOT, "auto", needed, LocalHost())
         contexts = [f"--build-context={name}=docker-image://{image}" for name, image in images.items()]
         docker = str(ROOT / "docker")
         run(
