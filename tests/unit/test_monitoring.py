@@ -140,7 +140,9 @@ MISSED_BY = {"slo": "edge"}  # which is loaded wherever it is
 
 @pytest.mark.parametrize("name", sorted(RULES))
 def test_a_metric_that_a_rule_needs_is_missed_when_it_is_gone(name: str) -> None:
-    text, other = ("\n".join(str(rule["expr"]) for rule in RULES.get(one, ())) for one in (name, MISSED_BY.get(name, "")))
+    text, other = (
+        "\n".join(str(rule["expr"]) for rule in RULES.get(one, ())) for one in (name, MISSED_BY.get(name, ""))
+    )
     absent = re.compile(r"absent\((\w+)")
     assert set(METRIC.findall(text)) - NOT_MISSED - {*absent.findall(other)} == {*absent.findall(text)}
 
