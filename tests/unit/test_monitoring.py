@@ -115,7 +115,7 @@ def test_a_change_of_any_file_recreates_what_reads_it() -> None:
 
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
 def test_an_alert_says_what_it_means_and_what_to_do(rule: dict[str, Any]) -> None:
-    assert set(rule["annotations"]) == {"summary", "meaning", "next"}
+    assert set(rule["annotations"]) == {"summary", "meaning", "runbook", "next"}
     assert rule["labels"]["severity"] in ("critical", "warning", "none")
 
 
@@ -359,6 +359,7 @@ def test_secrets_are_read_and_hidden_in_every_form_that_the_toolkit_hides(tmp_pa
 
 def group(status: str = "firing") -> dict[str, Any]:
     words = {"summary": "app does not run", "meaning": "none runs", "next": "inv status --env=prod"}
+    words |= {"runbook": "inv incident.playbook service-down --env=prod"}
     labels = {"alertname": "ServiceDown", "service": "app", "severity": "critical"}
     alert = {"status": status, "labels": labels, "annotations": words, "startsAt": "2026-11-30T10:00:00.123Z"}
     return {"status": status, "commonLabels": {"service": "app"}, "alerts": [alert]}
@@ -369,7 +370,8 @@ def test_a_message_says_service_host_release_last_deploy_and_next_command() -> N
     title, text, kind = receiver.message(group(), "shop-prod", "h1", facts)
     assert (title, kind) == ("shop-prod: app does not run", "failure")
     assert text.splitlines() == [
-        "what: app does not run", "meaning: none runs", "next: inv status --env=prod", "service: app", "host: h1",
+        "what: app does not run", "meaning: none runs", "next: inv status --env=prod",
+        "runbook: inv incident.playbook service-down --env=prod", "service: app", "host: h1",
         "release: r2", "last deploy: deploy of r2 at 10:00 by ann: in service", "last lines: ", "  error: x",
         "since: 2026-11-30 10:00:00",
     ]  # fmt: skip
