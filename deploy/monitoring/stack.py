@@ -116,6 +116,7 @@ class Stack:
         return (
             *ALWAYS,
             *sorted(self.job_names & {"postgres", "redis", "edge", "public"}),
+            *(["slo"] if "edge" in self.job_names else []),
             *(["backups"] if self.backups else []),
             *(["certificates"] if self.certificates else []),
         )

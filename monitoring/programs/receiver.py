@@ -24,6 +24,7 @@ PORT, COLLECTOR = 9102, "http://collector:9101"
 PATIENCE = 50.0  # seconds without a sign of life; Alertmanager gives them for 40 more when Prometheus is gone
 WITHIN = 15.0  # seconds that the services may take
 NOBODY = {"alertname": "NobodyWatches"}  # Prometheus or Alertmanager is away: no rule says so
+RUNBOOK = "inv incident.playbook nobody-watches"
 SHOWN = ("alertname", "service", "severity")
 KINDS = {"critical": "failure", "warning": "warning"}
 Send = Callable[[str, str, str], bool]
@@ -55,7 +56,8 @@ def message(group: Mapping[str, Any], name: str, host: str, facts: Mapping[str, 
 def describe(alert: Mapping[str, Any]) -> list[tuple[str, str]]:
     """List what an alert says for itself. Pure."""
     words = alert["annotations"]
-    return [("what", words.get("summary", "")), ("meaning", words.get("meaning", "")), ("next", words.get("next", ""))]
+    rows = {"what": "summary", "meaning": "meaning", "next": "next", "runbook": "runbook"}
+    return [(row, words.get(name, "")) for row, name in rows.items()]
 
 
 def sender(urls: list[str], app: str) -> Send:
@@ -133,7 +135,8 @@ def guard(send: Send, name: str, host: str, env: str) -> None:
 def speak(send: Send, name: str, host: str, env: str) -> None:
     """Send what changed; what nobody took has not been sent, and is new the next time."""
     if words := LIFE.change():
-        text = f"host: {host}\nnext: inv monitor.check --env={env}; inv monitor.up --env={env}"
+        then = f"inv monitor.check --env={env}; inv monitor.up --env={env}"
+        text = f"host: {host}\nnext: {then}\nrunbook: {RUNBOOK} --env={env}"
         taken = send(f"{name}: {words}", text, "failure" if LIFE.missed else "success")
         note([NOBODY], "firing" if LIFE.missed else "resolved", taken=taken)
         if not taken:

@@ -34,7 +34,7 @@ SECRETS = 'POSTGRES_PASSWORD="hunter2222"\n'
 RULES = {
     path.stem: yaml.load(path.read_text())["groups"][0]["rules"] for path in (ROOT / "monitoring/rules").glob("*.yml")
 }
-ALERTS = [rule for own in RULES.values() for rule in own]
+ALERTS = [rule for own in RULES.values() for rule in own if "alert" in rule]
 
 
 def service(name: str, role: Any, image: str = "x", **more: Any) -> ReleasedService:
@@ -66,7 +66,7 @@ def test_what_the_release_has_is_watched_and_nothing_that_it_has_not() -> None:
     assert own.rules == ("services", "host", "self", "postgres")
     own = stack.stack_of(run(service("edge", "edge"), service("backup", "backup"), probe="https://shop.test/"), "")
     assert [one.name for one in own.exporters] == ["exporter-postgres", "exporter-edge", "blackbox"]
-    assert own.rules == ("services", "host", "self", "edge", "postgres", "public", "backups")
+    assert own.rules == ("services", "host", "self", "edge", "postgres", "public", "slo", "backups")
     renewed = run(service("certificates", "certificates"))
     acme = renewed.settings.model_copy(update={"tls": Tls(by="acme")})
     assert "certificates" not in stack.stack_of(renewed, "").rules
@@ -115,7 +115,7 @@ def test_a_change_of_any_file_recreates_what_reads_it() -> None:
 
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
 def test_an_alert_says_what_it_means_and_what_to_do(rule: dict[str, Any]) -> None:
-    assert set(rule["annotations"]) == {"summary", "meaning", "next"}
+    assert set(rule["annotations"]) == {"summary", "meaning", "runbook", "next"}
     assert rule["labels"]["severity"] in ("critical", "warning", "none")
 
 
@@ -135,12 +135,21 @@ NOT_MISSED = {"ops_container_restarts", "ops_container_out_of_memory", "probe_ss
 # these keep alerts quiet: without them more is sent
 NOT_MISSED |= {"ops_environment_down", "ops_maintenance", "ops_service_stopped_by_deploy", "probe_http_status_code"}
 NOT_MISSED |= {"ops_certificate_not_after_timestamp_seconds"}
+MISSED_BY = {"slo": "edge"}  # which is loaded wherever it is
 
 
 @pytest.mark.parametrize("name", sorted(RULES))
 def test_a_metric_that_a_rule_needs_is_missed_when_it_is_gone(name: str) -> None:
-    text = " ".join(str(rule["expr"]) for rule in RULES[name])
-    assert set(METRIC.findall(text)) - NOT_MISSED == set(re.findall(r"absent\((\w+)", text))
+    text, other = (
+        "\n".join(str(rule["expr"]) for rule in RULES.get(one, ())) for one in (name, MISSED_BY.get(name, ""))
+    )
+    absent = re.compile(r"absent\((\w+)")
+    assert set(METRIC.findall(text)) - NOT_MISSED - {*absent.findall(other)} == {*absent.findall(text)}
+
+
+def test_objectives_are_of_bounds_that_are_counted() -> None:
+    text = "\n".join(str(rule["expr"]) for rule in RULES["slo"])
+    assert {float(bound) for bound in re.findall(r'le="([^"]+)"', text)} <= {*edge_log.BOUNDS}
 
 
 def container(name: str, role: str = "web", status: str = "running", health: str = "", **state: Any) -> dict[str, Any]:
@@ -350,6 +359,7 @@ def test_secrets_are_read_and_hidden_in_every_form_that_the_toolkit_hides(tmp_pa
 
 def group(status: str = "firing") -> dict[str, Any]:
     words = {"summary": "app does not run", "meaning": "none runs", "next": "inv status --env=prod"}
+    words |= {"runbook": "inv incident.playbook service-down --env=prod"}
     labels = {"alertname": "ServiceDown", "service": "app", "severity": "critical"}
     alert = {"status": status, "labels": labels, "annotations": words, "startsAt": "2026-11-30T10:00:00.123Z"}
     return {"status": status, "commonLabels": {"service": "app"}, "alerts": [alert]}
@@ -360,7 +370,8 @@ def test_a_message_says_service_host_release_last_deploy_and_next_command() -> N
     title, text, kind = receiver.message(group(), "shop-prod", "h1", facts)
     assert (title, kind) == ("shop-prod: app does not run", "failure")
     assert text.splitlines() == [
-        "what: app does not run", "meaning: none runs", "next: inv status --env=prod", "service: app", "host: h1",
+        "what: app does not run", "meaning: none runs", "next: inv status --env=prod",
+        "runbook: inv incident.playbook service-down --env=prod", "service: app", "host: h1",
         "release: r2", "last deploy: deploy of r2 at 10:00 by ann: in service", "last lines: ", "  error: x",
         "since: 2026-11-30 10:00:00",
     ]  # fmt: skip
