@@ -29,8 +29,8 @@ FAULTS = {
         "stop-backend", "stop-worker", "stop-beat", "stop-postgres", "stop-redis", "stop-edge", "kill-worker",
         "hang-redis", "errors", "fill-disk", "crash-worker",
     },
-    "somebody must look today": {"stop-backups", "stop-receiver"},
-    "nobody watches": {"kill-prometheus", "kill-alertmanager"},
+    "somebody must look today": {"stop-backups", "slow-answers", "stop-receiver"},
+    "nobody watches": {"fail-address", "kill-prometheus", "kill-alertmanager"},
 }  # fmt: skip
 
 
@@ -76,7 +76,7 @@ def library(tmp_path: Path, small: Path) -> Iterator[Site]:
 
 @pytest.mark.parametrize("kind", FAULTS)
 def test_each_fault_is_in_somebodys_hand_in_time(library: Site, figures: Story, kind: str) -> None:
-    """A service stopped, killed, hung, crashing or cut off, a full disk; no backups; the watching itself killed."""
+    """A service stopped, killed, hung, slow, crashing or cut off, a full disk; no backups; the watching itself killed."""
     library.within = LONG
     with listening() as people:
         watched(library, f"NOTIFY_URLS={people.url}", f"HEARTBEAT_URL={people.url.replace('json', 'http')}/alive")
