@@ -5,22 +5,18 @@
 
 from __future__ import annotations
 
-import itertools
 import subprocess
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from deploy.core.poll import wait_until
 from tests.support.listener import listening
 from tests.support.site import Site, docker, free_port, make_bookreader
 
-GRACE = 60  # seconds that who waits for signs of life gives them
 ROUNDS = 3
 LONG = 2400  # seconds for three rounds
 # three sites, so that each of them is within the time that one night may take
@@ -82,7 +78,7 @@ def test_each_fault_is_in_somebodys_hand_in_time(library: Site, figures: Story, 
         watched(library, f"NOTIFY_URLS={people.url}", f"HEARTBEAT_URL={people.url.replace('json', 'http')}/alive")
         only = f"--only={','.join(sorted(FAULTS[kind]))}"
         verified = library.inv("monitor.verify", only, f"--times={ROUNDS}", "--json", code=None)
-    assert verified.stdout.strip(), verified.stderr
+    assert "faults" in verified.stdout, f"{verified.stdout}\n{verified.stderr}"
     faults, critical = verified.document["faults"], verified.document["critical"]
     figures.story += [f"{name} {seconds(faults, name)} s" for name in sorted(FAULTS[kind])]
     if critical:
@@ -103,26 +99,3 @@ def watched(site: Site, *secrets: str) -> None:
 def seconds(faults: list[dict[str, Any]], name: str) -> str:
     """Write how long the notifications of a fault took, in each round."""
     return ", ".join(str(one["seconds"] or one["evidence"]) for one in faults if one["fault"] == name)
-
-
-def test_who_waits_off_the_host_knows_when_what_watches_is_gone(
-    library: Site, record_property: Callable[[str, object], None]
-) -> None:
-    """All of the monitoring host is killed at once; nobody there is left to say so."""
-    with listening() as elsewhere:
-        secrets = library.root / ".env.local"
-        address = elsewhere.url.replace("json", "http")
-        secrets.write_text(
-            f"{secrets.read_text()}NOTIFY_URLS={elsewhere.url}\nHEARTBEAT_URL={address}/books-{{host}}\n"
-        )
-        library.inv("deploy")
-        library.inv("monitor.up")
-        assert wait_until(lambda: len(elsewhere.beats) > 4, 150)
-        gaps = [later - earlier for earlier, later in itertools.pairwise(elsewhere.beats)]
-        assert max(gaps) < GRACE, "nobody is called for nothing"
-        killed, project = time.monotonic(), f"label=com.docker.compose.project={library.app}-local-monitoring"
-        docker("kill", *docker("ps", "-q", "--filter", project).split())
-        assert wait_until(lambda: time.monotonic() - elsewhere.beats[-1] > GRACE, 120)
-    record_property(
-        "report", f"killed -> known elsewhere: {time.monotonic() - killed:.0f} s; gaps {max(gaps):.0f} s at most"
-    )
