@@ -21,12 +21,12 @@ ROUNDS = 3
 LONG = 2400  # seconds for three rounds
 # three sites, so that each of them is within the time that one night may take
 FAULTS = {
-    "visitors or data are hurt": {
+    "somebody watches, visitors or data are hurt": {
         "stop-backend", "stop-worker", "stop-beat", "stop-postgres", "stop-redis", "stop-edge", "kill-worker",
         "hang-redis", "errors", "fill-disk", "crash-worker",
     },
     "somebody must look today": {"stop-backups", "slow-answers", "stop-receiver"},
-    "nobody watches": {"fail-address", "kill-prometheus", "kill-alertmanager"},
+    "the watching itself": {"fail-address", "kill-prometheus", "kill-alertmanager"},
 }  # fmt: skip
 
 
@@ -45,7 +45,7 @@ def figures() -> Story:
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
-    """A small file system of this machine, there before monitoring begins."""
+    """A small file system of this machine, there before monitoring begins, below a folder that root alone may enter."""
     image, place = tmp_path / "small.img", tmp_path / "small"
     place.mkdir()
     subprocess.run(["truncate", "--size=64M", str(image)], check=True)
