@@ -1,14 +1,18 @@
-"""Show what was deployed."""
+"""Show what was deployed, scaled, shown the maintenance page for and taken down."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from deploy.config.environment import Environment
 from deploy.core import console
 from deploy.core.errors import Refused, acting
 from deploy.core.model import Kept, Record
 from deploy.hosts import fleet
+from deploy.hosts.host import Host
+from deploy.state import locks
+from deploy.state.journal import Operation
 from deploy.state.store import state_of
 
 # a line may have keys of a newer toolkit, too
@@ -16,15 +20,17 @@ FIELDS = set(Record.model_fields) - set(Kept.model_fields)
 
 
 def show(at: Environment, *, limit: int, json: bool) -> None:
-    """List what was deployed, newest first, each line with its hosts.
+    """List what was done, newest first, each line with its hosts.
 
     Raises what kept hosts from being reached, once the others' ledgers are shown.
     """
     if limit < 1:
         what, then = f"--limit must be 1 or more, not {limit}", "inv history --limit=20, for example"
         raise Refused(what, where="inv history", then=then, slug="wrong-usage")
-    ledgers, unreachable = at.gather(lambda host: state_of(at, host).history())
-    entries = merged(ledgers)[:limit]
+    read, unreachable = at.gather(lambda host: (state_of(at, host).history(), operations_on(at, host)))
+    ledgers = {name: entries for name, (entries, _) in read.items()}
+    lines = [*merged(ledgers), *together({name: operations for name, (_, operations) in read.items()})]
+    entries = sorted(lines, key=lambda line: line[0].started, reverse=True)[:limit]
     if json:
         console.document([{**entry.model_dump(include=FIELDS), "hosts": hosts} for entry, hosts in entries])
     elif entries:
@@ -41,6 +47,32 @@ def show(at: Environment, *, limit: int, json: bool) -> None:
             acting(f"nothing has been deployed to {at.settings.name} yet; to deploy: inv deploy", at.settings.env)
         )
     fleet.raise_unreachable(unreachable, documented=json)
+
+
+def operations_on(at: Environment, host: Host) -> tuple[Operation, ...]:
+    """Return the operations of one host; the last one goes on where it has not ended and a command holds the lock."""
+    newest, *others = (*state_of(at, host).operations(), None)
+    if newest and not newest.outcome:
+        goes_on = any(one.lock == "change" for one in locks.holders(host, at.settings.state_dir))
+        newest = replace(newest, outcome="running" if goes_on else "")
+    return tuple(one for one in (newest, *others) if one)
+
+
+def together(operations: Mapping[str, Sequence[Operation]]) -> list[tuple[Record, list[str]]]:
+    """Make one line of each operation, with its hosts; it was interrupted where no host has its outcome. Pure."""
+    runs: dict[str, dict[str, Operation]] = {}
+    for host, own in operations.items():
+        for one in own:
+            runs.setdefault(one.run, {})[host] = one
+    return [(record_of(max(own.values(), key=lambda one: one.outcome)), list(own)) for own in runs.values()]
+
+
+def record_of(one: Operation) -> Record:
+    """Write an operation as a line of the ledger is: its release is the one that served. Pure."""
+    return Record(
+        release=one.release, revision="", command=one.words, outcome=one.outcome or "interrupted", colour="",
+        generation=0, schema_revision=None, who=one.who, started=one.started, seconds=one.seconds, commit_time="",
+    )  # fmt: skip
 
 
 def outcome(entry: Record) -> str:

@@ -8,9 +8,9 @@ from functools import partial
 from typing import Literal
 
 from deploy.core.facts import Container
-from deploy.core.shell import Command, command, docker
+from deploy.core.shell import Command, command, compose, docker
 from deploy.hosts.host import Host
-from deploy.monitoring import inject
+from deploy.monitoring import inject, stack
 from deploy.monitoring.stack import Stack
 from deploy.site.run import Run
 
@@ -81,7 +81,9 @@ class Place:
 
 def faults_of(place: Place) -> tuple[Fault, ...]:
     """List the faults that can be injected on a host, those that hurt the watching itself last."""
-    kinds = (stopped, killed, hung, cut_off, filled, no_backup, expiring, looping, undelivered, unwatched)
+    kinds = (
+        stopped, killed, hung, cut_off, filled, no_backup, expiring, looping, slow, refused, undelivered, unwatched
+    )  # fmt: skip
     return tuple(fault for kind in kinds for fault in kind(place))
 
 
@@ -170,6 +172,37 @@ def looping(place: Place) -> Iterator[Fault]:
         restart = docker("restart", "--time", STOP_WITHIN, names[0])  # the engine counts from nothing then
         fault = place.by_commands(f"crash-{service}", ("RestartLoop", service), restart, restart)
         yield replace(fault, inject=crash.again, meanwhile=crash.again)
+
+
+def slow(place: Place) -> Iterator[Fault]:
+    """Yield that visitors wait: every web service is halted again and again, and answers late."""
+    names = tuple(name for own in place.of("web").values() for name in own)
+    for edge in place.of("edge") if names else ():
+        name = f"{place.stack.project}-slow"
+        halted = inject.Slow(place.host, names, place.watcher("collector"), name, LIMITS["warning"])
+        by_hand = "; ".join(map(str, (halted.end, docker("restart", *names))))
+        yield Fault(
+            "slow-answers", "AnswersSlow", edge, "warning", halted.begin, halted.restore, by_hand,
+            lambda: inject.visit(place.run, pause=0.3, timeout=5),
+        )  # fmt: skip
+
+
+def refused(place: Place) -> Iterator[Fault]:
+    """Yield that one address of NOTIFY_URLS takes nothing while the others do, which then say so."""
+
+    def addressed(urls: str) -> None:
+        folder, path = place.run.settings.state_dir, f"{stack.PRIVATE}/receiver.env"
+        place.host.write(folder / path, stack.private(replace(place.stack, urls=urls))[path], mode=0o600)
+        words = ("up", "--detach", "--no-deps", "receiver")
+        place.host.run(compose(place.stack.project, str(folder / stack.FILE), *words))
+
+    def act() -> None:
+        addressed(f"{place.stack.urls} {inject.REFUSES}")
+        place.host.run(inject.trial(place.watcher("alertmanager")))  # nobody notices before something is sent
+
+    yield Fault(
+        "fail-address", "NotificationsFail", "", "warning", act, lambda: addressed(place.stack.urls), "inv monitor.up"
+    )
 
 
 def unwatched(place: Place) -> Iterator[Fault]:

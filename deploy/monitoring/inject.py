@@ -1,4 +1,4 @@
-"""How faults are injected that take more than a command: cut links, full disks, old metrics, crashes."""
+"""How faults are injected that take more than a command: cut links, slow answers, full disks, old metrics, crashes."""
 
 from __future__ import annotations
 
@@ -15,15 +15,20 @@ from deploy.edge import frame
 from deploy.hosts.host import Host
 from deploy.monitoring import alerts
 from deploy.monitoring.check import ask
+from deploy.monitoring.images import FOLDER
 from deploy.site.run import Run
 
 PATHS = ("/", "/api/health")  # one of them is answered by the app, not by a file of the edge
 VISIT = 2.0  # seconds of requests at a time
+HALTED, RUNS = 1.5, 1.0  # seconds: AnswersSlow is above one, and health checks get an answer in time
+HALT = FOLDER / "programs/halt.py"
 SMALL = 1 << 30  # bytes: no larger file system is filled
 LEFT = 0.02  # of it stay free: DiskFull is below 0.03
 BLOCK = 1 << 16
 CRASHES = 4  # RestartLoop is from three on
 DAY = 86400
+RIGHTS = ("--pid=host", "--network=none", "--user=0:0", "--cap-drop=ALL", "--cap-add=KILL")  # to signal processes
+REFUSES = "json://127.0.0.1:9/"  # an address at which nothing listens
 
 
 @dataclass(frozen=True)
@@ -71,12 +76,50 @@ def links(host: Host, containers: Sequence[Container]) -> tuple[Link, ...]:
     )
 
 
-def visit(run: Run) -> None:
+def visit(run: Run, *, pause: float = 0.05, timeout: float = 1) -> None:
     """Ask for what visitors ask for, again and again for a while."""
     port, name = frame.asked_at(run.settings)
-    for _ in poll(VISIT, pause=0.05):
+    for _ in poll(VISIT, pause=pause):
         for path in PATHS:
-            run.host.get(port, path, host=name, timeout=1)
+            run.host.get(port, path, host=name, timeout=timeout)
+
+
+@dataclass(frozen=True)
+class Slow:
+    """Containers whose processes are halted again and again for a moment, so that every answer comes late.
+
+    Who halts them lives on the host, for `seconds`, and lets them run at its end: no matter what becomes of this one.
+    """
+
+    host: Host
+    containers: tuple[str, ...]
+    helper: str  # a container of the monitoring stack, whose image has Python
+    name: str  # of the container that halts
+    seconds: float
+
+    def begin(self) -> None:
+        """Start to halt them."""
+        self.host.try_run(self.end)
+        self.host.run(self.halting(self.seconds, "--detach", f"--name={self.name}"))
+
+    @property
+    def end(self) -> Command:
+        """No longer halt them; what halts lets them run before it ends."""
+        return docker("stop", self.name)
+
+    def restore(self) -> None:
+        """End it, and let the containers run even if whatever halted them was killed."""
+        self.host.try_run(self.end)
+        self.host.run(self.halting(0))
+
+    def halting(self, seconds: float, *options: str) -> Command:
+        """Make the command that halts them for so many seconds: with none it only lets them run."""
+        image, *ids = (
+            self.host.run(query("docker", "inspect", f"--format={what}", name)).strip()
+            for what, name in (("{{.Config.Image}}", self.helper), *(("{{.Id}}", one) for one in self.containers))
+        )
+        words = map(str, (seconds, HALTED, RUNS))
+        return docker("run", "--rm", *options, *RIGHTS, image, "python", "-c", HALT.read_text(), *words, *ids)
 
 
 @dataclass(frozen=True)
@@ -171,11 +214,18 @@ def kill(process: str, image: str) -> Command:
 
     What is killed by `docker kill` the engine does not start again: it takes that for a wish.
     """
-    rights = ("--pid=host", "--network=none", "--user=0:0", "--cap-drop=ALL", "--cap-add=KILL")
-    return docker("run", "--rm", *rights, image, "python", "-c", f"import os; os.kill({process}, 9)")
+    return docker("run", "--rm", *RIGHTS, image, "python", "-c", f"import os; os.kill({process}, 9)")
 
 
 def once_firing(host: Host, port: int, name: str, act: Command) -> None:
     """Run a command once an alert fires."""
     if name in {one.name for one in alerts.firing(host, port) or ()}:
         host.run(act)
+
+
+def trial(alertmanager: str) -> Command:
+    """Make the command that has people sent a message that means nothing. Pure but for the time, by which it is new."""
+    labels = ("alertname=NotificationTrial", "severity=none", f"time={time.time():.0f}")
+    words = ("--annotation=summary=a trial of inv monitor.verify", "--annotation=meaning=nothing is wrong")
+    tool = ("amtool", "--alertmanager.url=http://127.0.0.1:9093", "alert", "add")
+    return docker("exec", alertmanager, *tool, *words, *labels)

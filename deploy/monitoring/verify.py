@@ -13,9 +13,10 @@ from deploy.config.environment import Environment
 from deploy.core import console
 from deploy.core.errors import GateClosed, OpsError, Refused, nearest, refuse
 from deploy.core.poll import poll, wait_until
-from deploy.monitoring import alerts, check, stack
+from deploy.monitoring import alerts, check, heartbeat, stack
 from deploy.monitoring.faults import NOBODY, P95, Fault, Place, faults_of
 from deploy.monitoring.run import runs_of
+from deploy.site import notify
 from deploy.site.checks import Check, Result, require_open
 from deploy.site.locked import locked
 
@@ -74,7 +75,15 @@ def verify(at: Environment, only: Sequence[str] = (), times: int = 1) -> list[Ti
     with locked(at, "monitor.verify"):
         runs = runs_of(at)
         require_well(check.watching(at.settings, runs))
-        places = [Place(one, stack.stack_of(one, ""), one.host.engine.containers(at.settings.name)) for one in runs]
+        urls, beats = notify.addresses(at.settings), heartbeat.addresses(at.settings, [one.host.name for one in runs])
+        places = [
+            Place(
+                one,
+                stack.stack_of(one, " ".join(urls), beats[one.host.name]),
+                one.host.engine.containers(at.settings.name),
+            )
+            for one in runs
+        ]
         faults = [(place, fault) for place in places for fault in faults_of(place)]
         require_there(only, [fault.name for _, fault in faults])
         chosen = [(place, fault) for place, fault in faults if not only or fault.name in only]
@@ -149,7 +158,7 @@ def reverted(place: Place, fault: Fault) -> Iterator[None]:
                 reason = error.what if isinstance(error, OpsError) else str(error)
                 what = f"{fault.name} was not reverted: {reason}"
                 raise OpsError(
-                    what, where=place.host.name, then=f"type there: {fault.by_hand}", slug="fault-not-reverted"
+                    what, where=place.host.name, then=f"by hand: {fault.by_hand}", slug="fault-not-reverted"
                 ) from None
 
 

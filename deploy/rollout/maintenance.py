@@ -14,6 +14,7 @@ from deploy.rollout.steps import Drain, TurnPage
 from deploy.site import rebuild
 from deploy.site.facts import observe_all
 from deploy.site.locked import locked
+from deploy.site.operation import recorded
 from deploy.site.run import Fleet, Run
 from deploy.state.store import Bundle, state_of
 
@@ -40,20 +41,22 @@ def turn(at: Environment, *, on: bool, off: bool) -> str:
             what = "the edge does not run: it would show the app again once it does"
             raise Refused(what, where=down, then="inv deploy starts it", slug="edge-down")
         fleet = Fleet(at, tuple(at.each(lambda host: serving_run(at, host, facts[host.name])).values()))
-        with as_failure(f"inv maintenance --{'on' if on else 'off'} again"):
-            turned = fleet.each(lambda run: turn_on(run, on=on))
-        if not any(turned.values()):
+        if all(own.edge.maintenance == on for own in facts.values()):
             return f"maintenance is {'on' if on else 'off'} already"
+        words, serving = (
+            f"maintenance --{'on' if on else 'off'}",
+            {name: own.edge.release for name, own in facts.items()},
+        )
+        with as_failure(f"inv {words} again"), recorded(at, words, serving):
+            fleet.each(lambda run: turn_on(run, on=on))
         return acting(f"maintenance is {'on; inv maintenance --off ends it' if on else 'off'}", at.settings.env)
 
 
-def turn_on(run: Run, *, on: bool) -> bool:
-    """Put the page in front of the app on one host, or take it away; tell whether anything was to be done."""
+def turn_on(run: Run, *, on: bool) -> None:
+    """Put the page in front of the app on one host, or take it away, where that is not so already."""
     edge = run.facts.edge
-    if edge.maintenance == on:
-        return False
-    execute(run, [*settle(run.facts), TurnPage(on, edge.next), Drain(str(edge.colour), edge.generation)])
-    return True
+    if edge.maintenance != on:
+        execute(run, [*settle(run.facts), TurnPage(on, edge.next), Drain(str(edge.colour), edge.generation)])
 
 
 def serving_run(at: Environment, host: Host, facts: Facts) -> Run:

@@ -17,6 +17,7 @@ from deploy.rollout.interrupted import interruptions
 from deploy.site.facts import observe, observe_all, what_serves
 from deploy.site.interrupted import require_no_other
 from deploy.site.locked import locked
+from deploy.site.operation import recorded
 from deploy.site.run import Fleet, Run, run_of
 
 WITHIN = {
@@ -39,7 +40,8 @@ def scale(at: Environment, wish: str) -> str:
             raise Interrupted("a deploy was interrupted", where="inv scale", then=then)
         fleet = Fleet(at, tuple(at.each(lambda host: serving_run(at, host, facts[host.name])).values()))
         having = require_scalable(fleet, name, number)
-        changed = rescale_all(fleet, having, name, number)
+        with recorded(at, f"scale {name}={number}", {host: own.edge.release for host, own in facts.items()}):
+            changed = rescale_all(fleet, having, name, number)
         each = " on each host" if len(having) > 1 else ""
         return f"{name} has {number} replica(s){each}{'' if changed else ' already'}, in later releases too"
 

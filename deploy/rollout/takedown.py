@@ -16,8 +16,9 @@ from deploy.hosts.host import Host
 from deploy.images.tags import prune_release
 from deploy.site.interrupted import require_no_other
 from deploy.site.locked import locked
+from deploy.site.operation import recorded
 from deploy.state import locks
-from deploy.state.store import State
+from deploy.state.store import State, state_of
 
 KEEP = f"{LABEL}.keep"  # a volume's label: backups, and keys of certificates, of which servers issue so many
 
@@ -34,8 +35,10 @@ def down(at: Environment, *, volumes: bool) -> None:
         as_failure("inv down again, once every host answers"),
     ):
         require_no_other(at)
-        at.each(lambda host: unschedule(at, host))
-        at.each(lambda host: down_on(at.settings, host, volumes=volumes))
+        serving = at.each(lambda host: state_of(at, host).read_ledger().accepted)
+        with recorded(at, "down --volumes" if volumes else "down", serving):
+            at.each(lambda host: unschedule(at, host))
+            at.each(lambda host: down_on(at.settings, host, volumes=volumes))
 
 
 def unschedule(at: Environment, host: Host) -> None:

@@ -3,6 +3,9 @@
 A line of a command has `run`, `command`, `state` (`begin`, then `done`, `failed`, `aborted` or another word), `target`,
 and in `details` whatever that command must remember. A line of a step has the `run` that it belongs to. These keys keep
 their meaning in every format, so that a run of a newer toolkit is seen here too.
+
+What changes no release has `operation` in place of `command`: one that was cut off is typed again, and stops no other
+command. Its lines are for `inv history`.
 """
 
 from __future__ import annotations
@@ -17,16 +20,30 @@ from typing import Any
 
 from deploy.core.model import VERSION, Record
 from deploy.state import kept
-from deploy.state.folder import Folder, now
+from deploy.state.folder import Folder, now, parse_time
 
 JOURNAL = "journal.jsonl"
 RELEASE = "release"
+OPERATION = ("run", "state", "time", "operation", "release", "who")
 RELEASING = ("deploy", "rollback", "down")  # of these the last one counts: it begins from what is there
 
 
 def kind_of(command: str) -> str:
     """Name what a command is about: a later run about the same ends an interrupted one. Pure."""
     return RELEASE if command in RELEASING else command
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation as a host's journal has it; `outcome` is empty where it has not ended, or was cut off."""
+
+    run: str
+    words: str
+    release: str
+    who: str
+    started: str
+    seconds: float
+    outcome: str
 
 
 @dataclass
@@ -97,6 +114,20 @@ class Journal(Folder):
         """Yield the journal's lines of whole commands, of those named or of all, newest first."""
         lines = (line for line in self.journal('"command"') if isinstance(line.get("command"), str) and "state" in line)
         return (line for line in lines if not names or line["command"] in names)
+
+    def operations(self) -> tuple[Operation, ...]:
+        """Return what changed no release and is written down, newest first; lines that lack something left out."""
+        ends, found = dict[str, tuple[str, str]](), list[Operation]()
+        for line in self.journal('"operation"'):
+            run, state, time, words, release, who = (str(line.get(key) or "") for key in OPERATION)
+            if state != "begin":
+                ends[run] = time, state
+                continue
+            ended, outcome = ends.get(run, (time, ""))
+            with suppress(ValueError):  # a time of another hand
+                seconds = (parse_time(ended) - parse_time(time)).total_seconds()
+                found.append(Operation(run, words, release, who, time, seconds, outcome))
+        return tuple(found)
 
     def intention(self) -> Intention | None:
         """Return the command about releases that began last, where no line says how it ended."""

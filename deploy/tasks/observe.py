@@ -20,7 +20,7 @@ def status(at: Environment, json: bool = False) -> None:
 
 @command(help={"limit": "how many lines (default: 20)"})
 def history(at: Environment, limit: int = 20, json: bool = False) -> None:
-    """List what was deployed, when, by whom, and with what outcome."""
+    """List what was deployed, scaled or taken down, when, by whom, and with what outcome."""
     from deploy.insight import history
 
     history.show(at, limit=limit, json=json)

@@ -112,8 +112,12 @@ def test_numbers_that_cannot_be_tried_or_written_down_are_not_kept(place: Place)
             raise FULL
         write(path, text, mode=mode)
 
+    def unwritten() -> None:
+        for _ in ("for the history", "for the first step"):
+            once(place.host, "journal.jsonl", FULL)
+
     faults: tuple[Callable[[], None], ...] = (
-        lambda: once(place.host, "journal.jsonl", FULL),
+        unwritten,
         lambda: setattr(place.host, "write", full),
     )
     for begin in faults:

@@ -210,3 +210,30 @@ def test_two_checkouts_build_the_same_names_at_once(night: Night) -> None:
     assert night.serves() == night.first
     night.morning()
     assert json.loads(night.site.get("/version")[1]).keys() == {"release"}, "the other checkout's code serves"
+
+
+@pytest.mark.parametrize(
+    ("moment", "words", "back"),
+    [
+        ("StartColour:begin", ("scale", "app=2"), ("scale", "app=1")),
+        ("TurnPage:begin", ("maintenance", "--on"), ("maintenance", "--off")),
+        ("TakeDown:begin", ("down",), ("deploy",)),
+    ],
+    ids=["scale", "maintenance", "down"],
+)
+def test_the_history_has_what_was_cut_off(
+    night: Night, moment: str, words: tuple[str, ...], back: tuple[str, ...]
+) -> None:
+    """Who scales, puts up the maintenance page or takes everything down is killed with -9, and types it again."""
+
+    def newest() -> tuple[str, str]:
+        line = night.site.inv("history", "--json").document[0]
+        return line["command"], line["outcome"]
+
+    night.struck(moment, "kill -9 $PPID", *words, code=-9)
+    assert wait_until(lambda: newest() == (" ".join(words), "interrupted"), 20), newest()
+    night.site.inv(*words)
+    assert newest() == (" ".join(words), "done")
+    night.tell(f"inv history: {' '.join(words)} interrupted, then done")
+    night.site.inv(*back)
+    night.morning()

@@ -246,7 +246,7 @@ class FakeHost(LocalHost):
                 self.reload()
             case ("docker", "image", "inspect", "--format", "{{.Id}}", *ids) if self.lost_images:
                 return Result(1, "".join(f"{one}\n" for one in ids if one not in self.lost_images), "no such image")
-            case ("docker", "image" | "tag" | "exec", *_) | ("docker", "compose", *_):
+            case ("docker", "image" | "tag" | "exec", *_) | ("docker", "compose", *_) | ("docker", "volume", "ls", *_):
                 pass
             case _:
                 raise Broken(f"nobody expected `{command}`")

@@ -49,6 +49,7 @@ class Site:
     folder: Path
     app: str = field(default_factory=lambda: f"t{uuid.uuid4().hex[:8]}")
     extra: dict[str, str] = field(default_factory=lambda: {"OPS_ROLLOUT__WATCH": "0"})
+    within: float = 600  # seconds that a command may take
 
     @property
     def root(self) -> Path:
@@ -94,7 +95,7 @@ class Site:
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
-            timeout=600,
+            timeout=self.within,
         )
         assert code is None or ran.returncode == code, (
             f"inv {' '.join(words)} ended with {ran.returncode}\n{ran.stdout}\n{ran.stderr}"

@@ -91,10 +91,16 @@ def test_containers_may_do_little_and_are_reached_from_this_host_alone() -> None
         assert spec["logging"]["options"]["max-size"], name
         assert all(port.startswith("127.0.0.1:") for port in spec.get("ports", ())), name
         assert "/var/run/docker.sock" not in str(spec.get("volumes")) or name == "collector"
-        assert spec["user"] == ("0:0" if name == "collector" else "65534:65534"), name
+        assert spec["user"] == ("0:0" if name in ("collector", "node-exporter") else "65534:65534"), name
     assert document["services"]["collector"]["networks"] == ["inside"]
     assert "--storage.tsdb.retention.time=15d" in document["services"]["prometheus"]["command"]
     assert document["networks"]["live-data"] == {"name": "live-data", "external": True}
+
+
+def test_a_file_system_below_a_folder_that_root_alone_may_enter_is_watched() -> None:
+    """As another account the exporter gets no size of it, and no rule misses what was never there."""
+    exporter = project()["services"]["node-exporter"]
+    assert (exporter["user"], exporter["cap_add"]) == ("0:0", ["DAC_READ_SEARCH"])
 
 
 def test_no_secret_is_in_a_file_that_others_read_nor_on_a_command_line() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -12,11 +13,12 @@ import pytest
 from deploy.config.environment import Environment
 from deploy.core.errors import GateClosed, OpsError, Refused
 from deploy.core.facts import Container
+from deploy.core.shell import Command
 from deploy.hosts.local import LocalHost
 from deploy.monitoring import alerts, faults, inject, stack, verify
 from deploy.monitoring.faults import Fault, Place
 from deploy.site.checks import Check
-from monitoring.programs import receiver
+from monitoring.programs import halt, receiver
 from tests.support import samples
 from tests.unit.test_monitoring import group, run, service
 
@@ -46,7 +48,7 @@ def names(own: Place) -> list[str]:
 def test_each_service_that_runs_is_stopped_and_what_is_not_there_is_not_injected(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    watching = ["stop-receiver", "kill-prometheus", "kill-alertmanager"]
+    watching = ["fail-address", "stop-receiver", "kill-prometheus", "kill-alertmanager"]
     app, worker = container("app", "web"), container("worker", "worker")
     assert names(place(monkeypatch, app)) == ["stop-app", "crash-app", *watching]
     assert names(place(monkeypatch, app, worker, container("postgres", "data"), backups=True)) == [
@@ -60,6 +62,84 @@ def test_what_stops_every_container_of_a_service_starts_every_one(monkeypatch: p
     stop, *_ = faults.faults_of(place(monkeypatch, *two))
     assert (stop.alert, stop.service, stop.limit) == ("ServiceDown", "app", 45)
     assert stop.by_hand == "docker start app-1 app-2"
+
+
+@pytest.fixture
+def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is run on the host, and written there, in order; a question is answered with what it asks about."""
+    lines = list[str]()
+
+    def ran(_: LocalHost, command: Command, **__: object) -> str:
+        lines.append(str(command))
+        return f"{command.argv[-1]}-id\n"
+
+    monkeypatch.setattr(LocalHost, "run", ran)
+    monkeypatch.setattr(LocalHost, "try_run", ran)
+    monkeypatch.setattr(LocalHost, "write", lambda _, path, text, **__: lines.append(f"{path.name}: {text}"))
+    return lines
+
+
+def named(place: Place, name: str) -> Fault:
+    (own,) = (one for one in faults.faults_of(place) if one.name == name)
+    return own
+
+
+def test_answers_are_slow_by_every_web_service_being_halted_and_let_run_at_the_end(
+    monkeypatch: pytest.MonkeyPatch, done: list[str]
+) -> None:
+    containers = (container("app", "web"), container("api", "web"), container("worker", "worker"))
+    assert "slow-answers" not in names(place(monkeypatch, *containers)), "nobody would see it without an edge"
+    slow = named(place(monkeypatch, *containers, container("edge", "edge")), "slow-answers")
+    assert (slow.alert, slow.service, slow.limit) == ("AnswersSlow", "edge", 300)
+    slow.inject()
+    began = done[-1]
+    assert "--detach" in began
+    assert began.endswith(" 300 1.5 1.0 app-1-id api-1-id"), "it ends by itself, whatever becomes of this machine"
+    slow.revert()
+    assert [one for one in done if one.startswith("docker stop")] == ["docker stop shop-local-monitoring-slow"] * 2
+    assert done[-1].endswith(" 0 1.5 1.0 app-1-id api-1-id"), "they run even if whoever halted them was killed"
+    assert slow.by_hand == "docker stop shop-local-monitoring-slow; docker restart app-1 api-1"
+
+
+@pytest.mark.parametrize("seconds", [3.0, 0.0])
+@pytest.mark.parametrize("ended", [None, SystemExit()])
+def test_whatever_is_halted_runs_at_the_end(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, ended: BaseException | None
+) -> None:
+    clock, sent = iter([0.0, 1.0, 2.0, 3.0, 4.0, 5.0]), list[tuple[int, int]]()
+
+    def slept(_: float) -> None:
+        if ended:
+            raise ended
+
+    there = iter([[7, 8], *([[8, 9]] * 9)])  # one ends, and one starts
+    monkeypatch.setattr(halt, "members", lambda _: next(there))
+    monkeypatch.setattr("os.kill", lambda *one: sent.append(one))
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("time.sleep", slept)
+    with suppress(SystemExit):
+        halt.halt(seconds, 1.5, 1.0, ["id"])
+    assert {process for process, _ in sent} == {8}
+    assert sent[-1] == (8, signal.SIGCONT)
+    assert ((8, signal.SIGSTOP) in sent) == (seconds > 0)
+
+
+def test_one_address_that_refuses_is_added_and_the_others_stay(
+    monkeypatch: pytest.MonkeyPatch, done: list[str]
+) -> None:
+    own = place(monkeypatch)
+    own = replace(own, stack=replace(own.stack, urls="json://people", heartbeat="http://waits"))
+    refused = named(own, "fail-address")
+    assert (refused.alert, refused.limit) == ("NotificationsFail", 300)
+    refused.inject()
+    written, recreated, sent = done
+    assert 'NOTIFY_URLS="json://people json://127.0.0.1:9/"' in written
+    assert 'HEARTBEAT_URL="http://waits"' in written
+    assert recreated.endswith(" up --detach --no-deps receiver")
+    assert "amtool" in sent, "nobody notices before something is sent"
+    refused.revert()
+    assert 'NOTIFY_URLS="json://people"' in done[-2]
+    assert done[-1] == recreated
 
 
 def test_a_process_is_killed_so_that_the_engine_does_not_take_it_for_a_wish() -> None:
