@@ -18,6 +18,7 @@ from deploy.core.errors import Locked, OpsError, Refused
 from deploy.core.facts import Facts
 from deploy.core.model import ReleasedService
 from deploy.core.shell import Command, docker
+from deploy.edge import frame
 from deploy.site.facts import observe, observe_all
 from deploy.site.run import Run, standing, standing_on
 
@@ -54,6 +55,12 @@ ANSWERS = {
         "its own name, inv tls.issue --unprobed",
         words="not every name leads to this edge on port 80, so no certificate was asked for:\n    ",
     ),
+    "not-fetched": Answer(
+        slug="certificate-not-fetched",
+        then="let this host reach that one's edge.port; on a host that has just come inv deploy; then inv tls.issue",
+        words="this edge did not get the certificate from the one that obtains it: ",
+    ),
+    "not-shared": Answer(slug="certificate-not-fetched", then="inv tls.issue"),
     "key-mismatch": Answer(
         slug="certificate-invalid", then="bring the key that belongs to the certificate, then inv tls.issue"
     ),
@@ -149,8 +156,29 @@ class Store:
 
     def issue(self, *, now: bool, probe: bool) -> Version:
         """Have a server issue a certificate, once, where none is there or it is due."""
-        options = (*(["--now"] if now else []), *(["--probe"] if probe else []))
-        return version_of(self.call(*self.issuing(*options)))
+        asked = ["--probe", *(f"--edge={address}" for address in frame.followers(self.run.settings))] if probe else []
+        return version_of(self.call(*self.issuing(*(["--now"] if now else []), *asked)))
+
+    def share(self, secret: bytes) -> None:
+        """Keep the key of the edges that have one certificate, sent over stdin; seal that, where it was obtained."""
+        self.call("share", *([] if self.follows else ["--seal"]), stdin=secret)
+
+    def follow(self) -> Version:
+        """Fetch the certificate from the edge that obtained it, as this host's timer does."""
+        return version_of(self.call(*self.following()))
+
+    @property
+    def follows(self) -> bool:
+        """Tell whether another host's edge obtains the certificate for this one."""
+        return self.run.settings.issuer not in ("", self.run.host.name)
+
+    def renewing(self) -> tuple[str, ...]:
+        """Write the words by which this host gets its next certificate. Pure."""
+        return self.following() if self.follows else self.issuing()
+
+    def following(self) -> tuple[str, ...]:
+        """Write the words that fetch what another edge obtained. Pure."""
+        return ("follow", f"--source=http://{frame.issuer(self.run.settings)}", self.run.settings.tls_names[0])
 
     def presented(self) -> model.Certificate:
         """Shake hands with the edge; raise OpsError where it does not serve HTTPS."""
@@ -171,7 +199,8 @@ class Store:
         tls, names = self.run.settings.tls, self.run.settings.tls_names
         lineage = tls.server if tls.server in SERVERS else urlsplit(tls.server).netloc.replace(":", "-")
         words = [f"--server={self.server}", f"--lineage={lineage}", f"--email={tls.email}", f"--profile={tls.profile}"]
-        return ("issue", *words, *options, *names)
+        shared = ["--shared"] if self.run.settings.issuer else []
+        return ("issue", *words, *shared, *options, *names)
 
 
 def version_of(document: Mapping[str, Any]) -> Version:

@@ -119,6 +119,12 @@ class Settings(Section):
         return {name: edges[0] for name in self.hosts if len(edges) == 1 and name not in edges}
 
     @property
+    def issuer(self) -> str:
+        """Name the host whose edge obtains the certificate for all: the first of several; none with one, or by file."""
+        edges = [name for name, server in self.hosts.items() if "edge" in server.roles]
+        return edges[0] if self.tls.by == "acme" and len(edges) > 1 else ""
+
+    @property
     def state_dir(self) -> Path:
         """Where releases, journal, ledger and the edge's configuration live on the host."""
         home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")

@@ -291,14 +291,6 @@ def test_the_timer_goes_by_the_settings_of_now(make: Callable[..., Place], monke
     assert did == ["installed", "removed"]
 
 
-def test_several_edges_get_no_certificate_by_acme(make: Callable[..., Place], monkeypatch: pytest.MonkeyPatch) -> None:
-    place = make()
-    monkeypatch.setattr(issue, "stores_of", lambda _: (place.store, place.store))
-    with pytest.raises(Refused) as refused:
-        issue.issue(place.at)
-    assert (refused.value.slug, place.host.ran) == ("acme-several-edges", [])
-
-
 def test_a_key_of_another_certificate_is_not_kept(make: Callable[..., Place]) -> None:
     place = make()
     place.host.obtained = Pair(pair().chain, pair().key)
