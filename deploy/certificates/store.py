@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 import tarfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -79,6 +80,12 @@ ANSWERS = {
     "malformed": replace(OTHER, then="inv tls.check; then fix tls.names, or tls.profile, and inv tls.issue"),
 }
 
+# where a server did not find what proves a name
+OF_NAMES = [ANSWERS[error] for error in ("dns", "connection", "unauthorized")]
+OF_DNS = replace(
+    OTHER, then="let tls.dns_hook end once every name server of the domain answers with the record, then inv tls.issue"
+)
+
 
 @dataclass(frozen=True)
 class Version:
@@ -115,8 +122,13 @@ class Store:
 
     def shaking(self, *options: str) -> Command:
         """Make the command that shakes hands with the edge, on the network that both are on."""
-        edge, name = self.run.bundle.release.of("edge")[0].name, self.run.settings.tls_names[0]
-        return self.asking("handshake", f"--address={edge}", *options, name.replace("*", "any"))
+        edge = self.run.bundle.release.of("edge")[0].name
+        return self.asking("handshake", f"--address={edge}", *options, self.name)
+
+    @property
+    def name(self) -> str:
+        """A name that the certificate is for."""
+        return self.run.settings.tls_names[0].replace("*", "any")
 
     def call(self, *words: str, stdin: bytes | None = None) -> dict[str, Any]:
         """Run a program of docker/certificates to its end; return its document, or raise OpsError in words.
@@ -146,6 +158,8 @@ class Store:
     def failure(self, document: Mapping[str, Any], printed: str) -> OpsError:
         """Say what went wrong, and what a person does about it."""
         answer = ANSWERS.get(str(document.get("error")), OTHER)
+        if self.run.settings.tls.challenge == "dns-01" and answer in OF_NAMES:
+            answer = OF_DNS
         what = answer.words + str(document.get("detail", printed)).replace("\n", "\n    ")
         return OpsError(what, where=f"{self.run.host.name}: {self.container}", serves=BEFORE, then=answer.then,
                         slug=answer.slug)  # fmt: skip
@@ -156,7 +170,9 @@ class Store:
 
     def issue(self, *, now: bool, probe: bool) -> Version:
         """Have a server issue a certificate, once, where none is there or it is due."""
-        asked = ["--probe", *(f"--edge={address}" for address in frame.followers(self.run.settings))] if probe else []
+        by_http = self.run.settings.tls.challenge == "http-01"
+        edges = [f"--edge={address}" for address in frame.followers(self.run.settings)]
+        asked = ["--probe", *edges] if probe and by_http else []
         return version_of(self.call(*self.issuing(*(["--now"] if now else []), *asked)))
 
     def share(self, secret: bytes) -> None:
@@ -178,7 +194,7 @@ class Store:
 
     def following(self) -> tuple[str, ...]:
         """Write the words that fetch what another edge obtained. Pure."""
-        return ("follow", f"--source=http://{frame.issuer(self.run.settings)}", self.run.settings.tls_names[0])
+        return ("follow", f"--source=http://{frame.issuer(self.run.settings)}", self.name)
 
     def presented(self) -> model.Certificate:
         """Shake hands with the edge; raise OpsError where it does not serve HTTPS."""
@@ -200,6 +216,7 @@ class Store:
         lineage = tls.server if tls.server in SERVERS else urlsplit(tls.server).netloc.replace(":", "-")
         words = [f"--server={self.server}", f"--lineage={lineage}", f"--email={tls.email}", f"--profile={tls.profile}"]
         shared = ["--shared"] if self.run.settings.issuer else []
+        words += [f"--dns-hook={shlex.join(tls.dns_hook)}"] if tls.dns_hook else []
         return ("issue", *words, *shared, *options, *names)
 
 

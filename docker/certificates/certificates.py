@@ -146,7 +146,7 @@ def read(argv: list[str]) -> Namespace:
         if name in ("issue", "status"):
             own.add_argument("--server", default="")
         if name == "issue":
-            for option in ("lineage", "email", "profile"):
+            for option in ("lineage", "email", "profile", "dns-hook"):
                 own.add_argument(f"--{option}", default="")
             own.add_argument("--now", action="store_true")
             own.add_argument("--probe", action="store_true")

@@ -55,7 +55,8 @@ def issue(words: Namespace) -> dict[str, object]:
 
 def run(argv: list[str]) -> Failed | None:
     """Run certbot; return why it failed, None where it did not."""
-    ran = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}  # where its plugin is
+    ran = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, env=environment)
     return refused(ran.stderr.strip() or ran.stdout.strip()) if ran.returncode else None
 
 
@@ -64,10 +65,12 @@ def certbot(words: Namespace) -> list[str]:
     account = ["--email", words.email] if words.email else ["--register-unsafely-without-email"]
     profile = ["--required-profile", words.profile] if words.profile else []
     names = [word for name in words.names for word in ("--domain", name)]
+    webroot = ["--webroot", f"--webroot-path={CHALLENGES}"]
+    dns = ["--authenticator=ops-dns", f"--ops-dns-command={words.dns_hook}"]
     folders = [f"--config-dir={ACME}", f"--work-dir={LOGS}", f"--logs-dir={LOGS}"]
     return [
         str(Path(sys.executable).with_name("certbot")), "certonly", "--non-interactive", "--agree-tos", *account,
-        f"--server={words.server}", f"--cert-name={words.lineage}", "--webroot", f"--webroot-path={CHALLENGES}",
+        f"--server={words.server}", f"--cert-name={words.lineage}", *(dns if words.dns_hook else webroot),
         *profile, *folders, "--key-type=ecdsa", "--renew-with-new-domains",
         "--force-renewal" if words.now else "--keep-until-expiring", *names,
     ]  # fmt: skip

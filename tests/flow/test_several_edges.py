@@ -8,7 +8,6 @@ from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,7 +16,6 @@ from deploy.certificates.store import Store
 from deploy.config.environment import Environment
 from deploy.config.sections import Edge
 from deploy.core.errors import OpsError, Refused
-from deploy.core.shell import Command
 from deploy.hosts.sections import Server
 from tests.flow.test_certificates import Host, Place, make, pair
 
@@ -26,15 +24,11 @@ SEALED = "challenges/.well-known/acme-challenge"
 
 
 class Named(Host):
-    """One of several hosts, which keeps the command lines that it was given."""
+    """One of several hosts."""
 
     def __init__(self, folder: Path, name: str) -> None:
         super().__init__(folder)
-        self.name, self.given = name, list[str]()
-
-    def exchange(self, command: Command, **more: Any) -> tuple[int, bytes, bytes]:
-        self.given.append(" ".join(command.argv))
-        return super().exchange(command, **more)
+        self.name = name
 
 
 class Two:
@@ -89,7 +83,7 @@ def test_what_another_edge_fetches_shows_the_key_to_nobody_who_has_not_the_edges
     (sealed,) = (first.volume / SEALED).iterdir()
     assert {path.stat().st_mode & 0o777 for path in (sealed, first.volume / "shared.key")} == {0o600}
     assert b"PRIVATE KEY" not in sealed.read_bytes()
-    assert not any(secret.decode() in line for host in two.hosts for line in host.given)
+    assert not any(secret.decode() in line for host in two.hosts for line in host.lines)
     issue.issue(two.at)
     (anew,) = (first.volume / SEALED).iterdir()
     assert (anew.name != sealed.name, (second.volume / "shared.key").read_bytes() != secret) == (True, True)
@@ -97,7 +91,7 @@ def test_what_another_edge_fetches_shows_the_key_to_nobody_who_has_not_the_edges
 
 def test_the_challenge_is_asked_for_at_the_other_edges_before_the_server_is(two: Two) -> None:
     issue.issue(two.at)
-    (line,) = [line for line in two.hosts[0].given if " issue " in line]
+    (line,) = [line for line in two.hosts[0].lines if " issue " in line]
     assert f"--shared --probe --edge=http://127.0.0.2:{two.edge.server_port} a.test" in line
 
 

@@ -19,6 +19,7 @@ AREAS = {  # the others are `deploy`
     "test_canary": "gates",
     "test_certificates": "edge",
     "test_django": "data",
+    "test_dns_challenge": "edge",
     "test_drill": "data",
     "test_edge": "edge",
     "test_from_nothing": "edge",
