@@ -12,9 +12,10 @@ RUN --mount=type=cache,target=/root/.cache/pip,id=bookreader-pip \
 # certbot takes 3 s to start otherwise
 RUN PYTHONHASHSEED=0 python3.11 -m compileall -q --invalidation-mode unchecked-hash /venv/lib
 COPY certificates/*.py /venv/
+COPY certificates/ops_dns.dist-info /venv/ops_dns.dist-info
 ARG SOURCE_DATE_EPOCH=0
 # a new volume takes over the owner of /certificates
-RUN mkdir -p /out/certificates && chown 10001:10001 /out/certificates && chmod 644 /venv/*.py \
+RUN mkdir -p /out/certificates && chown 10001:10001 /out/certificates && chmod 644 /venv/*.py /venv/ops_dns.dist-info/* \
     && find /venv /out -exec touch --no-dereference --date=@$SOURCE_DATE_EPOCH {} +
 
 FROM python

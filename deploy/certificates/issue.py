@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+from cryptography.fernet import Fernet
 
 from deploy.certificates import model, schedule
 from deploy.certificates.serve import is_presented, serve
@@ -49,11 +52,13 @@ def issue(at: Environment, *, now: bool = False, unprobed: bool = False) -> tupl
     require_tls(at.settings)
     pair = own_pair(at.settings) if at.settings.tls.by == "file" else None
     stores = stores_of(at)
-    require_issuable(at, stores)
-    with locked(at, "tls.issue"):
-        if pair:
+    if pair:
+        with locked(at, "tls.issue"):
             return tuple(install(store, *pair) for store in stores)
-        return (obtain(stores[0], now=now, unprobed=unprobed),)
+    issuer, *followers = issuer_first(at, stores)
+    with locked(at, "tls.issue"):
+        obtained = obtain(issuer, now=now, unprobed=unprobed)
+        return (obtained, *deliver(issuer, followers))
 
 
 def issue_first(at: Environment, *, now: bool = False, unprobed: bool = False) -> tuple[Served, ...]:
@@ -75,13 +80,13 @@ def issue_first(at: Environment, *, now: bool = False, unprobed: bool = False) -
     return served
 
 
-def require_issuable(at: Environment, stores: tuple[Store, ...]) -> None:
-    """Refuse ACME for several edges: the server asks any of them, and the challenge is on one."""
-    if at.settings.tls.by == "acme" and len(stores) > 1:
-        names = ", ".join(store.run.host.name for store in stores)
-        then = 'tls.by = "file" with a certificate that was obtained elsewhere; it is installed on all'
-        what = f"several hosts have an edge ({names}): the server would ask any of them, and one alone could answer"
-        raise Refused(what, where=at.settings.env, then=then, slug="acme-several-edges")
+def issuer_first(at: Environment, stores: tuple[Store, ...]) -> tuple[Store, ...]:
+    """Put the edge that obtains the certificate in front of those that follow it; refuse where it keeps none yet."""
+    own = [store for store in stores if not store.follows]
+    if len(own) == 1:
+        return (*own, *(store for store in stores if store.follows))
+    what = f"{at.settings.issuer} has the first edge, which obtains the certificate for all, and keeps none yet"
+    raise Refused(what, where=at.settings.env, then="inv deploy", slug="no-certificates-service")
 
 
 def own_pair(settings: Settings) -> tuple[bytes, bytes]:
@@ -112,6 +117,18 @@ def obtain(store: Store, *, now: bool, unprobed: bool) -> Served:
     with console.step(f"obtain a certificate for {', '.join(store.run.settings.tls_names)}, where it is due"):
         version = store.issue(now=now, probe=not unprobed)
     return served(store, version)
+
+
+def deliver(issuer: Store, followers: Sequence[Store]) -> Iterator[Served]:
+    """Have the other edges serve what one obtained: each gets a new key, by which its timer then fetches renewals."""
+    secret = Fernet.generate_key()
+    for store in (issuer, *followers) if followers else ():
+        with console.step(f"{store.run.host.name}: keep the key that the edges share"):
+            store.share(secret)
+    for store in followers:
+        with console.step(f"{store.run.host.name}: fetch the certificate of {issuer.run.host.name}"):
+            version = store.follow()
+        yield served(store, version)
 
 
 def served(store: Store, version: Version) -> Served:

@@ -101,8 +101,8 @@ if [ -n "$(docker ps --quiet --filter 'name=^{container}$')" ]; then
 fi
 timeout 60 docker rm {container} >/dev/null 2>&1 || true # what a crash of the engine left
 
-error="the server issued no certificate"
-run {within} {issuing}
+error={nothing}
+run {within} {renewing}
 version=$(field version) former=$(field served) begins=$(field not_before) expires=$(field not_after)
 [ -n "$version" ] || exit 1
 error="the edge does not answer"
@@ -133,7 +133,7 @@ def render(store: Store, folder: Path) -> str:
     notifier = next((service.name for service in store.run.bundle.release.of("notify")), "")
     notifying = store.run.compose("", "run", "--rm", "-T", "--no-deps", notifier) if notifier else command("false")
     commands = {
-        "issuing": store.command(*store.issuing()),
+        "renewing": store.command(*store.renewing()),
         "selecting": store.command("select", VERSION),
         "reverting": store.command("select", FORMER),
         "showing": store.shaking(f"--until={VERSION}"),
@@ -144,12 +144,13 @@ def render(store: Store, folder: Path) -> str:
     }
     variables = {store.run.release.id: "release", VERSION: "version", FORMER: "former", EDGE: "edge"}
     lines = {name: script.line(own, variables) for name, own in commands.items()}
+    giver = f"the edge of {settings.issuer} gave" if store.follows else "the server issued"
     then = acting("inv tls.check, then inv tls.renew", settings.env)
     return TEMPLATE.format(
         folder=shlex.quote(str(folder)), lock=LOCKS["change"].file, changing=LOCKS["change"].changing,
         name=settings.name, ledger=LEDGER, container=store.container, order=ORDER, metrics=METRICS,
         then=shlex.quote(then), log=shlex.quote(str(folder / "renew.log")), within=ISSUE_SECONDS, wait=WAIT_SECONDS,
-        label=f"{LABEL}={settings.name}", role=f"{LABEL}.role", **lines,
+        nothing=shlex.quote(f"{giver} no certificate"), label=f"{LABEL}={settings.name}", role=f"{LABEL}.role", **lines,
     )  # fmt: skip
 
 

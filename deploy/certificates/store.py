@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 import tarfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -18,6 +19,7 @@ from deploy.core.errors import Locked, OpsError, Refused
 from deploy.core.facts import Facts
 from deploy.core.model import ReleasedService
 from deploy.core.shell import Command, docker
+from deploy.edge import frame
 from deploy.site.facts import observe, observe_all
 from deploy.site.run import Run, standing, standing_on
 
@@ -54,6 +56,12 @@ ANSWERS = {
         "its own name, inv tls.issue --unprobed",
         words="not every name leads to this edge on port 80, so no certificate was asked for:\n    ",
     ),
+    "not-fetched": Answer(
+        slug="certificate-not-fetched",
+        then="let this host reach that one's edge.port; on a host that has just come inv deploy; then inv tls.issue",
+        words="this edge did not get the certificate from the one that obtains it: ",
+    ),
+    "not-shared": Answer(slug="certificate-not-fetched", then="inv tls.issue"),
     "key-mismatch": Answer(
         slug="certificate-invalid", then="bring the key that belongs to the certificate, then inv tls.issue"
     ),
@@ -71,6 +79,12 @@ ANSWERS = {
     "rejectedIdentifier": replace(OTHER, then="the server issues nothing for such a name: change tls.names"),
     "malformed": replace(OTHER, then="inv tls.check; then fix tls.names, or tls.profile, and inv tls.issue"),
 }
+
+# where a server did not find what proves a name
+OF_NAMES = [ANSWERS[error] for error in ("dns", "connection", "unauthorized")]
+OF_DNS = replace(
+    OTHER, then="let tls.dns_hook end once every name server of the domain answers with the record, then inv tls.issue"
+)
 
 
 @dataclass(frozen=True)
@@ -108,8 +122,13 @@ class Store:
 
     def shaking(self, *options: str) -> Command:
         """Make the command that shakes hands with the edge, on the network that both are on."""
-        edge, name = self.run.bundle.release.of("edge")[0].name, self.run.settings.tls_names[0]
-        return self.asking("handshake", f"--address={edge}", *options, name.replace("*", "any"))
+        edge = self.run.bundle.release.of("edge")[0].name
+        return self.asking("handshake", f"--address={edge}", *options, self.name)
+
+    @property
+    def name(self) -> str:
+        """A name that the certificate is for."""
+        return self.run.settings.tls_names[0].replace("*", "any")
 
     def call(self, *words: str, stdin: bytes | None = None) -> dict[str, Any]:
         """Run a program of docker/certificates to its end; return its document, or raise OpsError in words.
@@ -139,6 +158,8 @@ class Store:
     def failure(self, document: Mapping[str, Any], printed: str) -> OpsError:
         """Say what went wrong, and what a person does about it."""
         answer = ANSWERS.get(str(document.get("error")), OTHER)
+        if self.run.settings.tls.challenge == "dns-01" and answer in OF_NAMES:
+            answer = OF_DNS
         what = answer.words + str(document.get("detail", printed)).replace("\n", "\n    ")
         return OpsError(what, where=f"{self.run.host.name}: {self.container}", serves=BEFORE, then=answer.then,
                         slug=answer.slug)  # fmt: skip
@@ -149,8 +170,31 @@ class Store:
 
     def issue(self, *, now: bool, probe: bool) -> Version:
         """Have a server issue a certificate, once, where none is there or it is due."""
-        options = (*(["--now"] if now else []), *(["--probe"] if probe else []))
-        return version_of(self.call(*self.issuing(*options)))
+        by_http = self.run.settings.tls.challenge == "http-01"
+        edges = [f"--edge={address}" for address in frame.followers(self.run.settings)]
+        asked = ["--probe", *edges] if probe and by_http else []
+        return version_of(self.call(*self.issuing(*(["--now"] if now else []), *asked)))
+
+    def share(self, secret: bytes) -> None:
+        """Keep the key of the edges that have one certificate, sent over stdin; seal that, where it was obtained."""
+        self.call("share", *([] if self.follows else ["--seal"]), stdin=secret)
+
+    def follow(self) -> Version:
+        """Fetch the certificate from the edge that obtained it, as this host's timer does."""
+        return version_of(self.call(*self.following()))
+
+    @property
+    def follows(self) -> bool:
+        """Tell whether another host's edge obtains the certificate for this one."""
+        return self.run.settings.issuer not in ("", self.run.host.name)
+
+    def renewing(self) -> tuple[str, ...]:
+        """Write the words by which this host gets its next certificate. Pure."""
+        return self.following() if self.follows else self.issuing()
+
+    def following(self) -> tuple[str, ...]:
+        """Write the words that fetch what another edge obtained. Pure."""
+        return ("follow", f"--source=http://{frame.issuer(self.run.settings)}", self.name)
 
     def presented(self) -> model.Certificate:
         """Shake hands with the edge; raise OpsError where it does not serve HTTPS."""
@@ -171,7 +215,9 @@ class Store:
         tls, names = self.run.settings.tls, self.run.settings.tls_names
         lineage = tls.server if tls.server in SERVERS else urlsplit(tls.server).netloc.replace(":", "-")
         words = [f"--server={self.server}", f"--lineage={lineage}", f"--email={tls.email}", f"--profile={tls.profile}"]
-        return ("issue", *words, *options, *names)
+        shared = ["--shared"] if self.run.settings.issuer else []
+        words += [f"--dns-hook={shlex.join(tls.dns_hook)}"] if tls.dns_hook else []
+        return ("issue", *words, *shared, *options, *names)
 
 
 def version_of(document: Mapping[str, Any]) -> Version:

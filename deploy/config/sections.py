@@ -48,7 +48,8 @@ class Tls(Section):
     ] = "staging"
     email: Annotated[str, like(r"([^@\s]+@[^@\s]+)?", "it must be an address as in ops@example.org")] = ""
     profile: Annotated[str, like(r"[\w-]*", "it must be a profile's name, as in shortlived")] = ""
-    challenge: Literal["http-01"] = "http-01"
+    challenge: Literal["http-01", "dns-01"] = "http-01"
+    dns_hook: list[str] = Field(default=[], description="dns-01: command in the container of certificates")
 
     @model_validator(mode="after")
     def _has_its_files(self) -> Tls:
@@ -57,6 +58,10 @@ class Tls(Section):
                 raise ValueError(f"by file needs {' and '.join(absent)}, a PEM file on this machine")
         elif self.certificate or self.key:
             raise ValueError('certificate and key are of by = "file", which is not set')
+        if (self.by, self.challenge) == ("acme", "dns-01") and not self.dns_hook:
+            raise ValueError('challenge = "dns-01" needs dns_hook, the command that adds and removes records')
+        if self.dns_hook and (self.by, self.challenge) != ("acme", "dns-01"):
+            raise ValueError('dns_hook is of by = "acme" with challenge = "dns-01", which is not set')
         return self
 
 

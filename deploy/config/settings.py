@@ -20,9 +20,10 @@ OWN = ("env", "root")  # set by --env and by where the checkout is
 LOCAL_ENVS = ("local", "dev")  # of one machine, and of nobody else
 
 
-def is_certifiable(name: str) -> bool:
-    """Tell whether a server of ACME can prove a name by HTTP: no wildcard, no address. Pure."""
-    return re.fullmatch(r"(?a)([a-zA-Z0-9-]+\.)*[a-zA-Z][a-zA-Z0-9-]*", name) is not None
+def is_certifiable(name: str, challenge: str) -> bool:
+    """Tell whether a server of ACME can prove a name: no address, and a wildcard by DNS alone. Pure."""
+    own = name.removeprefix("*.") if challenge == "dns-01" else name
+    return re.fullmatch(r"(?a)([a-zA-Z0-9-]+\.)*[a-zA-Z][a-zA-Z0-9-]*", own) is not None
 
 
 def is_among(name: str, names: Iterable[str]) -> bool:
@@ -85,10 +86,12 @@ class Settings(Section):
             raise ValueError(f"edge.tls_port is {self.edge.tls_port}, as another port of the edge is")
         if "_" not in names and (strangers := [name for name in self.tls.names if not is_among(name, names)]):
             raise ValueError(f"tls.names has {', '.join(strangers)}, which the edge lets in nowhere: add it to domain")
-        if self.tls.by == "acme" and (unfit := [name for name in self.tls_names if not is_certifiable(name)]):
+        unfit = [name for name in self.tls_names if not is_certifiable(name, self.tls.challenge)]
+        if self.tls.by == "acme" and unfit:
+            needs = {"http-01": "needs a name, without a wildcard (dns-01 takes one)", "dns-01": "needs a name"}
             raise ValueError(
-                f"tls.by acme gets no certificate for {', '.join(unfit)}: the challenge http-01 needs a name, "
-                'without a wildcard; list names in tls.names, or bring a certificate with by = "file"'
+                f"tls.by acme gets no certificate for {', '.join(unfit)}: the challenge {self.tls.challenge} "
+                f'{needs[self.tls.challenge]}; list names in tls.names, or bring a certificate with by = "file"'
             )
         return self
 
@@ -117,6 +120,12 @@ class Settings(Section):
         """Name, for each host without an edge, the host whose edge serves it; none where several have one."""
         edges = [name for name, server in self.hosts.items() if "edge" in server.roles]
         return {name: edges[0] for name in self.hosts if len(edges) == 1 and name not in edges}
+
+    @property
+    def issuer(self) -> str:
+        """Name the host whose edge obtains the certificate for all: the first of several; none with one, or by file."""
+        edges = [name for name, server in self.hosts.items() if "edge" in server.roles]
+        return edges[0] if self.tls.by == "acme" and len(edges) > 1 else ""
 
     @property
     def state_dir(self) -> Path:

@@ -88,11 +88,30 @@ def values_of(settings: Settings) -> dict[str, object]:
         "hsts": f"max-age={tls.hsts_seconds}" if has_real_certificate(tls) else "",
         "port_of_http": suffix(edge.port, 80),
         "port_of_https": suffix(edge.tls_port, 443) if tls.by else "",
+        "issuer": issuer(settings),
         "limits": [Limit(path, number) for path, number in edge.limits.items()],
         "retry_after": max((math.ceil(60 / number) for number in edge.limits.values()), default=1),
         "logins": LOGINS,
         "is_closed": all(is_public(name) for name in settings.domain.split()),
     }
+
+
+def issuer(settings: Settings) -> str:
+    """Return where the other edges reach the one that obtains the certificate, as in 10.0.0.1:80; empty with one."""
+    return place(settings, settings.issuer) if settings.issuer else ""
+
+
+def followers(settings: Settings) -> list[str]:
+    """Return where the edge that obtains the certificate for all reaches the others."""
+    names = [name for name, server in settings.hosts.items() if "edge" in server.roles and name != settings.issuer]
+    return [f"http://{place(settings, name)}" for name in names] if settings.issuer else []
+
+
+def place(settings: Settings, name: str) -> str:
+    """Return where other hosts reach an edge by plain HTTP."""
+    server = settings.hosts[name]
+    address = server.private or server.address
+    return f"{f'[{address}]' if ':' in address else address}:{settings.edge.port}"
 
 
 def visitor(settings: Settings) -> str:

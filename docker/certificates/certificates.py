@@ -5,6 +5,8 @@ Usage: certificates.py PROGRAM [WORD...]. Each prints one JSON document; with ex
   install               keep the fullchain.pem and privkey.pem of a tar on stdin
   temporary NAME...     serve a self-signed certificate where none is served
   issue NAME...         have certbot obtain a certificate, unless one for these names is there and is not due
+  share                 keep the key on stdin, which the edges with one certificate have in common
+  follow NAME           fetch what another edge obtained and sealed for that key
   select VERSION        serve another version that is kept
   status                print what is served
   handshake NAME        print what the edge serves under a name
@@ -25,6 +27,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from obtain import issue, window
+from sharing import follow, share
 from volume import CHAIN, CHALLENGES, KEY, SERVED, TEMPORARY, VERSIONS, Failed, keep, kept, link, served
 
 PROOFS, YEARS, HANDSHAKE_SECONDS = 3, timedelta(days=3650), 5
@@ -126,7 +129,7 @@ def status(words: Namespace) -> dict[str, object]:
 
 PROGRAMS = {
     "install": install, "temporary": temporary, "issue": issue, "select": select, "status": status,
-    "handshake": handshake,
+    "handshake": handshake, "share": share, "follow": follow,
 }  # fmt: skip
 
 
@@ -136,17 +139,23 @@ def read(argv: list[str]) -> Namespace:
     programs = parser.add_subparsers(dest="program", required=True)
     for name in PROGRAMS:
         own = programs.add_parser(name)
-        if name in ("temporary", "issue", "handshake"):
+        if name in ("temporary", "issue", "follow", "handshake"):
             own.add_argument("names", nargs="+")
         if name == "select":
             own.add_argument("version")
         if name in ("issue", "status"):
             own.add_argument("--server", default="")
         if name == "issue":
-            for option in ("lineage", "email", "profile"):
+            for option in ("lineage", "email", "profile", "dns-hook"):
                 own.add_argument(f"--{option}", default="")
             own.add_argument("--now", action="store_true")
             own.add_argument("--probe", action="store_true")
+            own.add_argument("--shared", action="store_true")
+            own.add_argument("--edge", action="append", default=[])
+        if name == "share":
+            own.add_argument("--seal", action="store_true")
+        if name == "follow":
+            own.add_argument("--source", required=True)
         if name == "handshake":
             own.add_argument("--address", default="edge")
             own.add_argument("--port", type=int, default=8443)

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import errno
-import http.client
 import json
 import os
 import re
 import secrets
 import shutil
-import ssl
 import subprocess
 import sys
 from argparse import Namespace
 from base64 import urlsafe_b64encode
 from pathlib import Path
-from urllib.parse import urljoin, urlsplit
 
+from asking import DIRECTORY, SECONDS, reason
 from lineage import discard_accounts, discard_damaged
-from volume import ACME, CHAIN, CHALLENGES, KEY, VOLUME, Failed, kept
+from sharing import seal, unshare
+from volume import ACME, CHAIN, CHALLENGES, KEY, SHARED, VOLUME, Failed, kept
 
-DIRECTORY, LOGS = ".well-known/acme-challenge", Path("/tmp/certbot")  # noqa: S108  # a tmpfs of this container alone
+LOGS = Path("/tmp/certbot")  # noqa: S108  # a tmpfs of this container alone
 # what a server answers when it refuses: https://www.rfc-editor.org/rfc/rfc8555#section-6.7
 TYPE, DETAIL = re.compile(r"urn:ietf:params:acme:error:(?!badNonce)(\w+)"), re.compile(r'"detail": ("(?:[^"\\]|\\.)*")')
 LEAST_BYTES = 1 << 20  # an order must not end at a full disk: it counts, and what came of it is lost
-REDIRECTS, PROBE_SECONDS = 5, 10
 
 
 def issue(words: Namespace) -> dict[str, object]:
@@ -36,7 +34,7 @@ def issue(words: Namespace) -> dict[str, object]:
         raise Failed("disk-full", f"{free} bytes are free where certificates are kept")
     (CHALLENGES / DIRECTORY).mkdir(parents=True, exist_ok=True)
     if words.probe:
-        probe(words.names)
+        probe(words.names, words.edge)
     discard_damaged(words.lineage)
     if failed := run(certbot(words)):
         if failed.error != "accountDoesNotExist":
@@ -46,12 +44,19 @@ def issue(words: Namespace) -> dict[str, object]:
             raise failed
     os.sync()  # certbot has nothing written to the disk by itself
     live = ACME / "live" / words.lineage
-    return kept((live / CHAIN).read_bytes(), (live / KEY).read_bytes())
+    chain, key = (live / CHAIN).read_bytes(), (live / KEY).read_bytes()
+    document = kept(chain, key)
+    if not words.shared:
+        unshare()
+    elif SHARED.exists():
+        seal(chain, key)
+    return document
 
 
 def run(argv: list[str]) -> Failed | None:
     """Run certbot; return why it failed, None where it did not."""
-    ran = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}  # where its plugin is
+    ran = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, env=environment)
     return refused(ran.stderr.strip() or ran.stdout.strip()) if ran.returncode else None
 
 
@@ -60,10 +65,12 @@ def certbot(words: Namespace) -> list[str]:
     account = ["--email", words.email] if words.email else ["--register-unsafely-without-email"]
     profile = ["--required-profile", words.profile] if words.profile else []
     names = [word for name in words.names for word in ("--domain", name)]
+    webroot = ["--webroot", f"--webroot-path={CHALLENGES}"]
+    dns = ["--authenticator=ops-dns", f"--ops-dns-command={words.dns_hook}"]
     folders = [f"--config-dir={ACME}", f"--work-dir={LOGS}", f"--logs-dir={LOGS}"]
     return [
         str(Path(sys.executable).with_name("certbot")), "certonly", "--non-interactive", "--agree-tos", *account,
-        f"--server={words.server}", f"--cert-name={words.lineage}", "--webroot", f"--webroot-path={CHALLENGES}",
+        f"--server={words.server}", f"--cert-name={words.lineage}", *(dns if words.dns_hook else webroot),
         *profile, *folders, "--key-type=ecdsa", "--renew-with-new-domains",
         "--force-renewal" if words.now else "--keep-until-expiring", *names,
     ]  # fmt: skip
@@ -82,8 +89,8 @@ def window(server: str, chain: bytes) -> dict[str, str] | None:
         signer = first.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier or b""
         serial = first.serial_number.to_bytes(first.serial_number.bit_length() // 8 + 1, "big")
         own = ".".join(urlsafe_b64encode(part).decode().rstrip("=") for part in (signer, serial))
-        place = requests.get(server, timeout=PROBE_SECONDS).json()["renewalInfo"]
-        suggested = requests.get(f"{place}/{own}", timeout=PROBE_SECONDS).json()["suggestedWindow"]
+        place = requests.get(server, timeout=SECONDS).json()["renewalInfo"]
+        suggested = requests.get(f"{place}/{own}", timeout=SECONDS).json()["suggestedWindow"]
         return {name: str(suggested[name]) for name in ("start", "end")}
     except (x509.ExtensionNotFound, OSError, ValueError, LookupError, TypeError):
         return None
@@ -99,44 +106,18 @@ def refused(printed: str) -> Failed:
     return Failed(error, json.loads(details[-1]) if types and details and not full else printed)
 
 
-def probe(names: list[str]) -> None:
-    """Ask by each name for a challenge of our own, as the server will, which counts tries that fail."""
+def probe(names: list[str], edges: list[str]) -> None:
+    """Ask by each name for a challenge of our own, as the server will, which counts tries that fail.
+
+    Where a name leads to several edges, the server may ask any of them: each is asked by its address too.
+    """
     token = secrets.token_urlsafe(16)
     file = CHALLENGES / DIRECTORY / f"ops-{token}"
     file.write_text(token)
     try:
         answers = {name: reason(f"http://{name}/{DIRECTORY}/{file.name}", token) for name in names}
+        answers |= {edge: reason(f"{edge}/{DIRECTORY}/{file.name}", token, names[0]) for edge in edges}
     finally:
         file.unlink()
     if problems := [f"{name}: {text}" for name, text in answers.items() if text]:
         raise Failed("unreachable", "\n".join(problems))
-
-
-def reason(url: str, token: str) -> str:
-    """Say why an address does not answer with a token; empty where it does."""
-    try:
-        for _ in range(REDIRECTS):
-            status, location, body = get(url)
-            if status not in (301, 302, 303, 307, 308):
-                return "" if body.strip() == token else f"{url} answers {status}, and not with what is in the volume"
-            url = urljoin(url, location)
-    except (OSError, http.client.HTTPException) as error:
-        return f"{url}: {error or type(error).__name__}"
-    return f"{url} redirects again and again"
-
-
-def get(url: str) -> tuple[int, str, str]:
-    """Ask once, whatever proxy the environment names; a certificate is not judged, since there may be none yet."""
-    parts = urlsplit(url)
-    context = ssl._create_unverified_context()  # noqa: S323  # as the servers of ACME do
-    connection = (
-        http.client.HTTPSConnection(parts.netloc, timeout=PROBE_SECONDS, context=context)
-        if parts.scheme == "https"
-        else http.client.HTTPConnection(parts.netloc, timeout=PROBE_SECONDS)
-    )
-    try:
-        connection.request("GET", parts.path + (f"?{parts.query}" if parts.query else ""))
-        answer = connection.getresponse()
-        return answer.status, answer.getheader("Location", ""), answer.read(4096).decode(errors="replace")
-    finally:
-        connection.close()

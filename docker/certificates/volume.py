@@ -10,6 +10,7 @@ from pathlib import Path
 
 VOLUME = Path(os.environ.get("CERTIFICATES", "/certificates"))
 SERVED, VERSIONS, ACME, CHALLENGES = (VOLUME / name for name in ("served", "versions", "acme", "challenges"))
+SHARED = VOLUME / "shared.key"  # of several edges with one certificate
 CHAIN, KEY, PART = "fullchain.pem", "privkey.pem", ".part"
 # nginx/frame.conf.j2 includes what a version brings: it redirects nobody to a temporary one
 TEMPORARY, EDGE, IS_TEMPORARY = "temporary", "edge.conf", b"set $is_temporary yes;\n"
@@ -43,6 +44,15 @@ def write(path: Path, data: bytes, mode: int) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Put a file that nobody else may read in another one's place, whole or not at all."""
+    part = path.with_name(f"{path.name}{PART}")
+    part.unlink(missing_ok=True)
+    write(part, data, 0o600)
+    part.rename(path)
+    sync(path.parent)
 
 
 def keep(chain: bytes, key: bytes, version: str) -> str:

@@ -59,7 +59,7 @@ class Host(LocalHost):
     """A host with a volume of certificates, and an edge that serves what it has read last."""
 
     def __init__(self, folder: Path) -> None:
-        self.volume, self.ran = folder, list[str]()
+        self.volume, self.ran, self.lines = folder, list[str](), list[str]()
         self.serves = ""
         self.deaf = self.refuses = False  # the edge reads nothing more, or nginx does not take what is there
         self.obtained: Pair | dict[str, str] = {"error": "certbot", "detail": "nothing"}
@@ -72,6 +72,7 @@ class Host(LocalHost):
 
     def exchange(self, command: Command, **more: Any) -> tuple[int, bytes, bytes]:
         """Do what the engine would do."""
+        self.lines.append(" ".join(command.argv))
         match command.argv:
             case ("docker", "compose", *words):
                 program, *rest = words[words.index("certificates") + 1 :]
@@ -233,6 +234,17 @@ def test_a_server_is_asked_once_and_its_answer_says_what_to_do(
     assert (place.host.ran, place.host.chain()) == (["issue"], before)
 
 
+def test_a_name_that_is_proven_by_dns_is_asked_for_at_no_address(make: Callable[..., Place]) -> None:
+    """What a server did not find is a record then, and not an edge."""
+    place = make(by="acme", challenge="dns-01", dns_hook=["python", "/my hook.py"])
+    place.host.obtained = {"error": "unauthorized", "detail": "no such record"}
+    with pytest.raises(OpsError) as failed:
+        issue.issue(place.at)
+    assert "every name server" in failed.value.then
+    assert "--dns-hook=python '/my hook.py'" in place.store.issuing()
+    assert not any("--probe" in line for line in place.host.lines)
+
+
 def test_a_certificate_of_ones_own_goes_over_stdin_and_no_argument_holds_the_key(
     make: Callable[..., Place], tmp_path: Path
 ) -> None:
@@ -289,14 +301,6 @@ def test_the_timer_goes_by_the_settings_of_now(make: Callable[..., Place], monke
         monkeypatch.setattr("deploy.config.environment.enter", lambda _, at=at: at)
         tasks_tls.renew(Context())
     assert did == ["installed", "removed"]
-
-
-def test_several_edges_get_no_certificate_by_acme(make: Callable[..., Place], monkeypatch: pytest.MonkeyPatch) -> None:
-    place = make()
-    monkeypatch.setattr(issue, "stores_of", lambda _: (place.store, place.store))
-    with pytest.raises(Refused) as refused:
-        issue.issue(place.at)
-    assert (refused.value.slug, place.host.ran) == ("acme-several-edges", [])
 
 
 def test_a_key_of_another_certificate_is_not_kept(make: Callable[..., Place]) -> None:

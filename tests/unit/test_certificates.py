@@ -233,6 +233,42 @@ def discard_damaged(volume: Path) -> None:
     subprocess.run(ran, env=environment, cwd=ROOT / "docker/certificates", check=True)
 
 
+HOOKED = """
+import sys, types
+errors, common = types.ModuleType("certbot.errors"), types.ModuleType("certbot.plugins.dns_common")
+errors.PluginError, common.DNSAuthenticator = type("PluginError", (Exception,), {}), object
+sys.modules |= {"certbot": types.ModuleType("certbot"), "certbot.plugins": types.ModuleType("certbot.plugins"),
+                "certbot.errors": errors, "certbot.plugins.dns_common": common}
+import ops_dns
+own = ops_dns.Authenticator()
+own.conf = lambda _: sys.argv[1]
+try:
+    own._perform("a.test", "_acme-challenge.a.test", "proof")
+except errors.PluginError as error:
+    print(error)
+own._cleanup("a.test", "_acme-challenge.a.test", "proof")
+"""
+
+
+@pytest.mark.parametrize(
+    ("hook", "printed"),
+    [
+        ("true", ""),
+        (
+            "sh -c 'echo the provider is away >&2; exit 3'",
+            "ended with 3: add _acme-challenge.a.test proof: the provider",
+        ),
+        ("/nowhere/hook", "cannot be run in this container"),
+    ],
+    ids=["done", "failed", "not there"],
+)
+def test_a_hook_that_fails_keeps_certbot_from_asking_the_server(hook: str, printed: str) -> None:
+    """What is to be removed afterwards, and is not, keeps nobody from what was issued."""
+    ran = [sys.executable, "-c", HOOKED, hook]
+    done = subprocess.run(ran, cwd=ROOT / "docker/certificates", capture_output=True, text=True)
+    assert (done.returncode, printed in done.stdout, bool(done.stdout)) == (0, True, bool(printed)), done.stderr
+
+
 @pytest.mark.parametrize("crash", CRASHES)
 def test_what_a_crash_left_of_certbots_own_is_discarded(tmp_path: Path, crash: str) -> None:
     """Certbot would order a certificate at each run, under a name that nobody reads, or fail for ever."""

@@ -21,6 +21,7 @@ from deploy.core.model import WHOLE, Deploy, ReleasedService
 from deploy.core.shell import Command, Result
 from deploy.edge import frame, nginx, running, switch
 from deploy.hosts.local import LocalHost
+from deploy.hosts.sections import Server
 from tests.support.samples import container, settings
 
 WEB = (Service("backend", Deploy(role="web", port=8000), {}, True),)
@@ -378,6 +379,18 @@ def test_browsers_are_held_to_https_only_where_they_trust_the_certificate(tls: d
     assert ("listen 8443 ssl;" in text) is bool(tls)
     assert ("set $to_scheme https;" in text) is bool(hsts), "visitors are sent where browsers let them in"
     assert ("acme-challenge/ {" in text) is (tls.get("by") == "acme")
+
+
+def test_an_edge_asks_the_one_that_obtains_the_certificate_for_a_challenge_that_it_has_not() -> None:
+    """A server of ACME asks any of them; one that was asked so asks no further."""
+    hosts = {"a": Server(address="192.0.2.1", private="10.0.0.1"), "b": Server(address="192.0.2.2")}
+    text = render(BLUE, tls=Tls(by="acme"), hosts=hosts, edge=Edge(port=80))
+    (asked,) = blocks(text, "location @issuer")
+    assert "set $issuer 10.0.0.1:80;" in asked
+    assert "if ($http_x_asked_by_edge)" in asked
+    assert "try_files $uri @issuer;" in text
+    for others in ({}, {"b": Server(address="192.0.2.2", roles=["app"])}):
+        assert "@issuer" not in render(BLUE, tls=Tls(by="acme"), edge=Edge(port=80), hosts={"a": hosts["a"], **others})
 
 
 def test_a_name_with_capitals_is_not_redirected_in_a_circle() -> None:

@@ -326,6 +326,12 @@ def test_a_repository_that_is_none_is_refused(keys: dict[str, str], mistake: str
         ('tls.names = ["*.app.test"]', "tls.names.0: it must be one name"),
         ('domain = "*.app.test"\ntls.by = "acme"', "tls.by acme gets no certificate for *.app.test"),
         ('domain = "192.0.2.7"\ntls.by = "acme"', "tls.by acme gets no certificate for 192.0.2.7"),
+        (
+            'domain = "192.0.2.7"\ntls = {by = "acme", challenge = "dns-01", dns_hook = ["x"]}',
+            "tls.by acme gets no certificate for 192.0.2.7: the challenge dns-01 needs a name",
+        ),
+        ('tls = {by = "acme", challenge = "dns-01"}', 'tls: challenge = "dns-01" needs dns_hook'),
+        ('tls = {by = "acme", dns_hook = ["x"]}', 'tls: dns_hook is of by = "acme" with challenge = "dns-01"'),
         ('tls.names = ["www.app.test", "app.test"]', "tls.names has www.app.test, which the edge lets in nowhere"),
         ('edge.canonical = "www.app.test"', "edge.canonical is www.app.test, which is none of the names in domain"),
         ('edge.trusted_proxies = ["10.0.0.1/8"]', "edge.trusted_proxies.0: it must be an address or a network"),
@@ -347,3 +353,9 @@ def test_a_certificate_is_for_the_names_of_the_domain_unless_others_are_listed(r
     )
     assert found.tls_names == ("b.a.test",)
     assert found.model_copy(update={"tls": Tls()}).tls_names == ("a.test", "*.a.test")
+
+
+def test_a_wildcard_is_proven_by_dns(read: Load) -> None:
+    hook = 'challenge = "dns-01", dns_hook = ["python", "/hook.py"]'
+    found = read(APP, f'domain = "a.test *.a.test"\nedge.port = 80\ntls = {{by = "acme", {hook}}}')
+    assert found.tls_names == ("a.test", "*.a.test")

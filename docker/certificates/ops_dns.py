@@ -1,0 +1,57 @@
+"""certbot's plugin for the challenge dns-01 by a command of the person's own.
+
+certbot's own hooks need a shell, which this image has not, and where one fails the server is asked all the same.
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from contextlib import suppress
+from typing import Any
+
+from certbot.errors import PluginError  # type: ignore[import-not-found]  # it is in the image alone
+from certbot.plugins.dns_common import DNSAuthenticator  # type: ignore[import-not-found]
+
+SECONDS = 240  # for one record
+
+
+class Authenticator(DNSAuthenticator):  # type: ignore[misc]
+    """Have a command add and remove records; it ends once they are answered."""
+
+    description = "by a command of one's own"
+
+    @classmethod
+    def add_parser_arguments(cls, add: Any, default_propagation_seconds: int = 0) -> None:
+        """Take the command."""
+        super().add_parser_arguments(add, default_propagation_seconds)
+        add("command", help="is run with add or remove, the record's name and its value")
+
+    def more_info(self) -> str:
+        """Say what it does."""
+        return self.description
+
+    def _setup_credentials(self) -> None:
+        """Ask for none: they are the command's own."""
+
+    def _perform(self, _: str, validation_name: str, validation: str) -> None:
+        self._run("add", validation_name, validation)
+
+    def _cleanup(self, _: str, validation_name: str, validation: str) -> None:
+        with suppress(PluginError):  # what was issued is issued
+            self._run("remove", validation_name, validation)
+
+    def _run(self, *words: str) -> None:
+        """Run the command; on any failure no server is asked."""
+        argv = [*shlex.split(self.conf("command")), *words]
+        try:
+            ran = subprocess.run(
+                argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=SECONDS, errors="replace"
+            )
+        except subprocess.TimeoutExpired:
+            raise PluginError(f"tls.dns_hook did not end within {SECONDS} s: {' '.join(words)}") from None
+        except OSError as error:
+            raise PluginError(f"tls.dns_hook cannot be run in this container: {error}") from None
+        if ran.returncode:
+            printed = (ran.stderr.strip() or ran.stdout.strip())[-1000:]
+            raise PluginError(f"tls.dns_hook ended with {ran.returncode}: {' '.join(words)}: {printed}")

@@ -1,0 +1,144 @@
+"""One certificate for several edges: obtained on one host, sealed there, fetched and served by the others."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from deploy.certificates import issue, schedule
+from deploy.certificates.store import Store
+from deploy.config.environment import Environment
+from deploy.config.sections import Edge
+from deploy.core.errors import OpsError, Refused
+from deploy.hosts.sections import Server
+from tests.flow.test_certificates import Host, Place, make, pair
+
+__all__ = ["make"]  # a fixture
+SEALED = "challenges/.well-known/acme-challenge"
+
+
+class Named(Host):
+    """One of several hosts."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        super().__init__(folder)
+        self.name = name
+
+
+class Two:
+    """Two hosts with an edge; that of the first answers by HTTP with the challenges in its volume."""
+
+    def __init__(self, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.hosts = [Named(place.folder / name, name) for name in ("app1", "app2")]
+        first = self.hosts[0].volume / "challenges"
+        first.mkdir()
+        handler = partial(SimpleHTTPRequestHandler, directory=str(first))
+        self.edge = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        threading.Thread(target=self.edge.serve_forever, daemon=True).start()
+        servers = {"app1": Server(address="127.0.0.1"), "app2": Server(address="127.0.0.2")}
+        own = place.settings.model_copy(update={"hosts": servers, "edge": Edge(port=self.edge.server_port, tls_port=1)})
+        self.at = Environment(own, self.hosts[0], (self.hosts[0],))  # one machine has one lock
+        self.stores = tuple(
+            Store(replace(place.store.run, settings=own, host=host), place.store.service) for host in self.hosts
+        )
+        for host in self.hosts:
+            host.program("temporary", "a.test", "b.test")
+            host.serves, host.obtained = host.chain(), pair()
+            host.ran.clear()
+        # the issuer is the first of the settings, in whichever order hosts are found
+        monkeypatch.setattr(issue, "stores_of", lambda _: self.stores[::-1])
+
+
+@pytest.fixture
+def two(make: Callable[..., Place], monkeypatch: pytest.MonkeyPatch) -> Iterator[Two]:
+    """Two hosts with an edge."""
+    made = Two(make(), monkeypatch)
+    yield made
+    made.edge.shutdown()
+    made.edge.server_close()
+
+
+def test_it_is_obtained_once_and_served_by_every_edge(two: Two) -> None:
+    first, second = two.hosts
+    one, other = issue.issue(two.at)
+    assert (one.host, other.host, one.certificate.serial) == ("app1", "app2", other.certificate.serial)
+    assert first.ran == ["issue", "select", "nginx -t", "reload", "share"]
+    assert second.ran == ["share", "follow", "select", "nginx -t", "reload"]
+    assert first.serves == second.serves == first.chain()
+    key = second.volume / "served/privkey.pem"
+    assert (key.stat().st_mode & 0o777, key.read_bytes()) == (0o600, (first.volume / "served/privkey.pem").read_bytes())
+    assert [host.changed for host in issue.issue(two.at)] == [False, False]
+
+
+def test_what_another_edge_fetches_shows_the_key_to_nobody_who_has_not_the_edges_own(two: Two) -> None:
+    issue.issue(two.at)
+    first, second = two.hosts
+    secret = (second.volume / "shared.key").read_bytes()
+    (sealed,) = (first.volume / SEALED).iterdir()
+    assert {path.stat().st_mode & 0o777 for path in (sealed, first.volume / "shared.key")} == {0o600}
+    assert b"PRIVATE KEY" not in sealed.read_bytes()
+    assert not any(secret.decode() in line for host in two.hosts for line in host.lines)
+    issue.issue(two.at)
+    (anew,) = (first.volume / SEALED).iterdir()
+    assert (anew.name != sealed.name, (second.volume / "shared.key").read_bytes() != secret) == (True, True)
+
+
+def test_the_challenge_is_asked_for_at_the_other_edges_before_the_server_is(two: Two) -> None:
+    issue.issue(two.at)
+    (line,) = [line for line in two.hosts[0].lines if " issue " in line]
+    assert f"--shared --probe --edge=http://127.0.0.2:{two.edge.server_port} a.test" in line
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (lambda two: two.edge.server_close(), "refused"),
+        (lambda two: (two.hosts[1].volume / "shared.key").unlink(), "no key in common"),
+        (lambda two: [path.unlink() for path in (two.hosts[0].volume / SEALED).iterdir()], "404"),
+        (lambda two: [path.write_bytes(b"x") for path in (two.hosts[0].volume / SEALED).iterdir()], "does not open"),
+    ],
+    ids=["not reached", "no key", "nothing sealed", "damaged"],
+)
+def test_an_edge_that_cannot_fetch_it_says_why_and_serves_what_it_served(
+    two: Two, fault: Callable[[Two], object], words: str
+) -> None:
+    issue.issue(two.at)
+    before = two.hosts[1].chain()
+    two.edge.shutdown() if words == "refused" else None
+    fault(two)
+    with pytest.raises(OpsError) as failed:
+        two.stores[1].follow()
+    assert (failed.value.slug, words in failed.value.what) == ("certificate-not-fetched", True), failed.value.what
+    assert two.hosts[1].chain() == two.hosts[1].serves == before
+
+
+def test_each_host_renews_by_a_timer_of_its_own(two: Two, tmp_path: Path) -> None:
+    """The first asks the server, and seals what came; the others ask the first."""
+    first, second = (schedule.render(store, tmp_path) for store in two.stores)
+    assert " issue --server=" in first
+    assert " --shared a.test b.test" in first
+    assert f" follow --source=http://127.0.0.1:{two.edge.server_port} a.test" in second
+    assert " issue " not in second
+    assert "the edge of app1 gave no certificate" in second
+
+
+def test_a_first_edge_that_keeps_no_certificate_yet_is_named(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(issue, "stores_of", lambda _: two.stores[1:])
+    with pytest.raises(Refused) as refused:
+        issue.issue(two.at)
+    assert (refused.value.slug, "app1" in refused.value.what, two.hosts[1].ran) == ("no-certificates-service", True, [])
+
+
+def test_an_edge_that_is_alone_again_seals_nothing(two: Two) -> None:
+    """What was sealed for hosts that are gone is discarded, with the key: so the words of `issue` tell it."""
+    alone = two.at.settings.model_copy(update={"hosts": {"app1": two.at.settings.hosts["app1"]}})
+    store = replace(two.stores[0], run=replace(two.stores[0].run, settings=alone))
+    assert "--shared" in two.stores[0].issuing()
+    assert "--shared" not in store.issuing()
+    assert not store.follows

@@ -1,0 +1,150 @@
+"""One certificate for the edges of two hosts, by a real server of ACME that asks either of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from deploy.certificates import schedule
+from deploy.certificates.store import Store, stores_of
+from deploy.config.environment import enter
+from tests import load
+from tests.integration.conftest import machines
+from tests.machines import Fleet, Machine
+from tests.nights.test_from_nothing import name_authority
+from tests.support import remote
+from tests.support.acme import NAME, Acme, acme_server
+from tests.support.certified import NAMES, make_certified, presented
+from tests.support.site import Done, Site, docker
+
+__all__ = ["machines"]  # a fixture
+CLIENTS = load.Scenario(kinds=("get",), paths=("/",), name=NAMES[0], rate=60, minimums={"get": 200})
+TLS = """[tls]
+by = "acme"
+server = "{server}"
+
+[variables]
+BEHAVIOUR = "well"
+"""
+
+
+@dataclass(frozen=True)
+class Edges:
+    """Two hosts with an edge, and the server of certificates."""
+
+    site: Site
+    acme: Acme
+    hosts: dict[str, Machine]
+
+    def inv(self, *words: str, code: int | None = 0) -> Done:
+        """Run `inv` on both."""
+        return remote.inv(self.site, *words, code=code)
+
+    def lead_to(self, *names: str) -> None:
+        """Let the names of the site lead to these hosts."""
+        for name in NAMES:
+            self.acme.dns("add-a", host=f"{name}.", addresses=[self.hosts[host].address for host in names])
+
+    def serials(self) -> dict[str, str]:
+        """What each edge serves, by a handshake from outside."""
+        return {name: f"{presented(host.address).serial_number:x}" for name, host in self.hosts.items()}
+
+    def stores(self) -> dict[str, Store]:
+        """The certificates of each host, as `inv` finds them."""
+        return {store.run.host.name: store for store in stores_of(enter(remote.ENV))}
+
+
+@pytest.fixture(scope="module")
+def edges(tmp_path_factory: pytest.TempPathFactory, machines: Fleet) -> Iterator[Edges]:
+    """A release on two hosts, each with an edge; the server reaches both, and they reach it and its DNS."""
+    folder = tmp_path_factory.mktemp("edges")
+    hosts = {name: machines.start(f"edges-{name}") for name in ("app1", "app2")}
+    with acme_server(folder / "acme") as acme, pytest.MonkeyPatch.context() as patch:
+        for container in (acme.server, acme.names):
+            docker("network", "connect", machines.network, container)
+        form = f'{{{{(index .NetworkSettings.Networks "{machines.network}").IPAddress}}}}'
+        server, dns = (docker("inspect", "--format", form, one).strip() for one in (acme.server, acme.names))
+        acme.dns("add-a", host=f"{NAME}.", addresses=[server])
+        site = make_certified(folder, acme)
+        site.replace("docker/compose.tls.yml", f'dns: ["{acme.address}"]', f'dns: ["{dns}"]')
+        name_authority(site, acme)
+        site.extra = {"OPS_ROLLOUT__WATCH": "0", "OPS_DOMAIN": " ".join(NAMES), "OPS_EDGE__TLS_PORT": "443"}
+        remote.name_hosts(site, hosts, machines.key, TLS.format(server=acme.directory))
+        for name, value in site.environment.items():
+            patch.setenv(name, value)
+        made = Edges(site, acme, hosts)
+        made.lead_to("app2")
+        made.inv("build", "--push")
+        made.inv("deploy")
+        yield made
+        site.sweep()
+    for host in hosts.values():
+        machines.end(host)
+
+
+def run(edges: Edges, name: str, *, now: bool = False, code: int = 0) -> str:
+    """Do what the timer of a host does, also where nothing is due; return what it printed."""
+    store = edges.stores()[name]
+    folder = store.run.settings.state_dir
+    text = schedule.render(store, folder)
+    store.run.host.write(folder / schedule.SCRIPT, text.replace(" issue ", " issue --now ", 1) if now else text)
+    done = edges.hosts[name].exec("sh", str(folder / schedule.SCRIPT), code=code)
+    return done.stdout + done.stderr
+
+
+def test_a_certificate_is_issued_once_where_the_server_asks_an_edge_that_does_not_obtain_it(edges: Edges) -> None:
+    """The names lead to app2 alone, and app1 obtains it: both serve the same, and of what was sent nobody else reads."""
+    with remote.under_load(edges.site, edges.hosts, CLIENTS) as clients:
+        results = edges.inv("tls.issue", "--json").document
+        reports = {name: one.report() for name, one in clients.items()}
+    assert [(one["host"], one["changed"]) for one in results] == [("app1", True), ("app2", True)]
+    (serial,) = set(edges.serials().values())
+    assert {one["serial"] for one in results} == {serial}
+    for name, report in reports.items():
+        assert report.verdict == load.PASS, f"{name}: {report.reasons}\n{report.losses}\n{report.table()}"
+    for host in edges.hosts.values():
+        keys = host.sh('cd "$(docker volume inspect --format "{{.Mountpoint}}" "$1_certificates")"; '
+                       "stat --format='%a %u' served/privkey.pem shared.key", f"{edges.site.app}-{remote.ENV}")  # fmt: skip
+        assert keys == "600 10001\n600 10001\n"
+    again = edges.inv("tls.renew", "--json").document
+    assert [(one["changed"], one["serial"]) for one in again] == [(False, serial)] * 2
+    checks = {one["asked"]: one["result"] for one in edges.inv("tls.check", "--json", code=3).document}
+    timers = {f"{name}: the host renews it by itself" for name in edges.hosts}  # no systemd is here, and no cron
+    assert {asked for asked, result in checks.items() if result != "PASS"} == timers
+
+
+def test_what_the_timer_of_one_host_renewed_is_fetched_by_that_of_the_other(edges: Edges) -> None:
+    """No SSH between them, and nobody at a keyboard; clients of both edges lose nothing."""
+    edges.lead_to("app1", "app2")
+    before = edges.serials()
+    with remote.under_load(edges.site, edges.hosts, CLIENTS) as clients:
+        run(edges, "app1", now=True)
+        renewed = edges.serials()
+        assert (renewed["app1"] != before["app1"], renewed["app2"]) == (True, before["app2"])
+        run(edges, "app2")
+        reports = {name: one.report() for name, one in clients.items()}
+    assert set(edges.serials().values()) == {renewed["app1"]}
+    for name, report in reports.items():
+        assert report.verdict == load.PASS, f"{name}: {report.reasons}\n{report.losses}\n{report.table()}"
+
+
+def test_an_edge_that_cannot_be_asked_for_a_challenge_is_named_before_the_server_is_asked(edges: Edges) -> None:
+    """The server would ask app2, and count a try that fails; where app1 is away app2 serves what it has."""
+    before = edges.serials()
+    app1, app2 = edges.hosts["app1"], edges.hosts["app2"]
+    edges.lead_to("app1")
+    app2.sh("iptables --insert FORWARD --source $1 --protocol tcp --dport 8080 --jump REJECT", app1.address)
+    try:
+        refused = edges.inv("tls.renew", "--now", "--json", code=1).document
+        assert (refused["slug"], f"http://{app2.address}:80" in refused["error"]) == ("challenge-unreachable", True)
+    finally:
+        app2.sh("iptables --delete FORWARD --source $1 --protocol tcp --dport 8080 --jump REJECT", app1.address)
+    app1.sh("iptables --insert FORWARD --source $1 --protocol tcp --dport 8080 --jump REJECT", app2.address)
+    try:
+        assert "not-fetched" in run(edges, "app2", code=1)
+    finally:
+        app1.sh("iptables --delete FORWARD --source $1 --protocol tcp --dport 8080 --jump REJECT", app2.address)
+    assert edges.serials() == before
+    run(edges, "app2")
