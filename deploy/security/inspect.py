@@ -25,7 +25,7 @@ from deploy.security import linters, rules, trivy
 from deploy.security.database import alone, cache_folder
 from deploy.security.findings import CHECKOUT, Inspection, ScannedImage, Unreadable, as_unknown
 from deploy.security.linters import Linter
-from deploy.security.programs import last_line, program, run
+from deploy.security.programs import git_that_says_how_it_ended, last_line, program, run
 from deploy.security.trivy import Data
 from deploy.security.trivy_report import Report
 
@@ -33,7 +33,7 @@ IMAGE_KINDS: tuple[Kind, ...] = ("vulnerabilities", "end-of-life", "secrets")
 CHECKOUT_KINDS: tuple[Kind, ...] = ("vulnerabilities", "secrets", "misconfigurations")
 DEFAULT_RULES = "[extend]\nuseDefault = true"  # in place of a .gitleaks.toml of the checkout's
 # whatever attributes and git's settings say: files that are called binary, what a merge itself brings, the root commit
-LOG = "--text --no-textconv --no-ext-diff --root --diff-merges=first-parent --date=default HEAD"
+LOG = "--text --no-textconv --no-ext-diff --no-color --pretty=medium --root --diff-merges=first-parent --date=default HEAD"
 GITLEAKS = (
     "git", "--report-format=json", "--report-path=-", "--no-banner", "--no-color", "--redact", "--exit-code=0",
     "--gitleaks-ignore-path=/dev/null", "--ignore-gitleaks-allow", f"--log-opts={LOG}",
@@ -41,6 +41,7 @@ GITLEAKS = (
 NO_CHECK = 'docker-buildx 0.17 and Docker Engine 27, or later; to do without: scan.skip = ["build-check"]'
 UNPROMPTED = {"BUILDX_BAKE_ENTITLEMENTS_FS": "0"}  # the bake file may name a certificate outside the checkout
 COMMITS = re.compile(r"(\d+) commits? scanned")
+FAILED = re.compile(r"(?m)^\S* ERR (.*)")  # in the log of gitleaks, whose exit code is 0 even so
 
 
 def report_of(settings: Settings, here: LocalHost, data: Data, what: Sequence[str], *more: str) -> tuple[Report, str]:
@@ -182,11 +183,15 @@ def history(settings: Settings, here: LocalHost) -> Inspection:
             then = "git fetch --unshallow; in GitHub Actions fetch-depth: 0"
             return Inspection(kind, CHECKOUT, unknown="this clone has not the whole history", then=then)
         words = (program("gitleaks", settings), *GITLEAKS, ".")
-        done = run(words, settings, here, GITLEAKS_CONFIG_TOML=DEFAULT_RULES)
+        with git_that_says_how_it_ended(cache_folder(settings)) as path:
+            done = run(words, settings, here, GITLEAKS_CONFIG_TOML=DEFAULT_RULES, PATH=path)
         answer = linters.parse("gitleaks", done.stdout, linters.gitleaks)
         count = int(match[1]) if (match := COMMITS.search(done.stderr)) else 0
         unknown = "" if count else "gitleaks does not say that it looked at a commit"
-        return Inspection(kind, CHECKOUT, f"{count} commits, by gitleaks", findings=answer, unknown=unknown)
+        if failed := FAILED.search(done.stderr):
+            unknown = f"gitleaks saw {count} commits and then failed: {failed[1]}"
+        then = "git fsck; a clone that has every file: git clone without --filter" if unknown else ""
+        return Inspection(kind, CHECKOUT, f"{count} commits, by gitleaks", findings=answer, unknown=unknown, then=then)
     except (OpsError, Unreadable) as error:
         return as_unknown(kind, CHECKOUT, error)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import shutil
 import string
 import subprocess
 from collections.abc import Callable
@@ -155,7 +157,9 @@ def of_a_file_called_binary(checkout: Checkout) -> None:
 
 def with_settings_of_git(checkout: Checkout) -> None:
     """Plant it under settings that a person has for reading logs, the root commit's among them."""
-    for name, value in {"log.date": "relative", "log.showRoot": "false", "diff.external": "true"}.items():
+    settings = {"log.date": "relative", "log.showRoot": "false", "diff.external": "true", "color.ui": "always",
+                "format.pretty": "oneline"}  # fmt: skip
+    for name, value in settings.items():
         checkout.git("config", name, value)
     checkout.write("planted", f"key = '{key()}'\n")
     checkout.git("add", "--all")
@@ -182,6 +186,40 @@ def test_the_whole_history_is_looked_at(
     checkout.commit()
     inspection = inspect.history(checkout.settings, LocalHost())
     assert [finding.path for finding in inspection.findings] == ["planted"]
+
+
+def lose_a_file(checkout: Checkout, _: Path, __: pytest.MonkeyPatch) -> None:
+    """Lose a file of an early commit, as a damaged disk or a partial clone without its remote has none."""
+    asked = ["git", "rev-parse", "HEAD~19:lost"]
+    name = subprocess.run(asked, cwd=checkout.root, check=True, capture_output=True, text=True).stdout.strip()
+    (checkout.root / ".git/objects" / name[:2] / name[2:]).unlink()
+
+
+def kill_git(_: Checkout, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kill git in the middle of its log without a word, as a machine that is out of memory does."""
+    log = f'{shutil.which("git")} "$@" | head -c 2000; kill -9 $$'
+    script = f'#!/bin/sh\ncase "$*" in *" log "*) {log} ;; *) exec {shutil.which("git")} "$@" ;; esac\n'
+    (folder / "bin").mkdir()
+    (folder / "bin/git").write_text(script)
+    (folder / "bin/git").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder / 'bin'}:{os.environ['PATH']}")
+
+
+@pytest.mark.parametrize("fault", [lose_a_file, kill_git])
+def test_a_log_that_git_does_not_print_to_its_end_is_unknown(
+    checkout: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    fault: Callable[[Checkout, Path, pytest.MonkeyPatch], None],
+) -> None:  # fmt: skip
+    """Where gitleaks itself says that it scanned some commits, found no leak, and ends with 0."""
+    checkout.write("planted", f"key = '{key()}'\n")
+    checkout.commit()
+    for number in range(20):
+        checkout.write("lost" if number == 0 else "more", f"{number}\n")
+        checkout.commit()
+    fault(checkout, tmp_path, monkeypatch)
+    inspection = inspect.history(checkout.settings, LocalHost())
+    assert "and then failed: [git] " in inspection.unknown
+    assert "git fsck" in inspection.then
 
 
 def hide(checkout: Checkout) -> None:
