@@ -33,7 +33,10 @@ IMAGE_KINDS: tuple[Kind, ...] = ("vulnerabilities", "end-of-life", "secrets")
 CHECKOUT_KINDS: tuple[Kind, ...] = ("vulnerabilities", "secrets", "misconfigurations")
 DEFAULT_RULES = "[extend]\nuseDefault = true"  # in place of a .gitleaks.toml of the checkout's
 # whatever attributes and git's settings say: files that are called binary, what a merge itself brings, the root commit
-LOG = "--text --no-textconv --no-ext-diff --no-color --pretty=medium --root --diff-merges=first-parent --date=default HEAD"
+LOG = (
+    "--text --no-textconv --no-ext-diff --no-color --pretty=medium --root "
+    "--diff-merges=first-parent --date=default HEAD"
+)
 GITLEAKS = (
     "git", "--report-format=json", "--report-path=-", "--no-banner", "--no-color", "--redact", "--exit-code=0",
     "--gitleaks-ignore-path=/dev/null", "--ignore-gitleaks-allow", f"--log-opts={LOG}",
