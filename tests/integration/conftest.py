@@ -75,6 +75,7 @@ def base_images(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.fixture
+    site.name_images()
 def tiny(tmp_path: Path) -> Iterator[Site]:
     """A tiny site that nothing was deployed to."""
     site = make_tiny(tmp_path)
@@ -83,6 +84,7 @@ def tiny(tmp_path: Path) -> Iterator[Site]:
 
 
 @pytest.fixture(scope="session")
+    site.name_images()
 def bookreader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """The reference app with a first release in service."""
     site = make_bookreader(tmp_path_factory.mktemp("bookreader"))

@@ -104,6 +104,7 @@ def test_a_bad_release_is_out_of_service_within_ten_seconds(
 def unvisited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A tiny site in service that nobody visits."""
     site = make_tiny(tmp_path_factory.mktemp("unvisited"))
+    site.name_images()
     site.inv("deploy")
     yield site
     site.sweep()
