@@ -31,12 +31,18 @@ SCRIPTS = [
 ]  # fmt: skip
 TWO = ["--numprocesses=2", "--dist=loadgroup"]
 # a file's tests share a site and have an order
-TWO_FILES = ["--numprocesses=2", "--dist=loadfile", "--no-loadscope-reorder"]
+THREE_FILES = ["--numprocesses=3", "--dist=loadfile", "--no-loadscope-reorder"]
 SUITES = "tests/integration/test_app_suites.py"
 COVERAGE = Path(".nox/coverage")
 FOLDER = tempfile.TemporaryDirectory(prefix="nox-")  # the sessions of one call sum up seconds and failures in here
 # what `.ci/run` and pull requests run, quick ones first
 CI = ["lint", "types", "docs", "security", "unit", "flow", "frontend", "backend", "integration"]
+# files of tests/integration that have second cases, or more of them with NIGHTS=1
+WIDER = [
+    "test_backup", "test_dev", "test_drill", "test_fleet", "test_interrupted", "test_migrations",
+    "test_no_request_lost", "test_registry", "test_rolling", "test_scan", "test_shared_and_warm", "test_shipping",
+    "test_template", "test_watch",
+]  # fmt: skip
 
 
 def run_tests(session: nox.Session, *runs: list[str]) -> None:
@@ -121,7 +127,7 @@ def backend(session: nox.Session) -> None:
 def integration(session: nox.Session) -> None:
     """Sites on a real engine and real hosts over SSH; a quarter of an hour and more."""
     everything = ["tests/integration", f"--ignore={SUITES}"]
-    run_tests(session, [*everything, "-m", "not alone", *TWO_FILES], [*everything, "-m", "alone"])
+    run_tests(session, [*everything, "-m", "not alone", *THREE_FILES], [*everything, "-m", "alone"])
 
 
 @nox.session(default=False)
@@ -143,10 +149,5 @@ def nights(session: nox.Session) -> None:
     if not session.posargs:
         Path("docs/nights.md").unlink(missing_ok=True)  # nights that are no more go with it
     everything = {"NIGHTS": "1", "NIGHTS_REPORT": "docs/nights.md"}
-    names = (
-        "backup", "dev", "drill", "fleet", "interrupted", "migrations", "no_request_lost", "registry", "rolling",
-        "scan", "shared_and_warm", "shipping", "template", "watch",
-    )  # fmt: skip
-    wider = [f"tests/integration/test_{name}.py" for name in names]
-    matrix = ["tests/nights", *wider]
+    matrix = ["tests/nights", *(f"tests/integration/{name}.py" for name in WIDER)]
     session.run("pytest", *matrix, *session.posargs, env=everything, external=True)

@@ -19,24 +19,16 @@ from tests.support import sshd
 from tests.support.nested import Nested, engines
 from tests.support.site import ROOT, Site, make_bookreader, make_tiny
 
-# files of one worker, since they share a site or engines that take long to start, or build images of one name
+# files of one worker, since they share a site or engines that take long to start
 TOGETHER = (
-    (
-        "test_edge",
-        "test_images",
-        "test_tasks",
-        "test_rolling",
-        "test_tutorial",
-        "test_reproducible",
-        "test_backup",
-        "test_drill",
-    ),
-    ("test_registry", "test_shipping", "test_scan"),
+    ("test_drill", "test_tasks", "test_edge", "test_images", "test_rolling"),
+    ("test_scan", "test_shipping", "test_registry"),
 )
-# a small site, then what takes longest: two workers end at about the same time
+# a small site, then what takes longest: all workers end at about the same time
 FIRST = [
-    "test_tiny", "test_quickstart", "test_resolved", *TOGETHER[0], "test_fleet", "test_interrupted", "test_shared_and_warm", "test_dev",
-    "test_template", *TOGETHER[1],
+    "test_tiny", "test_backup", "test_migrations", *TOGETHER[0], "test_provisioning", "test_monitoring",
+    "test_tutorial", "test_quickstart", "test_fleet", "test_workflows", *TOGETHER[1], "test_interrupted",
+    "test_shared_and_warm", "test_template", "test_reproducible", "test_dev",
 ]  # fmt: skip
 
 
@@ -46,6 +38,11 @@ class WholeFiles(LoadFileScheduling):  # type: ignore[misc]
     def _split_scope(self, nodeid: str) -> str:
         file = super()._split_scope(nodeid)
         return next((files[0] for files in TOGETHER if Path(file).stem in files), str(file))
+
+    def _reschedule(self, node: Any) -> None:
+        """Give a worker its next files when it begins the last test of those before: many files have one long test."""
+        if not self.workqueue or self._pending_of(self.assigned_work[node]) < 2:
+            super()._reschedule(node)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -78,6 +75,7 @@ def base_images(tmp_path_factory: pytest.TempPathFactory) -> None:
 def tiny(tmp_path: Path) -> Iterator[Site]:
     """A tiny site that nothing was deployed to."""
     site = make_tiny(tmp_path)
+    site.name_images()
     yield site
     site.sweep()
 
@@ -86,6 +84,7 @@ def tiny(tmp_path: Path) -> Iterator[Site]:
 def bookreader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """The reference app with a first release in service."""
     site = make_bookreader(tmp_path_factory.mktemp("bookreader"))
+    site.name_images()
     site.inv("deploy")
     yield site
     site.sweep()

@@ -39,6 +39,7 @@ SWAP = 2  # of the steps of a restore --without-health: beside, check, swap, rem
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """BookReader with a release in service whose WAL is received, and a book on its shelf."""
     site = make_bookreader(tmp_path_factory.mktemp("shelf"))
+    site.name_images()
     site.replace(
         "deploy/app.toml", '"docker/compose.backup.yml"', '"docker/compose.backup.yml", "docker/compose.wal.yml"'
     )
@@ -308,7 +309,7 @@ def vault(shelf: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vau
 def files(site: Site, line: str) -> str:
     """Do something with the uploads of the site."""
     volume = f"{site.app}-local_uploads:/uploads"
-    return docker("run", "--rm", "--volume", volume, "bookreader/backup", "sh", "-c", line).strip()
+    return docker("run", "--rm", "--volume", volume, f"{site.app}/backup", "sh", "-c", line).strip()
 
 
 @pytest.mark.night

@@ -17,7 +17,7 @@ SPEAK = "import os, sys; print(dict(os.environ), file=sys.stderr); sys.exit(os.e
 INCLUDED = f"""services:
   speak:
     extends: {{file: base.yml, service: base}}
-    image: tiny/app
+    image: APP/app
     command: ["python3.11", "-c", "{SPEAK}"]
     environment: {{BEHAVIOUR: "${{BEHAVIOUR}}"}}
     x-deploy: {{role: job, run: before_switch, on_rollback: true}}
@@ -52,12 +52,12 @@ def test_no_marked_secret_is_anywhere_but_in_its_files_and_the_containers(tiny: 
     marked, control = Canary(), uuid.uuid4().hex
     [mark] = marked.marks
     tiny.write("docker/parts/base.yml", "services:\n  base: {env_file: [../.env]}\n")
-    tiny.write("docker/parts/more.yml", INCLUDED)
+    tiny.write("docker/parts/more.yml", INCLUDED.replace("APP", tiny.app))
     tiny.replace("docker/compose.yml", "services:\n", "include: [parts/more.yml]\nservices:\n")
     tiny.replace(
         "docker/compose.yml",
-        "    image: tiny/app\n",
-        "    image: tiny/app\n    extends: {file: parts/base.yml, service: base}\n",
+        f"    image: {tiny.app}/app\n",
+        f"    image: {tiny.app}/app\n    extends: {{file: parts/base.yml, service: base}}\n",
     )
     tiny.write(".env.example", "SIGNING_KEY=<random KEY>\n# optional\nEMPTY=\n")
     tiny.write(".gitignore", ".env.*\n!.env.example\n")

@@ -25,6 +25,7 @@ SAY = "import sys; open('/proc/1/fd/1', 'w').write(sys.argv[1] + '\\n')"
 def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A tiny site with a release in service."""
     site = make_tiny(tmp_path_factory.mktemp("day"))
+    site.name_images()
     site.inv("deploy")
     yield site
     site.sweep()
@@ -147,8 +148,10 @@ def unnamed(site: Site, label: str) -> str:
 @pytest.mark.alone  # it counts what is free on the whole engine
 def test_prune_frees_what_nobody_goes_back_to(serving: Site) -> None:
     few: dict[str, Any] = {"OPS_ROLLOUT__KEEP_RELEASES": "2", "OPS_BUILD__CACHE_GB": "1000"}
-    releases = [deploy(serving, f"release {number}") for number in range(3)]
-    ours, theirs = (unnamed(serving, label) for label in ("bookreader-ops.image=tiny/app", "com.example=theirs"))
+    releases = [serving.inv("status", "--json").document["release"], *(deploy(serving, word) for word in ("a", "b"))]
+    ours, theirs = (
+        unnamed(serving, label) for label in (f"bookreader-ops.image={serving.app}/app", "com.example=theirs")
+    )
     assert "stdin is not a terminal" in serving.inv("prune", code=2, **few).stderr
     assert {releases[0], ours, theirs} <= named()
     done = serving.inv("prune", "--yes", "--json", **few).document

@@ -26,6 +26,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
     """A checkout of the reference app, without secrets."""
     made = Site(tmp_path)
     copy_checkout(made)
+    made.name_images()
     yield made
     made.inv("down", "--env=dev", "--volumes", "--yes", code=None)
     made.sweep()

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from deploy.core.poll import wait_until
-from tests.support.site import ROOT, Site, docker, make_bookreader
+from tests.support.site import ROOT, Site, docker
 
 BOOK = "Chapter 1. The Harbour\n\nThe boats lay still.\n\nChapter 2. The Storm\n\nThen the wind came.\n"
 SMOKE = 'smoke: ["python", "-m", "bookreader.smoke"]'
@@ -33,15 +33,12 @@ def upgrade() -> None:
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A release in service, a book on its shelf, and a recovery point of that."""
-    site = make_bookreader(tmp_path_factory.mktemp("drill"))
-    site.inv("deploy")
-    upload(site)
-    site.inv("backup")
-    yield site
-    subprocess.run(["docker", "compose", "-p", project(site), "down", "--volumes"], capture_output=True)
-    site.sweep()
+def shop(bookreader: Site) -> Iterator[Site]:
+    """A first release in service, a book on its shelf, and a recovery point of that."""
+    upload(bookreader)
+    bookreader.inv("backup")
+    yield bookreader
+    subprocess.run(["docker", "compose", "-p", project(bookreader), "down", "--volumes"], capture_output=True)
 
 
 def upload(site: Site) -> None:

@@ -24,10 +24,11 @@ def test_a_missing_asset_is_a_404_and_never_the_index(bookreader: Site) -> None:
 
 def test_publishing_again_never_shows_half_an_asset(bookreader: Site) -> None:
     """A release that shares assets with the one that serves is published while they are being read."""
-    publish = ["run", "--rm", "--network=none", f"--volume={bookreader.app}-local_site:/site", "bookreader/frontend"]
+    publish = ["run", "--rm", "--network=none", f"--volume={bookreader.app}-local_site:/site"]
+    image = f"{bookreader.app}/frontend"
     with load.during(bookreader.url, load.Scenario(kinds=("get",), rate=600)) as clients:
         for number in range(15):
-            docker(*publish[:3], f"--env=RELEASE=again-{number}", *publish[3:])
+            docker(*publish, f"--env=RELEASE=again-{number}", image)
         report = clients.report()
     assert report.verdict == load.PASS, f"{report.losses}\n{report.table()}"
 

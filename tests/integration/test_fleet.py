@@ -30,6 +30,7 @@ def hosts(machines: Fleet) -> Iterator[Hosts]:
 def fleet(tmp_path_factory: pytest.TempPathFactory, machines: Fleet, hosts: Hosts) -> Iterator[Site]:
     """The tiny app with these hosts as its environment."""
     site = make_tiny(tmp_path_factory.mktemp("fleet"))
+    site.name_images()
     remote.name_hosts(site, hosts, machines.key, '[variables]\nBEHAVIOUR = "well"')
     remote.give_secret(site, "kept")
     yield site
@@ -40,6 +41,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, machines: Fleet, hosts: Host
 def behind(tmp_path: Path, machines: Fleet, hosts: Hosts) -> Iterator[Site]:
     """The tiny app with one edge, and two hosts of the app behind it."""
     site = make_tiny(tmp_path / "behind")
+    site.name_images()
     own = {name: f'roles = ["app"]\nprivate = "{machine.address}"' for name, machine in hosts.items()} | {
         "app1": 'roles = ["edge"]'
     }
@@ -134,7 +136,7 @@ def test_one_edge_with_app_hosts_behind_it(
     given = {
         name: machine.sh(f"cat /var/lib/{behind.app}-{remote.ENV}/images/*.json") for name, machine in hosts.items()
     }
-    assert {name: "tiny/edge" in record for name, record in given.items()} == {
+    assert {name: f"{behind.app}/edge" in record for name, record in given.items()} == {
         "app1": True,
         "app2": False,
         "app3": False,

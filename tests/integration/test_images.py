@@ -68,17 +68,12 @@ def test_the_backend_image_holds_the_tracked_code_and_no_more(bookreader: Site) 
     bookreader.write("backend/bookreader/__pycache__/old.pyc", "left by an interpreter")
     bookreader.write("backend/.env", "SECRET=1")
     bookreader.inv("build")
+    image = f"{bookreader.app}/backend"
     code = "import os; print('\\n'.join(os.path.relpath(os.path.join(p, f), '/app') for p, _, fs in os.walk('/app') for f in fs))"
-    inside = {
-        name
-        for name in docker("run", "--rm", "bookreader/backend", "python", "-c", code).split()
-        if "__pycache__" not in name
-    }
+    inside = {name for name in docker("run", "--rm", image, "python", "-c", code).split() if "__pycache__" not in name}
     tracked = bookreader.git("ls-files", "backend/bookreader", "backend/migrations", "backend/alembic.ini").split()
     assert inside == {name.removeprefix("backend/") for name in tracked}
-    listed = docker(
-        "run", "--rm", "bookreader/backend", "python", "-c", code.replace("/app", "/app/bookreader/__pycache__")
-    )
+    listed = docker("run", "--rm", image, "python", "-c", code.replace("/app", "/app/bookreader/__pycache__"))
     assert "old.pyc" not in listed
 
 

@@ -41,6 +41,7 @@ READERS = load.Scenario(
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """BookReader with a release in service."""
     site = make_bookreader(tmp_path_factory.mktemp("shelf"))
+    site.name_images()
     site.extra["OPS_ROLLOUT__HEALTHY_WITHIN"] = "240"  # 60 s are for a quiet machine
     site.inv("deploy")
     yield site

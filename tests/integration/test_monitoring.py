@@ -62,6 +62,7 @@ def people() -> Iterator[Listener]:
 def site(tmp_path_factory: pytest.TempPathFactory, people: Listener) -> Iterator[Site]:
     """A small site that is watched."""
     site = make_tiny(tmp_path_factory.mktemp("watched"))
+    site.name_images()
     ports = {"OPS_MONITOR__PROMETHEUS_PORT": str(free_port()), "OPS_MONITOR__ALERTMANAGER_PORT": str(free_port())}
     site.extra.update(ports, OPS_NOTIFY__ON="[]")
     own = bases.prepare(ROOT, "debian", ["postgres", "redis"], LocalHost())

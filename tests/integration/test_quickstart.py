@@ -78,6 +78,7 @@ def test_bootstrap_on_a_bare_debian_12_host(bare_host: str) -> None:
     run(bare_host, "docker", "compose", "version")
     on_the_classic_store(bare_host)  # its engine dies, and its pid file stays
     before = run(bare_host, "dpkg-query", "--show")
+    run(bare_host, "cp", "-R", f"{CHECKOUT}/.venv", OF_DEV)  # the nights install one for the member, too
     run(bare_host, *AS_DEV, "sh", "-c", "umask 077; python3 scripts/bootstrap.py", folder=OF_DEV)
     assert run(bare_host, "dpkg-query", "--show") == before
     run(bare_host, *AS_DEV, INV, "secrets.init", folder=OF_DEV)

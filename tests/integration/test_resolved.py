@@ -16,8 +16,8 @@ def test_a_service_that_extends_another_file_gets_the_releases_secrets_and_no_fi
     (tiny.root / ".env.local").chmod(0o600)
     tiny.replace(
         "docker/compose.yml",
-        "    image: tiny/app\n",
-        "    image: tiny/app\n    extends: {file: parts/base.yml, service: base}\n",
+        f"    image: {tiny.app}/app\n",
+        f"    image: {tiny.app}/app\n    extends: {{file: parts/base.yml, service: base}}\n",
     )
     tiny.commit()
     planned = tiny.inv("plan", "--json")

@@ -118,7 +118,7 @@ def test_what_is_planted_is_found_then_waived_then_deployed(tiny: Site, registry
     tiny.commit()
     tiny.extra |= {
         "OPS_SCAN__DATABASES": f'["{registry.repository}"]', "OPS_SCAN__REQUIRED": "true",
-        "OPS_SCAN__WITHOUT_PACKAGES": '["tiny/edge"]',  # it is of Debian testing here
+        "OPS_SCAN__WITHOUT_PACKAGES": f'["{tiny.app}/edge"]',  # it is of Debian testing here
         "OPS_SCAN__SKIP": '["misconfigurations", "dockerfiles", "shell"]',
     }  # fmt: skip
     tiny.inv("build")

@@ -18,7 +18,7 @@ GOOD, TYPO = "import time; time.sleep(1e6)", "import tiem"
 MADE_OF = '{{index .Config.Labels "bookreader-ops.made-of"}}'
 DB = """
   db:
-    image: tiny/app
+    image: {1}/app
     command: ["python3.11", "-c", "{0}"]
     restart: unless-stopped
     stop_grace_period: 1s
@@ -103,7 +103,7 @@ def test_a_network_that_edge_and_app_share_changes_while_people_ask(tiny: Site) 
 
 
 def test_data_that_a_deploy_put_into_a_crash_loop_is_restored_when_it_goes_back(tiny: Site) -> None:
-    tiny.replace(COMPOSE, "\n  edge:\n", DB.format(GOOD))
+    tiny.replace(COMPOSE, "\n  edge:\n", DB.format(GOOD, tiny.app))
     tiny.commit()
     first = tiny.inv("deploy", "--json").document["release"]
     made_of = db(tiny, MADE_OF)
@@ -119,7 +119,7 @@ def test_data_that_a_deploy_put_into_a_crash_loop_is_restored_when_it_goes_back(
 @pytest.mark.night
 def test_data_that_is_in_a_crash_loop_gets_out_of_it(tiny: Site) -> None:
     """By --include with the file that is right, and by going back to a release of which it ran. It ends later than a deploy looks."""
-    tiny.replace(COMPOSE, "\n  edge:\n", DB.format("import time; time.sleep(5); import tiem"))
+    tiny.replace(COMPOSE, "\n  edge:\n", DB.format("import time; time.sleep(5); import tiem", tiny.app))
     tiny.commit()
     tiny.inv("deploy")
     assert wait_until(lambda: is_looping(tiny), 20)

@@ -61,7 +61,7 @@ def test_first_deploy_second_deploy_rollback_and_nothing_to_do(tiny: Site) -> No
 
     tiny.inv("down")
     assert tiny.containers() == {}
-    assert f"tiny/app:{second['release']}" in docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}")
+    assert f"{tiny.app}/app:{second['release']}" in docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}")
     assert "--yes" in tiny.inv("down", "--volumes", code=2).stderr  # nobody can be asked here
     tiny.inv("down", "--volumes", "--yes")
     assert second["release"] not in docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}")

@@ -23,7 +23,6 @@ WRONG_ROOT = "".join(
     f"location = {path} {{ root /nowhere; try_files $uri /index.html; }}\n" for path in ("/", "/index.html")
 )
 ROUTES = (TINY / "nginx" / "site.conf.j2").read_text()
-pytestmark = pytest.mark.alone
 READERS = load.Scenario(kinds=("get", "new"), paths=("/",), rate=150, new_rate=20)
 
 
@@ -72,6 +71,7 @@ CASES = [
 ITS_OWN = {"errs": "status 500", "well": "status 500", "stalls": "status 502|timeout: no full response"}
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(("behaviour", "words", "rolling"), CASES)
 def test_a_bad_release_is_out_of_service_within_ten_seconds(
     watched: Site, behaviour: str, words: str, rolling: bool
@@ -104,6 +104,7 @@ def test_a_bad_release_is_out_of_service_within_ten_seconds(
 def unvisited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A tiny site in service that nobody visits."""
     site = make_tiny(tmp_path_factory.mktemp("unvisited"))
+    site.name_images()
     site.inv("deploy")
     yield site
     site.sweep()

@@ -41,12 +41,6 @@ class NightSite(Site):
         """Run docker where this site is."""
         return docker(*words)
 
-    def name_images(self) -> None:
-        """Give the app's images the site's own names."""
-        for name in (BAKE, COMPOSE):
-            self.replace(name, "tiny/", f"{self.app}/")
-        self.commit("images of our own")
-
 
 class Operator:
     """Somebody's `inv` in the background."""

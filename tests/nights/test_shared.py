@@ -21,7 +21,9 @@ def test_the_edge_is_made_anew_only_when_told_to(tiny: Site) -> None:
     assert tiny.inv("plan", "--json").document["hosts"][0]["drifted"] == []
     before = identity(tiny, "-edge-")
     tiny.replace(
-        "docker/compose.yml", "    image: tiny/edge\n", "    image: tiny/edge\n    environment: {ADDED: later}\n"
+        "docker/compose.yml",
+        f"    image: {tiny.app}/edge\n",
+        f"    image: {tiny.app}/edge\n    environment: {{ADDED: later}}\n",
     )
     tiny.commit()
     plan = tiny.inv("plan")

@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -26,6 +27,7 @@ TINY = ROOT / "tests" / "apps" / "tiny"
 TEMPLATE = ROOT / "tests" / "apps" / "template"
 SWEPT = "bookreader-ops.app"
 PORTS = 2000  # for each worker
+IMAGES = re.compile(r'(\bimage: |\btags *= *\[")(?:bookreader|tiny)/')
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,13 @@ class Site:
         text = (self.root / path).read_text()
         assert old in text, f"{old!r} is not in {path}"
         (self.root / path).write_text(text.replace(old, new))
+
+    def name_images(self) -> None:
+        """Give the app's images the site's own names: of two builds of one name at once, one loses its image."""
+        for path in (self.root / "docker").glob("*"):
+            if path.suffix in (".hcl", ".yml"):
+                path.write_text(IMAGES.sub(rf"\g<1>{self.app}/", path.read_text()))
+        self.commit("images of our own")
 
     def get(self, path: str, port: int | None = None, address: str = "127.0.0.1") -> tuple[int, str]:
         """Ask the site over a new connection; 0 when nothing answers."""

@@ -16,8 +16,10 @@ from pathlib import Path
 
 import pytest
 
+import noxfile
 from deploy.config.settings import ROOT
 from tests import conftest
+from tests.integration import conftest as order
 
 CODE = sorted((ROOT / "deploy").rglob("*.py"))
 # options and files by which pip, npm and apt are told of a registry
@@ -125,6 +127,15 @@ def test_every_listed_skip_is_a_test_and_has_its_reason() -> None:
         assert (ROOT / path).is_file(), test
         assert not name or f"def {name.split('::')[-1]}(" in (ROOT / path).read_text(), test
         assert len(reason) > 10, test
+
+
+def test_files_of_integration_that_are_named_for_an_order_or_the_nights_are_there() -> None:
+    texts = {path.stem: path.read_text() for path in (ROOT / "tests/integration").glob("test_*.py")}
+    together = [name for files in order.TOGETHER for name in files]
+    assert {*order.FIRST, *together} <= texts.keys()
+    assert len({*order.FIRST}) == len(order.FIRST)
+    second = [name for name, text in texts.items() if "mark.night" in text or "NIGHTS" in text]
+    assert sorted(second) == noxfile.WIDER
 
 
 TESTS = """
