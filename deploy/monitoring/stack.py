@@ -12,14 +12,15 @@ from typing import Any
 from deploy.config import secrets
 from deploy.config.settings import Settings
 from deploy.core import yaml
-from deploy.core.model import ReleasedService
+from deploy.core.model import Release, ReleasedService
 from deploy.monitoring import grafana, panels
-from deploy.monitoring.images import FOLDER, Images
+from deploy.monitoring.images import FOLDER, OWN, Images
 from deploy.site.run import Run
 
 CONFIG, PRIVATE, FILE = "monitoring/config", "monitoring", "monitoring/compose.yml"
 SOCKET = "/var/run/docker.sock"
 KINDS = {5432: "postgres", 6379: "redis"}
+TASKS = ("python", "-m", "monitoring.programs.tasks")
 ALWAYS = ("services", "host", "self")
 
 
@@ -90,6 +91,10 @@ class Stack:
             exporters = [one for one in self.exporters if one.image == f"{kind}-exporter"]
             targets = tuple(Target(f"{one.name}:{one.port}", {"service": one.service}) for one in exporters)
             jobs += [Job(kind, targets)] if targets else []
+        brokers = [
+            Target(f"{one.name}:{one.port}", {"service": one.service}) for one in self.exporters if one.image == OWN
+        ]
+        jobs += [Job("tasks", tuple(brokers))] if brokers else []
         for one in self.exporters:
             if one.image == "blackbox-exporter":
                 jobs += list(self.probes(one))
@@ -115,7 +120,7 @@ class Stack:
         """The files of rules that have something to watch here."""
         return (
             *ALWAYS,
-            *sorted(self.job_names & {"postgres", "redis", "edge", "public"}),
+            *sorted(self.job_names & {"postgres", "redis", "tasks", "edge", "public"}),
             *(["slo"] if "edge" in self.job_names else []),
             *(["backups"] if self.backups else []),
             *(["certificates"] if self.certificates else []),
@@ -137,9 +142,12 @@ def stack_of(run: Run, urls: str, heartbeat: str = "") -> Stack:
     document = yaml.load_rendered(run.bundle.files["shared.yml"])
     env, release = secrets.rendered(run.bundle.env), run.bundle.release
     data = [one for service in release.of("data") for one in exporter_of(service, document, env)]
+    brokers = tuple(task_exporters(release, data))
     edges = tuple(edge_exporters(release.of("edge"), document)) or public_exporter(run.settings)
     renewed = bool(release.of("certificates")) and run.settings.tls.by == "acme"
-    return Stack(run.settings, run.host.name, (*data, *edges), bool(release.of("backup")), urls, renewed, heartbeat)
+    return Stack(
+        run.settings, run.host.name, (*data, *brokers, *edges), bool(release.of("backup")), urls, renewed, heartbeat
+    )
 
 
 def exporter_of(service: ReleasedService, document: Mapping[str, Any], env: Mapping[str, str]) -> Iterator[Exporter]:
@@ -170,6 +178,15 @@ def redis(service: str, port: int, networks: tuple[str, ...], _: Mapping[str, An
     """Return the exporter of a Redis; it gives up before Prometheus does, and says that Redis is down."""
     environment = {"REDIS_ADDR": f"redis://{service}:{port}", "REDIS_EXPORTER_CONNECTION_TIMEOUT": "2s"}
     return Exporter(f"exporter-{service}", "redis-exporter", 9121, service, networks, (), environment)
+
+
+def task_exporters(release: Release, data: Iterable[Exporter]) -> Iterator[Exporter]:
+    """Yield what watches the tasks in each Redis, where the release has workers."""
+    scheduled = next((one.deploy.sends for one in release.of("scheduler") if one.deploy.sends), "")
+    for one in data:
+        if one.image == "redis-exporter" and release.of("worker"):
+            given = {"REDIS": one.environment["REDIS_ADDR"].removeprefix("redis://"), "SCHEDULED": scheduled}
+            yield Exporter(f"tasks-{one.service}", OWN, 9103, one.service, one.networks, TASKS, given)
 
 
 def edge_exporters(edges: Iterable[ReleasedService], document: Mapping[str, Any]) -> Iterator[Exporter]:

@@ -23,6 +23,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from monitoring.programs.edge_log import BOUNDS, CLASSES, EdgeLog
 from monitoring.programs.engine import ask, containers, own_labels, printed
+from monitoring.programs.exposition import rendered
 from monitoring.programs.records import (
     RUNNING,
     counted,
@@ -81,17 +82,6 @@ def measured(
         yield "ops_service_unhealthy", labels, unhealthy[service, role]
 
 
-def rendered(measurements: Iterable[tuple[str, dict[str, str], float]]) -> str:
-    """Write measurements as Prometheus reads them, those of one name together. Pure."""
-    rows: dict[str, list[str]] = {}
-    for name, labels, value in measurements:
-        words = ",".join(f"{key}={json.dumps(text, ensure_ascii=False)}" for key, text in labels.items())
-        rows.setdefault(name, []).append(f"{name}{{{words}}} {float(value):.15g}")
-    kinds = {name: "counter" if name.endswith(("_total", "_bucket")) else "gauge" for name in rows}
-    heads = {name: f"# HELP {name} {METRICS[name]}\n# TYPE {name} {kinds[name]}\n" for name in rows}
-    return "".join(heads[name] + "\n".join(lines) + "\n" for name, lines in rows.items())
-
-
 class Collector:
     """What is asked of one environment, one question at a time."""
 
@@ -116,7 +106,8 @@ class Collector:
                 [
                     *measured(inspected, desired), *deployed(ledger, journal), *counted(ledger, time.time()),
                     *self.requests(inspected, edges), *self.intended(desired, journal, down),
-                ]
+                ],
+                METRICS,
             )  # fmt: skip
 
     def intended(

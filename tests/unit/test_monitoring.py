@@ -22,7 +22,7 @@ from deploy.hosts.local import LocalHost
 from deploy.monitoring import check, images, stack
 from deploy.site.run import Run
 from deploy.state.store import Bundle
-from monitoring.programs import collector, edge_log, engine, receiver, records, words
+from monitoring.programs import collector, edge_log, engine, exposition, receiver, records, words
 from tests.support import backed_up, samples
 
 PROGRAMS = ("prometheus", "alertmanager", "node-exporter", "postgres-exporter", "redis-exporter", "nginx-exporter")
@@ -75,6 +75,19 @@ def test_what_the_release_has_is_watched_and_nothing_that_it_has_not() -> None:
     assert jobs["edge"] == ["http://edge:8080/edge-health"]
     assert jobs["public"] == ["https://shop.test/"]
     assert set(own.rules) <= set(RULES)
+
+
+def test_tasks_are_watched_where_there_are_workers_and_a_redis() -> None:
+    beat, redis = service("beat", "scheduler", sends="shop.tidy"), service("db2", "data", image="redis:7", port=6379)
+    own = run(service("worker", "worker"), beat)
+    shared = own.bundle.files["shared.yml"].replace("services:\n", "services:\n  db2: {networks: [data]}\n", 1)
+    with_redis = own.bundle.release.model_copy(update={"services": (*own.bundle.release.services, redis)})
+    watched = stack.stack_of(replace(own, bundle=Bundle(with_redis, {"shared.yml": shared}, SECRETS)), "")
+    (tasks,) = [one for one in watched.exporters if one.name == "tasks-db2"]
+    assert (tasks.environment, tasks.networks) == ({"REDIS": "db2:6379", "SCHEDULED": "shop.tidy"}, ("live-data",))
+    assert [job.targets[0].address for job in watched.jobs if job.name == "tasks"] == ["tasks-db2:9103"]
+    assert "tasks" in watched.rules
+    assert "tasks" not in stack.stack_of(own, "").rules, "nothing is a broker"
 
 
 def test_a_database_on_the_hosts_own_network_has_no_exporter() -> None:
@@ -135,6 +148,8 @@ NOT_MISSED = {"ops_container_restarts", "ops_container_out_of_memory", "probe_ss
 # these keep alerts quiet: without them more is sent
 NOT_MISSED |= {"ops_environment_down", "ops_maintenance", "ops_service_stopped_by_deploy", "probe_http_status_code"}
 NOT_MISSED |= {"ops_certificate_not_after_timestamp_seconds"}
+# there is no queue before the first task, and no scheduled task where no service says one
+NOT_MISSED |= {"ops_queue_tasks", "ops_scheduled_task_age_seconds"}
 MISSED_BY = {"slo": "edge"}  # which is loaded wherever it is
 
 
@@ -253,7 +268,9 @@ def test_deploys_that_failed_or_did_not_end() -> None:
         "ops_last_deploy_timestamp_seconds": 1796032800.0, "ops_last_deploy_duration_seconds": 7.5,
         "ops_last_deploy_failed": True, "ops_deploy_unfinished": True,
     }  # fmt: skip
-    text = collector.rendered(records.deployed(ledger, [*begun, {"command": "deploy", "state": "done"}]))
+    text = exposition.rendered(
+        records.deployed(ledger, [*begun, {"command": "deploy", "state": "done"}]), collector.METRICS
+    )
     assert 'ops_last_deploy_timestamp_seconds{release="r1"} 1796032800\n' in text
     assert "ops_deploy_unfinished{} 0\n" in text
 
