@@ -7,6 +7,7 @@ import math
 import re
 import time
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -19,11 +20,13 @@ from deploy.config.settings import ROOT
 from deploy.core import yaml
 from deploy.core.model import Deploy, ReleasedService
 from deploy.hosts.local import LocalHost
+from deploy.incidents.dora import Commit
 from deploy.monitoring import check, images, stack
 from deploy.site.run import Run
 from deploy.state.store import Bundle
-from monitoring.programs import collector, edge_log, engine, exposition, receiver, records, words
+from monitoring.programs import collector, dora, edge_log, engine, exposition, receiver, records, words
 from tests.support import backed_up, samples
+from tests.unit import test_metrics
 
 PROGRAMS = ("prometheus", "alertmanager", "node-exporter", "postgres-exporter", "redis-exporter", "nginx-exporter")
 NAMES = dict.fromkeys((*PROGRAMS, "blackbox-exporter"), "ops-base/monitoring:1")
@@ -285,6 +288,27 @@ def test_deploys_of_the_last_30_days_are_counted_by_outcome() -> None:
     ]
     counted = {(labels["command"], labels["outcome"]): n for _, labels, n in records.counted(ledger, TEN)}
     assert counted == {("deploy", "failed"): 1, ("deploy", "in service"): 1, ("rollback", "in service"): 0}
+
+
+def test_the_four_keys_are_those_of_inv_metrics() -> None:
+    """Where each deploy has one commit: a failed one after its switch, an aborted one, one that was rolled back."""
+    lines = [test_metrics.OLD]
+    for number, outcome in enumerate(("in service", "failed", "in service", "aborted", "failed", "in service")):
+        name, ago = f"{number:012x}", (20 - number) * test_metrics.DAY
+        early = (test_metrics.NOW - ago - timedelta(hours=number + 1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        lines.append(test_metrics.entry(name, ago, outcome=outcome, revision=name, commit_time=early))
+    lines.append(test_metrics.entry("a0", 2 * test_metrics.DAY, command="rollback"))
+    switched = [test_metrics.switch(f"{n:012x}", (20 - n) * test_metrics.DAY - timedelta(seconds=30)) for n in (1, 3)]
+    commits = {line.revision: Commit(int(datetime.fromisoformat(line.commit_time).timestamp())) for line in lines}
+    journal = [
+        {"step": "Switch", "state": "done", "target": one.release, "time": str(one.time.isoformat())}
+        for one in switched
+    ]
+    for read, told in ((journal, switched), ([], None)):
+        expected = [one.value for one in test_metrics.keys(*lines, switches=told, commits=commits).values()]
+        found = dora.keys([line.model_dump() for line in lines], read, test_metrics.NOW.timestamp())
+        assert [round(value, 4) for _, _, value in found] == [pytest.approx(one, abs=0.01) for one in expected]
+    assert list(dora.keys([], [], 0.0)) == []
 
 
 def test_damaged_records_are_read_as_far_as_they_go(tmp_path: Path) -> None:
