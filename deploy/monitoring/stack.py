@@ -57,6 +57,7 @@ class Exporter:
     command: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     secret: str = ""
+    broker: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,10 +92,9 @@ class Stack:
             exporters = [one for one in self.exporters if one.image == f"{kind}-exporter"]
             targets = tuple(Target(f"{one.name}:{one.port}", {"service": one.service}) for one in exporters)
             jobs += [Job(kind, targets)] if targets else []
-        brokers = [
-            Target(f"{one.name}:{one.port}", {"service": one.service}) for one in self.exporters if one.image == OWN
-        ]
-        jobs += [Job("tasks", tuple(brokers))] if brokers else []
+        brokers = [one for one in self.exporters if one.image == OWN]
+        watched = [(f"{one.name}:{one.port}", {"service": one.service, "broker": one.broker}) for one in brokers]
+        jobs += [Job("tasks", tuple(Target(*one) for one in watched))] if watched else []
         for one in self.exporters:
             if one.image == "blackbox-exporter":
                 jobs += list(self.probes(one))
@@ -181,12 +181,14 @@ def redis(service: str, port: int, networks: tuple[str, ...], _: Mapping[str, An
 
 
 def task_exporters(release: Release, data: Iterable[Exporter]) -> Iterator[Exporter]:
-    """Yield what watches the tasks in each Redis, where the release has workers."""
+    """Yield what watches the tasks in each Redis, where the release has workers; the first one names the series."""
+    workers = [one.name for one in release.of("worker")]
     scheduled = next((one.deploy.sends for one in release.of("scheduler") if one.deploy.sends), "")
     for one in data:
-        if one.image == "redis-exporter" and release.of("worker"):
+        if one.image == "redis-exporter" and workers:
             given = {"REDIS": one.environment["REDIS_ADDR"].removeprefix("redis://"), "SCHEDULED": scheduled}
-            yield Exporter(f"tasks-{one.service}", OWN, 9103, one.service, one.networks, TASKS, given)
+            name = f"tasks-{one.service}"
+            yield Exporter(name, OWN, 9103, workers[0], one.networks, TASKS, given, broker=one.service)
 
 
 def edge_exporters(edges: Iterable[ReleasedService], document: Mapping[str, Any]) -> Iterator[Exporter]:

@@ -88,7 +88,8 @@ def test_tasks_are_watched_where_there_are_workers_and_a_redis() -> None:
     watched = stack.stack_of(replace(own, bundle=Bundle(with_redis, {"shared.yml": shared}, SECRETS)), "")
     (tasks,) = [one for one in watched.exporters if one.name == "tasks-db2"]
     assert (tasks.environment, tasks.networks) == ({"REDIS": "db2:6379", "SCHEDULED": "shop.tidy"}, ("live-data",))
-    assert [job.targets[0].address for job in watched.jobs if job.name == "tasks"] == ["tasks-db2:9103"]
+    (job,) = [job for job in watched.jobs if job.name == "tasks"]
+    assert job.targets == (stack.Target("tasks-db2:9103", {"service": "worker", "broker": "db2"}),)
     assert "tasks" in watched.rules
     assert "tasks" not in stack.stack_of(own, "").rules, "nothing is a broker"
 
