@@ -77,6 +77,7 @@ class Deploy(Frozen):
     resume: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
+    sends: str | None = None
     migrate: tuple[str, ...] = ()
     migrations: tuple[str, ...] = ()
     run: Literal["before_switch"] | None = None

@@ -182,7 +182,7 @@ def failed(entries: Sequence[Record], switches: Sequence[Switched] | None) -> It
     for one in switches or ():
         times.setdefault(one.release, []).append(one.time)
     served = [entry for entry in entries if entry.outcome == "in service"]
-    for entry, after in zip(served, [*served[1:], None], strict=True):
+    for entry, after in zip(served, [*served[1:], None], strict=False):
         taken_back = after and after.command == "rollback" and after.release != entry.release
         if entry.command == "deploy" and after and taken_back:
             yield Failure(entry.release, ended(entry), ended(after))

@@ -12,14 +12,15 @@ from typing import Any
 from deploy.config import secrets
 from deploy.config.settings import Settings
 from deploy.core import yaml
-from deploy.core.model import ReleasedService
+from deploy.core.model import Release, ReleasedService
 from deploy.monitoring import grafana, panels
-from deploy.monitoring.images import FOLDER, Images
+from deploy.monitoring.images import FOLDER, OWN, Images
 from deploy.site.run import Run
 
 CONFIG, PRIVATE, FILE = "monitoring/config", "monitoring", "monitoring/compose.yml"
 SOCKET = "/var/run/docker.sock"
 KINDS = {5432: "postgres", 6379: "redis"}
+TASKS = ("python", "-m", "monitoring.programs.tasks")
 ALWAYS = ("services", "host", "self")
 
 
@@ -56,6 +57,7 @@ class Exporter:
     command: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     secret: str = ""
+    broker: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,9 @@ class Stack:
             exporters = [one for one in self.exporters if one.image == f"{kind}-exporter"]
             targets = tuple(Target(f"{one.name}:{one.port}", {"service": one.service}) for one in exporters)
             jobs += [Job(kind, targets)] if targets else []
+        brokers = [one for one in self.exporters if one.image == OWN]
+        watched = [(f"{one.name}:{one.port}", {"service": one.service, "broker": one.broker}) for one in brokers]
+        jobs += [Job("tasks", tuple(Target(*one) for one in watched))] if watched else []
         for one in self.exporters:
             if one.image == "blackbox-exporter":
                 jobs += list(self.probes(one))
@@ -115,7 +120,7 @@ class Stack:
         """The files of rules that have something to watch here."""
         return (
             *ALWAYS,
-            *sorted(self.job_names & {"postgres", "redis", "edge", "public"}),
+            *sorted(self.job_names & {"postgres", "redis", "tasks", "edge", "public"}),
             *(["slo"] if "edge" in self.job_names else []),
             *(["backups"] if self.backups else []),
             *(["certificates"] if self.certificates else []),
@@ -137,9 +142,12 @@ def stack_of(run: Run, urls: str, heartbeat: str = "") -> Stack:
     document = yaml.load_rendered(run.bundle.files["shared.yml"])
     env, release = secrets.rendered(run.bundle.env), run.bundle.release
     data = [one for service in release.of("data") for one in exporter_of(service, document, env)]
+    brokers = tuple(task_exporters(release, data))
     edges = tuple(edge_exporters(release.of("edge"), document)) or public_exporter(run.settings)
     renewed = bool(release.of("certificates")) and run.settings.tls.by == "acme"
-    return Stack(run.settings, run.host.name, (*data, *edges), bool(release.of("backup")), urls, renewed, heartbeat)
+    return Stack(
+        run.settings, run.host.name, (*data, *brokers, *edges), bool(release.of("backup")), urls, renewed, heartbeat
+    )
 
 
 def exporter_of(service: ReleasedService, document: Mapping[str, Any], env: Mapping[str, str]) -> Iterator[Exporter]:
@@ -170,6 +178,17 @@ def redis(service: str, port: int, networks: tuple[str, ...], _: Mapping[str, An
     """Return the exporter of a Redis; it gives up before Prometheus does, and says that Redis is down."""
     environment = {"REDIS_ADDR": f"redis://{service}:{port}", "REDIS_EXPORTER_CONNECTION_TIMEOUT": "2s"}
     return Exporter(f"exporter-{service}", "redis-exporter", 9121, service, networks, (), environment)
+
+
+def task_exporters(release: Release, data: Iterable[Exporter]) -> Iterator[Exporter]:
+    """Yield what watches the tasks in each Redis, where the release has workers; the first one names the series."""
+    workers = [one.name for one in release.of("worker")]
+    scheduled = next((one.deploy.sends for one in release.of("scheduler") if one.deploy.sends), "")
+    for one in data:
+        if one.image == "redis-exporter" and workers:
+            given = {"REDIS": one.environment["REDIS_ADDR"].removeprefix("redis://"), "SCHEDULED": scheduled}
+            name = f"tasks-{one.service}"
+            yield Exporter(name, OWN, 9103, workers[0], one.networks, TASKS, given, broker=one.service)
 
 
 def edge_exporters(edges: Iterable[ReleasedService], document: Mapping[str, Any]) -> Iterator[Exporter]:

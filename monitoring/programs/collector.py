@@ -21,8 +21,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from monitoring.programs import dora
 from monitoring.programs.edge_log import BOUNDS, CLASSES, EdgeLog
 from monitoring.programs.engine import ask, containers, own_labels, printed
+from monitoring.programs.exposition import rendered
 from monitoring.programs.records import (
     RUNNING,
     counted,
@@ -51,6 +53,10 @@ METRICS = {
     "ops_last_deploy_timestamp_seconds": "when a release came into service last",
     "ops_last_deploy_duration_seconds": "how long it took until that one was in service",
     "ops_deploys": "deploys and rollbacks that ended within 30 days, by outcome",
+    "ops_dora_deploys_per_week": "deployment frequency: deploys that came into service, of 30 days",
+    "ops_dora_lead_time_seconds": "median from the newest commit of a deploy until that was in service, of 30 days",
+    "ops_dora_change_failure_rate": "share of deploys that visitors got and that were taken back, of 30 days",
+    "ops_dora_time_to_restore_seconds": "median from such a deploy until another release was back, of 30 days",
     "ops_last_deploy_failed": "whether the last deploy or rollback failed",
     "ops_deploy_unfinished": "whether a deploy has begun and not ended",
     "ops_edge_requests_total": "requests that the edge has answered since the collector started, by status",
@@ -81,17 +87,6 @@ def measured(
         yield "ops_service_unhealthy", labels, unhealthy[service, role]
 
 
-def rendered(measurements: Iterable[tuple[str, dict[str, str], float]]) -> str:
-    """Write measurements as Prometheus reads them, those of one name together. Pure."""
-    rows: dict[str, list[str]] = {}
-    for name, labels, value in measurements:
-        words = ",".join(f"{key}={json.dumps(text, ensure_ascii=False)}" for key, text in labels.items())
-        rows.setdefault(name, []).append(f"{name}{{{words}}} {float(value):.15g}")
-    kinds = {name: "counter" if name.endswith(("_total", "_bucket")) else "gauge" for name in rows}
-    heads = {name: f"# HELP {name} {METRICS[name]}\n# TYPE {name} {kinds[name]}\n" for name in rows}
-    return "".join(heads[name] + "\n".join(lines) + "\n" for name, lines in rows.items())
-
-
 class Collector:
     """What is asked of one environment, one question at a time."""
 
@@ -115,8 +110,10 @@ class Collector:
             return rendered(
                 [
                     *measured(inspected, desired), *deployed(ledger, journal), *counted(ledger, time.time()),
+                    *dora.keys(ledger, journal, time.time()),
                     *self.requests(inspected, edges), *self.intended(desired, journal, down),
-                ]
+                ],
+                METRICS,
             )  # fmt: skip
 
     def intended(

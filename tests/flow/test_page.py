@@ -68,7 +68,7 @@ def test_a_page_has_every_panel_of_the_host_with_what_was_deployed(deployed: Pla
     text = written(deployed, tmp_path / "p.html")
     tags = Tags(text)
     assert tags.within == [], "an element is not closed"
-    shown = panels.panels_of(panels.dashboards({"edge", "nginx", "redis"}))
+    shown = panels.panels_of(panels.dashboards({"edge", "nginx", "redis", "tasks"}))
     assert re.findall("<figcaption>(.*?)</figcaption>", text) == [panel.title for panel in shown]
     lines = [own["d"] or "" for own in tags.of("path") if str(own.get("class")).startswith("line")]
     assert len(lines) == len(shown)

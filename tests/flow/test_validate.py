@@ -64,7 +64,7 @@ def test_which_gates_are_unknown_here_and_why(place: Place, capsys: Printed) -> 
 def test_dashboards_show_data_when_prometheus_has_some_for_every_panel(place: Place, capsys: Printed) -> None:
     place.host.prometheus = prometheus.well
     gate = shown(place, capsys)["dashboards show data"]
-    number = len(panels.panels_of(panels.dashboards({"edge", "nginx", "redis"})))
+    number = len(panels.panels_of(panels.dashboards({"edge", "nginx", "redis", "tasks"})))
     assert (gate["result"], gate["evidence"], gate["age"]) == ("PASS", f"{number} of {number} panels", 0)
     place.host.prometheus = prometheus.without("Memory in use")
     gate = shown(place, capsys)["dashboards show data"]

@@ -118,6 +118,11 @@ def test_without_a_journal_every_failed_deploy_counts_and_it_is_said() -> None:
     assert (measured.value, "the journal cannot be read" in measured.evidence) == (0.5, True)
 
 
+def test_a_ledger_in_which_nothing_ever_served_has_no_rate() -> None:
+    measured = keys(entry("a", DAY, outcome="failed"), entry("b", DAY / 2, outcome="failed"))
+    assert (measured["deployment frequency"].value, measured["change failure rate"].shown) == (0, "none")
+
+
 def test_when_an_abort_ended_nobody_knows() -> None:
     aborted = entry("c", DAY, outcome="aborted", seconds=0)
     measured = keys(OLD, entry("b", 2 * DAY), aborted, switches=[switch("c", DAY - timedelta(minutes=9))])

@@ -7,6 +7,7 @@ import math
 import re
 import time
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -19,11 +20,13 @@ from deploy.config.settings import ROOT
 from deploy.core import yaml
 from deploy.core.model import Deploy, ReleasedService
 from deploy.hosts.local import LocalHost
+from deploy.incidents.dora import Commit
 from deploy.monitoring import check, images, stack
 from deploy.site.run import Run
 from deploy.state.store import Bundle
-from monitoring.programs import collector, edge_log, engine, receiver, records, words
+from monitoring.programs import collector, dora, edge_log, engine, exposition, receiver, records, words
 from tests.support import backed_up, samples
+from tests.unit import test_metrics
 
 PROGRAMS = ("prometheus", "alertmanager", "node-exporter", "postgres-exporter", "redis-exporter", "nginx-exporter")
 NAMES = dict.fromkeys((*PROGRAMS, "blackbox-exporter"), "ops-base/monitoring:1")
@@ -75,6 +78,20 @@ def test_what_the_release_has_is_watched_and_nothing_that_it_has_not() -> None:
     assert jobs["edge"] == ["http://edge:8080/edge-health"]
     assert jobs["public"] == ["https://shop.test/"]
     assert set(own.rules) <= set(RULES)
+
+
+def test_tasks_are_watched_where_there_are_workers_and_a_redis() -> None:
+    beat, redis = service("beat", "scheduler", sends="shop.tidy"), service("db2", "data", image="redis:7", port=6379)
+    own = run(service("worker", "worker"), beat)
+    shared = own.bundle.files["shared.yml"].replace("services:\n", "services:\n  db2: {networks: [data]}\n", 1)
+    with_redis = own.bundle.release.model_copy(update={"services": (*own.bundle.release.services, redis)})
+    watched = stack.stack_of(replace(own, bundle=Bundle(with_redis, {"shared.yml": shared}, SECRETS)), "")
+    (tasks,) = [one for one in watched.exporters if one.name == "tasks-db2"]
+    assert (tasks.environment, tasks.networks) == ({"REDIS": "db2:6379", "SCHEDULED": "shop.tidy"}, ("live-data",))
+    (job,) = [job for job in watched.jobs if job.name == "tasks"]
+    assert job.targets == (stack.Target("tasks-db2:9103", {"service": "worker", "broker": "db2"}),)
+    assert "tasks" in watched.rules
+    assert "tasks" not in stack.stack_of(own, "").rules, "nothing is a broker"
 
 
 def test_a_database_on_the_hosts_own_network_has_no_exporter() -> None:
@@ -141,6 +158,8 @@ NOT_MISSED = {"ops_container_restarts", "ops_container_out_of_memory", "probe_ss
 # these keep alerts quiet: without them more is sent
 NOT_MISSED |= {"ops_environment_down", "ops_maintenance", "ops_service_stopped_by_deploy", "probe_http_status_code"}
 NOT_MISSED |= {"ops_certificate_not_after_timestamp_seconds"}
+# there is no queue before the first task, and no scheduled task where no service says one
+NOT_MISSED |= {"ops_queue_tasks", "ops_scheduled_task_age_seconds"}
 MISSED_BY = {"slo": "edge"}  # which is loaded wherever it is
 
 
@@ -259,7 +278,9 @@ def test_deploys_that_failed_or_did_not_end() -> None:
         "ops_last_deploy_timestamp_seconds": 1796032800.0, "ops_last_deploy_duration_seconds": 7.5,
         "ops_last_deploy_failed": True, "ops_deploy_unfinished": True,
     }  # fmt: skip
-    text = collector.rendered(records.deployed(ledger, [*begun, {"command": "deploy", "state": "done"}]))
+    text = exposition.rendered(
+        records.deployed(ledger, [*begun, {"command": "deploy", "state": "done"}]), collector.METRICS
+    )
     assert 'ops_last_deploy_timestamp_seconds{release="r1"} 1796032800\n' in text
     assert "ops_deploy_unfinished{} 0\n" in text
 
@@ -274,6 +295,27 @@ def test_deploys_of_the_last_30_days_are_counted_by_outcome() -> None:
     ]
     counted = {(labels["command"], labels["outcome"]): n for _, labels, n in records.counted(ledger, TEN)}
     assert counted == {("deploy", "failed"): 1, ("deploy", "in service"): 1, ("rollback", "in service"): 0}
+
+
+def test_the_four_keys_are_those_of_inv_metrics() -> None:
+    """Where each deploy has one commit: a failed one after its switch, an aborted one, one that was rolled back."""
+    lines = [test_metrics.OLD]
+    for number, outcome in enumerate(("in service", "failed", "in service", "aborted", "failed", "in service")):
+        name, ago = f"{number:012x}", (20 - number) * test_metrics.DAY
+        early = (test_metrics.NOW - ago - timedelta(hours=number + 1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        lines.append(test_metrics.entry(name, ago, outcome=outcome, revision=name, commit_time=early))
+    lines.append(test_metrics.entry("a0", 2 * test_metrics.DAY, command="rollback"))
+    switched = [test_metrics.switch(f"{n:012x}", (20 - n) * test_metrics.DAY - timedelta(seconds=30)) for n in (1, 3)]
+    commits = {line.revision: Commit(int(datetime.fromisoformat(line.commit_time).timestamp())) for line in lines}
+    journal = [
+        {"step": "Switch", "state": "done", "target": one.release, "time": str(one.time.isoformat())}
+        for one in switched
+    ]
+    for read, told in ((journal, switched), ([], None)):
+        expected = [one.value for one in test_metrics.keys(*lines, switches=told, commits=commits).values()]
+        found = dora.keys([line.model_dump() for line in lines], read, test_metrics.NOW.timestamp())
+        assert [round(value, 4) for _, _, value in found] == [pytest.approx(one, abs=0.01) for one in expected]
+    assert list(dora.keys([], [], 0.0)) == []
 
 
 def test_damaged_records_are_read_as_far_as_they_go(tmp_path: Path) -> None:

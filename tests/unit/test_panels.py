@@ -46,7 +46,7 @@ def test_all_panels_are_asked_for_at_once() -> None:
 
 def test_a_host_has_the_panels_for_what_it_runs() -> None:
     everywhere = {panel.needs for panel in panels.panels_of(panels.every())}
-    assert everywhere == {"", "edge", "nginx", "postgres", "redis"}
+    assert everywhere == {"", "edge", "nginx", "postgres", "redis", "tasks"}
     bare = panels.dashboards(())
     assert [one.name for one in bare] == ["overview", "app", "deploys"]
     assert {panel.needs for panel in panels.panels_of(bare)} == {""}
