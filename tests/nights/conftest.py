@@ -23,7 +23,6 @@ AREAS = {  # the others are `deploy`
     "test_edge": "edge",
     "test_from_nothing": "edge",
     "test_gates": "gates",
-    "test_heartbeat": "monitoring",
     "test_incidents": "monitoring",
     "test_migrations": "data",
     "test_monitoring": "monitoring",
