@@ -97,6 +97,13 @@ def fault(item: pytest.Item) -> str:
     return (getattr(body, "__doc__", None) or "").strip().partition("\n")[0]
 
 
+def pytest_runtest_logfinish(nodeid: str) -> None:
+    """Write the report after each night, too: whoever is cut off by a limit keeps the rows of those that have ended."""
+    place = os.environ.get("NIGHTS_REPORT")
+    if place and nodeid in ROWS:
+        report.write(Path(place), list(ROWS.values()))
+
+
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Write the report; one that was cut short, or a choice within a room, takes no other row away."""
     place, options = os.environ.get("NIGHTS_REPORT"), session.config.option

@@ -55,7 +55,7 @@ FAULTS = {
         "hang-redis", "errors", "fill-disk", "crash-worker",
     },
     "somebody must look today": {"stop-backups", "slow-answers", "stop-receiver"},
-    "the watching itself": {"fail-address", "kill-prometheus", "kill-alertmanager"},
+    "what watches is not heard": {"fail-address", "kill-prometheus", "kill-alertmanager"},
 }  # fmt: skip
 
 
@@ -128,6 +128,34 @@ def watching(machines: Fleet, second: Machine, tmp_path: Path) -> Iterator[Serve
         yield night
 
 
+def notes(machine: Machine, word: str) -> list[float]:
+    """When the second host noted a sign of life, or that these are gone, to the second."""
+    lines = machine.sh('cat "$1" 2>/dev/null || true', NOTES).splitlines()
+    return [float(at) for noted, at in (line.split() for line in lines) if noted == word]
+
+
+def test_a_second_host_knows_that_the_one_which_watches_has_lost_its_power(
+    watching: ServersNight, second: Machine
+) -> None:
+    """A host that watches itself loses its power: nobody there is left to say so."""
+    first = watching.machines["app1"]
+    watching.site.inv("monitor.up")
+    watching.tell("inv monitor.up over SSH: exit 0")
+    assert wait_until(lambda: len(notes(second, "sign")) > 4, 180)
+    gaps = [later - earlier for earlier, later in itertools.pairwise(notes(second, "sign"))]
+    assert max(gaps) < GRACE, "nobody is called for nothing"
+    killed = time.time()
+    docker("kill", first.container)
+    assert wait_until(lambda: bool(notes(second, "gone")), LIMIT + 30)
+    took = notes(second, "gone")[0] - killed
+    watching.tell(f"power lost -> known on the second host: {took:.0f} s; gaps before that {max(gaps):.0f} s at most")
+    assert took <= LIMIT
+    returned(first)
+    again = time.time()
+    assert wait_until(lambda: notes(second, "sign")[-1] > again, 180)
+    watching.tell(f"signs come again {notes(second, 'sign')[-1] - again:.0f} s after it is back, nobody typed")
+
+
 @pytest.mark.parametrize("kind", FAULTS)
 def test_each_fault_is_in_somebodys_hand_in_time(library: Site, figures: Story, kind: str) -> None:
     """A service stopped, killed, hung, slow, crashing or cut off, a full disk; no backups; the watching itself killed."""
@@ -157,31 +185,3 @@ def watched(site: Site, *secrets: str) -> None:
 def seconds(faults: list[dict[str, Any]], name: str) -> str:
     """Write how long the notifications of a fault took, in each round."""
     return ", ".join(str(one["seconds"] or one["evidence"]) for one in faults if one["fault"] == name)
-
-
-def notes(machine: Machine, word: str) -> list[float]:
-    """When the second host noted a sign of life, or that these are gone, to the second."""
-    lines = machine.sh('cat "$1" 2>/dev/null || true', NOTES).splitlines()
-    return [float(at) for noted, at in (line.split() for line in lines) if noted == word]
-
-
-def test_a_second_host_knows_that_the_one_which_watches_has_lost_its_power(
-    watching: ServersNight, second: Machine
-) -> None:
-    """A host that watches itself loses its power: nobody there is left to say so."""
-    first = watching.machines["app1"]
-    watching.site.inv("monitor.up")
-    watching.tell("inv monitor.up over SSH: exit 0")
-    assert wait_until(lambda: len(notes(second, "sign")) > 4, 180)
-    gaps = [later - earlier for earlier, later in itertools.pairwise(notes(second, "sign"))]
-    assert max(gaps) < GRACE, "nobody is called for nothing"
-    killed = time.time()
-    docker("kill", first.container)
-    assert wait_until(lambda: bool(notes(second, "gone")), LIMIT + 30)
-    took = notes(second, "gone")[0] - killed
-    watching.tell(f"power lost -> known on the second host: {took:.0f} s; gaps before that {max(gaps):.0f} s at most")
-    assert took <= LIMIT
-    returned(first)
-    again = time.time()
-    assert wait_until(lambda: notes(second, "sign")[-1] > again, 180)
-    watching.tell(f"signs come again {notes(second, 'sign')[-1] - again:.0f} s after it is back, nobody typed")
