@@ -24,7 +24,6 @@ AREAS = {  # the others are `deploy`
     "test_edge": "edge",
     "test_from_nothing": "edge",
     "test_gates": "gates",
-    "test_heartbeat": "monitoring",
     "test_incidents": "monitoring",
     "test_migrations": "data",
     "test_monitoring": "monitoring",
@@ -98,6 +97,13 @@ def fault(item: pytest.Item) -> str:
     """Return a test's first line of documentation, which names the fault."""
     body = getattr(item, "function", None)
     return (getattr(body, "__doc__", None) or "").strip().partition("\n")[0]
+
+
+def pytest_runtest_logfinish(nodeid: str) -> None:
+    """Write the report after each night, too: whoever is cut off by a limit keeps the rows of those that have ended."""
+    place = os.environ.get("NIGHTS_REPORT")
+    if place and nodeid in ROWS:
+        report.write(Path(place), list(ROWS.values()))
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

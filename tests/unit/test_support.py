@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from itertools import islice
+from pathlib import Path
 
-from tests.nights import report
+import pytest
+
+from tests.nights import conftest, report
 from tests.support.site import PORTS, ports
 
 
@@ -26,3 +29,14 @@ def test_a_room_that_is_run_again_rewrites_its_own_rows_of_the_page_and_no_other
     kept = "| data | b | fault | told | PASS | 1 | 222 |\n"
     assert report.merged(PAGE, [AGAIN], "edge") == [AGAIN, kept]
     assert report.merged(PAGE, [AGAIN]) == [AGAIN, PAGE.splitlines(keepends=True)[-2], kept], "a choice of nights"
+
+
+def test_a_row_is_written_when_its_night_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit of a run may come in a later one."""
+    written, row = list[tuple[object, ...]](), report.Row("test_a", "fault", "edge")
+    monkeypatch.setattr(report, "write", lambda *one: written.append(one))
+    monkeypatch.setattr(conftest, "ROWS", {"test_a": row})
+    monkeypatch.setenv("NIGHTS_REPORT", "nights.md")
+    conftest.pytest_runtest_logfinish("test_of_another_folder")
+    conftest.pytest_runtest_logfinish("test_a")
+    assert written == [(Path("nights.md"), [row])]
