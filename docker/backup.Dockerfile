@@ -18,7 +18,7 @@ RUN mkdir /out/wal && chmod -R u=rwX,go=rX /out && chown 999:999 /out/wal \
 
 FROM postgres
 COPY --from=programs /out/ /
-ENV PATH=/usr/local/lib/backup:/usr/local/bin:/usr/bin:/bin RESTIC_CACHE_DIR=/staging/cache RESTIC_PROGRESS_FPS=0.2
+ENV PATH=/usr/local/lib/backup:/usr/local/bin:/usr/bin:/bin RESTIC_CACHE_DIR=/staging/cache
 ENTRYPOINT []
 CMD ["restic", "snapshots"]
 LABEL org.opencontainers.image.title="BookReader backup"

@@ -34,6 +34,7 @@ AREAS = {  # the others are `deploy`
     "test_registry": "gates",
     "test_scan": "gates",
     "test_several_edges": "edge",
+    "test_slow_line": "data",
     "test_terraform": "edge",
     "test_timers": "data",
     "test_two_tags": "gates",

@@ -33,7 +33,8 @@ def test_a_bare_host_takes_the_place_of_one_that_is_gone(tmp_path: Path) -> None
             site.inv("secrets.init", f"--env={remote.ENV}")
             key = (server.folder / "user").read_text()
             secrets.write_text(f"{secrets.read_text()}BACKUP_SSH_KEY='{key}'\n")
-            backup = f'[backup]\noffsite = "{far}"\noffsite_key = "{server.key}"\n[rollout]\nwatch = 0'
+            patience = "[rollout]\nwatch = 0\nhealthy_within = 240"  # 60 s are for a quiet machine
+            backup = f'[backup]\noffsite = "{far}"\noffsite_key = "{server.key}"\n{patience}'
             remote.name_hosts(site, {"app1": old}, machines.key, backup)
             remote.inv(site, "build", "--push")
             remote.inv(site, "deploy")

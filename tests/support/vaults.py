@@ -39,6 +39,11 @@ class Bucket:
         """A repository in it."""
         return f"s3:http://{self.address}/bucket/books"
 
+    @property
+    def secrets(self) -> str:
+        """What the secrets file needs for it."""
+        return f"AWS_ACCESS_KEY_ID='{KEY_ID}'\nAWS_SECRET_ACCESS_KEY='{SECRET}'\n"
+
     def empty(self) -> None:
         """Lose all that it holds; the server is started anew, since it remembers what it has listed."""
         end(self.process)
@@ -119,9 +124,7 @@ class Vault:
     @property
     def secrets(self) -> str:
         """What the secrets file needs for both."""
-        keys = {"AWS_ACCESS_KEY_ID": KEY_ID, "AWS_SECRET_ACCESS_KEY": SECRET}
-        keys["BACKUP_SSH_KEY"] = (self.server.folder / "user").read_text()
-        return "".join(f"{key}='{value}'\n" for key, value in keys.items())
+        return f"{self.bucket.secrets}BACKUP_SSH_KEY='{(self.server.folder / 'user').read_text()}'\n"
 
     @contextmanager
     def another_host_key(self) -> Iterator[None]:

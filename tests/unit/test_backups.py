@@ -225,8 +225,16 @@ def test_other_databases_of_the_server_are_named_but_for_what_restores_made() ->
     assert not manifest.model_copy(update={"database": long, "others": (made.kept, made.new)}).unsaved
 
 
-def test_how_far_a_long_backup_is_does_not_count_among_its_documents() -> None:
-    """As restic 0.18 prints it every five seconds, with --quiet too."""
-    progress = '{"message_type":"status","seconds_elapsed":5,"percent_done":1,"total_files":1}'
-    printed = "\n".join(['{"version": 1}', progress, progress, '{"message_type":"summary","snapshot_id":"abc"}'])
-    assert documents(printed) == [{"version": 1}, {"message_type": "summary", "snapshot_id": "abc"}]
+@pytest.mark.parametrize(
+    "progress",
+    [
+        '{"message_type":"status","seconds_elapsed":5,"percent_done":1,"total_files":1}',
+        "[0:05] 12.24%  1 files/dirs 2.000 MiB, total 4 files/dirs 16.341 MiB",
+        "[1:00:05] 99.30%  3 files/dirs 2.000 GiB, total 4 files/dirs 2.341 GiB",
+    ],
+    ids=["backup", "restore", "an hour later"],
+)
+def test_how_far_restic_is_does_not_count_among_its_documents(progress: str) -> None:
+    """As restic 0.18 prints it every five seconds where RESTIC_PROGRESS_FPS is set, with --quiet too."""
+    printed = "\n".join(['{"version": 1}', progress, progress, '{"message_type":"summary","snapshot_id":"abc"}', "[]"])
+    assert documents(printed) == [{"version": 1}, {"message_type": "summary", "snapshot_id": "abc"}, []]
