@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from itertools import islice
 
+import pytest
+
 from tests.nights import report
 from tests.support.site import PORTS, ports
 
@@ -26,3 +28,11 @@ def test_a_room_that_is_run_again_rewrites_its_own_rows_of_the_page_and_no_other
     kept = "| data | b | fault | told | PASS | 1 | 222 |\n"
     assert report.merged(PAGE, [AGAIN], "edge") == [AGAIN, kept]
     assert report.merged(PAGE, [AGAIN]) == [AGAIN, PAGE.splitlines(keepends=True)[-2], kept], "a choice of nights"
+
+
+def test_a_night_that_was_skipped_says_why_in_its_row() -> None:
+    row = report.Row("tests/nights/test_x.py::test_clouds", "No fault.", "edge")
+    skipped = ("x.py", 1, "Skipped: UNKNOWN: terraform is not on this machine")
+    row.judge(pytest.TestReport("x", ("x.py", 1, ""), {}, "skipped", skipped, "call"))
+    line = "| edge | clouds | No fault. | UNKNOWN: terraform is not on this machine | SKIPPED | 0 | 444 |\n"
+    assert row.line("444") == line
