@@ -36,14 +36,18 @@ class Row:
     story: list[str] = field(default_factory=list)
     verdict: str = "NOT FINISHED"
     seconds: float = 0.0
+    reason: str = ""  # of a night that was skipped
 
     def judge(self, seen: pytest.TestReport) -> None:
         """Take one phase of the test into account."""
         if hasattr(seen, "wasxfail"):
             self.verdict = "KNOWN BUG" if seen.skipped else "FAIL"
             self.story.append(seen.wasxfail)
+        elif seen.skipped:
+            self.verdict = "SKIPPED"
+            self.reason = seen.longrepr[2].removeprefix("Skipped: ") if isinstance(seen.longrepr, tuple) else ""
         elif not seen.passed:
-            self.verdict = "SKIPPED" if seen.skipped else "FAIL"
+            self.verdict = "FAIL"
         elif seen.when == "call":
             self.verdict = "PASS"
 
@@ -55,8 +59,10 @@ class Row:
 
     def line(self, commit: str) -> str:
         """One line of the table."""
-        story = "; ".join(self.story) or (
-            "as it should be" if self.verdict == "PASS" else "not what it should be; the test's output says what"
+        story = (
+            "; ".join(self.story)
+            or self.reason
+            or ("as it should be" if self.verdict == "PASS" else "not what it should be; the test's output says what")
         )
         texts = (
             self.room,

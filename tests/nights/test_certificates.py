@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import statistics
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 
@@ -166,18 +172,62 @@ def test_a_certificate_is_revoked_by_the_command_of_the_page(issued: Site, acme:
     assert acme.status_of(presented(acme.address).serial_number) == "Valid"
 
 
-def test_twenty_renewals_lose_no_request(issued: Site, acme: Acme) -> None:
-    """Sixteen clients keep their connections over twenty renewals, and each serial is served within five seconds."""
-    serials, slowest = set[str](), 0.0
-    with load.during(f"https://{acme.address}", CLIENTS) as clients:
+@dataclass
+class Figures:
+    """What the row of a night tells."""
+
+    story: list[str] = field(default_factory=list)
+
+    def tell(self, what: str, seconds: Sequence[float]) -> None:
+        """Add how long something took, each time."""
+        self.story.append(f"{what} {statistics.median(seconds):.1f} s (median), {max(seconds):.1f} s at worst")
+
+
+@pytest.fixture
+def figures() -> Figures:
+    """Nothing yet."""
+    return Figures()
+
+
+@contextmanager
+def visiting(address: str) -> Iterator[Mapping[int, float]]:
+    """Shake hands again and again meanwhile; yield when each serial was seen first, in seconds since 1970."""
+    first, over = dict[int, float](), Event()
+
+    def visit() -> None:
+        while not over.wait(0.05):
+            first.setdefault(presented(address).serial_number, time.time())
+
+    visitor = Thread(target=visit)
+    visitor.start()
+    try:
+        yield first
+    finally:
+        over.set()
+        visitor.join()
+
+
+def test_twenty_renewals_lose_no_request(issued: Site, acme: Acme, figures: Figures) -> None:
+    """No fault: sixteen clients keep their connections, and a visitor gets each serial 5 s after nginx may read it."""
+    took, served, proven, link = list[float](), dict[int, float](), list[float](), volume_of(issued) / "served"
+    with load.during(f"https://{acme.address}", CLIENTS) as clients, visiting(acme.address) as first:
         for _ in range(20):
+            began = time.monotonic()
             (renewed,) = issued.inv("tls.renew", "--now", "--json").document
-            serials.add(renewed["serial"])
-            slowest = max(slowest, renewed["seconds"])
-            assert f"{presented(acme.address).serial_number:x}" == renewed["serial"]
+            took.append(time.monotonic() - began)
+            serial = int(renewed["serial"], 16)
+            assert presented(acme.address).serial_number == serial
+            assert wait_until(partial(first.__contains__, serial), 5)
+            served[serial] = first[serial] - link.lstat().st_mtime
+            proven.append(renewed["seconds"])
         report = clients.report()
+    figures.story.append(f"{sum(kind.lost for kind in report.kinds.values())} of {report.kinds['get'].requests} lost")
+    figures.tell("a renewal took", took)
+    figures.tell("served after", [*served.values()])
+    figures.tell("three handshakes in a row", proven)
+    figures.story.append(f"load {os.getloadavg()[1]:.0f} on {os.cpu_count()} cores")
     assert report.verdict == load.PASS, f"{report.reasons}\n{report.losses}\n{report.table()}"
-    assert (len(serials), slowest <= 5) == (20, True), slowest
+    assert (len(served), max(*served.values(), *proven) <= 5) == (20, True), figures.story
 
 
 def test_ten_renewals_of_certificates_of_half_a_minute_by_the_hosts_own_script(issued: Site, acme: Acme) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import pytest
@@ -106,7 +106,7 @@ def name_authority(site: Site, acme: Acme) -> None:
 
 
 @pytest.fixture(scope="module")
-def nothing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nothing]:
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nothing]:
     """A bare server to which every name leads, and a server of certificates that reaches it."""
     folder, acme_folder = tmp_path_factory.mktemp("nothing"), tmp_path_factory.mktemp("acme")
     sshd.key(folder / "user")
@@ -126,6 +126,12 @@ def nothing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nothing]:
         site.commit("a host")
         yield Nothing(server, site, acme)
         site.sweep()
+
+
+@pytest.fixture
+def nothing(bare: Nothing) -> Nothing:
+    """The same server, of whose commands each night tells its own."""
+    return replace(bare, story=[])
 
 
 def commands() -> list[list[str]]:

@@ -137,7 +137,7 @@ def test_from_outside_by_ipv6_the_same_is_open_and_closed(tmp_path: Path) -> Non
                 host.server.sh(LISTEN, str(port))
                 assert wait_until(partial(listens, host.server, port), 20)
             busybox = load_busybox(host.server)
-            host.server.sh(SERVED, "published", str(OTHER), busybox)
+            host.server.sh(SERVED.replace("0.0.0.0:", ""), "published", str(OTHER), busybox)
             six = replace(host, server=there)
             assert wait_until(lambda: six.opens(22), 20)
             assert wait_until(lambda: six.opens(EDGE), 20)

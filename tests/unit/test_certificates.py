@@ -309,3 +309,24 @@ def test_an_edge_that_serves_a_version_is_seen_to(tmp_path: Path, within: tuple[
         port = f"--port={listener.getsockname()[1]}"
         asked = ("handshake", "--address=127.0.0.1", port, "--until=temporary", *within, "a.test")
         assert program(tmp_path, *asked) == 0
+
+
+def test_a_handshake_that_hangs_does_not_use_up_the_time_in_which_the_edge_is_to_serve(tmp_path: Path) -> None:
+    """A good certificate would be taken back for it."""
+    assert program(tmp_path, "temporary", "a.test") == 0
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "served/fullchain.pem", tmp_path / "served/privkey.pem")
+
+    def serve(listener: socket.socket) -> None:
+        with suppress(OSError):
+            hung, _ = listener.accept()
+            while hung:
+                connection, _ = listener.accept()
+                with suppress(ssl.SSLError), context.wrap_socket(connection, server_side=True):
+                    pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        Thread(target=serve, args=(listener,), daemon=True).start()
+        port = f"--port={listener.getsockname()[1]}"
+        asked = ("handshake", "--address=127.0.0.1", port, "--until=temporary", "--within=4", "a.test")
+        assert program(tmp_path, *asked) == 0

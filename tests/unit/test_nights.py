@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from deploy.config.settings import ROOT
+from tests.nights import conftest, report
 from tests.nights.conftest import AREAS, ROOMS, is_whole
-from tests.nights.report import HEAD, Row, merged
 
-PAGE = HEAD.format(when="2026-11-30", engine="Docker Engine", passed=3, all=3)
-OLD = [Row(f"tests/nights/test_{name}", "a fault", room, verdict="PASS") for room, name in
-       (("data", "wal.py::test_a_gap"), ("data", "wal.py::test_no_more"), ("edge", "edge.py::test_a_flood"))]  # fmt: skip
-
-
-def nights(lines: list[str]) -> list[tuple[str, str, str]]:
-    """Return room, night and commit of rows."""
-    return [(cells[1].strip(), cells[2].strip(), cells[7].strip()) for cells in (line.split("|") for line in lines)]
+PAGE = f"""{report.HEAD}| edge | a | fault | story | PASS | 1 | 111 |
+| edge | gone | fault | story | PASS | 1 | 111 |
+| data | b | fault | story | PASS | 1 | 222 |
+"""
+AGAIN = "| edge | a | fault | story | FAIL | 2 | 333 |\n"
 
 
-@pytest.mark.parametrize(
-    ("room", "gone"), [("", False), ("data", True), ("edge", False)], ids=["a file", "its room", "another room"]
-)
-def test_a_run_rewrites_its_rows_and_takes_away_only_those_of_a_room_that_ran_whole(room: str, gone: bool) -> None:
-    page = PAGE + "".join(row.line("old") for row in OLD)
-    ran = [row for row in OLD if row.room == (room or "data") and row.night != "no more"]
-    kept = nights(merged(page, [row.line("new") for row in ran], room))
-    assert (("data", "no more", "old") not in kept) == gone
-    new = {row.night for row in ran}
-    assert all(
-        (row.room, row.night, "new" if row.night in new else "old") in kept for row in OLD if row.night != "no more"
-    )
+def test_a_room_that_is_run_again_rewrites_its_own_rows_of_the_page_and_no_others() -> None:
+    kept = "| data | b | fault | story | PASS | 1 | 222 |\n"
+    assert report.merged(PAGE, [AGAIN], "edge") == [AGAIN, kept]
+    assert report.merged(PAGE, [AGAIN]) == [AGAIN, PAGE.splitlines(keepends=True)[-2], kept], "a choice of nights"
+
+
+def test_a_row_is_written_when_its_night_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit of a run may come in a later one."""
+    written, row = list[tuple[object, ...]](), report.Row("test_a", "fault", "edge")
+    monkeypatch.setattr(report, "write", lambda *one: written.append(one))
+    monkeypatch.setattr(conftest, "ROWS", {"test_a": row})
+    monkeypatch.setenv("NIGHTS_REPORT", "nights.md")
+    conftest.pytest_runtest_logfinish("test_of_another_folder")
+    conftest.pytest_runtest_logfinish("test_a")
+    assert written == [(Path("nights.md"), [row])]
+
+
+def test_a_night_that_was_skipped_says_why_in_its_row() -> None:
+    row = report.Row("tests/nights/test_x.py::test_clouds", "No fault.", "edge")
+    skipped = ("x.py", 1, "Skipped: UNKNOWN: terraform is not on this machine")
+    row.judge(pytest.TestReport("x", ("x.py", 1, ""), {}, "skipped", skipped, "call"))
+    line = "| edge | clouds | No fault. | UNKNOWN: terraform is not on this machine | SKIPPED | 0 | 444 |\n"
+    assert row.line("444") == line
 
 
 @pytest.mark.parametrize(
