@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.certificates import issue, schedule
+from deploy.certificates import check, issue, schedule
 from deploy.certificates.store import Store
 from deploy.config.environment import Environment
 from deploy.config.sections import Edge
@@ -53,6 +53,7 @@ class Two:
             host.ran.clear()
         # the issuer is the first of the settings, in whichever order hosts are found
         monkeypatch.setattr(issue, "stores_of", lambda _: self.stores[::-1])
+        monkeypatch.setattr(check, "reachable_stores", lambda _: (self.stores, {}))
 
 
 @pytest.fixture
@@ -77,6 +78,15 @@ def test_it_is_obtained_once_and_served_by_every_edge(two: Two) -> None:
     asked = f"--shared --probe --edge=http://127.0.0.2:{two.edge.server_port} a.test"
     assert asked in line, "the other edges are asked for a challenge before the server is"
     assert [host.changed for host in issue.issue(two.at)] == [False, False]
+    assert is_one_for_all(two) == "PASS"
+    second.program("select", "temporary")
+    assert is_one_for_all(two) == "FAIL"
+
+
+def is_one_for_all(two: Two) -> str:
+    """What `inv tls.check` says of the edges together."""
+    (result,) = [one.result for one in check.check(two.at) if one.asked == "every edge has the certificate of app1"]
+    return result
 
 
 def test_what_another_edge_fetches_shows_the_key_to_nobody_who_has_not_the_edges_own(two: Two) -> None:
