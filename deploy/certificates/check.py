@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from deploy.certificates import model, schedule
 from deploy.certificates.store import Store, reachable_stores
@@ -21,19 +23,49 @@ def check(at: Environment) -> list[Check]:
     """Check the certificate of every edge; what cannot be seen is UNKNOWN, that of a host which is not reached too."""
     stores, unreachable = reachable_stores(at)
     several = len(stores) + len(unreachable) > 1
-    checks = [one for store in stores for one in of_edge(store, f"{store.run.host.name}: " if several else "")]
+    statuses = {store.run.host.name: status_of(store) for store in stores}
+    prefixes = {name: f"{name}: " if several else "" for name in statuses}
+    checks = [
+        one
+        for store, (name, status) in zip(stores, statuses.items(), strict=True)
+        for one in of_edge(store, status, prefixes[name])
+    ]
+    if at.settings.issuer:
+        seen = {name: status for name, status in statuses.items() if isinstance(status, dict) and status["version"]}
+        certificates = {name: model.leaf(str(status["chain"])) for name, status in seen.items()}
+        checks += one_for_all(certificates, at.settings.issuer, datetime.now(UTC))
     asked = "the edge serves the certificate of its volume"
     lost = [Check(f"{name}: {asked}", "UNKNOWN", error.what, "inv status") for name, error in unreachable.items()]
     return [*checks, *lost]
 
 
-def of_edge(store: Store, prefix: str) -> list[Check]:
+def status_of(store: Store) -> dict[str, Any] | OpsError:
+    """Ask what the volume of an edge has; return why it cannot be seen where it cannot."""
+    try:
+        return store.status()
+    except OpsError as error:
+        return error
+
+
+def one_for_all(own: Mapping[str, model.Certificate], issuer: str, now: datetime) -> list[Check]:
+    """Check that the other edges have the certificate of the one that obtains it, which they fetch in a while. Pure."""
+    asked = f"every edge has the certificate of {issuer}"
+    if issuer not in own:
+        return [Check(asked, "UNKNOWN", f"what {issuer} has was not seen", "inv status")]
+    others = [name for name, certificate in own.items() if certificate.serial != own[issuer].serial]
+    if not others:
+        return [Check(asked, "PASS", f"serial {own[issuer].serial:x}: {', '.join(own)}")]
+    evidence = f"{', '.join(others)} {'has' if len(others) == 1 else 'have'} another"
+    if now - own[issuer].not_before < SILENT:
+        return [Check(asked, "PASS", f"{evidence}; it is new, and is fetched within {schedule.EVERY} hours")]
+    return [Check(asked, "FAIL", evidence, RENEW)]
+
+
+def of_edge(store: Store, status: dict[str, Any] | OpsError, prefix: str) -> list[Check]:
     """Check one edge: what its volume has, what it serves, and its timer."""
     asked, now = f"{prefix}the edge serves the certificate of its volume", datetime.now(UTC)
-    try:
-        status = store.status()
-    except OpsError as error:
-        return [Check(asked, "UNKNOWN", error.what, "inv status")]
+    if isinstance(status, OpsError):
+        return [Check(asked, "UNKNOWN", status.what, "inv status")]
     if not status["version"]:
         return [Check(asked, "FAIL", "there is none", "inv deploy, then inv tls.issue")]
     chain, names = str(status["chain"]), store.run.settings.tls_names

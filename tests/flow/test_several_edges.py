@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.certificates import issue, schedule
+from deploy.certificates import check, issue, schedule
 from deploy.certificates.store import Store
 from deploy.config.environment import Environment
 from deploy.config.sections import Edge
@@ -53,6 +53,7 @@ class Two:
             host.ran.clear()
         # the issuer is the first of the settings, in whichever order hosts are found
         monkeypatch.setattr(issue, "stores_of", lambda _: self.stores[::-1])
+        monkeypatch.setattr(check, "reachable_stores", lambda _: (self.stores, {}))
 
 
 @pytest.fixture
@@ -73,7 +74,19 @@ def test_it_is_obtained_once_and_served_by_every_edge(two: Two) -> None:
     assert first.serves == second.serves == first.chain()
     key = second.volume / "served/privkey.pem"
     assert (key.stat().st_mode & 0o777, key.read_bytes()) == (0o600, (first.volume / "served/privkey.pem").read_bytes())
+    (line,) = [line for line in first.lines if " issue " in line]
+    asked = f"--shared --probe --edge=http://127.0.0.2:{two.edge.server_port} a.test"
+    assert asked in line, "the other edges are asked for a challenge before the server is"
     assert [host.changed for host in issue.issue(two.at)] == [False, False]
+    assert is_one_for_all(two) == "PASS"
+    second.program("select", "temporary")
+    assert is_one_for_all(two) == "FAIL"
+
+
+def is_one_for_all(two: Two) -> str:
+    """What `inv tls.check` says of the edges together."""
+    (result,) = [one.result for one in check.check(two.at) if one.asked == "every edge has the certificate of app1"]
+    return result
 
 
 def test_what_another_edge_fetches_shows_the_key_to_nobody_who_has_not_the_edges_own(two: Two) -> None:
@@ -89,33 +102,28 @@ def test_what_another_edge_fetches_shows_the_key_to_nobody_who_has_not_the_edges
     assert (anew.name != sealed.name, (second.volume / "shared.key").read_bytes() != secret) == (True, True)
 
 
-def test_the_challenge_is_asked_for_at_the_other_edges_before_the_server_is(two: Two) -> None:
+def test_an_edge_that_cannot_fetch_it_says_why_and_serves_what_it_served(two: Two) -> None:
+    """What lies there is damaged, then gone; then nothing answers; then the host has no key."""
     issue.issue(two.at)
-    (line,) = [line for line in two.hosts[0].lines if " issue " in line]
-    assert f"--shared --probe --edge=http://127.0.0.2:{two.edge.server_port} a.test" in line
+    (first, second), before = two.hosts, two.hosts[1].chain()
+    (sealed,) = (first.volume / SEALED).iterdir()
 
+    def refused() -> str:
+        with pytest.raises(OpsError) as failed:
+            two.stores[1].follow()
+        assert failed.value.slug == "certificate-not-fetched"
+        assert second.chain() == second.serves == before
+        return failed.value.what
 
-@pytest.mark.parametrize(
-    ("fault", "words"),
-    [
-        (lambda two: two.edge.server_close(), "refused"),
-        (lambda two: (two.hosts[1].volume / "shared.key").unlink(), "no key in common"),
-        (lambda two: [path.unlink() for path in (two.hosts[0].volume / SEALED).iterdir()], "404"),
-        (lambda two: [path.write_bytes(b"x") for path in (two.hosts[0].volume / SEALED).iterdir()], "does not open"),
-    ],
-    ids=["not reached", "no key", "nothing sealed", "damaged"],
-)
-def test_an_edge_that_cannot_fetch_it_says_why_and_serves_what_it_served(
-    two: Two, fault: Callable[[Two], object], words: str
-) -> None:
-    issue.issue(two.at)
-    before = two.hosts[1].chain()
-    two.edge.shutdown() if words == "refused" else None
-    fault(two)
-    with pytest.raises(OpsError) as failed:
-        two.stores[1].follow()
-    assert (failed.value.slug, words in failed.value.what) == ("certificate-not-fetched", True), failed.value.what
-    assert two.hosts[1].chain() == two.hosts[1].serves == before
+    sealed.write_bytes(b"x")
+    assert "does not open" in refused()
+    sealed.unlink()
+    assert "404" in refused()
+    two.edge.shutdown()
+    two.edge.server_close()
+    assert "refused" in refused()
+    (second.volume / "shared.key").unlink()
+    assert "no key in common" in refused()
 
 
 def test_each_host_renews_by_a_timer_of_its_own(two: Two, tmp_path: Path) -> None:

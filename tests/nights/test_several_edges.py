@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -41,6 +42,19 @@ class Edges:
     def inv(self, *words: str, code: int | None = 0) -> Done:
         """Run `inv` on both."""
         return remote.inv(self.site, *words, code=code)
+
+    @contextmanager
+    def visited(self) -> Iterator[None]:
+        """Have clients ask both edges meanwhile; none of their requests may be lost."""
+        with ExitStack() as stack:
+            clients = {
+                name: stack.enter_context(load.during(f"https://{host.address}", CLIENTS))
+                for name, host in self.hosts.items()
+            }
+            yield
+            reports = {name: one.report() for name, one in clients.items()}
+        for name, report in reports.items():
+            assert report.verdict == load.PASS, f"{name}: {report.reasons}\n{report.table()}"
 
     def lead_to(self, *names: str) -> None:
         """Let the names of the site lead to these hosts."""
@@ -96,14 +110,11 @@ def run(edges: Edges, name: str, *, now: bool = False, code: int = 0) -> str:
 
 def test_a_certificate_is_issued_once_where_the_server_asks_an_edge_that_does_not_obtain_it(edges: Edges) -> None:
     """The names lead to app2 alone, and app1 obtains it: both serve the same, and of what was sent nobody else reads."""
-    with remote.under_load(edges.site, edges.hosts, CLIENTS) as clients:
+    with edges.visited():
         results = edges.inv("tls.issue", "--json").document
-        reports = {name: one.report() for name, one in clients.items()}
     assert [(one["host"], one["changed"]) for one in results] == [("app1", True), ("app2", True)]
     (serial,) = set(edges.serials().values())
     assert {one["serial"] for one in results} == {serial}
-    for name, report in reports.items():
-        assert report.verdict == load.PASS, f"{name}: {report.reasons}\n{report.losses}\n{report.table()}"
     for host in edges.hosts.values():
         keys = host.sh('cd "$(docker volume inspect --format "{{.Mountpoint}}" "$1_certificates")"; '
                        "stat --format='%a %u' served/privkey.pem shared.key", f"{edges.site.app}-{remote.ENV}")  # fmt: skip
@@ -119,15 +130,12 @@ def test_what_the_timer_of_one_host_renewed_is_fetched_by_that_of_the_other(edge
     """No SSH between them, and nobody at a keyboard; clients of both edges lose nothing."""
     edges.lead_to("app1", "app2")
     before = edges.serials()
-    with remote.under_load(edges.site, edges.hosts, CLIENTS) as clients:
+    with edges.visited():
         run(edges, "app1", now=True)
         renewed = edges.serials()
         assert (renewed["app1"] != before["app1"], renewed["app2"]) == (True, before["app2"])
         run(edges, "app2")
-        reports = {name: one.report() for name, one in clients.items()}
     assert set(edges.serials().values()) == {renewed["app1"]}
-    for name, report in reports.items():
-        assert report.verdict == load.PASS, f"{name}: {report.reasons}\n{report.losses}\n{report.table()}"
 
 
 def test_an_edge_that_cannot_be_asked_for_a_challenge_is_named_before_the_server_is_asked(edges: Edges) -> None:

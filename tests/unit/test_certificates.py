@@ -187,6 +187,22 @@ def test_a_timer_that_has_not_run_is_a_failure_once_it_should_have(hours: int, r
     assert (one.result, "has not run since it was installed" in one.evidence) == (result, True)
 
 
+@pytest.mark.parametrize(
+    ("serials", "hours", "result"),
+    [
+        ({"app1": 1, "app2": 1}, 99, "PASS"), ({"app1": 1, "app2": 2}, 11, "PASS"), ({"app1": 1, "app2": 2}, 13, "FAIL"),
+        ({"app2": 2}, 0, "UNKNOWN"),
+    ],
+)  # fmt: skip
+def test_an_edge_that_does_not_fetch_what_another_obtained_is_seen(
+    serials: dict[str, int], hours: int, result: str
+) -> None:
+    own = {name: replace(lived(90), serial=serial) for name, serial in serials.items()}
+    (one,) = check.one_for_all(own, "app1", NOW + hours * HOUR)
+    assert one.result == result
+    assert ("app2" in one.evidence) is ("app1" in serials)
+
+
 def program(volume: Path, *words: str) -> int:
     """Run the image's program on a volume; return its exit code."""
     ran = [sys.executable, str(ROOT / "docker/certificates/certificates.py"), *words]
