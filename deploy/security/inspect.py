@@ -18,7 +18,7 @@ from deploy.config.settings import Settings
 from deploy.core.errors import OpsError
 from deploy.core.shell import Command, docker, pipe, query
 from deploy.hosts.local import LocalHost
-from deploy.images import bake, bases, build
+from deploy.images import archive, bake, bases, build
 from deploy.images.inventory import ImageTransfer
 from deploy.release import desired
 from deploy.security import linters, rules, trivy
@@ -33,7 +33,8 @@ IMAGE_KINDS: tuple[Kind, ...] = ("vulnerabilities", "end-of-life", "secrets")
 CHECKOUT_KINDS: tuple[Kind, ...] = ("vulnerabilities", "secrets", "misconfigurations")
 DEFAULT_RULES = "[extend]\nuseDefault = true"  # in place of a .gitleaks.toml of the checkout's
 # whatever attributes and git's settings say: files that are called binary, what a merge itself brings, the root commit
-LOG = "--text --no-textconv --no-ext-diff --no-color --pretty=medium --root --diff-merges=first-parent --date=default HEAD"
+WHOLE = "--text --no-textconv --no-ext-diff --root --diff-merges=first-parent"
+LOG = f"{WHOLE} --no-color --pretty=medium --date=default HEAD"
 GITLEAKS = (
     "git", "--report-format=json", "--report-path=-", "--no-banner", "--no-color", "--redact", "--exit-code=0",
     "--gitleaks-ignore-path=/dev/null", "--ignore-gitleaks-allow", f"--log-opts={LOG}",
@@ -75,10 +76,13 @@ def image_report(transfer: ImageTransfer, settings: Settings, here: LocalHost, d
     key = hashlib.sha256("\n".join((transfer.image.digest, version, data.updated, data.unknown)).encode()).hexdigest()
     made = cache_folder(settings) / "reports" / f"{key[:32]}.json"
     if answer := here.read(made):
-        return trivy.read(answer), answer
+        trivy.require_image(report := trivy.read(answer), transfer.image.config)
+        return report, answer
     with tempfile.TemporaryDirectory(prefix="ops-scan-") as folder:
         here.run(pipe(docker("save", transfer.kept).as_query(), query("tar", "--extract", "--directory", folder)))
+        archive.keep_one(Path(folder), transfer.image.config)
         report, answer = report_of(settings, here, data, ("image", "--input", folder))
+    trivy.require_image(report, transfer.image.config)
     here.write(made, answer)
     forget(made.parent, settings.scan.database_hours)
     return report, answer

@@ -22,6 +22,7 @@ UNCONFIGURED = ("--ignorefile=", "--config=/dev/null")
 # others' files
 EVERY_FILE = Path(__file__).with_name("trivy-secret.yaml")
 OFFLINE = ("--offline-scan", "--skip-db-update", "--skip-java-db-update", "--skip-vex-repo-update")
+CONFIGURATION = "the image's configuration"  # ENV, labels, the lines it was built by: in place of a folder of ours
 NAMES = {"pip": "pip", "npm": "npm", "gobinary": "Go", "python-pkg": "pip", "node-pkg": "npm"}
 SCHEMA = 2
 
@@ -101,6 +102,18 @@ def database(text: str | None, now: datetime, most_hours: float, damage: str = "
         limit = f"scan.database_hours allows {most_hours:.0f} h"
         return Data(hours, data.updated, f"the vulnerability database is {data.age}; {limit}", then)
     return data
+
+
+def require_image(report: Report, config: str) -> None:
+    """Raise Unreadable where a report is of another image than the one with this configuration.
+
+    Of an index Trivy reads the first image, for whichever platform; and a build may take a name while it is read.
+    """
+    if report.metadata.image != config:
+        raise Unreadable(
+            f"Trivy looked at {report.metadata.image[:19] or 'no image'}, and what runs is {config[:19]}: "
+            "an image for several platforms, or one that another build replaced meanwhile"
+        )
 
 
 def packages(report: Report) -> dict[str, int]:
@@ -215,7 +228,9 @@ def secrets(report: Report, where: str) -> tuple[Finding, ...]:
     """Return the secrets in files, without their values."""
     then = "take it out, and make it invalid where it is used: others may have it"
     return tuple(
-        Finding("secrets", one.id, severity_of(one.severity), where, one.title, result.target, one.line, then=then)
+        Finding("secrets", one.id, severity_of(one.severity), where, one.title,
+                CONFIGURATION if where != CHECKOUT and result.target == report.artifact else result.target, one.line,
+                then=then)
         for result in report.results for one in result.secrets
     )  # fmt: skip
 
