@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ OFFLINE = ("--offline-scan", "--skip-db-update", "--skip-java-db-update", "--ski
 CONFIGURATION = "the image's configuration"  # ENV, labels, the lines it was built by: in place of a folder of ours
 NAMES = {"pip": "pip", "npm": "npm", "gobinary": "Go", "python-pkg": "pip", "node-pkg": "npm"}
 SCHEMA = 2
+IGNORED = r"trivy:ignore:|tfsec:ignore:"  # in a comment of a file, which no option refuses
 
 
 class Database(Part):
@@ -104,6 +106,18 @@ def database(text: str | None, now: datetime, most_hours: float, damage: str = "
     return data
 
 
+def plain(path: str) -> str:
+    r"""Write a path as one word of Trivy's lists, whose words are patterns: `a,b` would name two. Pure."""
+    escaped = re.sub(r"([\\*?\[\]{}])", r"\\\1", path)
+    return '"' + escaped.replace('"', '""') + '"'
+
+
+def as_dockerfile(path: str) -> str:
+    """Return the option by which Trivy reads a file as a Dockerfile, whatever it is called. Pure."""
+    pattern = re.escape(path).replace('"', '""')
+    return f'--file-patterns="dockerfile:^{pattern}$"'
+
+
 def require_image(report: Report, config: str) -> None:
     """Raise Unreadable where a report is of another image than the one with this configuration.
 
@@ -174,8 +188,13 @@ def undated(system: System | None) -> str:
     )
 
 
-def checkout_inspections(report: Report, data: Data, files: int) -> list[Inspection]:
-    """Say what the checkout's report came to: vulnerabilities in locks, secrets, misconfigurations."""
+def checkout_inspections(
+    report: Report, data: Data, files: int, comments: Iterable[Finding] = ()
+) -> list[Inspection]:  # fmt: skip
+    """Say what the checkout's report came to: vulnerabilities in locks, secrets, misconfigurations.
+
+    `comments` are those that let misconfigurations through.
+    """
     counts = packages(report)
     configurations = [result for result in report.results if result.summary]
     walked = counts or configurations
@@ -188,7 +207,7 @@ def checkout_inspections(report: Report, data: Data, files: int) -> list[Inspect
         Inspection("vulnerabilities", CHECKOUT, listed(counts), data.age, vulnerabilities(report, CHECKOUT), why, then),
         Inspection("secrets", CHECKOUT, f"{files} files", "", secrets(report, CHECKOUT), blind),
         Inspection("misconfigurations", CHECKOUT, f"{len(configurations)} files, {checks} checks", "",
-             misconfigurations(report), nothing),
+             (*misconfigurations(report), *comments), nothing),
     ]  # fmt: skip
 
 
