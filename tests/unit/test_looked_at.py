@@ -9,7 +9,8 @@ import pytest
 
 from deploy.images import archive
 from deploy.security import trivy
-from tests.unit.test_scan import Bench, answer, results
+from deploy.security.scan import without_skipped
+from tests.unit.test_scan import SETTINGS, Bench, answer, results
 
 IMAGE = "bookreader/backend"
 UNKNOWN = dict.fromkeys(("vulnerabilities", "end-of-life", "secrets"), "UNKNOWN")
@@ -54,3 +55,10 @@ def test_of_an_image_for_several_platforms_the_one_that_runs_is_read(tmp_path: P
     archive.keep_one(tmp_path, "sha256:of-amd")
     (named,) = json.loads((tmp_path / "index.json").read_text())["manifests"]
     assert (named["digest"], named["mediaType"]) == ("sha256:amd", archive.MANIFEST)
+
+
+def test_an_image_called_checkout_is_not_taken_for_the_checkout(bench: Bench) -> None:
+    """An app without locks leaves those out, not what is vulnerable in an image of a shop."""
+    bench.database = None
+    settings = SETTINGS.model_copy(update={"scan": SETTINGS.scan.model_copy(update={"skip": ["locks"]})})
+    assert results(without_skipped(bench.look("checkout"), settings))["vulnerabilities"] == "UNKNOWN"
