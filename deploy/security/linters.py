@@ -146,9 +146,9 @@ def comments(kind: Kind, pattern: str, severity: Severity, path: str, text: str)
     """Find the comments of one file that let findings through: nobody answers for them, and they have no end."""
     then = "remove it; fix what it hides, or accept that in deploy/waivers.toml"
     return [
-        Finding(kind, "ignored-inline", severity, CHECKOUT, f"a comment lets findings through: {line.strip()[:100]}",
-                path, number, then=then)
-        for number, line in enumerate(text.splitlines(), 1) if re.search(pattern, line)
+        Finding(kind, "ignored-inline", severity, CHECKOUT, f"a comment lets findings through: {match[0]}",
+                path, number, then=then)  # not the line, which may hold a secret
+        for number, line in enumerate(text.splitlines(), 1) if (match := re.search(rf"(?:{pattern})\S*", line))
     ]  # fmt: skip
 
 

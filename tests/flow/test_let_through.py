@@ -8,7 +8,7 @@ import pytest
 
 from deploy.hosts.local import LocalHost
 from deploy.images import bake, build
-from deploy.security import inspect, judge, linters
+from deploy.security import inspect, judge, linters, trivy
 from deploy.security.findings import Inspection
 from tests.flow.test_scanners import FINE, NONE, WORKFLOW, Checkout, key
 
@@ -57,6 +57,14 @@ def test_a_comment_in_a_script_shows_as_less_severe(checkout: Checkout) -> None:
     checkout.write("scripts/run", "#!/bin/sh\n# shellcheck disable=all\nfor i in $(ls); do echo $i; done\n")
     (finding,) = look(checkout, "shell").findings
     assert (finding.id, finding.severity, finding.place) == ("ignored-inline", "LOW", "scripts/run:2")
+
+
+def test_the_line_of_such_a_comment_is_not_shown() -> None:
+    """It may hold what nobody should read in a log."""
+    (one,) = linters.comments(
+        "misconfigurations", trivy.IGNORED, "HIGH", "a.tf", 'p = "hunter2"  # trivy:ignore:AWS-1 x'
+    )
+    assert one.title == "a comment lets findings through: trivy:ignore:AWS-1"
 
 
 def test_a_dockerfile_of_the_bake_file_is_looked_at_by_whatever_name(
