@@ -10,6 +10,7 @@ import tarfile
 import zlib
 from collections.abc import Container, Iterable, Iterator, Mapping
 from itertools import accumulate
+from pathlib import Path
 from typing import IO
 
 from deploy.core.model import Frozen
@@ -19,6 +20,7 @@ BLOCK = 512  # what a tar is made of
 METADATA = 4 << 20  # a larger blob is a layer
 SMALL = 1 << 16
 COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")  # gzip, zstd
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 GZIP = 31  # zlib's wbits for a gzip header
 
 
@@ -83,6 +85,27 @@ def skippable(images: Iterable[Archived], present: Iterable[str]) -> Mapping[str
             else:
                 required.add(layer.blob)
     return {blob: size for blob, size in present_blobs.items() if blob not in required}
+
+
+def keep_one(folder: Path, config: str) -> None:
+    """Have the index of an unpacked archive name the image with this configuration alone.
+
+    That of an image for several platforms names all of them, and who reads it may take the first.
+    """
+    for blob in folder.glob("blobs/sha256/*"):
+        if blob.stat().st_size < METADATA and (manifest := manifest_of(blob.read_bytes(), config)):
+            named = {"digest": f"sha256:{blob.name}", "size": blob.stat().st_size, "mediaType": manifest}
+            (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [named]}))
+            return
+
+
+def manifest_of(data: bytes, config: str) -> str:
+    """Return the media type of the manifest with this configuration; empty for any other blob. Pure."""
+    try:
+        document = json.loads(data)
+        return str(document.get("mediaType", MANIFEST)) if document["config"]["digest"] == config else ""
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return ""
 
 
 def copied(source: IO[bytes], without: Container[str]) -> Iterator[bytes]:

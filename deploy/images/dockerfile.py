@@ -8,14 +8,16 @@ from collections.abc import Iterator, Mapping
 COMMENT = re.compile(r"(?m)^[ \t]*#.*\n?")
 CONTINUED = re.compile(r"\\[ \t]*\n")
 HEREDOC = re.compile(r"(?ms)<<-?[\"']?(\w+)[\"']?(.*?)\n.*?\n\t*\1[ \t]*$")
-ARGUMENT = re.compile(r"(?i)^arg[ \t]+(\w+)=[\"']?([^\"'\s]+)")
+ARGUMENTS = re.compile(r"(?i)^arg[ \t]+(.+)")
+ARGUMENT = re.compile(r"""(?:^|(?<=\s))(\w+)=("[^"]*"|'[^']*'|\S+)""")
+ON_BUILD = re.compile(r"(?i)^onbuild[ \t]+")
 # `from --platform=$X  name AS stage` is one as well
 FROM = re.compile(r"(?i)^from[ \t]+(?:--\S+[ \t]+)*(\S+)(?:[ \t]+as[ \t]+(\S+))?")
 COPY = re.compile(r"(?i)^copy[ \t]+(?:--\S+[ \t]+)*?--from=(\S+)")
 RUN = re.compile(r"(?i)^run[ \t]+((?:--\S+[ \t]+)+)")
-MOUNT = re.compile(r"--mount=(?:\S*,)?from=([^,\s]+)")
+MOUNT = re.compile(r"""--mount=(?:\S*,)?["']*from=["']?([^,\s"']+)""")
 DIRECTIVE = re.compile(r"[ \t]*#[ \t]*([A-Za-z]\w*)[ \t]*=[ \t]*(\S+)")
-VARIABLE = re.compile(r"\$(?:\{(\w+)(?::-([^}]*))?\}|(\w+))")
+VARIABLE = re.compile(r"\$(?:\{(\w+)(?::?-([^}]*))?\}|(\w+))")
 
 
 def images(text: str, arguments: Mapping[str, str] | None = None) -> list[str]:
@@ -25,8 +27,9 @@ def images(text: str, arguments: Mapping[str, str] | None = None) -> list[str]:
     """
     named, stages, values = dict[str, None](), {"scratch"}, dict[str, str]()
     for line in instructions(text):
-        if argument := ARGUMENT.match(line):
-            values.setdefault(*argument.groups())
+        if (arguments_here := ARGUMENTS.match(line)) is not None:
+            for name, value in ARGUMENT.findall(arguments_here[1]):
+                values.setdefault(name, value.strip("\"'"))
         for name in references(line):
             image = filled(name, values | dict(arguments or {}))
             if image.lower() not in stages and not image.isdigit():
@@ -58,8 +61,9 @@ def instructions(text: str) -> Iterator[str]:
 
 def references(line: str) -> list[str]:
     """Return what one instruction takes files from: an image, a stage, a context of the build."""
+    line = ON_BUILD.sub("", line)  # the build of an image that is made of this one does it
     if match := FROM.match(line) or COPY.match(line):
-        return [match[1]]
+        return [match[1].strip("\"'")]
     flags = RUN.match(line)
     return MOUNT.findall(flags[1]) if flags else []
 

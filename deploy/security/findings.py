@@ -47,7 +47,7 @@ class Finding:
         return ": ".join(filter(None, (self.where if self.where != CHECKOUT else "", inside))) or self.where
 
 
-CHECKOUT, DATABASE = "checkout", "the database"
+CHECKOUT, DATABASE = "the checkout", "the database"  # no image can be called so: it may be `checkout`
 DOCTOR = "inv doctor, which shows the scanners' versions"
 
 

@@ -7,7 +7,7 @@ import json
 import re
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,12 +18,12 @@ from deploy.config.settings import Settings
 from deploy.core.errors import OpsError
 from deploy.core.shell import Command, docker, pipe, query
 from deploy.hosts.local import LocalHost
-from deploy.images import bake, bases, build
+from deploy.images import archive, bake, bases, build
 from deploy.images.inventory import ImageTransfer
 from deploy.release import desired
 from deploy.security import linters, rules, trivy
 from deploy.security.database import alone, cache_folder
-from deploy.security.findings import CHECKOUT, Inspection, ScannedImage, Unreadable, as_unknown
+from deploy.security.findings import CHECKOUT, Finding, Inspection, ScannedImage, Severity, Unreadable, as_unknown
 from deploy.security.linters import Linter
 from deploy.security.programs import git_that_says_how_it_ended, last_line, program, run
 from deploy.security.trivy import Data
@@ -33,10 +33,8 @@ IMAGE_KINDS: tuple[Kind, ...] = ("vulnerabilities", "end-of-life", "secrets")
 CHECKOUT_KINDS: tuple[Kind, ...] = ("vulnerabilities", "secrets", "misconfigurations")
 DEFAULT_RULES = "[extend]\nuseDefault = true"  # in place of a .gitleaks.toml of the checkout's
 # whatever attributes and git's settings say: files that are called binary, what a merge itself brings, the root commit
-LOG = (
-    "--text --no-textconv --no-ext-diff --no-color --pretty=medium --root "
-    "--diff-merges=first-parent --date=default HEAD"
-)
+WHOLE = "--text --no-textconv --no-ext-diff --root --diff-merges=first-parent"
+LOG = f"{WHOLE} --no-color --pretty=medium --date=default HEAD"
 GITLEAKS = (
     "git", "--report-format=json", "--report-path=-", "--no-banner", "--no-color", "--redact", "--exit-code=0",
     "--gitleaks-ignore-path=/dev/null", "--ignore-gitleaks-allow", f"--log-opts={LOG}",
@@ -78,10 +76,13 @@ def image_report(transfer: ImageTransfer, settings: Settings, here: LocalHost, d
     key = hashlib.sha256("\n".join((transfer.image.digest, version, data.updated, data.unknown)).encode()).hexdigest()
     made = cache_folder(settings) / "reports" / f"{key[:32]}.json"
     if answer := here.read(made):
-        return trivy.read(answer), answer
+        trivy.require_image(report := trivy.read(answer), transfer.image.config)
+        return report, answer
     with tempfile.TemporaryDirectory(prefix="ops-scan-") as folder:
         here.run(pipe(docker("save", transfer.kept).as_query(), query("tar", "--extract", "--directory", folder)))
+        archive.keep_one(Path(folder), transfer.image.config)
         report, answer = report_of(settings, here, data, ("image", "--input", folder))
+    trivy.require_image(report, transfer.image.config)
     here.write(made, answer)
     forget(made.parent, settings.scan.database_hours)
     return report, answer
@@ -107,9 +108,12 @@ def sbom(answer: str, settings: Settings, here: LocalHost) -> str:
 def checkout(settings: Settings, here: LocalHost, data: Data, files: Sequence[str]) -> list[Inspection]:
     """Look at locks of dependencies, secrets and configuration in the checkout, without what git ignores."""
     try:
-        passed_over = [f"--skip-{kind}={path}" for path, kind in ignored(settings, here).items()]
-        report, _ = report_of(settings, here, data, ("fs", *passed_over, "."), "misconfig")
-        return trivy.checkout_inspections(report, data, len(files))
+        passed_over = [f"--skip-{kind}={trivy.plain(path)}" for path, kind in ignored(settings, here).items()]
+        built = [trivy.as_dockerfile(path) for path in dockerfiles(settings, here)]
+        report, _ = report_of(settings, here, data, ("fs", *passed_over, *built, "."), "misconfig")
+        configured = sorted({result.target for result in report.results if result.summary} & {*files})
+        comments = let_through("misconfigurations", trivy.IGNORED, "HIGH", configured, settings)
+        return trivy.checkout_inspections(report, data, len(files), comments)
     except (OpsError, Unreadable) as error:
         return [as_unknown(kind, CHECKOUT, error) for kind in CHECKOUT_KINDS]
 
@@ -166,16 +170,37 @@ def lint(linter: Linter, settings: Settings, here: LocalHost, files: Sequence[st
     except OSError as error:
         unknown = f"{error.filename} cannot be read: {error.strerror}"
         return Inspection(linter.kind, CHECKOUT, unknown=unknown, then="chmod or chown it, then inv scan")
-    own = [path for path, line in lines.items() if linter.chooses(path, line)]
+    built = dockerfiles(settings, here) if linter.kind == "dockerfiles" else []
+    own = [path for path, line in lines.items() if linter.chooses(path, line) or path in built]
     if not own:
         then = f'where there are none on purpose: scan.skip = ["{linter.kind}"]'
         return Inspection(linter.kind, CHECKOUT, unknown=f"there is no file for {linter.program} to look at", then=then)
     try:
         done = run((program(linter.program, settings), *linter.words, *own), settings, here, linter.codes)
-        findings = linter.findings(done.stdout)
-        return Inspection(linter.kind, CHECKOUT, f"{len(own)} files, by {linter.program}", findings=findings)
+        findings = (*linter.findings(done.stdout), *let_through(linter.kind, linter.comment, "LOW", own, settings))
+        passed_over = re.search(linter.passed_over, done.stderr) if linter.passed_over else None
+        unknown = f"{linter.program} did not look at all of them: {passed_over[0]}" if passed_over else ""
+        scope = f"{len(own)} files, by {linter.program}"
+        return Inspection(linter.kind, CHECKOUT, scope, findings=findings, unknown=unknown)
     except (OpsError, Unreadable) as error:
         return as_unknown(linter.kind, CHECKOUT, error)
+
+
+def let_through(
+    kind: Kind, comment: str, severity: Severity, paths: Iterable[str], settings: Settings
+) -> list[Finding]:  # fmt: skip
+    """Find the comments in files by which a scanner lets findings through."""
+    texts = ((path, build.text_of(settings.root / path)) for path in paths if comment)
+    return [one for path, text in texts for one in linters.comments(kind, comment, severity, path, text)]
+
+
+def dockerfiles(settings: Settings, here: LocalHost) -> list[str]:
+    """List the Dockerfiles that the bake file builds, whatever they are called; none where it cannot be read."""
+    if not (settings.root / settings.bake).is_file():
+        return []
+    with suppress(OpsError):  # which looking into images says
+        return sorted({target.dockerfile for target in build.read_targets(settings, here) if target.dockerfile})
+    return []
 
 
 def history(settings: Settings, here: LocalHost) -> Inspection:

@@ -5,16 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from posixpath import normpath
 from typing import Any
 
 from deploy.config.compose import Model
 from deploy.security.findings import CHECKOUT, Finding
 
-SOCKETS = ("/var/run/docker.sock", "/run/docker.sock", "/run/containerd/containerd.sock")
+SOCKETS = ("docker.sock", "containerd.sock", "podman.sock", "crio.sock")  # wherever they are
 # of the host; who can write there, or read what only root may, has the host
-FOLDERS = ("/", "/boot", "/dev", "/etc", "/proc", "/root", "/run", "/sys", "/var/lib/docker", "/var/run")
-WIDE = ("ALL", "SYS_ADMIN", "SYS_MODULE", "SYS_PTRACE")
-NAMESPACES = ("network_mode", "pid", "ipc", "userns_mode")
+FOLDERS = (
+    "/", "/boot", "/dev", "/etc", "/proc", "/root", "/run", "/run/containerd", "/run/podman", "/sys",
+    "/var/lib/containerd", "/var/lib/docker", "/var/run", "/var/run/containerd", "/var/run/podman",
+)  # fmt: skip
+# its disks and its memory
+DEVICE = re.compile(r"/dev(/(mem|kmem|port|(sd|hd|vd|xvd|nvme|mmcblk|md|dm-|loop)\w*|(mapper|disk|block)(/.*)?))?")
+WIDE = ("ALL", "BPF", "DAC_READ_SEARCH", "SYS_ADMIN", "SYS_MODULE", "SYS_PTRACE", "SYS_RAWIO")
+NAMESPACES = ("network_mode", "pid", "ipc", "userns_mode", "cgroup", "uts")
+UNCONFINED = re.compile(r"((seccomp|apparmor|systempaths)[:=]unconfined|label[:=]disable)", re.IGNORECASE)
 # jinja's comments and blocks; nginx's texts, which keep what looks like one, its comments, and words: in these stand
 # what jinja fills in, and ${variables}
 HIDDEN = re.compile(r"\{#.*?#\}|\{%.*?%\}", re.DOTALL)
@@ -40,35 +48,67 @@ def compose(model: Model, places: Mapping[str, tuple[str, int]]) -> Iterator[Fin
     """Judge services by what they ask of the host; `places` has the file and the line of each."""
     for service in model.services:
         path, line = places.get(service.name, ("", 0))
-        for rule, title, then in host_access(service.spec, model.volumes):
+        for rule, title, then in host_access(service.spec, model.volumes, model.networks):
             yield finding(rule, title, path, line, then, service.name)
 
 
-def host_access(spec: Mapping[str, Any], volumes: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+def host_access(
+    spec: Mapping[str, Any], volumes: Mapping[str, Any], networks: Mapping[str, Any]
+) -> Iterator[tuple[str, str, str]]:  # fmt: skip
     """Yield the rule, the reason and the way out for all by which a service that is broken into has the host."""
-    if spec.get("privileged"):
+    hooks = (*(spec.get("post_start") or ()), *(spec.get("pre_stop") or ()))
+    if spec.get("privileged") or any(hook.get("privileged") for hook in hooks):
         yield "compose-privileged", "privileged gives it the whole host", "name what it needs: cap_add, devices"
     for name in sorted({str(one).upper().removeprefix("CAP_") for one in spec.get("cap_add") or ()} & {*WIDE}):
         yield "compose-capability", f"the capability {name} gives it the host", "name a smaller one under cap_add"
+    for option in filter(UNCONFINED.fullmatch, map(str, spec.get("security_opt") or ())):
+        title = f"{option} takes away what keeps it from the host's kernel"
+        yield "compose-unconfined", title, "remove it, or name a profile that allows what it needs"
     for key in NAMESPACES:
         if spec.get(key) == "host":
             yield "compose-namespace", f"{key}: host, so that it sees what is the host's own", f"remove {key}"
+    for name in spec.get("networks") or ():
+        if (networks.get(name) or {}).get("name") == "host":
+            title = f"the network {name} is the host's own, so that it sees what is"
+            yield "compose-namespace", title, f"a network of its own in place of {name}"
+    for one in spec.get("devices") or ():
+        if DEVICE.fullmatch(source := normal(one.get("source", ""))):
+            yield (
+                "compose-device",
+                f"{source} is a disk or the memory of the host",
+                "remove it, or name a smaller device",
+            )
+    for rule in spec.get("device_cgroup_rules") or ():
+        if str(rule).strip()[:1] in ("a", "b"):
+            yield "compose-device", f"`{rule}` lets it use the host's disks", "name the device under devices"
     for mount in spec.get("volumes") or ():
-        source = mounted(mount, volumes)
-        if source in SOCKETS:
-            yield "compose-socket", f"who has {source} is root on the host", "remove it, or put a proxy before it"
-        elif source and any(f"{one}/".startswith(f"{source}/") for one in FOLDERS):
-            title, then = f"{source} is, or holds, what is the host's own", "mount what it needs of it, read_only: true"
-            yield "compose-folder", title, then
+        yield from mounted(mount, volumes)
 
 
-def mounted(mount: Mapping[str, Any], volumes: Mapping[str, Any]) -> str:
+def mounted(mount: Mapping[str, Any], volumes: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Judge one mount by what it brings in of the host."""
+    source = source_of(mount, volumes)
+    if PurePosixPath(source).name in SOCKETS:
+        yield "compose-socket", f"who has {source} is root on the host", "remove it, or put a proxy before it"
+    elif source and any(f"{one}/".startswith(f"{source}/") for one in FOLDERS):
+        title, then = f"{source} is, or holds, what is the host's own", "mount what it needs of it, read_only: true"
+        yield "compose-folder", title, then
+    elif DEVICE.fullmatch(source):
+        yield "compose-device", f"{source} is a disk or the memory of the host", "remove it, or mount a folder"
+
+
+def source_of(mount: Mapping[str, Any], volumes: Mapping[str, Any]) -> str:
     """Return what a mount brings in of the host, as itself or as a volume of the local driver's; empty for nothing."""
     if mount.get("type") == "bind":
-        return str(mount.get("source", "")).rstrip("/") or "/"
+        return normal(mount.get("source", ""))
     options = (volumes.get(str(mount.get("source"))) or {}).get("driver_opts") or {}
-    bound = "bind" in str(options.get("o", "")).split(",")
-    return (str(options.get("device", "")).rstrip("/") or "/") if bound else ""
+    words, device = re.split(r"[,\s]+", str(options.get("o", ""))), normal(options.get("device", ""))
+    return device if {"bind", "rbind"} & {*words} or device.startswith("/dev/") else ""
+
+
+def normal(path: object) -> str:
+    """Write a path in the one way that names it; Compose leaves `..` and `//` in it. Pure."""
+    return re.sub("^//", "/", normpath(f"/{path}")) if str(path).startswith("/") else str(path)
 
 
 def nginx(path: str, text: str) -> Iterator[Finding]:

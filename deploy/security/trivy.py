@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -22,8 +23,10 @@ UNCONFIGURED = ("--ignorefile=", "--config=/dev/null")
 # others' files
 EVERY_FILE = Path(__file__).with_name("trivy-secret.yaml")
 OFFLINE = ("--offline-scan", "--skip-db-update", "--skip-java-db-update", "--skip-vex-repo-update")
+CONFIGURATION = "the image's configuration"  # ENV, labels, the lines it was built by: in place of a folder of ours
 NAMES = {"pip": "pip", "npm": "npm", "gobinary": "Go", "python-pkg": "pip", "node-pkg": "npm"}
 SCHEMA = 2
+IGNORED = r"trivy:ignore:|tfsec:ignore:"  # in a comment of a file, which no option refuses
 
 
 class Database(Part):
@@ -103,6 +106,30 @@ def database(text: str | None, now: datetime, most_hours: float, damage: str = "
     return data
 
 
+def plain(path: str) -> str:
+    r"""Write a path as one word of Trivy's lists, whose words are patterns: `a,b` would name two. Pure."""
+    escaped = re.sub(r"([\\*?\[\]{}])", r"\\\1", path)
+    return '"' + escaped.replace('"', '""') + '"'
+
+
+def as_dockerfile(path: str) -> str:
+    """Return the option by which Trivy reads a file as a Dockerfile, whatever it is called. Pure."""
+    pattern = re.escape(path).replace('"', '""')
+    return f'--file-patterns="dockerfile:^{pattern}$"'
+
+
+def require_image(report: Report, config: str) -> None:
+    """Raise Unreadable where a report is of another image than the one with this configuration.
+
+    Of an index Trivy reads the first image, for whichever platform; and a build may take a name while it is read.
+    """
+    if report.metadata.image != config:
+        raise Unreadable(
+            f"Trivy looked at {report.metadata.image[:19] or 'no image'}, and what runs is {config[:19]}: "
+            "an image for several platforms, or one that another build replaced meanwhile"
+        )
+
+
 def packages(report: Report) -> dict[str, int]:
     """Count what was looked at, by ecosystem: the distribution's own first."""
     counts = Counter[str]()
@@ -161,8 +188,13 @@ def undated(system: System | None) -> str:
     )
 
 
-def checkout_inspections(report: Report, data: Data, files: int) -> list[Inspection]:
-    """Say what the checkout's report came to: vulnerabilities in locks, secrets, misconfigurations."""
+def checkout_inspections(
+    report: Report, data: Data, files: int, comments: Iterable[Finding] = ()
+) -> list[Inspection]:  # fmt: skip
+    """Say what the checkout's report came to: vulnerabilities in locks, secrets, misconfigurations.
+
+    `comments` are those that let misconfigurations through.
+    """
     counts = packages(report)
     configurations = [result for result in report.results if result.summary]
     walked = counts or configurations
@@ -175,7 +207,7 @@ def checkout_inspections(report: Report, data: Data, files: int) -> list[Inspect
         Inspection("vulnerabilities", CHECKOUT, listed(counts), data.age, vulnerabilities(report, CHECKOUT), why, then),
         Inspection("secrets", CHECKOUT, f"{files} files", "", secrets(report, CHECKOUT), blind),
         Inspection("misconfigurations", CHECKOUT, f"{len(configurations)} files, {checks} checks", "",
-             misconfigurations(report), nothing),
+             (*misconfigurations(report), *comments), nothing),
     ]  # fmt: skip
 
 
@@ -215,7 +247,9 @@ def secrets(report: Report, where: str) -> tuple[Finding, ...]:
     """Return the secrets in files, without their values."""
     then = "take it out, and make it invalid where it is used: others may have it"
     return tuple(
-        Finding("secrets", one.id, severity_of(one.severity), where, one.title, result.target, one.line, then=then)
+        Finding("secrets", one.id, severity_of(one.severity), where, one.title,
+                CONFIGURATION if where != CHECKOUT and result.target == report.artifact else result.target, one.line,
+                then=then)
         for result in report.results for one in result.secrets
     )  # fmt: skip
 

@@ -93,6 +93,7 @@ class Metadata(Part):
     """What an image is."""
 
     size: int = Field(default=0, alias="Size")
+    image: str = Field(default="", alias="ImageID")
     system: System | None = Field(default=None, alias="OS")
     layers: list[str] = Field(default=[], alias="DiffIDs")
 

@@ -70,12 +70,16 @@ class Scans(Folder):
             self.host.write(self.path(scan.digest, "cdx.json"), sbom)
 
     def of(self, *digests: str) -> Scan | None:
-        """Return the scan of an image by any of its digests; None where there is none that can be read."""
+        """Return the newest scan of an image by any of its digests; None where there is none that can be read.
+
+        Where another image store gave it another manifest's digest, the later scan has only its configuration's.
+        """
+        scans = list[Scan]()
         for digest in filter(None, digests):
             with suppress(Refused):
-                if scan := self.value(Scan, str(self.path(digest, "json").relative_to(self.folder))):
-                    return scan
-        return None
+                scan = self.value(Scan, str(self.path(digest, "json").relative_to(self.folder)))
+                scans += [scan] if scan else []
+        return max(scans, key=lambda scan: parse_time(scan.scanned), default=None)
 
     def outdated(self, needed: Collection[str], days: float) -> list[Path]:
         """List the files of scans that nobody deploys by: older than that, and of no image by these digests."""

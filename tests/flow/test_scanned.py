@@ -109,6 +109,19 @@ def test_a_pass_ages(prod: Prod, days: float, database: float, words: str) -> No
     assert commands.deploy(prod.at, to="r2").release == "r2"
 
 
+def test_the_newest_scan_counts_by_whichever_digest_it_has(prod: Prod) -> None:
+    """One on a machine with the other image store knows the same image by its configuration alone."""
+    digest, config, scans = IMAGES[min(IMAGES)], "sha256:its-config", Scans(prod.host, prod.settings.state_dir)
+    prod.scanned(days=2)
+    of_config = Scan(image="a", digest="sha256:other", config=config, result="FAIL", scanned=ago(1), who="ann",
+                     revision="r2", scanner="trivy")  # fmt: skip
+    for scanned, result in ((ago(1), "FAIL"), (ago(3), "PASS")):
+        scans.keep(of_config.model_copy(update={"scanned": scanned}), "")
+        found = scans.of(digest, config)
+        assert found
+        assert found.result == result
+
+
 def test_a_scan_at_no_time_is_none(prod: Prod) -> None:
     prod.scanned()
     for path in (prod.settings.state_dir / "scans").rglob("*.json"):

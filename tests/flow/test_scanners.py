@@ -228,6 +228,11 @@ def hide(checkout: Checkout) -> None:
     checkout.write("trivy.yaml", "severity: [LOW]\n")
     checkout.write("trivy-secret.yaml", "disable-rules: [aws-access-key-id]\n")
     checkout.write(".gitleaks.toml", "[allowlist]\npaths = ['.*']\n")
+    checkout.write(".hadolint.yaml", "ignored: [DL3000]\n")
+    checkout.write(".shellcheckrc", "disable=all\n")
+    rules = ("template-injection", "dangerous-triggers", "excessive-permissions")
+    checkout.write(".github/zizmor.yml", "rules:\n" + "".join(f"  {one}: {{disable: true}}\n" for one in rules))
+    checkout.write(".github/actionlint.yaml", "paths:\n  .github/workflows/**/*.yml: {ignore: ['.*']}\n")
 
 
 def test_what_is_planted_is_found_and_nothing_hides_it(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -305,6 +305,31 @@ def test_what_a_command_reads_is_changed_elsewhere(tmp_path: Path) -> None:
             change(settings, HERE)
 
 
+@pytest.mark.parametrize(
+    "script",
+    [
+        "set -x; PASS=hunter2hunter2; exit 1",
+        """echo '{"errors": [], "DB_PASSWORD": "hunter2hunter2"}' >&2; exit 1""",
+        "echo 'password: hunter2hunter2' >&2; exit 1",
+        "echo 'no answer of postgres://app:hunter2hunter2@db/app' >&2; exit 1",
+        "echo 'Authorization: Bearer hunter2hunter2' >&2; exit 1",
+        """printf 'A="hunter2hunter2\nB=1\n'; echo 'cannot go on after hunter2hunter2' >&2; exit 1""",
+    ],
+)
+def test_no_form_in_which_a_command_prints_a_secret_shows_it(tmp_path: Path, script: str) -> None:
+    """A shell that traces, JSON, YAML, a URL, a header, an output that was cut off in quotes."""
+    with pytest.raises(Refused) as error:
+        secrets.read(printing(tmp_path, script))
+    assert "ended with 1:" in error.value.what
+    assert "hunter2" not in error.value.what
+
+
+def test_what_a_command_says_of_itself_is_shown(tmp_path: Path) -> None:
+    words = "Error making API request. URL: GET http://127.0.0.1:8200/v1/a Code: 503. Errors: Vault is sealed"
+    with pytest.raises(Refused, match=re.escape(words)):
+        secrets.read(printing(tmp_path, f"echo '{words}' >&2; exit 2"))
+
+
 def verdicts(settings: Settings) -> dict[str, tuple[str, str]]:
     """What the check says: asked -> result and evidence."""
     return {check.asked: (check.word, check.evidence) for check in examine(Environment(settings, HERE, (HERE,)))}

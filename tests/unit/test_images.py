@@ -169,6 +169,11 @@ def test_a_comment_in_another_encoding_is_no_reason_not_to_build(checkout: Path)
     ("line", "named"),
     [
         ("FROM nginx", True),
+        ('FROM "nginx"', True),
+        ("ARG ONE=1 BASE='nginx'\nFROM $BASE", True),
+        ("FROM ${BASE-nginx}", True),
+        ("ONBUILD COPY --from=nginx a b", True),
+        ('FROM a\nRUN --mount=type=bind,"from=nginx",target=/a true', True),
         ("from  nginx AS web", True),
         ("FROM --platform=$BUILDPLATFORM nginx as web", True),
         ("\tFROM nginx", True),

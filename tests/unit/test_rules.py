@@ -36,10 +36,31 @@ def bind(source: str) -> dict[str, Any]:
         (bind("/var"), "compose-folder"),
         (bind("/etc/ssl/certs"), ""),
         (bind("/variable"), ""),
+        (bind("/run/user/1000/docker.sock"), "compose-socket"),
+        (bind("/var/lib/../../run/./docker.sock"), "compose-socket"),
+        (bind("//var/run/docker.sock"), "compose-socket"),
+        (bind("/run/containerd"), "compose-folder"),
+        (bind("/srv/../etc"), "compose-folder"),
+        (bind("/dev/sda1"), "compose-device"),
+        (bind("/dev/net/tun"), ""),
+        ({"devices": [{"source": "/dev/mem", "target": "/dev/mem"}]}, "compose-device"),
+        ({"devices": [{"source": "/dev/mapper/root"}]}, "compose-device"),
+        ({"devices": [{"source": "/dev/dri"}, {"source": "/dev/ttyUSB0"}]}, ""),
+        ({"device_cgroup_rules": ["a *:* rwm"]}, "compose-device"),
+        ({"device_cgroup_rules": ["c 1:3 mr"]}, ""),
+        ({"security_opt": ["seccomp:unconfined"]}, "compose-unconfined"),
+        ({"security_opt": ["apparmor=unconfined"]}, "compose-unconfined"),
+        ({"security_opt": ["no-new-privileges:true", "seccomp=profile.json"]}, ""),
+        ({"cap_add": ["DAC_READ_SEARCH"]}, "compose-capability"),
+        ({"cap_add": ["CAP_SYS_RAWIO", "NET_ADMIN"]}, "compose-capability"),
+        ({"cgroup": "host"}, "compose-namespace"),
+        ({"networks": {"outside": None, "own": {}}}, "compose-namespace"),
+        ({"post_start": [{"command": "true", "privileged": True}]}, "compose-privileged"),
     ],
 )
 def test_what_gives_a_service_the_host_is_found(spec: dict[str, Any], rule: str) -> None:
-    assert [name for name, _, _ in rules.host_access(spec, {})] == ([rule] if rule else [])
+    networks = {"outside": {"name": "host", "external": True}, "own": {}}
+    assert [name for name, _, _ in rules.host_access(spec, {}, networks)] == ([rule] if rule else [])
 
 
 @pytest.mark.parametrize(
@@ -77,13 +98,16 @@ def test_what_nginx_drops_or_lets_out_is_found(text: str, rule: str) -> None:
         ({"type": "none", "o": "bind", "device": "/"}, "compose-folder"),
         ({"type": "none", "o": "ro,bind", "device": "/var/run/docker.sock"}, "compose-socket"),
         ({"type": "none", "o": "bind", "device": "/srv/data"}, ""),
+        ({"type": "none", "o": "rw, rbind", "device": "/"}, "compose-folder"),
+        ({"type": "ext4", "device": "/dev/sda1"}, "compose-device"),
+        ({"type": "tmpfs", "device": "tmpfs", "o": "size=1m"}, ""),
         ({"type": "nfs", "o": "addr=10.0.0.1", "device": ":/etc"}, ""),
         (None, ""),
     ],
 )
 def test_a_volume_that_is_a_folder_of_the_host_is_judged_as_one(options: dict[str, str] | None, rule: str) -> None:
     spec = {"volumes": [{"type": "volume", "source": "data", "target": "/x"}]}
-    found = [name for name, _, _ in rules.host_access(spec, {"data": {"driver_opts": options}, "other": None})]
+    found = [name for name, _, _ in rules.host_access(spec, {"data": {"driver_opts": options}, "other": None}, {})]
     assert found == ([rule] if rule else [])
 
 

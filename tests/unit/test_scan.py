@@ -50,7 +50,8 @@ def answer(*, found: bool = False, **more: Any) -> dict[str, Any]:
     python = {"Target": "Python", "Class": "lang-pkgs", "Type": "python-pkg", "Packages": [{"Name": "flask"}]}
     return {
         "SchemaVersion": 2, "ArtifactName": "folder",
-        "Metadata": {"Size": 9_000_000, "OS": {"Family": "debian", "Name": "12.12"}, "DiffIDs": ["sha256:1"]},
+        "Metadata": {"Size": 9_000_000, "OS": {"Family": "debian", "Name": "12.12"}, "DiffIDs": ["sha256:1"],
+                     "ImageID": "sha256:bb"},
         "Results": [{"Target": "folder (debian 12.12)", "Class": "os-pkgs", "Type": "debian",
                      "Packages": [{"Name": "zlib"}, {"Name": "libc"}]},
                     python | ({"Vulnerabilities": [FLASK]} if found else {})],

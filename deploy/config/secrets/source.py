@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -25,6 +26,8 @@ from deploy.hosts.local import LocalHost
 RECIPIENTS = "# recipients: "  # the last line of what is encrypted: age itself does not say to whom
 COMMAND = "secrets.command"
 TIMED_OUT = (124, 137, -9)  # the exit codes of timeout(1)
+ASSIGNED = re.compile(r"""([A-Za-z_][\w.-]*)(["']?\s*(?:=|:(?!//))\s*)(\S.*)""")
+PASSWORD = re.compile(r"://[^/\s@]*@")
 GRACE = 2  # seconds between SIGTERM and SIGKILL
 
 
@@ -204,4 +207,21 @@ def without_values(err: str, out: str) -> str:
     """Return what a command printed to stderr, indented, without what looks like a secret: of its own or of ours."""
     own = [value for name, value in os.environ.items() if is_secretive(name)]
     printed = [entry.value for content in (out, err) for entry in envfile.parse(content) if entry.key and entry.value]
-    return "".join(f"\n    {line}" for line in masked(err.strip(), [*own, *printed]).splitlines()[-15:])
+    # of an output that was cut off in quotes no entry has the value
+    rest = [entry.original.string for entry in envfile.parse(out) if entry.error]
+    words = [word for text in rest for word in re.split(r"^\s*[\w.-]+=|[\s\"']+", text) if word]
+    hidden = masked(err.strip(), [*own, *printed, *words])
+    return "".join(f"\n    {without_assigned(line)}" for line in hidden.splitlines()[-15:])
+
+
+def without_assigned(line: str) -> str:
+    """Hide what a line gives to a name: whatever stands after `=`, passwords after `:`, and those of URLs. Pure.
+
+    A shell that traces (`set -x`), JSON and YAML show secrets in these forms.
+    """
+    line = PASSWORD.sub("://***@", line)
+    if not (match := ASSIGNED.search(line)):
+        return line
+    name, sign, value = match.groups()
+    hides = "=" in sign or is_secretive(name) or name.lower() == "authorization"
+    return f"{line[: match.start()]}{name}{sign}{'***' if hides else without_assigned(value)}"

@@ -1,0 +1,64 @@
+"""Promise: what a scan passes is what runs, and nothing that is found goes by a name that changes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from deploy.images import archive
+from deploy.security import trivy
+from deploy.security.scan import without_skipped
+from tests.unit.test_scan import SETTINGS, Bench, answer, results
+
+IMAGE = "bookreader/backend"
+UNKNOWN = dict.fromkeys(("vulnerabilities", "end-of-life", "secrets"), "UNKNOWN")
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    return Bench(tmp_path, monkeypatch)
+
+
+def test_a_report_of_another_image_passes_nothing_and_is_not_kept(bench: Bench) -> None:
+    """As of an index for several platforms, of which Trivy reads the first, and the engine runs another."""
+    metadata = answer()["Metadata"]
+    bench.answers(answer(Metadata={**metadata, "ImageID": "sha256:arm"}))
+    inspections = bench.look(IMAGE)
+    assert results(inspections) == UNKNOWN
+    assert "looked at sha256:arm, and what runs is sha256:bb: an image for several platforms" in inspections[0].unknown
+    bench.answers(answer())
+    assert set(results(bench.look(IMAGE)).values()) == {"PASS"}
+    for kept in bench.folder.rglob("reports/*.json"):
+        kept.write_text(json.dumps(answer(Metadata={**metadata, "ImageID": "sha256:arm"})))
+    assert results(bench.look(IMAGE)) == UNKNOWN
+
+
+@pytest.mark.parametrize("folder", ["/tmp/ops-scan-1", "/tmp/ops-scan-2"])  # noqa: S108  # nothing is there
+def test_a_secret_in_an_images_configuration_has_the_same_name_in_every_scan(folder: str) -> None:
+    """Trivy calls it by the folder that the image was unpacked into, which is another one each time."""
+    secret = {"RuleID": "github-pat", "Severity": "CRITICAL", "Title": "GitHub Personal Access Token", "StartLine": 7}
+    found = {"Target": folder, "Class": "secret", "Secrets": [secret]}
+    (finding,) = trivy.secrets(trivy.read(json.dumps(answer(ArtifactName=folder, Results=[found]))), IMAGE)
+    assert finding.fingerprint == f"secrets|github-pat|{IMAGE}|{trivy.CONFIGURATION}|"
+
+
+def test_of_an_image_for_several_platforms_the_one_that_runs_is_read(tmp_path: Path) -> None:
+    """Trivy takes the first that an index names, whatever `--platform` says."""
+    (tmp_path / "blobs/sha256").mkdir(parents=True)
+    manifests = {name: {"config": {"digest": f"sha256:of-{name}"}, "layers": []} for name in ("arm", "amd")}
+    others = {"index": {"manifests": [{"digest": "sha256:arm"}, {"digest": "sha256:amd"}]}, "list": [1], "layer": "a"}
+    for name, document in {**manifests, **others}.items():
+        (tmp_path / "blobs/sha256" / name).write_text(json.dumps(document))
+    (tmp_path / "blobs/sha256/binary").write_bytes(b"\x1f\x8b\xff")
+    archive.keep_one(tmp_path, "sha256:of-amd")
+    (named,) = json.loads((tmp_path / "index.json").read_text())["manifests"]
+    assert (named["digest"], named["mediaType"]) == ("sha256:amd", archive.MANIFEST)
+
+
+def test_an_image_called_checkout_is_not_taken_for_the_checkout(bench: Bench) -> None:
+    """An app without locks leaves those out, not what is vulnerable in an image of a shop."""
+    bench.database = None
+    settings = SETTINGS.model_copy(update={"scan": SETTINGS.scan.model_copy(update={"skip": ["locks"]})})
+    assert results(without_skipped(bench.look("checkout"), settings))["vulnerabilities"] == "UNKNOWN"
