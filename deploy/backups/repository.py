@@ -289,7 +289,7 @@ def repository_of(at: Environment) -> Repository:
     serving = next((own.edge.release for own in facts.values() if own.edge.release), None)
     if not serving:
         what = "nothing is deployed, so there is nothing to save"
-        raise Refused(what, where=at.settings.env, then="inv deploy", slug="nothing-runs")
+        raise Refused(what, where=at.settings.env, serves="nothing", then="inv deploy", slug="nothing-runs")
     for run in filter(None, at.each(lambda host: standing_run(at, host, serving, facts[host.name])).values()):
         for service in run.bundle.release.of("backup"):
             return Repository(run, service)

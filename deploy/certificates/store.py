@@ -289,7 +289,7 @@ def serving_in(at: Environment, facts: Mapping[str, Facts]) -> str:
     if serving := next((own.edge.release for own in facts.values() if own.edge.release), None):
         return serving
     what = "nothing is deployed, so no edge serves a certificate"
-    raise Refused(what, where=at.settings.env, then="inv deploy", slug="nothing-runs")
+    raise Refused(what, where=at.settings.env, serves="nothing", then="inv deploy", slug="nothing-runs")
 
 
 def kept_by(at: Environment, release: str, runs: Iterable[Run]) -> tuple[Store, ...]:

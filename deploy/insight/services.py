@@ -78,7 +78,7 @@ def no_container(settings: Settings, missing: list[str], existing: list[str], jo
     """Return the error that says why services have no container, and which services have one."""
     if not existing:
         what = f"nothing runs in {settings.name}"
-        return Refused(what, where=settings.name, then="inv deploy starts it", slug="nothing-runs")
+        return Refused(what, where=settings.name, serves="nothing", then="inv deploy starts it", slug="nothing-runs")
     job = "is a job: its container is removed when it ends. When it fails, inv deploy prints its last lines"
     reasons = [
         f"service `{name}` {job if name in jobs else f'has no container{nearest(name, existing)}'}" for name in missing

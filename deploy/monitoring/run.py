@@ -21,7 +21,7 @@ def runs_of(at: Environment) -> tuple[Run, ...]:
     serving = next((own.edge.release for own in facts.values() if own.edge.release), None)
     if not serving:
         what = "nothing is deployed, so there is nothing to watch"
-        raise Refused(what, where=at.settings.env, then="inv deploy", slug="nothing-runs")
+        raise Refused(what, where=at.settings.env, serves="nothing", then="inv deploy", slug="nothing-runs")
     return standing(at, serving, facts).runs
 
 

@@ -117,7 +117,7 @@ def prepared(at: Environment, again: str, unscanned: str | None = None) -> tuple
     image = image_of(fleet)
     if not image.run.facts.edge.release:
         what = "nothing serves yet: the first deploy migrates"
-        raise Refused(what, where=at.settings.env, then="inv deploy", slug="nothing-runs")
+        raise Refused(what, where=at.settings.env, serves="nothing", then="inv deploy", slug="nothing-runs")
     if not askable(image.run):
         what = "the database does not run, or an interrupted migration does, or a network is new"
         then = "inv deploy, which starts what is missing and migrates"

@@ -70,7 +70,13 @@ def rescale_all(fleet: Fleet, having: list[Run], name: str, number: int) -> bool
 def serving_run(at: Environment, host: Host, facts: Facts) -> Run:
     """Return what a step needs to work on the release that serves."""
     if not facts.edge.release:
-        raise Refused("there is no release in service", where="inv scale", then="inv deploy", slug="nothing-runs")
+        raise Refused(
+            "there is no release in service",
+            where="inv scale",
+            serves="nothing",
+            then="inv deploy",
+            slug="nothing-runs",
+        )
     return replace(run_of(at, host, facts.edge.release), facts=facts)
 
 

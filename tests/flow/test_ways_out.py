@@ -11,11 +11,14 @@ from typing import Any
 
 import pytest
 
+from deploy.backups import repository
+from deploy.certificates import store
 from deploy.config import loader
 from deploy.core.errors import CommandFailed, Interrupted, OpsError, Refused
 from deploy.edge import nginx
 from deploy.hosts.engine import Engine
-from deploy.insight import compare, history, logs, status
+from deploy.insight import compare, history, logs, services, status
+from deploy.monitoring import run as monitoring
 from deploy.rollout import drift, maintenance
 from deploy.rollout.failures import record_failure
 from deploy.rollout.lineage import make_record
@@ -51,6 +54,17 @@ def engine(**state: Any) -> tuple[Engine, Api]:
     made, api = Engine("unix:///nowhere"), Api(**state)
     made.connected = SimpleNamespace(api=api)
     return made, api
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [repository.repository_of, monitoring.runs_of, services.find, lambda at: store.serving_in(at, {})],
+    ids=["inv backup", "inv monitor.up", "inv logs", "inv tls.issue"],
+)
+def test_before_the_first_deploy_nobody_says_that_something_serves(tmp_path: Path, refused: Any) -> None:
+    with pytest.raises(Refused) as error:
+        refused(Place(tmp_path).at)
+    assert (error.value.slug, error.value.document["serves"]) == ("nothing-runs", "nothing")
 
 
 def test_what_a_container_printed_before_it_was_started_last_is_not_shown() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -14,10 +15,11 @@ from pydantic_core import PydanticUndefined
 
 from deploy.config.loader import section
 from deploy.config.settings import OWN, ROOT, Settings
-from deploy.core import errors
+from deploy.core import errors, yaml
 from deploy.core.model import Deploy, Kept, Record, Role
 from deploy.rollout import steps
 from deploy.rollout.apply import Outcome
+from deploy.rollout.takedown import KEEP
 from deploy.tasks import namespace
 
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "tests/load/README.md"]
@@ -127,6 +129,32 @@ def test_every_anchor_and_every_command_that_a_document_names_is_there(document:
         assert name in COMMAND_NAMES, f"inv {name}"
     for name in re.findall(r"nox (?:-s|--sessions?)[ =](\w+)", shown):
         assert name in SESSIONS, f"nox -s {name}"
+
+
+def test_the_services_of_the_page_for_another_app_have_their_images_networks_and_volumes() -> None:
+    page = (ROOT / "docs/how-to/own-app.md").read_text()
+    images = set(re.findall(r'tags\s+= \["(.+?)"\]', page))
+    images |= {f"${{BASE_{name.upper()}}}" for name in tomllib.loads((ROOT / "docker/bases.toml").read_text())}
+    blocks = [yaml.load(block) for block in re.findall(r"(?ms)^```yaml\n(.*?)^```", page)]
+    declared = {kind: {name for block in blocks for name in block.get(kind, {})} for kind in ("networks", "volumes")}
+    for name, service in (item for block in blocks for item in block["services"].items() if "x-deploy" in item[1]):
+        Deploy(**service["x-deploy"])
+        assert service["image"] in images, name
+        assert set(service["networks"]) <= declared["networks"], name
+        mounted = {volume.split(":")[0] for volume in service.get("volumes", []) if not volume.startswith("$")}
+        assert mounted <= declared["volumes"], name
+
+
+def test_what_the_page_for_another_app_copies_is_there_and_gets_its_name() -> None:
+    page = (ROOT / "docs/how-to/own-app.md").read_text()
+    sources = " ".join(re.findall(r"(?m)^cp (?:-R )?(.+) \.\./shop", page)).split()
+    assert sources
+    assert [source for source in sources if not (ROOT / source).exists()] == []
+    old, new, source = re.findall(r"(?m)^sed 's/(.+?)/(.+?)/' (\S+) >", page)[0]
+    renamed = yaml.load((ROOT / source).read_text().replace(old, new))
+    assert {service["image"] for service in renamed["services"].values()} == {"shop/backup", "shop/notify"}
+    assert renamed["services"]["backup"]["environment"]["PGDATABASE"] == "shop"
+    assert renamed["volumes"]["backups"]["labels"] == {KEEP: "true"}
 
 
 def test_decisions_are_short_and_numbered_without_a_gap() -> None:
