@@ -32,6 +32,7 @@ AREAS = {  # the others are `deploy`
     "test_rebuild": "data",
     "test_registry": "gates",
     "test_scan": "gates",
+    "test_tasks": "monitoring",
     "test_terraform": "edge",
     "test_timers": "data",
     "test_two_tags": "gates",
