@@ -35,6 +35,7 @@ AREAS = {  # the others are `deploy`
     "test_scan": "gates",
     "test_several_edges": "edge",
     "test_slow_line": "data",
+    "test_tasks": "monitoring",
     "test_terraform": "edge",
     "test_timers": "data",
     "test_two_tags": "gates",
