@@ -16,6 +16,9 @@ nox.options.error_on_missing_interpreters = True
 nox.options.sessions = ["lint", "types", "unit"]
 # whether .venv is activated or not
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+# where the shell forbids bytecode, each pytest would prepare all tests again, for up to 4 s
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+os.environ["PYTHONPYCACHEPREFIX"] = str(Path(".nox/bytecode").absolute())
 
 SCRIPTS = [
     "scripts/quickstart", "scripts/test", ".ci/run", "docker/base/customize.sh", "docker/base/postgres/customize.sh",

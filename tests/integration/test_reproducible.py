@@ -78,3 +78,4 @@ def test_two_checkouts_with_other_paths_umasks_and_minutes_build_the_same_digest
         saved = subprocess.run(["docker", "save", image], check=True, capture_output=True).stdout
         assert holds(saved, b"\x7fELF"), f"the layers of {image} were not really read"
         assert not holds(saved, marker), image
+    first.sweep()

@@ -63,7 +63,7 @@ def masked(text: str) -> str:
 @pytest.fixture
 def clone(tmp_path: Path) -> Iterator[Site]:
     """A clone that nothing was done in; its environment is this one, so that bootstrap has nothing to install."""
-    site = Site(tmp_path, extra={"OPS_ROLLOUT__WATCH": "1"})  # a reader watches for 10 s: seconds are masked
+    site = Site(tmp_path, extra={"OPS_ROLLOUT__WATCH": "3"})  # a reader watches for 10 s: seconds are masked
     copy_checkout(site)
     site.name_images()
     environment = site.root / ".venv"
