@@ -147,10 +147,11 @@ def inspect_checkout(settings: Settings, at: Environment, data: Data) -> list[In
 def summarize(image: ScannedImage, revision: str, judged: Sequence[Judged], data: Data) -> Scan:
     """Say what the scan of one image came to, for the record; a base report excuses nothing in it."""
     own = [one for one in judged if one.inspection.where == image.name]
+    ends = [waiver.expired_at for one in own for _, waiver in one.waived]
     return Scan(
         image=image.name, digest=image.digest, config=image.config, revision=revision, scanned=now(),
         result=judge.verdict(one.without_base for one in own), who=locks.who(), scanner="trivy", database=data.updated,
-        reasons=judge.reasons(own),
+        reasons=judge.reasons(own), until=min(ends, default=None),
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -34,6 +34,7 @@ class Scan(Kept):
     scanner: str
     database: str = ""
     reasons: tuple[str, ...] = ()
+    until: date | None = None  # when the first of the waivers ends that it relies on
 
     @field_validator("scanned", "database")
     @classmethod
@@ -52,6 +53,8 @@ class Scan(Kept):
         age = now - parse_time(self.since)
         if parse_time(self.scanned) - now > CLOCKS:
             return f"was scanned on {self.scanned}, which is yet to come by the clock of this machine"
+        if self.until and self.until <= now.astimezone(UTC).date():
+            return f"was {self.result} by a waiver that expired on {self.until}"
         if age <= timedelta(days=days):
             return ""
         what = "was scanned" if self.since == self.scanned else "was scanned with a database that was made"

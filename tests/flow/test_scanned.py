@@ -122,6 +122,17 @@ def test_the_newest_scan_counts_by_whichever_digest_it_has(prod: Prod) -> None:
         assert found.result == result
 
 
+def test_a_pass_ends_with_the_waiver_that_it_relies_on(prod: Prod) -> None:
+    prod.scanned()
+    name, scans = min(IMAGES), Scans(prod.host, prod.settings.state_dir)
+    scan, today = scans.of(IMAGES[name]), datetime.now(UTC).date()
+    assert scan
+    scans.keep(scan.model_copy(update={"until": today}), "")
+    assert refused(prod).splitlines()[1].endswith(f"was PASS by a waiver that expired on {today}")
+    scans.keep(scan.model_copy(update={"until": today + timedelta(days=1)}), "")
+    assert commands.deploy(prod.at).release == "r2"
+
+
 def test_a_scan_at_no_time_is_none(prod: Prod) -> None:
     prod.scanned()
     for path in (prod.settings.state_dir / "scans").rglob("*.json"):

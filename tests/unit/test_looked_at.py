@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from pathlib import Path
 
 import pytest
 
 from deploy.images import archive
-from deploy.security import trivy
-from deploy.security.scan import without_skipped
-from tests.unit.test_scan import SETTINGS, Bench, answer, results
+from deploy.security import judge, trivy
+from deploy.security.findings import Finding, Inspection, ScannedImage
+from deploy.security.scan import summarize, without_skipped
+from deploy.security.waivers import Waiver
+from tests.unit.test_scan import DATA, SETTINGS, Bench, answer, results
 
 IMAGE = "bookreader/backend"
 UNKNOWN = dict.fromkeys(("vulnerabilities", "end-of-life", "secrets"), "UNKNOWN")
@@ -62,3 +65,15 @@ def test_an_image_called_checkout_is_not_taken_for_the_checkout(bench: Bench) ->
     bench.database = None
     settings = SETTINGS.model_copy(update={"scan": SETTINGS.scan.model_copy(update={"skip": ["locks"]})})
     assert results(without_skipped(bench.look("checkout"), settings))["vulnerabilities"] == "UNKNOWN"
+
+
+def test_the_record_of_a_pass_says_when_its_first_waiver_ends() -> None:
+    finding = Finding("vulnerabilities", "CVE-1", "HIGH", IMAGE, "bad")
+    accepted = [
+        Waiver("vulnerabilities", "CVE-1", "why", "ann", date(2027, month, 1), paths=paths)
+        for month, paths in ((3, ("other",)), (5, (IMAGE,)))
+    ]
+    inspection = Inspection("vulnerabilities", IMAGE, findings=(finding,))
+    judged = [judge.judge(inspection, accepted, {}, SETTINGS)]
+    scan = summarize(ScannedImage(IMAGE, "sha256:aa", "sha256:bb"), "r1", judged, DATA)
+    assert (scan.result, scan.until) == ("PASS", date(2027, 5, 1))
