@@ -145,6 +145,8 @@ def test_one_that_an_override_lets_through_waits_two_seconds_for_its_lock_and_na
     assert "pg_sleep(120)" in failed["error"]
     assert at(shelf) == "0004"
     assert shelf.inv("migrate", "--json").document == {"revision": "0005"}
+    # a clone of an older point would be migrated by this one too, and FAIL: of a million rows it takes seconds
+    shelf.inv("backup")
 
 
 def test_a_transaction_that_is_too_old_is_named(shelf: Site) -> None:
@@ -172,10 +174,11 @@ def test_a_clone_shows_that_the_release_which_serves_cannot_read_the_new_schema(
     before = at(shelf), shelf.get("/api/books")
     checks = {check["asked"]: check for check in shelf.inv("migrate.check", "--json", code=3).document}
     results = {asked: check["result"] for asked, check in checks.items()}
+    revisions = [asked for asked in results if asked.startswith("revision ")]  # those that the newest point lacks
+    assert revisions[-1] == f"revision {number:04}"
     assert results == {
         "rows": "PASS",
-        f"revision {number - 1:04}": "PASS",
-        f"revision {number:04}": "PASS",
+        **dict.fromkeys(revisions, "PASS"),
         "current release starts": "PASS",
         "current release's smoke": "FAIL",
     }
