@@ -64,6 +64,7 @@ def asked(site: Site, query: str) -> list[float]:
 def test_a_new_queue_is_watched_and_somebody_is_notified_of_tasks_that_fail(
     library: Site, people: Listener, record_property: Report
 ) -> None:
+    """Tasks of a queue that nobody consumes wait, and six tasks fail."""
     checks = {one["asked"]: one for one in library.inv("monitor.check", "--json", code=3).document}
     assert checks["targets are up"]["result"] == checks["dashboards show data"]["result"] == "PASS", checks
     assert asked(library, "ops_task_workers") == [1]
@@ -80,7 +81,7 @@ def test_a_new_queue_is_watched_and_somebody_is_notified_of_tasks_that_fail(
 
 
 def test_a_scheduler_that_ticks_and_sends_nothing(library: Site, people: Listener, record_property: Report) -> None:
-    """Its lock is somebody else's: its health check sees nothing."""
+    """The lock of the scheduler is somebody else's: it ticks, its health check is well, and nothing is sent."""
     began = time.monotonic()
     docker("exec", name_of(library, "redis"), "redis-cli", "set", "bookreader:beat", "another", "EX", "3600")
     try:
@@ -92,6 +93,7 @@ def test_a_scheduler_that_ticks_and_sends_nothing(library: Site, people: Listene
 
 
 def test_workers_that_live_and_take_nothing(library: Site, people: Listener, record_property: Report) -> None:
+    """The worker was told to take no more, and three tasks wait."""
     worker, began = name_of(library, "worker"), time.monotonic()
     docker("exec", worker, "python", "-m", "bookreader.tasks", "quiet")
     send(library, 3)

@@ -152,6 +152,11 @@ def test_each_alert_has_a_case_in_which_it_fires_and_one_in_which_it_keeps_quiet
     assert (fires, quiet) == (names, names - {"Watchdog"}), "Watchdog never keeps quiet"
 
 
+def test_routes_and_inhibitions_are_of_alerts_that_there_are() -> None:
+    named = re.findall(r'alertname=~?"([^"]+)"', (ROOT / "monitoring/alertmanager.yml").read_text())
+    assert {alert for one in named for alert in one.split("|")} <= {rule["alert"] for rule in ALERTS}
+
+
 METRIC = re.compile(r"\b(?:ops|pg|redis|nginx|probe|node|prometheus|alertmanager)_\w+|\bup\b")
 # there are none while no container is there, or the address has no certificate; then other alerts fire
 NOT_MISSED = {"ops_container_restarts", "ops_container_out_of_memory", "probe_ssl_earliest_cert_expiry"}
