@@ -145,9 +145,13 @@ def test_what_is_followed_goes_on_over_a_restart_and_a_switch(place: Place, monk
     before, after = (
         ({"backend": services.ServiceContainer(place.host, one)}, dict[str, OpsError]()) for one in (blue, green)
     )
-    looks = [before] * 3
+
+    def look() -> tuple[dict[str, services.ServiceContainer], dict[str, OpsError]]:
+        """Switch once blue was followed twice, however long that takes."""
+        return before if sum(words[6] == blue.name for words in asked) < 2 else after
+
     seen = defaultdict[str, str](lambda: "2026-11-23T13:00:02.000000000Z")
-    lines = logs.live(lambda: looks.pop() if looks else after, seen)
+    lines = logs.live(look, seen)
     assert [next(lines).text, next(lines).text] == ["from blue", "from green"]
     lines.close()  # type: ignore[attr-defined]  # a generator, promised as an iterator
     assert asked[0][3:5] == ("--follow", "--since")
