@@ -145,16 +145,17 @@ def test_what_is_followed_goes_on_over_a_restart_and_a_switch(place: Place, monk
     before, after = (
         ({"backend": services.ServiceContainer(place.host, one)}, dict[str, OpsError]()) for one in (blue, green)
     )
+
+    def look() -> tuple[dict[str, services.ServiceContainer], dict[str, OpsError]]:
+        """Switch once blue was followed twice, however long that takes."""
+        return before if sum(words[6] == blue.name for words in asked) < 2 else after
+
     seen = defaultdict[str, str](lambda: "2026-11-23T13:00:02.000000000Z")
-
-    def since() -> list[str]:
-        return [words[5] for words in asked if words[6] == blue.name]
-
-    lines = logs.live(lambda: before if len(since()) < 2 else after, seen)
+    lines = logs.live(look, seen)
     assert [next(lines).text, next(lines).text] == ["from blue", "from green"]
     lines.close()  # type: ignore[attr-defined]  # a generator, promised as an iterator
     assert asked[0][3:5] == ("--follow", "--since")
-    assert since()[:2] == [
+    assert [words[5] for words in asked if words[6] == blue.name][:2] == [
         "2026-11-23T13:00:02.000000000Z",
         "2026-11-23T13:00:05.000000000Z",
     ]
