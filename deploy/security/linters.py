@@ -154,7 +154,8 @@ def comments(kind: Kind, pattern: str, severity: Severity, path: str, text: str)
 
 LINTERS = (
     Linter("dockerfiles", "hadolint", DOCKERFILES,
-           (f"--config={SETTINGS}", "--disable-ignore-pragma", "--format=json", "--no-fail", "--no-color"), hadolint, (0,)),
+           (f"--config={SETTINGS}", "--disable-ignore-pragma", "--format=json", "--no-fail", "--no-color"),
+           hadolint, (0,)),
     Linter("shell", "shellcheck", ("*.sh",), ("--norc", "--format=json1", "--external-sources"), shellcheck,
            scripts=True, comment=r"#\s*shellcheck\s+(.*\s)?disable="),
     # it needs no network for this, and its exit code names the worst severity: 11 to 14

@@ -120,6 +120,9 @@ def test_a_name_that_the_server_issues_nothing_for_and_one_that_the_edge_does_no
 ) -> None:
     """A wrong name in tls.names."""
     wrong = {"OPS_TLS__NAMES": f'["{NAMES[0]}", "blocked.test"]'}
+    unknown = issued.inv("tls.renew", "--now", "--json", code=2, **wrong).document
+    assert (unknown["slug"], "blocked.test" in unknown["error"]) == ("settings-invalid", True)
+    wrong["OPS_DOMAIN"] = " ".join((*NAMES, "blocked.test"))
     refused(issued, acme, slug="challenge-unreachable", said="blocked.test", **wrong)
     refused(issued, acme, "--unprobed", slug="tls-failed", said="blocked.test", **wrong)
 
