@@ -1,4 +1,4 @@
-"""What holds for every tier: skips without a reason in tests/skips.toml fail the run; its end shows what failed and the slowest."""
+"""What holds for every tier: a skip without a reason in tests/skips.toml fails the run; its end shows what failed."""
 
 from __future__ import annotations
 

@@ -16,7 +16,10 @@ BAD = "FROM python:3.11\nWORKDIR app\nUSER root\n"
 IGNORING = WORKFLOW.replace("title }}", "title }}  # zizmor: ignore[template-injection]").replace(
     "target", "target # zizmor: ignore[dangerous-triggers]"
 )
-ACTION = "name: a\ndescription: a\nruns:\n  using: composite\n  steps:\n    - shell: bash\n      run: echo ${{ github.head_ref }}\n"
+ACTION = (
+    "name: a\ndescription: a\nruns:\n  using: composite\n  steps:\n"
+    "    - shell: bash\n      run: echo ${{ github.head_ref }}\n"
+)
 
 
 @pytest.fixture

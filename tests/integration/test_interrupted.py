@@ -45,7 +45,7 @@ def test_the_edge_comes_back_by_itself_after_a_crash(tiny: Site) -> None:
 
 
 KINDS = (("begin", "resume"), ("done", "abort"), ("done", "resume"), ("begin", "abort"))
-# step, line of the journal, what is typed: at both ends of the switch, where most can go wrong; the nights have all steps
+# step, line of the journal, what is typed: at both ends of the switch, where most can go wrong; nights have all steps
 CHOSEN = {
     "blue_green": [("Switch", "begin", "resume"), ("Switch", "done", "abort")],
     "rolling": [("Switch", "done", "abort"), ("Drain", "begin", "resume")],  # both releases serve

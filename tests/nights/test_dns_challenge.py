@@ -45,8 +45,10 @@ def issued(tmp_path_factory: pytest.TempPathFactory, acme: Acme) -> Iterator[Sit
     (acme.folder / "hook.py").write_text(HOOK.format(address=acme.address))
     site = make_certified(tmp_path_factory.mktemp("site"), acme)
     site.extra |= {
-        "OPS_DOMAIN": " ".join(NAMES), "OPS_TLS__CHALLENGE": "dns-01", "OPS_TLS__DNS_HOOK": '["python", "/acme/hook.py"]',
-    }  # fmt: skip
+        "OPS_DOMAIN": " ".join(NAMES),
+        "OPS_TLS__CHALLENGE": "dns-01",
+        "OPS_TLS__DNS_HOOK": '["python", "/acme/hook.py"]',
+    }
     try:
         site.inv("deploy")
         site.inv("tls.issue")

@@ -1,4 +1,4 @@
-"""Every fault of `inv monitor.verify` on BookReader, three times each, and the dead man's switch: after how many seconds.
+"""Every fault of `inv monitor.verify` on BookReader, three times each, and the dead man's switch: how many seconds.
 
 `tests/integration/test_monitoring.py` has a stopped service on a small site.
 """
@@ -158,7 +158,7 @@ def test_a_second_host_knows_that_the_one_which_watches_has_lost_its_power(
 
 @pytest.mark.parametrize("kind", FAULTS)
 def test_each_fault_is_in_somebodys_hand_in_time(library: Site, figures: Story, kind: str) -> None:
-    """A service stopped, killed, hung, slow, crashing or cut off, a full disk; no backups; the watching itself killed."""
+    """Services stopped, killed, hung, slow, crashing or cut off, a full disk; no backups; the watching itself killed."""
     library.within = LONG
     with listening() as people:
         watched(library, f"NOTIFY_URLS={people.url}", f"HEARTBEAT_URL={people.url.replace('json', 'http')}/alive")

@@ -109,15 +109,16 @@ def run(edges: Edges, name: str, *, now: bool = False, code: int = 0) -> str:
 
 
 def test_a_certificate_is_issued_once_where_the_server_asks_an_edge_that_does_not_obtain_it(edges: Edges) -> None:
-    """The names lead to app2 alone, and app1 obtains it: both serve the same, and of what was sent nobody else reads."""
+    """The names lead to app2 alone, and app1 obtains it: both serve the same, and nobody else reads what was sent."""
     with edges.visited():
         results = edges.inv("tls.issue", "--json").document
     assert [(one["host"], one["changed"]) for one in results] == [("app1", True), ("app2", True)]
     (serial,) = set(edges.serials().values())
     assert {one["serial"] for one in results} == {serial}
     for host in edges.hosts.values():
-        keys = host.sh('cd "$(docker volume inspect --format "{{.Mountpoint}}" "$1_certificates")"; '
-                       "stat --format='%a %u' served/privkey.pem shared.key", f"{edges.site.app}-{remote.ENV}")  # fmt: skip
+        folder = 'cd "$(docker volume inspect --format "{{.Mountpoint}}" "$1_certificates")"; '
+        owned = "stat --format='%a %u' served/privkey.pem shared.key"
+        keys = host.sh(f"{folder}{owned}", f"{edges.site.app}-{remote.ENV}")
         assert keys == "600 10001\n600 10001\n"
     again = edges.inv("tls.renew", "--json").document
     assert [(one["changed"], one["serial"]) for one in again] == [(False, serial)] * 2

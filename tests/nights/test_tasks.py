@@ -1,4 +1,4 @@
-"""BookReader's tasks, watched through its Redis: a queue that is new, tasks that fail, a queue and a scheduler that stand."""
+"""BookReader's tasks, watched through Redis: a queue that is new, tasks that fail, a queue and a scheduler that stand."""
 
 from __future__ import annotations
 

@@ -190,10 +190,12 @@ def test_a_timer_that_has_not_run_is_a_failure_once_it_should_have(hours: int, r
 @pytest.mark.parametrize(
     ("serials", "hours", "result"),
     [
-        ({"app1": 1, "app2": 1}, 99, "PASS"), ({"app1": 1, "app2": 2}, 11, "PASS"), ({"app1": 1, "app2": 2}, 13, "FAIL"),
+        ({"app1": 1, "app2": 1}, 99, "PASS"),
+        ({"app1": 1, "app2": 2}, 11, "PASS"),
+        ({"app1": 1, "app2": 2}, 13, "FAIL"),
         ({"app2": 2}, 0, "UNKNOWN"),
     ],
-)  # fmt: skip
+)
 def test_an_edge_that_does_not_fetch_what_another_obtained_is_seen(
     serials: dict[str, int], hours: int, result: str
 ) -> None:
@@ -306,16 +308,16 @@ def test_what_certbot_can_read_stays_and_an_account_that_it_cannot_is_discarded(
     assert not (acme / "accounts/a.test/dir/1").exists()
 
 
-@pytest.mark.parametrize("within", [(), ("--within=5",)], ids=["asked once", "waited for"])
-def test_an_edge_that_serves_a_version_is_seen_to(tmp_path: Path, within: tuple[str, ...]) -> None:
-    """Else the timer would reload the edge at each run, and wait for a lock to do so."""
+def handshake(tmp_path: Path, *words: str, hangs: int = 0) -> int:
+    """Ask an edge which certificate it serves, whose first connections get no answer; return the exit code."""
     assert program(tmp_path, "temporary", "a.test") == 0
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "served/fullchain.pem", tmp_path / "served/privkey.pem")
 
     def serve(listener: socket.socket) -> None:
         with suppress(OSError):
-            while True:
+            hung = [listener.accept() for _ in range(hangs)]
+            while len(hung) == hangs:
                 connection, _ = listener.accept()
                 with suppress(ssl.SSLError), context.wrap_socket(connection, server_side=True):
                     pass
@@ -323,26 +325,15 @@ def test_an_edge_that_serves_a_version_is_seen_to(tmp_path: Path, within: tuple[
     with socket.create_server(("127.0.0.1", 0)) as listener:
         Thread(target=serve, args=(listener,), daemon=True).start()
         port = f"--port={listener.getsockname()[1]}"
-        asked = ("handshake", "--address=127.0.0.1", port, "--until=temporary", *within, "a.test")
-        assert program(tmp_path, *asked) == 0
+        return program(tmp_path, "handshake", "--address=127.0.0.1", port, "--until=temporary", *words, "a.test")
+
+
+@pytest.mark.parametrize("within", [(), ("--within=5",)], ids=["asked once", "waited for"])
+def test_an_edge_that_serves_a_version_is_seen_to(tmp_path: Path, within: tuple[str, ...]) -> None:
+    """Else the timer would reload the edge at each run, and wait for a lock to do so."""
+    assert handshake(tmp_path, *within) == 0
 
 
 def test_a_handshake_that_hangs_does_not_use_up_the_time_in_which_the_edge_is_to_serve(tmp_path: Path) -> None:
     """A good certificate would be taken back for it."""
-    assert program(tmp_path, "temporary", "a.test") == 0
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "served/fullchain.pem", tmp_path / "served/privkey.pem")
-
-    def serve(listener: socket.socket) -> None:
-        with suppress(OSError):
-            hung, _ = listener.accept()
-            while hung:
-                connection, _ = listener.accept()
-                with suppress(ssl.SSLError), context.wrap_socket(connection, server_side=True):
-                    pass
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        Thread(target=serve, args=(listener,), daemon=True).start()
-        port = f"--port={listener.getsockname()[1]}"
-        asked = ("handshake", "--address=127.0.0.1", port, "--until=temporary", "--within=4", "a.test")
-        assert program(tmp_path, *asked) == 0
+    assert handshake(tmp_path, "--within=4", hangs=1) == 0
