@@ -111,6 +111,12 @@ def test_what_a_document_points_to_is_there(document: Path) -> None:
             assert (ROOT / path).exists(), path
 
 
+def test_readme_links_every_page_of_how_to_and_reference() -> None:
+    linked = set(re.findall(r"\]\((docs/[\w/-]+\.md)", (ROOT / "README.md").read_text()))
+    pages = {str(path.relative_to(ROOT)) for name in ("how-to", "reference") for path in (ROOT / "docs" / name).iterdir()}
+    assert pages - linked == set()
+
+
 def anchors(document: Path) -> set[str]:
     """The anchors that GitHub makes of a document's headings."""
     headings = re.findall(r"(?m)^#+ (.+)$", re.sub(r"(?ms)^```.*?^```", "", document.read_text()))
