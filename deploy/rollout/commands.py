@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 
 from deploy.config.environment import Environment
-from deploy.core.facts import Facts
 from deploy.release.revoked import without_revoked
 from deploy.rollout import drift, preflight, questions
 from deploy.rollout.apply import REASONS, Outcome, apply, make_outcome
+from deploy.rollout.fleet_plan import make_plans
 from deploy.rollout.interrupted import intentions, interruption, record_aborted
 from deploy.rollout.kept_release import require_kept
 from deploy.rollout.releases import (
@@ -25,9 +25,8 @@ from deploy.rollout.releases import (
 from deploy.rollout.reversible import require_abortable, require_reversible, require_routes
 from deploy.rollout.revert import reversals_to_accepted, revert, steps_back
 from deploy.rollout.scanned import require_scanned, served_before
-from deploy.rollout.strategies import make_plans, strategy_of
 from deploy.rollout.takedown import end_renewals
-from deploy.site.facts import naming_what_serves
+from deploy.site.facts import naming_what_serves, observe_all
 from deploy.site.interrupted import require_no_other
 from deploy.site.locked import locked
 from deploy.site.run import Fleet
@@ -39,15 +38,10 @@ def unasked(_: Callable[[], str]) -> None:
     """Ask nobody."""
 
 
-def observe(at: Environment) -> dict[str, Facts]:
-    """Return what is there on each host now."""
-    return strategy_of(at.settings.rollout.strategy).observe(at)
-
-
 def plan(at: Environment) -> dict[str, Proposal]:
     """Return what a deploy would do now, by host."""
     with naming_what_serves(at):
-        facts = observe(at)
+        facts = observe_all(at)
         ready = preflight.require_deployable(at, facts)
         fleet = assemble(at, ready, facts)
         plans = make_plans(fleet, "deploy")
@@ -68,7 +62,7 @@ def deploy(
         return rollback(at, to=to, include=include, unscanned=unscanned, confirm=confirm)
     with locked(at, "deploy"):
         require_no_other(at)
-        facts = observe(at)
+        facts = observe_all(at)
         ready = preflight.require_deployable(at, facts, include)
         fleet = assemble(at, ready, facts)
         recreate = fleet.each(lambda run: drift.chosen(ready.recreate, run))
@@ -94,7 +88,7 @@ def rollback(
     that fail.
     """
     with locked(at, "rollback"):
-        facts = observe(at)
+        facts = observe_all(at)
         target = to or earlier_release(at, facts)
         fleet = fleet_of(at, target, facts, rebuilt=not to, going_back=True)
         require_kept(fleet)
@@ -115,7 +109,7 @@ def resume(at: Environment) -> Outcome | None:
     Where the journal lost that line, the release that the edge serves is brought to its end.
     """
     with locked(at, "resume"):
-        facts, begun = observe(at), interruption(at)
+        facts, begun = observe_all(at), interruption(at)
         command = begun.command if begun else "deploy"
         target = begun.target if begun else interrupted_release(facts)
         if not target:
@@ -134,13 +128,13 @@ def abort(at: Environment) -> Outcome | None:
     """Go back to the release that the ledger calls in service; None when there is nothing to undo."""
     started = time.monotonic()
     with locked(at, "abort"):
-        facts, begun = observe(at), intentions(at)
+        facts, begun = observe_all(at), intentions(at)
         require_abortable(at, begun, facts)
         reversals = reversals_to_accepted(at, begun, facts)
         if not (begun or any(steps_back(reversals).values())):
             return None
         revert(at, reversals, then="inv abort again, once every host answers")
-        after = observe(at)
+        after = observe_all(at)
         record_aborted(at, {name: begun[name] for name in begun.keys() & reversals.keys()}, after)
         edges = {name: facts.edge for name, facts in after.items()}
         release = ", ".join(dict.fromkeys(edge.release for edge in edges.values() if edge.release))

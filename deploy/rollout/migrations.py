@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from deploy.config.environment import Environment
 from deploy.core import console
 from deploy.core.errors import Interrupted, OpsError, Refused, Unreachable
-from deploy.core.facts import Facts
 from deploy.core.model import Revision, other
 from deploy.database import alembic, gate
 from deploy.database.gate import Image
@@ -20,8 +19,8 @@ from deploy.rollout.releases import assemble, fleet_of, keep
 from deploy.rollout.scanned import require_scanned
 from deploy.rollout.steps import AwaitOrphans, Migrate, RecordMigrations
 from deploy.rollout.steps.database import list_migrations
-from deploy.rollout.strategies import strategy_of
 from deploy.site.checks import Check
+from deploy.site.facts import observe_all
 from deploy.site.interrupted import Handler, require_no_other
 from deploy.site.locked import locked
 from deploy.site.run import Fleet, Run
@@ -112,7 +111,7 @@ def prepared(at: Environment, again: str, unscanned: str | None = None) -> tuple
     Its image runs with the environment's secrets, so that it needs what a deploy's needs: a PASS of a scan, or a person
     who says why it has none, where the command `again` records that. Returns the reason, too.
     """
-    facts = strategy_of(at.settings.rollout.strategy).observe(at)
+    facts = observe_all(at)
     fleet = assemble(at, preflight.require_deployable(at, facts), facts)
     image = image_of(fleet)
     if not image.run.facts.edge.release:
@@ -220,8 +219,7 @@ def interrupted_fleet(at: Environment) -> Fleet:
     """Return the release of the interrupted migration."""
     begun = at.each(lambda host: [cut for cut in state_of(at, host).interruptions() if cut.command == COMMAND])
     target = next(cut.target for cuts in begun.values() for cut in cuts)
-    facts: dict[str, Facts] = strategy_of(at.settings.rollout.strategy).observe(at)
-    return fleet_of(at, target, facts, rebuilt=False)
+    return fleet_of(at, target, observe_all(at), rebuilt=False)
 
 
 def show_migrated(revision: str, *, json: bool) -> None:

@@ -14,8 +14,8 @@ from deploy.core.model import Release
 from deploy.hosts.host import Host
 from deploy.rollout import drift, plan
 from deploy.rollout.execute import execute_all, return_all
+from deploy.rollout.fleet_plan import observed_together
 from deploy.rollout.steps import Step
-from deploy.rollout.strategies import observed_together
 from deploy.site import rebuild
 from deploy.site.facts import observe
 from deploy.site.run import Fleet, Run, standing_on

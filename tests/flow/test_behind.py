@@ -20,7 +20,7 @@ from deploy.insight import status
 from deploy.release import desired, placement
 from deploy.rollout import commands, maintenance, scale
 from deploy.rollout.apply import Outcome
-from deploy.rollout.strategies import make_plans
+from deploy.rollout.fleet_plan import make_plans
 from deploy.site.facts import observe_all
 from deploy.site.run import Fleet, Run, of
 from deploy.state.store import State

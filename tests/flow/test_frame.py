@@ -18,8 +18,8 @@ from deploy.edge import frame, switch
 from deploy.edge.frame import File
 from deploy.rollout import commands
 from deploy.rollout.apply import apply
+from deploy.rollout.fleet_plan import make_plans
 from deploy.rollout.releases import propose
-from deploy.rollout.strategies import make_plans
 from deploy.site.facts import observe
 from deploy.site.run import Fleet, Run
 from deploy.state.store import Bundle
