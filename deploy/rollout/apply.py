@@ -12,7 +12,7 @@ from deploy.core import console
 from deploy.core.errors import GateClosed, OpsError, acting
 from deploy.core.model import Record
 from deploy.edge import switch
-from deploy.rollout.execute import execute_all
+from deploy.rollout.execute import apply_plans
 from deploy.rollout.failures import report_interrupted, revert_and_report
 from deploy.rollout.fleet_plan import make_plans
 from deploy.rollout.lineage import make_record, migrated_revision, verdict
@@ -119,7 +119,7 @@ def perform(fleet: Fleet, plans: Mapping[str, Plan], entries: Mapping[str, Recor
 
     try:
         fleet.each(begin)
-        execute_all(fleet, {name: plan.steps for name, plan in plans.items()})
+        apply_plans(fleet, {name: plan.steps for name, plan in plans.items()})
     except Exception as cause:
         failure = revert_and_report(fleet, entries, event, cause)
         raise failure from cause

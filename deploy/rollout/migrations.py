@@ -13,7 +13,7 @@ from deploy.database import alembic, gate
 from deploy.database.gate import Image
 from deploy.database.postgres import database_of
 from deploy.rollout import preflight, recovery_point
-from deploy.rollout.execute import execute_all
+from deploy.rollout.execute import apply_plans
 from deploy.rollout.plan import Plan
 from deploy.rollout.releases import assemble, fleet_of, keep
 from deploy.rollout.scanned import require_scanned
@@ -187,7 +187,7 @@ def apply(fleet: Fleet, unscanned: str = "") -> str:
     run = next(run for run in fleet.runs if run.host.name == name)
     run.note(command=COMMAND, state="begin", target=run.target, **({"unscanned": unscanned} if unscanned else {}))
     try:
-        execute_all(fleet, {one.host.name: steps if one is run else () for one in fleet.runs})
+        apply_plans(fleet, {one.host.name: steps if one is run else () for one in fleet.runs})
     except OpsError as error:
         if not isinstance(error, Interrupted | Unreachable):
             run.note(command=COMMAND, state="failed", target=run.target, error=error.what)

@@ -13,7 +13,7 @@ from deploy.core.facts import Facts
 from deploy.core.model import Release
 from deploy.hosts.host import Host
 from deploy.rollout import drift, plan
-from deploy.rollout.execute import execute_all, return_all
+from deploy.rollout.execute import apply_plans, apply_reversals
 from deploy.rollout.fleet_plan import observed_together
 from deploy.rollout.steps import Step
 from deploy.site import rebuild
@@ -48,9 +48,9 @@ def revert(
     back, plans = Fleet(at, tuple(reversal.run for reversal in reversals.values())), steps_back(reversals, failed)
     if failed:
         away = {run.host.name for run in failed.runs} - reversals.keys()
-        return return_all(back, plans, away, [run.host.name for run in failed.runs if run.release.of("scheduler")])
+        return apply_reversals(back, plans, away, [run.host.name for run in failed.runs if run.release.of("scheduler")])
     with as_interrupted(then):
-        execute_all(back, plans)
+        apply_plans(back, plans)
     return set()
 
 

@@ -12,13 +12,13 @@ from deploy.core.facts import Facts
 from deploy.core.model import replicas_unfit
 from deploy.hosts.host import Host
 from deploy.rollout import plan
-from deploy.rollout.execute import execute
 from deploy.rollout.interrupted import interruptions
 from deploy.site.facts import observe, observe_all, what_serves
 from deploy.site.interrupted import require_no_other
 from deploy.site.locked import locked
 from deploy.site.operation import recorded
 from deploy.site.run import Fleet, Run, run_of
+from deploy.site.runner import execute
 
 WITHIN = {
     "web": "inv scale within that range; inv maintenance --on keeps everybody out",
