@@ -14,23 +14,23 @@ def make_plans(
     fleet: Fleet, command: str, recreate: Mapping[str, tuple[str, ...]] | None = None
 ) -> dict[str, plan.Plan]:  # fmt: skip
     """Plan each host towards the fleet's release; `recreate` names shared services by host."""
-    chosen, together = fleet.at.settings.rollout, observed_together(fleet.runs)
+    chosen, together = fleet.at.settings.rollout, fleet_facts(fleet.runs)
     edges = command == "deploy" and any(run.release.of("edge") for run in fleet.runs)
     fingerprint = frame.fingerprint(frame.render(fleet.at.settings)) if edges else ""
 
-    def towards(run: Run) -> plan.Plan:
+    def plan_one(run: Run) -> plan.Plan:
         rebuilt, number = run.bundle.release.as_it_is, chosen.keep_releases
-        old = [] if rebuilt else expired_releases(run.state, run.release.id, run.facts, number)
-        return plan.towards(
+        expired = [] if rebuilt else expired_releases(run.state, run.release.id, run.facts, number)
+        return plan.Transition(
             run.release, run.facts, forward=command == "deploy", watch=chosen.watch > 0, warm=chosen.keep_warm,
-            recreate=(recreate or {}).get(run.host.name, ()), old=old, together=together, leaving=run.leaving,
+            recreate=(recreate or {}).get(run.host.name, ()), expired=expired, fleet=together, serving=run.leaving,
             quieted=bool(run.state.intention()), frame=fingerprint,
-        )  # fmt: skip
+        ).plan()  # fmt: skip
 
-    return fleet.each(towards)
+    return fleet.each(plan_one)
 
 
-def observed_together(runs: Iterable[Run]) -> plan.Together:
+def fleet_facts(runs: Iterable[Run]) -> plan.FleetFacts:
     """Put together what a plan must know of all hosts. Pure."""
     runs = tuple(runs)
     tied = [(run.release, run.facts) for run in runs if run.settings.fronts]
@@ -40,4 +40,4 @@ def observed_together(runs: Iterable[Run]) -> plan.Together:
     )  # fmt: skip
     behind = (c for _, facts in tied if facts.edge.front for c in facts.containers if c.role == "web" and c.alive)
     data = (name for run in runs for name, c in run.facts.shared_alive.items() if c.role == "data")
-    return plan.Together(lacking, frozenset(c.colour for c in behind), frozenset(data))
+    return plan.FleetFacts(lacking, frozenset(c.colour for c in behind), frozenset(data))

@@ -14,7 +14,7 @@ from deploy.core.model import Release
 from deploy.hosts.host import Host
 from deploy.rollout import drift, plan
 from deploy.rollout.execute import apply_plans, apply_reversals
-from deploy.rollout.fleet_plan import observed_together
+from deploy.rollout.fleet_plan import fleet_facts
 from deploy.rollout.steps import Step
 from deploy.site import rebuild
 from deploy.site.facts import observe
@@ -56,7 +56,7 @@ def revert(
 
 def steps_back(reversals: Mapping[str, Reversal], failed: Fleet | None = None) -> dict[str, tuple[Step, ...]]:
     """Plan the way back of each host; no data is started that the release which `failed` has on another. Pure."""
-    together = observed_together(reversal.run for reversal in reversals.values())
+    together = fleet_facts(reversal.run for reversal in reversals.values())
     runs = failed.runs if failed else ()
     owners = {service.name: run.host.name for run in runs for service in run.release.of("data")}
     data = {

@@ -10,7 +10,7 @@ from deploy.config.settings import ROOT
 from deploy.core.facts import Container, EdgeFacts, Facts
 from deploy.release import desired
 from deploy.rollout import shared
-from deploy.rollout.plan import back, towards
+from deploy.rollout.plan import Transition, back
 from deploy.rollout.steps import RecreateShared
 from tests.support.samples import COMPOSE, IMAGES, container, model, release, serving, settings
 
@@ -168,9 +168,9 @@ def test_what_is_recreated_is_not_started_as_it_was(state: str) -> None:
             replace(c, state=state, made_of="as it was") if c.service == "redis" else c for c in facts.containers
         ),
     )
-    steps = [str(step) for step in towards(B, facts, recreate=["redis"]).steps]
+    steps = [str(step) for step in Transition(B, facts, recreate=["redis"]).plan().steps]
     assert steps[0] == "recreate redis: an outage"
-    assert RecreateShared(("redis",), ("as it was",)) in towards(B, facts, recreate=["redis"]).steps
+    assert RecreateShared(("redis",), ("as it was",)) in Transition(B, facts, recreate=["redis"]).plan().steps
     assert not any(step.startswith("start redis") for step in steps)
 
 
@@ -179,7 +179,7 @@ def test_going_back_waits_for_no_data_that_starts_over_and_over() -> None:
     facts = replace(
         facts, containers=tuple(replace(c, state="restarting") if c.service == "redis" else c for c in facts.containers)
     )
-    assert str(towards(A, facts).steps[0]) == "start redis"
+    assert str(Transition(A, facts).plan().steps[0]) == "start redis"
     assert not any(str(step).startswith("start redis") for step in back(A, facts))
     down = replace(
         facts,
