@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import TypeVar
 
 from deploy.core import console
 from deploy.core.errors import Locked
 from deploy.rollout import recovery_point
-from deploy.rollout.stages import batches, stages
-from deploy.rollout.steps import RecordMigrations, RecreateShared, Stage, Step
+from deploy.rollout.steps import AwaitHealthy, RecordMigrations, RecreateShared, Stage, StartColour, Step
 from deploy.site.run import Fleet, Run
 from deploy.site.runner import execute
 from deploy.state import locks
+
+T = TypeVar("T")
+# what stops before the last switch makes room, and belongs to an earlier stage
+BEFORE_THE_SWITCH = {Stage.DRAIN: Stage.SHARED, Stage.RETIRE: Stage.CLEAR}
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,31 @@ def switch_batches(fleet: Fleet, runs: Sequence[Run]) -> list[Sequence[Run]]:
     """Divide the hosts that switch: the canary, which is one that people visit, then the batches that the settings say."""
     with_traffic_first = sorted(runs, key=lambda run: not run.release.of("edge"))
     return batches(with_traffic_first, fleet.at.settings.rollout.canary, fleet.at.settings.rollout.batch)
+
+
+def stages(plan: Sequence[Step]) -> dict[Stage, tuple[Step, ...]]:
+    """Cut a plan into its stages, at which hosts wait for each other; the steps keep their order. Pure."""
+    switching = (Stage.SWITCH, Stage.FOLLOW)
+    last_switch = max((at for at, step in enumerate(plan) if step.stage in switching), default=-1)
+    cut: dict[Stage, tuple[Step, ...]] = {}
+    stage = Stage.SHARED
+    for at, step in enumerate(plan):
+        if at < last_switch:
+            own = BEFORE_THE_SWITCH.get(step.stage, step.stage)
+        elif at > last_switch and isinstance(step, (StartColour, AwaitHealthy)):
+            own = Stage.TAKE_OVER
+        else:
+            own = step.stage
+        stage = max(stage, own)
+        cut[stage] = (*cut.get(stage, ()), step)
+    return cut
+
+
+def batches(runs: Sequence[T], canary: int, size: int) -> list[Sequence[T]]:
+    """Divide what switches: the canary by itself, then `size` at once; 0 is all that are left. Pure."""
+    first, rest = runs[:canary], runs[canary:]
+    size = size or len(rest) or 1
+    return [part for part in (first, *(rest[at : at + size] for at in range(0, len(rest), size))) if part]
 
 
 def disturbs_dumps(part: StageOfPlans, plans: Mapping[str, Sequence[Step]], *, migrates: bool) -> bool:
