@@ -11,7 +11,6 @@ from deploy.config.environment import Environment
 from deploy.core import console
 from deploy.core.errors import GateClosed, OpsError, acting
 from deploy.core.model import Record
-from deploy.edge import switch
 from deploy.rollout.execute import apply_plans
 from deploy.rollout.failures import report_interrupted, revert_and_report
 from deploy.rollout.fleet_plan import make_plans
@@ -131,7 +130,7 @@ def record(fleet: Fleet, entries: Mapping[str, Record], event: Event) -> str:
     def write(run: Run) -> str:
         entry = entries[run.host.name]
         try:
-            frame = switch.route_of(run.settings, run.host).frame
+            frame = run.edge_folder.route().frame
             schema = run.state.schema_of(entry.release) or migrated_revision(run)
             run.state.record(entry.model_copy(update={"schema_revision": schema, "frame": frame}))
             run.state.note(command=entry.command, state="done", target=entry.release)

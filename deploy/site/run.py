@@ -16,6 +16,7 @@ from deploy.core.errors import CommandFailed, OpsError, Refused
 from deploy.core.facts import Container, Facts
 from deploy.core.model import LABEL, Deploy, Release, ReleasedService, Revision
 from deploy.core.shell import Command, compose, docker
+from deploy.edge.folder import EdgeFolder
 from deploy.hosts.fleet import each
 from deploy.hosts.host import Host
 from deploy.site import rebuild
@@ -56,6 +57,11 @@ class Run:
     def state(self) -> State:
         """What the host remembers of the environment."""
         return State(self.host, self.settings.state_dir)
+
+    @cached_property
+    def edge_folder(self) -> EdgeFolder:
+        """The edge's configuration on the host."""
+        return EdgeFolder(self.settings, self.host)
 
     @cached_property
     def release(self) -> Release:

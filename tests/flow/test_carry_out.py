@@ -16,6 +16,7 @@ from deploy.core.errors import CommandFailed, Interrupted, OpsError, Refused, Un
 from deploy.core.model import Schema
 from deploy.core.shell import Command, Result
 from deploy.edge import switch
+from deploy.edge.folder import EdgeFolder
 from deploy.edge.frame import File
 from deploy.edge.nginx import Route
 from deploy.hosts.local import LocalHost
@@ -241,7 +242,11 @@ def test_a_switch_that_is_not_proven_puts_the_link_back(place: Place, monkeypatc
     monkeypatch.setattr(place.host, "get", lambda *_, **__: (0, "refused"))
     with pytest.raises(OpsError, match="generation 9"):
         switch.switch(
-            place.settings, place.host, "shop-local-edge-1", {"nginx.conf": File("new")}, 9, Route("green", "r9")
+            EdgeFolder(place.settings, place.host),
+            "shop-local-edge-1",
+            {"nginx.conf": File("new")},
+            9,
+            Route("green", "r9"),
         )
     assert place.host.readlink(place.state.folder / "edge" / "current") == before
     assert place.host.said[-1] == "docker exec shop-local-edge-1 busybox kill -HUP 1"
@@ -269,7 +274,11 @@ def test_a_switch_that_is_not_proven_ends_only_when_the_old_generation_answers_a
     place.host.generation = 9
     with pytest.raises(OpsError, match="no"):
         switch.switch(
-            place.settings, place.host, "shop-local-edge-1", {"nginx.conf": File("new")}, 9, Route("green", "r9")
+            EdgeFolder(place.settings, place.host),
+            "shop-local-edge-1",
+            {"nginx.conf": File("new")},
+            9,
+            Route("green", "r9"),
         )
     assert place.host.generation == before
 
@@ -278,7 +287,11 @@ def test_another_server_in_the_place_of_the_proof_is_no_proof(place: Place, monk
     monkeypatch.setattr(place.host, "get", lambda *_, **__: (200, "mine"))
     with pytest.raises(OpsError, match="did not serve generation 9"):
         switch.switch(
-            place.settings, place.host, "shop-local-edge-1", {"nginx.conf": File("new")}, 9, Route("green", "r9")
+            EdgeFolder(place.settings, place.host),
+            "shop-local-edge-1",
+            {"nginx.conf": File("new")},
+            9,
+            Route("green", "r9"),
         )
 
 
