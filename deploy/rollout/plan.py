@@ -25,18 +25,15 @@ from deploy.rollout.steps import (
     AwaitEdgeSwitch,
     AwaitHealthy,
     AwaitServed,
-    Drain,
     Prune,
     RegisterColour,
-    RemoveStopped,
     Resume,
     StartColour,
     Step,
-    StopColour,
     Switch,
     Watch,
 )
-from deploy.rollout.turns import replicas, staying, turns, well
+from deploy.rollout.turns import staying, turns, well
 
 
 @dataclass(frozen=True)
@@ -261,23 +258,6 @@ def back(
     named = facts.edge.colour and not facts.edge.front
     unroute = [switch(None, None, facts.edge.next, facts)] if named else []
     return (*settle(facts), *unroute, *(step for colour in COLOURS for step in stop(colour, facts)))
-
-
-def rescale(desired: Release, facts: Facts, *, undo: bool = False) -> tuple[Step, ...]:
-    """Plan other numbers of replicas of what serves: new ones run before the edge names them, others stop after.
-
-    To `undo` only takes away, whatever else is unwell.
-    """
-    live, scaled, edge = str(facts.edge.colour), desired.of("web", "worker"), facts.edge
-    less = () if undo else lacking(desired, live, facts)
-    surplus = [c for s in scaled for c in replicas(s.name, facts.of(live))[s.replicas :]]
-    keep = tuple(c.name for c in facts.of(live) if c not in surplus)
-    names = tuple(dict.fromkeys(c.service for c in surplus))
-    steps: list[Step] = settle(facts)
-    steps += [StartColour(live, less), AwaitHealthy(live, less), *await_served(desired, live, facts)] if less else []
-    if {s.name for s in desired.of("web")} & {*less, *names}:
-        steps += [Switch(live, desired.id, edge.next, edge.maintenance), Drain(live, edge.generation)]
-    return (*steps, *([StopColour(live, names, keep), RemoveStopped(live, names)] if names else []))
 
 
 def reverted_first(desired: Release, facts: Facts) -> str | None:
