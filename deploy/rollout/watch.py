@@ -16,7 +16,7 @@ from deploy.core.poll import poll
 from deploy.core.shell import Command, docker
 from deploy.edge import frame, nginx
 from deploy.rollout.edge_log import EdgeLog, Request, remedy
-from deploy.rollout.judge import ENOUGH, Answers, Quick, judge, quickest, quiet, sort_out
+from deploy.rollout.judge import ENOUGH, Answers, UsualPath, count_by_responder, judge, too_few_answers, usual_path
 from deploy.site.run import Run
 
 T = TypeVar("T")
@@ -66,16 +66,18 @@ class Watcher:
             return request.release == self.release.id and request.address not in others
 
         earlier, start = [request for request in self.log.requests if not mine(request)], len(self.log.requests)
-        before, quick, began = sort_out(earlier), quickest(earlier), time.monotonic()
+        before, quick, began = count_by_responder(earlier), usual_path(earlier), time.monotonic()
         for _ in poll(limits.watch, pause=PAUSE_SECONDS):
             elapsed = time.monotonic() - began
             self.probe()
             self.read()
             reason = self.unanswered() or self.failed_tasks(elapsed)
             if self.readable:
-                now = sort_out(request for request in self.log.requests[start:] if mine(request))
+                now = count_by_responder(request for request in self.log.requests[start:] if mine(request))
                 reason = judge(now, before, elapsed, limits) or reason
-                reason = reason or (self.hangs(quick) if quick and quiet(now.app, before.app, elapsed, share) else "")
+                reason = reason or (
+                    self.hangs(quick) if quick and too_few_answers(now.app, before.app, elapsed, share) else ""
+                )
             if reason:
                 served = f"release {self.release.id} was in service for {elapsed:.0f} s"
                 raise OpsError(
@@ -181,9 +183,9 @@ class Watcher:
         """Say that probes were refused several times in a row."""
         return f"{self.refused} probes in a row were not answered with 200" if self.refused >= PROBES_IN_A_ROW else ""
 
-    def hangs(self, quick: Quick) -> str:
+    def hangs(self, usual: UsualPath) -> str:
         """Ask as visitors did, several times in a row; say that none was answered. A quick refusal proves nothing."""
-        path, (port, name) = quote(quick.path), frame.asked_at(self.settings)
+        path, (port, name) = quote(usual.path), frame.asked_at(self.settings)
 
         def get() -> bool:
             began = time.monotonic()
@@ -193,7 +195,7 @@ class Watcher:
         for _ in range(PROBES_IN_A_ROW):
             if not self.attempt("what visitors ask for cannot be asked for", get, False, lambda: "inv status"):
                 return ""
-        before = f"in the minute before {quick.times} were, in {quick.seconds:.2f} s"
+        before = f"in the minute before {usual.times} were, in {usual.seconds:.2f} s"
         return f"GET {path} is not answered within {PROBE_SECONDS} s; {before}"
 
     def failed_tasks(self, elapsed: float) -> str:
