@@ -19,11 +19,11 @@ def make_plans(
     fingerprint = frame.fingerprint(frame.render(fleet.at.settings)) if edges else ""
 
     def plan_one(run: Run) -> plan.Plan:
-        rebuilt, number = run.bundle.release.as_it_is, chosen.keep_releases
+        rebuilt, number = run.bundle.release.reconstructed, chosen.keep_releases
         expired = [] if rebuilt else expired_releases(run.state, run.release.id, run.facts, number)
         return plan.Transition(
             run.release, run.facts, forward=command == "deploy", watch=chosen.watch > 0, warm=chosen.keep_warm,
-            recreate=(recreate or {}).get(run.host.name, ()), expired=expired, fleet=together, serving=run.leaving,
+            recreate=(recreate or {}).get(run.host.name, ()), expired=expired, fleet=together, serving=run.serving_release,
             quieted=bool(run.state.intention()), frame=fingerprint,
         ).plan()  # fmt: skip
 

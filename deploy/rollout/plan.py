@@ -87,7 +87,7 @@ class Transition:
         if not live or self.fleet.lacking:
             return False
         # one that was put together from its containers has none in the other colour
-        only_here = self.desired.as_it_is and self.facts.edge.release == self.desired.id and not self.facts.mixed
+        only_here = self.desired.reconstructed and self.facts.edge.release == self.desired.id and not self.facts.mixed
         return only_here or carries(self.desired, live, self.facts)
 
     @property

@@ -66,7 +66,7 @@ def steps_back(reversals: Mapping[str, Reversal], failed: Fleet | None = None) -
     together = replace(together, data=together.data | data)
 
     def steps(one: Reversal) -> tuple[Step, ...]:
-        leaving, facts = one.run.leaving, one.run.facts
+        leaving, facts = one.run.serving_release, one.run.facts
         back = plan.back(one.desired, facts, together, leaving, quieted=one.quieted, recreate=one.recreate)
         return (*one.restore, *back)
 
@@ -76,7 +76,7 @@ def steps_back(reversals: Mapping[str, Reversal], failed: Fleet | None = None) -
 def make_reversal(run: Run, undone: Bundle | None, *, quieted: bool = True) -> Reversal:
     """Say what going back to a run's release means; shared services of what is `undone` that fail are restored."""
     run = replace(run, going_back=True)
-    _ = run.release, run.leaving  # read now, and kept: who breaks later keeps no other from going back
+    _ = run.release, run.serving_release  # read now, and kept: who breaks later keeps no other from going back
     recreate, restore = drift.restorable(run, undone, undoing=True), drift.restorations(run, undone)
     return Reversal(run, run.release, recreate, restore, quieted)
 
@@ -95,7 +95,7 @@ def reversal_after_failure(run: Run, facts: Facts) -> Reversal | None:
         served = served_before(run)
         if not served or not is_there(run.state, served, run.facts):
             back = replace(run, facts=facts, going_back=True)
-            _ = back.release, back.leaving
+            _ = back.release, back.serving_release
             return Reversal(back)
         bundle = rebuild.bundle(run.settings, run.host, served, facts)
         return make_reversal(replace(run, bundle=bundle, facts=facts), run.bundle)

@@ -20,7 +20,7 @@ from deploy.site.facts import observe, observe_all, what_serves
 from deploy.site.interrupted import require_no_other
 from deploy.site.locked import locked
 from deploy.site.operation import recorded
-from deploy.site.run import Fleet, Run, run_of
+from deploy.site.run import Fleet, Run, kept_run
 from deploy.site.runner import execute
 
 WITHIN = {
@@ -80,7 +80,7 @@ def serving_run(at: Environment, host: Host, facts: Facts) -> Run:
             then="inv deploy",
             slug="nothing-runs",
         )
-    return replace(run_of(at, host, facts.edge.release), facts=facts)
+    return replace(kept_run(at, host, facts.edge.release), facts=facts)
 
 
 def rescale(run: Run, chosen: Mapping[str, int]) -> bool:

@@ -12,7 +12,7 @@ from deploy.config.settings import Settings
 from deploy.core import yaml
 from deploy.core.errors import Refused
 from deploy.core.facts import Container, Facts
-from deploy.core.model import AS_IT_IS, SHARED, WHOLE, Deploy, Record, Release, ReleasedService
+from deploy.core.model import RECONSTRUCTED, SHARED, WHOLE, Deploy, Record, Release, ReleasedService
 from deploy.edge import frame, nginx
 from deploy.edge.folder import EdgeFolder, generation_folder
 from deploy.hosts.host import Host
@@ -94,7 +94,7 @@ def assembled(name: str, containers: Iterable[Container], entries: Iterable[Reco
         config_digests={},
         files="",
         secrets="",
-        strategy=AS_IT_IS,
+        strategy=RECONSTRUCTED,
         services=(*services.values(), *shared),
     ).scaled(numbers)
 

@@ -22,7 +22,7 @@ from deploy.edge.nginx import Route
 from deploy.hosts.local import LocalHost
 from deploy.rollout import commands
 from deploy.site.facts import observe
-from deploy.site.run import Fleet, Run, of
+from deploy.site.run import Fleet, Run, kept_fleet
 from tests.support.fake import Broken
 from tests.support.place import EVERY_STEP, STEPS, Killed, Place, applied, bundled, whole
 
@@ -440,7 +440,7 @@ def test_a_secret_that_the_app_prints_is_hidden_in_error_journal_and_ledger(
         monkeypatch.setattr(place.host.engine, "logs", lambda name: f"last words of {name}: hunter2hunter2")
         place.host.fail_at(STEPS.index(step), partial(lambda fault: fault, fault))
         with pytest.raises(OpsError, match=named) as told:
-            applied(of(place.at, "r3"), "deploy")
+            applied(kept_fleet(place.at, "r3"), "deploy")
         assert "***" in told.value.what
         assert "hunter2" not in told.value.what + json.dumps(place.journal()), step
 
