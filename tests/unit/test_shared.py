@@ -203,7 +203,9 @@ def test_data_that_was_renamed_would_share_its_volume_with_what_still_runs() -> 
     before, after = files(volume, named), files(volume, named, ("  redis: {image", "  store: {image"))
     old = {name: c for name, c in there(before).items() if name == "redis"}
     runs = f"on which {old['redis'].name}, no longer in the compose files, still runs"
-    assert shared.doubled(specs(after), old) == {old["redis"].name: f"store would write to shop-local_kept, {runs}"}
-    assert shared.doubled(specs(before), old) == {}
-    assert shared.doubled(specs(after), {"redis": replace(old["redis"], state="exited")}) == {}
-    assert shared.doubled(specs(PLAIN), {"other": replace(old["redis"], mounts=())}) == {}
+    assert shared.volume_conflicts(specs(after), old) == {
+        old["redis"].name: f"store would write to shop-local_kept, {runs}"
+    }
+    assert shared.volume_conflicts(specs(before), old) == {}
+    assert shared.volume_conflicts(specs(after), {"redis": replace(old["redis"], state="exited")}) == {}
+    assert shared.volume_conflicts(specs(PLAIN), {"other": replace(old["redis"], mounts=())}) == {}
