@@ -17,6 +17,7 @@ from deploy.core.errors import Refused
 from deploy.core.model import COLOURS, ON_DEMAND, Digests, Release, ReleasedService, release_id
 from deploy.core.shell import Secret
 from deploy.edge import nginx
+from deploy.edge.folder import edge_path
 from deploy.hosts.host import Host
 from deploy.hosts.local import LocalHost
 from deploy.images import bases, inventory
@@ -45,7 +46,7 @@ def variables(settings: Settings, here: LocalHost) -> dict[str, str]:
         "EDGE_PORT": str(settings.edge.port),
         "EDGE_TLS_PORT": str(settings.edge.tls_port),
         "EDGE_PROBE_PORT": str(settings.edge.probe_port),
-        "EDGE_CONFIGURATION": str(nginx.folder(settings)),
+        "EDGE_CONFIGURATION": str(edge_path(settings)),
         "STATE_FOLDER": str(settings.state_dir),
         "BACKUP_REPOSITORY": settings.backup.repository,
         "BACKUP_OFFSITE": settings.backup.offsite,

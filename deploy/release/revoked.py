@@ -39,7 +39,7 @@ def without_revoked(run: Run) -> Run:
     values = replacements(env, current, run.state.revoked())
     if not values:
         return run
-    lacking = [key for key, value in values.items() if value is None or run.release.as_it_is]
+    lacking = [key for key, value in values.items() if value is None or run.release.reconstructed]
     if lacking:
         what = f"{', '.join(lacking)} of release {run.release.id} was revoked, and nothing can stand in its place"
         then = f"inv deploy of commit {run.release.revision} takes the secrets of now"

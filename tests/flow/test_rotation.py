@@ -21,7 +21,7 @@ from deploy.core.errors import Interrupted, OpsError, Refused
 from deploy.release.revoked import replacements
 from deploy.rollout import commands
 from deploy.site import rotate as rotation_of
-from deploy.site.run import of
+from deploy.site.run import kept_fleet
 from deploy.state.store import REVOKED
 from tests.support.place import Killed, Place, applied, bundled
 from tests.support.site import Site, make_tiny
@@ -33,7 +33,7 @@ Printed = pytest.CaptureFixture[str]
 def put(place: Place, release: str, values: Mapping[str, str]) -> None:
     """Deploy a release with these secrets."""
     place.state.keep(replace(bundled(release), env=secrets.render(values)))
-    applied(of(place.at, release), "deploy")
+    applied(kept_fleet(place.at, release), "deploy")
 
 
 def env(place: Place, release: str) -> dict[str, str]:
@@ -189,7 +189,7 @@ def test_a_failed_deploy_goes_back_to_what_served_with_what_it_had(changed: Plac
     changed.state.keep(replace(bundled("r6"), env=secrets.render({"KEY": OTHER})))
     changed.host.fail_at(4, lambda: None)
     with pytest.raises(OpsError):
-        applied(of(changed.at, "r6"), "deploy")
+        applied(kept_fleet(changed.at, "r6"), "deploy")
     assert (changed.serving(), env(changed, "r5")["KEY"]) == ("r5", NEW)
 
 
