@@ -146,6 +146,11 @@ class Notify(Section):
     within: float = Field(default=10, gt=0)
 
 
+PageAddress = Annotated[
+    str, like(r"(https?://[^\s\"']+)?", "it must be the address of a page, as in https://books.example.org/")
+]
+
+
 class Monitor(Section):
     """Where Prometheus, Alertmanager and Grafana listen on the host's loopback, and what is asked from outside."""
 
@@ -153,9 +158,9 @@ class Monitor(Section):
     alertmanager_port: Port = 9093
     grafana_port: Port = 3000
     keep_days: int = Field(default=15, gt=0)
-    probe: Annotated[
-        str, like(r"(https?://[^\s\"']+)?", "it must be the address of a page, as in https://books.example.org/")
-    ] = ""
+    probe: PageAddress = ""
+    grafana_url: PageAddress = ""
+    playbooks_url: PageAddress = ""
 
 
 class Backup(Section):

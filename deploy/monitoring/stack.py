@@ -105,6 +105,11 @@ class Stack:
         """What the jobs are called."""
         return frozenset(job.name for job in self.jobs)
 
+    @property
+    def watched(self) -> frozenset[str]:
+        """What panels may need: the jobs, and the files of rules."""
+        return self.job_names | {*self.rules}
+
     def probes(self, blackbox: Exporter) -> Iterator[Job]:
         """Yield what the blackbox exporter is asked: the edge, and the public address where the settings have one."""
         asked = f"{blackbox.name}:{blackbox.port}"
@@ -225,7 +230,7 @@ def files(stack: Stack, images: Images) -> dict[str, str]:
     }
     pulled = tuple(PULLED[name] for name in images.references if name in PULLED)
     if "grafana" in images.references:
-        shown = grafana.files(panels.dashboards(stack.job_names), stack.settings.name)
+        shown = grafana.files(panels.dashboards(stack.watched), stack.settings.name)
         config |= {f"{CONFIG}/{path}": text for path, text in shown.items()}
     config[f"{CONFIG}/prometheus.yml"] = render(
         "prometheus.yml.j2", app=stack.settings.app, env=stack.settings.env, host=stack.host, rules=stack.rules,
@@ -249,7 +254,8 @@ def compose_file(stack: Stack, images: Images, made_of: str) -> str:
         "compose.yml.j2", project=stack.project, name=settings.name, env=settings.env, host=stack.host, made_of=made_of,
         images=images.references, entrypoints=images.entrypoints, keep_days=settings.monitor.keep_days,
         prometheus_port=settings.monitor.prometheus_port, alertmanager_port=settings.monitor.alertmanager_port,
-        grafana_port=settings.monitor.grafana_port, folder=settings.state_dir / CONFIG,
+        grafana_port=settings.monitor.grafana_port, grafana_url=settings.monitor.grafana_url,
+        playbooks_url=settings.monitor.playbooks_url, folder=settings.state_dir / CONFIG,
         private=settings.state_dir / PRIVATE, state=settings.state_dir, socket=SOCKET,
         exporters=stack.exporters, networks=stack.networks,
     )  # fmt: skip
