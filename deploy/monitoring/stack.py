@@ -42,7 +42,10 @@ class Job:
     asked: str = ""
 
 
-PULLED = {"grafana": Job("grafana", (Target("grafana:3000", {}),))}  # of programs that are not on every host
+PULLED = {  # of programs that are not on every host
+    name: Job(name, (Target(f"{name}:{port}", {}),))
+    for name, port in (("grafana", 3000), ("loki", 3100), ("alloy", 12345))
+}
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class Stack:
     urls: str = ""
     certificates: bool = False
     heartbeat: str = ""
+    engine_root: str = "/var/lib/docker"
 
     @property
     def project(self) -> str:
@@ -232,6 +236,9 @@ def files(stack: Stack, images: Images) -> dict[str, str]:
     if "grafana" in images.references:
         shown = grafana.files(panels.dashboards(stack.watched), stack.settings.name)
         config |= {f"{CONFIG}/{path}": text for path, text in shown.items()}
+    if "loki" in images.references:
+        config[f"{CONFIG}/loki.yml"] = render("loki.yml.j2", keep_days=stack.settings.monitor.keep_days)
+        config[f"{CONFIG}/config.alloy"] = (FOLDER / "config.alloy").read_text()
     config[f"{CONFIG}/prometheus.yml"] = render(
         "prometheus.yml.j2", app=stack.settings.app, env=stack.settings.env, host=stack.host, rules=stack.rules,
         jobs=(*stack.jobs, *pulled),
@@ -255,7 +262,8 @@ def compose_file(stack: Stack, images: Images, made_of: str) -> str:
         images=images.references, entrypoints=images.entrypoints, keep_days=settings.monitor.keep_days,
         prometheus_port=settings.monitor.prometheus_port, alertmanager_port=settings.monitor.alertmanager_port,
         grafana_port=settings.monitor.grafana_port, grafana_url=settings.monitor.grafana_url,
-        playbooks_url=settings.monitor.playbooks_url, folder=settings.state_dir / CONFIG,
+        playbooks_url=settings.monitor.playbooks_url, loki_port=settings.monitor.loki_port,
+        engine_root=stack.engine_root, folder=settings.state_dir / CONFIG,
         private=settings.state_dir / PRIVATE, state=settings.state_dir, socket=SOCKET,
         exporters=stack.exporters, networks=stack.networks,
     )  # fmt: skip

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from tests.support.site import Site, docker, free_port
 
-PORTS = ("PROMETHEUS", "ALERTMANAGER", "GRAFANA")
+PORTS = ("PROMETHEUS", "ALERTMANAGER", "GRAFANA", "LOKI")
 
 
 @contextmanager
