@@ -228,9 +228,10 @@ def networks_of(spec: Mapping[str, Any], document: Mapping[str, Any]) -> tuple[s
 
 def files(stack: Stack, images: Images) -> dict[str, str]:
     """Render every file of the stack that anybody may read, by its path in the state folder."""
+    rules = (*stack.rules, *(["logs"] if "loki" in images.references else []))
     config = {
         f"{CONFIG}/{name}": (FOLDER / name).read_text()
-        for name in ("alertmanager.yml", "blackbox.yml", *(f"rules/{rule}.yml" for rule in stack.rules))
+        for name in ("alertmanager.yml", "blackbox.yml", *(f"rules/{rule}.yml" for rule in rules))
     }
     pulled = tuple(PULLED[name] for name in images.references if name in PULLED)
     if "grafana" in images.references:
@@ -240,7 +241,7 @@ def files(stack: Stack, images: Images) -> dict[str, str]:
         config[f"{CONFIG}/loki.yml"] = render("loki.yml.j2", keep_days=stack.settings.monitor.keep_days)
         config[f"{CONFIG}/config.alloy"] = (FOLDER / "config.alloy").read_text()
     config[f"{CONFIG}/prometheus.yml"] = render(
-        "prometheus.yml.j2", app=stack.settings.app, env=stack.settings.env, host=stack.host, rules=stack.rules,
+        "prometheus.yml.j2", app=stack.settings.app, env=stack.settings.env, host=stack.host, rules=rules,
         jobs=(*stack.jobs, *pulled),
     )  # fmt: skip
     made_of = hashlib.sha256(json.dumps([config, private(stack)], sort_keys=True).encode()).hexdigest()[:12]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -113,9 +114,10 @@ def test_lines_go_after_the_days_that_metrics_are_kept() -> None:
 def test_where_no_image_can_be_pulled_nothing_names_them() -> None:
     there, absent = rendered(), rendered(pulled=False)
     assert loki.FILE in there
+    assert "rules/logs.yml" in there["monitoring/config/prometheus.yml"]
     for job in ("loki:3100", "alloy:12345"):
         assert job in there["monitoring/config/prometheus.yml"], "it is watched"
-    assert not [path for path, text in absent.items() if "loki" in path + text or "alloy" in path + text]
+    assert not [path for path, text in absent.items() if re.search("loki|alloy|logs.yml", path + text)]
 
 
 def inspected(name: str, path: str, status: str = "running") -> dict[str, Any]:
