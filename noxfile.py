@@ -142,7 +142,7 @@ def ci(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def monitoring_live(session: nox.Session) -> None:
-    """Start the real Grafana and have it show every panel; needs a registry that answers."""
+    """Start the real Grafana, Loki and Alloy: every panel, a line of every container; needs a registry."""
     run_tests(session, ["tests/live"])
 
 

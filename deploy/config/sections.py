@@ -146,16 +146,22 @@ class Notify(Section):
     within: float = Field(default=10, gt=0)
 
 
+PageAddress = Annotated[
+    str, like(r"(https?://[^\s\"']+)?", "it must be the address of a page, as in https://books.example.org/")
+]
+
+
 class Monitor(Section):
-    """Where Prometheus, Alertmanager and Grafana listen on the host's loopback, and what is asked from outside."""
+    """Where the stack listens on the host's loopback, what is asked from outside, and where people find pages."""
 
     prometheus_port: Port = 9090
     alertmanager_port: Port = 9093
     grafana_port: Port = 3000
+    loki_port: Port = 3100
     keep_days: int = Field(default=15, gt=0)
-    probe: Annotated[
-        str, like(r"(https?://[^\s\"']+)?", "it must be the address of a page, as in https://books.example.org/")
-    ] = ""
+    probe: PageAddress = ""
+    grafana_url: PageAddress = ""
+    playbooks_url: PageAddress = ""
 
 
 class Backup(Section):
