@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 from pydantic_core import from_json
 
-from deploy.config.sections import Kind
 from deploy.security.findings import CHECKOUT, Finding, Inspection, Unreadable, severity_of
 from deploy.security.trivy_report import Part, Report, Result, System, Vulnerability
 
@@ -22,6 +20,8 @@ UNCONFIGURED = ("--ignorefile=", "--config=/dev/null")
 # in a checkout Trivy passes over tests, examples and *.md unless its configuration says otherwise; in images they are
 # others' files
 EVERY_FILE = Path(__file__).with_name("trivy-secret.yaml")
+OF_IMAGES = ("--secret-config=",)
+OF_A_CHECKOUT = (f"--secret-config={EVERY_FILE}", "--include-dev-deps")
 OFFLINE = ("--offline-scan", "--skip-db-update", "--skip-java-db-update", "--skip-vex-repo-update")
 CONFIGURATION = "the image's configuration"  # ENV, labels, the lines it was built by: in place of a folder of ours
 NAMES = {"pip": "pip", "npm": "npm", "gobinary": "Go", "python-pkg": "pip", "node-pkg": "npm"}
@@ -58,8 +58,8 @@ def scan(program: str, what: Iterable[str], cache: str, scanners: Iterable[str],
     kind, *target = what
     return (
         program, kind, "--format=json", "--list-all-pkgs", f"--scanners={','.join(scanners)}", f"--cache-dir={cache}",
-        f"--timeout={within:.0f}s", *QUIET, *OFFLINE, *UNCONFIGURED,
-        f"--secret-config={EVERY_FILE if kind == 'fs' else ''}", *target,
+        f"--timeout={within:.0f}s", *QUIET, *OFFLINE, *UNCONFIGURED, *(OF_A_CHECKOUT if kind == "fs" else OF_IMAGES),
+        *target,
     )  # fmt: skip
 
 
@@ -104,18 +104,6 @@ def database(text: str | None, now: datetime, most_hours: float, damage: str = "
         limit = f"scan.database_hours allows {most_hours:.0f} h"
         return Data(hours, data.updated, f"the vulnerability database is {data.age}; {limit}", then)
     return data
-
-
-def plain(path: str) -> str:
-    r"""Write a path as one word of Trivy's lists, whose words are patterns: `a,b` would name two. Pure."""
-    escaped = re.sub(r"([\\*?\[\]{}])", r"\\\1", path)
-    return '"' + escaped.replace('"', '""') + '"'
-
-
-def as_dockerfile(path: str) -> str:
-    """Return the option by which Trivy reads a file as a Dockerfile, whatever it is called. Pure."""
-    pattern = re.escape(path).replace('"', '""')
-    return f'--file-patterns="dockerfile:^{pattern}$"'
 
 
 def require_image(report: Report, config: str) -> None:
@@ -188,29 +176,6 @@ def undated(system: System | None) -> str:
     )
 
 
-def checkout_inspections(
-    report: Report, data: Data, files: int, comments: Iterable[Finding] = ()
-) -> list[Inspection]:  # fmt: skip
-    """Say what the checkout's report came to: vulnerabilities in locks, secrets, misconfigurations.
-
-    `comments` are those that let misconfigurations through.
-    """
-    counts = packages(report)
-    configurations = [result for result in report.results if result.summary]
-    walked = counts or configurations
-    why = data.unknown or ("" if counts else "no lock of dependencies was looked at")
-    then = "" if counts else 'where there are none on purpose: scan.skip = ["locks"]'
-    nothing = "" if configurations else "no Dockerfile or other configuration was looked at"
-    blind = "" if walked and files else "Trivy looked at no file"
-    checks = sum(r.summary.successes + r.summary.failures for r in configurations if r.summary)
-    return [
-        Inspection("vulnerabilities", CHECKOUT, listed(counts), data.age, vulnerabilities(report, CHECKOUT), why, then),
-        Inspection("secrets", CHECKOUT, f"{files} files", "", secrets(report, CHECKOUT), blind),
-        Inspection("misconfigurations", CHECKOUT, f"{len(configurations)} files, {checks} checks", "",
-             (*misconfigurations(report), *comments), nothing),
-    ]  # fmt: skip
-
-
 def vulnerabilities(report: Report, where: str) -> tuple[Finding, ...]:
     """Return the vulnerable packages of a report, each with the command that updates it."""
     return tuple(
@@ -251,14 +216,4 @@ def secrets(report: Report, where: str) -> tuple[Finding, ...]:
                 CONFIGURATION if where != CHECKOUT and result.target == report.artifact else result.target, one.line,
                 then=then)
         for result in report.results for one in result.secrets
-    )  # fmt: skip
-
-
-def misconfigurations(report: Report) -> tuple[Finding, ...]:
-    """Return the configuration that a check failed."""
-    kind: Kind = "misconfigurations"
-    return tuple(
-        Finding(kind, one.id, severity_of(one.severity), CHECKOUT, one.title, result.target, one.cause.line,
-                then=one.resolution, url=one.url)
-        for result in report.results for one in result.misconfigurations if one.status == "FAIL"
     )  # fmt: skip
