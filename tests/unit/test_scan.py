@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from collections import Counter
@@ -272,6 +273,21 @@ def test_a_database_whose_copy_was_cut_off_is_unknown_until_it_is_whole(
     shutil.rmtree(source / "trivy.db") if content is None else None
     (source / "trivy.db").write_bytes(WHOLE)
     assert database.update(settings, Here(), now=NOW)[0].unknown == ""
+
+
+def test_a_database_in_a_folder_that_is_older_than_its_metadata_is_unknown_until_it_is_there(bench: Bench) -> None:
+    """As while it is copied into the folder, file by file: its age would be that of data which is not here yet."""
+    source = bench.folder / "brought" / "db"
+    source.mkdir(parents=True)
+    (source / "trivy.db").write_bytes(WHOLE + b"old")
+    (source / "metadata.json").write_text(json.dumps(FRESH))
+    before = datetime.fromisoformat(str(FRESH["UpdatedAt"])).timestamp() - 3600
+    os.utime(source / "trivy.db", (before, before))
+    settings = SETTINGS.model_copy(update={"scan": Scan(databases=[str(source.parent)])})
+    assert "trivy.db was written at" in database.update(settings, Here(), now=NOW)[0].unknown
+    (source / "trivy.db").write_bytes(WHOLE + b"new")
+    assert database.update(settings, Here(), now=NOW)[0].unknown == ""
+    assert (database.cache_folder(settings) / "db" / "trivy.db").read_bytes() == WHOLE + b"new"
 
 
 def test_a_busy_registry_is_asked_again_and_another_fault_is_not(
