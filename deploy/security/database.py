@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -51,9 +52,19 @@ def update(settings: Settings, here: LocalHost, *, now: datetime | None = None) 
             shutil.rmtree(folder, ignore_errors=True)  # Trivy would take it for current by its metadata
         failed = take(Path(chosen[0]) / "db", folder) if brought else fetch(settings, here)
         damage = boltdb.damage(folder / "trivy.db") or (mixture(folder) if brought else "")
+        releases, damage = read_releases(folder / "trivy.db", damage)
     metadata = here.read(folder / "metadata.json")
     judged = trivy.database(metadata, now or datetime.now(UTC), settings.scan.database_hours, damage)
+    judged = replace(judged, releases=releases)
     return judged, f"{judged.unknown}: {failed}" if judged.unknown and failed else ""
+
+
+def read_releases(path: Path, damage: str) -> tuple[frozenset[str], str]:
+    """Return for what a whole database has advisories, and what is wrong with it."""
+    try:
+        return (frozenset(), damage) if damage else (boltdb.buckets(path), "")
+    except (OSError, ValueError) as error:
+        return frozenset(), str(error)
 
 
 def fetch(settings: Settings, here: LocalHost) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ OF_A_CHECKOUT = (f"--secret-config={EVERY_FILE}", "--include-dev-deps")
 OFFLINE = ("--offline-scan", "--skip-db-update", "--skip-java-db-update", "--skip-vex-repo-update")
 CONFIGURATION = "the image's configuration"  # ENV, labels, the lines it was built by: in place of a folder of ours
 NAMES = {"pip": "pip", "npm": "npm", "gobinary": "Go", "python-pkg": "pip", "node-pkg": "npm"}
+NUMBERS = {"alpine": 2, "debian": 1, "ubuntu": 2}  # distribution -> numbers by which the database names a release
 SCHEMA = 2
 IGNORED = r"trivy:ignore:|tfsec:ignore:"  # in a comment of a file, which no option refuses
 
@@ -38,12 +39,16 @@ class Database(Part):
 
 @dataclass(frozen=True)
 class Data:
-    """The vulnerability database that can be judged by: its age in hours, or why there is none."""
+    """The vulnerability database that can be judged by: its age in hours, for what it has advisories; or why there is none.
+
+    `releases` is None where that was not read.
+    """
 
     hours: float = 0
     updated: str = ""
     unknown: str = ""
     then: str = ""
+    releases: frozenset[str] | None = None
 
     @property
     def age(self) -> str:
@@ -147,7 +152,8 @@ def image_inspections(
     blind = "" if packageless else few(count, system, least)
     other = "" if packageless else blind or undated(system)
     advice = "a base that is a release, with package records: docs/how-to/scanning.md"
-    why, then = data.unknown or other, "" if data.unknown else advice
+    why = data.unknown or other or ("" if packageless else unlisted(system, data.releases))
+    then = "" if data.unknown else advice
     of = f"{system.family} {system.name}" if system else ""
     content = f"{report.metadata.size / 1_000_000:.0f} MB in {len(layers)} layer{'s' if len(layers) != 1 else ''}"
     return [
@@ -197,6 +203,17 @@ def update(result: Result, one: Vulnerability) -> str:
     if result.type in ("npm", "node-pkg"):
         return f"npm install {one.package}@{fixed}"
     return f"{one.package}>={fixed} in requirements.in, then lock again" if NAMES.get(result.type) == "pip" else ""
+
+
+def unlisted(system: System | None, releases: Collection[str] | None) -> str:
+    """Say that the database has no advisories for a distribution's release, of which Trivy finds nothing then.
+
+    Only where it is called as its release is: https://github.com/aquasecurity/trivy-db/tree/main/pkg/vulnsrc
+    """
+    if system is None or releases is None or system.family not in NUMBERS:
+        return ""
+    name = f"{system.family} {'.'.join(system.name.partition('-')[0].split('.')[: NUMBERS[system.family]])}"
+    return "" if name in releases else f"the vulnerability database has no advisories for {name}"
 
 
 def end_of_life(system: System | None, where: str) -> tuple[Finding, ...]:
