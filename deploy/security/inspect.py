@@ -22,7 +22,7 @@ from deploy.hosts.local import LocalHost
 from deploy.images import archive, bake, bases, build
 from deploy.images.inventory import ImageTransfer
 from deploy.release import desired
-from deploy.security import linters, rules, trivy, trivy_checkout
+from deploy.security import linters, rules, trivy, trivy_checkout, utf16
 from deploy.security.database import alone, cache_folder
 from deploy.security.findings import CHECKOUT, Finding, Inspection, ScannedImage, Severity, Unreadable, as_unknown
 from deploy.security.linters import Linter
@@ -115,7 +115,9 @@ def checkout(settings: Settings, here: LocalHost, data: Data, files: Sequence[st
             folder: checkout_report(folder, left_out, built, settings, here, data)
             for folder in (".", *trivy_checkout.passed_over(files))
         }
-        report = trivy_checkout.joined(reports)
+        with utf16.copied(settings.root, files) as folder:
+            encoded = report_of(settings, here, data, ("fs", folder))[0] if folder else None
+        report = trivy_checkout.joined(reports, encoded)
         configured = sorted({result.target for result in report.results if result.summary} & {*files})
         comments = let_through("misconfigurations", trivy.IGNORED, "HIGH", configured, settings)
         unreadable = [path for path in files if not os.access(settings.root / path, os.R_OK)]

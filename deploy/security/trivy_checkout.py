@@ -11,6 +11,7 @@ from deploy.config.sections import Kind
 from deploy.security.findings import CHECKOUT, Finding, Inspection, severity_of
 from deploy.security.trivy import Data, listed, packages, secrets, vulnerabilities
 from deploy.security.trivy_report import Report, Result
+from deploy.security.utf16 import PLACE
 
 # at the top of what it looks at, a checkout too: https://github.com/aquasecurity/trivy/blob/main/pkg/fanal/walker/walk.go
 PASSED_OVER = ("dev", "proc", "sys")
@@ -47,9 +48,13 @@ def under(folder: str, paths: Iterable[str]) -> dict[str, str]:
     return {path: path.removeprefix(above) for path in paths if path.startswith(above)}
 
 
-def joined(reports: Mapping[str, Report]) -> Report:
-    """Put the reports of folders into that of the checkout, which is `.`. Pure."""
+def joined(reports: Mapping[str, Report], encoded: Report | None = None) -> Report:
+    """Put the reports of folders into that of the checkout, which is `.`, and the secrets in files of UTF-16. Pure."""
     results = [
+        one.model_copy(update={"target": one.target.removeprefix(f"{PLACE}/")})
+        for one in (encoded.results if encoded else ()) if one.secrets
+    ]  # fmt: skip
+    results += [
         one if folder == "." else one.model_copy(update={"target": f"{folder}/{one.target}"})
         for folder, report in reports.items() for one in report.results
     ]  # fmt: skip

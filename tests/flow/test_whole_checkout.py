@@ -93,6 +93,17 @@ def test_a_file_that_cannot_be_opened_by_its_name_passes_nothing(checkout: Check
     assert all("scripts/d\\xe9ploy.sh cannot be read" in one.unknown for one in looked.values()), looked
 
 
+def test_secrets_in_utf_16_are_found_and_locks_in_it_are_one(checkout: Checkout) -> None:
+    """As PowerShell writes what is sent to a file."""
+    for path in ("app/settings.toml", "dev/settings.toml"):
+        checkout.write(path, "")
+        (checkout.root / path).write_text(f"key = '{key()}'\n", encoding="utf-16")
+    (checkout.root / "dev/requirements.txt").write_text("planted-pip==1.0\r\n", encoding="utf-16")
+    looked = look(checkout)
+    assert [one.path for one in looked["secrets"].findings] == ["app/settings.toml", "dev/settings.toml"]
+    assert [one.path for one in looked["vulnerabilities"].findings] == ["dev/requirements.txt"]
+
+
 def test_a_setting_of_git_hides_no_folder_of_the_history(checkout: Checkout) -> None:
     """`diff.relative`, where the app is a folder of its repository; nor does one shorten the commits that waivers name."""
     checkout.write("deploy/old", f"key = '{key()}'\n")
