@@ -491,6 +491,8 @@ def test_a_waiver_lets_one_finding_through(tmp_path: Path) -> None:
         (("2026-12-31", '"soon"'), "expired_at must be a date"),
         (("2026-12-31", "2026-11-30"), "it expired on 2026-11-30"),
         (("2026-12-31", "2026-11-29T10:00:00Z"), "it expired on 2026-11-29"),
+        (("2026-12-31", "2026-12-01T00:30:00+14:00"), "it expired on 2026-11-30"),
+        (('["pkg:pypi/flask"]', "[]"), "purls names nothing; without it everything is accepted"),
         (("owner =", "ownr ="), "unknown key ownr; did you mean owner?"),
         (('["pkg:pypi/flask"]', '"pkg:pypi/flask"'), "purls must be a list"),
         (("[[vulnerabilities]]", "[[vulnerabilites]]"), "did you mean vulnerabilities?"),
