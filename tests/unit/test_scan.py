@@ -145,6 +145,8 @@ def test_a_blinded_scan_is_unknown_and_says_why(bench: Bench, fault: Any, image:
     judged = [judge.judge(inspection, (), {}, SETTINGS) for inspection in inspections]
     assert summarize(ScannedImage(image, "sha256:aa", "sha256:bb"), "r1", judged, DATA).result == "UNKNOWN"
     assert next(inspection.unknown for inspection in inspections if inspection.kind == "vulnerabilities")
+    if fault is hung:
+        assert inspections[0].unknown == "`trivy` ended with 124: no end after 1 s"
     if fault not in (no_database, stale):  # of these the database's own row says what to do
         assert all(inspection.then for inspection in inspections)
         assert set(results(inspections).values()) == {"UNKNOWN"}
