@@ -87,6 +87,18 @@ def test_where_nothing_can_stand_in_its_place_the_rollback_is_refused(changed: P
     assert env(changed, "r4")["KEY"] == OLD
 
 
+def test_a_revoked_secret_is_not_brought_back_under_the_name_that_it_had(changed: Place) -> None:
+    """A key that was renamed before it was rotated; a word that two keys have is no such secret."""
+    put(changed, "r6", {"API_KEY": NEW, "USER": "root"})
+    changed.state.revoke({"API_KEY": secrets.fingerprint(OLD)})
+    with pytest.raises(Refused, match="KEY of release r4 was revoked, and nothing can stand"):
+        commands.rollback(changed.at, to="r4")
+    assert changed.serving() == "r6"
+    assert replacements({"A": OLD, "B": OTHER}, {"A": NEW, "B": "b"}, changed.state.revoked()) == {"A": NEW}
+    word = {"PASSWORD": (secrets.fingerprint("admin"),)}
+    assert replacements({"PASSWORD": "admin", "USER": "admin"}, {"PASSWORD": NEW}, word) == {"PASSWORD": NEW}
+
+
 def test_where_revocations_cannot_be_read_no_old_secret_comes_back_and_nothing_is_stopped(
     changed: Place, capsys: Printed
 ) -> None:
