@@ -21,7 +21,7 @@ from deploy.state.locks import LOCKS
 SCRIPT, ORDER, METRICS = "renew.sh", "renew.notify", "certificates"
 EVERY = 6  # hours; a certificate of six days has twelve tries in the half of its life that is left
 AT, JITTER = "00:30", 180
-VERSION, FORMER, EDGE = "VERSION", "FORMER", "OPS-EDGE"  # stand for what the script learns
+VERSION, FORMER, EDGE = "@VERSION@", "@FORMER@", "@EDGE@"  # stand for what the script learns; no setting has them
 WAIT_SECONDS = 1800  # for a deploy that goes on: a certificate that is due has days left
 # the release is looked up when it runs: by then others have been deployed
 TEMPLATE = r"""#!/bin/sh
