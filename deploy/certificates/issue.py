@@ -100,9 +100,10 @@ def own_pair(settings: Settings) -> tuple[bytes, bytes]:
         reasons = [f"{error.filename} cannot be read: {error.strerror}"]
     else:
         reasons = model.mistakes(*texts, settings.tls_names, datetime.now(UTC))
-        reasons += [f"others may read {key}: chmod 600 {key}"] if key.stat().st_mode & OWN_ALONE else []
+        secret = {key, chain} if model.KEY in texts[0] else {key}
+        reasons += [f"others may read {path}: chmod 600 {path}" for path in secret if path.stat().st_mode & OWN_ALONE]
     refuse(title, reasons, where=where, then=then, slug="certificate-invalid")
-    return texts
+    return model.certificates_of(texts[0]), texts[1]
 
 
 def install(store: Store, chain: bytes, key: bytes) -> Served:
