@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from deploy.certificates.serve import proving, testing
-from deploy.certificates.store import ISSUE_SECONDS, Store
+from deploy.certificates.store import Store
 from deploy.config.settings import Settings
 from deploy.core.errors import acting
 from deploy.core.model import LABEL
@@ -149,7 +149,7 @@ def render(store: Store, folder: Path) -> str:
     return TEMPLATE.format(
         folder=shlex.quote(str(folder)), lock=LOCKS["change"].file, changing=LOCKS["change"].changing,
         name=settings.name, ledger=LEDGER, container=store.container, order=ORDER, metrics=METRICS,
-        then=shlex.quote(then), log=shlex.quote(str(folder / "renew.log")), within=ISSUE_SECONDS, wait=WAIT_SECONDS,
+        then=shlex.quote(then), log=shlex.quote(str(folder / "renew.log")), within=store.within, wait=WAIT_SECONDS,
         nothing=shlex.quote(f"{giver} no certificate"), label=f"{LABEL}={settings.name}", role=f"{LABEL}.role", **lines,
     )  # fmt: skip
 

@@ -14,6 +14,7 @@ import pytest
 from deploy.certificates import schedule
 from deploy.certificates.store import ISSUE_SECONDS
 from deploy.config.environment import Environment
+from deploy.config.settings import ROOT
 from deploy.core.errors import Refused
 from deploy.edge import switch
 from deploy.rollout import takedown
@@ -98,6 +99,10 @@ def test_the_words_of_a_hook_reach_the_container_as_they_are(make: Callable[...,
     assert night.run() == 0
     (asked,) = [line for line in (night.folder / "asked").read_text().splitlines() if " issue " in line]
     assert f" --dns-hook={shlex.join(hook)} " in asked
+    seconds = sum(
+        map(int, re.findall(r"_WITHIN = (\d+), (\d+)", (ROOT / "docker/certificates/ops_dns.py").read_text())[0])
+    )
+    assert f"\nrun {ISSUE_SECONDS + 2 * seconds} docker compose" in night.script.read_text(), "the time of two names"
     assert not [*tmp_path.rglob("pwned")]
 
 
