@@ -11,6 +11,7 @@ from pathlib import Path
 VOLUME = Path(os.environ.get("CERTIFICATES", "/certificates"))
 SERVED, VERSIONS, ACME, CHALLENGES = (VOLUME / name for name in ("served", "versions", "acme", "challenges"))
 SHARED = VOLUME / "shared.key"  # of several edges with one certificate
+FETCHED = VOLUME / "fetched"  # when what another edge gave was sealed
 CHAIN, KEY, PART = "fullchain.pem", "privkey.pem", ".part"
 # nginx/frame.conf.j2 includes what a version brings: it redirects nobody to a temporary one
 TEMPORARY, EDGE, IS_TEMPORARY = "temporary", "edge.conf", b"set $is_temporary yes;\n"

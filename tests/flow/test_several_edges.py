@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -10,6 +11,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from cryptography.fernet import Fernet
 
 from deploy.certificates import check, issue, schedule
 from deploy.certificates.store import Store
@@ -124,6 +126,24 @@ def test_an_edge_that_cannot_fetch_it_says_why_and_serves_what_it_served(two: Tw
     assert "refused" in refused()
     (second.volume / "shared.key").unlink()
     assert "no key in common" in refused()
+
+
+def test_what_was_sealed_before_takes_no_newer_ones_place(two: Two) -> None:
+    """Who is between the hosts kept an old file, and answers with that; a new key begins anew."""
+    issue.issue(two.at)
+    (first, second), store = two.hosts, two.stores[1]
+    (sealed,) = (first.volume / SEALED).iterdir()
+    fernet, now = Fernet((first.volume / "shared.key").read_bytes()), int(time.time())
+    document = fernet.decrypt(sealed.read_bytes())
+    for then, old in ((now + 60, False), (now + 60, False), (now + 59, True), (now + 61, False)):
+        sealed.write_bytes(fernet.encrypt_at_time(document, then))
+        if old:
+            with pytest.raises(OpsError, match="older than what this host fetched before"):
+                store.follow()
+        else:
+            store.follow()
+    assert (second.volume / "fetched").stat().st_mode & 0o777 == 0o600
+    issue.issue(two.at)
 
 
 def test_each_host_renews_by_a_timer_of_its_own(two: Two, tmp_path: Path) -> None:

@@ -335,6 +335,7 @@ def test_a_repository_that_is_none_is_refused(keys: dict[str, str], mistake: str
         ('tls.names = ["www.app.test", "app.test"]', "tls.names has www.app.test, which the edge lets in nowhere"),
         ('edge.canonical = "www.app.test"', "edge.canonical is www.app.test, which is none of the names in domain"),
         ('edge.trusted_proxies = ["10.0.0.1/8"]', "edge.trusted_proxies.0: it must be an address or a network"),
+        ('edge.trusted_proxies = ["::/0"]', "edge.trusted_proxies.0: it is everybody"),
         ('edge.limits = {"api" = 5}', "edge.limits.api: it must be the beginning of a path"),
         ('edge.limits = {"/api/" = 0}', "edge.limits./api/: it must be greater than 0"),
         ('edge.port = 8443\ntls.by = "acme"', "edge.tls_port is 8443, as another port of the edge is"),
