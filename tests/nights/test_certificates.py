@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import ssl
 import statistics
 import subprocess
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -173,6 +175,25 @@ def test_a_certificate_is_revoked_by_the_command_of_the_page(issued: Site, acme:
     assert acme.status_of(before) == "Revoked"
     issued.inv("tls.renew", "--now")
     assert acme.status_of(presented(acme.address).serial_number) == "Valid"
+
+
+def test_a_certificate_for_an_address(issued: Site, acme: Acme) -> None:
+    """A first run without a domain: no name leads here, and visitors come by the address."""
+    own = {"OPS_DOMAIN": acme.address}
+    try:
+        issued.inv("deploy", **own)
+        (served,) = issued.inv("tls.issue", "--json", **own).document
+        assert served["names"] == [acme.address]
+        trusting = ssl.create_default_context(cadata=acme.root())
+        with urllib.request.urlopen(f"https://{acme.address}/", timeout=10, context=trusting) as answer:
+            assert answer.status == 200
+        (again,) = issued.inv("tls.renew", "--json", **own).document
+        assert (again["changed"], again["serial"]) == (False, served["serial"])
+        checks = issued.inv("tls.check", "--json", code=3, **own).document
+        assert [one["asked"] for one in checks if one["result"] != "PASS"] == ["the host renews it by itself"]
+    finally:
+        issued.inv("deploy")
+        issued.inv("tls.issue")
 
 
 @dataclass
