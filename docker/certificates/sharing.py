@@ -37,7 +37,8 @@ def share(words: Namespace) -> dict[str, object]:
 def unshare() -> None:
     """Forget the key: this edge has its certificate alone."""
     discard_sealed()
-    SHARED.unlink(missing_ok=True)
+    for path in (SHARED, FETCHED):
+        path.unlink(missing_ok=True)
 
 
 def seal(chain: bytes, key: bytes) -> None:
