@@ -66,6 +66,7 @@ ANSWERS = {
     "key-mismatch": Answer(
         slug="certificate-invalid", then="bring the key that belongs to the certificate, then inv tls.issue"
     ),
+    "not-taken": Answer(slug="certificate-invalid", then="bring another certificate, then inv tls.issue"),
     "disk-full": Answer(
         slug="disk-full",
         then="inv disk says where the space went; then inv tls.issue",

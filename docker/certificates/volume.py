@@ -72,7 +72,9 @@ def keep(chain: bytes, key: bytes, version: str) -> str:
         part.rename(VERSIONS / version)
         sync(VERSIONS)
     except ssl.SSLError as error:
-        raise Failed("key-mismatch", f"the key does not belong to the certificate: {error.reason}") from None
+        if error.reason == "KEY_VALUES_MISMATCH":
+            raise Failed("key-mismatch", "the key does not belong to the certificate") from None
+        raise Failed("not-taken", f"OpenSSL takes neither this certificate nor its key: {error.reason}") from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return version

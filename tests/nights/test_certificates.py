@@ -143,13 +143,18 @@ def test_a_server_that_hangs(issued: Site, acme: Acme) -> None:
         docker("unpause", acme.server)
 
 
-def test_a_certificate_of_ones_own(issued: Site, acme: Acme, tmp_path: Path) -> None:
+@pytest.mark.parametrize("rsa_bits", [0, 2048, 1024])
+def test_a_certificate_of_ones_own(issued: Site, acme: Acme, tmp_path: Path, rsa_bits: int) -> None:
     """It is installed over the connection, served and proven; then the server's is served again."""
-    pair = signed(*NAMES, by=signed("an authority", authority=True))
+    pair = signed(*NAMES, by=signed("an authority", authority=True), rsa_bits=rsa_bits)
     for name, data in (("own.pem", pair.chain), ("own.key", pair.key)):
         (tmp_path / name).write_bytes(data)
         (tmp_path / name).chmod(0o600)
     own = {"OPS_TLS__CERTIFICATE": str(tmp_path / "own.pem"), "OPS_TLS__KEY": str(tmp_path / "own.key")}
+    if rsa_bits == 1024:
+        weak = issued.inv("tls.issue", "--json", code=1, OPS_TLS__BY="file", **own)
+        assert "EE_KEY_TOO_SMALL" in weak.document["error"], weak.stderr
+        return
     (served,) = issued.inv("tls.issue", "--json", OPS_TLS__BY="file", **own).document  # type: ignore[arg-type]
     assert served["serial"] == f"{presented(acme.address).serial_number:x}"
     (tmp_path / "own.key").chmod(0o644)
