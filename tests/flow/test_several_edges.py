@@ -16,7 +16,7 @@ from cryptography.fernet import Fernet
 from deploy.certificates import check, issue, schedule
 from deploy.certificates.store import Store
 from deploy.config.environment import Environment
-from deploy.config.sections import Edge
+from deploy.config.sections import Edge, Tls
 from deploy.core.errors import OpsError, Refused
 from deploy.hosts.sections import Server
 from tests.flow.test_certificates import Host, Place, make, pair
@@ -161,6 +161,16 @@ def test_a_first_edge_that_keeps_no_certificate_yet_is_named(two: Two, monkeypat
     with pytest.raises(Refused) as refused:
         issue.issue(two.at)
     assert (refused.value.slug, "app1" in refused.value.what, two.hosts[1].ran) == ("no-certificates-service", True, [])
+
+
+def test_a_port_that_visitors_are_sent_to_and_that_nothing_answers_is_named(two: Two) -> None:
+    """A firewall that was set up before there was HTTPS lets nobody in."""
+    real = two.at.settings.model_copy(update={"tls": Tls(by="acme", server="production")})
+    warned = issue.closed_port(real, two.hosts[0])
+    assert all(words in warned for words in ("app1: visitors are sent", "127.0.0.1:1 ", "inv hosts.provision")), warned
+    open_one = real.model_copy(update={"edge": Edge(tls_port=two.edge.server_port)})
+    assert issue.closed_port(open_one, two.hosts[0]) == ""
+    assert issue.closed_port(two.at.settings, two.hosts[0]) == "", "nobody is sent to a certificate for tries"
 
 
 def test_an_edge_that_is_alone_again_seals_nothing(two: Two) -> None:
