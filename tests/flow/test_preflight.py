@@ -94,6 +94,11 @@ def test_a_port_is_closed_to_this_machine_whatever_its_address_is_like() -> None
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as listening:
         port = listening.getsockname()[1]
         assert not here.port_is_free("::1", port)
+        facts = Facts((), EdgeFacts(running=False, expected=True))
+        for address in ("::1", "[::1]"):
+            own = settings(Path(), edge={"address": address, "port": port})
+            (taken,) = preflight.ports(own, here, facts)
+            assert f"port {port} is taken" in taken
     assert here.port_is_free("::1", port)
     assert here.port_is_free("no-such-host.invalid", 6379)
 
