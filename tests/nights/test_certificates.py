@@ -143,7 +143,7 @@ def test_a_server_that_hangs(issued: Site, acme: Acme) -> None:
         docker("unpause", acme.server)
 
 
-@pytest.mark.parametrize("rsa_bits", [0, 2048, 1024])
+@pytest.mark.parametrize("rsa_bits", [0, 2048, 1024], ids=["ECDSA", "RSA", "RSA of 1024 bits"])
 def test_a_certificate_of_ones_own(issued: Site, acme: Acme, tmp_path: Path, rsa_bits: int) -> None:
     """It is installed over the connection, served and proven; then the server's is served again."""
     pair = signed(*NAMES, by=signed("an authority", authority=True), rsa_bits=rsa_bits)
