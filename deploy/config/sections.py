@@ -8,7 +8,18 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from deploy.config import repositories
-from deploy.config.kinds import Clock, Hostname, Network, Numeric, PublicKey, Registry, SecretName, Shell, UrlPrefix
+from deploy.config.kinds import (
+    Clock,
+    Hostname,
+    Network,
+    Numeric,
+    Proxies,
+    PublicKey,
+    Registry,
+    SecretName,
+    Shell,
+    UrlPrefix,
+)
 from deploy.config.repositories import Offsite, Repository
 from deploy.hosts.sections import File, HostKey, Port, Section, like
 
@@ -21,7 +32,7 @@ class Edge(Section):
     tls_port: Port = 8443
     probe_port: Port = 9180
     canonical: Hostname | Literal[""] = ""
-    trusted_proxies: list[Network] = Field(default=[])
+    trusted_proxies: list[Proxies] = Field(default=[])
     body_mb: int = Field(default=33, gt=0, description="megabytes that a request's body may have")
     header_within: float = Field(default=10, gt=0)
     body_within: float = Field(default=30, gt=0)

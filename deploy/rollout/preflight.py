@@ -214,9 +214,9 @@ def ports(settings: Settings, host: Host, facts: Facts) -> list[str]:
     """Name the edge's ports that something else has taken."""
     if facts.edge.running or not facts.edge.expected:
         return []
-    edge = settings.edge
-    needed = {"port": (edge.address, edge.port), "probe_port": ("127.0.0.1", edge.probe_port)}
-    needed |= {"tls_port": (edge.address, edge.tls_port)} if settings.tls.by else {}
+    edge, own = settings.edge, settings.edge.address.strip("[]")  # Compose has brackets around one of version 6
+    needed = {"port": (own, edge.port), "probe_port": ("127.0.0.1", edge.probe_port)}
+    needed |= {"tls_port": (own, edge.tls_port)} if settings.tls.by else {}
     taken = {key: port for key, (address, port) in needed.items() if not host.port_is_free(address, port)}
     then = "stop it, or set edge.{0} (OPS_EDGE__{1}=…)"
     return [f"port {port} is taken by another program; {then.format(key, key.upper())}" for key, port in taken.items()]
