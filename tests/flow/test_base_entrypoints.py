@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,8 +45,9 @@ exec "${@:4}"
 ID = """#!/bin/bash
 case $1 in -u) [[ -e ROOT_GONE ]] && echo 999 || echo UID ;; -g) echo UID ;; -un) [[ UID != 4242 ]] ;; esac
 """
-FILE = {"POSTGRES_PASSWORD_FILE": "/nowhere"}
-PUBLIC = {"POSTGRES_PASSWORD": "p w", "POSTGRES_USER": "shop"}
+FILE: Any = {"POSTGRES_PASSWORD_FILE": "/nowhere"}
+ALONE: Any = {"POSTGRES_PASSWORD": "x"}
+PUBLIC: Any = {"POSTGRES_PASSWORD": "p w", "POSTGRES_USER": "shop"}
 
 
 class Image:
@@ -118,7 +120,7 @@ def test_the_database_is_named_as_the_role_and_the_role_postgres_by_default(post
 
 
 def test_without_a_name_nothing_but_postgres_is_made(postgres: Image) -> None:
-    asked = postgres.start("postgres", **{"POSTGRES_PASSWORD": "x"})
+    asked = postgres.start("postgres", **ALONE)
     assert "[--username=postgres]" in asked
     assert "CREATE" not in asked
 
@@ -173,7 +175,9 @@ def test_settings_come_from_files(postgres: Image) -> None:
         "INITDB_ARGS": "--data-checksums",
     }.items():
         (postgres.folder / name).write_text(f"{text}\n")
-    files = {f"POSTGRES_{name}_FILE": str(postgres.folder / name) for name in ("PASSWORD", "USER", "DB", "INITDB_ARGS")}
+    files: Any = {
+        f"POSTGRES_{name}_FILE": str(postgres.folder / name) for name in ("PASSWORD", "USER", "DB", "INITDB_ARGS")
+    }
     asked = postgres.start("postgres", **files)
     assert "password from file\n" in asked
     assert "[--username=filed]" in asked

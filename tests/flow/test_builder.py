@@ -101,7 +101,7 @@ def test_proxies_are_those_of_shell_client_and_engine(client: Path, monkeypatch:
     monkeypatch.setenv("HTTPS_PROXY", "http://me:secret@proxy.example:3128")
     own = {"httpsProxy": "http://proxy.example:3128", "noProxy": "localhost,127.0.0.1,backend"}
     (client / "config.json").write_text(json.dumps({"proxies": {"default": own}}))
-    engine = {"HttpsProxy": "http://proxy.example:3128", "HttpProxy": "", "NoProxy": ""}
+    engine: Any = {"HttpsProxy": "http://proxy.example:3128", "HttpProxy": "", "NoProxy": ""}
     assert builder.check_proxies(Machine(**engine)) == (
         "shell: https_proxy proxy.example:3128; builds and containers: https_proxy proxy.example:3128; "
         "engine: https_proxy proxy.example:3128"
