@@ -22,7 +22,8 @@ os.environ["PYTHONPYCACHEPREFIX"] = str(Path(".nox/bytecode").absolute())
 
 SCRIPTS = [
     "scripts/quickstart", "scripts/test", ".ci/run", "docker/base/customize.sh", "docker/base/postgres/customize.sh",
-    "docker/base/postgres/entrypoint.sh", "docker/base/redis/customize.sh", "docker/base/monitoring/customize.sh",
+    "docker/base/postgres/entrypoint.sh", "docker/base/redis/entrypoint.sh",
+    *map("docker/base/{}/customize.sh".format, ("redis", "monitoring", "nginx", "node", "python", "python-build")),
     "docker/frontend/publish", "scripts/ci-credentials", "infra/terraform/volume.sh",
     "infra/ansible/roles/firewall/files/bookreader-ops-firewall",
     *map("scripts/{}.sh".format, ("inv", "deploy", "backup", "migrate-and-deploy", "setup-monitoring")),

@@ -61,7 +61,6 @@ class Server:
             "--env=POSTGRES_USER=bench", "--env=POSTGRES_DB=bench", "--env=POSTGRES_PASSWORD=bench",
             "--env=PGDATA=/var/lib/postgresql/data", f"--volume={self.name}:/var/lib/postgresql/data",
             "--tmpfs=/var/run/postgresql:uid=999,gid=999", "--tmpfs=/tmp:mode=1777", images["postgres"],
-            "docker-entrypoint.sh", "postgres",
         )  # fmt: skip
         if not wait_until(lambda: "accepting" in self.attempt("pg_isready", "--host=127.0.0.1"), 60):
             raise RuntimeError(f"{self.name} did not accept connections within 60 s; docker logs {self.name}")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from deploy.backups import isolated, wal
-from deploy.backups.points import EvidenceFile
+from deploy.backups.points import EVIDENCE, EvidenceFile
 from deploy.backups.show import Standing, standing
 from deploy.config.environment import Environment
 from deploy.config.settings import Settings
@@ -26,8 +27,14 @@ from deploy.rollout.reversible import require_abortable
 from deploy.site.facts import answered, observe, summary
 from deploy.site.interrupted import Interruption, interruptions
 from deploy.state import locks
-from deploy.state.journal import RELEASE
-from deploy.state.store import state_of
+from deploy.state.journal import JOURNAL, RELEASE
+from deploy.state.store import LEDGER, SCALE, SCHEMA, state_of
+
+# what is read of the state folder
+RECORDS = (
+    LEDGER, JOURNAL, SCHEMA, SCALE, EVIDENCE, *(lock.file for lock in locks.LOCKS.values()), "edge/current", "edge/proven",
+    "edge/generations/*/route.json", "releases/*/release.json", "releases/*/shared.yml",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,14 @@ def show(at: Environment, *, json: bool) -> None:
 
     Raises GateClosed where visitors get errors, else unreachable hosts' errors, once the others are shown.
     """
+    with ExitStack() as stack:
+        for host in at.hosts:
+            stack.enter_context(host.looking())
+        look(at, json=json)
+
+
+def look(at: Environment, *, json: bool) -> None:
+    """Show it as `show` does, each question asked once."""
     observed, unreachable = observe_reachable(at)
     statuses, interrupted = ask_hosts(at, observed)
     locked_by = [holder for status in statuses.values() for holder in status.holders]
@@ -180,7 +195,7 @@ def observe_reachable(at: Environment) -> tuple[dict[str, Facts], dict[str, OpsE
 
     Hosts behind another's dead edge are in both: their containers are observed.
     """
-    observed, unreachable = at.gather(lambda host: observe(at.settings, host))
+    observed, unreachable = at.gather(lambda host: observe_at_once(at, host))
     for host in (host for host in at.hosts if host.name in unreachable and not host.front):
         with suppress(OpsError, OSError):  # with the engine away the edge itself may answer
             edge = answered(at.settings, host)
@@ -191,6 +206,24 @@ def observe_reachable(at: Environment) -> tuple[dict[str, Facts], dict[str, OpsE
     edges = {name: EdgeFacts(expected=False, front=fronts[name]) for name in running}
     observed |= {name: Facts(containers, edges[name]) for name, containers in running.items()}
     return {host.name: observed[host.name] for host in at.hosts if host.name in observed}, unreachable
+
+
+def observe_at_once(at: Environment, host: Host) -> Facts:
+    """Observe a host; far away, what will be asked is asked before, at once, so that the answers are there."""
+    questions: list[Callable[[], object]] = [
+        lambda: host.engine.containers(at.settings.name), host.engine.resources,
+        lambda: host.fetch(at.settings.state_dir, RECORDS),
+    ]  # fmt: skip
+    if not host.front:
+        questions += [lambda: answered(at.settings, host), lambda: compare.public(at, host)]
+
+    def tried(question: Callable[[], object]) -> None:
+        with suppress(OpsError, OSError):  # it is met again where the answer is needed
+            question()
+
+    if at.remote:
+        host.together(*(partial(tried, question) for question in questions))
+    return observe(at.settings, host)
 
 
 def print_state(at: Environment, statuses: Mapping[str, HostStatus], unreachable: Mapping[str, OpsError]) -> None:
