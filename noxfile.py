@@ -34,6 +34,7 @@ SCRIPTS = [
     "docker/backup/recover",
 ]  # fmt: skip
 TWO = ["--numprocesses=2", "--dist=loadgroup"]
+THREE = ["--numprocesses=3", "--dist=loadgroup"]
 # a file's tests share a site and have an order
 THREE_FILES = ["--numprocesses=3", "--dist=loadfile", "--no-loadscope-reorder"]
 SUITES = "tests/integration/test_app_suites.py"
@@ -94,7 +95,7 @@ def docs(session: nox.Session) -> None:
 def security(session: nox.Session) -> None:
     """Scan images, files, history and workflows, as `inv scan` does, and run the scan's own tests."""
     session.run("inv", "scan", *only_new(os.environ), external=True)
-    run_tests(session, ["tests/unit/test_scan.py", "tests/flow/test_scanned.py", "tests/unit/test_workflows.py"])
+    run_tests(session, ["tests/unit/test_scan.py", "tests/flow/test_scanned.py", "tests/unit/test_workflows.py", *TWO])
 
 
 @nox.session(tags=["quick", "ci"])
@@ -112,7 +113,7 @@ def unit(session: nox.Session) -> None:
 @nox.session(tags=["ci"])
 def flow(session: nox.Session) -> None:
     """Commands from end to end on fake hosts; real git, Compose and files."""
-    run_tests(session, ["tests/flow", *TWO])
+    run_tests(session, ["tests/flow", *THREE])  # some of them wait
 
 
 @nox.session(tags=["ci"])

@@ -24,7 +24,7 @@ from deploy.rollout.fleet_plan import make_plans
 from deploy.site.facts import observe_all
 from deploy.site.run import Fleet, Run, kept_fleet
 from deploy.state.store import State
-from tests.support.apart import FOLDER, Apart
+from tests.support.apart import FOLDER, Apart, once
 from tests.support.fake import FakeHost, invariant
 from tests.support.faults import fail_at
 from tests.support.place import FAST, Killed, applied
@@ -108,7 +108,9 @@ class Site:
         self.hosts = {name: Behind(name, root / name, self.dead) for name in SERVERS}
         for name, host in self.hosts.items():
             host.site, host.front = self, self.hosts.get(self.settings.fronts.get(name, ""))
-        self.known = {name: self.deploy(name).release for name in ("r1", "r2")}
+        self.known: dict[str, str] = once(
+            (Behind, *SERVERS, repr(rollout)), root, self.hosts, lambda: {name: self.deploy(name).release for name in ("r1", "r2")}
+        )  # fmt: skip
 
     @property
     def at(self) -> Environment:
