@@ -113,7 +113,9 @@ def test_what_a_document_points_to_is_there(document: Path) -> None:
 
 def test_readme_links_every_page_of_how_to_and_reference() -> None:
     linked = set(re.findall(r"\]\((docs/[\w/-]+\.md)", (ROOT / "README.md").read_text()))
-    pages = {str(path.relative_to(ROOT)) for name in ("how-to", "reference") for path in (ROOT / "docs" / name).iterdir()}
+    pages = {
+        str(path.relative_to(ROOT)) for name in ("how-to", "reference") for path in (ROOT / "docs" / name).iterdir()
+    }
     assert pages - linked == set()
 
 
