@@ -22,7 +22,8 @@ os.environ["PYTHONPYCACHEPREFIX"] = str(Path(".nox/bytecode").absolute())
 
 SCRIPTS = [
     "scripts/quickstart", "scripts/test", ".ci/run", "docker/base/customize.sh", "docker/base/postgres/customize.sh",
-    "docker/base/postgres/entrypoint.sh", "docker/base/redis/customize.sh", "docker/base/monitoring/customize.sh",
+    "docker/base/postgres/entrypoint.sh", "docker/base/redis/entrypoint.sh",
+    *map("docker/base/{}/customize.sh".format, ("redis", "monitoring", "nginx", "node", "python", "python-build")),
     "docker/frontend/publish", "scripts/ci-credentials", "infra/terraform/volume.sh",
     "infra/ansible/roles/firewall/files/bookreader-ops-firewall",
     *map("scripts/{}.sh".format, ("inv", "deploy", "backup", "migrate-and-deploy", "setup-monitoring")),
@@ -33,6 +34,7 @@ SCRIPTS = [
     "docker/backup/recover",
 ]  # fmt: skip
 TWO = ["--numprocesses=2", "--dist=loadgroup"]
+THREE = ["--numprocesses=3", "--dist=loadgroup"]
 # a file's tests share a site and have an order
 THREE_FILES = ["--numprocesses=3", "--dist=loadfile", "--no-loadscope-reorder"]
 SUITES = "tests/integration/test_app_suites.py"
@@ -93,7 +95,7 @@ def docs(session: nox.Session) -> None:
 def security(session: nox.Session) -> None:
     """Scan images, files, history and workflows, as `inv scan` does, and run the scan's own tests."""
     session.run("inv", "scan", *only_new(os.environ), external=True)
-    run_tests(session, ["tests/unit/test_scan.py", "tests/flow/test_scanned.py", "tests/unit/test_workflows.py"])
+    run_tests(session, ["tests/unit/test_scan.py", "tests/flow/test_scanned.py", "tests/unit/test_workflows.py", *TWO])
 
 
 @nox.session(tags=["quick", "ci"])
@@ -111,7 +113,7 @@ def unit(session: nox.Session) -> None:
 @nox.session(tags=["ci"])
 def flow(session: nox.Session) -> None:
     """Commands from end to end on fake hosts; real git, Compose and files."""
-    run_tests(session, ["tests/flow", *TWO])
+    run_tests(session, ["tests/flow", *THREE])  # some of them wait
 
 
 @nox.session(tags=["ci"])
@@ -142,7 +144,7 @@ def ci(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def monitoring_live(session: nox.Session) -> None:
-    """Start the real Grafana and have it show every panel; needs a registry that answers."""
+    """Start the real Grafana, Loki and Alloy: every panel, a line of every container; needs a registry."""
     run_tests(session, ["tests/live"])
 
 

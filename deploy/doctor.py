@@ -16,7 +16,7 @@ from deploy.core.errors import MachineFailed, OpsError, Refused, acting
 from deploy.core.shell import command, docker
 from deploy.hosts.host import Host
 from deploy.hosts.local import LocalHost
-from deploy.images import bases
+from deploy.images import bases, builder
 from deploy.images import build as images
 from deploy.provisioning import drift
 from deploy.rollout import preflight
@@ -41,6 +41,9 @@ def examine(settings: Settings, host: LocalHost) -> list[Check]:
         attempt("Docker engine", lambda: host.engine.require()),
         attempt("docker buildx", lambda: images.require_buildx(host)),
         attempt("docker compose", lambda: compose.require_plugin(host)),
+        attest("builder", lambda: builder.check_builder(host)),
+        attest("platform", lambda: builder.check_platform(settings, host)),
+        attest("proxies", lambda: builder.check_proxies(host), advice=True),
         attempt("git", git),
         setting("image store", lambda: images.uses_containerd_store(host), STORE_CHANGE),
         setting("live restore", lambda: host.run(LIVE_RESTORE).strip() == "true", RESTORE_CHANGE),
@@ -104,14 +107,24 @@ def clock(host: Host) -> None:
 
 def attempt(asked: str, act: Callable[[], object], *, advice: bool = False) -> Check:
     """Check by doing what a command would do."""
-    try:
+
+    def done() -> str:
         act()
+        return ""
+
+    return attest(asked, done, advice=advice)
+
+
+def attest(asked: str, act: Callable[[], str], *, advice: bool = False) -> Check:
+    """Check by doing what a command would do, which says its evidence."""
+    try:
+        evidence = act()
     except OSError as error:
         failed = MachineFailed(error)
         return Check(asked, "UNKNOWN", f"{failed.where}: {failed.what}")
     except OpsError as error:
         return Check(asked, "FAIL", error.what, "" if error.then.startswith(OWN) else error.then, advice)
-    return Check(asked, "PASS")
+    return Check(asked, "PASS", evidence)
 
 
 def git() -> None:

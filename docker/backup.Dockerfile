@@ -7,7 +7,7 @@ FROM ssh AS ssh
 FROM postgres AS programs
 COPY backup/ /out/usr/local/lib/backup/
 COPY --from=restic /usr/bin/restic /out/usr/local/bin/
-COPY --from=ssh /usr/bin/ssh /out/usr/local/bin/
+COPY --from=ssh /usr/bin/ssh /usr/bin/openssl /out/usr/local/bin/
 COPY backup/ssh_config /out/etc/ssh/
 COPY --from=restic /etc/ssl/certs/ca-certificates.crt /out/etc/ssl/certs/
 # modes and times are part of a layer's digest: the same whatever the umask and the minute of the checkout

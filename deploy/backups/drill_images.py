@@ -11,7 +11,7 @@ from deploy.core.errors import Refused
 from deploy.core.model import Release, ReleasedService, Schema
 from deploy.core.shell import docker
 from deploy.site.checks import Check
-from deploy.site.run import Run, run_of
+from deploy.site.run import Run, kept_run
 from deploy.state.store import State
 
 
@@ -58,7 +58,7 @@ def previous_of(at: Environment, run: Run, release: str) -> Image | Missing:
     """Return the release before, where a rollback could go to it: advice where the schema has left it behind."""
     starts, _ = asked_of("previous")
     try:
-        before = run_of(at, run.host, release)
+        before = kept_run(at, run.host, release)
     except Refused as error:
         return Missing("previous", Check(starts, "UNKNOWN", f"release {release}: {error.what}", error.then))
     if reason := misfit(run.state, release):

@@ -16,10 +16,13 @@ from deploy.certificates.store import Store, Version, require_tls, stores_of
 from deploy.config.environment import Environment
 from deploy.config.settings import Settings
 from deploy.core import console
-from deploy.core.errors import Refused, acting, refuse
+from deploy.core.errors import OpsError, Refused, acting, refuse
+from deploy.edge import frame
+from deploy.hosts.host import Host
 from deploy.site.locked import locked
 
 AGAIN = "then inv tls.issue"
+CONNECT_SECONDS = 5
 OWN_ALONE = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -69,6 +72,8 @@ def issue_first(at: Environment, *, now: bool = False, unprobed: bool = False) -
     served = issue(at, now=now, unprobed=unprobed)
     for store in stores_of(at):
         name = store.run.host.name
+        if closed := closed_port(at.settings, store.run.host):
+            console.warn(acting(closed, at.settings.env))
         try:
             if at.settings.tls.by == "acme":
                 console.say(schedule.install(store))
@@ -78,6 +83,20 @@ def issue_first(at: Environment, *, now: bool = False, unprobed: bool = False) -
             console.warn(acting(f"the timer of {name} is not what tls.by asks for: {error.what}; {error.then}, "
                                 "then inv tls.issue", at.settings.env))  # fmt: skip
     return served
+
+
+def closed_port(settings: Settings, host: Host) -> str:
+    """Say where visitors are sent and nothing answers us; empty where something does, or nobody is sent there."""
+    server = settings.hosts.get(host.name)
+    if not server or not frame.has_real_certificate(settings.tls):
+        return ""
+    try:
+        host.connect(server.address, settings.edge.tls_port, CONNECT_SECONDS).close()
+    except (OpsError, OSError) as error:
+        place, why = f"{server.address}:{settings.edge.tls_port}", getattr(error, "strerror", "") or error
+        firewall = "where the firewall of inv hosts.provision is in the way, that command opens the port"
+        return f"{host.name}: visitors are sent to HTTPS, and nothing answers at {place} from here ({why}); {firewall}"
+    return ""
 
 
 def issuer_first(at: Environment, stores: tuple[Store, ...]) -> tuple[Store, ...]:
@@ -100,9 +119,10 @@ def own_pair(settings: Settings) -> tuple[bytes, bytes]:
         reasons = [f"{error.filename} cannot be read: {error.strerror}"]
     else:
         reasons = model.mistakes(*texts, settings.tls_names, datetime.now(UTC))
-        reasons += [f"others may read {key}: chmod 600 {key}"] if key.stat().st_mode & OWN_ALONE else []
+        secret = {key, chain} if model.KEY in texts[0] else {key}
+        reasons += [f"others may read {path}: chmod 600 {path}" for path in secret if path.stat().st_mode & OWN_ALONE]
     refuse(title, reasons, where=where, then=then, slug="certificate-invalid")
-    return texts
+    return model.certificates_of(texts[0]), texts[1]
 
 
 def install(store: Store, chain: bytes, key: bytes) -> Served:

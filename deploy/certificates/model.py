@@ -12,6 +12,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
 SHORT = timedelta(days=10)  # what lives for less is renewed at half of its life, all else when a third is left
+KEY = b"PRIVATE KEY-----"
 STAGING = "(STAGING)"  # stands in the name of whoever signs for Let's Encrypt's staging server
 
 
@@ -79,6 +80,11 @@ def overdue(certificate: Certificate, window: Window | None, now: datetime) -> b
 def read(pem: str | bytes) -> tuple[x509.Certificate, ...]:
     """Read the certificates of a PEM file in their order; raise ValueError where there is none."""
     return tuple(x509.load_pem_x509_certificates(pem.encode() if isinstance(pem, str) else pem))
+
+
+def certificates_of(pem: bytes) -> bytes:
+    """Return the certificates of a PEM file and nothing else, which may be a key."""
+    return b"".join(own.public_bytes(serialization.Encoding.PEM) for own in read(pem))
 
 
 def describe(certificate: x509.Certificate) -> Certificate:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from deploy.certificates.serve import proving, testing
-from deploy.certificates.store import ISSUE_SECONDS, Store
+from deploy.certificates.store import Store
 from deploy.config.settings import Settings
 from deploy.core.errors import acting
 from deploy.core.model import LABEL
@@ -21,7 +21,7 @@ from deploy.state.locks import LOCKS
 SCRIPT, ORDER, METRICS = "renew.sh", "renew.notify", "certificates"
 EVERY = 6  # hours; a certificate of six days has twelve tries in the half of its life that is left
 AT, JITTER = "00:30", 180
-VERSION, FORMER, EDGE = "VERSION", "FORMER", "OPS-EDGE"  # stand for what the script learns
+VERSION, FORMER, EDGE = "@VERSION@", "@FORMER@", "@EDGE@"  # stand for what the script learns; no setting has them
 WAIT_SECONDS = 1800  # for a deploy that goes on: a certificate that is due has days left
 # the release is looked up when it runs: by then others have been deployed
 TEMPLATE = r"""#!/bin/sh
@@ -149,7 +149,7 @@ def render(store: Store, folder: Path) -> str:
     return TEMPLATE.format(
         folder=shlex.quote(str(folder)), lock=LOCKS["change"].file, changing=LOCKS["change"].changing,
         name=settings.name, ledger=LEDGER, container=store.container, order=ORDER, metrics=METRICS,
-        then=shlex.quote(then), log=shlex.quote(str(folder / "renew.log")), within=ISSUE_SECONDS, wait=WAIT_SECONDS,
+        then=shlex.quote(then), log=shlex.quote(str(folder / "renew.log")), within=store.within, wait=WAIT_SECONDS,
         nothing=shlex.quote(f"{giver} no certificate"), label=f"{LABEL}={settings.name}", role=f"{LABEL}.role", **lines,
     )  # fmt: skip
 

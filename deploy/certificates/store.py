@@ -30,6 +30,7 @@ SERVERS = {
 CHAIN, KEY = "fullchain.pem", "privkey.pem"
 BEFORE = "the certificate that was served before"
 ISSUE_SECONDS = 600
+RECORD_SECONDS = 300  # that a hook may take to add a record of the DNS and remove it: docker/certificates/ops_dns.py
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ ANSWERS = {
     "key-mismatch": Answer(
         slug="certificate-invalid", then="bring the key that belongs to the certificate, then inv tls.issue"
     ),
+    "not-taken": Answer(slug="certificate-invalid", then="bring another certificate, then inv tls.issue"),
     "disk-full": Answer(
         slug="disk-full",
         then="inv disk says where the space went; then inv tls.issue",
@@ -130,6 +132,13 @@ class Store:
         """A name that the certificate is for."""
         return self.run.settings.tls_names[0].replace("*", "any")
 
+    @property
+    def within(self) -> int:
+        """The seconds that one command may take: a hook is run for each name, one after the other."""
+        return ISSUE_SECONDS + RECORD_SECONDS * len(
+            self.run.settings.tls_names if self.run.settings.tls.dns_hook else ()
+        )
+
     def call(self, *words: str, stdin: bytes | None = None) -> dict[str, Any]:
         """Run a program of docker/certificates to its end; return its document, or raise OpsError in words.
 
@@ -147,7 +156,7 @@ class Store:
 
     def answer(self, command: Command, *, stdin: bytes | None = None) -> dict[str, Any]:
         """Run a command whose last line is a document; return it, or raise OpsError with what it says."""
-        code, out, err = self.run.host.exchange(command, stdin=stdin, timeout=ISSUE_SECONDS)
+        code, out, err = self.run.host.exchange(command, stdin=stdin, timeout=self.within)
         document: dict[str, Any] = {}
         with suppress(ValueError, IndexError):
             document = json.loads(out.decode(errors="backslashreplace").strip().splitlines()[-1])

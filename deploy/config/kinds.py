@@ -41,6 +41,12 @@ Hostname = Annotated[
 Network = Annotated[
     str, must(lambda net: ip_network(net, strict=True), "it must be an address or a network as in 10.0.0.0/8")
 ]
+Proxies = Annotated[
+    Network,
+    must(
+        lambda net: ip_network(net).prefixlen > 0, "it is everybody; it must be where the balancer or CDN connects from"
+    ),
+]
 UrlPrefix = Annotated[
     str, like(r"/[\w./~-]*", "it must be the beginning of a path, as in /api/, of letters, digits and . _ ~ - /")
 ]

@@ -8,7 +8,18 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from deploy.config import repositories
-from deploy.config.kinds import Clock, Hostname, Network, Numeric, PublicKey, Registry, SecretName, Shell, UrlPrefix
+from deploy.config.kinds import (
+    Clock,
+    Hostname,
+    Network,
+    Numeric,
+    Proxies,
+    PublicKey,
+    Registry,
+    SecretName,
+    Shell,
+    UrlPrefix,
+)
 from deploy.config.repositories import Offsite, Repository
 from deploy.hosts.sections import File, HostKey, Port, Section, like
 
@@ -21,7 +32,7 @@ class Edge(Section):
     tls_port: Port = 8443
     probe_port: Port = 9180
     canonical: Hostname | Literal[""] = ""
-    trusted_proxies: list[Network] = Field(default=[])
+    trusted_proxies: list[Proxies] = Field(default=[])
     body_mb: int = Field(default=33, gt=0, description="megabytes that a request's body may have")
     header_within: float = Field(default=10, gt=0)
     body_within: float = Field(default=30, gt=0)
@@ -146,16 +157,22 @@ class Notify(Section):
     within: float = Field(default=10, gt=0)
 
 
+PageAddress = Annotated[
+    str, like(r"(https?://[^\s\"']+)?", "it must be the address of a page, as in https://books.example.org/")
+]
+
+
 class Monitor(Section):
-    """Where Prometheus, Alertmanager and Grafana listen on the host's loopback, and what is asked from outside."""
+    """Where the stack listens on the host's loopback, what is asked from outside, and where people find pages."""
 
     prometheus_port: Port = 9090
     alertmanager_port: Port = 9093
     grafana_port: Port = 3000
+    loki_port: Port = 3100
     keep_days: int = Field(default=15, gt=0)
-    probe: Annotated[
-        str, like(r"(https?://[^\s\"']+)?", "it must be the address of a page, as in https://books.example.org/")
-    ] = ""
+    probe: PageAddress = ""
+    grafana_url: PageAddress = ""
+    playbooks_url: PageAddress = ""
 
 
 class Backup(Section):

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from functools import cached_property
+from ipaddress import ip_address
 from pathlib import Path
 
 from pydantic import Field, field_validator, model_validator
@@ -21,9 +22,18 @@ LOCAL_ENVS = ("local", "dev")  # of one machine, and of nobody else
 
 
 def is_certifiable(name: str, challenge: str) -> bool:
-    """Tell whether a server of ACME can prove a name: no address, and a wildcard by DNS alone. Pure."""
+    """Tell whether a server of ACME can prove a name: a wildcard by DNS alone, an address by HTTP alone. Pure."""
     own = name.removeprefix("*.") if challenge == "dns-01" else name
-    return re.fullmatch(r"(?a)([a-zA-Z0-9-]+\.)*[a-zA-Z][a-zA-Z0-9-]*", own) is not None
+    is_name = re.fullmatch(r"(?a)([a-zA-Z0-9-]+\.)*[a-zA-Z][a-zA-Z0-9-]*", own) is not None
+    return is_name or (challenge == "http-01" and is_address(name))
+
+
+def is_address(name: str) -> bool:
+    """Tell whether a name is an IP address. Pure."""
+    try:
+        return bool(ip_address(name))
+    except ValueError:
+        return False
 
 
 def is_among(name: str, names: Iterable[str]) -> bool:
@@ -88,7 +98,10 @@ class Settings(Section):
             raise ValueError(f"tls.names has {', '.join(strangers)}, which the edge lets in nowhere: add it to domain")
         unfit = [name for name in self.tls_names if not is_certifiable(name, self.tls.challenge)]
         if self.tls.by == "acme" and unfit:
-            needs = {"http-01": "needs a name, without a wildcard (dns-01 takes one)", "dns-01": "needs a name"}
+            needs = {
+                "http-01": "needs a name or an address, without a wildcard (dns-01 takes one)",
+                "dns-01": "needs a name",
+            }
             raise ValueError(
                 f"tls.by acme gets no certificate for {', '.join(unfit)}: the challenge {self.tls.challenge} "
                 f'{needs[self.tls.challenge]}; list names in tls.names, or bring a certificate with by = "file"'

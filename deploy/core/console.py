@@ -198,7 +198,7 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     with screen.capture() as drawn:  # rich would take a closed pipe for an error
         screen.print(sheet, crop=False)  # what is wider even so, the terminal breaks
     with read_or_not():
-        print(drawn.get(), end="", flush=True)
+        print(no_command(drawn.get()), end="", flush=True)
 
 
 def table_of(headings: Sequence[str], rows: Mapping[str, Sequence[Sequence[object]]], *, several: bool) -> None:

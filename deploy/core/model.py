@@ -19,7 +19,7 @@ COLOUR_PORT_OFFSET = {"blue": 10_000, "green": 20_000}
 VERSION = 1  # the format of what this toolkit keeps on disk; docs/decisions/0022
 # the frame of an edge whose configuration an older toolkit has written: frame and routes in one file
 WHOLE = "whole"
-AS_IT_IS = "as it is"  # the strategy of a release that was put together from its containers
+RECONSTRUCTED = "as it is"  # the strategy of a release that was put together from its containers
 Role = Literal[
     "web", "worker", "scheduler", "job", "data", "wal", "edge", "monitoring", "backup", "notify", "certificates",
 ]  # fmt: skip
@@ -149,9 +149,9 @@ class Release(Kept):
         return self.model_copy(update={"services": services})
 
     @property
-    def as_it_is(self) -> bool:
+    def reconstructed(self) -> bool:
         """Whether its containers are all that there is of it: they can be started, and no others made."""
-        return self.strategy == AS_IT_IS
+        return self.strategy == RECONSTRUCTED
 
     @property
     def migrating(self) -> ReleasedService | None:

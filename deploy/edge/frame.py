@@ -41,6 +41,8 @@ CIPHERS = (
 # by this name the toolkit asks, on the inner listener, for what visitors get
 VISITORS = "visitors"
 TEMPLATES = {MAIN: "frame.conf", HEADERS: HEADERS, PROXY: PROXY}
+# what balancers and servers of ACME ask for, which come back or not, never later; no limit counts that
+UNLIMITED = r"(?!/edge-health$|/\.well-known/acme-challenge/)"
 # a template of an older toolkit: frame and routes in one
 RETIRED = "edge.conf.j2"
 
@@ -150,7 +152,7 @@ class Limit:
     @property
     def pattern(self) -> str:
         """The path as a regular expression."""
-        return re.escape(self.path)
+        return UNLIMITED + re.escape(self.path)
 
     @property
     def burst(self) -> str:

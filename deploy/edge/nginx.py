@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from traceback import extract_tb
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -56,6 +56,13 @@ class Route:
         return self.colour, self.release, self.maintenance, self.members, self.frame
 
 
+class Generation(NamedTuple):
+    """One generation of the edge's configuration: its number, and what it serves."""
+
+    number: int
+    route: Route
+
+
 class RouteRecord(Kept):
     """A route as `route.json` has it; an older toolkit wrote no frame."""
 
@@ -71,7 +78,7 @@ class RouteRecord(Kept):
     modes: Mapping[str, int] = Field(default_factory=dict)
 
 
-def read_route(text: str | None) -> tuple[int, Route] | None:
+def read_route(text: str | None) -> Generation | None:
     """Read a generation's number and what it serves; None when it is missing or damaged.
 
     Raises kept.NewerFormat where a newer toolkit wrote it, and this one cannot read it.
@@ -82,10 +89,10 @@ def read_route(text: str | None) -> tuple[int, Route] | None:
         raise
     except ValueError:
         return None
-    return record.generation, Route(**{each.name: getattr(record, each.name) for each in fields(Route)})
+    return Generation(record.generation, Route(**{each.name: getattr(record, each.name) for each in fields(Route)}))
 
 
-def read_generated(inner: str, upstreams: str) -> tuple[int, Route] | None:
+def read_generated(inner: str, upstreams: str) -> Generation | None:
     """Read the same, but for the frame, from what nginx itself has read; None when that is missing or damaged."""
     answer = re.search(r"return 200 '({.*})';", inner)
     try:
@@ -274,19 +281,6 @@ def quoted(page: str) -> str:
     Nginx reads `$` as a variable's beginning.
     """
     return " ".join(page.split()).replace("\\", "&#92;").replace("'", "&#39;").replace("$", "&#36;")
-
-
-def folder(settings: Settings) -> Path:
-    """Where the edge's configuration lives on the host.
-
-    Mounted into the edge as a folder, since a renamed file is not seen.
-    """
-    return settings.state_dir / "edge"
-
-
-def generation_folder(generation: int) -> str:
-    """One generation's place, relative to the edge's folder."""
-    return f"generations/{generation}"
 
 
 def version(printed: str) -> tuple[int, ...]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from threading import Lock
@@ -20,6 +20,7 @@ ITEMIZED = (
     "1.51"  # the newest version of the API that names each image and volume which takes space: later ones have sums
 )
 HEALTH_CHARACTERS = 600
+ROLE = f"{LABEL}.role"
 STARTS = "./scripts/quickstart starts it"
 
 
@@ -28,9 +29,9 @@ class Engine:
 
     def __init__(
         self, endpoint: str, dial: Callable[[], Any] | None = None, starts: str = STARTS,
-        inspected: Callable[[str], list[dict[str, Any]]] | None = None,
+        inspected: Callable[[str], list[dict[str, Any]]] | None = None, names: Callable[[], list[str]] | None = None,
     ) -> None:  # fmt: skip
-        self.endpoint, self.dial, self.starts, self.inspected = endpoint, dial, starts, inspected
+        self.endpoint, self.dial, self.starts, self.inspected, self.names = endpoint, dial, starts, inspected, names
         self.connecting, self.connected = Lock(), cast(Any, None)
 
     @property
@@ -64,16 +65,29 @@ class Engine:
 
     def containers(self, environment: str) -> tuple[Container, ...]:
         """List one environment's containers, one-off ones left out."""
+        lasting = [own for own in self.of_environment(environment) if not is_one_off(own)]
+        return tuple(sorted(map(container_of, lasting), key=lambda c: (c.colour, c.service, c.number)))
+
+    def of_environment(self, environment: str) -> list[dict[str, Any]]:
+        """Describe one environment's containers, as `docker inspect` does."""
+        label = f"{LABEL}={environment}"
+        if self.inspected:  # without the SDK, which takes long to import
+            with self.answering(OSError):
+                return self.inspected(label)
         from docker.errors import DockerException
 
+        with self.answering(DockerException, OSError):
+            return self.described(label)
+
+    @contextmanager
+    def answering(self, *errors: type[Exception]) -> Iterator[None]:
+        """Raise an OpsError that says so where the engine breaks off."""
         try:
-            described = (self.inspected or self.described)(f"{LABEL}={environment}")
-        except (DockerException, OSError) as error:
+            yield
+        except errors as error:
             raise OpsError(
                 f"the Docker engine broke off: {error}", where=self.endpoint, then="inv doctor", slug="engine-down"
             ) from None
-        lasting = [own for own in described if own["Config"]["Labels"].get("com.docker.compose.oneoff") != "True"]
-        return tuple(sorted(map(container_of, lasting), key=lambda c: (c.colour, c.service, c.number)))
 
     def described(self, label: str) -> list[dict[str, Any]]:
         """Describe every container with a label, as `docker inspect` does; one that is gone meanwhile is left out."""
@@ -87,13 +101,20 @@ class Engine:
 
     def one_offs(self, environment: str) -> tuple[str, ...]:
         """List the names of one environment's one-off containers that run; a deploy goes on beside backups."""
-        labels = [f"{LABEL}={environment}", "com.docker.compose.oneoff=True"]
-        listed = self.client.api.containers(filters={"label": labels})
-        kept = (entry for entry in listed if entry["Labels"].get(f"{LABEL}.role") not in ON_DEMAND)
-        return tuple(sorted(entry["Names"][0].lstrip("/") for entry in kept))
+        if self.inspected:
+            own = [one for one in self.of_environment(environment) if is_one_off(one) and one["State"]["Running"]]
+            of_role = {one["Name"]: one["Config"]["Labels"].get(ROLE) for one in own}
+        else:
+            labels = [f"{LABEL}={environment}", "com.docker.compose.oneoff=True"]
+            listed = self.client.api.containers(filters={"label": labels})
+            of_role = {entry["Names"][0]: entry["Labels"].get(ROLE) for entry in listed}
+        return tuple(sorted(name.lstrip("/") for name, role in of_role.items() if role not in ON_DEMAND))
 
     def resources(self) -> frozenset[str]:
         """List the names of all networks and volumes."""
+        if self.names:
+            with self.answering(OSError):
+                return frozenset(self.names())
         volumes = self.client.api.volumes()["Volumes"] or []
         return frozenset(resource["Name"] for resource in (*self.client.api.networks(), *volumes))
 
@@ -181,6 +202,11 @@ class Engine:
             return ""
         printed = str(last.get("Output") or "").strip()[-HEALTH_CHARACTERS:]
         return f"health check ended with {last['ExitCode']}: {printed or 'it printed nothing'}"
+
+
+def is_one_off(described: Mapping[str, Any]) -> bool:
+    """Tell whether `docker inspect` describes a container that was run for one command. Pure."""
+    return bool(described["Config"]["Labels"].get("com.docker.compose.oneoff") == "True")
 
 
 def container_of(container: Mapping[str, Any]) -> Container:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from subprocess import TimeoutExpired
@@ -83,6 +83,16 @@ class Host(ABC):
     def renew(self) -> bool:
         """Forget a connection that has ended, so that the next use makes another; tell whether there was one."""
         return False
+
+    def connect_ahead(self) -> None:  # noqa: B027  # this machine is not connected to
+        """Begin to connect while this process gets ready."""
+
+    def looking(self) -> AbstractContextManager[None]:
+        """Ask each question once while this lasts, where questions take time: what is seen is of one moment."""
+        return nullcontext()
+
+    def fetch(self, folder: Path, patterns: Iterable[str]) -> None:  # noqa: B027  # files are near
+        """Read files and links of a folder at once while this is `looking`, where each takes time."""
 
     def together(self, *questions: Callable[[], T]) -> list[T]:
         """Ask several things that do not depend on each other; over a slow line all at once, here one after another."""

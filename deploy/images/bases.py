@@ -28,6 +28,7 @@ RequestedSource = Source | Literal["auto"]
 FILE = "docker/bases.toml"
 FOLDER = "docker/base"
 CUSTOMIZE = ROOT / FOLDER / "customize.sh"
+INSTRUCTIONS = "instructions"  # of a base: lines of its Dockerfile, such as ENTRYPOINT and CMD
 PROBE = "busybox"
 KEYS = {"public": str, "digest": str, "suite": str, "variant": str, "packages": list}  # of an entry
 WORDS = {str: "text", list: "list"}
@@ -175,15 +176,21 @@ def build(base: Base, root: Path, host: LocalHost) -> None:
     output = f"type=image,name={base.local_tag},compression=uncompressed"
     with console.step(title), tempfile.TemporaryDirectory(prefix="ops-base-") as folder:
         host.run(unpack(base, root, Path(folder, "rootfs.tar")), timeout=900)
-        Path(folder, "Dockerfile").write_text("FROM scratch\nADD rootfs.tar /\n")
+        Path(folder, "Dockerfile").write_text(dockerfile(base, root))
         build = docker("buildx", "build", "--provenance=false", "--output", output, folder)
         host.run(replace(build, environment={"SOURCE_DATE_EPOCH": LAYER_TIME}))
+
+
+def dockerfile(base: Base, root: Path) -> str:
+    """Return the Dockerfile of one base: what was unpacked, and how it is run."""
+    own = overlay(root, base.name) / INSTRUCTIONS
+    return f"FROM scratch\nADD rootfs.tar /\n{text.read(own, own.name) if own.exists() else ''}"
 
 
 def unpack(base: Base, root: Path, tar: Path) -> Command:
     """Return the mmdebstrap command for one base; its default mirror is the machine's own. Pure."""
     own = overlay(root, base.name)
-    hook = f'"{CUSTOMIZE}" "$1"' + (f' "{own}"' if own.is_dir() else "")
+    hook = f'"{CUSTOMIZE}" "$1"' + (f' "{own}"' if (own / CUSTOMIZE.name).exists() else "")
     # the variant that only unpacks never comes to the customize hooks
     when = "extract" if base.variant == "extract" else "customize"
     words = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -36,9 +37,18 @@ class View:
     """
 
     host: str
-    alerts: Sequence[tuple[str, str, str]] | None
+    alerts: Sequence[tuple[str, str, str, str]] | None
     dashboards: Dashboards = ()
     lost: str = ""
+
+    @property
+    def titles(self) -> frozenset[str]:
+        """The charts that there are, for the links of alerts."""
+        return frozenset(chart.title for _, charts in self.dashboards for chart in charts)
+
+    def anchor(self, title: str) -> str:
+        """Return what a link to a chart names. Pure."""
+        return "-".join(re.findall("[a-z0-9]+", f"{self.host} {title}".lower()))
 
 
 def show(at: Environment, *, file: str, hours: int) -> None:
@@ -86,7 +96,7 @@ def view(own: Run, window: Window, marks: Sequence[Mark]) -> View:
     alerts = series.alerts_of(host, port)
     if alerts is None:
         return View(host.name, None)
-    shown = panels.dashboards(stack.stack_of(own, "").job_names)
+    shown = panels.dashboards(stack.stack_of(own, "").watched)
 
     def drawn(panel: panels.Panel) -> Chart:
         found = series.series_of(host, port, panel, window) or ()
@@ -137,7 +147,7 @@ def rows_of(entries: Sequence[Record], window: Window) -> list[list[object]]:
 
 def state_of(views: Sequence[View]) -> tuple[str, str]:
     """Say in a word how it is, and how good that is. Pure."""
-    alerts = [severity for own in views for severity, _, _ in own.alerts or ()]
+    alerts = [severity for own in views for severity, *_ in own.alerts or ()]
     if "critical" in alerts:
         return f"{alerts.count('critical')} critical alert(s)", "bad"
     if any(own.alerts is None for own in views):

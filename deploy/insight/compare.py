@@ -174,7 +174,7 @@ def next_command(service: ReleasedService, there: Sequence[Container], release: 
     alive = [c for c in there if c.alive]
     if alive and len(alive) != service.replicas and service.role in ("web", "worker"):
         return f"inv scale {service.name}={service.replicas}"
-    again = "inv deploy" if release.as_it_is else f"inv deploy --to={release.id}"
+    again = "inv deploy" if release.reconstructed else f"inv deploy --to={release.id}"
     return f"inv logs {service.name} --since=15m" if alive else again
 
 
@@ -223,7 +223,7 @@ def view_of(at: Environment, host: Host, facts: Facts) -> View:
 def scaled(state: State, release: Release) -> Release:
     """Return a release with the chosen replicas; with its own where the record of these is damaged."""
     with suppress(OpsError):
-        return release if release.as_it_is else release.scaled(state.scale())
+        return release if release.reconstructed else release.scaled(state.scale())
     return release
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from deploy.config.environment import Environment
@@ -14,7 +15,16 @@ from deploy.core.errors import OpsError, acting
 from deploy.hosts import fleet
 from deploy.hosts.host import Host
 from deploy.insight import prune
-from deploy.insight.space import GIGABYTE, cache_bytes, folder_bytes, log_bytes, shown
+from deploy.insight.space import (
+    GIGABYTE,
+    FileSystem,
+    cache_bytes,
+    file_systems,
+    folder_bytes,
+    log_bytes,
+    readable_bytes,
+    shown,
+)
 
 PRUNE = "inv prune"
 IMAGES = "see docker image ls; inv prune would remove none of this environment's"
@@ -23,6 +33,12 @@ STATE = "lower rollout.keep_releases, then inv prune"
 DATA = "this is the app's data: delete some in the app, or give the machine a larger disk"
 OTHERS = "see docker system df --verbose; they belong to other projects"
 LOG = "set logging.options.max-size in the compose file; it holds from the service's next container on"
+OTHER_LOGS = "as root: du -h {} | sort -h | tail; set max-size of the log driver in /etc/docker/daemon.json"
+UNUSED = "see docker volume ls --filter dangling=true; docker volume rm NAME, once you know whose it is: it is data"
+BACKUPS = "inv backup.prune, or a repository elsewhere: backup.offsite"
+REST = "as root: du -xh --max-depth=3 {} | sort -h | tail -n 20"
+CONTAINERD, CONTENT = Path("/var/lib/containerd"), "io.containerd.content.v1.content"
+VOLUME, BACKUP_VOLUMES = "com.docker.compose.volume", ("backups", "wal")
 PROJECT = "com.docker.compose.project"
 
 
@@ -50,29 +66,62 @@ def measure(settings: Settings, host: Host) -> Disk:
     used, waste = host.engine.usage(), prune.NOTHING
     with suppress(OpsError):  # with a broken state folder all the rest is still worth measuring
         waste = prune.find_waste(settings, host, used)
-    containers = host.engine.containers(settings.name)
+    engine, containers = host.engine.folder(), host.engine.containers(settings.name)
     logs = [Item("log", c.name, log_bytes(host, host.engine.log_file(c.name)), LOG) for c in containers]
     size, advice = folder_bytes(host, settings.state_dir), PRUNE if waste.releases else STATE
-    state = Item("state", str(settings.state_dir), size, advice)
-    items = sorted([*engine_items(used, settings.name, waste), *logs, state], key=lambda item: -(item.bytes or 0))
-    places = dict.fromkeys((settings.state_dir, host.engine.folder()))
-    free = {str(place): host.free_bytes(place) for place in places}
+    of_engine = [*engine_items(used, settings.name, waste), *logs, *other_logs(host, engine, logs)]
+    counted = [(settings.state_dir, Item("state", str(settings.state_dir), size, advice))]
+    counted += [*((engine, item) for item in of_engine), *stores(host, engine, waste)]
+    items = [item for _, item in counted]
+    items += rest(counted, file_systems(host, (place for place, _ in counted)))
+    free = {str(place): host.free_bytes(place) for place in dict.fromkeys((settings.state_dir, engine))}
     items = [replace(item, next=acting(item.next, settings.env)) for item in items]
+    items.sort(key=lambda item: -(item.bytes or 0))
     return Disk(tuple(items), free, int(settings.rollout.free_disk_gb * GIGABYTE))
+
+
+def other_logs(host: Host, engine: Path, logs: Iterable[Item]) -> Iterator[Item]:
+    """Yield what the folders of all containers take beyond the logs that are named."""
+    size = readable_bytes(host, engine / "containers")
+    others = None if size is None else max(0, size - sum(item.bytes or 0 for item in logs))
+    if others != 0:
+        yield Item("logs", "other containers", others, OTHER_LOGS.format(engine / "containers"))
+
+
+def stores(host: Host, engine: Path, waste: prune.Waste) -> Iterator[tuple[Path, Item]]:
+    """Yield containerd's stores with what images were loaded from: the engine counts them unpacked alone."""
+    for place in (engine / "containerd" / "daemon", CONTAINERD):
+        if size := readable_bytes(host, place / CONTENT):
+            yield place, Item("image blobs", str(place), size, PRUNE if waste.names or waste.unnamed else IMAGES)
+
+
+def rest(counted: Iterable[tuple[Path, Item]], systems: Mapping[Path, FileSystem]) -> Iterator[Item]:
+    """Yield what is used of each file system beyond what was counted there. Pure."""
+    left = {system.target: system.used for system in systems.values()}
+    for place, item in counted:
+        left[systems[place].target] -= item.bytes or 0
+    for target, size in left.items():
+        if size > 0:
+            yield Item("other", f"the rest of {target}", size, REST.format(target))
 
 
 def engine_items(used: dict[str, Any], environment: str, waste: prune.Waste) -> Iterator[Item]:
     """Read the engine's own report; volumes by name where they are this environment's. Pure."""
     advice = PRUNE if waste.names or waste.unnamed else IMAGES
+    volumes = used["Volumes"] or []
     yield Item("images", "all of this engine's", used["LayersSize"] or 0, advice)
     yield Item("build cache", "all of this engine's", cache_bytes(used), PRUNE if waste.cache else CACHE)
-    sizes = {v["Name"]: max(v["UsageData"]["Size"], 0) for v in used["Volumes"] or []}
-    ours = [v["Name"] for v in used["Volumes"] or [] if (v["Labels"] or {}).get(PROJECT) == environment]
-    yield from (Item("volume", name, sizes[name], DATA) for name in ours)
-    if others := sizes.keys() - ours:
-        yield Item(
-            "volumes", f"{len(others)} that are not {environment}'s", sum(sizes[name] for name in others), OTHERS
-        )
+    sizes = {v["Name"]: max(v["UsageData"]["Size"], 0) for v in volumes}
+    ours = {v["Name"]: v["Labels"] for v in volumes if (v["Labels"] or {}).get(PROJECT) == environment}
+    for name, labels in ours.items():
+        yield Item("volume", name, sizes[name], BACKUPS if labels.get(VOLUME) in BACKUP_VOLUMES else DATA)
+    unused = {v["Name"] for v in volumes if v["UsageData"].get("RefCount") == 0} - ours.keys()
+    others = sizes.keys() - ours.keys() - unused
+    for names, which, advice in ((others, "not", OTHERS), (unused, "used by no container, and not", UNUSED)):
+        if names:
+            yield Item(
+                "volumes", f"{len(names)} that are {which} {environment}'s", sum(sizes[name] for name in names), advice
+            )
 
 
 def show(at: Environment, *, json: bool) -> None:

@@ -22,6 +22,7 @@ from deploy.hosts import fleet
 from deploy.hosts.host import Process
 from deploy.insight import services
 from deploy.insight.services import ServiceContainer
+from deploy.monitoring.loki import Kept
 
 TAIL = 100  # lines of each service, without --since and --grep
 POLL_SECONDS = 2
@@ -113,7 +114,8 @@ def show(at: Environment, names: list[str], requested: Query, *, follow: bool) -
         require_room(chosen.values())
     began = stamp(datetime.now(UTC))
     newest = defaultdict[str, str](lambda: began)
-    logs = (history(service, one, requested, newest) for service, one in chosen.items())
+    kept = Kept(at, {one.host.name: one.host for one in chosen.values()}.values()) if requested.since else None
+    logs = (history(service, one, requested, newest, kept) for service, one in chosen.items())
     say, line = console.lines(chosen), None
     with ending():
         # a connection carries few sessions at once: over one, each container's lines are read to their end first
@@ -157,10 +159,17 @@ def read(container: str, *options: str) -> Command:
     return docker("logs", "--timestamps", *options, container).as_query()
 
 
-def history(service: str, one: ServiceContainer, requested: Query, newest: dict[str, str]) -> Iterator[Line]:
-    """Yield a container's lines until now."""
-    with one.host.open(read(one.container.name, *requested.options)) as process:
-        yield from parsed(process, service, one.place, newest)
+def history(
+    service: str, one: ServiceContainer, requested: Query, newest: dict[str, str], kept: Kept | None
+) -> Iterator[Line]:
+    """Yield a container's lines until now: with a time since then those that Loki keeps, then those since its last."""
+    shown, options = "", requested.options
+    for shown, text in kept.lines(one.host, one.container.name, requested.since) if kept else ():
+        newest[one.place] = shown
+        options = ("--since", shown)
+        yield Line(shown, service, text)
+    with one.host.open(read(one.container.name, *options)) as process:
+        yield from (line for line in parsed(process, service, one.place, newest) if not shown or line.time > shown)
     if process.returncode:
         console.warn(f"the log of {service} is incomplete; to see why: docker logs {one.container.name}")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,19 @@ from deploy.core.shell import query
 from deploy.hosts.host import Host
 
 GIGABYTE = 1_000_000_000
+# $1 a place, which need not be there
+FILE_SYSTEM = """place=$1
+until [ -e "$place" ]; do place=${place%/*}; place=${place:-/}; done
+df -B1 --output=used,target -- "$place" | tail -n 1
+"""
+
+
+@dataclass(frozen=True)
+class FileSystem:
+    """Where it is mounted, and how many bytes of it are used."""
+
+    target: str
+    used: int
 
 
 def cache_bytes(used: dict[str, Any]) -> int:
@@ -20,6 +35,23 @@ def folder_bytes(host: Host, folder: Path) -> int:
     """Add up the files below a folder; 0 when there is no folder."""
     sizes = host.try_run(query("du", "--summarize", "--bytes", str(folder))).stdout.split()
     return int(sizes[0]) if sizes else 0
+
+
+def readable_bytes(host: Host, folder: Path) -> int | None:
+    """Add up the files below a folder; 0 when there is no folder, None where only root may read it."""
+    done = host.try_run(query("du", "--summarize", "--bytes", str(folder)))
+    if "Permission denied" in done.stderr:
+        return None
+    return int(done.stdout.split()[0]) if done.stdout.strip() else 0
+
+
+def file_systems(host: Host, places: Iterable[Path]) -> dict[Path, FileSystem]:
+    """Tell on which file system each place is, or will be, and how many bytes of it are used."""
+    found = dict[Path, FileSystem]()
+    for place in dict.fromkeys(places):
+        used, _, target = host.run(query("sh", "-c", FILE_SYSTEM, "sh", str(place))).strip().partition(" ")
+        found[place] = FileSystem(target.strip(), int(used))
+    return found
 
 
 def log_bytes(host: Host, file: Path | None) -> int | None:

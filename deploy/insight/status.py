@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from deploy.backups import isolated, wal
-from deploy.backups.points import EvidenceFile
+from deploy.backups.points import EVIDENCE, EvidenceFile
 from deploy.backups.show import Standing, standing
 from deploy.config.environment import Environment
 from deploy.config.settings import Settings
@@ -26,8 +27,33 @@ from deploy.rollout.reversible import require_abortable
 from deploy.site.facts import answered, observe, summary
 from deploy.site.interrupted import Interruption, interruptions
 from deploy.state import locks
-from deploy.state.journal import RELEASE
-from deploy.state.store import state_of
+from deploy.state.journal import JOURNAL, RELEASE
+from deploy.state.store import LEDGER, SCALE, SCHEMA, state_of
+
+# what is read of the state folder
+RECORDS = (
+    LEDGER, JOURNAL, SCHEMA, SCALE, EVIDENCE, *(lock.file for lock in locks.LOCKS.values()), "edge/current", "edge/proven",
+    "edge/generations/*/route.json", "releases/*/release.json", "releases/*/shared.yml",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class HostStatus:
+    """What `inv status` shows of one host.
+
+    `watch` is by what its release was judged, `holders` are those of its locks. `backup` is None where the release has
+    no backup service.
+    """
+
+    view: View
+    watch: str
+    holders: tuple[locks.Holder, ...]
+    backup: Standing | None
+
+    @property
+    def edge(self) -> EdgeFacts:
+        """What its edge serves."""
+        return self.view.facts.edge
 
 
 def show(at: Environment, *, json: bool) -> None:
@@ -35,40 +61,46 @@ def show(at: Environment, *, json: bool) -> None:
 
     Raises GateClosed where visitors get errors, else unreachable hosts' errors, once the others are shown.
     """
+    with ExitStack() as stack:
+        for host in at.hosts:
+            stack.enter_context(host.looking())
+        look(at, json=json)
+
+
+def look(at: Environment, *, json: bool) -> None:
+    """Show it as `show` does, each question asked once."""
     observed, unreachable = observe_reachable(at)
-    hosts = [host for host in at.hosts if host.name in observed]
-    views, watches, held, backups, cut_off = look_closer(at, hosts, observed)
-    holders = [one for own in held.values() for one in own]
-    changing = any(holder.lock == "change" for holder in holders)
-    left = [] if changing else [*cut_off.values()]
+    statuses, interrupted = ask_hosts(at, observed)
+    locked_by = [holder for status in statuses.values() for holder in status.holders]
+    changing = any(holder.lock == "change" for holder in locked_by)
+    if changing:  # what has begun goes on
+        interrupted = []
     compared = compare.compare(
-        views, changing=changing, interrupted=bool(left), abortable=abortable(at, left, observed)
+        {name: status.view for name, status in statuses.items()},
+        changing=changing,
+        interrupted=bool(interrupted),
+        abortable=abortable(at, interrupted, observed),
     )
     if json:
-        cut = left[0].newest if left else None
-        interrupted = {"command": cut.command, "release": cut.target, "since": cut.since} if cut else None
-        saved = next((own.document for own in backups.values() if own), None)
-        state = document(at.settings, views, unreachable, watches)
-        console.document({**state, **of_comparison(compared), "interrupted": interrupted, "backup": saved})
+        state = document(at.settings, statuses, unreachable)
+        backup = next((status.backup.document for status in statuses.values() if status.backup), None)
+        console.document(
+            {**state, **comparison_document(compared), "interrupted": newest_document(interrupted), "backup": backup}
+        )
     else:
-        print_state(at, views, unreachable, watches)
-        for own in filter(None, backups.values()):
-            console.say(acting(own.words, at.settings.env))
-        for words in sorted({holder.words for holder in holders}):
-            console.say(words)
-        for one in left:
-            console.warn(str(one))
-        say_findings(at, compared)
-    serving = summary(at, {name: view.facts.serving for name, view in views.items()})
+        print_state(at, statuses, unreachable)
+        print_operations(at, statuses, locked_by, interrupted)
+        print_findings(at, compared)
+    serving = summary(at, {name: status.view.facts.serving for name, status in statuses.items()})
     compared.require_served(at.settings.env, serving, documented=json)
     if compared.then and not json and not unreachable:
         console.say(acting(f"next: {compared.then}", at.settings.env))
     fleet.raise_unreachable(unreachable, documented=json)
 
 
-def abortable(at: Environment, left: Iterable[Interruption], observed: Mapping[str, Facts]) -> bool:
+def abortable(at: Environment, interrupted: Iterable[Interruption], observed: Mapping[str, Facts]) -> bool:
     """Tell whether `inv abort` would begin to undo what was interrupted; what would be refused is not advised."""
-    release = next((cut for cut in left if cut.newest.kind == RELEASE), None)
+    release = next((one for one in interrupted if one.newest.kind == RELEASE), None)
     try:
         if release and len(observed) == len(at.hosts):
             require_abortable(at, release.on, observed)
@@ -77,30 +109,42 @@ def abortable(at: Environment, left: Iterable[Interruption], observed: Mapping[s
     return True
 
 
-def look_closer(
-    at: Environment, hosts: Collection[Host], observed: Mapping[str, Facts]
-) -> tuple[
-    dict[str, View], dict[str, str], dict[str, tuple[locks.Holder, ...]], dict[str, Standing | None],
-    dict[str, Interruption],
-]:  # fmt: skip
-    """Return what the hosts say of their releases, watches, locks, backups, and what was interrupted."""
+def ask_hosts(at: Environment, observed: Mapping[str, Facts]) -> tuple[dict[str, HostStatus], list[Interruption]]:
+    """Ask each host that was observed for its release, watch, locks and backups; and all for what was interrupted."""
+    hosts = [host for host in at.hosts if host.name in observed]
+    interrupted: list[Interruption] = []
 
-    def on(host: Host) -> list[Any]:
+    def ask(host: Host) -> HostStatus:
         facts = observed[host.name]
-        questions: tuple[Callable[[], Any], ...] = (
-            lambda: compare.view_of(at, host, facts), lambda: watch_of(state_of(at, host), facts.edge.release),
-            lambda: locks.holders(host, at.settings.state_dir), lambda: backup_of(at, host, facts),
-            lambda: interruptions(at, hosts) if host is first else {},
-        )  # fmt: skip
-        return host.together(*questions)
+        questions: list[Callable[[], Any]] = [
+            lambda: compare.view_of(at, host, facts),
+            lambda: watch_of(state_of(at, host), facts.edge.release),
+            lambda: locks.holders(host, at.settings.state_dir),
+            lambda: backup_of(at, host, facts),
+        ]
+        if host is hosts[0]:  # over a slow line all questions are asked at once
+            questions.append(lambda: interrupted.extend(interruptions(at, hosts).values()))
+        view, watch, holders, backup, *_ = host.together(*questions)
+        return HostStatus(view, watch, holders, backup)
 
-    first = next(iter(hosts), None)
-    answers = at.each(on, hosts)
-    views, watches, held, backups = ({name: own[number] for name, own in answers.items()} for number in range(4))
-    return views, watches, held, backups, {kind: cut for own in answers.values() for kind, cut in own[4].items()}
+    return at.each(ask, hosts), interrupted
 
 
-def say_findings(at: Environment, compared: Comparison) -> None:
+def print_operations(
+    at: Environment, statuses: Mapping[str, HostStatus], locked_by: Iterable[locks.Holder],
+    interrupted: Iterable[Interruption],
+) -> None:  # fmt: skip
+    """Say how the backups are, who holds a lock, and what was interrupted."""
+    for status in statuses.values():
+        if status.backup:
+            console.say(acting(status.backup.words, at.settings.env))
+    for words in sorted({holder.words for holder in locked_by}):
+        console.say(words)
+    for one in interrupted:
+        console.warn(str(one))
+
+
+def print_findings(at: Environment, compared: Comparison) -> None:
     """Warn of what differs and hurts no visitor; what does is the error that comes last."""
     several = len(at.hosts) > 1
     for host, finding in compared.listed:
@@ -108,13 +152,21 @@ def say_findings(at: Environment, compared: Comparison) -> None:
             console.warn(acting(f"{f'{host}: ' if several else ''}{finding.what}", at.settings.env))
 
 
-def of_comparison(compared: Comparison) -> dict[str, object]:
-    """Return what the comparison came to, for programs."""
+def comparison_document(compared: Comparison) -> dict[str, object]:
+    """Return what differs, for programs."""
     findings = [
         {"host": host, "what": finding.what, "next": finding.then, "hurts": finding.hurts}
         for host, finding in compared.listed
     ]
     return {"visitors": compared.visitors, "findings": findings, "next": compared.then or None}
+
+
+def newest_document(interrupted: Sequence[Interruption]) -> dict[str, object] | None:
+    """Return the command that was interrupted last, for programs; None where none was."""
+    if not interrupted:
+        return None
+    newest = interrupted[0].newest
+    return {"command": newest.command, "release": newest.target, "since": newest.since}
 
 
 def backup_of(at: Environment, host: Host, facts: Facts) -> Standing | None:
@@ -124,8 +176,8 @@ def backup_of(at: Environment, host: Host, facts: Facts) -> Standing | None:
         for service in state.release(release).of("backup") if release else ():
             given = isolated.environment(state.text(release, "shared.yml"), service.name)
             places = filter(None, map(given.get, ("RESTIC_REPOSITORY", "BACKUP_OFFSITE")))
-            saved = standing(EvidenceFile(host, at.settings.state_dir).lines(), *places)
-            return replace(saved, wal=receiving(host, facts) if state.release(release).of("wal") else None)
+            backup = standing(EvidenceFile(host, at.settings.state_dir).lines(), *places)
+            return replace(backup, wal=receiving(host, facts) if state.release(release).of("wal") else None)
     return None
 
 
@@ -143,7 +195,7 @@ def observe_reachable(at: Environment) -> tuple[dict[str, Facts], dict[str, OpsE
 
     Hosts behind another's dead edge are in both: their containers are observed.
     """
-    observed, unreachable = at.gather(lambda host: observe(at.settings, host))
+    observed, unreachable = at.gather(lambda host: observe_at_once(at, host))
     for host in (host for host in at.hosts if host.name in unreachable and not host.front):
         with suppress(OpsError, OSError):  # with the engine away the edge itself may answer
             edge = answered(at.settings, host)
@@ -156,26 +208,44 @@ def observe_reachable(at: Environment) -> tuple[dict[str, Facts], dict[str, OpsE
     return {host.name: observed[host.name] for host in at.hosts if host.name in observed}, unreachable
 
 
-def print_state(
-    at: Environment, views: Mapping[str, View], unreachable: Mapping[str, OpsError], watches: Mapping[str, str]
-) -> None:
+def observe_at_once(at: Environment, host: Host) -> Facts:
+    """Observe a host; far away, what will be asked is asked before, at once, so that the answers are there."""
+    questions: list[Callable[[], object]] = [
+        lambda: host.engine.containers(at.settings.name), host.engine.resources,
+        lambda: host.fetch(at.settings.state_dir, RECORDS),
+    ]  # fmt: skip
+    if not host.front:
+        questions += [lambda: answered(at.settings, host), lambda: compare.public(at, host)]
+
+    def tried(question: Callable[[], object]) -> None:
+        with suppress(OpsError, OSError):  # it is met again where the answer is needed
+            question()
+
+    if at.remote:
+        host.together(*(partial(tried, question) for question in questions))
+    return observe(at.settings, host)
+
+
+def print_state(at: Environment, statuses: Mapping[str, HostStatus], unreachable: Mapping[str, OpsError]) -> None:
     """Say what serves, and how each service is."""
-    many, observed = len(at.hosts) > 1, {name: view.facts for name, view in views.items()}
-    for name, facts in observed.items():
-        dead = facts.edge.front in unreachable
-        watch = f", watch: {watches[name]}" if watches.get(name) else ""
-        unknown = f"unknown while {facts.edge.front} does not answer" if dead else "unknown"
-        serving = unknown if dead or name in unreachable else facts.serving
-        console.say(f"{at.settings.name}{f' on {name}' if many else ''}: {serving}{watch}")
+    several = len(at.hosts) > 1
+    for name, status in statuses.items():
+        place = f"{at.settings.name} on {name}" if several else at.settings.name
+        watch = f", watch: {status.watch}" if status.watch else ""
+        console.say(f"{place}: {serving_words(name, status, unreachable)}{watch}")
+    views = {name: status.view for name, status in statuses.items()}
     rows = {name: [*map(row, view.facts.containers), *missing_rows(view)] for name, view in views.items()}
-    console.table_of(["service", "colour", "state", "health", "release"], rows, several=many)
-    for facts in observed.values():
-        for c in facts.containers:
-            if c.out_of_memory:
-                text = (
-                    f"{c.name}: a process was killed at the memory limit; inv logs {c.service}, or raise its mem_limit"
-                )
-                console.warn(acting(text, at.settings.env))
+    console.table_of(["service", "colour", "state", "health", "release"], rows, several=several)
+    for c in (c for view in views.values() for c in view.facts.containers if c.out_of_memory):
+        text = f"{c.name}: a process was killed at the memory limit; inv logs {c.service}, or raise its mem_limit"
+        console.warn(acting(text, at.settings.env))
+
+
+def serving_words(name: str, status: HostStatus, unreachable: Mapping[str, OpsError]) -> str:
+    """Say what one host serves; unknown where it, or the edge in front of it, does not answer."""
+    if status.edge.front in unreachable:
+        return f"unknown while {status.edge.front} does not answer"
+    return "unknown" if name in unreachable else status.view.facts.serving
 
 
 def row(c: Container) -> list[str]:
@@ -197,35 +267,37 @@ def health(container: Container) -> str | None:
 
 
 def document(
-    settings: Settings, views: Mapping[str, View], unreachable: Mapping[str, OpsError], watches: Mapping[str, str]
+    settings: Settings, statuses: Mapping[str, HostStatus], unreachable: Mapping[str, OpsError]
 ) -> dict[str, object]:
     """Return the state as the command contract has it; release and colour are null where hosts differ."""
-    hosts = [
-        {
-            "name": name,
-            "release": view.facts.edge.release,
-            "watch": watches.get(name, ""),
-            "services": [*map(service_document, view.facts.containers), *missing_documents(view)],
-            "edge": {
-                "running": view.facts.edge.running,
-                "generation": view.facts.edge.generation,
-                "maintenance": view.facts.edge.maintenance,
-                "answers": all(status == 200 for status in view.answers.values()) if view.answers else None,
-                "public": view.public,
-            },
-        }
-        for name, view in views.items()
-    ]
-    edges = [view.facts.edge for name, view in views.items() if name not in unreachable]
+    edges = [status.edge for name, status in statuses.items() if name not in unreachable]
     releases, colours = {edge.release for edge in edges}, {edge.colour for edge in edges}
     errors = {name: error.document for name, error in unreachable.items()}
     return {
         "env": settings.env,
         "release": releases.pop() if len(releases) == 1 else None,
         "colour": colours.pop() if len(colours) == 1 else None,
-        "watch": max(watches.values(), default=""),  # as text the worst is the greatest
-        "hosts": hosts,
+        "watch": max((status.watch for status in statuses.values()), default=""),  # as text the worst is the greatest
+        "hosts": [host_document(name, status) for name, status in statuses.items()],
         **({"unreachable": errors} if errors else {}),
+    }
+
+
+def host_document(name: str, status: HostStatus) -> dict[str, object]:
+    """Return one host for programs."""
+    view, edge = status.view, status.edge
+    return {
+        "name": name,
+        "release": edge.release,
+        "watch": status.watch,
+        "services": [*map(service_document, view.facts.containers), *missing_documents(view)],
+        "edge": {
+            "running": edge.running,
+            "generation": edge.generation,
+            "maintenance": edge.maintenance,
+            "answers": all(code == 200 for code in view.answers.values()) if view.answers else None,
+            "public": view.public,
+        },
     }
 
 

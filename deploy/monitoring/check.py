@@ -76,7 +76,7 @@ def on_host(run: Run, prefix: str) -> list[Check]:
 
 def panels_of(run: Run, asked: str) -> Check:
     """Judge whether every panel of a host's dashboards has data, and finite data only."""
-    shown = panels.panels_of(panels.dashboards(stack.stack_of(run, "").job_names))
+    shown = panels.panels_of(panels.dashboards(stack.stack_of(run, "").watched))
     path = f"/api/v1/query?query={quote(panels.question(shown), safe='')}"
     return panels.judge(asked, shown, ask(run.host, run.settings.monitor.prometheus_port, path), START)
 

@@ -20,7 +20,8 @@ DEPLOYS = "max by (release) (ops_last_deploy_timestamp_seconds) * 1000"
 def files(shown: Sequence[Dashboard], environment: str) -> dict[str, str]:
     """Render every file by its path below the stack's folder."""
     documents: Mapping[str, Any] = {
-        "provisioning/datasources/prometheus.yml": source(),
+        "provisioning/datasources/prometheus.yml": source("Prometheus", "prometheus", 9090),
+        "provisioning/datasources/loki.yml": source("Loki", "loki", 3100),
         "provisioning/dashboards/files.yml": provider(environment),
         **{f"dashboards/{one.name}.json": dashboard(one) for one in shown},
     }
@@ -28,10 +29,10 @@ def files(shown: Sequence[Dashboard], environment: str) -> dict[str, str]:
     return {f"{FOLDER}/{path}": json.dumps(document, indent=1) + "\n" for path, document in documents.items()}
 
 
-def source() -> dict[str, Any]:
-    """Name Prometheus as the source that dashboards ask."""
-    own = {"name": "Prometheus", **PROMETHEUS, "access": "proxy", "url": "http://prometheus:9090"}
-    return {"apiVersion": 1, "datasources": [{**own, "isDefault": True, "editable": False}]}
+def source(name: str, kind: str, port: int) -> dict[str, Any]:
+    """Name a source of data; dashboards ask Prometheus."""
+    own = {"name": name, "type": kind, "uid": kind, "access": "proxy", "url": f"http://{kind}:{port}"}
+    return {"apiVersion": 1, "datasources": [{**own, "isDefault": kind == "prometheus", "editable": False}]}
 
 
 def provider(environment: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ NEXT = "inv monitor.check again in 15 s, then inv monitor.page"
 
 @dataclass(frozen=True)
 class Panel:
-    """One chart: what Prometheus is asked, how each series is called, its unit, and the job that it needs."""
+    """One chart: what Prometheus is asked, how each series is called, its unit, and the job or rules that it needs."""
 
     title: str
     query: str
@@ -47,10 +47,10 @@ def every() -> tuple[Dashboard, ...]:
     )
 
 
-def dashboards(jobs: Collection[str]) -> tuple[Dashboard, ...]:
-    """Return the dashboards of a host that has these jobs, with the panels that have something to show there."""
+def dashboards(watched: Collection[str]) -> tuple[Dashboard, ...]:
+    """Return the dashboards of a host that has these jobs and rules, with the panels that have something to show."""
     chosen = (
-        Dashboard(one.name, one.title, tuple(panel for panel in one.panels if panel.needs in ("", *jobs)))
+        Dashboard(one.name, one.title, tuple(panel for panel in one.panels if panel.needs in ("", *watched)))
         for one in every()
     )
     return tuple(one for one in chosen if one.panels)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from deploy.config.environment import Environment
 from deploy.core import console
 from deploy.core.errors import CommandFailed, OpsError, Refused, acting
 from deploy.core.shell import LONG, command, compose, docker
-from deploy.monitoring import check, heartbeat, images, stack
+from deploy.monitoring import check, heartbeat, images, loki, stack
 from deploy.site import notify
 from deploy.site.checks import Check
 from deploy.site.facts import observe, observe_all
@@ -48,7 +50,8 @@ def up(at: Environment) -> list[Check]:
         images.bring(prepared, at.here, run.host)
         start(run, stack.stack_of(run, " ".join(urls), beats[run.host.name]), prepared)
     if "grafana" not in prepared.references:
-        console.say(acting("there is no Grafana, which no Debian package has: inv monitor.page", at.settings.env))
+        words = "there is no Grafana, Loki or Alloy, which no Debian package has: inv monitor.page, inv logs"
+        console.say(acting(words, at.settings.env))
     if not urls:
         console.warn(
             acting(f"{notify.KEY} is not set: nobody is notified; add it, then inv monitor.up", at.settings.env)
@@ -60,6 +63,11 @@ def start(run: Run, own: stack.Stack, prepared: images.Images) -> None:
     """Write the stack's files on a host and start it; what has not changed is left alone."""
     host, folder = run.host, run.settings.state_dir
     host.run(command("mkdir", "-p", str(folder / "metrics")))
+    if "alloy" in prepared.references:
+        root = host.run(docker("info", "--format", "{{.DockerRootDir}}").as_query()).strip()
+        own = replace(own, engine_root=root)
+    else:
+        host.remove(folder / loki.FILE)  # where it ran before, inv logs would ask it
     for path, text in stack.files(own, prepared).items():
         host.write(folder / path, text)
     for path, text in stack.private(own).items():

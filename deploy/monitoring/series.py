@@ -56,13 +56,17 @@ def points(values: Sequence[tuple[float, str]]) -> tuple[tuple[float, float], ..
     return tuple((time, value) for time, value in read if math.isfinite(value))
 
 
-def alerts_of(host: Host, port: int) -> list[tuple[str, str, str]] | None:
-    """Ask which alerts fire: severity, what, next command; the worst first. None when Prometheus does not answer."""
+def alerts_of(host: Host, port: int) -> list[tuple[str, str, str, str]] | None:
+    """Ask which alerts fire: severity, what, next command, panel; the worst first. None when there is no answer."""
     answer = ask(host, port, "/api/v1/alerts")
     if answer is None:
         return None
     firing = [one for one in answer["alerts"] if one["state"] == "firing" and one["labels"].get("severity") != "none"]
-    rows = [
-        (one["labels"].get("severity", ""), one["annotations"]["summary"], one["annotations"]["next"]) for one in firing
-    ]
-    return sorted(rows)  # critical comes before warning in the alphabet, too
+    rows = [(one["labels"].get("severity", ""), one["annotations"]) for one in firing]
+    alerts = [(severity, own["summary"], own["next"], panel_of(own.get("dashboard", ""))) for severity, own in rows]
+    return sorted(alerts)  # critical comes before warning in the alphabet, too
+
+
+def panel_of(dashboard: str) -> str:
+    """Return the title of the panel that an alert names behind its dashboard. Pure."""
+    return dashboard.partition(": ")[2]

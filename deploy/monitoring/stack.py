@@ -42,7 +42,10 @@ class Job:
     asked: str = ""
 
 
-PULLED = {"grafana": Job("grafana", (Target("grafana:3000", {}),))}  # of programs that are not on every host
+PULLED = {  # of programs that are not on every host
+    name: Job(name, (Target(f"{name}:{port}", {}),))
+    for name, port in (("grafana", 3000), ("loki", 3100), ("alloy", 12345))
+}
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class Stack:
     urls: str = ""
     certificates: bool = False
     heartbeat: str = ""
+    engine_root: str = "/var/lib/docker"
 
     @property
     def project(self) -> str:
@@ -104,6 +108,11 @@ class Stack:
     def job_names(self) -> frozenset[str]:
         """What the jobs are called."""
         return frozenset(job.name for job in self.jobs)
+
+    @property
+    def watched(self) -> frozenset[str]:
+        """What panels may need: the jobs, and the files of rules."""
+        return self.job_names | {*self.rules}
 
     def probes(self, blackbox: Exporter) -> Iterator[Job]:
         """Yield what the blackbox exporter is asked: the edge, and the public address where the settings have one."""
@@ -219,16 +228,20 @@ def networks_of(spec: Mapping[str, Any], document: Mapping[str, Any]) -> tuple[s
 
 def files(stack: Stack, images: Images) -> dict[str, str]:
     """Render every file of the stack that anybody may read, by its path in the state folder."""
+    rules = (*stack.rules, *(["logs"] if "loki" in images.references else []))
     config = {
         f"{CONFIG}/{name}": (FOLDER / name).read_text()
-        for name in ("alertmanager.yml", "blackbox.yml", *(f"rules/{rule}.yml" for rule in stack.rules))
+        for name in ("alertmanager.yml", "blackbox.yml", *(f"rules/{rule}.yml" for rule in rules))
     }
     pulled = tuple(PULLED[name] for name in images.references if name in PULLED)
     if "grafana" in images.references:
-        shown = grafana.files(panels.dashboards(stack.job_names), stack.settings.name)
+        shown = grafana.files(panels.dashboards(stack.watched), stack.settings.name)
         config |= {f"{CONFIG}/{path}": text for path, text in shown.items()}
+    if "loki" in images.references:
+        config[f"{CONFIG}/loki.yml"] = render("loki.yml.j2", keep_days=stack.settings.monitor.keep_days)
+        config[f"{CONFIG}/config.alloy"] = (FOLDER / "config.alloy").read_text()
     config[f"{CONFIG}/prometheus.yml"] = render(
-        "prometheus.yml.j2", app=stack.settings.app, env=stack.settings.env, host=stack.host, rules=stack.rules,
+        "prometheus.yml.j2", app=stack.settings.app, env=stack.settings.env, host=stack.host, rules=rules,
         jobs=(*stack.jobs, *pulled),
     )  # fmt: skip
     made_of = hashlib.sha256(json.dumps([config, private(stack)], sort_keys=True).encode()).hexdigest()[:12]
@@ -249,7 +262,9 @@ def compose_file(stack: Stack, images: Images, made_of: str) -> str:
         "compose.yml.j2", project=stack.project, name=settings.name, env=settings.env, host=stack.host, made_of=made_of,
         images=images.references, entrypoints=images.entrypoints, keep_days=settings.monitor.keep_days,
         prometheus_port=settings.monitor.prometheus_port, alertmanager_port=settings.monitor.alertmanager_port,
-        grafana_port=settings.monitor.grafana_port, folder=settings.state_dir / CONFIG,
+        grafana_port=settings.monitor.grafana_port, grafana_url=settings.monitor.grafana_url,
+        playbooks_url=settings.monitor.playbooks_url, loki_port=settings.monitor.loki_port,
+        engine_root=stack.engine_root, folder=settings.state_dir / CONFIG,
         private=settings.state_dir / PRIVATE, state=settings.state_dir, socket=SOCKET,
         exporters=stack.exporters, networks=stack.networks,
     )  # fmt: skip

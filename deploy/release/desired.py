@@ -17,6 +17,7 @@ from deploy.core.errors import Refused
 from deploy.core.model import COLOURS, ON_DEMAND, Digests, Release, ReleasedService, release_id
 from deploy.core.shell import Secret
 from deploy.edge import nginx
+from deploy.edge.folder import edge_path
 from deploy.hosts.host import Host
 from deploy.hosts.local import LocalHost
 from deploy.images import bases, inventory
@@ -41,11 +42,11 @@ def variables(settings: Settings, here: LocalHost) -> dict[str, str]:
     """Return what compose files may interpolate: the edge's places, base images, the environment's plain settings."""
     references = bases.references(settings.root, settings.build.bases, images.contexts(settings), here)
     return {
-        "EDGE_ADDRESS": settings.edge.address,
+        "EDGE_ADDRESS": published(settings.edge.address),
         "EDGE_PORT": str(settings.edge.port),
         "EDGE_TLS_PORT": str(settings.edge.tls_port),
         "EDGE_PROBE_PORT": str(settings.edge.probe_port),
-        "EDGE_CONFIGURATION": str(nginx.folder(settings)),
+        "EDGE_CONFIGURATION": str(edge_path(settings)),
         "STATE_FOLDER": str(settings.state_dir),
         "BACKUP_REPOSITORY": settings.backup.repository,
         "BACKUP_OFFSITE": settings.backup.offsite,
@@ -53,6 +54,12 @@ def variables(settings: Settings, here: LocalHost) -> dict[str, str]:
         **{bases.variable(name): reference for name, reference in references.items()},
         **settings.variables,
     }
+
+
+def published(address: str) -> str:
+    """Write an address as Compose has it in front of a port: one of version 6 in brackets."""
+    own = address.strip("[]")
+    return f"[{own}]" if ":" in own else own
 
 
 def model(settings: Settings, here: LocalHost) -> Model:

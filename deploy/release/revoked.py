@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from deploy.config import secrets
+from deploy.config.secrets.rules import SHORTEST
 from deploy.core import console
 from deploy.core.errors import Refused
 from deploy.core.facts import Facts
@@ -19,11 +20,16 @@ def replacements(
 ) -> dict[str, str | None]:
     """Return the current value of each key whose own is revoked, None where there is none. Pure.
 
+    A key may have had another name then: what is revoked is so under each, but for short values, which are words.
     Where the record of revocations is damaged (None), every key that both have counts as revoked.
     """
     if revoked is None:
         return {key: current[key] for key, value in env.items() if current.get(key, value) != value}
-    hit = [key for key, value in env.items() if secrets.fingerprint(value) in revoked.get(key, ())]
+    under_any_name = {fingerprint for own in revoked.values() for fingerprint in own}
+    hit = [
+        key for key, value in env.items()
+        if secrets.fingerprint(value) in (under_any_name if len(value) >= SHORTEST else revoked.get(key, ()))
+    ]  # fmt: skip
     return {key: current.get(key) for key in hit if current.get(key) != env[key]}
 
 
@@ -39,7 +45,7 @@ def without_revoked(run: Run) -> Run:
     values = replacements(env, current, run.state.revoked())
     if not values:
         return run
-    lacking = [key for key, value in values.items() if value is None or run.release.as_it_is]
+    lacking = [key for key, value in values.items() if value is None or run.release.reconstructed]
     if lacking:
         what = f"{', '.join(lacking)} of release {run.release.id} was revoked, and nothing can stand in its place"
         then = f"inv deploy of commit {run.release.revision} takes the secrets of now"

@@ -11,14 +11,14 @@ from deploy.config.environment import Environment
 from deploy.core import console
 from deploy.core.errors import GateClosed, OpsError, acting
 from deploy.core.model import Record
-from deploy.edge import switch
+from deploy.rollout.execute import apply_plans
 from deploy.rollout.failures import report_interrupted, revert_and_report
+from deploy.rollout.fleet_plan import make_plans
 from deploy.rollout.lineage import make_record, migrated_revision, verdict
 from deploy.rollout.migrations import require_safe
 from deploy.rollout.plan import Plan
 from deploy.rollout.releases import share_choices
 from deploy.rollout.revert import leave_half_served
-from deploy.rollout.strategies import strategy_of
 from deploy.site import hooks, notify
 from deploy.site.event import Event
 from deploy.site.facts import summary, what_serves
@@ -69,7 +69,7 @@ def apply(
     """
     started, began, target, at = start_time(fleet), time.monotonic(), fleet.release, fleet.at
     fleet = share_choices(leave_half_served(fleet))
-    plans = strategy_of(target.strategy).plan(fleet, command, recreate)
+    plans = make_plans(fleet, command, recreate)
     before = ", ".join(dict.fromkeys(run.facts.edge.release for run in fleet.runs if run.facts.edge.release))
     event = Event(command, "begins", target.id, target.commit, before=before, who=locks.who())
     places = {name: (plan.colour, plan.generation) for name, plan in plans.items()}
@@ -118,7 +118,7 @@ def perform(fleet: Fleet, plans: Mapping[str, Plan], entries: Mapping[str, Recor
 
     try:
         fleet.each(begin)
-        strategy_of(fleet.release.strategy).perform(fleet, plans)
+        apply_plans(fleet, {name: plan.steps for name, plan in plans.items()})
     except Exception as cause:
         failure = revert_and_report(fleet, entries, event, cause)
         raise failure from cause
@@ -130,7 +130,7 @@ def record(fleet: Fleet, entries: Mapping[str, Record], event: Event) -> str:
     def write(run: Run) -> str:
         entry = entries[run.host.name]
         try:
-            frame = switch.route_of(run.settings, run.host).frame
+            frame = run.edge_folder.route().frame
             schema = run.state.schema_of(entry.release) or migrated_revision(run)
             run.state.record(entry.model_copy(update={"schema_revision": schema, "frame": frame}))
             run.state.note(command=entry.command, state="done", target=entry.release)

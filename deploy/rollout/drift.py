@@ -1,4 +1,4 @@
-"""Shared services that differ from what a release says: refused where they would fail it, recreated, restored."""
+"""Shared services that differ from a release's files: when a release is refused for that, what is recreated and restored."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def drifted(run: Run) -> tuple[str, ...]:
     return shared.drifted(shared.of_files(run.bundle.files), run.facts.shared_existing)
 
 
-def chosen(names: Collection[str], run: Run) -> tuple[str, ...]:
-    """Return those that `--include` names and that differ from the files, lack what they must have, or are unwell."""
+def to_recreate(names: Collection[str], run: Run) -> tuple[str, ...]:
+    """Name the services of `--include` that are recreated: they differ from the files, lack something, or are unhealthy."""
     desired = shared.of_files(run.bundle.files)
     there = {name: c for name, c in run.facts.shared_existing.items() if name in names and name in desired}
     now = clock(run, there.values())
@@ -134,32 +134,45 @@ def obstacles(run: Run, recreated: Collection[str] = (), *, forward: bool = True
     return {name: texts for name, texts in reasons.items() if name not in recreated}
 
 
-def require(fleet: Fleet, recreated: Mapping[str, Collection[str]], again: str, *, forward: bool = True) -> None:
-    """Refuse a release that the shared services as they are cannot serve; `again` is the command that was given."""
-    doubled = fleet.each(lambda run: shared.doubled(shared.of_files(run.bundle.files), run.facts.shared_existing))
-    stops = [run.host.command_line(f"docker stop {old}") for run in fleet.runs for old in doubled[run.host.name]]
-    words = [f"{host}: {text}" for host, own in doubled.items() for text in own.values()]
-    then = f"{'; '.join(stops)}, then {again}: what needs that data fails until the release serves"
-    where = ", ".join(host for host, own in doubled.items() if own)
-    refuse("two data services would write to one volume:", words, where=where, then=then, slug="volume-in-use")
+def require_fitting(
+    fleet: Fleet, recreated: Mapping[str, Collection[str]], retry: str, *, forward: bool = True
+) -> None:
+    """Refuse a release that the shared services cannot serve as they are.
+
+    `retry` is the command that was given, for the message.
+    """
+    require_volumes_free(fleet, retry)
     refused = fleet.each(lambda run: obstacles(run, recreated[run.host.name], forward=forward))
-    reasons = [(host, name, text) for host, own in refused.items() for name, texts in own.items() for text in texts]
-    mistakes = [f"{host}: {name} {text}" for host, name, text in reasons]
-    names, hosts = (list(dict.fromkeys(reason[part] for reason in reasons)) for part in (1, 0))
-    then = f"{again} --include={','.join(names)} recreates what it names as the release says, an outage of some seconds"
+    services = dict.fromkeys(name for own in refused.values() for name in own)
     refuse(
         "shared services as they are cannot serve this release:",
-        mistakes,
-        where=", ".join(hosts),
-        then=then,
+        [f"{host}: {name} {why}" for host, own in refused.items() for name, reasons in own.items() for why in reasons],
+        where=", ".join(host for host, own in refused.items() if own),
+        then=f"{retry} --include={','.join(services)} recreates what it names as the release says, "
+        "an outage of some seconds",
         slug="shared-service-differs",
     )
 
 
-def warn_of_failing(run: Run, recreated: Collection[str], again: str) -> None:
-    """Say which shared services fail and stay as they are, where a release is gone back to all the same."""
+def require_volumes_free(fleet: Fleet, retry: str) -> None:
+    """Refuse a release whose data service would write to the volume of another one that still runs."""
+    conflicts = fleet.each(
+        lambda run: shared.volume_conflicts(shared.of_files(run.bundle.files), run.facts.shared_existing)
+    )
+    stops = [run.host.command_line(f"docker stop {old}") for run in fleet.runs for old in conflicts[run.host.name]]
+    refuse(
+        "two data services would write to one volume:",
+        [f"{host}: {text}" for host, own in conflicts.items() for text in own.values()],
+        where=", ".join(host for host, own in conflicts.items() if own),
+        then=f"{'; '.join(stops)}, then {retry}: what needs that data fails until the release serves",
+        slug="volume-in-use",
+    )
+
+
+def warn_of_failing(run: Run, recreated: Collection[str], retry: str) -> None:
+    """Warn of shared services that fail and that a rollback leaves as they are."""
     there = {name: c for name, c in run.facts.shared_existing.items() if name not in recreated}
     now = clock(run, there.values())
     for name in (name for name, c in there.items() if shared.is_failing(c, now)):
         words = f"{name} is {there[name].state}, restarted {there[name].restarts} times, and stays as it is"
-        console.warn(acting(f"{run.host.name}: {words}; {again} --include={name} recreates it", run.settings.env))
+        console.warn(acting(f"{run.host.name}: {words}; {retry} --include={name} recreates it", run.settings.env))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from deploy.config.environment import Environment
@@ -22,6 +22,14 @@ from deploy.site.run import Fleet, Run
 CHOICE = "inv resume goes on, inv abort goes back"
 
 
+@dataclass(frozen=True)
+class Split:
+    """How a failure left the hosts with different releases: what is so, and the commands that a person chooses from."""
+
+    state: str
+    then: str = CHOICE
+
+
 def revert_and_report(fleet: Fleet, entries: Mapping[str, Record], event: Event, cause: Exception) -> OpsError:
     """Go back to what served before, record the failure and notify; return the error that says what serves now.
 
@@ -33,9 +41,9 @@ def revert_and_report(fleet: Fleet, entries: Mapping[str, Record], event: Event,
     if at.settings.fronts:
         behind = [words for words in fleet.each(diagnose_behind_front).values() if words and words not in error.what]
         error.what = "\n".join([error.what, *behind])
-    split = revert_failed(fleet, event, error)
+    split = revert_failed(fleet, error)
     if split:
-        return split
+        return report_split(at, event, error, split)
     fleet.each(lambda run: record_failure(run, entries[run.host.name], error.what))
     then = after_failed_rollback(fleet, error.then) if event.command == "rollback" else error.then
     error.serves, error.then = what_serves(at), acting(then or "fix it, then inv deploy", at.settings.env)
@@ -63,45 +71,56 @@ def report_failure(at: Environment, event: Event) -> None:
         console.warn("interrupted once all had gone back; some notifications were not sent")
 
 
-def revert_failed(fleet: Fleet, event: Event, error: OpsError) -> Interrupted | None:
-    """Take all hosts back to what served before; return what leaves it to a person, None when one release serves."""
-    at, target = fleet.at, fleet.release.id
-    accepted = {run.facts.accepted for run in fleet.runs} - {None}
-    serves = [run for run in fleet.runs if run.facts.edge.release == target]
-    if target in accepted and len(accepted) > 1 and len(serves) == len(fleet.runs):
-        return report_split(at, event, error, "nothing was undone, since it serves everywhere", "inv resume goes on")
-    if unrecorded := ", ".join(run.host.name for run in serves if run.facts.unrecorded):
-        state = f"nothing was undone: the ledger of {unrecorded} does not say what served before it"
-        return report_split(at, event, error, state, "inv resume goes on, inv rollback --to=RELEASE goes back")
-    observed, lost = at.gather(lambda host: observe(at.settings, host), [run.host for run in fleet.runs])
+def revert_failed(fleet: Fleet, error: OpsError) -> Split | None:
+    """Take the hosts back to what served before; return how they are split after that, None where one release serves.
+
+    With `rollout.on_failure` hold the hosts that have switched without a failure keep the new release.
+    """
+    if irreversible := why_irreversible(fleet):
+        return irreversible
+    at = fleet.at
+    observed, unreachable = at.gather(lambda host: observe(at.settings, host), [run.host for run in fleet.runs])
     held = held_hosts(fleet, observed, error.hosts)
-    back, names = [run for run in fleet.runs if run not in held], ", ".join(run.host.name for run in held)
-    console.warn(f"that failed; {names}: the new release stays there, the others go back" if held
-                 else "that failed; going back to what served before")  # fmt: skip
-    for unobserved in lost.values():
-        console.warn(f"going back failed as well:\n{unobserved}")
+    held_names = ", ".join(run.host.name for run in held)
+    reverting = [run for run in fleet.runs if run not in held]
     if held:
         error.what = f"held after a failure:\n{error.what}"
+        console.warn(f"that failed; {held_names}: the new release stays there, the others go back")
+    else:
+        console.warn("that failed; going back to what served before")
+    for failure in unreachable.values():
+        console.warn(f"going back failed as well:\n{failure}")
+    stays = f"the new release stays on {held_names}, " if held else ""
     try:
-        away = hosts_not_reverted(back, revert_hosts(fleet, back, observed), fleet)
+        stuck = hosts_not_reverted(reverting, revert_hosts(fleet, reverting, observed), fleet)
     except KeyboardInterrupt:
-        others = f"the new release stays on {names}, and going back was interrupted on the others"
-        return report_split(at, event, error, others if held else "going back was interrupted")
-    if held:
-        others = f"{away} could not be taken back" if away else "the others went back"
-        return report_split(at, event, error, f"the new release stays on {names}, {others}", choice(away))
-    if away:
-        return report_split(at, event, error, f"{away} could not be taken back", choice(away))
-    releases = {run.host.name: served_before(run) for run in fleet.runs}
-    if len({*releases.values()} - {None}) > 1:
-        words = ", ".join(f"{name} to {release or 'none'}" for name, release in releases.items())
-        return report_split(at, event, error, f"each host went back to what it had served: {words}")
+        interrupted = "and going back was interrupted on the others" if held else "going back was interrupted"
+        return Split(f"{stays}{interrupted}")
+    if stuck:
+        return Split(f"{stays}{stuck} could not be taken back", f"once {stuck} can be reached, {CHOICE}")
+    return Split(f"{stays}the others went back") if held else reverted_apart(fleet)
+
+
+def why_irreversible(fleet: Fleet) -> Split | None:
+    """Say why nothing is undone: the release serves everywhere, or no record says what served before it."""
+    target = fleet.release.id
+    accepted = {run.facts.accepted for run in fleet.runs} - {None}
+    serving = [run for run in fleet.runs if run.facts.edge.release == target]
+    if target in accepted and len(accepted) > 1 and len(serving) == len(fleet.runs):
+        return Split("nothing was undone, since it serves everywhere", "inv resume goes on")
+    if unrecorded := ", ".join(run.host.name for run in serving if run.facts.unrecorded):
+        state = f"nothing was undone: the ledger of {unrecorded} does not say what served before it"
+        return Split(state, "inv resume goes on, inv rollback --to=RELEASE goes back")
     return None
 
 
-def choice(away: str) -> str:
-    """Name the commands that a person chooses from, once the hosts that are away answer."""
-    return f"once {away} can be reached, {CHOICE}" if away else CHOICE
+def reverted_apart(fleet: Fleet) -> Split | None:
+    """Say which release each host went back to, where these differ."""
+    releases = {run.host.name: served_before(run) for run in fleet.runs}
+    if len({*releases.values()} - {None}) <= 1:
+        return None
+    words = ", ".join(f"{name} to {release or 'none'}" for name, release in releases.items())
+    return Split(f"each host went back to what it had served: {words}")
 
 
 def held_hosts(fleet: Fleet, observed: Mapping[str, Facts], bad: Collection[str]) -> list[Run]:
@@ -126,15 +145,15 @@ def revert_hosts(fleet: Fleet, runs: Iterable[Run], observed: Mapping[str, Facts
 
 
 def hosts_not_reverted(runs: Iterable[Run], stuck: Collection[str], fleet: Fleet) -> str:
-    """Name the hosts that do not serve what they served before, and those that are `stuck` on the way."""
+    """Name the hosts that do not serve what they served before, and those that got `stuck` on the way back."""
     return ", ".join(name for name, back in fleet.each(is_reverted, runs).items() if name in stuck or not back)
 
 
-def report_split(at: Environment, event: Event, error: OpsError, state: str, then: str = CHOICE) -> Interrupted:
+def report_split(at: Environment, event: Event, error: OpsError, split: Split) -> Interrupted:
     """Report, as failures are, that one left hosts apart; return what leaves the choice to a person."""
-    left = report_interrupted(at, event, error.what, error.where, state, then)
-    split = replace(event, outcome="interrupted", serves=left.serves, error=left.what, then=left.then)
-    hooks.follow(at.settings, "on_failure", split)
+    left = report_interrupted(at, event, error.what, error.where, split.state, split.then)
+    apart = replace(event, outcome="interrupted", serves=left.serves, error=left.what, then=left.then)
+    hooks.follow(at.settings, "on_failure", apart)
     return left
 
 

@@ -95,9 +95,9 @@ def through_edge(settings: Settings, host: Host, colour: str, release: Release, 
 
 def answers(run: Run) -> bool:
     """Ask through the edge for the health of what serves; before a first release, the edge alone."""
-    if not run.leaving or not run.facts.edge.colour:
+    if not run.serving_release or not run.facts.edge.colour:
         return run.host.get(run.settings.edge.probe_port, "/generation", timeout=1)[0] == 200
-    return is_well(run, run.facts.edge.colour, run.leaving)
+    return is_well(run, run.facts.edge.colour, run.serving_release)
 
 
 def is_public(run: Run) -> bool:
@@ -120,7 +120,7 @@ def is_well(run: Run, colour: str, release: Release) -> bool:
 def reaches(run: Run) -> bool:
     """Tell whether the edge reaches some web service of what serves or of what is gone back to; one may be broken."""
     live = run.facts.edge.colour
-    places = ((live, run.leaving), (other(live), run.release))
+    places = ((live, run.serving_release), (other(live), run.release))
     able = [(colour, release) for colour, release in places if colour and release]
     return wait_until(lambda: any(is_reached(run, colour, release) for colour, release in able), ANSWERS_WITHIN)
 

@@ -24,7 +24,7 @@ def require_kept(fleet: Fleet) -> None:
 def require_files(run: Run) -> None:
     """Refuse files of a release that are not what its release.json says."""
     release = run.bundle.release
-    edited = [] if release.as_it_is else run.state.edited(run.bundle)
+    edited = [] if release.reconstructed else run.state.edited(run.bundle)
     refuse(
         f"files of release {release.id} are not what they were when it was kept:",
         [f"{run.state.bundle_folder(release.id) / name}" for name in edited],
@@ -52,7 +52,7 @@ def needed_images(run: Run) -> dict[str, list[str]]:
     """Return the images of which containers are to be created, with the services that need each."""
     runs = {c.service for c in run.facts.containers if c.release == run.release.id and c.up}
     images: dict[str, list[str]] = {}
-    for service in run.release.services if not run.release.as_it_is else ():
+    for service in run.release.services if not run.release.reconstructed else ():
         there = run.facts.shared_existing if service.role in SHARED else runs
         if service.name not in there and service.role not in ON_DEMAND:
             images.setdefault(service.image, []).append(service.name)

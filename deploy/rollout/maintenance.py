@@ -8,7 +8,6 @@ from deploy.core.errors import Refused, acting, as_failure
 from deploy.core.facts import Facts
 from deploy.core.model import Release
 from deploy.hosts.host import Host
-from deploy.rollout.execute import execute
 from deploy.rollout.pieces import settle
 from deploy.rollout.steps import Drain, TurnPage
 from deploy.site import rebuild
@@ -16,6 +15,7 @@ from deploy.site.facts import observe_all
 from deploy.site.locked import locked
 from deploy.site.operation import recorded
 from deploy.site.run import Fleet, Run
+from deploy.site.runner import execute
 from deploy.state.store import Bundle, state_of
 
 

@@ -8,20 +8,19 @@ from dataclasses import dataclass, replace
 from deploy.config.environment import Environment
 from deploy.core import console
 from deploy.core.errors import Interrupted, OpsError, Refused, Unreachable
-from deploy.core.facts import Facts
 from deploy.core.model import Revision, other
 from deploy.database import alembic, gate
 from deploy.database.gate import Image
 from deploy.database.postgres import database_of
 from deploy.rollout import preflight, recovery_point
-from deploy.rollout.execute import execute_all
+from deploy.rollout.execute import apply_plans
 from deploy.rollout.plan import Plan
 from deploy.rollout.releases import assemble, fleet_of, keep
 from deploy.rollout.scanned import require_scanned
 from deploy.rollout.steps import AwaitOrphans, Migrate, RecordMigrations
 from deploy.rollout.steps.database import list_migrations
-from deploy.rollout.strategies import strategy_of
 from deploy.site.checks import Check
+from deploy.site.facts import observe_all
 from deploy.site.interrupted import Handler, require_no_other
 from deploy.site.locked import locked
 from deploy.site.run import Fleet, Run
@@ -112,7 +111,7 @@ def prepared(at: Environment, again: str, unscanned: str | None = None) -> tuple
     Its image runs with the environment's secrets, so that it needs what a deploy's needs: a PASS of a scan, or a person
     who says why it has none, where the command `again` records that. Returns the reason, too.
     """
-    facts = strategy_of(at.settings.rollout.strategy).observe(at)
+    facts = observe_all(at)
     fleet = assemble(at, preflight.require_deployable(at, facts), facts)
     image = image_of(fleet)
     if not image.run.facts.edge.release:
@@ -188,7 +187,7 @@ def apply(fleet: Fleet, unscanned: str = "") -> str:
     run = next(run for run in fleet.runs if run.host.name == name)
     run.note(command=COMMAND, state="begin", target=run.target, **({"unscanned": unscanned} if unscanned else {}))
     try:
-        execute_all(fleet, {one.host.name: steps if one is run else () for one in fleet.runs})
+        apply_plans(fleet, {one.host.name: steps if one is run else () for one in fleet.runs})
     except OpsError as error:
         if not isinstance(error, Interrupted | Unreachable):
             run.note(command=COMMAND, state="failed", target=run.target, error=error.what)
@@ -220,8 +219,7 @@ def interrupted_fleet(at: Environment) -> Fleet:
     """Return the release of the interrupted migration."""
     begun = at.each(lambda host: [cut for cut in state_of(at, host).interruptions() if cut.command == COMMAND])
     target = next(cut.target for cuts in begun.values() for cut in cuts)
-    facts: dict[str, Facts] = strategy_of(at.settings.rollout.strategy).observe(at)
-    return fleet_of(at, target, facts, rebuilt=False)
+    return fleet_of(at, target, observe_all(at), rebuilt=False)
 
 
 def show_migrated(revision: str, *, json: bool) -> None:

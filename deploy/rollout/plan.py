@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from deploy.core.facts import Container, Facts
-from deploy.core.model import COLOURS, WHOLE, Release, Role, other
+from deploy.core.model import COLOURS, WHOLE, Release, ReleasedService, Role, other
 from deploy.rollout.pieces import (
     await_tasks,
     bring_up,
@@ -25,18 +25,15 @@ from deploy.rollout.steps import (
     AwaitEdgeSwitch,
     AwaitHealthy,
     AwaitServed,
-    Drain,
     Prune,
     RegisterColour,
-    RemoveStopped,
     Resume,
     StartColour,
     Step,
-    StopColour,
     Switch,
     Watch,
 )
-from deploy.rollout.turns import replicas, staying, turns, well
+from deploy.rollout.turns import staying, turns, well
 
 
 @dataclass(frozen=True)
@@ -50,83 +47,149 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Together:
-    """What hosts have together: whether one behind the edge lacks part of what serves, the colours there, all data."""
+class FleetFacts:
+    """What the plan of one host must know of all of them."""
 
-    lacking: bool = False
-    colours: frozenset[str] = frozenset()
-    data: frozenset[str] = frozenset()
-
-
-ALONE = Together()
+    lacking: bool = False  # behind one edge, some host has fewer replicas of what serves than are desired
+    colours: frozenset[str] = frozenset()  # those of which web services run on hosts behind the edge
+    data: frozenset[str] = frozenset()  # the data services that run, on whatever host
 
 
-def towards(
-    desired: Release, facts: Facts, *, forward: bool = True, watch: bool = True, warm: bool = False,
-    recreate: Iterable[str] = (), old: Iterable[str] = (), together: Together = ALONE, leaving: Release | None = None,
-    quieted: bool = False, frame: str = "",
-) -> Plan:  # fmt: skip
-    """Plan a release into service: bring the idle colour up beside the live one, switch, drain, stop.
+ONE_HOST = FleetFacts()
 
-    Blue-green does so in one turn. Rolling takes a turn for each replica: of each service one more serves in the new
-    colour, one less in the old.
 
-    Going `forward` migrates and, with `watch`, watches. Going back does neither, and keeps the workers until the tasks
-    that only they know are done. With `warm` the old colour's web services run on. `recreate` are shared services to
-    recreate, `old` releases to forget at the end. `together` is what the hosts have: where one behind the same edge
-    lacks some of what serves, all go to the other colour, and what runs there stops once the edge has let go of it; on
-    the way back no data is started that another host runs. `leaving` is the release that serves: it knows how to talk
-    to workers that the desired one does not have here. Where some may have been `quieted`, they are told to go on.
-    `frame` is what the edge's frame is to hash to; going back it is the one that was accepted.
-    """
-    live, recreate = facts.edge.colour, tuple(recreate)
-    frame = changed_frame(desired, facts, frame if forward else facts.frame)
-    watched = forward and watch and not facts.edge.maintenance and watchable(desired, facts)
-    shared = start_shared(desired, facts, () if forward else together.data, recreate, forward=forward)
-    steps = [*settle(facts), *shared, *recreate_shared(recreate, facts)]
-    # one that was put together from its containers has none in the other colour
-    stays = desired.as_it_is and facts.edge.release == desired.id and not facts.mixed
-    if live and not together.lacking and (stays or carries(desired, live, facts)):
-        less = lacking(desired, live, facts)
-        steps += [StartColour(live, less), AwaitHealthy(live, less)] if less else []
-        reframed = frame and facts.edge.frame not in ("", WHOLE)
-        generation = facts.edge.next if reframed else facts.edge.generation
-        steps += [switch(live, desired.id, generation, facts, frame=frame)] if reframed else []
-        steps += [Watch(live, desired.id)] if reframed and watched else []
-        steps += finish(desired, live, facts, together, watch=forward and watch, warm=warm, quieted=quieted)
+@dataclass(frozen=True)
+class Transition:
+    """One host's way from what was observed on it to a desired release."""
+
+    desired: Release
+    facts: Facts
+    forward: bool = True  # migrate and watch; going back does neither, and keeps workers until their own tasks are done
+    watch: bool = True  # compare the release with the one before under real traffic
+    warm: bool = False  # the old colour's web services run on
+    recreate: Sequence[str] = ()  # shared services
+    expired: Sequence[str] = ()  # releases to forget at the end
+    fleet: FleetFacts = ONE_HOST
+    serving: Release | None = (
+        None  # the release that serves: it may have workers that the desired one does not have here
+    )
+    quieted: bool = False  # workers may have been told to take no tasks, and are told to go on
+    frame: str = ""  # what the edge's frame is to hash to; going back it is the one that was accepted
+
+    def plan(self) -> Plan:
+        """Plan the steps; none where the release serves already."""
+        return self.stay() if self.stays else self.take_over()
+
+    @property
+    def stays(self) -> bool:
+        """Tell whether the live colour is to go on: it has the release, and no host behind the edge lacks part of it."""
+        live = self.facts.edge.colour
+        if not live or self.fleet.lacking:
+            return False
+        # one that was put together from its containers has none in the other colour
+        only_here = self.desired.reconstructed and self.facts.edge.release == self.desired.id and not self.facts.mixed
+        return only_here or carries(self.desired, live, self.facts)
+
+    @property
+    def next_frame(self) -> str:
+        """The frame that a switch brings along; empty where it stands already."""
+        return changed_frame(self.desired, self.facts, self.frame if self.forward else self.facts.frame)
+
+    @property
+    def watched(self) -> bool:
+        """Tell whether a switch is watched: going forward, where visitors are let in and leave something to watch."""
+        watch = self.forward and self.watch and not self.facts.edge.maintenance
+        return watch and watchable(self.desired, self.facts)
+
+    @property
+    def workers(self) -> tuple[ReleasedService, ...]:
+        """The workers that may run: of the desired release, and of the one that serves."""
+        releases = filter(None, (self.serving, self.desired))
+        return tuple({service.name: service for release in releases for service in release.of("worker")}.values())
+
+    def prepare(self) -> list[Step]:
+        """End what an interrupted run left half done; have what colours share running."""
+        data_elsewhere = () if self.forward else self.fleet.data
+        shared = start_shared(self.desired, self.facts, data_elsewhere, self.recreate, forward=self.forward)
+        return [*settle(self.facts), *shared, *recreate_shared(self.recreate, self.facts)]
+
+    def stay(self) -> Plan:
+        """Complete the live colour, bring along another frame, and finish what an interrupted run did not come to."""
+        desired, facts, live = self.desired, self.facts, str(self.facts.edge.colour)
+        steps, generation = self.prepare(), facts.edge.generation
+        if less := lacking(desired, live, facts):
+            steps += [StartColour(live, less), AwaitHealthy(live, less)]
+        if self.next_frame and facts.edge.frame not in ("", WHOLE):
+            generation = facts.edge.next
+            steps += [switch(live, desired.id, generation, facts, frame=self.next_frame)]
+            steps += [Watch(live, desired.id)] if self.watched else []
+        steps += self.finish(live)
         return Plan(desired, live, generation, tuple(steps))
-    new = live if live and facts.mixed and facts.edge.release == desired.id else other(live)  # half in service goes on
-    workers = {service.name: service for one in (leaving, desired) if one for service in one.of("worker")}.values()
-    former = other(new)  # also where no edge serves: it may have been elsewhere before, or have lost its configuration
-    usable = bool(facts.mixed) or reusable(desired, new, facts)
-    there = facts.of(new) if usable else ()
-    if facts.mixed and former == live:  # back from half in service: replicas of it that never served go first
-        steps += stop(former, facts, "web", keep=facts.edge.members)
-        facts = replace(facts, containers=tuple(c for c in facts.containers if c not in unnamed(former, facts)))
-    steps += [] if usable else retire(new, facts, routed=new in together.colours)
-    steps += migration(desired, new) if forward else []
-    steps += [] if usable else jobs(desired, new, forward=forward)
-    steps += recording(desired, new) if forward else []
-    roles: tuple[Role, ...] = ("web", "worker") if forward else ("web",)
-    register = register_colour(desired, new, facts)
-    generation, since, first = facts.edge.next, facts.edge.generation, facts.edge.next + len(register)
-    parts = turns(desired, roles, there, facts.of(former, "web"), behind=tied(desired, facts))
-    for generation, turn in enumerate(parts, first):
-        keep = staying(desired, former, facts, roles, turn)
-        mixed = only(keep, facts, "web")
-        steps += [*bring_up(desired, new, roles, there, turn), *(register if turn.first else ())]
-        steps += await_served(desired, new, facts)
-        steps += quiet(workers, former, facts) if forward and turn.first else []
-        steps += [switch(new, desired.id, generation, facts, mixed, frame)]
-        steps += [Watch(new, desired.id, mixed)] if watched and (turn.first or turn.last) else []
-        ending = [*roles, *(("job", "scheduler") if turn.last else ())]
-        routed = former in together.colours
-        steps += retire(former, facts, ending, warm=warm, keep=keep, since=since, routed=routed)
-        since = generation
-    steps += [] if forward else [*await_tasks(workers, former, facts), *hand_back(desired, new, former, facts, there)]
-    steps += bring_up(desired, new, ("scheduler",), there)
-    steps += [Prune(tuple(old))] if tuple(old) else []
-    return Plan(desired, new, generation, tuple(steps))
+
+    def finish(self, live: str) -> list[Step]:
+        """Do what is left once the edge names the release: nothing, or what an interrupted run did not come to."""
+        desired, facts, idle = self.desired, self.facts, other(live)
+        accepted = facts.accepted == desired.id
+        if self.warm and accepted:
+            left = stop(idle, facts, "worker", "scheduler")
+        else:
+            left = retire(idle, facts, warm=self.warm, routed=idle in self.fleet.colours)
+        able = tuple(s.name for s in desired.of("web", "worker") if s.deploy.resume)
+        steps: list[Step] = [Resume(live, able)] if (left or self.quieted) and able else []
+        steps += [Watch(live, desired.id)] if left and self.forward and self.watch and not accepted else []
+        return [*steps, *left, *bring_up(desired, live, ("scheduler",), facts.of(live))]
+
+    def take_over(self) -> Plan:
+        """Bring the idle colour up beside the live one, switch, drain, stop."""
+        desired, facts, forward, live = self.desired, self.facts, self.forward, self.facts.edge.colour
+        half_in_service = bool(facts.mixed) and facts.edge.release == desired.id
+        new = live if live and half_in_service else other(live)
+        # also where no edge serves: it may have been elsewhere before, or have lost its configuration
+        former = other(new)
+        usable = bool(facts.mixed) or reusable(desired, new, facts)
+        existing = facts.of(new) if usable else ()
+        steps = self.prepare()
+        if facts.mixed and former == live:  # back from half in service: replicas of it that never served go first
+            steps += stop(former, facts, "web", keep=facts.edge.members)
+            facts = replace(facts, containers=tuple(c for c in facts.containers if c not in unnamed(former, facts)))
+        steps += [] if usable else retire(new, facts, routed=new in self.fleet.colours)
+        steps += migration(desired, new) if forward else []
+        steps += [] if usable else jobs(desired, new, forward=forward)
+        steps += recording(desired, new) if forward else []
+        in_turns, generation = self.switch_in_turns(new, facts, existing)
+        steps += in_turns
+        if not forward:
+            steps += await_tasks(self.workers, former, facts)
+            steps += hand_back(desired, new, former, facts, existing)
+        steps += bring_up(desired, new, ("scheduler",), existing)
+        steps += [Prune(tuple(self.expired))] if self.expired else []
+        return Plan(desired, new, generation, tuple(steps))
+
+    def switch_in_turns(self, new: str, facts: Facts, existing: Sequence[Container]) -> tuple[list[Step], int]:
+        """Plan the turns in which a colour takes over; return the edge's generation after the last, too.
+
+        Blue-green takes one turn. Rolling takes a turn for each replica: of each service one more serves in the new
+        colour, one less in the former.
+        """
+        desired, forward, former = self.desired, self.forward, other(new)
+        roles: tuple[Role, ...] = ("web", "worker") if forward else ("web",)
+        register = register_colour(desired, new, facts)
+        before, generation, first = facts.edge.generation, facts.edge.next, facts.edge.next + len(register)
+        all_turns = turns(desired, roles, existing, facts.of(former, "web"), behind=tied(desired, facts))
+        steps: list[Step] = []
+        for generation, turn in enumerate(all_turns, first):
+            keep = staying(desired, former, facts, roles, turn)
+            mixed = only(keep, facts, "web")
+            steps += [*bring_up(desired, new, roles, existing, turn), *(register if turn.first else ())]
+            steps += await_served(desired, new, facts)
+            steps += quiet(self.workers, former, facts) if forward and turn.first else []
+            steps += [switch(new, desired.id, generation, facts, mixed, self.next_frame)]
+            steps += [Watch(new, desired.id, mixed)] if self.watched and (turn.first or turn.last) else []
+            ending = [*roles, *(("job", "scheduler") if turn.last else ())]
+            routed = former in self.fleet.colours
+            steps += retire(former, facts, ending, warm=self.warm, keep=keep, since=before, routed=routed)
+            before = generation
+        return steps, generation
 
 
 def unnamed(colour: str, facts: Facts) -> tuple[Container, ...]:
@@ -183,41 +246,18 @@ def watchable(desired: Release, facts: Facts) -> bool:
 
 
 def back(
-    previous: Release | None, facts: Facts, together: Together = ALONE, leaving: Release | None = None, *,
-    quieted: bool = True, recreate: Iterable[str] = (),
+    previous: Release | None, facts: Facts, fleet: FleetFacts = ONE_HOST, serving: Release | None = None, *,
+    quieted: bool = True, recreate: Sequence[str] = (),
 ) -> tuple[Step, ...]:  # fmt: skip
     """Plan the way back: to the release that served before, or to nothing if there was none."""
     if previous:
-        plan = towards(
-            previous,
-            facts,
-            forward=False,
-            together=together,
-            leaving=leaving,
-            quieted=quieted,
-            recreate=recreate,
+        way = Transition(
+            previous, facts, forward=False, fleet=fleet, serving=serving, quieted=quieted, recreate=recreate
         )
-        return plan.steps
+        return way.plan().steps
     named = facts.edge.colour and not facts.edge.front
     unroute = [switch(None, None, facts.edge.next, facts)] if named else []
     return (*settle(facts), *unroute, *(step for colour in COLOURS for step in stop(colour, facts)))
-
-
-def rescale(desired: Release, facts: Facts, *, undo: bool = False) -> tuple[Step, ...]:
-    """Plan other numbers of replicas of what serves: new ones run before the edge names them, others stop after.
-
-    To `undo` only takes away, whatever else is unwell.
-    """
-    live, scaled, edge = str(facts.edge.colour), desired.of("web", "worker"), facts.edge
-    less = () if undo else lacking(desired, live, facts)
-    surplus = [c for s in scaled for c in replicas(s.name, facts.of(live))[s.replicas :]]
-    keep = tuple(c.name for c in facts.of(live) if c not in surplus)
-    names = tuple(dict.fromkeys(c.service for c in surplus))
-    steps: list[Step] = settle(facts)
-    steps += [StartColour(live, less), AwaitHealthy(live, less), *await_served(desired, live, facts)] if less else []
-    if {s.name for s in desired.of("web")} & {*less, *names}:
-        steps += [Switch(live, desired.id, edge.next, edge.maintenance), Drain(live, edge.generation)]
-    return (*steps, *([StopColour(live, names, keep), RemoveStopped(live, names)] if names else []))
 
 
 def reverted_first(desired: Release, facts: Facts) -> str | None:
@@ -235,21 +275,6 @@ def lacking(desired: Release, colour: str, facts: Facts) -> tuple[str, ...]:
     """Name the web services and workers with fewer replicas at work than are desired: well, and the edge names them."""
     working = [c for c in facts.of(colour) if c.role != "web" or c.name in facts.edge.members]
     return tuple(s.name for s in desired.of("web", "worker") if well(s, desired, working) < s.replicas)
-
-
-def finish(
-    desired: Release, live: str, facts: Facts, together: Together, *, watch: bool, warm: bool, quieted: bool
-) -> list[Step]:  # fmt: skip
-    """Do what is left once the edge names the release: nothing, or what an interrupted run did not come to."""
-    idle, accepted = other(live), facts.accepted == desired.id
-    if warm and accepted:
-        left = stop(idle, facts, "worker", "scheduler")
-    else:
-        left = retire(idle, facts, warm=warm, routed=idle in together.colours)
-    able = tuple(s.name for s in desired.of("web", "worker") if s.deploy.resume)
-    steps: list[Step] = [Resume(live, able)] if (left or quieted) and able else []
-    steps += [Watch(live, desired.id)] if left and watch and not accepted else []
-    return [*steps, *left, *bring_up(desired, live, ("scheduler",), facts.of(live))]
 
 
 def reusable(desired: Release, idle: str, facts: Facts) -> bool:

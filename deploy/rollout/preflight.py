@@ -20,6 +20,7 @@ from deploy.core.facts import Facts
 from deploy.core.model import COLOURS, SHARED, Record, other
 from deploy.core.shell import Secret, command
 from deploy.edge import certificates, frame, nginx, switch
+from deploy.edge.folder import EdgeFolder, edge_path
 from deploy.hosts.host import Host
 from deploy.images import build as images
 from deploy.release import desired, placement
@@ -134,7 +135,7 @@ def check(settings: Settings, host: Host, facts: Facts, include: str = "") -> No
     """Refuse, all reasons at once, on a host that cannot take a deploy."""
     state = State(host, settings.state_dir)
     questions: tuple[Callable[[], Any], ...] = (
-        state.require_readable, lambda: switch.require_readable(settings, host), lambda: clock(host, state.ledger()),
+        state.require_readable, lambda: EdgeFolder(settings, host).require_readable(), lambda: clock(host, state.ledger()),
         lambda: skew(host), lambda: disk(settings, host), lambda: memory(settings, host, facts),
         lambda: ports(settings, host, facts), lambda: another_state(settings, host, facts, include),
     )  # fmt: skip
@@ -213,9 +214,9 @@ def ports(settings: Settings, host: Host, facts: Facts) -> list[str]:
     """Name the edge's ports that something else has taken."""
     if facts.edge.running or not facts.edge.expected:
         return []
-    edge = settings.edge
-    needed = {"port": (edge.address, edge.port), "probe_port": ("127.0.0.1", edge.probe_port)}
-    needed |= {"tls_port": (edge.address, edge.tls_port)} if settings.tls.by else {}
+    edge, own = settings.edge, settings.edge.address.strip("[]")  # Compose has brackets around one of version 6
+    needed = {"port": (own, edge.port), "probe_port": ("127.0.0.1", edge.probe_port)}
+    needed |= {"tls_port": (own, edge.tls_port)} if settings.tls.by else {}
     taken = {key: port for key, (address, port) in needed.items() if not host.port_is_free(address, port)}
     then = "stop it, or set edge.{0} (OPS_EDGE__{1}=…)"
     return [f"port {port} is taken by another program; {then.format(key, key.upper())}" for key, port in taken.items()]
@@ -228,7 +229,7 @@ def another_state(settings: Settings, host: Host, facts: Facts, include: str = "
     """
     running = {c.name: c.service for c in facts.containers if c.role == "edge" and c.state == "running"}
     edge = next(iter(running), None)
-    theirs, ours = host.engine.mounted(edge, switch.MOUNTED) if edge else None, nginx.folder(settings)
+    theirs, ours = host.engine.mounted(edge, switch.MOUNTED) if edge else None, edge_path(settings)
     if theirs not in (None, str(ours)):
         return [f"{edge} is configured from {theirs}, not from {ours}; deploy as its owner, or set `state`"]
     if edge and running[edge] not in include.split(",") and not host.readlink(ours / switch.CURRENT):

@@ -16,7 +16,7 @@ from deploy.release import changes, desired
 from deploy.rollout import drift, plan, preflight
 from deploy.rollout.lineage import previous
 from deploy.rollout.steps import Switch
-from deploy.site.run import Fleet, Run, of, standing
+from deploy.site.run import Fleet, Run, kept_fleet, standing
 from deploy.state.store import Bundle, state_of
 
 
@@ -77,7 +77,7 @@ def fleet_of(
 
     `going_back`, neither a journal that cannot be written nor a damaged scale.json keeps a bad release in service.
     """
-    fleet = (standing(at, release, facts) if rebuilt else of(at, release)).observed(facts)
+    fleet = (standing(at, release, facts) if rebuilt else kept_fleet(at, release)).observed(facts)
     return Fleet(at, tuple(replace(run, going_back=going_back) for run in fleet.runs))
 
 
@@ -112,7 +112,7 @@ def chosen_to_recreate(fleet: Fleet, include: str) -> dict[str, tuple[str, ...]]
         left = None
         with suppress(OpsError):  # its record is gone, and with it what it says of shared services
             left = run.state.bundle(str(run.facts.edge.release))
-        return tuple(dict.fromkeys((*drift.chosen(names, run), *drift.restorable(run, left))))
+        return tuple(dict.fromkeys((*drift.to_recreate(names, run), *drift.restorable(run, left))))
 
     return fleet.each(on)
 

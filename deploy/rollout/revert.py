@@ -13,9 +13,9 @@ from deploy.core.facts import Facts
 from deploy.core.model import Release
 from deploy.hosts.host import Host
 from deploy.rollout import drift, plan
-from deploy.rollout.execute import execute_all, return_all
+from deploy.rollout.execute import apply_plans, apply_reversals
+from deploy.rollout.fleet_plan import fleet_facts
 from deploy.rollout.steps import Step
-from deploy.rollout.strategies import observed_together
 from deploy.site import rebuild
 from deploy.site.facts import observe
 from deploy.site.run import Fleet, Run, standing_on
@@ -48,15 +48,15 @@ def revert(
     back, plans = Fleet(at, tuple(reversal.run for reversal in reversals.values())), steps_back(reversals, failed)
     if failed:
         away = {run.host.name for run in failed.runs} - reversals.keys()
-        return return_all(back, plans, away, [run.host.name for run in failed.runs if run.release.of("scheduler")])
+        return apply_reversals(back, plans, away, [run.host.name for run in failed.runs if run.release.of("scheduler")])
     with as_interrupted(then):
-        execute_all(back, plans)
+        apply_plans(back, plans)
     return set()
 
 
 def steps_back(reversals: Mapping[str, Reversal], failed: Fleet | None = None) -> dict[str, tuple[Step, ...]]:
     """Plan the way back of each host; no data is started that the release which `failed` has on another. Pure."""
-    together = observed_together(reversal.run for reversal in reversals.values())
+    together = fleet_facts(reversal.run for reversal in reversals.values())
     runs = failed.runs if failed else ()
     owners = {service.name: run.host.name for run in runs for service in run.release.of("data")}
     data = {
@@ -66,7 +66,7 @@ def steps_back(reversals: Mapping[str, Reversal], failed: Fleet | None = None) -
     together = replace(together, data=together.data | data)
 
     def steps(one: Reversal) -> tuple[Step, ...]:
-        leaving, facts = one.run.leaving, one.run.facts
+        leaving, facts = one.run.serving_release, one.run.facts
         back = plan.back(one.desired, facts, together, leaving, quieted=one.quieted, recreate=one.recreate)
         return (*one.restore, *back)
 
@@ -76,7 +76,7 @@ def steps_back(reversals: Mapping[str, Reversal], failed: Fleet | None = None) -
 def make_reversal(run: Run, undone: Bundle | None, *, quieted: bool = True) -> Reversal:
     """Say what going back to a run's release means; shared services of what is `undone` that fail are restored."""
     run = replace(run, going_back=True)
-    _ = run.release, run.leaving  # read now, and kept: who breaks later keeps no other from going back
+    _ = run.release, run.serving_release  # read now, and kept: who breaks later keeps no other from going back
     recreate, restore = drift.restorable(run, undone, undoing=True), drift.restorations(run, undone)
     return Reversal(run, run.release, recreate, restore, quieted)
 
@@ -95,7 +95,7 @@ def reversal_after_failure(run: Run, facts: Facts) -> Reversal | None:
         served = served_before(run)
         if not served or not is_there(run.state, served, run.facts):
             back = replace(run, facts=facts, going_back=True)
-            _ = back.release, back.leaving
+            _ = back.release, back.serving_release
             return Reversal(back)
         bundle = rebuild.bundle(run.settings, run.host, served, facts)
         return make_reversal(replace(run, bundle=bundle, facts=facts), run.bundle)

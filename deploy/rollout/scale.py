@@ -9,16 +9,19 @@ from deploy.config.environment import Environment
 from deploy.core import console
 from deploy.core.errors import Interrupted, OpsError, Refused, nearest, to_ops_error
 from deploy.core.facts import Facts
-from deploy.core.model import replicas_unfit
+from deploy.core.model import Release, replicas_unfit
 from deploy.hosts.host import Host
 from deploy.rollout import plan
-from deploy.rollout.execute import execute
 from deploy.rollout.interrupted import interruptions
+from deploy.rollout.pieces import settle
+from deploy.rollout.steps import AwaitHealthy, Drain, RemoveStopped, StartColour, Step, StopColour, Switch
+from deploy.rollout.turns import replicas
 from deploy.site.facts import observe, observe_all, what_serves
 from deploy.site.interrupted import require_no_other
 from deploy.site.locked import locked
 from deploy.site.operation import recorded
-from deploy.site.run import Fleet, Run, run_of
+from deploy.site.run import Fleet, Run, kept_run
+from deploy.site.runner import execute
 
 WITHIN = {
     "web": "inv scale within that range; inv maintenance --on keeps everybody out",
@@ -29,7 +32,7 @@ WITHIN = {
 def scale(at: Environment, wish: str) -> str:
     """Bring a service, `SERVICE=N`, to N replicas on each host that runs it, without losing a request; say what is so.
 
-    The number holds for every later release; when the new replicas do not get well, the old number stays everywhere.
+    The number holds for every later release; where the new replicas do not become healthy, the old number stays everywhere.
     """
     name, number = read(wish)
     with locked(at, "scale"):
@@ -77,15 +80,36 @@ def serving_run(at: Environment, host: Host, facts: Facts) -> Run:
             then="inv deploy",
             slug="nothing-runs",
         )
-    return replace(run_of(at, host, facts.edge.release), facts=facts)
+    return replace(kept_run(at, host, facts.edge.release), facts=facts)
 
 
 def rescale(run: Run, chosen: Mapping[str, int]) -> bool:
     """Bring one host to other numbers of replicas; tell whether anything was to be done."""
     run = replace(run, chosen=chosen)
-    steps = plan.rescale(run.release, run.facts)
+    steps = plan_scale(run.release, run.facts)
     execute(run, steps)
     return bool(steps)
+
+
+def plan_scale(desired: Release, facts: Facts, *, undo: bool = False) -> tuple[Step, ...]:
+    """Plan other numbers of replicas of what serves: new ones run before the edge names them, others stop after. Pure.
+
+    To `undo` only takes away, whatever else is unhealthy.
+    """
+    live, edge = str(facts.edge.colour), facts.edge
+    lacking = () if undo else plan.lacking(desired, live, facts)
+    surplus = [c for s in desired.of("web", "worker") for c in replicas(s.name, facts.of(live))[s.replicas :]]
+    surplus_services = tuple(dict.fromkeys(c.service for c in surplus))
+    keep = tuple(c.name for c in facts.of(live) if c not in surplus)
+    steps: list[Step] = settle(facts)
+    if lacking:
+        steps += [StartColour(live, lacking), AwaitHealthy(live, lacking)]
+        steps += plan.await_served(desired, live, facts)
+    if {s.name for s in desired.of("web")} & {*lacking, *surplus_services}:
+        steps += [Switch(live, desired.id, edge.next, edge.maintenance), Drain(live, edge.generation)]
+    if surplus:
+        steps += [StopColour(live, surplus_services, keep), RemoveStopped(live, surplus_services)]
+    return tuple(steps)
 
 
 def read(wish: str) -> tuple[str, int]:
@@ -120,7 +144,7 @@ def revert_scale(run: Run, before: Mapping[str, int], *, more: bool) -> None:
     try:
         if run.state.scale() != before:
             run.state.keep_scale(before)
-        steps = plan.rescale(run.release, observe(run.settings, run.host), undo=more)
+        steps = plan_scale(run.release, observe(run.settings, run.host), undo=more)
         execute(replace(run, going_back=True), steps)
     except (OpsError, OSError) as error:
         console.warn(f"going back failed as well:\n{error}")

@@ -112,12 +112,15 @@ def seconds_since(started: str, now: str) -> float:
     return (second - first).total_seconds() if first and second else float("inf")
 
 
-def doubled(desired: Mapping[str, Spec], there: Mapping[str, Container]) -> dict[str, str]:
-    """Say which running data service, by container, has a volume of one that the release calls otherwise."""
+def volume_conflicts(desired: Mapping[str, Spec], existing: Mapping[str, Container]) -> dict[str, str]:
+    """Say, by container, which running data service has a volume of a service that the release calls otherwise."""
+    running = [c for name, c in existing.items() if name not in desired and c.alive and c.role == "data"]
+    data = [spec for spec in desired.values() if spec.role == "data"]
     reasons = {}
-    for c in (c for name, c in there.items() if name not in desired and c.alive and c.role == "data"):
-        for spec in (spec for spec in desired.values() if spec.role == "data"):
-            if volumes := sorted({place for place, _ in spec.mounts} & {place for place, _ in c.mounts}):
+    for c in running:
+        for spec in data:
+            volumes = sorted({place for place, _ in spec.mounts} & {place for place, _ in c.mounts})
+            if volumes:
                 runs = f"on which {c.name}, no longer in the compose files, still runs"
                 reasons[c.name] = f"{spec.service} would write to {', '.join(volumes)}, {runs}"
     return reasons

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deploy.core.errors import OpsError
-from deploy.edge import nginx, switch
+from deploy.edge import nginx
 from deploy.edge.frame import APP, HEADERS, MAIN, MAINTENANCE, PROXY, ROUTES, File
 from deploy.release.desired import GENERATION
 from deploy.site.run import Run
@@ -14,7 +14,7 @@ def route_to(
 ) -> nginx.Route:  # fmt: skip
     """Describe a generation that serves a colour of this run's release, with the containers that are there now."""
     web, there = run.release.of("web"), run.host.engine.containers(run.settings.name)
-    before = switch.route_of(run.settings, run.host)
+    before = run.edge_folder.route()
     upstreams = nginx.upstreams(run.settings, web, there, members, colour or "", before)
     return nginx.Route(colour, release, maintenance, members, upstreams, nginx.health_paths(web, colour))
 
@@ -34,7 +34,7 @@ def edge_files(run: Run, generation: int, route: nginx.Route, fingerprint: str =
     kept = files if route.colour else {}
     if whole:
         return {**kept, MAIN: serves}
-    standing = switch.read_frame(run.settings, run.host, fingerprint, back=run.going_back)
+    standing = run.edge_folder.read_frame(fingerprint, back=run.going_back)
     # a frame of an older toolkit has not what newer routes include
     included = {
         name: File("") for name in (HEADERS, PROXY) if any(f"include {name};" in f.text for f in files.values())

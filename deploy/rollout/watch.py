@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 from urllib.parse import quote
@@ -16,7 +17,7 @@ from deploy.core.poll import poll
 from deploy.core.shell import Command, docker
 from deploy.edge import frame, nginx
 from deploy.rollout.edge_log import EdgeLog, Request, remedy
-from deploy.rollout.judge import ENOUGH, Answers, Quick, judge, quickest, quiet, sort_out
+from deploy.rollout.judge import ENOUGH, Answers, UsualPath, count_by_responder, judge, too_few_answers, usual_path
 from deploy.site.run import Run
 
 T = TypeVar("T")
@@ -25,6 +26,20 @@ LOW_TRAFFIC = 50
 PROBES_IN_A_ROW = 3
 PROBE_SECONDS = 2
 TASKS_SECONDS = 3
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What the edge's log said when the watch began.
+
+    `lines` is how many requests it had, `answers` those of whatever served before, `usual` what visitors ask for most,
+    and `share` the part of all requests that the release gets, 0 to 1.
+    """
+
+    lines: int
+    answers: Answers
+    usual: UsualPath | None
+    share: float
 
 
 class Watcher:
@@ -39,6 +54,7 @@ class Watcher:
         self.log, self.edge = EdgeLog(run.host), ""
         self.readable = bool(run.release.of("edge"))
         self.paths = [f"/{colour}/{s.name}{s.deploy.health}" for s in run.release.of("web")] if self.readable else []
+        self.old_addresses: set[str] = set()  # of the mixed replicas
         self.answered = self.refused = 0  # probes in all, and in a row
         self.unsent = 0  # probes in a row that could not be sent
         self.log_length = 0  # how long the log was once these were too many
@@ -52,48 +68,73 @@ class Watcher:
         where nothing could be judged and there is nothing to go back to. With the old one there, that is an OpsError
         too.
         """
-        limits, now = self.settings.rollout, Answers()
         self.read()  # before the time begins: where it hangs, the probes have all of it
         web = [c for c in self.containers() if c.role == "web"]
-        others = {address for c in web if c.name in self.mixed for address in c.addresses}
-        if self.mixed and self.paths:  # the others may not answer to the path by which this release is asked
-            services = {service.name: service for service in self.release.of("web")}
-            own = [c for c in web if c.service in services and c.colour == self.colour and c.alive]
-            self.paths = [nginx.replica_path(services[c.service], c.name) for c in own] or self.paths
-        share = 1 - len(self.mixed) / max(len(self.mixed) + sum(c.colour == self.colour for c in web), 1)
-
-        def mine(request: Request) -> bool:
-            return request.release == self.release.id and request.address not in others
-
-        earlier, start = [request for request in self.log.requests if not mine(request)], len(self.log.requests)
-        before, quick, began = sort_out(earlier), quickest(earlier), time.monotonic()
-        for _ in poll(limits.watch, pause=PAUSE_SECONDS):
+        if self.mixed:
+            self.tell_apart(web)
+        baseline, now, began = self.take_baseline(web), Answers(), time.monotonic()
+        for _ in poll(self.settings.rollout.watch, pause=PAUSE_SECONDS):
             elapsed = time.monotonic() - began
             self.probe()
             self.read()
-            reason = self.unanswered() or self.failed_tasks(elapsed)
-            if self.readable:
-                now = sort_out(request for request in self.log.requests[start:] if mine(request))
-                reason = judge(now, before, elapsed, limits) or reason
-                reason = reason or (self.hangs(quick) if quick and quiet(now.app, before.app, elapsed, share) else "")
-            if reason:
-                served = f"release {self.release.id} was in service for {elapsed:.0f} s"
+            now = self.answers_since(baseline) if self.readable else now
+            if reason := self.reason_to_revert(now, baseline, elapsed):
                 raise OpsError(
-                    f"{served} and did worse than is allowed: {reason}",
+                    f"release {self.release.id} was in service for {elapsed:.0f} s and did worse than is allowed: {reason}",
                     where=f"{self.host.name}, the edge",
                     then="inv logs; fix it, then inv deploy",
                     slug="watch-failed",
                 )
-        elsewhere = bool(self.settings.fronts and self.run.facts.accepted)  # what this edge serves runs behind it
-        facts = self.run.facts  # where it served already, the frame alone is new, and the former one is gone back to
-        reframed = (facts.accepted, facts.edge.colour) == (self.release.id, self.colour)
-        running = any(c.colour != self.colour and c.state == "running" for c in web)
-        return self.conclude(now, elsewhere or reframed or running)
+        return self.conclude(now, reversible=self.is_reversible(web))
 
-    def conclude(self, now: Answers, old: bool) -> str:
-        """Say by what the release was judged in the end.
+    def tell_apart(self, web: Collection[Container]) -> None:
+        """Tell the release's answers from those of mixed replicas: by their addresses, and by probes of each replica.
 
-        Where by nothing, raise OpsError if the `old` one still runs.
+        The old ones may not answer to the path by which this release is probed.
+        """
+        self.old_addresses = {address for c in web if c.name in self.mixed for address in c.addresses}
+        services = {service.name: service for service in self.release.of("web")}
+        own = [c for c in web if c.service in services and c.colour == self.colour and c.alive]
+        if self.paths and own:
+            self.paths = [nginx.replica_path(services[c.service], c.name) for c in own]
+
+    def is_own(self, request: Request) -> bool:
+        """Tell whether this release answered a request."""
+        return request.release == self.release.id and request.address not in self.old_addresses
+
+    def take_baseline(self, web: Collection[Container]) -> Baseline:
+        """Count what others answered before the watch."""
+        others = [request for request in self.log.requests if not self.is_own(request)]
+        replicas = len(self.mixed) + sum(c.colour == self.colour for c in web)
+        share = 1 - len(self.mixed) / max(replicas, 1)
+        return Baseline(len(self.log.requests), count_by_responder(others), usual_path(others), share)
+
+    def answers_since(self, baseline: Baseline) -> Answers:
+        """Count what this release answered since the watch began."""
+        return count_by_responder(request for request in self.log.requests[baseline.lines :] if self.is_own(request))
+
+    def reason_to_revert(self, now: Answers, baseline: Baseline, elapsed: float) -> str:
+        """Return why the release does worse than is allowed, by log, probes and tasks; empty where it does not."""
+        reason = self.unanswered() or self.failed_tasks(elapsed)
+        if not self.readable:
+            return reason
+        reason = judge(now, baseline.answers, elapsed, self.settings.rollout) or reason
+        few = too_few_answers(now.app, baseline.answers.app, elapsed, baseline.share)
+        return reason or (self.hangs(baseline.usual) if baseline.usual and few else "")
+
+    def is_reversible(self, web: Collection[Container]) -> bool:
+        """Tell whether there is something to go back to."""
+        facts = self.run.facts
+        behind_the_edge = bool(self.settings.fronts and facts.accepted)
+        # where it served already, the frame alone is new, and the former one is gone back to
+        only_frame = (facts.accepted, facts.edge.colour) == (self.release.id, self.colour)
+        old_runs = any(c.colour != self.colour and c.state == "running" for c in web)
+        return behind_the_edge or only_frame or old_runs
+
+    def conclude(self, now: Answers, *, reversible: bool) -> str:
+        """Return by what the release was judged in the end.
+
+        Where by nothing, raise OpsError if it is `reversible`.
         """
         requests = now.app.requests + now.edge.requests
         # the edge has died, or hangs
@@ -107,7 +148,7 @@ class Watcher:
         why = "; ".join(": ".join(filter(None, trouble)) for trouble in self.troubles.items())
         probes = f"no probe was answered{' at the end' if self.answered else ''}"
         reason = f"{requests} requests could be judged, and {probes}" + (f" ({why})" if why else "")
-        if old:
+        if reversible:
             raise OpsError(
                 f"release {self.release.id} was watched, and the verdict is UNKNOWN: {reason}",
                 where=f"{self.host.name}, the edge",
@@ -181,9 +222,9 @@ class Watcher:
         """Say that probes were refused several times in a row."""
         return f"{self.refused} probes in a row were not answered with 200" if self.refused >= PROBES_IN_A_ROW else ""
 
-    def hangs(self, quick: Quick) -> str:
+    def hangs(self, usual: UsualPath) -> str:
         """Ask as visitors did, several times in a row; say that none was answered. A quick refusal proves nothing."""
-        path, (port, name) = quote(quick.path), frame.asked_at(self.settings)
+        path, (port, name) = quote(usual.path), frame.asked_at(self.settings)
 
         def get() -> bool:
             began = time.monotonic()
@@ -193,7 +234,7 @@ class Watcher:
         for _ in range(PROBES_IN_A_ROW):
             if not self.attempt("what visitors ask for cannot be asked for", get, False, lambda: "inv status"):
                 return ""
-        before = f"in the minute before {quick.times} were, in {quick.seconds:.2f} s"
+        before = f"in the minute before {usual.times} were, in {usual.seconds:.2f} s"
         return f"GET {path} is not answered within {PROBE_SECONDS} s; {before}"
 
     def failed_tasks(self, elapsed: float) -> str:

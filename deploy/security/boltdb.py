@@ -1,17 +1,22 @@
-"""Tell a whole BoltDB file, as Trivy's database is one, from one that was cut off while it was copied.
+"""Tell a whole BoltDB file, as Trivy's database is one, from one that was cut off while it was copied; list its buckets.
 
-The format: https://github.com/etcd-io/bbolt/blob/main/internal/common/meta.go
+The format: https://github.com/etcd-io/bbolt/tree/main/internal/common
 """
 
 from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 MAGIC, HEADER = 0xED0CDAED, 16
 META = struct.Struct("<IIIIQQQQQQ")  # magic, version, page size, flags, root, sequence, free list, pages, number, sum
 OFFSET, PRIME = 0xCBF29CE484222325, 0x100000001B3
+PAGE = struct.Struct("<QHHI")  # number, flags, count, overflow
+IN_BRANCH, IN_LEAF = struct.Struct("<IIQ"), struct.Struct("<IIII")  # place, key, page; flags, place, key, value
+BRANCH, LEAF = 0x01, 0x02
 TAIL = 4  # pages at the end that are not all empty, unless a copy into a file of full size was cut off
 
 
@@ -54,3 +59,30 @@ def checksum(data: bytes) -> int:
     for byte in data:
         value = ((value ^ byte) * PRIME) % (1 << 64)
     return value
+
+
+def buckets(path: Path) -> frozenset[str]:
+    """List the names at the top of a database; raise ValueError where they cannot be read."""
+    with path.open("rb") as file:
+        meta = newest(file.read(2 * 65536))
+        try:
+            return frozenset(names(file, meta[4], meta[2]))
+        except (struct.error, IndexError, UnicodeDecodeError, RecursionError) as error:
+            raise ValueError(f"{path.name} cannot be read: {error}") from None
+
+
+def names(file: IO[bytes], number: int, size: int) -> Iterator[str]:
+    """Yield the keys of a page and of those under it, of which each has `size` bytes or more."""
+    file.seek(number * size)
+    head = file.read(PAGE.size)
+    itself, flags, count, overflow = PAGE.unpack(head)
+    if itself != number or flags not in (BRANCH, LEAF):
+        raise ValueError(f"page {number} is another")
+    page = head + file.read((overflow + 1) * size - PAGE.size)
+    entry = IN_BRANCH if flags == BRANCH else IN_LEAF
+    for at in range(PAGE.size, PAGE.size + count * entry.size, entry.size):
+        words = entry.unpack_from(page, at)
+        if flags == BRANCH:
+            yield from names(file, words[2], size)
+        else:
+            yield page[at + words[1] : at + words[1] + words[2]].decode()

@@ -10,7 +10,8 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -50,10 +51,20 @@ def update(settings: Settings, here: LocalHost, *, now: datetime | None = None) 
         if boltdb.damage(folder / "trivy.db"):
             shutil.rmtree(folder, ignore_errors=True)  # Trivy would take it for current by its metadata
         failed = take(Path(chosen[0]) / "db", folder) if brought else fetch(settings, here)
-        damage = boltdb.damage(folder / "trivy.db")
+        damage = boltdb.damage(folder / "trivy.db") or (mixture(folder) if brought else "")
+        releases, damage = read_releases(folder / "trivy.db", damage)
     metadata = here.read(folder / "metadata.json")
     judged = trivy.database(metadata, now or datetime.now(UTC), settings.scan.database_hours, damage)
+    judged = replace(judged, releases=releases)
     return judged, f"{judged.unknown}: {failed}" if judged.unknown and failed else ""
+
+
+def read_releases(path: Path, damage: str) -> tuple[frozenset[str], str]:
+    """Return for what a whole database has advisories, and what is wrong with it."""
+    try:
+        return (frozenset(), damage) if damage else (boltdb.buckets(path), "")
+    except (OSError, ValueError) as error:
+        return frozenset(), str(error)
 
 
 def fetch(settings: Settings, here: LocalHost) -> str:
@@ -69,14 +80,37 @@ def take(source: Path, to: Path) -> str:
     """Copy a database from a folder, where it is another, whole or not at all; return what failed."""
     part = to.with_name("part")
     try:
-        if not to.is_dir() or (source / "metadata.json").read_bytes() != (to / "metadata.json").read_bytes():
+        before = stamps(source)
+        if not to.is_dir() or stamps(to) != before:
             for folder in (part, to):
                 shutil.rmtree(folder, ignore_errors=True)
             shutil.copytree(source, part)
+            if stamps(source) != before:
+                return f"{source} changed while it was copied"
             part.rename(to)
     except OSError as error:
         shutil.rmtree(to, ignore_errors=True)
         return f"{error.filename or source}: {error.strerror or error}"
+    return ""
+
+
+def stamps(folder: Path) -> tuple[bytes, list[tuple[int, int]]]:
+    """Return what tells one database from another: its metadata, size and time, which a copy keeps."""
+    found = [path.stat() for path in folder.glob("trivy.db")]
+    return (folder / "metadata.json").read_bytes(), [(one.st_size, int(one.st_mtime)) for one in found]
+
+
+def mixture(folder: Path) -> str:
+    """Say that a database is older than its metadata, the smaller file, which whoever brings both brings first.
+
+    It is written on after its metadata: https://github.com/aquasecurity/trivy-db/blob/main/pkg/vulndb/db.go
+    """
+    with suppress(OSError, ValueError):  # which judging it says
+        updated = trivy.Database.model_validate_json((folder / "metadata.json").read_text()).updated.timestamp()
+        written = (folder / "trivy.db").stat().st_mtime
+        if written < updated:
+            made = datetime.fromtimestamp(written, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            return f"trivy.db was written at {made}, before the time in its metadata.json: a copy that has not ended"
     return ""
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from deploy.hosts.local import LocalHost
 from deploy.images import archive, bake, bases, build
 from deploy.images.inventory import ImageTransfer
 from deploy.release import desired
-from deploy.security import linters, rules, trivy
+from deploy.security import linters, rules, trivy, trivy_checkout, utf16
 from deploy.security.database import alone, cache_folder
 from deploy.security.findings import CHECKOUT, Finding, Inspection, ScannedImage, Severity, Unreadable, as_unknown
 from deploy.security.linters import Linter
@@ -33,14 +34,15 @@ IMAGE_KINDS: tuple[Kind, ...] = ("vulnerabilities", "end-of-life", "secrets")
 CHECKOUT_KINDS: tuple[Kind, ...] = ("vulnerabilities", "secrets", "misconfigurations")
 DEFAULT_RULES = "[extend]\nuseDefault = true"  # in place of a .gitleaks.toml of the checkout's
 # whatever attributes and git's settings say: files that are called binary, what a merge itself brings, the root commit
-WHOLE = "--text --no-textconv --no-ext-diff --root --diff-merges=first-parent"
-LOG = f"{WHOLE} --no-color --pretty=medium --date=default HEAD"
+WHOLE = "--text --no-textconv --no-ext-diff --no-relative --root --diff-merges=first-parent"
+LOG = f"{WHOLE} --no-color --no-abbrev-commit --pretty=medium --date=default HEAD"
 GITLEAKS = (
     "git", "--report-format=json", "--report-path=-", "--no-banner", "--no-color", "--redact", "--exit-code=0",
     "--gitleaks-ignore-path=/dev/null", "--ignore-gitleaks-allow", f"--log-opts={LOG}",
 )  # fmt: skip
 NO_CHECK = 'docker-buildx 0.17 and Docker Engine 27, or later; to do without: scan.skip = ["build-check"]'
 UNPROMPTED = {"BUILDX_BAKE_ENTITLEMENTS_FS": "0"}  # the bake file may name a certificate outside the checkout
+ESCAPED = re.compile(r"\\x[89a-f][0-9a-f]")  # a byte of a name that is not UTF-8, as `run` reads it
 COMMITS = re.compile(r"(\d+) commits? scanned")
 FAILED = re.compile(r"(?m)^\S* ERR (.*)")  # in the log of gitleaks, whose exit code is 0 even so
 
@@ -108,14 +110,32 @@ def sbom(answer: str, settings: Settings, here: LocalHost) -> str:
 def checkout(settings: Settings, here: LocalHost, data: Data, files: Sequence[str]) -> list[Inspection]:
     """Look at locks of dependencies, secrets and configuration in the checkout, without what git ignores."""
     try:
-        passed_over = [f"--skip-{kind}={trivy.plain(path)}" for path, kind in ignored(settings, here).items()]
-        built = [trivy.as_dockerfile(path) for path in dockerfiles(settings, here)]
-        report, _ = report_of(settings, here, data, ("fs", *passed_over, *built, "."), "misconfig")
+        left_out, built = ignored(settings, here), dockerfiles(settings, here)
+        reports = {
+            folder: checkout_report(folder, left_out, built, settings, here, data)
+            for folder in (".", *trivy_checkout.passed_over(files))
+        }
+        with utf16.copied(settings.root, files) as folder:
+            encoded = report_of(settings, here, data, ("fs", folder))[0] if folder else None
+        report = trivy_checkout.joined(reports, encoded)
         configured = sorted({result.target for result in report.results if result.summary} & {*files})
         comments = let_through("misconfigurations", trivy.IGNORED, "HIGH", configured, settings)
-        return trivy.checkout_inspections(report, data, len(files), comments)
+        unreadable = [path for path in files if not os.access(settings.root / path, os.R_OK)]
+        return trivy_checkout.inspections(report, data, files, comments, unreadable)
     except (OpsError, Unreadable) as error:
         return [as_unknown(kind, CHECKOUT, error) for kind in CHECKOUT_KINDS]
+
+
+def checkout_report(
+    folder: str, left_out: Mapping[str, str], built: Iterable[str], settings: Settings, here: LocalHost, data: Data
+) -> Report:  # fmt: skip
+    """Return the report of one folder of the checkout and what is under it; all of it is `.`."""
+    skipped = [
+        f"--skip-{left_out[path]}={trivy_checkout.plain(name)}"
+        for path, name in trivy_checkout.under(folder, left_out).items()
+    ]
+    dockerfiles = map(trivy_checkout.as_dockerfile, trivy_checkout.under(folder, built).values())
+    return report_of(settings, here, data, ("fs", *skipped, *dockerfiles, folder), "misconfig")[0]
 
 
 def by_rules(settings: Settings, here: LocalHost) -> list[Inspection]:
@@ -150,11 +170,19 @@ def ignored(settings: Settings, here: LocalHost) -> dict[str, str]:
 
 
 def tracked(settings: Settings, here: LocalHost) -> list[str]:
-    """List the files of the checkout that git has, or would add."""
+    """List the files of the checkout that git has, or would add, and are here."""
     words = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
     listed = run(("git", *words), settings, here).stdout.split("\0")
-    files = {path for path in listed if path and (settings.root / path).is_file()}
+    files = {path for path in listed if path and is_file(settings.root / path)}
     return sorted(f"./{path}" if path.startswith("-") else path for path in files)  # else it would be read as an option
+
+
+def is_file(path: Path) -> bool:
+    """Tell whether a file is here, or may be: in a folder that nobody lets us into, or by a name that is not UTF-8."""
+    try:
+        return path.is_file() or (bool(ESCAPED.search(path.name)) and not path.exists())
+    except OSError:
+        return True
 
 
 def first_line(path: Path) -> str:

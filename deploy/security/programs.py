@@ -51,9 +51,13 @@ def run(
     others = (f"--unset={name}" for name in os.environ if name.startswith(HIDING) and name not in kept)
     script = ("env", *others, "sh", "-c", 'cd "$0" && exec "$@"', str(settings.root))
     act = replace(query(*script, *words), environment={"NO_COLOR": "1", **variables})
-    done = here.try_run(act, timeout=settings.scan.within)
+    name = Path(words[0]).name
+    try:
+        done = here.try_run(act, timeout=settings.scan.within)
+    except CommandFailed as error:  # by the whole line
+        raise CommandFailed(name, error.returncode, error.output, here.name) from None
     if done.returncode not in codes:
-        raise CommandFailed(Path(words[0]).name, done.returncode, done.output, here.name)
+        raise CommandFailed(name, done.returncode, done.output, here.name)
     return done
 
 

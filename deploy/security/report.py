@@ -78,7 +78,7 @@ def show(result: Scanned, *, json: bool, sarif: Path | None = None) -> None:
     else:
         show_tables(result)
     for name, error in result.unrecorded.items():
-        console.warn(f"not recorded on {name}, where a deploy that needs it will not begin: {error.what}")
+        console.warn(f"not recorded on {name}, where a deploy goes by what was recorded before: {error.what}")
     summarize(result)
     require_open(result, documented=json)
 

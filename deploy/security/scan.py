@@ -15,7 +15,7 @@ from deploy.config.environment import Environment
 from deploy.config.sections import Skippable
 from deploy.config.settings import Settings
 from deploy.core import console
-from deploy.core.errors import OpsError, Refused
+from deploy.core.errors import OpsError, Reasons, Refused
 from deploy.hosts.host import Host
 from deploy.images import build, inventory
 from deploy.images.inventory import ImageTransfer
@@ -159,9 +159,11 @@ def record(at: Environment, scans: Sequence[tuple[ScannedImage, Scan]]) -> dict[
     """Record the result of each image on every host; return why that was not possible."""
 
     def on(host: Host) -> None:
-        kept = Scans(host, at.settings.state_dir)
+        kept, refusals = Scans(host, at.settings.state_dir), Reasons()
         for image, scan in scans:
-            kept.keep(scan, image.sbom)
+            with refusals:
+                kept.keep(scan, image.sbom)
+        refusals.refuse()
 
     with console.step(f"record on {', '.join(host.name for host in at.hosts)}"):
         return at.gather(on)[1]

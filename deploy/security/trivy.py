@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +11,6 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 from pydantic_core import from_json
 
-from deploy.config.sections import Kind
 from deploy.security.findings import CHECKOUT, Finding, Inspection, Unreadable, severity_of
 from deploy.security.trivy_report import Part, Report, Result, System, Vulnerability
 
@@ -22,9 +20,12 @@ UNCONFIGURED = ("--ignorefile=", "--config=/dev/null")
 # in a checkout Trivy passes over tests, examples and *.md unless its configuration says otherwise; in images they are
 # others' files
 EVERY_FILE = Path(__file__).with_name("trivy-secret.yaml")
+OF_IMAGES = ("--secret-config=",)
+OF_A_CHECKOUT = (f"--secret-config={EVERY_FILE}", "--include-dev-deps")
 OFFLINE = ("--offline-scan", "--skip-db-update", "--skip-java-db-update", "--skip-vex-repo-update")
 CONFIGURATION = "the image's configuration"  # ENV, labels, the lines it was built by: in place of a folder of ours
 NAMES = {"pip": "pip", "npm": "npm", "gobinary": "Go", "python-pkg": "pip", "node-pkg": "npm"}
+NUMBERS = {"alpine": 2, "debian": 1, "ubuntu": 2}  # distribution -> numbers by which the database names a release
 SCHEMA = 2
 IGNORED = r"trivy:ignore:|tfsec:ignore:"  # in a comment of a file, which no option refuses
 
@@ -38,12 +39,16 @@ class Database(Part):
 
 @dataclass(frozen=True)
 class Data:
-    """The vulnerability database that can be judged by: its age in hours, or why there is none."""
+    """The vulnerability database that can be judged by: its age in hours, for what it has advisories; or why there is none.
+
+    `releases` is None where that was not read.
+    """
 
     hours: float = 0
     updated: str = ""
     unknown: str = ""
     then: str = ""
+    releases: frozenset[str] | None = None
 
     @property
     def age(self) -> str:
@@ -58,8 +63,8 @@ def scan(program: str, what: Iterable[str], cache: str, scanners: Iterable[str],
     kind, *target = what
     return (
         program, kind, "--format=json", "--list-all-pkgs", f"--scanners={','.join(scanners)}", f"--cache-dir={cache}",
-        f"--timeout={within:.0f}s", *QUIET, *OFFLINE, *UNCONFIGURED,
-        f"--secret-config={EVERY_FILE if kind == 'fs' else ''}", *target,
+        f"--timeout={within:.0f}s", *QUIET, *OFFLINE, *UNCONFIGURED, *(OF_A_CHECKOUT if kind == "fs" else OF_IMAGES),
+        *target,
     )  # fmt: skip
 
 
@@ -106,18 +111,6 @@ def database(text: str | None, now: datetime, most_hours: float, damage: str = "
     return data
 
 
-def plain(path: str) -> str:
-    r"""Write a path as one word of Trivy's lists, whose words are patterns: `a,b` would name two. Pure."""
-    escaped = re.sub(r"([\\*?\[\]{}])", r"\\\1", path)
-    return '"' + escaped.replace('"', '""') + '"'
-
-
-def as_dockerfile(path: str) -> str:
-    """Return the option by which Trivy reads a file as a Dockerfile, whatever it is called. Pure."""
-    pattern = re.escape(path).replace('"', '""')
-    return f'--file-patterns="dockerfile:^{pattern}$"'
-
-
 def require_image(report: Report, config: str) -> None:
     """Raise Unreadable where a report is of another image than the one with this configuration.
 
@@ -159,7 +152,8 @@ def image_inspections(
     blind = "" if packageless else few(count, system, least)
     other = "" if packageless else blind or undated(system)
     advice = "a base that is a release, with package records: docs/how-to/scanning.md"
-    why, then = data.unknown or other, "" if data.unknown else advice
+    why = data.unknown or other or ("" if packageless else unlisted(system, data.releases))
+    then = "" if data.unknown else advice
     of = f"{system.family} {system.name}" if system else ""
     content = f"{report.metadata.size / 1_000_000:.0f} MB in {len(layers)} layer{'s' if len(layers) != 1 else ''}"
     return [
@@ -188,29 +182,6 @@ def undated(system: System | None) -> str:
     )
 
 
-def checkout_inspections(
-    report: Report, data: Data, files: int, comments: Iterable[Finding] = ()
-) -> list[Inspection]:  # fmt: skip
-    """Say what the checkout's report came to: vulnerabilities in locks, secrets, misconfigurations.
-
-    `comments` are those that let misconfigurations through.
-    """
-    counts = packages(report)
-    configurations = [result for result in report.results if result.summary]
-    walked = counts or configurations
-    why = data.unknown or ("" if counts else "no lock of dependencies was looked at")
-    then = "" if counts else 'where there are none on purpose: scan.skip = ["locks"]'
-    nothing = "" if configurations else "no Dockerfile or other configuration was looked at"
-    blind = "" if walked and files else "Trivy looked at no file"
-    checks = sum(r.summary.successes + r.summary.failures for r in configurations if r.summary)
-    return [
-        Inspection("vulnerabilities", CHECKOUT, listed(counts), data.age, vulnerabilities(report, CHECKOUT), why, then),
-        Inspection("secrets", CHECKOUT, f"{files} files", "", secrets(report, CHECKOUT), blind),
-        Inspection("misconfigurations", CHECKOUT, f"{len(configurations)} files, {checks} checks", "",
-             (*misconfigurations(report), *comments), nothing),
-    ]  # fmt: skip
-
-
 def vulnerabilities(report: Report, where: str) -> tuple[Finding, ...]:
     """Return the vulnerable packages of a report, each with the command that updates it."""
     return tuple(
@@ -234,6 +205,17 @@ def update(result: Result, one: Vulnerability) -> str:
     return f"{one.package}>={fixed} in requirements.in, then lock again" if NAMES.get(result.type) == "pip" else ""
 
 
+def unlisted(system: System | None, releases: Collection[str] | None) -> str:
+    """Say that the database has no advisories for a distribution's release, of which Trivy finds nothing then.
+
+    Only where it is called as its release is: https://github.com/aquasecurity/trivy-db/tree/main/pkg/vulnsrc
+    """
+    if system is None or releases is None or system.family not in NUMBERS:
+        return ""
+    name = f"{system.family} {'.'.join(system.name.partition('-')[0].split('.')[: NUMBERS[system.family]])}"
+    return "" if name in releases else f"the vulnerability database has no advisories for {name}"
+
+
 def end_of_life(system: System | None, where: str) -> tuple[Finding, ...]:
     """Return the distribution that gets no fixes any more."""
     if not (system and system.ended):
@@ -251,14 +233,4 @@ def secrets(report: Report, where: str) -> tuple[Finding, ...]:
                 CONFIGURATION if where != CHECKOUT and result.target == report.artifact else result.target, one.line,
                 then=then)
         for result in report.results for one in result.secrets
-    )  # fmt: skip
-
-
-def misconfigurations(report: Report) -> tuple[Finding, ...]:
-    """Return the configuration that a check failed."""
-    kind: Kind = "misconfigurations"
-    return tuple(
-        Finding(kind, one.id, severity_of(one.severity), CHECKOUT, one.title, result.target, one.cause.line,
-                then=one.resolution, url=one.url)
-        for result in report.results for one in result.misconfigurations if one.status == "FAIL"
     )  # fmt: skip

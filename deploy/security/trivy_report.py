@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -19,11 +17,19 @@ class Identified(Part):
     purl: str = Field(default="", alias="PURL")
 
 
+class Package(Part):
+    """A package that was looked at; `development` needs it alone, as npm's `devDependencies`."""
+
+    id: str = Field(default="", alias="ID")
+    development: bool = Field(default=False, alias="Dev")
+
+
 class Vulnerability(Part):
     """A vulnerability of one package."""
 
     id: str = Field(alias="VulnerabilityID")
     package: str = Field(alias="PkgName")
+    package_id: str = Field(default="", alias="PkgID")
     installed: str = Field(default="", alias="InstalledVersion")
     fixed: str = Field(default="", alias="FixedVersion")
     severity: str = Field(alias="Severity")
@@ -74,7 +80,7 @@ class Result(Part):
     target: str = Field(alias="Target")
     kind: str = Field(alias="Class")
     type: str = Field(default="", alias="Type")
-    packages: list[dict[str, Any]] = Field(default=[], alias="Packages")
+    packages: list[Package] = Field(default=[], alias="Packages")
     vulnerabilities: list[Vulnerability] = Field(default=[], alias="Vulnerabilities")
     secrets: list[Secret] = Field(default=[], alias="Secrets")
     summary: Summary | None = Field(default=None, alias="MisconfSummary")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,7 @@ def problems(kind: str, entry: dict[str, Any], today: date) -> list[str]:
     wrong = [f"unknown key {key}{nearest(key, KEYS)}" for key in entry if key not in KEYS]
     wrong += [f"{key} is missing" for key in TEXTS if not str(entry.get(key, "")).strip()]
     wrong += [f"{key} must be a list of texts" for key in LISTS if not is_texts(entry.get(key, []))]
+    wrong += [f"{key} names nothing; without it everything is accepted" for key in LISTS if entry.get(key) == []]
     if (kind == "history") is not bool(entry.get("commits")):
         wrong.append("commits is missing" if kind == "history" else "commits is for [[history]] alone")
     ends = entry.get("expired_at")
@@ -113,8 +114,10 @@ def is_texts(value: object) -> bool:
 
 
 def plain_date(value: date) -> date:
-    """Return the day of a date, or of a date with a time."""
-    return date(value.year, value.month, value.day)
+    """Return the day of a date, or in UTC that of a date with a time."""
+    zoned = isinstance(value, datetime) and value.tzinfo
+    day = value.astimezone(UTC) if isinstance(value, datetime) and zoned else value
+    return date(day.year, day.month, day.day)
 
 
 def made(kind: Kind, entry: dict[str, Any]) -> Waiver:

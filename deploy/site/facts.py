@@ -14,7 +14,8 @@ from deploy.config.settings import Settings
 from deploy.core.errors import MachineFailed, OpsError
 from deploy.core.facts import Container, EdgeFacts, Facts
 from deploy.core.model import COLOURS
-from deploy.edge import nginx, switch
+from deploy.edge import nginx
+from deploy.edge.folder import CURRENT, PROVEN, RECORD, EdgeFolder, edge_path
 from deploy.hosts.host import Host
 from deploy.state.store import Ledger, State
 
@@ -56,17 +57,18 @@ def edge(settings: Settings, host: Host, containers: tuple[Container, ...]) -> E
         named = tuple(c.name for c in containers if c.role == "web" and c.colour == front.colour)
         return replace(front, members=named, running=False, expected=False, unproven=0, front=host.front.name)
     running = any(c.role == "edge" and c.state == "running" for c in containers)
-    unproven = switch.unproven(settings, host)
+    folder = EdgeFolder(settings, host)
+    unproven = folder.unproven()
     answer = answered(settings, host) if running and not unproven else None
     if answer:
-        route = switch.route_of(settings, host, answer.generation)
+        route = folder.route(answer.generation)
         named = members(settings, host, answer, containers)
-        gone = route == nginx.Route() and not host.readlink(nginx.folder(settings) / switch.CURRENT)
+        gone = route == nginx.Route() and not host.readlink(folder.path / CURRENT)
         return replace(answer, members=named, upstreams=route.upstreams, frame=route.frame, forgotten=gone)
     own = settings.hosts.get(host.name)
     expected = own is None or "edge" in own.roles
     try:
-        last = recorded(nginx.folder(settings), host, running, own=expected)
+        last = recorded(folder, running, own=expected)
     except OpsError as unreadable:
         last = inferred(settings, host, containers, unproven if running else None, unreadable)
     return replace(last, running=running, unproven=unproven, expected=expected)
@@ -74,7 +76,7 @@ def edge(settings: Settings, host: Host, containers: tuple[Container, ...]) -> E
 
 def members(settings: Settings, host: Host, edge: EdgeFacts, containers: Iterable[Container]) -> tuple[str, ...]:
     """Name the containers that a running edge names: by its generation's files; where those are gone by what runs."""
-    if named := switch.route_of(settings, host, edge.generation).members:
+    if named := EdgeFolder(settings, host).route(edge.generation).members:
         return named
     running = [c for c in containers if c.role == "web" and c.alive]
     return tuple(c.name for c in running if (c.colour, c.release) == (edge.colour, edge.release))
@@ -98,8 +100,8 @@ def inferred(
         unreadable.then = start if edge else unreadable.then
         raise unreadable
     colour, release = places.pop()
-    folder = nginx.folder(settings)
-    target = host.readlink(folder / switch.PROVEN) or host.readlink(folder / switch.CURRENT) or ""
+    folder = edge_path(settings)
+    target = host.readlink(folder / PROVEN) or host.readlink(folder / CURRENT) or ""
     number = Path(target).name
     named = tuple(c.name for c in web if (c.colour, c.release) == (colour, release))
     return EdgeFacts(generation=int(number) if number.isdecimal() else 0, colour=colour, release=release, members=named)
@@ -125,13 +127,14 @@ def plausible(edge: EdgeFacts) -> EdgeFacts:
     return edge
 
 
-def recorded(folder: Path, host: Host, running: bool, *, own: bool = False) -> EdgeFacts:
+def recorded(folder: EdgeFolder, running: bool, *, own: bool = False) -> EdgeFacts:
     """Read the generation that was proven last; nothing where a host gets an `own` edge, and had none before."""
-    target = host.readlink(folder / switch.PROVEN) or host.readlink(folder / switch.CURRENT)
-    bare = own and target and "nginx.conf" not in host.listdir(folder / target)
-    record = switch.recorded(host, folder / target) if target and not bare else (0, nginx.Route())
+    host = folder.host
+    target = host.readlink(folder.path / PROVEN) or host.readlink(folder.path / CURRENT)
+    bare = own and target and "nginx.conf" not in host.listdir(folder.path / target)
+    record = folder.read(target) if target and not bare else nginx.Generation(0, nginx.Route())
     if not record:
-        place = f"{host.name}: {folder / str(target) / 'route.json'}"
+        place = f"{host.name}: {folder.path / str(target) / RECORD}"
         what = "route.json cannot be read, and nothing else says what served"
         raise OpsError(what, where=place, then="restore that file", slug="edge-record-lost")
     generation, route = record

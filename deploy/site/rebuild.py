@@ -12,8 +12,9 @@ from deploy.config.settings import Settings
 from deploy.core import yaml
 from deploy.core.errors import Refused
 from deploy.core.facts import Container, Facts
-from deploy.core.model import AS_IT_IS, SHARED, WHOLE, Deploy, Record, Release, ReleasedService
-from deploy.edge import frame, nginx, switch
+from deploy.core.model import RECONSTRUCTED, SHARED, WHOLE, Deploy, Record, Release, ReleasedService
+from deploy.edge import frame, nginx
+from deploy.edge.folder import EdgeFolder, generation_folder
 from deploy.hosts.host import Host
 from deploy.state.store import Bundle, State
 
@@ -93,7 +94,7 @@ def assembled(name: str, containers: Iterable[Container], entries: Iterable[Reco
         config_digests={},
         files="",
         secrets="",
-        strategy=AS_IT_IS,
+        strategy=RECONSTRUCTED,
         services=(*services.values(), *shared),
     ).scaled(numbers)
 
@@ -136,11 +137,11 @@ def served(settings: Settings, host: Host, place: tuple[str, str], variant: str,
 
     Empty when it is forgotten.
     """
-    folder = nginx.folder(settings) / "generations"
-    for number in sorted((int(name) for name in host.listdir(folder) if name.isdecimal()), reverse=True):
-        record = switch.recorded(host, folder / str(number))
-        fits = record and (record[1].colour, record[1].release, record[1].frame == WHOLE) == (*place, whole)
-        if fits and (content := text(host, folder / str(number) / variant)):
+    folder = EdgeFolder(settings, host)
+    for number in folder.numbers():
+        route = folder.route(number)
+        fits = (route.colour, route.release, route.frame == WHOLE) == (*place, whole)
+        if fits and (content := folder.text(generation_folder(number), variant)):
             return content
     return ""
 

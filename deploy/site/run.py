@@ -16,6 +16,7 @@ from deploy.core.errors import CommandFailed, OpsError, Refused
 from deploy.core.facts import Container, Facts
 from deploy.core.model import LABEL, Deploy, Release, ReleasedService, Revision
 from deploy.core.shell import Command, compose, docker
+from deploy.edge.folder import EdgeFolder
 from deploy.hosts.fleet import each
 from deploy.hosts.host import Host
 from deploy.site import rebuild
@@ -58,13 +59,18 @@ class Run:
         return State(self.host, self.settings.state_dir)
 
     @cached_property
+    def edge_folder(self) -> EdgeFolder:
+        """The edge's configuration on the host."""
+        return EdgeFolder(self.settings, self.host)
+
+    @cached_property
     def release(self) -> Release:
         """The release, with the numbers of replicas that `inv scale` chose.
 
         Behind another host's edge a web service has one. One that was put together from its containers has these, and
         no more can be made.
         """
-        if self.bundle.release.as_it_is:
+        if self.bundle.release.reconstructed:
             return self.bundle.release
         fixed = {service.name for service in self.bundle.release.of("web")} if self.settings.fronts else set()
         chosen = {**self.scale(), **self.chosen}
@@ -85,23 +91,26 @@ class Run:
             return {service: own.count(service) for service in own}
 
     @cached_property
-    def leaving(self) -> Release | None:
-        """The release that served when this was begun, by its containers where its record is gone.
+    def serving_release(self) -> Release | None:
+        """The release that serves, or did when the run began, by its containers where its record is gone.
 
         None when nothing shows it.
         """
+        if not self.facts.edge.release:
+            return None
         with suppress(OpsError):
-            return (
-                rebuild.release(self.state, self.facts.edge.release, self.facts.containers)
-                if self.facts.edge.release
-                else None
-            )
+            return rebuild.release(self.state, self.facts.edge.release, self.facts.containers)
         return None
 
     @property
     def services(self) -> dict[str, ReleasedService]:
         """The services of the release by name, and those of the one that it replaces which have no more place here."""
-        return {service.name: service for one in (self.leaving, self.bundle.release) if one for service in one.services}
+        return {
+            service.name: service
+            for one in (self.serving_release, self.bundle.release)
+            if one
+            for service in one.services
+        }
 
     def replicas(self, service: ReleasedService, upto: int = 0) -> int:
         """Return how many containers a service has, up to so many of each (0: all)."""
@@ -169,7 +178,7 @@ class Run:
 
     def masked(self, text: str) -> str:
         """Hide the release's secrets in what one of its programs printed: errors go into the journal and to chats."""
-        if self.bundle.release.as_it_is and not self.bundle.env:
+        if self.bundle.release.reconstructed and not self.bundle.env:
             return "(not shown: the release's secrets are gone, and it may hold some)" if text else ""
         return secrets.masked(text, secrets.rendered(self.bundle.env).values())
 
@@ -215,11 +224,11 @@ def standing_on(at: Environment, host: Host, release: str, facts: Facts) -> Run:
     return Run(at.settings, host, rebuild.bundle(at.settings, host, release, facts), facts)
 
 
-def of(at: Environment, release: str) -> Fleet:
+def kept_fleet(at: Environment, release: str) -> Fleet:
     """Return the runs of a release that every host keeps; raise Refused naming those that do not."""
-    return Fleet(at, tuple(at.each(lambda host: run_of(at, host, release)).values()))
+    return Fleet(at, tuple(at.each(lambda host: kept_run(at, host, release)).values()))
 
 
-def run_of(at: Environment, host: Host, release: str) -> Run:
+def kept_run(at: Environment, host: Host, release: str) -> Run:
     """Return the run of a release that one host keeps; raise Refused when it does not."""
     return Run(at.settings, host, state_of(at, host).bundle(release))

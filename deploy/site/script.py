@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Mapping
 
@@ -13,13 +14,14 @@ from deploy.site.run import Run
 
 def line(command: Command, variables: Mapping[str, str]) -> str:
     """Write a command as a line of a script in which these texts are variables of the shell, by name. Pure."""
-    words = []
-    for word in command.argv:
-        filled = word
-        for text, name in variables.items():
-            filled = filled.replace(text, f"${name}")
-        words.append(shlex.quote(word) if filled == word else f'"{filled}"')
-    return " ".join(words)
+    return " ".join(quoted(word, variables) for word in command.argv)
+
+
+def quoted(word: str, variables: Mapping[str, str]) -> str:
+    """Quote a word for a shell; what stands around a variable is text, whatever it holds. Pure."""
+    texts = re.split(f"({'|'.join(map(re.escape, variables))})", word) if variables else [word]
+    parts = [f'"${variables[text]}"' if text in variables else shlex.quote(text) for text in texts if text]
+    return "".join(parts) or "''"
 
 
 def write_order(run: Run, file: str, title: str) -> str:

@@ -48,6 +48,11 @@ class Scan(Kept):
         """What it knows is of this time: that of its database where that is older than the scan."""
         return min(filter(None, (self.scanned, self.database)), key=parse_time)
 
+    def is_blind_to(self, failed: Scan) -> bool:
+        """Tell whether this is a PASS by a database that is older than the one by which another failed. Pure."""
+        by_data = self.result == "PASS" and failed.result == "FAIL" and self.database and failed.database
+        return bool(by_data) and parse_time(self.database) < parse_time(failed.database)
+
     def outdated(self, now: datetime, days: float) -> str:
         """Say why it says nothing of today; empty where it does. Pure."""
         age = now - parse_time(self.since)
@@ -66,7 +71,14 @@ class Scans(Folder):
     """The scans that a host keeps."""
 
     def keep(self, scan: Scan, sbom: str) -> None:
-        """Write a scan and the image's SBOM; one of the same image is replaced."""
+        """Write a scan and the image's SBOM; one of the same image is replaced.
+
+        Raises Refused where that is a FAIL, and this one is a PASS by an older database, which lacks what failed.
+        """
+        before = self.of(scan.digest, scan.config)
+        if before and scan.is_blind_to(before):
+            what = f"{scan.image} was FAIL with the database of {before.database}, and this one is of {scan.database}"
+            raise Refused(what, where=self.host.name, then="inv scan with a newer database", slug="scan-by-older-data")
         for name in dict.fromkeys(filter(None, (scan.digest, scan.config))):
             self.host.write(self.path(name, "json"), kept.dump(scan, indent=2) + "\n")
         if sbom:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 @command()
 def status(at: Environment, json: bool = False) -> None:
     """Show which release serves, and how its services are."""
+    for host in at.hosts:
+        host.connect_ahead()  # while the rest is imported
     from deploy.insight import status
 
     status.show(at, json=json)

@@ -12,6 +12,8 @@ import subprocess
 import sys
 from argparse import Namespace
 from base64 import urlsafe_b64encode
+from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
 
 from asking import DIRECTORY, SECONDS, reason
@@ -64,7 +66,7 @@ def certbot(words: Namespace) -> list[str]:
     """Write certbot's command line; a name that is added or taken away makes a new certificate. Pure."""
     account = ["--email", words.email] if words.email else ["--register-unsafely-without-email"]
     profile = ["--required-profile", words.profile] if words.profile else []
-    names = [word for name in words.names for word in ("--domain", name)]
+    names = [word for name in words.names for word in ("--ip-address" if is_address(name) else "--domain", name)]
     webroot = ["--webroot", f"--webroot-path={CHALLENGES}"]
     dns = ["--authenticator=ops-dns", f"--ops-dns-command={words.dns_hook}"]
     folders = [f"--config-dir={ACME}", f"--work-dir={LOGS}", f"--logs-dir={LOGS}"]
@@ -74,6 +76,13 @@ def certbot(words: Namespace) -> list[str]:
         *profile, *folders, "--key-type=ecdsa", "--renew-with-new-domains",
         "--force-renewal" if words.now else "--keep-until-expiring", *names,
     ]  # fmt: skip
+
+
+def is_address(name: str) -> bool:
+    """Tell whether a name is an address of IP. Pure."""
+    with suppress(ValueError):
+        return bool(ip_address(name))
+    return False
 
 
 def window(server: str, chain: bytes) -> dict[str, str] | None:

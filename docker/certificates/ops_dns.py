@@ -13,13 +13,18 @@ from typing import Any
 from certbot.errors import PluginError  # type: ignore[import-not-found]  # it is in the image alone
 from certbot.plugins.dns_common import DNSAuthenticator  # type: ignore[import-not-found]
 
-SECONDS = 240  # for one record
+ADDED_WITHIN, REMOVED_WITHIN = 240, 60  # seconds, for one record; deploy/certificates/store.py counts with them
 
 
 class Authenticator(DNSAuthenticator):  # type: ignore[misc]
     """Have a command add and remove records; it ends once they are answered."""
 
     description = "by a command of one's own"
+
+    def __init__(self, *words: Any, **more: Any) -> None:
+        """Begin with no record."""
+        super().__init__(*words, **more)
+        self.begun: set[str] = set()
 
     @classmethod
     def add_parser_arguments(cls, add: Any, default_propagation_seconds: int = 0) -> None:
@@ -35,21 +40,24 @@ class Authenticator(DNSAuthenticator):  # type: ignore[misc]
         """Ask for none: they are the command's own."""
 
     def _perform(self, _: str, validation_name: str, validation: str) -> None:
-        self._run("add", validation_name, validation)
+        self.begun.add(validation)
+        self._run(ADDED_WITHIN, "add", validation_name, validation)
 
     def _cleanup(self, _: str, validation_name: str, validation: str) -> None:
-        with suppress(PluginError):  # what was issued is issued
-            self._run("remove", validation_name, validation)
+        """Remove a record, also one whose `add` failed half way; certbot asks for those too that it never began."""
+        if validation in self.begun:
+            with suppress(PluginError):  # what was issued is issued
+                self._run(REMOVED_WITHIN, "remove", validation_name, validation)
 
-    def _run(self, *words: str) -> None:
+    def _run(self, within: float, *words: str) -> None:
         """Run the command; on any failure no server is asked."""
         argv = [*shlex.split(self.conf("command")), *words]
         try:
             ran = subprocess.run(
-                argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=SECONDS, errors="replace"
+                argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=within, errors="replace"
             )
         except subprocess.TimeoutExpired:
-            raise PluginError(f"tls.dns_hook did not end within {SECONDS} s: {' '.join(words)}") from None
+            raise PluginError(f"tls.dns_hook did not end within {within} s: {' '.join(words)}") from None
         except OSError as error:
             raise PluginError(f"tls.dns_hook cannot be run in this container: {error}") from None
         if ran.returncode:

@@ -10,10 +10,11 @@ import json
 import sys
 import time
 from argparse import Namespace
+from contextlib import suppress
 from http.client import HTTPException
 
 from asking import DIRECTORY, get
-from volume import CHAIN, CHALLENGES, KEY, SERVED, SHARED, TEMPORARY, Failed, kept, life, replace, served
+from volume import CHAIN, CHALLENGES, FETCHED, KEY, SERVED, SHARED, TEMPORARY, Failed, kept, life, replace, served
 
 PREFIX = "ops-sealed-"
 MOST_BYTES = 1 << 20
@@ -26,6 +27,7 @@ def share(words: Namespace) -> dict[str, object]:
     secret = sys.stdin.buffer.read().strip()
     Fernet(secret)  # what is none is not kept
     replace(SHARED, secret)
+    FETCHED.unlink(missing_ok=True)
     discard_sealed()
     if words.seal and served() not in ("", TEMPORARY):
         seal((SERVED / CHAIN).read_bytes(), (SERVED / KEY).read_bytes())
@@ -35,7 +37,8 @@ def share(words: Namespace) -> dict[str, object]:
 def unshare() -> None:
     """Forget the key: this edge has its certificate alone."""
     discard_sealed()
-    SHARED.unlink(missing_ok=True)
+    for path in (SHARED, FETCHED):
+        path.unlink(missing_ok=True)
 
 
 def seal(chain: bytes, key: bytes) -> None:
@@ -67,13 +70,24 @@ def follow(words: Namespace) -> dict[str, object]:
     if status != 200:
         raise Failed("not-fetched", f"{place} answers {status}: nothing is sealed there for this host's key")
     try:
-        files = json.loads(Fernet(secret).decrypt(body))
+        files, sealed = json.loads(Fernet(secret).decrypt(body)), Fernet(secret).extract_timestamp(body)
     except InvalidToken:
         raise Failed("not-fetched", f"{place} answers with what this host's key does not open") from None
+    if sealed < fetched():
+        raise Failed("not-fetched", f"{place} answers with a file that is older than what this host fetched before")
     chain, key = files[CHAIN].encode(), files[KEY].encode()
     if life(chain)["not_after"] <= time.time():
         raise Failed("not-fetched", f"{place} has one that has expired")
-    return kept(chain, key)
+    document = kept(chain, key)
+    replace(FETCHED, str(sealed).encode())
+    return document
+
+
+def fetched() -> int:
+    """Tell when what was fetched last was sealed, in seconds since 1970: who is between the hosts may have kept it."""
+    with suppress(OSError, ValueError):
+        return int(FETCHED.read_bytes())
+    return 0
 
 
 def shared() -> bytes:

@@ -11,6 +11,7 @@ from pathlib import Path
 VOLUME = Path(os.environ.get("CERTIFICATES", "/certificates"))
 SERVED, VERSIONS, ACME, CHALLENGES = (VOLUME / name for name in ("served", "versions", "acme", "challenges"))
 SHARED = VOLUME / "shared.key"  # of several edges with one certificate
+FETCHED = VOLUME / "fetched"  # when what another edge gave was sealed
 CHAIN, KEY, PART = "fullchain.pem", "privkey.pem", ".part"
 # nginx/frame.conf.j2 includes what a version brings: it redirects nobody to a temporary one
 TEMPORARY, EDGE, IS_TEMPORARY = "temporary", "edge.conf", b"set $is_temporary yes;\n"
@@ -71,7 +72,9 @@ def keep(chain: bytes, key: bytes, version: str) -> str:
         part.rename(VERSIONS / version)
         sync(VERSIONS)
     except ssl.SSLError as error:
-        raise Failed("key-mismatch", f"the key does not belong to the certificate: {error.reason}") from None
+        if error.reason == "KEY_VALUES_MISMATCH":
+            raise Failed("key-mismatch", "the key does not belong to the certificate") from None
+        raise Failed("not-taken", f"OpenSSL takes neither this certificate nor its key: {error.reason}") from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return version

@@ -2,7 +2,7 @@
 
 `/metrics` asks the engine anew each time: while this program or the engine is away nothing stale is shown. The services
 that there should be are those of the release which the ledger calls in service. `/context?service=NAME` is for the
-receiver.
+receiver, `/logs` for Alloy.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from monitoring.programs import dora
 from monitoring.programs.edge_log import BOUNDS, CLASSES, EdgeLog
-from monitoring.programs.engine import ask, containers, own_labels, printed
+from monitoring.programs.engine import ask, containers, log_files, own_labels, printed
 from monitoring.programs.exposition import rendered
 from monitoring.programs.records import (
     RUNNING,
@@ -177,15 +177,17 @@ class Answer(BaseHTTPRequestHandler):
                 self.send(200, self.collector.metrics())
             elif url.path == "/context":
                 self.send(200, json.dumps(self.collector.context(parse_qs(url.query).get("service", [""])[0])))
+            elif url.path == "/logs":
+                self.send(200, json.dumps(log_files(containers(self.collector.environment))), "application/json")
             else:
-                self.send(404, "/metrics or /context\n")
+                self.send(404, "/metrics, /context or /logs\n")
         except (OSError, HTTPException, ValueError, LookupError, TypeError) as error:
             self.send(500, f"{type(error).__name__}: {error}\n")
 
-    def send(self, status: int, text: str) -> None:
+    def send(self, status: int, text: str, kind: str = "text/plain; version=0.0.4; charset=utf-8") -> None:
         """Send an answer."""
         self.send_response(status)
-        self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+        self.send_header("Content-Type", kind)
         self.end_headers()
         with suppress(OSError):
             self.wfile.write(text.encode())

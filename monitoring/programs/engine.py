@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from http.client import HTTPConnection
 from typing import Any
 from urllib.parse import quote
@@ -49,6 +49,22 @@ def own_labels(container: Mapping[str, Any]) -> dict[str, str]:
     labels = container["Config"]["Labels"]
     words = {word: labels.get(f"{LABEL}.{word}", "") for word in ("service", "role", "colour", "release")}
     return {"container": container["Name"].lstrip("/"), **words}
+
+
+def log_files(inspected: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Say where the engine writes each container's log, and of what that is, as targets for Alloy. Pure.
+
+    Also of containers that have stopped: whoever forgets one reads it again from its beginning.
+    """
+    files = ((own_labels(one), one.get("LogPath")) for one in inspected)
+    return [
+        {
+            "targets": ["localhost"],
+            "labels": {"__path__": path, **{word: own[word] for word in ("service", "container", "colour")}},
+        }
+        for own, path in files
+        if path
+    ]
 
 
 def printed(stream: bytes) -> Iterator[tuple[str, str]]:

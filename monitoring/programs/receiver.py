@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -24,7 +25,8 @@ PORT, COLLECTOR = 9102, "http://collector:9101"
 PATIENCE = 50.0  # seconds without a sign of life; Alertmanager gives them for 40 more when Prometheus is gone
 WITHIN = 15.0  # seconds that the services may take
 NOBODY = {"alertname": "NobodyWatches"}  # Prometheus or Alertmanager is away: no rule says so
-RUNBOOK = "inv incident.playbook nobody-watches"
+PLAYBOOK = "inv incident.playbook "
+RUNBOOK = f"{PLAYBOOK}nobody-watches"
 SHOWN = ("alertname", "service", "severity")
 KINDS = {"critical": "failure", "warning": "warning"}
 Send = Callable[[str, str, str], bool]
@@ -37,14 +39,35 @@ def context(service: str) -> dict[str, Any]:
     return {}
 
 
-def message(group: Mapping[str, Any], name: str, host: str, facts: Mapping[str, Any]) -> tuple[str, str, str]:
+@dataclass(frozen=True)
+class Links:
+    """Where people find Grafana and the playbooks; by name alone where the settings have no address."""
+
+    env: str
+    grafana: str = ""
+    playbooks: str = ""
+
+    def runbook(self, command: str) -> str:
+        """Add the page to the command that shows it. Pure."""
+        name = command.removeprefix(PLAYBOOK).partition(" ")[0]
+        return f"{command}, {self.playbooks.rstrip('/')}/{name}.md" if self.playbooks and name else command
+
+    def dashboard(self, panel: str) -> str:
+        """Say where a panel is seen, which is written `dashboard: title`. Pure."""
+        place = f"{self.grafana.rstrip('/')}/d/{panel.partition(':')[0]}"
+        return f"{panel}, {place if self.grafana else f'inv monitor.page --env={self.env}'}" if panel else ""
+
+
+def message(
+    group: Mapping[str, Any], name: str, host: str, facts: Mapping[str, Any], links: Links
+) -> tuple[str, str, str]:
     """Write what people read of a group of alerts: title, text, kind as Apprise calls it. Pure."""
     alerts = [one for one in group["alerts"] if one["status"] == "firing"] or group["alerts"]
     resolved = group["status"] == "resolved"
     summaries = list(dict.fromkeys(one["annotations"].get("summary", one["labels"]["alertname"]) for one in alerts))
     worst = "critical" if any(one["labels"].get("severity") == "critical" for one in alerts) else "warning"
     title = f"{name}: {'RESOLVED: ' if resolved else ''}{summaries[0]}"
-    rows = [] if resolved else [row for one in alerts for row in describe(one)]
+    rows = [] if resolved else [row for one in alerts for row in describe(one, links)]
     rows += [("service", group["commonLabels"].get("service", "")), ("host", host)]
     rows += [(key, facts.get(key, "")) for key in ("release", "last deploy")]
     rows += [] if resolved else [("last lines", "\n  ".join(["", *facts.get("lines", ())]))]
@@ -53,11 +76,13 @@ def message(group: Mapping[str, Any], name: str, host: str, facts: Mapping[str, 
     return title, text, "success" if resolved else KINDS[worst]
 
 
-def describe(alert: Mapping[str, Any]) -> list[tuple[str, str]]:
+def describe(alert: Mapping[str, Any], links: Links) -> list[tuple[str, str]]:
     """List what an alert says for itself. Pure."""
     words = alert["annotations"]
-    rows = {"what": "summary", "meaning": "meaning", "next": "next", "runbook": "runbook"}
-    return [(row, words.get(name, "")) for row, name in rows.items()]
+    rows = {"what": "summary", "meaning": "meaning", "next": "next"}
+    own = [(row, words.get(name, "")) for row, name in rows.items()]
+    runbook, dashboard = (words.get(name, "") for name in ("runbook", "dashboard"))
+    return [*own, ("runbook", links.runbook(runbook)), ("dashboard", links.dashboard(dashboard))]
 
 
 def sender(urls: list[str], app: str) -> Send:
@@ -125,18 +150,18 @@ class Life:
 FAILED, LIFE = Failures(), Life()
 
 
-def guard(send: Send, name: str, host: str, env: str) -> None:
+def guard(send: Send, name: str, host: str, links: Links) -> None:
     """Say when nobody watches any more; never ends."""
     while True:
         time.sleep(5)
-        speak(send, name, host, env)
+        speak(send, name, host, links)
 
 
-def speak(send: Send, name: str, host: str, env: str) -> None:
+def speak(send: Send, name: str, host: str, links: Links) -> None:
     """Send what changed; what nobody took has not been sent, and is new the next time."""
     if words := LIFE.change():
-        then = f"inv monitor.check --env={env}; inv monitor.up --env={env}"
-        text = f"host: {host}\nnext: {then}\nrunbook: {RUNBOOK} --env={env}"
+        then = f"inv monitor.check --env={links.env}; inv monitor.up --env={links.env}"
+        text = f"host: {host}\nnext: {then}\nrunbook: {links.runbook(f'{RUNBOOK} --env={links.env}')}"
         taken = send(f"{name}: {words}", text, "failure" if LIFE.missed else "success")
         note([NOBODY], "firing" if LIFE.missed else "resolved", taken=taken)
         if not taken:
@@ -154,6 +179,7 @@ class Answer(BaseHTTPRequestHandler):
 
     send_message: Send
     heartbeat: Heartbeat
+    links: Links
     name, host = "", ""
 
     def do_POST(self) -> None:  # the library chose the name
@@ -164,7 +190,7 @@ class Answer(BaseHTTPRequestHandler):
             self.send(200, "")
             return self.heartbeat.beat()
         service = posted["commonLabels"].get("service", "")
-        taken = type(self).send_message(*message(posted, self.name, self.host, context(service)))
+        taken = type(self).send_message(*message(posted, self.name, self.host, context(service), self.links))
         firing = [one["labels"] for one in posted["alerts"] if one["status"] == posted["status"]]
         note([{key: one[key] for key in SHOWN if key in one} for one in firing], posted["status"], taken=taken)
         return self.send(200 if taken else 502, "")
@@ -190,8 +216,9 @@ class Answer(BaseHTTPRequestHandler):
 
 if __name__ == "__main__":
     name, host = os.environ["NAME"], os.environ["HOST"]
+    links = Links(os.environ["ENV"], os.environ.get("GRAFANA_URL", ""), os.environ.get("PLAYBOOKS_URL", ""))
     send = sender(os.environ.get("NOTIFY_URLS", "").split(), name)
-    Answer.send_message, Answer.name, Answer.host = staticmethod(send), name, host
+    Answer.send_message, Answer.name, Answer.host, Answer.links = staticmethod(send), name, host, links
     Answer.heartbeat = Heartbeat(os.environ.get("HEARTBEAT_URL", ""))
-    threading.Thread(target=guard, args=(send, name, host, os.environ["ENV"]), daemon=True).start()
+    threading.Thread(target=guard, args=(send, name, host, links), daemon=True).start()
     ThreadingHTTPServer(("", PORT), Answer).serve_forever()

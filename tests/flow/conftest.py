@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from time import sleep, thread_time
-from types import SimpleNamespace
+from threading import local
+from time import sleep
 
 import pytest
 
@@ -36,13 +36,26 @@ def dumped_once() -> Iterator[None]:
         yield
 
 
+class Looks(local):
+    """A clock for polls that counts looks: a pause is a millisecond, in which others go on, and counts as its twentieth.
+
+    So a limit is a number of looks, however busy the machine is, and takes no processor from what is waited for.
+    """
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        sleep(0.001)
+        self.now += seconds / 20
+
+
 @pytest.fixture
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Poll without a pause, but let other threads go on; write without waiting for the disk.
-
-    Limits are counted in this thread's own processor time: on a busy machine the first look is not the last one.
-    """
-    monkeypatch.setattr("deploy.core.poll.time", SimpleNamespace(sleep=lambda _: sleep(0), monotonic=thread_time))
+    """Poll with short pauses; write without waiting for the disk."""
+    monkeypatch.setattr("deploy.core.poll.time", Looks())
     monkeypatch.setattr("deploy.hosts.local.os.fsync", lambda _: None)
 
 

@@ -215,7 +215,7 @@ def test_ctrl_c_while_going_back_is_an_interruption(site: Site, monkeypatch: pyt
 
     fail_at(site.hosts["app2"], "Switch")
     with monkeypatch.context() as patched:
-        patched.setattr(revert, "return_all", typed)
+        patched.setattr(revert, "apply_reversals", typed)
         with pytest.raises(Interrupted, match="interrupted"):
             site.deploy("r3")
     site.revive()

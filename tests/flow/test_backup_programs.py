@@ -15,12 +15,16 @@ echo "$*" >>{folder}/asked
 case $1 in
   backup) echo '{{"message_type":"summary","snapshot_id":"beef1234"}}'; exit {code} ;;
   forget) exit {forget} ;;
+  restore) cp {folder}/wal/recovered/point/* "$5" ;;
   dump) cat {folder}/staging/point/manifest.json 2>/dev/null || echo manifest ;;
   snapshots) printf '%s' '{listed}' ;;
 esac
 """
 PSQL = """#!/bin/sh
 case $* in *take.sql) echo dump >database.dump; echo '{"rows": {}}' >manifest.json ;; *) echo 1 ;; esac
+"""
+OPENSSL = """#!/bin/sh
+sha256sum
 """
 
 
@@ -29,9 +33,10 @@ class Programs:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        dump = (ROOT / "docker" / "backup" / "dump").read_text()
-        for name, text in {"login": "", "psql": PSQL, "pg_restore": "#!/bin/sh\n", "dump": dump}.items():
+        for name, text in {"login": "", "psql": PSQL, "pg_restore": "#!/bin/sh\n", "openssl": OPENSSL}.items():
             self.write(name, text)
+        for name in ("dump", "checksum", "intact"):
+            self.write(name, (ROOT / "docker" / "backup" / name).read_text())
         for lacking in ("awk", "grep", "sed"):  # the image has none
             self.write(lacking, f"#!/bin/sh\necho {lacking}: not found >&2\nexit 127\n")
 
@@ -45,7 +50,9 @@ class Programs:
         """Run one where restic ends a backup with this code, and lists this."""
         self.write("restic", RESTIC.format(folder=self.folder, code=code, forget=forget, listed=listed))
         text = (ROOT / "docker" / "backup" / program).read_text()
-        self.write(program, text.replace("/staging/", f"{self.folder}/staging/"))
+        for place in ("/staging/", "/wal/recovered/"):
+            text = text.replace(place, f"{self.folder}{place}")
+        self.write(program, text)
         variables = {"RESTIC_REPOSITORY": "/near", "RESTIC_PASSWORD": "-", "BACKUP_OFFSITE": "/far"}
         environment = {"PATH": f"{self.folder}:{os.environ['PATH']}", **variables}
         return subprocess.run(
@@ -54,7 +61,8 @@ class Programs:
 
     def asked(self) -> list[str]:
         """What restic was asked for."""
-        return (self.folder / "asked").read_text().splitlines()
+        asked = self.folder / "asked"
+        return asked.read_text().splitlines() if asked.exists() else []
 
 
 @pytest.fixture
@@ -72,6 +80,28 @@ def test_a_snapshot_that_lacks_files_is_removed_and_is_no_point(programs: Progra
     assert "remove snapshot beef1234: it is not complete" in kept.stderr
     assert programs.run("take", "shop-prod", "point").returncode == 0
     assert programs.run("take", "shop-prod", "point", code=12).returncode == 12
+
+
+def test_a_dump_that_cannot_be_read_is_removed_though_it_was_saved(programs: Programs) -> None:
+    programs.write("pg_restore", "#!/bin/sh\nexit 1\n")
+    done = programs.run("take", "shop-prod", "point")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "pg_restore cannot read the dump: nothing was taken" in done.stderr
+    assert programs.asked()[-1] == "forget --quiet beef1234"
+
+
+@pytest.mark.parametrize("program", ["take", "restore"])
+def test_a_dump_with_another_checksum_is_neither_saved_nor_restored(programs: Programs, program: str) -> None:
+    """Of a moment that was recovered, and of a point; what the checksum is taken of was cut."""
+    (point := programs.folder / "wal" / "recovered" / "point").mkdir(parents=True)
+    (point / "database.dump").write_text("half a du")
+    (point / "database.dump.sha256").write_text(f"{'0' * 64}  database.dump\n")
+    programs.write("pg_restore", f"#!/bin/sh\necho pg_restore >>{programs.folder}/asked\n")
+    words = ("shop-prod", "point", "2026-11-23 10:15:00") if program == "take" else ("beef1234", "beside")
+    done = programs.run(program, *words)
+    assert done.returncode == 1
+    assert "another checksum than when it was taken" in done.stderr
+    assert [line.split()[0] for line in programs.asked()] == ([] if program == "take" else ["restore"])
 
 
 FAR = '[{"original":"aaaa1111","id":"ffff0000"},{"id":"bbbb2222","short_id":"bbbb2222"}]'

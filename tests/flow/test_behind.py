@@ -20,11 +20,11 @@ from deploy.insight import status
 from deploy.release import desired, placement
 from deploy.rollout import commands, maintenance, scale
 from deploy.rollout.apply import Outcome
-from deploy.rollout.strategies import make_plans
+from deploy.rollout.fleet_plan import make_plans
 from deploy.site.facts import observe_all
-from deploy.site.run import Fleet, Run, of
+from deploy.site.run import Fleet, Run, kept_fleet
 from deploy.state.store import State
-from tests.support.apart import FOLDER, Apart
+from tests.support.apart import FOLDER, Apart, once
 from tests.support.fake import FakeHost, invariant
 from tests.support.faults import fail_at
 from tests.support.place import FAST, Killed, applied
@@ -108,7 +108,9 @@ class Site:
         self.hosts = {name: Behind(name, root / name, self.dead) for name in SERVERS}
         for name, host in self.hosts.items():
             host.site, host.front = self, self.hosts.get(self.settings.fronts.get(name, ""))
-        self.known = {name: self.deploy(name).release for name in ("r1", "r2")}
+        self.known: dict[str, str] = once(
+            (Behind, *SERVERS, repr(rollout)), root, self.hosts, lambda: {name: self.deploy(name).release for name in ("r1", "r2")}
+        )  # fmt: skip
 
     @property
     def at(self) -> Environment:
@@ -147,7 +149,7 @@ class Site:
     def idle(self, release: str) -> None:
         """Fail unless this release alone runs, and nothing is left to do."""
         assert self.running() == {release}
-        fleet = of(self.at, release)
+        fleet = kept_fleet(self.at, release)
         plans = make_plans(fleet.observed(observe_all(self.at)), "deploy")
         assert {name: plan.steps for name, plan in plans.items()} == dict.fromkeys(plans, ())
 

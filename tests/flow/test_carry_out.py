@@ -16,12 +16,13 @@ from deploy.core.errors import CommandFailed, Interrupted, OpsError, Refused, Un
 from deploy.core.model import Schema
 from deploy.core.shell import Command, Result
 from deploy.edge import switch
+from deploy.edge.folder import EdgeFolder
 from deploy.edge.frame import File
 from deploy.edge.nginx import Route
 from deploy.hosts.local import LocalHost
 from deploy.rollout import commands
 from deploy.site.facts import observe
-from deploy.site.run import Fleet, Run, of
+from deploy.site.run import Fleet, Run, kept_fleet
 from tests.support.fake import Broken
 from tests.support.place import EVERY_STEP, STEPS, Killed, Place, applied, bundled, whole
 
@@ -241,7 +242,11 @@ def test_a_switch_that_is_not_proven_puts_the_link_back(place: Place, monkeypatc
     monkeypatch.setattr(place.host, "get", lambda *_, **__: (0, "refused"))
     with pytest.raises(OpsError, match="generation 9"):
         switch.switch(
-            place.settings, place.host, "shop-local-edge-1", {"nginx.conf": File("new")}, 9, Route("green", "r9")
+            EdgeFolder(place.settings, place.host),
+            "shop-local-edge-1",
+            {"nginx.conf": File("new")},
+            9,
+            Route("green", "r9"),
         )
     assert place.host.readlink(place.state.folder / "edge" / "current") == before
     assert place.host.said[-1] == "docker exec shop-local-edge-1 busybox kill -HUP 1"
@@ -269,7 +274,11 @@ def test_a_switch_that_is_not_proven_ends_only_when_the_old_generation_answers_a
     place.host.generation = 9
     with pytest.raises(OpsError, match="no"):
         switch.switch(
-            place.settings, place.host, "shop-local-edge-1", {"nginx.conf": File("new")}, 9, Route("green", "r9")
+            EdgeFolder(place.settings, place.host),
+            "shop-local-edge-1",
+            {"nginx.conf": File("new")},
+            9,
+            Route("green", "r9"),
         )
     assert place.host.generation == before
 
@@ -278,7 +287,11 @@ def test_another_server_in_the_place_of_the_proof_is_no_proof(place: Place, monk
     monkeypatch.setattr(place.host, "get", lambda *_, **__: (200, "mine"))
     with pytest.raises(OpsError, match="did not serve generation 9"):
         switch.switch(
-            place.settings, place.host, "shop-local-edge-1", {"nginx.conf": File("new")}, 9, Route("green", "r9")
+            EdgeFolder(place.settings, place.host),
+            "shop-local-edge-1",
+            {"nginx.conf": File("new")},
+            9,
+            Route("green", "r9"),
         )
 
 
@@ -427,7 +440,7 @@ def test_a_secret_that_the_app_prints_is_hidden_in_error_journal_and_ledger(
         monkeypatch.setattr(place.host.engine, "logs", lambda name: f"last words of {name}: hunter2hunter2")
         place.host.fail_at(STEPS.index(step), partial(lambda fault: fault, fault))
         with pytest.raises(OpsError, match=named) as told:
-            applied(of(place.at, "r3"), "deploy")
+            applied(kept_fleet(place.at, "r3"), "deploy")
         assert "***" in told.value.what
         assert "hunter2" not in told.value.what + json.dumps(place.journal()), step
 

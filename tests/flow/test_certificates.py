@@ -271,6 +271,23 @@ def test_another_chain_of_the_same_certificate_is_served(make: Callable[..., Pla
         assert not issue.issue(place.at)[0].changed
 
 
+@pytest.mark.parametrize("mode", [0o600, 0o644])
+def test_of_a_file_with_both_the_certificates_alone_are_kept_as_such(
+    make: Callable[..., Place], tmp_path: Path, mode: int
+) -> None:
+    """A file of somebody's, in whatever form and with whatever text around: others may read what is served of it."""
+    own, file = pair(), tmp_path / "both.pem"
+    file.write_bytes(b"\xef\xbb\xbf# M\xfcller\r\n" + (own.key + own.chain).replace(b"\n", b"\r\n"))
+    file.chmod(mode)
+    place = make(by="file", certificate=str(file), key=str(file))
+    if mode == 0o644:
+        with pytest.raises(Refused, match=f"others may read {file}"):
+            issue.issue(place.at)
+        return
+    assert issue.issue(place.at)[0].changed
+    assert place.host.serves == own.chain.decode()
+
+
 def test_everything_that_is_wrong_with_ones_own_is_said_before_anything_changes(
     make: Callable[..., Place], tmp_path: Path
 ) -> None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import threading
 import time
 from collections.abc import Iterator
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
 from deploy.insight import compare
 from deploy.rollout import takedown
 from deploy.state.store import State
-from monitoring.programs import records
+from monitoring.programs import collector, records
 from tests.support.place import Place
+from tests.unit.test_monitoring import container
 
 SOON, LATER = 5.0, 700.0  # seconds
 
@@ -61,3 +66,22 @@ def test_the_journal_says_that_taking_down_begins_and_that_it_is_done(place: Pla
 def test_what_inv_status_misses_monitoring_pages() -> None:
     assert set(records.RUNNING) == set(compare.RUNNING)
     assert "wal" in records.RUNNING, "a receiver that is dead is a service that does not run"
+
+
+def test_alloy_is_told_of_the_files_of_logs_in_the_form_that_it_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its `discovery.http` refuses an answer whose type is another."""
+
+    class Answer(collector.Answer):
+        collector = collector.Collector("shop-local", tmp_path)
+
+    inspected = [{**container("app"), "LogPath": "/var/lib/docker/containers/1/1-json.log"}]
+    monkeypatch.setattr(collector, "containers", lambda environment: inspected if environment == "shop-local" else [])
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        with urlopen(f"http://127.0.0.1:{server.server_port}/logs", timeout=5) as answer:
+            kind, (target,) = answer.headers["Content-Type"], json.load(answer)
+        server.shutdown()
+    assert kind == "application/json"
+    assert target["labels"]["__path__"] == "/var/lib/docker/containers/1/1-json.log"

@@ -13,8 +13,10 @@ import pytest
 
 from deploy.core.errors import Locked, Refused
 from deploy.core.shell import Command, Result
+from deploy.hosts.local import LocalHost
 from deploy.images import inventory
 from deploy.insight import disk, prune
+from deploy.insight.space import FILE_SYSTEM, FileSystem, file_systems
 from deploy.rollout import commands
 from deploy.state import locks
 from deploy.state.scans import Scan, Scans
@@ -44,6 +46,8 @@ def used(place: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
     usual = place.host.try_run
 
     def try_run(command: Command, **more: Any) -> Result:
+        if FILE_SYSTEM in command.argv:
+            return LocalHost().try_run(command)
         if command.argv[1] != "builder":
             return usual(command, **more)
         place.host.said.append(str(command))
@@ -162,6 +166,7 @@ def test_what_changed_while_the_person_was_asked_is_not_removed(used: Place, mon
 
 def test_disk_names_the_largest_and_the_command_for_it(used: Place, capsys: Printed) -> None:
     known = disk.measure(used.settings, used.host)
+    known = replace(known, items=tuple(item for item in known.items if item.what != "other"))
     assert [(item.what, item.bytes) for item in known.items[:3]] == [
         ("build cache", 12_000_000_000), ("volume", 7_000_000_000), ("images", 5_000_000)
     ]  # fmt: skip
@@ -174,3 +179,53 @@ def test_disk_names_the_largest_and_the_command_for_it(used: Place, capsys: Prin
     assert "! 1.5 GB free at /x; a deploy needs 2.0 GB" in said.err
     assert "largest: build cache, 12.0 GB\nnext: inv prune" in said.err
     assert "only root may read it" in said.out
+
+
+def test_disk_counts_all_that_is_used(used: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Also what others wrote, and what images were loaded from: the items of a file system add up to what is used."""
+    engine = tmp_path / "engine"
+    for name, size in {"containers/x/x-json.log": 1000, f"containerd/daemon/{disk.CONTENT}/blobs/a": 2000}.items():
+        (engine / name).parent.mkdir(parents=True)
+        (engine / name).write_bytes(b"x" * size)
+    monkeypatch.setattr(used.host.engine, "folder", lambda: engine, raising=False)
+    monkeypatch.setattr(disk, "CONTAINERD", tmp_path / "nowhere")
+    system = FileSystem("/", 20_000_000_000)
+    monkeypatch.setattr(disk, "file_systems", lambda _, places: dict.fromkeys(places, system))
+    items = disk.measure(used.settings, used.host).items
+    sizes = {item.what: item.bytes or 0 for item in items}
+    assert sizes["logs"] >= 1000
+    assert sizes["image blobs"] >= 2000
+    assert sum(item.bytes or 0 for item in items) == system.used
+    (other,) = [item for item in items if item.what == "other"]
+    assert (other.name, other.next) == ("the rest of /", "as root: du -xh --max-depth=3 / | sort -h | tail -n 20")
+
+
+def test_what_is_counted_is_taken_from_its_own_file_system() -> None:
+    counted = [(Path("/a"), disk.Item("a", "", 7, "")), (Path("/b"), disk.Item("b", "", None, ""))]
+    systems = {Path("/a"): FileSystem("/", 10), Path("/b"): FileSystem("/data", 5)}
+    assert [(item.name, item.bytes) for item in disk.rest(counted, systems)] == [
+        ("the rest of /", 3), ("the rest of /data", 5)
+    ]  # fmt: skip
+    assert [*disk.rest(counted[:1], {Path("/a"): FileSystem("/", 6)})] == [], "a sparse file may count for more"
+
+
+def test_volumes_that_nobody_uses_and_those_of_backups_have_their_own_command() -> None:
+    def volume(name: str, count: int, **labels: str) -> dict[str, Any]:
+        return {"Name": name, "Labels": labels, "UsageData": {"Size": 5, "RefCount": count}}
+
+    own = {disk.PROJECT: "shop-local"}
+    volumes = [volume("data", 0, **own), volume("kept", 1, **own, **{disk.VOLUME: "backups"}),
+               volume("x", 1), volume("y", 0), volume("z", 0)]  # fmt: skip
+    used = {"LayersSize": 0, "BuildCache": [], "Volumes": volumes}
+    found = [item for item in disk.engine_items(used, "shop-local", prune.NOTHING) if item.what.startswith("volume")]
+    assert [(item.name, item.bytes, item.next) for item in found] == [
+        ("data", 5, disk.DATA), ("kept", 5, disk.BACKUPS), ("1 that are not shop-local's", 5, disk.OTHERS),
+        ("2 that are used by no container, and not shop-local's", 10, disk.UNUSED),
+    ]  # fmt: skip
+
+
+def test_a_place_that_is_not_there_yet_is_on_the_file_system_of_the_folder_above(tmp_path: Path) -> None:
+    systems = file_systems(LocalHost(), [tmp_path, tmp_path / "not" / "there"])
+    assert systems[tmp_path] == systems[tmp_path / "not" / "there"]
+    assert systems[tmp_path].used > 0
+    assert Path(systems[tmp_path].target).is_dir()

@@ -15,11 +15,12 @@ from deploy.config.sections import Tls
 from deploy.core.errors import Interrupted, OpsError, Refused
 from deploy.core.model import WHOLE
 from deploy.edge import frame, switch
+from deploy.edge.folder import KEPT_GENERATIONS, EdgeFolder
 from deploy.edge.frame import File
 from deploy.rollout import commands
 from deploy.rollout.apply import apply
+from deploy.rollout.fleet_plan import make_plans
 from deploy.rollout.releases import propose
-from deploy.rollout.strategies import make_plans
 from deploy.site.facts import observe
 from deploy.site.run import Fleet, Run
 from deploy.state.store import Bundle
@@ -162,8 +163,8 @@ def test_the_accepted_frame_comes_back_though_another_one_was_cut_off_in_between
     place.host.kill_at(WATCH, "begin", Killed)
     with pytest.raises(Killed):
         place.deploy("r3")
-    for _ in range(2 * switch.KEPT_GENERATIONS):
-        switch.register(place.settings, place.host, EDGE, place.host.generation + 1, {})
+    for _ in range(2 * KEPT_GENERATIONS):
+        switch.register(EdgeFolder(place.settings, place.host), EDGE, place.host.generation + 1, {})
     reframed(place, "third.test")
     number = place.steps("r4").index("Watch")
     if cut:
@@ -211,16 +212,16 @@ def test_going_back_keeps_the_frame_that_stands_where_the_accepted_one_is_gone(
 
 def test_the_former_frame_is_kept_however_many_generations_come(place: Place) -> None:
     """A rolling release has one for each replica, and goes back to what served before the first."""
-    former = switch.route_of(place.settings, place.host).frame
+    former = EdgeFolder(place.settings, place.host).route().frame
     reframed(place)
     place.host.kill_at(WATCH, "begin", Killed)
     with pytest.raises(Killed):
         place.deploy("r3")
     first = place.host.generation
-    for number in range(2 * switch.KEPT_GENERATIONS):
-        switch.register(place.settings, place.host, EDGE, first + number + 1, {})
+    for number in range(2 * KEPT_GENERATIONS):
+        switch.register(EdgeFolder(place.settings, place.host), EDGE, first + number + 1, {})
     assert not (place.state.folder / "edge" / "generations" / str(first)).exists()
-    assert frame.fingerprint(switch.read_frame(place.settings, place.host, former)) == former
+    assert frame.fingerprint(EdgeFolder(place.settings, place.host).read_frame(former)) == former
     commands.abort(place.at)
     assert (place.serving(), domain(place)) == ("r2", "shop.test")
 
@@ -240,10 +241,9 @@ def test_a_file_of_mode_0600_keeps_its_mode_in_every_generation(place: Place, mo
     assert "key" not in served(place, "route.json").replace("key.pem", "")
     for on in (True, False):
         switch.turn_page(
-            place.settings,
-            place.host,
+            EdgeFolder(place.settings, place.host),
             EDGE,
-            switch.proven(place.settings, place.host)[0],
+            EdgeFolder(place.settings, place.host).proven()[0],
             place.host.generation + 1,
             on=on,
         )
@@ -255,7 +255,7 @@ def test_a_file_of_mode_0600_keeps_its_mode_in_every_generation(place: Place, mo
     commands.rollback(place.at)
     assert (place.serving(), kept()) == ("r2", ("a key", "600"))
     (place.state.folder / "edge" / "current" / "route.json").write_text("{")
-    switch.register(place.settings, place.host, EDGE, place.host.generation + 1, {})
+    switch.register(EdgeFolder(place.settings, place.host), EDGE, place.host.generation + 1, {})
     assert kept() == ("a key", "600"), "where its mode is written down nowhere"
 
 
@@ -342,8 +342,8 @@ def test_a_rollback_across_the_split_is_refused_before_anything_changes(old: Pla
 def test_a_site_of_an_older_toolkit_can_go_back_and_turn_its_page_before_it_is_split(old: Place) -> None:
     """An incident is no time for a first deploy."""
     for on in (True, False):
-        files, _ = switch.proven(old.settings, old.host)
-        switch.turn_page(old.settings, old.host, EDGE, files, old.host.generation + 1, on=on)
+        files, _ = EdgeFolder(old.settings, old.host).proven()
+        switch.turn_page(EdgeFolder(old.settings, old.host), EDGE, files, old.host.generation + 1, on=on)
         assert ("return 503 '<!doctype" in served(old, "nginx.conf")) is on
     commands.rollback(old.at)
     assert (old.serving(), old.running()) == ("r1", whole("r1"))

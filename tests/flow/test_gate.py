@@ -11,7 +11,7 @@ import pytest
 
 from deploy.core.errors import GateClosed, Interrupted, OpsError
 from deploy.core.shell import Command, Result
-from deploy.database import attempts, gate
+from deploy.database import alembic, attempts, gate
 from deploy.rollout import migrations
 from deploy.rollout.commands import rollback
 from deploy.rollout.plan import Plan
@@ -96,11 +96,33 @@ def one_offs(place: Place) -> list[str]:
     return [said for said in place.host.said if "oneoff=backend" in said]
 
 
-def test_nothing_pending_costs_no_container_more(shop: Place) -> None:
-    """The history is asked before the migration and not after it: two containers, as ever."""
+def test_nothing_pending_is_asked_by_one_container_and_not_migrated(
+    shop: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
     shop.deploy("r3")
-    assert [said.split()[-1] for said in one_offs(shop)] == ["--indicate-current", "head"]
+    assert [said.split()[-1] for said in one_offs(shop)] == ["--indicate-current"]
     assert not [said for said in shop.host.said if "psql" in said]
+    assert "its migration is not started" in capsys.readouterr().err
+    schema = shop.state.schema()
+    assert schema
+    assert (schema.revision, schema.release) == ("r2", "r3")
+
+
+@pytest.mark.parametrize("history", [AT_HEAD.replace(" (current)", ""), ""], ids=["at no revision", "no revisions"])
+def test_a_database_that_did_not_say_where_it_is_is_migrated(shop: Place, history: str) -> None:
+    step = Migrate("blue", "backend", ("alembic", "upgrade", "head"))
+    run = replace(Run(shop.settings, shop.host, bundled("r3")), facts=observe(shop.settings, shop.host))
+    assert step.is_done(run, alembic.history(AT_HEAD))
+    assert not step.is_done(run, alembic.history(history))
+    assert not replace(step, command=("alembic", "upgrade", "r1")).is_done(run, alembic.history(AT_HEAD))
+
+
+def test_a_database_that_was_started_again_since_it_was_asked_is_migrated(shop: Place) -> None:
+    step = Migrate("blue", "backend", ("alembic", "upgrade", "head"))
+    run = replace(Run(shop.settings, shop.host, bundled("r3")), facts=observe(shop.settings, shop.host))
+    data = next(c.name for c in run.facts.shared.values() if c.role == "data")
+    shop.host.engine.change(data, started="2999-01-01T00:00:00Z")
+    assert not step.is_done(run, alembic.history(AT_HEAD))
 
 
 def test_a_safe_revision_passes_and_its_schema_is_recorded(shop: Place) -> None:
@@ -230,7 +252,7 @@ def test_migrate_migrates_and_switches_nothing(fleet: Place) -> None:
     assert (fleet.serving(), fleet.journal()[-1]["command"], fleet.journal()[-1]["state"]) == ("r2", "migrate", "done")
     fleet.host.said.clear()
     fleet.deploy("r3")
-    assert len(one_offs(fleet)) == 2
+    assert [said.split()[-1] for said in one_offs(fleet)] == ["--indicate-current"]
 
 
 def test_migrate_is_stopped_by_the_gate(fleet: Place) -> None:

@@ -14,8 +14,8 @@ from deploy.core.errors import OpsError, Refused
 from deploy.core.shell import Command, Result
 from deploy.rollout import commands, recovery_point
 from deploy.rollout.apply import Outcome
+from deploy.rollout.fleet_plan import make_plans
 from deploy.rollout.steps import Step
-from deploy.rollout.strategies import make_plans
 from deploy.site.facts import observe_all
 from deploy.site.run import Fleet, Run
 from deploy.state.store import Bundle, State

@@ -21,7 +21,7 @@ from deploy.core.model import COLOUR_PORT_OFFSET, Release
 from deploy.hosts.sections import Server
 from deploy.release import desired
 from deploy.rollout import commands
-from deploy.rollout.strategies import make_plans
+from deploy.rollout.fleet_plan import make_plans
 from deploy.site.facts import observe_all
 from deploy.site.run import Fleet, Run
 from deploy.state.store import State

@@ -85,10 +85,20 @@ def test_a_page_has_every_panel_of_the_host_with_what_was_deployed(deployed: Pla
 def test_a_page_asks_nobody_for_anything_and_shows_text_as_text(deployed: Place, tmp_path: Path) -> None:
     text = written(deployed, tmp_path / "p.html")
     assert "app does not run &lt;b&gt;" in text
-    asking = {"src", "href", "srcset", "action", "poster", "data"}
-    assert not [attrs for _, attrs in Tags(text).opened if asking & set(attrs)]
+    asking = {"src", "srcset", "action", "poster", "data"}
+    tags = Tags(text)
+    assert not [attrs for _, attrs in tags.opened if asking & set(attrs)]
+    assert {tag for tag, attrs in tags.opened if "href" in attrs} == {"a"}
     assert not re.search(r"url\(|@import|<script|https?:", text)
     assert "default-src 'none'" in text
+
+
+def test_an_alert_on_the_page_leads_to_its_chart(deployed: Place, tmp_path: Path) -> None:
+    tags = Tags(written(deployed, tmp_path / "p.html"))
+    assert [own["href"] for own in tags.of("a")] == ["#localhost-containers-that-are-missing"]
+    charts = [own["id"] for own in tags.of("figure")]
+    assert len(set(charts)) == len(charts)
+    assert "localhost-containers-that-are-missing" in charts
 
 
 def test_a_page_is_written_over_a_page_and_over_nothing_else(deployed: Place, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from deploy.core.facts import Container, EdgeFacts, Facts
 from deploy.core.model import Record, Schema
 from deploy.edge import certificates
 from deploy.hosts.local import LocalHost
+from deploy.release import desired
 from deploy.rollout import preflight, reversible
 from tests.support.fake import FakeHost
 from tests.support.samples import COMPOSE, model, release, settings
@@ -94,6 +95,12 @@ def test_a_port_is_closed_to_this_machine_whatever_its_address_is_like() -> None
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as listening:
         port = listening.getsockname()[1]
         assert not here.port_is_free("::1", port)
+        facts = Facts((), EdgeFacts(running=False, expected=True))
+        for address in ("::1", "[::1]"):
+            own = settings(Path(), edge={"address": address, "port": port})
+            (taken,) = preflight.ports(own, here, facts)
+            assert f"port {port} is taken" in taken
+            assert desired.published(address) == "[::1]", "as Compose has it"
     assert here.port_is_free("::1", port)
     assert here.port_is_free("no-such-host.invalid", 6379)
 

@@ -16,7 +16,7 @@ from deploy.insight import services, status
 from deploy.rollout import commands, scale
 from deploy.site import rebuild
 from deploy.site.facts import observe
-from deploy.site.run import Run, run_of
+from deploy.site.run import Run, kept_run
 from deploy.state import folder as records
 from tests.flow.test_days_work import Printed
 from tests.flow.test_records import COMMANDS, refused, site
@@ -261,7 +261,7 @@ def test_replicas_that_were_scaled_come_back_as_many_as_there_are(site: Place) -
 
 def test_what_containers_show_is_what_the_record_says(site: Place) -> None:
     shown = rebuild.assembled("r2", site.host.engine.known.values(), site.state.ledger(), Refused("gone"))
-    recorded = run_of(site.at, site.host, "r2").release
+    recorded = kept_run(site.at, site.host, "r2").release
     here = {s.name: s for s in recorded.of("web", "worker", "scheduler")}
     assert {s.name: (s.deploy, s.image, s.replicas) for s in shown.of("web", "worker", "scheduler")} == {
         name: (s.deploy, s.image, s.replicas) for name, s in here.items()
@@ -403,9 +403,9 @@ def test_a_folder_in_the_journals_place_matters_to_no_look(
 
 def test_what_is_left_is_known_without_its_record(site: Place) -> None:
     """Its workers are told to take no new tasks by its own words, which the next release may not have."""
-    recorded = Run(site.settings, site.host, bundled("r3"), observe(site.settings, site.host)).leaving
+    recorded = Run(site.settings, site.host, bundled("r3"), observe(site.settings, site.host)).serving_release
     truncated(site, "r2")
-    shown = Run(site.settings, site.host, bundled("r3"), observe(site.settings, site.host)).leaving
+    shown = Run(site.settings, site.host, bundled("r3"), observe(site.settings, site.host)).serving_release
     assert recorded
     assert shown
     assert shown.of("worker") == recorded.of("worker")

@@ -77,7 +77,7 @@ def ask(*urls: str, path: str = "/alerts", method: str = "POST", life: str = "")
     """Ask a receiver that knows these addresses; its collector does not answer."""
 
     class Answer(receiver.Answer):
-        name, host = "shop-prod", "h1"
+        name, host, links = "shop-prod", "h1", receiver.Links("prod")
         heartbeat = receiver.Heartbeat(life)
 
     Answer.send_message = staticmethod(receiver.sender(list(urls), "shop-prod"))
@@ -133,7 +133,7 @@ def test_that_nobody_watches_is_sent_until_somebody_has_taken_it(monkeypatch: py
 
     def speak(times: int) -> None:
         for _ in range(times):
-            receiver.speak(send, "shop-prod", "h1", "prod")
+            receiver.speak(send, "shop-prod", "h1", receiver.Links("prod"))
 
     now[0] = receiver.PATIENCE + 1
     speak(5)

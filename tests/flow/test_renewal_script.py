@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from deploy.certificates import schedule
 from deploy.certificates.store import ISSUE_SECONDS
 from deploy.config.environment import Environment
+from deploy.config.settings import ROOT
 from deploy.core.errors import Refused
 from deploy.edge import switch
 from deploy.rollout import takedown
@@ -87,6 +90,20 @@ def test_the_timer_serves_what_was_renewed_and_writes_down_when_it_expires(night
     assert 'not_after_timestamp_seconds{app="shop-local"} 1900000000' in night.metrics()
     assert 'renewal_exit_code{app="shop-local"} 0' in night.metrics()
     assert night.notified() == ""
+
+
+def test_the_words_of_a_hook_reach_the_container_as_they_are(make: Callable[..., Place], tmp_path: Path) -> None:
+    """Whatever they hold: what the script fills in, and what a shell would run."""
+    hook = ["/hook/dns", "--api-VERSION=2", "$(touch pwned)", "`id`", 'a "b" c', "r1"]
+    night = Night(make(by="acme", challenge="dns-01", dns_hook=hook))
+    assert night.run() == 0
+    (asked,) = [line for line in (night.folder / "asked").read_text().splitlines() if " issue " in line]
+    assert f" --dns-hook={shlex.join(hook)} " in asked
+    seconds = sum(
+        map(int, re.findall(r"_WITHIN = (\d+), (\d+)", (ROOT / "docker/certificates/ops_dns.py").read_text())[0])
+    )
+    assert f"\nrun {ISSUE_SECONDS + 2 * seconds} docker compose" in night.script.read_text(), "the time of two names"
+    assert not [*tmp_path.rglob("pwned")]
 
 
 def test_after_a_rollback_to_a_release_from_before_https_the_timer_goes_on(night: Night) -> None:

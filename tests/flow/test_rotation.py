@@ -21,7 +21,7 @@ from deploy.core.errors import Interrupted, OpsError, Refused
 from deploy.release.revoked import replacements
 from deploy.rollout import commands
 from deploy.site import rotate as rotation_of
-from deploy.site.run import of
+from deploy.site.run import kept_fleet
 from deploy.state.store import REVOKED
 from tests.support.place import Killed, Place, applied, bundled
 from tests.support.site import Site, make_tiny
@@ -33,7 +33,7 @@ Printed = pytest.CaptureFixture[str]
 def put(place: Place, release: str, values: Mapping[str, str]) -> None:
     """Deploy a release with these secrets."""
     place.state.keep(replace(bundled(release), env=secrets.render(values)))
-    applied(of(place.at, release), "deploy")
+    applied(kept_fleet(place.at, release), "deploy")
 
 
 def env(place: Place, release: str) -> dict[str, str]:
@@ -85,6 +85,18 @@ def test_where_nothing_can_stand_in_its_place_the_rollback_is_refused(changed: P
     assert (refused.value.slug, changed.serving()) == ("secret-revoked", "r6")
     assert "inv deploy of commit r4" in refused.value.then
     assert env(changed, "r4")["KEY"] == OLD
+
+
+def test_a_revoked_secret_is_not_brought_back_under_the_name_that_it_had(changed: Place) -> None:
+    """A key that was renamed before it was rotated; a word that two keys have is no such secret."""
+    put(changed, "r6", {"API_KEY": NEW, "USER": "root"})
+    changed.state.revoke({"API_KEY": secrets.fingerprint(OLD)})
+    with pytest.raises(Refused, match="KEY of release r4 was revoked, and nothing can stand"):
+        commands.rollback(changed.at, to="r4")
+    assert changed.serving() == "r6"
+    assert replacements({"A": OLD, "B": OTHER}, {"A": NEW, "B": "b"}, changed.state.revoked()) == {"A": NEW}
+    word = {"PASSWORD": (secrets.fingerprint("admin"),)}
+    assert replacements({"PASSWORD": "admin", "USER": "admin"}, {"PASSWORD": NEW}, word) == {"PASSWORD": NEW}
 
 
 def test_where_revocations_cannot_be_read_no_old_secret_comes_back_and_nothing_is_stopped(
@@ -189,7 +201,7 @@ def test_a_failed_deploy_goes_back_to_what_served_with_what_it_had(changed: Plac
     changed.state.keep(replace(bundled("r6"), env=secrets.render({"KEY": OTHER})))
     changed.host.fail_at(4, lambda: None)
     with pytest.raises(OpsError):
-        applied(of(changed.at, "r6"), "deploy")
+        applied(kept_fleet(changed.at, "r6"), "deploy")
     assert (changed.serving(), env(changed, "r5")["KEY"]) == ("r5", NEW)
 
 

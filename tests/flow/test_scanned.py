@@ -12,7 +12,7 @@ import pytest
 
 from deploy.config.environment import Environment
 from deploy.config.settings import Settings
-from deploy.core.errors import GateClosed, Interrupted
+from deploy.core.errors import GateClosed, Interrupted, Refused
 from deploy.core.model import Record
 from deploy.insight import history
 from deploy.rollout import commands, migration_check, migrations, rebuild
@@ -75,6 +75,19 @@ def test_what_was_not_scanned_is_refused(prod: Prod) -> None:
     name = min(IMAGES)
     prod.scanned(*(other for other in IMAGES if other != name))
     assert refused(prod).splitlines()[1:] == [f"    {name} ({IMAGES[name][:19]}) was not scanned"]
+
+
+def test_a_pass_by_older_data_takes_no_fail_away(prod: Prod) -> None:
+    """As of a colleague whose database is of two days ago, from before the vulnerability was published."""
+    name = min(IMAGES)
+    prod.scanned()
+    prod.scanned(name, result="FAIL", database=1)
+    for by in ("digest", "config"):
+        with pytest.raises(Refused, match=f"{name} was FAIL with the database of"):
+            prod.scanned(name, by=by, days=0, database=2)
+    assert f"{name} ({IMAGES[name][:19]}) was FAIL" in refused(prod)
+    prod.scanned(name, days=0, database=1)
+    assert commands.deploy(prod.at).release == "r2"
 
 
 @pytest.mark.parametrize("result", ["FAIL", "UNKNOWN"])

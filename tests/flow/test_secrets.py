@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import re
+import signal
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -141,6 +143,26 @@ def test_an_edit_is_encrypted_to_all_and_its_place_is_private_and_gone(
     printed = capsys.readouterr()
     assert "B changed, encrypted to alice, bob" in printed.err
     assert VALUE not in f"{printed}"
+
+
+@pytest.mark.parametrize("name", ["HUP", "INT"])
+def test_an_edit_whose_terminal_closes_leaves_no_secret_in_clear(
+    team: Team, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """As when a connection over SSH breaks off while the editor is open."""
+    team.write("alice", "alice")
+    editor(team.folder, monkeypatch, f'echo "$1" >{team.folder}/seen; kill -{name} $PPID; sleep 10')
+
+    def run() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # tests may run in the background, where both are ignored
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        edit(team.settings("alice", "alice"), HERE)
+
+    process = multiprocessing.get_context("fork").Process(target=run)
+    process.start()
+    process.join(20)
+    assert process.exitcode not in (None, 0)
+    assert not Path((team.folder / "seen").read_text().strip()).parent.exists()
 
 
 def test_whoever_is_removed_cannot_read_what_is_written_then_and_it_is_said_what_to_rotate(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -10,11 +11,12 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from cryptography.fernet import Fernet
 
 from deploy.certificates import check, issue, schedule
 from deploy.certificates.store import Store
 from deploy.config.environment import Environment
-from deploy.config.sections import Edge
+from deploy.config.sections import Edge, Tls
 from deploy.core.errors import OpsError, Refused
 from deploy.hosts.sections import Server
 from tests.flow.test_certificates import Host, Place, make, pair
@@ -126,6 +128,24 @@ def test_an_edge_that_cannot_fetch_it_says_why_and_serves_what_it_served(two: Tw
     assert "no key in common" in refused()
 
 
+def test_what_was_sealed_before_takes_no_newer_ones_place(two: Two) -> None:
+    """Who is between the hosts kept an old file, and answers with that; a new key begins anew."""
+    issue.issue(two.at)
+    (first, second), store = two.hosts, two.stores[1]
+    (sealed,) = (first.volume / SEALED).iterdir()
+    fernet, now = Fernet((first.volume / "shared.key").read_bytes()), int(time.time())
+    document = fernet.decrypt(sealed.read_bytes())
+    for then, old in ((now + 60, False), (now + 60, False), (now + 59, True), (now + 61, False)):
+        sealed.write_bytes(fernet.encrypt_at_time(document, then))
+        if old:
+            with pytest.raises(OpsError, match="older than what this host fetched before"):
+                store.follow()
+        else:
+            store.follow()
+    assert (second.volume / "fetched").stat().st_mode & 0o777 == 0o600
+    issue.issue(two.at)
+
+
 def test_each_host_renews_by_a_timer_of_its_own(two: Two, tmp_path: Path) -> None:
     """The first asks the server, and seals what came; the others ask the first."""
     first, second = (schedule.render(store, tmp_path) for store in two.stores)
@@ -141,6 +161,16 @@ def test_a_first_edge_that_keeps_no_certificate_yet_is_named(two: Two, monkeypat
     with pytest.raises(Refused) as refused:
         issue.issue(two.at)
     assert (refused.value.slug, "app1" in refused.value.what, two.hosts[1].ran) == ("no-certificates-service", True, [])
+
+
+def test_a_port_that_visitors_are_sent_to_and_that_nothing_answers_is_named(two: Two) -> None:
+    """A firewall that was set up before there was HTTPS lets nobody in."""
+    real = two.at.settings.model_copy(update={"tls": Tls(by="acme", server="production")})
+    warned = issue.closed_port(real, two.hosts[0])
+    assert all(words in warned for words in ("app1: visitors are sent", "127.0.0.1:1 ", "inv hosts.provision")), warned
+    open_one = real.model_copy(update={"edge": Edge(tls_port=two.edge.server_port)})
+    assert issue.closed_port(open_one, two.hosts[0]) == ""
+    assert issue.closed_port(two.at.settings, two.hosts[0]) == "", "nobody is sent to a certificate for tries"
 
 
 def test_an_edge_that_is_alone_again_seals_nothing(two: Two) -> None:

@@ -16,7 +16,7 @@ from deploy.config.environment import Environment
 from deploy.config.settings import ROOT
 from deploy.core.errors import Interrupted, OpsError, Refused
 from deploy.core.model import VERSION, block_of, written_block
-from deploy.edge import switch
+from deploy.edge.folder import EdgeFolder
 from deploy.images import inventory
 from deploy.images.archive import Archived
 from deploy.insight import history, status
@@ -232,7 +232,7 @@ def test_what_the_edge_serves_has_a_version_and_further_keys_are_passed_over(sit
     assert json.loads(path.read_text())["version"] == VERSION
     before = observe(site.settings, site.host)
     change(path, lambda document: document.update(AHEAD))
-    switch.require_readable(site.settings, site.host)
+    EdgeFolder(site.settings, site.host).require_readable()
     assert observe(site.settings, site.host) == before
 
 
@@ -258,7 +258,7 @@ def test_what_an_edge_serves_that_is_too_new_refuses_a_deploy_and_stops_nothing_
 def test_a_route_of_another_shape_by_a_newer_toolkit_is_named_as_that(site: Place) -> None:
     change(site.state.folder / ROUTE, lambda document: document.update(version=VERSION + 1, members=None))
     with pytest.raises(Refused) as told:
-        switch.require_readable(site.settings, site.host)
+        EdgeFolder(site.settings, site.host).require_readable()
     require_newer(told.value)
 
 

@@ -21,12 +21,12 @@ from tests.support.site import ROOT, Site, make_bookreader, make_tiny
 
 # files of one worker, since they share a site or engines that take long to start
 TOGETHER = (
-    ("test_drill", "test_tasks", "test_edge", "test_images", "test_rolling"),
+    ("test_drill", "test_tasks", "test_migrations", "test_edge", "test_images", "test_rolling"),
     ("test_scan", "test_shipping", "test_registry"),
 )
 # a small site, then what takes longest: all workers end at about the same time
 FIRST = [
-    "test_tiny", "test_backup", "test_migrations", *TOGETHER[0], "test_provisioning", "test_monitoring",
+    "test_tiny", "test_backup", *TOGETHER[0], "test_provisioning", "test_monitoring",
     "test_tutorial", "test_quickstart", "test_fleet", "test_workflows", *TOGETHER[1], "test_interrupted",
     "test_shared_and_warm", "test_template", "test_reproducible", "test_dev",
 ]  # fmt: skip
@@ -36,8 +36,10 @@ class WholeFiles(LoadFileScheduling):  # type: ignore[misc]
     """Gives each worker whole files, and those that belong together to one."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = super()._split_scope(nodeid)
-        return next((files[0] for files in TOGETHER if Path(file).stem in files), str(file))
+        file = Path(super()._split_scope(nodeid))
+        if file.parent.name == "bad_input":  # one site for all of them
+            return file.parent.name
+        return next((files[0] for files in TOGETHER if file.stem in files), str(file))
 
     def _reschedule(self, node: Any) -> None:
         """Give a worker its next files when it begins the last test of those before: many files have one long test."""
@@ -57,9 +59,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if second:
         config.hook.pytest_deselected(items=second)
         items[:] = [item for item in items if item not in second]
+    places = {Path(__file__).with_name(f"{name}.py"): number for number, name in enumerate(FIRST)}
     here = Path(__file__).parent
-    places = {name: number for number, name in enumerate(FIRST)}
-    items.sort(key=lambda item: places.get(item.path.stem, len(FIRST)) if here in item.path.parents else -1)
+    items.sort(key=lambda item: places.get(item.path, len(FIRST)) if here in item.path.parents else -1)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -20,7 +20,7 @@ from tests.support import edges
 from tests.support.edges import NAME, Answer, Edge
 from tests.support.site import ROOT, docker
 
-LIMITS = {"/api/login": 3}
+LIMITS = {"/api/login": 3, "/edge-": 3}
 QUICK = {"canonical": NAME, "body_mb": 1, "header_within": 2, "body_within": 2, "limits": LIMITS}
 FILES = {"certificate": "a.pem", "key": "a.key"}
 SECURITY = {
@@ -212,6 +212,11 @@ def test_logging_in_too_often_is_a_429_that_says_when_to_come_back(edge: Edge) -
     assert edge.get("/api/echo", by=edge.trusted, X_Forwarded_For=by).status == 200, "another path"
 
 
+def test_a_balancer_asks_as_often_as_it_likes(edge: Edge) -> None:
+    """A limit of `/`, or of what begins as its question does, would take the host out."""
+    assert {edge.get("/edge-health", tls=tls).status for tls in (True, False) for _ in range(4)} == {200}
+
+
 def test_who_sends_slowly_is_let_go_and_keeps_nobody_out(edge: Edge) -> None:
     begun = f"POST /api/echo HTTP/1.1\r\nHost: {NAME}\r\nContent-Length: 9\r\n"
     with ExitStack() as stack:
@@ -241,6 +246,12 @@ def test_a_websocket_passes(edge: Edge) -> None:
         assert b" 101 " in connection.recv(9999)
         connection.sendall(b"hello")
         assert connection.recv(9) == b"hello"
+
+
+def test_no_other_protocol_passes(edge: Edge) -> None:
+    """By HTTP/2 without TLS a visitor would speak to the app past the edge, to paths that are not public."""
+    more: dict[str, Any] = {"Upgrade": "h2c", "Connection": "Upgrade, HTTP2-Settings", "HTTP2_Settings": "AAMAAABk"}
+    assert "upgrade" not in heard(edge.get("/api/echo", **more)).get("connection", "").lower()
 
 
 @pytest.mark.parametrize(("path", "streamed"), [("/api/stream", True), ("/api/echo", False)])

@@ -38,8 +38,11 @@ READERS = load.Scenario(
 
 
 @pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """BookReader with a release in service."""
+def shelf(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """BookReader with a release in service; one of its own in the nights, which leave it other revisions and releases."""
+    if not os.environ.get("NIGHTS"):
+        yield request.getfixturevalue("bookreader")
+        return
     site = make_bookreader(tmp_path_factory.mktemp("shelf"))
     site.name_images()
     site.extra["OPS_ROLLOUT__HEALTHY_WITHIN"] = "240"  # 60 s are for a quiet machine
@@ -79,6 +82,11 @@ def after(site: Site) -> int:
     return int(at(site)) + 1
 
 
+def points(site: Site) -> list[str]:
+    """The revision of each recovery point, the newest first."""
+    return [point["revision"] for point in site.inv("backup.list", "--json").document]
+
+
 @contextmanager
 def reading(site: Site, seconds: int) -> Iterator[None]:
     """Somebody's report reads the notes, in one transaction that does not end."""
@@ -102,21 +110,26 @@ def passed(report: load.Report) -> None:
 
 
 def test_a_safe_migration_of_many_rows_loses_no_request(shelf: Site) -> None:
-    """It is seen by `inv migrate.status`, done by `inv migrate` while the old code serves, and gone back past."""
+    """It is seen by `inv migrate.status`, and done by `inv migrate` while the old code serves.
+
+    In the nights also that a release which brings it is deployed over it, and gone back past.
+    """
     rows = "INSERT INTO notes (id, text) SELECT gen_random_uuid(), 'a note' FROM generate_series(1, {})"
     sql(shelf, rows.format(ROWS))
     serving = shelf.inv("status", "--json").document["release"]
+    there = points(shelf)
     add(shelf, 4, SAFE)
     with load.during(shelf.url, READERS) as clients:
         status = shelf.inv("migrate.status", "--json").document
         assert (status["revision"], status["pending"], status["heads"]) == ("0003", ["0004"], ["0004"])
-        assert shelf.inv("backup.list", "--json").document == []
+        assert points(shelf) == there
         assert shelf.inv("migrate", "--json").document == {"revision": "0004"}
-        assert [point["revision"] for point in shelf.inv("backup.list", "--json").document] == ["0003"], "taken before"
+        assert points(shelf) == ["0003", *there], "taken before"
         assert shelf.inv("status", "--json").document["release"] == serving
-        release = shelf.inv("deploy", "--json").document["release"]
         assert shelf.inv("migrate.status", "--json").document["pending"] == []
-        assert shelf.inv("rollback", "--json").document["release"] == serving != release
+        if os.environ.get("NIGHTS"):
+            release = shelf.inv("deploy", "--json").document["release"]
+            assert shelf.inv("rollback", "--json").document["release"] == serving != release
         passed(clients.report())
     assert at(shelf) == "0004"
 

@@ -1,4 +1,7 @@
-"""The workflows' lines on clean checkouts, to a real host: a push to main, a tag, the nightly scan, a pull request."""
+"""The workflows' lines on clean checkouts, to a real host: a push to main, the nightly scan, a pull request.
+
+A tag that is deployed to prod is in tests/nights/test_workflows.py.
+"""
 
 from __future__ import annotations
 
@@ -137,10 +140,10 @@ def commands(lines: list[Ran]) -> list[str]:
     return [ran.line.split()[1] for ran in lines if "bin/inv " in ran.line]
 
 
-def test_a_push_to_main_a_tag_and_a_nightly_scan(
+def test_a_push_to_main_a_nightly_scan_and_a_pull_request(
     team: Site, host: Machine, proxy: Proxy, protected: dict[str, str], tmp_path: Path
 ) -> None:
-    """A fork's main deploys nothing and says so; main is on staging, the tag in prod; a drill needs backups."""
+    """A fork's main deploys nothing and says so; main is on staging and not in prod; a drill needs backups."""
     runner = Runner(tmp_path, team.root)
     forked = run(runner, "build", MAIN, {})
     require_success(forked)
@@ -154,14 +157,6 @@ def test_a_push_to_main_a_tag_and_a_nightly_scan(
     on_main = team.git("rev-parse", "main")[:12]
     assert serves(team, host, "staging").startswith(f"{on_main}-")
     assert (bool(proxy.asked), serves(team, host, "prod")) == (True, "")
-
-    team.git("tag", "v1.0.0")
-    team.commit("after the tag")
-    tagged = run(runner, "deploy", TAG, protected)
-    require_success(tagged)
-    assert commands(tagged) == ["build", "scan", "push", "deploy", "status"]
-    assert serves(team, host, "prod").startswith(f"{on_main}-"), "the tag's release, not main's"
-    assert serves(team, host, "prod") in tagged[-1].output
 
     require_success(run(runner, "security", MAIN, protected))
     team.write("notes", f"key = 'AKIA{''.join(random.choices(string.ascii_uppercase, k=16))}'")

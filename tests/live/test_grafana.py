@@ -11,25 +11,20 @@ import pytest
 
 from deploy.core.poll import wait_until
 from deploy.monitoring import panels
-from tests.support.site import Site, docker, free_port, make_tiny
+from tests.support.site import Site, make_tiny
+from tests.support.watched import watchable
 
-PORTS = ("PROMETHEUS", "ALERTMANAGER", "GRAFANA")
 HERE = {"edge", "nginx"}  # what the small app has
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A small site that is watched by the programs' own images."""
-    site = make_tiny(tmp_path_factory.mktemp("live"))
-    site.extra |= {f"OPS_MONITOR__{name}_PORT": str(free_port()) for name in PORTS}
-    site.extra |= {"OPS_BUILD__BASES": "public", "OPS_NOTIFY__ON": "[]"}
-    site.inv("deploy")
-    site.inv("monitor.up", code=3)  # nobody is notified
-    yield site
-    site.inv("monitor.down")
-    volumes = docker("volume", "ls", "-q", "--filter", f"label=com.docker.compose.project={site.app}-local-monitoring")
-    docker("volume", "rm", *volumes.split())
-    site.sweep()
+    with watchable(make_tiny(tmp_path_factory.mktemp("live"))) as site:
+        site.extra |= {"OPS_BUILD__BASES": "public"}
+        site.inv("deploy")
+        site.inv("monitor.up", code=3)  # nobody is notified
+        yield site
 
 
 def ask(site: Site, path: str) -> Any:

@@ -61,7 +61,8 @@ def slow_dump(site: Site) -> Iterator[subprocess.Popen[bytes]]:
         argv, cwd=ROOT, env=site.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        assert wait_until(lambda: sql(site, f"{SESSION} AND wait_event_type = 'Lock'") == "1", 60), "no dump waits"
+        waiting = f"{SESSION} AND wait_event_type = 'Lock'"
+        assert wait_until(lambda: sql(site, waiting) == "2", 60), "dump and count of the rows do not wait"
         yield backup
     finally:
         with contextlib.suppress(subprocess.CalledProcessError):

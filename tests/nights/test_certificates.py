@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import ssl
 import statistics
 import subprocess
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -141,13 +143,18 @@ def test_a_server_that_hangs(issued: Site, acme: Acme) -> None:
         docker("unpause", acme.server)
 
 
-def test_a_certificate_of_ones_own(issued: Site, acme: Acme, tmp_path: Path) -> None:
+@pytest.mark.parametrize("rsa_bits", [0, 2048, 1024], ids=["ECDSA", "RSA", "RSA of 1024 bits"])
+def test_a_certificate_of_ones_own(issued: Site, acme: Acme, tmp_path: Path, rsa_bits: int) -> None:
     """It is installed over the connection, served and proven; then the server's is served again."""
-    pair = signed(*NAMES, by=signed("an authority", authority=True))
+    pair = signed(*NAMES, by=signed("an authority", authority=True), rsa_bits=rsa_bits)
     for name, data in (("own.pem", pair.chain), ("own.key", pair.key)):
         (tmp_path / name).write_bytes(data)
         (tmp_path / name).chmod(0o600)
     own = {"OPS_TLS__CERTIFICATE": str(tmp_path / "own.pem"), "OPS_TLS__KEY": str(tmp_path / "own.key")}
+    if rsa_bits == 1024:
+        weak = issued.inv("tls.issue", "--json", code=1, OPS_TLS__BY="file", **own)
+        assert "EE_KEY_TOO_SMALL" in weak.document["error"], weak.stderr
+        return
     (served,) = issued.inv("tls.issue", "--json", OPS_TLS__BY="file", **own).document  # type: ignore[arg-type]
     assert served["serial"] == f"{presented(acme.address).serial_number:x}"
     (tmp_path / "own.key").chmod(0o644)
@@ -173,6 +180,25 @@ def test_a_certificate_is_revoked_by_the_command_of_the_page(issued: Site, acme:
     assert acme.status_of(before) == "Revoked"
     issued.inv("tls.renew", "--now")
     assert acme.status_of(presented(acme.address).serial_number) == "Valid"
+
+
+def test_a_certificate_for_an_address(issued: Site, acme: Acme) -> None:
+    """A first run without a domain: no name leads here, and visitors come by the address."""
+    try:
+        issued.inv("deploy", OPS_DOMAIN=acme.address)
+        (served,) = issued.inv("tls.issue", "--json", OPS_DOMAIN=acme.address).document
+        assert served["names"] == [acme.address]
+        trusting = ssl.create_default_context(cadata=acme.root())
+        handlers = urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trusting)
+        with urllib.request.build_opener(*handlers).open(f"https://{acme.address}/", timeout=10) as answer:
+            assert answer.status == 200
+        (again,) = issued.inv("tls.renew", "--json", OPS_DOMAIN=acme.address).document
+        assert (again["changed"], again["serial"]) == (False, served["serial"])
+        checks = issued.inv("tls.check", "--json", code=3, OPS_DOMAIN=acme.address).document
+        assert [one["asked"] for one in checks if one["result"] != "PASS"] == ["the host renews it by itself"]
+    finally:
+        issued.inv("deploy")
+        issued.inv("tls.issue")
 
 
 @dataclass

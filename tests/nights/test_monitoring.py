@@ -21,7 +21,8 @@ from tests.machines import Fleet, Machine, fleet
 from tests.nights.servers import ServersNight, on_servers, returned
 from tests.support import remote
 from tests.support.listener import listening
-from tests.support.site import Site, docker, free_port, make_bookreader
+from tests.support.site import Site, docker, make_bookreader
+from tests.support.watched import add_secrets, watchable
 
 PORT, NOTES = 8000, "/run/waits"
 GRACE = 60  # seconds that who waits gives the other, as docs/how-to/monitoring.md advises
@@ -86,17 +87,9 @@ def small(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def library(tmp_path: Path, small: Path) -> Iterator[Site]:
-    """BookReader in service, watched."""
-    site = make_bookreader(tmp_path)
-    ports = {"OPS_MONITOR__PROMETHEUS_PORT": str(free_port()), "OPS_MONITOR__ALERTMANAGER_PORT": str(free_port())}
-    site.extra.update(ports, OPS_NOTIFY__ON="[]")
-    try:
+    """BookReader, which will be watched; the small file system is there before."""
+    with watchable(make_bookreader(tmp_path)) as site:
         yield site
-    finally:
-        site.inv("monitor.down", code=None)
-        project = f"label=com.docker.compose.project={site.app}-local-monitoring"
-        docker("volume", "rm", "--force", *docker("volume", "ls", "-q", "--filter", project).split())
-        site.sweep()
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +154,7 @@ def test_each_fault_is_in_somebodys_hand_in_time(library: Site, figures: Story, 
     """Services stopped, killed, hung, slow, crashing or cut off, a full disk; no backups; the watching itself killed."""
     library.within = LONG
     with listening() as people:
-        watched(library, f"NOTIFY_URLS={people.url}", f"HEARTBEAT_URL={people.url.replace('json', 'http')}/alive")
+        start(library, f"NOTIFY_URLS={people.url}", f"HEARTBEAT_URL={people.url.replace('json', 'http')}/alive")
         only = f"--only={','.join(sorted(FAULTS[kind]))}"
         verified = library.inv("monitor.verify", only, f"--times={ROUNDS}", "--json", code=None)
     assert "faults" in verified.stdout, f"{verified.stdout}\n{verified.stderr}"
@@ -174,10 +167,9 @@ def test_each_fault_is_in_somebodys_hand_in_time(library: Site, figures: Story, 
     assert not critical or critical["result"] == "PASS", critical
 
 
-def watched(site: Site, *secrets: str) -> None:
+def start(site: Site, *secrets: str) -> None:
     """Put a release into service and start monitoring, with these secrets."""
-    file = site.root / ".env.local"
-    file.write_text("\n".join([file.read_text().rstrip(), *secrets, ""]))
+    add_secrets(site, *secrets)
     site.inv("deploy")
     site.inv("monitor.up")
 

@@ -11,7 +11,8 @@ import pytest
 
 from deploy.core.poll import wait_until
 from tests.support.listener import Listener, listening
-from tests.support.site import Site, docker, free_port, make_bookreader
+from tests.support.site import Site, docker, make_bookreader
+from tests.support.watched import add_secrets, watchable
 
 Report = Callable[[str, object], None]
 SEND = """
@@ -30,20 +31,11 @@ def people() -> Iterator[Listener]:
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory, people: Listener) -> Iterator[Site]:
     """BookReader in service, watched."""
-    site = make_bookreader(tmp_path_factory.mktemp("tasks"))
-    ports = {"OPS_MONITOR__PROMETHEUS_PORT": str(free_port()), "OPS_MONITOR__ALERTMANAGER_PORT": str(free_port())}
-    site.extra.update(ports, OPS_NOTIFY__ON="[]")
-    secrets = site.root / ".env.local"
-    secrets.write_text(f"{secrets.read_text()}NOTIFY_URLS={people.url}\n")
-    try:
+    with watchable(make_bookreader(tmp_path_factory.mktemp("tasks"))) as site:
+        add_secrets(site, f"NOTIFY_URLS={people.url}")
         site.inv("deploy")
         site.inv("monitor.up", code=3)  # nobody waits for a sign of life
         yield site
-    finally:
-        site.inv("monitor.down", code=None)
-        project = f"label=com.docker.compose.project={site.app}-local-monitoring"
-        docker("volume", "rm", "--force", *docker("volume", "ls", "-q", "--filter", project).split())
-        site.sweep()
 
 
 def name_of(site: Site, service: str) -> str:

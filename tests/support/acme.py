@@ -16,7 +16,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from deploy.core.poll import wait_until
 from deploy.hosts.local import LocalHost
@@ -40,14 +40,16 @@ class Pair:
 
 
 def signed(
-    *names: str, by: Pair | None = None, authority: bool = False, start: timedelta = timedelta(days=-1), days: float = 30
+    *names: str, by: Pair | None = None, authority: bool = False, start: timedelta = timedelta(days=-1), days: float = 30,
+    rsa_bits: int = 0,
 ) -> Pair:  # fmt: skip
     """Make a certificate for names, signed by another, or by itself."""
-    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    key = rsa.generate_private_key(65537, rsa_bits) if rsa_bits else ec.generate_private_key(ec.SECP256R1())
+    now = datetime.now(UTC)
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, names[0])])
     issuer = x509.load_pem_x509_certificate(by.chain).subject if by else subject
     signer = serialization.load_pem_private_key(by.key, None) if by else key
-    assert isinstance(signer, ec.EllipticCurvePrivateKey)
+    assert isinstance(signer, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey)
     builder = (
         x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key.public_key())
         .serial_number(x509.random_serial_number())

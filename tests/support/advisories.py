@@ -29,17 +29,17 @@ class Json(dict[str, Any]):
     """A value of the database; any other mapping is a bucket."""
 
 
-PIP, NPM, DEBIAN = "pip::GitHub Security Advisory pip", "npm::GitHub Security Advisory npm", "debian 12"
+PIP, NPM, DEBIAN = "pip::GitHub Security Advisory pip", "npm::GitHub Security Advisory npm", ("debian 12", "debian 13")
 IDS = {"pip": "CVE-2999-0001", "debian": "CVE-2999-0002", "npm": "CVE-2999-0003"}
 ADVISORIES: Tree = {
     "data-source": {
         PIP: Json(ID="ghsa", Name="GHSA", URL="https://example.test"),
         NPM: Json(ID="ghsa", Name="GHSA", URL="https://example.test"),
-        DEBIAN: Json(ID="debian", Name="Debian", URL="https://example.test"),
+        **{name: Json(ID="debian", Name="Debian", URL="https://example.test") for name in DEBIAN},
     },
     PIP: {"planted-pip": {IDS["pip"]: Json(PatchedVersions=["2.0"], VulnerableVersions=["<2.0"])}},
     NPM: {"planted-npm": {IDS["npm"]: Json(PatchedVersions=["2.0.0"], VulnerableVersions=["<2.0.0"])}},
-    DEBIAN: {"planted-deb": {IDS["debian"]: Json(FixedVersion="2.0")}},
+    **{name: {"planted-deb": {IDS["debian"]: Json(FixedVersion="2.0")}} for name in DEBIAN},
     "vulnerability": {
         IDS["pip"]: Json(Title="of pip", Severity="CRITICAL", VendorSeverity={"ghsa": 4}),
         IDS["npm"]: Json(Title="of npm", Severity="CRITICAL", VendorSeverity={"ghsa": 4}),

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import atexit
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -23,6 +27,9 @@ from tests.support.place import FAST, Killed, applied, bundled
 from tests.support.samples import settings
 
 FOLDER = Path("/var/lib/shop-test")
+# what a fake host remembers besides its files
+OWN, ENGINE = ("generation", "answer", "said", "begun", "written"), ("known", "made", "orphans")
+KEPT: dict[object, tuple[Path, dict[str, tuple[dict[str, Any], dict[str, Any]]], Any]] = {}
 NAMES = ("app1", "app2", "app3")
 
 
@@ -92,6 +99,30 @@ class Apart(FakeHost):
         return super().try_run(self.placed(command), stdin=stdin, timeout=timeout)
 
 
+def values(of: object, names: tuple[str, ...]) -> dict[str, Any]:
+    """Copy some attributes."""
+    return {name: deepcopy(getattr(of, name)) for name in names}
+
+
+def once(key: object, root: Path, hosts: Mapping[str, FakeHost], deploy: Callable[[], Any]) -> Any:
+    """Deploy to new hosts; what becomes of them is kept, and copied to the next that are deployed to alike."""
+    if key not in KEPT:
+        made = deploy()
+        folder = Path(tempfile.mkdtemp(prefix="ops-kept-"))
+        atexit.register(shutil.rmtree, folder)
+        shutil.copytree(root, folder, symlinks=True, dirs_exist_ok=True)
+        states = {name: (values(host, OWN), values(host.engine, ENGINE)) for name, host in hosts.items()}
+        KEPT[key] = folder, states, made
+        return made
+    folder, kept, made = KEPT[key]
+    shutil.copytree(folder, root, symlinks=True, dirs_exist_ok=True)
+    for name, host in hosts.items():
+        own, engine = kept[name]
+        vars(host).update(deepcopy(own))
+        vars(host.engine).update(deepcopy(engine))
+    return made
+
+
 class Site:
     """Three hosts that serve r2; r1 served before."""
 
@@ -100,8 +131,7 @@ class Site:
         self.settings: Settings = settings(state=FOLDER, rollout={**FAST, "watch": 0, **rollout}, hosts=servers)
         self.dead = Event()
         self.hosts = {name: kind(name, root / name, self.dead) for name in names}
-        for name in ("r1", "r2"):
-            self.deploy(name)
+        once((kind, names, repr(rollout)), root, self.hosts, lambda: [self.deploy(name) for name in ("r1", "r2")])
 
     @property
     def at(self) -> Environment:

@@ -26,6 +26,7 @@ from deploy.config.settings import Settings
 from deploy.core.model import Deploy
 from deploy.core.poll import wait_until
 from deploy.edge import frame, nginx, switch
+from deploy.edge.folder import EdgeFolder, generation_folder
 from deploy.edge.frame import APP, MAINTENANCE, ROUTES, File
 from deploy.hosts.local import LocalHost
 from deploy.images import bases
@@ -167,8 +168,8 @@ def render(settings: Settings, generation: int = 1) -> None:
     app = File(nginx.render(settings, web, route))
     page = File(nginx.render(settings, web, nginx.Route("blue", "r1", maintenance=True)))
     files = {**frame.render(settings), APP: app, MAINTENANCE: page, ROUTES: app}
-    switch.write(settings, LocalHost(), files, generation, route)
-    switch.point(settings, LocalHost(), nginx.generation_folder(generation), switch.CURRENT)
+    EdgeFolder(settings, LocalHost()).write(files, generation, route)
+    switch.point(EdgeFolder(settings, LocalHost()), generation_folder(generation), switch.CURRENT)
 
 
 def settings_of(folder: Path, app: str, trusted: str, **sections: Any) -> Settings:

@@ -14,7 +14,7 @@ from deploy.config.settings import ROOT
 from deploy.core.model import Release, ReleasedService
 from deploy.release import desired
 from deploy.rollout.apply import Outcome, apply
-from deploy.rollout.strategies import make_plans
+from deploy.rollout.fleet_plan import make_plans
 from deploy.site.facts import observe, observe_all
 from deploy.site.run import Fleet, Run
 from deploy.state.store import Bundle, State

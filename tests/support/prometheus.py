@@ -13,8 +13,10 @@ LABELS = {"class": "2xx", "service": "backend", "job": "edge", "severity": "any"
 ALERT = {
     "state": "firing",
     "labels": {"alertname": "ServiceDown", "severity": "critical"},
-    "annotations": {"summary": "app does not run <b>", "next": "inv status --env=local"},
-}
+    "annotations": {
+        "summary": "app does not run <b>", "next": "inv status --env=local", "dashboard": "app: Containers that are missing"
+    },
+}  # fmt: skip
 
 
 def well(path: str) -> Any:

@@ -287,6 +287,31 @@ def test_a_hook_that_fails_keeps_certbot_from_asking_the_server(hook: str, print
     assert (done.returncode, printed in done.stdout, bool(done.stdout)) == (0, True, bool(printed)), done.stderr
 
 
+HANGING = (
+    HOOKED.partition("try:")[0]
+    + """
+ops_dns.ADDED_WITHIN = ops_dns.REMOVED_WITHIN = 0.2
+try:
+    own._perform("a.test", "_acme-challenge.a.test", "first")
+except errors.PluginError as error:
+    print(error)
+own._cleanup("a.test", "_acme-challenge.a.test", "first")
+own._cleanup("b.test", "_acme-challenge.b.test", "second")
+"""
+)
+
+
+def test_a_hook_that_hangs_is_ended_and_the_record_that_it_began_removed(tmp_path: Path) -> None:
+    """Of the names that were never begun nothing is removed: that hook would hang for each of them."""
+    log, hook = tmp_path / "log", tmp_path / "hook"
+    hook.write_text(f'#!/bin/sh\necho "$*" >>{log}\nexec sleep 60\n')
+    hook.chmod(0o700)
+    ran = [sys.executable, "-c", HANGING, str(hook)]
+    done = subprocess.run(ran, cwd=ROOT / "docker/certificates", capture_output=True, text=True, timeout=30)
+    assert "did not end within 0.2 s: add _acme-challenge.a.test first" in done.stdout, done.stderr
+    assert log.read_text().splitlines() == [f"{word} _acme-challenge.a.test first" for word in ("add", "remove")]
+
+
 @pytest.mark.parametrize("crash", CRASHES)
 def test_what_a_crash_left_of_certbots_own_is_discarded(tmp_path: Path, crash: str) -> None:
     """Certbot would order a certificate at each run, under a name that nobody reads, or fail for ever."""

@@ -106,6 +106,15 @@ def test_what_services_say_is_no_workflow_command(line: str, names: list[str], c
     assert "##[" not in shown
 
 
+@pytest.mark.usefixtures("actions")
+@pytest.mark.parametrize("cell", ["a\n::stop-commands::x.sh", "::add-mask::a", "a ##[error]b"])
+def test_the_name_of_a_file_in_a_table_is_no_workflow_command(cell: str, capsys: Printed) -> None:
+    """As somebody's pull request brings it, and `inv scan` finds something in it."""
+    console.table(["", "where"], [["", cell]])
+    shown = capsys.readouterr().out
+    assert not [line for line in shown.splitlines() if line.lstrip().startswith("::") or "##[" in line]
+
+
 def test_outside_actions_text_stays_as_it_is(capsys: Printed) -> None:
     console.fail("::error::x ##[y] redis:key:1")
     assert capsys.readouterr().err == "::error::x ##[y] redis:key:1\n"

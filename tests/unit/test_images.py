@@ -59,7 +59,8 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkout with bases of its own."""
     monkeypatch.setattr(bases, "CUSTOMIZE", tmp_path / "docker" / "base" / "customize.sh")
     monkeypatch.setattr(bases, "ROOT", tmp_path)
-    (tmp_path / "docker" / "base" / "nginx").mkdir(parents=True)
+    for name in ("nginx", "python"):
+        (tmp_path / "docker" / "base" / name).mkdir(parents=True)
     (tmp_path / "docker" / "bases.toml").write_text(BASES)
     (tmp_path / "docker" / "base" / "customize.sh").write_text("clean")
     (tmp_path / "docker" / "base" / "nginx" / "customize.sh").write_text("own")
@@ -265,6 +266,7 @@ def test_our_own_images_ask_for_bases_that_are_described() -> None:
         ("base/customize.sh", "clean", "dust", {"nginx", "python"}),
         ("base/nginx/customize.sh", "own", "other", {"nginx"}),
         ("base/nginx/added.sh", "", "x", {"nginx"}),
+        ("base/python/instructions", "", 'CMD ["python3"]', {"python"}),
         ("bases.toml", '"dash"', '"bash"', {"nginx"}),
         ("bases.toml", "nginx:1.30", "nginx:1.31", set()),  # the public tag is no part of what is built here
         ("bases.toml", "sha256:old", "sha256:new", set()),
@@ -289,6 +291,13 @@ def test_unpacking_is_one_exact_command(checkout: Path) -> None:
         '--aptopt=Acquire::Check-Valid-Until "false"', "testing", "/t/rootfs.tar",
     )  # fmt: skip
     assert f'--customize-hook="{folder}/customize.sh" "$1"' in bases.unpack(known["python"], checkout, Path("/t")).argv
+
+
+def test_a_base_is_run_as_its_instructions_say(checkout: Path) -> None:
+    known = bases.read(checkout)
+    (checkout / "docker" / "base" / "nginx" / "instructions").write_text('CMD ["nginx"]\n')
+    assert bases.dockerfile(known["nginx"], checkout) == 'FROM scratch\nADD rootfs.tar /\nCMD ["nginx"]\n'
+    assert bases.dockerfile(known["python"], checkout) == "FROM scratch\nADD rootfs.tar /\n"
 
 
 def test_pin_writes_every_digest_and_nothing_else(checkout: Path) -> None:

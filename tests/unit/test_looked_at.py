@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import struct
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import pytest
 
 from deploy.images import archive
-from deploy.security import judge, trivy
+from deploy.security import boltdb, database, judge, trivy
 from deploy.security.findings import Finding, Inspection, ScannedImage
 from deploy.security.scan import summarize, without_skipped
 from deploy.security.waivers import Waiver
+from tests.support.advisories import PAGE, Json, Pages
 from tests.unit.test_scan import DATA, SETTINGS, Bench, answer, results
 
 IMAGE = "bookreader/backend"
@@ -58,6 +61,47 @@ def test_of_an_image_for_several_platforms_the_one_that_runs_is_read(tmp_path: P
     archive.keep_one(tmp_path, "sha256:of-amd")
     (named,) = json.loads((tmp_path / "index.json").read_text())["manifests"]
     assert (named["digest"], named["mediaType"]) == ("sha256:amd", archive.MANIFEST)
+
+
+RELEASES = {
+    "debian 13.1": "", "debian 14.0": "debian 14", "ubuntu 24.04": "", "ubuntu 16.04-ESM": "", "ubuntu 99.04": "ubuntu 99.04",
+    "alpine 3.19.1": "", "alpine 3.99.0": "alpine 3.99", "rocky 9.3": "",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_release_for_which_the_database_has_no_advisories_passes_nothing(release: str) -> None:
+    """Trivy counts its packages, and finds nothing; how the database names others' releases is not looked up."""
+    family, _, name = release.partition(" ")
+    metadata = answer()["Metadata"] | {"OS": {"Family": family, "Name": name}}
+    known = frozenset({"debian 13", "ubuntu 24.04", "ubuntu 16.04", "alpine 3.19", "vulnerability"})
+    inspections = trivy.image_inspections(
+        trivy.read(json.dumps(answer(Metadata=metadata))), IMAGE, replace(DATA, releases=known), least=2
+    )
+    missing = RELEASES[release]
+    words = f"the vulnerability database has no advisories for {missing}" if missing else ""
+    assert [one.unknown for one in inspections] == [words, "", ""]
+
+
+def test_the_databases_own_names_are_read_from_its_first_page_and_those_below(bench: Bench) -> None:
+    """Real ones have many: a page that names others, here of two with a name each; damage there is UNKNOWN."""
+    inspections = bench.look(IMAGE)
+    assert inspections[0].unknown == ""
+    (place,) = bench.folder.rglob("trivy.db")
+    assert {"debian 12", "vulnerability"} <= boltdb.buckets(place)
+    pages = Pages()
+    pages.next = 6
+    leaves = [pages.add({name: Json()}, number) for number, name in ((4, "debian 12"), (5, "vulnerability"))]
+    keys = (b"debian 12", b"vulnerability")
+    heads = struct.pack("<IIQ", 32, len(keys[0]), leaves[0]) + struct.pack(
+        "<IIQ", 16 + len(keys[0]), len(keys[1]), leaves[1]
+    )
+    root = struct.pack("<QHHI", 3, boltdb.BRANCH, 2, 0) + heads + b"".join(keys)
+    whole = [pages.meta(0), pages.meta(1), bytes(PAGE), root.ljust(PAGE, b"\0"), pages.pages[4], pages.pages[5]]
+    place.write_bytes(b"".join(whole))
+    assert boltdb.buckets(place) == {"debian 12", "vulnerability"}
+    place.write_bytes(b"".join([*whole[:4], whole[5], whole[5]]))
+    assert database.read_releases(place, "") == (frozenset(), "page 4 is another")
 
 
 def test_an_image_called_checkout_is_not_taken_for_the_checkout(bench: Bench) -> None:

@@ -138,7 +138,7 @@ def test_a_change_of_any_file_recreates_what_reads_it() -> None:
 
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
 def test_an_alert_says_what_it_means_and_what_to_do(rule: dict[str, Any]) -> None:
-    assert set(rule["annotations"]) == {"summary", "meaning", "runbook", "next"}
+    assert set(rule["annotations"]) == {"summary", "meaning", "runbook", "dashboard", "next"}
     assert rule["labels"]["severity"] in ("critical", "warning", "none")
 
 
@@ -165,7 +165,7 @@ NOT_MISSED |= {"ops_environment_down", "ops_maintenance", "ops_service_stopped_b
 NOT_MISSED |= {"ops_certificate_not_after_timestamp_seconds"}
 # there is no queue before the first task, and no scheduled task where no service says one
 NOT_MISSED |= {"ops_queue_tasks", "ops_scheduled_task_age_seconds"}
-MISSED_BY = {"slo": "edge"}  # which is loaded wherever it is
+MISSED_BY = {"slo": "edge", "logs": "edge"}  # slo is loaded wherever that is; without an edge logs keep quiet
 
 
 @pytest.mark.parametrize("name", sorted(RULES))
@@ -412,25 +412,43 @@ def test_secrets_are_read_and_hidden_in_every_form_that_the_toolkit_hides(tmp_pa
 
 def group(status: str = "firing") -> dict[str, Any]:
     words = {"summary": "app does not run", "meaning": "none runs", "next": "inv status --env=prod"}
-    words |= {"runbook": "inv incident.playbook service-down --env=prod"}
+    words |= {"runbook": "inv incident.playbook service-down --env=prod", "dashboard": "app: Containers that run"}
     labels = {"alertname": "ServiceDown", "service": "app", "severity": "critical"}
     alert = {"status": status, "labels": labels, "annotations": words, "startsAt": "2026-11-30T10:00:00.123Z"}
     return {"status": status, "commonLabels": {"service": "app"}, "alerts": [alert]}
 
 
+PROD = receiver.Links("prod")
+
+
 def test_a_message_says_service_host_release_last_deploy_and_next_command() -> None:
     facts = {"release": "r2", "last deploy": "deploy of r2 at 10:00 by ann: in service", "lines": ["error: x"]}
-    title, text, kind = receiver.message(group(), "shop-prod", "h1", facts)
+    title, text, kind = receiver.message(group(), "shop-prod", "h1", facts, PROD)
     assert (title, kind) == ("shop-prod: app does not run", "failure")
     assert text.splitlines() == [
         "what: app does not run", "meaning: none runs", "next: inv status --env=prod",
-        "runbook: inv incident.playbook service-down --env=prod", "service: app", "host: h1",
+        "runbook: inv incident.playbook service-down --env=prod",
+        "dashboard: app: Containers that run, inv monitor.page --env=prod", "service: app", "host: h1",
         "release: r2", "last deploy: deploy of r2 at 10:00 by ann: in service", "last lines: ", "  error: x",
         "since: 2026-11-30 10:00:00",
     ]  # fmt: skip
-    title, text, kind = receiver.message(group("resolved"), "shop-prod", "h1", {})
+    title, text, kind = receiver.message(group("resolved"), "shop-prod", "h1", {}, PROD)
     assert (title, kind) == ("shop-prod: RESOLVED: app does not run", "success")
     assert "next" not in text
+
+
+def test_a_message_links_pages_and_dashboards_where_the_settings_have_their_addresses() -> None:
+    links = receiver.Links("prod", "https://grafana.test/", "https://code.test/docs/playbooks")
+    lines = receiver.message(group(), "shop-prod", "h1", {}, links)[1].splitlines()
+    page = "https://code.test/docs/playbooks/service-down.md"
+    assert f"runbook: inv incident.playbook service-down --env=prod, {page}" in lines
+    assert "dashboard: app: Containers that run, https://grafana.test/d/app" in lines
+    own = links.runbook(f"{receiver.RUNBOOK} --env=prod")
+    assert own.endswith(", https://code.test/docs/playbooks/nobody-watches.md")
+    addresses = {"grafana_url": "https://grafana.test/", "playbooks_url": "https://code.test/"}
+    text = rendered(**addresses)[stack.FILE]
+    given = yaml.load(text)["services"]["receiver"]["environment"]
+    assert (given["GRAFANA_URL"], given["PLAYBOOKS_URL"]) == (*addresses.values(),)
 
 
 def test_people_are_told_once_that_nobody_watches_and_once_that_somebody_does_again() -> None:

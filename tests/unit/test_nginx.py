@@ -387,6 +387,7 @@ def test_an_edge_asks_the_one_that_obtains_the_certificate_for_a_challenge_that_
     text = render(BLUE, tls=Tls(by="acme"), hosts=hosts, edge=Edge(port=80))
     (asked,) = blocks(text, "location @issuer")
     assert "set $issuer 10.0.0.1:80;" in asked
+    assert "$scheme = https" in asked, "what came over a plain line is not said by HTTPS"
     assert "if ($http_x_asked_by_edge)" in asked
     assert "try_files $uri @issuer;" in text
     for others in ({}, {"b": Server(address="192.0.2.2", roles=["app"])}):
@@ -425,6 +426,15 @@ def test_the_app_is_named_what_chose_the_server_and_never_a_header_alone() -> No
 def test_a_limit_lets_a_minutes_requests_come_at_once() -> None:
     text = render(BLUE, edge=Edge(limits={"/api/v1.0/": 30, "/login": 1}))
     assert "zone=limit_1:10m rate=30r/m;" in text
-    assert 'if ($uri ~ "^/api/v1\\.0/")' in text
+    (pattern,) = re.findall(r'if \(\$uri ~ "(.*)"\) { set \$limited_1 ', text)
+    assert re.match(pattern, "/api/v1.0/books")
+    assert not re.match(pattern, "/api/v1x0/books")
     assert re.findall(r"limit_req (zone=.*);", text) == ["zone=limit_1 burst=29 nodelay", "zone=limit_2"]
     assert '"REJECTED:" 60;' in text
+
+
+def test_no_limit_counts_a_balancers_question_or_a_challenge() -> None:
+    """A limit of every path would take the host out, and keep it from a certificate."""
+    (pattern,) = re.findall(r'if \(\$uri ~ "(.*)"\)', render(BLUE, edge=Edge(limits={"/": 30})))
+    paths = {"/": True, "/edge-healthy": True, "/edge-health": False, "/.well-known/acme-challenge/x": False}
+    assert {path: bool(re.match(pattern, path)) for path in paths} == paths

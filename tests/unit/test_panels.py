@@ -46,7 +46,7 @@ def test_all_panels_are_asked_for_at_once() -> None:
 
 def test_a_host_has_the_panels_for_what_it_runs() -> None:
     everywhere = {panel.needs for panel in panels.panels_of(panels.every())}
-    assert everywhere == {"", "edge", "nginx", "postgres", "redis", "tasks"}
+    assert everywhere == {"", "edge", "nginx", "postgres", "redis", "tasks", "backups"}
     bare = panels.dashboards(())
     assert [one.name for one in bare] == ["overview", "app", "deploys"]
     assert {panel.needs for panel in panels.panels_of(bare)} == {""}
@@ -57,6 +57,18 @@ def test_no_two_panels_have_one_title() -> None:
     titles = [panel.title for panel in panels.panels_of(panels.every())]
     assert len(titles) == len(set(titles))
     assert {panel.unit for panel in panels.panels_of(panels.every())} <= {"", "/s", "share", "bytes", "s", "bool"}
+
+
+# what a host surely has on which a file of rules is loaded; a panel of the edge has the public address, too
+SURELY = {"slo": {"edge"}, "public": {"edge"}, "certificates": {"edge"}}
+LINKED = [(name, rule) for name, rules in test_monitoring.RULES.items() for rule in rules if "alert" in rule]
+
+
+@pytest.mark.parametrize(("name", "rule"), LINKED, ids=[rule["alert"] for _, rule in LINKED])
+def test_an_alert_leads_to_a_panel_that_its_host_has(name: str, rule: dict[str, Any]) -> None:
+    shown = panels.dashboards({name} | SURELY.get(name, set()))
+    titles = {f"{one.name}: {panel.title}" for one in shown for panel in one.panels}
+    assert rule["annotations"]["dashboard"] in titles
 
 
 def provisioned(*services: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from deploy.core.facts import Container, EdgeFacts, Facts
 from deploy.core.model import WHOLE, Release, other
-from deploy.rollout.plan import back, reverted_first, towards
+from deploy.rollout.plan import Transition, back, reverted_first
 from deploy.rollout.steps import Switch
 from tests.support.samples import able, container, release, rolling, serving
 from tests.unit import simulator
@@ -107,11 +107,11 @@ PLANS = [
 
 @pytest.mark.parametrize(("wanted", "facts", "steps"), PLANS)
 def test_exact_plan(wanted: Release, facts: Facts, steps: list[str]) -> None:
-    plan = towards(wanted, facts)
+    plan = Transition(wanted, facts).plan()
     assert [str(step) for step in plan.steps] == steps
     after = simulator.run(plan.steps, facts, wanted)
     assert (after.edge.colour, after.edge.release) == (plan.colour, wanted.id)
-    assert towards(wanted, after).steps == ()
+    assert Transition(wanted, after).plan().steps == ()
 
 
 START_WEB = ["start green: backend", "wait until green is healthy", "probe green through the edge"]
@@ -122,7 +122,7 @@ HAND_BACK = [
 
 
 def test_a_rollback_does_not_migrate_and_forgets_at_the_end() -> None:
-    plan = towards(B, serving("a", "blue"), forward=False, old=["x", "y"])
+    plan = Transition(B, serving("a", "blue"), forward=False, expired=["x", "y"]).plan()
     assert [str(step) for step in plan.steps] == [*START_WEB, *HAND_BACK, "forget 2 old release(s)"]
     assert (plan.colour, plan.generation) == ("green", 3)
 
@@ -132,7 +132,7 @@ def test_a_rollback_runs_the_jobs_that_say_so() -> None:
         s.model_copy(update={"deploy": s.deploy.model_copy(update={"on_rollback": True})}) if s.role == "job" else s
         for s in B.services
     )
-    steps = towards(B.model_copy(update={"services": publishing}), serving("a", "blue"), forward=False).steps
+    steps = Transition(B.model_copy(update={"services": publishing}), serving("a", "blue"), forward=False).plan().steps
     assert [str(step) for step in steps] == ["run site", *START_WEB, *HAND_BACK]
 
 
@@ -141,24 +141,28 @@ def test_what_jobs_have_migrated_is_remembered_after_them() -> None:
     services = tuple(
         s.model_copy(update={"deploy": s.deploy.model_copy(update=blocks.get(s.name, {}))}) for s in B.services
     )
-    steps = [str(step) for step in towards(B.model_copy(update={"services": services}), serving("a", "blue")).steps]
+    steps = [
+        str(step) for step in Transition(B.model_copy(update={"services": services}), serving("a", "blue")).plan().steps
+    ]
     assert steps[:2] == ["run site", "remember the migrations: ./migrations"]
 
 
 def test_a_rollback_keeps_the_workers_until_their_own_tasks_are_done() -> None:
-    steps = [str(step) for step in towards(ABLE, serving("a", "blue"), forward=False).steps]
+    steps = [str(step) for step in Transition(ABLE, serving("a", "blue"), forward=False).plan().steps]
     waiting = steps.index("wait for tasks that only worker of blue knows")
     assert steps.index("drain blue") < waiting < steps.index("start green: worker") < steps.index("stop blue: worker")
 
 
 def test_a_warm_colour_is_one_switch_away() -> None:
     kept = beside(serving("a", "blue"), container("backend", "green", "b"))
-    assert [str(step) for step in towards(ABLE, kept, forward=False, warm=True).steps][:3] == [
+    assert [str(step) for step in Transition(ABLE, kept, forward=False, warm=True).plan().steps][:3] == [
         "let green work as before: backend", "probe green through the edge", "switch traffic to green (generation 3) and prove it",
     ]  # fmt: skip
-    assert towards(able(A), kept, warm=True).steps == ()
-    assert [str(step) for step in towards(able(A), kept).steps][-2:] == ["drain green", "stop green: backend"]
-    assert "stop blue: backend" not in [str(step) for step in towards(B, serving("a", "blue"), warm=True).steps]
+    assert Transition(able(A), kept, warm=True).plan().steps == ()
+    assert [str(step) for step in Transition(able(A), kept).plan().steps][-2:] == ["drain green", "stop green: backend"]
+    assert "stop blue: backend" not in [
+        str(step) for step in Transition(B, serving("a", "blue"), warm=True).plan().steps
+    ]
 
 
 ROLLED = rolling(B, 2)
@@ -179,14 +183,14 @@ ROLLING = [
 
 
 def test_a_rolling_release_takes_a_turn_for_each_replica() -> None:
-    assert [str(step) for step in towards(ROLLED, TWO).steps] == ROLLING
+    assert [str(step) for step in Transition(ROLLED, TWO).plan().steps] == ROLLING
 
 
 def test_what_another_release_serves_beside_is_not_done() -> None:
     facts = replace(
         TWO, edge=replace(TWO.edge, members=(TWO.containers[0].name, LEFT[0].name)), containers=(*TWO.containers, *LEFT)
     )
-    after = simulator.run(towards(A, facts).steps, facts, A)
+    after = simulator.run(Transition(A, facts).plan().steps, facts, A)
     assert {c.release for c in after.named} == {"a"}
 
 
@@ -201,8 +205,8 @@ def test_rolling_never_serves_with_fewer_replicas_and_runs_one_more_at_most(
 ) -> None:
     """Also when it fails at any step and goes back; one more yet where a turn was cut off before its old replica was stopped."""
     old, new = rolling(able(A), before), rolling(able(B), replicas)
-    facts = simulator.run(towards(old, Facts()).steps, Facts(), old)
-    plan = towards(new, facts, forward=forward).steps
+    facts = simulator.run(Transition(old, Facts()).plan().steps, Facts(), old)
+    plan = Transition(new, facts, forward=forward).plan().steps
     for done in range(len(plan) + 1):
         after = facts
         for step in plan[:done]:
@@ -214,7 +218,7 @@ def test_rolling_never_serves_with_fewer_replicas_and_runs_one_more_at_most(
             after = simulator.apply(step, after, old)
             assert serving_replicas(after) >= min(replicas, before), step
             assert sum(c.alive for c in after.containers if c.service == "backend") <= max(replicas, before) + 2
-        assert (after.edge.release, towards(old, after).steps) == ("a", ())
+        assert (after.edge.release, Transition(old, after).plan().steps) == ("a", ())
 
 
 @pytest.mark.parametrize("state", ["restarting", "paused"])
@@ -223,27 +227,27 @@ def test_what_only_seems_stopped_is_stopped_too(state: str) -> None:
     sick = replace(
         facts, containers=tuple(replace(c, state=state) if c.role == "scheduler" else c for c in facts.containers)
     )
-    steps = [str(step) for step in towards(B, sick).steps]
+    steps = [str(step) for step in Transition(B, sick).plan().steps]
     assert steps.index("stop blue: worker, beat") < steps.index("start green: beat")
 
 
-@pytest.mark.parametrize("done", range(len(towards(B, serving("a", "blue")).steps) + 1))
+@pytest.mark.parametrize("done", range(len(Transition(B, serving("a", "blue")).plan().steps) + 1))
 def test_the_way_back_from_every_point(done: int) -> None:
     facts = serving("a", "blue")
-    failed = simulator.run(towards(B, facts).steps[:done], facts, B)
+    failed = simulator.run(Transition(B, facts).plan().steps[:done], facts, B)
     way = back(A, failed)
     assert not {"Migrate", "Watch"} & {step.name for step in way}
     after = simulator.run(way, failed, A)
-    assert (after.edge.release, towards(A, after).steps) == ("a", ())
+    assert (after.edge.release, Transition(A, after).plan().steps) == ("a", ())
 
 
 @pytest.mark.parametrize("done", range(len(FIRST) + 1))
 def test_the_way_back_of_a_first_deploy_leaves_nothing_running(done: int) -> None:
-    failed = simulator.run(towards(A, Facts()).steps[:done], Facts(), A)
+    failed = simulator.run(Transition(A, Facts()).plan().steps[:done], Facts(), A)
     after = simulator.run(back(None, failed), failed, A)
     assert after.edge.colour is None
     assert not [c for c in after.containers if c.colour and c.alive]
-    assert towards(A, simulator.run(towards(A, after).steps, after, A)).steps == ()
+    assert Transition(A, simulator.run(Transition(A, after).plan().steps, after, A)).plan().steps == ()
 
 
 RELEASES = [
@@ -280,7 +284,7 @@ def happen(facts: Facts, kind: str, wanted: Release, number: int) -> Facts:
         mortal = [c for c in facts.containers if c.alive and not (c.role == "web" and c.colour == facts.edge.colour)]
         return simulator.ended(facts, mortal[number % len(mortal)]) if mortal else facts
     facts = unhalved(facts, wanted)
-    after = simulator.run(towards(wanted, facts, forward=kind != "rollback").steps[:number], facts, wanted)
+    after = simulator.run(Transition(wanted, facts, forward=kind != "rollback").plan().steps[:number], facts, wanted)
     before = known(facts.edge.release if not facts.mixed else facts.mixed[0].release)
     return simulator.run(back(before, after), after, before or wanted) if kind == "fail" else after
 
@@ -294,9 +298,9 @@ def test_from_any_reachable_state_one_plan_is_enough(
     for event in events:
         facts = happen(facts, *event)
     facts = unhalved(facts, wanted)
-    after = simulator.run(towards(wanted, facts, forward=forward).steps, facts, wanted)
+    after = simulator.run(Transition(wanted, facts, forward=forward).plan().steps, facts, wanted)
     assert after.edge.release == wanted.id
-    assert towards(wanted, after).steps == ()
+    assert Transition(wanted, after).plan().steps == ()
     running = sorted(c.service for c in after.containers if c.alive and c.colour)
     assert running == sorted(s.name for s in wanted.of("web", "worker", "scheduler") for _ in range(s.replicas))
     assert set(after.edge.members) == {c.name for c in after.containers if c.role == "web" and c.alive}
@@ -330,28 +334,28 @@ def test_what_the_edge_does_not_know_is_registered_before_it_is_probed(
 ) -> None:
     """The edge is asked about what it does not know yet: only a generation that knows it can be probed."""
     facts = serving("a", "blue")
-    plan = towards(wanted, facts, forward=forward)
+    plan = Transition(wanted, facts, forward=forward).plan()
     steps = [str(step) for step in plan.steps]
     registered = steps.index(f"register green with the edge (generation 3): {service}; traffic stays")
     assert steps.index("wait until green is healthy") < registered == steps.index("probe green through the edge") - 1
     assert registered < steps.index("switch traffic to green (generation 4) and prove it")
     after = simulator.run(plan.steps, facts, wanted)
     assert (after.edge.release, after.edge.generation) == (wanted.id, 4)
-    assert towards(wanted, after).steps == ()
+    assert Transition(wanted, after).plan().steps == ()
 
 
 def test_after_a_failed_first_deploy_other_services_are_registered() -> None:
     """The first generation was rendered for a release that never served; the next one may have other services."""
     facts = Facts(edge=EdgeFacts(True, 1, upstreams=simulator.upstreams(A, "blue", "green")))
     renamed = release("b", without=("backend",), extra={"api": "web"})
-    steps = [str(step) for step in towards(renamed, facts).steps]
+    steps = [str(step) for step in Transition(renamed, facts).plan().steps]
     assert "register blue with the edge (generation 2): api; traffic stays" in steps
-    assert simulator.run(towards(renamed, facts).steps, facts, renamed).edge.release == "b"
+    assert simulator.run(Transition(renamed, facts).plan().steps, facts, renamed).edge.release == "b"
 
 
 def test_the_edge_of_another_host_registers_for_those_behind_it() -> None:
     behind = replace(serving("a", "blue"), edge=replace(serving("a", "blue").edge, front="front", running=False))
-    assert not any(step.name == "RegisterColour" for step in towards(changed(B, port=9000), behind).steps)
+    assert not any(step.name == "RegisterColour" for step in Transition(changed(B, port=9000), behind).plan().steps)
 
 
 def framed(frame: str, accepted: str = "one") -> Facts:
@@ -362,7 +366,7 @@ def framed(frame: str, accepted: str = "one") -> Facts:
 
 def test_a_frame_that_has_changed_is_a_switch_of_what_serves_and_its_watch() -> None:
     facts = framed("one")
-    plan = towards(A, facts, frame="two")
+    plan = Transition(A, facts, frame="two").plan()
     number = facts.edge.next
     lines = [
         f"switch traffic to blue, in another frame (generation {number}) and prove it",
@@ -370,8 +374,8 @@ def test_a_frame_that_has_changed_is_a_switch_of_what_serves_and_its_watch() -> 
     ]
     assert ([str(step) for step in plan.steps], plan.generation) == (lines, number)
     after = simulator.run(plan.steps, facts, A)
-    assert not towards(A, after, frame="two").steps
-    assert towards(B, facts, frame="one") == towards(B, facts), "the frame that stands is no change"
+    assert not Transition(A, after, frame="two").plan().steps
+    assert Transition(B, facts, frame="one").plan() == Transition(B, facts).plan(), "the frame that stands is no change"
 
 
 def test_only_a_deploy_changes_the_frame_and_going_back_restores_what_was_accepted() -> None:
@@ -380,18 +384,24 @@ def test_only_a_deploy_changes_the_frame_and_going_back_restores_what_was_accept
     assert [step.frame for step in back(B, changed) if isinstance(step, Switch)] == ["one"]
     for facts in (framed("two", "two"), framed("two", "")):
         assert not [
-            step for step in towards(B, facts, forward=False, frame="three").steps if getattr(step, "frame", "")
+            step
+            for step in Transition(B, facts, forward=False, frame="three").plan().steps
+            if getattr(step, "frame", "")
         ]
     without_edge = release("a", without=("edge",))
-    assert not [step for step in towards(without_edge, framed("one"), frame="two").steps if getattr(step, "frame", "")]
+    assert not [
+        step for step in Transition(without_edge, framed("one"), frame="two").plan().steps if getattr(step, "frame", "")
+    ]
 
 
 def test_what_an_older_toolkit_serves_is_not_switched_for_its_frame_alone() -> None:
     """Its release has no routes of its own."""
-    assert not towards(A, framed(WHOLE, WHOLE), frame="one").steps
+    assert not Transition(A, framed(WHOLE, WHOLE), frame="one").plan().steps
 
 
 def test_an_edge_that_is_recreated_with_https_finds_a_certificate() -> None:
-    steps = [str(step) for step in towards(SECURE, serving("a", "blue"), recreate=("edge",)).steps]
+    steps = [str(step) for step in Transition(SECURE, serving("a", "blue"), recreate=("edge",)).plan().steps]
     assert steps[:2] == [TEMPORARY, "recreate edge: an outage"]
-    assert TEMPORARY not in [str(step) for step in towards(SECURE, serving("a", "blue"), recreate=("redis",)).steps]
+    assert TEMPORARY not in [
+        str(step) for step in Transition(SECURE, serving("a", "blue"), recreate=("redis",)).plan().steps
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from collections import Counter
@@ -144,6 +145,8 @@ def test_a_blinded_scan_is_unknown_and_says_why(bench: Bench, fault: Any, image:
     judged = [judge.judge(inspection, (), {}, SETTINGS) for inspection in inspections]
     assert summarize(ScannedImage(image, "sha256:aa", "sha256:bb"), "r1", judged, DATA).result == "UNKNOWN"
     assert next(inspection.unknown for inspection in inspections if inspection.kind == "vulnerabilities")
+    if fault is hung:
+        assert inspections[0].unknown == "`trivy` ended with 124: no end after 1 s"
     if fault not in (no_database, stale):  # of these the database's own row says what to do
         assert all(inspection.then for inspection in inspections)
         assert set(results(inspections).values()) == {"UNKNOWN"}
@@ -272,6 +275,21 @@ def test_a_database_whose_copy_was_cut_off_is_unknown_until_it_is_whole(
     shutil.rmtree(source / "trivy.db") if content is None else None
     (source / "trivy.db").write_bytes(WHOLE)
     assert database.update(settings, Here(), now=NOW)[0].unknown == ""
+
+
+def test_a_database_in_a_folder_that_is_older_than_its_metadata_is_unknown_until_it_is_there(bench: Bench) -> None:
+    """As while it is copied into the folder, file by file: its age would be that of data which is not here yet."""
+    source = bench.folder / "brought" / "db"
+    source.mkdir(parents=True)
+    (source / "trivy.db").write_bytes(WHOLE + b"old")
+    (source / "metadata.json").write_text(json.dumps(FRESH))
+    before = datetime.fromisoformat(str(FRESH["UpdatedAt"])).timestamp() - 3600
+    os.utime(source / "trivy.db", (before, before))
+    settings = SETTINGS.model_copy(update={"scan": Scan(databases=[str(source.parent)])})
+    assert "trivy.db was written at" in database.update(settings, Here(), now=NOW)[0].unknown
+    (source / "trivy.db").write_bytes(WHOLE + b"new")
+    assert database.update(settings, Here(), now=NOW)[0].unknown == ""
+    assert (database.cache_folder(settings) / "db" / "trivy.db").read_bytes() == WHOLE + b"new"
 
 
 def test_a_busy_registry_is_asked_again_and_another_fault_is_not(
@@ -475,6 +493,8 @@ def test_a_waiver_lets_one_finding_through(tmp_path: Path) -> None:
         (("2026-12-31", '"soon"'), "expired_at must be a date"),
         (("2026-12-31", "2026-11-30"), "it expired on 2026-11-30"),
         (("2026-12-31", "2026-11-29T10:00:00Z"), "it expired on 2026-11-29"),
+        (("2026-12-31", "2026-12-01T00:30:00+14:00"), "it expired on 2026-11-30"),
+        (('["pkg:pypi/flask"]', "[]"), "purls names nothing; without it everything is accepted"),
         (("owner =", "ownr ="), "unknown key ownr; did you mean owner?"),
         (('["pkg:pypi/flask"]', '"pkg:pypi/flask"'), "purls must be a list"),
         (("[[vulnerabilities]]", "[[vulnerabilites]]"), "did you mean vulnerabilities?"),

@@ -201,6 +201,7 @@ def test_what_could_not_work_is_refused(read: Load, local: str, words: str) -> N
     [
         ('domain = "a.test *.b-c.test _"', {}),
         ('edge.address = "::1"', {}),
+        ('domain = "192.0.2.7 app.test"\ntls.by = "acme"', {}),
         ('edge.address = "[::]"', {"OPS_ROLLOUT__KEEP_WARM": "true"}),
         ('[hosts.a]\naddress = "b_\u00fccher.example."', {"OPS_HOSTS__A__PORT": "22"}),
     ],
@@ -325,7 +326,7 @@ def test_a_repository_that_is_none_is_refused(keys: dict[str, str], mistake: str
         ),
         ('tls.names = ["*.app.test"]', "tls.names.0: it must be one name"),
         ('domain = "*.app.test"\ntls.by = "acme"', "tls.by acme gets no certificate for *.app.test"),
-        ('domain = "192.0.2.7"\ntls.by = "acme"', "tls.by acme gets no certificate for 192.0.2.7"),
+        ('domain = "192.0.2.777"\ntls.by = "acme"', "tls.by acme gets no certificate for 192.0.2.777"),
         (
             'domain = "192.0.2.7"\ntls = {by = "acme", challenge = "dns-01", dns_hook = ["x"]}',
             "tls.by acme gets no certificate for 192.0.2.7: the challenge dns-01 needs a name",
@@ -335,6 +336,7 @@ def test_a_repository_that_is_none_is_refused(keys: dict[str, str], mistake: str
         ('tls.names = ["www.app.test", "app.test"]', "tls.names has www.app.test, which the edge lets in nowhere"),
         ('edge.canonical = "www.app.test"', "edge.canonical is www.app.test, which is none of the names in domain"),
         ('edge.trusted_proxies = ["10.0.0.1/8"]', "edge.trusted_proxies.0: it must be an address or a network"),
+        ('edge.trusted_proxies = ["::/0"]', "edge.trusted_proxies.0: it is everybody"),
         ('edge.limits = {"api" = 5}', "edge.limits.api: it must be the beginning of a path"),
         ('edge.limits = {"/api/" = 0}', "edge.limits./api/: it must be greater than 0"),
         ('edge.port = 8443\ntls.by = "acme"', "edge.tls_port is 8443, as another port of the edge is"),

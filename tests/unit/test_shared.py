@@ -10,7 +10,7 @@ from deploy.config.settings import ROOT
 from deploy.core.facts import Container, EdgeFacts, Facts
 from deploy.release import desired
 from deploy.rollout import shared
-from deploy.rollout.plan import back, towards
+from deploy.rollout.plan import Transition, back
 from deploy.rollout.steps import RecreateShared
 from tests.support.samples import COMPOSE, IMAGES, container, model, release, serving, settings
 
@@ -168,9 +168,9 @@ def test_what_is_recreated_is_not_started_as_it_was(state: str) -> None:
             replace(c, state=state, made_of="as it was") if c.service == "redis" else c for c in facts.containers
         ),
     )
-    steps = [str(step) for step in towards(B, facts, recreate=["redis"]).steps]
+    steps = [str(step) for step in Transition(B, facts, recreate=["redis"]).plan().steps]
     assert steps[0] == "recreate redis: an outage"
-    assert RecreateShared(("redis",), ("as it was",)) in towards(B, facts, recreate=["redis"]).steps
+    assert RecreateShared(("redis",), ("as it was",)) in Transition(B, facts, recreate=["redis"]).plan().steps
     assert not any(step.startswith("start redis") for step in steps)
 
 
@@ -179,7 +179,7 @@ def test_going_back_waits_for_no_data_that_starts_over_and_over() -> None:
     facts = replace(
         facts, containers=tuple(replace(c, state="restarting") if c.service == "redis" else c for c in facts.containers)
     )
-    assert str(towards(A, facts).steps[0]) == "start redis"
+    assert str(Transition(A, facts).plan().steps[0]) == "start redis"
     assert not any(str(step).startswith("start redis") for step in back(A, facts))
     down = replace(
         facts,
@@ -203,7 +203,9 @@ def test_data_that_was_renamed_would_share_its_volume_with_what_still_runs() -> 
     before, after = files(volume, named), files(volume, named, ("  redis: {image", "  store: {image"))
     old = {name: c for name, c in there(before).items() if name == "redis"}
     runs = f"on which {old['redis'].name}, no longer in the compose files, still runs"
-    assert shared.doubled(specs(after), old) == {old["redis"].name: f"store would write to shop-local_kept, {runs}"}
-    assert shared.doubled(specs(before), old) == {}
-    assert shared.doubled(specs(after), {"redis": replace(old["redis"], state="exited")}) == {}
-    assert shared.doubled(specs(PLAIN), {"other": replace(old["redis"], mounts=())}) == {}
+    assert shared.volume_conflicts(specs(after), old) == {
+        old["redis"].name: f"store would write to shop-local_kept, {runs}"
+    }
+    assert shared.volume_conflicts(specs(before), old) == {}
+    assert shared.volume_conflicts(specs(after), {"redis": replace(old["redis"], state="exited")}) == {}
+    assert shared.volume_conflicts(specs(PLAIN), {"other": replace(old["redis"], mounts=())}) == {}

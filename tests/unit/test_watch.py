@@ -13,7 +13,16 @@ from deploy.core.errors import OpsError
 from deploy.core.shell import Command
 from deploy.hosts.local import LocalHost
 from deploy.rollout.edge_log import EdgeLog, Request, parse
-from deploy.rollout.judge import Answers, Quick, Traffic, judge, quickest, quiet, sort_out, sum_up
+from deploy.rollout.judge import (
+    Answers,
+    Traffic,
+    UsualPath,
+    count,
+    count_by_responder,
+    judge,
+    too_few_answers,
+    usual_path,
+)
 from deploy.rollout.watch import Watcher
 from deploy.site.run import Run
 from deploy.state.store import Bundle
@@ -46,9 +55,9 @@ BUSY = Traffic(6000, 0.0, 0.05)
 )  # fmt: skip
 def test_judge(now: Traffic, before: Traffic, elapsed: float, words: str) -> None:
     """Fewer requests alone are no reason."""
-    said = judge(Answers(now), Answers(before), elapsed, LIMITS)
-    assert words in said
-    assert bool(said) == bool(words)
+    reason = judge(Answers(now), Answers(before), elapsed, LIMITS)
+    assert words in reason
+    assert bool(reason) == bool(words)
 
 
 @pytest.mark.parametrize(
@@ -66,9 +75,9 @@ def test_judge(now: Traffic, before: Traffic, elapsed: float, words: str) -> Non
     ids=["a wrong root", "too few", "as before", "a slow client", "files beside", "apps beside", "another mix", "another's minute before"],
 )  # fmt: skip
 def test_what_the_edge_answers_itself_is_judged_apart(now: Answers, before: Answers, words: str) -> None:
-    said = judge(now, before, 9, LIMITS)
-    assert words in said
-    assert bool(said) == bool(words)
+    reason = judge(now, before, 9, LIMITS)
+    assert words in reason
+    assert bool(reason) == bool(words)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +92,7 @@ def test_what_the_edge_answers_itself_is_judged_apart(now: Answers, before: Answ
     ],
 )
 def test_far_fewer_answers_than_before_are_a_reason_to_ask(now: int, elapsed: float, share: float, asked: bool) -> None:
-    assert quiet(Traffic(now), Traffic(6000), elapsed, share) is asked
+    assert too_few_answers(Traffic(now), Traffic(6000), elapsed, share) is asked
 
 
 def asked(path: str, times: int, seconds: float = 0.05, **more: Any) -> list[Request]:
@@ -95,9 +104,9 @@ def test_the_toolkit_asks_for_what_was_asked_for_most_and_answered_well_at_once(
         *asked("/slow", 90, 1.5), *asked("", 90), *asked("/gone", 90, status=404), *asked("/file.js", 90, app=False),
         *asked("/twice", 2), *asked("/b", 4),
     ]  # fmt: skip
-    assert quickest([*others, *asked("/a b", 5)]) == Quick("/a b", 5, 0.05)
-    assert quickest(asked("/slow", 90, 1.5)) is None
-    assert quickest([]) is None
+    assert usual_path([*others, *asked("/a b", 5)]) == UsualPath("/a b", 5, 0.05)
+    assert usual_path(asked("/slow", 90, 1.5)) is None
+    assert usual_path([]) is None
 
 
 APP = Request(1795448230.0, "r2", 200, 0.127, "172.23.0.4", True, "/")
@@ -141,13 +150,13 @@ def test_a_path_whose_bytes_are_no_text_is_a_request_too() -> None:
     assert kept.path == "/a\\x41", "what stood there as text stays"
 
 
-def test_sum_up() -> None:
+def test_requests_are_counted() -> None:
     seen = [Request(0, "r", 500 if n == 0 else 200, n / 100) for n in range(100)]
-    found = sum_up(seen)
+    found = count(seen)
     assert (found.requests, found.errors) == (100, 0.01)
     assert found.p95 == pytest.approx(0.95, abs=0.01)
-    assert sum_up([]) == NONE
-    assert sort_out([*seen, replace(EDGE, status=200)]) == Answers(found, Traffic(1))
+    assert count([]) == NONE
+    assert count_by_responder([*seen, replace(EDGE, status=200)]) == Answers(found, Traffic(1))
 
 
 class Rolling(LocalHost):

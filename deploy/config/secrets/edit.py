@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -103,8 +104,20 @@ def private_folder() -> Iterator[Path]:
     place = next((place for place in (SHARED, os.environ.get("XDG_RUNTIME_DIR", "")) if in_memory(place)), None)
     if not place:
         console.warn("there is no tmpfs here: while you edit, the secrets are in clear on a disk")
-    with TemporaryDirectory(dir=place, prefix="secrets-") as folder:  # its mode is 0700
+    with hangup_as_ctrl_c(), TemporaryDirectory(dir=place, prefix="secrets-") as folder:  # its mode is 0700
         yield Path(folder)
+
+
+@contextmanager
+def hangup_as_ctrl_c() -> Iterator[None]:
+    """Have a terminal that closes end this as Ctrl-C does: it would leave the secrets in clear."""
+    before = signal.getsignal(signal.SIGHUP)
+    if before != signal.SIG_IGN:  # as under nohup
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def in_memory(place: str) -> bool:

@@ -9,23 +9,25 @@ import re
 import shlex
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from contextvars import copy_context
-from functools import cached_property
+from functools import cached_property, partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar, cast
 
 from paramiko import Channel
 from paramiko.ssh_exception import SSHException
 
-from deploy.core.errors import CommandFailed, Refused
+from deploy.core.errors import CommandFailed, OpsError, Refused
 from deploy.core.shell import Command, Secret, command, query
 from deploy.hosts.engine import Engine
 from deploy.hosts.files import ShellFiles
 from deploy.hosts.local import EVERYWHERE, answer
 from deploy.hosts.sections import Server, Ssh
+from deploy.hosts.ssh.answers import FETCH, Answers, unpacked
 from deploy.hosts.ssh.link import Link
 from deploy.hosts.ssh.program import AS_ONE, WATCHED, Program, whole
 from deploy.hosts.ssh.sessions import GRACE, SESSIONS, WINDOW, Sessions
@@ -38,6 +40,7 @@ INSPECT = """ids=$(docker ps --all --quiet --no-trunc --filter "label=$1") || ex
 [ -n "$ids" ] || exec echo []
 exec docker inspect --type=container $ids
 """
+NAMES = "docker network ls --format '{{.Name}}' && exec docker volume ls --quiet"
 MISSING = re.compile(
     r"(?:timeout: failed to run command|env:) '(.+)': No such file or directory|.*(sudo): (?:command )?not found"
 )
@@ -49,6 +52,7 @@ class SshHost(ShellFiles):
     """Runs commands, keeps files and asks HTTP questions on a machine over SSH; many threads may use it at once."""
 
     followed = SESSIONS - 3  # beside them the engine is asked, and a command runs
+    answers: Answers | None = None  # while a command only looks
 
     def __init__(self, name: str, machine: Server, ssh: Ssh, env: str, gateway: Link | None = None) -> None:
         self.name, self.machine, self.sudo = name, machine, ssh.sudo
@@ -59,10 +63,55 @@ class SshHost(ShellFiles):
     def engine(self) -> Engine:
         """The host's Docker engine, asked over the same connection."""
         starts = f"on {self.name}: systemctl start docker; may {self.link.user} use it (group docker, or ssh.sudo)?"
-        return Engine(self.name, self.dial, starts, self.inspected)
+        return Engine(self.name, self.dial, starts, self.inspected, self.resource_names)
+
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """Ask each question once while this lasts."""
+        self.answers = Answers()
+        try:
+            yield
+        finally:
+            self.answers = None
+
+    def once(self, question: Hashable, ask: Callable[[], T]) -> T:
+        """Ask, unless the answer is kept."""
+        return self.answers.get(question, ask) if self.answers else ask()
+
+    def fetch(self, folder: Path, patterns: Iterable[str]) -> None:
+        """Read files and links of a folder by one program, for whoever asks for them while this looks."""
+        if self.answers:
+            _, out, err = self.exchange(query("sh", "-c", FETCH, "sh", str(folder), *patterns))
+            for kind, name, content in unpacked(out, err.decode(errors="backslashreplace")):
+                self.answers.put((kind, folder / name), content)
+
+    def connect_ahead(self) -> None:
+        """Begin to connect in a thread of its own; what is in the way is told to whoever needs the connection."""
+        with suppress(OpsError):
+            self.unlock()
+            threading.Thread(target=self.sessions.prepare, daemon=True).start()
+
+    def read_bytes(self, path: Path) -> bytes | None:
+        """Read a file; None when there is none."""
+        return self.once(("read", path), partial(super().read_bytes, path))
+
+    def readlink(self, link: Path) -> str | None:
+        """Read what a symbolic link names; None when there is none."""
+        return self.once(("readlink", link), partial(super().readlink, link))
 
     def inspected(self, label: str) -> list[dict[str, Any]]:
         """Describe every container with a label by one program; a question for each is a round trip for each."""
+        return self.once(("inspected", label), partial(self.inspect_each, label))
+
+    def resource_names(self) -> list[str]:
+        """Name all networks and volumes by one program."""
+        done = self.once("names", lambda: self.try_run(query("sh", "-c", NAMES)))
+        if done.returncode:
+            raise OSError(done.output)
+        return done.stdout.split()
+
+    def inspect_each(self, label: str) -> list[dict[str, Any]]:
+        """Describe every container with a label, as they are now."""
         done = self.try_run(query("sh", "-c", INSPECT, "sh", label))
         # some may be gone meanwhile, and the others are shown; where the engine broke off it shows none, too
         if done.returncode and not GONE.fullmatch(UNRESOLVED.sub("", done.stderr)):
@@ -228,6 +277,10 @@ class SshHost(ShellFiles):
 
     def get(self, port: int, path: str, *, host: str = "localhost", timeout: float = 2) -> tuple[int, str]:
         """Ask the host's own loopback over a new connection; return status and body, 0 when nothing answered."""
+        return self.once(("get", port, path, host), partial(self.get_now, port, path, host, timeout))
+
+    def get_now(self, port: int, path: str, host: str, timeout: float) -> tuple[int, str]:
+        """Ask the host's own loopback as `get` does, whatever answer is kept."""
         channel = self.link.tunnel("127.0.0.1", port, timeout)
         if not channel:
             return 0, f"nothing listens on port {port} of {self.name}"

@@ -9,7 +9,7 @@ from contextlib import suppress
 from paramiko import Channel, Transport
 from paramiko.ssh_exception import SSHException
 
-from deploy.core.errors import Refused
+from deploy.core.errors import OpsError, Refused
 from deploy.core.poll import poll
 from deploy.hosts.ssh.link import Link
 from deploy.hosts.ssh.transport import SILENCE
@@ -41,6 +41,11 @@ class Sessions:
         if self.distant and window == WINDOW:
             self.open_ahead(transport)
         return channel
+
+    def prepare(self) -> None:
+        """Connect, and open sessions for the first programs; whatever fails here fails when one is used."""
+        with suppress(OpsError):
+            self.open_ahead(self.link.transport)
 
     def wait_for(self, transport: Transport, window: int | None) -> Channel:
         """Open a session once there are fewer than the other side allows."""

@@ -27,7 +27,7 @@ class StartColour(Step):
         return f"start {self.colour}: {', '.join(self.services)}{most}"
 
     def perform(self, run: Run) -> None:
-        if run.bundle.release.as_it_is:
+        if run.bundle.release.reconstructed:
             freeing(run, lambda: start_again(run, self.colour, self.services))
         else:
             freeing(run, lambda: self.start_replicas(run))

@@ -8,7 +8,7 @@ from typing import ClassVar
 from deploy.config.settings import Settings
 from deploy.core import console
 from deploy.core.poll import wait_until
-from deploy.edge import running, switch
+from deploy.edge import running
 from deploy.rollout.steps.step import Stage, Step
 from deploy.site.run import Run
 
@@ -32,7 +32,8 @@ class Drain(Step):
         return settings.rollout.drain_within
 
     def perform(self, run: Run) -> None:
-        before, now = (switch.route_of(run.settings, run.host, number).members for number in (self.since, None))
+        before = run.edge_folder.route(self.since).members
+        now = run.edge_folder.route().members
         web = [c for c in run.host.engine.containers(run.settings.name) if c.role == "web"]
         draining = [c for c in web if c.name in before or (c.colour == self.colour and c.name not in now)]
         run.exec_all(draining, lambda deploy: deploy.drain)

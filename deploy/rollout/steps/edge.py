@@ -8,6 +8,7 @@ from typing import ClassVar
 from deploy.core.errors import OpsError
 from deploy.core.model import upstream_name
 from deploy.edge import nginx, switch
+from deploy.edge.folder import generation_folder
 from deploy.edge.frame import APP, MAINTENANCE
 from deploy.rollout.steps.step import Stage, Step
 from deploy.rollout.traffic import edge_files, route_to
@@ -27,7 +28,7 @@ class RevertEdge(Step):
         return f"take back the edge's generation {self.generation}, which was never proven"
 
     def perform(self, run: Run) -> None:
-        switch.revert(run.settings, run.host, run.running_edge)
+        switch.revert(run.edge_folder, run.running_edge)
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class PrepareEdge(Step):
 
     def perform(self, run: Run) -> None:
         route = route_to(run, None, None)
-        switch.write(run.settings, run.host, edge_files(run, 1, route), 1, route)
-        switch.point(run.settings, run.host, nginx.generation_folder(1), switch.CURRENT, switch.PROVEN)
+        run.edge_folder.write(edge_files(run, 1, route), 1, route)
+        switch.point(run.edge_folder, generation_folder(1), switch.CURRENT, switch.PROVEN)
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,10 @@ class RestoreEdge(Step):
         return f"write the edge's configuration again (generation {self.generation}), by what it serves"
 
     def perform(self, run: Run) -> None:
-        serves, folder = run.facts.edge, nginx.generation_folder(self.generation)
+        serves, folder = run.facts.edge, generation_folder(self.generation)
         route = route_to(run, serves.colour, serves.release, serves.members, maintenance=serves.maintenance)
-        switch.write(run.settings, run.host, edge_files(run, self.generation, route), self.generation, route)
-        switch.point(run.settings, run.host, folder, switch.CURRENT, switch.PROVEN)
+        run.edge_folder.write(edge_files(run, self.generation, route), self.generation, route)
+        switch.point(run.edge_folder, folder, switch.CURRENT, switch.PROVEN)
         path = f"{switch.MOUNTED}/{folder}/nginx.conf"
         tested = ("run", "--rm", "--no-deps", "-T", self.edge, "nginx", "-t", "-q", "-c", path)
         run.host.run(run.compose("", *tested))
@@ -86,7 +87,7 @@ class RegisterColour(Step):
         route = route_to(run, None, None)
         names = [upstream_name(service, self.colour) for service in self.services]
         upstreams = {name: route.upstreams[name] for name in names}
-        switch.register(run.settings, run.host, run.edge, self.generation, upstreams)
+        switch.register(run.edge_folder, run.edge, self.generation, upstreams)
 
 
 @dataclass(frozen=True)
@@ -119,11 +120,11 @@ class Switch(Step):
             route = replace(route, health=tuple(nginx.replica_path(s, name) for s, name in asked))
         if run.release.of("edge"):
             files = edge_files(run, self.generation, route, self.frame)
-            switch.switch(run.settings, run.host, run.edge, files, self.generation, route)
+            switch.switch(run.edge_folder, run.edge, files, self.generation, route)
         else:  # a host of workers or data: what is in service is written down, and nobody asks there
-            switch.write(run.settings, run.host, {}, self.generation, route)
-            folder = nginx.generation_folder(self.generation)
-            switch.point(run.settings, run.host, folder, switch.CURRENT, switch.PROVEN)
+            run.edge_folder.write({}, self.generation, route)
+            folder = generation_folder(self.generation)
+            switch.point(run.edge_folder, folder, switch.CURRENT, switch.PROVEN)
 
 
 @dataclass(frozen=True)
@@ -142,10 +143,10 @@ class TurnPage(Step):
         return f"serve {page} (generation {self.generation}) and prove it"
 
     def perform(self, run: Run) -> None:
-        files, route = switch.proven(run.settings, run.host)
+        files, route = run.edge_folder.proven()
         if {APP, MAINTENANCE} - files.keys():  # an early version of this toolkit wrote that generation
             files = edge_files(run, self.generation, route)
-        switch.turn_page(run.settings, run.host, run.edge, files, self.generation, on=self.on)
+        switch.turn_page(run.edge_folder, run.edge, files, self.generation, on=self.on)
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ class StartShared(Step):
 
     def start(self, run: Run) -> None:
         """Start what is missing; without files, what was stopped."""
-        if run.bundle.release.as_it_is:
+        if run.bundle.release.reconstructed:
             start_again(run, "", self.services)
         else:
             run.host.run(run.compose("", "up", "--detach", "--no-recreate", "--no-build", *self.services))
@@ -143,7 +143,7 @@ class RecreateShared(Step):
 
     def warn_of_routes(self, run: Run) -> None:
         """Say which mounts the routes that serve now will lack until the switch: no probe shows that."""
-        serving, edges = run.leaving, {service.name for service in run.release.of("edge")} & {*self.services}
+        serving, edges = run.serving_release, {service.name for service in run.release.of("edge")} & {*self.services}
         if not serving or serving.id == run.release.id or not edges:
             return
         former, specs = shared.read(run.state.text(serving.id, "shared.yml")), shared.of_files(run.bundle.files)

@@ -82,7 +82,7 @@ class AwaitTasks(Step):
     def perform(self, run: Run) -> None:
         target = run.bundle.release.id
         unknown = f"it is not known whether tasks are left that {target} does not know"
-        if run.bundle.release.as_it_is:
+        if run.bundle.release.reconstructed:
             console.warn(f"{unknown}: its record is gone")
             return
         try:
