@@ -14,7 +14,7 @@ from deploy.core.model import Record
 from deploy.rollout.execute import apply_plans
 from deploy.rollout.failures import report_interrupted, revert_and_report
 from deploy.rollout.fleet_plan import make_plans
-from deploy.rollout.lineage import make_record, migrated_revision, verdict
+from deploy.rollout.lineage import make_record, migrated_revision, verdict_by_journal
 from deploy.rollout.migrations import require_safe
 from deploy.rollout.plan import Plan
 from deploy.rollout.releases import share_choices
@@ -88,7 +88,7 @@ def apply(
     try:
         perform(fleet, plans, entries, event)
         seconds = round(time.monotonic() - began, 1)
-        verdicts = fleet.each(lambda run: verdict(run.state, target.id))
+        verdicts = fleet.each(lambda run: verdict_by_journal(run.state, target.id))
         served = {
             name: entry.model_copy(update={"seconds": seconds, "watch": verdicts[name]})
             for name, entry in entries.items()

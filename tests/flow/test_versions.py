@@ -487,11 +487,11 @@ def test_lines_of_other_commands_say_nothing_about_releases(site: Place) -> None
 
     def shown() -> tuple[object, ...]:
         state = site.state
-        which = [lineage.by_journal(state, name) for name in ("r1", "r2", "r3", "r4")]
+        which = [lineage.previous_by_journal(state, name) for name in ("r1", "r2", "r3", "r4")]
         return (
             which,
             lineage.is_rolled_back(state),
-            lineage.verdict(state, "r5"),
+            lineage.verdict_by_journal(state, "r5"),
             state.ended(),
             state.intention(),
             state.once_served(),
