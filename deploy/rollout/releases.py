@@ -106,7 +106,7 @@ def interrupted_release(facts: Mapping[str, Facts]) -> str | None:
 def chosen_to_recreate(fleet: Fleet, include: str) -> dict[str, tuple[str, ...]]:
     """Name the shared services that a rollback recreates on each host; refuse a name of `include` that is none."""
     shared = dict.fromkeys(service.name for run in fleet.runs for service in run.release.of(*SHARED))
-    names = preflight.included(include, shared)
+    names = preflight.read_include(include, shared)
 
     def on(run: Run) -> tuple[str, ...]:
         left = None

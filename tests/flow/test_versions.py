@@ -218,7 +218,7 @@ def test_a_value_that_is_too_new_refuses_a_deploy_before_anything_changes(site: 
     path = too_new(site, name)
     before = path.read_bytes()
     with pytest.raises(Refused) as told:
-        preflight.check(site.settings, site.host, observe(site.settings, site.host))
+        preflight.require_host_ready(site.settings, site.host, observe(site.settings, site.host))
     require_newer(told.value)
     for command in ("status", "logs", "history", "exec", "maintenance"):
         COMMANDS[command](site)
@@ -244,7 +244,7 @@ def test_what_an_edge_serves_that_is_too_new_refuses_a_deploy_and_stops_nothing_
     change(path, lambda document: document.update(TOO_NEW, members="elsewhere"))
     before = path.read_bytes()
     with pytest.raises(Refused) as told:
-        preflight.check(site.settings, site.host, observe(site.settings, site.host))
+        preflight.require_host_ready(site.settings, site.host, observe(site.settings, site.host))
     require_newer(told.value)
     assert capsys.readouterr().err.count("route.json was written by a newer toolkit") == 1
     for command in ("status", "logs", "history", "exec"):
