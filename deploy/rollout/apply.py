@@ -40,7 +40,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command led to: the release that serves, on which hosts, whether anything was changed, in how many seconds.
+    """What a command led to: the release that serves, on which hosts, whether anything was changed, the seconds taken.
 
     `colour` and `generation` are those of the first host.
     """

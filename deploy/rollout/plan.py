@@ -82,7 +82,7 @@ class Transition:
 
     @property
     def stays(self) -> bool:
-        """Tell whether the live colour is to go on: it has the release, and no host behind the edge lacks part of it."""
+        """Tell whether the live colour goes on: it has the release, and no host behind the edge lacks part of it."""
         live = self.facts.edge.colour
         if not live or self.fleet.lacking:
             return False

@@ -112,7 +112,7 @@ def require_reachable(at: Environment, model: Model, running: Mapping[str, Set[s
 
 
 def try_connection(host: Host, address: str, port: int) -> str:
-    """Return how a connection from a host ends: empty where it is made, REFUSED where nothing listens, else the error."""
+    """Try a connection from a host; return empty where it is made, REFUSED where nothing listens, else the error."""
     script = 'exec 3<>"/dev/tcp/$0/$1"'
     done = host.try_run(command("timeout", "3", "env", "LC_ALL=C", "bash", "-c", script, address, port))
     if not done.returncode:
