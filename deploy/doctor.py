@@ -135,7 +135,7 @@ def git() -> None:
 
 def room(settings: Settings, host: Host) -> None:
     """Refuse disks that are too full for a release."""
-    if low := preflight.disk(settings, host):
+    if low := preflight.low_disk(settings, host):
         raise Refused("\n".join(low), then="inv disk", slug="disk-full")
 
 

@@ -17,7 +17,7 @@ from deploy.hosts.host import Host
 from deploy.images import inventory
 from deploy.images.bake import LABEL
 from deploy.insight.space import GIGABYTE, cache_bytes, folder_bytes, shown
-from deploy.rollout.lineage import expired_releases, previous
+from deploy.rollout.lineage import expired_releases, previous_release
 from deploy.site.facts import naming_what_serves, observe
 from deploy.state import locks
 from deploy.state.scans import Scans
@@ -118,7 +118,7 @@ def outdated(settings: Settings, host: Host, state: State) -> tuple[list[str], l
     facts, targets = observe(settings, host), {cut.target for cut in state.interruptions()}
     needed = {facts.edge.release, *(c.release for c in facts.containers), *targets}
     with suppress(Refused):
-        needed.add(previous(state, facts))
+        needed.add(previous_release(state, facts))
     serving, number = facts.edge.release, settings.rollout.keep_releases
     old = expired_releases(state, serving, facts, number) if serving else []
     gone = {entry.release for entry in state.ledger()} - set(state.kept()) - needed

@@ -22,7 +22,7 @@ from deploy.hosts import fleet
 from deploy.hosts.host import Host
 from deploy.insight import compare
 from deploy.insight.compare import Comparison, View
-from deploy.rollout.lineage import watch_of
+from deploy.rollout.lineage import verdict_by_ledger
 from deploy.rollout.reversible import require_abortable
 from deploy.site.facts import answered, observe, summary
 from deploy.site.interrupted import Interruption, interruptions
@@ -118,7 +118,7 @@ def ask_hosts(at: Environment, observed: Mapping[str, Facts]) -> tuple[dict[str,
         facts = observed[host.name]
         questions: list[Callable[[], Any]] = [
             lambda: compare.view_of(at, host, facts),
-            lambda: watch_of(state_of(at, host), facts.edge.release),
+            lambda: verdict_by_ledger(state_of(at, host), facts.edge.release),
             lambda: locks.holders(host, at.settings.state_dir),
             lambda: backup_of(at, host, facts),
         ]

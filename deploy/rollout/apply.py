@@ -14,7 +14,7 @@ from deploy.core.model import Record
 from deploy.rollout.execute import apply_plans
 from deploy.rollout.failures import report_interrupted, revert_and_report
 from deploy.rollout.fleet_plan import make_plans
-from deploy.rollout.lineage import make_record, migrated_revision, verdict
+from deploy.rollout.lineage import make_record, migrated_revision, verdict_by_journal
 from deploy.rollout.migrations import require_safe
 from deploy.rollout.plan import Plan
 from deploy.rollout.releases import share_choices
@@ -40,7 +40,10 @@ class Place:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command led to: the release that serves, where, whether anything was changed, seconds."""
+    """What a command led to: the release that serves, on which hosts, whether anything was changed, the seconds taken.
+
+    `colour` and `generation` are those of the first host.
+    """
 
     release: str
     colour: str
@@ -53,7 +56,7 @@ class Outcome:
 def make_outcome(
     release: str, hosts: Mapping[str, tuple[str, int]], *, changed: bool, seconds: float = 0
 ) -> Outcome:  # fmt: skip
-    """Put an outcome together; its own colour and generation are those of the first host."""
+    """Make an outcome of the colour and the generation that each host serves."""
     places = tuple(Place(name, *hosts[name]) for name in sorted(hosts))
     return Outcome(release, places[0].colour, places[0].generation, changed, seconds, places)
 
@@ -66,12 +69,14 @@ def apply(
 
     A `resumed` command has passed its before_deploy hook already. `recreate` names shared services by host.
     `schema_fits` is why a person says that the schema fits, `unscanned` why images without a PASS are deployed.
+
+    Raises OpsError once what failed was reverted, Interrupted where a person must choose, and GateClosed where the
+    release serves and nothing could judge it.
     """
     started, began, target, at = start_time(fleet), time.monotonic(), fleet.release, fleet.at
     fleet = share_choices(leave_half_served(fleet))
     plans = make_plans(fleet, command, recreate)
-    before = ", ".join(dict.fromkeys(run.facts.edge.release for run in fleet.runs if run.facts.edge.release))
-    event = Event(command, "begins", target.id, target.commit, before=before, who=locks.who())
+    event = Event(command, "begins", target.id, target.commit, before=released(fleet), who=locks.who())
     places = {name: (plan.colour, plan.generation) for name, plan in plans.items()}
     if not any(plan.steps for plan in plans.values()) and all(run.facts.accepted == target.id for run in fleet.runs):
         report_unchanged(fleet, event)
@@ -83,25 +88,39 @@ def apply(
     try:
         perform(fleet, plans, entries, event)
         seconds = round(time.monotonic() - began, 1)
-        verdicts = fleet.each(lambda run: verdict(run.state, target.id))
-        done = {name: {"seconds": seconds, "watch": verdicts[name]} for name in entries}
-        warning = record(fleet, {name: entry.model_copy(update=done[name]) for name, entry in entries.items()}, event)
+        verdicts = fleet.each(lambda run: verdict_by_journal(run.state, target.id))
+        served = {
+            name: entry.model_copy(update={"seconds": seconds, "watch": verdicts[name]})
+            for name, entry in entries.items()
+        }
+        unrecorded = record(fleet, served, event)
     except KeyboardInterrupt:
-        cut_off = report_interrupted(at, event, "interrupted")
-        raise cut_off from None
+        interrupted = report_interrupted(at, event, "interrupted")
+        raise interrupted from None
     unjudged = ", ".join(name for name, judged in verdicts.items() if judged == "unknown")
-    warnings = (warning, unjudged and f"the verdict of the watch is UNKNOWN on {unjudged}")
+    warnings = (unrecorded, unjudged and f"the verdict of the watch is UNKNOWN on {unjudged}")
     event = replace(event, seconds=seconds, warning="; ".join(filter(None, warnings)))
     report_success(at, replace(event, outcome="in service", serves=summary(at, served_after(fleet, plans))))
-    if any(run.facts.edge.maintenance for run in fleet.runs):
-        console.warn(acting("visitors still get the maintenance page; inv maintenance --off ends it", at.settings.env))
+    warn_of_maintenance(fleet)
     if unjudged:
         raise unjudged_release(target.id, unjudged, what_serves(at), at.settings.env)
     return make_outcome(target.id, places, changed=True, seconds=seconds)
 
 
+def released(fleet: Fleet) -> str:
+    """Name the releases that serve before a command, each once."""
+    return ", ".join(dict.fromkeys(run.facts.edge.release for run in fleet.runs if run.facts.edge.release))
+
+
+def warn_of_maintenance(fleet: Fleet) -> None:
+    """Warn where visitors do not get the release that was applied, but the maintenance page."""
+    if any(run.facts.edge.maintenance for run in fleet.runs):
+        warning = "visitors still get the maintenance page; inv maintenance --off ends it"
+        console.warn(acting(warning, fleet.at.settings.env))
+
+
 def start_time(fleet: Fleet) -> str:
-    """Return the time at which a command begins: now, and later than all that is recorded, by whoever's clock."""
+    """Return the time at which a command begins: now, or a second after the last record of a clock that was ahead."""
     latest = [entry.started for ledger in fleet.each(lambda run: run.state.ledger()[-1:]).values() for entry in ledger]
     return max([now(), *(moment(datetime.fromisoformat(time) + timedelta(seconds=1)) for time in latest)])
 
@@ -125,7 +144,10 @@ def perform(fleet: Fleet, plans: Mapping[str, Plan], entries: Mapping[str, Recor
 
 
 def record(fleet: Fleet, entries: Mapping[str, Record], event: Event) -> str:
-    """Record that the release serves; return a warning where a disk is full, which does not make it a bad release."""
+    """Record that the release serves; return a warning where a disk is full: that does not make the release bad.
+
+    Raises Interrupted where a host or the lock is lost.
+    """
 
     def write(run: Run) -> str:
         entry = entries[run.host.name]
@@ -135,21 +157,21 @@ def record(fleet: Fleet, entries: Mapping[str, Record], event: Event) -> str:
             run.state.record(entry.model_copy(update={"schema_revision": schema, "frame": frame}))
             run.state.note(command=entry.command, state="done", target=entry.release)
         except OSError as full:
-            warning = f"that could not be written down: {full.strerror}"
-            advice = f"release {entry.release} serves, but {warning}; make room, then inv resume"
+            unrecorded = f"that could not be written down: {full.strerror}"
+            advice = f"release {entry.release} serves, but {unrecorded}; make room, then inv resume"
             console.warn(acting(advice, run.settings.env))
-            return warning
+            return unrecorded
         return ""
 
     try:
         return "; ".join(dict.fromkeys(filter(None, fleet.each(write).values())))
     except OpsError as lost:  # a host, or the lock
-        cut_off = report_interrupted(fleet.at, event, lost.what, lost.where)
-        raise cut_off from None
+        interrupted = report_interrupted(fleet.at, event, lost.what, lost.where)
+        raise interrupted from None
 
 
 def served_after(fleet: Fleet, plans: Mapping[str, Plan]) -> dict[str, str]:
-    """Say what each host serves once its plan was performed: the steps have proved it."""
+    """Return, in words, what each host serves once its plan was performed: the steps have proved it."""
 
     def serves(run: Run) -> str:
         plan = plans[run.host.name]
@@ -172,7 +194,7 @@ def report_unchanged(fleet: Fleet, event: Event) -> None:
 
 
 def report_success(at: Environment, event: Event) -> None:
-    """Run the hook and notify; whoever interrupts that has a deploy that is done."""
+    """Run the hook and notify; Ctrl-C meanwhile is a warning, since the deploy is done."""
     try:
         warnings = (event.warning, hooks.follow(at.settings, "after_deploy", event))
         notify.send(*at.machine, replace(event, warning="; ".join(filter(None, warnings))))
@@ -181,7 +203,7 @@ def report_success(at: Environment, event: Event) -> None:
 
 
 def unjudged_release(release: str, where: str, serves: str, env: str) -> GateClosed:
-    """Say that nothing could judge a release that serves, and that there was nothing to go back to."""
+    """Return the error for a release that serves, that nothing could judge, and before which there was none."""
     reason = "neither the edge's log nor a probe could judge it"
     what = f"release {release} is in service, and the verdict of its watch is UNKNOWN: {reason}"
     then = acting("inv status shows what visitors get; inv logs", env)

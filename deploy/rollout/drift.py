@@ -1,4 +1,4 @@
-"""Shared services that differ from a release's files: when a release is refused for that, what is recreated and restored."""
+"""Shared services that differ from a release's files: what is refused for that, recreated, restored."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def drifted(run: Run) -> tuple[str, ...]:
 
 
 def to_recreate(names: Collection[str], run: Run) -> tuple[str, ...]:
-    """Name the services of `--include` that are recreated: they differ from the files, lack something, or are unhealthy."""
+    """Name the services of `--include` to recreate: they differ from the files, lack something, or are unhealthy."""
     desired = shared.of_files(run.bundle.files)
     there = {name: c for name, c in run.facts.shared_existing.items() if name in names and name in desired}
     now = clock(run, there.values())

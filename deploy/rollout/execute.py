@@ -109,7 +109,7 @@ def stages_of(fleet: Fleet, plans: Mapping[str, Sequence[Step]]) -> Iterator[Sta
 
 
 def switch_batches(fleet: Fleet, runs: Sequence[Run]) -> list[Sequence[Run]]:
-    """Divide the hosts that switch: the canary, which is one that people visit, then the batches that the settings say."""
+    """Divide the hosts that switch: the canary, which is one that people visit, then the batches of the settings."""
     with_traffic_first = sorted(runs, key=lambda run: not run.release.of("edge"))
     return batches(with_traffic_first, fleet.at.settings.rollout.canary, fleet.at.settings.rollout.batch)
 

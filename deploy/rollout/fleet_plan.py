@@ -23,8 +23,8 @@ def make_plans(
         expired = [] if rebuilt else expired_releases(run.state, run.release.id, run.facts, number)
         return plan.Transition(
             run.release, run.facts, forward=command == "deploy", watch=chosen.watch > 0, warm=chosen.keep_warm,
-            recreate=(recreate or {}).get(run.host.name, ()), expired=expired, fleet=together, serving=run.serving_release,
-            quieted=bool(run.state.intention()), frame=fingerprint,
+            recreate=(recreate or {}).get(run.host.name, ()), expired=expired, fleet=together,
+            serving=run.serving_release, quieted=bool(run.state.intention()), frame=fingerprint,
         ).plan()  # fmt: skip
 
     return fleet.each(plan_one)

@@ -1,4 +1,4 @@
-"""Which release came before which, by the ledger; and which are kept."""
+"""What the records of a host say of its releases: which served before which, which are needed, how one was judged."""
 
 from __future__ import annotations
 
@@ -15,55 +15,54 @@ from deploy.state.journal import RELEASE, RELEASING
 from deploy.state.store import LEDGER, Ledger, State, served_by
 
 
-def earlier(entries: Sequence[Record], release: str | None) -> str | None:
-    """Return the release that served when this one was deployed last; going back twice goes back by two. Pure."""
-    served = [entry for entry in entries if entry.outcome == "in service"]
-    arrived = [at for at, entry in enumerate(served) if entry.release == release and entry.command == "deploy"]
-    earlier = [entry.release for entry in served[: arrived[-1] if arrived else None] if entry.release != release]
-    return earlier[-1] if earlier else None
-
-
-def previous(state: State, facts: Facts) -> str:
+def previous_release(state: State, facts: Facts) -> str:
     """Return the release that a rollback goes to; raise Refused when there is none.
 
-    Where the ledger is damaged or gone the journal says it, or what is stopped in the idle colour.
+    Where lines of the ledger are damaged or gone, the journal says it, or what is stopped in the idle colour.
     """
     release, ledger = facts.edge.release or facts.accepted, state.read_ledger()
-    if before := recent(ledger, release):
-        return before
-    if before := by_journal(state, release) or (idle_release(state, facts) if doubtful(ledger, facts) else None):
+    if previous := previous_by_ledger(ledger, release):
+        return previous
+    incomplete = may_lack_lines(ledger, facts)
+    previous = previous_by_journal(state, release) or (previous_by_idle_colour(state, facts) if incomplete else None)
+    if previous:
         reason = f"{state.folder / LEDGER} does not say which release served before {release}"
-        console.warn(f"{reason}; by what is left it was {before}")
-        return before
-    if doubtful(ledger, facts):
-        what = f"no record says which release served before {release}, and no stopped containers show it"
-        raise Refused(
-            what,
-            where=str(state.folder / LEDGER),
-            then="inv history, then inv rollback --to=RELEASE",
-            slug="no-earlier-release",
-        )
+        console.warn(f"{reason}; by what is left it was {previous}")
+        return previous
+    unknown = f"no record says which release served before {release}, and no stopped containers show it"
     raise Refused(
-        "there is no earlier release to go back to",
+        unknown if incomplete else "there is no earlier release to go back to",
         where=str(state.folder / LEDGER),
-        then="inv history",
+        then="inv history, then inv rollback --to=RELEASE" if incomplete else "inv history",
         slug="no-earlier-release",
     )
 
 
-def doubtful(ledger: Ledger, facts: Facts) -> bool:
-    """Tell whether lines are missing that could say which release was before: damaged ones, or that of what serves."""
+def may_lack_lines(ledger: Ledger, facts: Facts) -> bool:
+    """Tell whether lines may be missing that say which release was before: damaged ones, or that of what serves."""
     return not ledger.whole or facts.unrecorded
 
 
-def recent(ledger: Ledger, release: str | None) -> str | None:
-    """Return the release before one by the lines of which none is missing; None where its own arrival may be. Pure."""
-    own = {entry.command for entry in ledger.recent if entry.release == release and entry.outcome == "in service"}
-    return earlier(ledger.recent, release) if ledger.whole or not own or "deploy" in own else None
+def previous_by_ledger(ledger: Ledger, release: str | None) -> str | None:
+    """Return the release before one, by the lines of which none is missing. Pure.
+
+    None where the line of its own deploy may be missing.
+    """
+    commands = {e.command for e in ledger.recent if e.release == release and e.outcome == "in service"}
+    deploy_is_missing = not ledger.whole and commands and "deploy" not in commands
+    return None if deploy_is_missing else served_before_deploy(ledger.recent, release)
 
 
-def by_journal(state: State, release: str | None) -> str | None:
-    """Return what served when a release was deployed last, as the journal has it, which says it at the beginning."""
+def served_before_deploy(entries: Sequence[Record], release: str | None) -> str | None:
+    """Return what served when a release was deployed last, so that going back twice goes back by two. Pure."""
+    served = [entry for entry in entries if entry.outcome == "in service"]
+    deploys = [at for at, entry in enumerate(served) if entry.release == release and entry.command == "deploy"]
+    before = [entry.release for entry in served[: deploys[-1] if deploys else None] if entry.release != release]
+    return before[-1] if before else None
+
+
+def previous_by_journal(state: State, release: str | None) -> str | None:
+    """Return what served when a release was deployed last: the first line of that deploy says it."""
     ended = ""
     for line in state.commands(*RELEASING):
         if line["command"] == "down" and line.get("volumes"):
@@ -78,15 +77,15 @@ def by_journal(state: State, release: str | None) -> str | None:
     return None
 
 
-def idle_release(state: State, facts: Facts) -> str | None:
+def previous_by_idle_colour(state: State, facts: Facts) -> str | None:
     """Return the one release that the idle colour has; None for one that did not end well, or that a rollback left."""
-    there = facts.of(other(facts.edge.colour))
-    releases = {c.release for c in there}
+    idle = facts.of(other(facts.edge.colour))
+    releases = {c.release for c in idle}
     if len(releases) != 1 or is_rolled_back(state):
         return None
     release = releases.pop()
     last = next((str(line["state"]) for line in state.commands(*RELEASING) if line.get("target") == release), "")
-    return release if last == "done" or not (last or any(c.alive for c in there)) else None
+    return release if last == "done" or not (last or any(c.alive for c in idle)) else None
 
 
 def is_rolled_back(state: State) -> bool:
@@ -97,17 +96,18 @@ def is_rolled_back(state: State) -> bool:
 
 
 def expired_releases(state: State, desired: str, facts: Facts, number: int) -> list[str]:
-    """Return the releases beyond the `number` that are kept; not what serves, is desired, or a rollback goes to.
+    """Return the kept releases beyond `number` that nothing needs: not what serves, is desired, or a rollback goes to.
 
     None while the ledger cannot say which these are: lines of it cannot be read, and too few came after them.
     """
     needed, ledger = {desired, facts.edge.release}, state.read_ledger()
+    previous = previous_by_ledger(ledger, desired)
     served = [release for release in served_by(ledger.recent) if release not in needed]
-    if doubtful(ledger, facts) and (len(served) < number - 1 or not recent(ledger, desired)):
+    if may_lack_lines(ledger, facts) and (len(served) < number - 1 or not previous):
         state.warn(f"{state.folder / LEDGER} does not say which releases are needed: none is removed")
         return []
-    kept = needed | {recent(ledger, desired), *served[: number - 1]} | interrupted_targets(state)
-    return [release for release in state.kept() if release not in kept]
+    needed |= {previous, *served[: number - 1]} | interrupted_targets(state)
+    return [release for release in state.kept() if release not in needed]
 
 
 def interrupted_targets(state: State) -> set[str]:
@@ -117,10 +117,10 @@ def interrupted_targets(state: State) -> set[str]:
     return set()
 
 
-def verdict(state: State, release: str) -> str:
-    """Return by what the watch judged a release that is on its way, as the journal has it; empty where that is damaged.
+def verdict_by_journal(state: State, release: str) -> str:
+    """Return the verdict of the watch on a release that is being put into service; empty where the journal is damaged.
 
-    An interrupted command that was gone on with is the same way: its watch may have been done before.
+    A resumed command goes on with the interrupted one, whose watch may have ended before.
     """
     with suppress(OpsError, OSError):  # it is a remark on a release that serves
         for line in state.journal():
@@ -131,8 +131,8 @@ def verdict(state: State, release: str) -> str:
     return ""
 
 
-def watch_of(state: State, release: str | None) -> str:
-    """Return by what a release was judged when it was deployed last, as the ledger has it; empty where damaged."""
+def verdict_by_ledger(state: State, release: str | None) -> str:
+    """Return the verdict of the watch on a release when it was deployed last; empty where the ledger is damaged."""
     with suppress(OpsError, OSError):
         for entry in reversed(state.ledger()):
             if (entry.release, entry.command, entry.outcome) == (release, "deploy", "in service"):

@@ -27,7 +27,7 @@ from deploy.rollout.steps import (
     StopColour,
     TemporaryCertificate,
 )
-from deploy.rollout.turns import Turn, well
+from deploy.rollout.turns import Turn, count_healthy
 
 
 def settle(facts: Facts) -> list[Step]:
@@ -87,17 +87,17 @@ def recording(desired: Release, colour: str) -> list[Step]:
 
 
 def bring_up(
-    desired: Release, colour: str, roles: tuple[Role, ...], there: Iterable[Container], turn: Turn | None = None
+    desired: Release, colour: str, roles: tuple[Role, ...], existing: Iterable[Container], turn: Turn | None = None
 ) -> list[Step]:  # fmt: skip
-    """Start what does not run yet, all of it or one turn's; what runs already may have been drained, and is resumed."""
+    """Start what does not run yet, all of it or one turn's; what runs may have been drained, and is resumed."""
     services = desired.of(*roles)
     turn = turn or Turn(max((s.replicas for s in services), default=0))
-    running = {s.name: well(s, desired, there) for s in services}
-    less = tuple(s.name for s in services if turn.brings(s, running[s.name]))
-    able = tuple(s.name for s in services if s.deploy.resume and turn.first and running[s.name])
+    running = {s.name: count_healthy(s, desired, existing) for s in services}
+    lacking = tuple(s.name for s in services if turn.brings(s, running[s.name]))
+    resumable = tuple(s.name for s in services if s.deploy.resume and turn.first and running[s.name])
     upto = 0 if turn.last else turn.upto
-    steps: list[Step] = [StartColour(colour, less, upto), AwaitHealthy(colour, less, upto)] if less else []
-    return [*steps, Resume(colour, able)] if able else steps
+    steps: list[Step] = [StartColour(colour, lacking, upto), AwaitHealthy(colour, lacking, upto)] if lacking else []
+    return [*steps, Resume(colour, resumable)] if resumable else steps
 
 
 def quiet(workers: Iterable[ReleasedService], colour: str, facts: Facts) -> list[Step]:

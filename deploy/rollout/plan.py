@@ -33,7 +33,7 @@ from deploy.rollout.steps import (
     Switch,
     Watch,
 )
-from deploy.rollout.turns import staying, turns, well
+from deploy.rollout.turns import count_healthy, replicas_to_keep, turns
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Transition:
 
     @property
     def stays(self) -> bool:
-        """Tell whether the live colour is to go on: it has the release, and no host behind the edge lacks part of it."""
+        """Tell whether the live colour goes on: it has the release, and no host behind the edge lacks part of it."""
         live = self.facts.edge.colour
         if not live or self.fleet.lacking:
             return False
@@ -134,8 +134,8 @@ class Transition:
             left = stop(idle, facts, "worker", "scheduler")
         else:
             left = retire(idle, facts, warm=self.warm, routed=idle in self.fleet.colours)
-        able = tuple(s.name for s in desired.of("web", "worker") if s.deploy.resume)
-        steps: list[Step] = [Resume(live, able)] if (left or self.quieted) and able else []
+        resumable = tuple(s.name for s in desired.of("web", "worker") if s.deploy.resume)
+        steps: list[Step] = [Resume(live, resumable)] if (left or self.quieted) and resumable else []
         steps += [Watch(live, desired.id)] if left and self.forward and self.watch and not accepted else []
         return [*steps, *left, *bring_up(desired, live, ("scheduler",), facts.of(live))]
 
@@ -175,10 +175,10 @@ class Transition:
         roles: tuple[Role, ...] = ("web", "worker") if forward else ("web",)
         register = register_colour(desired, new, facts)
         before, generation, first = facts.edge.generation, facts.edge.next, facts.edge.next + len(register)
-        all_turns = turns(desired, roles, existing, facts.of(former, "web"), behind=tied(desired, facts))
+        all_turns = turns(desired, roles, existing, facts.of(former, "web"), behind=shares_edge(desired, facts))
         steps: list[Step] = []
         for generation, turn in enumerate(all_turns, first):
-            keep = staying(desired, former, facts, roles, turn)
+            keep = replicas_to_keep(desired, former, facts, roles, turn)
             mixed = only(keep, facts, "web")
             steps += [*bring_up(desired, new, roles, existing, turn), *(register if turn.first else ())]
             steps += await_served(desired, new, facts)
@@ -197,16 +197,17 @@ def unnamed(colour: str, facts: Facts) -> tuple[Container, ...]:
     return tuple(c for c in facts.of(colour, "web") if c not in facts.named)
 
 
-def hand_back(desired: Release, new: str, former: str, facts: Facts, there: Iterable[Container]) -> list[Step]:
+def hand_back(desired: Release, new: str, former: str, facts: Facts, existing: Iterable[Container]) -> list[Step]:
     """Let the earlier release's workers take over from the later one's."""
     steps: list[Step] = []
-    for turn in turns(desired, ("worker",), there, facts.of(former, "worker"), behind=tied(desired, facts)):
-        keep = staying(desired, former, facts, ("worker",), turn)
-        steps += [*bring_up(desired, new, ("worker",), there, turn), *stop(former, facts, "worker", keep=keep)]
+    replaced = facts.of(former, "worker")
+    for turn in turns(desired, ("worker",), existing, replaced, behind=shares_edge(desired, facts)):
+        keep = replicas_to_keep(desired, former, facts, ("worker",), turn)
+        steps += [*bring_up(desired, new, ("worker",), existing, turn), *stop(former, facts, "worker", keep=keep)]
     return steps
 
 
-def tied(desired: Release, facts: Facts) -> bool:
+def shares_edge(desired: Release, facts: Facts) -> bool:
     """Tell whether one edge serves what is on several hosts, this one among them."""
     return bool(facts.edge.front) or any(service.behind for service in desired.of("web"))
 
@@ -274,15 +275,15 @@ def carries(desired: Release, colour: str, facts: Facts) -> bool:
 def lacking(desired: Release, colour: str, facts: Facts) -> tuple[str, ...]:
     """Name the web services and workers with fewer replicas at work than are desired: well, and the edge names them."""
     working = [c for c in facts.of(colour) if c.role != "web" or c.name in facts.edge.members]
-    return tuple(s.name for s in desired.of("web", "worker") if well(s, desired, working) < s.replicas)
+    return tuple(s.name for s in desired.of("web", "worker") if count_healthy(s, desired, working) < s.replicas)
 
 
 def reusable(desired: Release, idle: str, facts: Facts) -> bool:
-    """Tell whether what runs in the idle colour can serve as it is: this release, well, no drain that stays."""
+    """Tell whether what runs in the idle colour can serve as it is: this release, healthy, not drained for good."""
     alive = [c for c in facts.of(idle) if c.alive]
-    final = {service.name for service in desired.services if service.deploy.drain and not service.deploy.resume}
-    untouched = all(well(s, desired, facts.of(idle)) >= s.replicas for s in desired.of("web", "worker"))
-    # it was about to stop, or there would be two
-    if not untouched or any(c.alive for c in facts.of(other(idle), "scheduler")):
-        final |= {service.name for service in desired.of("scheduler")}
-    return bool(alive) and all(c.release == desired.id and c.up and c.service not in final for c in alive)
+    complete = all(count_healthy(s, desired, facts.of(idle)) >= s.replicas for s in desired.of("web", "worker"))
+    unusable = {service.name for service in desired.services if service.deploy.drain and not service.deploy.resume}
+    # a scheduler beside incomplete services was about to stop; beside one in the other colour there would be two
+    if not complete or any(c.alive for c in facts.of(other(idle), "scheduler")):
+        unusable |= {service.name for service in desired.of("scheduler")}
+    return bool(alive) and all(c.release == desired.id and c.up and c.service not in unusable for c in alive)

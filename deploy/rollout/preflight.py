@@ -52,7 +52,7 @@ def require_deployable(at: Environment, facts: Mapping[str, Facts], include: str
     """Check hosts, secrets, checkout, compose files and `--include`; raise Refused with every reason at once."""
     settings, reasons, order = at.settings, Reasons(), None
     with reasons:
-        at.each(lambda host: check(settings, host, facts[host.name], include))
+        at.each(lambda host: require_host_ready(settings, host, facts[host.name], include))
     with reasons:
         values = secrets.read(settings)
     with reasons:
@@ -61,8 +61,8 @@ def require_deployable(at: Environment, facts: Mapping[str, Facts], include: str
     with reasons:
         model = desired.model(*at.machine)
         compose.require_set(model)
-        nameable(settings, model)
-        recreate = included(include, [service.name for service in model.of(*SHARED)])
+        require_names_fit(settings, model)
+        recreate = read_include(include, [service.name for service in model.of(*SHARED)])
         certificates.require_mounted(settings, model)
         nginx.render(settings, model.web, nginx.Route(COLOURS[0], ""))
         frame.render(settings)
@@ -82,23 +82,24 @@ def require_reachable(at: Environment, model: Model, running: Mapping[str, Set[s
 
     Docker's ports pass a firewall. `running` are the shared services of each host that stay as they are.
     """
-    mistakes, servers, alike = [], at.settings.hosts, set[str]()
-    for name, owner, port, askers in placement.paths(model, servers):
-        private, public = servers[owner].private, servers[owner].address
-        hosts = [host for host in at.hosts if host.name in askers]
-        answers = at.each(partial(connect, address=private, port=port), hosts)
-        blind = ", ".join(host for host, answer in answers.items() if answer not in ("", REFUSED))
-        mistakes += [f"{blind} cannot reach {private}:{port}, where {name} is on {owner}"] if blind else []
-        if REFUSED in answers.values() and name in running[owner]:
-            then = f"if it ran before others needed it: inv deploy --include={name}"
-            mistakes.append(f"{name} on {owner} is not open at {private}:{port}; {then}")
-        if public == private and not ip_address(private).is_global:
-            alike.add(owner)
-        elif not at.here.port_is_free(public, port):
+    mistakes, unproven = list[str](), set[str]()
+    for service, owner, port, clients in placement.paths(model, at.settings.hosts):
+        server = at.settings.hosts[owner]
+        hosts = [host for host in at.hosts if host.name in clients]
+        answers = at.each(partial(try_connection, address=server.private, port=port), hosts)
+        unreached = ", ".join(host for host, answer in answers.items() if answer not in ("", REFUSED))
+        if unreached:
+            mistakes.append(f"{unreached} cannot reach {server.private}:{port}, where {service} is on {owner}")
+        if REFUSED in answers.values() and service in running[owner]:
+            then = f"if it ran before others needed it: inv deploy --include={service}"
+            mistakes.append(f"{service} on {owner} is not open at {server.private}:{port}; {then}")
+        if server.address == server.private and not ip_address(server.private).is_global:
+            unproven.add(owner)
+        elif not at.here.port_is_free(server.address, port):
             then = "close that port in front of the host"
-            mistakes.append(f"{name} on {owner} is open to the outside, at {public}:{port}; {then}")
-    if alike:
-        what = f"{', '.join(sorted(alike))}: address and private are the same"
+            mistakes.append(f"{service} on {owner} is open to the outside, at {server.address}:{port}; {then}")
+    if unproven:
+        what = f"{', '.join(sorted(unproven))}: address and private are the same"
         why = "so whoever reaches it reaches its data and app ports too"
         console.warn(f"{what}, {why}; nothing proves here that they are closed to others")
     refuse(
@@ -110,8 +111,8 @@ def require_reachable(at: Environment, model: Model, running: Mapping[str, Set[s
     )
 
 
-def connect(host: Host, address: str, port: int) -> str:
-    """Return how a connection to an address ends: empty when it is let in, REFUSED where nothing listens."""
+def try_connection(host: Host, address: str, port: int) -> str:
+    """Try a connection from a host; return empty where it is made, REFUSED where nothing listens, else the error."""
     script = 'exec 3<>"/dev/tcp/$0/$1"'
     done = host.try_run(command("timeout", "3", "env", "LC_ALL=C", "bash", "-c", script, address, port))
     if not done.returncode:
@@ -119,8 +120,8 @@ def connect(host: Host, address: str, port: int) -> str:
     return REFUSED if REFUSED in done.stderr else done.stderr.strip() or "no answer"
 
 
-def included(include: str, shared: Iterable[str]) -> tuple[str, ...]:
-    """Read the names that `--include` has, with commas between; refuse one that is none of the shared services."""
+def read_include(include: str, shared: Iterable[str]) -> tuple[str, ...]:
+    """Read the services that `--include` names, with commas between; refuse one that is not a shared service."""
     names, shared = tuple(name.strip() for name in include.split(",") if name.strip()), tuple(shared)
     unknown = [name for name in names if name not in shared]
     if unknown:
@@ -131,14 +132,19 @@ def included(include: str, shared: Iterable[str]) -> tuple[str, ...]:
     return names
 
 
-def check(settings: Settings, host: Host, facts: Facts, include: str = "") -> None:
-    """Refuse, all reasons at once, on a host that cannot take a deploy."""
+def require_host_ready(settings: Settings, host: Host, facts: Facts, include: str = "") -> None:
+    """Refuse a host that cannot take a deploy, with every reason at once."""
     state = State(host, settings.state_dir)
-    questions: tuple[Callable[[], Any], ...] = (
-        state.require_readable, lambda: EdgeFolder(settings, host).require_readable(), lambda: clock(host, state.ledger()),
-        lambda: skew(host), lambda: disk(settings, host), lambda: memory(settings, host, facts),
-        lambda: ports(settings, host, facts), lambda: another_state(settings, host, facts, include),
-    )  # fmt: skip
+    questions: list[Callable[[], Any]] = [
+        state.require_readable,
+        EdgeFolder(settings, host).require_readable,
+        lambda: warn_of_clock(host, state.ledger()),
+        lambda: clock_skew(host),
+        lambda: low_disk(settings, host),
+        lambda: low_memory(settings, host, facts),
+        lambda: taken_ports(settings, host, facts),
+        lambda: folder_conflicts(settings, host, facts, include),
+    ]
     reasons = [reason for reasons in host.together(*questions) for reason in reasons or ()]
     then = "inv deploy --include=" + edge_service(facts) if facts.edge.forgotten else "fix that, then inv deploy"
     refuse("this host is not ready:", reasons, where=host.name, then=then, slug="host-not-ready")
@@ -151,12 +157,12 @@ def edge_service(facts: Facts) -> str:
 
 def require_edge_usable(run: Run) -> None:
     """Refuse a host whose edge could not serve another release: a port is taken, or its folder is not ours or gone."""
-    reasons = [*ports(run.settings, run.host, run.facts), *another_state(run.settings, run.host, run.facts)]
+    reasons = [*taken_ports(run.settings, run.host, run.facts), *folder_conflicts(run.settings, run.host, run.facts)]
     refuse("this host is not ready:", reasons, where=run.host.name, then="fix that", slug="host-not-ready")
 
 
-def disk(settings: Settings, host: Host) -> list[str]:
-    """Name the places, the state's and the engine's, where too little is free for a release."""
+def low_disk(settings: Settings, host: Host) -> list[str]:
+    """Say which folders, the state's or the engine's, have too little room for a release."""
     least = settings.rollout.free_disk_gb
     free = {place: host.free_bytes(place) / GIGABYTE for place in (settings.state_dir, host.engine.folder())}
     then = "docker system df shows what uses it; rollout.free_disk_gb says how much is needed"
@@ -164,8 +170,8 @@ def disk(settings: Settings, host: Host) -> list[str]:
     return [f"{place}: {much:.1f} GB free, {least:.1f} GB are needed; {then}" for place, much in low.items()]
 
 
-def memory(settings: Settings, host: Host, facts: Facts) -> list[str]:
-    """Say when what a deploy adds would not fit beside what serves: it will need what the live colour holds now."""
+def low_memory(settings: Settings, host: Host, facts: Facts) -> list[str]:
+    """Say when the new containers would not fit in memory beside the live ones, which hold as much as they will."""
     live, pace = facts.edge.colour or "", pace_of(settings.rollout.strategy)
     held = {c.colour: 0 for c in facts.containers}
     running = [c for c in facts.containers if c.colour and c.state == "running"]
@@ -179,8 +185,8 @@ def memory(settings: Settings, host: Host, facts: Facts) -> list[str]:
     return [f"{free:.1f} GB of memory is available; {needs}"] if live and free < surge + least else []
 
 
-def nameable(settings: Settings, model: Model) -> None:
-    """Refuse replicas whose container's name no DNS accepts: the edge finds them by it."""
+def require_names_fit(settings: Settings, model: Model) -> None:
+    """Refuse container names that are too long for DNS, by which the edge finds them."""
     names = [nginx.replica(settings, service.name, COLOURS[1], service.replicas) for service in model.web]
     long = [name for name in names if len(name) > LONGEST_NAME]
     if long:
@@ -193,8 +199,8 @@ def nameable(settings: Settings, model: Model) -> None:
         )
 
 
-def skew(host: Host) -> list[str]:
-    """Say when the host's clock and this machine's are far apart: logs, certificates and schedules go by it."""
+def clock_skew(host: Host) -> list[str]:
+    """Say when the host's clock and this machine's differ too much: logs, certificates and schedules go by it."""
     apart = (datetime.fromisoformat(host.now()) - datetime.now(UTC)).total_seconds()
     if abs(apart) <= SKEW_SECONDS:
         return []
@@ -202,16 +208,16 @@ def skew(host: Host) -> list[str]:
     return [f"the clock is {abs(apart):.0f} s {where} this machine's; timedatectl set-ntp true, there or here"]
 
 
-def clock(host: Host, entries: Sequence[Record]) -> None:
-    """Warn when the clock is behind the ledger's last line: history and --since go by it; a release does not."""
+def warn_of_clock(host: Host, entries: Sequence[Record]) -> None:
+    """Warn when the clock is behind the ledger's last line: inv history and --since go by it."""
     now = host.now()
     if entries and entries[-1].started > now:
         last = f"the last deploy was recorded at {entries[-1].started}"
         console.warn(f"this host's clock says {now}, {last}; fix the clock")
 
 
-def ports(settings: Settings, host: Host, facts: Facts) -> list[str]:
-    """Name the edge's ports that something else has taken."""
+def taken_ports(settings: Settings, host: Host, facts: Facts) -> list[str]:
+    """Say which of the edge's ports another program has."""
     if facts.edge.running or not facts.edge.expected:
         return []
     edge, own = settings.edge, settings.edge.address.strip("[]")  # Compose has brackets around one of version 6
@@ -222,10 +228,10 @@ def ports(settings: Settings, host: Host, facts: Facts) -> list[str]:
     return [f"port {port} is taken by another program; {then.format(key, key.upper())}" for key, port in taken.items()]
 
 
-def another_state(settings: Settings, host: Host, facts: Facts, include: str = "") -> list[str]:
-    """Say why the running edge would not read a new release: its folder is another account's, or is gone under it.
+def folder_conflicts(settings: Settings, host: Host, facts: Facts, include: str = "") -> list[str]:
+    """Say why the running edge would not read a new release: its folder is another account's, or was removed.
 
-    One that is recreated gets its folder again.
+    An edge that `include` names is recreated, and gets its folder again.
     """
     running = {c.name: c.service for c in facts.containers if c.role == "edge" and c.state == "running"}
     edge = next(iter(running), None)

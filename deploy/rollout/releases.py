@@ -14,7 +14,7 @@ from deploy.edge import running
 from deploy.images import tags
 from deploy.release import changes, desired
 from deploy.rollout import drift, plan, preflight
-from deploy.rollout.lineage import previous
+from deploy.rollout.lineage import previous_release
 from deploy.rollout.steps import Switch
 from deploy.site.run import Fleet, Run, kept_fleet, standing
 from deploy.state.store import Bundle, state_of
@@ -83,7 +83,7 @@ def fleet_of(
 
 def earlier_release(at: Environment, facts: Mapping[str, Facts]) -> str:
     """Return the release that a rollback goes to; raise Refused where hosts do not agree."""
-    releases = at.each(lambda host: previous(state_of(at, host), facts[host.name]))
+    releases = at.each(lambda host: previous_release(state_of(at, host), facts[host.name]))
     if len(set(releases.values())) > 1:
         words = "; ".join(f"{name}: {release}" for name, release in releases.items())
         then = "inv rollback --to=RELEASE; inv history"
@@ -106,7 +106,7 @@ def interrupted_release(facts: Mapping[str, Facts]) -> str | None:
 def chosen_to_recreate(fleet: Fleet, include: str) -> dict[str, tuple[str, ...]]:
     """Name the shared services that a rollback recreates on each host; refuse a name of `include` that is none."""
     shared = dict.fromkeys(service.name for run in fleet.runs for service in run.release.of(*SHARED))
-    names = preflight.included(include, shared)
+    names = preflight.read_include(include, shared)
 
     def on(run: Run) -> tuple[str, ...]:
         left = None

@@ -24,16 +24,13 @@ from deploy.state.store import Bundle, Intention, State, state_of
 
 @dataclass(frozen=True)
 class Reversal:
-    """What going back means on one host: the desired release, None for none, and the shared services that it restores.
-
-    `restore` are those that are made by the files of other releases, `quieted` whether workers may take no tasks.
-    """
+    """The way back of one host: the release that is to serve there again, and the shared services to restore."""
 
     run: Run
-    desired: Release | None = None
-    recreate: tuple[str, ...] = ()
-    restore: tuple[Step, ...] = ()
-    quieted: bool = True
+    desired: Release | None = None  # None where nothing served before
+    recreate: tuple[str, ...] = ()  # shared services, by the files of the desired release
+    restore: tuple[Step, ...] = ()  # shared services, by the files of other releases
+    quieted: bool = True  # workers may have been told to take no tasks
 
 
 def revert(
@@ -41,14 +38,14 @@ def revert(
 ) -> set[str]:  # fmt: skip
     """Take hosts back, each to its desired release, in step with each other.
 
-    Raises Interrupted, of which `then` is the next command, when a step fails. But where a fleet `failed` before, the
-    others go on without the host of that step; returns the hosts that are not whole again, and those that kept others
-    from it.
+    Raises Interrupted, of which `then` is the next command, when a step fails. After the failure of a fleet (`failed`)
+    it does not: the other hosts go on. Returns those that did not reach the end, and those that kept others from it.
     """
     back, plans = Fleet(at, tuple(reversal.run for reversal in reversals.values())), steps_back(reversals, failed)
     if failed:
-        away = {run.host.name for run in failed.runs} - reversals.keys()
-        return apply_reversals(back, plans, away, [run.host.name for run in failed.runs if run.release.of("scheduler")])
+        absent = {run.host.name for run in failed.runs} - reversals.keys()
+        scheduling = [run.host.name for run in failed.runs if run.release.of("scheduler")]
+        return apply_reversals(back, plans, absent, scheduling)
     with as_interrupted(then):
         apply_plans(back, plans)
     return set()
@@ -56,47 +53,56 @@ def revert(
 
 def steps_back(reversals: Mapping[str, Reversal], failed: Fleet | None = None) -> dict[str, tuple[Step, ...]]:
     """Plan the way back of each host; no data is started that the release which `failed` has on another. Pure."""
-    together = fleet_facts(reversal.run for reversal in reversals.values())
-    runs = failed.runs if failed else ()
-    owners = {service.name: run.host.name for run in runs for service in run.release.of("data")}
-    data = {
+    facts, owners = fleet_facts(reversal.run for reversal in reversals.values()), data_hosts(failed)
+    moved = {
         service.name for name, reversal in reversals.items() for service in reversal.run.release.of("data")
         if owners.get(service.name, name) != name
     }  # fmt: skip
-    together = replace(together, data=together.data | data)
+    facts = replace(facts, data=facts.data | moved)
+    return {name: (*one.restore, *plan_back(one, facts)) for name, one in reversals.items()}
 
-    def steps(one: Reversal) -> tuple[Step, ...]:
-        leaving, facts = one.run.serving_release, one.run.facts
-        back = plan.back(one.desired, facts, together, leaving, quieted=one.quieted, recreate=one.recreate)
-        return (*one.restore, *back)
 
-    return {name: steps(reversal) for name, reversal in reversals.items()}
+def data_hosts(fleet: Fleet | None) -> dict[str, str]:
+    """Return on which host a fleet's release has each data service. Pure."""
+    runs = fleet.runs if fleet else ()
+    return {service.name: run.host.name for run in runs for service in run.release.of("data")}
+
+
+def plan_back(reversal: Reversal, fleet: plan.FleetFacts) -> tuple[Step, ...]:
+    """Plan the way back of one host. Pure."""
+    run = reversal.run
+    return plan.back(
+        reversal.desired, run.facts, fleet, run.serving_release, quieted=reversal.quieted, recreate=reversal.recreate
+    )
 
 
 def make_reversal(run: Run, undone: Bundle | None, *, quieted: bool = True) -> Reversal:
-    """Say what going back to a run's release means; shared services of what is `undone` that fail are restored."""
-    run = replace(run, going_back=True)
-    _ = run.release, run.serving_release  # read now, and kept: who breaks later keeps no other from going back
+    """Return the way back to a run's release, which restores shared services that the `undone` one broke."""
+    run = read_records(replace(run, going_back=True))
     recreate, restore = drift.restorable(run, undone, undoing=True), drift.restorations(run, undone)
     return Reversal(run, run.release, recreate, restore, quieted)
 
 
+def read_records(run: Run) -> Run:
+    """Read a run's records, which it then keeps: a host that fails later keeps no other from going back."""
+    _ = run.release, run.serving_release
+    return run
+
+
 def is_there(state: State, release: str | None, facts: Facts) -> bool:
-    """Tell whether a host has a release: what serves in front of it may never have been there."""
+    """Tell whether a host has a release; the one that another host's edge serves may never have been there."""
     return bool(release) and (any(c.release == release for c in facts.containers) or release in state.kept())
 
 
 def reversal_after_failure(run: Run, facts: Facts) -> Reversal | None:
-    """Return the way back to what served when a run began; None, with a warning, where that cannot be told.
+    """Return the way back to what served when a run began; None, with a warning, where the records do not say it.
 
-    A host that came with this release goes back to nothing.
+    A host that is new in this release goes back to nothing.
     """
     try:
         served = served_before(run)
         if not served or not is_there(run.state, served, run.facts):
-            back = replace(run, facts=facts, going_back=True)
-            _ = back.release, back.serving_release
-            return Reversal(back)
+            return Reversal(read_records(replace(run, facts=facts, going_back=True)))
         bundle = rebuild.bundle(run.settings, run.host, served, facts)
         return make_reversal(replace(run, bundle=bundle, facts=facts), run.bundle)
     except Exception as error:  # noqa: BLE001  # whatever it is, the first failure must still be written down
@@ -105,7 +111,10 @@ def reversal_after_failure(run: Run, facts: Facts) -> Reversal | None:
 
 
 def served_before(run: Run) -> str | None:
-    """Return the release that a run goes back to: one that was resumed after its switch observed its own release."""
+    """Return the release that a run goes back to.
+
+    A run that was resumed after its switch observed its own release; the accepted one was before it.
+    """
     edge, accepted = run.facts.edge, run.facts.accepted
     return edge.release if edge.release and edge.release != run.release.id else accepted
 

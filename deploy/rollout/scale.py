@@ -32,7 +32,7 @@ WITHIN = {
 def scale(at: Environment, wish: str) -> str:
     """Bring a service, `SERVICE=N`, to N replicas on each host that runs it, without losing a request; say what is so.
 
-    The number holds for every later release; where the new replicas do not become healthy, the old number stays everywhere.
+    The number holds for every later release. Where new replicas do not become healthy, the old number stays everywhere.
     """
     name, number = read(wish)
     with locked(at, "scale"):

@@ -58,13 +58,11 @@ def make_spec(spec: Mapping[str, Any], document: Mapping[str, Any]) -> Spec:
     """Read one service of a rendered file."""
     labels, volumes = spec["labels"], document.get("volumes") or {}
     networks = {document["networks"][name]["name"]: name for name in spec.get("networks") or {}}
-    mounts = {
-        (volumes[mount["source"]]["name"] if mount["type"] == "volume" else mount["source"], mount["target"]): describe(
-            mount
-        )
-        for mount in spec.get("volumes") or []
-        if mount["type"] in ("volume", "bind") and mount.get("source")
-    }
+    mounts = {}
+    for mount in spec.get("volumes") or []:
+        if mount["type"] in ("volume", "bind") and mount.get("source"):
+            source = volumes[mount["source"]]["name"] if mount["type"] == "volume" else mount["source"]
+            mounts[source, mount["target"]] = describe(mount)
     name, role = (labels[f"{LABEL}.{word}"] for word in ("service", "role"))
     return Spec(name, role, labels.get(MADE_OF, ""), spec.get("scale", 1), networks, mounts)
 
@@ -155,11 +153,11 @@ def networks_lacking(spec: Spec, there: Container) -> list[str]:
 
 
 def unreachable(spec: Spec, there: Container, colour: Iterable[Spec]) -> list[str]:
-    """Name the services of a colour that shall share a network with this one, and share none with it now."""
-    meeting = {one.service: {*one.networks} & {*spec.networks} for one in colour if one.replicas}
-    cut = {name: nets for name, nets in meeting.items() if nets and not nets & {*there.networks}}
-    networks = sorted({spec.networks[network] for nets in cut.values() for network in nets})
-    return [f"lacks network {', '.join(networks)}, over which {', '.join(cut)} must reach it"] if cut else []
+    """Name the services of a colour that must share a network with this one, and share none with it now."""
+    desired = {one.service: {*one.networks} & {*spec.networks} for one in colour if one.replicas}
+    missing = {name: networks for name, networks in desired.items() if networks and not networks & {*there.networks}}
+    names = sorted({spec.networks[network] for networks in missing.values() for network in networks})
+    return [f"lacks network {', '.join(names)}, over which {', '.join(missing)} must reach it"] if missing else []
 
 
 def connections(
@@ -167,15 +165,14 @@ def connections(
 ) -> list[tuple[str, str]]:  # fmt: skip
     """Pair networks with the containers that must join them before services are recreated.
 
-    These share a network with such a service now, or are web services, which the edge must reach, and share none with
-    it as it will be.
+    Such a container shares a network with a service now, or is a web service, which the edge must reach; and it would
+    share none with the service as it is recreated.
     """
     pairs: dict[tuple[str, str], None] = {}
+    staying = [c for c in containers if c.alive and c.service not in recreated]
     for spec in (spec for name, spec in desired.items() if name in recreated and spec.networks):
         former = {n for c in containers if not c.colour and c.service == spec.service for n in c.networks} - NO_NETWORK
-        for c in (
-            c for c in containers if c.alive and c.service not in recreated and not {*c.networks} & {*spec.networks}
-        ):
+        for c in (c for c in staying if not {*c.networks} & {*spec.networks}):
             if former & {*c.networks} or (spec.role == "edge" and c.role == "web"):
                 pairs[min(spec.networks), c.name] = None
     return list(pairs)

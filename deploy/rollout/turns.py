@@ -12,7 +12,7 @@ from deploy.core.model import Release, ReleasedService, Role
 
 @dataclass(frozen=True)
 class Turn:
-    """One turn: up to how many replicas of each service it brings, and how many the turn before had brought."""
+    """One turn: how many replicas of each service run after it (`upto`), and how many ran after the turn before."""
 
     upto: int
     before: int = 0
@@ -23,12 +23,13 @@ class Turn:
         """Tell whether no turn came before."""
         return not self.before
 
-    def brings(self, service: ReleasedService, there: int) -> bool:
-        """Tell whether a service gets a replica in this turn that it does not have already."""
-        return min(self.upto, service.replicas) > max(min(self.before, service.replicas), there)
+    def brings(self, service: ReleasedService, running: int) -> bool:
+        """Tell whether a service, of which some replicas are `running`, gets another one in this turn."""
+        return min(self.upto, service.replicas) > max(min(self.before, service.replicas), running)
 
 
-Divide = Callable[[int, Sequence[int]], list[Turn]]  # of the most replicas, and the numbers that would bring some
+# from the most replicas of a service, and the numbers below it at which some service gets a replica, to turns
+Divide = Callable[[int, Sequence[int]], list[Turn]]
 
 
 @dataclass(frozen=True)
@@ -60,23 +61,24 @@ def pace_of(strategy: str) -> Pace:
 
 
 def turns(
-    desired: Release, roles: tuple[Role, ...], there: Iterable[Container], replaced: Iterable[Container], *,
+    desired: Release, roles: tuple[Role, ...], existing: Iterable[Container], replaced: Iterable[Container], *,
     behind: bool = False,
 ) -> list[Turn]:  # fmt: skip
-    """Divide a release into turns; one where nothing is replaced, and what an interrupted run has done is left out.
+    """Divide a release into turns: those that an interrupted run has done are left out.
 
-    With hosts `behind` one edge there is one turn: one switch moves all of them.
+    There is one turn where nothing is `replaced`, and with hosts `behind` one edge: one switch moves all of them.
     """
-    services, there = desired.of(*roles), tuple(there)
+    services, existing = desired.of(*roles), tuple(existing)
     most = max((service.replicas for service in services), default=0) or 1
     if behind or not any(c.alive for c in replaced):
         return at_once(most, ())
-    ahead = [n for n in range(1, most) if any(min(n, s.replicas) > well(s, desired, there) for s in services)]
+    healthy = {service.name: count_healthy(service, desired, existing) for service in services}
+    ahead = [n for n in range(1, most) if any(min(n, s.replicas) > healthy[s.name] for s in services)]
     return pace_of(desired.strategy).divide(most, ahead)
 
 
-def staying(desired: Release, former: str, facts: Facts, roles: Iterable[Role], turn: Turn) -> tuple[str, ...]:
-    """Name the old replicas that go on: as many as the new ones of this turn still lack."""
+def replicas_to_keep(desired: Release, former: str, facts: Facts, roles: Iterable[Role], turn: Turn) -> tuple[str, ...]:
+    """Name the old replicas that go on serving: as many as the new release still lacks after this turn."""
     left: list[str] = []
     for service in desired.of(*roles):
         alive = [c.name for c in facts.of(former) if c.service == service.name and c.alive]
@@ -84,11 +86,11 @@ def staying(desired: Release, former: str, facts: Facts, roles: Iterable[Role], 
     return tuple(left)
 
 
-def well(service: ReleasedService, desired: Release, there: Iterable[Container]) -> int:
-    """Count the replicas of a service that run well and are of this release."""
-    return sum(c.service == service.name and c.release == desired.id and c.up for c in there)
+def count_healthy(service: ReleasedService, desired: Release, containers: Iterable[Container]) -> int:
+    """Count the replicas of a service that are healthy and of this release."""
+    return sum(c.service == service.name and c.release == desired.id and c.up for c in containers)
 
 
-def replicas(service: str, there: Iterable[Container]) -> list[Container]:
+def replicas(service: str, containers: Iterable[Container]) -> list[Container]:
     """Return the containers of a service, those that run first: the edge names the first of them."""
-    return sorted((c for c in there if c.service == service), key=lambda c: (not c.alive, c.number))
+    return sorted((c for c in containers if c.service == service), key=lambda c: (not c.alive, c.number))

@@ -80,7 +80,8 @@ class Watcher:
             now = self.answers_since(baseline) if self.readable else now
             if reason := self.reason_to_revert(now, baseline, elapsed):
                 raise OpsError(
-                    f"release {self.release.id} was in service for {elapsed:.0f} s and did worse than is allowed: {reason}",
+                    f"release {self.release.id} was in service for {elapsed:.0f} s "
+                    f"and did worse than is allowed: {reason}",
                     where=f"{self.host.name}, the edge",
                     then="inv logs; fix it, then inv deploy",
                     slug="watch-failed",

@@ -26,50 +26,63 @@ COMMON = {
 def command(
     *, only: str = "", help: Mapping[str, str] | None = None, **options: Any
 ) -> Callable[[Callable[..., None]], Any]:
-    """Make a task of a function of a place and flags; whatever it raises becomes a message and an exit code.
+    """Make a task of a function of an environment and flags; whatever it raises becomes a message and an exit code.
 
-    `--env` names the settings, unless the task is for `only` one environment. `options` are what invoke knows.
+    `--env` names the environment, unless the task is for `only` one. `options` are those of invoke's own `task`.
     """
 
     def decorate(body: Callable[..., None]) -> Any:
-        def opened(c: Any, env: str = only or "local", **flags: Any) -> None:
+        def run(c: Any, env: str = only or "local", **flags: Any) -> None:
             from deploy.config.environment import enter
             from deploy.core import console
 
-            if sys.stdin is None:  # `<&-`: the next file or connection would be taken for what a person types
-                os.open(os.devnull, os.O_RDONLY)
-            # a job that is cancelled, a machine that shuts down, `inv unlock`: as if Ctrl-C had been typed
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
-
+            prepare_process()
             try:
-                if c.config.run.dry:  # nothing here goes through invoke's own `run`
-                    then = "inv plan shows what a deploy would do"
-                    raise Refused(
-                        "there is no dry run: inv --dry would do everything", where="inv", then=then, slug="no-dry-run"
-                    )
+                refuse_dry_run(c)
                 body(enter(env), **flags)
             except KeyboardInterrupt:
-                raise leave(Interrupted("interrupted", then="inv status shows what serves"), env, **flags) from None
+                interrupted = Interrupted("interrupted", then="inv status shows what serves")
+                raise report(interrupted, env, **flags) from None
             except Exception as error:  # noqa: BLE001  # whatever it is, it gets an exit code
                 if not isinstance(error, OpsError | OSError):
                     console.say(format_exc())
-                raise leave(to_ops_error(error), env, **flags) from None
+                raise report(to_ops_error(error), env, **flags) from None
 
-        c, env, _ = signature(opened).parameters.values()
+        c, env, _ = signature(run).parameters.values()
         _, *flags = signature(body).parameters.values()
-        shown = Signature([c, *flags] if only else [c, *flags, env])
-        opened.__name__, opened.__doc__ = body.__name__, body.__doc__
-        opened.__signature__ = shown  # type: ignore[attr-defined]  # invoke makes options of it
-        texts = {name: text for name, text in {**COMMON, **(help or {})}.items() if name in shown.parameters}
-        return task(opened, auto_shortflags=False, help=texts, **{"positional": [], **options})
+        options_of_task = Signature([c, *flags] if only else [c, *flags, env])
+        run.__name__, run.__doc__ = body.__name__, body.__doc__
+        run.__signature__ = options_of_task  # type: ignore[attr-defined]  # invoke makes options of it
+        all_help = {**COMMON, **(help or {})}
+        own_help = {name: text for name, text in all_help.items() if name in options_of_task.parameters}
+        return task(run, auto_shortflags=False, help=own_help, **{"positional": [], **options})
 
     return decorate
 
 
-def leave(error: OpsError, env: str = "local", *, json: bool = False, **others: Any) -> Exit:
-    """Show an error and name its exit code.
+def prepare_process() -> None:
+    """Have a standard input, and let SIGTERM interrupt as Ctrl-C does."""
+    if sys.stdin is None:  # `<&-`: the next file or connection would be taken for what a person types
+        os.open(os.devnull, os.O_RDONLY)
+    # a job that is cancelled, a machine that shuts down, `inv unlock`
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
-    With --json it is the one document, unless the command has printed its own.
+
+def refuse_dry_run(c: Any) -> None:
+    """Refuse `inv --dry`: no command here goes through invoke's own `run`, so that it would do everything."""
+    if c.config.run.dry:
+        raise Refused(
+            "there is no dry run: inv --dry would do everything",
+            where="inv",
+            then="inv plan shows what a deploy would do",
+            slug="no-dry-run",
+        )
+
+
+def report(error: OpsError, env: str = "local", *, json: bool = False, **_: Any) -> Exit:
+    """Print an error; return the exit that has its code.
+
+    With `json` it is the one document on stdout, unless the command has printed its own.
     """
     from deploy.core import console
 
@@ -80,68 +93,79 @@ def leave(error: OpsError, env: str = "local", *, json: bool = False, **others: 
     return Exit(code=error.code)
 
 
-def words(value: str) -> list[str]:
-    """Split what a person named with commas.
+def split_names(value: str) -> list[str]:
+    """Split names with commas between them; none at all mean all.
 
-    Refuse an option that the command does not know and invoke took for a name.
+    Refuse what begins with a dash: an option that the command does not have, which invoke took for a name.
     """
     if value.startswith("-"):
         raise Refused(f"{value} is no option of this command", where="inv", then="inv --help TASK", slug="wrong-usage")
-    named = [word for word in value.split(",") if word]
-    if value and not named:  # nothing at all means all
+    names = [name for name in value.split(",") if name]
+    if value and not names:
         raise Refused(f"`{value}` names nothing", where="inv", then="inv --help TASK", slug="wrong-usage")
-    return named
+    return names
 
 
-def rest() -> list[str]:
-    """Return what was typed behind `--`, word by word; invoke keeps it as one text."""
+def words_after_dashes() -> list[str]:
+    """Return the words behind `--` on the command line; invoke keeps them as one text."""
     return sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
 
 
 def require_filled(argv: list[str]) -> None:
-    """Refuse a word that is empty, and an option whose value is."""
+    """Raise ValueError for an empty word, and for an option with an empty value."""
     for before, word in zip(["", *argv], argv, strict=False):
         if not word or (word.startswith("--") and word.endswith("=")):
             name = before if not word and before.startswith("--") else word.removesuffix("=")
             raise ValueError(f"{name or 'a word'} is empty; is a variable not set?")
 
 
-def only_exec(parsed: Any) -> Any:
-    """Refuse what stands behind `--` where no command reads it."""
+def require_exec(parsed: Any) -> None:
+    """Raise ValueError for words behind `--`, unless the task is `inv exec`: no other reads them."""
     names = [task.name for task in parsed if task.name]  # none where invoke reads its own options
-    if names and "exec" not in names and rest():
-        raise ValueError(f"{' '.join(rest())} is read by nobody: only inv exec takes words behind --")
-    return parsed
+    if names and "exec" not in names and words_after_dashes():
+        raise ValueError(f"{' '.join(words_after_dashes())} is read by nobody: only inv exec takes words behind --")
 
 
-def strict(parse: Callable[[Parser, list[str]], Any]) -> Callable[[Parser, list[str]], Any]:
-    """Make wrong usage of `inv` exit 2, as the command contract has it; invoke alone exits 1, or shows a traceback.
+Parse = Callable[[Parser, list[str]], Any]
 
-    A positional argument that is missing is empty: invoke knows no optional ones. What is typed empty is refused: a
-    variable of a script that is not set would mean `all`, or `this checkout` in place of an earlier release.
+
+def with_contract(parse: Parse) -> Parse:
+    """Let invoke's parser follow the command contract: wrong usage exits 2, with a message.
+
+    invoke alone exits 1, or shows a traceback. It knows no optional positional arguments: one that is missing is empty.
+    One that is typed empty is refused: a variable of a script that is not set would mean `all`, or `this checkout` in
+    place of an earlier release.
     """
 
-    def parsed(parser: Parser, argv: list[str]) -> Any:
+    def parse_contract(parser: Parser, argv: list[str]) -> Any:
         body, remainder = (argv[: argv.index("--")], argv[argv.index("--") :]) if "--" in argv else (argv, [])
         if body[:1] and body[0] in parser.contexts and {"--help", "-h"} & {*body[1:]}:
-            names = parser.contexts[body[0]].positional_args  # a task that waits for a name would take it for that
-            return parse(parser, [body[0], *[""] * len(names), "--help"])
+            # filled, or a task with a positional argument would take `--help` for it
+            positional = parser.contexts[body[0]].positional_args
+            return parse(parser, [body[0], *[""] * len(positional), "--help"])
         try:
             require_filled(body)
-            try:
-                return only_exec(parse(parser, argv))
-            except ParseError as error:
-                missing = error.context.missing_positional_args if error.context else []
-                if not missing:
-                    raise
-                return only_exec(parse(parser, [*body, *[""] * len(missing), *remainder]))
+            parsed = parse_missing_as_empty(parse, parser, body, remainder)
+            require_exec(parsed)
         except (ParseError, ValueError) as error:
             then = "inv --list, or inv --help TASK; put -- before a command that inv exec runs"
             wrong = Refused(str(error), where=f"inv {' '.join(argv)}", then=then, slug="wrong-usage")
-            raise leave(wrong, json="--json" in argv) from None
+            raise report(wrong, json="--json" in argv) from None
+        return parsed
 
-    return parsed
+    return parse_contract
+
+
+def parse_missing_as_empty(parse: Parse, parser: Parser, body: list[str], remainder: list[str]) -> Any:
+    """Parse a command line; a positional argument that is missing is empty."""
+    try:
+        return parse(parser, [*body, *remainder])
+    except ParseError as error:
+        missing = error.context.missing_positional_args if error.context else []
+        if not missing:
+            raise
+        return parse(parser, [*body, *[""] * len(missing), *remainder])
 
 
 # invoke has no other place for it: its program is made before this module is read
-Parser.parse_argv = strict(Parser.parse_argv)  # type: ignore[method-assign, assignment]  # see the line above
+Parser.parse_argv = with_contract(Parser.parse_argv)  # type: ignore[method-assign, assignment]  # see the line above

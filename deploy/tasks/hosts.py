@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from deploy.tasks.command import command, words
+from deploy.tasks.command import command, split_names
 
 if TYPE_CHECKING:
     from deploy.config.environment import Environment
@@ -15,7 +15,7 @@ def pin(at: Environment, host: str, yes: bool = False) -> None:
     """Write down the key that each host shows, once a person has compared it at the host: inv hosts.pin [NAME,...]."""
     from deploy.config import pin
 
-    pin.pin(at.settings, words(host), yes=yes)
+    pin.pin(at.settings, split_names(host), yes=yes)
 
 
 @command(
@@ -29,7 +29,7 @@ def provision(at: Environment, host: str, login: str = "root", yes: bool = False
     """Set servers up from a bare Debian: engine, account, sshd, firewall, updates; a second run changes nothing."""
     from deploy.provisioning import provision
 
-    provision.show(provision.provision(at, words(host), login=login, yes=yes), at.settings.env, json=json)
+    provision.show(provision.provision(at, split_names(host), login=login, yes=yes), at.settings.env, json=json)
 
 
 @command()

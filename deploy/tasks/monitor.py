@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from deploy.tasks.command import command, words
+from deploy.tasks.command import command, split_names
 
 if TYPE_CHECKING:
     from deploy.config.environment import Environment
@@ -43,7 +43,7 @@ def verify(at: Environment, only: str = "", times: int = 1, json: bool = False) 
     """Inject faults and time the notification of each; never in prod."""
     from deploy.monitoring import verify
 
-    verify.show(verify.verify(at, words(only), times), at.settings.env, json=json)
+    verify.show(verify.verify(at, split_names(only), times), at.settings.env, json=json)
 
 
 @command(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from deploy.tasks.command import command, rest, words
+from deploy.tasks.command import command, split_names, words_after_dashes
 
 if TYPE_CHECKING:
     from deploy.config.environment import Environment
@@ -60,7 +60,7 @@ def logs(
     """Show what services print, of the colour that serves: inv logs SERVICE,..., of all when none is named."""
     from deploy.insight import logs
 
-    logs.show(at, words(service), logs.query(since, grep, times=times), follow=follow)
+    logs.show(at, split_names(service), logs.query(since, grep, times=times), follow=follow)
 
 
 EXEC = {
@@ -75,4 +75,4 @@ def exec(at: Environment, service: str, command: str, host: str = "") -> None:
     """Run a command in a service's container, of the colour that serves: inv exec SERVICE -- COMMAND ARGUMENT ..."""
     from deploy.insight import inside
 
-    inside.run(at, service, inside.split(command, rest()), host=host)
+    inside.run(at, service, inside.split(command, words_after_dashes()), host=host)

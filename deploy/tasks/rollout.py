@@ -14,12 +14,16 @@ if TYPE_CHECKING:
 
 
 def ask(at: Environment, what: str | Callable[[], str], *, yes: bool) -> None:
-    """Ask before what serves people is changed; what takes a look at the hosts is said only to one who is asked."""
+    """Ask before what serves people is changed, where the environment asks; raise Refused unless they agree.
+
+    A question that takes a look at the hosts is a function, which is called only where somebody is asked.
+    """
     from deploy.core import console
 
     if at.settings.asks and not yes:
         hosts = ", ".join(host.name for host in at.hosts)
-        console.confirm(f"{what if isinstance(what, str) else what()} in {at.settings.env}, on {hosts}?", yes=yes)
+        question = what if isinstance(what, str) else what()
+        console.confirm(f"{question} in {at.settings.env}, on {hosts}?", yes=yes)
 
 
 @command()
@@ -69,7 +73,7 @@ def rollback(
 
 
 def handlers() -> Mapping[str, Handler]:
-    """Say who goes on with which command: each package has its own."""
+    """Return how each command goes on after an interruption; each package has those of its own commands."""
     from deploy.backups import show
     from deploy.rollout import migrations
     from deploy.rollout.handlers import HANDLERS
@@ -138,7 +142,7 @@ def down(at: Environment, volumes: bool = False, yes: bool = False) -> None:
 
 
 def ask_for_name(at: Environment, question: str, *, yes: bool) -> None:
-    """Ask before data is removed, in any environment: its name must be typed."""
+    """Ask before data is removed, in any environment; raise Refused unless its name is typed."""
     from deploy.core import console
 
     console.confirm(question, yes=yes, word=at.settings.name)

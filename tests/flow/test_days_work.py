@@ -23,7 +23,7 @@ from deploy.hosts.local import LocalHost
 from deploy.insight import inside, logs, services, status
 from deploy.rollout import scale
 from deploy.tasks import namespace
-from deploy.tasks.command import rest, words
+from deploy.tasks.command import split_names, words_after_dashes
 from tests.support.fake import FakeHost
 from tests.support.place import Place
 from tests.support.samples import container
@@ -294,14 +294,14 @@ def test_help_is_no_name(typed: str) -> None:
 
 
 def test_an_option_that_a_command_does_not_have_is_no_name() -> None:
-    assert words("backend,,worker") == ["backend", "worker"]
+    assert split_names("backend,,worker") == ["backend", "worker"]
     with pytest.raises(Refused, match="--nope is no option"):
-        words("--nope")
+        split_names("--nope")
 
 
 def test_the_words_of_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["inv", "exec", "backend", "--", "sh", "-c", "echo 'a  b'", "--"])
-    assert inside.split("", rest()) == ["sh", "-c", "echo 'a  b'", "--"]
+    assert inside.split("", words_after_dashes()) == ["sh", "-c", "echo 'a  b'", "--"]
     assert inside.split("psql -c 'select 1'", []) == ["psql", "-c", "select 1"]
     assert inside.split("sh -x", ["-c", "echo a"]) == ["sh", "-x", "-c", "echo a"]
     with pytest.raises(Refused, match="No closing quotation"):

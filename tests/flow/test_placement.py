@@ -141,7 +141,7 @@ def test_hosts_that_are_not_fit_are_told_beside_roles_that_do_not_fit(
     def full(_: object, host: Host, *more: object) -> None:
         raise Refused(f"0.0 GB free on {host.name}")
 
-    monkeypatch.setattr(preflight, "check", full)
+    monkeypatch.setattr(preflight, "require_host_ready", full)
     monkeypatch.setattr("deploy.config.checkout.read", lambda *_: None)
     monkeypatch.setattr(desired, "model", lambda *_: model())
     monkeypatch.setattr(desired, "placed", lambda *_: dict.fromkeys(site.hosts, model()))

@@ -50,7 +50,7 @@ def test_two_colours_must_fit(
     monkeypatch.setattr(host.engine, "memory", held.__getitem__, raising=False)
     wanted = settings(tmp_path, rollout={"free_memory_gb": 0.2})
     facts = Facts(tuple(containers), EdgeFacts(True, 2, "blue", "r1"))
-    said = preflight.memory(wanted, host, facts)
+    said = preflight.low_memory(wanted, host, facts)
     assert bool(said) == told
     assert all(
         "0.5 GB of memory is available; a second colour takes 0.4 GB, and 0.2 GB must remain" in line for line in said
@@ -64,29 +64,29 @@ def test_rolling_wants_room_for_one_replica(tmp_path: Path, monkeypatch: pytest.
     facts = Facts(tuple(two), EdgeFacts(True, 2, "blue", "r1"))
     for strategy, least, told in (("blue_green", 0.2, True), ("rolling", 0.2, False), ("rolling", 0.3, True)):
         wanted = settings(tmp_path, rollout={"free_memory_gb": least, "strategy": strategy})
-        assert bool(preflight.memory(wanted, host, facts)) == told, strategy
+        assert bool(preflight.low_memory(wanted, host, facts)) == told, strategy
 
 
 def test_a_name_that_no_dns_can_know_is_refused(tmp_path: Path) -> None:
     known = model(COMPOSE.replace("  backend:", f"  {'b' * 20}:"))
-    preflight.nameable(settings(tmp_path), known)
+    preflight.require_names_fit(settings(tmp_path), known)
     with pytest.raises(Refused, match=r"more than 63 characters.*bbb-green-1"):
-        preflight.nameable(settings(tmp_path).model_copy(update={"app": "a" * 31}), known)
+        preflight.require_names_fit(settings(tmp_path).model_copy(update={"app": "a" * 31}), known)
 
 
 def test_a_clock_behind_the_ledger_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     entry = Record(release="r1", revision="c1", command="deploy", outcome="in service", colour="blue", generation=2, schema_revision=None,
                    who="me", started="2999-01-01T00:00:00Z", seconds=1, commit_time="")  # fmt: skip
-    preflight.clock(LocalHost(), [entry.model_copy(update={"started": "2020-01-01T00:00:00Z"})])
+    preflight.warn_of_clock(LocalHost(), [entry.model_copy(update={"started": "2020-01-01T00:00:00Z"})])
     assert capsys.readouterr().err == ""
-    preflight.clock(LocalHost(), [entry])
+    preflight.warn_of_clock(LocalHost(), [entry])
     assert "the last deploy was recorded at 2999-01-01T00:00:00Z" in capsys.readouterr().err
 
 
 def test_only_shared_services_can_be_included() -> None:
-    assert preflight.included(" redis,edge ,", ["redis", "edge"]) == ("redis", "edge")
+    assert preflight.read_include(" redis,edge ,", ["redis", "edge"]) == ("redis", "edge")
     with pytest.raises(Refused, match="backend, nope is no shared service"):
-        preflight.included("backend,edge,nope", ["redis", "edge"])
+        preflight.read_include("backend,edge,nope", ["redis", "edge"])
 
 
 def test_a_port_is_closed_to_this_machine_whatever_its_address_is_like() -> None:
@@ -125,12 +125,12 @@ def test_a_state_folder_that_was_removed_under_the_edge_is_told(
         (Container("shop-edge-1", "edge", "edge", "", "", "running", "", "sha256:x"),), EdgeFacts(True, 2, "blue", "r1")
     )
     monkeypatch.setattr(host.engine, "mounted", lambda *_: str(tmp_path / "edge"), raising=False)
-    assert "inv deploy --include=edge" in "".join(preflight.another_state(wanted, host, facts))
+    assert "inv deploy --include=edge" in "".join(preflight.folder_conflicts(wanted, host, facts))
     (tmp_path / "edge").mkdir()
     (tmp_path / "edge" / "current").symlink_to("generations/2")
-    assert preflight.another_state(wanted, host, facts) == []
+    assert preflight.folder_conflicts(wanted, host, facts) == []
     monkeypatch.setattr(host.engine, "mounted", lambda *_: "/home/other/edge", raising=False)
-    assert "is configured from /home/other/edge" in "".join(preflight.another_state(wanted, host, facts))
+    assert "is configured from /home/other/edge" in "".join(preflight.folder_conflicts(wanted, host, facts))
 
 
 SECURE = COMPOSE.replace(
@@ -157,7 +157,7 @@ def test_a_port_of_https_that_is_taken_is_named(tmp_path: Path) -> None:
         facts = Facts((), EdgeFacts(False, 0, None, None))
         assert any(
             f"port {port} is taken" in line and "edge.tls_port" in line
-            for line in preflight.ports(own, LocalHost(), facts)
+            for line in preflight.taken_ports(own, LocalHost(), facts)
         )
         plain = own.model_copy(update={"tls": Tls()})
-        assert not any(f"port {port} is" in line for line in preflight.ports(plain, LocalHost(), facts))
+        assert not any(f"port {port} is" in line for line in preflight.taken_ports(plain, LocalHost(), facts))

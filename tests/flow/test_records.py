@@ -154,7 +154,7 @@ COMMANDS: dict[str, Callable[[Place], Any]] = {
     "logs": lambda place: logs.show(place.at, ["backend"], logs.query("", ""), follow=False),
     "exec": lambda place: services.find(place.at, ["backend"]),
     "plan": lambda place: place.steps("r3"),
-    "preflight": lambda place: preflight.clock(place.host, place.state.ledger()),
+    "preflight": lambda place: preflight.warn_of_clock(place.host, place.state.ledger()),
     "deploy": lambda place: place.deploy("r3"),
     "deploy of what serves": lambda place: place.deploy("r2"),
     "rollback": lambda place: commands.rollback(place.at),

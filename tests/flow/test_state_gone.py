@@ -34,11 +34,11 @@ def test_what_serves_is_seen_by_what_runs(gone: Place) -> None:
 
 def test_the_advice_is_one_command_that_stops_nothing_before_all_is_ready(gone: Place) -> None:
     facts = observe(gone.settings, gone.host)
-    words = "".join(preflight.another_state(gone.settings, gone.host, facts))
+    words = "".join(preflight.folder_conflicts(gone.settings, gone.host, facts))
     assert "inv deploy --include=edge" in words
     assert "an outage of seconds" in words
     assert "docker rm" not in words
-    assert preflight.another_state(gone.settings, gone.host, facts, "edge") == []
+    assert preflight.folder_conflicts(gone.settings, gone.host, facts, "edge") == []
 
 
 def test_the_state_says_it_and_the_one_way_out(gone: Place) -> None:

@@ -218,7 +218,7 @@ def test_a_value_that_is_too_new_refuses_a_deploy_before_anything_changes(site: 
     path = too_new(site, name)
     before = path.read_bytes()
     with pytest.raises(Refused) as told:
-        preflight.check(site.settings, site.host, observe(site.settings, site.host))
+        preflight.require_host_ready(site.settings, site.host, observe(site.settings, site.host))
     require_newer(told.value)
     for command in ("status", "logs", "history", "exec", "maintenance"):
         COMMANDS[command](site)
@@ -244,7 +244,7 @@ def test_what_an_edge_serves_that_is_too_new_refuses_a_deploy_and_stops_nothing_
     change(path, lambda document: document.update(TOO_NEW, members="elsewhere"))
     before = path.read_bytes()
     with pytest.raises(Refused) as told:
-        preflight.check(site.settings, site.host, observe(site.settings, site.host))
+        preflight.require_host_ready(site.settings, site.host, observe(site.settings, site.host))
     require_newer(told.value)
     assert capsys.readouterr().err.count("route.json was written by a newer toolkit") == 1
     for command in ("status", "logs", "history", "exec"):
@@ -487,11 +487,11 @@ def test_lines_of_other_commands_say_nothing_about_releases(site: Place) -> None
 
     def shown() -> tuple[object, ...]:
         state = site.state
-        which = [lineage.by_journal(state, name) for name in ("r1", "r2", "r3", "r4")]
+        which = [lineage.previous_by_journal(state, name) for name in ("r1", "r2", "r3", "r4")]
         return (
             which,
             lineage.is_rolled_back(state),
-            lineage.verdict(state, "r5"),
+            lineage.verdict_by_journal(state, "r5"),
             state.ended(),
             state.intention(),
             state.once_served(),

@@ -8,7 +8,7 @@ from typing import ClassVar
 from deploy.config.settings import Settings
 from deploy.core.shell import docker
 from deploy.rollout.health import await_healthy
-from deploy.rollout.start import freeing, start_again
+from deploy.rollout.start import start_despite_stale_endpoints, start_stopped
 from deploy.rollout.steps.step import Stage, Step
 from deploy.site.run import Run
 
@@ -28,33 +28,33 @@ class StartColour(Step):
 
     def perform(self, run: Run) -> None:
         if run.bundle.release.reconstructed:
-            freeing(run, lambda: start_again(run, self.colour, self.services))
+            start_despite_stale_endpoints(run, lambda: start_stopped(run, self.colour, self.services))
         else:
-            freeing(run, lambda: self.start_replicas(run))
+            start_despite_stale_endpoints(run, lambda: self.start_replicas(run))
 
     def start_replicas(self, run: Run) -> None:
         """Start stopped containers of the same release again, and create the others.
 
-        Stopped ones beyond the desired number go: Compose would choose itself which to remove, also one that runs.
-        So do those of services that this release does not have.
+        Stopped ones beyond the desired number are removed: Compose would choose itself which to remove, also one that
+        runs. So are those of services that this release does not have.
         """
-        scale, again = [], []
-        there = [c for c in run.host.engine.containers(run.settings.name) if c.colour == self.colour]
+        scale, restarted = list[str](), list[str]()
+        existing = [c for c in run.host.engine.containers(run.settings.name) if c.colour == self.colour]
         names = {service.name for service in run.release.services}
-        surplus = [c.name for c in there if c.service not in names and not c.alive]
+        surplus = [c.name for c in existing if c.service not in names and not c.alive]
         for service in (s for s in run.release.services if s.name in self.services):
-            own = [c for c in there if c.service == service.name and c.release == run.release.id]
+            own = [c for c in existing if c.service == service.name and c.release == run.release.id]
             alive, stopped = sum(c.alive for c in own), [c.name for c in own if not c.alive]
             number = max(run.replicas(service, self.upto), alive)
-            again += stopped[: number - alive]
+            restarted += stopped[: number - alive]
             surplus += stopped[number - alive :]
             scale.append(f"--scale={service.name}-{self.colour}={number}")
         if surplus:
             run.host.run(docker("rm", *surplus))
-        chosen = [f"{service}-{self.colour}" for service in self.services]
-        run.host.run(run.compose(self.colour, "up", "--detach", "--no-deps", "--no-build", *scale, *chosen))
-        if again:  # what stopped on a full disk is listed as running by the engine, and Compose leaves it as it is
-            run.host.run(docker("start", *again))
+        services = [f"{service}-{self.colour}" for service in self.services]
+        run.host.run(run.compose(self.colour, "up", "--detach", "--no-deps", "--no-build", *scale, *services))
+        if restarted:  # the engine lists what stopped on a full disk as running, and Compose leaves that as it is
+            run.host.run(docker("start", *restarted))
 
 
 @dataclass(frozen=True)

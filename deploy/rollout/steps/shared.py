@@ -14,7 +14,7 @@ from deploy.core.shell import docker
 from deploy.release.render import HOLDER
 from deploy.rollout import shared
 from deploy.rollout.health import ANSWERS_WITHIN, STEADY_SECONDS, answers, await_healthy, is_public
-from deploy.rollout.start import freeing, start_again
+from deploy.rollout.start import start_despite_stale_endpoints, start_stopped
 from deploy.rollout.steps.step import Stage, Step
 from deploy.site.run import Run
 
@@ -75,7 +75,7 @@ class StartShared(Step):
     def perform(self, run: Run) -> None:
         data = {s.name for s in run.bundle.release.of("data")} & {*self.services}
         try:
-            freeing(run, lambda: self.start(run))
+            start_despite_stale_endpoints(run, lambda: self.start(run))
             await_healthy(run, "", self.services, steady=STEADY_SECONDS if data else 0)
         except (Interrupted, Unreachable):
             raise
@@ -87,7 +87,7 @@ class StartShared(Step):
     def start(self, run: Run) -> None:
         """Start what is missing; without files, what was stopped."""
         if run.bundle.release.reconstructed:
-            start_again(run, "", self.services)
+            start_stopped(run, "", self.services)
         else:
             run.host.run(run.compose("", "up", "--detach", "--no-recreate", "--no-build", *self.services))
 
