@@ -164,3 +164,13 @@ def test_decisions_are_short_and_numbered_without_a_gap() -> None:
         text = path.read_text()
         assert len(text.splitlines()) < 40, path.name
         assert text.startswith(f"# {path.name[:4]} "), path.name
+
+
+def test_every_limit_is_a_sentence_of_its_own_and_the_few_that_decide_stand_in_readme() -> None:
+    short = (ROOT / "README.md").read_text().partition("\n## Limits\n")[2].partition("\n## ")[0]
+    assert "](docs/reference/limits.md)" in short
+    assert 10 <= short.count("\n- ") <= 16
+    page = (ROOT / "docs/reference/limits.md").read_text()
+    limits = [" ".join(limit.split()) for limit in re.findall(r"(?ms)^- (.+?)(?=^- |^#|^$|\Z)", page)]
+    assert [limit for limit in limits if not limit.endswith(".") or re.search(r"[\w`)]\. ", limit)] == []
+    assert [line for line in (*short.splitlines(), *page.splitlines()) if len(line) > 120] == []
