@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -13,9 +14,11 @@ import pytest
 
 from deploy.hosts.local import LocalHost
 from deploy.insight import logs
-from deploy.monitoring import loki
+from deploy.monitoring import loki, run, stack
+from deploy.monitoring.loki import Kept
 from tests.flow.test_days_work import AT, say
 from tests.support.place import Place
+from tests.unit import test_loki, test_monitoring
 
 Printed = pytest.CaptureFixture[str]
 BACKEND, REDIS = "shop-local-blue-backend-blue-1", "shop-local-redis-1"
@@ -153,3 +156,18 @@ def test_an_answer_that_is_too_long_is_asked_for_by_fewer_lines(
     say(place.host, monkeypatch, {})
     show(place, "backend")
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [str(number) for number in range(90)]
+
+
+@pytest.mark.parametrize("pulled", [True, False])
+def test_alloy_reads_where_the_engine_writes_and_without_it_nobody_asks_loki(
+    place: Place, kept: Loki, monkeypatch: pytest.MonkeyPatch, pulled: bool
+) -> None:
+    """The stack ran with public images before, and is started with them again or without."""
+    assert kept
+    monkeypatch.setattr(place.host, "run", lambda command, **_: "/data/docker\n" if "info" in command.argv else "")
+    own = replace(test_monitoring.run(), host=place.host, settings=place.settings)
+    run.start(own, stack.stack_of(own, ""), test_loki.made(pulled=pulled))
+    folder = place.settings.state_dir
+    assert ("/data/docker/containers:" in (place.host.read(folder / stack.FILE) or "")) is pulled
+    assert ((place.host.read(folder / loki.FILE) or "") != "") is pulled
+    assert bool(Kept(place.at, [place.host]).hosts) is pulled

@@ -8,7 +8,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -340,11 +340,12 @@ def handshake(tmp_path: Path, *words: str, hangs: int = 0) -> int:
     context.load_cert_chain(tmp_path / "served/fullchain.pem", tmp_path / "served/privkey.pem")
 
     def serve(listener: socket.socket) -> None:
-        with suppress(OSError):
-            hung = [listener.accept() for _ in range(hangs)]
-            while len(hung) == hangs:
+        with suppress(OSError), ExitStack() as hung:  # a socket that is left open fails whichever test runs then
+            for _ in range(hangs):
+                hung.enter_context(listener.accept()[0])
+            while True:
                 connection, _ = listener.accept()
-                with suppress(ssl.SSLError), context.wrap_socket(connection, server_side=True):
+                with connection, suppress(ssl.SSLError), context.wrap_socket(connection, server_side=True):
                     pass
 
     with socket.create_server(("127.0.0.1", 0)) as listener:

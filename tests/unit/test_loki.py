@@ -30,13 +30,16 @@ KNOWN = {
 EXPORTED = {"discovery.http": "targets", "loki.process": "receiver", "loki.write": "receiver"}
 
 
-def rendered(pulled: bool = True, **monitor: Any) -> dict[str, str]:
-    """Every file that `inv monitor.up` writes, with the public images or without."""
+def made(*, pulled: bool = True) -> images.Images:
+    """The images of the stack, with the public ones or without."""
     more = {"grafana": "grafana/grafana:1", "loki": "grafana/loki:1", "alloy": "grafana/alloy:1"} if pulled else {}
-    own = images.Images(
-        {**test_monitoring.IMAGES.references, **more}, {**test_monitoring.IMAGES.entrypoints, **dict.fromkeys(more, "")}
-    )
-    return stack.files(stack.stack_of(test_monitoring.run(**monitor), ""), own)
+    entrypoints = {**test_monitoring.IMAGES.entrypoints, **dict.fromkeys(more, "")}
+    return images.Images({**test_monitoring.IMAGES.references, **more}, entrypoints)
+
+
+def rendered(*, pulled: bool = True, **monitor: Any) -> dict[str, str]:
+    """Every file that `inv monitor.up` writes."""
+    return stack.files(stack.stack_of(test_monitoring.run(**monitor), ""), made(pulled=pulled))
 
 
 def blocks(own: alloy.Block) -> list[alloy.Block]:
