@@ -85,7 +85,8 @@ def image_report(transfer: ImageTransfer, settings: Settings, here: LocalHost, d
         archive.keep_one(Path(folder), transfer.image.config)
         report, answer = report_of(settings, here, data, ("image", "--input", folder))
     trivy.require_image(report, transfer.image.config)
-    here.write(made, answer)
+    with suppress(OSError):  # another scan may write the same, or the disk be full
+        here.write(made, answer)
     forget(made.parent, settings.scan.database_hours)
     return report, answer
 
