@@ -110,7 +110,8 @@ def read_archive(name: str, identity: str, here: LocalHost) -> Archived:
             what = f"`docker save {name}` did not print an image archive{end(saved)}"
             then = "inv build; `docker version` must be 25 or later"
             raise OpsError(what, where=here.name, then=then, slug="image-unreadable") from None
-    here.write(cached, image.model_dump_json())
+    with suppress(OSError):  # another command may write the same, or the disk be full
+        here.write(cached, image.model_dump_json())
     return image
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -38,14 +39,16 @@ def without_revoked(run: Run) -> Run:
 
     Containers that hold the old ones and serve nobody are removed, so that new ones are made. Its bundle is written
     again last: with the new values in it, nothing else says that a container has the old ones. Raise Refused where what
-    serves has no value in place of one, or the containers are all that there is.
+    serves has no value in place of one, or the containers are all that there is of the release, or of its secrets.
     """
-    serving, env = run.facts.edge.release, secrets.rendered(run.bundle.env)
+    serving, env, revoked = run.facts.edge.release, secrets.rendered(run.bundle.env), run.state.revoked()
+    lost = not env and revoked != {}
+    env = environment(run) if lost else env
     current = secrets.rendered(run.state.text(str(serving), "env"))  # whatever else of its bundle is damaged
-    values = replacements(env, current, run.state.revoked())
+    values = replacements(env, current, revoked)
     if not values:
         return run
-    lacking = [key for key, value in values.items() if value is None or run.release.reconstructed]
+    lacking = [key for key, value in values.items() if value is None or lost or run.release.reconstructed]
     if lacking:
         what = f"{', '.join(lacking)} of release {run.release.id} was revoked, and nothing can stand in its place"
         then = f"inv deploy of commit {run.release.revision} takes the secrets of now"
@@ -55,6 +58,14 @@ def without_revoked(run: Run) -> Run:
     facts = drop_idle(run)
     run.state.keep(written)
     return replace(run, bundle=written, facts=facts)
+
+
+def environment(run: Run) -> dict[str, str]:
+    """Return the variables of the release's containers: they say what its secrets were where its file of them is gone."""
+    names = [c.name for c in run.facts.containers if c.release == run.release.id]
+    asked = docker("inspect", "--format", "{{json .Config.Env}}", *names).as_query()
+    printed = run.host.run(asked) if names else ""
+    return dict(word.split("=", 1) for line in printed.splitlines() for word in json.loads(line) or () if "=" in word)
 
 
 def rewritten(bundle: Bundle, env: Mapping[str, str]) -> Bundle:

@@ -85,7 +85,8 @@ def image_report(transfer: ImageTransfer, settings: Settings, here: LocalHost, d
         archive.keep_one(Path(folder), transfer.image.config)
         report, answer = report_of(settings, here, data, ("image", "--input", folder))
     trivy.require_image(report, transfer.image.config)
-    here.write(made, answer)
+    with suppress(OSError):  # another scan may write the same, or the disk be full
+        here.write(made, answer)
     forget(made.parent, settings.scan.database_hours)
     return report, answer
 
@@ -240,7 +241,7 @@ def history(settings: Settings, here: LocalHost) -> Inspection:
             return Inspection(kind, CHECKOUT, unknown="this clone has not the whole history", then=then)
         words = (program("gitleaks", settings), *GITLEAKS, ".")
         with git_that_says_how_it_ended(cache_folder(settings)) as path:
-            done = run(words, settings, here, GITLEAKS_CONFIG_TOML=DEFAULT_RULES, PATH=path)
+            done = run(words, settings, here, GITLEAKS_CONFIG_TOML=DEFAULT_RULES, PATH=path, GIT_NO_REPLACE_OBJECTS="1")
         answer = linters.parse("gitleaks", done.stdout, linters.gitleaks)
         count = int(match[1]) if (match := COMMITS.search(done.stderr)) else 0
         unknown = "" if count else "gitleaks does not say that it looked at a commit"

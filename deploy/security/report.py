@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from deploy.core import console
 from deploy.core.errors import GateClosed, Refused, acting
-from deploy.security.findings import CHECKOUT, Finding
+from deploy.security.findings import CHECKOUT, Finding, by_severity
 from deploy.security.judge import Judged, Strict
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def sarif_of(result: Scanned) -> dict[str, Any]:
     https://docs.github.com/en/code-security/reference/code-scanning/sarif-support-for-code-scanning
     """
     entries = list(every(result.judged))
-    rules = {finding.id: finding for finding, _ in reversed(entries)}
+    rules = {finding.id: finding for finding in reversed(by_severity(finding for finding, _ in entries))}
     return {
         "$schema": SARIF, "version": "2.1.0",
         "runs": [{"tool": {"driver": {"name": "inv scan", "rules": [rule(one) for one in rules.values()]}},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from io import StringIO
@@ -97,6 +98,23 @@ def test_a_revoked_secret_is_not_brought_back_under_the_name_that_it_had(changed
     assert replacements({"A": OLD, "B": OTHER}, {"A": NEW, "B": "b"}, changed.state.revoked()) == {"A": NEW}
     word = {"PASSWORD": (secrets.fingerprint("admin"),)}
     assert replacements({"PASSWORD": "admin", "USER": "admin"}, {"PASSWORD": NEW}, word) == {"PASSWORD": NEW}
+
+
+@pytest.mark.parametrize("gone", ["", "env"], ids=["its record", "its secrets"])
+def test_where_the_secrets_of_a_release_are_gone_its_containers_say_which_are_revoked(
+    changed: Place, monkeypatch: pytest.MonkeyPatch, gone: str
+) -> None:
+    """A container starts with what it was made with, whatever is left of its release's folder."""
+    folder = changed.state.bundle_folder("r4")
+    (folder / gone).unlink() if gone else shutil.rmtree(folder)
+    own = {c.name: [f"KEY={OLD}", "PATH=/bin"] for c in changed.host.engine.known.values() if c.release == "r4"}
+    monkeypatch.setattr(changed.host, "variables", own)
+    changed.state.revoke({"KEY": secrets.fingerprint(OLD)})
+    with pytest.raises(Refused, match="KEY of release r4 was revoked"):
+        commands.rollback(changed.at)
+    assert changed.serving() == "r5"
+    changed.host.variables.clear()
+    assert commands.rollback(changed.at).release == "r4"
 
 
 def test_where_revocations_cannot_be_read_no_old_secret_comes_back_and_nothing_is_stopped(

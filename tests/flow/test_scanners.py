@@ -166,13 +166,23 @@ def with_settings_of_git(checkout: Checkout) -> None:
     checkout.git("commit", "--quiet", "--amend", "-m", "all")
 
 
+def passed_over_by_a_replacement(checkout: Checkout) -> None:
+    """Plant it in a commit that `git replace` leaves out here; whoever clones this has it."""
+    for text in (f"key = '{key()}'\n", "none\n"):
+        checkout.write("planted", text)
+        checkout.commit()
+    checkout.git("replace", "--graft", "HEAD", "HEAD~2")
+
+
 def with_a_comment_that_allows_it(checkout: Checkout) -> None:
     """Plant it on a line that gitleaks passes over, as it stands in the first answer to every search."""
     checkout.write("planted", f"key = '{key()}'  # gitleaks:allow\n")
     checkout.commit()
 
 
-WAYS = [of_a_merge, of_a_file_called_binary, with_settings_of_git, with_a_comment_that_allows_it]
+WAYS = [
+    of_a_merge, of_a_file_called_binary, with_settings_of_git, passed_over_by_a_replacement, with_a_comment_that_allows_it,
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -103,6 +103,7 @@ class FakeHost(LocalHost):
         self.edge_folder = self.placed_edge = edge  # where it is, and where its host says that it is
         self.lost_images: set[str] = set()
         self.generation, self.answer = 0, ""  # what the edge has read, whatever becomes of the files
+        self.variables = dict[str, list[str]]()  # of containers
         self.said: list[str] = []
         self.fault: tuple[int, Callable[[], BaseException | None]] | None = None
         self.begun = 0
@@ -208,6 +209,8 @@ class FakeHost(LocalHost):
                 if self.engine.known[name].service in self.dropped:
                     return Result(2, "", "sh: 1: cannot create /proc/1/fd/1: Permission denied")
                 self.written[name] = line
+            case ("docker", "inspect", "--format", "{{json .Config.Env}}", *names):
+                return Result(0, "".join(f"{json.dumps(self.variables.get(name))}\n" for name in names), "")
             case ("docker", "inspect", "--format={{.Path}}", _):
                 return Result(0, "redis-server\n", "")
             case ("docker", "logs", "--timestamps", "--since", _, name) if name in self.written:

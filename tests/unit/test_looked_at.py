@@ -104,6 +104,15 @@ def test_the_databases_own_names_are_read_from_its_first_page_and_those_below(be
     assert database.read_releases(place, "") == (frozenset(), "page 4 is another")
 
 
+def test_a_report_that_cannot_be_kept_counts_even_so(bench: Bench) -> None:
+    """As on a full disk, or where another scan writes the same."""
+    settings = SETTINGS.model_copy(update={"root": bench.folder})
+    place = database.cache_folder(settings) / "reports"
+    place.parent.mkdir(parents=True)
+    place.write_text("in its place")
+    assert set(results(bench.look(IMAGE)).values()) == {"PASS"}
+
+
 def test_an_image_called_checkout_is_not_taken_for_the_checkout(bench: Bench) -> None:
     """An app without locks leaves those out, not what is vulnerable in an image of a shop."""
     bench.database = None

@@ -651,6 +651,16 @@ def test_sarif_is_derived_from_the_same_findings() -> None:
     assert len(report.document(result)["findings"]) == len(run["results"]) == 2
 
 
+def test_a_rule_in_sarif_is_as_severe_as_its_worst_finding() -> None:
+    """GitHub takes the severity of the rule, and `ignored-inline` is one of two kinds."""
+    mild = Finding("shell", "ignored-inline", "LOW", CHECKOUT, "a comment", "a.sh")
+    severe = replace(mild, kind="misconfigurations", severity="HIGH")
+    for findings in ((mild, severe), (severe, mild)):
+        (run,) = report.sarif_of(scanned([Inspection(one.kind, CHECKOUT, findings=(one,)) for one in findings]))["runs"]
+        (rule,) = run["tool"]["driver"]["rules"]
+        assert rule["properties"]["security-severity"] == report.SCORES["HIGH"]
+
+
 def test_no_image_is_a_pass_of_which_nothing_was_looked_at() -> None:
     assert summarize(ScannedImage("app", "sha256:aa", "sha256:bb"), "r1", [], DATA).result == "UNKNOWN"
 
