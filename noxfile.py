@@ -23,6 +23,7 @@ os.environ["PYTHONPYCACHEPREFIX"] = str(Path(".nox/bytecode").absolute())
 SCRIPTS = [
     "scripts/quickstart", "scripts/test", ".ci/run", "docker/base/customize.sh", "docker/base/postgres/customize.sh",
     "docker/base/postgres/entrypoint.sh", "docker/base/redis/customize.sh", "docker/base/monitoring/customize.sh",
+    "docker/base/python/customize.sh",
     "docker/frontend/publish", "scripts/ci-credentials", "infra/terraform/volume.sh",
     "infra/ansible/roles/firewall/files/bookreader-ops-firewall",
     *map("scripts/{}.sh".format, ("inv", "deploy", "backup", "migrate-and-deploy", "setup-monitoring")),
