@@ -89,6 +89,9 @@ def test_a_base_is_the_same_twice_whatever_the_umask_and_says_what_was_unpacked(
     assert ran.startswith("12.")
     assert "Package: busybox-static\n" in ran
     assert "Version: " in ran
+    python = bases.prepare(ROOT, "debian", ["python"], LocalHost())["python"]
+    compiled = "import json, os; print(os.path.exists(json.__cached__))"
+    assert docker("run", "--rm", "--read-only", python, "python3.11", "-c", compiled) == "True\n", "not at each start"
 
 
 def test_no_registry_and_no_mmdebstrap_is_refused(tiny: Site, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ def test_first_deploy_second_deploy_rollback_and_nothing_to_do(tiny: Site) -> No
     again = tiny.inv("deploy", "--json").document
     assert (again["changed"], again["release"]) == (False, first["release"])
     assert tiny.inv("plan", "--json").document["hosts"][0]["steps"] == []
+    assert "has no service with the role backup" in tiny.inv("backup.drill", code=2).stderr
 
     tiny.replace("app/app.py", "says hello", "says good day")
     tiny.commit()

@@ -143,7 +143,7 @@ def commands(lines: list[Ran]) -> list[str]:
 def test_a_push_to_main_a_nightly_scan_and_a_pull_request(
     team: Site, host: Machine, proxy: Proxy, protected: dict[str, str], tmp_path: Path
 ) -> None:
-    """A fork's main deploys nothing and says so; main is on staging and not in prod; a drill needs backups."""
+    """A fork's main deploys nothing and says so; main is on staging and not in prod, where a drill finds nothing."""
     runner = Runner(tmp_path, team.root)
     forked = run(runner, "build", MAIN, {})
     require_success(forked)
@@ -168,4 +168,4 @@ def test_a_push_to_main_a_nightly_scan_and_a_pull_request(
 
     refused = run(runner, "backup-drill", MAIN, protected)[-1]  # tests/nights/test_workflows.py has one that restores
     assert (refused.line, refused.code) == (".venv/bin/inv backup.drill --env=prod --json", 2)
-    assert "has no service with the role backup" in refused.output
+    assert "nothing is deployed, so there is nothing to save" in refused.output
