@@ -98,7 +98,7 @@ def test_a_port_is_closed_to_this_machine_whatever_its_address_is_like() -> None
         facts = Facts((), EdgeFacts(running=False, expected=True))
         for address in ("::1", "[::1]"):
             own = settings(Path(), edge={"address": address, "port": port})
-            (taken,) = preflight.ports(own, here, facts)
+            (taken,) = preflight.taken_ports(own, here, facts)
             assert f"port {port} is taken" in taken
             assert desired.published(address) == "[::1]", "as Compose has it"
     assert here.port_is_free("::1", port)
