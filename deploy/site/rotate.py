@@ -9,6 +9,7 @@ from getpass import getpass
 from deploy.config import secrets
 from deploy.config.environment import Environment
 from deploy.config.secrets import envfile, rotate, values
+from deploy.config.secrets.edit import require_unchanged
 from deploy.config.secrets.rotate import PREVIOUS, Rotation
 from deploy.config.secrets.source import Source
 from deploy.core import console
@@ -38,6 +39,7 @@ def change(at: Environment, key: str, *, finish: bool = False) -> None:
     fingerprints = {name: secrets.fingerprint(value) for name, value in rotation.revoked.items()}
     with locked(at, COMMAND):
         require_no_other(at, COMMAND)
+        require_unchanged(source, text, f"inv secrets.rotate {key}{' --finish' if finish else ''}")
         at.each(lambda host: state_of(at, host).revoke(fingerprints) if fingerprints else None)
         source.write(rotation.content, at.here)
     report(source, key, rotation)

@@ -204,6 +204,28 @@ def test_while_a_rollback_is_interrupted_nothing_is_rotated_so_that_no_resume_br
     assert changed.state.revoked() == {"KEY": (secrets.fingerprint(OLD),)}
 
 
+def test_a_rotation_does_not_undo_what_was_written_while_its_value_was_typed(
+    changed: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In another terminal: an edit, or the rotation of another secret, whose old value would be back."""
+    path = tmp_path / "own.env"
+    path.write_text(f"KEY={OLD}\nOTHER={OLD}x\n")
+    path.chmod(0o600)
+    source = secrets_source.File(path.name, str(path), "edit it", path)
+    monkeypatch.setattr(secrets, "source_of", lambda _: source)
+    theirs = f"KEY={OLD}\nOTHER={OTHER}\nMORE=1\n"
+
+    def typed(_: str) -> str:
+        path.write_text(theirs)
+        return NEW
+
+    monkeypatch.setattr(rotation_of, "typed", typed)
+    with pytest.raises(Refused, match=r"own\.env changed while") as refused:
+        rotation_of.change(changed.at, "KEY")
+    assert (refused.value.slug, refused.value.then.split(" again")[0]) == ("secrets-changed", "inv secrets.rotate KEY")
+    assert (path.read_text(), changed.state.revoked()) == (theirs, {})
+
+
 @pytest.mark.parametrize("step", range(4))
 def test_a_rollback_that_was_killed_is_resumed_without_the_revoked_secret(changed: Place, step: int) -> None:
     changed.state.revoke({"KEY": secrets.fingerprint(OLD)})

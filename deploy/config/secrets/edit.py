@@ -45,16 +45,16 @@ def edit(settings: Settings, host: LocalHost) -> None:
     if after == before.content and not gone | new:
         console.say(f"{source.name}: nothing changed")
         return
-    require_unchanged(source, before)
+    require_unchanged(source, before, "inv secrets.edit")
     source.write(after, host)
     report(source, changed_keys(before.content, after, documented(settings.root / EXAMPLE)), gone)
 
 
-def require_unchanged(source: Source, before: envfile.Text) -> None:
-    """Refuse to write over what a rotation, a pull or another edit brought since the editor opened."""
+def require_unchanged(source: Source, before: envfile.Text, command: str) -> None:
+    """Refuse to write over what a rotation, a pull or another edit brought since a command read it."""
     now = source.read()
     if now is None or now.content != before.content:
-        then = "inv secrets.edit again: it opens what is there now"
+        then = f"{command} again: it reads what is there now"
         what = f"{source.name} changed while it was edited; what you typed was not written"
         raise Refused(what, where=source.where, then=then, slug="secrets-changed")
 
