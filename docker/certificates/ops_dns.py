@@ -5,6 +5,7 @@ certbot's own hooks need a shell, which this image has not, and where one fails 
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 from contextlib import suppress
@@ -14,6 +15,7 @@ from certbot.errors import PluginError  # type: ignore[import-not-found]  # it i
 from certbot.plugins.dns_common import DNSAuthenticator  # type: ignore[import-not-found]
 
 ADDED_WITHIN, REMOVED_WITHIN = 240, 60  # seconds, for one record; deploy/certificates/store.py counts with them
+SECRET = 8  # characters; a shorter value of the environment may be any word
 
 
 class Authenticator(DNSAuthenticator):  # type: ignore[misc]
@@ -61,5 +63,12 @@ class Authenticator(DNSAuthenticator):  # type: ignore[misc]
         except OSError as error:
             raise PluginError(f"tls.dns_hook cannot be run in this container: {error}") from None
         if ran.returncode:
-            printed = (ran.stderr.strip() or ran.stdout.strip())[-1000:]
+            printed = masked(ran.stderr.strip() or ran.stdout.strip())[-1000:]
             raise PluginError(f"tls.dns_hook ended with {ran.returncode}: {' '.join(words)}: {printed}")
+
+
+def masked(printed: str) -> str:
+    """Mask what the command got by its environment, its token for example: a trace may print that. Pure."""
+    for value in sorted(filter(lambda value: len(value) >= SECRET, os.environ.values()), key=len, reverse=True):
+        printed = printed.replace(value, "***")
+    return printed

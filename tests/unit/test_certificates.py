@@ -287,6 +287,14 @@ def test_a_hook_that_fails_keeps_certbot_from_asking_the_server(hook: str, print
     assert (done.returncode, printed in done.stdout, bool(done.stdout)) == (0, True, bool(printed)), done.stderr
 
 
+def test_what_a_hook_prints_as_it_fails_shows_no_value_of_its_environment() -> None:
+    """Its token is there: it would stand in the log of the host."""
+    ran = [sys.executable, "-c", HOOKED, "sh -c 'set -x; : $DNS_TOKEN; exit 1'"]
+    own = {**os.environ, "DNS_TOKEN": "hush-hush-hush"}
+    done = subprocess.run(ran, cwd=ROOT / "docker/certificates", capture_output=True, text=True, env=own)
+    assert ("+ : ***" in done.stdout, "hush" in done.stdout) == (True, False), done.stdout
+
+
 HANGING = (
     HOOKED.partition("try:")[0]
     + """
