@@ -41,10 +41,13 @@ def accepted_release(state: State, ledger: Ledger, serving: str | None) -> tuple
     """
     if ledger.accepted or not serving:
         return ledger.accepted, False
-    cut, damaged = state.intention(), not ledger.whole or state.once_served()
-    first = cut is not None and cut.target == serving
-    recalled = None if not (cut and damaged) else cut.serving if first else serving
-    return recalled, not recalled and (damaged or not (first or state.host.front))
+    interrupted, damaged = state.intention(), not ledger.whole or state.once_served()
+    is_its_target = interrupted is not None and interrupted.target == serving
+    accepted = None
+    if interrupted and damaged:
+        accepted = interrupted.serving if is_its_target else serving
+    unrecorded = not accepted and (damaged or not (is_its_target or state.host.front))
+    return accepted, unrecorded
 
 
 def edge(settings: Settings, host: Host, containers: tuple[Container, ...]) -> EdgeFacts:
