@@ -132,7 +132,7 @@ def is_reverted(run: Run) -> bool:
 def reversals_to_accepted(
     at: Environment, interrupted: Mapping[str, Intention], facts: Mapping[str, Facts]
 ) -> dict[str, Reversal]:  # fmt: skip
-    """Return the way back of each host to the release that its ledger calls in service, whatever was interrupted since."""
+    """Return the way back of each host to the release that its ledger calls in service."""
 
     def reversal(host: Host) -> Reversal | None:
         own, intention = facts[host.name], interrupted.get(host.name)
