@@ -24,7 +24,7 @@ from deploy.incidents.log_errors import Group, Requests
 from deploy.insight import compare
 from deploy.insight.compare import View
 from deploy.insight.status import backup_of
-from deploy.site.facts import answered, observe
+from deploy.site.facts import ask_edge, observe
 from deploy.site.run import standing_on
 from deploy.state import locks
 from deploy.state.journal import Intention
@@ -68,7 +68,7 @@ def look(at: Environment, host: Host) -> Sight:
         FIRST,
         {
             "services": lambda: compare.view_of(at, host, observe(settings, host)),
-            "edge": lambda: answered(settings, host),
+            "edge": lambda: ask_edge(settings, host),
             "disk": lambda: {str(path): host.free_bytes(path) for path in (settings.state_dir,)},
             "memory": host.free_memory,
             "deploys": lambda: state.history()[-RECENT:],

@@ -13,7 +13,7 @@ from deploy.core.facts import Container, Facts
 from deploy.core.model import SHARED, Release, ReleasedService, Role
 from deploy.edge import frame
 from deploy.hosts.host import Host
-from deploy.rollout.health import LOOPBACK, through_edge
+from deploy.rollout.health import LOOPBACK, health_through_edge
 from deploy.site import rebuild
 from deploy.state.journal import RELEASING
 from deploy.state.store import State, state_of
@@ -213,7 +213,7 @@ def view_of(at: Environment, host: Host, facts: Facts) -> View:
         return replace(view, down=taken_down(state) if edge.release else "")
     lacking = any(not c.alive for c in facts.shared_existing.values()) or bool(missing(view))
     questions: tuple[Callable[[], Any], ...] = (
-        lambda: through_edge(at.settings, host, str(edge.colour), release) if release else {},
+        lambda: health_through_edge(at.settings, host, str(edge.colour), release) if release else {},
         lambda: public(at, host), lambda: taken_down(state) if lacking else "",
     )  # fmt: skip
     asked, page, down = host.together(*questions)

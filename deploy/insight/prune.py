@@ -115,7 +115,7 @@ def outdated(settings: Settings, host: Host, state: State) -> tuple[list[str], l
     Besides what a deploy keeps, these stay: the one that `inv rollback` goes to, what a container is made of, and what
     an interrupted command was about.
     """
-    facts, targets = observe(settings, host), {cut.target for cut in state.interruptions()}
+    facts, targets = observe(settings, host), {intention.target for intention in state.interruptions()}
     needed = {facts.edge.release, *(c.release for c in facts.containers), *targets}
     with suppress(Refused):
         needed.add(previous_release(state, facts))

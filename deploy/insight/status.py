@@ -24,7 +24,7 @@ from deploy.insight import compare
 from deploy.insight.compare import Comparison, View
 from deploy.rollout.lineage import verdict_by_ledger
 from deploy.rollout.reversible import require_abortable
-from deploy.site.facts import answered, observe, summary
+from deploy.site.facts import ask_edge, observe, summary
 from deploy.site.interrupted import Interruption, interruptions
 from deploy.state import locks
 from deploy.state.journal import JOURNAL, RELEASE
@@ -198,7 +198,7 @@ def observe_reachable(at: Environment) -> tuple[dict[str, Facts], dict[str, OpsE
     observed, unreachable = at.gather(lambda host: observe_at_once(at, host))
     for host in (host for host in at.hosts if host.name in unreachable and not host.front):
         with suppress(OpsError, OSError):  # with the engine away the edge itself may answer
-            edge = answered(at.settings, host)
+            edge = ask_edge(at.settings, host)
             unreachable[host.name].serves = f"{Facts(edge=edge).serving}: its edge answers" if edge else ""
     fronts = {host.name: host.front.name for host in at.hosts if host.front and host.name in unreachable}
     behind = [host for host in at.hosts if host.name in fronts]

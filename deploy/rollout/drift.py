@@ -9,7 +9,7 @@ from deploy.core import console
 from deploy.core.errors import acting, refuse
 from deploy.core.facts import Container
 from deploy.rollout import shared, steps
-from deploy.rollout.health import is_open, reaches
+from deploy.rollout.health import edge_reaches_app, is_open_to_visitors
 from deploy.site.run import Fleet, Run
 from deploy.state.store import Bundle
 
@@ -50,7 +50,7 @@ def restorable(run: Run, left: Bundle | None, *, undoing: bool = False) -> tuple
 
 def is_cut_off(run: Run, c: Container, *, undoing: bool) -> bool:
     """Tell whether this is an edge that reaches no app or, where a run is reverted, that visitors do not reach."""
-    return c.role == "edge" and not (reaches(run) and (is_open(run) or not undoing))
+    return c.role == "edge" and not (edge_reaches_app(run) and (is_open_to_visitors(run) or not undoing))
 
 
 def restorations(run: Run, left: Bundle | None) -> tuple[steps.RecreateShared, ...]:

@@ -17,7 +17,7 @@ def resume(at: Environment, json: bool) -> None:
     try:
         outcome = commands.resume(at)
     except Refused as error:
-        if not all(cut.run for cut in interruptions(at, at.hosts).values()):
+        if not all(intention.run for intention in interruptions(at, at.hosts).values()):
             error.then = (
                 "inv deploy: an older toolkit began what was interrupted, and a deploy starts from what is there"
             )

@@ -14,20 +14,21 @@ from deploy.edge import frame
 from deploy.hosts.host import Host
 from deploy.site.run import Run
 
-# so long must run what has no health check
+# for so long a container without a health check must run
 STEADY_SECONDS = 3
-# what the edge says, or nothing, where it does not reach a service
+# the status, 0 for none, where the edge does not reach a service
 UNREACHED = (0, 404, 502, 504)
-# the edge's addresses of which the loopback is one
+# the addresses of an edge that answers on the loopback
 LOOPBACK = ("127.0.0.1", "0.0.0.0")  # noqa: S104  # nothing is bound
 # an edge that answers at all does so within this
 ANSWERS_WITHIN = 2
 
 
 def await_healthy(run: Run, colour: str, services: Collection[str], upto: int = 0, *, steady: float = 0) -> None:
-    """Wait for the engine's health checks; a container that ended or starts over is given up at once.
+    """Wait until the containers of some services are healthy; give up at once where one ended or was restarted.
 
-    One that has no health check must run for `steady` seconds: in a crash loop it runs for a moment, too.
+    One without a health check must run for `steady` seconds: in a crash loop it runs for a moment, too. Raises OpsError
+    with what each unhealthy container printed last.
     """
     there = run.containers(colour, services)
     expected = sum(run.replicas(s, upto) for s in run.release.services if s.name in services)
@@ -44,7 +45,7 @@ def await_healthy(run: Run, colour: str, services: Collection[str], upto: int = 
         is_steady = time.monotonic() - up_since >= (0 if all(c.health for c in there) else steady)
         if any(broken(c) for c in there) or is_steady:
             break
-    # those that are to blame first: others may only wait for them
+    # broken ones first: others may only wait for them
     unhealthy = sorted((c for c in there if not c.up or broken(c)), key=lambda c: not broken(c))
     if unhealthy or len(there) < expected:
         raise OpsError(
@@ -56,7 +57,7 @@ def await_healthy(run: Run, colour: str, services: Collection[str], upto: int = 
 
 
 def next_command(run: Run, colour: str, unhealthy: Sequence[Container]) -> str:
-    """Name the next command; a shared service is started as it was until somebody includes it."""
+    """Name the next command; a shared service is recreated by another definition only where --include names it."""
     if not unhealthy:
         return "inv deploy"
     logs, names = run.host.command_line(f"docker logs {unhealthy[0].name}"), ",".join(c.service for c in unhealthy)
@@ -87,45 +88,47 @@ def diagnose_behind_front(run: Run) -> str:
         return ""
 
 
-def through_edge(settings: Settings, host: Host, colour: str, release: Release, timeout: float = 2) -> dict[str, int]:
+def health_through_edge(
+    settings: Settings, host: Host, colour: str, release: Release, timeout: float = 2
+) -> dict[str, int]:
     """Ask each web service of a colour for its health through a host's edge; return statuses, 0 without an answer."""
     web = {service.name: f"/{colour}/{service.name}{service.deploy.health}" for service in release.of("web")}
     return {name: host.get(settings.edge.probe_port, path, timeout=timeout)[0] for name, path in web.items()}
 
 
-def answers(run: Run) -> bool:
-    """Ask through the edge for the health of what serves; before a first release, the edge alone."""
+def is_serving(run: Run) -> bool:
+    """Tell whether what serves is healthy through the edge; before a first release, whether the edge answers."""
     if not run.serving_release or not run.facts.edge.colour:
         return run.host.get(run.settings.edge.probe_port, "/generation", timeout=1)[0] == 200
-    return is_well(run, run.facts.edge.colour, run.serving_release)
+    return is_healthy_through_edge(run, run.facts.edge.colour, run.serving_release)
 
 
-def is_public(run: Run) -> bool:
-    """Tell whether something answers on the port that visitors use, at this host's own address."""
+def answers_visitors(run: Run) -> bool:
+    """Tell whether something answers on the port that visitors use, at the host's loopback."""
     port, name = run.settings.edge.port, frame.visitor(run.settings)
     return run.host.get(port, "/edge-health", host=name, timeout=ANSWERS_WITHIN)[0] != 0
 
 
-def is_open(run: Run) -> bool:
-    """Tell whether visitors find something at their port, as far as this host can see: it asks at its loopback."""
-    return run.settings.edge.address not in LOOPBACK or wait_until(lambda: is_public(run), ANSWERS_WITHIN)
+def is_open_to_visitors(run: Run) -> bool:
+    """Tell whether visitors are answered, as far as the host can see: true where the edge has no loopback address."""
+    return run.settings.edge.address not in LOOPBACK or wait_until(lambda: answers_visitors(run), ANSWERS_WITHIN)
 
 
-def is_well(run: Run, colour: str, release: Release) -> bool:
-    """Ask each web service of a colour for its health, through the edge."""
-    statuses = through_edge(run.settings, run.host, colour, release, timeout=ANSWERS_WITHIN)
+def is_healthy_through_edge(run: Run, colour: str, release: Release) -> bool:
+    """Tell whether each web service of a colour is healthy through the edge."""
+    statuses = health_through_edge(run.settings, run.host, colour, release, timeout=ANSWERS_WITHIN)
     return all(status == 200 for status in statuses.values())
 
 
-def reaches(run: Run) -> bool:
-    """Tell whether the edge reaches some web service of what serves or of what is gone back to; one may be broken."""
+def edge_reaches_app(run: Run) -> bool:
+    """Tell whether the edge reaches a web service of what serves or of what is gone back to; one may be broken."""
     live = run.facts.edge.colour
     places = ((live, run.serving_release), (other(live), run.release))
     able = [(colour, release) for colour, release in places if colour and release]
-    return wait_until(lambda: any(is_reached(run, colour, release) for colour, release in able), ANSWERS_WITHIN)
+    return wait_until(lambda: any(answers_through_edge(run, *place) for place in able), ANSWERS_WITHIN)
 
 
-def is_reached(run: Run, colour: str, release: Release) -> bool:
-    """Tell whether some web service of a colour answers through the edge, whatever it says of itself."""
-    answered = through_edge(run.settings, run.host, colour, release, timeout=run.settings.rollout.served_within)
+def answers_through_edge(run: Run, colour: str, release: Release) -> bool:
+    """Tell whether a web service of a colour answers through the edge, healthy or not."""
+    answered = health_through_edge(run.settings, run.host, colour, release, timeout=run.settings.rollout.served_within)
     return any(status not in UNREACHED for status in answered.values())

@@ -17,15 +17,15 @@ from deploy.state.store import LEDGER, Intention, State, state_of
 
 
 def intentions(at: Environment) -> dict[str, Intention]:
-    """Return what each host's journal began last and did not end, by the hosts that have such a line."""
-    begun = at.each(lambda host: state_of(at, host).intention())
-    return {name: intention for name, intention in begun.items() if intention}
+    """Return the deploy or rollback that is not ended in a host's journal, by the hosts that have one."""
+    intentions = at.each(lambda host: state_of(at, host).intention())
+    return {name: intention for name, intention in intentions.items() if intention}
 
 
 def interruptions(at: Environment, hosts: Collection[Host]) -> dict[str, Intention]:
     """Return the interrupted deploy or rollback, by host.
 
-    Not what the others have left behind them while one was away.
+    Unlike `intentions` not what a host missed the end of, while it was unreachable.
     """
     releases = interrupted.interruptions(at, hosts).get(RELEASE)
     return dict(releases.on) if releases else {}
@@ -33,28 +33,28 @@ def interruptions(at: Environment, hosts: Collection[Host]) -> dict[str, Intenti
 
 def interruption(at: Environment) -> Intention | None:
     """Return what was interrupted, on all hosts or some; raise Refused when hosts began different commands."""
-    begun = interruptions(at, at.hosts)
-    if len({(one.command, one.target) for one in begun.values()}) > 1:
-        words = "; ".join(f"{name}: {one.command} of {one.target}" for name, one in begun.items())
+    interrupted = interruptions(at, at.hosts)
+    if len({(one.command, one.target) for one in interrupted.values()}) > 1:
+        words = "; ".join(f"{name}: {one.command} of {one.target}" for name, one in interrupted.items())
         raise Refused(
             f"different commands were interrupted: {words}", then="inv abort, then inv deploy", slug="hosts-disagree"
         )
-    return next(iter(begun.values()), None)
+    return next(iter(interrupted.values()), None)
 
 
-def record_aborted(at: Environment, begun: Mapping[str, Intention], after: Mapping[str, Facts]) -> None:
+def record_aborted(at: Environment, aborted: Mapping[str, Intention], after: Mapping[str, Facts]) -> None:
     """Record on each host that a command was aborted."""
-    hosts = [host for host in at.hosts if host.name in begun]
-    at.each(lambda host: record_aborted_on(state_of(at, host), begun[host.name], after[host.name]), hosts)
+    hosts = [host for host in at.hosts if host.name in aborted]
+    at.each(lambda host: record_aborted_on(state_of(at, host), aborted[host.name], after[host.name]), hosts)
 
 
-def record_aborted_on(state: State, begun: Intention, after: Facts) -> None:
+def record_aborted_on(state: State, aborted: Intention, after: Facts) -> None:
     """Record in ledger and journal that a command was aborted; in the journal alone where its bundle is gone."""
     with suppress(Refused):
-        release, edge = state.release(begun.target), after.edge
-        entry = make_record(release, begun.command, begun.since, edge.colour or "", edge.generation)
+        release, edge = state.release(aborted.target), after.edge
+        entry = make_record(release, aborted.command, aborted.since, edge.colour or "", edge.generation)
         try:
             state.record(entry.model_copy(update={"outcome": "aborted"}))
         except OSError as error:
             console.warn(f"that could not be written down: {error.strerror}; {state.folder / LEDGER}")
-    state.note(command=begun.command, state="aborted", target=begun.target)
+    state.note(command=aborted.command, state="aborted", target=aborted.target)

@@ -113,7 +113,7 @@ def expired_releases(state: State, desired: str, facts: Facts, number: int) -> l
 def interrupted_targets(state: State) -> set[str]:
     """Return what interrupted commands go on with; a migration has a release that never served."""
     with suppress(OSError, OpsError):
-        return {cut.target for cut in state.interruptions() if cut.kind != RELEASE}
+        return {one.target for one in state.interruptions() if one.kind != RELEASE}
     return set()
 
 

@@ -210,15 +210,15 @@ def abort(at: Environment) -> str:
         for run in fleet.runs:
             if run.facts.orphans:
                 AwaitOrphans(run.facts.orphans).perform(run)
-            if any(cut.command == COMMAND for cut in run.state.interruptions()):
+            if any(intention.command == COMMAND for intention in run.state.interruptions()):
                 run.note(command=COMMAND, state="aborted", target=run.target)
         return fleet.release.id
 
 
 def interrupted_fleet(at: Environment) -> Fleet:
     """Return the release of the interrupted migration."""
-    begun = at.each(lambda host: [cut for cut in state_of(at, host).interruptions() if cut.command == COMMAND])
-    target = next(cut.target for cuts in begun.values() for cut in cuts)
+    by_host = at.each(lambda host: state_of(at, host).interruptions())
+    target = next(one.target for own in by_host.values() for one in own if one.command == COMMAND)
     return fleet_of(at, target, observe_all(at), rebuilt=False)
 
 

@@ -29,7 +29,7 @@ def require_reversible(fleet: Fleet, schema_fits: str = "") -> None:
 
 
 def require_routes(fleet: Fleet) -> None:
-    """Refuse a release of an older toolkit where the edge has a frame of its own: the frame of then would come back."""
+    """Refuse a release of an older toolkit where the edge has a frame of its own: an old frame would come back."""
     split = [run for run in fleet.runs if run.facts.edge.frame not in ("", WHOLE)]
     across = [run for run in split if nginx.is_whole(run.bundle.files)]
     if across:
@@ -39,38 +39,39 @@ def require_routes(fleet: Fleet) -> None:
         raise Refused(what, where=where, then=then, slug="routes-missing")
 
 
-def require_abortable(at: Environment, begun: Mapping[str, Intention], facts: Mapping[str, Facts]) -> None:
+def require_abortable(at: Environment, interrupted: Mapping[str, Intention], facts: Mapping[str, Facts]) -> None:
     """Refuse an abort that would undo on some hosts what is done on others, or go back to what cannot serve."""
-    require_accepted_nowhere(begun, facts)
-    require_recorded(begun, facts)
+    require_accepted_nowhere(interrupted, facts)
+    require_recorded(interrupted, facts)
     accepted = {name: own.accepted for name, own in facts.items() if own.accepted}
     hosts = [host for host in at.hosts if host.name in accepted]
     kept = at.each(
         lambda host: rebuild.release(state_of(at, host), accepted[host.name], facts[host.name].containers), hosts
     )  # fmt: skip
-    require_unmoved(kept if begun else {}, facts)
+    require_unmoved(kept if interrupted else {}, facts)
     for host in hosts:
         own, release = facts[host.name], kept[host.name]
         if own.edge.release != own.accepted:
             require_schema_fits(state_of(at, host), release, own)
 
 
-def require_accepted_nowhere(begun: Mapping[str, Intention], facts: Mapping[str, Facts]) -> None:
-    """Refuse to undo on some hosts what is done on others: only the line that says so is missing there."""
-    for target in {intention.target for intention in begun.values()}:
+def require_accepted_nowhere(interrupted: Mapping[str, Intention], facts: Mapping[str, Facts]) -> None:
+    """Refuse to undo on some hosts a release that others have accepted: there only the line that says so is missing."""
+    for target in {intention.target for intention in interrupted.values()}:
         accepted = [name for name, own in facts.items() if own.accepted == target]
         everywhere = all(own.edge.release == target for own in facts.values())
-        if accepted and len(accepted) < len(facts) and (everywhere or any(name not in begun for name in accepted)):
+        partly = 0 < len(accepted) < len(facts)
+        if partly and (everywhere or any(name not in interrupted for name in accepted)):
             names = ", ".join(name for name in facts if name not in accepted)
             what = f"release {target} serves, and the ledger of {names} has no entry for it"
             raise Refused(what, where=names, then="inv resume, then inv rollback", slug="ledger-incomplete")
 
 
-def require_recorded(begun: Mapping[str, Intention], facts: Mapping[str, Facts]) -> None:
-    """Refuse to empty a host of what serves there when its ledger lacks it; but a first release that was begun goes."""
+def require_recorded(interrupted: Mapping[str, Intention], facts: Mapping[str, Facts]) -> None:
+    """Refuse to empty a host of what serves there when its ledger lacks it; an interrupted first release may go."""
     for name, own in facts.items():
         serves = own.edge.release
-        first = name in begun and begun[name].target == serves and not own.unrecorded
+        first = name in interrupted and interrupted[name].target == serves and not own.unrecorded
         if serves and not (own.accepted or first) and any(c.release == serves and c.alive for c in own.containers):
             what = f"release {serves} serves on {name}, whose ledger has no entry for it"
             raise Refused(what, where=name, then="inv resume", slug="ledger-incomplete")
@@ -82,9 +83,9 @@ def require_schema_fits(state: State, release: Release, facts: Facts) -> None:
 
 
 def schema_fits(target: Release, revision: str | None, schema: Schema | None, serving: str) -> None:
-    """Refuse to go back to code that cannot work on the schema, or of which that is not known.
+    """Refuse to go back to code that cannot work on the schema, or where no record says whether it can.
 
-    On a host that does not migrate itself only what is known counts: the one that did may be no more.
+    On a host that does not migrate itself a missing record is no reason: the host that migrated may be gone.
     """
     if not (target.migrating or target.listing) and not (schema and revision):
         return
@@ -96,7 +97,7 @@ def schema_fits(target: Release, revision: str | None, schema: Schema | None, se
 
 
 def misfit(target: str, revision: str | None, schema: Schema | None) -> str:
-    """Say why a release cannot be taken to fit the schema; empty where it fits. Pure."""
+    """Say why a release does not fit the schema, or that nothing shows it; empty where it fits. Pure."""
     if schema is None or revision is None:
         return f"it is not known whether release {target} fits the database's schema"
     if revision in schema.serves:

@@ -130,12 +130,12 @@ def is_reverted(run: Run) -> bool:
 
 
 def reversals_to_accepted(
-    at: Environment, begun: Mapping[str, Intention], facts: Mapping[str, Facts]
+    at: Environment, interrupted: Mapping[str, Intention], facts: Mapping[str, Facts]
 ) -> dict[str, Reversal]:  # fmt: skip
-    """Return the way back of each host to the release that its ledger calls in service, whatever was begun since."""
+    """Return the way back of each host to the release that its ledger calls in service."""
 
     def reversal(host: Host) -> Reversal | None:
-        own, intention = facts[host.name], begun.get(host.name)
+        own, intention = facts[host.name], interrupted.get(host.name)
         undone = intention.target if intention else own.edge.release
         target = own.accepted or undone
         if not target or not is_there(state_of(at, host), target, own):

@@ -1,4 +1,4 @@
-"""What is there now, as the engine and the edge say it; never remembered."""
+"""Observe what is there now, by asking the engine and the edge; nothing is remembered."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def observe(settings: Settings, host: Host) -> Facts:
     state, engine = State(host, settings.state_dir), host.engine
     containers = engine.containers(settings.name)
     questions: tuple[Callable[[], Any], ...] = (
-        lambda: edge(settings, host, containers), state.read_ledger, state.schema, engine.resources,
+        lambda: observe_edge(settings, host, containers), state.read_ledger, state.schema, engine.resources,
         lambda: engine.one_offs(settings.name),
     )  # fmt: skip
     serving, ledger, schema, resources, orphans = host.together(*questions)
@@ -41,57 +41,61 @@ def accepted_release(state: State, ledger: Ledger, serving: str | None) -> tuple
     """
     if ledger.accepted or not serving:
         return ledger.accepted, False
-    cut, damaged = state.intention(), not ledger.whole or state.once_served()
-    first = cut is not None and cut.target == serving
-    recalled = None if not (cut and damaged) else cut.serving if first else serving
-    return recalled, not recalled and (damaged or not (first or state.host.front))
+    interrupted, damaged = state.intention(), not ledger.whole or state.once_served()
+    is_its_target = interrupted is not None and interrupted.target == serving
+    accepted = None
+    if interrupted and damaged:
+        accepted = interrupted.serving if is_its_target else serving
+    unrecorded = not accepted and (damaged or not (is_its_target or state.host.front))
+    return accepted, unrecorded
 
 
-def edge(settings: Settings, host: Host, containers: tuple[Container, ...]) -> EdgeFacts:
-    """Ask the edge what it serves; while it is down, or has a configuration never proven, read what was proven last.
+def observe_edge(settings: Settings, host: Host, containers: tuple[Container, ...]) -> EdgeFacts:
+    """Ask the edge what it serves; while it is down, or its configuration was never proven, read what was proven last.
 
-    Behind another host's edge it is that one which is asked: it names the port of a colour, whatever container has it.
+    Behind another host's edge that one is asked; it names the port of a colour, whatever container has the port.
     """
     if host.front:
-        front = edge(settings, host.front, host.front.engine.containers(settings.name))
+        front = observe_edge(settings, host.front, host.front.engine.containers(settings.name))
         named = tuple(c.name for c in containers if c.role == "web" and c.colour == front.colour)
         return replace(front, members=named, running=False, expected=False, unproven=0, front=host.front.name)
     running = any(c.role == "edge" and c.state == "running" for c in containers)
     folder = EdgeFolder(settings, host)
     unproven = folder.unproven()
-    answer = answered(settings, host) if running and not unproven else None
+    answer = ask_edge(settings, host) if running and not unproven else None
     if answer:
         route = folder.route(answer.generation)
-        named = members(settings, host, answer, containers)
+        named = edge_members(settings, host, answer, containers)
         gone = route == nginx.Route() and not host.readlink(folder.path / CURRENT)
         return replace(answer, members=named, upstreams=route.upstreams, frame=route.frame, forgotten=gone)
     own = settings.hosts.get(host.name)
     expected = own is None or "edge" in own.roles
     try:
-        last = recorded(folder, running, own=expected)
+        last = read_edge(folder, running, own=expected)
     except OpsError as unreadable:
-        last = inferred(settings, host, containers, unproven if running else None, unreadable)
+        last = infer_edge(settings, host, containers, unproven if running else None, unreadable)
     return replace(last, running=running, unproven=unproven, expected=expected)
 
 
-def members(settings: Settings, host: Host, edge: EdgeFacts, containers: Iterable[Container]) -> tuple[str, ...]:
-    """Name the containers that a running edge names: by its generation's files; where those are gone by what runs."""
+def edge_members(settings: Settings, host: Host, edge: EdgeFacts, containers: Iterable[Container]) -> tuple[str, ...]:
+    """Return the containers that a running edge names, by its generation's files; without these, by what runs."""
     if named := EdgeFolder(settings, host).route(edge.generation).members:
         return named
     running = [c for c in containers if c.role == "web" and c.alive]
     return tuple(c.name for c in running if (c.colour, c.release) == (edge.colour, edge.release))
 
 
-def inferred(
+def infer_edge(
     settings: Settings, host: Host, containers: Sequence[Container], unproven: int | None, unreadable: OpsError
 ) -> EdgeFacts:  # fmt: skip
-    """Tell what serves without route.json: by the edge, unless it is down (None) or `unproven`, or by what runs.
+    """Infer what serves without route.json: from the edge, unless it is down or `unproven`, or from what runs.
 
-    What runs tells it where just one colour has web services, all of one release; raise where that is not so.
+    `unproven` is None where the edge is down. What runs shows it where just one colour has web services, all of one
+    release; otherwise `unreadable` is raised.
     """
-    answer = answered(settings, host) if unproven is not None else None
+    answer = ask_edge(settings, host) if unproven is not None else None
     if answer and answer.generation != unproven:
-        return replace(answer, members=members(settings, host, answer, containers))
+        return replace(answer, members=edge_members(settings, host, answer, containers))
     web = [c for c in containers if c.role == "web" and c.colour]
     places = {(c.colour, c.release) for c in web if c.alive} or {(c.colour, c.release) for c in web}
     if len(places) != 1:
@@ -107,7 +111,7 @@ def inferred(
     return EdgeFacts(generation=int(number) if number.isdecimal() else 0, colour=colour, release=release, members=named)
 
 
-def answered(settings: Settings, host: Host) -> EdgeFacts | None:
+def ask_edge(settings: Settings, host: Host) -> EdgeFacts | None:
     """Read the generation that the running edge answers with; None when it does not answer."""
     status, body = host.get(settings.edge.probe_port, "/generation")
     if status != 200:
@@ -115,11 +119,11 @@ def answered(settings: Settings, host: Host) -> EdgeFacts | None:
     with suppress(ValueError, KeyError, TypeError, RecursionError):  # another program has the port
         answer = json.loads(body)
         route = answer["colour"] or None, answer["release"] or None, answer["maintenance"]
-        return plausible(EdgeFacts(True, answer["generation"], *route))
+        return require_shape(EdgeFacts(True, answer["generation"], *route))
     return None
 
 
-def plausible(edge: EdgeFacts) -> EdgeFacts:
+def require_shape(edge: EdgeFacts) -> EdgeFacts:
     """Return facts that were read from JSON; raise TypeError where they have another shape."""
     numbered = isinstance(edge.generation, int) and isinstance(edge.maintenance, bool)
     if not numbered or edge.colour not in (None, *COLOURS) or not isinstance(edge.release, str | None):
@@ -127,8 +131,8 @@ def plausible(edge: EdgeFacts) -> EdgeFacts:
     return edge
 
 
-def recorded(folder: EdgeFolder, running: bool, *, own: bool = False) -> EdgeFacts:
-    """Read the generation that was proven last; nothing where a host gets an `own` edge, and had none before."""
+def read_edge(folder: EdgeFolder, running: bool, *, own: bool = False) -> EdgeFacts:
+    """Read the generation that was proven last; nothing where a host gets an edge of its `own`, and had none before."""
     host = folder.host
     target = host.readlink(folder.path / PROVEN) or host.readlink(folder.path / CURRENT)
     bare = own and target and "nginx.conf" not in host.listdir(folder.path / target)
@@ -150,12 +154,12 @@ def observe_all(at: Environment) -> dict[str, Facts]:
 
 
 def what_serves(at: Environment) -> str:
-    """Observe what answers requests now, and say it; also to one who has lost the lock."""
+    """Observe what answers requests now, and return it in words; that needs no lock."""
     return summary(at, at.each(lambda host: what_serves_on(at.settings, host)))
 
 
 def summary(at: Environment, serving: Mapping[str, str]) -> str:
-    """Say what hosts serve, those that serve the same in one breath. Pure."""
+    """Return in words what hosts serve, those that serve the same together. Pure."""
     hosts: dict[str, list[str]] = {}
     for name, words in serving.items():
         hosts.setdefault(words, []).append(name)
@@ -164,19 +168,19 @@ def summary(at: Environment, serving: Mapping[str, str]) -> str:
 
 
 def what_serves_on(settings: Settings, host: Host) -> str:
-    """Say what answers requests on one host; with the engine away the edge itself is asked."""
+    """Return in words what answers requests on one host; where the engine does not answer, the edge itself is asked."""
     try:
         return observe(settings, host).serving
     except Exception as error:  # noqa: BLE001  # it is asked for while another error is reported
         with suppress(OpsError, OSError):
-            if edge := answered(settings, host):
+            if edge := ask_edge(settings, host):
                 return Facts(edge=edge).serving
         return f"not known: {getattr(error, 'what', error)}".partition("\n")[0]
 
 
 @contextmanager
 def naming_what_serves(at: Environment) -> Iterator[None]:
-    """Let an error that passes say what serves now, unless it says so already."""
+    """Add to an error that passes what serves now, unless it says so already."""
     try:
         yield
     except OpsError as error:

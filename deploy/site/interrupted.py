@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 
 from deploy.config.environment import Environment
 from deploy.core.errors import Interrupted
@@ -27,14 +26,14 @@ class Handler:
 
 @dataclass(frozen=True)
 class Interruption:
-    """One interrupted command, on the hosts that began it; of releases these may have begun different ones."""
+    """One interrupted command, by the hosts that began it; of releases these may have begun different ones."""
 
     on: Mapping[str, Intention]
 
     @property
     def newest(self) -> Intention:
         """What was begun last."""
-        return max(self.on.values(), key=lambda cut: cut.since)
+        return max(self.on.values(), key=lambda intention: intention.since)
 
     @property
     def hosts(self) -> str:
@@ -46,27 +45,30 @@ class Interruption:
 
 
 def interruptions(at: Environment, hosts: Iterable[Host] | None = None) -> dict[str, Interruption]:
-    """Return what was interrupted by kind, newest first.
+    """Return the interrupted commands by kind, newest first.
 
-    Not what other hosts have left behind them while one was away.
+    A host that was unreachable may still have one that the others have ended or followed since: that is none.
     """
-    begun = at.each(lambda host: state_of(at, host).interruptions(), hosts)
-    kinds = {cut.kind for own in begun.values() for cut in own}
-    ledgers = at.each(lambda host: state_of(at, host).ledger(), hosts) if RELEASE in kinds else {}
-    entries = [entry for ledger in ledgers.values() for entry in ledger]
-    left = []
-    for kind in kinds:
-        ended = at.each(partial(ended_on, at, kind), hosts).values()
-        of_kind = {name: cut for name, own in begun.items() for cut in own if cut.kind == kind}
-        newest = {name: cut for name, cut in of_kind.items() if not any(cut.overtaken(*end) for end in ended)}
-        on = {name: cut for name, cut in newest.items() if kind != RELEASE or not any(map(cut.over, entries))}
-        left += [Interruption(on)] if on else []
-    return {one.newest.kind: one for one in sorted(left, key=lambda one: one.newest.since, reverse=True)}
+    by_host = at.each(lambda host: state_of(at, host).interruptions(), hosts)
+    found = []
+    for kind in {intention.kind for own in by_host.values() for intention in own}:
+        of_kind = {name: one for name, own in by_host.items() for one in own if one.kind == kind}
+        if still_open := without_ended(at, kind, of_kind, hosts):
+            found.append(Interruption(still_open))
+    return {one.newest.kind: one for one in sorted(found, key=lambda one: one.newest.since, reverse=True)}
 
 
-def ended_on(at: Environment, kind: str, host: Host) -> tuple[str, str]:
-    """Return when the newest command of a kind began on a host and its run, where that has ended; empty elsewhere."""
-    return state_of(at, host).ended(kind)
+def without_ended(
+    at: Environment, kind: str, intentions: Mapping[str, Intention], hosts: Iterable[Host] | None
+) -> dict[str, Intention]:
+    """Leave out what is over by the journal of any host or, of releases, by its ledger."""
+    ended = at.each(lambda host: state_of(at, host).last_ended(kind), hosts).values()
+    left = {name: one for name, one in intentions.items() if not any(map(one.is_followed_by, ended))}
+    if kind != RELEASE:
+        return left
+    ledgers = at.each(lambda host: state_of(at, host).ledger(), hosts).values()
+    entries = [entry for ledger in ledgers for entry in ledger]
+    return {name: one for name, one in left.items() if not any(map(one.is_over_by, entries))}
 
 
 def require_no_other(at: Environment, own: str = RELEASE) -> None:
@@ -82,26 +84,24 @@ def handler(at: Environment, handlers: Mapping[str, Handler], verb: str, usual: 
 
     Raises Interrupted where this toolkit cannot: nobody in it handles that command, or a newer one began it.
     """
-    cut = next(iter(interruptions(at).values()), None)
-    if cut is None:
+    last = next(iter(interruptions(at).values()), None)
+    if last is None:
         return handlers[usual]
-    command = cut.newest.command
-    if any(one.too_new for one in cut.on.values()):
-        words = f"{cut}, by a newer toolkit: this one cannot {verb} it"
-        raise Interrupted(words, where=cut.hosts, then=kept.NEWER, slug="command-unknown")
+    command = last.newest.command
+    if any(intention.too_new for intention in last.on.values()):
+        what = f"{last}, by a newer toolkit: this one cannot {verb} it"
+        raise Interrupted(what, where=last.hosts, then=kept.NEWER, slug="command-unknown")
     if command not in handlers:
-        words, then = (
-            f"{cut}, and this toolkit has no inv {verb} for {command}",
-            f"{kept.NEWER}; or inv {command} again",
-        )
-        raise Interrupted(words, where=cut.hosts, then=then, slug="command-unknown")
+        what = f"{last}, and this toolkit has no inv {verb} for {command}"
+        then = f"{kept.NEWER}; or inv {command} again"
+        raise Interrupted(what, where=last.hosts, then=then, slug="command-unknown")
     return handlers[command]
 
 
 def question(at: Environment, verb: str) -> str:
-    """Say what a person is asked before an interrupted command goes on, or back: which one it is, and since when."""
-    cut = next(iter(interruptions(at).values()), None)
-    return f"{verb}, since {cut}," if cut else f"{verb} from what was interrupted"
+    """Return what a person is asked before an interrupted command goes on or back: which one it is, since when."""
+    last = next(iter(interruptions(at).values()), None)
+    return f"{verb}, since {last}," if last else f"{verb} from what was interrupted"
 
 
 def resume(at: Environment, handlers: Mapping[str, Handler], *, json: bool) -> None:

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import takewhile
 from secrets import token_hex
-from typing import Any
+from typing import Any, NamedTuple
 
 from deploy.core.model import VERSION, Record
 from deploy.state import kept
@@ -63,15 +63,15 @@ def begin_run() -> None:
 
 @dataclass(frozen=True)
 class Intention:
-    """What an interrupted command was about to do, as the journal has it; `run` is empty in format 0."""
+    """What an interrupted command was about to do, as the journal has it."""
 
     command: str
     target: str
     since: str
-    serving: str | None = None  # what another release served when it was begun first
-    run: str = ""
+    serving: str | None = None  # the release that served when it was begun first, where that was another one
+    run: str = ""  # empty in format 0
     details: Mapping[str, Any] = field(default_factory=dict)
-    too_new: bool = False  # no more than these is understood of it
+    too_new: bool = False  # a newer toolkit began it, and only these fields are understood
 
     @property
     def kind(self) -> str:
@@ -81,14 +81,21 @@ class Intention:
     def __str__(self) -> str:
         return f"{self.command} of {self.target}" if self.target else self.command
 
-    def over(self, entry: Record) -> bool:
+    def is_over_by(self, entry: Record) -> bool:
         """Tell whether a line of some host's ledger says that this failed, or that another command came after."""
-        came_to_nothing = entry.outcome != "in service" and (entry.release, entry.started) == (self.target, self.since)
-        return came_to_nothing or entry.started > self.since
+        failed = entry.outcome != "in service" and (entry.release, entry.started) == (self.target, self.since)
+        return failed or entry.started > self.since
 
-    def overtaken(self, began: str, run: str) -> bool:
+    def is_followed_by(self, ended: EndedRun) -> bool:
         """Tell whether a command that has ended on some host was another one, begun later."""
-        return began > self.since and not (self.run and run == self.run)
+        return ended.began > self.since and not (self.run and ended.run == self.run)
+
+
+class EndedRun(NamedTuple):
+    """A command that has ended: when it began, and its run; both empty where none has."""
+
+    began: str = ""
+    run: str = ""
 
 
 class Journal(Folder):
@@ -140,17 +147,14 @@ class Journal(Folder):
             kinds.setdefault(kind_of(line["command"]), []).append(line)
         return tuple(cut for lines in kinds.values() if (cut := intention_of(iter(lines))))
 
-    def ended(self, kind: str = RELEASE) -> tuple[str, str]:
-        """Return when the newest command of a kind began and its run, where the journal says how it ended.
-
-        Empty elsewhere.
-        """
+    def last_ended(self, kind: str = RELEASE) -> EndedRun:
+        """Return the newest command of a kind where the journal says how it ended; an empty one elsewhere."""
         lines = (line for line in self.commands() if kind_of(line["command"]) == kind)
         last = next(lines, {"state": "begin"})
         if last["state"] == "begin":
-            return "", ""
-        begun = next(lines, {})
-        return str(begun.get("started") or begun.get("time") or ""), str(last.get("run") or "")
+            return EndedRun()
+        beginning = next(lines, {})
+        return EndedRun(str(beginning.get("started") or beginning.get("time") or ""), str(last.get("run") or ""))
 
     def once_served(self) -> bool:
         """Tell whether the journal says that some release came into service, since the data was last removed."""
@@ -165,16 +169,15 @@ class Journal(Folder):
 
 
 def intention_of(lines: Iterator[Mapping[str, Any]]) -> Intention | None:
-    """Return what the newest of these lines begins; None where it ends something. Pure."""
+    """Return the command that the newest of these lines begins; None where that line ends one. Pure."""
     last = next(lines, None)
     if not last or last["state"] != "begin":
         return None
     target = last.get("target")
-    again = takewhile(
-        lambda line: (line["state"], line.get("target")) == ("begin", target), lines
-    )  # a resume begins it again
-    begun: Sequence[Mapping[str, Any]] = [last, *again]
-    serving = next((str(line["serving"]) for line in begun if line.get("serving") not in (None, target)), None)
+    # each resume has written another line that begins it
+    earlier = takewhile(lambda line: (line["state"], line.get("target")) == ("begin", target), lines)
+    beginnings: Sequence[Mapping[str, Any]] = [last, *earlier]
+    serving = next((str(line["serving"]) for line in beginnings if line.get("serving") not in (None, target)), None)
     details = last.get("details")
     return Intention(
         str(last["command"]),

@@ -270,7 +270,7 @@ def test_an_app_that_answered_before_and_not_after_is_a_failure_and_the_edge_is_
     said = capsys.readouterr().err
     assert "outage: at most" not in said.partition("going back")[0]
     assert (shop.there("edge").made_of, shop.serving()) == (spec(made("r1"), "edge").made_of, "r1")
-    assert health.answers(Run(shop.settings, shop.host, made("r1"), observe(shop.settings, shop.host)))
+    assert health.is_serving(Run(shop.settings, shop.host, made("r1"), observe(shop.settings, shop.host)))
 
 
 def test_an_app_that_did_not_answer_before_is_no_failure_of_what_is_recreated(
@@ -364,7 +364,7 @@ def test_an_edge_that_visitors_no_longer_reach_is_a_failure_and_restored(
     with pytest.raises(OpsError, match="edge was recreated, and the app has not answered since"):
         shop.put("r2", EDGE, VOLUME, include="edge")
     assert (shop.there("edge").made_of, shop.serving()) == (spec(made("r1"), "edge").made_of, "r1")
-    assert health.is_public(Run(shop.settings, shop.host, made("r1")))
+    assert health.answers_visitors(Run(shop.settings, shop.host, made("r1")))
 
 
 def test_a_rollback_goes_on_without_data_that_does_not_start(shop: Shop, capsys: Printed) -> None:

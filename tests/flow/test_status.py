@@ -157,7 +157,7 @@ def test_a_first_page_that_errs_behind_a_health_that_is_well_is_seen(
 def test_what_cannot_be_seen_is_exit_3(well: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """The edge is not at the loopback, and no record says which web services it has."""
     settings = well.settings.model_copy(update={"edge": well.settings.edge.model_copy(update={"address": "10.0.0.1"})})
-    monkeypatch.setattr("deploy.insight.compare.through_edge", lambda *_: {})
+    monkeypatch.setattr("deploy.insight.compare.health_through_edge", lambda *_: {})
     with pytest.raises(GateClosed) as failed:
         status.show(well.at._replace(settings=settings), json=False)
     assert failed.value.slug == "visitors-unknown"

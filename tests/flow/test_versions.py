@@ -492,7 +492,7 @@ def test_lines_of_other_commands_say_nothing_about_releases(site: Place) -> None
             which,
             lineage.is_rolled_back(state),
             lineage.verdict_by_journal(state, "r5"),
-            state.ended(),
+            state.last_ended(),
             state.intention(),
             state.once_served(),
         )

@@ -162,7 +162,7 @@ class AwaitEdgeSwitch(Step):
         return f"check that {self.front} serves {self.colour or 'nothing'}"
 
     def perform(self, run: Run) -> None:
-        edge = facts.edge(run.settings, run.host, ())
+        edge = facts.observe_edge(run.settings, run.host, ())
         if (edge.colour, edge.release) != (self.colour, self.release):
             serves, desired = (f"{one.release or 'nothing'} ({one.colour})" for one in (edge, self))
             words = f"the edge serves {serves}, not {desired}"

@@ -13,7 +13,7 @@ from deploy.core.poll import wait_until
 from deploy.core.shell import docker
 from deploy.release.render import HOLDER
 from deploy.rollout import shared
-from deploy.rollout.health import ANSWERS_WITHIN, STEADY_SECONDS, answers, await_healthy, is_public
+from deploy.rollout.health import ANSWERS_WITHIN, STEADY_SECONDS, answers_visitors, await_healthy, is_serving
 from deploy.rollout.start import start_despite_stale_endpoints, start_stopped
 from deploy.rollout.steps.step import Stage, Step
 from deploy.site.run import Run
@@ -113,13 +113,15 @@ class RecreateShared(Step):
         names = ", ".join(self.services)
         console.say(f"     {names}: stopped, recreated and started; what needs them fails for some seconds")
         self.warn_of_routes(run)
-        before = bool(run.release.of("edge")) and wait_until(lambda: answers(run), ANSWERS_WITHIN)
-        public = before and is_public(run)
+        before = bool(run.release.of("edge")) and wait_until(lambda: is_serving(run), ANSWERS_WITHIN)
+        public = before and answers_visitors(run)
         began = time.monotonic()
         self.recreate(run)
         await_healthy(run, "", self.services, steady=STEADY_SECONDS)
         answered = before and wait_until(
-            lambda: answers(run) and (is_public(run) or not public), run.settings.rollout.healthy_within, pause=0.02
+            lambda: is_serving(run) and (answers_visitors(run) or not public),
+            run.settings.rollout.healthy_within,
+            pause=0.02,
         )
         seconds = time.monotonic() - began
         if before and not answered:
