@@ -37,7 +37,8 @@ OTHER_LOGS = "as root: du -h {} | sort -h | tail; set max-size of the log driver
 UNUSED = "see docker volume ls --filter dangling=true; docker volume rm NAME, once you know whose it is: it is data"
 BACKUPS = "inv backup.prune, or a repository elsewhere: backup.offsite"
 REST = "as root: du -xh --max-depth=3 {} | sort -h | tail -n 20"
-CONTAINERD, CONTENT = Path("/var/lib/containerd"), "io.containerd.content.v1.content"
+CONTAINERD = Path("/var/lib/containerd")
+CONTENT, SNAPSHOTS = "io.containerd.content.v1.content", "io.containerd.snapshotter.v1.overlayfs"
 VOLUME, BACKUP_VOLUMES = "com.docker.compose.volume", ("backups", "wal")
 PROJECT = "com.docker.compose.project"
 
@@ -69,6 +70,7 @@ def measure(settings: Settings, host: Host) -> Disk:
     engine, containers = host.engine.folder(), host.engine.containers(settings.name)
     logs = [Item("log", c.name, log_bytes(host, host.engine.log_file(c.name)), LOG) for c in containers]
     size, advice = folder_bytes(host, settings.state_dir), PRUNE if waste.releases else STATE
+    used = {**used, "LayersSize": max(used["LayersSize"] or 0, unpacked(host, engine) - cache_bytes(used))}
     of_engine = [*engine_items(used, settings.name, waste), *logs, *other_logs(host, engine, logs)]
     counted = [(settings.state_dir, Item("state", str(settings.state_dir), size, advice))]
     counted += [*((engine, item) for item in of_engine), *stores(host, engine, waste)]
@@ -88,19 +90,30 @@ def other_logs(host: Host, engine: Path, logs: Iterable[Item]) -> Iterator[Item]
         yield Item("logs", "other containers", others, OTHER_LOGS.format(engine / "containers"))
 
 
+def unpacked(host: Host, engine: Path) -> int:
+    """Add up what containerd has unpacked of images and build cache: there the engine says too little (85 MB of 13 GB)."""
+    return sum(readable_bytes(host, place / SNAPSHOTS) or 0 for place in containerd_folders(engine))
+
+
+def containerd_folders(engine: Path) -> tuple[Path, Path]:
+    """Return where containerd keeps its data: started by the engine, or by itself. Pure."""
+    return engine / "containerd" / "daemon", CONTAINERD
+
+
 def stores(host: Host, engine: Path, waste: prune.Waste) -> Iterator[tuple[Path, Item]]:
-    """Yield containerd's stores with what images were loaded from: the engine counts them unpacked alone."""
-    for place in (engine / "containerd" / "daemon", CONTAINERD):
+    """Yield containerd's stores with what images were loaded from, beside what was unpacked of it."""
+    for place in containerd_folders(engine):
         if size := readable_bytes(host, place / CONTENT):
             yield place, Item("image blobs", str(place), size, PRUNE if waste.names or waste.unnamed else IMAGES)
 
 
 def rest(counted: Iterable[tuple[Path, Item]], systems: Mapping[Path, FileSystem]) -> Iterator[Item]:
     """Yield what is used of each file system beyond what was counted there. Pure."""
-    left = {system.target: system.used for system in systems.values()}
+    left = {system.number: system.used for system in systems.values()}
     for place, item in counted:
-        left[systems[place].target] -= item.bytes or 0
-    for target, size in left.items():
+        left[systems[place].number] -= item.bytes or 0
+    for number, size in left.items():
+        target = min((one.target for one in systems.values() if one.number == number), key=len)
         if size > 0:
             yield Item("other", f"the rest of {target}", size, REST.format(target))
 

@@ -14,14 +14,16 @@ GIGABYTE = 1_000_000_000
 # $1 a place, which need not be there
 FILE_SYSTEM = """place=$1
 until [ -e "$place" ]; do place=${place%/*}; place=${place:-/}; done
+stat --format=%d -- "$place"
 df -B1 --output=used,target -- "$place" | tail -n 1
 """
 
 
 @dataclass(frozen=True)
 class FileSystem:
-    """Where it is mounted, and how many bytes of it are used."""
+    """Its number, which stays where a folder of it is mounted once more; where it is mounted; how much is used."""
 
+    number: int
     target: str
     used: int
 
@@ -49,8 +51,8 @@ def file_systems(host: Host, places: Iterable[Path]) -> dict[Path, FileSystem]:
     """Tell on which file system each place is, or will be, and how many bytes of it are used."""
     found = dict[Path, FileSystem]()
     for place in dict.fromkeys(places):
-        used, _, target = host.run(query("sh", "-c", FILE_SYSTEM, "sh", str(place))).strip().partition(" ")
-        found[place] = FileSystem(target.strip(), int(used))
+        number, used, target = host.run(query("sh", "-c", FILE_SYSTEM, "sh", str(place))).strip().split(maxsplit=2)
+        found[place] = FileSystem(int(number), target, int(used))
     return found
 
 
