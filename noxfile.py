@@ -34,7 +34,6 @@ SCRIPTS = [
     "docker/backup/recover",
 ]  # fmt: skip
 TWO = ["--numprocesses=2", "--dist=loadgroup"]
-THREE = ["--numprocesses=3", "--dist=loadgroup"]
 # a file's tests share a site and have an order
 THREE_FILES = ["--numprocesses=3", "--dist=loadfile", "--no-loadscope-reorder"]
 SUITES = "tests/integration/test_app_suites.py"
@@ -113,7 +112,7 @@ def unit(session: nox.Session) -> None:
 @nox.session(tags=["ci"])
 def flow(session: nox.Session) -> None:
     """Commands from end to end on fake hosts; real git, Compose and files."""
-    run_tests(session, ["tests/flow", *THREE])  # some of them wait
+    run_tests(session, ["tests/flow", *TWO])
 
 
 @nox.session(tags=["ci"])

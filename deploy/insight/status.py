@@ -215,7 +215,7 @@ def observe_at_once(at: Environment, host: Host) -> Facts:
         lambda: host.fetch(at.settings.state_dir, RECORDS),
     ]  # fmt: skip
     if not host.front:
-        questions += [lambda: answered(at.settings, host), lambda: compare.public(at, host)]
+        questions += [lambda: ask_edge(at.settings, host), lambda: compare.public(at, host)]
 
     def tried(question: Callable[[], object]) -> None:
         with suppress(OpsError, OSError):  # it is met again where the answer is needed

@@ -7,4 +7,6 @@ set -eu
 root=$1
 mkdir -p "$root/usr/local/bin"
 for name in python python3; do ln -sf /usr/bin/python3.11 "$root/usr/local/bin/$name"; done
-PYTHONHASHSEED=0 chroot "$root" python3.11 -m compileall -q --invalidation-mode unchecked-hash /usr/lib/python3.11
+# nothing of the caller's environment: PYTHONPYCACHEPREFIX would have the bytecode written elsewhere
+env -i PATH="$PATH" PYTHONHASHSEED=0 chroot "$root" \
+  python3.11 -m compileall -q --invalidation-mode unchecked-hash /usr/lib/python3.11
