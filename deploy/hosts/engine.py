@@ -86,7 +86,7 @@ class Engine:
         return found
 
     def one_offs(self, environment: str) -> tuple[str, ...]:
-        """List one environment's one-off containers that run, but for backups, which no deploy waits for."""
+        """List the names of one environment's one-off containers that run; a deploy goes on beside backups."""
         labels = [f"{LABEL}={environment}", "com.docker.compose.oneoff=True"]
         listed = self.client.api.containers(filters={"label": labels})
         kept = (entry for entry in listed if entry["Labels"].get(f"{LABEL}.role") not in ON_DEMAND)
@@ -213,7 +213,7 @@ def container_of(container: Mapping[str, Any]) -> Container:
 
 
 def dialled(dial: Callable[[], Any]) -> Any:
-    """Return a client over channels that end at an engine, as `docker system dial-stdio` makes them."""
+    """Return a client that asks over channels which end at an engine, as `docker system dial-stdio` makes them."""
     from docker import DockerClient
     from docker.transport.basehttpadapter import BaseHTTPAdapter
     from urllib3.connection import HTTPConnection

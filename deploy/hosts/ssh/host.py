@@ -48,7 +48,7 @@ UNRESOLVED = re.compile(r"(?m)\A(sudo: unable to resolve host .*\n)+")  # sudo g
 class SshHost(ShellFiles):
     """Runs commands, keeps files and asks HTTP questions on a machine over SSH; many threads may use it at once."""
 
-    followed = SESSIONS - 3  # the engine and other commands need sessions, too
+    followed = SESSIONS - 3  # beside them the engine is asked, and a command runs
 
     def __init__(self, name: str, machine: Server, ssh: Ssh, env: str, gateway: Link | None = None) -> None:
         self.name, self.machine, self.sudo = name, machine, ssh.sudo
@@ -62,7 +62,7 @@ class SshHost(ShellFiles):
         return Engine(self.name, self.dial, starts, self.inspected)
 
     def inspected(self, label: str) -> list[dict[str, Any]]:
-        """Describe every container with a label by one program: to ask for each would take a round trip for each."""
+        """Describe every container with a label by one program; a question for each is a round trip for each."""
         done = self.try_run(query("sh", "-c", INSPECT, "sh", label))
         # containers may be gone meanwhile; any other error is the engine's
         if done.returncode and not GONE.fullmatch(UNRESOLVED.sub("", done.stderr)):
