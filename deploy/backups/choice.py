@@ -1,4 +1,4 @@
-"""What of a recovery point, or of a dump from elsewhere, is restored: one of five things."""
+"""Choose what `inv backup.restore` restores: a point, a volume, a table, a moment, or a dump from elsewhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from deploy.core.errors import Refused
 
 @dataclass(frozen=True)
 class Choice:
-    """What a person typed behind `inv backup.restore`; empty where they did not."""
+    """The arguments of `inv backup.restore`; empty where they were not given."""
 
     point: str
     volume: str = ""
@@ -23,7 +23,7 @@ class Choice:
     ask: bool = True  # the app's own health on a database, before it is swapped
 
     def restore(self, at: Environment, *, yes: bool, json: bool) -> None:
-        """Restore it, and show what came of it; where data that people use is replaced a person is asked before."""
+        """Restore it and show the result; ask before data that people use is replaced."""
         self.require_one()
         how = {"older_schema": self.older_schema, "ask": self.ask}
         if at.settings.asks and not self.table:
@@ -40,7 +40,7 @@ class Choice:
             show.restored(restore.restore(at, self.point, **how), json=json)
 
     def require_one(self) -> None:
-        """Refuse what names nothing to restore, or several things. Pure."""
+        """Refuse arguments that name nothing to restore, or several things. Pure."""
         if not (self.point or self.dump or self.moment):
             what, then = "no recovery point was named", "inv backup.list names them; or inv backup.restore latest"
             raise Refused(what, where="inv backup.restore", then=then, slug="wrong-usage")
@@ -60,7 +60,7 @@ class Choice:
             wal.asked_for(self.moment)
 
     def question(self, name: str) -> str:
-        """Say what is replaced. Pure."""
+        """Return the question, which says what is replaced. Pure."""
         if self.volume:
             return f"the files of {self.volume} become those of {self.point}."
         what = f"the database of {wal.asked_for(self.moment).words}" if self.moment else self.dump or self.point

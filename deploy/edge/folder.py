@@ -123,7 +123,7 @@ class EdgeFolder:
         return self.files(PROVEN, record.route), record.route
 
     def unproven(self) -> int:
-        """Return the generation that nginx reads although nobody saw it served; 0 when there is none."""
+        """Return the generation that nginx is to read but was never seen to serve; 0 when there is none."""
         current, proven = self.host.together(
             *(partial(self.host.readlink, self.path / link) for link in (CURRENT, PROVEN))
         )

@@ -54,7 +54,7 @@ def serve(folder: EdgeFolder, edge: str, generation: int) -> None:
     except OpsError:
         if before:
             point(folder, before, CURRENT)
-            with suppress(OpsError):  # what was tried is about to be stopped: nginx must have let go of it
+            with suppress(OpsError):  # the new containers are stopped next: nginx must not use them any more
                 load(folder, edge, before)
         raise
     point(folder, target, PROVEN)

@@ -20,7 +20,7 @@ exec "$@"
 
 @dataclass(frozen=True)
 class Guard:
-    """Refuses what changes a host once a lock is lost; whoever takes that lock next waits for what has begun."""
+    """Refuses to change a host once a lock is lost; the next holder of that lock waits for commands that have begun."""
 
     changing: Path
     holder: int

@@ -44,7 +44,7 @@ class Process(Protocol):
 
     @property
     def returncode(self) -> int | None:
-        """Its exit code; None while nobody has waited for its end."""
+        """Its exit code; None before `wait`."""
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for its end; return its exit code. Raises TimeoutError or subprocess.TimeoutExpired."""
@@ -65,20 +65,20 @@ class Host(ABC):
     """A machine that runs an environment. Whatever fails at a file raises OSError, as it would here."""
 
     name: str
-    front: Host | None = None  # the one whose edge serves what runs here, where that is another
-    followed = sys.maxsize  # programs that may run on and on at once, with others beside them
-    guards: tuple[Guard, ...] = ()  # of the locks that are held: what changes anything here is refused once one is lost
+    front: Host | None = None  # the other host whose edge serves what runs here; None where this one has its own
+    followed = sys.maxsize  # how many programs may run for long at once, and leave room for others
+    guards: tuple[Guard, ...] = ()  # of the locks that are held: changes are refused once one of them is lost
 
     @property
     @abstractmethod
     def engine(self) -> Engine:
         """The host's Docker engine."""
 
-    def unlock(self) -> None:  # noqa: B027  # nobody asks who we are here
-        """Have what shows who we are ready, before threads begin; a person may be asked for a passphrase."""
+    def unlock(self) -> None:  # noqa: B027  # this machine needs no login
+        """Have the login key ready before threads begin: a person may be asked for its passphrase."""
 
     def close(self) -> None:  # noqa: B027  # this machine has nothing to close
-        """End the connection, where there is one; whatever wants it fails until it is renewed."""
+        """End the connection, where there is one; its use fails until it is renewed."""
 
     def renew(self) -> bool:
         """Forget a connection that has ended, so that the next use makes another; tell whether there was one."""
@@ -95,11 +95,11 @@ class Host(ABC):
         """Read files and links of a folder at once while this is `looking`, where each takes time."""
 
     def together(self, *questions: Callable[[], T]) -> list[T]:
-        """Ask several things that do not depend on each other; over a slow line all at once, here one after another."""
+        """Call functions that do not depend on each other; over SSH all at once, since each waits for a round trip."""
         return [question() for question in questions]
 
     def command_line(self, line: str) -> str:
-        """Return what a person types here to run a line there."""
+        """Return what a person types on this machine to run a line on the host."""
         return line
 
     def try_run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> Result:
@@ -127,7 +127,7 @@ class Host(ABC):
         return code, out, err
 
     def guard(self, command: Command) -> tuple[str, ...]:
-        """Return the words in front of a command that refuse it once a lock is lost; a query has none."""
+        """Return the words in front of a command that end it where a lock is lost; a query has none."""
         return tuple(word for guard in self.guards for word in guard.words) if command.changes else ()
 
     def check_lock(self, code: int, stderr: str) -> None:
@@ -136,12 +136,12 @@ class Host(ABC):
             raise self.lock_lost()
 
     def lock_lost(self) -> Interrupted:
-        """Say that the lock was lost, and nothing is changed any more."""
+        """Return the error for a lost lock, after which nothing is changed."""
         then = "inv status shows who has it now; inv resume goes on, inv abort goes back"
         return Interrupted(LOST, where=self.name, then=then, slug="lock-lost")
 
     def require_lock(self, act: Command) -> None:
-        """Raise Interrupted before a command that changes something is begun without the lock."""
+        """Raise Interrupted where a command changes something and a lock is lost."""
         if self.guard(act):
             self.exchange(command("true"))
 
@@ -165,7 +165,7 @@ class Host(ABC):
         """Start a command whose stdout alone is read while it runs, and wait for its end.
 
         With `fed` its input is written meanwhile. Raises CommandFailed with its stderr unless it ends with 0, also
-        where that is why nothing can be written to it; one that was terminated here may end as it likes.
+        where its end is why its input cannot be written. The code of one that was terminated here does not count.
         """
         self.require_lock(command)
         with self._open(command, self.guard(command), fed=fed, apart=True) as process:
@@ -304,7 +304,7 @@ class Host(ABC):
 
 
 def drain(process: Process) -> None:
-    """Let a program come to its end: nothing more is written to it, and what it still prints is dropped."""
+    """Close a program's input and drop the rest of its output, so that it comes to its end."""
     with suppress(OSError):  # it has ended, and its code says how
         if process.stdin:
             process.stdin.close()

@@ -64,7 +64,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What an environment came to on the hosts that answer."""
+    """The result of comparing the hosts that answer: findings by host, what visitors get, the next command."""
 
     findings: Mapping[str, tuple[Finding, ...]]
     visitors: Visitors

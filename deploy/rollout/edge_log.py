@@ -1,4 +1,4 @@
-"""What the edge has written down of its requests."""
+"""Read the edge's access log."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from deploy.hosts.host import Host
 
 BASELINE_SECONDS = 60
 READ_SECONDS = 20  # a reading that takes longer hangs
-AHEAD_SECONDS = (
-    120  # a line that is later was written while the clock was wrong; preflight lets clocks differ by half of that
-)
-BYTE = re.compile(r"(?<!\\)\\x(?=[0-9a-f]{2})")  # how a host passes on a byte that is no text
+# a line that is later than that was written while the clock was wrong; preflight lets clocks differ by half of it
+AHEAD_SECONDS = 120
+BYTE = re.compile(r"(?<!\\)\\x(?=[0-9a-f]{2})")  # how a host writes a byte that is not text
 STAMP = re.compile(r"\d{4}-\d\d-\d\dT\S+Z$")
 # how nginx writes that more than one upstream was asked for a request, in turn or after an internal redirect
 NEXT_UPSTREAM = re.compile(r"\s*,\s*|\s+:\s+")
@@ -41,16 +40,14 @@ class Request:
 
 
 def parse(line: str) -> Request | None:
-    """Read one line; None for what is no request of a visitor, or a WebSocket, which lasts as long as it likes."""
+    """Read one line; None for what is no visitor's request, and for a WebSocket, whose duration says nothing."""
     try:
         entry: Any = json.loads(BYTE.sub(r"\\\\x", line))
         if entry.get("page") or entry["status"] == 101:
             return None
         upstream, seconds = (NEXT_UPSTREAM.split(entry[key])[-1].strip() for key in ("upstream", "upstream_seconds"))
-        at, path = (
-            datetime.fromisoformat(entry["time"]).timestamp(),
-            entry.get("path", "") if entry.get("method") == "GET" else "",
-        )
+        at = datetime.fromisoformat(entry["time"]).timestamp()
+        path = entry.get("path", "") if entry.get("method") == "GET" else ""
         return Request(
             at, entry["release"], int(entry["status"]), float(entry["seconds"] if seconds in ("", "-") else seconds),
             upstream.rpartition(":")[0], bool(entry["upstream"]), path,
@@ -60,7 +57,7 @@ def parse(line: str) -> Request | None:
 
 
 class EdgeLog:
-    """The requests that the edge has written down since a while ago, read on from where the last reading ended."""
+    """The requests of the last minute and since, in the edge's log; each `read` goes on where the one before ended."""
 
     def __init__(self, host: Host) -> None:
         self.host = host

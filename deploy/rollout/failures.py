@@ -63,7 +63,7 @@ def record_failure(run: Run, entry: Record, reason: str) -> None:
 
 
 def report_failure(at: Environment, event: Event) -> None:
-    """Run the hook and notify; whoever interrupts that still reads the failure."""
+    """Run the hook and notify; Ctrl-C meanwhile is a warning, so that the failure is still printed."""
     try:
         hooks.follow(at.settings, "on_failure", event)
         notify.send(*at.machine, event)

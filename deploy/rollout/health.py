@@ -1,4 +1,4 @@
-"""Whether containers are well: by the engine, and through the edge."""
+"""Tell whether containers are healthy, by the engine and through the edge."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must still be there of a release before it is put back into service: its files as they were kept, its images."""
+"""Refuse a release whose files were edited or whose images were removed, before it is put back into service."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def require_images(run: Run) -> None:
     """Refuse a release whose containers cannot be created: an image of theirs was removed."""
     images = needed_images(run)
     done = run.host.try_run(docker("image", "inspect", "--format", "{{.Id}}", *images).as_query()) if images else None
-    there = done.stdout.split() if done and done.returncode else [*images]
+    existing = done.stdout.split() if done and done.returncode else [*images]
     refuse(
         f"images of release {run.release.id} were removed from {run.host.name}:",
-        [f"{', '.join(names)} ({image[:19]})" for image, names in images.items() if image not in there],
+        [f"{', '.join(names)} ({image[:19]})" for image, names in images.items() if image not in existing],
         where=run.host.name,
         then=other_release(run),
         slug="image-missing",
@@ -49,12 +49,14 @@ def require_images(run: Run) -> None:
 
 
 def needed_images(run: Run) -> dict[str, list[str]]:
-    """Return the images of which containers are to be created, with the services that need each."""
-    runs = {c.service for c in run.facts.containers if c.release == run.release.id and c.up}
+    """Return the images from which containers are to be created, with the services that need each."""
     images: dict[str, list[str]] = {}
-    for service in run.release.services if not run.release.reconstructed else ():
-        there = run.facts.shared_existing if service.role in SHARED else runs
-        if service.name not in there and service.role not in ON_DEMAND:
+    if run.release.reconstructed:  # its containers are started, and none are created
+        return images
+    running = {c.service for c in run.facts.containers if c.release == run.release.id and c.up}
+    for service in run.release.services:
+        existing = run.facts.shared_existing if service.role in SHARED else running
+        if service.name not in existing and service.role not in ON_DEMAND:
             images.setdefault(service.image, []).append(service.name)
     return images
 
@@ -69,7 +71,7 @@ def other_release(run: Run) -> str:
 
 
 def after_failed_rollback(fleet: Fleet, then: str) -> str:
-    """Say what follows a rollback that failed: what shows its cause, and another release than this one. Pure."""
+    """Return the next commands after a failed rollback: what shows its cause, and another release to go back to."""
     looks = [part for part in then.split("; ") if part and "inv deploy" not in part]
     with suppress(OpsError, OSError):
         looks += [f"inv history names the releases to go back to; {other_release(fleet.runs[0])}"]

@@ -273,7 +273,7 @@ def carries(desired: Release, colour: str, facts: Facts) -> bool:
 
 
 def lacking(desired: Release, colour: str, facts: Facts) -> tuple[str, ...]:
-    """Name the web services and workers with fewer replicas at work than are desired: well, and the edge names them."""
+    """Name web services and workers with too few healthy replicas; of web services those that the edge names count."""
     working = [c for c in facts.of(colour) if c.role != "web" or c.name in facts.edge.members]
     return tuple(s.name for s in desired.of("web", "worker") if count_healthy(s, desired, working) < s.replicas)
 

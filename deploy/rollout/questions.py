@@ -1,4 +1,4 @@
-"""What a person is asked before a release goes into service: from which release, to which, each with its date."""
+"""The questions before a deploy and a rollback: from which release, to which, each with its date."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from deploy.site.run import Fleet, Run
 
 
 def before_deploy(fleet: Fleet) -> str:
-    """Say which release a deploy puts in place of which."""
+    """Return the question before a deploy."""
     release = fleet.release
-    return f"deploy {release.id}, committed {moment(release.commit_time)}, in place of {each_dated(fleet)}"
+    return f"deploy {release.id}, committed {moment(release.commit_time)}, in place of {with_dates(fleet)}"
 
 
 def before_rollback(fleet: Fleet) -> str:
-    """Say from which release to which a rollback goes."""
-    return f"go back from {each_dated(fleet)} to {each_dated(fleet, fleet.release.id)}"
+    """Return the question before a rollback."""
+    return f"go back from {with_dates(fleet)} to {with_dates(fleet, fleet.release.id)}"
 
 
-def each_dated(fleet: Fleet, release: str = "") -> str:
-    """Name a release, or what serves, with its date on each host, hosts that agree once."""
+def with_dates(fleet: Fleet, release: str = "") -> str:
+    """Name a release, or what serves, with its date on each host; hosts that agree are named once."""
 
     def on(run: Run) -> str:
-        return dated(release or run.facts.edge.release or "nothing", run.state.ledger())
+        return with_date(release or run.facts.edge.release or "nothing", run.state.ledger())
 
     return ", ".join(dict.fromkeys(fleet.each(on).values()))
 
 
-def dated(release: str, entries: Sequence[Record]) -> str:
+def with_date(release: str, entries: Sequence[Record]) -> str:
     """Name a release with the time at which it was put into service last. Pure."""
     times = [entry.started for entry in entries if (entry.release, entry.outcome) == (release, "in service")]
     return f"{release} (in service {moment(times[-1])})" if times else release

@@ -62,6 +62,6 @@ def digests(release: Release, name: str) -> tuple[str, str]:
 
 
 def described(scan: Scan) -> str:
-    """Say what a scan that is no PASS came to."""
+    """Describe the scan of an image that has no PASS: its result and the first reasons."""
     why = "; ".join(scan.reasons[:3]) + (f" and {len(scan.reasons) - 3} more" if len(scan.reasons) > 3 else "")
     return f"{scan.image} ({scan.digest[:19]}) was {scan.result} on {scan.scanned}: {why}"

@@ -13,8 +13,8 @@ from deploy.state.store import state_of
 def unlock(at: Environment, *, yes: bool) -> str:
     """Say who holds which lock, where, since when and at which step.
 
-    End the holders of a lock of whose operator nothing is heard. Raises Locked while all their operators live. A dead
-    one never holds a lock: the kernel frees it then.
+    End the holders of a lock whose operators sent no heartbeat for a while. Raises Locked while all operators live.
+    A dead operator's lock needs no command: the kernel frees it.
     """
     folder = at.settings.state_dir
     held = at.each(lambda host: locks.holders(host, folder))
@@ -38,6 +38,6 @@ def unlock(at: Environment, *, yes: bool) -> str:
 
 
 def holding(host: Host, holder: locks.Holder, step: str) -> str:
-    """Say who holds a lock, and what is heard of them; the journal's last step is that of a change. Pure."""
+    """Describe the holder of a lock, with the seconds since their last heartbeat and the journal's last step. Pure."""
     at_step = f", step {step or 'none'}" if holder.lock == "change" else ""
     return f"{host.name}: {holder.words}{at_step}, heard {holder.silent:.0f} s ago"

@@ -40,7 +40,7 @@ class Bundles(Folder):
         return self.folder / "releases" / release
 
     def keep(self, bundle: Bundle) -> None:
-        """Write a bundle, which nobody else may read; release.json comes last and makes it whole.
+        """Write a bundle, mode 0600; release.json comes last and makes it complete.
 
         Raises Refused where a release.json is that only a newer toolkit can read.
         """

@@ -107,7 +107,7 @@ class Journal(Folder):
         self.host.append(self.folder / JOURNAL, json.dumps(line))
 
     def journal(self, having: str = "") -> Iterator[dict[str, Any]]:
-        """Yield the journal's lines, newest first, those alone whose text has something.
+        """Yield the journal's lines, newest first; with `having` only those whose text has it.
 
         Left out are lines that a crash cut or garbled, and steps that are too new.
         """

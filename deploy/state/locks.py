@@ -33,9 +33,9 @@ TAKEN, BUSY = 75, 76
 
 # $1 the state folder, $2 who it is, $3 seconds of silence, $4 seconds to wait for what has begun, $5 and $6 the lock's
 # files; the token stands in argv for guards to find.
-# While it waits for what has begun it checks after each second whether its operator is still there: a process that
-# waits on would take the lock for nobody. What is written over has its place on the disk already: a full one is no
-# reason not to say who it is.
+# While it waits for what has begun it checks each second whether its operator is still there: else it would take the
+# lock for an operator who is gone. The holder's name is written over the old one, of one length, so that a full disk
+# does not prevent it.
 HOLD = """
 trap "" INT
 mkdir -p "$1" && cd "$1" && exec 9<>"$5" 8<>"$6" || exit 1
@@ -78,7 +78,7 @@ LOCKS: Mapping[Name, Lock] = {
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lock of a host, and for how many seconds nothing was heard of them."""
+    """Who holds a lock of a host, and the seconds since their last heartbeat."""
 
     process: int
     words: str
@@ -166,7 +166,7 @@ def await_free(host: Host, folder: Path, lock: Lock, deadline: float) -> bool:
 
 
 def is_free(host: Host, folder: Path, lock: Lock) -> bool:
-    """Tell whether nobody holds a lock; it is tried, since a holder may not have written down who they are."""
+    """Tell whether nobody holds a lock. It is tried too: a holder may not have written its name yet."""
     tried = query("flock", "--nonblock", "--shared", str(folder / lock.file), "true")
     return holder(host, folder, lock.name) is None and not host.try_run(tried).returncode
 
@@ -193,7 +193,7 @@ def awaited(holding: Process, host: Host, folder: Path, lock: Lock) -> int:
 
 
 def taken(host: Host, folder: Path, lock: Lock, code: int) -> Locked:
-    """Say who holds a lock, or that what somebody began under it still runs."""
+    """Return the error that names the holder of a lock, or says that a command of the former holder still runs."""
     there = holder(host, folder, lock.name)
     words = there.words if there else describe("", lock.name)
     if code == BUSY:
@@ -204,7 +204,7 @@ def taken(host: Host, folder: Path, lock: Lock, code: int) -> Locked:
 
 
 def heartbeat(holding: Process, ended: Event) -> None:
-    """Let the holder know that its operator lives."""
+    """Send the holder a sign of life of its operator every few seconds."""
     with suppress(OSError, ValueError):  # the holder has gone, or is being closed just now
         while not ended.wait(HEARTBEAT_SECONDS):
             holding.stdin.write(b"\n")  # type: ignore[union-attr]  # it was opened to be fed
@@ -218,7 +218,10 @@ def holders(host: Host, folder: Path) -> tuple[Holder, ...]:
 
 
 def holder(host: Host, folder: Path, name: Name = "change") -> Holder | None:
-    """Return who holds a lock; None when nobody does. Trying to take it would make another's attempt fail just then."""
+    """Return who holds a lock, by its file; None when nobody does.
+
+    The lock is not tried: another operator's attempt would fail meanwhile.
+    """
     file = folder / LOCKS[name].file
     process, _, identity = (host.read(file) or "").partition(" ")
     if not process.isdigit() or not holds(command_line(host, process), folder, LOCKS[name]):

@@ -97,7 +97,7 @@ class Scans(Folder):
         return max(scans, key=lambda scan: parse_time(scan.scanned), default=None)
 
     def outdated(self, needed: Collection[str], days: float) -> list[Path]:
-        """List the files of scans that nobody deploys by: older than that, and of no image by these digests."""
+        """List the files of scans that are older than some days, and of no image with one of the `needed` digests."""
         folder, old = self.folder / SCANS, f"+{days * 24 * 60:.0f}"
         if not self.host.listdir(folder):
             return []

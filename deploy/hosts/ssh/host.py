@@ -113,7 +113,7 @@ class SshHost(ShellFiles):
     def inspect_each(self, label: str) -> list[dict[str, Any]]:
         """Describe every container with a label, as they are now."""
         done = self.try_run(query("sh", "-c", INSPECT, "sh", label))
-        # some may be gone meanwhile, and the others are shown; where the engine broke off it shows none, too
+        # containers may be gone meanwhile; any other error is the engine's
         if done.returncode and not GONE.fullmatch(UNRESOLVED.sub("", done.stderr)):
             raise OSError(done.output)
         try:
@@ -131,11 +131,11 @@ class SshHost(ShellFiles):
         return self.start(self.line(command("docker", "system", "dial-stdio")))
 
     def unlock(self) -> None:
-        """Read the key that shows who we are; raise Refused when it cannot be had."""
+        """Read the login key; raise Refused when it cannot be read."""
         self.link.credentials()
 
     def close(self) -> None:
-        """End the connection; whatever wants it fails until it is renewed."""
+        """End the connection; its use fails until it is renewed."""
         self.link.close()
 
     def renew(self) -> bool:
@@ -146,7 +146,7 @@ class SshHost(ShellFiles):
         return self.link.renew() | bool(self.link.gateway and self.link.gateway.renew())
 
     def together(self, *questions: Callable[[], T]) -> list[T]:
-        """Ask several things at once, each over a session of its own; what fails is raised once all have answered."""
+        """Call functions at once, each over a session of its own; raise what failed once all have ended."""
         with ThreadPoolExecutor(AT_ONCE) as pool:
             asked = [pool.submit(copy_context().run, question) for question in questions]
         return [one.result() for one in asked]
@@ -163,9 +163,9 @@ class SshHost(ShellFiles):
         )
 
     def line(self, act: Command, *before: str) -> str:
-        """Write a command for the login shell over there, in plain C locale.
+        """Write a command for the host's login shell, in plain C locale.
 
-        The shell stays, to tell of a killed program.
+        The shell does not `exec` it, so that a program which was killed has an exit code.
         """
         root = ("env", "LC_ALL=C", "sudo", "-n", "--") if self.sudo else ()
         if secret := [name for name, value in act.environment.items() if isinstance(value, Secret)]:
@@ -176,7 +176,7 @@ class SshHost(ShellFiles):
     def start(
         self, line: str, prepare: Callable[[Channel], object] | None = None, window: int | None = None
     ) -> Channel:
-        """Start a line over there; wait while as many programs run as the other side allows."""
+        """Start a line on the host; wait while it runs as many programs as it allows."""
         try:
             with self.link.lasting() as transport:
                 channel = self.sessions.get(transport, window)

@@ -55,7 +55,7 @@ class Link:
                 try:
                     self.connection = self.connected()
                 except OpsError as error:
-                    self.failure = error  # whoever asks next need not wait for the same again
+                    self.failure = error  # the next use need not wait for the same failure again
                     raise
         if self.ended or not self.connection.is_connected:
             raise self.broken()
@@ -183,7 +183,7 @@ class Link:
 
     @contextmanager
     def lasting(self) -> Iterator[Watched]:
-        """Give the transport; what fails because the connection broke is told as that."""
+        """Give the transport; raise Unreachable where something fails because the connection broke."""
         transport = self.transport
         try:
             yield transport
@@ -192,7 +192,7 @@ class Link:
                 error, (EOFError, ConnectionResetError)
             ):  # these come before it is known to be over
                 raise
-            transport.close()  # it may not have noticed yet, and whoever renews it looks at that
+            transport.close()  # it may not have noticed yet, and `renew` looks at that
             raise self.broken() from None
 
     def tunnel(self, address: str, port: int, timeout: float) -> Channel | None:
@@ -212,7 +212,7 @@ class Link:
             return None
 
     def offered(self) -> str:
-        """Return the host key that the machine shows to anybody; nobody logs in."""
+        """Return the host key that the machine offers, without logging in."""
         self.require_real()
         try:
             sock: Any = self.hop() or socket.create_connection(
@@ -229,7 +229,7 @@ class Link:
         return f"{key.get_name()} {key.get_base64()}"
 
     def close(self) -> None:
-        """End the connection; whoever wants it hears that it broke, until it is renewed."""
+        """End the connection; its use raises Unreachable until it is renewed."""
         self.ended = True
         if self.connection:
             self.connection.close()

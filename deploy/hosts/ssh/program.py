@@ -89,9 +89,9 @@ class Program:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End it, do away with what nobody read, and wait.
+        """End it, drop the output that was not read, and wait.
 
-        When another error is on its way, nothing is said of one here.
+        An error in here is dropped where another one is on its way.
         """
         with closing(self.channel), suppress(*(OSError, OpsError) if error else ()):
             self.end_input()

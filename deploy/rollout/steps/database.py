@@ -19,7 +19,7 @@ from deploy.site.run import ONE_OFF_SECONDS, Run
 
 @dataclass(frozen=True)
 class AwaitOrphans(Step):
-    """Wait for one-off containers that an interrupted run left: a second migration beside the first would be worse."""
+    """Wait for one-off containers that an interrupted run left: no second migration may run at the same time."""
 
     containers: tuple[str, ...]
     stage: ClassVar[Stage] = Stage.SHARED

@@ -121,7 +121,7 @@ class Switch(Step):
         if run.release.of("edge"):
             files = edge_files(run, self.generation, route, self.frame)
             switch.switch(run.edge_folder, run.edge, files, self.generation, route)
-        else:  # a host of workers or data: what is in service is written down, and nobody asks there
+        else:  # a host without an edge: the release in service is recorded
             run.edge_folder.write({}, self.generation, route)
             folder = generation_folder(self.generation)
             switch.point(run.edge_folder, folder, switch.CURRENT, switch.PROVEN)
