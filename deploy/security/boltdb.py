@@ -1,4 +1,4 @@
-"""Tell a whole BoltDB file, as Trivy's database is one, from one that was cut off while it was copied; list its buckets.
+"""Tell a whole BoltDB file, as Trivy's database is one, from one whose copy was cut off; list its buckets.
 
 The format: https://github.com/etcd-io/bbolt/tree/main/internal/common
 """

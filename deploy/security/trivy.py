@@ -39,7 +39,7 @@ class Database(Part):
 
 @dataclass(frozen=True)
 class Data:
-    """The vulnerability database that can be judged by: its age in hours, for what it has advisories; or why there is none.
+    """The vulnerability database that can be judged by: its age in hours, what it is about; or why there is none.
 
     `releases` is None where that was not read.
     """

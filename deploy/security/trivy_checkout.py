@@ -13,7 +13,8 @@ from deploy.security.trivy import Data, listed, packages, secrets, vulnerabiliti
 from deploy.security.trivy_report import Report, Result
 from deploy.security.utf16 import PLACE
 
-# at the top of what it looks at, a checkout too: https://github.com/aquasecurity/trivy/blob/main/pkg/fanal/walker/walk.go
+# at the top of what it looks at, a checkout too:
+# https://github.com/aquasecurity/trivy/blob/main/pkg/fanal/walker/walk.go
 PASSED_OVER = ("dev", "proc", "sys")
 LOCKS = {
     "Cargo.lock", "Gemfile.lock", "Pipfile.lock", "bun.lock", "composer.lock", "go.mod", "package-lock.json",
@@ -110,7 +111,8 @@ def inspections(
     return [
         Inspection("vulnerabilities", CHECKOUT, listed(packages(report)), data.age,
              vulnerabilities(report, CHECKOUT), why, then),
-        Inspection("secrets", CHECKOUT, f"{len(files)} files", "", secrets(report, CHECKOUT), blind, readable if unreadable else ""),
+        Inspection("secrets", CHECKOUT, f"{len(files)} files", "", secrets(report, CHECKOUT), blind,
+             readable if unreadable else ""),
         Inspection("misconfigurations", CHECKOUT, f"{len(configurations)} files, {checks} checks", "",
              (*misconfigurations(report), *comments), nothing, readable if unreadable else ""),
     ]  # fmt: skip

@@ -13,7 +13,7 @@ PLACE = "checkout"  # a folder below, since at the top Trivy passes over some
 
 @contextmanager
 def copied(root: Path, paths: Iterable[str]) -> Iterator[str]:
-    """Write what is UTF-16 of a checkout as UTF-8 into a folder, in its places below PLACE; yield nothing where none is."""
+    """Write what is UTF-16 of a checkout as UTF-8 into a folder, below PLACE; yield nothing where none is."""
     texts = {path: text for path in paths if (text := text_of(root / path))}
     if not texts:
         yield ""
