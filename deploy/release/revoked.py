@@ -61,7 +61,7 @@ def without_revoked(run: Run) -> Run:
 
 
 def environment(run: Run) -> dict[str, str]:
-    """Return the variables of the release's containers: its secrets, where its file of them is gone."""
+    """Return the variables of the release's containers: they hold its secrets where its file of them is gone."""
     names = [c.name for c in run.facts.containers if c.release == run.release.id]
     asked = docker("inspect", "--format", "{{json .Config.Env}}", *names).as_query()
     printed = run.host.run(asked) if names else ""

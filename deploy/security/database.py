@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -68,12 +68,19 @@ def read_releases(path: Path, damage: str) -> tuple[frozenset[str], str]:
 
 
 def fetch(settings: Settings, here: LocalHost) -> str:
-    """Fetch the database; return what failed."""
-    try:
-        download(program("trivy", settings), settings, here)
-    except OpsError as error:
-        return last_line(error.what)
-    return ""
+    """Fetch the database from the first repository that gives it; return what failed at all of them.
+
+    Trivy itself goes on to the next for some answers, and not where nobody answers.
+    """
+    failures = list[str]()
+    for chosen in [[one] for one in settings.scan.databases] or [[]]:
+        try:
+            download(program("trivy", settings), settings, here, chosen)
+        except OpsError as error:
+            failures.append(last_line(error.what))
+        else:
+            return ""
+    return "; ".join(failures)
 
 
 def take(source: Path, to: Path) -> str:
@@ -114,9 +121,9 @@ def mixture(folder: Path) -> str:
     return ""
 
 
-def download(path: str, settings: Settings, here: LocalHost) -> None:
+def download(path: str, settings: Settings, here: LocalHost, chosen: Sequence[str]) -> None:
     """Fetch the database, unless the one that is there is current; again where that may help."""
-    words = trivy.download(path, str(cache_folder(settings)), settings.scan.databases, within=settings.scan.within)
+    words = trivy.download(path, str(cache_folder(settings)), chosen, within=settings.scan.within)
     for pause in (*PAUSES, None):
         try:
             run(words, settings, here)

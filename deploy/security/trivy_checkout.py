@@ -111,8 +111,8 @@ def inspections(
     return [
         Inspection("vulnerabilities", CHECKOUT, listed(packages(report)), data.age,
              vulnerabilities(report, CHECKOUT), why, then),
-        Inspection("secrets", CHECKOUT, f"{len(files)} files", "",
-             secrets(report, CHECKOUT), blind, readable if unreadable else ""),
+        Inspection("secrets", CHECKOUT, f"{len(files)} files", "", secrets(report, CHECKOUT), blind,
+             readable if unreadable else ""),
         Inspection("misconfigurations", CHECKOUT, f"{len(configurations)} files, {checks} checks", "",
              (*misconfigurations(report), *comments), nothing, readable if unreadable else ""),
     ]  # fmt: skip

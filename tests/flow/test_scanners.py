@@ -181,7 +181,8 @@ def with_a_comment_that_allows_it(checkout: Checkout) -> None:
 
 
 WAYS = [
-    of_a_merge, of_a_file_called_binary, with_settings_of_git, passed_over_by_a_replacement, with_a_comment_that_allows_it,
+    of_a_merge, of_a_file_called_binary, with_settings_of_git, passed_over_by_a_replacement,
+    with_a_comment_that_allows_it,
 ]  # fmt: skip
 
 

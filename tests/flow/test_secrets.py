@@ -72,6 +72,22 @@ def test_each_recipient_reads_an_encrypted_file_and_nobody_else(team: Team) -> N
     assert (refused.value.slug, "inv secrets.identity" in refused.value.then) == ("secrets-for-others", True)
 
 
+def test_the_marks_of_a_merge_conflict_are_called_so_and_two_files_in_one_are_refused(team: Team) -> None:
+    """As git leaves them; whoever keeps both sides would lose one without a word."""
+    ours = team.write("alice", "alice").read_text()
+    file = team.write("alice", "alice", text=f"A={VALUE}\nB=1\n")
+    theirs = file.read_text()
+    begin, *own, end = ours.splitlines(keepends=True)
+    conflict = [begin, "<<<<<<< HEAD\n", *own, "=======\n", *theirs.splitlines(keepends=True)[1:-1], ">>>>>>> b\n", end]
+    for text, words in (("".join(conflict), "git checkout --theirs"), (ours + theirs, "git log")):
+        file.write_text(text)
+        with pytest.raises(Refused) as refused:
+            secrets.read(team.settings("alice", "alice"))
+        assert (refused.value.slug, words in refused.value.then) == ("secrets-damaged", True)
+    file.write_bytes(ours.replace("\n", "\r\n").encode())
+    assert secrets.read(team.settings("alice", "alice")) == {"A": VALUE}, "as git writes it on Windows"
+
+
 def test_an_identity_that_is_missing_open_or_none_is_named(team: Team) -> None:
     team.write("alice", "alice")
     (team.folder / "bob.key").chmod(0o644)

@@ -1,4 +1,4 @@
-"""Promise: a checkout passes only where all of it was looked at, by scanners that leave some of it out without a word."""
+"""Promise: a checkout passes only where all of it was looked at; scanners leave parts of it out without a word."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def result(inspection: Inspection, checkout: Checkout) -> str:
 
 
 def test_folders_that_trivy_takes_for_a_systems_are_looked_into(checkout: Checkout) -> None:
-    """At the top of a checkout, and in each other; a `dev` elsewhere is one like any other; what git ignores is left out."""
+    """At the top of a checkout, and in each other; a `dev` elsewhere is like any other; what git ignores is left out."""
     folders = ("dev", "dev/sys", "app/dev")
     checkout.write(".gitignore", "/dev/own/\nignored\n")
     for folder in (*folders, "dev/own"):
@@ -105,7 +105,7 @@ def test_secrets_in_utf_16_are_found_and_locks_in_it_are_one(checkout: Checkout)
 
 
 def test_a_setting_of_git_hides_no_folder_of_the_history(checkout: Checkout) -> None:
-    """`diff.relative`, where the app is a folder of its repository; nor does one shorten the commits that waivers name."""
+    """`diff.relative`, where the app is a folder of its repository; nor does one shorten commits that waivers name."""
     checkout.write("deploy/old", f"key = '{key()}'\n")
     checkout.write("app/readme", "here\n")
     checkout.commit()

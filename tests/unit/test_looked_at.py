@@ -64,8 +64,8 @@ def test_of_an_image_for_several_platforms_the_one_that_runs_is_read(tmp_path: P
 
 
 RELEASES = {
-    "debian 13.1": "", "debian 14.0": "debian 14", "ubuntu 24.04": "", "ubuntu 16.04-ESM": "", "ubuntu 99.04": "ubuntu 99.04",
-    "alpine 3.19.1": "", "alpine 3.99.0": "alpine 3.99", "rocky 9.3": "",
+    "debian 13.1": "", "debian 14.0": "debian 14", "ubuntu 24.04": "", "ubuntu 16.04-ESM": "",
+    "ubuntu 99.04": "ubuntu 99.04", "alpine 3.19.1": "", "alpine 3.99.0": "alpine 3.99", "rocky 9.3": "",
 }  # fmt: skip
 
 

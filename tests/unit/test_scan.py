@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections import Counter
@@ -306,6 +307,18 @@ def test_a_busy_registry_is_asked_again_and_another_fault_is_not(
         assert waited == pauses
         assert inspections[0].unknown
     assert "again in" in capsys.readouterr().err
+
+
+def test_where_the_first_mirror_does_not_answer_the_next_is_asked(bench: Bench) -> None:
+    """Trivy itself stops at one that refuses the connection."""
+    place = f"{bench.folder}/asked"
+    bench.answers("", f'echo "$*" >>{place}; case "$*" in *good*) exit 0;; esac; echo "FATAL refused" >&2; exit 1')
+    scan = Scan(databases=["bad:2", "good:2", "never:2"], programs={"trivy": str(bench.program)})
+    assert database.fetch(SETTINGS.model_copy(update={"scan": scan}), Here()) == ""
+    asked = [re.findall(r"--db-repository=(\S+)", line) for line in Path(place).read_text().splitlines()]
+    assert asked == [["bad:2"], ["good:2"]]
+    scan = scan.model_copy(update={"databases": ["bad:2", "worse:2"]})
+    assert database.fetch(SETTINGS.model_copy(update={"scan": scan}), Here()).count("FATAL refused") == 2
 
 
 CHOSEN: dict[str, tuple[Any, Any]] = {

@@ -97,6 +97,9 @@ def decrypt(path: Path, identity: Sequence[Any], name: str) -> str:
         what = f"{name} holds what is not UTF-8"
     except pyrage.DecryptError as error:
         what = f"{name} is damaged: {error}"
+        if b"<<<<<<< " in path.read_bytes():
+            what = f"{name} has the marks of a merge conflict, and nothing can merge what is encrypted"
+            then = f"git checkout --theirs -- {name} (or --ours), then inv secrets.edit for what the other side changed"
         if "No matching keys" in str(error):
             what, slug = f"{name} is encrypted to others: your identity does not open it", "secrets-for-others"
             then = "send the key of inv secrets.identity to somebody who can read it, to add under [secrets.recipients]"
