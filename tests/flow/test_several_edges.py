@@ -173,6 +173,23 @@ def test_a_port_that_visitors_are_sent_to_and_that_nothing_answers_is_named(two:
     assert issue.closed_port(two.at.settings, two.hosts[0]) == "", "nobody is sent to a certificate for tries"
 
 
+def test_where_the_first_host_is_gone_for_good_the_next_one_obtains_another(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is taken out of the settings, and neither its certificate nor its account is needed."""
+    issue.issue(two.at)
+    second, before = two.hosts[1], two.hosts[1].chain()
+    own = two.at.settings.model_copy(update={"hosts": {"app2": two.at.settings.hosts["app2"]}})
+    store = replace(two.stores[1], run=replace(two.stores[1].run, settings=own))
+    monkeypatch.setattr(issue, "stores_of", lambda _: (store,))
+    second.obtained = pair()
+    second.ran.clear()
+    (served,) = issue.issue(Environment(own, second, (second,)))
+    assert (served.host, served.changed, second.chain() != before) == ("app2", True, True)
+    assert second.ran == ["issue", "select", "nginx -t", "reload"]
+    assert store.renewing()[0] == "issue", "and so does its timer"
+
+
 def test_an_edge_that_is_alone_again_seals_nothing(two: Two) -> None:
     """What was sealed for hosts that are gone is discarded, with the key: so the words of `issue` tell it."""
     alone = two.at.settings.model_copy(update={"hosts": {"app1": two.at.settings.hosts["app1"]}})
