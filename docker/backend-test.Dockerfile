@@ -2,6 +2,8 @@
 
 FROM python-build
 WORKDIR /app
+# the base has no bytecode of the standard library, and the tests start some hundred processes
+RUN python3.11 -m compileall -q "$(python3.11 -c 'import os; print(os.path.dirname(os.__file__))')" || true
 RUN python3.11 -m venv --without-pip /venv
 COPY requirements-test.txt requirements.txt ./
 RUN --mount=type=cache,target=/root/.cache/pip,id=bookreader-pip \

@@ -25,7 +25,7 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run one part of the tests where `PART` is such as `2/5`: they mostly wait, and parts run at once."""
+    """Run one part of the tests where `PART` is such as `2/4`: they mostly wait, and parts run at once."""
     number, parts = map(int, os.environ.get("PART", "1/1").split("/"))
     items[:] = items[number - 1 :: parts]
 

@@ -16,7 +16,7 @@ from deploy.images import bases
 from tests.support.site import ROOT, docker
 
 LABEL = "bookreader-ops.app-suite"
-PARTS = range(1, 6)  # of the backend's tests: in each most of the time goes by in waiting
+PARTS = range(1, 5)  # of the backend's tests: in each most of the time goes by in waiting
 pytestmark = pytest.mark.alone  # the tests of its workers count seconds
 
 

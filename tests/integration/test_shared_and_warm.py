@@ -137,6 +137,7 @@ def test_data_that_is_in_a_crash_loop_gets_out_of_it(tiny: Site) -> None:
     assert db(tiny) == "running 0"
 
 
+@pytest.mark.night
 def test_a_warm_colour_runs_on_and_takes_over_as_it_is(tiny: Site) -> None:
     tiny.extra["OPS_ROLLOUT__KEEP_WARM"] = "true"
     tiny.inv("deploy")
