@@ -32,8 +32,8 @@ from deploy.state.store import LEDGER, SCALE, SCHEMA, state_of
 
 # what is read of the state folder
 RECORDS = (
-    LEDGER, JOURNAL, SCHEMA, SCALE, EVIDENCE, *(lock.file for lock in locks.LOCKS.values()), "edge/current", "edge/proven",
-    "edge/generations/*/route.json", "releases/*/release.json", "releases/*/shared.yml",
+    LEDGER, JOURNAL, SCHEMA, SCALE, EVIDENCE, *(lock.file for lock in locks.LOCKS.values()),
+    "edge/current", "edge/proven", "edge/generations/*/route.json", "releases/*/release.json", "releases/*/shared.yml",
 )  # fmt: skip
 
 

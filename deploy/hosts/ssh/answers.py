@@ -1,4 +1,4 @@
-"""Answers that are kept while a command only looks: they are of one moment, and no question crosses a slow line twice."""
+"""Answers that are kept while a command only looks: of one moment, and no question crosses a slow line twice."""
 
 from __future__ import annotations
 
