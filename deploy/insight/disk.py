@@ -91,7 +91,7 @@ def other_logs(host: Host, engine: Path, logs: Iterable[Item]) -> Iterator[Item]
 
 
 def unpacked(host: Host, engine: Path) -> int:
-    """Add up what containerd has unpacked of images and build cache: there the engine says too little (85 MB of 13 GB)."""
+    """Add up what containerd unpacked of images and build cache: there the engine says too little (85 MB of 17 GB)."""
     return sum(readable_bytes(host, place / SNAPSHOTS) or 0 for place in containerd_folders(engine))
 
 

@@ -239,11 +239,11 @@ def test_a_script_that_fails_leaves_no_cluster_behind(postgres: Image, name: str
 
 
 def test_a_cluster_that_was_half_moved_is_moved_on(postgres: Image) -> None:
-    postgres.start("postgres", **PUBLIC)
-    (part := postgres.data / ".part").mkdir()
-    for name in ("PG_VERSION", "postgresql.conf"):
-        (postgres.data / name).rename(part / name)
-    (part / ".whole").touch()
+    """Not made again beside what was moved already."""
+    postgres.write("mv", '#!/bin/bash\n/bin/mv "${@: -1}" "$PGDATA" && exit 1\n')
+    postgres.start("postgres", code=1, **PUBLIC)
+    assert len([*postgres.data.iterdir()]) == 2
+    (postgres.folder / "bin" / "mv").unlink()
     assert postgres.start("postgres", **PUBLIC) == f"{SERVES}\n"
     assert {path.name for path in postgres.data.iterdir()} == {"PG_VERSION", "base", "pg_hba.conf", "postgresql.conf"}
 
