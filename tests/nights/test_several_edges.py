@@ -186,8 +186,8 @@ def answer(address: str, *, tls: bool) -> bytes:
     """What an edge answers to who asks for that challenge by the site's name."""
     request = f"GET /.well-known/acme-challenge/other HTTP/1.0\r\nHost: {NAMES[0]}\r\n\r\n".encode()
     unverified = ssl._create_unverified_context()  # noqa: S323  # another test looks at the certificate
-    with socket.create_connection((address, 443 if tls else 80), timeout=10) as plain:
-        own = unverified.wrap_socket(plain, server_hostname=NAMES[0]) if tls else plain
+    plain = socket.create_connection((address, 443 if tls else 80), timeout=10)
+    with unverified.wrap_socket(plain, server_hostname=NAMES[0]) if tls else plain as own:
         own.sendall(request)
         return b"".join(iter(partial(own.recv, 4096), b""))
 
@@ -240,6 +240,7 @@ def test_where_the_first_host_is_gone_for_good_the_next_one_obtains_it(edges: Ed
     assert f"{presented(edges.hosts['app2'].address).serial_number:x}" == before
     only = {"app2": edges.hosts["app2"]}
     remote.name_hosts(edges.site, only, machines.key, TLS.format(server=edges.acme.directory))
+    edges.inv("build", "--push")  # the settings are of another commit
     edges.inv("deploy")
     (obtained,) = edges.inv("tls.issue", "--json").document
     assert (obtained["host"], obtained["changed"], obtained["serial"] != before) == ("app2", True, True)
