@@ -31,6 +31,7 @@ SECRETS = re.compile(r"\.env(\..+)?")
 PER_COLOUR: tuple[Role, ...] = ("web", "worker", "scheduler", "job")
 PROJECT = re.compile(r"(?<!\$)\$\{?COMPOSE_PROJECT_NAME\b")
 # what Compose writes, quotes escaped, beside an exit code of 0
+REQUIRED = re.compile(r"\$\{(\w+):?\?")
 UNSET = re.compile(r"""The \\?"(\w+)\\?" variable is not set""")
 
 
@@ -111,7 +112,7 @@ def read(root: Path, names: Sequence[str], variables: Mapping[str, str], host: L
         reasons.refuse()
         answer = host.try_run(config([copies.at(path) for path in paths], own, copies.at(base)))
         if answer.returncode:
-            raise refused(copies.plain(answer.output), ", ".join(names), host)
+            raise refused(copies.plain(answer.output), ", ".join(names), host, required(copies.used, variables))
     try:
         merged = yaml.load_printed(answer.stdout.replace(str(copies.top), ""))
     except yaml.NotYaml as error:
@@ -140,7 +141,7 @@ def require_set(model: Model) -> None:
 def place_of(name: str) -> str:
     """Say where the value of a variable belongs: a secret never into a file that git keeps. Pure."""
     if is_secretive(name):
-        return "a secret belongs into the secrets file, and its service gets an env_file"
+        return "a secret belongs into the secrets file, and its service gets an env_file in place of this line"
     return "put a value into [variables]"
 
 
@@ -200,11 +201,17 @@ def alone(ask: Command) -> Command:
     return command("env", "--ignore-environment", shutil.which(program) or program, "--config", plugins, *words)
 
 
-def refused(message: str, names: str, host: LocalHost) -> Refused:
-    """Make an error of Compose's own message about the files."""
+def required(text: str, variables: Mapping[str, str]) -> list[str]:
+    """Say of each `${NAME:?}` without a value where that belongs: Compose names the first alone."""
+    names = dict.fromkeys(name for name in REQUIRED.findall(text) if not variables.get(name))
+    return [f"${name} is required and not set: {place_of(name)}" for name in names]
+
+
+def refused(message: str, names: str, host: LocalHost, missing: Iterable[str] = ()) -> Refused:
+    """Make an error of Compose's own message about the files, and of variables that are missing."""
     require_plugin(host)
-    then = "fix that (a missing variable belongs into [variables] of the environment), then inv plan"
-    return Refused(f"Compose refuses the files:\n{message}", where=names, then=then, slug="compose-invalid")
+    words = "\n".join([f"Compose refuses the files:\n{message}", *missing])
+    return Refused(words, where=names, then="fix that, then inv plan", slug="compose-invalid")
 
 
 def require_plugin(host: Host) -> None:

@@ -315,6 +315,21 @@ def test_a_variable_without_a_value_is_not_taken_from_whoevers_shell(
     assert service(known)["environment"] == {"KEPT": "1", "RELEASE": "r1", "COLOUR": "blue"}
 
 
+def test_all_required_variables_are_named_and_no_secret_is_advised_into_git(tmp_path: Path) -> None:
+    """Compose names the first alone."""
+    needed = "environment: {P: '${DB_PASSWORD:?say it}', U: '${DB_USER?}', N: '${NAME:?}'}"
+    (tmp_path / "c.yml").write_text(f"services:\n  web: {{{WEB}, {needed}}}\n{EDGE}")
+    with pytest.raises(Refused) as refused:
+        compose.read(tmp_path, ["c.yml"], {"NAME": "shop"}, LocalHost())
+    lines = str(refused.value).splitlines()
+    (password,) = (line for line in lines if "$DB_PASSWORD" in line)
+    assert "secrets file" in password
+    assert "[variables]" not in password
+    (user,) = (line for line in lines if "$DB_USER" in line)
+    assert "[variables]" in user
+    assert not [line for line in lines if "$NAME" in line]
+
+
 @pytest.mark.parametrize("name", ["HOME", "PATH", "USER", "DOCKER_CONFIG", "COMPOSE_PROFILES", "MINE"])
 def test_nothing_of_the_shell_gets_into_a_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Two people, one commit: what an entry of `environment` or a `$NAME` would take from either is refused by name."""
