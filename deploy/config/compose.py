@@ -285,6 +285,15 @@ def shared_by_colours(spec: Mapping[str, Any]) -> Iterable[str]:
             yield f"{key}: {spec[key]} names a container, and each colour has its own; remove it"
 
 
+def names_on_networks(model: Model, asking: Service) -> Iterable[str]:
+    """Yield the names without a dot by which a service reaches others: theirs, their aliases, its own extra hosts."""
+    for service in model.services:
+        yield service.name
+        for attached in (service.spec.get("networks") or {}).values():
+            yield from (attached or {}).get("aliases") or ()
+    yield from (re.split("[:=]", host)[0] for host in asking.spec.get("extra_hosts") or ())
+
+
 def inconsistencies(model: Model) -> Iterable[str]:
     """Name what is right by itself but not together."""
     if not model.web:
@@ -296,6 +305,10 @@ def inconsistencies(model: Model) -> Iterable[str]:
             yield f"more than one service has the role {role}"
     if model.of("wal") and not model.of("backup"):
         yield "a service has the role wal, and none has the role backup, which restores what it received"
+    for service in model.of("backup", "wal"):
+        server = str((service.spec.get("environment") or {}).get("PGHOST") or "")
+        if re.fullmatch(r"[\w-]+", server) and server not in {"localhost", *names_on_networks(model, service)}:
+            yield f"service {service.name}: PGHOST is {server}, which is no service of the compose files"
     for service in model.web:
         if service.deploy.port is None:
             yield f"service {service.name}: x-deploy.port is missing"

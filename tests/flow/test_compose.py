@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -352,6 +353,26 @@ def test_certificates_are_kept_by_one_service_that_reaches_the_edge(others: str,
     text = f"services:\n  {others}\n  w: {{image: redis, networks: {{front: }}, x-deploy: {{role: web, port: 1}}}}\n"
     text += "  e: {image: redis, networks: {front: }, x-deploy: {role: edge}}\nnetworks: {front: {}, other: {}}\n"
     with pytest.raises(Refused, match=said):
+        model(text)
+
+
+@pytest.mark.parametrize(
+    ("server", "extra", "refused"),
+    [
+        ("postgres", "", True), ("db", "", False), ("data", "", False), ("localhost", "", False), ("10.0.0.9", "", False),
+        ("pg.example.com", "", False), ("old", "extra_hosts: ['old:10.0.0.9'], ", False),
+        ("older", "extra_hosts: ['old:10.0.0.9'], ", True),
+    ],
+)  # fmt: skip
+def test_a_backup_of_a_database_that_is_nowhere_is_refused_before_it_serves(
+    server: str, extra: str, refused: bool
+) -> None:
+    on = "image: redis, networks: {front: }"
+    text = f"services:\n  w: {{{on}, x-deploy: {{role: web, port: 1}}}}\n  e: {{{on}, x-deploy: {{role: edge}}}}\n"
+    text += "  db: {image: redis, networks: {front: {aliases: [data]}}, x-deploy: {role: data}}\n"
+    text += f"  b: {{{on}, {extra}environment: {{PGHOST: {server}}}, x-deploy: {{role: backup}}}}\n"
+    text += "networks: {front: {}}\n"
+    with pytest.raises(Refused, match=f"PGHOST is {server}, which is no service") if refused else nullcontext():
         model(text)
 
 
