@@ -123,7 +123,9 @@ def test_a_safe_migration_of_many_rows_loses_no_request(shelf: Site) -> None:
         status = shelf.inv("migrate.status", "--json").document
         assert (status["revision"], status["pending"], status["heads"]) == ("0003", ["0004"], ["0004"])
         assert newest(shelf) == before
-        assert shelf.inv("migrate", "--json").document == {"revision": "0004"}
+        # the site's drill restored a point that is young enough, but for this setting
+        migrated = shelf.inv("migrate", "--json", OPS_BACKUP__MAX_AGE_HOURS="0").document
+        assert migrated == {"revision": "0004"}
         point, revision = newest(shelf)
         assert (point != before[0], revision) == (True, "0003"), "taken before"
         assert shelf.inv("status", "--json").document["release"] == serving
