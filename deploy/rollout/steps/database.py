@@ -57,7 +57,7 @@ class Migrate(Step):
         if before is not None and not same:
             drop_invalid_indexes(run)
         if same and self.is_done(run, before or ()):
-            console.say("the database said that it has every revision: its migration is not started")
+            console.say("     nothing to migrate: the database has every revision")
         else:
             attempt(run, self.colour, self.service, self.command, pending=not same)
         if listed:
