@@ -42,7 +42,7 @@ class EdgeFolder:
         return edge_path(self.settings)
 
     def write(self, files: Files, generation: int, route: nginx.Route) -> None:
-        """Write one generation beside the current one, each file with its mode; nothing serves it yet."""
+        """Write one generation next to the current one, each file with its mode; nothing serves it yet."""
         place = self.path / generation_folder(generation)
         self.host.remove(place)  # a failed switch may have left its own under this number
         generated = nginx.generated(generation, route) if files else {}

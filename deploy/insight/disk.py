@@ -101,7 +101,7 @@ def containerd_folders(engine: Path) -> tuple[Path, Path]:
 
 
 def stores(host: Host, engine: Path, waste: prune.Waste) -> Iterator[tuple[Path, Item]]:
-    """Yield containerd's stores with what images were loaded from, beside what was unpacked of it."""
+    """Yield containerd's stores with what images were loaded from, and what was unpacked of it."""
     for place in containerd_folders(engine):
         if size := readable_bytes(host, place / CONTENT):
             yield place, Item("image blobs", str(place), size, PRUNE if waste.names or waste.unnamed else IMAGES)

@@ -73,7 +73,7 @@ class Transition:
     serving: Release | None = (
         None  # the release that serves: it may have workers that the desired one does not have here
     )
-    quieted: bool = False  # workers may have been told to take no tasks, and are told to go on
+    quieted: bool = False  # workers may have been paused, and are resumed
     frame: str = ""  # what the edge's frame is to hash to; going back it is the one that was accepted
 
     def plan(self) -> Plan:
@@ -140,7 +140,7 @@ class Transition:
         return [*steps, *left, *bring_up(desired, live, ("scheduler",), facts.of(live))]
 
     def take_over(self) -> Plan:
-        """Bring the idle colour up beside the live one, switch, drain, stop."""
+        """Bring the idle colour up next to the live one, switch, drain, stop."""
         desired, facts, forward, live = self.desired, self.facts, self.forward, self.facts.edge.colour
         half_in_service = bool(facts.mixed) and facts.edge.release == desired.id
         new = live if live and half_in_service else other(live)
@@ -283,7 +283,7 @@ def reusable(desired: Release, idle: str, facts: Facts) -> bool:
     alive = [c for c in facts.of(idle) if c.alive]
     complete = all(count_healthy(s, desired, facts.of(idle)) >= s.replicas for s in desired.of("web", "worker"))
     unusable = {service.name for service in desired.services if service.deploy.drain and not service.deploy.resume}
-    # a scheduler beside incomplete services was about to stop; beside one in the other colour there would be two
+    # a scheduler among incomplete services was about to stop; with one in the other colour there would be two
     if not complete or any(c.alive for c in facts.of(other(idle), "scheduler")):
         unusable |= {service.name for service in desired.of("scheduler")}
     return bool(alive) and all(c.release == desired.id and c.up and c.service not in unusable for c in alive)

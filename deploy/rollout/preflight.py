@@ -171,7 +171,7 @@ def low_disk(settings: Settings, host: Host) -> list[str]:
 
 
 def low_memory(settings: Settings, host: Host, facts: Facts) -> list[str]:
-    """Say when the new containers would not fit in memory beside the live ones, which hold as much as they will."""
+    """Say when the new containers would not fit in memory next to the live ones, which hold as much as they will."""
     live, pace = facts.edge.colour or "", pace_of(settings.rollout.strategy)
     held = {c.colour: 0 for c in facts.containers}
     running = [c for c in facts.containers if c.colour and c.state == "running"]

@@ -30,7 +30,7 @@ class Reversal:
     desired: Release | None = None  # None where nothing served before
     recreate: tuple[str, ...] = ()  # shared services, by the files of the desired release
     restore: tuple[Step, ...] = ()  # shared services, by the files of other releases
-    quieted: bool = True  # workers may have been told to take no tasks
+    quieted: bool = True  # workers may have been paused
 
 
 def revert(

@@ -30,7 +30,7 @@ TASKS_SECONDS = 3
 
 @dataclass(frozen=True)
 class Baseline:
-    """What the edge's log said when the watch began.
+    """What the edge's log showed when the watch began.
 
     `lines` is how many requests it had, `answers` those of whatever served before, `usual` what visitors ask for most,
     and `share` the part of all requests that the release gets, 0 to 1.

@@ -183,14 +183,20 @@ def test_a_rollback_that_was_killed_while_it_drops_old_secrets_starts_no_contain
     assert env(changed, "r4") == {"KEY": NEW, "OTHER": OTHER}
 
 
-def test_while_a_rollback_is_interrupted_nothing_is_rotated_so_that_no_resume_brings_it_back(
-    changed: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "own.env"
-    path.write_text(f"KEY={OLD}\n")
+def own_file(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> Path:
+    """Make the secrets file that commands use."""
+    path = folder / "own.env"
+    path.write_text(text)
     path.chmod(0o600)
     source = secrets_source.File(path.name, str(path), "edit it", path)
     monkeypatch.setattr(secrets, "source_of", lambda _: source)
+    return path
+
+
+def test_while_a_rollback_is_interrupted_nothing_is_rotated_so_that_no_resume_brings_it_back(
+    changed: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = own_file(tmp_path, monkeypatch, f"KEY={OLD}\n")
     monkeypatch.setattr("sys.stdin", StringIO(NEW))
     changed.host.kill_at(1, "begin", Killed)
     with pytest.raises(Killed):
@@ -208,11 +214,7 @@ def test_a_rotation_does_not_undo_what_was_written_while_its_value_was_typed(
     changed: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In another terminal: an edit, or the rotation of another secret, whose old value would be back."""
-    path = tmp_path / "own.env"
-    path.write_text(f"KEY={OLD}\nOTHER={OLD}x\n")
-    path.chmod(0o600)
-    source = secrets_source.File(path.name, str(path), "edit it", path)
-    monkeypatch.setattr(secrets, "source_of", lambda _: source)
+    path = own_file(tmp_path, monkeypatch, f"KEY={OLD}\nOTHER={OLD}x\n")
     theirs = f"KEY={OLD}\nOTHER={OTHER}\nMORE=1\n"
 
     def typed(_: str) -> str:

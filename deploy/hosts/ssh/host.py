@@ -86,7 +86,7 @@ class SshHost(ShellFiles):
                 self.answers.put((kind, folder / name), content)
 
     def connect_ahead(self) -> None:
-        """Begin to connect in a thread of its own; what is in the way is told to whoever needs the connection."""
+        """Begin to connect in a thread of its own; whoever needs the connection gets the error."""
         with suppress(OpsError):
             self.unlock()
             threading.Thread(target=self.sessions.prepare, daemon=True).start()

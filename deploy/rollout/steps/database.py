@@ -67,11 +67,11 @@ class Migrate(Step):
             record_history(run, self.service, after)
 
     def is_done(self, run: Run, revisions: tuple[Revision, ...]) -> bool:
-        """Tell whether `upgrade head` would find nothing: the database said so, and runs here since before that."""
+        """Tell whether `upgrade head` would find nothing: the gate saw that, and the data services run since before."""
         whole = self.command[-2:] in (("upgrade", "head"), ("upgrade", "heads"))
         elsewhere = len(run.settings.hosts) > 1 and not run.release.of("data")
-        known = whole and not elsewhere and alembic.current(revisions)
-        return bool(known) and started(run.facts) == started(fresh(run).facts)
+        current = whole and not elsewhere and alembic.current(revisions)
+        return bool(current) and started(run.facts) == started(fresh(run).facts)
 
     def revisions(self, run: Run) -> tuple[Revision, ...] | None:
         """Return what the gate saw of the revisions; where it could not look before data ran, it looks now."""
