@@ -33,13 +33,15 @@ TAKEN, BUSY = 75, 76
 
 # $1 the state folder, $2 who it is, $3 seconds of silence, $4 seconds to wait for what has begun, $5 and $6 the lock's
 # files; the token stands in argv for guards to find.
+# It asks for half a second: the kernel frees the lock of a killed holder a moment after its process has ended, and who
+# looks whether the lock is free takes it for a moment.
 # While it waits for what has begun it checks each second whether its operator is still there: else it would take the
 # lock for an operator who is gone. The holder's name is written over the old one, of one length, so that a full disk
 # does not prevent it.
 HOLD = """
 trap "" INT
 mkdir -p "$1" && cd "$1" && exec 9<>"$5" 8<>"$6" || exit 1
-flock --nonblock 9 || exit 75
+flock --wait 0.5 9 || exit 75
 left=$4
 flock --nonblock 8 || {
     echo waiting

@@ -212,6 +212,14 @@ def test_a_holder_who_could_not_say_who_they_are_is_waited_for_in_one_breath(
     assert capsys.readouterr().err.count("wait on localhost") == 1
 
 
+def test_a_lock_that_the_kernel_frees_a_moment_after_its_holder_ended_refuses_nobody(tmp_path: Path) -> None:
+    with LocalHost().open(command("flock", str(tmp_path / "lock"), "sh", "-c", "echo held; exec sleep 0.2")) as holding:
+        assert holding.stdout
+        assert holding.stdout.readline() == b"held\n"
+        with locks.held([LocalHost()], tmp_path, "deploy"):
+            pass
+
+
 def test_an_operator_whose_toolkit_knows_one_lock_excludes_a_change_and_is_excluded(tmp_path: Path) -> None:
     host, old = LocalHost(), ("sh", "-c", OLD_HOLD, "token", str(tmp_path), '{"who": "ann"}', "15", "900")
     with locks.held([host], tmp_path, "deploy"):
