@@ -64,8 +64,8 @@ class UploadedDump(Repository):
         self.require_alone(self.container)
         words = ("--name", self.container, self.service.name, "upload", name)
         try:
-            with file.open("rb") as source, self.run.host.stream(self.in_container(*words), fed=True) as process:
-                assert process.stdin  # noqa: S101  # it is fed
+            with file.open("rb") as source, self.run.host.stream(self.in_container(*words), stdin_open=True) as process:
+                assert process.stdin  # noqa: S101  # it was opened with stdin_open
                 shutil.copyfileobj(source, process.stdin, 1 << 20)
         except CommandFailed as error:
             what = f"{file} cannot be restored here: {self.run.masked(error.output)}"

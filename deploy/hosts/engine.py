@@ -16,9 +16,7 @@ from deploy.core.model import BLOCK, LABEL, MADE_OF, ON_DEMAND, block_of
 
 TIMEOUT = 60  # seconds for an answer
 ATTEMPTS = 3
-ITEMIZED = (
-    "1.51"  # the newest version of the API that names each image and volume which takes space: later ones have sums
-)
+ITEMIZED = "1.51"  # the newest API version that names each image and volume which takes space: later ones have sums
 HEALTH_CHARACTERS = 600
 ROLE = f"{LABEL}.role"
 STARTS = "./scripts/quickstart starts it"
@@ -29,9 +27,11 @@ class Engine:
 
     def __init__(
         self, endpoint: str, dial: Callable[[], Any] | None = None, starts: str = STARTS,
-        inspected: Callable[[str], list[dict[str, Any]]] | None = None, names: Callable[[], list[str]] | None = None,
+        list_containers: Callable[[str], list[dict[str, Any]]] | None = None,
+        list_resources: Callable[[], list[str]] | None = None,
     ) -> None:  # fmt: skip
-        self.endpoint, self.dial, self.starts, self.inspected, self.names = endpoint, dial, starts, inspected, names
+        self.endpoint, self.dial, self.starts = endpoint, dial, starts
+        self.list_containers, self.list_resources = list_containers, list_resources
         self.connecting, self.connected = Lock(), cast(Any, None)
 
     @property
@@ -47,7 +47,7 @@ class Engine:
         from docker.errors import DockerException
 
         try:
-            return dialled(self.dial) if self.dial else DockerClient(base_url=self.endpoint, timeout=TIMEOUT)
+            return client_over(self.dial) if self.dial else DockerClient(base_url=self.endpoint, timeout=TIMEOUT)
         except (DockerException, OSError):
             raise self.silent() from None
 
@@ -71,13 +71,13 @@ class Engine:
     def of_environment(self, environment: str) -> list[dict[str, Any]]:
         """Describe one environment's containers, as `docker inspect` does."""
         label = f"{LABEL}={environment}"
-        if self.inspected:  # without the SDK, which takes long to import
+        if self.list_containers:  # without the SDK, which takes long to import
             with self.answering(OSError):
-                return self.inspected(label)
+                return self.list_containers(label)
         from docker.errors import DockerException
 
         with self.answering(DockerException, OSError):
-            return self.described(label)
+            return self.inspect_all(label)
 
     @contextmanager
     def answering(self, *errors: type[Exception]) -> Iterator[None]:
@@ -89,7 +89,7 @@ class Engine:
                 f"the Docker engine broke off: {error}", where=self.endpoint, then="inv doctor", slug="engine-down"
             ) from None
 
-    def described(self, label: str) -> list[dict[str, Any]]:
+    def inspect_all(self, label: str) -> list[dict[str, Any]]:
         """Describe every container with a label, as `docker inspect` does; one that is gone meanwhile is left out."""
         from docker.errors import NotFound
 
@@ -100,8 +100,8 @@ class Engine:
         return found
 
     def one_offs(self, environment: str) -> tuple[str, ...]:
-        """List the names of one environment's one-off containers that run; a deploy goes on beside backups."""
-        if self.inspected:
+        """List the names of one environment's one-off containers that run; a deploy goes on while a backup runs."""
+        if self.list_containers:
             own = [one for one in self.of_environment(environment) if is_one_off(one) and one["State"]["Running"]]
             of_role = {one["Name"]: one["Config"]["Labels"].get(ROLE) for one in own}
         else:
@@ -112,9 +112,9 @@ class Engine:
 
     def resources(self) -> frozenset[str]:
         """List the names of all networks and volumes."""
-        if self.names:
+        if self.list_resources:
             with self.answering(OSError):
-                return frozenset(self.names())
+                return frozenset(self.list_resources())
         volumes = self.client.api.volumes()["Volumes"] or []
         return frozenset(resource["Name"] for resource in (*self.client.api.networks(), *volumes))
 
@@ -238,7 +238,7 @@ def container_of(container: Mapping[str, Any]) -> Container:
     )
 
 
-def dialled(dial: Callable[[], Any]) -> Any:
+def client_over(dial: Callable[[], Any]) -> Any:
     """Return a client that asks over channels which end at an engine, as `docker system dial-stdio` makes them."""
     from docker import DockerClient
     from docker.transport.basehttpadapter import BaseHTTPAdapter

@@ -49,19 +49,19 @@ def each(hosts: Iterable[Host], act: Callable[[Host], T], *, among: Collection[H
                 host.renew()  # what serves now is asked next
             raise
     if errors:
-        raise together(errors)
+        raise combine(errors)
     return results
 
 
 def raise_unreachable(unreachable: Mapping[str, OpsError], *, documented: bool = False) -> None:
     """Raise the errors of unreachable hosts, once the others were shown; do nothing when all were reached."""
     if unreachable:
-        failed = together(unreachable)
+        failed = combine(unreachable)
         failed.documented = documented
         raise failed
 
 
-def together(errors: Mapping[str, OpsError]) -> OpsError:
+def combine(errors: Mapping[str, OpsError]) -> OpsError:
     """Make one error of those of several hosts: of their kind where they are of one."""
     if len(errors) == 1:
         name, error = next(iter(errors.items()))

@@ -28,7 +28,7 @@ class Process(Protocol):
 
     @property
     def stdin(self) -> IO[bytes] | None:
-        """Where its input goes; None unless it was opened to be fed."""
+        """Where its input goes; None unless it was opened with `stdin_open`."""
 
     @property
     def stdout(self) -> IO[bytes] | None:
@@ -66,7 +66,7 @@ class Host(ABC):
 
     name: str
     front: Host | None = None  # the other host whose edge serves what runs here; None where this one has its own
-    followed = sys.maxsize  # how many programs may run for long at once, and leave room for others
+    followable = sys.maxsize  # how many programs may run for long at once, and leave room for others
     guards: tuple[Guard, ...] = ()  # of the locks that are held: changes are refused once one of them is lost
 
     @property
@@ -87,14 +87,14 @@ class Host(ABC):
     def connect_ahead(self) -> None:  # noqa: B027  # this machine is not connected to
         """Begin to connect while this process gets ready."""
 
-    def looking(self) -> AbstractContextManager[None]:
+    def remembering(self) -> AbstractContextManager[None]:
         """Ask each question once while this lasts, where questions take time: what is seen is of one moment."""
         return nullcontext()
 
     def fetch(self, folder: Path, patterns: Iterable[str]) -> None:  # noqa: B027  # files are near
         """Read files and links of a folder at once while this is `looking`, where each takes time."""
 
-    def together(self, *questions: Callable[[], T]) -> list[T]:
+    def gather(self, *questions: Callable[[], T]) -> list[T]:
         """Call functions that do not depend on each other; over SSH all at once, since each waits for a round trip."""
         return [question() for question in questions]
 
@@ -152,27 +152,27 @@ class Host(ABC):
         """
         return nullcontext()
 
-    def open(self, command: Command, *, fed: bool = False) -> Process:
+    def open(self, command: Command, *, stdin_open: bool = False) -> Process:
         """Start a command whose output, both streams as one, is read while it runs.
 
-        With `fed` its input is written meanwhile.
+        With `stdin_open` its input is written meanwhile.
         """
         self.require_lock(command)
-        return self._open(command, self.guard(command), fed=fed)
+        return self._open(command, self.guard(command), stdin_open=stdin_open)
 
     @contextmanager
-    def stream(self, command: Command, *, fed: bool = False) -> Iterator[Process]:
+    def stream(self, command: Command, *, stdin_open: bool = False) -> Iterator[Process]:
         """Start a command whose stdout alone is read while it runs, and wait for its end.
 
-        With `fed` its input is written meanwhile. Raises CommandFailed with its stderr unless it ends with 0, also
+        With `stdin_open` its input is written meanwhile. Raises CommandFailed with its stderr unless it ends with 0, also
         where its end is why its input cannot be written. The code of one that was terminated here does not count.
         """
         self.require_lock(command)
-        with self._open(command, self.guard(command), fed=fed, apart=True) as process:
+        with self._open(command, self.guard(command), stdin_open=stdin_open, stderr_apart=True) as process:
             try:
                 yield process
             except BaseException as error:
-                if not (fed and isinstance(error, OSError) and has_failed(process)):
+                if not (stdin_open and isinstance(error, OSError) and has_failed(process)):
                     process.terminate()
                     raise
             if not process.terminated:
@@ -248,7 +248,9 @@ class Host(ABC):
     ) -> tuple[int, bytes, bytes]: ...  # fmt: skip
 
     @abstractmethod
-    def _open(self, command: Command, guard: tuple[str, ...], *, fed: bool, apart: bool = False) -> Process: ...
+    def _open(
+        self, command: Command, guard: tuple[str, ...], *, stdin_open: bool, stderr_apart: bool = False
+    ) -> Process: ...
 
     @abstractmethod
     def _follow(self, command: Command, guard: tuple[str, ...]) -> int: ...

@@ -168,11 +168,13 @@ class LocalHost(Host):
             f"`{command.argv[0]}` is not installed", where=self.name, then="inv doctor", slug="program-missing"
         )
 
-    def _open(self, command: Command, guard: tuple[str, ...], *, fed: bool, apart: bool = False) -> LocalProcess:
-        group = ("timeout", "-k", "5", "0") if apart else ()  # for its process group, as over SSH; 0 is no limit
-        argv, stdin = (*guard, *group, *command.argv), subprocess.PIPE if fed else subprocess.DEVNULL
+    def _open(
+        self, command: Command, guard: tuple[str, ...], *, stdin_open: bool, stderr_apart: bool = False
+    ) -> LocalProcess:
+        group = ("timeout", "-k", "5", "0") if stderr_apart else ()  # for its process group, as over SSH; 0 is no limit
+        argv, stdin = (*guard, *group, *command.argv), subprocess.PIPE if stdin_open else subprocess.DEVNULL
         try:
-            return LocalProcess(argv, self.environment(command), stdin, TemporaryFile() if apart else None)
+            return LocalProcess(argv, self.environment(command), stdin, TemporaryFile() if stderr_apart else None)
         except FileNotFoundError:
             raise self.not_installed(command) from None
 

@@ -105,7 +105,7 @@ def place(registry: str, kept: str) -> str:
 @contextmanager
 def logged_in(who: Account, host: Host) -> Iterator[tuple[str, ...]]:
     """Yield the options of a Docker client that is logged in; the login is removed, also when the operator is gone."""
-    with host.open(command("sh", "-c", LOGIN_FOLDER), fed=True) as keeping:
+    with host.open(command("sh", "-c", LOGIN_FOLDER), stdin_open=True) as keeping:
         folder = keeping.stdout.readline().decode(errors="replace").strip() if keeping.stdout else ""
         if not folder.startswith("/"):
             what, then = f"no folder for the registry's login could be made: {folder}", "inv disk, then inv push"

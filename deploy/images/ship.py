@@ -77,10 +77,10 @@ def send(
     """
     with (
         here.stream(docker("save", *(transfer.kept for transfer in transfers)).as_query()) as saved,
-        host.open(docker("load", "--quiet"), fed=True) as loading,
+        host.open(docker("load", "--quiet"), stdin_open=True) as loading,
     ):
         assert saved.stdout  # noqa: S101  # a process that was opened has one
-        assert loading.stdin  # noqa: S101  # it is fed
+        assert loading.stdin  # noqa: S101  # it was opened with stdin_open
         assert loading.stdout  # noqa: S101  # as above
         sent, broken = 0, ""
         try:

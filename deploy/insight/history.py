@@ -29,7 +29,7 @@ def show(at: Environment, *, limit: int, json: bool) -> None:
         raise Refused(what, where="inv history", then=then, slug="wrong-usage")
     read, unreachable = at.gather(lambda host: (state_of(at, host).history(), operations_on(at, host)))
     ledgers = {name: entries for name, (entries, _) in read.items()}
-    lines = [*merged(ledgers), *together({name: operations for name, (_, operations) in read.items()})]
+    lines = [*merged(ledgers), *merge_operations({name: operations for name, (_, operations) in read.items()})]
     entries = sorted(lines, key=lambda line: line[0].started, reverse=True)[:limit]
     if json:
         console.document([{**entry.model_dump(include=FIELDS), "hosts": hosts} for entry, hosts in entries])
@@ -58,7 +58,7 @@ def operations_on(at: Environment, host: Host) -> tuple[Operation, ...]:
     return tuple(one for one in (newest, *others) if one)
 
 
-def together(operations: Mapping[str, Sequence[Operation]]) -> list[tuple[Record, list[str]]]:
+def merge_operations(operations: Mapping[str, Sequence[Operation]]) -> list[tuple[Record, list[str]]]:
     """Make one line of each operation, with its hosts; it was interrupted where no host has its outcome. Pure."""
     runs: dict[str, dict[str, Operation]] = {}
     for host, own in operations.items():

@@ -131,10 +131,8 @@ def show(at: Environment, names: list[str], requested: Query, *, follow: bool) -
 def require_room(chosen: Collection[ServiceContainer]) -> None:
     """Refuse to follow more containers than a connection carries beside other commands."""
     for host, many in Counter(one.host for one in chosen).items():
-        if many > host.followed:
-            what = (
-                f"{many} containers are too many to follow over the connection to {host.name}: {host.followed} at most"
-            )
+        if many > host.followable:
+            what = f"{many} containers are too many to follow over the connection to {host.name}: {host.followable} at most"
             then = "name fewer services: inv logs SERVICE,... --follow; or leave --follow out"
             raise Refused(what, where=host.name, then=then, slug="too-many-containers")
 

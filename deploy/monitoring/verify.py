@@ -238,10 +238,10 @@ def critical(timings: Sequence[Timing]) -> Together | None:
 
 def show(timings: Sequence[Timing], env: str, *, json: bool) -> None:
     """Show what each fault came to; raise GateClosed, exit 3, where one was late or never came."""
-    together = critical(timings)
-    judged = [together.check] if together else []
+    summary = critical(timings)
+    judged = [summary.check] if summary else []
     if json:
-        shown = together.document if together else None
+        shown = summary.document if summary else None
         console.document({"env": env, "faults": [one.document for one in timings], "critical": shown})
     else:
         rows = [[one.result, one.fault, one.alert, one.evidence, one.host] for one in timings]

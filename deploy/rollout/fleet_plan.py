@@ -14,7 +14,7 @@ def make_plans(
     fleet: Fleet, command: str, recreate: Mapping[str, tuple[str, ...]] | None = None
 ) -> dict[str, plan.Plan]:  # fmt: skip
     """Plan each host towards the fleet's release; `recreate` names shared services by host."""
-    chosen, together = fleet.at.settings.rollout, fleet_facts(fleet.runs)
+    chosen, fleet_wide = fleet.at.settings.rollout, fleet_facts(fleet.runs)
     edges = command == "deploy" and any(run.release.of("edge") for run in fleet.runs)
     fingerprint = frame.fingerprint(frame.render(fleet.at.settings)) if edges else ""
 
@@ -23,7 +23,7 @@ def make_plans(
         expired = [] if rebuilt else expired_releases(run.state, run.release.id, run.facts, number)
         return plan.Transition(
             run.release, run.facts, forward=command == "deploy", watch=chosen.watch > 0, warm=chosen.keep_warm,
-            recreate=(recreate or {}).get(run.host.name, ()), expired=expired, fleet=together,
+            recreate=(recreate or {}).get(run.host.name, ()), expired=expired, fleet=fleet_wide,
             serving=run.serving_release, quieted=bool(run.state.intention()), frame=fingerprint,
         ).plan()  # fmt: skip
 

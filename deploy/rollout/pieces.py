@@ -68,19 +68,19 @@ def recreate_shared(recreated: Iterable[str], facts: Facts) -> list[Step]:
     return [*first, RecreateShared(tuple(former), tuple(former.values()))] if former else []
 
 
-def migration(desired: Release, colour: str) -> list[Step]:
+def migrate(desired: Release, colour: str) -> list[Step]:
     """Migrate with the new image, before anything of it serves."""
     service = desired.migrating
     return [Migrate(colour, service.name, service.deploy.migrate)] if service else []
 
 
-def jobs(desired: Release, colour: str, *, forward: bool = True) -> list[Step]:
+def run_jobs(desired: Release, colour: str, *, forward: bool = True) -> list[Step]:
     """Run what a release asks for before traffic moves; going back only what says that it is for that too."""
     asked = [job for job in desired.of("job") if job.deploy.run == "before_switch"]
     return [RunJob(colour, job.name) for job in asked if forward or job.deploy.on_rollback]
 
 
-def recording(desired: Release, colour: str) -> list[Step]:
+def record_migrations(desired: Release, colour: str) -> list[Step]:
     """Remember the migrations of a release whose jobs migrate; Migrate does so itself."""
     service = None if desired.migrating else desired.listing
     return [RecordMigrations(colour, service.name, service.deploy.migrations)] if service else []
@@ -100,7 +100,7 @@ def bring_up(
     return [*steps, Resume(colour, resumable)] if resumable else steps
 
 
-def quiet(workers: Iterable[ReleasedService], colour: str, facts: Facts) -> list[Step]:
+def quiet_workers(workers: Iterable[ReleasedService], colour: str, facts: Facts) -> list[Step]:
     """Let the live workers take no new tasks: the new web services may queue some that these do not know."""
     running = {c.service for c in facts.of(colour, "worker") if c.alive}
     able = tuple(s.name for s in workers if s.deploy.drain and s.name in running)
@@ -134,9 +134,9 @@ def retire(
 def stop(colour: str, facts: Facts, *roles: str, keep: tuple[str, ...] = ()) -> list[Step]:
     """Stop what runs in a colour, of all roles or some."""
     leaving = [c.service for c in facts.of(colour, *roles) if c.alive and c.name not in keep]
-    return [StopColour(colour, tuple(dict.fromkeys(leaving)), only(keep, facts, *roles))] if leaving else []
+    return [StopColour(colour, tuple(dict.fromkeys(leaving)), of_roles(keep, facts, *roles))] if leaving else []
 
 
-def only(names: tuple[str, ...], facts: Facts, *roles: str) -> tuple[str, ...]:
+def of_roles(names: tuple[str, ...], facts: Facts, *roles: str) -> tuple[str, ...]:
     """Return those of some containers that have one of these roles."""
     return tuple(c.name for c in facts.containers if c.name in names and c.role in roles)

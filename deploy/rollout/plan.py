@@ -10,13 +10,13 @@ from deploy.core.model import COLOURS, WHOLE, Release, ReleasedService, Role, ot
 from deploy.rollout.pieces import (
     await_tasks,
     bring_up,
-    jobs,
-    migration,
-    only,
-    quiet,
-    recording,
+    migrate,
+    of_roles,
+    quiet_workers,
+    record_migrations,
     recreate_shared,
     retire,
+    run_jobs,
     settle,
     start_shared,
     stop,
@@ -153,9 +153,9 @@ class Transition:
             steps += stop(former, facts, "web", keep=facts.edge.members)
             facts = replace(facts, containers=tuple(c for c in facts.containers if c not in unnamed(former, facts)))
         steps += [] if usable else retire(new, facts, routed=new in self.fleet.colours)
-        steps += migration(desired, new) if forward else []
-        steps += [] if usable else jobs(desired, new, forward=forward)
-        steps += recording(desired, new) if forward else []
+        steps += migrate(desired, new) if forward else []
+        steps += [] if usable else run_jobs(desired, new, forward=forward)
+        steps += record_migrations(desired, new) if forward else []
         in_turns, generation = self.switch_in_turns(new, facts, existing)
         steps += in_turns
         if not forward:
@@ -179,10 +179,10 @@ class Transition:
         steps: list[Step] = []
         for generation, turn in enumerate(all_turns, first):
             keep = replicas_to_keep(desired, former, facts, roles, turn)
-            mixed = only(keep, facts, "web")
+            mixed = of_roles(keep, facts, "web")
             steps += [*bring_up(desired, new, roles, existing, turn), *(register if turn.first else ())]
             steps += await_served(desired, new, facts)
-            steps += quiet(self.workers, former, facts) if forward and turn.first else []
+            steps += quiet_workers(self.workers, former, facts) if forward and turn.first else []
             steps += [switch(new, desired.id, generation, facts, mixed, self.next_frame)]
             steps += [Watch(new, desired.id, mixed)] if self.watched and (turn.first or turn.last) else []
             ending = [*roles, *(("job", "scheduler") if turn.last else ())]

@@ -22,7 +22,7 @@ def plan(proposals: Mapping[str, Proposal], settings: Settings, *, json: bool) -
         console.document({"env": settings.env, "release": release, "hosts": hosts})
         return
     console.say(f"desired: release {release}")
-    for change in together([change for one in proposals.values() for change in one.changes]):
+    for change in merge_changes([change for one in proposals.values() for change in one.changes]):
         console.say(f"    {change}")
     several = len(proposals) > 1
     for name, one in proposals.items():
@@ -40,7 +40,7 @@ def plan(proposals: Mapping[str, Proposal], settings: Settings, *, json: bool) -
             drift(one, settings)
 
 
-def together(changes: Sequence[str]) -> list[str]:
+def merge_changes(changes: Sequence[str]) -> list[str]:
     """Say what several hosts' plans change once: each has the images of what runs there. Pure."""
     images = [change.removeprefix(IMAGES).split(", ") for change in changes if change.startswith(IMAGES)]
     line = f"{IMAGES}{', '.join(sorted({name for names in images for name in names}))}"

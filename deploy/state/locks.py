@@ -125,7 +125,7 @@ def held_on(host: Host, folder: Path, command: str, lock: Lock, deadline: float)
             host.guards = tuple(other for other in host.guards if other is not guard)
             ended.set()
             with suppress(OSError):
-                holding.stdin.close()  # type: ignore[union-attr]  # it was opened to be fed
+                holding.stdin.close()  # type: ignore[union-attr]  # it was opened with stdin_open
 
 
 @contextmanager
@@ -139,7 +139,7 @@ def acquired(
     while True:
         with ExitStack() as stack:
             try:
-                holding = stack.enter_context(host.open(hold(folder, command, lock, token, deadline), fed=True))
+                holding = stack.enter_context(host.open(hold(folder, command, lock, token, deadline), stdin_open=True))
                 process = awaited(holding, host, folder, lock)
             except Locked:
                 stack.close()
@@ -209,7 +209,7 @@ def heartbeat(holding: Process, ended: Event) -> None:
     """Send the holder a sign of life of its operator every few seconds."""
     with suppress(OSError, ValueError):  # the holder has gone, or is being closed just now
         while not ended.wait(HEARTBEAT_SECONDS):
-            holding.stdin.write(b"\n")  # type: ignore[union-attr]  # it was opened to be fed
+            holding.stdin.write(b"\n")  # type: ignore[union-attr]  # it was opened with stdin_open
             holding.stdin.flush()  # type: ignore[union-attr]  # see above
 
 

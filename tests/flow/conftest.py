@@ -74,6 +74,6 @@ def place(three: Place, tmp_path: Path, no_waiting: None) -> Place:
     """Return a copy of it."""
     shutil.copytree(three.state.folder, tmp_path, symlinks=True, dirs_exist_ok=True)
     made = Place(tmp_path)
-    made.host.engine.known.update(three.host.engine.known)
+    made.host.engine.observed.update(three.host.engine.observed)
     made.host.generation, made.host.answer = three.host.generation, three.host.answer
     return made

@@ -84,9 +84,9 @@ def test_a_host_that_is_looked_at_is_asked_once_and_again_afterwards(monkeypatch
 
     monkeypatch.setattr(host, "exchange", exchange, raising=False)
     monkeypatch.setattr(host, "name", "app1", raising=False)
-    with host.looking():
+    with host.remembering():
         assert [host.read_bytes(Path("/a")) for _ in range(3)] == [b"text"] * 3
-        assert host.resource_names() == host.resource_names() == ["text"]
+        assert host.list_resources() == host.list_resources() == ["text"]
         assert asked == ["cat", "sh"]
     host.read_bytes(Path("/a"))
     assert asked == ["cat", "sh", "cat"]
@@ -100,7 +100,7 @@ def described(name: str, role: str, *, running: bool = True, one_off: str = "Tru
 def test_one_off_containers_and_names_of_a_far_engine_need_no_sdk() -> None:
     listed = [described("a", "web"), described("b", "backup"), described("c", "web", running=False),
               described("d", "web", one_off="False")]  # fmt: skip
-    engine = Engine("app1", inspected=lambda _: listed, names=lambda: ["n", "v"])
+    engine = Engine("app1", list_containers=lambda _: listed, list_resources=lambda: ["n", "v"])
     assert engine.one_offs("shop") == ("a",)
     assert engine.resources() == {"n", "v"}
 
@@ -109,7 +109,7 @@ def test_a_far_engine_that_breaks_off_is_told_as_that() -> None:
     def broken(*_: object) -> list[Any]:
         raise OSError("eof")
 
-    engine = Engine("app1", inspected=broken, names=broken)
+    engine = Engine("app1", list_containers=broken, list_resources=broken)
     for ask in (lambda: engine.one_offs("shop"), engine.resources, lambda: engine.containers("shop")):
         with pytest.raises(OpsError, match="the Docker engine broke off: eof"):
             ask()

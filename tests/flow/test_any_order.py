@@ -21,7 +21,7 @@ from deploy.site.facts import observe_all
 from deploy.state.store import State
 from tests.flow import test_behind as behind
 from tests.support.apart import FOLDER, Site
-from tests.support.faults import cut, fail_at, mend, nth
+from tests.support.faults import clear_faults, cut, fail_at, nth
 from tests.support.place import Killed
 from tests.support.roles import Roles
 
@@ -76,7 +76,7 @@ def heal(site: Any) -> None:
         host.dead.clear()
         host.fault = host.broken = host.killed_at = None
         host.mute = False
-    mend(*site.hosts.values())
+    clear_faults(*site.hosts.values())
 
 
 def recovered(site: Any, dice: random.Random, again: Callable[[], object]) -> str:
@@ -142,14 +142,15 @@ def deaf(site: Roles) -> list[str]:
     workers = [
         (host, c.name)
         for host in site.hosts.values()
-        for c in host.engine.known.values()
+        for c in host.engine.observed.values()
         if c.service == "worker" and c.alive
     ]
     ends = (" quiet", " resume")
-    told = {
-        name: [s for s in host.said if name in s and (s.endswith(ends) or "docker st" in s)] for host, name in workers
+    notified = {
+        name: [s for s in host.executed if name in s and (s.endswith(ends) or "docker st" in s)]
+        for host, name in workers
     }
-    return [name for name, words in told.items() if words and words[-1].endswith(" quiet")]
+    return [name for name, words in notified.items() if words and words[-1].endswith(" quiet")]
 
 
 @pytest.mark.parametrize("seed", SEEDS)

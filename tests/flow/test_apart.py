@@ -16,7 +16,7 @@ from deploy.state import journal
 from deploy.state.store import State, state_of
 from tests.flow import test_behind as behind
 from tests.support.apart import FOLDER, NAMES, Apart, Site
-from tests.support.faults import FULL, cut, fail_at, killed, mend, once, when
+from tests.support.faults import FULL, clear_faults, cut, fail_at, killed, once, when
 from tests.support.place import FAST, STEPS, Killed, Place
 from tests.support.roles import Roles
 from tests.support.samples import settings
@@ -36,8 +36,8 @@ def test_what_serves_everywhere_is_not_undone_on_the_one_host_that_has_not_writt
     once(site.hosts["app2"], "ledger.jsonl", error)
     try:
         site.deploy("r3")
-    except Interrupted as told:
-        assert "r3" in told.serves  # noqa: PT017  # a full disk is a warning, a connection that broke is this
+    except Interrupted as raised:
+        assert "r3" in raised.serves  # noqa: PT017  # a full disk is a warning, a connection that broke is this
     with pytest.raises(Refused, match="r3 serves, and the ledger of app2 has no entry for it"):
         commands.abort(site.at)
     assert site.serving == ["r3"] * 3
@@ -54,7 +54,9 @@ def test_what_served_everywhere_is_not_undone_when_a_resume_fails(site: Site, ag
     else:
         engine = site.hosts["app1"].engine
         engine.change(
-            next(c.name for c in engine.known.values() if c.service == "worker" and c.alive), state="exited", health=""
+            next(c.name for c in engine.observed.values() if c.service == "worker" and c.alive),
+            state="exited",
+            health="",
         )
         fail_at(site.hosts["app1"], "AwaitHealthy")
     with pytest.raises(Interrupted, match="nothing was undone, since it serves everywhere"):
@@ -86,9 +88,9 @@ def test_a_way_back_that_fails_after_the_switch_is_named_and_aborted(place: Plac
     """Visitors have the former release again, but workers of the one that failed still take tasks."""
     when(place.host, "StopColour", "begin", lambda: setattr(place.host, "broken", lambda: OpsError("it is stuck")))
     fail_at(place.host, "Watch")
-    with pytest.raises(Interrupted, match="localhost could not be taken back") as told:
+    with pytest.raises(Interrupted, match="localhost could not be taken back") as raised:
         place.deploy("r3")
-    assert ("release r2" in told.value.serves, ("worker", "r3") in place.running()) == (True, True)
+    assert ("release r2" in raised.value.serves, ("worker", "r3") in place.running()) == (True, True)
     vars(place.host).pop("append")
     commands.abort(place.at)
     assert (place.serving(), place.running()) == ("r2", {(name, "r2") for name in ("backend", "worker", "beat")})
@@ -96,9 +98,9 @@ def test_a_way_back_that_fails_after_the_switch_is_named_and_aborted(place: Plac
 
 def test_abort_does_not_empty_a_host_whose_ledger_was_lost(place: Place) -> None:
     (place.state.folder / "ledger.jsonl").unlink()
-    with pytest.raises(Refused, match="whose ledger has no entry for it") as told:
+    with pytest.raises(Refused, match="whose ledger has no entry for it") as raised:
         commands.abort(place.at)
-    assert told.value.then == "inv resume"
+    assert raised.value.then == "inv resume"
     commands.resume(place.at)
     assert place.serving() == "r2"
 
@@ -109,9 +111,9 @@ def test_a_new_host_does_not_keep_a_release_that_failed(tmp_path: Path) -> None:
     site.hosts = {"app0": new, **site.hosts}
     killed(site, new, "Switch", "r3")
     fail_at(site.hosts["app1"], "Switch")
-    with pytest.raises(OpsError) as told:
+    with pytest.raises(OpsError) as raised:
         commands.resume(site.at)
-    assert (told.value.code, site.serving, site.facts()["app0"].edge.release) == (1, ["r2"] * 3, None)
+    assert (raised.value.code, site.serving, site.facts()["app0"].edge.release) == (1, ["r2"] * 3, None)
 
 
 def test_hosts_that_served_different_releases_before_are_no_plain_failure(site: Site) -> None:
@@ -135,7 +137,7 @@ def test_a_command_is_later_than_what_is_written_down_whoever_has_the_clock(
     monkeypatch.setattr("deploy.rollout.apply.now", lambda: "2030-01-01T00:00:30Z")
     app1: Any = site.hosts["app1"]
     killed(site, app1, "Switch", "r4")
-    assert {told.target for told in interruptions(site.at, site.at.hosts).values()} == {"r4"}
+    assert {output.target for output in interruptions(site.at, site.at.hosts).values()} == {"r4"}
 
 
 def test_a_network_that_is_gone_once_all_have_switched_is_an_interruption(tmp_path: Path) -> None:
@@ -145,7 +147,7 @@ def test_a_network_that_is_gone_once_all_have_switched_is_an_interruption(tmp_pa
     when(site.hosts["app3"], "Switch", "done", lambda: cut(*hosts))
     with pytest.raises(Interrupted, match="app1, app2, app3 could not be taken back"):
         site.deploy("r3")
-    mend(*hosts)
+    clear_faults(*hosts)
     assert site.serving == ["r3"] * 3
     assert commands.abort(site.at)
     assert (site.serving, site.running()) == (["r2"] * 3, {"r2"})
@@ -155,17 +157,17 @@ def test_a_network_that_is_gone_once_all_have_switched_is_an_interruption(tmp_pa
 def test_a_host_that_cannot_be_taken_back_leaves_the_choice(site: Site, then: str) -> None:
     fail_at(site.hosts["app3"], "Switch")
     first: Any = site.hosts["app1"]
-    came: list[str] = []
+    calls: list[str] = []
 
     def again() -> None:
-        came.append("Switch")
-        if len(came) == 2:
+        calls.append("Switch")
+        if len(calls) == 2:
             first.broken = lambda: OpsError("the second")
 
     when(first, "Switch", "begin", again)
-    with pytest.raises(Interrupted, match="Switch failed on app3; app1 could not be taken back") as told:
+    with pytest.raises(Interrupted, match="Switch failed on app3; app1 could not be taken back") as raised:
         site.deploy("r3")
-    assert told.value.code == 5
+    assert raised.value.code == 5
     assert site.serving == ["r3", "r2", "r2"]
     site.revive()
     assert getattr(commands, then)(site.at)
@@ -176,37 +178,39 @@ def test_a_host_that_cannot_be_taken_back_leaves_the_choice(site: Site, then: st
 def test_held_a_host_whose_watch_failed_goes_back(tmp_path: Path) -> None:
     site = Site(tmp_path, on_failure="hold", watch=0.001)
     fail_at(site.hosts["app1"], "Watch")
-    with pytest.raises(OpsError) as told:
+    with pytest.raises(OpsError) as raised:
         site.deploy("r3")
-    assert (site.serving, told.value.code) == (["r2"] * 3, 1)
+    assert (site.serving, raised.value.code) == (["r2"] * 3, 1)
 
 
 def test_held_a_host_that_could_not_be_taken_back_is_named(tmp_path: Path) -> None:
     site = Site(tmp_path, on_failure="hold")
     app2: Any = site.hosts["app2"]
     when(app2, "Switch", "done", lambda: cut(app2))
-    with pytest.raises(Interrupted, match="the new release stays on app1, app3, app2 could not be taken back") as told:
+    with pytest.raises(
+        Interrupted, match="the new release stays on app1, app3, app2 could not be taken back"
+    ) as raised:
         site.deploy("r3")
-    assert told.value.then.startswith("once app2 can be reached, inv resume")
+    assert raised.value.then.startswith("once app2 can be reached, inv resume")
 
 
 @pytest.mark.parametrize("bad", ["front", "app1"])
 def test_behind_one_edge_nothing_is_held(tmp_path: Path, bad: str) -> None:
     site = behind.Site(tmp_path, on_failure="hold")
     fail_at(site.hosts[bad], "Drain" if bad == "front" else "StopColour")
-    with pytest.raises(OpsError) as told:
+    with pytest.raises(OpsError) as raised:
         site.deploy("r3")
-    assert (told.value.code, site.serving) == (1, site.known["r2"])
+    assert (raised.value.code, site.serving) == (1, site.observed["r2"])
 
 
 def test_held_all_who_hear_of_failures_hear_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    site, told, hooked = Site(tmp_path, on_failure="hold"), list[Event](), list[str]()
-    monkeypatch.setattr(notify, "send", lambda *said: told.append(said[-1]))
-    monkeypatch.setattr(hooks, "follow", lambda *said: hooked.append(said[1]))
+    site, notified, hooked = Site(tmp_path, on_failure="hold"), list[Event](), list[str]()
+    monkeypatch.setattr(notify, "send", lambda *output: notified.append(output[-1]))
+    monkeypatch.setattr(hooks, "follow", lambda *output: hooked.append(output[1]))
     fail_at(site.hosts["app2"], "Switch")
     with pytest.raises(Interrupted, match="the new release stays on app1, app3, the others went back"):
         site.deploy("r3")
-    assert ("Switch failed on app2" in told[-1].error, hooked) == (True, ["on_failure"])
+    assert ("Switch failed on app2" in notified[-1].error, hooked) == (True, ["on_failure"])
 
 
 def test_ctrl_c_while_going_back_is_an_interruption(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,11 +245,11 @@ def test_a_beginning_that_one_host_cannot_write_down_is_a_failure_of_all(site: S
 def test_the_canary_is_a_host_that_people_visit(tmp_path: Path) -> None:
     site, servers = Roles(tmp_path), {"data1": "data", "web1": "edge app worker", "web2": "edge app"}
     site.deploy("r1", servers)
-    site.hosts["web2"].said.clear()
+    site.hosts["web2"].executed.clear()
     fail_at(site.hosts["web1"], "Switch")
     with pytest.raises(OpsError):
         site.deploy("r2", servers)
-    assert not any("-HUP" in said for said in site.hosts["web2"].said)
+    assert not any("-HUP" in line for line in site.hosts["web2"].executed)
 
 
 def test_workers_that_have_no_more_place_on_a_host_take_no_tasks_of_the_next_release(tmp_path: Path) -> None:
@@ -258,8 +262,8 @@ def test_workers_that_have_no_more_place_on_a_host_take_no_tasks_of_the_next_rel
 def test_a_rollback_does_not_start_data_where_it_was_before(tmp_path: Path) -> None:
     site = Roles(tmp_path)
     site.deploy("r1", {"main": "edge app worker data", "z": "edge app"})
-    known = site.hosts["main"].engine.known
-    del known[next(name for name, c in known.items() if c.service == "redis")]  # its data was brought to z
+    containers = site.hosts["main"].engine.observed
+    del containers[next(name for name, c in containers.items() if c.service == "redis")]  # its data was brought to z
     site.deploy("r2", {"main": "edge app worker", "z": "edge app data"})
     with pytest.raises(Refused, match=r"redis runs on z, and release .* has it on main"):
         commands.rollback(site.at)
@@ -272,7 +276,7 @@ def test_a_host_that_joins_has_the_numbers_and_the_page_of_the_others(site: Site
     site.hosts["app4"] = Apart("app4", tmp_path / "app4", site.dead)
     site.deploy("r3")
     there = {
-        name: sum(c.service == "backend" and c.alive for c in host.engine.known.values())
+        name: sum(c.service == "backend" and c.alive for c in host.engine.observed.values())
         for name, host in site.hosts.items()
     }
     assert there == dict.fromkeys((*NAMES, "app4"), 2)
@@ -281,7 +285,7 @@ def test_a_host_that_joins_has_the_numbers_and_the_page_of_the_others(site: Site
 
 def test_a_worker_that_crashes_cannot_keep_a_rollback_from_its_end(place: Place) -> None:
     def crash() -> None:
-        for c in [*place.host.engine.known.values()]:
+        for c in [*place.host.engine.observed.values()]:
             if (c.service, c.release, c.alive) == ("worker", "r2", True):
                 place.host.engine.change(c.name, state="restarting", health="")
 
@@ -317,9 +321,9 @@ def grown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> behind.Site:
 @pytest.mark.parametrize(("bad", "step"), [("front", "Switch"), ("app1", "StartColour")])
 def test_a_new_host_behind_the_edge_goes_back_to_nothing(grown: behind.Site, bad: str, step: str) -> None:
     fail_at(grown.hosts[bad], step)
-    with pytest.raises(OpsError) as told:
+    with pytest.raises(OpsError) as raised:
         grown.deploy("r3")
-    assert (grown.running(), told.value.code) == ({grown.known["r2"]}, 1)
+    assert (grown.running(), raised.value.code) == ({grown.observed["r2"]}, 1)
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
@@ -329,7 +333,7 @@ def test_abort_takes_a_new_host_behind_the_edge_to_nothing(grown: behind.Site, n
         grown.deploy("r3")
     grown.revive()
     commands.abort(grown.at)
-    assert grown.running() == {grown.known["r2"]}
+    assert grown.running() == {grown.observed["r2"]}
 
 
 def test_abort_does_not_look_for_what_serves_in_front_on_a_host_that_is_new(grown: behind.Site) -> None:
@@ -343,7 +347,7 @@ def test_abort_does_not_look_for_what_serves_in_front_on_a_host_that_is_new(grow
     app2.append = gone
     with pytest.raises(Interrupted, match="app2 could not be taken back"):
         grown.deploy("r3")
-    mend(app2)
+    clear_faults(app2)
     assert commands.abort(grown.at)
 
 
@@ -354,10 +358,10 @@ def test_a_host_that_lost_its_state_behind_the_edge_is_not_emptied(tmp_path: Pat
     front: Any = site.hosts["front"]
     killed(site, front, "AwaitServed", "r3")
     if then == "abort":
-        with pytest.raises(Refused, match="serves on app1, whose ledger has no entry for it") as told:
+        with pytest.raises(Refused, match="serves on app1, whose ledger has no entry for it") as raised:
             commands.abort(site.at)
-        assert told.value.then == "inv resume"
-        assert site.serving == site.known["r2"]
+        assert raised.value.then == "inv resume"
+        assert site.serving == site.observed["r2"]
     assert commands.resume(site.at)
     assert site.serving.startswith("r3")
 
@@ -374,7 +378,7 @@ def test_a_log_that_cannot_be_read_does_not_keep_the_others_from_going_back(
     fail_at(site.hosts["app1"], "AwaitHealthy")
     with pytest.raises(OpsError):
         site.deploy("r3")
-    assert site.running() == {site.known["r2"]}
+    assert site.running() == {site.observed["r2"]}
 
 
 def test_a_command_that_has_ended_on_one_host_is_still_interrupted_on_another(

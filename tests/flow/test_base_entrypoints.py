@@ -186,8 +186,8 @@ def test_settings_come_from_files(postgres: Image) -> None:
 
 
 def test_a_setting_that_is_there_twice_and_a_file_that_is_not_there_are_refused(postgres: Image) -> None:
-    said = postgres.start("postgres", code=1, **PUBLIC, **FILE)
-    assert "POSTGRES_PASSWORD and POSTGRES_PASSWORD_FILE are both set" in said
+    output = postgres.start("postgres", code=1, **PUBLIC, **FILE)
+    assert "POSTGRES_PASSWORD and POSTGRES_PASSWORD_FILE are both set" in output
     assert "/nowhere: No such file" in postgres.start("postgres", code=1, **FILE)
     assert not postgres.data.exists()
 

@@ -46,9 +46,9 @@ class Behind(Apart):
     def stopped(self, names: tuple[str, ...]) -> None:
         """Watch that nothing stops which the edge names, or named until a moment ago."""
         web = [
-            self.engine.known[name]
+            self.engine.observed[name]
             for name in names
-            if self.engine.known[name].role == "web" and self.engine.known[name].alive
+            if self.engine.observed[name].role == "web" and self.engine.observed[name].alive
         ]
         front = self.site.hosts["front"]
         for container in web if front.generation else ():
@@ -61,8 +61,8 @@ class Behind(Apart):
 
     def let_go(self) -> bool:
         """Tell whether a drain came after the last reload."""
-        said = [json.loads(line) for line in (self.read(FOLDER / "journal.jsonl") or "").splitlines()]
-        ends = [one["step"] for one in said if one.get("state") == "done" and "step" in one]
+        output = [json.loads(line) for line in (self.read(FOLDER / "journal.jsonl") or "").splitlines()]
+        ends = [one["step"] for one in output if one.get("state") == "done" and "step" in one]
         return "Switch" not in ends or "Drain" in ends[len(ends) - ends[::-1].index("Switch") :]
 
     def try_run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> Result:
@@ -84,12 +84,12 @@ class Behind(Apart):
             asked = [
                 name
                 for name, host in self.site.hosts.items()
-                if any(c.colour == colour for c in host.engine.known.values())
+                if any(c.colour == colour for c in host.engine.observed.values())
             ]
         found = [
             c
             for name in asked
-            for c in self.site.hosts[name].engine.known.values()
+            for c in self.site.hosts[name].engine.observed.values()
             if (c.colour, c.role, c.up) == (colour, "web", True)
         ]
         return (
@@ -108,7 +108,7 @@ class Site:
         self.hosts = {name: Behind(name, root / name, self.dead) for name in SERVERS}
         for name, host in self.hosts.items():
             host.site, host.front = self, self.hosts.get(self.settings.fronts.get(name, ""))
-        self.known: dict[str, str] = once(
+        self.observed: dict[str, str] = once(
             (Behind, *SERVERS, repr(rollout)), root, self.hosts, lambda: {name: self.deploy(name).release for name in ("r1", "r2")}
         )  # fmt: skip
 
@@ -135,7 +135,7 @@ class Site:
         found = [
             c
             for host in self.hosts.values()
-            for c in host.engine.known.values()
+            for c in host.engine.observed.values()
             if (c.role, c.colour, c.up) == ("web", colour, True)
         ]
         assert len(found) == 2, found
@@ -144,7 +144,9 @@ class Site:
         return release.pop()
 
     def running(self) -> set[str]:
-        return {c.release for host in self.hosts.values() for c in host.engine.known.values() if c.alive and c.colour}
+        return {
+            c.release for host in self.hosts.values() for c in host.engine.observed.values() if c.alive and c.colour
+        }
 
     def idle(self, release: str) -> None:
         """Fail unless this release alone runs, and nothing is left to do."""
@@ -171,8 +173,8 @@ def test_all_go_over_with_one_switch_and_back(site: Site) -> None:
     site.idle(third.release)
     assert {place.colour for place in third.hosts} == {"blue"}
     assert not site.deploy("r3").changed
-    assert commands.rollback(site.at).release == site.known["r2"] == site.serving
-    site.idle(site.known["r2"])
+    assert commands.rollback(site.at).release == site.observed["r2"] == site.serving
+    site.idle(site.observed["r2"])
 
 
 def test_the_edge_names_every_host_by_its_private_address(site: Site) -> None:
@@ -181,7 +183,7 @@ def test_the_edge_names_every_host_by_its_private_address(site: Site) -> None:
     for colour, port in (("blue", 18000), ("green", 28000)):
         block = text.partition(f"upstream backend_{colour} {{")[2].partition("}")[0]
         assert [f"server 10.0.0.{n}:{port}" in block for n in (2, 3)] == [True, True]
-    rendered = State(site.hosts["app2"], FOLDER).bundle(site.known["r2"]).files["green.yml"]
+    rendered = State(site.hosts["app2"], FOLDER).bundle(site.observed["r2"]).files["green.yml"]
     assert "10.0.0.3:28000:8000" in rendered
 
 
@@ -215,21 +217,21 @@ def test_killed_at_any_step_another_machine_converges(site: Site, victim: str, n
 )  # fmt: skip
 def test_what_fails_on_one_host_takes_all_back(site: Site, step: str, bad: str) -> None:
     fail_at(site.hosts[bad], step)
-    with pytest.raises(OpsError) as told:
+    with pytest.raises(OpsError) as raised:
         site.deploy("r3")
-    assert (site.serving, told.value.code) == (site.known["r2"], 1)
-    site.idle(site.known["r2"])
+    assert (site.serving, raised.value.code) == (site.observed["r2"], 1)
+    site.idle(site.observed["r2"])
     site.idle(site.deploy("r3").release)
 
 
 @pytest.mark.parametrize("bad", ["app1", "app2"])
 def test_a_container_that_is_gone_behind_the_edge_moves_all_to_the_other_colour(site: Site, bad: str) -> None:
     engine = site.hosts[bad].engine
-    web = next(c.name for c in engine.known.values() if c.role == "web" and c.alive)
+    web = next(c.name for c in engine.observed.values() if c.role == "web" and c.alive)
     engine.change(web, state="exited", health="")
     site.deploy("r2")
-    assert site.serving == site.known["r2"]
-    site.idle(site.known["r2"])
+    assert site.serving == site.observed["r2"]
+    site.idle(site.observed["r2"])
 
 
 def test_without_the_edges_host_status_shows_what_runs_on_the_others(
@@ -241,9 +243,9 @@ def test_without_the_edges_host_status_shows_what_runs_on_the_others(
     site.hosts["front"].engine.containers = gone  # type: ignore[method-assign]  # as if it were down
     with pytest.raises(OpsError, match="the connection to front broke"):
         status.show(site.at, json=False)
-    said = capsys.readouterr()
-    assert "on app1: unknown while front does not answer" in said.err
-    assert said.out.count("worker") == 2
+    output = capsys.readouterr()
+    assert "on app1: unknown while front does not answer" in output.err
+    assert output.out.count("worker") == 2
     with pytest.raises(OpsError):
         status.show(site.at, json=True)
     document = json.loads(capsys.readouterr().out)

@@ -67,9 +67,9 @@ def test_the_builder_is_the_engines_own_and_others_are_named(client: Path, monke
     monkeypatch.setenv("BUILDX_BUILDER", "ci")
     (client / "buildx").mkdir()
     (client / "buildx/current").write_text('{"Key": "unix:///var/run/docker.sock", "Name": "mine", "Global": false}')
-    said = builder.check_builder(Machine())
+    output = builder.check_builder(Machine())
     assert (
-        said
+        output
         == "the engine's own; BUILDX_BUILDER=ci of this shell is not used; mine, which is selected here, is not used"
     )
 
@@ -92,8 +92,8 @@ def test_the_platform_is_one_that_the_builder_has(monkeypatch: pytest.MonkeyPatc
     error = refused(builder.check_platform, samples.settings(build={"platform": "linux/s390x"}), Machine())
     assert error.what == "build.platform is linux/s390x, and the builder has linux/amd64, linux/amd64/v2, linux/arm64"
     monkeypatch.setenv("DOCKER_DEFAULT_PLATFORM", "linux/arm64")
-    said = builder.check_platform(samples.settings(), Machine())
-    assert said == "linux/amd64; DOCKER_DEFAULT_PLATFORM=linux/arm64 of this shell is not read"
+    output = builder.check_platform(samples.settings(), Machine())
+    assert output == "linux/amd64; DOCKER_DEFAULT_PLATFORM=linux/arm64 of this shell is not read"
 
 
 def test_proxies_are_those_of_shell_client_and_engine(client: Path, monkeypatch: pytest.MonkeyPatch) -> None:

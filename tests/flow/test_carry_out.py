@@ -73,9 +73,9 @@ FAULTS: dict[str, Callable[[], BaseException | None]] = {
 def test_a_connection_that_breaks_interrupts(place: Place, number: int) -> None:
     """Nothing can be taken back there then; whoever returns goes on or goes back."""
     place.host.fail_at(number, lambda: Unreachable("the connection to app1 broke", where="app1"))
-    with pytest.raises(Interrupted, match="the connection to app1 broke; nothing was undone") as told:
+    with pytest.raises(Interrupted, match="the connection to app1 broke; nothing was undone") as raised:
         place.deploy("r3")
-    assert told.value.where == "app1"
+    assert raised.value.where == "app1"
     assert place.serving() in ("r2", "r3")
     assert place.state.intention()
     assert commands.resume(place.at)
@@ -86,13 +86,13 @@ def test_a_connection_that_breaks_interrupts(place: Place, number: int) -> None:
 @pytest.mark.parametrize("fault", [None, *FAULTS])
 def test_a_failure_at_any_step_leads_back(place: Place, number: int, fault: str | None) -> None:
     place.host.fail_at(number, FAULTS[fault] if fault else lambda: None)
-    with pytest.raises(OpsError) as told:
+    with pytest.raises(OpsError) as raised:
         place.deploy("r3")
     assert place.serving() == "r2"
     assert place.running() == whole("r2")
-    assert (told.value.code, "r2" in told.value.serves) == (1, True)
-    assert told.value.what
-    assert told.value.then
+    assert (raised.value.code, "r2" in raised.value.serves) == (1, True)
+    assert raised.value.what
+    assert raised.value.then
     last = place.state.ledger()[-1]
     assert (last.release, last.outcome) == ("r3", "failed")
     assert place.journal()[-1]["state"] == "failed"
@@ -132,20 +132,20 @@ def test_going_back_needs_no_room_on_the_disk(place: Place, monkeypatch: pytest.
 @EVERY_STEP
 def test_ctrl_c_at_any_step_keeps_something_serving_and_deploy_goes_on(place: Place, number: int) -> None:
     place.host.fail_at(number, KeyboardInterrupt)
-    with pytest.raises(Interrupted) as told:
+    with pytest.raises(Interrupted) as raised:
         place.deploy("r3")
-    assert told.value.code == 5
-    assert str(place.serving()) in told.value.serves
+    assert raised.value.code == 5
+    assert str(place.serving()) in raised.value.serves
     assert len(place.state.ledger()) == 3, "neither in service nor failed"
     place.deploy("r3")
     assert (place.serving(), place.running()) == ("r3", whole("r3"))
 
 
-@pytest.mark.parametrize("told", ["hooks.follow", "notify.send"])
+@pytest.mark.parametrize("expected", ["hooks.follow", "notify.send"])
 def test_ctrl_c_while_people_are_told_leaves_a_deploy_that_is_done(
-    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], told: str
+    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], expected: str
 ) -> None:
-    monkeypatch.setattr(f"deploy.site.{told}", raising(KeyboardInterrupt))
+    monkeypatch.setattr(f"deploy.site.{expected}", raising(KeyboardInterrupt))
     assert place.deploy("r3").release == place.serving() == "r3"
     assert "interrupted once release r3" in capsys.readouterr().err
     assert (place.state.ledger()[-1].outcome, place.state.intention()) == ("in service", None)
@@ -205,18 +205,18 @@ def test_the_first_deploy_that_fails_leaves_nothing_running(tmp_path: Path) -> N
     place = Place(tmp_path)
     number = place.steps("r1").index("AwaitServed")
     place.host.fail_at(number, lambda: None)
-    with pytest.raises(OpsError) as told:
+    with pytest.raises(OpsError) as raised:
         place.deploy("r1")
     assert (place.serving(), place.running()) == (None, set())
-    assert "nothing" in told.value.serves
+    assert "nothing" in raised.value.serves
     assert place.deploy("r1").release == place.serving() == "r1"
 
 
 def test_the_error_says_why_a_container_ended(place: Place) -> None:
     place.host.fail_at(STEPS.index("AwaitHealthy"), lambda: None)
-    with pytest.raises(OpsError, match=r"(?s)backend.*exited.*exit code 3.*last words of") as told:
+    with pytest.raises(OpsError, match=r"(?s)backend.*exited.*exit code 3.*last words of") as raised:
         place.deploy("r3")
-    assert "docker logs" in told.value.then
+    assert "docker logs" in raised.value.then
 
 
 def test_a_restart_of_last_week_does_not_hinder_going_back(place: Place) -> None:
@@ -232,7 +232,7 @@ def test_containers_that_the_engine_lists_as_running_although_they_stopped_are_s
     place.host.fail_at(STEPS.index("Switch"), lambda: None)
     with pytest.raises(OpsError):
         place.deploy("r3")
-    place.host.stale = {c.name for c in place.host.engine.known.values() if c.release == "r3"}
+    place.host.stale = {c.name for c in place.host.engine.observed.values() if c.release == "r3"}
     place.deploy("r3")
     assert (place.serving(), place.running()) == ("r3", whole("r3"))
 
@@ -249,7 +249,7 @@ def test_a_switch_that_is_not_proven_puts_the_link_back(place: Place, monkeypatc
             Route("green", "r9"),
         )
     assert place.host.readlink(place.state.folder / "edge" / "current") == before
-    assert place.host.said[-1] == "docker exec shop-local-edge-1 busybox kill -HUP 1"
+    assert place.host.executed[-1] == "docker exec shop-local-edge-1 busybox kill -HUP 1"
     assert f"generations/{place.host.generation}" == before
 
 
@@ -311,7 +311,7 @@ def test_a_second_failure_on_the_way_back_is_said_and_the_first_is_reported(
 
 
 def test_an_endpoint_that_the_engine_holds_since_a_full_disk_is_dropped(place: Place) -> None:
-    stopped = [name for name, c in place.host.engine.known.items() if not c.alive and c.role == "web"]
+    stopped = [name for name, c in place.host.engine.observed.items() if not c.alive and c.role == "web"]
     place.host.held = dict.fromkeys(stopped, "shop-local_default")
     assert stopped
     outcome = commands.rollback(place.at)
@@ -327,7 +327,7 @@ def test_so_is_one_of_the_edge(place: Place) -> None:
 
 def test_an_endpoint_that_cannot_be_dropped_ends_the_deploy(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is tried once: the engine may say the same for ever."""
-    [idle] = [name for name, c in place.host.engine.known.items() if not c.alive and c.role == "web"]
+    [idle] = [name for name, c in place.host.engine.observed.items() if not c.alive and c.role == "web"]
     held, tried = {idle: "shop-local_default"}, place.host.try_run
 
     def again(command: Command, **more: Any) -> Result:
@@ -335,34 +335,34 @@ def test_an_endpoint_that_cannot_be_dropped_ends_the_deploy(place: Place, monkey
         return tried(command, **more)
 
     monkeypatch.setattr(place.host, "try_run", again)
-    with pytest.raises(CommandFailed, match="already exists in network") as told:
+    with pytest.raises(CommandFailed, match="already exists in network") as raised:
         place.deploy("r3")
     assert place.serving() == "r2"
-    assert "systemctl restart docker drops it; inv deploy" in told.value.then
-    assert len([command for command in place.host.said if "--force shop-local_default" in command]) == 1
+    assert "systemctl restart docker drops it; inv deploy" in raised.value.then
+    assert len([command for command in place.host.executed if "--force shop-local_default" in command]) == 1
 
 
 def test_rollback_goes_to_the_release_before_and_does_not_migrate(place: Place) -> None:
-    place.host.said.clear()
+    place.host.executed.clear()
     outcome = commands.rollback(place.at)
     assert (outcome.release, place.serving(), place.running()) == ("r1", "r1", whole("r1"))
-    assert not [command for command in place.host.said if "alembic" in command]
+    assert not [command for command in place.host.executed if "alembic" in command]
     assert place.state.ledger()[-1].command == "rollback"
 
 
 def asked_for_tasks(place: Place) -> int:
-    return len([command for command in place.host.said if command.endswith("tasks pending")])
+    return len([command for command in place.host.executed if command.endswith("tasks pending")])
 
 
 def test_a_rollback_waits_for_tasks_that_the_old_release_does_not_know(place: Place) -> None:
     place.host.tasks = [["new", "newer"], ["new"], []]
-    place.host.said.clear()
+    place.host.executed.clear()
     commands.rollback(place.at)
     assert asked_for_tasks(place) == 3
-    last = place.host.said.index(
-        next(command for command in reversed(place.host.said) if command.endswith("tasks pending"))
+    last = place.host.executed.index(
+        next(command for command in reversed(place.host.executed) if command.endswith("tasks pending"))
     )
-    started = next(at for at, command in enumerate(place.host.said) if " up " in command and "worker" in command)
+    started = next(at for at, command in enumerate(place.host.executed) if " up " in command and "worker" in command)
     assert last < started, "the old workers start once the new tasks are done"
 
 
@@ -395,9 +395,9 @@ def test_rollback_refuses_when_the_schema_would_not_fit(place: Place, schema: Sc
     if schema:
         place.state.keep_schema(schema)
     before = place.running(), len(place.journal())
-    with pytest.raises(Refused, match=words) as told:
+    with pytest.raises(Refused, match=words) as raised:
         commands.rollback(place.at)
-    assert (told.value.code, "r2" in told.value.serves) == (2, True)
+    assert (raised.value.code, "r2" in raised.value.serves) == (2, True)
     assert (place.running(), len(place.journal())) == before
 
 
@@ -430,19 +430,19 @@ def test_a_secret_that_the_app_prints_is_hidden_in_error_journal_and_ledger(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a failed container or migration said goes to files on hosts, and to chats."""
-    said = CommandFailed("compose run", 1, "upgrade head: hunter2hunter2", "here")
+    output = CommandFailed("compose run", 1, "upgrade head: hunter2hunter2", "here")
     faults: dict[str, tuple[str, BaseException | None]] = {
         "AwaitHealthy": ("last words of", None),
-        "Migrate": ("upgrade head", said),
+        "Migrate": ("upgrade head", output),
     }
     for step, (named, fault) in faults.items():
         place.state.keep(replace(bundled("r3"), env=secrets.render({"PASSWORD": "hunter2hunter2"})))
         monkeypatch.setattr(place.host.engine, "logs", lambda name: f"last words of {name}: hunter2hunter2")
         place.host.fail_at(STEPS.index(step), partial(lambda fault: fault, fault))
-        with pytest.raises(OpsError, match=named) as told:
+        with pytest.raises(OpsError, match=named) as raised:
             applied(kept_fleet(place.at, "r3"), "deploy")
-        assert "***" in told.value.what
-        assert "hunter2" not in told.value.what + json.dumps(place.journal()), step
+        assert "***" in raised.value.what
+        assert "hunter2" not in raised.value.what + json.dumps(place.journal()), step
 
 
 def test_a_broken_invariant_of_a_fake_is_no_failed_deploy(place: Place) -> None:

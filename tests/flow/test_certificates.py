@@ -63,12 +63,12 @@ class Host(LocalHost):
         self.serves = ""
         self.deaf = self.refuses = False  # the edge reads nothing more, or nginx does not take what is there
         self.obtained: Pair | dict[str, str] = {"error": "certbot", "detail": "nothing"}
-        self.known = Engine()
+        self.observed = Engine()
         folder.mkdir()
 
     @property
     def engine(self) -> Any:
-        return self.known
+        return self.observed
 
     def exchange(self, command: Command, **more: Any) -> tuple[int, bytes, bytes]:
         """Do what the engine would do."""
@@ -298,8 +298,8 @@ def test_everything_that_is_wrong_with_ones_own_is_said_before_anything_changes(
     place = make(by="file", certificate=str(tmp_path / "c.pem"), key=str(tmp_path / "k.pem"))
     with pytest.raises(Refused) as refused:
         issue.issue(place.at)
-    said = refused.value.what
-    assert all(words in said for words in ("not for b.test", "does not belong", "others may read")), said
+    output = refused.value.what
+    assert all(words in output for words in ("not for b.test", "does not belong", "others may read")), output
     assert (refused.value.slug, place.host.ran) == ("certificate-invalid", [])
 
 

@@ -85,9 +85,9 @@ def test_without_a_commit_it_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", os.fspath(tmp_path.parent))
     if commits is not None:
         git(tmp_path, "init", "--quiet")
-    with pytest.raises(Refused, match="not a git checkout") as told:
+    with pytest.raises(Refused, match="not a git checkout") as raised:
         checkout.read(tmp_path, LocalHost())
-    assert "git" in told.value.then
+    assert "git" in raised.value.then
 
 
 def test_a_signature_that_git_shows_is_no_part_of_the_commit(repository: Path) -> None:
@@ -117,13 +117,13 @@ def test_in_a_hook_of_another_repository_it_is_this_one(
 
 def test_what_git_advises_is_passed_on(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # git's own tests have no other account either
-    with pytest.raises(Refused, match="dubious ownership") as told:
+    with pytest.raises(Refused, match="dubious ownership") as raised:
         checkout.read(repository, LocalHost())
-    assert told.value.then == f"git config --global --add safe.directory {repository}"
+    assert raised.value.then == f"git config --global --add safe.directory {repository}"
 
 
 def test_a_broken_repository_is_no_reason_to_make_a_new_one(repository: Path) -> None:
     (repository / ".git" / "config").write_text("[")
-    with pytest.raises(Refused, match="bad config") as told:
+    with pytest.raises(Refused, match="bad config") as raised:
         checkout.read(repository, LocalHost())
-    assert "git init" not in told.value.then
+    assert "git init" not in raised.value.then

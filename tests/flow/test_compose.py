@@ -59,12 +59,14 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Model:
         return compose.read(root, files, VARIABLES, LocalHost())
 
 
-def colour(known: Model, name: str = "blue") -> dict[str, Any]:
-    return dict(yaml.load_rendered(render.per_colour(known, "shop-local", name, "r1", ANY, "/state/r1/$x/env", "shop")))
+def colour(rendered_model: Model, name: str = "blue") -> dict[str, Any]:
+    return dict(
+        yaml.load_rendered(render.per_colour(rendered_model, "shop-local", name, "r1", ANY, "/state/r1/$x/env", "shop"))
+    )
 
 
-def shared(known: Model, env_file: str = "/env", secrets: str = "s1") -> dict[str, Any]:
-    return dict(yaml.load_rendered(render.shared(known, "shop-local", ANY, env_file, secrets, "shop")))
+def shared(rendered_model: Model, env_file: str = "/env", secrets: str = "s1") -> dict[str, Any]:
+    return dict(yaml.load_rendered(render.shared(rendered_model, "shop-local", ANY, env_file, secrets, "shop")))
 
 
 def test_our_data_can_be_on_a_host_of_its_own(ours: Model) -> None:
@@ -101,9 +103,9 @@ def test_every_service_has_its_role(ours: Model) -> None:
 
 
 def test_no_secret_is_in_the_model_or_in_what_is_rendered(ours: Model) -> None:
-    for known in (ours, colour(ours), shared(ours)):
-        assert "hunter2" not in repr(known)
-        assert "PASSWORD" not in repr(known)
+    for found in (ours, colour(ours), shared(ours)):
+        assert "hunter2" not in repr(found)
+        assert "PASSWORD" not in repr(found)
 
 
 def test_the_shell_and_files_nearby_say_nothing(ours: Model) -> None:
@@ -128,12 +130,12 @@ def test_a_service_of_a_colour(ours: Model, service: str) -> None:
     assert not {"build", "ports", "container_name", "depends_on", "x-deploy"} & set(spec)
     assert spec["image"].startswith("sha256:")
     assert spec["pull_policy"] == "never"
-    role = next(known.role for known in ours.services if known.name == service)
+    role = next(found.role for found in ours.services if found.name == service)
     assert spec["labels"] == {
         "bookreader-ops": "shop-local", "bookreader-ops.app": "shop", "bookreader-ops.service": service, "bookreader-ops.role": role,
         "bookreader-ops.colour": "blue", "bookreader-ops.release": "r1", BLOCK: spec["labels"][BLOCK],
     }  # fmt: skip
-    block = next(known.deploy for known in ours.services if known.name == service)
+    block = next(found.deploy for found in ours.services if found.name == service)
     assert block_of(spec["labels"][BLOCK]) == block, "as Compose writes it onto the container"
     assert (spec["environment"]["RELEASE"], spec["environment"]["COLOUR"]) == ("r1", "blue")
     aliases = {name: value for name, value in spec.get("networks", {}).items() if value}
@@ -144,7 +146,7 @@ def test_a_service_of_a_colour(ours: Model, service: str) -> None:
 
 @pytest.mark.parametrize("service", [*APP, "postgres", "redis", "edge"])
 def test_every_container_is_bounded_and_cannot_change_itself(ours: Model, service: str) -> None:
-    spec = next(known.spec for known in ours.services if known.name == service)
+    spec = next(found.spec for found in ours.services if found.name == service)
     assert spec["read_only"] is True
     assert spec["cap_drop"] == ["ALL"]
     assert spec["security_opt"] == ["no-new-privileges:true"]
@@ -218,9 +220,9 @@ def test_what_only_colours_use_is_created_once_and_a_chosen_name_is_kept() -> No
       networks: {front: {name: read_front}, inner: {name: read_inner, internal: true}}
       volumes: {uploads: {name: books}}
     """
-    known = model(text)
-    assert render.resource_names(known, "shop-local") == ["shop-local_front", "shop-local_inner", "books"]
-    project, own = shared(known), colour(known)
+    found = model(text)
+    assert render.resource_names(found, "shop-local") == ["shop-local_front", "shop-local_inner", "books"]
+    project, own = shared(found), colour(found)
     holder = project["services"][render.HOLDER]
     assert (holder["networks"], holder["volumes"]) == (["front", "inner"], ["uploads:/held/uploads"])
     assert project["networks"]["inner"] == {"internal": True, "name": "shop-local_inner"}
@@ -229,7 +231,7 @@ def test_what_only_colours_use_is_created_once_and_a_chosen_name_is_kept() -> No
 
 
 @pytest.mark.parametrize(
-    ("web", "top", "said"),
+    ("web", "top", "message"),
     [
         ("networks: {other: }", "", "shares no network with the edge"),
         ("networks: {front: }, links: [e]", "", "shares another service's network"),
@@ -248,10 +250,10 @@ def test_what_only_colours_use_is_created_once_and_a_chosen_name_is_kept() -> No
         ("networks: {front: }, ipc: 'container:x'", "", "ipc: container:x names a container"),
     ],
 )
-def test_what_cannot_be_rendered_per_colour_is_refused(web: str, top: str, said: str) -> None:
+def test_what_cannot_be_rendered_per_colour_is_refused(web: str, top: str, message: str) -> None:
     text = f"services:\n  web: {{image: redis, {web}, x-deploy: {{role: web, port: 1}}}}\n"
     text += f"  e: {{image: redis, networks: {{front: }}, x-deploy: {{role: edge}}}}\nnetworks: {{front: {{}}, other: {{}}}}\n{top}\n"
-    with pytest.raises(Refused, match=said):
+    with pytest.raises(Refused, match=message):
         model(text)
 
 
@@ -338,7 +340,7 @@ def test_the_name_that_a_volume_has_anyway_may_be_written(tmp_path: Path, name: 
 
 
 @pytest.mark.parametrize(
-    ("others", "said"),
+    ("others", "message"),
     [
         ("c: {image: redis, networks: {other: }, x-deploy: {role: certificates}}", "service c: shares no network"),
         (
@@ -349,10 +351,10 @@ def test_the_name_that_a_volume_has_anyway_may_be_written(tmp_path: Path, name: 
     ],
     ids=["on another network", "two"],
 )
-def test_certificates_are_kept_by_one_service_that_reaches_the_edge(others: str, said: str) -> None:
+def test_certificates_are_kept_by_one_service_that_reaches_the_edge(others: str, message: str) -> None:
     text = f"services:\n  {others}\n  w: {{image: redis, networks: {{front: }}, x-deploy: {{role: web, port: 1}}}}\n"
     text += "  e: {image: redis, networks: {front: }, x-deploy: {role: edge}}\nnetworks: {front: {}, other: {}}\n"
-    with pytest.raises(Refused, match=said):
+    with pytest.raises(Refused, match=message):
         model(text)
 
 
@@ -377,7 +379,7 @@ def test_a_backup_of_a_database_that_is_nowhere_is_refused_before_it_serves(
 
 
 @pytest.mark.parametrize(
-    ("service", "role", "said"),
+    ("service", "role", "message"),
     [
         ("scale: 3", "web, port: 1", 3),
         ("deploy: {replicas: 2}", "worker", 2),
@@ -388,19 +390,19 @@ def test_a_backup_of_a_database_that_is_nowhere_is_refused_before_it_serves(
         ("scale: 2", "data", "2 replicas; a data has 1"),
     ],
 )
-def test_replicas(service: str, role: str, said: int | str) -> None:
+def test_replicas(service: str, role: str, message: int | str) -> None:
     text = f"services:\n  it: {{image: redis, {service}, networks: {{front: }}, x-deploy: {{role: {role}}}}}\n"
     text += "  w: {image: redis, networks: {front: }, x-deploy: {role: web, port: 1}}\n"
     text += "  e: {image: redis, networks: {front: }, x-deploy: {role: edge}}\nnetworks: {front: {}}\n"
-    if isinstance(said, str):
-        with pytest.raises(Refused, match=f"service it: {said}"):
+    if isinstance(message, str):
+        with pytest.raises(Refused, match=f"service it: {message}"):
             model(text)
     else:
-        assert next(s for s in model(text).services if s.name == "it").replicas == said
+        assert next(s for s in model(text).services if s.name == "it").replicas == message
 
 
 @pytest.mark.parametrize(
-    ("key", "said"),
+    ("key", "message"),
     [
         ("port: 0", "greater than 0"),
         ("port: 65536", "less than 65536"),
@@ -408,8 +410,8 @@ def test_replicas(service: str, role: str, said: int | str) -> None:
         ("version: v", "begin with /"),
     ],
 )
-def test_where_a_service_is_asked_must_be_a_port_and_a_path(key: str, said: str) -> None:
-    with pytest.raises(Refused, match=f"service w: x-deploy.{key.partition(':')[0]}: i.*{said}"):
+def test_where_a_service_is_asked_must_be_a_port_and_a_path(key: str, message: str) -> None:
+    with pytest.raises(Refused, match=f"service w: x-deploy.{key.partition(':')[0]}: i.*{message}"):
         model(f"services: {{w: {{image: redis, x-deploy: {{role: web, {key}}}}}}}")
 
 
@@ -456,11 +458,11 @@ def test_a_dollar_in_x_deploy_is_one_wherever_it_is_read(tmp_path: Path) -> None
     (tmp_path / "c.yml").write_text(
         f"services: {{app: {{image: app, x-deploy: {app}}}, edge: {{image: edge, x-deploy: {edge}}}}}\n"
     )
-    known = compose.read(tmp_path, ["c.yml"], {}, LocalHost())
-    block = known.web[0].deploy
+    found = compose.read(tmp_path, ["c.yml"], {}, LocalHost())
+    block = found.web[0].deploy
     assert block.drain == ("sh", "-c", "echo $HOME ${x}")
     file = tmp_path / "blue.yml"
-    file.write_text(render.per_colour(known, "shop-local", "blue", "r1", ANY, "/env", "shop"))
+    file.write_text(render.per_colour(found, "shop-local", "blue", "r1", ANY, "/env", "shop"))
     shown = LocalHost().run(docker("compose", "--file", str(file), "config", "--format", "json", "--no-interpolate"))
     assert json.loads(shown)["services"]["app-blue"]["labels"][BLOCK].count("$$") == 2
     shown = LocalHost().run(docker("compose", "--file", str(file), "config", "--format", "json"))
@@ -483,10 +485,10 @@ def test_a_text_is_the_same_from_the_compose_file_to_the_container(
         "e": {"image": "e", "x-deploy": {"role": "edge"}},
     }
     (root / "c.yml").write_text(yaml.dump_rendered({"services": services}))
-    known = compose.read(root, ["c.yml"], {}, LocalHost())
-    assert known.web[0].spec["environment"] == values
-    assert known.web[0].deploy.drain == (*values.values(),)
-    (root / "blue.yml").write_text(render.per_colour(known, "shop-local", "blue", "r1", ANY, "/env", "shop"))
+    found = compose.read(root, ["c.yml"], {}, LocalHost())
+    assert found.web[0].spec["environment"] == values
+    assert found.web[0].deploy.drain == (*values.values(),)
+    (root / "blue.yml").write_text(render.per_colour(found, "shop-local", "blue", "r1", ANY, "/env", "shop"))
     words = [
         "--project-name",
         "p",
@@ -499,10 +501,10 @@ def test_a_text_is_the_same_from_the_compose_file_to_the_container(
         "json",
     ]
     shown = json.loads(LocalHost().run(docker("compose", *words)).replace("$$", "$"))["services"]["w-blue"]
-    assert known.web[0].spec["labels"] == {**labels, **values}
+    assert found.web[0].spec["labels"] == {**labels, **values}
     assert {name: shown["environment"][name] for name in values} == values
     assert {name: shown["labels"][name] for name in {**labels, **values}} == {**labels, **values}
-    assert block_of(shown["labels"][BLOCK]) == known.web[0].deploy
+    assert block_of(shown["labels"][BLOCK]) == found.web[0].deploy
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-8"])
@@ -514,13 +516,13 @@ def test_a_byte_order_mark_is_no_part_of_a_compose_file(tmp_path: Path, encoding
 
 def test_a_compose_file_that_is_not_utf_8_is_refused_by_line(tmp_path: Path) -> None:
     (tmp_path / "c.yml").write_bytes("services:\n  w: {image: w}  # caf\u00e9\n".encode("latin-1"))
-    with pytest.raises(Refused, match=r"^c\.yml is not UTF-8, line 2") as told:
+    with pytest.raises(Refused, match=r"^c\.yml is not UTF-8, line 2") as raised:
         compose.read(tmp_path, ["c.yml"], {}, LocalHost())
-    assert (told.value.where, told.value.then) == ("c.yml", "save c.yml as UTF-8")
+    assert (raised.value.where, raised.value.then) == ("c.yml", "save c.yml as UTF-8")
 
 
 @pytest.mark.parametrize(
-    ("block", "said"),
+    ("block", "message"),
     [
         ("{role: web, port: 1, drain: quiet}", 'x-deploy.drain: it must be a list, as in ["a", "b"]'),
         ("{role: web, port: 1, drain: [1]}", 'x-deploy.drain.0: it must be a text, as in "a"'),
@@ -529,18 +531,18 @@ def test_a_compose_file_that_is_not_utf_8_is_refused_by_line(tmp_path: Path) -> 
         ("web", "x-deploy: it must be a section of keys and values"),
     ],
 )
-def test_a_mistake_in_a_block_is_named_in_the_words_of_yaml(block: str, said: str) -> None:
-    with pytest.raises(Refused) as told:
+def test_a_mistake_in_a_block_is_named_in_the_words_of_yaml(block: str, message: str) -> None:
+    with pytest.raises(Refused) as raised:
         model(f"services: {{w: {{image: redis, x-deploy: {block}}}}}")
-    assert f"service w: {said}" in str(told.value)
+    assert f"service w: {message}" in str(raised.value)
 
 
 def test_a_bind_mount_with_a_dollar_is_the_folder_of_that_name(tmp_path: Path) -> None:
     """What the engine says of a container's mounts is compared with it."""
     text = "services: {w: {image: w, x-deploy: {role: web, port: 1}}, e: {image: e, volumes: ['/srv/a$$b:/a'], x-deploy: {role: edge}}}\n"
     (tmp_path / "c.yml").write_text(text)
-    known = compose.read(tmp_path, ["c.yml"], {}, LocalHost())
-    file = render.shared(known, "shop-local", ANY, "/env", "s", "shop")
+    found = compose.read(tmp_path, ["c.yml"], {}, LocalHost())
+    file = render.shared(found, "shop-local", ANY, "/env", "s", "shop")
     assert "/srv/a$$b" in file
     assert list(read_shared(file)["e"].mounts) == [("/srv/a$b", "/a")]
 

@@ -41,13 +41,13 @@ SAID = {
 }
 
 
-def say(host: FakeHost, monkeypatch: pytest.MonkeyPatch, said: dict[str, list[str]]) -> list[tuple[str, ...]]:
+def say(host: FakeHost, monkeypatch: pytest.MonkeyPatch, output: dict[str, list[str]]) -> list[tuple[str, ...]]:
     """Have containers say something, and note what the engine was asked for."""
     asked = []
 
     def opened(command: Command) -> subprocess.Popen[bytes]:
         asked.append(command.argv)
-        text = "".join(f"{line}\n" for line in said.get(command.argv[-1], [])).encode(errors="surrogateescape")
+        text = "".join(f"{line}\n" for line in output.get(command.argv[-1], [])).encode(errors="surrogateescape")
         return subprocess.Popen(
             [sys.executable, "-c", f"import sys; sys.stdout.buffer.write({text!r})"], stdout=subprocess.PIPE
         )
@@ -115,7 +115,7 @@ def test_a_service_that_is_not_there_and_a_job_are_told_apart(place: Place) -> N
     assert wrong.value.then == "name one of: backend, beat, edge, redis, worker"
     with pytest.raises(Refused, match=r"`site` is a job.*inv deploy prints its last lines"):
         services.find(place.at, ["site"])
-    place.host.engine.known.clear()
+    place.host.engine.observed.clear()
     with pytest.raises(Refused, match="nothing runs in shop-local") as empty:
         services.find(place.at)
     assert (wrong.value.slug, empty.value.slug) == ("service-unknown", "nothing-runs")
@@ -195,10 +195,10 @@ def test_what_is_followed_goes_on_once_a_broken_connection_is_renewed(
 
 def test_more_than_a_connection_carries_is_not_followed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = say(place.host, monkeypatch, SAID)
-    monkeypatch.setattr(place.host, "followed", 2, raising=False)
-    with pytest.raises(Refused, match=r"5 containers are too many .* localhost: 2 at most") as told:
+    monkeypatch.setattr(place.host, "followable", 2, raising=False)
+    with pytest.raises(Refused, match=r"5 containers are too many .* localhost: 2 at most") as raised:
         logs.show(place.at, [], logs.query("", ""), follow=True)
-    assert "fewer services" in told.value.then
+    assert "fewer services" in raised.value.then
     assert not asked
 
 
@@ -230,10 +230,10 @@ def test_ctrl_c_ends_dev_as_it_should(developing: Place, monkeypatch: pytest.Mon
 
 def test_a_second_ctrl_c_says_that_something_may_still_run(developing: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(developing.host, "run", lambda _: signal.raise_signal(signal.SIGINT))
-    with pytest.raises(Interrupted, match="some services may still run") as told:
+    with pytest.raises(Interrupted, match="some services may still run") as raised:
         dev.run(developing.at, fresh=False)
-    told.value.env = "dev"
-    assert "next:   inv down --env=dev" in str(told.value)
+    raised.value.env = "dev"
+    assert "next:   inv down --env=dev" in str(raised.value)
 
 
 def test_what_keeps_from_following_is_told_once(place: Place, monkeypatch: pytest.MonkeyPatch, capsys: Printed) -> None:
@@ -259,7 +259,7 @@ def test_status_names_a_container_that_ran_out_of_memory(place: Place, capsys: P
     assert f"! {name}: a process was killed at the memory limit; inv logs worker" in capsys.readouterr().err
     status.show(place.at, json=True)
     listed = json.loads(capsys.readouterr().out)["hosts"][0]["services"]
-    assert [known["name"] for known in listed if known["out_of_memory"]] == ["worker"]
+    assert [found["name"] for found in listed if found["out_of_memory"]] == ["worker"]
 
 
 @pytest.mark.parametrize(

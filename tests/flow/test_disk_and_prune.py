@@ -48,20 +48,20 @@ def used(place: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
     def try_run(command: Command, **more: Any) -> Result:
         if command.argv[1] != "builder":
             return usual(command, **more)
-        place.host.said.append(str(command))
+        place.host.executed.append(str(command))
         return DONE
 
     monkeypatch.setattr(place.host, "try_run", try_run)
     for name, value in {"usage": USED, "folder": place.state.folder}.items():
         monkeypatch.setattr(place.host.engine, name, lambda value=value: value, raising=False)
     monkeypatch.setattr(place.host.engine, "log_file", lambda _: Path("/nowhere/log"), raising=False)
-    place.host.said.clear()
+    place.host.executed.clear()
     return place
 
 
 def removals(place: Place) -> list[str]:
     """What was removed from the engine."""
-    return [words for words in place.host.said if " rm " in words or "prune" in words]
+    return [words for words in place.host.executed if " rm " in words or "prune" in words]
 
 
 def test_prune_takes_what_nobody_goes_back_to_and_nothing_else(used: Place) -> None:
@@ -151,9 +151,9 @@ def test_prune_asks_before_and_holds_the_lock(used: Place, capsys: Printed) -> N
     assert (used.state.kept(), removals(used)) == (["r0", "r1", "r2"], [])
     capsys.readouterr()
     prune.prune(used.at, yes=True, json=True)
-    known = json.loads(capsys.readouterr().out)
-    assert known.pop("freed_bytes") > 0
-    assert known == {"releases": ["r0"], "images": ["app/backend:r0"], "unnamed_images": 1, "scans": 0}
+    entry = json.loads(capsys.readouterr().out)
+    assert entry.pop("freed_bytes") > 0
+    assert entry == {"releases": ["r0"], "images": ["app/backend:r0"], "unnamed_images": 1, "scans": 0}
 
 
 def test_what_changed_while_the_person_was_asked_is_not_removed(used: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,20 +163,20 @@ def test_what_changed_while_the_person_was_asked_is_not_removed(used: Place, mon
 
 
 def test_disk_names_the_largest_and_the_command_for_it(used: Place, capsys: Printed) -> None:
-    known = disk.measure(used.settings, used.host)
-    known = replace(known, items=tuple(item for item in known.items if item.what != "other"))
-    assert [(item.what, item.bytes) for item in known.items[:3]] == [
+    found = disk.measure(used.settings, used.host)
+    found = replace(found, items=tuple(item for item in found.items if item.what != "other"))
+    assert [(item.what, item.bytes) for item in found.items[:3]] == [
         ("build cache", 12_000_000_000), ("volume", 7_000_000_000), ("images", 5_000_000)
     ]  # fmt: skip
-    assert {item.bytes for item in known.items if item.what == "log"} == {None}
-    disk.show_disks({"localhost": known}, "local", json=True)
+    assert {item.bytes for item in found.items if item.what == "log"} == {None}
+    disk.show_disks({"localhost": found}, "local", json=True)
     document = json.loads(capsys.readouterr().out)["hosts"][0]
     assert (document["items"][1]["name"], document["next"]) == ("shop-local_data", "inv prune")
-    disk.show_disks({"localhost": replace(known, free={"/x": 1_500_000_000})}, "local", json=False)
-    said = capsys.readouterr()
-    assert "! 1.5 GB free at /x; a deploy needs 2.0 GB" in said.err
-    assert "largest: build cache, 12.0 GB\nnext: inv prune" in said.err
-    assert "only root may read it" in said.out
+    disk.show_disks({"localhost": replace(found, free={"/x": 1_500_000_000})}, "local", json=False)
+    output = capsys.readouterr()
+    assert "! 1.5 GB free at /x; a deploy needs 2.0 GB" in output.err
+    assert "largest: build cache, 12.0 GB\nnext: inv prune" in output.err
+    assert "only root may read it" in output.out
 
 
 def test_disk_counts_all_that_is_used(used: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

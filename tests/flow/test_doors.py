@@ -148,10 +148,10 @@ ADVICE = Check("git", "FAIL", "old", "inv doctor", advice=True)
 
 @pytest.mark.parametrize("result", ["FAIL", "UNKNOWN"])
 def test_checks_are_one_document_and_close_the_gate(result: Result, capsys: pytest.CaptureFixture[str]) -> None:
-    known = [Check("git", "PASS"), ADVICE, Check("docker", result, "it is not there", "apt-get install docker.io")]
+    found = [Check("git", "PASS"), ADVICE, Check("docker", result, "it is not there", "apt-get install docker.io")]
 
     def body(at: Environment, json: bool = False) -> None:
-        checks.show(known, "prod", json=json)
+        checks.show(found, "prod", json=json)
 
     assert opened(body, json=True).code == 3
     *_, last = document = json.loads(capsys.readouterr().out)

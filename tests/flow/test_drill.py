@@ -49,7 +49,7 @@ class Host(LocalHost):
     """Notes what Docker is asked for; what has all of the words in `fails` does not work."""
 
     def __init__(self) -> None:
-        self.said: list[str] = []
+        self.executed: list[str] = []
         self.fails: tuple[str, ...] = ("nothing",)
         self.error: BaseException | None = None
         self.free = 10**12
@@ -66,7 +66,7 @@ class Host(LocalHost):
     def try_run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> Result:
         if command.argv[0] != "docker":
             return super().try_run(command, stdin=stdin, timeout=timeout)
-        self.said.append(str(command))
+        self.executed.append(str(command))
         if all(word in command.argv for word in self.fails):
             if self.error:
                 raise self.error
@@ -144,7 +144,7 @@ def results(one: drill.Drilled) -> dict[str, str]:
 def require_removed(place: Place) -> None:
     """Nothing was asked for after the project was removed, and its file is gone."""
     words = "docker compose --project-name 0-drill-shop-local down --volumes --remove-orphans --timeout 0"
-    assert place.host.said[-1] == words
+    assert place.host.executed[-1] == words
     assert not (place.state.folder / "drill").exists()
 
 
@@ -161,7 +161,7 @@ def test_the_latest_point_and_an_older_one_count_once_both_releases_have_read_th
 
 def test_what_an_earlier_drill_left_goes_before_anything_is_made(place: Place) -> None:
     place.drill("point1")
-    removed, *others = place.host.said
+    removed, *others = place.host.executed
     assert removed.endswith("down --volumes --remove-orphans --timeout 0")
     live = [command for command in others if "--project-name shop-local " in command]
     assert [command.split("backup ")[-1].split()[:2] for command in live] == [["restic", "snapshots"]] * 2, (
@@ -216,7 +216,7 @@ def test_a_point_of_another_schema_is_migrated_by_the_current_release_alone(plac
     (one,) = place.drill("point1")
     assert results(one) == dict.fromkeys(NAMES, "PASS")
     assert "`alembic upgrade head` was run first" in one.checks[2].evidence
-    migrated = [command.split()[-4:] for command in place.host.said if "alembic" in command]
+    migrated = [command.split()[-4:] for command in place.host.executed if "alembic" in command]
     assert migrated == [["backend-current", "alembic", "upgrade", "head"]]
 
 
@@ -267,7 +267,7 @@ def test_without_room_nothing_is_made(place: Place) -> None:
     with pytest.raises(Refused) as refused:
         place.drill()
     assert refused.value.slug == "disk-full"
-    assert not any(" up " in command for command in place.host.said)
+    assert not any(" up " in command for command in place.host.executed)
     place.host.free = 27
     assert len(place.drill()) == 2, "three times the nine bytes that the database had: dump, database, WAL"
 
@@ -284,4 +284,4 @@ def test_a_database_that_is_no_service_of_the_app_is_refused(tmp_path: Path, mon
     monkeypatch.setattr(drill, "repository_of", lambda _: place.repository)
     with pytest.raises(Refused, match=r"db\.example\.org"):
         place.drill()
-    assert not any(" up " in command for command in place.host.said)
+    assert not any(" up " in command for command in place.host.executed)

@@ -57,7 +57,7 @@ def host(place: Place) -> Host:
 def programs(place: Place) -> list[str]:
     """The programs that changed something, in their order."""
     words = ("import", "amcheck", "swap", "drop", "rm")
-    return [word for line in place.host.said for word in words if f" {word} " in line]
+    return [word for line in place.host.executed for word in words if f" {word} " in line]
 
 
 def test_a_dump_goes_the_way_of_a_point_and_nothing_of_it_stays_in_the_staging_volume(place: Place, dump: str) -> None:
@@ -98,7 +98,7 @@ def test_a_dump_of_some_tables_does_not_take_the_place_of_all(place: Place, dump
         dumps.restore_dump(place.at, dump)
     assert closed.value.slug == "restored-data-differs"
     assert programs(place) == ["import", "drop", "rm"]
-    host(place).said.clear()
+    host(place).executed.clear()
     dumps.restore_dump(place.at, dump, older_schema=True)
     assert programs(place) == ["import", "amcheck", "swap", "rm"]
 
@@ -118,7 +118,7 @@ def test_one_that_was_interrupted_is_gone_on_with_or_left(
     with pytest.raises(KeyboardInterrupt):
         dumps.restore_dump(place.at, dump)
     host(place).fails = ("nothing",)
-    host(place).said.clear()
+    host(place).executed.clear()
     assert callable(way_out)
     way_out(place.at)
     expected = ["import", "amcheck", "swap", "rm"] if way_out is restore.resume else ["drop", "rm"]

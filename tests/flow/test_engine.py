@@ -119,6 +119,6 @@ def test_an_engine_that_breaks_off_in_the_middle_is_not_one_without_containers(
     monkeypatch.setattr(host, "try_run", lambda _: Result(code, out, err), raising=False)
     if seen is None:
         with pytest.raises(OSError, match=r"."):
-            host.inspected("label")
+            host.list_containers("label")
     else:
-        assert len(host.inspected("label")) == seen
+        assert len(host.list_containers("label")) == seen

@@ -43,7 +43,7 @@ def test_one_host_migrates_and_every_host_knows_the_schema(site: Site) -> None:
 @pytest.mark.parametrize("step", ["AwaitHealthy", "AwaitServed", "StartColour", "RunJob"])
 def test_what_fails_on_one_host_before_any_has_switched_switches_none(site: Site, bad: str, step: str) -> None:
     for host in site.hosts.values():
-        host.said.clear()
+        host.executed.clear()
     fail_at(site.hosts[bad], step)
     with pytest.raises(OpsError, match=rf"(?s){bad}|did not"):
         site.deploy("r3")
@@ -54,22 +54,22 @@ def test_what_fails_on_one_host_before_any_has_switched_switches_none(site: Site
 @pytest.mark.parametrize("bad", NAMES)
 def test_what_fails_after_others_have_switched_unwinds_them_all(site: Site, bad: str) -> None:
     fail_at(site.hosts[bad], "Switch")
-    with pytest.raises(OpsError) as told:
+    with pytest.raises(OpsError) as raised:
         site.deploy("r3")
-    assert (site.serving, site.running(), told.value.code) == (["r2"] * 3, {"r2"}, 1)
-    assert "r2" in told.value.serves
+    assert (site.serving, site.running(), raised.value.code) == (["r2"] * 3, {"r2"}, 1)
+    assert "r2" in raised.value.serves
     assert [State(host, FOLDER).ledger()[-1].outcome for host in site.hosts.values()] == ["failed"] * 3
 
 
 def test_held_what_has_switched_stays_and_resume_goes_on(tmp_path: Path) -> None:
     site = Site(tmp_path, on_failure="hold")
     fail_at(site.hosts["app2"], "Switch")
-    with pytest.raises(Interrupted, match="app2") as told:
+    with pytest.raises(Interrupted, match="app2") as raised:
         site.deploy("r3")
-    assert told.value.code == 5
+    assert raised.value.code == 5
     assert site.serving[:2] == ["r3", "r2"]
-    assert "r3" in told.value.serves
-    assert "r2" in told.value.serves
+    assert "r3" in raised.value.serves
+    assert "r2" in raised.value.serves
     site.revive()
     assert commands.resume(site.at)
     assert (site.serving, site.running()) == (["r3"] * 3, {"r3"})
@@ -159,9 +159,9 @@ def test_a_host_that_came_later_has_nothing_to_go_back_to(site: Site) -> None:
 
 def test_all_locks_or_none(site: Site) -> None:
     with locks.held([site.hosts["app2"]], FOLDER, "deploy"):
-        with pytest.raises(Locked, match="locked by") as told:
+        with pytest.raises(Locked, match="locked by") as raised:
             commands.rollback(site.at)
-        assert "app2" in told.value.where
+        assert "app2" in raised.value.where
         with locks.held([site.hosts["app1"]], FOLDER, "status"):
             pass
     assert commands.rollback(site.at)

@@ -187,9 +187,9 @@ def test_a_frame_that_is_edited_while_a_deploy_goes_on_does_not_serve(
     reframed(place)
     edited = {"nginx.conf": File("edited")}
     when(place.host, "Migrate", "begin", lambda: monkeypatch.setattr(frame, "render", lambda _: edited))
-    with pytest.raises(OpsError, match="no longer what was planned") as told:
+    with pytest.raises(OpsError, match="no longer what was planned") as raised:
         place.deploy("r3")
-    assert (told.value.code, place.serving(), domain(place)) == (1, "r2", "shop.test")
+    assert (raised.value.code, place.serving(), domain(place)) == (1, "r2", "shop.test")
 
 
 def test_going_back_keeps_the_frame_that_stands_where_the_accepted_one_is_gone(
@@ -271,8 +271,8 @@ def before_the_split(name: str) -> Bundle:
 
 
 def without(text: str, *keys: str) -> str:
-    known: Mapping[str, object] = json.loads(text)
-    return json.dumps({key: value for key, value in known.items() if key not in keys})
+    entry: Mapping[str, object] = json.loads(text)
+    return json.dumps({key: value for key, value in entry.items() if key not in keys})
 
 
 @pytest.fixture
@@ -322,7 +322,7 @@ def test_a_deploy_across_the_split_that_fails_restores_what_served(old: Place, s
 
 def test_a_rollback_across_the_split_is_refused_before_anything_changes(old: Place) -> None:
     old.deploy("r3")
-    old.host.said.clear()
+    old.host.executed.clear()
     with pytest.raises(
         Refused, match="release r2 is from before the edge's configuration was split in a frame and routes"
     ) as refused:
@@ -332,7 +332,7 @@ def test_a_rollback_across_the_split_is_refused_before_anything_changes(old: Pla
         "routes-missing",
         "inv deploy of commit r2 renders it again",
     )
-    changed = [words for words in old.host.said if not words.startswith("docker image inspect ")]
+    changed = [words for words in old.host.executed if not words.startswith("docker image inspect ")]
     assert (old.serving(), changed) == ("r3", [])
     old.deploy("r4")
     commands.rollback(old.at)

@@ -71,7 +71,7 @@ def shop(tmp_path: Path, no_waiting: None, monkeypatch: pytest.MonkeyPatch) -> P
     place.at = place.at._replace(here=place.host, hosts=(place.host,))
     for name in ("r1", "r2"):
         place.deploy(name)
-    place.host.said.clear()
+    place.host.executed.clear()
     return place
 
 
@@ -86,22 +86,22 @@ def stopped(place: Place, *words: str) -> GateClosed:
     with pytest.raises(GateClosed) as error:
         place.deploy("r3")
     assert (place.running(), place.journal(), len(place.state.ledger())) == before
-    assert not [said for said in place.host.said if "upgrade head" in said]
+    assert not [line for line in place.host.executed if "upgrade head" in line]
     assert [word for word in words if word not in error.value.what] == []
     assert (error.value.code, error.value.slug) == (3, "migration-unsafe")
     return error.value
 
 
 def one_offs(place: Place) -> list[str]:
-    return [said for said in place.host.said if "oneoff=backend" in said]
+    return [line for line in place.host.executed if "oneoff=backend" in line]
 
 
 def test_nothing_pending_is_asked_by_one_container_and_not_migrated(
     shop: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shop.deploy("r3")
-    assert [said.split()[-1] for said in one_offs(shop)] == ["--indicate-current"]
-    assert not [said for said in shop.host.said if "psql" in said]
+    assert [line.split()[-1] for line in one_offs(shop)] == ["--indicate-current"]
+    assert not [line for line in shop.host.executed if "psql" in line]
     assert "     nothing to migrate: the database has every revision" in capsys.readouterr().err
     schema = shop.state.schema()
     assert schema
@@ -148,7 +148,7 @@ def test_a_reviewed_override_lets_it_through(shop: Place) -> None:
 def test_a_first_deploy_has_nobody_to_harm(tmp_path: Path, no_waiting: None) -> None:
     place = Place(tmp_path)
     place.deploy("r1")
-    assert [said.split()[-1] for said in one_offs(place)] == ["head", "--indicate-current"]
+    assert [line.split()[-1] for line in one_offs(place)] == ["head", "--indicate-current"]
 
 
 def test_an_old_transaction_is_named(shop: Place) -> None:
@@ -182,7 +182,7 @@ def test_where_data_does_not_run_yet_the_step_looks(shop: Place) -> None:
     with pytest.raises(OpsError, match="require-concurrent-index-creation") as error:
         shop.deploy("r3")
     assert (error.value.code, shop.serving()) == (1, "r2")
-    assert not [said for said in shop.host.said if "upgrade head" in said]
+    assert not [line for line in shop.host.executed if "upgrade head" in line]
 
 
 def test_a_host_that_came_later_migrates_through_the_gate_of_those_that_serve(
@@ -200,7 +200,7 @@ def test_a_host_that_came_later_migrates_through_the_gate_of_those_that_serve(
     assert (asked.migrates, asked.backup_due) == (True, True)
     with pytest.raises(GateClosed, match="require-concurrent-index-creation"):
         step.perform(asked.runs[0])
-    assert not [said for said in new.said if "upgrade head" in said]
+    assert not [line for line in new.executed if "upgrade head" in line]
     assert gate.targets(asked.runs[0].judged_by.state, "r3") == gate.targets(shop.state, "r3") != {}
     same = Fleet(fleet.at, tuple(replace(run, bundle=bundled("r2")) for run in fleet.runs))
     assert not migrations.require_safe(same, plans).backup_due, "what serves has migrated already"
@@ -209,7 +209,7 @@ def test_a_host_that_came_later_migrates_through_the_gate_of_those_that_serve(
 def test_a_lock_is_tried_for_five_times_and_no_other_failure_is(shop: Place) -> None:
     host(shop).history, host(shop).tries = PENDING, (LOCKED,) * 4
     shop.deploy("r3")
-    assert len([said for said in shop.host.said if "upgrade head" in said]) == 5
+    assert len([line for line in shop.host.executed if "upgrade head" in line]) == 5
 
 
 @pytest.mark.parametrize(
@@ -222,13 +222,13 @@ def test_what_does_not_end_well_goes_back(shop: Place, tries: tuple[Result, ...]
     with pytest.raises(OpsError) as error:
         shop.deploy("r3")
     assert (error.value.slug, shop.serving()) == (slug, "r2")
-    assert len([said for said in shop.host.said if "upgrade head" in said]) == times
+    assert len([line for line in shop.host.executed if "upgrade head" in line]) == times
 
 
 def test_the_container_has_the_time_outs(shop: Place) -> None:
     host(shop).history = PENDING
     shop.deploy("r3")
-    (upgrade,) = [said for said in shop.host.said if "upgrade head" in said]
+    (upgrade,) = [line for line in shop.host.executed if "upgrade head" in line]
     assert "PGOPTIONS=-c lock_timeout=2000 -c statement_timeout=60000" in upgrade
 
 
@@ -250,9 +250,9 @@ def fleet(shop: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
 def test_migrate_migrates_and_switches_nothing(fleet: Place) -> None:
     assert migrations.migrate(fleet.at) == "r3"
     assert (fleet.serving(), fleet.journal()[-1]["command"], fleet.journal()[-1]["state"]) == ("r2", "migrate", "done")
-    fleet.host.said.clear()
+    fleet.host.executed.clear()
     fleet.deploy("r3")
-    assert [said.split()[-1] for said in one_offs(fleet)] == ["--indicate-current"]
+    assert [line.split()[-1] for line in one_offs(fleet)] == ["--indicate-current"]
 
 
 def test_migrate_is_stopped_by_the_gate(fleet: Place) -> None:
@@ -306,9 +306,9 @@ def test_an_index_that_a_failed_build_left_is_dropped_before_the_migration(shop:
     host(shop).history, host(shop).invalid = PENDING, "notes_text\n"
     shop.deploy("r3")
     dropped = next(
-        at for at, said in enumerate(shop.host.said) if "DROP INDEX CONCURRENTLY IF EXISTS notes_text" in said
+        at for at, output in enumerate(shop.host.executed) if "DROP INDEX CONCURRENTLY IF EXISTS notes_text" in output
     )
-    assert dropped < next(at for at, said in enumerate(shop.host.said) if said.endswith("upgrade head"))
+    assert dropped < next(at for at, output in enumerate(shop.host.executed) if output.endswith("upgrade head"))
 
 
 def test_an_invalid_index_that_cannot_be_dropped_stops_nothing(shop: Place, capsys: pytest.CaptureFixture[str]) -> None:
@@ -320,4 +320,4 @@ def test_an_invalid_index_that_cannot_be_dropped_stops_nothing(shop: Place, caps
 def test_nothing_is_dropped_where_nothing_is_pending(shop: Place) -> None:
     host(shop).invalid = "notes_text\n"
     shop.deploy("r3")
-    assert not [said for said in shop.host.said if "indisvalid" in said or "DROP INDEX" in said]
+    assert not [line for line in shop.host.executed if "indisvalid" in line or "DROP INDEX" in line]

@@ -52,11 +52,11 @@ class Rolling(Site):
 def test_an_abort_that_one_host_refuses_half_way_left_them_apart(site: Site, error: OpsError) -> None:
     killed(site, site.hosts["app1"], "Switch", "r3")
     fail_at(site.hosts["app1"], "Switch", error)
-    with pytest.raises(Interrupted, match=error.what) as told:
+    with pytest.raises(Interrupted, match=error.what) as raised:
         commands.abort(site.at)
-    assert (site.serving, told.value.code) == (["r3", "r2", "r2"], 5)
-    assert "app1: release r3" in told.value.serves
-    assert told.value.then.startswith("inv abort again")
+    assert (site.serving, raised.value.code) == (["r3", "r2", "r2"], 5)
+    assert "app1: release r3" in raised.value.serves
+    assert raised.value.then.startswith("inv abort again")
     site.revive()
     commands.abort(site.at)
     assert site.serving == ["r2"] * 3
@@ -90,10 +90,10 @@ def test_down_that_one_host_refuses_is_no_refusal(site: Site) -> None:
     for other in site.hosts.values():
         other.engine.require = lambda: None  # type: ignore[method-assign]  # what is asked before anything is done
     host.try_run = broken
-    with pytest.raises(Refused) as told:
+    with pytest.raises(Refused) as raised:
         takedown.down(site.at, volumes=False)
-    assert (told.value.code, told.value.then) == (1, "inv down again, once every host answers")
-    assert any(" down " in f"{words} " for words in site.hosts["app1"].said)
+    assert (raised.value.code, raised.value.then) == (1, "inv down again, once every host answers")
+    assert any(" down " in f"{words} " for words in site.hosts["app1"].executed)
 
 
 def test_prune_that_one_host_refuses_is_no_refusal(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,10 +106,10 @@ def test_prune_that_one_host_refuses_is_no_refusal(site: Site, monkeypatch: pyte
         monkeypatch.setattr(other.engine, "usage", dict, raising=False)
     monkeypatch.setattr(prune, "find_waste", lambda *_: prune.Waste(("r1",)))
     monkeypatch.setattr(prune, "remove", remove)
-    with pytest.raises(Refused) as told:
+    with pytest.raises(Refused) as raised:
         prune.prune(site.at, yes=True, json=False)
-    assert (told.value.code, told.value.then) == (1, "inv prune again, once every host answers")
-    assert "release r2" in told.value.serves
+    assert (raised.value.code, raised.value.then) == (1, "inv prune again, once every host answers")
+    assert "release r2" in raised.value.serves
 
 
 def test_one_that_breaks_as_it_is_to_go_back_keeps_no_other_from_it(site: Site) -> None:
@@ -142,9 +142,9 @@ def test_ctrl_c_while_people_are_told_of_a_failure_does_not_hide_it(
 
     monkeypatch.setattr(hooks, "follow", typed)
     fail_at(place.host, "Switch", OpsError("the first failure"))
-    with pytest.raises(OpsError, match="the first failure") as told:
+    with pytest.raises(OpsError, match="the first failure") as raised:
         place.deploy("r3")
-    assert (told.value.code, place.serving(), place.state.intention()) == (1, "r2", None)
+    assert (raised.value.code, place.serving(), place.state.intention()) == (1, "r2", None)
 
 
 def test_ctrl_c_while_the_others_go_back_says_that_some_may_have(
@@ -182,14 +182,16 @@ def test_a_release_of_another_version_of_the_toolkit_keeps_nobody_from_deploying
 
 def test_what_is_known_of_one_edge_is_damaged_and_the_others_are_shown(site: Site, capsys: Printed) -> None:
     host = site.hosts["app2"]
-    host.engine.change(next(c.name for c in host.engine.known.values() if c.role == "edge"), state="exited", health="")
+    host.engine.change(
+        next(c.name for c in host.engine.observed.values() if c.role == "edge"), state="exited", health=""
+    )
     (host.edge_folder / "current" / "route.json").write_text('{"generation": 3, "col')
     (host.edge_folder / "current" / "inner.conf").write_text("")
-    for name in [c.name for c in host.engine.known.values() if c.colour]:  # of both colours one, and neither runs
+    for name in [c.name for c in host.engine.observed.values() if c.colour]:  # of both colours one, and neither runs
         host.engine.change(name, state="exited", health="")
-    with pytest.raises(OpsError, match=r"route\.json cannot be read") as told:
+    with pytest.raises(OpsError, match=r"route\.json cannot be read") as raised:
         status.show(site.at, json=False)
-    assert str(told.value.where).startswith("app2: ")
+    assert str(raised.value.where).startswith("app2: ")
     assert "on app3: release r2 (" in capsys.readouterr().err
 
 
@@ -203,9 +205,9 @@ def test_a_host_with_a_fault_of_its_own_is_not_laid_at_the_edges_door(
     monkeypatch.setattr(site.hosts["app2"].engine, "one_offs", fails)
     with pytest.raises(OpsError, match="broke off"):
         status.show(site.at, json=False)
-    said = capsys.readouterr().err
-    assert "on app2: unknown\n" in said
-    assert "front does not answer" not in said
+    output = capsys.readouterr().err
+    assert "on app2: unknown\n" in output
+    assert "front does not answer" not in output
 
 
 def test_maintenance_without_an_edge_is_refused(tmp_path: Path) -> None:
@@ -225,7 +227,7 @@ def test_data_on_a_host_without_an_edge_is_recreated_and_no_outage_is_stated(
 ) -> None:
     site = behind.Site(tmp_path)
     host: Any = site.hosts["app1"]
-    host.engine.known["redis"] = container("redis")
+    host.engine.observed["redis"] = container("redis")
     asked: list[str] = []
 
     def get(_: int, path: str, **__: object) -> tuple[int, str]:
@@ -238,8 +240,8 @@ def test_data_on_a_host_without_an_edge_is_recreated_and_no_outage_is_stated(
     run = next(run for run in site.fleet("r2").runs if run.host is host)
     steps.RecreateShared(("redis",)).perform(run)
     assert len(asked) < 5
-    said = capsys.readouterr().err
-    assert ("the app did not answer here before, so no outage is known" in said, "outage: at most" in said) == (
+    output = capsys.readouterr().err
+    assert ("the app did not answer here before, so no outage is known" in output, "outage: at most" in output) == (
         True,
         False,
     )
@@ -255,5 +257,5 @@ def test_what_is_left_of_a_service_that_was_removed_goes_with_the_release_after_
         bundle = replace(bundle, release=bundle.release.model_copy(update={"services": kept}))
         place.state.keep(bundle)
         applied(Fleet(place.at, (Run(place.settings, place.host, bundle),)), "deploy")
-        left.append([c.name for c in place.host.engine.known.values() if c.service == "worker"])
+        left.append([c.name for c in place.host.engine.observed.values() if c.service == "worker"])
     assert [len(names) for names in left] == [1, 0], "a rollback to r1 starts it again; nothing leads to it from r3"

@@ -58,14 +58,14 @@ def test_a_hook_runs_in_the_checkout_and_is_told_of_the_release_and_of_no_secret
     assert (
         hooks.follow(settings, "on_failure", Event("rollback", "failed", "r2", "c2", before="r1", error="a\nb\0")) == ""
     )
-    told = json.loads((tmp_path / "told").read_text())
-    own = {name: value for name, value in told.items() if name.startswith("HOOK_")}
+    expected = json.loads((tmp_path / "told").read_text())
+    own = {name: value for name, value in expected.items() if name.startswith("HOOK_")}
     assert own == {
         "HOOK_APP": "shop", "HOOK_ENV": "local", "HOOK_COMMAND": "rollback", "HOOK_RELEASE": "r2", "HOOK_COMMIT": "c2",
         "HOOK_SERVED": "r1", "HOOK_OUTCOME": "failed", "HOOK_ERROR": "a\nb ",
     }  # fmt: skip
     assert from_variables(own) == {}, "a hook may call inv"
-    assert "hunter2" not in str(told)
+    assert "hunter2" not in str(expected)
     assert (tmp_path / "where").read_text() == f"{tmp_path}\n"
 
 
@@ -81,11 +81,11 @@ def test_any_error_can_be_told(made: Made, tmp_path: Path, error: str) -> None:
 
 
 def test_a_gate_that_fails_is_3_and_says_how(made: Made) -> None:
-    with pytest.raises(GateClosed) as told:
+    with pytest.raises(GateClosed) as raised:
         hooks.gate(made(before_deploy="echo no; exit 7"), EVENT)
-    assert told.value.code == 3
+    assert raised.value.code == 3
     for words in ("before_deploy ended with 7", "echo no; exit 7", "hooks.before_deploy", "nothing was changed"):
-        assert words in str(told.value)
+        assert words in str(raised.value)
 
 
 def test_no_hook_is_no_gate(made: Made, capsys: Printed) -> None:
@@ -111,9 +111,9 @@ def test_a_hook_that_fails_afterwards_is_a_warning(
         hooks.follow(made(after_deploy=line or "true").model_copy(update=gone), "after_deploy", EVENT)
         == "the hook after_deploy failed"
     )
-    told = capsys.readouterr().err
-    assert re.search(rf"(?m)^! .*{words}", told)
-    assert "  x hook after_deploy" in told
+    output = capsys.readouterr().err
+    assert re.search(rf"(?m)^! .*{words}", output)
+    assert "  x hook after_deploy" in output
 
 
 @pytest.mark.parametrize(

@@ -33,9 +33,9 @@ def test_the_scheduler_moves_to_a_host_that_is_new(tmp_path: Path) -> None:
     site.deploy("r1", {"main": "edge app worker data"})
     site.deploy("r2", {"main": "edge app worker data", "a": "worker"})
     assert (site.where("beat"), site.where("worker")) == ({"a"}, {"a", "main"})
-    with pytest.raises(Refused, match="there is no earlier release") as told:
+    with pytest.raises(Refused, match="there is no earlier release") as raised:
         commands.rollback(site.at)
-    assert told.value.where.startswith("a: /var")
+    assert raised.value.where.startswith("a: /var")
 
 
 def test_a_host_that_nothing_is_placed_on_is_emptied(tmp_path: Path) -> None:
@@ -82,6 +82,6 @@ def test_a_connection_that_breaks_once_all_is_done_is_an_interruption(tmp_path: 
         append(path, line)
 
     host.append = broken
-    with pytest.raises(Interrupted, match=f"the connection to {bad} broke") as told:
+    with pytest.raises(Interrupted, match=f"the connection to {bad} broke") as raised:
         site.deploy("r3")
-    assert "r3" in told.value.serves
+    assert "r3" in raised.value.serves

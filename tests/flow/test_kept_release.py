@@ -27,8 +27,8 @@ def edit(place: Place, name: str) -> None:
 
 def remove_image(place: Place) -> None:
     """Remove what r1 runs from; its stopped containers went with it."""
-    for name in [name for name, c in place.host.engine.known.items() if c.release == "r1"]:
-        del place.host.engine.known[name]
+    for name in [name for name, c in place.host.engine.observed.items() if c.release == "r1"]:
+        del place.host.engine.observed[name]
     place.host.lost_images = {next(s.image for s in place.state.release("r1").services if s.name == "backend")}
 
 
@@ -46,13 +46,13 @@ DAMAGED: dict[str, tuple[Callable[[Place], None], str, str]] = {
 def test_a_rollback_refuses_a_release_that_the_host_did_not_keep_as_it_was(place: Place, what: str) -> None:
     damage, slug, named = DAMAGED[what]
     damage(place)
-    before, journal, commanded = place.containers(), place.journal(), len(place.host.said)
+    before, journal, commanded = place.containers(), place.journal(), len(place.host.executed)
     with pytest.raises(Refused, match=named) as error:
         commands.rollback(place.at)
     assert error.value.slug == slug
     assert "inv deploy of commit r1" in error.value.then, "another release, or the same made again"
     assert (place.containers(), place.journal(), place.serving()) == (before, journal, "r2"), "nothing was changed"
-    changed = [line for line in place.host.said[commanded:] if " image inspect " not in line]
+    changed = [line for line in place.host.executed[commanded:] if " image inspect " not in line]
     assert not changed, changed
 
 

@@ -305,7 +305,7 @@ def test_a_migration_waits_for_a_dump_and_goes_on_when_it_ends(
 
         def end(*words: object) -> bool:
             waited.append(place.journal()[-1]["state"])
-            assert sum("upgrade" in line for line in place.host.said) == 1, "that of r1"
+            assert sum("upgrade" in line for line in place.host.executed) == 1, "that of r1"
             if ending == "kill -9":
                 dump.kill()
             else:
@@ -337,19 +337,19 @@ def test_no_dump_begins_while_the_schema_changes(place: Place, monkeypatch: pyte
 def test_a_deploy_that_waits_too_long_for_a_dump_goes_back_and_names_it(place: Place) -> None:
     with another(place.state.folder) as dump, pytest.raises(Locked) as held:
         place.deploy("r2")
-    told = held.value
-    assert told.code == 4
-    assert f"the lock `dump` is held by {locks.who()} (process {dump.pid}): backup since 20" in told.what
-    assert told.where.startswith("localhost: ")
-    assert "r1" in told.serves
-    assert "inv deploy" in told.then
+    output = held.value
+    assert output.code == 4
+    assert f"the lock `dump` is held by {locks.who()} (process {dump.pid}): backup since 20" in output.what
+    assert output.where.startswith("localhost: ")
+    assert "r1" in output.serves
+    assert "inv deploy" in output.then
     assert (place.serving(), place.running()) == ("r1", whole("r1"))
     assert [entry.outcome for entry in place.state.ledger()] == ["in service", "failed"]
     assert place.deploy("r2").release == "r2"
 
 
 def test_nothing_stops_the_data_under_a_dump(place: Place) -> None:
-    data = next(container for container in place.host.engine.known.values() if container.role == "data")
+    data = next(container for container in place.host.engine.observed.values() if container.role == "data")
     with another(place.state.folder) as dump:
         for stop in (
             lambda: takedown.down(place.at, volumes=True),
@@ -358,7 +358,7 @@ def test_nothing_stops_the_data_under_a_dump(place: Place) -> None:
             with pytest.raises(Locked, match=f"the lock `dump` is held by .*{dump.pid}") as held:
                 stop()
             assert held.value.code == 4
-            assert (place.serving(), place.host.engine.known[data.name].state) == ("r1", "running")
+            assert (place.serving(), place.host.engine.observed[data.name].state) == ("r1", "running")
             assert "RecreateShared" not in {line.get("step") for line in place.journal()}
     takedown.down(place.at, volumes=False)
     assert locks.holders(place.host, place.state.folder) == ()
@@ -372,9 +372,9 @@ def test_status_and_unlock_speak_of_both_locks(place: Place, capsys: pytest.Capt
             with pytest.raises(Locked, match=words) as held:
                 unlock.unlock(place.at, yes=True)
             assert "lock.dump" in held.value.where
-        told = capsys.readouterr().err
-        assert "locked by" in told
-        assert "the lock `dump` is held by" in told
+        output = capsys.readouterr().err
+        assert "locked by" in output
+        assert "the lock `dump` is held by" in output
         dump.send_signal(signal.SIGSTOP)
         os.utime(place.state.folder / "lock.dump", (0, 0))
         with locks.held([place.host], place.state.folder, "deploy"):

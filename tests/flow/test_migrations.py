@@ -191,7 +191,7 @@ def test_a_list_that_cannot_be_read_is_noticed_before_the_script_migrates(tmp_pa
     shop = Listing(tmp_path, SCRIPT)
     with pytest.raises(OpsError, match="it printed no migration"):
         shop.deploy_with("r1")
-    assert not [command for command in shop.host.said if "migrate.sh" in command]
+    assert not [command for command in shop.host.executed if "migrate.sh" in command]
 
 
 def test_an_app_that_prints_none_still_has_a_way_back_for_a_person(tmp_path: Path, no_waiting: None) -> None:
@@ -217,9 +217,9 @@ def test_a_host_that_gets_the_list_later_knows_nothing_of_what_was_before(tmp_pa
 def test_keys_of_a_newer_toolkit_stay_with_the_migrations(shop: Listing) -> None:
     shop.deploy_with("r1", "1_books")
     path = shop.state.folder / "schema.json"
-    known = json.loads(path.read_text())
-    known["migrations"][0]["locks"], known["drifted"] = "none", True
-    path.write_text(json.dumps(known))
+    entry = json.loads(path.read_text())
+    entry["migrations"][0]["locks"], entry["drifted"] = "none", True
+    path.write_text(json.dumps(entry))
     shop.deploy_with("r2", "1_books", "2_notes")
     kept = json.loads(path.read_text())
     assert (kept["migrations"][0]["locks"], kept["drifted"]) == ("none", True)
@@ -241,9 +241,9 @@ def test_a_job_runs_on_the_way_back_only_where_it_says_so(tmp_path: Path, no_wai
     shop = Listing(tmp_path, {**SCRIPT, "site": {"on_rollback": again}})
     for name in ("r1", "r2"):
         shop.deploy_with(name, "1_books")
-    shop.host.said.clear()
+    shop.host.executed.clear()
     commands.rollback(shop.at)
-    assert len([command for command in shop.host.said if "oneoff=site" in command]) == again
+    assert len([command for command in shop.host.executed if "oneoff=site" in command]) == again
 
 
 class Printing(Apart):
@@ -264,7 +264,7 @@ def test_what_the_job_of_one_host_migrates_every_host_knows(tmp_path: Path, no_w
         run.state.keep(run.bundle)
     applied(Fleet(site.at, tuple(runs)), "deploy")
     migrations = {name: facts.schema and facts.schema.migrations for name, facts in site.facts().items()}
-    assert [[one.name for one in known or ()] for known in migrations.values()] == [["1_books", "2_notes"]] * 3
+    assert [[one.name for one in found or ()] for found in migrations.values()] == [["1_books", "2_notes"]] * 3
     assert len({run.state.ledger()[-1].schema_revision for run in runs} - {None}) == 1
 
 
@@ -296,7 +296,7 @@ def test_a_backup_is_asked_for_before_each_migration_that_nobody_can_look_into(
 
 def downed(shop: Listing) -> None:
     """Leave what `inv down` leaves: the data and the records, and no container."""
-    shop.host.engine.known.clear()
+    shop.host.engine.observed.clear()
     shop.host.engine.made, shop.host.answer = frozenset(), ""
     shop.state.note(command="down", state="done", volumes=False)
 
@@ -308,7 +308,7 @@ def test_after_down_a_backup_is_due_once_data_runs_and_only_for_another_release(
     running = list[bool]()
 
     def require(_: object) -> None:
-        running.append(any(one.role == "data" and one.alive for one in shop.host.engine.known.values()))
+        running.append(any(one.role == "data" and one.alive for one in shop.host.engine.observed.values()))
 
     monkeypatch.setattr(recovery_point, "require", require)
     shop.deploy_with("r1", "0001")

@@ -38,14 +38,14 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     made = Place(tmp_path, COMPOSE)
     monkeypatch.setattr(moment, "repository_of", lambda _: made.repository)
     monkeypatch.setattr(moment, "require_nothing_interrupted", lambda _: None)
-    monkeypatch.setattr(moment, "restore", lambda _, point, **__: made.host.said.append(f"restore {point}"))
-    monkeypatch.setattr(moment, "backup", lambda _: made.host.said.append("backup"))
+    monkeypatch.setattr(moment, "restore", lambda _, point, **__: made.host.executed.append(f"restore {point}"))
+    monkeypatch.setattr(moment, "backup", lambda _: made.host.executed.append("backup"))
     return made
 
 
 def programs(place: Place) -> list[str]:
     """The programs that were run, with their words."""
-    return [line.partition("--no-deps ")[2] or line for line in place.host.said]
+    return [line.partition("--no-deps ")[2] or line for line in place.host.executed]
 
 
 def test_a_moment_becomes_a_recovery_point_which_is_restored_and_a_backup_follows(place: Place) -> None:
@@ -65,8 +65,8 @@ def test_a_moment_becomes_a_recovery_point_which_is_restored_and_a_backup_follow
 
 def test_the_last_commit_stands_at_its_own_time(place: Place) -> None:
     moment.restore_moment(place.at, "latest")
-    assert any(line.endswith(f"recover 000001 {BASE} end") for line in place.host.said)
-    assert any(line.endswith("recovery-point '2026-11-30 11:59:58'") for line in place.host.said)
+    assert any(line.endswith(f"recover 000001 {BASE} end") for line in place.host.executed)
+    assert any(line.endswith("recovery-point '2026-11-30 11:59:58'") for line in place.host.executed)
 
 
 def test_a_moment_before_the_first_commit_after_the_base_backup_needs_no_commit(
@@ -79,7 +79,7 @@ def test_a_moment_before_the_first_commit_after_the_base_backup_needs_no_commit(
 
     monkeypatch.setattr(Receiver, "answer", without_commit)
     moment.restore_moment(place.at, "2026-11-30 10:00:00.5")
-    assert any(line.endswith("recovery-point '2026-11-30 10:00:00'") for line in place.host.said)
+    assert any(line.endswith("recovery-point '2026-11-30 10:00:00'") for line in place.host.executed)
 
 
 @pytest.mark.parametrize("text", ["2026-11-30 09:00:00", "2026-11-30 12:00:01"], ids=["before", "after"])

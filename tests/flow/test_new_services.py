@@ -100,7 +100,7 @@ class Nginx(Apart):
         return self.ask([f"{name}:{number}" for name, number, named in servers if not named or self.resolves(name)])
 
     def resolves(self, name: str) -> bool:
-        return name in self.engine.known and self.engine.known[name].up
+        return name in self.engine.observed and self.engine.observed[name].up
 
     def ask(self, places: list[str]) -> tuple[int, str]:
         """Answer for servers of an upstream, all of which must listen: requests go to each in turn."""
@@ -154,7 +154,7 @@ class Site:
         found = {}
         for name, host in self.hosts.items():
             for c in (
-                c for c in tuple(host.engine.known.values()) if c.role == "web" and c.up
+                c for c in tuple(host.engine.observed.values()) if c.role == "web" and c.up
             ):  # other threads add some
                 port = (c.deploy and c.deploy.port) or 80
                 own, private = (
@@ -179,7 +179,7 @@ class Site:
     def all_serve(self, release: Release) -> bool:
         """Tell whether every edge serves each web service of a release, and none else runs."""
         running = {
-            c.release for host in self.hosts.values() for c in host.engine.known.values() if c.alive and c.colour
+            c.release for host in self.hosts.values() for c in host.engine.observed.values() if c.alive and c.colour
         }
         own = {service.name: release.id for service in release.of("web")}
         return running == {release.id} and self.served() == {edge.name: own for edge in self.edges}

@@ -155,7 +155,7 @@ def test_what_lies_where_inv_is_typed_is_not_run(
 
 
 @pytest.mark.parametrize(
-    ("on", "event", "told"),
+    ("on", "event", "expected"),
     [
         (["failure"], DONE, False),
         (["failure"], FAILED, True),
@@ -169,11 +169,11 @@ def test_what_lies_where_inv_is_typed_is_not_run(
         (ALL, Event("deploy", "unchanged"), False),
     ],
 )
-def test_only_what_the_settings_ask_for_is_told(made: Made, on: list[str], event: Event, told: bool) -> None:
+def test_only_what_the_settings_ask_for_is_told(made: Made, on: list[str], event: Event, expected: bool) -> None:
     for urls in (["json://x"], []):
         host = Instead(Result(0, "[]", ""))
         notify.send(made(*urls, on=on), host, event)
-        assert len(host.asked) == (told and bool(urls))
+        assert len(host.asked) == (expected and bool(urls))
 
 
 def test_addresses_are_in_no_command_line_no_environment_and_no_output(made: Made, capsys: Printed) -> None:

@@ -33,7 +33,7 @@ class Vault(Host):
 
     def try_run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> Result:
         if self.down and "offsite" in command.argv:
-            self.said.append(str(command))
+            self.executed.append(str(command))
             return Result(1, "", "ssh: connect to host vault.example.org port 22: Connection refused, hunter2hunter2")
         return super().try_run(command, stdin=stdin, timeout=timeout)
 
@@ -58,7 +58,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
 
 def asked(place: Place) -> int:
     """How often the off-site repository was asked for anything."""
-    return sum("offsite" in line for line in place.host.said)
+    return sum("offsite" in line for line in place.host.executed)
 
 
 def vault(place: Place) -> Vault:
@@ -120,7 +120,7 @@ def test_what_is_pruned_goes_from_both_each_by_its_own_id(place: Place) -> None:
     points = {point.id: point for point in place.repository.everywhere()}
     with pytest.raises(OpsError):  # this script lists them still
         retention.remove(place.repository, [points["point0"], points["old"]])
-    forgotten = [line.partition("forget --quiet --prune ")[2] for line in place.host.said if "forget" in line]
+    forgotten = [line.partition("forget --quiet --prune ")[2] for line in place.host.executed if "forget" in line]
     assert [sorted(ids.split()) for ids in forgotten] == [["f0", "f1"], ["point0"]]
 
 
@@ -145,7 +145,7 @@ def test_what_the_off_site_account_may_not_remove_is_removed_here_all_the_same(p
         retention.remove(place.repository, [points["point0"], points["old"]])
     assert (failed.value.code, failed.value.slug) == (1, "backup-failed")
     assert "an account that may only add is pruned over there" in failed.value.then
-    assert [line for line in place.host.said if line.endswith("forget --quiet --prune point0")]
+    assert [line for line in place.host.executed if line.endswith("forget --quiet --prune point0")]
 
 
 def test_the_newest_of_both_repositories_is_what_a_rebuild_takes(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,4 +162,4 @@ def test_the_newest_of_both_repositories_is_what_a_rebuild_takes(place: Place, m
 def test_a_point_that_was_fetched_is_looked_for_off_site_by_its_own_id(place: Place) -> None:
     fetched = replace(place.repository.point("point0"), copies={"local": "other"})
     place.repository.copy(fetched)
-    assert place.host.said[-1].endswith(" offsite shop-local recovery-point other point0")
+    assert place.host.executed[-1].endswith(" offsite shop-local recovery-point other point0")

@@ -16,7 +16,7 @@ from deploy.rollout import maintenance, scale, takedown
 from deploy.site.interrupted import interruptions
 from deploy.state import locks
 from tests.support.apart import Site
-from tests.support.faults import FULL, cut, fail_at, mend, once, when
+from tests.support.faults import FULL, clear_faults, cut, fail_at, once, when
 from tests.support.place import Killed, Place
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
@@ -74,7 +74,7 @@ def test_one_whose_operator_was_killed_was_interrupted(place: Place, capsys: Pri
     when(place.host, FIRST[words], "begin", dies)
     with pytest.raises(Killed):
         OPERATIONS[words](place.at)
-    mend(place.host)
+    clear_faults(place.host)
     assert newest(place.at, capsys)["outcome"] == "interrupted"
     assert not interruptions(place.at), "it is typed again; a deploy goes on from what is there"
 
@@ -96,7 +96,7 @@ def test_a_host_that_was_lost_meanwhile_does_not_hide_the_outcome(site: Site, ca
     when(site.hosts["app3"], "TurnPage", "begin", lambda: cut(site.hosts["app3"]))
     with pytest.raises(OpsError):
         maintenance.turn(site.at, on=True, off=False)
-    mend(site.hosts["app3"])
+    clear_faults(site.hosts["app3"])
     assert newest(site.at, capsys)["outcome"] == "failed", "one line, though app3 has no end of it"
 
 

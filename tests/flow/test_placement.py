@@ -30,13 +30,13 @@ def server(*roles: str, private: str = "") -> Server:
 
 
 def test_services_go_where_roles_ask_for_them_and_find_data_that_is_elsewhere() -> None:
-    known = model(
+    found = model(
         COMPOSE.replace(
             "redis: {image: redis, x-deploy: {role: data}", "redis: {image: redis, x-deploy: {role: data, port: 6379}"
         )
     )
     placed = placement.place(
-        known,
+        found,
         {
             "a": server("edge", "app"),
             "b": server("edge", "app"),
@@ -75,15 +75,15 @@ def test_a_host_is_given_the_images_of_what_runs_there(tmp_path: Path) -> None:
 
 
 def test_monitoring_is_on_every_host_that_has_the_role() -> None:
-    known = model(DATA.replace("  redis:", "  exporter: {image: redis, x-deploy: {role: monitoring}}\n  redis:"))
+    found = model(DATA.replace("  redis:", "  exporter: {image: redis, x-deploy: {role: monitoring}}\n  redis:"))
     placed = placement.place(
-        known,
+        found,
         {"a": server("edge", "app", "worker", "data", "monitoring", private="10.0.0.1"), "b": server("monitoring")},
     )
     assert [service.name for service in placed["b"].services] == ["exporter"]
     assert "exporter" in {service.name for service in placed["a"].services}
     with pytest.raises(Refused, match="no host has the role monitoring, which exporter needs"):
-        placement.place(known, {"a": server("edge", "app", "worker", "data")})
+        placement.place(found, {"a": server("edge", "app", "worker", "data")})
 
 
 @pytest.mark.parametrize(
@@ -127,10 +127,10 @@ def test_what_would_leave_data_or_an_edge_behind_is_refused(kept: dict[str, Fact
         "d": server("data", private="10.0.0.9"),
     }
     keeps = DATA.replace("{image: redis,", "{image: redis, volumes: [{type: volume, source: kept, target: /data}],")
-    known = model(keeps.replace("volumes: {}", "volumes: {kept: {}}"))
-    placed, facts = placement.place(known, servers), {name: kept.get(name, Facts()) for name in servers}
+    found = model(keeps.replace("volumes: {}", "volumes: {kept: {}}"))
+    placed, facts = placement.place(found, servers), {name: kept.get(name, Facts()) for name in servers}
     with pytest.raises(Refused, match=words) if words else nullcontext():
-        roles.require_in_place(settings(hosts=servers), known, placed, facts)
+        roles.require_in_place(settings(hosts=servers), found, placed, facts)
 
 
 def test_hosts_that_are_not_fit_are_told_beside_roles_that_do_not_fit(
@@ -156,9 +156,9 @@ def test_hosts_that_are_not_fit_are_told_beside_roles_that_do_not_fit(
 class Asked(Apart):
     """A host that tells how it reaches another."""
 
-    def __init__(self, name: str, root: Path, said: str) -> None:
+    def __init__(self, name: str, root: Path, message: str) -> None:
         super().__init__(name, root, Event())
-        self.words = said
+        self.words = message
 
     def try_run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> Result:
         invariant(command.argv[:2] == ("timeout", "3"), command)
@@ -181,7 +181,7 @@ def test_one_address_for_all_is_said_to_prove_nothing(tmp_path: Path, capsys: py
 
 
 @pytest.mark.parametrize(
-    ("said", "public", "running", "words"),
+    ("message", "public", "running", "words"),
     [
         ("", True, "redis", ""),
         ("bash: connect: Connection refused", True, "", ""),
@@ -196,7 +196,7 @@ def test_one_address_for_all_is_said_to_prove_nothing(tmp_path: Path, capsys: py
     ],
 )
 def test_the_private_path_is_proven_and_the_public_one_closed(
-    tmp_path: Path, said: str, public: bool, running: str, words: str
+    tmp_path: Path, message: str, public: bool, running: str, words: str
 ) -> None:
     servers = {
         "a": Server(address="192.0.2.2", roles=["edge", "app", "worker"]),
@@ -205,7 +205,9 @@ def test_the_private_path_is_proven_and_the_public_one_closed(
     here: Any = FakeHost(tmp_path)
     here.port_is_free = lambda address, _: public or address != "192.0.2.1"
     at = Environment(
-        settings(state=tmp_path, hosts=servers), here, (Asked("a", tmp_path, said), Asked("d", tmp_path, "not asked"))
+        settings(state=tmp_path, hosts=servers),
+        here,
+        (Asked("a", tmp_path, message), Asked("d", tmp_path, "not asked")),
     )
     there = {"a": set[str](), "d": {running}}
     if not words:

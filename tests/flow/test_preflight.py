@@ -34,7 +34,7 @@ def colour(name: str, state: str = "running") -> Container:
 
 
 @pytest.mark.parametrize(
-    ("held", "containers", "told"),
+    ("held", "containers", "expected"),
     [
         ({"blue-web-1": 100_000_000}, [colour("blue")], False),
         ({"blue-web-1": 400_000_000}, [colour("blue")], True),
@@ -44,16 +44,16 @@ def colour(name: str, state: str = "running") -> Container:
     ids=["fits", "too much", "an idle colour is stopped first", "a stopped one gives nothing back"],
 )
 def test_two_colours_must_fit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: dict[str, int], containers: list[Container], told: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: dict[str, int], containers: list[Container], expected: bool
 ) -> None:
     host = Tight(tmp_path)
     monkeypatch.setattr(host.engine, "memory", held.__getitem__, raising=False)
     wanted = settings(tmp_path, rollout={"free_memory_gb": 0.2})
     facts = Facts(tuple(containers), EdgeFacts(True, 2, "blue", "r1"))
-    said = preflight.low_memory(wanted, host, facts)
-    assert bool(said) == told
+    output = preflight.low_memory(wanted, host, facts)
+    assert bool(output) == expected
     assert all(
-        "0.5 GB of memory is available; a second colour takes 0.4 GB, and 0.2 GB must remain" in line for line in said
+        "0.5 GB of memory is available; a second colour takes 0.4 GB, and 0.2 GB must remain" in line for line in output
     )
 
 
@@ -62,16 +62,16 @@ def test_rolling_wants_room_for_one_replica(tmp_path: Path, monkeypatch: pytest.
     host = Tight(tmp_path)
     monkeypatch.setattr(host.engine, "memory", lambda _: 250_000_000, raising=False)
     facts = Facts(tuple(two), EdgeFacts(True, 2, "blue", "r1"))
-    for strategy, least, told in (("blue_green", 0.2, True), ("rolling", 0.2, False), ("rolling", 0.3, True)):
+    for strategy, least, output in (("blue_green", 0.2, True), ("rolling", 0.2, False), ("rolling", 0.3, True)):
         wanted = settings(tmp_path, rollout={"free_memory_gb": least, "strategy": strategy})
-        assert bool(preflight.low_memory(wanted, host, facts)) == told, strategy
+        assert bool(preflight.low_memory(wanted, host, facts)) == output, strategy
 
 
 def test_a_name_that_no_dns_can_know_is_refused(tmp_path: Path) -> None:
-    known = model(COMPOSE.replace("  backend:", f"  {'b' * 20}:"))
-    preflight.require_names_fit(settings(tmp_path), known)
+    found = model(COMPOSE.replace("  backend:", f"  {'b' * 20}:"))
+    preflight.require_names_fit(settings(tmp_path), found)
     with pytest.raises(Refused, match=r"more than 63 characters.*bbb-green-1"):
-        preflight.require_names_fit(settings(tmp_path).model_copy(update={"app": "a" * 31}), known)
+        preflight.require_names_fit(settings(tmp_path).model_copy(update={"app": "a" * 31}), found)
 
 
 def test_a_clock_behind_the_ledger_is_said(capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,12 +106,12 @@ def test_a_port_is_closed_to_this_machine_whatever_its_address_is_like() -> None
 
 
 @pytest.mark.parametrize(
-    ("revision", "known", "refused"), [("1", True, True), ("2", True, False), (None, True, False), ("1", False, False)]
+    ("revision", "found", "refused"), [("1", True, True), ("2", True, False), (None, True, False), ("1", False, False)]
 )
-def test_a_host_that_did_not_migrate_judges_by_what_it_knows(revision: str | None, known: bool, refused: bool) -> None:
+def test_a_host_that_did_not_migrate_judges_by_what_it_knows(revision: str | None, found: bool, refused: bool) -> None:
     """The host that did may have been taken out of the file."""
     elsewhere = release("a", without=("backend",))
-    schema = Schema(revision="2", serves=("2",), release="b") if known else None
+    schema = Schema(revision="2", serves=("2",), release="b") if found else None
     with pytest.raises(Refused, match="is of schema 1") if refused else nullcontext():
         reversible.schema_fits(elsewhere, revision, schema, "")
 

@@ -134,19 +134,19 @@ def test_a_rollback_without_the_record_starts_what_stopped_as_it_is(
 ) -> None:
     """Through the edge and by one switch, as any other; nothing is recreated."""
     damage(site, "r1")
-    there = {c.name for c in site.host.engine.known.values() if c.release == "r1"}
-    site.host.said.clear()
+    there = {c.name for c in site.host.engine.observed.values() if c.release == "r1"}
+    site.host.executed.clear()
     outcome = commands.rollback(site.at)
     assert (outcome.release, site.serving(), site.running()) == ("r1", "r1", whole("r1"))
-    assert {c.name for c in site.host.engine.known.values() if c.release == "r1"} == there
-    assert not [words for words in site.host.said if "docker compose" in words]
+    assert {c.name for c in site.host.engine.observed.values() if c.release == "r1"} == there
+    assert not [words for words in site.host.executed if "docker compose" in words]
     assert [line["step"] for line in site.journal()[-30:] if line.get("state") == "begin" and "step" in line].count(
         "AwaitServed"
     ) == 1
-    said = capsys.readouterr().err
-    assert "release r1 is put together from its containers, which are started as they are: " in said
-    assert all(name in said for name in there)
-    assert "sha256:app/backend" in said
+    output = capsys.readouterr().err
+    assert "release r1 is put together from its containers, which are started as they are: " in output
+    assert all(name in output for name in there)
+    assert "sha256:app/backend" in output
     assert site.steps("r1") == []
     assert commands.resume(site.at) is None
     assert commands.abort(site.at) is None
@@ -179,7 +179,7 @@ def test_a_rollback_without_the_record_that_is_cut_off_ends_well(site: Place, nu
 
 
 def of(place: Place, release: str) -> list[str]:
-    return [c.name for c in place.host.engine.known.values() if c.release == release]
+    return [c.name for c in place.host.engine.observed.values() if c.release == release]
 
 
 def another_release(place: Place) -> None:
@@ -189,11 +189,11 @@ def another_release(place: Place) -> None:
 
 def none(place: Place) -> None:
     for name in of(place, "r1"):
-        del place.host.engine.known[name]
+        del place.host.engine.observed[name]
 
 
 def one_removed(place: Place) -> None:
-    del place.host.engine.known[of(place, "r1")[1]]
+    del place.host.engine.observed[of(place, "r1")[1]]
 
 
 def another_image(place: Place) -> None:
@@ -221,33 +221,35 @@ def test_what_does_not_fit_is_refused_before_anything_changes(
 ) -> None:
     truncated(site, "r1")
     change(site)
-    site.host.said.clear()
-    with pytest.raises(Refused, match=words) as told:
+    site.host.executed.clear()
+    with pytest.raises(Refused, match=words) as raised:
         commands.rollback(site.at)
-    assert "release.json cannot be read" in refused(told.value)
-    assert "inv rollback --to=RELEASE" in told.value.then
-    assert (site.serving(), site.host.said) == ("r2", [])
+    assert "release.json cannot be read" in refused(raised.value)
+    assert "inv rollback --to=RELEASE" in raised.value.then
+    assert (site.serving(), site.host.executed) == ("r2", [])
 
 
 @pytest.mark.parametrize("release", ["r1", "r2"])
 def test_what_an_earlier_release_has_left_in_the_colour_does_not_matter(site: Place, release: str) -> None:
     """A service that later releases do not have: nobody removes what is stopped of it."""
-    known = site.host.engine.known
-    left = replace(known[of(site, release)[0]], name="left", service="gone", release="r0", state="exited", health="")
-    known["left"] = left
+    containers = site.host.engine.observed
+    left = replace(
+        containers[of(site, release)[0]], name="left", service="gone", release="r0", state="exited", health=""
+    )
+    containers["left"] = left
     truncated(site, release)
     commands.rollback(site.at)
     assert (site.serving(), site.running()) == ("r1", whole("r1"))
-    assert rebuild.release(site.state, release, tuple(known.values()))
+    assert rebuild.release(site.state, release, tuple(containers.values()))
 
 
 def test_what_is_named_or_scaled_needs_the_record(site: Place) -> None:
     truncated(site, "r1")
     truncated(site, "r2")
     for act in (lambda: commands.rollback(site.at, to="r1"), lambda: scale.scale(site.at, "backend=2")):
-        with pytest.raises(Refused, match=r"release\.json cannot be read") as told:
+        with pytest.raises(Refused, match=r"release\.json cannot be read") as raised:
             act()
-        assert "inv deploy of that commit writes it again" in refused(told.value)
+        assert "inv deploy of that commit writes it again" in refused(raised.value)
     assert (site.serving(), site.running()) == ("r2", whole("r2"))
 
 
@@ -260,7 +262,7 @@ def test_replicas_that_were_scaled_come_back_as_many_as_there_are(site: Place) -
 
 
 def test_what_containers_show_is_what_the_record_says(site: Place) -> None:
-    shown = rebuild.assembled("r2", site.host.engine.known.values(), site.state.ledger(), Refused("gone"))
+    shown = rebuild.assembled("r2", site.host.engine.observed.values(), site.state.ledger(), Refused("gone"))
     recorded = kept_run(site.at, site.host, "r2").release
     here = {s.name: s for s in recorded.of("web", "worker", "scheduler")}
     assert {s.name: (s.deploy, s.image, s.replicas) for s in shown.of("web", "worker", "scheduler")} == {
@@ -317,9 +319,9 @@ def test_without_the_edges_own_record_its_files_and_what_runs_tell(
     else:
         COMMANDS[command](site)
     wanted = "r3" if command == "deploy" else "r2"
-    known = observe(site.settings, site.host).edge
-    assert known.release == wanted
-    assert {c.name for c in site.host.engine.known.values() if c.role == "web" and c.alive} == set(known.members)
+    found = observe(site.settings, site.host).edge
+    assert found.release == wanted
+    assert {c.name for c in site.host.engine.observed.values() if c.role == "web" and c.alive} == set(found.members)
 
 
 def test_a_replica_of_the_other_colour_is_still_seen_without_the_record(tmp_path: Path, no_waiting: None) -> None:
@@ -340,11 +342,11 @@ def test_an_edge_that_is_down_without_its_record_is_to_be_started(site: Place) -
     """Both colours have stopped containers, and no file tells either: nobody can tell which was in service, but the edge."""
     route(site).write_text("{")
     route(site).with_name("inner.conf").write_text("")
-    for name in [name for name, c in site.host.engine.known.items() if c.colour or c.role == "edge"]:
+    for name in [name for name, c in site.host.engine.observed.items() if c.colour or c.role == "edge"]:
         site.host.engine.change(name, state="exited", health="")
-    with pytest.raises(OpsError, match=r"route\.json cannot be read") as told:
+    with pytest.raises(OpsError, match=r"route\.json cannot be read") as raised:
         COMMANDS["status"](site)
-    assert "docker start shop-local-edge-1" in told.value.then
+    assert "docker start shop-local-edge-1" in raised.value.then
 
 
 BROKEN = pytest.mark.parametrize(

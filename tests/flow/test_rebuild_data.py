@@ -43,7 +43,7 @@ def host(place: Place) -> Host:
 
 def changes(place: Place) -> list[str]:
     """What was restored or swapped, by the first words of it."""
-    lines = (line.partition(" backup ")[2] for line in place.host.said)
+    lines = (line.partition(" backup ")[2] for line in place.host.executed)
     return [line for line in lines if line.startswith(("restore ", "restic restore", "swap "))]
 
 

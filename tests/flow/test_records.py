@@ -91,9 +91,9 @@ def test_a_damaged_scale_is_no_reason_to_stay_with_a_bad_release(site: Place) ->
     site.state.keep_scale({"worker": 1})
     when(site.host, "Drain", "begin", lambda: (site.state.folder / "scale.json").write_text("{"))
     fail_at(site.host, "Drain")
-    with pytest.raises(OpsError, match="Drain failed") as told:
+    with pytest.raises(OpsError, match="Drain failed") as raised:
         site.deploy("r3")
-    assert (told.value.code, site.serving()) == (1, "r2")
+    assert (raised.value.code, site.serving()) == (1, "r2")
 
 
 def in_the_middle(path: Path, line: bytes) -> None:
@@ -171,9 +171,11 @@ SERVES = {"deploy": "r3", "rollback": "r1", "rollback --to": "r1"}
 def site(place: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
     """A place whose containers say something, and whose space is known."""
     opened = place.host.open
-    say(place.host, monkeypatch, {c.name: [AT.format(1, "said")] for c in place.host.engine.known.values()})
-    said = place.host.open
-    monkeypatch.setattr(place.host, "open", lambda command, **more: opened(command, **more) if more else said(command))
+    say(place.host, monkeypatch, {c.name: [AT.format(1, "said")] for c in place.host.engine.observed.values()})
+    message = place.host.open
+    monkeypatch.setattr(
+        place.host, "open", lambda command, **more: opened(command, **more) if more else message(command)
+    )
     for name, value in {"usage": USED, "folder": place.state.folder}.items():
         monkeypatch.setattr(place.host.engine, name, lambda value=value: value, raising=False)
     monkeypatch.setattr(place.host, "free_bytes", lambda _: 10**12)
@@ -199,28 +201,28 @@ def test_a_damaged_ledger_stops_no_command(site: Place, damage: str, command: st
     """What cannot be told without it is refused with the way out, and no line of it is lost."""
     hurt(site, damage)
     before = ledger(site).read_bytes() if ledger(site).is_file() else b""
-    told = ""
+    output = ""
     try:
         COMMANDS[command](site)
     except OpsError as error:
-        told = refused(error)
+        output = refused(error)
     if command == "abort" and damage in NEWEST:
-        assert "r2 serves on localhost, whose ledger has no entry for it | inv resume" in told
+        assert "r2 serves on localhost, whose ledger has no entry for it | inv resume" in output
     elif "rollback" in command and damage in LOST:
-        assert "not known whether release r1 fits the database's schema | go forward with inv deploy" in told
+        assert "not known whether release r1 fits the database's schema | go forward with inv deploy" in output
     elif command == "history" and damage == "a folder":
-        assert "Is a directory" in told
+        assert "Is a directory" in output
     else:
-        assert not told
-    wanted = "r2" if told else SERVES.get(command, "r2")
+        assert not output
+    wanted = "r2" if output else SERVES.get(command, "r2")
     assert (site.serving(), site.running()) == (wanted, whole(wanted))
     assert not observe(site.settings, site.host).edge.maintenance
     kept = [path.read_bytes() for path in (ledger(site), ledger(site).with_suffix(".jsonl.damaged")) if path.is_file()]
     lost = [line for line in before.split(b"\n") if line.strip() and not any(line in text for text in kept)]
     assert not lost
-    said = capsys.readouterr().err
-    assert said.count("cannot be read, and passed over") <= 1
-    assert damage in ("gone", "emptied") or "ledger.jsonl" in said
+    printed = capsys.readouterr().err
+    assert printed.count("cannot be read, and passed over") <= 1
+    assert damage in ("gone", "emptied") or "ledger.jsonl" in printed
 
 
 @pytest.mark.parametrize("damage", [name for name in WAYS if name != "a folder"])  # nothing can be written there
@@ -325,9 +327,9 @@ def test_a_rollback_goes_to_no_release_that_failed_or_was_aborted(site: Place, s
     (site.state.folder / "journal.jsonl").write_text(
         json.dumps({"command": "deploy", "state": state, "target": "r1"}) + "\n"
     )
-    with pytest.raises(Refused, match="no record says which release served before r2") as told:
+    with pytest.raises(Refused, match="no record says which release served before r2") as raised:
         commands.rollback(site.at)
-    assert "--to=RELEASE" in told.value.then
+    assert "--to=RELEASE" in raised.value.then
     assert site.serving() == "r2"
 
 

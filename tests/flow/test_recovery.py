@@ -127,9 +127,9 @@ def test_a_false_journal_leads_to_what_serves(place: Place, step: str, lie: str,
 
 def test_a_journal_from_another_machine_names_a_release_that_is_not_here(place: Place) -> None:
     place.state.note(command="deploy", state="begin", target="r9")
-    with pytest.raises(Refused, match="r9") as told:
+    with pytest.raises(Refused, match="r9") as raised:
         commands.resume(place.at)
-    assert "r2" in told.value.serves
+    assert "r2" in raised.value.serves
     assert commands.abort(place.at)
     assert (place.serving(), place.running()) == ("r2", whole("r2"))
 
@@ -137,7 +137,7 @@ def test_a_journal_from_another_machine_names_a_release_that_is_not_here(place: 
 def test_an_orphaned_migration_is_waited_for(place: Place) -> None:
     kill(place, STEPS.index("Migrate"), "begin")
     place.host.engine.orphans = ("shop-local-migrate",) * 3
-    place.host.said.clear()
+    place.host.executed.clear()
     commands.resume(place.at)
     assert place.journal()[[line.get("step") for line in place.journal()].index("AwaitOrphans")]["details"]
     assert not place.host.engine.orphans
@@ -187,13 +187,13 @@ def test_a_release_that_was_resumed_after_its_switch_and_fails_goes_back_to_the_
 
 def test_abort_after_the_switch_goes_back_to_what_still_runs(place: Place) -> None:
     """A switch is all that it takes: nothing is stopped and started again."""
-    before = {c.name for c in place.host.engine.known.values() if c.alive and c.release == "r2"}
+    before = {c.name for c in place.host.engine.observed.values() if c.alive and c.release == "r2"}
     kill(place, STEPS.index("Watch"), "begin")
-    place.host.said.clear()
+    place.host.executed.clear()
     assert commands.abort(place.at)
     assert (place.serving(), place.running()) == ("r2", whole("r2"))
-    assert {c.name for c in place.host.engine.known.values() if c.alive and c.release == "r2"} == before
-    assert not [said for said in place.host.said if " up " in said or "docker start" in said]
+    assert {c.name for c in place.host.engine.observed.values() if c.alive and c.release == "r2"} == before
+    assert not [line for line in place.host.executed if " up " in line or "docker start" in line]
 
 
 def test_abort_refuses_where_the_schema_would_not_fit(place: Place) -> None:
@@ -218,11 +218,11 @@ def test_a_rollback_is_resumed_as_a_rollback(place: Place) -> None:
     place.host.kill_at(3, "begin", Killed)
     with pytest.raises(Killed):
         commands.rollback(place.at)
-    place.host.said.clear()
+    place.host.executed.clear()
     outcome = commands.resume(place.at)
     assert outcome
     assert (outcome.release, place.state.ledger()[-1].command) == ("r1", "rollback")
-    assert not [command for command in place.host.said if "upgrade" in command]
+    assert not [command for command in place.host.executed if "upgrade" in command]
 
 
 def test_status_says_what_was_cut_off_and_what_goes_on(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
@@ -236,8 +236,8 @@ def test_status_says_what_was_cut_off_and_what_goes_on(place: Place, capsys: pyt
     assert json.loads(capsys.readouterr().out)["interrupted"]["release"] == "r3"
     with locks.held([place.host], place.settings.state_dir, "deploy"):
         status.show(place.at, json=False)
-    said = capsys.readouterr().err
-    assert ("locked by" in said, "was interrupted" in said) == (True, False)
+    output = capsys.readouterr().err
+    assert ("locked by" in output, "was interrupted" in output) == (True, False)
 
 
 def test_unlock_ends_only_a_holder_whose_operator_is_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

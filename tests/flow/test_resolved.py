@@ -139,41 +139,41 @@ def written(root: Path, text: str, *others: tuple[str, str]) -> Model:
     return compose.read(root, names, {"PLAIN": "1"}, LocalHost())
 
 
-def rendered(known: Model) -> dict[str, str]:
+def rendered(rendered_model: Model) -> dict[str, str]:
     """Render every file of a release, those of the edge too."""
-    return desired.render_all(settings(ROOT / "tests/apps/tiny"), known, ANY, "r1", "/state/r1/env")
+    return desired.render_all(settings(ROOT / "tests/apps/tiny"), rendered_model, ANY, "r1", "/state/r1/env")
 
 
-def service(known: Model, name: str = "app") -> dict[str, Any]:
-    return dict(yaml.load_rendered(rendered(known)["blue.yml"])["services"][f"{name}-blue"])
+def service(rendered_model: Model, name: str = "app") -> dict[str, Any]:
+    return dict(yaml.load_rendered(rendered(rendered_model)["blue.yml"])["services"][f"{name}-blue"])
 
 
 @pytest.mark.parametrize("files", WAYS.values(), ids=WAYS)
 def test_a_service_gets_the_releases_secrets_by_whichever_way_it_has_an_env_file(
     tmp_path: Path, files: list[Any]
 ) -> None:
-    known = written(tmp_path / "root", *files)
-    assert service(known)["env_file"] == ["/state/r1/env"]
-    for text in (repr(known), *rendered(known).values()):
+    found = written(tmp_path / "root", *files)
+    assert service(found)["env_file"] == ["/state/r1/env"]
+    for text in (repr(found), *rendered(found).values()):
         assert CANARY not in text
-    assert "env_file" not in yaml.load_rendered(rendered(known)["shared.yml"])["services"]["edge"]
+    assert "env_file" not in yaml.load_rendered(rendered(found)["shared.yml"])["services"]["edge"]
 
 
 @pytest.mark.parametrize("files", WITHOUT.values(), ids=WITHOUT)
 def test_a_service_without_an_env_file_gets_no_secrets(tmp_path: Path, files: list[Any]) -> None:
-    known = written(tmp_path, *files)
-    assert "env_file" not in service(known)
-    assert CANARY not in repr(known)
+    found = written(tmp_path, *files)
+    assert "env_file" not in service(found)
+    assert CANARY not in repr(found)
 
 
 def test_what_is_extended_and_included_is_where_it_was(tmp_path: Path) -> None:
     """Copies are resolved, and nothing shows it: relative paths are those of each file's own folder."""
     base = "services:\n  base: {image: w, build: ., volumes: ['/srv/a:/a', '../../../out:/out'], env_file: web.env}\n"
-    known = written(
+    found = written(
         tmp_path / "x", f"  app: {{extends: {{file: other/base.yml, service: base}}, {WEB}}}", ("other/base.yml", base)
     )
-    assert {mount["source"] for mount in service(known)["volumes"]} == {"/srv/a", str(tmp_path / "out")}
-    assert known.web[0].spec["build"]["context"] == str(tmp_path / "x" / "docker" / "other")
+    assert {mount["source"] for mount in service(found)["volumes"]} == {"/srv/a", str(tmp_path / "out")}
+    assert found.web[0].spec["build"]["context"] == str(tmp_path / "x" / "docker" / "other")
 
 
 @pytest.mark.parametrize(
@@ -203,15 +203,15 @@ def test_a_plain_word_is_read_by_compose_alone(tmp_path: Path, text: str) -> Non
     source = tmp_path / "plain.yml"
     source.write_text(f"services:\n  app:\n    image: w\n    environment:\n      A: {text}\n")
     straight = LocalHost().run(compose.config([source], Path(os.devnull), tmp_path))
-    known = written(
+    found = written(
         tmp_path, f"  app:\n    image: w\n    x-deploy: {{role: web, port: 80}}\n    environment:\n      A: {text}"
     )
     expected = yaml.load_rendered(straight)["services"]["app"].get("environment")
-    assert known.web[0].spec.get("environment") == expected
+    assert found.web[0].spec.get("environment") == expected
 
 
 @pytest.mark.parametrize(
-    ("files", "told"),
+    ("files", "expected"),
     [
         ([f"  app: {{{WEB}, env_file: .env}}"], []),
         ([f"  app: {{{WEB}, env_file: ../.env.local}}"], []),
@@ -239,21 +239,23 @@ def test_a_plain_word_is_read_by_compose_alone(tmp_path: Path, text: str) -> Non
         ([f"  app: {{{WEB}, command: 'run ${{CANARY:-1}}'}}"], ["$CANARY has its value in docker/.env, which is not read"]),
     ],
 )  # fmt: skip
-def test_what_is_left_out_is_named_and_no_value_is(tmp_path: Path, files: list[Any], told: list[str]) -> None:
+def test_what_is_left_out_is_named_and_no_value_is(tmp_path: Path, files: list[Any], expected: list[str]) -> None:
     (tmp_path / "docker").mkdir()
     (tmp_path / "docker" / "more.env").write_text(
         f"OTHER={CANARY}\nMORE={CANARY}\nCANARY={CANARY}\nMIIE{CANARY}==\n{CANARY}\n"
     )
     (tmp_path / "docker" / ".env.more").write_text(f"ONE={CANARY}\n")
-    known = written(tmp_path, *files)
-    said = "\n".join(compose.left_out(known, tmp_path, tmp_path / ".env.local", {"CANARY": "x", f"PART_{CANARY}": "x"}))
-    assert bool(said) == bool(told), said
-    assert all(one in said for one in told), said
-    assert CANARY not in said
+    found = written(tmp_path, *files)
+    output = "\n".join(
+        compose.left_out(found, tmp_path, tmp_path / ".env.local", {"CANARY": "x", f"PART_{CANARY}": "x"})
+    )
+    assert bool(output) == bool(expected), output
+    assert all(one in output for one in expected), output
+    assert CANARY not in output
 
 
 @pytest.mark.parametrize(
-    ("files", "told"),
+    ("files", "expected"),
     [
         ([f"  app: {{{WEB}, command: 'run ${{CANARY}}'}}"], r"docker/c.yml: \$CANARY has its value in docker/.env, which is not read"),
         (
@@ -291,9 +293,9 @@ def test_what_is_left_out_is_named_and_no_value_is(tmp_path: Path, files: list[A
     ],
 )  # fmt: skip
 def test_what_would_run_with_other_values_is_refused_by_the_names_of_the_files(
-    tmp_path: Path, files: list[Any], told: str
+    tmp_path: Path, files: list[Any], expected: str
 ) -> None:
-    with pytest.raises(Refused, match=told) as refused:
+    with pytest.raises(Refused, match=expected) as refused:
         written(tmp_path, *files)
     assert CANARY not in str(refused.value)
     assert "shadow" not in str(refused.value)
@@ -311,8 +313,8 @@ def test_a_variable_without_a_value_is_not_taken_from_whoevers_shell(
 ) -> None:
     """It would hide the secret of that name, too: an empty entry of environment wins over an env_file."""
     monkeypatch.setenv("SHELL_HAS", "it")
-    known = written(tmp_path, f"  app: {{{WEB}, environment: [SHELL_HAS, CANARY, KEPT=1], env_file: .env}}")
-    assert service(known)["environment"] == {"KEPT": "1", "RELEASE": "r1", "COLOUR": "blue"}
+    found = written(tmp_path, f"  app: {{{WEB}, environment: [SHELL_HAS, CANARY, KEPT=1], env_file: .env}}")
+    assert service(found)["environment"] == {"KEPT": "1", "RELEASE": "r1", "COLOUR": "blue"}
 
 
 def test_all_required_variables_are_named_and_no_secret_is_advised_into_git(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def restore(place: Place, *, ask: bool = True) -> None:
 
 def asked(place: Place, *words: str) -> list[str]:
     """What was asked for with one of these words, by that word."""
-    return [word for line in place.host.said for word in words if f" {word} " in f"{line} "]
+    return [word for line in place.host.executed for word in words if f" {word} " in f"{line} "]
 
 
 def test_the_app_reads_what_was_restored_before_it_is_swapped(place: Place) -> None:
@@ -109,7 +109,7 @@ def test_a_table_goes_into_a_schema_of_its_own_and_nothing_is_swapped(
 ) -> None:
     monkeypatch.setattr(tables, "repository_of", lambda _: place.repository)
     result = tables.restore_table(place.at, "point1", "books")
-    (line,) = [line for line in place.host.said if " table " in line]
+    (line,) = [line for line in place.host.executed if " table " in line]
     assert line.endswith(f" table point1 public books 3 books_table_point1 {result.schema}")
     assert (result.table, result.rows, result.schema[:9]) == ("public.books", 3, "restored_")
     assert asked(place, "swap", "drop") == []

@@ -17,7 +17,7 @@ from deploy.release import placement
 from deploy.rollout import commands, roles
 from deploy.site.facts import observe_all
 from tests.support.apart import FOLDER
-from tests.support.faults import cut, fail_at, mend, nth, when
+from tests.support.faults import clear_faults, cut, fail_at, nth, when
 from tests.support.place import Killed
 from tests.support.roles import Roles, Seen
 from tests.support.samples import DATA, model, settings
@@ -43,11 +43,11 @@ def test_the_scheduler_is_not_started_while_the_host_that_took_it_cannot_be_reac
     site.deploy("r1", BEFORE)
     z = site.hosts["z"]
     nth(z, "StartColour", "done", 2, lambda: cut(z))
-    with pytest.raises(OpsError) as told:
+    with pytest.raises(OpsError) as raised:
         site.deploy("r2", AFTER)
-    assert told.value.code == 5
+    assert raised.value.code == 5
     assert "z may run the scheduler: none is started elsewhere" in capsys.readouterr().err
-    mend(z)
+    clear_faults(z)
     assert site.where("beat") == {"z"}
     commands.abort(site.at)
     assert site.where("beat") == {"main"}
@@ -74,14 +74,14 @@ def test_workers_whose_role_was_to_move_take_tasks_again(site: Roles, bad: str) 
     with pytest.raises(OpsError):
         site.deploy("r2", {"main": "edge app data worker", "w": "monitoring", "z": "edge app"})
     assert site.where("worker") == {"w"}
-    said = [words for words in site.hosts["w"].said if words.endswith((" quiet", " resume"))]
-    assert said[-1].endswith("resume"), said
+    output = [words for words in site.hosts["w"].executed if words.endswith((" quiet", " resume"))]
+    assert output[-1].endswith("resume"), output
 
 
 def without_redis(site: Roles) -> None:
     """Have redis brought to another host by hand."""
-    known = site.hosts["main"].engine.known
-    del known[next(name for name, c in known.items() if c.service == "redis")]
+    containers = site.hosts["main"].engine.observed
+    del containers[next(name for name, c in containers.items() if c.service == "redis")]
 
 
 MOVED = {"main": "edge app worker", "z": "edge app data"}
@@ -120,10 +120,10 @@ def test_data_that_still_runs_where_it_was_is_stopped_by_a_person_first(site: Ro
         name: server.model_copy(update={"roles": MOVED[name].split()})
         for name, server in site.at.settings.hosts.items()
     }
-    known, facts = model(KEEPS.replace("volumes: {}", "volumes: {kept: {}}")), observe_all(site.at)
+    found, facts = model(KEEPS.replace("volumes: {}", "volumes: {kept: {}}")), observe_all(site.at)
     both = {name: replace(seen, resources=frozenset({"shop-local_kept"})) for name, seen in facts.items()}
     with pytest.raises(Refused, match="redis still runs on main, and z is to have it: stop it there first"):
-        roles.require_in_place(settings(hosts=servers), known, placement.place(known, servers), both)
+        roles.require_in_place(settings(hosts=servers), found, placement.place(found, servers), both)
 
 
 def test_data_that_was_moved_and_does_not_start_is_not_begun_anew_where_it_was(site: Roles) -> None:
@@ -138,7 +138,7 @@ def test_data_that_was_moved_and_does_not_start_is_not_begun_anew_where_it_was(s
         if "redis" in names:
             z.up = up
             z.engine.change(
-                next(name for name, c in z.engine.known.items() if c.service == "redis"),
+                next(name for name, c in z.engine.observed.items() if c.service == "redis"),
                 state="exited",
                 health="",
                 exit_code=1,
@@ -161,15 +161,15 @@ KEEPS = DATA.replace("{image: redis,", "{image: redis, volumes: [{type: volume, 
 )
 def test_data_does_not_begin_empty_because_its_host_was_taken_out(there: set[str], words: str) -> None:
     servers = {"a": Server(address="192.0.2.2")}
-    known = model(KEEPS.replace("volumes: {}", "volumes: {kept: {}}"))
+    found = model(KEEPS.replace("volumes: {}", "volumes: {kept: {}}"))
     facts = {"a": Facts(accepted="r1", resources=frozenset(there))}
     with pytest.raises(Refused, match=words) if words else nullcontext():
-        roles.require_in_place(settings(hosts=servers), known, placement.place(known, servers), facts, ["d"])
+        roles.require_in_place(settings(hosts=servers), found, placement.place(found, servers), facts, ["d"])
 
 
 def test_a_host_that_works_without_an_edge_gets_one_only_when_it_is_empty(site: Roles) -> None:
     site.deploy("r1", {"main": "edge app data", "w": "worker", "z": "edge app"})
-    wanted, known = {"main": "edge app data", "w": "edge app worker", "z": "edge app"}, model(DATA)
+    wanted, found = {"main": "edge app data", "w": "edge app worker", "z": "edge app"}, model(DATA)
     machines = {
         name: server.model_copy(update={"roles": wanted[name].split()})
         for name, server in site.at.settings.hosts.items()
@@ -179,7 +179,7 @@ def test_a_host_that_works_without_an_edge_gets_one_only_when_it_is_empty(site: 
         facts = observe_all(site.at)
         edgeless = [name for name, release in roles.recorded(site.at, facts).items() if not release.of("edge")]
         assert edgeless == ["w"]
-        roles.require_in_place(site.at.settings, known, placement.place(known, machines), facts, edgeless=edgeless)
+        roles.require_in_place(site.at.settings, found, placement.place(found, machines), facts, edgeless=edgeless)
 
     with pytest.raises(Refused, match="w gets the role edge while it works without"):
         check()
@@ -197,9 +197,9 @@ def test_a_host_that_got_an_edge_in_a_release_that_failed_forbids_no_way_back(si
     site.deploy("r2", {**BEFORE, "w": "monitoring"})
     site.deploy("r3", {**BEFORE, "w": "monitoring"})
     fail_at(site.hosts["w"], "AwaitHealthy")
-    with pytest.raises(OpsError) as told:
+    with pytest.raises(OpsError) as raised:
         site.deploy("r4", {**BEFORE, "w": "edge app worker"})
-    assert told.value.code == 1
+    assert raised.value.code == 1
     assert commands.rollback(site.at).release.startswith("r2")
 
 
@@ -207,7 +207,7 @@ def test_an_edge_whose_folder_was_lost_is_no_edge_that_comes(site: Roles) -> Non
     site.deploy("r1", BEFORE)
     main: Any = site.hosts["main"]
     main.remove(FOLDER / "edge")
-    main.engine.known = {name: c for name, c in main.engine.known.items() if c.role != "edge"}
+    main.engine.observed = {name: c for name, c in main.engine.observed.items() if c.role != "edge"}
     facts = observe_all(site.at)
     assert all(release.of("edge") for release in roles.recorded(site.at, facts).values())
     site.deploy("r2", BEFORE)
@@ -226,8 +226,8 @@ def test_a_worker_that_was_told_to_take_no_tasks_goes_on_in_whatever_comes_next(
         site.deploy("r2", {"main": "edge app data worker", "w": "monitoring", "z": "edge app"})
     revive(site)
     commands.rollback(site.at, to=first)
-    said = [words for words in site.hosts["w"].said if words.endswith((" quiet", " resume"))]
-    assert said[-1].endswith("resume"), said
+    output = [words for words in site.hosts["w"].executed if words.endswith((" quiet", " resume"))]
+    assert output[-1].endswith("resume"), output
 
 
 def test_a_host_that_gets_stuck_on_the_way_back_with_the_scheduler_is_a_persons_choice(site: Roles) -> None:

@@ -37,7 +37,7 @@ def rolled(two: Place, tmp_path: Path, no_waiting: None) -> Place:
     """Return a copy of it."""
     shutil.copytree(two.state.folder, tmp_path, symlinks=True, dirs_exist_ok=True)
     made = Place(tmp_path, replicas=2)
-    made.host.engine.known.update(two.host.engine.known)
+    made.host.engine.observed.update(two.host.engine.observed)
     made.host.generation = two.host.generation
     return made
 
@@ -56,13 +56,14 @@ def test_the_steps_below_are_those_of_the_plan(rolled: Place) -> None:
 def test_replicas_change_places_one_by_one(rolled: Place) -> None:
     rolled.deploy("r3")
     settled(rolled, "r3")
-    ups = [line.split(" up ")[1] for line in rolled.host.said if " up " in line]
+    ups = [line.split(" up ")[1] for line in rolled.host.executed if " up " in line]
     assert ups[:2] == [
         f"--detach --no-deps --no-build --scale=backend-green={n} --scale=worker-green={n} backend-green worker-green"
         for n in (1, 2)
     ]
     assert (
-        len([line for line in rolled.host.said if line.startswith("docker stop") and line.count("-backend-") == 1]) == 2
+        len([line for line in rolled.host.executed if line.startswith("docker stop") and line.count("-backend-") == 1])
+        == 2
     )
 
 
@@ -70,7 +71,7 @@ def test_websockets_of_all_that_were_named_are_closed_and_those_that_stay_take_n
     rolled.deploy("r3")
     web = [
         line.removeprefix("docker exec shop-local-")
-        for line in rolled.host.said
+        for line in rolled.host.executed
         if "-backend-" in line and line.startswith("docker exec")
     ]
     assert web == [
@@ -89,9 +90,9 @@ def test_a_replica_that_does_not_answer_is_not_hidden_by_those_that_do(rolled: P
 @EVERY_STEP
 def test_a_failure_at_any_step_leads_back(rolled: Place, number: int) -> None:
     rolled.host.fail_at(number, lambda: None)
-    with pytest.raises(OpsError) as told:
+    with pytest.raises(OpsError) as raised:
         rolled.deploy("r3")
-    assert (told.value.code, "r2" in told.value.serves) == (1, True)
+    assert (raised.value.code, "r2" in raised.value.serves) == (1, True)
     settled(rolled, "r2")
     assert rolled.deploy("r3").release == "r3"
     settled(rolled, "r3")
@@ -143,7 +144,7 @@ def test_scaling_up_and_down(place: Place) -> None:
     assert place.members() == ["r3"] * 3
     scale.scale(place.at, "backend=1")
     assert (place.members(), place.containers().count(("backend", "r3"))) == (["r3"], 1)
-    assert not [c for c in place.host.engine.known.values() if c.release == "r3" and not c.alive], (
+    assert not [c for c in place.host.engine.observed.values() if c.release == "r3" and not c.alive], (
         "what was stopped is removed"
     )
     scale.scale(place.at, "worker=0")
@@ -152,32 +153,36 @@ def test_scaling_up_and_down(place: Place) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wish", "said"),
+    ("wish", "message"),
     [
         ("backend", "not SERVICE=N"), ("backend=x", "not SERVICE=N"), ("backend=-1", "not SERVICE=N"), ("=2", "not SERVICE=N"),
         ("backnd=2", "did you mean backend"), ("backend=0", "0 replicas; a web has 1 to 50"), ("beat=2", "a scheduler has 1"),
         ("worker=51", "a worker has 0 to 50"), ("redis=2", "a data has 1"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_scaled_is_refused(place: Place, wish: str, said: str) -> None:
+def test_what_cannot_be_scaled_is_refused(place: Place, wish: str, message: str) -> None:
     before = len(place.journal())
-    with pytest.raises(Refused, match=said):
+    with pytest.raises(Refused, match=message):
         scale.scale(place.at, wish)
     assert (len(place.journal()), place.state.scale()) == (before, {})
 
 
 def test_replicas_that_do_not_get_well_leave_the_old_number(place: Place) -> None:
     place.host.fail_at(1, lambda: None)
-    with pytest.raises(OpsError) as told:
+    with pytest.raises(OpsError) as raised:
         scale.scale(place.at, "backend=2")
-    assert (told.value.code, "r2" in told.value.serves, "inv" in told.value.then or "docker" in told.value.then) == (
+    assert (
+        raised.value.code,
+        "r2" in raised.value.serves,
+        "inv" in raised.value.then or "docker" in raised.value.then,
+    ) == (
         1,
         True,
         True,
     )
     assert (place.members(), place.state.scale()) == (["r2"], {})
-    assert len(place.host.engine.known) == len(
-        {c.name for c in place.host.engine.known.values() if c.up or c.release != "r2"}
+    assert len(place.host.engine.observed) == len(
+        {c.name for c in place.host.engine.observed.values() if c.up or c.release != "r2"}
     )
 
 
@@ -199,9 +204,9 @@ def test_a_number_that_a_service_can_no_longer_have_is_passed_over(place: Place)
 
 def test_a_damaged_number_of_replicas_is_an_error_that_names_its_file(place: Place) -> None:
     (place.state.folder / "scale.json").write_text("{")
-    with pytest.raises(OpsError, match=r"scale\.json cannot be read") as told:
+    with pytest.raises(OpsError, match=r"scale\.json cannot be read") as raised:
         place.steps("r3")
-    assert told.value.then.startswith("remove it")
+    assert raised.value.then.startswith("remove it")
 
 
 def test_nothing_is_scaled_while_a_deploy_is_half_done(place: Place) -> None:

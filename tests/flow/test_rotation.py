@@ -54,7 +54,7 @@ def test_a_revoked_secret_is_not_brought_back_and_its_key_is_named(
     changed: Place, words: dict[str, Any], capsys: Printed
 ) -> None:
     changed.state.revoke({"KEY": secrets.fingerprint(OLD)})
-    left = {c.name for c in changed.host.engine.known.values() if c.release == "r4"}
+    left = {c.name for c in changed.host.engine.observed.values() if c.release == "r4"}
     made: list[str] = []
     ran = changed.host.try_run
 
@@ -107,7 +107,7 @@ def test_where_the_secrets_of_a_release_are_gone_its_containers_say_which_are_re
     """A container starts with what it was made with, whatever is left of its release's folder."""
     folder = changed.state.bundle_folder("r4")
     (folder / gone).unlink() if gone else shutil.rmtree(folder)
-    own = {c.name: [f"KEY={OLD}", "PATH=/bin"] for c in changed.host.engine.known.values() if c.release == "r4"}
+    own = {c.name: [f"KEY={OLD}", "PATH=/bin"] for c in changed.host.engine.observed.values() if c.release == "r4"}
     monkeypatch.setattr(changed.host, "variables", own)
     changed.state.revoke({"KEY": secrets.fingerprint(OLD)})
     with pytest.raises(Refused, match="KEY of release r4 was revoked"):
@@ -148,7 +148,7 @@ def test_a_rollback_that_was_killed_while_it_drops_old_secrets_starts_no_contain
 ) -> None:
     """Whichever of its changes on the host is the last, before the journal has a line of it."""
     changed.state.revoke({"KEY": secrets.fingerprint(OLD)})
-    left = {c.name for c in changed.host.engine.known.values() if c.release == "r4" and c.colour}
+    left = {c.name for c in changed.host.engine.observed.values() if c.release == "r4" and c.colour}
     ran, wrote, changes = changed.host.try_run, changed.host.write, list[str]()
 
     def change(what: str) -> None:

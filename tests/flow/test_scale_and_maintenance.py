@@ -25,11 +25,11 @@ def site(tmp_path: Path) -> Site:
 
 
 def test_maintenance_is_refused_while_an_edge_does_not_run(site: Site) -> None:
-    edge = next(name for name, c in site.hosts["app2"].engine.known.items() if c.role == "edge")
+    edge = next(name for name, c in site.hosts["app2"].engine.observed.items() if c.role == "edge")
     site.hosts["app2"].engine.change(edge, state="exited", health="")
-    with pytest.raises(Refused, match="the edge does not run") as told:
+    with pytest.raises(Refused, match="the edge does not run") as raised:
         maintenance.turn(site.at, on=True, off=False)
-    assert told.value.where == "app2"
+    assert raised.value.where == "app2"
     assert not any(facts.edge.maintenance for facts in site.facts().values())
 
 
@@ -64,21 +64,23 @@ def test_maintenance_needs_no_record_of_what_serves(site: Site, damage: Callable
 
 def test_maintenance_that_fails_half_way_is_no_refusal(site: Site) -> None:
     fail_at(site.hosts["app3"], "TurnPage", Refused("nginx refuses it"))
-    with pytest.raises(Refused) as told:
+    with pytest.raises(Refused) as raised:
         maintenance.turn(site.at, on=True, off=False)
-    assert (told.value.code, told.value.then) == (1, "inv maintenance --on again")
-    assert "behind the maintenance page" in told.value.serves
+    assert (raised.value.code, raised.value.then) == (1, "inv maintenance --on again")
+    assert "behind the maintenance page" in raised.value.serves
 
 
 def test_maintenance_that_loses_the_lock_half_way_is_an_interruption(site: Site) -> None:
     fail_at(site.hosts["app3"], "TurnPage", Interrupted("the lock was lost"))
-    with pytest.raises(Interrupted) as told:
+    with pytest.raises(Interrupted) as raised:
         maintenance.turn(site.at, on=True, off=False)
-    assert told.value.code == 5
+    assert raised.value.code == 5
 
 
 def backends(site: Site) -> list[int]:
-    return [sum(c.service == "backend" and c.alive for c in host.engine.known.values()) for host in site.hosts.values()]
+    return [
+        sum(c.service == "backend" and c.alive for c in host.engine.observed.values()) for host in site.hosts.values()
+    ]
 
 
 @pytest.mark.parametrize(("number", "step"), [(1, "Switch"), (3, "AwaitHealthy")])
@@ -95,9 +97,9 @@ def test_ctrl_c_in_scale_says_what_may_be(site: Site) -> None:
         raise KeyboardInterrupt
 
     nth(site.hosts["app2"], "StartColour", "done", 1, typed)
-    with pytest.raises(Interrupted, match="some hosts may run another number of backend") as told:
+    with pytest.raises(Interrupted, match="some hosts may run another number of backend") as raised:
         scale.scale(site.at, "backend=3")
-    assert "inv scale backend=3 again" in told.value.then
+    assert "inv scale backend=3 again" in raised.value.then
     vars(site.hosts["app2"]).pop("append")
     scale.scale(site.at, "backend=1")
     assert backends(site) == [1] * 3
@@ -134,7 +136,8 @@ def test_numbers_of_another_shape_are_not_taken_behind_an_edge(tmp_path: Path) -
         State(site.hosts[name], FOLDER).keep_scale({"backend": 2})
     site.deploy("r3")
     there = {
-        name: sum(c.role == "web" and c.alive for c in host.engine.known.values()) for name, host in site.hosts.items()
+        name: sum(c.role == "web" and c.alive for c in host.engine.observed.values())
+        for name, host in site.hosts.items()
     }
     assert there == {"app1": 1, "app2": 1, "front": 0}
 
@@ -145,17 +148,17 @@ def test_scaling_fails_on_one_host_and_is_undone_on_all(site: Site) -> None:
     with pytest.raises(OpsError):
         scale.scale(site.at, "backend=3")
     assert [
-        sum(c.service == "backend" and c.alive for c in host.engine.known.values()) for host in site.hosts.values()
+        sum(c.service == "backend" and c.alive for c in host.engine.observed.values()) for host in site.hosts.values()
     ] == [2, 2, 2]
     assert [State(host, FOLDER).scale() for host in site.hosts.values()] == [{"backend": 2}] * 3
 
 
 def test_scaling_that_is_refused_half_way_is_no_refusal(site: Site) -> None:
     fail_at(site.hosts["app3"], "Switch", Refused("app3 starts no program"))
-    with pytest.raises(Refused) as told:
+    with pytest.raises(Refused) as raised:
         scale.scale(site.at, "backend=2")
-    assert (told.value.code, told.value.what) == (1, "app3 starts no program")
-    assert told.value.then == "fix it, then inv scale backend=2"
+    assert (raised.value.code, raised.value.what) == (1, "app3 starts no program")
+    assert raised.value.then == "fix it, then inv scale backend=2"
 
 
 @pytest.mark.parametrize("bad", NAMES)

@@ -62,10 +62,10 @@ def prod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Prod:
 
 def refused(prod: Prod) -> str:
     """Deploy, and be refused with nothing changed."""
-    before = dict(prod.host.engine.known), prod.journal(), prod.state.kept()
+    before = dict(prod.host.engine.observed), prod.journal(), prod.state.kept()
     with pytest.raises(GateClosed) as error:
         commands.deploy(prod.at)
-    assert (dict(prod.host.engine.known), prod.journal(), prod.state.kept()) == before
+    assert (dict(prod.host.engine.observed), prod.journal(), prod.state.kept()) == before
     assert error.value.slug == "image-not-scanned"
     assert "inv scan" in error.value.then
     return error.value.what
@@ -207,11 +207,11 @@ def test_a_release_that_never_served_is_asked_whatever_brings_it(
 ) -> None:
     monkeypatch.setattr(commands, "require_reversible", lambda *_: None)  # its schema is that of r1
     prod.state.keep(prod.bundle)  # as a deploy leaves it that failed
-    before = dict(prod.host.engine.known), prod.journal()
+    before = dict(prod.host.engine.observed), prod.journal()
     with pytest.raises(GateClosed) as error:
         back(prod.at, to="r2")
     assert (error.value.slug, prod.serving()) == ("image-not-scanned", "r1")
-    assert (dict(prod.host.engine.known), prod.journal()) == before
+    assert (dict(prod.host.engine.observed), prod.journal()) == before
     assert "inv rollback --to=r2 --unscanned=REASON" in error.value.then
     back(prod.at, to="r2", unscanned="ticket 7")
     assert (prod.serving(), prod.last().unscanned) == ("r2", "ticket 7")
@@ -220,11 +220,11 @@ def test_a_release_that_never_served_is_asked_whatever_brings_it(
 @pytest.mark.parametrize("command", [migrations.migrate, migrations.lint, migrations.status, migration_check.check])
 def test_no_image_runs_on_the_database_that_was_not_scanned(prod: Prod, command: Callable[[Environment], Any]) -> None:
     before = prod.state.kept()
-    prod.host.said.clear()
+    prod.host.executed.clear()
     with pytest.raises(GateClosed) as error:
         command(prod.at)
     assert (error.value.slug, prod.state.kept()) == ("image-not-scanned", before)
-    assert not [said for said in prod.host.said if "docker compose" in said]
+    assert not [line for line in prod.host.executed if "docker compose" in line]
     assert ("--unscanned=REASON" in error.value.then) is (command is migrations.migrate)
 
 

@@ -28,8 +28,8 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def ran(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    known = {"PATH": "/usr/bin:/bin", "CDPATH": "/usr", **environment}
-    return subprocess.run(words, cwd=folder, capture_output=True, text=True, env=known)
+    found = {"PATH": "/usr/bin:/bin", "CDPATH": "/usr", **environment}
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True, env=found)
 
 
 def outcome(folder: Path, *words: str, **environment: str) -> tuple[int, str]:

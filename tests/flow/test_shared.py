@@ -87,11 +87,11 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
 
 def unchanged(shop: Shop, act: Callable[[], object]) -> Refused:
     """Do what must be refused, with nothing changed."""
-    before = dict(shop.host.engine.known), shop.journal(), shop.state.kept()
-    with pytest.raises(Refused) as told:
+    before = dict(shop.host.engine.observed), shop.journal(), shop.state.kept()
+    with pytest.raises(Refused) as raised:
         act()
-    assert (dict(shop.host.engine.known), shop.journal(), shop.state.kept()) == before
-    return told.value
+    assert (dict(shop.host.engine.observed), shop.journal(), shop.state.kept()) == before
+    return raised.value
 
 
 def test_what_fails_as_it_is_and_is_right_in_the_files_is_named_with_the_way_out(shop: Shop) -> None:
@@ -109,10 +109,11 @@ def test_what_fails_as_it_is_and_is_right_in_the_files_is_named_with_the_way_out
 
 def test_what_fails_and_is_the_same_in_the_files_is_told_with_the_way_out(shop: Shop) -> None:
     shop.loop("redis")
-    with pytest.raises(OpsError) as told:
+    with pytest.raises(OpsError) as raised:
         shop.put("r2")
     assert re.search(
-        r"docker logs shop-local-redis-1; fix it in the compose file, then inv deploy --include=redis", told.value.then
+        r"docker logs shop-local-redis-1; fix it in the compose file, then inv deploy --include=redis",
+        raised.value.then,
     )
     shop.put("r2", include="redis")
     assert (shop.there("redis").state, shop.serving()) == ("running", "r2"), (
@@ -122,9 +123,9 @@ def test_what_fails_and_is_the_same_in_the_files_is_told_with_the_way_out(shop: 
 
 def test_a_service_that_a_deploy_broke_is_restored_when_it_goes_back(shop: Shop) -> None:
     shop.host.bad = {spec(made("r2", REDIS), "redis").made_of}
-    with pytest.raises(OpsError) as told:
+    with pytest.raises(OpsError) as raised:
         shop.put("r2", REDIS, include="redis")
-    assert (told.value.code, "release r1" in told.value.serves) == (1, True)
+    assert (raised.value.code, "release r1" in raised.value.serves) == (1, True)
     assert (shop.there("redis").state, shop.there("redis").made_of) == ("running", spec(made("r1"), "redis").made_of)
 
 
@@ -150,7 +151,7 @@ def test_a_crash_loop_without_a_health_check_is_no_service_that_runs(
     looks: list[int] = []
 
     def flickering(environment: str) -> tuple[Container, ...]:
-        looks.extend([1] if any(c.made_of == broken for c in shop.host.engine.known.values()) else [])
+        looks.extend([1] if any(c.made_of == broken for c in shop.host.engine.observed.values()) else [])
         return tuple(
             replace(c, health="", restarts=len(looks) // 3) if c.made_of == broken else c for c in listed(environment)
         )
@@ -218,8 +219,11 @@ def test_an_edge_that_lacks_what_routes_need_is_refused_before_the_switch(shop: 
     assert ("localhost: edge lacks volume assets at /assets" in error.what, error.where) == (True, "localhost")
     assert "inv deploy --include=edge" in error.then
     show.plan(commands.plan(shop.at), shop.settings, json=False)
-    said = capsys.readouterr().err
-    assert ("edge lacks volume assets at /assets" in said, "next: inv deploy --include=edge" in said) == (True, True)
+    output = capsys.readouterr().err
+    assert ("edge lacks volume assets at /assets" in output, "next: inv deploy --include=edge" in output) == (
+        True,
+        True,
+    )
     shop.put("r2", EDGE, VOLUME, include="edge")
     shop.put("r3")
     assert "inv rollback --include=edge" not in capsys.readouterr().err, "what the edge has besides harms nobody"
@@ -250,11 +254,11 @@ def test_an_edge_without_a_mount_that_it_had_is_restored_when_what_was_begun_is_
 
 def deaf_while(shop: Shop, monkeypatch: pytest.MonkeyPatch, wrong: Iterable[str]) -> None:
     """Let the app not answer through an edge that is made of something, or while data is."""
-    get, number = shop.host.get, len(shop.host.engine.known)
+    get, number = shop.host.get, len(shop.host.engine.observed)
 
     def answer(port: int, path: str, **more: Any) -> tuple[int, str]:
-        there = {c.made_of for c in [*shop.host.engine.known.values()]}
-        bad = there & {*wrong} or len(shop.host.engine.known) < number  # it is being recreated just now
+        there = {c.made_of for c in [*shop.host.engine.observed.values()]}
+        bad = there & {*wrong} or len(shop.host.engine.observed) < number  # it is being recreated just now
         return (502, "") if bad and path != "/generation" else get(port, path, **more)
 
     monkeypatch.setattr(shop.host, "get", answer)
@@ -264,11 +268,11 @@ def test_an_app_that_answered_before_and_not_after_is_a_failure_and_the_edge_is_
     shop: Shop, monkeypatch: pytest.MonkeyPatch, capsys: Printed
 ) -> None:
     deaf_while(shop, monkeypatch, [spec(made("r2", EDGE, VOLUME), "edge").made_of])
-    with pytest.raises(OpsError, match="edge was recreated, and the app has not answered since") as told:
+    with pytest.raises(OpsError, match="edge was recreated, and the app has not answered since") as raised:
         shop.put("r2", EDGE, VOLUME, include="edge")
-    assert ("release r1" in told.value.serves, "inv deploy --include=edge" in told.value.then) == (True, True)
-    said = capsys.readouterr().err
-    assert "outage: at most" not in said.partition("going back")[0]
+    assert ("release r1" in raised.value.serves, "inv deploy --include=edge" in raised.value.then) == (True, True)
+    output = capsys.readouterr().err
+    assert "outage: at most" not in output.partition("going back")[0]
     assert (shop.there("edge").made_of, shop.serving()) == (spec(made("r1"), "edge").made_of, "r1")
     assert health.is_serving(Run(shop.settings, shop.host, made("r1"), observe(shop.settings, shop.host)))
 
@@ -313,7 +317,9 @@ def test_what_serves_joins_the_network_of_a_recreated_edge_before_the_old_one_go
     shop.bundle = replace(bundle, release=bundle.release.model_copy(update={"resources": ("shop-local_street",)}))
     commands.deploy(shop.at, include="edge")
     lines = [
-        line for line in shop.host.said if re.search(" create .*ops-holder| network connect |--force-recreate", line)
+        line
+        for line in shop.host.executed
+        if re.search(" create .*ops-holder| network connect |--force-recreate", line)
     ]
     assert [re.sub(".* (create|connect|--force-recreate) ", r"\1 ", line) for line in lines] == [
         "create --no-recreate --no-build ops-holder",
@@ -355,7 +361,7 @@ def test_an_edge_that_visitors_no_longer_reach_is_a_failure_and_restored(
 
     def answer(port: int, path: str, **more: Any) -> tuple[int, str]:
         there = [
-            c.made_of for c in [*shop.host.engine.known.values()] if c.service == "edge"
+            c.made_of for c in [*shop.host.engine.observed.values()] if c.service == "edge"
         ]  # none while it is recreated
         lost = port == shop.settings.edge.port and recreated in there
         return (0, "refused") if lost else get(port, path, **more)
@@ -384,7 +390,7 @@ def test_what_ran_before_is_restored_though_the_release_gone_back_to_says_otherw
     shop.put("r2", THIRD)
     assert shop.there("redis").made_of == ran, "a deploy recreates nothing unasked"
     shop.host.bad = {spec(made("r3", REDIS), "redis").made_of}
-    with pytest.raises(OpsError) as told:
+    with pytest.raises(OpsError) as raised:
         shop.put("r3", REDIS, include="redis")
-    assert (told.value.code, "release r2" in told.value.serves) == (1, True)
+    assert (raised.value.code, "release r2" in raised.value.serves) == (1, True)
     assert (shop.there("redis").state, shop.there("redis").made_of) == ("running", ran)

@@ -98,10 +98,10 @@ def test_a_line_that_a_crash_cut_short_is_left_out_and_does_no_harm(state: State
 def test_a_line_that_was_cut_inside_a_letter_is_left_out_too(state: State, name: str) -> None:
     state.record(record("a"))
     state.note(step="X")
-    known = state.ledger(), [*state.journal()]
+    found = state.ledger(), [*state.journal()]
     with (state.folder / name).open("ab") as file:
         file.write('{"who": "jü'.encode()[:-1])
-    assert (state.ledger(), [*state.journal()]) == known
+    assert (state.ledger(), [*state.journal()]) == found
     state.record(record("b"))
     state.note(step="Y")
     assert (len(state.ledger()), len([*state.journal()])) == (2, 2)
@@ -187,12 +187,12 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_a_second_operator_is_told_who_holds_the_lock(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
-    with pytest.raises(Locked) as told, locks.held([LocalHost()], tmp_path, "rollback"):
+    with pytest.raises(Locked) as raised, locks.held([LocalHost()], tmp_path, "rollback"):
         pass
-    assert locks.who() in str(told.value)
-    assert f"process {holder.pid}" in str(told.value)
-    assert "deploy" in str(told.value)
-    assert told.value.code == 4
+    assert locks.who() in str(raised.value)
+    assert f"process {holder.pid}" in str(raised.value)
+    assert "deploy" in str(raised.value)
+    assert raised.value.code == 4
 
 
 def test_the_kernel_frees_the_lock_of_a_killed_holder(tmp_path: Path, holder: subprocess.Popen[str]) -> None:

@@ -49,13 +49,13 @@ def test_the_state_says_it_and_the_one_way_out(gone: Place) -> None:
 
 
 def test_a_deploy_that_includes_the_edge_writes_its_folder_again_before_the_edge_is_stopped(gone: Place) -> None:
-    before = len(gone.host.said)
+    before = len(gone.host.executed)
     include(gone)
-    said = gone.host.said[before:]
+    output = gone.host.executed[before:]
     tested = next(
-        n for n, line in enumerate(said) if "nginx -t -q -c /etc/edge/generations/" in line and " run " in line
+        n for n, line in enumerate(output) if "nginx -t -q -c /etc/edge/generations/" in line and " run " in line
     )
-    recreated = next(n for n, line in enumerate(said) if "--force-recreate" in line)
+    recreated = next(n for n, line in enumerate(output) if "--force-recreate" in line)
     assert tested < recreated, "a configuration that nginx refuses must stop nothing"
     assert gone.serving() == "r3"
     assert not observe(gone.settings, gone.host).edge.forgotten
@@ -68,13 +68,13 @@ def test_a_deploy_that_fails_after_that_goes_back_to_what_ran(gone: Place) -> No
     with pytest.raises(OpsError):
         include(gone)
     assert gone.serving() == "r2"
-    assert all(c.up for c in gone.host.engine.known.values() if c.release == "r2" and c.role == "web")
+    assert all(c.up for c in gone.host.engine.observed.values() if c.release == "r2" and c.role == "web")
 
 
 def test_a_configuration_that_nginx_refuses_stops_nothing(gone: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     fail_at(gone.host, "RestoreEdge")
-    edge = next(c for c in gone.host.engine.known.values() if c.role == "edge")
+    edge = next(c for c in gone.host.engine.observed.values() if c.role == "edge")
     with pytest.raises((OpsError, CommandFailed)):
         include(gone)
-    assert not any("--force-recreate" in line for line in gone.host.said)
-    assert gone.host.engine.known[edge.name] == edge
+    assert not any("--force-recreate" in line for line in gone.host.executed)
+    assert gone.host.engine.observed[edge.name] == edge

@@ -29,20 +29,20 @@ def well(tmp_path: Path, no_waiting: None) -> Place:
 
 
 def names(place: Place, service: str) -> list[str]:
-    return [c.name for c in place.host.engine.known.values() if c.service == service and c.release in ("r2", "")]
+    return [c.name for c in place.host.engine.observed.values() if c.service == service and c.release in ("r2", "")]
 
 
 def gone(service: str) -> Callable[[Place], None]:
     def act(place: Place) -> None:
-        for c in [c for c in place.host.engine.known.values() if c.service == service]:
-            del place.host.engine.known[c.name]
+        for c in [c for c in place.host.engine.observed.values() if c.service == service]:
+            del place.host.engine.observed[c.name]
 
     return act
 
 
 def change(service: str, **fields: Any) -> Callable[[Place], None]:
     def act(place: Place) -> None:
-        for c in [c for c in place.host.engine.known.values() if c.service == service]:
+        for c in [c for c in place.host.engine.observed.values() if c.service == service]:
             place.host.engine.change(c.name, **fields)
 
     return act
@@ -50,8 +50,8 @@ def change(service: str, **fields: Any) -> Callable[[Place], None]:
 
 def test_where_nothing_is_wrong_it_says_nothing_more(well: Place, capsys: Printed) -> None:
     status.show(well.at, json=False)
-    said = capsys.readouterr()
-    assert ("missing" in said.out, "next:" in said.err, "!" in said.err) == (False, False, False)
+    output = capsys.readouterr()
+    assert ("missing" in output.out, "next:" in output.err, "!" in output.err) == (False, False, False)
     status.show(well.at, json=True)
     document = json.loads(capsys.readouterr().out)
     assert (document["visitors"], document["findings"], document["next"]) == ("served", [], None)
@@ -86,9 +86,9 @@ def test_what_is_missing_or_unwell_is_a_warning_while_visitors_are_served(
 ) -> None:
     fault(well)
     status.show(well.at, json=False)
-    said = capsys.readouterr()
-    assert f"! {words}\n" in said.err
-    assert said.err.splitlines()[-1] == f"next: {then}"
+    output = capsys.readouterr()
+    assert f"! {words}\n" in output.err
+    assert output.err.splitlines()[-1] == f"next: {then}"
     status.show(well.at, json=True)
     document = json.loads(capsys.readouterr().out)
     assert (document["visitors"], document["next"]) == ("served", then)
@@ -186,16 +186,16 @@ def test_what_was_taken_down_is_said_and_one_that_was_cut_off_too(well: Place, c
     well.state.note(step="TakeDown", state="begin")
     gone("worker")(well)
     status.show(well.at, json=False)
-    said = capsys.readouterr().err
-    assert "! inv down was cut off before its end\n" in said
-    assert said.endswith("next: inv down again, or inv deploy\n")
+    output = capsys.readouterr().err
+    assert "! inv down was cut off before its end\n" in output
+    assert output.endswith("next: inv down again, or inv deploy\n")
     takedown.down(well.at, volumes=False)
-    well.host.engine.known.clear()
+    well.host.engine.observed.clear()
     capsys.readouterr()
     status.show(well.at, json=False)
-    said = capsys.readouterr().err
-    assert "! inv down has stopped it; visitors get nothing\n" in said
-    assert said.endswith("next: inv deploy\n")
+    output = capsys.readouterr().err
+    assert "! inv down has stopped it; visitors get nothing\n" in output
+    assert output.endswith("next: inv deploy\n")
 
 
 def test_while_somebody_changes_it_the_next_command_is_to_wait(well: Place, capsys: Printed) -> None:

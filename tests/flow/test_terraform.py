@@ -52,8 +52,8 @@ def test_the_modules_are_formatted() -> None:
 def test_the_module_of_aws_is_valid_and_its_own_tests_pass(tmp_path: Path) -> None:
     aws = terraform.copied("aws", tmp_path)
     aws.do("validate", "-no-color")
-    told = aws.do("test", "-no-color")
-    assert re.search(r"Success! [1-9]\d* passed, 0 failed", told), told
+    output = aws.do("test", "-no-color")
+    assert re.search(r"Success! [1-9]\d* passed, 0 failed", output), output
 
 
 # no provider is needed for what is known beforehand, so this is quick

@@ -53,10 +53,10 @@ def test_one_screen_ends_with_the_likeliest_cause_and_the_next_command(
     """Redis has stopped in this place."""
     printing(place, monkeypatch, "")
     triage.show(place.at, json=False)
-    said = capsys.readouterr()
-    assert len(said.out.splitlines()) < 40
-    assert said.err.splitlines()[-1] == "next: inv deploy --to=r2"
-    assert "likeliest: localhost: redis has stopped" in said.err
+    output = capsys.readouterr()
+    assert len(output.out.splitlines()) < 40
+    assert output.err.splitlines()[-1] == "next: inv deploy --to=r2"
+    assert "likeliest: localhost: redis has stopped" in output.err
     triage.show(place.at, json=True)
     document = json.loads(capsys.readouterr().out)
     assert (document["next"], document["visitors"]) == ("inv deploy --to=r2", "served")
@@ -69,18 +69,18 @@ def test_no_secret_of_a_release_is_in_what_is_shown(
     env = place.state.bundle_folder("r2") / "env"
     env.write_text(secrets.render({"DATABASE_PASSWORD": SECRET}))
     printing(place, monkeypatch, LOG)
-    name = next(c.name for c in place.host.engine.known.values() if c.service == "backend" and c.release == "r2")
+    name = next(c.name for c in place.host.engine.observed.values() if c.service == "backend" and c.release == "r2")
     for state in ("running", "exited"):
         place.host.engine.change(name, state=state)
         for json_too in (False, True):
             triage.show(place.at, json=json_too)
-            said = capsys.readouterr()
-            assert "cannot connect to postgres://app:***@db/app" in said.out + said.err
-            assert SECRET not in said.out + said.err
+            output = capsys.readouterr()
+            assert "cannot connect to postgres://app:***@db/app" in output.out + output.err
+            assert SECRET not in output.out + output.err
     env.unlink()
     triage.show(place.at, json=False)
-    said = capsys.readouterr()
-    assert "cannot connect" not in said.out + said.err
+    output = capsys.readouterr()
+    assert "cannot connect" not in output.out + output.err
 
 
 @pytest.mark.parametrize("part", ["logs", "stats"])
@@ -114,12 +114,12 @@ def test_an_engine_that_hangs_is_said_with_what_the_edge_answers(
     began = time.monotonic()
     triage.show(place.at, json=False)
     assert time.monotonic() - began < 10
-    said = capsys.readouterr()
-    assert "UNKNOWN: no answer within" in said.out
-    assert "deploy of r2: in service" in said.out
-    assert "the containers of localhost cannot be seen: no answer within" in said.err
-    assert "its edge answers for release r2" in said.err
-    assert said.err.splitlines()[-1] == "next: inv doctor"
+    output = capsys.readouterr()
+    assert "UNKNOWN: no answer within" in output.out
+    assert "deploy of r2: in service" in output.out
+    assert "the containers of localhost cannot be seen: no answer within" in output.err
+    assert "its edge answers for release r2" in output.err
+    assert output.err.splitlines()[-1] == "next: inv doctor"
 
 
 def test_where_nothing_is_wrong_it_says_so_and_what_it_could_not_see(
@@ -133,14 +133,14 @@ def test_where_nothing_is_wrong_it_says_so_and_what_it_could_not_see(
 
     monkeypatch.setattr(place.host, "free_memory", broken)
     triage.show(place.at, json=False)
-    said = capsys.readouterr().err
-    assert "not seen: memory of localhost" in said
-    assert said.endswith("nothing is wrong, as far as this can see\n")
+    output = capsys.readouterr().err
+    assert "not seen: memory of localhost" in output
+    assert output.endswith("nothing is wrong, as far as this can see\n")
 
 
 def test_what_was_stopped_on_purpose_is_not_called_well(place: Place, capsys: Printed) -> None:
     takedown.down(place.at, volumes=False)
-    place.host.engine.known.clear()
+    place.host.engine.observed.clear()
     triage.show(place.at, json=False)
     assert capsys.readouterr().err.endswith("inv down has stopped it; visitors get nothing\nnext: inv deploy\n")
 

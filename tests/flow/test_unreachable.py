@@ -57,11 +57,11 @@ def trouble(request: pytest.FixtureRequest, site: Site, monkeypatch: pytest.Monk
 
 def left(show: Callable[[], object], trouble: OpsError) -> OpsError:
     """Show something, which ends with the error of the second host."""
-    with pytest.raises(OpsError) as told:
+    with pytest.raises(OpsError) as raised:
         show()
-    assert (told.value.what, told.value.code, told.value.hosts) == (trouble.what, trouble.code, ("app2",))
-    assert "app2" in told.value.where
-    return told.value
+    assert (raised.value.what, raised.value.code, raised.value.hosts) == (trouble.what, trouble.code, ("app2",))
+    assert "app2" in raised.value.where
+    return raised.value
 
 
 def test_status_shows_reachable_hosts(site: Site, trouble: OpsError, capsys: Printed) -> None:
@@ -100,7 +100,7 @@ def test_logs_are_of_reachable_hosts(
         say(
             host,
             monkeypatch,
-            {c.name: [AT.format(1, "said")] for c in host.engine.known.values() if c.service == "beat"},
+            {c.name: [AT.format(1, "said")] for c in host.engine.observed.values() if c.service == "beat"},
         )
     found = services.find(site.at, ["backend"])[0]
     left(lambda: logs.show(site.at, [], logs.query("", ""), follow=False), trouble)

@@ -76,7 +76,7 @@ def test_logs_arrive_when_a_line_of_every_container_is_read_back(
 ) -> None:
     place.host.engine.change("shop-local-redis-1", state="running", health="healthy")
     gate = shown(place, capsys)["logs arrive"]
-    running = sum(one.state == "running" for one in place.host.engine.known.values())
+    running = sum(one.state == "running" for one in place.host.engine.observed.values())
     assert gate["result"] == "PASS"
     assert str(gate["evidence"]).startswith(f"{running} of {running} containers, within 0."), gate
     assert {json.loads(line)["level"] for line in place.host.written.values()} == {"info"}
@@ -122,8 +122,8 @@ def test_what_the_host_remembers_makes_gates_pass_and_damage_makes_them_unknown(
     more = kept_release.model_copy(update={"services": (*kept_release.services, saving)})
     (place.state.bundle_folder("r2") / "release.json").write_text(kept.dump(more))
     for name, digest in kept_release.images.items():
-        known = {"image": name, "digest": digest, "config": "", "result": "PASS", "scanned": now(), "who": "a"}
-        Scans(host, folder).keep(Scan.model_validate({**known, "revision": "r2", "scanner": "t"}), "")
+        found = {"image": name, "digest": digest, "config": "", "result": "PASS", "scanned": now(), "who": "a"}
+        Scans(host, folder).keep(Scan.model_validate({**found, "revision": "r2", "scanner": "t"}), "")
     assert shown(place, capsys)["backup restored"]["evidence"] == "no recovery point was ever restored"
     EvidenceFile(host, folder).prove("b7", "restored", "both releases read it")
     gates = shown(place, capsys)

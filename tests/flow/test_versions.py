@@ -85,10 +85,10 @@ def add_keys(place: Place) -> None:
     change_line(place.state.folder / "ledger.jsonl", AHEAD)
     for number in (-1, -2):
         change_line(place.state.folder / "journal.jsonl", AHEAD, number)
-    for name, container in place.host.engine.known.items():
+    for name, container in place.host.engine.observed.items():
         if container.deploy:
             block = json.loads(container.deploy.model_dump_json()) | {"later": 4}
-            place.host.engine.known[name] = replace(container, deploy=block_of(json.dumps(block)))
+            place.host.engine.observed[name] = replace(container, deploy=block_of(json.dumps(block)))
 
 
 def later(place: Place) -> dict[str, int]:
@@ -192,9 +192,9 @@ def test_a_line_of_the_ledger_that_is_too_new_stops_no_command(
         COMMANDS[command](site)
     assert line in path.read_text().splitlines()
     assert not path.with_suffix(".jsonl.damaged").exists(), "it is not damaged"
-    said = capsys.readouterr().err
-    assert said.count("of a newer toolkit, and passed over; use a newer checkout of the toolkit: git pull") == 1
-    assert "cannot be read" not in said
+    output = capsys.readouterr().err
+    assert output.count("of a newer toolkit, and passed over; use a newer checkout of the toolkit: git pull") == 1
+    assert "cannot be read" not in output
 
 
 def test_a_last_line_that_is_too_new_and_lost_its_end_is_kept(site: Place) -> None:
@@ -217,9 +217,9 @@ def require_newer(error: OpsError) -> None:
 def test_a_value_that_is_too_new_refuses_a_deploy_before_anything_changes(site: Place, name: str) -> None:
     path = too_new(site, name)
     before = path.read_bytes()
-    with pytest.raises(Refused) as told:
+    with pytest.raises(Refused) as raised:
         preflight.require_host_ready(site.settings, site.host, observe(site.settings, site.host))
-    require_newer(told.value)
+    require_newer(raised.value)
     for command in ("status", "logs", "history", "exec", "maintenance"):
         COMMANDS[command](site)
     with nullcontext() if name == "scale.json" else pytest.raises(Refused, match="not known whether release r1 fits"):
@@ -243,9 +243,9 @@ def test_what_an_edge_serves_that_is_too_new_refuses_a_deploy_and_stops_nothing_
     path = site.state.folder / ROUTE
     change(path, lambda document: document.update(TOO_NEW, members="elsewhere"))
     before = path.read_bytes()
-    with pytest.raises(Refused) as told:
+    with pytest.raises(Refused) as raised:
         preflight.require_host_ready(site.settings, site.host, observe(site.settings, site.host))
-    require_newer(told.value)
+    require_newer(raised.value)
     assert capsys.readouterr().err.count("route.json was written by a newer toolkit") == 1
     for command in ("status", "logs", "history", "exec"):
         COMMANDS[command](site)
@@ -257,9 +257,9 @@ def test_what_an_edge_serves_that_is_too_new_refuses_a_deploy_and_stops_nothing_
 
 def test_a_route_of_another_shape_by_a_newer_toolkit_is_named_as_that(site: Place) -> None:
     change(site.state.folder / ROUTE, lambda document: document.update(version=VERSION + 1, members=None))
-    with pytest.raises(Refused) as told:
+    with pytest.raises(Refused) as raised:
         EdgeFolder(site.settings, site.host).require_readable()
-    require_newer(told.value)
+    require_newer(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -268,9 +268,9 @@ def test_a_route_of_another_shape_by_a_newer_toolkit_is_named_as_that(site: Plac
 def test_a_scale_that_is_too_new_is_not_written_over(site: Place, write: Callable[[Place], object]) -> None:
     path = too_new(site, "scale.json")
     before = path.read_bytes()
-    with pytest.raises(Refused) as told:
+    with pytest.raises(Refused) as raised:
         write(site)
-    require_newer(told.value)
+    require_newer(raised.value)
     assert path.read_bytes() == before
     assert site.running() == whole("r2")
 
@@ -279,9 +279,9 @@ def test_a_release_that_is_too_new_is_started_as_it_is_and_never_written_over(si
     paths = [too_new(site, f"releases/{name}/release.json") for name in ("r1", "r2")]
     before = [path.read_bytes() for path in paths]
     for command in ("rollback --to", "deploy of what serves"):
-        with pytest.raises(Refused) as told:
+        with pytest.raises(Refused) as raised:
             COMMANDS[command](site)
-        require_newer(told.value)
+        require_newer(raised.value)
     for command in ("status", "logs", "history", "exec", "maintenance", "resume", "abort", "rollback"):
         COMMANDS[command](site)
     assert (site.serving(), [path.read_bytes() for path in paths]) == ("r1", before)
@@ -293,17 +293,17 @@ def test_a_release_of_another_shape_by_a_newer_toolkit_is_named_as_that(site: Pl
         site.state.bundle_folder("r1") / "release.json",
         lambda document: document.update(version=VERSION + 1, services="elsewhere"),
     )
-    with pytest.raises(Refused) as told:
+    with pytest.raises(Refused) as raised:
         site.state.release("r1")
-    require_newer(told.value)
+    require_newer(raised.value)
 
 
 def test_images_that_are_too_new_are_named(site: Place) -> None:
     add_keys(site)
     change(inventory.record_file(site.state.folder, "r2"), lambda document: document.update(TOO_NEW))
-    with pytest.raises(Refused) as told:
+    with pytest.raises(Refused) as raised:
         inventory.read_record(site.host, site.state.folder, "r2")
-    require_newer(told.value)
+    require_newer(raised.value)
 
 
 @pytest.mark.parametrize("verb", ["resume", "abort"])
@@ -318,9 +318,9 @@ def test_a_deploy_of_a_newer_toolkit_that_was_interrupted_is_left_to_it(
         n for n, line in reversed([*enumerate(path.read_text().splitlines())]) if '"command": "deploy"' in line
     )
     change_line(path, TOO_NEW, number)
-    with pytest.raises(Interrupted) as told:
+    with pytest.raises(Interrupted) as raised:
         getattr(interrupted, verb)(site.at, handlers.HANDLERS, json=False)
-    require_newer(told.value)
+    require_newer(raised.value)
     status.show(site.at, json=False)
     assert "deploy of r3 was interrupted on localhost" in capsys.readouterr().err
     assert '"later"' in path.read_text()
@@ -388,9 +388,9 @@ def test_values_of_one_format_behind_are_of_ours_once_they_are_written(behind: P
 
 def test_an_interrupted_run_of_one_format_behind_that_cannot_go_on_is_named_with_a_deploy(behind: Place) -> None:
     shutil.rmtree(behind.state.bundle_folder("r3"))
-    with pytest.raises(Refused, match="there is no release r3 here") as told:
+    with pytest.raises(Refused, match="there is no release r3 here") as raised:
         interrupted.resume(behind.at, handlers.HANDLERS, json=False)
-    assert "inv deploy: an older toolkit began" in told.value.then
+    assert "inv deploy: an older toolkit began" in raised.value.then
 
 
 # whatever the command
@@ -409,24 +409,24 @@ def test_a_command_goes_on_by_the_handler_that_its_package_has(site: Place, verb
             (name, at.each(lambda host: State(host, site.state.folder).interruptions()[0].details))
         )
 
-    known = {**handlers.HANDLERS, "restore": interrupted.Handler(note("resume"), note("abort"))}
+    found = {**handlers.HANDLERS, "restore": interrupted.Handler(note("resume"), note("abort"))}
     begin(site)
-    getattr(interrupted, verb)(site.at, known, json=False)
+    getattr(interrupted, verb)(site.at, found, json=False)
     assert called == [(verb, {"localhost": {"at": "2026-01-01"}})]
 
 
 @pytest.mark.parametrize("verb", ["resume", "abort"])
 def test_a_command_without_a_handler_is_refused_by_its_name(site: Place, verb: str) -> None:
     begin(site)
-    with pytest.raises(Interrupted) as told:
+    with pytest.raises(Interrupted) as raised:
         getattr(interrupted, verb)(site.at, handlers.HANDLERS, json=False)
     since = site.journal()[-1]["time"]
     assert (
-        told.value.what
+        raised.value.what
         == f"restore of b7 was interrupted on localhost ({since}), and this toolkit has no inv {verb} for restore"
     )
-    assert "newer checkout" in told.value.then
-    assert "or inv restore again" in told.value.then
+    assert "newer checkout" in raised.value.then
+    assert "or inv restore again" in raised.value.then
 
 
 OTHERS: dict[str, Callable[[Place], Any]] = {
@@ -442,10 +442,10 @@ def test_while_another_command_is_interrupted_what_it_may_have_half_done_is_left
 ) -> None:
     monkeypatch.setattr(preflight, "require_deployable", lambda *_: None)
     begin(site)
-    with pytest.raises(Interrupted, match="restore of b7 was interrupted on localhost") as told:
+    with pytest.raises(Interrupted, match="restore of b7 was interrupted on localhost") as raised:
         OTHERS[command](site)
-    assert (told.value.code, told.value.where) == (5, "localhost")
-    assert "inv resume goes on, inv abort goes back" in told.value.then
+    assert (raised.value.code, raised.value.where) == (5, "localhost")
+    assert "inv resume goes on, inv abort goes back" in raised.value.then
     assert site.running() == whole("r2")
 
 

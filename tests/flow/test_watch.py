@@ -87,12 +87,12 @@ def answering(
 
 def went_back(place: Place, words: str) -> OpsError:
     """Deploy r3, which must go back; return why."""
-    with pytest.raises(OpsError, match=words) as told:
+    with pytest.raises(OpsError, match=words) as raised:
         place.deploy("r3")
-    assert told.value.code == 1
+    assert raised.value.code == 1
     assert place.serving() == "r2"
     assert place.state.ledger()[-1].outcome == "failed"
-    return told.value
+    return raised.value
 
 
 WELL = [log_line(upstream_seconds="0.010", **{"path": "/a b"})] * 600
@@ -204,12 +204,13 @@ def test_a_log_that_cannot_be_read_is_replaced_by_probes(
     monkeypatch.setattr(place.host, "try_run", ran)
     assert place.deploy("r3").release == place.serving() == "r3"
     assert (len(readings), {reading["timeout"] for reading in readings}) == (after + 1, {20}), "it is not asked again"
-    said = capsys.readouterr().err
-    assert said.count("localhost: the edge's log cannot be read, and probes alone judge the release: ") == 1
+    output = capsys.readouterr().err
+    assert output.count("localhost: the edge's log cannot be read, and probes alone judge the release: ") == 1
     reason = trouble if isinstance(trouble, Exception) else trouble.stderr
-    assert str(getattr(reason, "output", "") or getattr(reason, "what", reason)) in said
+    assert str(getattr(reason, "output", "") or getattr(reason, "what", reason)) in output
     assert (
-        "as root, at a quiet moment: truncate --size=0 /logs/edge-json.log && docker restart shop-local-edge-1;" in said
+        "as root, at a quiet moment: truncate --size=0 /logs/edge-json.log && docker restart shop-local-edge-1;"
+        in output
     )
     assert place.state.ledger()[-1].watch == "probed"
     watch_is_shown(place, capsys, "r3", "probed")
@@ -218,8 +219,8 @@ def test_a_log_that_cannot_be_read_is_replaced_by_probes(
 def watch_is_shown(place: Place, capsys: Printed, release: str, watch: str) -> None:
     """Expect status and history to say by what a release was judged, to people and programs."""
     status.show(place.at, json=True)
-    known = json.loads(capsys.readouterr().out)
-    assert (known["release"], known["watch"], known["hosts"][0]["watch"]) == (release, watch, watch)
+    entry = json.loads(capsys.readouterr().out)
+    assert (entry["release"], entry["watch"], entry["hosts"][0]["watch"]) == (release, watch, watch)
     status.show(place.at, json=False)
     assert (f"watch: {watch}" in capsys.readouterr().err) is bool(watch)
     history.show(place.at, limit=1, json=True)
@@ -281,10 +282,10 @@ def test_where_nothing_can_be_judged_the_old_release_serves_on(
 ) -> None:
     answering(place, monkeypatch, get)
     place.host.log = [log] * 2
-    told = went_back(
+    output = went_back(
         place, "the verdict is UNKNOWN: 0 requests could be judged, and no probe was answered .*probes cannot be sent"
     )
-    assert told.then.endswith("inv deploy")
+    assert output.then.endswith("inv deploy")
 
 
 @pytest.mark.parametrize("lines", [0, 40], ids=["no visitors", "visitors until then"])
@@ -318,11 +319,11 @@ def test_where_nothing_can_be_judged_and_nothing_else_runs_the_first_release_sta
     place = Place(tmp_path)
     answering(place, monkeypatch, deaf)
     place.host.log = [TORN]
-    with pytest.raises(GateClosed, match="release r1 is in service, and the verdict of its watch is UNKNOWN") as told:
+    with pytest.raises(GateClosed, match="release r1 is in service, and the verdict of its watch is UNKNOWN") as raised:
         place.deploy("r1")
-    assert (told.value.code, place.serving(), place.state.intention()) == (3, "r1", None)
-    assert "r1" in told.value.serves
-    assert told.value.then.startswith("inv status")
+    assert (raised.value.code, place.serving(), place.state.intention()) == (3, "r1", None)
+    assert "r1" in raised.value.serves
+    assert raised.value.then.startswith("inv status")
     assert ("beat", "r1") in place.running(), "the deploy went on to its end"
     capsys.readouterr()
     watch_is_shown(place, capsys, "r1", "unknown")
@@ -393,9 +394,9 @@ def test_an_engine_that_stumbles_is_a_warning(
     answering(place, monkeypatch, lambda *_: (200, ""))
     while_watched(monkeypatch, place.host.engine, "containers", stumbles)
     assert place.deploy("r3").release == place.serving() == "r3"
-    said = capsys.readouterr().err
-    assert said.count("containers cannot be listed: the Docker engine broke off: eof; inv doctor") == 1
-    assert said.count("the edge's log cannot be read") == 1
+    output = capsys.readouterr().err
+    assert output.count("containers cannot be listed: the Docker engine broke off: eof; inv doctor") == 1
+    assert output.count("the edge's log cannot be read") == 1
     assert place.state.ledger()[-1].watch == "probed"
 
 
@@ -409,9 +410,9 @@ def test_workers_that_cannot_say_how_many_tasks_failed_are_a_warning(
 
     monkeypatch.setattr(place.host, "try_run", ran)
     assert place.deploy("r3").release == place.serving() == "r3"
-    said = capsys.readouterr().err
-    assert said.count("worker cannot say how many tasks failed; why: docker exec shop-local-") == 1
-    assert "hunter2" not in said
+    output = capsys.readouterr().err
+    assert output.count("worker cannot say how many tasks failed; why: docker exec shop-local-") == 1
+    assert "hunter2" not in output
 
 
 def test_of_several_hosts_history_says_the_worst(place: Place) -> None:

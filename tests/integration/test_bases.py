@@ -55,9 +55,9 @@ def test_public_tags_are_found_pinned_and_built_on(tiny: Site, registry: str) ->
         for name in ("python", "busybox", "nginx")
     ))  # fmt: skip
     tiny.commit()
-    said = tiny.inv("build").stderr
-    assert "public tags" in said
-    assert "not pinned by digest" in said
+    output = tiny.inv("build").stderr
+    assert "public tags" in output
+    assert "not pinned by digest" in output
     tiny.inv("images.pin")
     pinned = (tiny.root / "docker/bases.toml").read_text()
     for name in ("python", "busybox", "nginx"):
@@ -105,6 +105,6 @@ def test_no_registry_and_no_mmdebstrap_is_refused(tiny: Site, tmp_path: Path) ->
     for tool in ("git", "docker"):
         found = subprocess.run(["which", tool], check=True, capture_output=True, text=True).stdout.strip()
         (tools / tool).symlink_to(found)
-    said = tiny.inv("build", code=2, PATH=str(tools), OPS_BUILD__BASES="debian").stderr
-    assert "mmdebstrap" in said
-    assert "apt-get install mmdebstrap" in said
+    output = tiny.inv("build", code=2, PATH=str(tools), OPS_BUILD__BASES="debian").stderr
+    assert "mmdebstrap" in output
+    assert "apt-get install mmdebstrap" in output

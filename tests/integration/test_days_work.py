@@ -44,18 +44,18 @@ def deploy(site: Site, greeting: str) -> str:
     return str(site.inv("deploy", "--json").document["release"])
 
 
-def fed(site: Site, text: str, *words: str) -> subprocess.CompletedProcess[str]:
+def from_stdin(site: Site, text: str, *words: str) -> subprocess.CompletedProcess[str]:
     """Run `inv` with something on its standard input."""
     argv = [sys.executable, "-m", "invoke", *words]
     return subprocess.run(argv, cwd=ROOT, env=site.environment, input=text, capture_output=True, text=True, timeout=60)
 
 
 @contextmanager
-def running(site: Site, said: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+def running(site: Site, log: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run `inv` in a process group of its own, as a shell does."""
     argv = [sys.executable, "-m", "invoke", *words]
     with (
-        said.open("wb") as out,
+        log.open("wb") as out,
         subprocess.Popen(argv, cwd=ROOT, env=site.environment, stdout=out, stderr=out, start_new_session=True) as ran,
     ):
         try:
@@ -68,7 +68,7 @@ def running(site: Site, said: Path, *words: str) -> Iterator[subprocess.Popen[by
 
 def test_exec_passes_words_input_and_codes(serving: Site) -> None:
     show = "import sys; print(sys.argv[1:], sys.stdin.read(), sys.stdin.isatty())"
-    ran = fed(serving, "from a file\n", "exec", "app", "--", "python3.11", "-c", show, "a  b", "--env", "*", "")
+    ran = from_stdin(serving, "from a file\n", "exec", "app", "--", "python3.11", "-c", show, "a  b", "--env", "*", "")
     assert (ran.returncode, ran.stdout) == (0, "['a  b', '--env', '*', ''] from a file\n False\n")
     assert serving.inv("exec", "app", "python3.11 -c 'print(6 * 7)'").stdout == "42\n"
     failed = serving.inv("exec", "app", "--", "python3.11", "-c", "raise SystemExit(7)", code=1).stderr
@@ -100,26 +100,26 @@ def test_logs_of_all_services_with_since_grep_and_tail(serving: Site) -> None:
 
 
 def test_follow_goes_on_over_a_restart_and_a_deploy_until_ctrl_c(serving: Site, tmp_path: Path) -> None:
-    said = tmp_path / "said"
+    log = tmp_path / "said"
 
     def comes(text: str) -> bool:
-        return wait_until(lambda: text in said.read_text(), 20)
+        return wait_until(lambda: text in log.read_text(), 20)
 
-    with running(serving, said, "logs", "app,edge", "--follow", "--grep=came|met") as ran:
+    with running(serving, log, "logs", "app,edge", "--follow", "--grep=came|met") as ran:
         say(serving, "before it came")
-        assert comes("before it came"), said.read_text()
+        assert comes("before it came"), log.read_text()
         docker("restart", f"{serving.app}-local-blue-app-blue-1")
         wait_until(lambda: serving.get("/version")[0] == 200, 20)
         say(serving, "again it came")
-        assert comes("again it came"), said.read_text()
+        assert comes("again it came"), log.read_text()
         deploy(serving, "followed")
         say(serving, "from green it came")
-        assert comes("from green it came"), said.read_text()
+        assert comes("from green it came"), log.read_text()
         serving.get("/met")
-        assert comes("/met"), said.read_text()
+        assert comes("/met"), log.read_text()
         os.killpg(ran.pid, signal.SIGINT)
         assert ran.wait(10) == 0
-    lines = said.read_text()
+    lines = log.read_text()
     assert [lines.count(f"{words} it came") for words in ("before", "again", "from green")] == [1, 1, 1]
     assert "Traceback" not in lines
 
@@ -166,12 +166,12 @@ def test_prune_frees_what_nobody_goes_back_to(serving: Site) -> None:
 
 
 def test_disk_says_where_the_space_went(serving: Site) -> None:
-    known = serving.inv("disk", "--json").document["hosts"][0]
-    sizes = {item["name"]: item["bytes"] for item in known["items"]}
+    found = serving.inv("disk", "--json").document["hosts"][0]
+    sizes = {item["name"]: item["bytes"] for item in found["items"]}
     assert f"{serving.app}-local_edge-temp" in sizes
     assert sizes[f"{serving.app}-local-edge-1"] > 0
-    assert [item["bytes"] or 0 for item in known["items"]] == sorted(
-        (item["bytes"] or 0 for item in known["items"]), reverse=True
+    assert [item["bytes"] or 0 for item in found["items"]] == sorted(
+        (item["bytes"] or 0 for item in found["items"]), reverse=True
     )
-    assert known["next"] == known["items"][0]["next"]
+    assert found["next"] == found["items"][0]["next"]
     assert "free at" in serving.inv("disk").stderr

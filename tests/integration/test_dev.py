@@ -35,17 +35,17 @@ def site(tmp_path: Path) -> Iterator[Site]:
 @contextmanager
 def dev(site: Site, *words: str) -> Iterator[float]:
     """Run it until it says where it is; afterwards Ctrl-C, and nothing of it is left."""
-    said, began = site.folder / "said", time.monotonic()
-    with running(site, said, "dev", *words) as ran:
-        assert wait_until(lambda: "http://" in said.read_text() or ran.poll() is not None, 300), said.read_text()
-        assert ran.poll() is None, said.read_text()
+    log, began = site.folder / "said", time.monotonic()
+    with running(site, log, "dev", *words) as ran:
+        assert wait_until(lambda: "http://" in log.read_text() or ran.poll() is not None, 300), log.read_text()
+        assert ran.poll() is None, log.read_text()
         try:
             yield time.monotonic() - began
         except AssertionError as error:
-            raise AssertionError(f"{error}\n{said.read_text()}") from error
+            raise AssertionError(f"{error}\n{log.read_text()}") from error
         os.killpg(ran.pid, signal.SIGINT)
-        assert ran.wait(60) == 0, said.read_text()
-    assert f'File "{ROOT}' not in said.read_text(), f"a traceback of the toolkit:\n{said.read_text()}"
+        assert ran.wait(60) == 0, log.read_text()
+    assert f'File "{ROOT}' not in log.read_text(), f"a traceback of the toolkit:\n{log.read_text()}"
     assert site.containers() == {}
     assert site.get("/")[0] == 0
 
@@ -62,12 +62,12 @@ def page(site: Site) -> Iterator[Callable[[str], str]]:
     token = re.findall(r'wsToken = "([^"]+)"', site.get("/@vite/client")[1])[0]
     with connect(f"ws://127.0.0.1:{site.port}/?token={token}", subprotocols=[Subprotocol("vite-hmr")]) as socket:
 
-        def told(kind: str) -> str:
+        def output(kind: str) -> str:
             while json.loads(message := str(socket.recv(timeout=15)))["type"] != kind:
                 pass
             return message
 
-        yield told
+        yield output
 
 
 def test_what_is_saved_is_served_and_the_data_stays(site: Site) -> None:
@@ -79,12 +79,12 @@ def test_what_is_saved_is_served_and_the_data_stays(site: Site) -> None:
         site.replace("backend/bookreader/probes.py", '"status": "ok"', '"status": "changed"')
         assert wait_until(lambda: "changed" in site.get("/api/health")[1], 15), site.get("/api/health")
         assert "a new word" not in site.get("/src/App.tsx")[1]
-        with page(site) as told:
+        with page(site) as raised:
             site.write(
                 "frontend/src/App.tsx",
                 (site.root / "frontend/src/App.tsx").read_text() + '\nconsole.log("a new word");\n',
             )
-            assert "/src/App.tsx" in told("update")
+            assert "/src/App.tsx" in raised("update")
         assert "a new word" in site.get("/src/App.tsx")[1]
         site.replace("backend/bookreader/probes.py", '"status": "changed"', '"status": broken(')
         assert wait_until(lambda: site.get("/api/health")[0] != 200, 15)
@@ -105,7 +105,7 @@ def test_a_taken_port_is_named(site: Site) -> None:
     import socket
 
     with socket.create_server(("127.0.0.1", site.port)):
-        said = site.inv("dev", code=2).stderr
-    assert f"another program uses port {site.port}" in said
-    assert "OPS_EDGE__PORT=" in said
+        output = site.inv("dev", code=2).stderr
+    assert f"another program uses port {site.port}" in output
+    assert "OPS_EDGE__PORT=" in output
     assert subprocess.run(["docker", "volume", "inspect", f"{site.app}-dev_postgres"], capture_output=True).returncode

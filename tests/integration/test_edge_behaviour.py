@@ -83,7 +83,7 @@ def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
         yield made
 
 
-def heard(answer: Answer) -> dict[str, str]:
+def received(answer: Answer) -> dict[str, str]:
     """Return the headers that the app was sent."""
     assert answer.status == 200, answer
     return dict(json.loads(answer.body)["headers"])
@@ -117,12 +117,16 @@ def test_nobody_is_sent_to_a_temporary_certificate(edge: Edge) -> None:
 
 
 def test_behind_a_balancer_that_ends_tls_nothing_is_sent_in_a_circle(edge: Edge) -> None:
-    said: dict[str, Any] = {"X_Forwarded_Proto": "https", "X_Forwarded_For": "203.0.113.9, 198.51.100.7", "Host": NAME}
-    got = heard(edge.get("/api/echo", by=edge.trusted, tls=False, **said))
+    output: dict[str, Any] = {
+        "X_Forwarded_Proto": "https",
+        "X_Forwarded_For": "203.0.113.9, 198.51.100.7",
+        "Host": NAME,
+    }
+    got = received(edge.get("/api/echo", by=edge.trusted, tls=False, **output))
     assert (got["x-forwarded-proto"], got["host"]) == ("https", NAME)
     assert (got["x-forwarded-for"], got["x-real-ip"]) == ("198.51.100.7", "198.51.100.7"), "what the balancer has seen"
-    said["X_Forwarded_Proto"] = "http"
-    moved = edge.get("/api/echo", by=edge.trusted, tls=False, **said)
+    output["X_Forwarded_Proto"] = "http"
+    moved = edge.get("/api/echo", by=edge.trusted, tls=False, **output)
     assert (moved.status, moved.headers["location"]) == (308, f"https://{NAME}/api/echo")
 
 
@@ -131,18 +135,18 @@ def test_what_strangers_say_of_themselves_is_replaced(edge: Edge) -> None:
         "X_Forwarded_Proto": "http", "X_Forwarded_For": "203.0.113.9", "X_Real_IP": "203.0.113.9", "Forwarded": "for=x",
         "X_Forwarded_Host": "evil.test", "X_Forwarded_Port": "1", "X_Request_ID": "mine", "Proxy": "http://evil.test",
     }  # fmt: skip
-    got = heard(edge.get("/api/echo", **lies))
+    got = received(edge.get("/api/echo", **lies))
     assert (got["x-forwarded-proto"], got["x-forwarded-host"]) == ("https", f"{NAME}:8443")
-    said = " ".join(got[name] for name in ("x-forwarded-for", "x-real-ip", "x-request-id"))
-    assert "203.0.113.9" not in said
-    assert "mine" not in said
+    output = " ".join(got[name] for name in ("x-forwarded-for", "x-real-ip", "x-request-id"))
+    assert "203.0.113.9" not in output
+    assert "mine" not in output
     assert not {"forwarded", "x-forwarded-port", "proxy"} & got.keys()
     assert edge.get("/api/echo", tls=False, X_Forwarded_Proto="https").status == 308
 
 
 def test_an_app_is_sent_the_port_that_visitors_use(edge: Edge) -> None:
     """Django compares it with the Origin of a form; FastAPI makes redirects of it."""
-    assert heard(edge.get("/api/echo"))["host"] == f"{NAME}:8443"
+    assert received(edge.get("/api/echo"))["host"] == f"{NAME}:8443"
 
 
 def test_no_app_is_sent_another_name_than_the_one_that_chose_the_site(edge: Edge) -> None:
@@ -176,18 +180,18 @@ def test_every_answer_has_the_headers_of_security(edge: Edge) -> None:
 
 
 def test_what_an_app_says_itself_is_not_said_twice(edge: Edge) -> None:
-    said = edge.get("/api/own").headers
+    output = edge.get("/api/own").headers
     own = ("content-security-policy", "referrer-policy", "x-request-id")
-    assert [said[name] for name in own] == ["default-src 'none'", "no-referrer", "own"]
+    assert [output[name] for name in own] == ["default-src 'none'", "no-referrer", "own"]
 
 
 def test_a_request_has_one_number_for_app_visitor_and_log(edge: Edge) -> None:
     answer = edge.get("/api/echo")
     number = answer.headers["x-request-id"]
-    assert heard(answer)["x-request-id"] == number
+    assert received(answer)["x-request-id"] == number
     assert wait_until(lambda: f'"request":"{number}"' in edge.log(), 5)
     given = edge.get("/api/echo", by=edge.trusted, X_Request_ID="of-the-balancer")
-    assert heard(given)["x-request-id"] == given.headers["x-request-id"] == "of-the-balancer"
+    assert received(given)["x-request-id"] == given.headers["x-request-id"] == "of-the-balancer"
 
 
 def test_no_secret_of_an_address_is_logged(edge: Edge) -> None:
@@ -251,7 +255,7 @@ def test_a_websocket_passes(edge: Edge) -> None:
 def test_no_other_protocol_passes(edge: Edge) -> None:
     """By HTTP/2 without TLS a visitor would speak to the app past the edge, to paths that are not public."""
     more: dict[str, Any] = {"Upgrade": "h2c", "Connection": "Upgrade, HTTP2-Settings", "HTTP2_Settings": "AAMAAABk"}
-    assert not {"upgrade", "connection"} & heard(edge.get("/api/echo", **more)).keys()
+    assert not {"upgrade", "connection"} & received(edge.get("/api/echo", **more)).keys()
 
 
 @pytest.mark.parametrize(("path", "streamed"), [("/api/stream", True), ("/api/echo", False)])

@@ -71,9 +71,9 @@ def test_a_program_that_is_not_there_is_refused(host: Host) -> None:
 
 
 def test_a_command_that_takes_too_long_is_ended(host: Host, tmp_path: Path) -> None:
-    with pytest.raises(CommandFailed, match="no end after 1 s") as told:
+    with pytest.raises(CommandFailed, match="no end after 1 s") as raised:
         host.run(command("sh", "-c", 'echo $$ >"$1"; exec sleep 60', "sh", str(tmp_path / "pid")), timeout=0.9)
-    assert told.value.returncode == 124
+    assert raised.value.returncode == 124
     assert wait_until(lambda: not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists(), 3)
     assert host.try_run(command("sh", "-c", "exit 124")).returncode == 124
 
@@ -154,9 +154,9 @@ def test_links(host: Host, tmp_path: Path) -> None:
 def test_a_full_disk_is_an_os_error_and_the_old_text_stays(host: Host, small_disk: Path) -> None:
     host.write(small_disk / "f", "old\n")
     for act in (host.write, host.append):
-        with pytest.raises(OSError, match="No space left on device") as told:
+        with pytest.raises(OSError, match="No space left on device") as raised:
             act(small_disk / "f", "x" * 100_000)
-        assert told.value.errno == errno.ENOSPC
+        assert raised.value.errno == errno.ENOSPC
     assert host.free_bytes(small_disk / "not" / "there") < 65536 < host.free_bytes(small_disk.parent)
     assert (host.read(small_disk / "f") or "").startswith("old\n")
 
@@ -187,7 +187,7 @@ def test_the_output_of_a_program_while_it_runs(host: Host) -> None:
 
 
 def test_a_program_that_is_fed(host: Host) -> None:
-    with host.open(command("tr", "a-z", "A-Z"), fed=True) as process:
+    with host.open(command("tr", "a-z", "A-Z"), stdin_open=True) as process:
         assert process.stdin
         assert process.stdout
         process.stdin.write(b"abc\xff\n")
@@ -220,7 +220,7 @@ def test_a_stream_of_bytes_arrives_whole_and_stderr_apart(host: Host, tmp_path: 
 def test_a_stream_into_a_program(host: Host, tmp_path: Path) -> None:
     data = os.urandom(64 << 20)
     with host.stream(
-        pipe(query("cat"), command("dd", f"of={tmp_path / 'restored'}", "status=none", "bs=64k")), fed=True
+        pipe(query("cat"), command("dd", f"of={tmp_path / 'restored'}", "status=none", "bs=64k")), stdin_open=True
     ) as process:
         assert process.stdin
         process.stdin.write(data)
@@ -253,7 +253,7 @@ def test_a_stream_that_fails_says_its_code_and_its_stderr(host: Host) -> None:
 
 
 def feed_what_has_ended(host: Host, wanted: Command, size: int) -> None:
-    with host.stream(wanted, fed=True) as process:
+    with host.stream(wanted, stdin_open=True) as process:
         assert process.stdin
         process.stdin.write(b"\n")
         process.stdin.flush()

@@ -76,10 +76,10 @@ def test_killed_at_every_step_and_nothing_is_lost(
             before = released(tiny)
             assert tiny.killed(number, state, "deploy") == steps[number]
             assert released(tiny), "something serves before any command is typed"
-            said = tiny.inv(then, "--json").document
-            assert (said["release"] == before) == (then == "abort")
+            shown = tiny.inv(then, "--json").document
+            assert (shown["release"] == before) == (then == "abort")
             outcome = tiny.inv("history", "--json").document[0]["outcome"]
-            assert (released(tiny), outcome) == (said["release"], "aborted" if then == "abort" else "in service")
+            assert (released(tiny), outcome) == (shown["release"], "aborted" if then == "abort" else "in service")
             assert "nothing to" in tiny.inv("resume").stderr
             change(tiny)
         report = clients.report()

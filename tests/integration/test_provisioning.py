@@ -140,8 +140,8 @@ def test_rules_that_nobody_confirms_are_taken_back(provisioned: Provisioned) -> 
     shut = "sed 's/dport { 22 }/dport { 2222 }/' firewall.nft >firewall.candidate; bookreader-ops-firewall try 3"
     before = provisioned.server.sh(LIVE)
     elsewhere = {"OPS_PROVISION__SSH_FROM": '["198.51.100.0/24"]', "OPS_EDGE__PORT": str(EDGE)}
-    said = provisioned.site.inv("hosts.provision", "--env=staging", "--json", code=2, **elsewhere)
-    assert said.document["slug"] == "firewall-locks-out"
+    output = provisioned.site.inv("hosts.provision", "--env=staging", "--json", code=2, **elsewhere)
+    assert output.document["slug"] == "firewall-locks-out"
     assert provisioned.server.sh(LIVE) == before
     provisioned.server.sh(f"cd /etc/bookreader-ops; {shut}")
     assert not provisioned.server.lets_in()
@@ -154,8 +154,8 @@ def test_drift_is_reported_and_left_alone(provisioned: Provisioned) -> None:
     provisioned.server.sh("nft insert rule inet ops input tcp dport 7777 accept")
     provisioned.server.sh('sed -i \'s/"live-restore": true/"live-restore": false/\' /etc/docker/daemon.json')
     before = provisioned.server.sh(LIVE)
-    said = provisioned.inv("hosts.check", "--json", code=3)
-    (drift,) = (check for check in said.document if check["result"] != "PASS")
+    output = provisioned.inv("hosts.check", "--json", code=3)
+    (drift,) = (check for check in output.document if check["result"] != "PASS")
     tasks = [line for line in drift["evidence"].splitlines() if not line.startswith(" ")]
     assert (drift["asked"], drift["result"]) == ("app1: provisioning", "FAIL")
     engine = ["Write daemon.json", "Reload the engine", "Restart the engine"]

@@ -83,8 +83,8 @@ class Relay(http.server.BaseHTTPRequestHandler):
         }
         with closing(http.client.HTTPConnection("127.0.0.1", self.server.registry)) as link:
             link.request(self.command, self.path, body, headers)
-            said = link.getresponse()
-            self.answer(said.status, dict(said.getheaders()), said.read())
+            output = link.getresponse()
+            self.answer(output.status, dict(output.getheaders()), output.read())
 
     def answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
         """Send an answer; the length of what HEAD leaves out is the registry's."""

@@ -21,13 +21,13 @@ def test_a_service_that_extends_another_file_gets_the_releases_secrets_and_no_fi
     )
     tiny.commit()
     planned = tiny.inv("plan", "--json")
-    told = [
+    output = [
         "app: docker/parts/web.env is not read, the release's secrets stand in its place; ONLY_HERE are not among them"
     ]
-    assert [line.partition(": put")[0] for line in planned.document["hosts"][0]["left_out"]] == told
-    assert f"! {told[0]}" in planned.stderr
+    assert [line.partition(": put")[0] for line in planned.document["hosts"][0]["left_out"]] == output
+    assert f"! {output[0]}" in planned.stderr
     deployed = tiny.inv("deploy", "--json")
-    assert f"! {told[0]}" in deployed.stderr
+    assert f"! {output[0]}" in deployed.stderr
     web = next(name for name in tiny.containers() if "-blue-" in name)
     assert "MAIL_KEY=planted-by-local" in docker("inspect", "--format", "{{json .Config.Env}}", web)
     assert "planted-by-web" not in docker("inspect", web)

@@ -79,26 +79,26 @@ def test_a_network_that_edge_and_app_share_changes_while_people_ask(tiny: Site) 
         True,
         True,
     ), plan.stderr
-    said = tiny.inv("deploy", code=2).stderr
-    assert ("edge lacks network street" in said, "inv deploy --include=edge" in said, first in said) == (
+    output = tiny.inv("deploy", code=2).stderr
+    assert ("edge lacks network street" in output, "inv deploy --include=edge" in output, first in output) == (
         True,
         True,
         True,
-    ), said
+    ), output
     assert (identity(tiny, "-edge-"), (tiny.state / "journal.jsonl").read_text()) == (edge, journal), (
         "nothing was changed"
     )
     with asking(tiny) as longest:
-        said = tiny.inv("deploy", "--include=edge").stderr
-    stated = re.search(r"outage: at most (\d+\.\d) s", said)
-    assert stated, said
-    assert longest[0] <= float(stated[1]) + 0.3, said
+        output = tiny.inv("deploy", "--include=edge").stderr
+    stated = re.search(r"outage: at most (\d+\.\d) s", output)
+    assert stated, output
+    assert longest[0] <= float(stated[1]) + 0.3, output
     assert "inv rollback --include=edge" in tiny.inv("rollback", code=2).stderr
     with asking(tiny) as longest:
-        said = tiny.inv("rollback", "--include=edge").stderr
-    stated = re.search(r"outage: at most (\d+\.\d) s", said)
-    assert stated, said
-    assert longest[0] <= float(stated[1]) + 0.3, said
+        output = tiny.inv("rollback", "--include=edge").stderr
+    stated = re.search(r"outage: at most (\d+\.\d) s", output)
+    assert stated, output
+    assert longest[0] <= float(stated[1]) + 0.3, output
     assert (tiny.get("/health")[0], first in tiny.get("/version")[1]) == (200, True)
 
 
@@ -109,10 +109,10 @@ def test_data_that_a_deploy_put_into_a_crash_loop_is_restored_when_it_goes_back(
     made_of = db(tiny, MADE_OF)
     tiny.replace(COMPOSE, GOOD, TYPO)
     tiny.commit()
-    said = tiny.inv("deploy", "--include=db", code=1).stderr
-    assert ("No module named 'tiem'" in said, f"release {first}" in said) == (True, True), said
-    assert "then inv deploy --include=db" in said, said
-    assert "outage: at most" not in said.partition("going back")[0], "what failed has no end"
+    output = tiny.inv("deploy", "--include=db", code=1).stderr
+    assert ("No module named 'tiem'" in output, f"release {first}" in output) == (True, True), output
+    assert "then inv deploy --include=db" in output, output
+    assert "outage: at most" not in output.partition("going back")[0], "what failed has no end"
     assert (db(tiny), db(tiny, MADE_OF)) == ("running 0", made_of)
 
 
@@ -125,8 +125,10 @@ def test_data_that_is_in_a_crash_loop_gets_out_of_it(tiny: Site) -> None:
     assert wait_until(lambda: is_looping(tiny), 20)
     tiny.replace(COMPOSE, "sleep(5); import tiem", "sleep(1e6)")
     tiny.commit()
-    said = tiny.inv("deploy", code=2).stderr
-    assert ("db is r" in said, "restarted" in said, "inv deploy --include=db" in said) == (True, True, True), said
+    output = tiny.inv("deploy", code=2).stderr
+    assert ("db is r" in output, "restarted" in output, "inv deploy --include=db" in output) == (True, True, True), (
+        output
+    )
     good = tiny.inv("deploy", "--include=db", "--json").document["release"]
     assert db(tiny) == "running 0"
     tiny.replace(COMPOSE, "sleep(1e6)", "sleep(6); import tiem")
@@ -147,8 +149,8 @@ def test_a_warm_colour_runs_on_and_takes_over_as_it_is(tiny: Site) -> None:
     tiny.inv("deploy")
     assert identity(tiny, "-blue-") == first
     assert tiny.inv("deploy", "--json").document["changed"] is False
-    said = tiny.inv("rollback").stderr
-    assert "start blue" not in said
+    output = tiny.inv("rollback").stderr
+    assert "start blue" not in output
     assert identity(tiny, "-blue-") == first
     assert (tiny.get("/health")[0], tiny.inv("status", "--json").document["colour"]) == (200, "blue")
     tiny.inv("deploy", OPS_ROLLOUT__KEEP_WARM="false")

@@ -198,7 +198,7 @@ def test_the_record_is_believed_as_long_as_the_engine_has_the_images(
     settings = SETTINGS.model_copy(update={"state": source.folder})
     sent(source, "r1", stores[store])
     found = inventory.require_pushed(settings, stores[store], "r1", [*source.built, source.other])
-    assert {name: known.digest for name, known in found.items()} == {p.name: p.image.digest for p in source.build("r1")}
+    assert {name: read.digest for name, read in found.items()} == {p.name: p.image.digest for p in source.build("r1")}
     stores[store].docker("image", "rm", f"{source.built[1]}:r1")
     with pytest.raises(Refused, match=source.built[1]) as refused:
         inventory.require_pushed(settings, stores[store], "r1", source.built)

@@ -47,8 +47,8 @@ def test_many_commands_at_once_over_one_connection(tmp_path: Path) -> None:
     with sshd.running(tmp_path) as server:
         host = host_of(server)
         with ThreadPoolExecutor(24) as pool:
-            said = list(pool.map(lambda n: host.run(command("sh", "-c", f"sleep 0.2; echo {n}")), range(48)))
-            assert [int(number) for number in said] == list(range(48))
+            output = list(pool.map(lambda n: host.run(command("sh", "-c", f"sleep 0.2; echo {n}")), range(48)))
+            assert [int(number) for number in output] == list(range(48))
             assert all(pool.map(lambda port: host.port_is_free("127.0.0.1", port), [1] * 24))
         host.engine.require()
         for _ in range(5):
@@ -64,7 +64,7 @@ def test_questions_to_a_host_far_away_are_asked_at_once(tmp_path: Path) -> None:
 
     def seconds(*lines: str) -> float:
         began = time.monotonic()
-        assert host.together(*(partial(host.run, query("echo", line)) for line in lines)) == [f"{n}\n" for n in lines]
+        assert host.gather(*(partial(host.run, query("echo", line)) for line in lines)) == [f"{n}\n" for n in lines]
         return time.monotonic() - began
 
     with sshd.running(tmp_path) as server, delayed(server.port, 0.1) as port:
@@ -75,7 +75,7 @@ def test_questions_to_a_host_far_away_are_asked_at_once(tmp_path: Path) -> None:
         with ThreadPoolExecutor(24) as pool:
             assert list(pool.map(lambda n: host.run(query("echo", str(n))), range(48))) == [f"{n}\n" for n in range(48)]
         with ExitStack() as followed:  # none of these may be one that was opened ahead, and they get room
-            for _ in range(host.followed):
+            for _ in range(host.followable):
                 followed.enter_context(host.open(query("sleep", "60")))
             assert host.run(query("true")) == ""
         assert server.connections == 1
@@ -109,7 +109,7 @@ def test_a_command_takes_milliseconds(remote: SshHost) -> None:
 
 def test_large_input_flows_with_back_pressure(remote: SshHost) -> None:
     began = time.monotonic()
-    with remote.open(command("sh", "-c", "sleep 1; wc -c"), fed=True) as process:
+    with remote.open(command("sh", "-c", "sleep 1; wc -c"), stdin_open=True) as process:
         assert process.stdin
         assert process.stdout
         written = 0
@@ -260,11 +260,11 @@ def test_follow_gives_a_terminal_where_there_is_one(server: Sshd) -> None:
 
 def shown(terminal: int, words: str) -> str:
     """Read a terminal until it shows these words, 10 s at most."""
-    said, deadline = "", time.monotonic() + 10
-    while words not in said and time.monotonic() < deadline:
+    output, deadline = "", time.monotonic() + 10
+    while words not in output and time.monotonic() < deadline:
         if select([terminal], [], [], 0.5)[0]:
-            said += os.read(terminal, 4096).decode()
-    return said
+            output += os.read(terminal, 4096).decode()
+    return output
 
 
 @pytest.mark.parametrize("reader", ["open", "stream"])

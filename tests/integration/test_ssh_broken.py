@@ -34,11 +34,11 @@ def send(server: Sshd, number: int) -> None:
 def broken(act: Callable[[], object]) -> float:
     """Say how long it took to notice."""
     began = time.monotonic()
-    with pytest.raises(OpsError, match="the connection to app1 broke") as told:
+    with pytest.raises(OpsError, match="the connection to app1 broke") as raised:
         act()
-    assert type(told.value) is Unreachable
-    assert "what runs there goes on" in told.value.serves
-    assert "inv resume" in told.value.then
+    assert type(raised.value) is Unreachable
+    assert "what runs there goes on" in raised.value.serves
+    assert "inv resume" in raised.value.then
     return time.monotonic() - began
 
 
@@ -49,7 +49,7 @@ def read_all(host: SshHost, line: str = "sleep 60") -> None:
 
 
 def upload(host: SshHost) -> None:
-    with host.open(command("cat"), fed=True) as process:
+    with host.open(command("cat"), stdin_open=True) as process:
         assert process.stdin
         for _ in range(1000):
             process.stdin.write(b"\0" * (1 << 20))
@@ -209,7 +209,7 @@ def test_a_quiet_connection_is_no_broken_one(remote: SshHost) -> None:
 
 def test_a_connection_on_which_only_we_speak_is_no_broken_one(remote: SshHost) -> None:
     """As while the lock is held and a migration says nothing."""
-    with remote.open(command("sh", "-c", "cat >/dev/null"), fed=True) as process:
+    with remote.open(command("sh", "-c", "cat >/dev/null"), stdin_open=True) as process:
         assert process.stdin
         for _ in range(25):
             process.stdin.write(b"\n")

@@ -40,12 +40,12 @@ def test_a_changed_key_is_refused_with_both_fingerprints(server: Sshd, tmp_path:
     sshd.key(other)
     pinned = " ".join(other.with_suffix(".pub").read_text().split()[:2])
     before = server.connections
-    told = refused(lambda: host_of(server, hosts={"app1": server.machine(key=pinned)}).run(command("true")))
+    output = refused(lambda: host_of(server, hosts={"app1": server.machine(key=pinned)}).run(command("true")))
     for path in (other, server.folder / "host"):
         printed = subprocess.run(["ssh-keygen", "-lf", f"{path}.pub"], capture_output=True, text=True).stdout
-        assert printed.split()[1] in told
-    assert "reinstalled" in told
-    assert "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub" in told
+        assert printed.split()[1] in output
+    assert "reinstalled" in output
+    assert "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub" in output
     assert server.connections == before
 
 
@@ -97,15 +97,15 @@ def test_both_keys_are_strict(server: Sshd, gateway: Sshd, whose: str, pinned: b
     machine = (settings.gateway or settings.hosts["app1"]) if whose == "gateway" else settings.hosts["app1"]
     bad = machine.model_copy(update={"key": swapped if pinned else ""})
     settings = settings.model_copy(update={"gateway": bad} if whose == "gateway" else {"hosts": {"app1": bad}})
-    told = refused(lambda: remote_hosts(settings)["app1"].run(command("true")))
-    assert f"the host key of {whose} has changed" in told if pinned else f"{whose} has no pinned host key" in told
+    output = refused(lambda: remote_hosts(settings)["app1"].run(command("true")))
+    assert f"the host key of {whose} has changed" in output if pinned else f"{whose} has no pinned host key" in output
 
 
 def test_a_gateway_that_forbids_forwarding(server: Sshd, tmp_path: Path) -> None:
     with sshd.running(tmp_path / "g", "AllowTcpForwarding no\n", user=server.folder / "user") as closed:
-        told = refused(lambda: host_of(server, gateway=closed).run(command("true")))
-    assert "AllowTcpForwarding local" in told
-    assert "gateway" in told
+        output = refused(lambda: host_of(server, gateway=closed).run(command("true")))
+    assert "AllowTcpForwarding local" in output
+    assert "gateway" in output
 
 
 def test_hosts_that_fail_at_once_behind_a_gateway_are_told_apart(server: Sshd, tmp_path: Path) -> None:
@@ -114,11 +114,11 @@ def test_hosts_that_fail_at_once_behind_a_gateway_are_told_apart(server: Sshd, t
         machines = {f"a{port}": server.machine(port=port) for port in range(1, 9)}
         hosts = remote_hosts(server.settings(Path("/nowhere"), hosts=machines, gateway=gateway))
 
-        def told(host: SshHost) -> set[str]:
+        def output(host: SshHost) -> set[str]:
             return {refused(lambda: host.run(command("true"))).partition("\n")[0] for _ in range(5)}
 
         with ThreadPoolExecutor(8) as pool:
-            found = dict(zip(hosts, pool.map(told, hosts.values()), strict=True))
+            found = dict(zip(hosts, pool.map(output, hosts.values()), strict=True))
         dead = "no SSH connection to a{0}: the gateway 127.0.0.1 does not reach 127.0.0.1:{0}"
         closed = "gateway allows no forwarding to 127.0.0.1:{0}"
         assert found == {f"a{port}": {(dead if port % 2 else closed).format(port)} for port in range(1, 9)}
@@ -151,7 +151,7 @@ def test_a_key_with_a_passphrase(server: Sshd, tmp_path: Path, monkeypatch: pyte
 def test_a_passphrase_is_asked_for_once_and_where_ctrl_c_is_heard(
     server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    locked, asked, said = tmp_path / "locked", list[tuple[str, bool]](), ["", "of my own"]
+    locked, asked, output = tmp_path / "locked", list[tuple[str, bool]](), ["", "of my own"]
     shutil.copy(server.folder / "user", locked)
     subprocess.run(
         ["ssh-keygen", "-q", "-p", "-P", "", "-N", "of my own", "-f", str(locked)], check=True, capture_output=True
@@ -160,7 +160,7 @@ def test_a_passphrase_is_asked_for_once_and_where_ctrl_c_is_heard(
 
     def answer(prompt: str) -> str:
         asked.append((prompt, current_thread() is main_thread()))
-        return said.pop(0)
+        return output.pop(0)
 
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("getpass.getpass", answer)
@@ -202,9 +202,9 @@ def test_keys_at_home_are_held_to_the_same(
     monkeypatch.setenv("SSH_KEY_PASSPHRASE", "")
     assert "encrypted" in refused(lambda: host_of(server, key_file=None).run(command("true")))
     monkeypatch.setenv("SSH_KEY_PASSPHRASE", "another")
-    told = refused(lambda: host_of(server, key_file=None).run(command("true")))
-    assert "a key in ~/.ssh has another passphrase" in told
-    assert "fix SSH_KEY_PASSPHRASE" in told
+    output = refused(lambda: host_of(server, key_file=None).run(command("true")))
+    assert "a key in ~/.ssh has another passphrase" in output
+    assert "fix SSH_KEY_PASSPHRASE" in output
     monkeypatch.setenv("SSH_KEY_PASSPHRASE", "of my own")
     assert "did not let" in refused(lambda: host_of(server, key_file=None).run(command("true")))
 
@@ -216,9 +216,9 @@ def test_a_key_that_cannot_be_taken_is_refused(server: Sshd, tmp_path: Path) -> 
     )
     (tmp_path / "ed448").write_bytes(other)
     (tmp_path / "ed448").chmod(0o600)
-    told = refused(lambda: host_of(server, key_file=tmp_path / "ed448").run(command("true")))
-    assert "RSA, ECDSA or Ed25519" in told
-    assert f"ssh-add {tmp_path}/ed448" in told
+    output = refused(lambda: host_of(server, key_file=tmp_path / "ed448").run(command("true")))
+    assert "RSA, ECDSA or Ed25519" in output
+    assert f"ssh-add {tmp_path}/ed448" in output
     assert "cannot be read" in refused(lambda: host_of(server, key_file=Path("~nosuch/id")).run(command("true")))
     pinned = server.machine(key="ssh-ed25519 AAAAC")
     assert "no public host key: ssh-ed25519 AAAAC" in refused(
@@ -229,19 +229,19 @@ def test_a_key_that_cannot_be_taken_is_refused(server: Sshd, tmp_path: Path) -> 
 
 def test_nobody_is_let_in(server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sshd.key(tmp_path / "stranger")
-    told = refused(lambda: host_of(server, key_file=tmp_path / "stranger").run(command("true")))
-    assert f"app1 did not let {getpass.getuser()} in" in told
-    assert "ssh-copy-id" in told
+    output = refused(lambda: host_of(server, key_file=tmp_path / "stranger").run(command("true")))
+    assert f"app1 did not let {getpass.getuser()} in" in output
+    assert "ssh-copy-id" in output
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-    told = refused(lambda: host_of(server, key_file=None).run(command("true")))
-    assert "(tried: the agent and ~/.ssh/id_*)" in told
-    assert "ssh-copy-id" in told
+    output = refused(lambda: host_of(server, key_file=None).run(command("true")))
+    assert "(tried: the agent and ~/.ssh/id_*)" in output
+    assert "ssh-copy-id" in output
 
 
 def test_nothing_listens_there(server: Sshd) -> None:
-    told = refused(lambda: host_of(server, hosts={"app1": server.machine(port=1)}).run(command("true")))
-    assert "nothing listens at 127.0.0.1:1 of app1" in told
+    output = refused(lambda: host_of(server, hosts={"app1": server.machine(port=1)}).run(command("true")))
+    assert "nothing listens at 127.0.0.1:1 of app1" in output
 
 
 def test_what_kept_from_connecting_is_not_waited_for_again(server: Sshd) -> None:
@@ -262,18 +262,18 @@ def test_what_kept_from_connecting_is_not_waited_for_again(server: Sshd) -> None
 
 
 def test_a_name_that_does_not_resolve(server: Sshd) -> None:
-    told = refused(
+    output = refused(
         lambda: host_of(server, hosts={"app1": server.machine(address="no-such-host.invalid")}).run(command("true"))
     )
-    assert "does not resolve" in told
+    assert "does not resolve" in output
 
 
 def test_one_that_never_answers(server: Sshd) -> None:
     os.kill(server.process.pid, signal.SIGSTOP)
     began = time.monotonic()
     try:
-        told = refused(lambda: host_of(server, connect_within=1).run(command("true")))
+        output = refused(lambda: host_of(server, connect_within=1).run(command("true")))
     finally:
         os.kill(server.process.pid, signal.SIGCONT)
-    assert "takes a connection of app1 and says nothing" in told
+    assert "takes a connection of app1 and says nothing" in output
     assert time.monotonic() - began < 4

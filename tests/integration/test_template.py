@@ -87,8 +87,8 @@ def answers(site: Site) -> dict[str, tuple[str, str] | None]:
     """Ask on each path who answers; the static page must be there."""
     assert "A static page." in site.get("/")[1]
     found = {path: site.get(f"/{path}/version")[1] for path in RENAMED}
-    known = {path: json.loads(text) if text.startswith("{") else None for path, text in found.items()}
-    return {path: (says["service"], says["release"]) if says else None for path, says in known.items()}
+    read = {path: json.loads(text) if text.startswith("{") else None for path, text in found.items()}
+    return {path: (says["service"], says["release"]) if says else None for path, says in read.items()}
 
 
 def prestarts(site: Site) -> list[str]:

@@ -89,14 +89,14 @@ def replay(site: Site, commands: list[str]) -> str:
         ["bash", "-c", script], cwd=site.root, env={**site.environment, **who, "GIT_CONFIG_GLOBAL": os.devnull, "PATH": path},
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600,
     )  # fmt: skip
-    said = ran.stdout.replace(f"127.0.0.1:{site.port}", "127.0.0.1:8080").replace(site.app, "bookreader")
-    outputs = [part.partition("\n")[2].strip("\n") for part in said.split(MARK)[1:]]
+    printed = ran.stdout.replace(f"127.0.0.1:{site.port}", "127.0.0.1:8080").replace(site.app, "bookreader")
+    outputs = [part.partition("\n")[2].strip("\n") for part in printed.split(MARK)[1:]]
     return transcript(Exchange(command, output) for command, output in zip(commands, outputs, strict=False))
 
 
-def transcript(known: Iterator[Exchange]) -> str:
+def transcript(found: Iterator[Exchange]) -> str:
     """Write exchanges as the document has them."""
-    return "\n".join(f"$ {exchange.command}\n{exchange.output}" for exchange in known)
+    return "\n".join(f"$ {exchange.command}\n{exchange.output}" for exchange in found)
 
 
 @pytest.mark.skipif(
@@ -105,11 +105,11 @@ def transcript(known: Iterator[Exchange]) -> str:
 def test_the_tutorial_shows_what_comes_out(clone: Site) -> None:
     """Every command ends with 0, and prints what the document says."""
     document = TUTORIAL.read_text()
-    said = replay(clone, [exchange.command for exchange in exchanges(document)])
-    expected, found = masked(transcript(exchanges(document))), masked(said)
+    printed = replay(clone, [exchange.command for exchange in exchanges(document)])
+    expected, found = masked(transcript(exchanges(document))), masked(printed)
     difference = "\n".join(
         difflib.unified_diff(
             expected.splitlines(), found.splitlines(), "docs/tutorial.md", "what came out", lineterm=""
         )
     )
-    assert not difference, f"\n{difference}\n\nunmasked:\n{said}"
+    assert not difference, f"\n{difference}\n\nunmasked:\n{printed}"

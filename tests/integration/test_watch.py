@@ -111,9 +111,9 @@ def unvisited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 def test_without_traffic_the_toolkit_probes(unvisited: Site) -> None:
-    said = change(unvisited, 4)
-    probes = re.search(r"low traffic: \d+ requests in 4 s; (\d+) probes were answered", said)
-    assert probes, said
+    output = change(unvisited, 4)
+    probes = re.search(r"low traffic: \d+ requests in 4 s; (\d+) probes were answered", output)
+    assert probes, output
     assert int(probes[1]) >= 4
     assert judged_by(unvisited) == ("", "")
 
@@ -160,9 +160,9 @@ def test_a_torn_log_condemns_no_release(unvisited: Site) -> None:
         return subprocess.run(["docker", "logs", edge], capture_output=True).returncode != 0
 
     assert wait_until(torn, 20), "the engine comes to the zero bytes once enough lines stand behind them"
-    said = change(unvisited, 2)
-    assert "the edge's log cannot be read, and probes alone judge the release: " in said
-    assert f"truncate --size=0 {path} && docker restart {edge};" in said
+    output = change(unvisited, 2)
+    assert "the edge's log cannot be read, and probes alone judge the release: " in output
+    assert f"truncate --size=0 {path} && docker restart {edge};" in output
     assert judged_by(unvisited) == ("probed", "probed")
     assert "watch: probed" in unvisited.inv("status").stderr
     as_root(edge, path.parent, "truncate", "-s", "0", str(path))

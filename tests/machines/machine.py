@@ -60,10 +60,10 @@ class Machine:
 
     def logs(self) -> str:
         """What sshd and dockerd said."""
-        said = subprocess.run(
+        output = subprocess.run(
             ["docker", "logs", self.container], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ).stdout
-        return f"{said}\n{self.sh(f'cat {LOG}', code=None)}"
+        return f"{output}\n{self.sh(f'cat {LOG}', code=None)}"
 
     # sshd
 

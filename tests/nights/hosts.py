@@ -246,9 +246,9 @@ def far_night(folder: Path, disk: str = "") -> Iterator[Night]:
         site.send(checkout.root, CHECKOUT)
         site.send(site.root, APP)
         machine.engine()
-        known = bases.read(ROOT)
+        found = bases.read(ROOT)
         with tempfile.NamedTemporaryFile(suffix=".tar") as tar:
-            docker("save", "--output", tar.name, *(known[name].local_tag for name in BASES))
+            docker("save", "--output", tar.name, *(found[name].local_tag for name in BASES))
             machine.run("docker", "load", stdin=Path(tar.name))
         night = Night(site)
         try:

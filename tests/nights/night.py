@@ -65,9 +65,9 @@ class Operator:
     def end(self, code: int | None = 0, *, within: float = PATIENCE) -> Done:
         """Wait for the end; fail the test unless it comes in time and with this code."""
         found = self.process.wait(within)
-        said = Done(found, self.out.read_text(), self.err.read_text())
-        assert code is None or found == code, f"{self.argv[-3:]} ended with {found}\n{said.stdout}\n{said.stderr}"
-        return said
+        output = Done(found, self.out.read_text(), self.err.read_text())
+        assert code is None or found == code, f"{self.argv[-3:]} ended with {found}\n{output.stdout}\n{output.stderr}"
+        return output
 
     def kill(self) -> None:
         """End it and all that it started, as a machine does that loses power; one that was waited for has lost its number."""
@@ -125,9 +125,9 @@ class Night:
 
     def struck(self, moment: str, line: str, *words: str, code: int | None, **more: str) -> str:
         """Run `inv` with a fault at one moment; return what the person read."""
-        said = self.start(*words, at=(moment, line), **more).end(code, within=300)
-        self.tell(f"exit {said.code}")
-        return said.stderr
+        output = self.start(*words, at=(moment, line), **more).end(code, within=300)
+        self.tell(f"exit {output.code}")
+        return output.stderr
 
     @contextmanager
     def held(self, moment: str, *words: str, **more: str) -> Iterator[Operator]:
@@ -143,34 +143,34 @@ class Night:
 
     def fails(self, *words: str, code: int, **more: str) -> str:
         """Run `inv`, which must end with this code; return what the person read."""
-        said = self.site.inv(*words, code=code, **more).stderr
+        output = self.site.inv(*words, code=code, **more).stderr
         self.tell(f"exit {code}")
-        return said
+        return output
 
-    def says(self, said: str, *cause: str, where: str, then: str, serves: str | None = None) -> None:
+    def says(self, message: str, *cause: str, where: str, then: str, serves: str | None = None) -> None:
         """Compare a message with what a person must learn from it: cause, place, what serves, the next command."""
-        why, place, kept, following = parts(said)
+        why, place, kept, following = parts(message)
         for words in cause:
-            assert words in why, f"{words!r} is not in the cause:\n{said}"
+            assert words in why, f"{words!r} is not in the cause:\n{message}"
         for found, wanted in (
             (place, where),
             (kept, f"release {self.first}" if serves is None else serves),
             (following, then),
         ):
-            assert wanted in found, f"{wanted!r} is not in {found!r}:\n{said}"
+            assert wanted in found, f"{wanted!r} is not in {found!r}:\n{message}"
         own = why.strip().splitlines()
         own = own[max((number + 1 for number, line in enumerate(own) if SHOWN.match(line)), default=0) :]
         self.tell(next((line for line in own if cause and cause[0] in line), own[0] if own else "").strip())
 
     def morning(self, *words: str) -> str:
         """The next plain command converges: one release serves, its plan is empty, nothing is stranded; return what was said."""
-        said = self.site.inv(*(words or ("deploy",))).stderr
+        output = self.site.inv(*(words or ("deploy",))).stderr
         self.tell(f"then `inv {' '.join(words or ('deploy',))}` converges")
         plan = self.site.inv("plan", "--json").document
         assert plan["hosts"][0]["steps"] == [], plan
         assert self.serves() == plan["release"]
         self.unstranded()
-        return said
+        return output
 
     def unstranded(self) -> None:
         """Nobody holds the lock, nothing is half done, one colour runs, and the edge's two links agree."""

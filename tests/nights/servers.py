@@ -99,10 +99,10 @@ class ServersNight(Night):
 
     def morning(self, *words: str) -> str:
         """The next plain command converges: one release serves everywhere, the plan is empty, nothing is stranded."""
-        said = self.site.inv(*(words or ("deploy",))).stderr
+        output = self.site.inv(*(words or ("deploy",))).stderr
         self.tell(f"then `inv {' '.join(words or ('deploy',))}` converges")
         self.converged()
-        return said
+        return output
 
     def converged(self) -> None:
         """Fail unless one release serves everywhere, the plan is empty, and nothing is stranded."""

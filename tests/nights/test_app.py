@@ -86,12 +86,12 @@ def test_an_app_that_never_finishes_a_request(dusk: Night) -> None:
         with night.held("Switch:begin", "deploy") as operator:
             forever, slow = Asked(night.site.port, "/forever"), Asked(night.site.port, "/slow")
             time.sleep(0.5)
-        said = operator.end(0).stderr
+        output = operator.end(0).stderr
         lost_nothing(clients, night)
     for asked in (forever, slow):
         asked.thread.join(30)
         night.tell(f"{asked.path}: {asked.status or 'cut off'} after {asked.after:.1f} s")
-    assert "requests of blue were still running after 3 s" in said, said
+    assert "requests of blue were still running after 3 s" in output, output
     assert forever.status in (0, 502)
     assert slow.status == 200, "a request that ends within watch and drain is not cut off"
     assert "nothing to do" in night.morning()

@@ -72,12 +72,12 @@ def run(path: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["sh", str(path)], capture_output=True, text=True, timeout=300)
 
 
-def refused(site: Site, acme: Acme, *words: str, slug: str, said: str, **more: str) -> None:
+def refused(site: Site, acme: Acme, *words: str, slug: str, message: str, **more: str) -> None:
     """A renewal fails, says why and what is next, and the certificate that was served is."""
     before = presented(acme.address).serial_number
     failed = site.inv("tls.renew", "--now", "--json", *words, code=1, **more)
     assert failed.document["slug"] == slug, failed.stderr
-    assert said in failed.document["error"] + failed.document["next"], failed.stderr
+    assert message in failed.document["error"] + failed.document["next"], failed.stderr
     assert presented(acme.address).serial_number == before
     assert site.inv("tls.check", "--json", code=3).document[0]["result"] == "PASS"
 
@@ -86,8 +86,8 @@ def test_a_name_that_leads_nowhere(issued: Site, acme: Acme) -> None:
     """DNS has no address for a name yet: seen before a server is asked, and by the server."""
     acme.dns("set-servfail", host=f"{NAMES[1]}.")
     try:
-        refused(issued, acme, slug="challenge-unreachable", said=NAMES[1])
-        refused(issued, acme, "--unprobed", slug="tls-failed", said="let every name lead to this edge")
+        refused(issued, acme, slug="challenge-unreachable", message=NAMES[1])
+        refused(issued, acme, "--unprobed", slug="tls-failed", message="let every name lead to this edge")
     finally:
         acme.dns("clear-servfail", host=f"{NAMES[1]}.")
 
@@ -96,8 +96,8 @@ def test_a_name_that_leads_to_a_closed_port(issued: Site, acme: Acme) -> None:
     """Nothing listens on port 80 where a name leads."""
     acme.dns("add-a", host=f"{NAMES[1]}.", addresses=[acme.resolver])
     try:
-        refused(issued, acme, slug="challenge-unreachable", said=NAMES[1])
-        refused(issued, acme, "--unprobed", slug="tls-failed", said="open its port 80")
+        refused(issued, acme, slug="challenge-unreachable", message=NAMES[1])
+        refused(issued, acme, "--unprobed", slug="tls-failed", message="open its port 80")
     finally:
         acme.dns("clear-a", host=f"{NAMES[1]}.")
 
@@ -111,7 +111,7 @@ def test_a_challenge_that_another_server_answers(issued: Site, acme: Acme) -> No
     form = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
     acme.dns("add-a", host=f"{NAMES[1]}.", addresses=[docker("inspect", "--format", form, other).strip()])
     try:
-        refused(issued, acme, "--unprobed", slug="tls-failed", said="to no other server")
+        refused(issued, acme, "--unprobed", slug="tls-failed", message="to no other server")
     finally:
         acme.dns("clear-a", host=f"{NAMES[1]}.")
         docker("rm", "--force", other)
@@ -125,20 +125,20 @@ def test_a_name_that_the_server_issues_nothing_for_and_one_that_the_edge_does_no
     unknown = issued.inv("tls.renew", "--now", "--json", code=2, **wrong).document
     assert (unknown["slug"], "blocked.test" in unknown["error"]) == ("settings-invalid", True)
     wrong["OPS_DOMAIN"] = " ".join((*NAMES, "blocked.test"))
-    refused(issued, acme, slug="challenge-unreachable", said="blocked.test", **wrong)
-    refused(issued, acme, "--unprobed", slug="tls-failed", said="blocked.test", **wrong)
+    refused(issued, acme, slug="challenge-unreachable", message="blocked.test", **wrong)
+    refused(issued, acme, "--unprobed", slug="tls-failed", message="blocked.test", **wrong)
 
 
 def test_a_profile_that_the_server_does_not_have(issued: Site, acme: Acme) -> None:
     """A wrong tls.profile."""
-    refused(issued, acme, slug="tls-failed", said="nosuch", OPS_TLS__PROFILE="nosuch")
+    refused(issued, acme, slug="tls-failed", message="nosuch", OPS_TLS__PROFILE="nosuch")
 
 
 def test_a_server_that_hangs(issued: Site, acme: Acme) -> None:
     """The server takes connections and never answers."""
     docker("pause", acme.server)
     try:
-        refused(issued, acme, slug="tls-failed", said=NAME)
+        refused(issued, acme, slug="tls-failed", message=NAME)
     finally:
         docker("unpause", acme.server)
 
@@ -288,8 +288,8 @@ def test_one_that_expired_while_the_machine_was_down(issued: Site, acme: Acme) -
     issued.inv("tls.renew", "--now", OPS_TLS__PROFILE="moments")
     expiry = presented(acme.address).not_valid_after_utc.timestamp()
     assert wait_until(lambda: time.time() > expiry, 2 * LIFE, pause=1)
-    said = {one["asked"]: one for one in issued.inv("tls.check", "--json", code=3).document}
-    assert said["it is valid, and renewed in time"]["result"] == "FAIL"
+    shown = {one["asked"]: one for one in issued.inv("tls.check", "--json", code=3).document}
+    assert shown["it is valid, and renewed in time"]["result"] == "FAIL"
     assert run(script(issued)).returncode == 0
     assert presented(acme.address).not_valid_after_utc.timestamp() > time.time()
 
@@ -339,7 +339,7 @@ def test_a_disk_that_is_full(tmp_path: Path, acme: Acme, issued: Site) -> None:
         subprocess.run(["cp", "-a", f"{place}/.", str(tmp_path)], check=True)
         subprocess.run(["mount", "--bind", str(tmp_path), place], check=True)
         subprocess.run(["fallocate", "-l", "1536K", str(tmp_path / "filler")], check=True)
-        refused(issued, acme, slug="disk-full", said="inv disk")
+        refused(issued, acme, slug="disk-full", message="inv disk")
     finally:
         subprocess.run(["umount", "--lazy", place], capture_output=True)
         subprocess.run(["umount", "--lazy", str(tmp_path)], capture_output=True)

@@ -47,9 +47,9 @@ def test_a_configuration_that_must_not_serve(night: Night, template: str, old: s
     night.site.replace(template, old, new)
     night.site.commit("bad")
     with load.during(night.site.url, READERS) as clients:
-        said = night.fails("deploy", code=1)
+        output = night.fails("deploy", code=1)
         lost_nothing(clients, night)
-    night.says(said, cause, where="", then="inv deploy" if "refuses" in cause else "docker logs")
+    night.says(output, cause, where="", then="inv deploy" if "refuses" in cause else "docker logs")
     assert night.serves() == night.first
     alive = [name for name, state in night.site.containers().items() if state == "running"]
     assert len(alive) == 2, "the idle colour is stopped again"
@@ -71,12 +71,12 @@ def test_the_edge_is_killed_during_the_switch(night: Night, moment: str) -> None
     """`docker kill` of the edge, which the engine does not start again by itself."""
     night.change()
     edge = next(name for name in night.site.containers() if "-edge-" in name)
-    said = night.start("deploy", at=(moment, f"docker kill {edge}")).end(None)
-    night.tell(f"exit {said.code}")
-    if said.code:
-        night.says(said.stderr, where="", then="", serves="release")
+    output = night.start("deploy", at=(moment, f"docker kill {edge}")).end(None)
+    night.tell(f"exit {output.code}")
+    if output.code:
+        night.says(output.stderr, where="", then="", serves="release")
         assert night.serves(), "the way back starts the edge"
-        assert night.serves() in said.stderr.rpartition("serves:")[2], said.stderr
+        assert night.serves() in output.stderr.rpartition("serves:")[2], output.stderr
     night.morning()
 
 
@@ -86,11 +86,11 @@ def test_the_edge_crashes_during_the_switch(night: Night, moment: str) -> None:
     night.change()
     with night.held(moment, "deploy") as operator:
         crash(night)
-    said = operator.end(None)
-    night.tell(f"exit {said.code}")
+    output = operator.end(None)
+    night.tell(f"exit {output.code}")
     assert wait_until(lambda: bool(night.serves()), 10)
-    if said.code:
-        assert night.serves() in said.stderr.rpartition("serves:")[2], said.stderr
+    if output.code:
+        assert night.serves() in output.stderr.rpartition("serves:")[2], output.stderr
     else:
         assert night.serves() != night.first
     night.morning()

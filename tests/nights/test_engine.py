@@ -64,10 +64,10 @@ def test_docker_is_restarted_during_the_watch(far: Night, number: str) -> None:
         lost_nothing(clients, night)
     night.serves_within(5)
     machine(night).run("touch", "/data/go")
-    said = night.operators[-1].end(None)
-    night.tell(f"exit {said.code}")
-    if said.code:
-        night.says(said.stderr, where="", then="", serves="release")
+    output = night.operators[-1].end(None)
+    night.tell(f"exit {output.code}")
+    if output.code:
+        night.says(output.stderr, where="", then="", serves="release")
     night.morning()
 
 
@@ -90,12 +90,12 @@ def test_engine_and_containers_killed(far: Night) -> None:
         reached(night, moment)
         machine(night).kill_engine()
         machine(night).run("touch", "/data/go")
-        said = night.operators[-1].end(None)
-        assert said.code in (0, 5), said.stderr  # with the engine away nobody knows what serves
+        output = night.operators[-1].end(None)
+        assert output.code in (0, 5), output.stderr  # with the engine away nobody knows what serves
         machine(night).engine()
-        night.tell(f"{moment}: exit {said.code}")
+        night.tell(f"{moment}: exit {output.code}")
         night.serves_within(30)
-        night.morning("deploy" if number % 2 or said.code else "resume")
+        night.morning("deploy" if number % 2 or output.code else "resume")
 
 
 def test_power_is_lost(far: Night) -> None:
@@ -121,8 +121,8 @@ FULL = f"cd {CHECKOUT} && {PYTHON} -m tests.nights.disks"
 def test_the_whole_disk_is_full(small_disk: Night, moment: str) -> None:
     """Engine and state share a disk, and it is full from one moment of a deploy on."""
     night = small_disk
-    said = night.struck(moment, fill(night), "deploy", code=1)
-    night.says(said, "o space left on device", where="", then="inv d")
+    output = night.struck(moment, fill(night), "deploy", code=1)
+    night.says(output, "o space left on device", where="", then="inv d")
     assert night.serves() == night.first
     empty(night)
     night.morning()
@@ -131,8 +131,8 @@ def test_the_whole_disk_is_full(small_disk: Night, moment: str) -> None:
 def test_the_disk_is_full_once_all_is_done(small_disk: Night) -> None:
     """The disk is full when the release that serves is to be written down."""
     night = small_disk
-    said = night.struck("StopColour:done", fill(night), "deploy", code=0)
-    assert f"release {night.serves()} serves, but that could not be written down: No space left on device" in said
+    output = night.struck("StopColour:done", fill(night), "deploy", code=0)
+    assert f"release {night.serves()} serves, but that could not be written down: No space left on device" in output
     assert night.serves() != night.first
     empty(night)
     night.morning("resume")
@@ -141,8 +141,8 @@ def test_the_disk_is_full_once_all_is_done(small_disk: Night) -> None:
 def test_the_disk_is_full_during_a_build(small_disk: Night) -> None:
     """The disk is full when the build begins; the engine may die of that, and its unit starts it again once there is room."""
     night = small_disk
-    said = night.struck("deploy.images.build.run_bake:begin", fill(night), "deploy", code=1)
-    night.says(said, "the build failed", where="localhost", then="inv build", serves="")
+    output = night.struck("deploy.images.build.run_bake:begin", fill(night), "deploy", code=1)
+    night.says(output, "the build failed", where="localhost", then="inv build", serves="")
     assert night.serves() == night.first
     empty(night)
     machine(night).engine()

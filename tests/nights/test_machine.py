@@ -31,9 +31,9 @@ def test_memory_for_only_one_colour(dusk: Night) -> None:
     night.change()
     before = look(night.site)
     must_remain = LocalHost().free_memory() / GIGABYTE - 0.5
-    said = night.fails("deploy", code=2, OPS_ROLLOUT__FREE_MEMORY_GB=f"{must_remain:.2f}")
+    output = night.fails("deploy", code=2, OPS_ROLLOUT__FREE_MEMORY_GB=f"{must_remain:.2f}")
     night.says(
-        said,
+        output,
         "a second colour takes 1.0 GB",
         "GB of memory is available",
         "rollout.free_memory_gb",
@@ -50,9 +50,9 @@ def test_a_new_colour_that_is_killed_for_memory(night: Night) -> None:
     night.site.replace(COMPOSE, "    read_only: true\n    user", "    read_only: true\n    mem_limit: 40m\n    user")
     hold(night, 0.5)
     with load.during(night.site.url, READERS) as clients:
-        said = night.fails("deploy", code=1)
+        output = night.fails("deploy", code=1)
         lost_nothing(clients, night)
-    night.says(said, "exit code 137", where="localhost", then="docker logs")
+    night.says(output, "exit code 137", where="localhost", then="docker logs")
     assert night.serves() == night.first
     night.site.replace(COMPOSE, "    mem_limit: 40m\n", "")
     night.site.commit("no limit")
@@ -67,9 +67,9 @@ def test_the_journals_disk_is_full(night: Night, tmp_path: Path, moment: str) ->
         "tests.nights.at", moment, f"{FULL} {night.site.state}", "deploy", OPS_ROLLOUT__FREE_DISK_GB="0"
     )
     with load.during(night.site.url, READERS) as clients:
-        said = Operator(night.site, tmp_path, *small(night.site, tmp_path), *command).end(1)
+        output = Operator(night.site, tmp_path, *small(night.site, tmp_path), *command).end(1)
         lost_nothing(clients, night)
     night.tell("exit 1")
-    night.says(said.stderr, "No space left on device", where="", then="inv")
+    night.says(output.stderr, "No space left on device", where="", then="inv")
     assert night.serves() == night.first
     night.morning()

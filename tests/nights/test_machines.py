@@ -19,10 +19,10 @@ BUSYBOX = bases.read(ROOT)["busybox"].local_tag
 
 
 def client(
-    fleet: Fleet, machine: Machine, user: str = "deploy", known: str = "", through: paramiko.Channel | None = None
+    fleet: Fleet, machine: Machine, user: str = "deploy", host_key: str = "", through: paramiko.Channel | None = None
 ) -> paramiko.SSHClient:
-    """Log in where the host key is the known one, and nowhere else."""
-    entry = paramiko.hostkeys.HostKeyEntry.from_line(f"{machine.address} {known or machine.key}")
+    """Log in where the host key is the host_key one, and nowhere else."""
+    entry = paramiko.hostkeys.HostKeyEntry.from_line(f"{machine.address} {host_key or machine.key}")
     assert entry is not None
     made = paramiko.SSHClient()
     made.set_missing_host_key_policy(paramiko.RejectPolicy())
@@ -39,7 +39,7 @@ def client(
     return made
 
 
-def said(session: paramiko.SSHClient, words: str, stdin: str = "") -> tuple[int, str]:
+def ran(session: paramiko.SSHClient, words: str, stdin: str = "") -> tuple[int, str]:
     """Run a command; return its exit code and what it said."""
     feed, stdout, _ = session.exec_command(words, timeout=20)
     feed.write(stdin)
@@ -60,13 +60,13 @@ def test_each_account_is_let_in_and_may_what_it_may(machines: Fleet, machine: Ma
     driver = "docker info --format '{{.Driver}}'"
     for user in ("root", "deploy"):
         with client(machines, machine, user) as session:
-            assert said(session, driver) == (0, "overlayfs")
+            assert ran(session, driver) == (0, "overlayfs")
     with client(machines, machine, "sudoer") as session:
-        assert said(session, "docker ps")[0] == 1  # `docker info --format` ends with 0 where it was refused
-        assert said(session, f"sudo -n {driver}") == (0, "overlayfs")
+        assert ran(session, "docker ps")[0] == 1  # `docker info --format` ends with 0 where it was refused
+        assert ran(session, f"sudo -n {driver}") == (0, "overlayfs")
     with client(machines, machine, "asker") as session:
-        assert said(session, "sudo -n true")[0] == 1
-        assert said(session, "sudo -S id -u", f"{ASKED}\n") == (0, "0")
+        assert ran(session, "sudo -n true")[0] == 1
+        assert ran(session, "sudo -S id -u", f"{ASKED}\n") == (0, "0")
 
 
 def test_the_classic_store_and_other_host_keys(machines: Fleet, classic: Machine) -> None:
@@ -78,13 +78,13 @@ def test_the_classic_store_and_other_host_keys(machines: Fleet, classic: Machine
 
 def test_a_changed_host_key_is_seen(machines: Fleet, machine: Machine) -> None:
     old = machine.key
-    with client(machines, machine, known=old) as session:
+    with client(machines, machine, host_key=old) as session:
         new = machine.new_host_key()
         assert new != old
-        assert said(session, "echo lives on") == (0, "lives on")
+        assert ran(session, "echo lives on") == (0, "lives on")
     with pytest.raises(paramiko.BadHostKeyException):
-        client(machines, machine, known=old)
-    client(machines, machine, known=new).close()
+        client(machines, machine, host_key=old)
+    client(machines, machine, host_key=new).close()
 
 
 def served(machine: Machine) -> int | None:
@@ -110,7 +110,7 @@ def test_a_cut_drops_what_goes_to_sshd_and_to_containers(machines: Fleet, machin
     machine.cut_off()
     assert served(machine) is None
     with pytest.raises(TimeoutError):
-        client(machines, machine, known=key)
+        client(machines, machine, host_key=key)
     machine.heal()
     client(machines, machine).close()
     assert served(machine) == 404
@@ -137,12 +137,12 @@ def test_a_small_disk_is_full_soon(machine: Machine) -> None:
 def test_a_gateway_forwards_to_one_place_and_runs_nothing(machines: Fleet, machine: Machine) -> None:
     gateway = machines.gateway(opens=[f"{machine.address}:22"])
     with client(machines, gateway, "jump") as jump:
-        assert said(jump, "id")[0] != 0
+        assert ran(jump, "id")[0] != 0
         transport = jump.get_transport()
         assert transport is not None
         channel = transport.open_channel("direct-tcpip", (machine.address, 22), ("127.0.0.1", 0))
         with client(machines, machine, through=channel) as session:
-            assert said(session, "echo $SSH_CONNECTION")[1].startswith(gateway.address)
+            assert ran(session, "echo $SSH_CONNECTION")[1].startswith(gateway.address)
         with pytest.raises(paramiko.ChannelException, match="prohibited"):
             transport.open_channel("direct-tcpip", (machine.address, 80), ("127.0.0.1", 0))
     with pytest.raises(paramiko.AuthenticationException):

@@ -28,12 +28,12 @@ def test_five_hundred_releases_and_a_journal_of_fifteen_thousand_lines(night: Ni
     took = {}
     for words in (("status",), ("history", f"--limit={RELEASES}", "--json"), ("plan",), ("deploy",), ("resume",)):
         began = time.monotonic()
-        said = night.site.inv(*words)
+        output = night.site.inv(*words)
         took[words[0]] = time.monotonic() - began
         if words[0] == "history":
-            assert len(said.document) == RELEASES
+            assert len(output.document) == RELEASES
         if words[0] == "deploy":
-            assert "nothing to do" in said.stderr
+            assert "nothing to do" in output.stderr
     night.tell(", ".join(f"{name} {seconds:.1f} s" for name, seconds in took.items()))
     assert max(took.values()) < 10, took  # 5 s are promised; the tests may share a busy machine
     night.change()

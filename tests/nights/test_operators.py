@@ -24,9 +24,9 @@ def test_two_deploys_at_once(night: Night) -> None:
     night.change()
     with load.during(night.site.url, READERS) as clients:
         with night.held("StartColour:begin", "deploy") as first:
-            said = night.fails("deploy", code=4)
+            output = night.fails("deploy", code=4)
             night.says(
-                said, "locked by", f"process {first.process.pid}", ": deploy since", where="lock", then="inv unlock"
+                output, "locked by", f"process {first.process.pid}", ": deploy since", where="lock", then="inv unlock"
             )
             assert night.serves() == night.first
             for words in (("rollback",), ("resume",), ("abort",), ("down",), ("maintenance", "--on")):
@@ -43,7 +43,7 @@ def test_two_deploys_in_the_same_second(night: Night) -> None:
     night.change()
     both = [night.start("deploy"), night.start("deploy")]
     done = [operator.end(None) for operator in both]
-    assert sorted(said.code for said in done) == [0, 4], [said.stderr for said in done]
+    assert sorted(line.code for line in done) == [0, 4], [line.stderr for line in done]
     night.tell("one exit 0, the other 4")
     assert night.serves() != night.first
     assert "nothing to do" in night.morning()
@@ -62,8 +62,8 @@ def test_an_orphaned_migration(dusk: Night, then: str) -> None:
         operator.kill()
         assert one_offs(night) == ["running"], "half a migration is worse than a late one"
         assert night.serves() == night.first
-        said = night.morning(then)
-    assert "wait for what an interrupted run left" in said
+        output = night.morning(then)
+    assert "wait for what an interrupted run left" in output
     starts, ends = times["start"], times["die"]
     assert len(starts) == len(ends) == 2, (starts, ends)
     assert ends[0] <= starts[1], "a second migration ran beside the first"
@@ -157,10 +157,10 @@ def test_the_first_deploy_killed_at_every_step(dusk: Night) -> None:
     for number in range(len(steps)):
         assert night.site.killed(number, ("begin", "done")[number % 2], "deploy") == steps[number]
         then = ("resume", "abort")[number % 2]
-        said = night.site.inv(then)
+        output = night.site.inv(then)
         if then == "abort":
             assert night.serves() == ""
-            assert "no release is in service" in said.stderr
+            assert "no release is in service" in output.stderr
         else:
             assert night.serves()
             night.first = night.serves()
@@ -182,8 +182,8 @@ def test_an_operator_who_loses_the_connection(night: Night) -> None:
 def test_an_interruption_in_the_middle(night: Night, line: str) -> None:
     """While the new colour is probed, Ctrl-C at a terminal, which the process group gets, or SIGTERM from a job that is cancelled."""
     night.change()
-    said = night.struck("AwaitServed:begin", line, "deploy", code=5)
-    night.says(said, "interrupted", where="", then="inv resume goes on, inv abort goes back")
+    output = night.struck("AwaitServed:begin", line, "deploy", code=5)
+    night.says(output, "interrupted", where="", then="inv resume goes on, inv abort goes back")
     night.morning("resume")
 
 

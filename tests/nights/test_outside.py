@@ -24,9 +24,9 @@ def test_the_hook_before_a_deploy(night: Night, line: str, cause: str) -> None:
     night.change()
     before = look(night.site)
     began = time.monotonic()
-    said = night.fails("deploy", code=3, OPS_HOOKS__BEFORE_DEPLOY=line, OPS_HOOKS__WITHIN="2")
+    output = night.fails("deploy", code=3, OPS_HOOKS__BEFORE_DEPLOY=line, OPS_HOOKS__WITHIN="2")
     assert time.monotonic() - began < 30
-    night.says(said, "before_deploy", cause, where="hooks.before_deploy", then="try again")
+    night.says(output, "before_deploy", cause, where="hooks.before_deploy", then="try again")
     assert look(night.site) == before
     night.morning()
 
@@ -37,8 +37,8 @@ def test_the_hook_before_a_deploy(night: Night, line: str, cause: str) -> None:
 def test_the_hook_after_a_deploy(night: Night, line: str, cause: str) -> None:
     """after_deploy hangs, or fails: the release serves, and the person is told."""
     night.change()
-    said = night.site.inv("deploy", OPS_HOOKS__AFTER_DEPLOY=line, OPS_HOOKS__WITHIN="2").stderr
-    assert f"! the hook after_deploy {cause}" in said, said
+    output = night.site.inv("deploy", OPS_HOOKS__AFTER_DEPLOY=line, OPS_HOOKS__WITHIN="2").stderr
+    assert f"! the hook after_deploy {cause}" in output, output
     assert night.serves() != night.first
     night.tell(f"exit 0; warned: after_deploy {cause}")
     assert "nothing to do" in night.morning()
@@ -50,11 +50,11 @@ def test_the_hook_after_a_deploy(night: Night, line: str, cause: str) -> None:
 def test_the_hook_after_a_failure(night: Night, line: str, cause: str) -> None:
     """A deploy fails, and then on_failure hangs, or fails as well: the first cause is the one to read."""
     night.change()
-    said = night.fails(
+    output = night.fails(
         "deploy", code=1, OPS_HOOKS__ON_FAILURE=line, OPS_VARIABLES__BEHAVIOUR="exits", OPS_HOOKS__WITHIN="2"
     )
-    assert f"! the hook on_failure {cause}" in said, said
-    night.says(said, "told to exit at once", where="localhost", then="docker logs")
+    assert f"! the hook on_failure {cause}" in output, output
+    night.says(output, "told to exit at once", where="localhost", then="docker logs")
     assert night.serves() == night.first
     night.morning()
 
@@ -94,10 +94,10 @@ def test_a_notification_service(dusk: Night, deaf: int, fault: str) -> None:
     (night.site.root / ".env.local").chmod(0o600)
     night.change()
     began = time.monotonic()
-    said = night.site.inv("deploy", OPS_NOTIFY__WITHIN="2").stderr
+    output = night.site.inv("deploy", OPS_NOTIFY__WITHIN="2").stderr
     took = time.monotonic() - began
-    assert "! not everybody was notified" in said, said
-    assert "127.0.0.1" not in said, "an address may hold a token"
+    assert "! not everybody was notified" in output, output
+    assert "127.0.0.1" not in output, "an address may hold a token"
     assert took < 40
     night.tell(f"exit 0 after {took:.0f} s; warned: not everybody was notified")
     failed = night.fails("deploy", code=1, OPS_NOTIFY__WITHIN="2", OPS_VARIABLES__BEHAVIOUR="exits")

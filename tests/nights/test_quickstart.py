@@ -48,9 +48,9 @@ def test_quickstart_on_the_classic_store_as_a_member_of_the_docker_group(bare_ho
     on_the_classic_store(bare_host)
     run(bare_host, "docker", "load", "--input", "/root/bases.tar")
     before = run(bare_host, "dpkg-query", "--show")
-    said = run(bare_host, *AS_DEV, "sh", "-c", "umask 077; ./scripts/quickstart", folder=OF_DEV)
+    output = run(bare_host, *AS_DEV, "sh", "-c", "umask 077; ./scripts/quickstart", folder=OF_DEV)
     assert run(bare_host, "dpkg-query", "--show") == before
-    assert "classic image store" in said
+    assert "classic image store" in output
     assert '"release"' in run(bare_host, "python3", "-c", ASK)
     assert "containerd-snapshotter" in run(bare_host, *AS_DEV, INV, "doctor", folder=OF_DEV)
     run(bare_host, *AS_DEV, INV, "down", folder=OF_DEV)

@@ -81,9 +81,9 @@ def test_a_server_that_is_down(trio: ServersNight) -> None:
     night, gone = trio, trio.machines["app2"]
     night.change()
     docker("kill", gone.container)
-    said = night.fails("deploy", code=2)
+    output = night.fails("deploy", code=2)
     night.says(
-        said,
+        output,
         "app2 did not answer at",
         where="app2",
         then="is the machine up",
@@ -121,8 +121,8 @@ def test_a_disk_that_fills_up_in_the_middle(bare: ServersNight) -> None:
         night.falls()
         night.change()
         full = inside(machine, FILL, night.site.state_there)
-        said = night.struck("StartColour:begin", full, "deploy", code=1)
-        night.says(said, "No space left", where="app1", then="fix that")
+        output = night.struck("StartColour:begin", full, "deploy", code=1)
+        night.says(output, "No space left", where="app1", then="fix that")
         night.still_serve()
         machine.sh('rm "$1/filler"', night.site.state_there)
         night.morning()
@@ -151,9 +151,9 @@ def test_an_engine_that_is_stopped(trio: ServersNight) -> None:
     night, machine = trio, trio.machines["app2"]
     night.change()
     machine.stop_engine()
-    said = night.fails("deploy", code=2)
+    output = night.fails("deploy", code=2)
     night.says(
-        said,
+        output,
         "the Docker engine does not answer",
         where="app2",
         then="systemctl start docker",
@@ -185,9 +185,9 @@ def test_images_for_another_processor(single: ServersNight) -> None:
         str(recipe),
     )
     before = images_on(night)
-    said = night.fails("push", code=2)
+    output = night.fails("push", code=2)
     night.says(
-        said,
+        output,
         "app1 is amd64",
         f"{night.site.app}/app (arm64)",
         where="app1",
@@ -215,8 +215,8 @@ def test_a_host_key_that_has_changed(single: ServersNight) -> None:
     night.change()
     pinned, entered = machine.key, logins(machine)
     machine.new_host_key()
-    said = night.fails("deploy", code=2)
-    night.says(said, "the host key of app1 has changed", where="app1", then="ssh-keygen -lf", serves="not known")
+    output = night.fails("deploy", code=2)
+    night.says(output, "the host key of app1 has changed", where="app1", then="ssh-keygen -lf", serves="not known")
     assert logins(machine) == entered, "somebody logged in"
     night.still_serve()
     night.site.inv("hosts.pin", "--yes")
@@ -235,8 +235,8 @@ def test_sudo_that_asks_for_a_password(single: ServersNight) -> None:
     """`ssh.sudo` with an account that must type its password."""
     night = single
     night.change()
-    said = night.fails("deploy", code=2, OPS_SSH__USER="asker", OPS_SSH__SUDO="true")
-    night.says(said, "sudo asks asker for a password", where="app1", then="asker ALL=(ALL) NOPASSWD: ALL")
+    output = night.fails("deploy", code=2, OPS_SSH__USER="asker", OPS_SSH__SUDO="true")
+    night.says(output, "sudo asks asker for a password", where="app1", then="asker ALL=(ALL) NOPASSWD: ALL")
     night.still_serve()
     night.morning()
 
@@ -263,9 +263,9 @@ def test_a_key_file_that_others_can_read(single: ServersNight, started: Fleet) -
     opened = night.site.folder / "key"
     shutil.copy(started.key, opened)
     opened.chmod(0o644)
-    said = night.fails("deploy", code=2, OPS_SSH__KEY_FILE=str(opened))
+    output = night.fails("deploy", code=2, OPS_SSH__KEY_FILE=str(opened))
     night.says(
-        said, "others than you can read this private key", where="key", then=f"chmod 600 {opened}", serves="not known"
+        output, "others than you can read this private key", where="key", then=f"chmod 600 {opened}", serves="not known"
     )
     opened.chmod(0o600)
     night.still_serve()
@@ -284,9 +284,9 @@ def test_a_power_cut_half_way(trio: ServersNight, victim: str, moment: str, then
     """One of three servers loses its power during a deploy: the others go back, and nobody can say that of this one."""
     night, others = trio, [name for name in trio.machines if name != victim]
     night.change()
-    said = night.struck(moment, power_cut(night.machines[victim]), "deploy", code=5, OPS_SSH__KEEPALIVE="2")
+    output = night.struck(moment, power_cut(night.machines[victim]), "deploy", code=5, OPS_SSH__KEEPALIVE="2")
     night.says(
-        said,
+        output,
         f"{victim} could not be taken back",
         where=victim,
         then=f"once {victim} can be reached, inv resume",
@@ -302,8 +302,8 @@ def test_a_power_cut_of_the_only_server(single: ServersNight) -> None:
     """The only server loses its power during a switch."""
     night, machine = single, single.machines["app1"]
     night.change()
-    said = night.struck("Switch:begin", power_cut(machine), "deploy", code=5, OPS_SSH__KEEPALIVE="2")
-    night.says(said, "the connection to app1 broke", where="app1", then=RESUME, serves="not known")
+    output = night.struck("Switch:begin", power_cut(machine), "deploy", code=5, OPS_SSH__KEEPALIVE="2")
+    night.says(output, "the connection to app1 broke", where="app1", then=RESUME, serves="not known")
     returned(machine)
     night.all_answer()
     night.morning("resume")
@@ -314,8 +314,8 @@ def test_ssh_that_is_cut_while_the_old_colour_drains(single: ServersNight) -> No
     night, machine = single, single.machines["app1"]
     night.change()
     with remote.under_load(night.site, night.machines) as clients:
-        said = night.struck("Drain:begin", inside(machine, CUT_SSH), "deploy", code=5)
-        night.says(said, "the connection to app1 broke", where="app1", then=RESUME, serves="not known")
+        output = night.struck("Drain:begin", inside(machine, CUT_SSH), "deploy", code=5)
+        night.says(output, "the connection to app1 broke", where="app1", then=RESUME, serves="not known")
         assert night.serves() != night.first
         machine.heal()
         night.retried("resume")
@@ -341,9 +341,9 @@ def test_a_partition_that_outlasts_the_lock(single: ServersNight, tmp_path: Path
         theirs = remote.inv(other, "deploy", "--json").document["release"]
         assert night.serves() == theirs
         there = night.site.on(machine)
-    said = first.end(5).stderr
+    output = first.end(5).stderr
     night.tell("exit 5")
-    night.says(said, "the lock was lost", where="app1", then="inv", serves=f"release {theirs}")
+    night.says(output, "the lock was lost", where="app1", then="inv", serves=f"release {theirs}")
     assert (night.serves(), night.site.on(machine)) == (theirs, there), "the first operator changed something"
     night.tell("what the next operator deployed was left alone")
     night.morning()
@@ -358,8 +358,10 @@ def test_held_after_a_failure(trio: ServersNight, then: str) -> None:
     edge = f"{night.site.state_there}/edge"
     with remote.under_load(night.site, night.machines) as clients:
         frozen = inside(machine, f"mount --bind {edge} {edge} && mount -o remount,ro,bind {edge}")
-        said = night.struck("Switch:done", frozen, "deploy", code=5)
-        night.says(said, "held after a failure", "Read-only file system", where="app2", then=RESUME, serves=night.first)
+        output = night.struck("Switch:done", frozen, "deploy", code=5)
+        night.says(
+            output, "held after a failure", "Read-only file system", where="app2", then=RESUME, serves=night.first
+        )
         found = night.served()
         assert found["app1"] != night.first == found["app2"]
         machine.sh('umount "$1"', edge)
@@ -376,10 +378,10 @@ def test_one_of_three_does_not_become_healthy(trio: ServersNight) -> None:
     volume = f"{night.site.app}-{remote.ENV}_scratch"
     night.machines["app2"].sh('touch "$(docker volume inspect --format "{{.Mountpoint}}" "$1")/marked"', volume)
     with remote.under_load(night.site, night.machines) as clients:
-        said = night.fails(
+        output = night.fails(
             "deploy", code=1, OPS_ROLLOUT__ON_FAILURE="hold", OPS_VARIABLES__BEHAVIOUR="exits-where-marked"
         )
-        night.says(said, "told to exit at once", where="app2", then="ssh root@")
+        night.says(output, "told to exit at once", where="app2", then="ssh root@")
         night.still_serve()
         all_lost_nothing(clients, night)
     night.morning()
@@ -394,10 +396,10 @@ def test_two_operators_on_three_servers(trio: ServersNight, tmp_path: Path) -> N
     night.change()
     other = remote.elsewhere(night.site, tmp_path / "elsewhere")
     with night.held("StartColour:begin", "deploy") as first:
-        said = remote.inv(other, "deploy", code=4).stderr
+        output = remote.inv(other, "deploy", code=4).stderr
         night.tell("exit 4")
         night.says(
-            said,
+            output,
             "locked by",
             f"process {first.process.pid}",
             ": deploy since",
@@ -418,9 +420,9 @@ def test_an_interruption_on_three_servers(trio: ServersNight, line: str) -> None
     """Ctrl-C, or SIGTERM from a job that is cancelled, while the new colours are probed."""
     night = trio
     night.change()
-    said = night.struck("AwaitServed:begin", line, "deploy", code=5)
-    night.says(said, "interrupted", where="", then=RESUME)
-    assert "the lock was lost" not in said, "it is said what serves, also once the connections were let go of"
+    output = night.struck("AwaitServed:begin", line, "deploy", code=5)
+    night.says(output, "interrupted", where="", then=RESUME)
+    assert "the lock was lost" not in output, "it is said what serves, also once the connections were let go of"
     night.still_serve()
     night.retried("resume")
     night.tell("then `inv resume` converges")
@@ -441,9 +443,9 @@ def test_killed_at_every_step_on_three_servers(trio: ServersNight, tmp_path: Pat
         remote.killed(night.site, number, state, "deploy")
         assert all(night.served().values()), "every server serves before any command is typed"
         other.extra = dict(night.site.extra)
-        said = remote.inv(other, then, "--json").document
-        assert night.serves() == said["release"], f"{then} after step {number} ({state})"
-        assert (said["release"] == before) == (then == "abort"), f"{then} after step {number} ({state})"
+        shown = remote.inv(other, then, "--json").document
+        assert night.serves() == shown["release"], f"{then} after step {number} ({state})"
+        assert (shown["release"] == before) == (then == "abort"), f"{then} after step {number} ({state})"
         night.unstranded()
         night.change()
     night.tell(f"{len(some)} of {most} steps over all servers; resume, abort, deploy in turn")
@@ -483,8 +485,8 @@ def test_a_branch_with_a_long_name(single: ServersNight) -> None:
 # a registry's bad days
 
 
-@pytest.mark.parametrize(("status", "told", "then"), REFUSALS)
-def test_a_registry_that_says_no(single: ServersNight, status: int, told: str, then: str) -> None:
+@pytest.mark.parametrize(("status", "expected", "then"), REFUSALS)
+def test_a_registry_that_says_no(single: ServersNight, status: int, expected: str, then: str) -> None:
     """The registry answers 401, 429 or 500 whatever it is asked."""
     night = single
     night.change()
@@ -493,8 +495,8 @@ def test_a_registry_that_says_no(single: ServersNight, status: int, told: str, t
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         before, words = images_on(night), {"OPS_SHIP__BY": "registry", "OPS_SHIP__REGISTRY": f"{server.address}/team"}
-        said = night.fails("push", code=1, **words)
-        night.says(said, told, where="localhost", then=then, serves="nothing that runs was touched")
+        output = night.fails("push", code=1, **words)
+        night.says(output, expected, where="localhost", then=then, serves="nothing that runs was touched")
         assert images_on(night) == before
     finally:
         server.shutdown()

@@ -31,10 +31,10 @@ def test_the_edge_is_made_anew_only_when_told_to(tiny: Site) -> None:
     assert tiny.inv("plan", "--json").document["hosts"][0]["drifted"] == ["edge"]
     tiny.inv("deploy")
     assert identity(tiny, "-edge-") == before, "a deploy never recreates the edge"
-    said = tiny.inv("deploy", "--include=edge,app", code=2).stderr
-    assert ("app is no shared service" in said, "building images" in said) == (True, False), said
-    said = tiny.inv("deploy", "--include=edge").stderr
-    assert re.search(r"outage: at most \d+\.\d s; the app answers again", said), said
+    output = tiny.inv("deploy", "--include=edge,app", code=2).stderr
+    assert ("app is no shared service" in output, "building images" in output) == (True, False), output
+    output = tiny.inv("deploy", "--include=edge").stderr
+    assert re.search(r"outage: at most \d+\.\d s; the app answers again", output), output
     assert identity(tiny, "-edge-") != before
     assert tiny.get("/health")[0] == 200
     assert tiny.inv("plan", "--json").document["hosts"][0]["drifted"] == []

@@ -78,11 +78,11 @@ def refused(site: Site, *words: str) -> Done:
 def included(site: Site, *words: str) -> None:
     """Recreate the edge under load: requests fail for as long as the command says that they did, and no longer."""
     with load.during(site.url, SPARSE) as clients:
-        said = site.inv(*words, "--include=edge").stderr
+        output = site.inv(*words, "--include=edge").stderr
         report = clients.report()
-    stated = STATED.search(said)
-    assert stated, said
-    assert outage(report) <= float(stated[1]) + 0.3, f"{said}\n{report.table()}"
+    stated = STATED.search(output)
+    assert stated, output
+    assert outage(report) <= float(stated[1]) + 0.3, f"{output}\n{report.table()}"
 
 
 def test_edge_and_app_move_to_another_network_and_back_within_the_outage_that_is_stated(story: Story) -> None:

@@ -92,8 +92,8 @@ class Apart(FakeHost):
         words = (word.replace(str(FOLDER), str(self.real(FOLDER))) for word in command.argv)
         return replace(command, argv=tuple(words))
 
-    def open(self, command: Command, *, fed: bool = False) -> Any:
-        return super().open(self.placed(command), fed=fed)
+    def open(self, command: Command, *, stdin_open: bool = False) -> Any:
+        return super().open(self.placed(command), stdin_open=stdin_open)
 
     def try_run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> Result:
         return super().try_run(self.placed(command), stdin=stdin, timeout=timeout)
@@ -153,10 +153,12 @@ class Site:
         return [self.facts()[name].edge.release for name in NAMES]
 
     def running(self) -> set[str]:
-        return {c.release for host in self.hosts.values() for c in host.engine.known.values() if c.alive and c.colour}
+        return {
+            c.release for host in self.hosts.values() for c in host.engine.observed.values() if c.alive and c.colour
+        }
 
     def switches(self) -> list[str]:
-        return [name for name, host in self.hosts.items() for said in host.said if "-HUP" in said]
+        return [name for name, host in self.hosts.items() for line in host.executed if "-HUP" in line]
 
     def revive(self) -> None:
         """Another operator comes, from another machine."""

@@ -13,14 +13,14 @@ def touch(folder: Path) -> tuple[str, str]:
     return "touch", str(folder / "new")
 
 
-def opened(host: Host, folder: Path, *, fed: bool) -> None:
-    with host.open(command(*touch(folder)), fed=fed) as process:
+def opened(host: Host, folder: Path, *, stdin_open: bool) -> None:
+    with host.open(command(*touch(folder)), stdin_open=stdin_open) as process:
         assert process.stdout
         assert not process.stdout.read()
 
 
-def streamed(host: Host, folder: Path, *, fed: bool) -> None:
-    with host.stream(command(*touch(folder)), fed=fed):
+def streamed(host: Host, folder: Path, *, stdin_open: bool) -> None:
+    with host.stream(command(*touch(folder)), stdin_open=stdin_open):
         pass
 
 
@@ -53,10 +53,10 @@ CHANGES: Mapping[str, Callable[[Host, Path], object]] = {
     "try_run": lambda host, folder: host.try_run(command(*touch(folder))),
     "exchange": lambda host, folder: host.exchange(command(*touch(folder))),
     "pipe": lambda host, folder: host.run(pipe(query("true"), command(*touch(folder)))),
-    "open": lambda host, folder: opened(host, folder, fed=False),
-    "open fed": lambda host, folder: opened(host, folder, fed=True),
-    "stream": lambda host, folder: streamed(host, folder, fed=False),
-    "stream fed": lambda host, folder: streamed(host, folder, fed=True),
+    "open": lambda host, folder: opened(host, folder, stdin_open=False),
+    "open with stdin": lambda host, folder: opened(host, folder, stdin_open=True),
+    "stream": lambda host, folder: streamed(host, folder, stdin_open=False),
+    "stream with stdin": lambda host, folder: streamed(host, folder, stdin_open=True),
     "watch": lambda host, folder: host.watch(command(*touch(folder)), print),
     "follow": lambda host, folder: host.follow(command(*touch(folder))),
 }

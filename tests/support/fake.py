@@ -52,7 +52,7 @@ class FakeEngine(Engine):
 
     def __init__(self, host: FakeHost) -> None:
         self.host = host
-        self.known: dict[str, Container] = {}
+        self.observed: dict[str, Container] = {}
         self.made: frozenset[str] = frozenset()
         self.orphans: tuple[str, ...] = ()
 
@@ -63,7 +63,7 @@ class FakeEngine(Engine):
     def containers(self, environment: str) -> tuple[Container, ...]:
         """List them all; what has just been started is healthy the next time."""
         self.host.hit()
-        listed = tuple(sorted(self.known.values(), key=lambda c: c.name))
+        listed = tuple(sorted(self.observed.values(), key=lambda c: c.name))
         for seen in listed:
             if seen.health == "starting":
                 self.change(seen.name, health="healthy")
@@ -83,7 +83,7 @@ class FakeEngine(Engine):
 
     def health_check(self, name: str) -> str:
         """Return what is to be shown of a failed health check."""
-        return f"health check ended with 1: {name} said no" if self.known[name].health else ""
+        return f"health check ended with 1: {name} said no" if self.observed[name].health else ""
 
     def mounted(self, name: str, place: str) -> str | None:
         """Return the folder that the edge is configured from, the only one that anybody asks for."""
@@ -91,8 +91,8 @@ class FakeEngine(Engine):
 
     def change(self, name: str, **fields: Any) -> None:
         """Change one container; watch that there are never two schedulers."""
-        self.known[name] = replace(self.known[name], **fields)
-        schedulers = [c.name for c in self.known.values() if c.role == "scheduler" and c.alive]
+        self.observed[name] = replace(self.observed[name], **fields)
+        schedulers = [c.name for c in self.observed.values() if c.role == "scheduler" and c.alive]
         invariant(len(schedulers) <= 1, schedulers)
 
 
@@ -105,7 +105,7 @@ class FakeHost(LocalHost):
         self.lost_images: set[str] = set()
         self.generation, self.answer = 0, ""  # what the edge has read, whatever becomes of the files
         self.variables = dict[str, list[str]]()  # of containers
-        self.said: list[str] = []
+        self.executed: list[str] = []
         self.fault: tuple[int, Callable[[], BaseException | None]] | None = None
         self.begun = 0
         self.log: list[Result] = []  # what `docker logs` leaves, each time that it is run
@@ -139,23 +139,23 @@ class FakeHost(LocalHost):
     def append(self, path: Path, line: str) -> None:
         """Keep a line; a step's beginning may set off the fault, any other line ends it."""
         super().append(path, line)
-        known = json.loads(line)
+        entry = json.loads(line)
         self.broken, self.mute = None, False
-        if path.name != "journal.jsonl" or "step" not in known:
+        if path.name != "journal.jsonl" or "step" not in entry:
             return
-        if self.killed_at and self.killed_at[:2] == (self.begun - (known["state"] == "done"), known["state"]):
+        if self.killed_at and self.killed_at[:2] == (self.begun - (entry["state"] == "done"), entry["state"]):
             killed, self.killed_at = self.killed_at[2], None
             raise killed
-        if known["state"] == "begin":
+        if entry["state"] == "begin":
             if self.fault and self.fault[0] == self.begun:
-                self.begin_fault(known["step"])
+                self.begin_fault(entry["step"])
             self.begun += 1
 
     def begin_fault(self, step: str) -> None:
         """Break what the step looks at: health, answers through the edge, or the next command."""
         assert self.fault
         if step == "AwaitHealthy" and self.fault[1]() is None:
-            newest = [name for name, c in self.engine.known.items() if c.health == "starting"]
+            newest = [name for name, c in self.engine.observed.items() if c.health == "starting"]
             for name in newest:
                 self.engine.change(name, state="exited", health="", exit_code=3)
         elif step == "AwaitServed" and self.fault[1]() is None:
@@ -180,7 +180,7 @@ class FakeHost(LocalHost):
         """Do what a command would do."""
         if command.argv[0] in ("date", "du", "find", "flock", "kill", "stat") or FILE_SYSTEM in command.argv:
             return super().try_run(command, timeout=timeout)
-        self.said.append(str(command))
+        self.executed.append(str(command))
         self.hit()
         try:
             return self.perform(command)
@@ -197,7 +197,7 @@ class FakeHost(LocalHost):
                     self.recreate(Path(file), names)
                 return self.up(Path(file), names, scale)
             case ("docker", "network", "connect", network, name):
-                self.engine.change(name, networks=(*self.engine.known[name].networks, network))
+                self.engine.change(name, networks=(*self.engine.observed[name].networks, network))
             case ("docker", "compose", *_, "tasks", "known"):
                 return Result(0, "old\n", "")
             case ("docker", "exec", _, "tasks", "pending"):
@@ -205,9 +205,9 @@ class FakeHost(LocalHost):
             case ("docker", "exec", _, "failed"):
                 return Result(0, "0", "")
             case ("docker", "exec", name, *_, line) if '"marker"' in line:
-                if self.engine.known[name].service in self.shellless:
+                if self.engine.observed[name].service in self.shellless:
                     return Result(127, "", "executable file not found in $PATH")
-                if self.engine.known[name].service in self.dropped:
+                if self.engine.observed[name].service in self.dropped:
                     return Result(2, "", "sh: 1: cannot create /proc/1/fd/1: Permission denied")
                 self.written[name] = line
             case ("docker", "inspect", "--format", "{{json .Config.Env}}", *names):
@@ -230,13 +230,13 @@ class FakeHost(LocalHost):
                     invariant(
                         name not in json.loads(self.answer)["members"], f"{name} was removed while the edge named it"
                     )
-                    del self.engine.known[name]
+                    del self.engine.observed[name]
             case ("docker", "rm", *names):
                 for name in names:
-                    invariant(not self.engine.known.pop(name).alive, f"{name} was removed while it ran")
+                    invariant(not self.engine.observed.pop(name).alive, f"{name} was removed while it ran")
             case ("docker", "network", "disconnect", "--force", network, name):
                 invariant(
-                    name not in self.engine.known, "the engine takes only the settings of a container that is there"
+                    name not in self.engine.observed, "the engine takes only the settings of a container that is there"
                 )
                 invariant(self.held.pop(name, None) == network, f"{name} is not held in {network}")
             case ("docker", "start", *names):
@@ -265,13 +265,15 @@ class FakeHost(LocalHost):
                 word: labels.get(f"{LABEL}.{word}", "") for word in ("service", "role", "colour", "release")
             }
             there = [
-                c for c in self.engine.known.values() if (c.colour, c.service) == (fields["colour"], fields["service"])
+                c
+                for c in self.engine.observed.values()
+                if (c.colour, c.service) == (fields["colour"], fields["service"])
             ]
             for old in [c for c in there if c.release != fields["release"]]:
                 invariant(
                     not (old.alive and old.name in self.named()), f"{old.name} is recreated, and the edge names it"
                 )
-                del self.engine.known[old.name]
+                del self.engine.observed[old.name]
             kept = [c.number for c in there if c.release == fields["release"]]
             invariant(len(kept) <= int(scale.get(name, 1)), "Compose would remove one of its own choice")
             for number in [*kept, *(n for n in range(1, 99) if n not in kept)][: int(scale.get(name, 1))]:
@@ -281,7 +283,7 @@ class FakeHost(LocalHost):
                 made = Container(key, **fields, state="created", health="", image=image, number=number, deploy=block,
                                  made_of=labels.get(MADE_OF, ""), networks=tuple(specs[fields["service"]].networks),
                                  mounts=tuple(specs[fields["service"]].mounts))  # fmt: skip
-                if not self.engine.known.setdefault(key, made).alive and key not in self.stale:
+                if not self.engine.observed.setdefault(key, made).alive and key not in self.stale:
                     if key in self.held:
                         return self.refused(key)
                     self.engine.change(key, state="running", health="starting")
@@ -294,11 +296,11 @@ class FakeHost(LocalHost):
         """Remove the containers of shared services, in whatever state they are."""
         project = parsed(file.read_text())["name"]
         for name in names:
-            self.engine.known.pop(f"{project}-{name}-1", None)
+            self.engine.observed.pop(f"{project}-{name}-1", None)
 
     def crash(self, name: str) -> None:
         """Let what is made of something that does not work start over and over."""
-        if self.engine.known[name].made_of in self.bad:
+        if self.engine.observed[name].made_of in self.bad:
             self.engine.change(name, state="restarting", health="", restarts=3)
 
     def refused(self, name: str) -> Result:
@@ -340,7 +342,7 @@ class FakeHost(LocalHost):
             return 502, ""
         found = [
             c
-            for c in [*self.engine.known.values()]
+            for c in [*self.engine.observed.values()]
             if ((c.colour, c.service) == (colour, service) or service == f"{c.name}:8000") and c.up
         ]
         return (200, json.dumps({"release": found[0].release})) if found and not self.mute else (502, "")

@@ -43,11 +43,11 @@ def when(host: Any, step: str, state: str, act: Callable[[], object]) -> None:
 
 def nth(host: Any, step: str, state: str, number: int, act: Callable[[], object]) -> None:
     """Do something when a host writes down one end of a step for the n-th time."""
-    came: list[str] = []
+    calls: list[str] = []
 
     def seen() -> None:
-        came.append(step)
-        if len(came) == number:
+        calls.append(step)
+        if len(calls) == number:
             act()
 
     when(host, step, state, seen)
@@ -64,7 +64,7 @@ def cut(*hosts: Any) -> None:
             setattr(host, name, lost)
 
 
-def mend(*hosts: Any) -> None:
+def clear_faults(*hosts: Any) -> None:
     """Have the connections again."""
     for host in hosts:
         for name in ("try_run", "read", "append", "write", "pointed", "point", "get", "hit"):

@@ -38,8 +38,10 @@ class Nested(LocalHost):
     def try_run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> Result:
         return super().try_run(self.inside(command), stdin=stdin, timeout=timeout)
 
-    def _open(self, command: Command, guard: tuple[str, ...], *, fed: bool, apart: bool = False) -> LocalProcess:
-        return super()._open(self.inside(command), guard, fed=fed, apart=apart)
+    def _open(
+        self, command: Command, guard: tuple[str, ...], *, stdin_open: bool, stderr_apart: bool = False
+    ) -> LocalProcess:
+        return super()._open(self.inside(command), guard, stdin_open=stdin_open, stderr_apart=stderr_apart)
 
     def remove(self, path: Path) -> None:
         self.run(command("rm", "-rf", str(path)))

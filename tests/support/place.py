@@ -38,13 +38,13 @@ class Killed(BaseException):
 @cache
 def bundled(name: str, replicas: int = 1) -> Bundle:
     """Make a release of the small app with its real files; with more than one replica it rolls."""
-    known = model()
-    services = tuple(ReleasedService(name=s.name, image=IMAGES[s.image], deploy=s.deploy) for s in known.services)
+    found = model()
+    services = tuple(ReleasedService(name=s.name, image=IMAGES[s.image], deploy=s.deploy) for s in found.services)
     made = Release(
         id=name, revision=name, commit=name, commit_time="2026-01-01T00:00:00Z", images=IMAGES, config_digests={}, files="f",
         secrets="s", strategy="rolling" if replicas > 1 else "blue_green", services=services,
     ).scaled({"backend": replicas, "worker": replicas})  # fmt: skip
-    return Bundle(made, desired.render_all(settings(ROOT), known, IMAGES, name, "/env"), "A=1\n")
+    return Bundle(made, desired.render_all(settings(ROOT), found, IMAGES, name, "/env"), "A=1\n")
 
 
 def applied(fleet: Fleet, command: str, **more: Any) -> Outcome:
@@ -82,12 +82,12 @@ class Place:
 
     def containers(self) -> list[tuple[str, str]]:
         """Which services run, of which release, once for each replica."""
-        return sorted((c.service, c.release) for c in self.host.engine.known.values() if c.alive and c.colour)
+        return sorted((c.service, c.release) for c in self.host.engine.observed.values() if c.alive and c.colour)
 
     def members(self) -> list[str]:
         """Which releases the edge names, once for each replica, all of which run."""
         named = observe(self.settings, self.host).edge.members
-        found = [c for c in self.host.engine.known.values() if c.name in named]
+        found = [c for c in self.host.engine.observed.values() if c.name in named]
         assert len(found) == len(named)
         assert all(c.up for c in found), "what the edge names does not run"
         return sorted(c.release for c in found)

@@ -70,8 +70,8 @@ class Queue:
             if not lost or time.monotonic() > deadline:
                 runs = Counter(row["id"] for row in rows)
                 began = {row["id"]: f"begun at {row['started_at']} by {row['release']}" for row in rows}
-                told = [
+                notified = [
                     f"{task}, taken at {self.accepted[task]:.1f}, {began.get(task, 'never begun')}" for task in lost
                 ]
-                return told, [task for task in self.accepted if runs[task] > 1]
+                return notified, [task for task in self.accepted if runs[task] > 1]
             time.sleep(1)

@@ -30,7 +30,7 @@ class Seen(Apart):
         found = [
             (name, c.name)
             for name, host in self.others.items()
-            for c in [*host.engine.known.values()]
+            for c in [*host.engine.observed.values()]
             if alive(c, "scheduler")
         ]
         invariant(len(found) <= 1, found)
@@ -69,6 +69,6 @@ class Roles:
         return {
             name
             for name, host in self.hosts.items()
-            for c in host.engine.known.values()
+            for c in host.engine.observed.values()
             if c.service == service and c.alive
         }

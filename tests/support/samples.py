@@ -67,20 +67,20 @@ def release(name: str, without: tuple[str, ...] = (), extra: dict[str, str] | No
     )  # fmt: skip
 
 
-def able(known: Release) -> Release:
+def able(found: Release) -> Release:
     """Make a release whose web services and workers can be told to drain and to go on, and whose workers tell of their tasks."""
     words = {"drain": ("drain",), "resume": ("resume",)}
     blocks = {"web": words, "worker": {**words, "tasks": ("tasks",)}}
     services = tuple(
-        s.model_copy(update={"deploy": s.deploy.model_copy(update=blocks.get(s.role, {}))}) for s in known.services
+        s.model_copy(update={"deploy": s.deploy.model_copy(update=blocks.get(s.role, {}))}) for s in found.services
     )
-    return known.model_copy(update={"services": services})
+    return found.model_copy(update={"services": services})
 
 
-def rolling(known: Release, replicas: int) -> Release:
+def rolling(found: Release, replicas: int) -> Release:
     """Make a release that rolls, with this number of replicas of each web service and worker."""
-    services = {s.name: replicas for s in known.of("web", "worker")}
-    return known.model_copy(update={"strategy": "rolling"}).scaled(services)
+    services = {s.name: replicas for s in found.of("web", "worker")}
+    return found.model_copy(update={"strategy": "rolling"}).scaled(services)
 
 
 def container(
@@ -103,8 +103,8 @@ def serving(name: str, colour: str, generation: int = 2) -> Facts:
 
 def log_line(**changed: Any) -> str:
     """Make a line of the edge's access log: a request that an app answered, but for what is changed."""
-    known = {
+    found = {
         "time": "2026-11-23T15:37:10+00:00", "colour": "green", "release": "r2", "method": "GET", "path": "/", "status": 200, "bytes": 5,
         "seconds": 6.1, "upstream_seconds": "0.127", "upstream": "172.23.0.4:8000",
     }  # fmt: skip
-    return json.dumps({**known, **changed})
+    return json.dumps({**found, **changed})

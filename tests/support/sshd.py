@@ -81,7 +81,7 @@ class Sshd:
         self, root: Path, *, hosts: dict[str, Any] | None = None, gateway: Sshd | None = None, **ssh: Any
     ) -> Settings:
         """Return an environment of it alone, by the name of `app1`."""
-        known = hosts if hosts is not None else {"app1": self.machine()}
+        found = hosts if hosts is not None else {"app1": self.machine()}
         return samples.settings(
             root,
             ssh=Ssh(
@@ -93,7 +93,7 @@ class Sshd:
                     **ssh,
                 }
             ),
-            hosts={name: Server(**machine) for name, machine in known.items()},
+            hosts={name: Server(**machine) for name, machine in found.items()},
             gateway=Machine(**gateway.machine()) if gateway else None,
         )
 
@@ -145,9 +145,9 @@ def host_of(server: Sshd, **more: Any) -> SshHost:
 
 def refused(act: Callable[[], object]) -> str:
     """Do what must be refused; return all that a person is told."""
-    with pytest.raises(Refused) as told:
+    with pytest.raises(Refused) as raised:
         act()
-    return str(told.value)
+    return str(raised.value)
 
 
 def runs(line: str) -> bool:

@@ -66,8 +66,8 @@ def apply(step: steps.Step, facts: Facts, release: Release) -> Facts:
         case steps.Switch(colour, name, generation, maintenance, beside):
             assert generation > facts.edge.generation
             own = [c.name for c in facts.of(colour or "", "web") if c.alive]
-            known = upstreams(release, *COLOURS)
-            edge = EdgeFacts(True, generation, colour, name, maintenance, (*own, *beside), upstreams=known)
+            found = upstreams(release, *COLOURS)
+            edge = EdgeFacts(True, generation, colour, name, maintenance, (*own, *beside), upstreams=found)
             return replace(facts, edge=replace(edge, frame=step.frame or facts.edge.frame))
         case steps.Drain() | steps.TemporaryCertificate():
             pass

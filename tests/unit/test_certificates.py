@@ -143,8 +143,8 @@ def test_what_is_wrong_with_a_certificate_is_said(chain: bytes, key: bytes, name
 
 def test_one_that_has_expired_or_is_of_tomorrow_is_refused() -> None:
     old, new = signed("a.test", start=-9 * DAY, days=8), signed("a.test", start=DAY)
-    said = [mistakes(pair.chain, pair.key, ["a.test"], datetime.now(UTC)) for pair in (old, new)]
-    assert [words[0][:14] for words in said] == ["it expired at ", "it is not vali"]
+    output = [mistakes(pair.chain, pair.key, ["a.test"], datetime.now(UTC)) for pair in (old, new)]
+    assert [words[0][:14] for words in output] == ["it expired at ", "it is not vali"]
 
 
 def judged(own: Certificate, now: datetime = NOW + DAY) -> dict[str, str]:

@@ -15,12 +15,12 @@ FILE = "services:\n  backend-blue:\n    image: sha256:{0}\n    environment: {{RE
 
 
 def bundle(name: str, debug: str = "no", env: str = 'A="1"\n', edge: str = "listen 80;", revision: str = "c") -> Bundle:
-    known = release(name).model_copy(update={"revision": revision})
-    return Bundle(known, {"blue.yml": FILE.format(name, debug), "routes.blue.conf": f"# {name}\n{edge}"}, env)
+    found = release(name).model_copy(update={"revision": revision})
+    return Bundle(found, {"blue.yml": FILE.format(name, debug), "routes.blue.conf": f"# {name}\n{edge}"}, env)
 
 
 @pytest.mark.parametrize(
-    ("after", "told"),
+    ("after", "expected"),
     [
         (bundle("r2"), ()),
         (bundle("r2", revision="d"), ("code: c -> d",)),
@@ -30,8 +30,8 @@ def bundle(name: str, debug: str = "no", env: str = 'A="1"\n', edge: str = "list
         (bundle("r2", edge="listen 81;"), ("the edge's configuration",)),
     ],
 )
-def test_what_a_release_changes(after: Bundle, told: tuple[str, ...]) -> None:
-    assert changes.between(bundle("r1"), after) == told
+def test_what_a_release_changes(after: Bundle, expected: tuple[str, ...]) -> None:
+    assert changes.between(bundle("r1"), after) == expected
 
 
 @pytest.mark.parametrize("end", ["\n", "\r", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"])
@@ -42,6 +42,6 @@ def test_no_part_of_a_value_reads_like_a_key(end: str) -> None:
 
 @given(st.dictionaries(st.from_regex(r"\A[A-Z]{3,6}\Z"), st.text(min_size=20, max_size=30), min_size=1))
 def test_no_value_is_ever_told(values: dict[str, str]) -> None:
-    told = " ".join(changes.between(bundle("r1", env=""), bundle("r2", env=secrets.render(values))))
-    assert all(key in told for key in values)
-    assert not any(value in told for value in values.values())
+    output = " ".join(changes.between(bundle("r1", env=""), bundle("r2", env=secrets.render(values))))
+    assert all(key in output for key in values)
+    assert not any(value in output for value in values.values())

@@ -14,7 +14,7 @@ from deploy.hosts.files import WRITE
 from deploy.hosts.ssh.transport import Listening
 
 
-def said(kind: int) -> Message:
+def message(kind: int) -> Message:
     """Make a message about the first channel."""
     message = Message()
     message.add_byte(bytes([kind]))
@@ -28,10 +28,10 @@ def test_a_connection_that_breaks_is_told_as_an_error_of_the_machine_and_by_who_
     with ours, theirs:
         listening = Listening(ours)
         theirs.close()
-        listening.send_message(said(MSG_CHANNEL_WINDOW_ADJUST))
-        with pytest.raises(ConnectionResetError, match="the connection broke") as told:
-            listening.send_message(said(MSG_CHANNEL_DATA))
-        assert len(told.value.args) == 2, "paramiko's thread takes the number out, or dies of it"
+        listening.send_message(message(MSG_CHANNEL_WINDOW_ADJUST))
+        with pytest.raises(ConnectionResetError, match="the connection broke") as raised:
+            listening.send_message(message(MSG_CHANNEL_DATA))
+        assert len(raised.value.args) == 2, "paramiko's thread takes the number out, or dies of it"
 
 
 @pytest.mark.parametrize("cut", [0, 1, -12, -1])

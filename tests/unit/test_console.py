@@ -126,9 +126,9 @@ def test_colours_forced_upon_a_log_move_nothing(capsys: Printed, monkeypatch: py
     monkeypatch.setenv("FORCE_COLOR", "1")
     with console.step("s", within=9):
         console.say("meanwhile")
-    told = capsys.readouterr().err
-    assert "of 9 s" not in told
-    assert "\x1b[?25l" not in told  # the cursor is hidden while something moves
+    output = capsys.readouterr().err
+    assert "of 9 s" not in output
+    assert "\x1b[?25l" not in output  # the cursor is hidden while something moves
 
 
 def test_the_summary_lists_facts_and_steps_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,8 +76,8 @@ def test_every_command_with_its_flags() -> None:
 
 
 def test_every_step_with_its_keys() -> None:
-    known = {step.__name__: [field.name for field in dataclasses.fields(step)] for step in steps.Step.__subclasses__()}
-    assert {name: re.findall(r"`(\w+)`", row[0]) for name, row in table(COMMANDS, "step").items()} == known
+    found = {step.__name__: [field.name for field in dataclasses.fields(step)] for step in steps.Step.__subclasses__()}
+    assert {name: re.findall(r"`(\w+)`", row[0]) for name, row in table(COMMANDS, "step").items()} == found
 
 
 @pytest.mark.parametrize("shape", [Record, Outcome])
@@ -92,9 +92,9 @@ def test_the_keys_of_what_is_printed_as_json(shape: Any) -> None:
 
 
 def test_exit_codes() -> None:
-    said = {code: name.strip("`") for code, (_, name) in table(COMMANDS, "code").items() if name}
-    assert said == {str(getattr(errors, name).code): name for name in said.values()}
-    assert set(said) == {"1", "2", "3", "4", "5"}
+    output = {code: name.strip("`") for code, (_, name) in table(COMMANDS, "code").items() if name}
+    assert output == {str(getattr(errors, name).code): name for name in output.values()}
+    assert set(output) == {"1", "2", "3", "4", "5"}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

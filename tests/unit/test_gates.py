@@ -84,7 +84,7 @@ def test_the_maintenance_page_is_not_green() -> None:
 
 
 def scan(result: str, age: timedelta = DAY, *, database: timedelta | None = None) -> Scan:
-    known: dict[str, Any] = {
+    found: dict[str, Any] = {
         "image": "app",
         "digest": "sha256:a",
         "config": "",
@@ -92,8 +92,8 @@ def scan(result: str, age: timedelta = DAY, *, database: timedelta | None = None
         "revision": "r",
         "scanner": "t",
     }
-    known |= {"database": ago(database)} if database else {}
-    return Scan.model_validate({**known, "result": result, "scanned": ago(age), "reasons": ("why",)})
+    found |= {"database": ago(database)} if database else {}
+    return Scan.model_validate({**found, "result": result, "scanned": ago(age), "reasons": ("why",)})
 
 
 @pytest.mark.parametrize(

@@ -131,8 +131,8 @@ def test_every_listed_skip_is_a_test_and_has_its_reason() -> None:
 
 def test_files_of_integration_that_are_named_for_an_order_or_the_nights_are_there() -> None:
     texts = {path.stem: path.read_text() for path in (ROOT / "tests/integration").glob("test_*.py")}
-    together = [name for files in order.TOGETHER for name in files]
-    assert {*order.FIRST, *together} <= texts.keys()
+    grouped = [name for files in order.TOGETHER for name in files]
+    assert {*order.FIRST, *grouped} <= texts.keys()
     assert len({*order.FIRST}) == len(order.FIRST)
     second = [name for name, text in texts.items() if "mark.night" in text or "NIGHTS" in text]
     assert sorted(second) == noxfile.WIDER

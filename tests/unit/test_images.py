@@ -109,15 +109,15 @@ def test_the_error_is_step_output_and_reason() -> None:
     assert "/bin/sh: no such file" in printed
     assert "exit code: 1" in reason
     for progress in ("", '{\n  "vertexes": []\n}\n'):
-        told = f"first\n{progress}ERROR: no such file b.hcl\n"
-        assert bake.error_of(told, told) == "first\nERROR: no such file b.hcl"
+        output = f"first\n{progress}ERROR: no such file b.hcl\n"
+        assert bake.error_of(output, output) == "first\nERROR: no such file b.hcl"
 
 
 def test_layers_of_every_commit_have_one_time() -> None:
     source = Checkout("c" * 40, "2026-01-01T00:00:00Z", "d" * 64)
-    told = build.variables(settings(), source)
-    assert (told["SOURCE_DATE_EPOCH"], told["CREATED"]) == (bake.LAYER_TIME, source.time)
-    assert told["VERSION"] == "cccccccccccc-dirty-dddddd"
+    output = build.variables(settings(), source)
+    assert (output["SOURCE_DATE_EPOCH"], output["CREATED"]) == (bake.LAYER_TIME, source.time)
+    assert output["VERSION"] == "cccccccccccc-dirty-dddddd"
 
 
 def test_an_image_is_what_its_own_build_made_whoever_took_its_name_meanwhile() -> None:
@@ -255,9 +255,9 @@ def test_bake_sees_no_variable_of_the_shell_but_what_inv_sets(checkout: Path) ->
 
 
 def test_our_own_images_ask_for_bases_that_are_described() -> None:
-    known = bases.read(ROOT)
+    found = bases.read(ROOT)
     assert set(build.contexts(settings(ROOT))) >= {"python", "python-build", "node", "nginx", "busybox"}
-    assert all(base.suite and base.packages for base in known.values())
+    assert all(base.suite and base.packages for base in found.values())
 
 
 @pytest.mark.parametrize(
@@ -283,21 +283,21 @@ def test_a_recipe_changes_with_what_a_base_is_made_of(
 
 
 def test_unpacking_is_one_exact_command(checkout: Path) -> None:
-    known = bases.read(checkout)
+    found = bases.read(checkout)
     folder = checkout / "docker" / "base"
-    assert bases.unpack(known["nginx"], checkout, Path("/t/rootfs.tar")).argv == (
+    assert bases.unpack(found["nginx"], checkout, Path("/t/rootfs.tar")).argv == (
         "mmdebstrap", "--quiet", "--variant=extract", "--include=nginx,dash",
         f'--extract-hook="{folder}/customize.sh" "$1" "{folder}/nginx"',
         '--aptopt=Acquire::Check-Valid-Until "false"', "testing", "/t/rootfs.tar",
     )  # fmt: skip
-    assert f'--customize-hook="{folder}/customize.sh" "$1"' in bases.unpack(known["python"], checkout, Path("/t")).argv
+    assert f'--customize-hook="{folder}/customize.sh" "$1"' in bases.unpack(found["python"], checkout, Path("/t")).argv
 
 
 def test_a_base_is_run_as_its_instructions_say(checkout: Path) -> None:
-    known = bases.read(checkout)
+    found = bases.read(checkout)
     (checkout / "docker" / "base" / "nginx" / "instructions").write_text('CMD ["nginx"]\n')
-    assert bases.dockerfile(known["nginx"], checkout) == 'FROM scratch\nADD rootfs.tar /\nCMD ["nginx"]\n'
-    assert bases.dockerfile(known["python"], checkout) == "FROM scratch\nADD rootfs.tar /\n"
+    assert bases.dockerfile(found["nginx"], checkout) == 'FROM scratch\nADD rootfs.tar /\nCMD ["nginx"]\n'
+    assert bases.dockerfile(found["python"], checkout) == "FROM scratch\nADD rootfs.tar /\n"
 
 
 def test_pin_writes_every_digest_and_nothing_else(checkout: Path) -> None:

@@ -74,9 +74,9 @@ def test_a_release_for_which_the_database_has_no_advisories_passes_nothing(relea
     """Trivy counts its packages, and finds nothing; how the database names others' releases is not looked up."""
     family, _, name = release.partition(" ")
     metadata = answer()["Metadata"] | {"OS": {"Family": family, "Name": name}}
-    known = frozenset({"debian 13", "ubuntu 24.04", "ubuntu 16.04", "alpine 3.19", "vulnerability"})
+    found = frozenset({"debian 13", "ubuntu 24.04", "ubuntu 16.04", "alpine 3.19", "vulnerability"})
     inspections = trivy.image_inspections(
-        trivy.read(json.dumps(answer(Metadata=metadata))), IMAGE, replace(DATA, releases=known), least=2
+        trivy.read(json.dumps(answer(Metadata=metadata))), IMAGE, replace(DATA, releases=found), least=2
     )
     missing = RELEASES[release]
     words = f"the vulnerability database has no advisories for {missing}" if missing else ""

@@ -19,11 +19,11 @@ DAY = timedelta(days=1)
 def entry(release: str, ago: timedelta, command: str = "deploy", outcome: str = "in service", **more: Any) -> Record:
     """A line of the ledger that began so long ago and took 60 s."""
     started = (NOW - ago).strftime("%Y-%m-%dT%H:%M:%SZ")
-    known: dict[str, Any] = {
+    found: dict[str, Any] = {
         "release": release, "revision": f"{release:0<12}", "command": command, "outcome": outcome, "colour": "blue",
         "generation": 2, "schema_revision": None, "who": "a", "started": started, "seconds": 60.0, "commit_time": started,
     }  # fmt: skip
-    return Record.model_validate({**known, **more})
+    return Record.model_validate({**found, **more})
 
 
 def keys(*entries: Record, days: float = 30, **more: Any) -> dict[str, dora.Measure]:
@@ -142,9 +142,9 @@ def test_when_an_abort_ended_nobody_knows() -> None:
     ids=["no ledger", "nothing readable", "damaged last", "damaged within", "damaged before the time", "whole"],
 )
 def test_a_ledger_that_lacks_lines_of_the_time_makes_all_four_unknown(lines: Any, lost: str) -> None:
-    said = metrics.why_lost({"app1": Ledger(lines)}, NOW - 30 * DAY)
-    assert (said.startswith(lost), bool(said)) == (True, bool(lost))
-    measured = keys(*filter(None, lines), lost=said)
+    output = metrics.why_lost({"app1": Ledger(lines)}, NOW - 30 * DAY)
+    assert (output.startswith(lost), bool(output)) == (True, bool(lost))
+    measured = keys(*filter(None, lines), lost=output)
     assert {one.shown for one in measured.values()} == {"UNKNOWN"} if lost else "UNKNOWN" not in measured
 
 

@@ -316,8 +316,8 @@ def test_the_four_keys_are_those_of_inv_metrics() -> None:
         {"step": "Switch", "state": "done", "target": one.release, "time": str(one.time.isoformat())}
         for one in switched
     ]
-    for read, told in ((journal, switched), ([], None)):
-        expected = [one.value for one in test_metrics.keys(*lines, switches=told, commits=commits).values()]
+    for read, output in ((journal, switched), ([], None)):
+        expected = [one.value for one in test_metrics.keys(*lines, switches=output, commits=commits).values()]
         found = dora.keys([line.model_dump() for line in lines], read, test_metrics.NOW.timestamp())
         assert [round(value, 4) for _, _, value in found] == [pytest.approx(one, abs=0.01) for one in expected]
     assert list(dora.keys([], [], 0.0)) == []

@@ -32,9 +32,9 @@ PAGE = nginx.Route("blue", "r1", maintenance=True)
 
 def render(route: nginx.Route, web: tuple[Service, ...] = WEB, **more: object) -> str:
     """Return all that nginx reads of the public port: the frame, with its other files and the routes where it includes them."""
-    known = settings(ROOT, **more)
-    main, *others = frame.render(known).items()
-    text = main[1].text.replace("include routes.conf;", nginx.render(known, web, route))
+    found = settings(ROOT, **more)
+    main, *others = frame.render(found).items()
+    text = main[1].text.replace("include routes.conf;", nginx.render(found, web, route))
     for name, file in others:
         text = text.replace(f"include {name};", file.text)
     return text
@@ -46,9 +46,9 @@ def released(*web: Service, replicas: int = 1) -> list[ReleasedService]:
 
 def inner(route: nginx.Route, web: tuple[Service, ...] = WEB) -> str:
     """Render the inner listener of a generation that serves a route with these services."""
-    known = nginx.upstreams(settings(ROOT), released(*web), (), (), route.colour or "")
+    found = nginx.upstreams(settings(ROOT), released(*web), (), (), route.colour or "")
     health = nginx.health_paths(released(*web), route.colour)
-    return nginx.generated(7, replace(route, upstreams=known, health=health))["inner.conf"]
+    return nginx.generated(7, replace(route, upstreams=found, health=health))["inner.conf"]
 
 
 def blocks(text: str, head: str) -> list[str]:
@@ -77,8 +77,8 @@ def test_both_colours_are_probed_on_the_inner_listener(route: nginx.Route, web: 
 
 def servers(live: str, members: tuple[str, ...], *there: Container, replicas: int = 1) -> dict[str, list[str]]:
     """Render upstreams: name -> servers."""
-    known = nginx.upstreams(settings(ROOT), released(*TWO, replicas=replicas), there, members, live)
-    text = nginx.generated(7, nginx.Route(live, "r1", upstreams=known))["upstreams.conf"]
+    found = nginx.upstreams(settings(ROOT), released(*TWO, replicas=replicas), there, members, live)
+    text = nginx.generated(7, nginx.Route(live, "r1", upstreams=found))["upstreams.conf"]
     assert text.count("zone ") == text.count("keepalive 32;") == 4
     return {
         block.split()[1]: re.findall(r"server shop-local-(\S+) resolve max_fails=0;", block)
@@ -193,9 +193,9 @@ def test_the_frame_knows_no_release_and_the_log_has_it_from_the_generation() -> 
         (NONE, ("none", "none", "no release")),
         (PAGE, ("blue", "r1", "maintenance")),
     ):
-        said = dict(re.findall(r'map \$host \$(serving_\w+) { default "(.*)"; }', inner(route)))
-        assert said == dict(zip(("serving_colour", "serving_release", "serving_page"), values, strict=True))
-        assert said.keys() == named
+        output = dict(re.findall(r'map \$host \$(serving_\w+) { default "(.*)"; }', inner(route)))
+        assert output == dict(zip(("serving_colour", "serving_release", "serving_page"), values, strict=True))
+        assert output.keys() == named
 
 
 def test_the_routes_of_a_release_stay_when_the_frame_changes() -> None:
@@ -229,15 +229,15 @@ def test_a_template_of_an_older_toolkit_is_refused_with_what_to_make_of_it(tmp_p
 class Old(LocalHost):
     """A host whose nginx says a version."""
 
-    def __init__(self, said: str) -> None:
-        self.said = said
+    def __init__(self, message: str) -> None:
+        self.executed = message
 
     def try_run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> Result:
-        return Result(0, "", self.said)
+        return Result(0, "", self.executed)
 
 
 @pytest.mark.parametrize(
-    ("said", "found"),
+    ("message", "found"),
     [
         ("nginx version: nginx/1.30.6", (1, 30, 6)),
         ("nginx version: nginx/1.27.4 (Debian)\n", (1, 27, 4)),
@@ -246,14 +246,14 @@ class Old(LocalHost):
         ("", ()),
     ],
 )
-def test_version(said: str, found: tuple[int, ...]) -> None:
-    assert nginx.version(said) == found
+def test_version(message: str, found: tuple[int, ...]) -> None:
+    assert nginx.version(message) == found
 
 
-@pytest.mark.parametrize("said", ["nginx version: nginx/1.27.3", "nginx version: nginx/1.9.15", "no nginx here"])
-def test_an_old_or_unknown_nginx_is_refused(said: str) -> None:
+@pytest.mark.parametrize("message", ["nginx version: nginx/1.27.3", "nginx version: nginx/1.9.15", "no nginx here"])
+def test_an_old_or_unknown_nginx_is_refused(message: str) -> None:
     with pytest.raises(Refused, match=r"1\.27\.4"):
-        running.require_version(Old(said), "app/edge")
+        running.require_version(Old(message), "app/edge")
 
 
 def test_a_new_nginx_will_do() -> None:
@@ -261,11 +261,11 @@ def test_a_new_nginx_will_do() -> None:
 
 
 def test_an_engine_that_passes_on_nothing_is_asked_again() -> None:
-    said = [Result(0, "", ""), Result(125, "", "cannot start"), Result(0, "", "nginx version: nginx/1.27.4")]
+    output = [Result(0, "", ""), Result(125, "", "cannot start"), Result(0, "", "nginx version: nginx/1.27.4")]
     host = Old("")
-    host.try_run = lambda *_, **__: said.pop(0)  # type: ignore[method-assign]  # one answer after the other
+    host.try_run = lambda *_, **__: output.pop(0)  # type: ignore[method-assign]  # one answer after the other
     running.require_version(host, "app/edge")
-    said = [Result(125, "", "cannot start")] * 3
+    output = [Result(125, "", "cannot start")] * 3
     with pytest.raises(Refused, match=r"unknown \(`nginx -v` in its image ended with 125: cannot start\)"):
         running.require_version(host, "app/edge")
 
@@ -296,8 +296,8 @@ def test_a_route_is_read_back_and_a_damaged_one_is_none() -> None:
     route = nginx.Route(
         "blue", "r1", members=("a",), upstreams={"backend_blue": ("a:8000", "10.0.0.9:18000")}, health=("/blue/b/up",)
     )
-    for known in (route, replace(route, frame="f" * 12, former=4, modes={"key.pem": 0o600})):
-        assert nginx.read_route(known.dump(9)) == (9, known)
+    for found in (route, replace(route, frame="f" * 12, former=4, modes={"key.pem": 0o600})):
+        assert nginx.read_route(found.dump(9)) == (9, found)
     old = json.loads(route.dump(9))
     for key in ("frame", "former", "modes"):
         del old[key]

@@ -263,14 +263,14 @@ EVENTS = st.one_of(
 )
 
 
-def known(name: str | None) -> Release | None:
+def kept(name: str | None) -> Release | None:
     """Find a release by its id."""
     return next((release for release in RELEASES if release.id == name), None)
 
 
 def unhalved(facts: Facts, wanted: Release) -> Facts:
     """Go back first from a release that is half in service, as a deploy of a third one does."""
-    before = known(reverted_first(wanted, facts))
+    before = kept(reverted_first(wanted, facts))
     return simulator.run(back(before, facts), facts, before) if before else facts
 
 
@@ -285,7 +285,7 @@ def happen(facts: Facts, kind: str, wanted: Release, number: int) -> Facts:
         return simulator.ended(facts, mortal[number % len(mortal)]) if mortal else facts
     facts = unhalved(facts, wanted)
     after = simulator.run(Transition(wanted, facts, forward=kind != "rollback").plan().steps[:number], facts, wanted)
-    before = known(facts.edge.release if not facts.mixed else facts.mixed[0].release)
+    before = kept(facts.edge.release if not facts.mixed else facts.mixed[0].release)
     return simulator.run(back(before, after), after, before or wanted) if kind == "fail" else after
 
 
@@ -307,12 +307,12 @@ def test_from_any_reachable_state_one_plan_is_enough(
     assert not [c for c in after.of(other(after.edge.colour)) if c.alive]
 
 
-def changed(known: Release, **deploy: object) -> Release:
+def changed(found: Release, **deploy: object) -> Release:
     """Change the x-deploy block of the web services."""
     services = tuple(
-        s.model_copy(update={"deploy": s.deploy.model_copy(update=deploy)}) if s.role == "web" else s for s in known.services
+        s.model_copy(update={"deploy": s.deploy.model_copy(update=deploy)}) if s.role == "web" else s for s in found.services
     )  # fmt: skip
-    return known.model_copy(update={"services": services})
+    return found.model_copy(update={"services": services})
 
 
 UNKNOWN_TO_THE_EDGE = [

@@ -181,7 +181,7 @@ def test_a_file_of_secrets_is_read_back_to_the_letter(values: dict[str, str]) ->
 
 
 @pytest.mark.parametrize(
-    ("said", "shown"),
+    ("message", "shown"),
     [
         ("postgresql://books:s3cr3t/pass@db", "postgresql://books:***@db"),
         ("postgresql://books:s3cr3t%2Fpass@db", "postgresql://books:***@db"),
@@ -189,26 +189,27 @@ def test_a_file_of_secrets_is_read_back_to_the_letter(values: dict[str, str]) ->
         ("abc is too short to be one", "abc is too short to be one"),
     ],
 )
-def test_secrets_are_hidden_in_what_programs_print(said: str, shown: str) -> None:
-    assert secrets.masked(said, ["s3cr3t/pass", "s3cr3t/passage", "abc", ""]) == shown
+def test_secrets_are_hidden_in_what_programs_print(message: str, shown: str) -> None:
+    assert secrets.masked(message, ["s3cr3t/pass", "s3cr3t/passage", "abc", ""]) == shown
 
 
 PEM = "-----BEGIN KEY-----\nMIIEvQIBADANBg\nkqhkiG9w0B/AQE\nab\n-----END KEY-----\n"
 
 
 @pytest.mark.parametrize(
-    "said", [PEM, repr(PEM), repr(PEM.encode()), json.dumps({"key": PEM}), "a: kqhkiG9w0B/AQE", "a: kqhkiG9w0B%2FAQE"]
+    "message",
+    [PEM, repr(PEM), repr(PEM.encode()), json.dumps({"key": PEM}), "a: kqhkiG9w0B/AQE", "a: kqhkiG9w0B%2FAQE"],
 )
-def test_no_line_of_a_secret_of_several_is_shown(said: str) -> None:
-    shown = secrets.masked(said, [PEM])
+def test_no_line_of_a_secret_of_several_is_shown(message: str) -> None:
+    shown = secrets.masked(message, [PEM])
     assert not [part for part in ("MII", "kqhk", "AQE", "BEGIN") if part in shown], shown
 
 
 def test_what_python_and_json_escape_is_hidden_too() -> None:
     value = "pass'wö\\rd\t"
-    for said in (repr(value), json.dumps(value)):
-        assert "wö" not in secrets.masked(said, [value])
-        assert "rd" not in secrets.masked(said, [value])
+    for line in (repr(value), json.dumps(value)):
+        assert "wö" not in secrets.masked(line, [value])
+        assert "rd" not in secrets.masked(line, [value])
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path) -> None:

@@ -53,9 +53,9 @@ def test_the_nearest_layer_wins_and_the_others_stay(
 
 
 def test_all_mistakes_are_told_at_once_with_file_path_and_nearest_key(read: Load) -> None:
-    with pytest.raises(Refused) as told:
+    with pytest.raises(Refused) as raised:
         read(APP + "[edge]\nprot = 1\n", "[rollout]\nhealthy_within = 0\n[bild]\n", OPS_EDGE__PROBE_PORT="x")
-    text = str(told.value)
+    text = str(raised.value)
     for words in (
         ("deploy/app.toml", "edge.prot", "unknown", "port"),
         ("deploy/environments/local.toml", "rollout.healthy_within", "greater than 0"),
@@ -116,9 +116,9 @@ def test_hosts_by_name_and_by_variables_without_hyphens(read: Load) -> None:
 
 def test_mistakes_about_hosts_name_the_host_and_the_nearest_key(read: Load) -> None:
     wrong = HOSTS + 'privat = "1"\nkey = "AAAA"\n[hosts.App]\naddress = "a"\n[hosts.b]\naddress = "b:22"\nroles = []\n'
-    with pytest.raises(Refused) as told:
+    with pytest.raises(Refused) as raised:
         read(APP, wrong, OPS_HOSTS__APP_1__USR="x", OPS_GATEWAY__PRT="1")
-    text = str(told.value)
+    text = str(raised.value)
     for words in (
         ("deploy/environments/local.toml: hosts.port.privat", "did you mean hosts.port.private?"),
         ("OPS_HOSTS__APP_1__USR (hosts.app-1.usr)", "did you mean hosts.app-1.user?"),
@@ -134,8 +134,8 @@ def test_mistakes_about_hosts_name_the_host_and_the_nearest_key(read: Load) -> N
 @pytest.mark.parametrize("second", ['address = "a"', 'address = "A"', 'address = "c"\nprivate = "10.0.0.1"'])
 def test_one_machine_is_one_host(read: Load, second: str) -> None:
     """Its lock would be waited for by the same operator who holds it."""
-    told = r"deploy/environments/local\.toml: hosts: .*hosts\.one and hosts\.two are both (a:22|10\.0\.0\.1); one machine is one host"
-    with pytest.raises(Refused, match=told):
+    output = r"deploy/environments/local\.toml: hosts: .*hosts\.one and hosts\.two are both (a:22|10\.0\.0\.1); one machine is one host"
+    with pytest.raises(Refused, match=output):
         read(APP, f'[hosts.one]\naddress = "a"\nprivate = "10.0.0.1"\n[hosts.two]\n{second}\n')
 
 
@@ -191,9 +191,9 @@ def test_no_host_is_called_gateway(read: Load) -> None:
     ],
 )
 def test_what_could_not_work_is_refused(read: Load, local: str, words: str) -> None:
-    with pytest.raises(Refused) as told:
+    with pytest.raises(Refused) as raised:
         read(APP, local)
-    assert f": {words}" in str(told.value)
+    assert f": {words}" in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -231,9 +231,9 @@ def test_a_key_may_be_pasted_with_its_comment(read: Load) -> None:
 )
 @pytest.mark.parametrize("env", ["local", "staging"])
 def test_a_wrong_type_is_named_in_the_words_of_toml(read: Load, env: str, local: str, words: str) -> None:
-    with pytest.raises(Refused) as told:
+    with pytest.raises(Refused) as raised:
         read(APP, local, env)
-    assert f"deploy/environments/{env}.toml: {words}" in str(told.value)
+    assert f"deploy/environments/{env}.toml: {words}" in str(raised.value)
 
 
 def test_a_byte_order_mark_is_no_part_of_a_file(read: Load) -> None:
@@ -244,10 +244,10 @@ def test_a_file_that_is_not_utf_8_is_refused_by_line(read: Load, tmp_path: Path)
     read(APP)
     for name in ("app.toml", "environments/local.toml"):
         (tmp_path / "deploy" / name).write_bytes(b"\n\n# caf\xe9\n")
-    with pytest.raises(Refused) as told:
+    with pytest.raises(Refused) as raised:
         load("local")
     for name in ("deploy/app.toml", "deploy/environments/local.toml"):
-        assert f"{name} is not UTF-8, line 3" in str(told.value)
+        assert f"{name} is not UTF-8, line 3" in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -274,11 +274,11 @@ def test_bases_are_of_the_machine_only_where_the_environment_is(read: Load, env:
 def test_one_commit_does_not_get_other_bases_on_another_machine(
     read: Load, local: str, variables: dict[str, str], place: str
 ) -> None:
-    with pytest.raises(Refused) as told:
+    with pytest.raises(Refused) as raised:
         read(APP, local, "staging", **variables)
     assert (
         f"{place}: auto is for local and dev: one commit would get other bases on another machine; write public or debian"
-        in str(told.value)
+        in str(raised.value)
     )
 
 
@@ -343,9 +343,9 @@ def test_a_repository_that_is_none_is_refused(keys: dict[str, str], mistake: str
     ],
 )
 def test_an_edge_that_could_not_work_is_refused(read: Load, local: str, words: str) -> None:
-    with pytest.raises(Refused) as told:
+    with pytest.raises(Refused) as raised:
         read(APP, local)
-    assert words in str(told.value)
+    assert words in str(raised.value)
 
 
 def test_a_certificate_is_for_the_names_of_the_domain_unless_others_are_listed(read: Load) -> None:

@@ -20,8 +20,8 @@ def test_a_command_reads_as_a_person_would_type_it() -> None:
 
 
 def test_compose_is_deaf_to_files_nearby() -> None:
-    said = str(compose("p", "/f.yml", "up", "--detach"))
-    assert said == "docker compose --project-name p --file /f.yml --env-file /dev/null up --detach"
+    output = str(compose("p", "/f.yml", "up", "--detach"))
+    assert output == "docker compose --project-name p --file /f.yml --env-file /dev/null up --detach"
 
 
 @given(st.lists(WORDS, min_size=1))

@@ -299,10 +299,10 @@ def test_images_for_another_processor_are_refused() -> None:
     inventory.require_architecture(transfers, amd64, [Engine("app1", "amd64"), Engine("app2", "")], 8)
     with pytest.raises(
         Refused, match=r"(?s)app1 is amd64; built for another: edge \(arm64\).*app2 is arm64; .*: web \(amd64\)"
-    ) as told:
+    ) as raised:
         inventory.require_architecture(transfers, here, [Engine("app1", "amd64"), Engine("app2", "arm64")], 8)
-    assert (told.value.where, told.value.slug, told.value.code) == ("app1, app2", "architecture-mismatch", 2)
-    assert "platforms" in told.value.then
+    assert (raised.value.where, raised.value.slug, raised.value.code) == ("app1, app2", "architecture-mismatch", 2)
+    assert "platforms" in raised.value.then
 
 
 def test_no_more_hosts_are_asked_at_once_than_are_meant() -> None:

@@ -30,11 +30,11 @@ from tests.support.samples import settings
     ],
 )
 def test_a_line_to_copy(server: dict[str, Any], ssh: dict[str, Any], gateway: str, typed: str) -> None:
-    known = settings(ssh=ssh)
-    hop = Link("gateway", Machine(address=gateway, user="jump"), known.ssh, known.env) if gateway else None
+    found = settings(ssh=ssh)
+    hop = Link("gateway", Machine(address=gateway, user="jump"), found.ssh, found.env) if gateway else None
     assert (
         SshHost(
-            "app1", Server.model_validate({"address": "192.0.2.1", **server}), known.ssh, known.env, hop
+            "app1", Server.model_validate({"address": "192.0.2.1", **server}), found.ssh, found.env, hop
         ).command_line("docker logs x")
         == typed
     )

@@ -168,12 +168,12 @@ class Rolling(LocalHost):
             container("backend", "green", "r3"),
             replace(container("backend", "blue", "r2"), addresses=("10.0.0.2",)),
         )
-        self.known: Any = SimpleNamespace(containers=lambda _: (*two, container("edge")))
+        self.observed: Any = SimpleNamespace(containers=lambda _: (*two, container("edge")))
 
     @property
     def engine(self) -> Any:
         """Two replicas."""
-        return self.known
+        return self.observed
 
     def run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> str:
         """Give the next lines of the log."""

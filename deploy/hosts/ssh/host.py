@@ -35,7 +35,7 @@ from deploy.hosts.ssh.terminal import feed, pass_on, raw, size
 from deploy.hosts.stream import Stream
 
 T = TypeVar("T")
-AT_ONCE = 6  # questions that are asked together: other sessions stay free
+AT_ONCE = 6  # questions that are asked at once: other sessions stay free
 INSPECT = """ids=$(docker ps --all --quiet --no-trunc --filter "label=$1") || exit
 [ -n "$ids" ] || exec echo []
 exec docker inspect --type=container $ids
@@ -51,7 +51,7 @@ UNRESOLVED = re.compile(r"(?m)\A(sudo: unable to resolve host .*\n)+")  # sudo g
 class SshHost(ShellFiles):
     """Runs commands, keeps files and asks HTTP questions on a machine over SSH; many threads may use it at once."""
 
-    followed = SESSIONS - 3  # beside them the engine is asked, and a command runs
+    followable = SESSIONS - 3  # beside them the engine is asked, and a command runs
     answers: Answers | None = None  # while a command only looks
 
     def __init__(self, name: str, machine: Server, ssh: Ssh, env: str, gateway: Link | None = None) -> None:
@@ -63,10 +63,10 @@ class SshHost(ShellFiles):
     def engine(self) -> Engine:
         """The host's Docker engine, asked over the same connection."""
         starts = f"on {self.name}: systemctl start docker; may {self.link.user} use it (group docker, or ssh.sudo)?"
-        return Engine(self.name, self.dial, starts, self.inspected, self.resource_names)
+        return Engine(self.name, self.dial, starts, self.list_containers, self.list_resources)
 
     @contextmanager
-    def looking(self) -> Iterator[None]:
+    def remembering(self) -> Iterator[None]:
         """Ask each question once while this lasts."""
         self.answers = Answers()
         try:
@@ -99,11 +99,11 @@ class SshHost(ShellFiles):
         """Read what a symbolic link names; None when there is none."""
         return self.once(("readlink", link), partial(super().readlink, link))
 
-    def inspected(self, label: str) -> list[dict[str, Any]]:
+    def list_containers(self, label: str) -> list[dict[str, Any]]:
         """Describe every container with a label by one program; a question for each is a round trip for each."""
-        return self.once(("inspected", label), partial(self.inspect_each, label))
+        return self.once(("containers", label), partial(self.inspect_each, label))
 
-    def resource_names(self) -> list[str]:
+    def list_resources(self) -> list[str]:
         """Name all networks and volumes by one program."""
         done = self.once("names", lambda: self.try_run(query("sh", "-c", NAMES)))
         if done.returncode:
@@ -145,7 +145,7 @@ class SshHost(ShellFiles):
         """
         return self.link.renew() | bool(self.link.gateway and self.link.gateway.renew())
 
-    def together(self, *questions: Callable[[], T]) -> list[T]:
+    def gather(self, *questions: Callable[[], T]) -> list[T]:
         """Call functions at once, each over a session of its own; raise what failed once all have ended."""
         with ThreadPoolExecutor(AT_ONCE) as pool:
             asked = [pool.submit(copy_context().run, question) for question in questions]
@@ -206,7 +206,7 @@ class SshHost(ShellFiles):
                     channel.sendall(stdin or b"")
                     channel.shutdown_write()
                 out, err = whole(channel.recv), whole(channel.recv_stderr)
-                code = Program(self.link, channel, fed=False).wait(GRACE)
+                code = Program(self.link, channel, stdin_open=False).wait(GRACE)
             except TimeoutError:
                 raise late from None
         if code in (124, 137) and time.monotonic() - began >= timeout:
@@ -232,14 +232,15 @@ class SshHost(ShellFiles):
                 slug="sudo-refused",
             )
 
-    def _open(self, command: Command, guard: tuple[str, ...], *, fed: bool, apart: bool = False) -> Program:
-        one, watched = () if apart else ("sh", "-c", AS_ONE, "sh"), () if fed else ("sh", "-c", WATCHED, "sh")
-        line = self.line(
-            command, *one, *guard, *watched, "timeout", "-k", "5", "0"
-        )  # for its process group; 0 is no limit
-        return Program(
-            self.link, self.start(line, lambda channel: channel.set_combine_stderr(not apart)), fed=fed, apart=apart
-        )
+    def _open(
+        self, command: Command, guard: tuple[str, ...], *, stdin_open: bool, stderr_apart: bool = False
+    ) -> Program:
+        as_one = () if stderr_apart else ("sh", "-c", AS_ONE, "sh")
+        watched = () if stdin_open else ("sh", "-c", WATCHED, "sh")
+        group = "timeout", "-k", "5", "0"  # for its process group; 0 is no limit
+        line = self.line(command, *as_one, *guard, *watched, *group)
+        channel = self.start(line, lambda opened: opened.set_combine_stderr(not stderr_apart))
+        return Program(self.link, channel, stdin_open=stdin_open, stderr_apart=stderr_apart)
 
     def _follow(self, command: Command, guard: tuple[str, ...]) -> int:
         def prepare(channel: Channel) -> None:
@@ -255,7 +256,7 @@ class SshHost(ShellFiles):
             for other in others:
                 other.start()
             pass_on(channel.recv, 1, enough, channel)
-            code = Program(self.link, channel, fed=False).wait()
+            code = Program(self.link, channel, stdin_open=False).wait()
         for other in others:
             other.join()
         return 0 if enough.is_set() else code

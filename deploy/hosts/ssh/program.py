@@ -49,11 +49,11 @@ class Stderr(Thread):
 class Program:
     """A program that runs over there, as `Process` has it."""
 
-    def __init__(self, link: Link, channel: Channel, *, fed: bool, apart: bool = False) -> None:
+    def __init__(self, link: Link, channel: Channel, *, stdin_open: bool, stderr_apart: bool = False) -> None:
         self.link, self.channel, self.returncode, self.terminated = link, channel, cast("int | None", None), False
-        self.stdin = cast(IO[bytes], channel.makefile_stdin("wb", 0)) if fed else None
+        self.stdin = cast(IO[bytes], channel.makefile_stdin("wb", 0)) if stdin_open else None
         self.stdout = cast("IO[bytes] | None", channel.makefile("rb", BUFFER))
-        self.stderr = Stderr(channel) if apart else None
+        self.stderr = Stderr(channel) if stderr_apart else None
 
     @property
     def error_output(self) -> str:
@@ -74,7 +74,7 @@ class Program:
         return self.returncode
 
     def terminate(self) -> None:
-        """End its input: one that is not fed is ended by that."""
+        """End its input: one whose input was not open is ended by that."""
         self.terminated = True
         self.end_input()
 

@@ -77,18 +77,18 @@ class Bad:
         ran = subprocess.run(
             argv, cwd=ROOT, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120
         )
-        said = ran.stderr
-        assert ran.returncode == self.case["code"], f"ended with {ran.returncode}\n{ran.stdout}\n{said}"
-        assert f'File "{ROOT}' not in said, f"a traceback of the toolkit:\n{said}"
-        assert ran.returncode != 2 or "building images" not in said, f"refused after work was done:\n{said}"
-        cause, where, serves, then = parts(said) if ran.returncode else (said, "", "", "")
+        output = ran.stderr
+        assert ran.returncode == self.case["code"], f"ended with {ran.returncode}\n{ran.stdout}\n{output}"
+        assert f'File "{ROOT}' not in output, f"a traceback of the toolkit:\n{output}"
+        assert ran.returncode != 2 or "building images" not in output, f"refused after work was done:\n{output}"
+        cause, where, serves, then = parts(output) if ran.returncode else (output, "", "", "")
         for wanted in self.case["cause"]:
-            assert wanted in cause, f"{wanted!r} is not in the cause:\n{said}"
+            assert wanted in cause, f"{wanted!r} is not in the cause:\n{output}"
         for found, key in ((where, "where"), (serves, "serves"), (then, "next")):
             expected = self.case.get(key, "").replace("{release}", self.release)
-            assert expected in found, f"{key}: should have {expected!r}:\n{said}"
+            assert expected in found, f"{key}: should have {expected!r}:\n{output}"
         self.met = True
-        return said
+        return output
 
     def spoil(self, path: str, old: str, new: str) -> None:
         """Change a file of the checkout and commit it."""
@@ -96,14 +96,14 @@ class Bad:
         self.site.commit("bad")
 
 
-def parts(said: str) -> tuple[str, str, str, str]:
+def parts(message: str) -> tuple[str, str, str, str]:
     """Take a message apart: cause, where, serves, next."""
-    cause, _, rest = said.rpartition("\n  where:")
+    cause, _, rest = message.rpartition("\n  where:")
     where, _, rest = rest.partition("\n  serves:")
     serves, _, then = rest.partition("\n  next:")
-    assert where.strip(), f"no where:\n{said}"
-    assert serves.strip(), f"no serves:\n{said}"
-    assert then.strip(), f"no next:\n{said}"
+    assert where.strip(), f"no where:\n{message}"
+    assert serves.strip(), f"no serves:\n{message}"
+    assert then.strip(), f"no next:\n{message}"
     return cause, where, serves, then
 
 

@@ -62,8 +62,8 @@ def test_a_plugin_that_the_client_lacks(bad: Bad, tmp_path: Path) -> None:
 
 
 def test_disk_nearly_full(bad: Bad, tmp_path: Path) -> None:
-    said = bad.meets("deploy", under=small_disk(bad.site, tmp_path))
-    assert str(bad.site.state) in said
+    output = bad.meets("deploy", under=small_disk(bad.site, tmp_path))
+    assert str(bad.site.state) in output
 
 
 def test_disk_full(bad: Bad, tmp_path: Path) -> None:
@@ -72,8 +72,8 @@ def test_disk_full(bad: Bad, tmp_path: Path) -> None:
 
 def test_port_taken(bad: Bad, tiny: Site) -> None:
     with socket.create_server(("127.0.0.1", tiny.port)), socket.create_server(("127.0.0.1", tiny.probe_port)):
-        said = bad.meets("deploy", site=tiny)
-    assert f"port {tiny.port} is taken" in said
-    assert f"port {tiny.probe_port} is taken" in said
+        output = bad.meets("deploy", site=tiny)
+    assert f"port {tiny.port} is taken" in output
+    assert f"port {tiny.probe_port} is taken" in output
     assert tiny.containers() == {}
     assert {path.name for path in tiny.state.iterdir()} <= {"lock", "changing"}, "a refusal writes nothing but its lock"
