@@ -124,7 +124,7 @@ class EdgeFolder:
 
     def unproven(self) -> int:
         """Return the generation that nginx is to read but was never seen to serve; 0 when there is none."""
-        current, proven = self.host.gather(
+        current, proven = self.host.concurrently(
             *(partial(self.host.readlink, self.path / link) for link in (CURRENT, PROVEN))
         )
         return int(Path(current).name) if current and proven and current != proven else 0
@@ -146,7 +146,7 @@ class EdgeFolder:
         """
         every = sorted(self.host.listdir(self.path / place))
         names = [name for name in every if name not in GENERATED and not name.startswith(".")]
-        read = self.host.gather(*(partial(self.host.read, self.path / place / name) for name in names))
+        read = self.host.concurrently(*(partial(self.host.read, self.path / place / name) for name in names))
         texts = dict(zip(names, read, strict=True))
         public = (HEADERS, LOGINS, PROXY)
         modes: Mapping[str, int] = {

@@ -94,7 +94,7 @@ class Host(ABC):
     def fetch(self, folder: Path, patterns: Iterable[str]) -> None:  # noqa: B027  # files are near
         """Read files and links of a folder at once while this is `looking`, where each takes time."""
 
-    def gather(self, *questions: Callable[[], T]) -> list[T]:
+    def concurrently(self, *questions: Callable[[], T]) -> list[T]:
         """Call functions that do not depend on each other; over SSH all at once, since each waits for a round trip."""
         return [question() for question in questions]
 

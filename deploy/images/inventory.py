@@ -164,7 +164,7 @@ def record_file(state_dir: Path, revision: str) -> Path:
 def record(host: Host, state_dir: Path, revision: str, arrived: Iterable[ImageTransfer], inventory: Inventory) -> None:
     """Tag the images on a host, so that no prune removes them, and write the record of them there."""
     there = tuple(arrived)
-    host.gather(*(partial(host.run, docker("tag", inventory.id(one.image), one.kept)) for one in there))
+    host.concurrently(*(partial(host.run, docker("tag", inventory.id(one.image), one.kept)) for one in there))
     images = {one.name: Digests(digest=one.image.digest, config=one.image.config) for one in there}
     path = record_file(state_dir, revision)
     before = Folder(host, state_dir).replaced(Pushed, path)

@@ -216,7 +216,7 @@ def view_of(at: Environment, host: Host, facts: Facts) -> View:
         lambda: health_through_edge(at.settings, host, str(edge.colour), release) if release else {},
         lambda: public(at, host), lambda: taken_down(state) if lacking else "",
     )  # fmt: skip
-    asked, page, down = host.gather(*questions)
+    asked, page, down = host.concurrently(*questions)
     return replace(view, answers=asked, public=page, down=down)
 
 

@@ -124,7 +124,7 @@ def ask_hosts(at: Environment, observed: Mapping[str, Facts]) -> tuple[dict[str,
         ]
         if host is hosts[0]:  # over a slow line all questions are asked at once
             questions.append(lambda: interrupted.extend(interruptions(at, hosts).values()))
-        view, watch, holders, backup, *_ = host.gather(*questions)
+        view, watch, holders, backup, *_ = host.concurrently(*questions)
         return HostStatus(view, watch, holders, backup)
 
     return at.each(ask, hosts), interrupted
@@ -222,7 +222,7 @@ def observe_at_once(at: Environment, host: Host) -> Facts:
             question()
 
     if at.remote:
-        host.gather(*(partial(tried, question) for question in questions))
+        host.concurrently(*(partial(tried, question) for question in questions))
     return observe(at.settings, host)
 
 

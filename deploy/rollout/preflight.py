@@ -145,7 +145,7 @@ def require_host_ready(settings: Settings, host: Host, facts: Facts, include: st
         lambda: taken_ports(settings, host, facts),
         lambda: folder_conflicts(settings, host, facts, include),
     ]
-    reasons = [reason for reasons in host.gather(*questions) for reason in reasons or ()]
+    reasons = [reason for reasons in host.concurrently(*questions) for reason in reasons or ()]
     then = "inv deploy --include=" + edge_service(facts) if facts.edge.forgotten else "fix that, then inv deploy"
     refuse("this host is not ready:", reasons, where=host.name, then=then, slug="host-not-ready")
 
@@ -175,7 +175,7 @@ def low_memory(settings: Settings, host: Host, facts: Facts) -> list[str]:
     live, pace = facts.edge.colour or "", pace_of(settings.rollout.strategy)
     held = {c.colour: 0 for c in facts.containers}
     running = [c for c in facts.containers if c.colour and c.state == "running"]
-    for c, much in zip(running, host.gather(*(partial(host.engine.memory, c.name) for c in running)), strict=True):
+    for c, much in zip(running, host.concurrently(*(partial(host.engine.memory, c.name) for c in running)), strict=True):
         held[c.colour] += much
     # what is left of the idle colour is stopped first
     surge = (held.get(live, 0) - held.get(other(live), 0)) / GIGABYTE

@@ -28,7 +28,7 @@ def observe(settings: Settings, host: Host) -> Facts:
         lambda: observe_edge(settings, host, containers), state.read_ledger, state.schema, engine.resources,
         lambda: engine.one_offs(settings.name),
     )  # fmt: skip
-    serving, ledger, schema, resources, orphans = host.gather(*questions)
+    serving, ledger, schema, resources, orphans = host.concurrently(*questions)
     accepted, unrecorded = accepted_release(state, ledger, serving.release)
     frame = ledger.last.frame if ledger.last else ""
     return Facts(containers, serving, schema, resources, orphans, accepted, unrecorded, frame)

@@ -77,7 +77,7 @@ class Bundles(Folder):
         """Read a bundle; raise Refused when there is none, or only half of one."""
         kept_release, folder = self.release(release), self.bundle_folder(release)
         names = [name for name in self.host.listdir(folder) if name.endswith((".yml", ".conf"))]
-        *texts, env = self.host.gather(
+        *texts, env = self.host.concurrently(
             *(partial(self.host.read, folder / name) for name in names), partial(self.text, release, "env")
         )
         files = {name: text or "" for name, text in zip(names, texts, strict=True)}

@@ -145,7 +145,7 @@ class SshHost(ShellFiles):
         """
         return self.link.renew() | bool(self.link.gateway and self.link.gateway.renew())
 
-    def gather(self, *questions: Callable[[], T]) -> list[T]:
+    def concurrently(self, *questions: Callable[[], T]) -> list[T]:
         """Call functions at once, each over a session of its own; raise what failed once all have ended."""
         with ThreadPoolExecutor(AT_ONCE) as pool:
             asked = [pool.submit(copy_context().run, question) for question in questions]
