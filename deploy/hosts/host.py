@@ -164,8 +164,8 @@ class Host(ABC):
     def stream(self, command: Command, *, stdin_open: bool = False) -> Iterator[Process]:
         """Start a command whose stdout alone is read while it runs, and wait for its end.
 
-        With `stdin_open` its input is written meanwhile. Raises CommandFailed with its stderr unless it ends with 0, also
-        where its end is why its input cannot be written. The code of one that was terminated here does not count.
+        With `stdin_open` its input is written meanwhile. Raises CommandFailed with its stderr unless it ends with 0,
+        also where its end is why its input cannot be written. The code of one that was terminated here does not count.
         """
         self.require_lock(command)
         with self._open(command, self.guard(command), stdin_open=stdin_open, stderr_apart=True) as process:

@@ -132,7 +132,7 @@ def require_room(chosen: Collection[ServiceContainer]) -> None:
     """Refuse to follow more containers than a connection carries beside other commands."""
     for host, many in Counter(one.host for one in chosen).items():
         if many > host.followable:
-            what = f"{many} containers are too many to follow over the connection to {host.name}: {host.followable} at most"
+            what = f"one connection follows {host.followable} containers at most, {host.name} has {many}"
             then = "name fewer services: inv logs SERVICE,... --follow; or leave --follow out"
             raise Refused(what, where=host.name, then=then, slug="too-many-containers")
 

@@ -175,7 +175,8 @@ def low_memory(settings: Settings, host: Host, facts: Facts) -> list[str]:
     live, pace = facts.edge.colour or "", pace_of(settings.rollout.strategy)
     held = {c.colour: 0 for c in facts.containers}
     running = [c for c in facts.containers if c.colour and c.state == "running"]
-    for c, much in zip(running, host.concurrently(*(partial(host.engine.memory, c.name) for c in running)), strict=True):
+    measured = host.concurrently(*(partial(host.engine.memory, c.name) for c in running))
+    for c, much in zip(running, measured, strict=True):
         held[c.colour] += much
     # what is left of the idle colour is stopped first
     surge = (held.get(live, 0) - held.get(other(live), 0)) / GIGABYTE

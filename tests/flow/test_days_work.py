@@ -196,7 +196,7 @@ def test_what_is_followed_goes_on_once_a_broken_connection_is_renewed(
 def test_more_than_a_connection_carries_is_not_followed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = say(place.host, monkeypatch, SAID)
     monkeypatch.setattr(place.host, "followable", 2, raising=False)
-    with pytest.raises(Refused, match=r"5 containers are too many .* localhost: 2 at most") as raised:
+    with pytest.raises(Refused, match=r"follows 2 containers at most, localhost has 5") as raised:
         logs.show(place.at, [], logs.query("", ""), follow=True)
     assert "fewer services" in raised.value.then
     assert not asked

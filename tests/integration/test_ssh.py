@@ -64,7 +64,8 @@ def test_questions_to_a_host_far_away_are_asked_at_once(tmp_path: Path) -> None:
 
     def seconds(*lines: str) -> float:
         began = time.monotonic()
-        assert host.concurrently(*(partial(host.run, query("echo", line)) for line in lines)) == [f"{n}\n" for n in lines]
+        answers = host.concurrently(*(partial(host.run, query("echo", line)) for line in lines))
+        assert answers == [f"{n}\n" for n in lines]
         return time.monotonic() - began
 
     with sshd.running(tmp_path) as server, delayed(server.port, 0.1) as port:
