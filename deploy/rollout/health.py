@@ -51,19 +51,24 @@ def await_healthy(run: Run, colour: str, services: Collection[str], upto: int = 
         raise OpsError(
             f"{colour or run.settings.name} did not become healthy:\n" + "\n".join(diagnose(run, c) for c in unhealthy),
             where=run.host.name,
-            then=next_command(run, colour, unhealthy),
+            then=next_command(run, colour, unhealthy, slow=not any(broken(c) for c in unhealthy)),
             slug="unhealthy",
         )
 
 
-def next_command(run: Run, colour: str, unhealthy: Sequence[Container]) -> str:
-    """Name the next command; a shared service is recreated by another definition only where --include names it."""
+def next_command(run: Run, colour: str, unhealthy: Sequence[Container], *, slow: bool) -> str:
+    """Name the next command; a shared service is recreated by another definition only where --include names it.
+
+    `slow`: none has failed, the time was over while they started.
+    """
     if not unhealthy:
         return "inv deploy"
     logs, names = run.host.command_line(f"docker logs {unhealthy[0].name}"), ",".join(c.service for c in unhealthy)
+    within = f"{run.settings.rollout.healthy_within:g} s"
+    more_time = f" (they had {within}: rollout.healthy_within may be too short)" if slow else ""
     if colour:
-        return f"{logs}; fix it, then inv deploy"
-    return f"{logs}; fix it in the compose file, then inv deploy --include={names}"
+        return f"{logs}; fix it{more_time}, then inv deploy"
+    return f"{logs}; fix it in the compose file{more_time}, then inv deploy --include={names}"
 
 
 def diagnose(run: Run, container: Container) -> str:

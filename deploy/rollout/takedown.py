@@ -98,6 +98,8 @@ def remove_volumes(settings: Settings, host: Host) -> None:
     forget_images(State(host, settings.state_dir), host)
     for path in ("schema.json", "scale.json", "edge", "releases", "ledger.jsonl"):
         host.remove(settings.state_dir / path)
+    folder = settings.state_dir
+    console.say(f"{folder} on {host.name} stays, with secrets and journal; to remove it: rm -r {folder}")
 
 
 def forget_images(state: State, host: Host) -> None:

@@ -15,11 +15,12 @@ from deploy.backups import repository
 from deploy.certificates import store
 from deploy.config import loader
 from deploy.core.errors import CommandFailed, Interrupted, OpsError, Refused
+from deploy.core.facts import Container
 from deploy.edge import nginx
 from deploy.hosts.engine import Engine
 from deploy.insight import compare, history, logs, services, status
 from deploy.monitoring import run as monitoring
-from deploy.rollout import drift, maintenance
+from deploy.rollout import drift, maintenance, takedown
 from deploy.rollout.failures import record_failure
 from deploy.rollout.lineage import make_record
 from deploy.rollout.reversible import require_abortable
@@ -30,7 +31,7 @@ from deploy.site.run import Run
 from deploy.state.store import moment
 from deploy.tasks import rollout as tasks
 from tests.support.faults import fail_at
-from tests.support.place import Place, bundled
+from tests.support.place import STEPS, Place, bundled
 from tests.support.samples import model, settings
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
@@ -217,3 +218,33 @@ def test_a_database_whose_secrets_alone_changed_is_no_drift_that_a_plan_speaks_o
     image = facts.shared_existing["redis"].image
     changed = run(text.replace(made_of, "0" * 12).replace(image, "sha256:other"))
     assert not drift.by_secrets_alone(changed, "redis")
+
+
+def test_a_release_that_is_still_starting_when_its_time_is_over_is_given_the_setting(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = place.host.engine.containers
+
+    def still_starting(environment: str) -> tuple[Container, ...]:
+        return tuple(replace(c, health="starting" if c.release == "r3" else c.health) for c in listed(environment))
+
+    monkeypatch.setattr(place.host.engine, "containers", still_starting)
+    with pytest.raises(OpsError, match="did not become healthy") as raised:
+        place.deploy("r3")
+    assert "they had 0.3 s: rollout.healthy_within may be too short" in raised.value.then
+
+
+def test_a_release_that_fails_before_its_time_is_over_is_not_given_more(place: Place) -> None:
+    place.host.fail_at(STEPS.index("AwaitHealthy"), lambda: None)
+    with pytest.raises(OpsError, match="did not become healthy") as raised:
+        place.deploy("r3")
+    assert "healthy_within" not in raised.value.then
+
+
+def test_what_down_with_volumes_leaves_is_named(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    takedown.down(place.at, volumes=True)
+    folder = place.settings.state_dir
+    assert (
+        f"{folder} on localhost stays, with secrets and journal; to remove it: rm -r {folder}"
+        in capsys.readouterr().err
+    )
