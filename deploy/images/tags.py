@@ -20,7 +20,8 @@ def pull(name: str, host: Host) -> str:
         host.run(docker("pull", "--quiet", name), timeout=LONG)
     except CommandFailed as error:
         what = f"image {name} is not on {host.name} and cannot be pulled:\n{error.output}"
-        raise Refused(what, where=host.name, then="inv build", slug="image-missing") from None
+        then = f"docker pull {name}; one of your own belongs into the bake file, and inv build makes it"
+        raise Refused(what, where=host.name, then=then, slug="image-missing") from None
     return identify(name, host)
 
 

@@ -14,7 +14,7 @@ from deploy.config.settings import ROOT
 from deploy.core.errors import CommandFailed, GateClosed, Refused
 from deploy.core.shell import Command, Result
 from deploy.hosts.local import LocalHost
-from deploy.images import bake, bases, build
+from deploy.images import bake, bases, build, tags
 from tests.support.samples import settings
 
 PROGRESS = (Path(__file__).parent / "progress.rawjson").read_text()
@@ -375,3 +375,15 @@ def test_a_bake_without_the_shells_variables_is_still_held_to_this_machines_buil
     act = bake.without({"NODE_ENV"}, bake.print_targets("b"))
     assert act.argv[:3] == ("env", "--unset=NODE_ENV", "docker")
     assert act.programs == ("docker",)
+
+
+def test_an_image_of_others_that_cannot_be_pulled_is_pulled_by_hand_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = LocalHost()
+
+    def refused(*_: object, **__: object) -> str:
+        raise CommandFailed("docker pull", 1, "no such host", "localhost")
+
+    monkeypatch.setattr(here, "run", refused)
+    with pytest.raises(Refused, match="cannot be pulled") as raised:
+        tags.pull("adminer:5", here)
+    assert raised.value.then.startswith("docker pull adminer:5;")
