@@ -1,4 +1,4 @@
-"""Drill backups: restore recovery points where nobody is reached from, and start the app's images on them."""
+"""Drill backups: restore recovery points into an isolated copy, and start the app's images on it."""
 
 from __future__ import annotations
 

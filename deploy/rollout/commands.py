@@ -11,7 +11,7 @@ from deploy.release.revoked import without_revoked
 from deploy.rollout import drift, preflight, questions
 from deploy.rollout.apply import REASONS, Outcome, apply, make_outcome
 from deploy.rollout.fleet_plan import make_plans
-from deploy.rollout.interrupted import intentions, interruption, record_aborted
+from deploy.rollout.interrupted_releases import intentions, interruption, record_aborted
 from deploy.rollout.kept_release import require_kept
 from deploy.rollout.releases import (
     Proposal,

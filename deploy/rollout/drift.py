@@ -29,7 +29,7 @@ def to_recreate(names: Collection[str], run: Run) -> tuple[str, ...]:
     return tuple(name for name, c in there.items() if name in differ | forgotten or shared.is_unwell(c, now))
 
 
-def restorable(run: Run, left: Bundle | None, *, undoing: bool = False) -> tuple[str, ...]:
+def to_restore(run: Run, left: Bundle | None, *, undoing: bool = False) -> tuple[str, ...]:
     """Name the shared services that the release which is `left` recreated, and that fail now: going back restores them.
 
     Where what was begun is undone, one restart since then is a failure, and so is an edge without a mount that it had,
@@ -38,7 +38,7 @@ def restorable(run: Run, left: Bundle | None, *, undoing: bool = False) -> tuple
     if not left:
         return ()
     there, specs, leaving = run.facts.shared_existing, shared.of_files(run.bundle.files), shared.of_files(left.files)
-    names = shared.restorable(specs, leaving, there, former(run, left.release.id, leaving))
+    names = shared.to_restore(specs, leaving, there, former(run, left.release.id, leaving))
     now = clock(run, [there[name] for name in names])
 
     def fails(c: Container) -> bool:
@@ -53,7 +53,7 @@ def is_cut_off(run: Run, c: Container, *, undoing: bool) -> bool:
     return c.role == "edge" and not (edge_reaches_app(run) and (is_open_to_visitors(run) or not undoing))
 
 
-def restorations(run: Run, left: Bundle | None) -> tuple[steps.RecreateShared, ...]:
+def restore_steps(run: Run, left: Bundle | None) -> tuple[steps.RecreateShared, ...]:
     """Restore what an undone release recreated and what fails now, where the one gone back to never applied its files.
 
     It is made as it was, by the files of a release that say so; nothing where none is kept.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from deploy.config.environment import Environment
 from deploy.core.errors import Refused
 from deploy.rollout import commands, show
-from deploy.rollout.interrupted import interruptions
+from deploy.rollout.interrupted_releases import interruptions
 from deploy.site.interrupted import Handler
 
 

@@ -112,7 +112,7 @@ def chosen_to_recreate(fleet: Fleet, include: str) -> dict[str, tuple[str, ...]]
         left = None
         with suppress(OpsError):  # its record is gone, and with it what it says of shared services
             left = run.state.bundle(str(run.facts.edge.release))
-        return tuple(dict.fromkeys((*drift.to_recreate(names, run), *drift.restorable(run, left))))
+        return tuple(dict.fromkeys((*drift.to_recreate(names, run), *drift.to_restore(run, left))))
 
     return fleet.each(on)
 

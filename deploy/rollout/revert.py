@@ -79,7 +79,7 @@ def plan_back(reversal: Reversal, fleet: plan.FleetFacts) -> tuple[Step, ...]:
 def make_reversal(run: Run, undone: Bundle | None, *, quieted: bool = True) -> Reversal:
     """Return the way back to a run's release, which restores shared services that the `undone` one broke."""
     run = read_records(replace(run, going_back=True))
-    recreate, restore = drift.restorable(run, undone, undoing=True), drift.restorations(run, undone)
+    recreate, restore = drift.to_restore(run, undone, undoing=True), drift.restore_steps(run, undone)
     return Reversal(run, run.release, recreate, restore, quieted)
 
 

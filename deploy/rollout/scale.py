@@ -12,7 +12,7 @@ from deploy.core.facts import Facts
 from deploy.core.model import Release, replicas_unfit
 from deploy.hosts.host import Host
 from deploy.rollout import plan
-from deploy.rollout.interrupted import interruptions
+from deploy.rollout.interrupted_releases import interruptions
 from deploy.rollout.pieces import settle
 from deploy.rollout.steps import AwaitHealthy, Drain, RemoveStopped, StartColour, Step, StopColour, Switch
 from deploy.rollout.turns import replicas

@@ -77,7 +77,7 @@ def drifted(desired: Mapping[str, Spec], there: Mapping[str, Container]) -> tupl
     return tuple(name for name, c in there.items() if name in desired and c.made_of != desired[name].made_of)
 
 
-def restorable(
+def to_restore(
     desired: Mapping[str, Spec], left: Mapping[str, Spec], there: Mapping[str, Container], former: Mapping[str, str]
 ) -> tuple[str, ...]:  # fmt: skip
     """Name what the release that is `left` recreated, and that was as desired before: reverting may restore it.

@@ -78,7 +78,7 @@ def restore(
     at: Environment, point: str, volume: str = "", table: str = "", at_: str = "", from_: str = "",
     older_schema: bool = False, without_health: bool = False, yes: bool = False, json: bool = False,
 ) -> None:  # fmt: skip
-    """Put a recovery point into service: restored beside, checked, then swapped; the database before is kept."""
+    """Restore a recovery point next to the database, check it, and swap them; the former database is kept."""
     from deploy.backups.choice import Choice
 
     chosen = Choice(point, volume, table, at_, from_, older_schema=older_schema, ask=not without_health)
@@ -87,7 +87,7 @@ def restore(
 
 @command(positional=["point"], help={"point": "a recovery point's id (default: the latest, and a random older one)"})
 def drill(at: Environment, point: str, json: bool = False) -> None:
-    """Restore recovery points where nobody is reached from, and start the current and the previous release on them."""
+    """Restore recovery points into an isolated copy, and start the current and the previous release on it."""
     from deploy.backups import drill, show
 
     show.drilled(drill.drill(at, point), at.settings.env, json=json)
@@ -95,7 +95,7 @@ def drill(at: Environment, point: str, json: bool = False) -> None:
 
 @command()
 def escrow(at: Environment, yes: bool = False, json: bool = False) -> None:
-    """Show what must be kept elsewhere for the backups to be readable, and note that somebody stored it."""
+    """Show what backups cannot be read without, to be stored elsewhere, and note that somebody stored it."""
     from deploy.backups import escrow
 
     escrow.escrow(at, yes=yes, json=json)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @command(positional=["host"], help={"host": "hosts, with commas between them, `gateway` among them (default: all)"})
 def pin(at: Environment, host: str, yes: bool = False) -> None:
-    """Write down the key that each host shows, once a person has compared it at the host: inv hosts.pin [NAME,...]."""
+    """Pin the SSH key that each host shows, once a person has compared it there: inv hosts.pin [NAME,...]."""
     from deploy.config import pin
 
     pin.pin(at.settings, split_names(host), yes=yes)
@@ -34,7 +34,7 @@ def provision(at: Environment, host: str, login: str = "root", yes: bool = False
 
 @command()
 def check(at: Environment, json: bool = False) -> None:
-    """Connect to every host at once, and say what each has, what it lacks, what differs from how it was provisioned."""
+    """Check every host: what it has, what it lacks, what differs from how it was provisioned."""
     from deploy import doctor
     from deploy.site import checks
 

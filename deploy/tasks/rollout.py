@@ -101,7 +101,7 @@ def abort(at: Environment, yes: bool = False, json: bool = False) -> None:
 
 @command()
 def unlock(at: Environment, yes: bool = False) -> None:
-    """Say who holds the lock, and free it where nothing is heard of them any more; one who lives keeps it."""
+    """Show who holds the lock, and free it where that operator has gone; one who is still at work keeps it."""
     from deploy.core import console
     from deploy.rollout import unlock
 

@@ -39,7 +39,7 @@ def edit(at: Environment) -> None:
 
 @command(positional=["key"], help={"key": "the secret's name", "finish": "let go of KEY_PREVIOUS"})
 def rotate(at: Environment, key: str, finish: bool = False) -> None:
-    """Change one secret, and let no rollback bring the old value back; in two steps where there is a KEY_PREVIOUS."""
+    """Change one secret so that no rollback brings the old value back; in two steps where there is a KEY_PREVIOUS."""
     from deploy.site import rotate
 
     rotate.change(at, key, finish=finish)

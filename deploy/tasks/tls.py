@@ -14,7 +14,7 @@ UNPROBED = {"unprobed": "ask for no challenge of our own by each name before"}
 
 @command(help=UNPROBED)
 def issue(at: Environment, unprobed: bool = False, json: bool = False) -> None:
-    """Serve the certificate that the settings name on every edge, obtained or one's own; the host then renews it."""
+    """Obtain the certificate that the settings name, or take one's own, and serve it; the host then renews it."""
     from deploy.certificates import issue, show
 
     show.served(issue.issue_first(at, unprobed=unprobed), at.settings, json=json)

@@ -16,7 +16,7 @@ import pytest
 
 from deploy.core.errors import OpsError, Refused
 from deploy.rollout import commands
-from deploy.rollout.interrupted import interruptions
+from deploy.rollout.interrupted_releases import interruptions
 from deploy.site.facts import observe_all
 from deploy.state.store import State
 from tests.flow import test_behind as behind

@@ -9,7 +9,7 @@ import pytest
 
 from deploy.core.errors import Interrupted, OpsError, Refused, Unreachable
 from deploy.rollout import commands, maintenance, revert, scale
-from deploy.rollout.interrupted import interruptions
+from deploy.rollout.interrupted_releases import interruptions
 from deploy.site import hooks, interrupted, notify
 from deploy.site.event import Event
 from deploy.state import journal

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from deploy.core.errors import Interrupted, Locked, OpsError, Refused, Unreachable
 from deploy.rollout import commands, steps
 from deploy.rollout.execute import batches, stages
-from deploy.rollout.interrupted import interruptions
+from deploy.rollout.interrupted_releases import interruptions
 from deploy.rollout.steps import Stage
 from deploy.state import locks
 from deploy.state.store import State

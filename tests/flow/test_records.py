@@ -13,7 +13,7 @@ from deploy.core.errors import OpsError, Refused
 from deploy.core.model import Record
 from deploy.insight import history, logs, prune, services, status
 from deploy.rollout import commands, maintenance, preflight
-from deploy.rollout.interrupted import interruption
+from deploy.rollout.interrupted_releases import interruption
 from deploy.site.facts import observe
 from deploy.state import folder as records
 from deploy.state.journal import begin_run

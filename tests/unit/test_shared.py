@@ -81,7 +81,7 @@ def test_going_back_restores_what_the_release_that_is_left_recreated(
     restored: tuple[str, ...],
 ) -> None:
     was = {"redis": specs(former)["redis"].made_of} if former else {}
-    assert shared.restorable(specs(desired), specs(left), there(made), was) == restored
+    assert shared.to_restore(specs(desired), specs(left), there(made), was) == restored
 
 
 @pytest.mark.parametrize(

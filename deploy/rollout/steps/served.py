@@ -31,12 +31,12 @@ class AwaitServed(Step):
             alive = [c.name for c in run.containers(self.colour, [service.name]) if c.alive]
             addresses = (*(f"{name}:{service.deploy.port}" for name in alive), *service.behind_at(self.colour))
             for place in (f"{self.colour}/{service.name}", *(f"replica/{address}" for address in addresses)):
-                ask(run, self.colour, service.name, place, service.deploy.health)
+                await_answer(run, self.colour, service.name, place, service.deploy.health)
                 if service.deploy.version:
-                    ask(run, self.colour, service.name, place, service.deploy.version, release=run.release.id)
+                    await_answer(run, self.colour, service.name, place, service.deploy.version, release=run.release.id)
 
 
-def ask(run: Run, colour: str, service: str, place: str, path: str, *, release: str = "") -> None:
+def await_answer(run: Run, colour: str, service: str, place: str, path: str, *, release: str = "") -> None:
     """Poll a path at one place of the edge's inner listener until it answers 200 and names the release.
 
     A redirect or a container that ended is given up at once: waiting fixes neither.
@@ -44,18 +44,20 @@ def ask(run: Run, colour: str, service: str, place: str, path: str, *, release: 
     limit = run.settings.rollout.served_within
     for _ in poll(limit):
         status, body = run.host.get(run.settings.edge.probe_port, f"/{place}{path}", timeout=min(5, limit))
+        served = status == 200 and release in body
         down = [c for c in run.containers(colour, [service]) if not c.up]
-        if (status == 200 and release in body) or 300 <= status < 400 or down:
+        if served or 300 <= status < 400 or down:
             break
-    if status != 200 or release not in body:
-        container = place.removeprefix("replica/").rpartition(":")[0] if place.startswith("replica/") else ""
-        own = container if container.startswith(run.settings.name) else f"{run.project(colour)}-{service}-{colour}-1"
-        answer = f"answered {status} to {path}" if status else f"did not answer to {path}"
-        rule = f"it must answer 200 and name release {release}" if release else "it must answer 200, without a redirect"
-        words = f"{container or service} ({colour}) {answer}; {rule}: {run.masked(body.strip())[:200]}"
-        raise OpsError(
-            "\n".join([words, *(diagnose(run, c) for c in down)]),
-            where=f"{run.host.name}, through the edge",
-            then=run.host.command_line(f"docker logs {own}") + "; fix it, then inv deploy",
-            slug="unhealthy",
-        )
+    if served:
+        return
+    replica = place.removeprefix("replica/").rpartition(":")[0] if place.startswith("replica/") else ""
+    own = replica if replica.startswith(run.settings.name) else f"{run.project(colour)}-{service}-{colour}-1"
+    answer = f"answered {status} to {path}" if status else f"did not answer to {path}"
+    rule = f"it must answer 200 and name release {release}" if release else "it must answer 200, without a redirect"
+    words = f"{replica or service} ({colour}) {answer}; {rule}: {run.masked(body.strip())[:200]}"
+    raise OpsError(
+        "\n".join([words, *(diagnose(run, c) for c in down)]),
+        where=f"{run.host.name}, through the edge",
+        then=run.host.command_line(f"docker logs {own}") + "; fix it, then inv deploy",
+        slug="unhealthy",
+    )
