@@ -14,7 +14,7 @@ from deploy.core.shell import query
 from deploy.hosts import fleet
 from deploy.incidents import dora
 from deploy.incidents.dora import Commit, Measure, Recorded, Switched
-from deploy.insight.history import merged
+from deploy.insight.history import merge_ledgers
 from deploy.state.ledger import Ledger
 from deploy.state.store import State, state_of
 
@@ -62,7 +62,7 @@ def read(at: Environment, since: datetime) -> tuple[Recorded, dict[str, OpsError
     """Read what the hosts and this checkout remember; then unreachable hosts' errors."""
     ledgers, unreachable = at.gather(lambda host: state_of(at, host).read_ledger())
     lost = why_lost(ledgers, since)
-    entries = [entry for entry, _ in merged({name: own.entries for name, own in ledgers.items()})][::-1]
+    entries = [entry for entry, _ in merge_ledgers({name: own.entries for name, own in ledgers.items()})][::-1]
     commits, gitless = commits_of(at)
     failing = any(entry.outcome != "in service" for entry in entries)
     switches = switches_of(at, ledgers) if failing else ()

@@ -18,7 +18,7 @@ from deploy.incidents.gates import Gate
 from deploy.incidents.metrics import why_lost
 from deploy.insight import compare
 from deploy.insight.compare import View
-from deploy.insight.history import merged
+from deploy.insight.history import merge_ledgers
 from deploy.insight.status import observe_reachable
 from deploy.monitoring import check
 from deploy.site.checks import Check, require_open
@@ -139,5 +139,5 @@ def rehearsed(at: Environment, hosts: Sequence[Host], now: datetime) -> Gate:
     """Judge by the hosts' ledgers when a rollback was done last."""
     ledgers = at.each(lambda host: state_of(at, host).read_ledger(), hosts)
     lost = why_lost(ledgers, now - timedelta(days=gates.REHEARSED_DAYS))
-    entries = [entry for entry, _ in merged({name: own.entries for name, own in ledgers.items()})][::-1]
+    entries = [entry for entry, _ in merge_ledgers({name: own.entries for name, own in ledgers.items()})][::-1]
     return gates.rehearsed(entries, lost=lost, now=now)

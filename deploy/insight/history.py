@@ -29,19 +29,18 @@ def show(at: Environment, *, limit: int, json: bool) -> None:
         raise Refused(what, where="inv history", then=then, slug="wrong-usage")
     read, unreachable = at.gather(lambda host: (state_of(at, host).history(), operations_on(at, host)))
     ledgers = {name: entries for name, (entries, _) in read.items()}
-    lines = [*merged(ledgers), *merge_operations({name: operations for name, (_, operations) in read.items()})]
+    lines = [*merge_ledgers(ledgers), *merge_operations({name: operations for name, (_, operations) in read.items()})]
     entries = sorted(lines, key=lambda line: line[0].started, reverse=True)[:limit]
     if json:
         console.document([{**entry.model_dump(include=FIELDS), "hosts": hosts} for entry, hosts in entries])
     elif entries:
-        several = len(at.hosts) > 1
+        columns = 7 if len(at.hosts) > 1 else 6
         rows = [
-            [e.started, e.command, e.release, outcome(e), f"{e.seconds:.0f} s", e.who]
-            + ([", ".join(hosts)] if several else [])
+            [e.started, e.command, e.release, outcome(e), f"{e.seconds:.0f} s", e.who, ", ".join(hosts)]
             for e, hosts in entries
         ]
-        headings = ["when (UTC)", "command", "release", "outcome", "took", "who"]
-        console.table([*headings, "hosts"] if several else headings, rows)
+        headings = ["when (UTC)", "command", "release", "outcome", "took", "who", "hosts"]
+        console.table(headings[:columns], [row[:columns] for row in rows])
     elif not unreachable:
         console.say(
             acting(f"nothing has been deployed to {at.settings.name} yet; to deploy: inv deploy", at.settings.env)
@@ -82,7 +81,7 @@ def outcome(entry: Record) -> str:
     return f"{entry.outcome}{watch}" + "".join(f", {name}: {reason}" for name, reason in reasons.items() if reason)
 
 
-def merged(ledgers: Mapping[str, Sequence[Record]]) -> list[tuple[Record, list[str]]]:
+def merge_ledgers(ledgers: Mapping[str, Sequence[Record]]) -> list[tuple[Record, list[str]]]:
     """Merge the ledgers of all hosts, newest first: one line for a command, with the hosts that have it. Pure."""
     lines: dict[tuple[str, ...], tuple[Record, list[str]]] = {}
     for host, entries in ledgers.items():

@@ -28,6 +28,7 @@ TAIL = 100  # lines of each service, without --since and --grep
 POLL_SECONDS = 2
 UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 STAMP = re.compile(r"\d{4}-\d\d-\d\dT\S+Z$")
+Find = Callable[[], tuple[dict[str, ServiceContainer], dict[str, OpsError]]]  # containers now, and unreachable hosts
 
 
 @dataclass(frozen=True, order=True)
@@ -183,9 +184,7 @@ def parsed(process: Process, service: str, place: str, newest: dict[str, str]) -
             yield Line(newest.get(place, ""), service, f"{stamp} {text}")
 
 
-def live(
-    find: Callable[[], tuple[dict[str, ServiceContainer], dict[str, OpsError]]], newest: dict[str, str]
-) -> Iterator[Line]:
+def live(find: Find, newest: dict[str, str]) -> Iterator[Line]:
     """Yield lines as they come, also of services that start again or change their colour; never ends by itself.
 
     Warns once of what keeps it from a host, for as long as it is the same.
@@ -195,30 +194,42 @@ def live(
     warned = ""
     try:
         while True:
-            try:
-                containers, unreachable = find()
-                problem = "\n".join(error.what for error in unreachable.values())
-                for service, one in containers.items():
-                    place = one.place
-                    if not one.container.alive:
-                        if attached.pop(place, None):
-                            console.say(f"-- {one.container.name} stopped")
-                    elif place not in attached or not attached[place][1].is_alive():
-                        process = one.host.open(read(one.container.name, "--follow", "--since", newest[place]))
-                        thread = Thread(target=pump, args=(process, service, place, newest, arriving), daemon=True)
-                        attached[place] = process, thread
-                        thread.start()
-            except OpsError as error:
-                problem = error.what
-            if warned != (warned := problem) and warned:
-                console.warn(warned)
-            due = time.monotonic() + POLL_SECONDS
-            with suppress(Empty):
-                while (left := due - time.monotonic()) > 0:
-                    yield arriving.get(timeout=left)
+            problem = attach(find, attached, newest, arriving)
+            if problem not in ("", warned):
+                console.warn(problem)
+            warned = problem
+            yield from take(arriving, POLL_SECONDS)
     finally:
         for process, _ in attached.values():
             process.terminate()
+
+
+def attach(
+    find: Find, attached: dict[str, tuple[Process, Thread]], newest: dict[str, str], arriving: Queue[Line]
+) -> str:  # fmt: skip
+    """Follow each container that runs and is not followed yet; return why hosts could not be asked, if any."""
+    try:
+        containers, unreachable = find()
+        for service, one in containers.items():
+            if not one.container.alive:
+                if attached.pop(one.place, None):
+                    console.say(f"-- {one.container.name} stopped")
+            elif one.place not in attached or not attached[one.place][1].is_alive():
+                process = one.host.open(read(one.container.name, "--follow", "--since", newest[one.place]))
+                thread = Thread(target=pump, args=(process, service, one.place, newest, arriving), daemon=True)
+                attached[one.place] = process, thread
+                thread.start()
+    except OpsError as error:
+        return error.what
+    return "\n".join(error.what for error in unreachable.values())
+
+
+def take(arriving: Queue[Line], seconds: float) -> Iterator[Line]:
+    """Yield what arrives within some seconds."""
+    due = time.monotonic() + seconds
+    with suppress(Empty):
+        while (left := due - time.monotonic()) > 0:
+            yield arriving.get(timeout=left)
 
 
 def pump(process: Process, service: str, place: str, newest: dict[str, str], arriving: Queue[Line]) -> None:

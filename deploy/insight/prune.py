@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,15 +54,18 @@ def prune(at: Environment, *, yes: bool, json: bool) -> None:
                 with as_failure("inv prune again, once every host answers"):
                     freed = at.each(lambda host: remove(at.settings, host, now[host.name]))
     if json:
-        console.document(
-            {
-                "releases": sorted({release for own in waste.values() for release in own.releases}),
-                "images": [name for own in waste.values() for name in own.names],
-                "unnamed_images": sum(len(own.unnamed) for own in waste.values()),
-                "scans": sum(len(own.scans) for own in waste.values()),
-                "freed_bytes": sum(freed.values()),
-            }
-        )
+        console.document(document(waste.values(), sum(freed.values())))
+
+
+def document(waste: Collection[Waste], freed: int) -> dict[str, object]:
+    """Return what all hosts removed, for programs; `freed` in bytes. Pure."""
+    return {
+        "releases": sorted({release for own in waste for release in own.releases}),
+        "images": [name for own in waste for name in own.names],
+        "unnamed_images": sum(len(own.unnamed) for own in waste),
+        "scans": sum(len(own.scans) for own in waste),
+        "freed_bytes": freed,
+    }
 
 
 def announce(waste: Waste, settings: Settings) -> None:
@@ -84,15 +87,15 @@ def announce(waste: Waste, settings: Settings) -> None:
 
 def find_waste(settings: Settings, host: Host, used: dict[str, Any]) -> Waste:
     """Find what can be removed; `used` is the engine's own report."""
-    old, gone = outdated(settings, host, State(host, settings.state_dir))
+    old, gone = find_outdated(settings, host, State(host, settings.state_dir))
     kept = set(State(host, settings.state_dir).kept()) - set(old)
-    pushed = unused_revisions(settings, host, kept)
-    names, unnamed = images(used["Images"] or [], {*old, *gone, *pushed, *revisions({*old, *gone}, kept)})
+    pushed = find_unused_revisions(settings, host, kept)
+    names, unnamed = find_images(used["Images"] or [], {*old, *gone, *pushed, *without_release({*old, *gone}, kept)})
     cache = max(0, cache_bytes(used) - int(settings.build.cache_gb * GIGABYTE))
-    return Waste(tuple(old), pushed, names, unnamed, cache, old_scans(settings, host, kept, pushed))
+    return Waste(tuple(old), pushed, names, unnamed, cache, find_old_scans(settings, host, kept, pushed))
 
 
-def old_scans(settings: Settings, host: Host, kept: set[str], unused: Iterable[str]) -> tuple[Path, ...]:
+def find_old_scans(settings: Settings, host: Host, kept: set[str], unused: Iterable[str]) -> tuple[Path, ...]:
     """Return the scans of images of which neither a kept release nor a pushed revision is made, and that have aged.
 
     None where a release's record cannot be read: its images may be any.
@@ -109,7 +112,7 @@ def old_scans(settings: Settings, host: Host, kept: set[str], unused: Iterable[s
     return tuple(Scans(host, folder).outdated(needed, settings.scan.pass_days))
 
 
-def outdated(settings: Settings, host: Host, state: State) -> tuple[list[str], list[str]]:
+def find_outdated(settings: Settings, host: Host, state: State) -> tuple[list[str], list[str]]:
     """Return releases that are kept here and that no rollback needs, and those of the ledger that are removed already.
 
     Besides what a deploy keeps, these stay: the one that `inv rollback` goes to, what a container is made of, and what
@@ -125,12 +128,12 @@ def outdated(settings: Settings, host: Host, state: State) -> tuple[list[str], l
     return [release for release in old if release not in needed], sorted(gone)
 
 
-def revisions(gone: set[str], kept: set[str]) -> set[str]:
+def without_release(gone: set[str], kept: set[str]) -> set[str]:
     """Return the revisions of which no release is kept: `inv build` tags images with them. Pure."""
     return {release.rpartition("-")[0] for release in gone} - {release.rpartition("-")[0] for release in kept} - {""}
 
 
-def unused_revisions(settings: Settings, host: Host, kept: set[str]) -> tuple[str, ...]:
+def find_unused_revisions(settings: Settings, host: Host, kept: set[str]) -> tuple[str, ...]:
     """Return the revisions that were pushed here and of which no release is kept.
 
     The last one stays: it may be about to be deployed.
@@ -146,7 +149,7 @@ def unused_revisions(settings: Settings, host: Host, kept: set[str]) -> tuple[st
     return tuple(one for one in pushed if one != last and one not in {release.rpartition("-")[0] for release in kept})
 
 
-def images(present: list[dict[str, Any]], releases: set[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def find_images(present: list[dict[str, Any]], releases: set[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the images' names that end with one of these releases, and our images without a name. Pure."""
     names = (name for image in present for name in image["RepoTags"] or ())
     unnamed = (image["Id"] for image in present if not image["RepoTags"] and LABEL in (image["Labels"] or {}))

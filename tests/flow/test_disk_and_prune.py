@@ -97,7 +97,9 @@ def test_prune_takes_what_was_brought_and_never_served_but_for_the_last(used: Pl
         record = inventory.record_file(used.settings.state_dir, revision)
         used.host.write(record, "{}")
         os.utime(record, (1_000_000_000 - age, 1_000_000_000 - age))
-    assert prune.unused_revisions(used.settings, used.host, {"old-333333"}) == ("older",), "a release of it is kept"
+    assert prune.find_unused_revisions(used.settings, used.host, {"old-333333"}) == ("older",), (
+        "a release of it is kept"
+    )
     tagged = {
         "Images": [{"Id": "i", "RepoTags": ["app/backend:new", "app/backend:old"], "Labels": None}],
         "BuildCache": [],
@@ -139,8 +141,8 @@ def test_prune_takes_scans_that_have_aged_of_images_that_are_gone(used: Place) -
 
 
 def test_prune_takes_names_of_revisions_with_their_last_release() -> None:
-    assert prune.revisions({"abc-111111", "def-dirty-123456-222222"}, {"abc-333333"}) == {"def-dirty-123456"}
-    assert prune.revisions({"r0"}, set()) == set()
+    assert prune.without_release({"abc-111111", "def-dirty-123456-222222"}, {"abc-333333"}) == {"def-dirty-123456"}
+    assert prune.without_release({"r0"}, set()) == set()
 
 
 def test_prune_asks_before_and_holds_the_lock(used: Place, capsys: Printed) -> None:

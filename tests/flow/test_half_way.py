@@ -168,7 +168,7 @@ def test_half_a_record_keeps_nobody_from_pruning(place: Place) -> None:
     """A full disk leaves it behind, and pruning is what is advised then."""
     for name in ("abc.json", ".def.json.part"):
         place.host.write(place.state.folder / "images" / name, "{}")
-    assert prune.unused_revisions(place.settings, place.host, set()) == ()
+    assert prune.find_unused_revisions(place.settings, place.host, set()) == ()
 
 
 def test_a_release_of_another_version_of_the_toolkit_keeps_nobody_from_deploying(site: Site) -> None:

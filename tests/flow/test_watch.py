@@ -421,5 +421,5 @@ def test_of_several_hosts_history_says_the_worst(place: Place) -> None:
         name: [entry.model_copy(update={"watch": watch})]
         for name, watch in (("a", ""), ("b", "unknown"), ("c", "probed"))
     }
-    [(line, hosts)] = history.merged(ledgers)
+    [(line, hosts)] = history.merge_ledgers(ledgers)
     assert (line.watch, hosts) == ("unknown", ["a", "b", "c"])
