@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from deploy.config.environment import Environment
+from deploy.core import console
 from deploy.core.errors import Refused
 from deploy.core.facts import Facts
 from deploy.core.model import WHOLE, Release, Schema
 from deploy.database.schema import revisions, unfit
 from deploy.edge import nginx
 from deploy.rollout.roles import require_unmoved
+from deploy.rollout.unseen import ADVICE, unseen_migrations
 from deploy.site import rebuild
 from deploy.site.run import Fleet
 from deploy.state.store import Intention, State, state_of
@@ -26,6 +28,17 @@ def require_reversible(fleet: Fleet, schema_fits: str = "") -> None:
     require_unmoved({run.host.name: run.release for run in fleet.runs}, facts)
     if not schema_fits:
         fleet.each(lambda run: require_schema_fits(run.state, run.release, run.facts))
+        warn_of_unseen_migrations(fleet)
+
+
+def warn_of_unseen_migrations(fleet: Fleet) -> None:
+    """Warn where jobs of the release that serves may have migrated the database, and nothing shows whether they did."""
+    left = {release.id: release for run in fleet.runs if (release := run.serving_release)}
+    for release in left.values():
+        if jobs := unseen_migrations(release.services):
+            target = fleet.runs[0].release.id
+            what = f"{jobs} of release {release.id} may have migrated the database"
+            console.warn(f"{what}: nothing shows whether release {target} fits it; {ADVICE}")
 
 
 def require_routes(fleet: Fleet) -> None:
