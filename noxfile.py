@@ -34,6 +34,7 @@ SCRIPTS = [
     "docker/backup/recover",
 ]  # fmt: skip
 TWO = ["--numprocesses=2", "--dist=loadgroup"]
+THREE = ["--numprocesses=3", "--dist=loadgroup"]  # threads and locks of fake hosts wait for each other
 # a file's tests share a site and have an order
 THREE_FILES = ["--numprocesses=3", "--dist=loadfile", "--no-loadscope-reorder"]
 SUITES = "tests/integration/test_app_suites.py"
@@ -112,7 +113,7 @@ def unit(session: nox.Session) -> None:
 @nox.session(tags=["ci"])
 def flow(session: nox.Session) -> None:
     """Commands from end to end on fake hosts; real git, Compose and files."""
-    run_tests(session, ["tests/flow", *TWO])
+    run_tests(session, ["tests/flow", *THREE])
 
 
 @nox.session(tags=["ci"])

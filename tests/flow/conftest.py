@@ -61,7 +61,10 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def three(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """Return a place where three releases served and the third does, so that a deploy also forgets one; Redis has stopped."""
+    """Return a place where three releases served and the third does, so that a deploy also forgets one.
+
+    Redis has stopped.
+    """
     made = Place(tmp_path_factory.mktemp("three"))
     for name in ("r0", "r1", "r2"):
         made.deploy(name)

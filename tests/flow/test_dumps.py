@@ -1,4 +1,7 @@
-"""A dump of another host on a host whose engine is a script: what is refused before anything is made, what is restored."""
+"""A dump of another host on a host whose engine is a script.
+
+What is refused before anything is made, what is restored.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The edge's frame belongs to the host, its routes to the release: what a deploy, a failure and a rollback do to each."""
+"""The edge's frame belongs to the host, its routes to the release.
+
+What a deploy, a failure and a rollback do to each.
+"""
 
 from __future__ import annotations
 

@@ -73,7 +73,10 @@ class Nginx(Apart):
         return "".join((folder / name).read_text() for name in files if (folder / name).exists())
 
     def reload(self) -> None:
-        """Read a generation; nginx refuses upstreams that are nowhere, and visitors are served by what they were served by."""
+        """Read a generation; nginx refuses upstreams that are nowhere.
+
+        Visitors are served by what they were served by.
+        """
         super().reload()
         named = set(re.findall(r"proxy_pass http://([\w-]+_(?:blue|green))", self.text("routes.conf", "inner.conf")))
         upstreams = set(re.findall(r"upstream (\S+) {", self.text("upstreams.conf")))
@@ -150,7 +153,10 @@ class Site:
         return {step.name for plan in plans.values() for step in plan.steps}
 
     def listening(self, asker: Nginx) -> dict[str, Container]:
-        """Where containers listen, as one edge reaches them: its own by their names, those of other hosts at private addresses."""
+        """Where containers listen, as one edge reaches them.
+
+        Its own by their names, those of other hosts at private addresses.
+        """
         found = {}
         for name, host in self.hosts.items():
             for c in (

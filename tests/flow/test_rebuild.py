@@ -1,4 +1,7 @@
-"""A release whose release.json is gone: what runs is shown and left in order, and what stopped well can be gone back to."""
+"""A release whose release.json is gone.
+
+What runs is shown and left in order, and what stopped well can be gone back to.
+"""
 
 from __future__ import annotations
 
@@ -339,7 +342,10 @@ def test_a_replica_of_the_other_colour_is_still_seen_without_the_record(tmp_path
 
 
 def test_an_edge_that_is_down_without_its_record_is_to_be_started(site: Place) -> None:
-    """Both colours have stopped containers, and no file tells either: nobody can tell which was in service, but the edge."""
+    """Both colours have stopped containers, and no file tells either.
+
+    Nobody can tell which was in service, but the edge.
+    """
     route(site).write_text("{")
     route(site).with_name("inner.conf").write_text("")
     for name in [name for name, c in site.host.engine.observed.items() if c.colour or c.role == "edge"]:

@@ -1,4 +1,7 @@
-"""Ledger, journal and release.json are auxiliary: whatever becomes of them, what serves goes on, and commands work from what runs."""
+"""Ledger, journal and release.json are auxiliary.
+
+Whatever becomes of them, what serves goes on, and commands work from what runs.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Roles that move to another host in a release that fails: nothing runs twice, nothing is left without what it needs."""
+"""Roles that move to another host in a release that fails.
+
+Nothing runs twice, nothing is left without what it needs.
+"""
 
 from __future__ import annotations
 

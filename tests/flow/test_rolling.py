@@ -1,4 +1,7 @@
-"""A rolling release on a fake host: whatever happens at whichever step, two replicas serve, and every command converges."""
+"""A rolling release on a fake host.
+
+Whatever happens at whichever step, two replicas serve, and every command converges.
+"""
 
 from __future__ import annotations
 
@@ -133,7 +136,10 @@ def test_beside_old_replicas_the_new_ones_are_asked_by_themselves(rolled: Place)
 
 
 def test_scaling_up_and_down(place: Place) -> None:
-    """New replicas are asked before the edge names them; others leave the edge before they stop; the number holds from now on."""
+    """New replicas are asked before the edge names them.
+
+    Others leave the edge before they stop; the number holds from now on.
+    """
     assert scale.scale(place.at, "backend=3").startswith("backend has 3 replica(s), in later")
     assert place.members() == ["r2"] * 3
     assert [line["step"] for line in place.journal() if line["state"] == "done" and "step" in line][-5:] == [

@@ -1,4 +1,7 @@
-"""Promise: where the settings say so only what was scanned goes into service or migrates, by digest; what served may serve."""
+"""Promise: where the settings say so only what was scanned goes into service or migrates, by digest.
+
+What served may serve.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,10 @@ class Prod(Shop):
         self, *names: str, result: Literal["PASS", "FAIL", "UNKNOWN"] = "PASS", by: str = "digest",
         days: float = 1, database: float = 1,
     ) -> None:  # fmt: skip
-        """Record what a scan said of images, of all when none is named; `days` ago, with a database of `database` days."""
+        """Record what a scan said of images, of all when none is named.
+
+        `days` ago, with a database of `database` days.
+        """
         for name in names or IMAGES:
             digest = IMAGES[name] if by == "digest" else "sha256:of-another-manifest"
             config = "" if by == "digest" else IMAGES[name]

@@ -1,4 +1,7 @@
-"""Promise: what is planted in files, configuration and history is found by the real scanners, and only looked at things pass."""
+"""Promise: what is planted in files, configuration and history is found by the real scanners.
+
+Nothing passes that was not looked at.
+"""
 
 from __future__ import annotations
 

@@ -385,7 +385,10 @@ def test_a_rollback_goes_on_without_data_that_does_not_start(shop: Shop, capsys:
 
 
 def test_what_ran_before_is_restored_though_the_release_gone_back_to_says_otherwise(shop: Shop) -> None:
-    """An earlier change was never applied: going back makes the service as it was, by the files of the release that say so."""
+    """An earlier change was never applied.
+
+    Going back makes the service as it was, by the files of the release that say so.
+    """
     ran = shop.there("redis").made_of
     shop.put("r2", THIRD)
     assert shop.there("redis").made_of == ran, "a deploy recreates nothing unasked"

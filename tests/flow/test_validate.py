@@ -217,7 +217,10 @@ class Channel:
 
 
 def test_the_certificate_of_an_edge_behind_a_gateway(tmp_path: Path) -> None:
-    """Nothing leads there from here; the gateway's channel does, and a gateway that is down is no expired certificate."""
+    """Nothing leads there from here.
+
+    The gateway's channel does, and a gateway that is down is no expired certificate.
+    """
     certificate, key = make_certificate(tmp_path, "books.test", 90)
     asked: list[tuple[str, int]] = []
     with served(certificate, key) as port:

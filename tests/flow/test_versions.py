@@ -1,4 +1,7 @@
-"""State of another toolkit: one format ahead or behind, each command works or refuses in one sentence, and nothing is lost."""
+"""State of another toolkit: one format ahead or behind, each command works or refuses in one sentence.
+
+Nothing is lost.
+"""
 
 from __future__ import annotations
 

@@ -41,7 +41,10 @@ def result(inspection: Inspection, checkout: Checkout) -> str:
 
 
 def test_folders_that_trivy_takes_for_a_systems_are_looked_into(checkout: Checkout) -> None:
-    """At the top of a checkout, and in each other; a `dev` elsewhere is like any other; what git ignores is left out."""
+    """At the top of a checkout, and in each other.
+
+    A `dev` elsewhere is like any other; what git ignores is left out.
+    """
     folders = ("dev", "dev/sys", "app/dev")
     checkout.write(".gitignore", "/dev/own/\nignored\n")
     for folder in (*folders, "dev/own"):

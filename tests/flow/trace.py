@@ -1,4 +1,7 @@
-"""Count what one call runs through: calls from file to file within deploy/, the files, and how deep they stand in each other."""
+"""Count what one call runs through.
+
+Calls from file to file within deploy/, the files, and how deep they stand in each other.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ HOUSE = f"{PACKAGE}/"
 
 @dataclass
 class Trace:
-    """What was seen: crossings from one file of the toolkit into another, all its files, and the most of its frames at once."""
+    """What was seen: crossings between the toolkit's files, all those files, and the most of its frames at once."""
 
     crossings: int = 0
     depth: int = 0

@@ -54,7 +54,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> WholeFiles |
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave second cases to the nights; begin with a small site, then the files that take longest, other folders first."""
+    """Leave second cases to the nights.
+
+    Begin with a small site, then the files that take longest, other folders first.
+    """
     second = [item for item in items if item.get_closest_marker("night") and not os.environ.get("NIGHTS")]
     if second:
         config.hook.pytest_deselected(items=second)

@@ -1,4 +1,7 @@
-"""One release on three real hosts over SSH, one of them on the classic image store: from bare hosts to a resume from elsewhere."""
+"""One release on three real hosts over SSH, one of them on the classic image store.
+
+From bare hosts to a resume from elsewhere.
+"""
 
 from __future__ import annotations
 

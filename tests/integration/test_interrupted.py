@@ -63,7 +63,10 @@ def kills(strategy: str, steps: list[str]) -> list[tuple[int, str, str]]:
 def test_killed_at_every_step_and_nothing_is_lost(
     tiny: Site, strategy: str, record_property: Callable[..., None]
 ) -> None:
-    """A second deploy is killed at some of its steps, and resumed or aborted; flow tests and the nights have all of them."""
+    """A second deploy is killed at some of its steps, and resumed or aborted.
+
+    The flow tests and the nights have all of them.
+    """
     tiny.extra["OPS_ROLLOUT__WATCH"] = "1"
     if strategy == "rolling":
         roll(tiny)

@@ -39,7 +39,10 @@ READERS = load.Scenario(
 
 @pytest.fixture(scope="module")
 def shelf(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """BookReader with a release in service; one of its own in the nights, which leave it other revisions and releases."""
+    """BookReader with a release in service.
+
+    One of its own in the nights, which leave it other revisions and releases.
+    """
     if not os.environ.get("NIGHTS"):
         yield request.getfixturevalue("bookreader")
         return

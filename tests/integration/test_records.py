@@ -9,7 +9,10 @@ from tests.support.site import Site, docker
 
 
 def test_a_site_whose_records_are_damaged_is_shown_and_goes_back(tiny: Site) -> None:
-    """Half of each release.json is gone, and a line of the ledger is zeros: visitors notice nothing, and the way back is open."""
+    """Half of each release.json is gone, and a line of the ledger is zeros.
+
+    Visitors notice nothing, and the way back is open.
+    """
     first = tiny.inv("deploy", "--json").document
     tiny.replace("app/app.py", "says hello", "says good day")
     tiny.commit()

@@ -50,7 +50,10 @@ def fails(site: Site) -> None:
 
 @pytest.mark.night
 def test_a_deploy_and_more_and_fewer_replicas_lose_nothing(rolling: Site) -> None:
-    """The nights add a deploy that fails and a rollback (test_bookreader.py); flow/test_rolling.py has both at every step."""
+    """The nights add a deploy that fails and a rollback (test_bookreader.py).
+
+    flow/test_rolling.py has both at every step.
+    """
     began, deployed = time.time(), [rolling.inv("status", "--json").document["release"]]
     with load.during(rolling.url, CLIENTS) as clients, Queue(rolling.port) as queue:
         change(rolling, 1)

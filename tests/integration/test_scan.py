@@ -1,4 +1,7 @@
-"""Promise: what is planted in an image is found there, on either store; what is waived passes; what was scanned is deployed."""
+"""Promise: what is planted in an image is found there, on either store.
+
+What is waived passes; what was scanned is deployed.
+"""
 
 from __future__ import annotations
 
@@ -110,7 +113,10 @@ def waiver(ending: str) -> str:
 
 
 def test_what_is_planted_is_found_then_waived_then_deployed(tiny: Site, registry: Registry) -> None:
-    """A registry that is busy is asked again; FAIL while the waivers have expired; only after a PASS is the digest deployed."""
+    """A registry that is busy is asked again.
+
+    FAIL while the waivers have expired; only after a PASS is the digest deployed.
+    """
     registry.faults += [429]
     plant(tiny.root / "app", "none")
     tiny.replace("docker/app.Dockerfile", "USER", f"COPY planted /\n{FROM_A_BASE}USER")

@@ -65,7 +65,10 @@ def identity(site: Site, part: str) -> str:
 
 
 def test_a_network_that_edge_and_app_share_changes_while_people_ask(tiny: Site) -> None:
-    """What the running edge cannot reach is never switched to, and a recreated edge reaches what serves from its first second."""
+    """What the running edge cannot reach is never switched to.
+
+    A recreated edge reaches what serves from its first second.
+    """
     tiny.replace(COMPOSE, "    x-deploy:", "    networks: [front]\n    x-deploy:")
     tiny.replace(COMPOSE, "volumes:\n  edge-temp", "networks:\n  front: {}\n\nvolumes:\n  edge-temp")
     tiny.commit()
@@ -118,7 +121,10 @@ def test_data_that_a_deploy_put_into_a_crash_loop_is_restored_when_it_goes_back(
 
 @pytest.mark.night
 def test_data_that_is_in_a_crash_loop_gets_out_of_it(tiny: Site) -> None:
-    """By --include with the file that is right, and by going back to a release of which it ran. It ends later than a deploy looks."""
+    """By --include with the file that is right, and by going back to a release of which it ran.
+
+    It ends later than a deploy looks.
+    """
     tiny.replace(COMPOSE, "\n  edge:\n", DB.format("import time; time.sleep(5); import tiem", tiny.app))
     tiny.commit()
     tiny.inv("deploy")

@@ -1,4 +1,7 @@
-"""No worker that is told to stop takes tasks into its grave; test_no_request_lost.py has those of deploys and rollbacks."""
+"""No worker that is told to stop takes tasks into its grave.
+
+Test_no_request_lost.py has those of deploys and rollbacks.
+"""
 
 from __future__ import annotations
 

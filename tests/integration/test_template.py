@@ -63,7 +63,10 @@ class Story:
         assert prestarts(self.site) == [*before, release]
 
     def rollback(self, release: str, web: Web) -> None:
-        """Go back by one release, and ask all of its web services; its prestart job is forward-only, and does not run again."""
+        """Go back by one release, and ask all of its web services.
+
+        Its prestart job is forward-only, and does not run again.
+        """
         before = prestarts(self.site)
         back = self.site.inv("rollback", "--json")
         assert back.document["release"] == release
@@ -141,7 +144,10 @@ def test_the_web_services_of_a_release_are_others_and_no_request_is_lost(story: 
 
 
 def test_rollbacks_through_all_of_these_changes_lose_no_request(story: Story) -> None:
-    """A rollback meets the same: what it brings back is unknown to the edge, and the releases before are in no colour any more."""
+    """A rollback meets the same.
+
+    What it brings back is unknown to the edge, and the releases before are in no colour any more.
+    """
     assert [web for _, web in story.served] == [FIRST, *CHANGES.values()], "not all of them came into service"
     with load.during(story.site.url, CLIENTS) as clients:
         for release, web in story.served[-2::-1]:

@@ -76,7 +76,10 @@ def clone(tmp_path: Path) -> Iterator[Site]:
 
 
 def replay(site: Site, commands: list[str]) -> str:
-    """Type the commands into one shell, as far as they succeed; return the transcript with the document's names and ports."""
+    """Type the commands into one shell, as far as they succeed.
+
+    Return the transcript with the document's names and ports.
+    """
     lines = [f"printf '\\n%s %s\\n' '{MARK}' {number}\n{command}" for number, command in enumerate(commands)]
     script = "set -e\n" + "\n".join(lines).replace("127.0.0.1:8080", f"127.0.0.1:{site.port}")
     who = {

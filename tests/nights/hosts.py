@@ -206,7 +206,10 @@ class FarSite(NightSite):
 
 
 def image() -> str:
-    """Build what nested hosts start from, once for each lock: engine, mmdebstrap and the Python environment are installed."""
+    """Build what nested hosts start from, once for each lock.
+
+    Engine, mmdebstrap and the Python environment are installed.
+    """
     recipe = hashlib.sha256(b"".join((ROOT / name).read_bytes() for name in PREPARED)).hexdigest()[:12]
     tag = f"ops-base/night-host:{recipe}"
     base = bases.Base("bare-host", "", "bookworm", "minbase", PACKAGES, recipe=f"{'-'.join(PACKAGES)}-1")

@@ -70,7 +70,10 @@ class Operator:
         return output
 
     def kill(self) -> None:
-        """End it and all that it started, as a machine does that loses power; one that was waited for has lost its number."""
+        """End it and all that it started, as a machine does that loses power.
+
+        One that was waited for has lost its number.
+        """
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait(10)
@@ -163,7 +166,10 @@ class Night:
         self.tell(next((line for line in own if cause and cause[0] in line), own[0] if own else "").strip())
 
     def morning(self, *words: str) -> str:
-        """The next plain command converges: one release serves, its plan is empty, nothing is stranded; return what was said."""
+        """The next plain command converges: one release serves, its plan is empty, nothing is stranded.
+
+        Return what was said.
+        """
         output = self.site.inv(*(words or ("deploy",))).stderr
         self.tell(f"then `inv {' '.join(words or ('deploy',))}` converges")
         plan = self.site.inv("plan", "--json").document

@@ -51,7 +51,10 @@ def library(request: pytest.FixtureRequest, started: Fleet, tmp_path: Path) -> I
 
 
 def test_bookreader_on_three_servers(library: ServersNight) -> None:
-    """BookReader on three servers: two releases, rolling where that goes, one that exits, and back; WebSockets, uploads and tasks go on."""
+    """BookReader on three servers: two releases, rolling where that goes, one that exits, and back.
+
+    WebSockets, uploads and tasks go on.
+    """
     night, site, edges = library, library.site, library.machines
     with (
         remote.under_load(site, edges, EVERY_KIND) as clients,

@@ -83,7 +83,10 @@ POINTS = [
 
 
 def test_engine_and_containers_killed(far: Night) -> None:
-    """Dockerd, containerd and all containers killed with -9 at several points of a deploy; the operator lives to see it."""
+    """Dockerd, containerd and all containers killed with -9 at several points of a deploy.
+
+    The operator lives to see it.
+    """
     night = far
     for number, moment in enumerate(POINTS):
         night.change()
@@ -99,7 +102,10 @@ def test_engine_and_containers_killed(far: Night) -> None:
 
 
 def test_power_is_lost(far: Night) -> None:
-    """The machine loses its power at several points of a deploy: operator, engine and containers end at once, /run is empty."""
+    """The machine loses its power at several points of a deploy.
+
+    Operator, engine and containers end at once, /run is empty.
+    """
     night = far
     for number, moment in enumerate(POINTS):
         night.change()
@@ -139,7 +145,10 @@ def test_the_disk_is_full_once_all_is_done(small_disk: Night) -> None:
 
 
 def test_the_disk_is_full_during_a_build(small_disk: Night) -> None:
-    """The disk is full when the build begins; the engine may die of that, and its unit starts it again once there is room."""
+    """The disk is full when the build begins.
+
+    The engine may die of that, and its unit starts it again once there is room.
+    """
     night = small_disk
     output = night.struck("deploy.images.build.run_bake:begin", fill(night), "deploy", code=1)
     night.says(output, "the build failed", where="localhost", then="inv build", serves="")

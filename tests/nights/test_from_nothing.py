@@ -173,7 +173,10 @@ def test_a_server_that_serves_is_provisioned_again_and_nothing_changes(nothing: 
 
 
 def test_ten_renewals_of_certificates_of_two_minutes_by_the_timer_of_the_host(nothing: Nothing) -> None:
-    """No fault: systemd fires the timer, each ten seconds in place of six hours; each certificate is served, none expires."""
+    """No fault: systemd fires the timer, each ten seconds in place of six hours.
+
+    Each certificate is served, none expires.
+    """
     timer, address = TIMER.format(app=nothing.site.app), nothing.server.address
     folder = f"/etc/systemd/system/{timer}.timer.d"
     nothing.site.replace("deploy/environments/staging.toml", 'profile = "default"', 'profile = "minutes"')
@@ -201,7 +204,10 @@ def test_ten_renewals_of_certificates_of_two_minutes_by_the_timer_of_the_host(no
 
 
 def test_a_timer_that_was_stopped_or_has_no_use_any_more_is_seen(nothing: Nothing) -> None:
-    """Somebody stops it: the check is FAIL, and tls.issue starts it again. With `tls.by = ""` a deploy takes it away."""
+    """Somebody stops it: the check is FAIL, and tls.issue starts it again.
+
+    With `tls.by = ""` a deploy takes it away.
+    """
     timer, asked = TIMER.format(app=nothing.site.app), "the host renews it by itself"
     nothing.server.sh(f"systemctl disable --now {timer}.timer")
     checks = {one["asked"]: one for one in nothing.inv("tls.check", "--json", code=3).document}

@@ -1,4 +1,7 @@
-"""More of BookReader's migrations, and an app that migrates by files of plain SQL: what takes too long for every push."""
+"""More of BookReader's migrations, and an app that migrates by files of plain SQL.
+
+What takes too long for every push.
+"""
 
 from __future__ import annotations
 
@@ -99,7 +102,10 @@ def test_a_revision_that_fails_half_way_outside_a_transaction(shelf: Site) -> No
 
 
 def test_the_way_back_of_an_app_with_files_of_plain_sql(tmp_path: Path) -> None:
-    """Its own job migrates: back between the same migrations and past a compatible one; past another a person decides."""
+    """Its own job migrates: back between the same migrations and past a compatible one.
+
+    Past another a person decides.
+    """
     site = make_template(tmp_path)
     try:
         site.write("prestart/prestart", APPLY)

@@ -151,7 +151,10 @@ def test_a_second_host_knows_that_the_one_which_watches_has_lost_its_power(
 
 @pytest.mark.parametrize("kind", FAULTS)
 def test_each_fault_is_in_somebodys_hand_in_time(library: Site, figures: Story, kind: str) -> None:
-    """Services stopped, killed, hung, slow, crashing or cut off, a full disk; no backups; the watching itself killed."""
+    """Services stopped, killed, hung, slow, crashing or cut off, a full disk.
+
+    No backups; the watching itself killed.
+    """
     library.within = LONG
     with listening() as people:
         start(library, f"NOTIFY_URLS={people.url}", f"HEARTBEAT_URL={people.url.replace('json', 'http')}/alive")

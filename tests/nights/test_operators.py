@@ -78,7 +78,10 @@ def one_offs(night: Night) -> list[str]:
 
 @contextmanager
 def noted(night: Night) -> Iterator[dict[str, list[int]]]:
-    """Note when this site's one-off containers begin and end, in nanoseconds; the engine keeps few events, so it is asked at once."""
+    """Note when this site's one-off containers begin and end, in nanoseconds.
+
+    The engine keeps few events, so it is asked at once.
+    """
     chosen = ["--filter=label=com.docker.compose.oneoff=True", f"--filter=label=bookreader-ops.app={night.site.app}"]
     times: dict[str, list[int]] = {"start": [], "die": []}
     watch = [
@@ -109,7 +112,10 @@ def noted(night: Night) -> Iterator[dict[str, list[int]]]:
     ],
 )
 def test_an_edge_configuration_that_was_never_proven(night: Night, moment: str, then: str) -> None:
-    """The operator is killed within a switch: tested, link moved, told to reload, answering but not written down as proven."""
+    """The operator is killed within a switch.
+
+    Tested, link moved, told to reload, answering but not written down as proven.
+    """
     night.change()
     with load.during(night.site.url, READERS) as clients:
         night.struck(f"deploy.edge.switch.{moment}", "kill -9 $PPID", "deploy", code=-9)

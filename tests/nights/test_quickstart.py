@@ -40,7 +40,10 @@ def test_quickstart_on_a_bare_debian_12_host(bare_host: str) -> None:
 
 
 def test_quickstart_on_the_classic_store_as_a_member_of_the_docker_group(bare_host: str) -> None:
-    """No fault: with a usable Docker nothing on the system is changed; the classic store is named with what it cannot do."""
+    """No fault: with a usable Docker nothing on the system is changed.
+
+    The classic store is named with what it cannot do.
+    """
     run(bare_host, "./scripts/quickstart", folder=CHECKOUT)
     listed = ("docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "--filter", "reference=ops-base/*")
     run(bare_host, "docker", "save", "--output", "/root/bases.tar", *run(bare_host, *listed).split())

@@ -325,7 +325,10 @@ def test_ssh_that_is_cut_while_the_old_colour_drains(single: ServersNight) -> No
 
 
 def test_a_partition_that_outlasts_the_lock(single: ServersNight, tmp_path: Path) -> None:
-    """A server is cut off for longer than its lock's holder waits; then another operator deploys, and the first comes back."""
+    """A server is cut off for longer than its lock's holder waits.
+
+    Then another operator deploys, and the first comes back.
+    """
     night, machine = single, single.machines["app1"]
     night.change()
     other = remote.elsewhere(night.site, tmp_path / "elsewhere")
@@ -373,7 +376,10 @@ def test_held_after_a_failure(trio: ServersNight, then: str) -> None:
 
 
 def test_one_of_three_does_not_become_healthy(trio: ServersNight) -> None:
-    """The new release exits on one server alone, under load, with `on_failure = "hold"`: none has switched, all go back."""
+    """The new release exits on one server alone, under load, with `on_failure = "hold"`.
+
+    None has switched, all go back.
+    """
     night = trio
     volume = f"{night.site.app}-{remote.ENV}_scratch"
     night.machines["app2"].sh('touch "$(docker volume inspect --format "{{.Mountpoint}}" "$1")/marked"', volume)
@@ -430,7 +436,10 @@ def test_an_interruption_on_three_servers(trio: ServersNight, line: str) -> None
 
 
 def test_killed_at_every_step_on_three_servers(trio: ServersNight, tmp_path: Path) -> None:
-    """The operator dies with -9 at a step's first line or its last, and somebody comes from elsewhere: resume, abort, deploy in turn."""
+    """The operator dies with -9 at a step's first line or its last, and somebody comes from elsewhere.
+
+    Resume, abort, deploy in turn.
+    """
     night, number = trio, 0
     night.change()
     plans = night.site.inv("plan", "--json").document["hosts"]

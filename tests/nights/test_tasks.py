@@ -1,4 +1,7 @@
-"""BookReader's tasks, watched through Redis: a queue that is new, tasks that fail, a queue and a scheduler that stand."""
+"""BookReader's tasks, watched through Redis.
+
+A queue that is new, tasks that fail, a queue and a scheduler that stand.
+"""
 
 from __future__ import annotations
 

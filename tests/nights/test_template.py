@@ -65,7 +65,10 @@ def move_network(site: Site) -> None:
 
 
 def refused(site: Site, *words: str) -> Done:
-    """Let a command be refused under load: nothing has changed, nothing is lost, and the error names the flag that it takes."""
+    """Let a command be refused under load.
+
+    Nothing has changed, nothing is lost, and the error names the flag that it takes.
+    """
     before, ran = answers(site), prestarts(site)
     with load.during(site.url, CLIENTS) as clients:
         done = site.inv(*words, code=2)
@@ -86,7 +89,10 @@ def included(site: Site, *words: str) -> None:
 
 
 def test_edge_and_app_move_to_another_network_and_back_within_the_outage_that_is_stated(story: Story) -> None:
-    """An edge that shares no network with what comes can serve none of it: that is refused, and `--include=edge` says what it costs."""
+    """An edge that shares no network with what comes can serve none of it.
+
+    That is refused, and `--include=edge` says what it costs.
+    """
     site, before = story.site, story.served[0][0]
     write_web(site, FIRST)
     move_network(site)
@@ -99,7 +105,10 @@ def test_edge_and_app_move_to_another_network_and_back_within_the_outage_that_is
 
 
 def test_a_first_deploy_that_failed_is_no_obstacle_to_one_with_other_services(tmp_path: Path) -> None:
-    """The edge is left with a configuration for services that never came: the next first deploy needs no `down --volumes`."""
+    """The edge is left with a configuration for services that never came.
+
+    The next first deploy needs no `down --volumes`.
+    """
     site = make_template(tmp_path)
     never = "    healthcheck: {test: [CMD, python3.11, -c, exit(1)], interval: 500ms, retries: 2}\n"
     try:

@@ -34,7 +34,10 @@ NAMES = ("app1", "app2", "app3")
 
 
 class Apart(FakeHost):
-    """A fake host with files of its own, although every host has them at the same paths; `dead` ends whatever works on it."""
+    """A fake host with files of its own, although every host has them at the same paths.
+
+    `dead` ends whatever works on it.
+    """
 
     def __init__(self, name: str, root: Path, dead: Event) -> None:
         super().__init__(root / FOLDER.relative_to("/") / "edge")

@@ -1,4 +1,7 @@
-"""Everything that a host offers: what changes something, and what only reads. Each works in the folder that it is given."""
+"""Everything that a host offers: what changes something, and what only reads.
+
+Each works in the folder that it is given.
+"""
 
 from __future__ import annotations
 

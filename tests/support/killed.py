@@ -1,4 +1,7 @@
-"""Run `inv` and kill it with -9 just after one line of the journal: `python -m tests.support.killed NUMBER begin|done deploy …`."""
+"""Run `inv` and kill it with -9 just after one line of the journal.
+
+`python -m tests.support.killed NUMBER begin|done deploy …`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A queue that is never empty: short tasks and long ones, each counted in the database when it starts and when it ends."""
+"""A queue that is never empty.
+
+Short tasks and long ones, each counted in the database when it starts and when it ends.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +64,10 @@ class Queue:
             connection.close()
 
     def verdict(self, within: float = 180) -> tuple[list[str], list[str]]:
-        """Wait until every accepted task has ended; return those that never did, with what is known, and those that ran more than once."""
+        """Wait until every accepted task has ended.
+
+        Return those that never did, with what is known, and those that ran more than once.
+        """
         deadline = time.monotonic() + within
         while True:
             rows = json.loads(self.ask("GET")[1])

@@ -68,7 +68,10 @@ def release(name: str, without: tuple[str, ...] = (), extra: dict[str, str] | No
 
 
 def able(found: Release) -> Release:
-    """Make a release whose web services and workers can be told to drain and to go on, and whose workers tell of their tasks."""
+    """Make a release whose web services and workers can be told to drain and to go on.
+
+    Whose workers tell of their tasks.
+    """
     words = {"drain": ("drain",), "resume": ("resume",)}
     blocks = {"web": words, "worker": {**words, "tasks": ("tasks",)}}
     services = tuple(

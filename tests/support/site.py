@@ -105,7 +105,10 @@ class Site:
         return Done(ran.returncode, ran.stdout, ran.stderr)
 
     def killed(self, number: int, state: str, *words: str) -> str:
-        """Run `inv` and kill it with -9 just after the journal's line of a step, numbered from 0; return that step's name."""
+        """Run `inv` and kill it with -9 just after the journal's line of a step, numbered from 0.
+
+        Return that step's name.
+        """
         argv = [sys.executable, "-m", "tests.support.killed", str(number), state, *words]
         ran = subprocess.run(
             argv, cwd=ROOT, env=self.environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=600
@@ -254,7 +257,10 @@ def make_tiny(folder: Path) -> Site:
 
 
 def make_template(folder: Path) -> Site:
-    """A site of the shape that a full-stack template has: a prestart job, two web services, static pages, PostgreSQL."""
+    """A site of the shape that a full-stack template has.
+
+    A prestart job, two web services, static pages, PostgreSQL.
+    """
     site = make_app(folder, TEMPLATE)
     site.inv("secrets.init")
     return site

@@ -203,7 +203,10 @@ def test_a_dockerfile_names_a_base_in_any_way_that_docker_reads(checkout: Path, 
 
 
 def test_what_is_neither_a_base_nor_pinned_is_named(checkout: Path) -> None:
-    """Stages, contexts of the bake file and what is named by digest are not; an argument is what the bake file gives."""
+    """Stages, contexts of the bake file and what is named by digest are not.
+
+    An argument is what the bake file gives.
+    """
     (checkout / "docker" / "a.Dockerfile").write_text(
         "ARG TAG=7\nFROM python AS One\nFROM redis:$TAG\nCOPY --from=ghcr.io/a/uv:1 /uv /\nCOPY --from=one /a /b\n"
         f"COPY --from=0 /a /b\nCOPY --from=scripts /a /b\nRUN --mount=from=b@sha256:{'1' * 64},target=/b x\nFROM $B\n"

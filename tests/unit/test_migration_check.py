@@ -1,4 +1,7 @@
-"""What `inv migrate.check` makes of the locks that were seen; the whole of it runs in integration/test_migrations.py."""
+"""What `inv migrate.check` makes of the locks that were seen.
+
+The whole of it runs in integration/test_migrations.py.
+"""
 
 from __future__ import annotations
 

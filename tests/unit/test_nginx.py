@@ -31,7 +31,10 @@ PAGE = nginx.Route("blue", "r1", maintenance=True)
 
 
 def render(route: nginx.Route, web: tuple[Service, ...] = WEB, **more: object) -> str:
-    """Return all that nginx reads of the public port: the frame, with its other files and the routes where it includes them."""
+    """Return all that nginx reads of the public port.
+
+    The frame, with its other files and the routes where it includes them.
+    """
     found = settings(ROOT, **more)
     main, *others = frame.render(found).items()
     text = main[1].text.replace("include routes.conf;", nginx.render(found, web, route))

@@ -203,7 +203,10 @@ def serving_replicas(facts: Facts) -> int:
 def test_rolling_never_serves_with_fewer_replicas_and_runs_one_more_at_most(
     replicas: int, before: int, forward: bool
 ) -> None:
-    """Also when it fails at any step and goes back; one more yet where a turn was cut off before its old replica was stopped."""
+    """Also when it fails at any step and goes back.
+
+    One more yet where a turn was cut off before its old replica was stopped.
+    """
     old, new = rolling(able(A), before), rolling(able(B), replicas)
     facts = simulator.run(Transition(old, Facts()).plan().steps, Facts(), old)
     plan = Transition(new, facts, forward=forward).plan().steps
