@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +22,7 @@ __all__ = ["CURRENT", "MOUNTED", "PROVEN", "point", "prove", "register", "reload
 # the folder as the edge's container sees it
 MOUNTED = "/etc/edge"
 PROOFS = 3
+RETIRING_WITHIN = 60  # seconds until old workers are told, which takes a tenth of one on a host that is not overloaded
 
 
 def switch(folder: EdgeFolder, edge: str, files: Files, generation: int, route: nginx.Route) -> None:
@@ -77,8 +78,21 @@ def load(folder: EdgeFolder, edge: str, target: str) -> None:
     point(folder, target, CURRENT)
     host.run(reload(edge))
     prove(settings, host, int(Path(target).name))
-    # nginx tells its old workers a moment after the new ones have begun to answer
-    wait_until(lambda: not workers & running.accepting_workers(host, edge), settings.rollout.served_within, pause=0.02)
+    require_retiring(host, edge, workers)
+
+
+def require_retiring(host: Host, edge: str, workers: Set[int]) -> None:
+    """Wait until nginx has told its old workers to take no more requests: what these name is stopped next.
+
+    It does so a moment after the new ones have begun to answer; on a host that is overloaded that takes seconds.
+    """
+    if not wait_until(lambda: not workers & running.accepting_workers(host, edge), RETIRING_WITHIN, pause=0.02):
+        raise OpsError(
+            f"workers of the edge before still take requests, {RETIRING_WITHIN} s after the reload",
+            where=f"{host.name}: {edge}",
+            then="the host is overloaded: free its processors, then inv deploy",
+            slug="edge-not-switched",
+        )
 
 
 def point(folder: EdgeFolder, target: str, *links: str) -> None:

@@ -283,6 +283,23 @@ def test_a_switch_that_is_not_proven_ends_only_when_the_old_generation_answers_a
     assert place.host.generation == before
 
 
+def test_what_served_is_not_stopped_while_old_workers_of_the_edge_take_requests(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """New workers answer at once; on a host that is overloaded nginx tells the old ones late, and these name r2."""
+    reload = place.host.reload
+
+    def new_ones_answer() -> None:
+        place.host.workers.insert(0, place.host.workers[0] - 1)
+        reload()
+
+    monkeypatch.setattr(place.host, "reload", new_ones_answer)
+    monkeypatch.setattr(switch, "RETIRING_WITHIN", 0.1)
+    with pytest.raises(OpsError, match="workers of the edge before still take requests") as raised:
+        place.deploy("r3")
+    assert (raised.value.code, place.serving(), place.running() >= whole("r2")) == (1, "r2", True)
+
+
 def test_another_server_in_the_place_of_the_proof_is_no_proof(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(place.host, "get", lambda *_, **__: (200, "mine"))
     with pytest.raises(OpsError, match="did not serve generation 9"):

@@ -28,7 +28,7 @@ from tests.support.samples import settings
 
 FOLDER = Path("/var/lib/shop-test")
 # what a fake host remembers besides its files
-OWN, ENGINE = ("generation", "answer", "executed", "begun", "written"), ("observed", "made", "orphans")
+OWN, ENGINE = ("generation", "answer", "workers", "executed", "begun", "written"), ("observed", "made", "orphans")
 KEPT: dict[object, tuple[Path, dict[str, tuple[dict[str, Any], dict[str, Any]]], Any]] = {}
 NAMES = ("app1", "app2", "app3")
 

@@ -104,6 +104,7 @@ class FakeHost(LocalHost):
         self.edge_folder = self.placed_edge = edge  # where it is, and where its host says that it is
         self.lost_images: set[str] = set()
         self.generation, self.answer = 0, ""  # what the edge has read, whatever becomes of the files
+        self.workers = [7]  # process ids of nginx's workers that take requests
         self.variables = dict[str, list[str]]()  # of containers
         self.executed: list[str] = []
         self.fault: tuple[int, Callable[[], BaseException | None]] | None = None
@@ -245,8 +246,9 @@ class FakeHost(LocalHost):
                         return self.refused(name)
                     self.engine.change(name, state="running", health="starting")
             case ("docker", "exec", _, "busybox", "ps", *_):
-                return Result(0, f"PID COMMAND\n{self.generation} nginx: worker process\n", "")
+                return Result(0, "PID COMMAND\n" + "".join(f"{n} nginx: worker process\n" for n in self.workers), "")
             case ("docker", "exec", _, "busybox", "kill", "-HUP", "1"):
+                self.workers = [self.workers[-1] + 1]
                 self.reload()
             case ("docker", "image", "inspect", "--format", "{{.Id}}", *ids) if self.lost_images:
                 return Result(1, "".join(f"{one}\n" for one in ids if one not in self.lost_images), "no such image")
