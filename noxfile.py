@@ -95,7 +95,8 @@ def docs(session: nox.Session) -> None:
 def security(session: nox.Session) -> None:
     """Scan images, files, history and workflows, as `inv scan` does, and run the scan's own tests."""
     session.run("inv", "scan", *only_new(os.environ), external=True)
-    run_tests(session, ["tests/unit/test_scan.py", "tests/flow/test_scanned.py", "tests/unit/test_workflows.py", *TWO])
+    units = [f"tests/unit/test_{name}.py" for name in ("scan", "linters", "judged", "workflows")]
+    run_tests(session, [*units, "tests/flow/test_scanned.py", *TWO])
 
 
 @nox.session(tags=["quick", "ci"])

@@ -16,7 +16,7 @@ from deploy.security.findings import Finding, Inspection, ScannedImage
 from deploy.security.scan import summarize, without_skipped
 from deploy.security.waivers import Waiver
 from tests.support.advisories import PAGE, Json, Pages
-from tests.unit.test_scan import DATA, SETTINGS, Bench, answer, results
+from tests.support.scanning import DATA, SETTINGS, Bench, answer, results
 
 IMAGE = "bookreader/backend"
 UNKNOWN = dict.fromkeys(("vulnerabilities", "end-of-life", "secrets"), "UNKNOWN")
