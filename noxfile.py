@@ -35,7 +35,7 @@ SCRIPTS = [
 ]  # fmt: skip
 TWO = ["--numprocesses=2", "--dist=loadgroup"]
 THREE = ["--numprocesses=3", "--dist=loadgroup"]  # threads and locks of fake hosts wait for each other
-# a file's tests share a site and have an order; many wait, for alarms and limits of time, so there are more than processors
+# a file's tests share a site and have an order; many wait for alarms, so there are more workers than processors
 FOUR_FILES = ["--numprocesses=4", "--dist=loadfile", "--no-loadscope-reorder"]
 SUITES = "tests/integration/test_app_suites.py"
 COVERAGE = Path(".nox/coverage")

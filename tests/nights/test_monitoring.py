@@ -20,6 +20,8 @@ from deploy.core.poll import wait_until
 from tests.machines import Fleet, Machine, fleet
 from tests.nights.servers import ServersNight, on_servers, returned
 from tests.support import remote
+from tests.support.acme import acme_server
+from tests.support.certified import make_certified
 from tests.support.listener import listening
 from tests.support.site import Site, docker, make_bookreader
 from tests.support.watched import add_secrets, watchable
@@ -168,6 +170,27 @@ def test_each_fault_is_in_somebodys_hand_in_time(library: Site, figures: Story, 
     assert Counter(one["fault"] for one in faults) == dict.fromkeys(FAULTS[kind], ROUNDS)
     assert {one["fault"]: one["evidence"] for one in faults if one["result"] != "PASS"} == {}
     assert not critical or critical["result"] == "PASS", critical
+
+
+def test_a_certificate_that_ends_is_in_somebodys_hand_in_time(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, figures: Story
+) -> None:
+    """The twelfth critical fault needs a site with a certificate: its host writes down that it ends in three hours."""
+    with (
+        acme_server(tmp_path_factory.mktemp("acme")) as acme,
+        watchable(make_certified(tmp_path / "site", acme)) as site,
+        listening() as people,
+    ):
+        site.extra["OPS_TLS__PROFILE"] = "default"
+        add_secrets(site, f"NOTIFY_URLS={people.url}", f"HEARTBEAT_URL={people.url.replace('json', 'http')}/alive")
+        site.inv("deploy")
+        site.inv("tls.issue")
+        site.inv("monitor.up")
+        verified = site.inv("monitor.verify", "--only=expire-certificate", f"--times={ROUNDS}", "--json", code=None)
+    faults = verified.document["faults"]
+    figures.story.append(f"expire-certificate {seconds(faults, 'expire-certificate')} s")
+    assert [one["result"] for one in faults] == ["PASS"] * ROUNDS, faults
+    assert all(one["seconds"] <= 45 for one in faults)
 
 
 def start(site: Site, *secrets: str) -> None:
