@@ -35,8 +35,8 @@ SCRIPTS = [
 ]  # fmt: skip
 TWO = ["--numprocesses=2", "--dist=loadgroup"]
 THREE = ["--numprocesses=3", "--dist=loadgroup"]  # threads and locks of fake hosts wait for each other
-# a file's tests share a site and have an order; many wait for alarms, so there are more workers than processors
-FOUR_FILES = ["--numprocesses=4", "--dist=loadfile", "--no-loadscope-reorder"]
+# a file's tests share a site and have an order; a fourth worker gains nothing, the processors are busy
+THREE_FILES = ["--numprocesses=3", "--dist=loadfile", "--no-loadscope-reorder"]
 SUITES = "tests/integration/test_app_suites.py"
 COVERAGE = Path(".nox/coverage")
 FOLDER = tempfile.TemporaryDirectory(prefix="nox-")  # the sessions of one call sum up seconds and failures in here
@@ -133,7 +133,7 @@ def backend(session: nox.Session) -> None:
 def integration(session: nox.Session) -> None:
     """Sites on a real engine and real hosts over SSH; a quarter of an hour and more."""
     everything = ["tests/integration", f"--ignore={SUITES}"]
-    run_tests(session, [*everything, "-m", "not alone", *FOUR_FILES], [*everything, "-m", "alone"])
+    run_tests(session, [*everything, "-m", "not alone", *THREE_FILES], [*everything, "-m", "alone"])
 
 
 @nox.session(default=False)
