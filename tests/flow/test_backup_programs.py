@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -13,7 +14,7 @@ from tests.support.site import ROOT
 RESTIC = r"""#!/bin/sh
 echo "$*" >>{folder}/asked
 case $1 in
-  backup) echo '{{"message_type":"summary","snapshot_id":"beef1234"}}'; exit {code} ;;
+  backup) cat {folder}/says >&2; echo '{{"message_type":"summary","snapshot_id":"beef1234"}}'; exit {code} ;;
   forget) exit {forget} ;;
   restore) cp {folder}/wal/recovered/point/* "$5" ;;
   dump) cat {folder}/staging/point/manifest.json 2>/dev/null || echo manifest ;;
@@ -45,12 +46,14 @@ class Programs:
         (self.folder / name).chmod(0o755)
 
     def run(
-        self, program: str, *words: str, code: int = 0, forget: int = 0, listed: str = "[]"
+        self, program: str, *words: str, code: int = 0, forget: int = 0, listed: str = "[]", errors: str = ""
     ) -> subprocess.CompletedProcess[str]:
-        """Run one where restic ends a backup with this code, and lists this."""
+        """Run one where restic ends a backup with this code and these errors, and lists this."""
+        (self.folder / "tmp").mkdir(exist_ok=True)
+        self.write("says", errors)
         self.write("restic", RESTIC.format(folder=self.folder, code=code, forget=forget, listed=listed))
         text = (ROOT / "docker" / "backup" / program).read_text()
-        for place in ("/staging/", "/wal/recovered/"):
+        for place in ("/staging/", "/wal/recovered/", "/tmp/errors"):  # noqa: S108  # of the program, not of this one
             text = text.replace(place, f"{self.folder}{place}")
         self.write(program, text)
         variables = {"RESTIC_REPOSITORY": "/near", "RESTIC_PASSWORD": "-", "BACKUP_OFFSITE": "/far"}
@@ -80,6 +83,41 @@ def test_a_snapshot_that_lacks_files_is_removed_and_is_no_point(programs: Progra
     assert "remove snapshot beef1234: it is not complete" in kept.stderr
     assert programs.run("take", "shop-prod", "point").returncode == 0
     assert programs.run("take", "shop-prod", "point", code=12).returncode == 12
+
+
+def error(item: str, message: str) -> str:
+    """What restic 0.18 says of a file that it could not read."""
+    words = {"message_type": "error", "error": {"message": message}, "during": "archival", "item": item}
+    return json.dumps(words, separators=(",", ":")) + "\n"
+
+
+GONE = "incomplete metadata for {0}: xattr.list {0}: no such file or directory"
+DELETED = error("/data/uploads/a b", GONE.format("/data/uploads/a b"))
+LAST = '{"message_type":"exit_error","code":3,"message":"Warning: at least one source file could not be read"}\n'
+
+
+@pytest.mark.parametrize(
+    ("errors", "taken"),
+    [
+        (DELETED + LAST, True),
+        (DELETED + error("/data/uploads/b", "open /data/uploads/b: permission denied") + LAST, False),
+        (error("/staging/point/database.dump", GONE.format("/staging/point/database.dump")) + LAST, False),
+        (error("/data/uploads/no such file or directory", "open: input/output error") + LAST, False),
+        (LAST, False),
+    ],
+    ids=[
+        "a visitor deleted an upload",
+        "another may not be read",
+        "the dump is gone",
+        "a name like it",
+        "it says none",
+    ],
+)
+def test_an_upload_that_is_deleted_while_it_is_saved_is_no_fault(programs: Programs, errors: str, taken: bool) -> None:
+    done = programs.run("take", "shop-prod", "point", code=3, errors=errors)
+    assert (done.returncode, "beef1234" in done.stdout) == ((0, True) if taken else (1, False))
+    assert ("forget --quiet beef1234" in programs.asked()) is not taken
+    assert (errors in done.stderr) is not taken
 
 
 def test_a_dump_that_cannot_be_read_is_removed_though_it_was_saved(programs: Programs) -> None:

@@ -365,6 +365,31 @@ def test_whoever_comes_while_a_backup_runs(shelf: Site) -> None:
     assert titles(shelf) == ["Fox"]
 
 
+CHURN = """
+while :; do
+    for n in $(seq 40); do head -c 30000 /dev/urandom >/uploads/$n-$(date +%N); done
+    rm -f /uploads/*
+done
+"""
+
+
+def test_uploads_that_visitors_delete_while_they_are_saved(shelf: Site) -> None:
+    """Hundreds of files a second come and go in a volume that is saved; six points are taken of it."""
+    volumes = '"backup-staging:/staging"'
+    shelf.replace("docker/compose.backup.yml", volumes, f'{volumes}, "uploads:/data/uploads:ro"')
+    shelf.replace("docker/compose.backup.yml", "  backup-staging: {}", "  backup-staging: {}\n  uploads: {}")
+    shelf.commit("uploads are saved")
+    shelf.inv("deploy")
+    volume = f"--volume={shelf.app}-local_uploads:/uploads"
+    churning = docker("run", "--detach", "--rm", volume, "bookreader/backup", "sh", "-c", CHURN).strip()
+    try:
+        points = [taken(shelf)["id"] for _ in range(6)]
+    finally:
+        docker("rm", "--force", churning)
+    assert {states(shelf)[point] for point in points} == {"taken"}
+    assert shelf.inv("backup.verify", points[-1], "--json").document[0]["state"] == "read"
+
+
 def test_a_manifest_of_a_newer_toolkit(shelf: Site) -> None:
     """A newer toolkit has taken a point: its manifest has keys of its own, then it needs a newer reader."""
     path = "docker/backup/manifest.sql"
