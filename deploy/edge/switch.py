@@ -22,7 +22,7 @@ __all__ = ["CURRENT", "MOUNTED", "PROVEN", "point", "prove", "register", "reload
 # the folder as the edge's container sees it
 MOUNTED = "/etc/edge"
 PROOFS = 3
-RETIRING_WITHIN = 60  # seconds until old workers are told, which takes a tenth of one on a host that is not overloaded
+RETIRING_WITHIN = 60  # seconds until old workers quit accepting; a tenth of one on a host that is not overloaded
 
 
 def switch(folder: EdgeFolder, edge: str, files: Files, generation: int, route: nginx.Route) -> None:
@@ -82,9 +82,9 @@ def load(folder: EdgeFolder, edge: str, target: str) -> None:
 
 
 def require_retiring(host: Host, edge: str, workers: Set[int]) -> None:
-    """Wait until nginx has told its old workers to take no more requests: what these name is stopped next.
+    """Wait until nginx's old workers accept no more requests: what they send these to is stopped next.
 
-    It does so a moment after the new ones have begun to answer; on a host that is overloaded that takes seconds.
+    They get the signal a moment after the new ones have begun to answer; on an overloaded host that takes seconds.
     """
     if not wait_until(lambda: not workers & running.accepting_workers(host, edge), RETIRING_WITHIN, pause=0.02):
         raise OpsError(

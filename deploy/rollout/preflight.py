@@ -26,7 +26,7 @@ from deploy.images import build as images
 from deploy.release import desired, placement
 from deploy.rollout.roles import require_roles_fit
 from deploy.rollout.turns import pace_of
-from deploy.rollout.unseen import ADVICE, unseen_migrations
+from deploy.rollout.unmanaged import ADVICE, unmanaged_migrations
 from deploy.site.run import Run
 from deploy.state.store import State
 
@@ -75,9 +75,9 @@ def require_deployable(at: Environment, facts: Mapping[str, Facts], include: str
     left_out = compose.left_out(model, settings.root, settings.secrets_file, values, settings.secrets_name)
     for line in left_out:
         console.warn(line)
-    if jobs := unseen_migrations(model.services):
+    if jobs := unmanaged_migrations(model.services):
         risk = "no gate, no backup before it, and a rollback across it only warns"
-        console.warn(f"{jobs} may migrate the database unseen: {risk}; {ADVICE}")
+        console.warn(f"{jobs} may run migrations that inv does not manage: {risk}; {ADVICE}")
     return Ready(values, source, order, model, recreate, left_out)
 
 

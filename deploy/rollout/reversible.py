@@ -12,7 +12,7 @@ from deploy.core.model import WHOLE, Release, Schema
 from deploy.database.schema import revisions, unfit
 from deploy.edge import nginx
 from deploy.rollout.roles import require_unmoved
-from deploy.rollout.unseen import ADVICE, unseen_migrations
+from deploy.rollout.unmanaged import ADVICE, unmanaged_migrations
 from deploy.site import rebuild
 from deploy.site.run import Fleet
 from deploy.state.store import Intention, State, state_of
@@ -28,14 +28,14 @@ def require_reversible(fleet: Fleet, schema_fits: str = "") -> None:
     require_unmoved({run.host.name: run.release for run in fleet.runs}, facts)
     if not schema_fits:
         fleet.each(lambda run: require_schema_fits(run.state, run.release, run.facts))
-        warn_of_unseen_migrations(fleet)
+        warn_of_unmanaged_migrations(fleet)
 
 
-def warn_of_unseen_migrations(fleet: Fleet) -> None:
+def warn_of_unmanaged_migrations(fleet: Fleet) -> None:
     """Warn where jobs of the release that serves may have migrated the database, and nothing shows whether they did."""
     left = {release.id: release for run in fleet.runs if (release := run.serving_release)}
     for release in left.values():
-        if jobs := unseen_migrations(release.services):
+        if jobs := unmanaged_migrations(release.services):
             target = fleet.runs[0].release.id
             what = f"{jobs} of release {release.id} may have migrated the database"
             console.warn(f"{what}: nothing shows whether release {target} fits it; {ADVICE}")

@@ -1,4 +1,4 @@
-"""Deploys and rollbacks on a fake host: journal, failures, interruptions, going back."""
+"""Deploys on a fake host: journal, failures, interruptions, going back."""
 
 from __future__ import annotations
 
@@ -12,28 +12,21 @@ from typing import Any
 import pytest
 
 from deploy.config import secrets
-from deploy.core.errors import CommandFailed, Interrupted, OpsError, Refused, Unreachable
-from deploy.core.model import Schema
+from deploy.core.errors import CommandFailed, Interrupted, OpsError, Unreachable
 from deploy.core.shell import Command, Result
-from deploy.edge import switch
-from deploy.edge.folder import EdgeFolder
-from deploy.edge.frame import File
-from deploy.edge.nginx import Route
 from deploy.hosts.local import LocalHost
 from deploy.rollout import commands
 from deploy.site.facts import observe
 from deploy.site.run import Fleet, Run, kept_fleet
 from tests.support.fake import Broken
+from tests.support.faults import raising
 from tests.support.place import EVERY_STEP, STEPS, Killed, Place, applied, bundled, whole
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
-
-
-def raising(error: BaseException | type[BaseException]) -> Callable[..., None]:
-    def called(*_: object, **__: object) -> None:
-        raise error
-
-    return called
+FAULTS: dict[str, Callable[[], BaseException | None]] = {
+    "refused": lambda: CommandFailed("docker x", 1, "it did not work", "here"),
+    "unforeseen": lambda: ValueError("surprise"),
+}
 
 
 def test_the_steps_below_are_those_of_the_plan(place: Place) -> None:
@@ -61,12 +54,6 @@ def test_the_journal_has_a_line_before_and_after_each_step(place: Place) -> None
         (name, state) for name in STEPS for state in ("begin", "done")
     ]
     assert all(line["target"] == "r3" and line["time"] for line in lines)
-
-
-FAULTS: dict[str, Callable[[], BaseException | None]] = {
-    "refused": lambda: CommandFailed("docker x", 1, "it did not work", "here"),
-    "unforeseen": lambda: ValueError("surprise"),
-}
 
 
 @EVERY_STEP
@@ -237,81 +224,6 @@ def test_containers_that_the_engine_lists_as_running_although_they_stopped_are_s
     assert (place.serving(), place.running()) == ("r3", whole("r3"))
 
 
-def test_a_switch_that_is_not_proven_puts_the_link_back(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = place.host.readlink(place.state.folder / "edge" / "current")
-    monkeypatch.setattr(place.host, "get", lambda *_, **__: (0, "refused"))
-    with pytest.raises(OpsError, match="generation 9"):
-        switch.switch(
-            EdgeFolder(place.settings, place.host),
-            "shop-local-edge-1",
-            {"nginx.conf": File("new")},
-            9,
-            Route("green", "r9"),
-        )
-    assert place.host.readlink(place.state.folder / "edge" / "current") == before
-    assert place.host.executed[-1] == "docker exec shop-local-edge-1 busybox kill -HUP 1"
-    assert f"generations/{place.host.generation}" == before
-
-
-def test_a_switch_that_is_not_proven_ends_only_when_the_old_generation_answers_again(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    answered, reload, slow = place.host.get, place.host.reload, [0]
-
-    def get(*words: object, **more: object) -> tuple[int, str]:
-        slow[0] -= 1
-        if slow[0] == 0:
-            reload()
-        return answered(0, "/generation")
-
-    monkeypatch.setattr(place.host, "reload", lambda: slow.__setitem__(0, 3))  # nginx takes its time
-    monkeypatch.setattr(place.host, "get", get)
-    before = place.host.generation
-    prove = switch.prove
-    monkeypatch.setattr(
-        switch, "prove", lambda *words: prove(*words) if words[2] == before else raising(OpsError("no"))()
-    )
-    place.host.generation = 9
-    with pytest.raises(OpsError, match="no"):
-        switch.switch(
-            EdgeFolder(place.settings, place.host),
-            "shop-local-edge-1",
-            {"nginx.conf": File("new")},
-            9,
-            Route("green", "r9"),
-        )
-    assert place.host.generation == before
-
-
-def test_what_served_is_not_stopped_while_old_workers_of_the_edge_take_requests(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """New workers answer at once; on a host that is overloaded nginx tells the old ones late, and these name r2."""
-    reload = place.host.reload
-
-    def new_ones_answer() -> None:
-        place.host.workers.insert(0, place.host.workers[0] - 1)
-        reload()
-
-    monkeypatch.setattr(place.host, "reload", new_ones_answer)
-    monkeypatch.setattr(switch, "RETIRING_WITHIN", 0.1)
-    with pytest.raises(OpsError, match="workers of the edge before still take requests") as raised:
-        place.deploy("r3")
-    assert (raised.value.code, place.serving(), place.running() >= whole("r2")) == (1, "r2", True)
-
-
-def test_another_server_in_the_place_of_the_proof_is_no_proof(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(place.host, "get", lambda *_, **__: (200, "mine"))
-    with pytest.raises(OpsError, match="did not serve generation 9"):
-        switch.switch(
-            EdgeFolder(place.settings, place.host),
-            "shop-local-edge-1",
-            {"nginx.conf": File("new")},
-            9,
-            Route("green", "r9"),
-        )
-
-
 def test_a_second_failure_on_the_way_back_is_said_and_the_first_is_reported(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -357,90 +269,6 @@ def test_an_endpoint_that_cannot_be_dropped_ends_the_deploy(place: Place, monkey
     assert place.serving() == "r2"
     assert "systemctl restart docker drops it; inv deploy" in raised.value.then
     assert len([command for command in place.host.executed if "--force shop-local_default" in command]) == 1
-
-
-def test_rollback_goes_to_the_release_before_and_does_not_migrate(place: Place) -> None:
-    place.host.executed.clear()
-    outcome = commands.rollback(place.at)
-    assert (outcome.release, place.serving(), place.running()) == ("r1", "r1", whole("r1"))
-    assert not [command for command in place.host.executed if "alembic" in command]
-    assert place.state.ledger()[-1].command == "rollback"
-
-
-def asked_for_tasks(place: Place) -> int:
-    return len([command for command in place.host.executed if command.endswith("tasks pending")])
-
-
-def test_a_rollback_waits_for_tasks_that_the_old_release_does_not_know(place: Place) -> None:
-    place.host.tasks = [["new", "newer"], ["new"], []]
-    place.host.executed.clear()
-    commands.rollback(place.at)
-    assert asked_for_tasks(place) == 3
-    last = place.host.executed.index(
-        next(command for command in reversed(place.host.executed) if command.endswith("tasks pending"))
-    )
-    started = next(at for at, command in enumerate(place.host.executed) if " up " in command and "worker" in command)
-    assert last < started, "the old workers start once the new tasks are done"
-
-
-@pytest.mark.parametrize("trouble", ["never done", "cannot be asked"])
-def test_a_rollback_is_not_undone_for_tasks(place: Place, trouble: str, capsys: pytest.CaptureFixture[str]) -> None:
-    if trouble == "never done":
-        place.host.tasks = [["new"]] * 10**6
-    else:
-        place.host.fail_at(place.steps("r1", "rollback").index("AwaitTasks"), FAULTS["refused"])
-    assert commands.rollback(place.at).release == place.serving() == "r1"
-    assert (
-        "tasks are left that r1 does not know: new" if trouble == "never done" else "it is not known"
-    ) in capsys.readouterr().err
-
-
-def test_a_rollback_that_failed_can_be_tried_again(place: Place) -> None:
-    place.host.fail_at(2, lambda: None)
-    with pytest.raises(OpsError):
-        commands.rollback(place.at, to="r1")
-    assert commands.rollback(place.at, to="r1").release == place.serving() == "r1"
-
-
-@pytest.mark.parametrize(
-    ("schema", "words"),
-    [(Schema(revision="r9", serves=("r9",), release="r2"), "r9"), (None, "not known")],
-    ids=["contracted since", "unknown schema"],
-)
-def test_rollback_refuses_when_the_schema_would_not_fit(place: Place, schema: Schema | None, words: str) -> None:
-    (place.state.folder / "schema.json").unlink()
-    if schema:
-        place.state.keep_schema(schema)
-    before = place.running(), len(place.journal())
-    with pytest.raises(Refused, match=words) as raised:
-        commands.rollback(place.at)
-    assert (raised.value.code, "r2" in raised.value.serves) == (2, True)
-    assert (place.running(), len(place.journal())) == before
-
-
-def test_rollback_refuses_a_release_of_unknown_schema(place: Place) -> None:
-    text = "\n".join(
-        entry.model_copy(update={"schema_revision": None}).model_dump_json() for entry in place.state.ledger()
-    )
-    LocalHost().write(place.state.folder / "ledger.jsonl", text + "\n")
-    with pytest.raises(Refused, match="not known"):
-        commands.rollback(place.at)
-
-
-def test_rollback_needs_an_earlier_release(tmp_path: Path) -> None:
-    place = Place(tmp_path)
-    place.deploy("r1")
-    with pytest.raises(Refused, match="no earlier release"):
-        commands.rollback(place.at)
-    with pytest.raises(Refused, match="no release r7"):
-        commands.rollback(place.at, to="r7")
-
-
-def test_what_may_be_gone_back_to_is_never_forgotten(place: Place) -> None:
-    for name in ("r3", "r4", "r5"):
-        place.deploy(name)
-        kept = [release for release in place.state.served() if release in place.state.kept()]
-        assert kept == place.state.served()[: place.settings.rollout.keep_releases + 1], name
 
 
 def test_a_secret_that_the_app_prints_is_hidden_in_error_journal_and_ledger(

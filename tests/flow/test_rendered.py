@@ -32,7 +32,8 @@ ANY = defaultdict[str, str](lambda: "sha256:x")  # image -> id
 APP = ("backend", "worker", "beat", "frontend")
 # what a reader takes for a number, a time, a boolean or nothing
 TRAPS = (
-    "0891", "08", "1659280117e7", "1e999", "0o17", "+08", "1_000", "._", "22:22", "2001-01-01", "yes", "off", "~", "null", "", "=", "<<",
+    "0891", "08", "1659280117e7", "1e999", "0o17", "+08", "1_000", "._", "22:22", "2001-01-01", "yes", "off",
+    "~", "null", "", "=", "<<",
     "true", ".inf", "a: b", "a #b", "*a", "!reset", "\ufeff$X", "a\nb\n", "\x85", "$", "$$", "${X:-y}",
 )  # fmt: skip
 
@@ -88,8 +89,8 @@ def test_the_servers_that_are_documented_can_be_had(ours: Model, tmp_path: Path)
 
 def test_every_service_has_its_role(ours: Model) -> None:
     assert {service.name: service.role for service in ours.services} == {
-        "backend": "web", "worker": "worker", "beat": "scheduler", "frontend": "job", "postgres": "data", "redis": "data", "edge": "edge",
-        "backup": "backup", "notify": "notify",
+        "backend": "web", "worker": "worker", "beat": "scheduler", "frontend": "job", "postgres": "data",
+        "redis": "data", "edge": "edge", "backup": "backup", "notify": "notify",
     }  # fmt: skip
     assert [s.name for s in ours.services if s.has_secrets] == ["backend", "backup", "beat", "postgres", "worker"]
     assert [s.name for s in ours.services if s.deploy.migrate] == ["backend"]
@@ -125,8 +126,9 @@ def test_a_service_of_a_colour(ours: Model, service: str) -> None:
     assert spec["pull_policy"] == "never"
     role = next(found.role for found in ours.services if found.name == service)
     assert spec["labels"] == {
-        "bookreader-ops": "shop-local", "bookreader-ops.app": "shop", "bookreader-ops.service": service, "bookreader-ops.role": role,
-        "bookreader-ops.colour": "blue", "bookreader-ops.release": "r1", BLOCK: spec["labels"][BLOCK],
+        "bookreader-ops": "shop-local", "bookreader-ops.app": "shop", "bookreader-ops.service": service,
+        "bookreader-ops.role": role, "bookreader-ops.colour": "blue", "bookreader-ops.release": "r1",
+        BLOCK: spec["labels"][BLOCK],
     }  # fmt: skip
     block = next(found.deploy for found in ours.services if found.name == service)
     assert block_of(spec["labels"][BLOCK]) == block, "as Compose writes it onto the container"
@@ -275,7 +277,7 @@ def test_a_text_is_the_same_from_the_compose_file_to_the_container(
 ) -> None:
     """Compose reads the file, we read Compose, and Compose reads what we have written: a PIN of "0891" was 891 then."""
     root = tmp_path_factory.mktemp("texts")
-    # Compose 2.26 drops the line break that a text begins with, and prints one that begins with a tab as nobody reads it
+    # Compose 2.26 drops the line break that a text begins with, and prints one that begins with a tab unreadably
     values = {f"KEY_{number}": value.lstrip("\n\t\x85\u2028\u2029") for number, value in enumerate([*chosen, *TRAPS])}
     labels = {name: "x" for name in TRAPS if name and "=" not in name}
     spec = {"image": "w", "environment": values, "labels": {**labels, **values}}
@@ -308,7 +310,8 @@ def test_a_text_is_the_same_from_the_compose_file_to_the_container(
 
 def test_a_bind_mount_with_a_dollar_is_the_folder_of_that_name(tmp_path: Path) -> None:
     """What the engine says of a container's mounts is compared with it."""
-    text = "services: {w: {image: w, x-deploy: {role: web, port: 1}}, e: {image: e, volumes: ['/srv/a$$b:/a'], x-deploy: {role: edge}}}\n"
+    edge = "e: {image: e, volumes: ['/srv/a$$b:/a'], x-deploy: {role: edge}}"
+    text = f"services: {{w: {{image: w, x-deploy: {{role: web, port: 1}}}}, {edge}}}\n"
     (tmp_path / "c.yml").write_text(text)
     found = compose.read(tmp_path, ["c.yml"], {}, LocalHost())
     file = render.shared(found, "shop-local", ANY, "/env", "s", "shop")

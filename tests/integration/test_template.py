@@ -56,7 +56,7 @@ class Story:
         write_web(self.site, web)
         before = prestarts(self.site) if self.served else []
         deployed = self.site.inv("deploy", "--json")
-        assert "prestart may migrate the database unseen" in deployed.stderr
+        assert "prestart may run migrations that inv does not manage" in deployed.stderr
         release = deployed.document["release"]
         self.served.append((release, web))
         assert answers(self.site) == expected(release, web)

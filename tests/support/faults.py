@@ -95,3 +95,12 @@ def killed(site: Any, host: Any, step: str, release: str) -> None:
         site.deploy(release)
     vars(host).pop("append")
     site.revive()
+
+
+def raising(error: BaseException | type[BaseException]) -> Callable[..., None]:
+    """Return what raises an error, however it is called."""
+
+    def called(*_: object, **__: object) -> None:
+        raise error
+
+    return called

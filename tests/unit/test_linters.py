@@ -53,7 +53,8 @@ BUILDX = """case "$*" in
 *--help) echo "%s" ;;
 *--print*) echo '{"target": {"a": {"tags": ["app/a"]}}}' ;;
 *version) echo github.com/docker/buildx 0.13.1 ;;
-*--call=check*) case "$BUILDX_BUILDER $*" in default*contexts.python=docker-image://*) cat answer.json ;; *) exit 1 ;; esac
+*--call=check*)
+  case "$BUILDX_BUILDER $*" in default*contexts.python=docker-image://*) cat answer.json ;; *) exit 1 ;; esac
   [ -s answer.json ] || { echo "ERROR: target a: unsupported request frontend.lint" >&2; exit 1; } ;;
 *) exit 1 ;;
 esac"""

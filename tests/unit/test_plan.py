@@ -313,8 +313,9 @@ def test_from_any_reachable_state_one_plan_is_enough(
 def changed(found: Release, **deploy: object) -> Release:
     """Change the x-deploy block of the web services."""
     services = tuple(
-        s.model_copy(update={"deploy": s.deploy.model_copy(update=deploy)}) if s.role == "web" else s for s in found.services
-    )  # fmt: skip
+        s.model_copy(update={"deploy": s.deploy.model_copy(update=deploy)}) if s.role == "web" else s
+        for s in found.services
+    )
     return found.model_copy(update={"services": services})
 
 

@@ -51,7 +51,7 @@ UNRESOLVED = re.compile(r"(?m)\A(sudo: unable to resolve host .*\n)+")  # sudo g
 class SshHost(ShellFiles):
     """Runs commands, keeps files and asks HTTP questions on a machine over SSH; many threads may use it at once."""
 
-    followable = SESSIONS - 3  # beside them the engine is asked, and a command runs
+    followable = SESSIONS - 3  # besides them the engine is asked, and a command runs
     answers: Answers | None = None  # while a command only looks
 
     def __init__(self, name: str, machine: Server, ssh: Ssh, env: str, gateway: Link | None = None) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from deploy.core.model import Deploy, ReleasedService
-from deploy.rollout.reversible import warn_of_unseen_migrations
-from deploy.rollout.unseen import unseen_migrations
+from deploy.rollout.reversible import warn_of_unmanaged_migrations
+from deploy.rollout.unmanaged import unmanaged_migrations
 
 DATABASE = {"role": "data", "port": 5432, "backup": "dump"}
 PRESTART = {"role": "job", "run": "before_switch"}
@@ -44,12 +44,13 @@ def services(**blocks: dict[str, Any]) -> tuple[ReleasedService, ...]:
         "migrated",
     ],
 )
-def test_jobs_that_may_migrate_unseen(blocks: dict[str, dict[str, Any]], named: str) -> None:
-    assert unseen_migrations(services(**blocks)) == named
+def test_jobs_that_may_migrate(blocks: dict[str, dict[str, Any]], named: str) -> None:
+    assert unmanaged_migrations(services(**blocks)) == named
 
 
 def test_a_rollback_says_that_nothing_shows_whether_the_schema_fits(capsys: pytest.CaptureFixture[str]) -> None:
     live = SimpleNamespace(id="r2", services=services(db=DATABASE, prestart=PRESTART))
     run: Any = SimpleNamespace(serving_release=live, release=SimpleNamespace(id="r1"))
-    warn_of_unseen_migrations(SimpleNamespace(runs=(run,)))  # type: ignore[arg-type]  # no more of a fleet is looked at
+    fleet: Any = SimpleNamespace(runs=(run,))
+    warn_of_unmanaged_migrations(fleet)
     assert "prestart of release r2 may have migrated the database" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Jobs that may migrate a database whose migrations the toolkit does not see."""
+"""Jobs that may run migrations which the toolkit does not manage."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 from deploy.core.model import Deploy
 
 POSTGRESQL = 5432
-ADVICE = "declare migrations or migrate in x-deploy (docs/how-to/own-app.md), or on_rollback: true"
+ADVICE = "declare migrate or migrations in x-deploy; on_rollback: true only for a job that migrates nothing"
 
 
 class Service(Protocol):
@@ -23,8 +23,8 @@ class Service(Protocol):
         """Its x-deploy block."""
 
 
-def unseen_migrations(services: Iterable[Service]) -> str:
-    """Name the jobs that may migrate a database of which nothing lists the migrations; empty without one. Pure.
+def unmanaged_migrations(services: Iterable[Service]) -> str:
+    """Name the jobs that may migrate a database where no service declares its migrations; empty without one. Pure.
 
     A job that also runs on a rollback migrates nothing.
     """
