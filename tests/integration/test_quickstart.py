@@ -123,20 +123,26 @@ while found():
     time.sleep(0.05)
 assert pathlib.Path("/var/run/docker.pid").exists()
 """
-# as the timers of a new machine do; until apt-get has come a second time
+# as the timers of a new machine do; until one apt-get has ended and another has come: its own children have its name,
+# too, for a moment, and count for nothing
 HOLD_LOCK = """
 import fcntl, pathlib, time
 pathlib.Path("/var/lib/apt/lists/partial").mkdir(parents=True, exist_ok=True)
 lock = open("/var/lib/apt/lists/lock", "w")
 fcntl.lockf(lock, fcntl.LOCK_EX)
 pathlib.Path("/held").touch()
-seen, end = set(), time.monotonic() + 60
-while len(seen) < 2 and time.monotonic() < end:
+def named():
     for place in pathlib.Path("/proc").glob("[0-9]*/comm"):
         try:
             if place.read_text().strip() == "apt-get":
-                seen.add(place.parent.name)
+                yield place.parent
         except OSError:
             pass
+first, end = None, time.monotonic() + 240
+while time.monotonic() < end:
+    there = list(named())
+    first = first or min(there, key=lambda place: int(place.name), default=None)
+    if first and not first.exists() and any(place.exists() for place in there):
+        break
     time.sleep(0.01)
 """
