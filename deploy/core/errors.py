@@ -156,7 +156,7 @@ def as_interrupted(then: str) -> Iterator[None]:
 class CommandFailed(OpsError):
     """A command ended with a code other than 0."""
 
-    def __init__(self, command: str, returncode: int, output: str, where: str) -> None:
+    def __init__(self, command: str, returncode: int, output: str, where: str, *, whole: str = "") -> None:
         full = any(words in output.lower() for words in FULL)
         super().__init__(
             f"`{command}` ended with {returncode}" + (f":\n{output}" if output else ""),
@@ -165,6 +165,7 @@ class CommandFailed(OpsError):
             then="inv disk says where the space went, inv prune makes room; then the same again" if full else "",
         )
         self.returncode, self.output = returncode, output
+        self.whole = whole or output  # all that it printed, to search in; `output` is its end, to show
 
 
 class Reasons:

@@ -73,8 +73,13 @@ class Result:
     stderr: str
 
     @property
+    def whole(self) -> str:
+        """All that it printed, to search in."""
+        return f"{self.stdout}\n{self.stderr}"
+
+    @property
     def output(self) -> str:
-        """The last lines of whichever stream said something."""
+        """The last lines of stderr, or of stdout where that is empty: to show why a command failed."""
         return "\n".join((self.stderr.strip() or self.stdout.strip()).splitlines()[-15:])
 
 

@@ -34,7 +34,7 @@ def attempt(run: Run, colour: str, service: str, command: tuple[str, ...], *, pe
             try:
                 run.one_off(colour, service, command, environment)
             except CommandFailed as error:
-                if not LOCK.search(error.output):
+                if not LOCK.search(error.whole):  # SQLAlchemy prints the statement, however long, after the error
                     raise
                 failed = error
             else:

@@ -114,7 +114,7 @@ class Host(ABC):
         """Run a command and return what it printed; raise CommandFailed unless it ended with 0."""
         done = self.try_run(command, stdin=stdin, timeout=timeout)
         if done.returncode:
-            raise CommandFailed(str(command), done.returncode, done.output, self.name)
+            raise CommandFailed(str(command), done.returncode, done.output, self.name, whole=done.whole)
         return done.stdout
 
     def exchange(

@@ -174,7 +174,8 @@ class Run:
         try:
             return self.host.run(ran, timeout=ONE_OFF_SECONDS)
         except CommandFailed as error:
-            raise CommandFailed(str(ran), error.returncode, self.masked(error.output), error.where) from None
+            output, whole = self.masked(error.output), self.masked(error.whole)
+            raise CommandFailed(str(ran), error.returncode, output, error.where, whole=whole) from None
 
     def masked(self, text: str) -> str:
         """Hide the release's secrets in what one of its programs printed: errors go into the journal and to chats."""

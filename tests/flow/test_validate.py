@@ -97,7 +97,13 @@ def test_logs_arrive_when_a_line_of_every_container_is_read_back(
     monkeypatch.setattr(logs, "read", lambda *_: docker("logs", "of", "another"))
     gate = shown(place, capsys)["logs arrive"]
     assert gate["result"] == "FAIL"
-    assert "a line that was written did not come within 0 s" in str(gate["evidence"])
+    assert "a line that was written did not come within 0 s; " in str(gate["evidence"])
+
+    monkeypatch.setattr(logs, "read", lambda name, *_: docker("logs", name))
+    place.host.log = [Result(1, "", "Error response from daemon: can not get logs")] * 100
+    gate = shown(place, capsys)["logs arrive"]
+    assert gate["result"] == "UNKNOWN", "a log that cannot be read says nothing about its lines"
+    assert "can not get logs" in str(gate["evidence"])
 
 
 WRITERS = [*arrival.SHELLS[:1], ("python3", *arrival.INTERPRETERS["python"]), ("node", *arrival.INTERPRETERS["node"])]

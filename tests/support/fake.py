@@ -216,7 +216,8 @@ class FakeHost(LocalHost):
             case ("docker", "inspect", "--format={{.Path}}", _):
                 return Result(0, "redis-server\n", "")
             case ("docker", "logs", "--timestamps", "--since", _, name) if name in self.written:
-                return Result(0, f"2026-11-30T10:00:00.000000000Z {self.written[name]}\n", "")
+                times = "2026-11-30T10:00:00.000000000Z"  # many an app writes its own lines to stderr
+                return Result(0, f"{times} {self.written[name]}\n", f"{times} GET /\n" * 20)
             case ("docker", "logs", *_):
                 return self.log.pop(0) if self.log else DONE
             case ("docker", "inspect", "--format", "{{.HostConfig.LogConfig.Type}} {{.LogPath}}", _):
