@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from deploy.config import secrets, shadow, text
-from deploy.config.secrets.rules import is_secretive
+from deploy.config.secrets.rules import may_hold_secret
 from deploy.config.shadow import EnvFile, Shadow, Values
 from deploy.core import yaml
 from deploy.core.errors import Reasons, Refused, nearest, refuse
@@ -140,7 +140,7 @@ def require_set(model: Model) -> None:
 
 def place_of(name: str) -> str:
     """Say where the value of a variable belongs: a secret never into a file that git keeps. Pure."""
-    if is_secretive(name):
+    if may_hold_secret(name):
         return "a secret belongs into the secrets file, and its service gets an env_file in place of this line"
     return "put a value into [variables]"
 
@@ -170,11 +170,13 @@ def left_out(model: Model, root: Path, own: Path, keys: Iterable[str], place: st
     words, given, own, place = list(model.left_out), {*keys, *secrets.OWN}, shadow.tidy(own), place or own.name
     for one in model.env_files:
         words += unread(one, model, root, own, given, place)
-    then = f"it belongs into [variables], or into {place} with an env_file"
     for service in model.services:
         empty = [name for name, value in (service.spec.get("environment") or {}).items() if value is None]
         unset = [name for name in empty if not (service.has_secrets and name in given)]
-        words += [f"{service.name}: {name} has no value under environment: {then}" for name in unset]
+        for name in unset:
+            then = f"{place} with an env_file"
+            then = then if may_hold_secret(name) else f"[variables], or into {then}"
+            words.append(f"{service.name}: {name} has no value under environment: it belongs into {then}")
     return tuple(dict.fromkeys(words))
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from deploy.config import secrets, text
+from deploy.config.secrets.rules import may_hold_secret
 from deploy.core import yaml
 from deploy.core.errors import Refused
 
@@ -135,9 +136,11 @@ class Shadow:
                 use = re.search(rf"(?<!\$)\$(?:{key}\b|\{{{key}(?P<default>:?[-+])?)", names)
                 words = f"{name}: ${key} has its value in {relative(path, self.root)}, which is not read"
                 if use and use["default"] and path not in values.named:
-                    self.left_out.append(f"{words}, so that its default holds: another value belongs into [variables]")
+                    then = "the secrets file, with an env_file" if may_hold_secret(key) else "[variables]"
+                    self.left_out.append(f"{words}, so that its default holds: another value belongs into {then}")
                 elif use:
-                    then = "put it into [variables]; a secret into the secrets file, and give the service an env_file"
+                    rest = "a secret into the secrets file, and give the service an env_file"
+                    then = f"put {rest}" if may_hold_secret(key) else f"put it into [variables]; {rest}"
                     self.mistakes.append(f"{words}: {then}")
 
     def taken_out(self, service: str, spec: Mapping[str, Any]) -> list[EnvFile]:

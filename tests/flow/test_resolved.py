@@ -301,6 +301,22 @@ def test_what_would_run_with_other_values_is_refused_by_the_names_of_the_files(
     assert "shadow" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "use", ["command: 'x ${DATABASE_URL:-none}'", "environment: [DATABASE_URL]", "command: 'x $DATABASE_URL'"]
+)
+def test_a_url_that_may_hold_a_password_is_not_advised_into_git(tmp_path: Path, use: str) -> None:
+    (tmp_path / ".env").write_text("DATABASE_URL=postgres://u:p@db/x\n" if "command" in use else "")
+    (tmp_path / "c.yml").write_text(f"services:\n  web: {{{WEB}, {use}}}\n{EDGE}")
+    try:
+        found = compose.read(tmp_path, ["c.yml"], {}, LocalHost())
+        advice = "\n".join(compose.left_out(found, tmp_path, tmp_path / ".env.local", {}))
+    except Refused as refused:
+        advice = str(refused)
+    assert "DATABASE_URL" in advice
+    assert "secrets file" in advice or "env_file" in advice
+    assert "[variables]" not in advice
+
+
 def test_words_that_read_like_an_env_file_stay_as_they_are(tmp_path: Path) -> None:
     text = f"  app: {{{WEB}, environment: {{format: raw, env_file: web.env}}, labels: {{format: raw}}, command: ['format: raw']}}"
     spec = service(written(tmp_path, text))

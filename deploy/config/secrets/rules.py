@@ -18,6 +18,13 @@ OWN = ("NOTIFY_URLS", "HEARTBEAT_URL", "REGISTRY_PASSWORD")
 PLACEHOLDERS = {"", "placeholder", "todo", "xxx", "secret", "password"}
 CHANGE = {"change-me", "change_me", "changeme", "change-this", "changethis"}  # also as a part, as in a URL
 SECRETIVE = {"password", "passwd", "pass", "passphrase", "secret", "key", "token"}
+# words of names whose value often holds one, such as an address with a password in it: too many to judge a value by,
+# but a file that git keeps is never advised for them
+SUSPECT = SECRETIVE | {
+    "pw", "pwd", "url", "uri", "dsn", "credential", "cred", "auth", "authorization", "jwt", "salt", "pepper", "pin",
+    "pem", "cookie", "webhook", "hmac", "fernet",
+    "apikey", "pgpass", "htpasswd", "connection", "conn", "private",
+}  # fmt: skip
 SHORTEST = 12
 LEAST_BITS = 32  # by how often each character stands in it: "abcabcabcabc" has 19
 LONGEST = 128 * 1024  # bytes of NAME=value and its end: the kernel gives a program no longer one (MAX_ARG_STRLEN)
@@ -91,6 +98,12 @@ def is_secretive(key: str) -> bool:
     """Tell whether a key's name says that nobody may guess its value."""
     words = re.split(r"[_.-]", key.lower().removesuffix("_previous"))
     return not SECRETIVE.isdisjoint((words[-1], words[-1].removesuffix("s"))) and "public" not in words
+
+
+def may_hold_secret(key: str) -> bool:
+    """Tell whether a key's name leaves it open that its value is a secret or has one in it."""
+    words = {part for word in re.split(r"[_.-]", key.lower()) for part in (word, word.removesuffix("s"))}
+    return not SUSPECT.isdisjoint(words) and "public" not in words
 
 
 def weak(values: Mapping[str, str]) -> list[str]:
