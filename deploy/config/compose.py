@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from deploy.config import secrets, shadow, text
-from deploy.config.secrets.rules import may_hold_secret
+from deploy.config.secrets.rules import place_of
 from deploy.config.shadow import EnvFile, Shadow, Values
 from deploy.core import yaml
 from deploy.core.errors import Reasons, Refused, nearest, refuse
@@ -126,7 +126,8 @@ def read(root: Path, names: Sequence[str], variables: Mapping[str, str], host: L
     folders = tuple({copies.root, *(place for _, place in copies.copied)})
     unset = (name for name in UNSET.findall(answer.stderr) if re.search(rf"\$\{{?{name}\b", copies.used))
     blank = tuple(
-        f"${name} is not set, and nothing stands in its place: {place_of(name)}" for name in dict.fromkeys(unset)
+        f"${name} is not set, and nothing stands in its place: put a value into {place_of(name)}"
+        for name in dict.fromkeys(unset)
     )
     left_out = tuple(dict.fromkeys([*copies.left_out, *blank]))
     return replace(model, env_files=env_files, folders=folders, left_out=left_out, unset=blank)
@@ -136,13 +137,6 @@ def require_set(model: Model) -> None:
     """Refuse variables without a value: Compose puts nothing in their place, as in `postgres://u:@db/x`."""
     then = "that, then inv plan; ${NAME:-} where nothing is meant"
     refuse("compose files need values:", model.unset, where="compose files", then=then, slug="compose-invalid")
-
-
-def place_of(name: str) -> str:
-    """Say where the value of a variable belongs: a secret never into a file that git keeps. Pure."""
-    if may_hold_secret(name):
-        return "a secret belongs into the secrets file, and its service gets an env_file in place of this line"
-    return "put a value into [variables]"
 
 
 def config(files: Iterable[Path], variables: Path, folder: Path) -> Command:
@@ -173,10 +167,8 @@ def left_out(model: Model, root: Path, own: Path, keys: Iterable[str], place: st
     for service in model.services:
         empty = [name for name, value in (service.spec.get("environment") or {}).items() if value is None]
         unset = [name for name in empty if not (service.has_secrets and name in given)]
-        for name in unset:
-            then = f"{place} with an env_file"
-            then = then if may_hold_secret(name) else f"[variables], or into {then}"
-            words.append(f"{service.name}: {name} has no value under environment: it belongs into {then}")
+        has_no_value = "has no value under environment: it belongs into"
+        words += [f"{service.name}: {name} {has_no_value} {place_of(name, place)}" for name in unset]
     return tuple(dict.fromkeys(words))
 
 
@@ -206,7 +198,7 @@ def alone(ask: Command) -> Command:
 def required(text: str, variables: Mapping[str, str]) -> list[str]:
     """Say of each `${NAME:?}` without a value where that belongs: Compose names the first alone."""
     names = dict.fromkeys(name for name in REQUIRED.findall(text) if not variables.get(name))
-    return [f"${name} is required and not set: {place_of(name)}" for name in names]
+    return [f"${name} is required and not set: put a value into {place_of(name)}" for name in names]
 
 
 def refused(message: str, names: str, host: LocalHost, missing: Iterable[str] = ()) -> Refused:

@@ -17,7 +17,7 @@ from typing import Any
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from deploy.config import secrets, text
-from deploy.config.secrets.rules import may_hold_secret
+from deploy.config.secrets.rules import place_of
 from deploy.core import yaml
 from deploy.core.errors import Refused
 
@@ -136,12 +136,10 @@ class Shadow:
                 use = re.search(rf"(?<!\$)\$(?:{key}\b|\{{{key}(?P<default>:?[-+])?)", names)
                 words = f"{name}: ${key} has its value in {relative(path, self.root)}, which is not read"
                 if use and use["default"] and path not in values.named:
-                    then = "the secrets file, with an env_file" if may_hold_secret(key) else "[variables]"
-                    self.left_out.append(f"{words}, so that its default holds: another value belongs into {then}")
+                    then = f"another value belongs into {place_of(key)}"
+                    self.left_out.append(f"{words}, so that its default holds: {then}")
                 elif use:
-                    rest = "a secret into the secrets file, and give the service an env_file"
-                    then = f"put {rest}" if may_hold_secret(key) else f"put it into [variables]; {rest}"
-                    self.mistakes.append(f"{words}: {then}")
+                    self.mistakes.append(f"{words}: put it into {place_of(key)}")
 
     def taken_out(self, service: str, spec: Mapping[str, Any]) -> list[EnvFile]:
         """Remove the markers from a resolved service; return the env_files that it has, its own and inherited ones."""

@@ -19,12 +19,13 @@ PLACEHOLDERS = {"", "placeholder", "todo", "xxx", "secret", "password"}
 CHANGE = {"change-me", "change_me", "changeme", "change-this", "changethis"}  # also as a part, as in a URL
 SECRETIVE = {"password", "passwd", "pass", "passphrase", "secret", "key", "token"}
 # words of names whose value often holds one, such as an address with a password in it: too many to judge a value by,
-# but a file that git keeps is never advised for them
+# but a file that git keeps is advised for them only where it holds none
 SUSPECT = SECRETIVE | {
     "pw", "pwd", "url", "uri", "dsn", "credential", "cred", "auth", "authorization", "jwt", "salt", "pepper", "pin",
     "pem", "cookie", "webhook", "hmac", "fernet",
     "apikey", "pgpass", "htpasswd", "connection", "conn", "private",
 }  # fmt: skip
+SHELL = {"PWD", "OLDPWD"}  # its folders, no passwords
 SHORTEST = 12
 LEAST_BITS = 32  # by how often each character stands in it: "abcabcabcabc" has 19
 LONGEST = 128 * 1024  # bytes of NAME=value and its end: the kernel gives a program no longer one (MAX_ARG_STRLEN)
@@ -100,10 +101,19 @@ def is_secretive(key: str) -> bool:
     return not SECRETIVE.isdisjoint((words[-1], words[-1].removesuffix("s"))) and "public" not in words
 
 
+def place_of(key: str, file: str = "the secrets file") -> str:
+    """Say where a key's value belongs: into [variables], which git keeps, only what is no secret. Pure."""
+    if is_secretive(key):
+        return f"{file}, with an env_file for its service"
+    if may_hold_secret(key):
+        return f"{file}, with an env_file for its service, or into [variables] where it holds no password"
+    return f"[variables], or into {file}, with an env_file for its service where it is a secret"
+
+
 def may_hold_secret(key: str) -> bool:
-    """Tell whether a key's name leaves it open that its value is a secret or has one in it."""
+    """Tell whether a key's name leaves it open that its value is a secret or has one in it. Pure."""
     words = {part for word in re.split(r"[_.-]", key.lower()) for part in (word, word.removesuffix("s"))}
-    return not SUSPECT.isdisjoint(words) and "public" not in words
+    return key not in SHELL and not SUSPECT.isdisjoint(words) and "public" not in words
 
 
 def weak(values: Mapping[str, str]) -> list[str]:
