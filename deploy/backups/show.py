@@ -144,7 +144,7 @@ class Standing:
         """The same for people, with the next command."""
         moments = f"; {self.wal.words}" if self.wal else ""
         if not self.taken:
-            return f"backups: none was taken; to take one: inv backup{moments}"
+            return f"backups: no record of one: inv backup takes one, inv backup.list shows what is there{moments}"
         proof = f"one was restored {age(self.restored)} ago" if self.restored else "none was restored: inv backup.drill"
         return f"backups: the last was taken {age(self.taken)} ago; {proof}{self.away}{moments}"
 

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from deploy.config import secrets, shadow, text
-from deploy.config.secrets.rules import place_of
+from deploy.config.secrets.rules import is_placeholder_of, place_of
 from deploy.config.shadow import EnvFile, Shadow, Values
 from deploy.core import yaml
 from deploy.core.errors import Reasons, Refused, nearest, refuse
@@ -137,6 +137,18 @@ def require_set(model: Model) -> None:
     """Refuse variables without a value: Compose puts nothing in their place, as in `postgres://u:@db/x`."""
     then = "that, then inv plan; ${NAME:-} where nothing is meant"
     refuse("compose files need values:", model.unset, where="compose files", then=then, slug="compose-invalid")
+
+
+def require_chosen(model: Model) -> None:
+    """Refuse placeholders that the files hold, often as Compose's own default: `${DB_PASSWORD:-changethis}`."""
+    held = [
+        f"{service.name}: {name} under environment is a placeholder: put a value of your own into {place_of(name)}"
+        for service in model.services
+        for name, value in (service.spec.get("environment") or {}).items()
+        if is_placeholder_of(name, str(value or ""))
+    ]
+    then = "that, then inv plan"
+    refuse("compose files hold placeholders:", held, where="compose files", then=then, slug="compose-invalid")
 
 
 def config(files: Iterable[Path], variables: Path, folder: Path) -> Command:

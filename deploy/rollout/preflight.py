@@ -62,6 +62,7 @@ def require_deployable(at: Environment, facts: Mapping[str, Facts], include: str
     with reasons:
         model = desired.model(*at.machine)
         compose.require_set(model)
+        compose.require_chosen(model)
         require_names_fit(settings, model)
         recreate = read_include(include, [service.name for service in model.of(*SHARED)])
         certificates.require_mounted(settings, model)

@@ -29,7 +29,12 @@ class Bundle:
 
 def sums(files: Mapping[str, str]) -> str:
     """Return what `sha256sum` prints of these files, by which it checks them again. Pure."""
-    return "".join(f"{hashlib.sha256(text.encode()).hexdigest()}  {name}\n" for name, text in files.items())
+    return "".join(f"{digest(text)}  {name}\n" for name, text in files.items())
+
+
+def digest(text: str) -> str:
+    """Return the SHA-256 of a text in UTF-8. Pure."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class Bundles(Folder):
@@ -45,19 +50,22 @@ class Bundles(Folder):
         Raises Refused where a release.json is that only a newer toolkit can read.
         """
         folder = self.bundle_folder(bundle.release.id)
-        release = kept.carry(bundle.release, self.replaced(Release, folder / "release.json"))
-        files = {"env": bundle.env, **bundle.files, SUMS: sums(bundle.files)}
+        listed = sums(bundle.files)
+        release = bundle.release.model_copy(update={"sums": digest(listed)})
+        release = kept.carry(release, self.replaced(Release, folder / "release.json"))
+        files = {"env": bundle.env, **bundle.files, SUMS: listed}
         files["release.json"] = kept.dump(release, indent=2)
         self.host.write_all({folder / name: (text, 0o600) for name, text in files.items()})
 
     def edited(self, bundle: Bundle) -> list[str]:
         """Name the files of a bundle that was read which are not as they were kept, or are gone.
 
-        None where there are no sums, as of a release that an older toolkit has kept.
+        None of a release that an older toolkit kept without sums.
         """
-        there = {*sums(bundle.files).splitlines()}
-        kept_sums = self.text(bundle.release.id, SUMS).splitlines()
-        return sorted(line.partition("  ")[2] for line in kept_sums if line not in there)
+        there, kept_sums = {*sums(bundle.files).splitlines()}, self.text(bundle.release.id, SUMS)
+        if bundle.release.sums and digest(kept_sums) != bundle.release.sums:
+            return [SUMS]
+        return sorted(line.partition("  ")[2] for line in kept_sums.splitlines() if line not in there)
 
     def release(self, release: str) -> Release:
         """Read what a release is; raise Refused when it is not kept here, incomplete, or unreadable."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +39,8 @@ DAMAGED: dict[str, tuple[Callable[[Place], None], str, str]] = {
     "gone": (
         lambda place: (place.state.bundle_folder("r1") / "routes.blue.conf").unlink(), "release-edited", "routes.blue.conf",
     ),
+    "sums gone": (lambda place: (place.state.bundle_folder("r1") / "SHA256SUMS").unlink(), "release-edited", "SHA256SUMS"),
+    "sums edited": (lambda place: edit(place, "SHA256SUMS"), "release-edited", "releases/r1/SHA256SUMS"),
     "image": (remove_image, "image-missing", "backend"),
 }  # fmt: skip
 
@@ -65,7 +68,11 @@ def test_the_advice_is_another_release_that_is_kept(place: Place) -> None:
 
 
 def test_a_release_that_an_older_toolkit_kept_without_sums_is_taken_as_it_is(place: Place) -> None:
-    (place.state.bundle_folder("r1") / "SHA256SUMS").unlink()
+    folder = place.state.bundle_folder("r1")
+    (folder / "SHA256SUMS").unlink()
+    release = json.loads((folder / "release.json").read_text())
+    del release["sums"]
+    (folder / "release.json").write_text(json.dumps(release))
     edit(place, "blue.yml")
     commands.rollback(place.at)
     assert place.serving() == "r1"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -314,6 +315,24 @@ def test_a_url_is_advised_into_git_only_where_it_holds_no_password(tmp_path: Pat
         advice = str(refused)
     assert "DATABASE_URL" in advice
     assert "env_file for its service, or into [variables] where it holds no password" in advice
+
+
+@pytest.mark.parametrize(
+    ("entry", "refused"),
+    [
+        ("DB_PASSWORD: '${DB_PASSWORD:-changethis}'", True),
+        ("DATABASE_URL: 'postgres://u:change-me@db/x'", True),
+        ("DB_PASSWORD: password", True),
+        ("FIELD: password", False),
+        ("DB_PASSWORD: ''", False),
+        ("HELP: 'how to changethisd'", False),
+    ],
+)
+def test_a_placeholder_of_the_files_themselves_is_refused(tmp_path: Path, entry: str, refused: bool) -> None:
+    (tmp_path / "c.yml").write_text(f"services:\n  web: {{{WEB}, environment: {{{entry}}}}}\n{EDGE}")
+    model = compose.read(tmp_path, ["c.yml"], {}, LocalHost())
+    with pytest.raises(Refused, match=r"web: .* is a placeholder") if refused else nullcontext():
+        compose.require_chosen(model)
 
 
 def test_words_that_read_like_an_env_file_stay_as_they_are(tmp_path: Path) -> None:

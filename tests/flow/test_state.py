@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -50,7 +51,8 @@ def test_a_bundle_comes_back_as_it_was_kept(state: State) -> None:
     assert state.kept() == []
     state.keep(kept)
     assert state.kept() == ["a"]
-    assert state.bundle("a") == kept
+    read = state.bundle("a")
+    assert replace(read, release=read.release.model_copy(update={"sums": ""})) == kept
     folder = state.bundle_folder("a")
     assert {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()} == {
         "env": 0o600, "blue.yml": 0o600, "routes.blue.conf": 0o600, "release.json": 0o600, "SHA256SUMS": 0o600,

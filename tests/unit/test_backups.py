@@ -166,7 +166,7 @@ def test_sizes_and_ages_are_for_people() -> None:
 
 
 def test_what_status_says_of_backups() -> None:
-    assert standing([]).words == "backups: none was taken; to take one: inv backup"
+    assert standing([]).words == "backups: no record of one: inv backup takes one, inv backup.list shows what is there"
     words = standing([line("taken"), line("read")], "/backups").words
     assert "none was restored: inv backup.drill; all are on the host of the data, and are lost with it" in words
     both = [line("taken"), line("restored", time="2026-11-30T06:00:00Z"), line("taken", time="2026-11-30T05:30:00Z")]

@@ -79,11 +79,18 @@ def placeholders(values: Mapping[str, str], documented: Documented) -> list[str]
 
 def is_placeholder(value: str) -> bool:
     """Tell whether a value is one that nobody chose."""
-    plain = value.strip().lower()
-    parts = re.split(r"[:/@?&=\s]", plain)
-    return (
-        plain in PLACEHOLDERS or not CHANGE.isdisjoint(parts) or ("<" in value and ">" in value and "random" in value)
-    )
+    asks = "<" in value and ">" in value and "random" in value
+    return value.strip().lower() in PLACEHOLDERS or asks_for_change(value) or asks
+
+
+def is_placeholder_of(key: str, value: str) -> bool:
+    """Tell whether a setting that is in no secrets file is a placeholder: `password` may be a plain word there."""
+    return asks_for_change(value) or (bool(value) and is_secretive(key) and is_placeholder(value))
+
+
+def asks_for_change(value: str) -> bool:
+    """Tell whether a value, or a part of the URL that it is, asks to be changed."""
+    return not CHANGE.isdisjoint(re.split(r"[:/@?&=\s]", value.strip().lower()))
 
 
 def undeliverable(values: Mapping[str, str]) -> Iterable[tuple[str, str]]:

@@ -13,6 +13,7 @@ MISTAKES = {  # file, what stood there, what stands there now
     "missing-compose": (APP, '"docker/compose.yml"', '"docker/compose.yml", "docker/nowhere.yml"'),
     "compose-refuses": (COMPOSE, "image: tiny/app", "imagee: tiny/app"),
     "unset-variable": (LOCAL, 'BEHAVIOUR = "well"', ""),
+    "placeholder-in-compose": (COMPOSE, "environment: {", "environment: {DB_PASSWORD: '${DB_PASSWORD:-changethis}', "),
     "no-role": (COMPOSE, "role: web, ", ""),
     "unknown-key-in-x-deploy": (COMPOSE, "health: /health", "helth: /health"),
     "relative-bind": (COMPOSE, '["scratch:/scratch"]', '["./data:/data", "../app:/code"]'),
