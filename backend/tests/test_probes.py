@@ -1,9 +1,11 @@
 """The probes tell the deploy tool the truth."""
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx2
@@ -16,6 +18,7 @@ from sqlalchemy import text
 
 from bookreader import probes
 from bookreader.database import engine, revisions
+from bookreader.health import check_web
 from tests.conftest import alembic_config
 from tests.processes import BACKEND, serving
 
@@ -93,7 +96,33 @@ def test_missing_variable_is_named_in_one_line(name: str, command: list[str]) ->
 def test_health_check_imports_next_to_nothing() -> None:
     command = [sys.executable, "-X", "importtime", "-m", "bookreader.health", "beat"]
     done = subprocess.run(command, cwd=BACKEND, capture_output=True, text=True, check=False)
-    assert not any(heavy in done.stderr for heavy in ("fastapi", "sqlalchemy", "celery", "redis"))
+    assert not any(
+        heavy in done.stderr for heavy in ("fastapi", "sqlalchemy", "celery", "redis", "http.client")
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", ""),
+        (b"HTTP/1.1 503 Service Unavailable\r\n\r\nno database", "no database"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "the server's answer is no HTTP"),
+        (b"", "the server's answer is no HTTP"),
+    ],
+)
+def test_health_check_says_what_the_server_lacks(
+    answer: bytes, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("PORT", str(server.getsockname()[1]))
+        with ThreadPoolExecutor() as pool:
+            found = pool.submit(check_web)
+            connection, _ = server.accept()
+            with connection:
+                assert connection.recv(65536).startswith(b"GET /ready HTTP/1.0\r\n")
+                connection.sendall(answer)
+            assert found.result(timeout=5) == words
+    assert check_web().startswith("the server does not answer: ")
 
 
 def test_metrics_of_all_processes_have_a_bucket_at_200_ms(tmp_path: Path) -> None:
