@@ -93,6 +93,8 @@ def compare(
 ) -> Comparison:  # fmt: skip
     """Compare every host with its release, and choose the one next command. Pure."""
     findings = {host: judge(view) for host, view in views.items()}
+    if not (changing or interrupted):  # a first deploy starts web services before the edge passes anybody on
+        findings = {host: own or unserved(views[host]) for host, own in findings.items()}
     visitors: set[Visitors] = {finding.visitors for own in findings.values() for finding in own}
     visitors |= {on_purpose(view) for view in views.values()}
     worst: Visitors = next((one for one in WORST if one in visitors), "nothing")
@@ -128,6 +130,15 @@ def judge(view: View) -> tuple[Finding, ...]:
         return (Finding(what, f"inv deploy --include={name}"), *answers(view))
     cut = [Finding("inv down was cut off before its end", "inv down again, or inv deploy")] if view.down else []
     return (*cut, *sorted(differences(view), key=lambda one: not one.hurts), *answers(view))
+
+
+def unserved(view: View) -> tuple[Finding, ...]:
+    """Say that web services run and no edge passes visitors on to them, as after the loss of its folder. Pure."""
+    names = sorted({c.service for c in view.facts.containers if c.role == "web" and c.colour and c.alive})
+    if not names or view.facts.edge.release or not view.facts.edge.expected:
+        return ()
+    what = f"{', '.join(names)} run, and no edge passes visitors on to them: they get nothing"
+    return (Finding(what, "inv deploy", "errors"),)
 
 
 def differences(view: View) -> Iterator[Finding]:

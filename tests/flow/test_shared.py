@@ -109,16 +109,25 @@ def test_what_fails_as_it_is_and_is_right_in_the_files_is_named_with_the_way_out
 
 def test_what_fails_and_is_the_same_in_the_files_is_told_with_the_way_out(shop: Shop) -> None:
     shop.loop("redis")
+    shop.host.bad = {shop.there("redis").made_of}
     with pytest.raises(OpsError) as raised:
         shop.put("r2")
     assert re.search(
         r"docker logs shop-local-redis-1; fix it in the compose file, then inv deploy --include=redis",
         raised.value.then,
     )
+    shop.host.bad = set()
     shop.put("r2", include="redis")
     assert (shop.there("redis").state, shop.serving()) == ("running", "r2"), (
         "--include recreates what fails, the same or not"
     )
+
+
+def test_what_waits_to_be_started_again_is_started_at_once(shop: Shop) -> None:
+    """The cause is gone, as a full disk or a lost folder of the edge, and the engine waits up to a minute."""
+    shop.loop("redis")
+    shop.put("r2")
+    assert (shop.there("redis").state, shop.serving()) == ("running", "r2")
 
 
 def test_a_service_that_a_deploy_broke_is_restored_when_it_goes_back(shop: Shop) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -78,3 +79,18 @@ def test_a_configuration_that_nginx_refuses_stops_nothing(gone: Place, monkeypat
         include(gone)
     assert not any("--force-recreate" in line for line in gone.host.executed)
     assert gone.host.engine.observed[edge.name] == edge
+
+
+def test_an_edge_that_was_started_again_without_its_folder_serves_nothing_and_the_next_deploy_gives_it_one(
+    gone: Place,
+) -> None:
+    gone.host.answer, gone.host.mute = "", True
+    gone.host.engine.change("shop-local-edge-1", state="restarting", health="")
+    facts = observe(gone.settings, gone.host)
+    view = compare.view_of(gone.at, gone.host, facts)
+    compared = compare.compare({gone.host.name: view})
+    assert (compared.visitors, compared.then) == ("errors", "inv deploy")
+    assert "no edge passes visitors on to them" in compared.listed[0][1].what
+    assert compare.compare({gone.host.name: view}, changing=True).visitors == "nothing", "a first deploy looks the same"
+    running = replace(facts, containers=tuple(replace(c, state="running") for c in facts.containers))
+    assert preflight.folder_conflicts(gone.settings, gone.host, running) == [], "it is started again and again"

@@ -241,11 +241,12 @@ class FakeHost(LocalHost):
                     name not in self.engine.observed, "the engine takes only the settings of a container that is there"
                 )
                 invariant(self.held.pop(name, None) == network, f"{name} is not held in {network}")
-            case ("docker", "start", *names):
+            case ("docker", "start" | "restart", *names):
                 for name in names:
                     if name in self.held:
                         return self.refused(name)
                     self.engine.change(name, state="running", health="starting")
+                    self.crash(name)
             case ("docker", "exec", _, "busybox", "ps", *_):
                 return Result(0, "PID COMMAND\n" + "".join(f"{n} nginx: worker process\n" for n in self.workers), "")
             case ("docker", "exec", _, "busybox", "kill", "-HUP", "1"):

@@ -85,7 +85,9 @@ class StartShared(Step):
             console.warn(f"{error.what}\n  the release that is gone back to is started without; {error.then}")
 
     def start(self, run: Run) -> None:
-        """Start what is missing; without files, what was stopped."""
+        """Start what is missing; without files, what was stopped; at once what the engine only starts again later."""
+        if again := [c.name for c in run.containers("", self.services) if c.state == "restarting"]:
+            run.host.run(docker("restart", *again))
         if run.bundle.release.reconstructed:
             start_stopped(run, "", self.services)
         else:
