@@ -284,7 +284,7 @@ def test_a_label_that_cannot_be_read_is_none(text: str) -> None:
 def test_a_deploy_that_serves_gets_its_record_back_by_another_deploy_of_it(site: Place) -> None:
     truncated(site, "r2")
     site.deploy("r2")
-    assert site.state.release("r2") == bundled("r2").release
+    assert site.state.release("r2").model_copy(update={"sums": ""}) == bundled("r2").release
 
 
 def route(place: Place) -> Path:
