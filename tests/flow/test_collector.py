@@ -17,8 +17,8 @@ from deploy.insight import compare
 from deploy.rollout import takedown
 from deploy.state.store import State
 from monitoring.programs import collector, records
+from tests.support.monitored import container
 from tests.support.place import Place
-from tests.unit.test_monitoring import container
 
 SOON, LATER = 5.0, 700.0  # seconds
 

@@ -17,8 +17,9 @@ from deploy.insight import logs
 from deploy.monitoring import loki, run, stack
 from deploy.monitoring.loki import Kept
 from tests.flow.test_days_work import AT, say
+from tests.support import monitored
 from tests.support.place import Place
-from tests.unit import test_loki, test_monitoring
+from tests.unit import test_loki
 
 Printed = pytest.CaptureFixture[str]
 BACKEND, REDIS = "shop-local-blue-backend-blue-1", "shop-local-redis-1"
@@ -165,7 +166,7 @@ def test_alloy_reads_where_the_engine_writes_and_without_it_nobody_asks_loki(
     """The stack ran with public images before, and is started with them again or without."""
     assert kept
     monkeypatch.setattr(place.host, "run", lambda command, **_: "/data/docker\n" if "info" in command.argv else "")
-    own = replace(test_monitoring.run(), host=place.host, settings=place.settings)
+    own = replace(monitored.run(), host=place.host, settings=place.settings)
     run.start(own, stack.stack_of(own, ""), test_loki.made(pulled=pulled))
     folder = place.settings.state_dir
     assert ("/data/docker/containers:" in (place.host.read(folder / stack.FILE) or "")) is pulled

@@ -14,7 +14,7 @@ import pytest
 
 from deploy.core.poll import wait_until
 from monitoring.programs import receiver
-from tests.unit.test_monitoring import group
+from tests.support.monitored import group
 
 # Apprise imports a module that Python will lose
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr':DeprecationWarning")

@@ -10,7 +10,7 @@ from deploy.config import secrets
 from deploy.core.errors import Refused
 from deploy.monitoring import heartbeat, stack
 from tests.support import samples
-from tests.unit.test_monitoring import run
+from tests.support.monitored import run
 
 
 def addresses(monkeypatch: pytest.MonkeyPatch, address: str, *hosts: str) -> dict[str, str]:

@@ -13,8 +13,7 @@ from deploy.config.settings import ROOT
 from deploy.core import yaml
 from deploy.monitoring import images, loki, stack
 from monitoring.programs import collector, engine
-from tests.support import alloy
-from tests.unit import test_monitoring
+from tests.support import alloy, monitored
 
 CONFIG = (ROOT / "monitoring/config.alloy").read_text()
 # every component and block with its arguments, from the reference of Alloy 1.10
@@ -33,13 +32,13 @@ EXPORTED = {"discovery.http": "targets", "loki.process": "receiver", "loki.write
 def made(*, pulled: bool = True) -> images.Images:
     """The images of the stack, with the public ones or without."""
     more = {"grafana": "grafana/grafana:1", "loki": "grafana/loki:1", "alloy": "grafana/alloy:1"} if pulled else {}
-    entrypoints = {**test_monitoring.IMAGES.entrypoints, **dict.fromkeys(more, "")}
-    return images.Images({**test_monitoring.IMAGES.references, **more}, entrypoints)
+    entrypoints = {**monitored.IMAGES.entrypoints, **dict.fromkeys(more, "")}
+    return images.Images({**monitored.IMAGES.references, **more}, entrypoints)
 
 
 def rendered(*, pulled: bool = True, **monitor: Any) -> dict[str, str]:
     """Every file that `inv monitor.up` writes."""
-    return stack.files(stack.stack_of(test_monitoring.run(**monitor), ""), made(pulled=pulled))
+    return stack.files(stack.stack_of(monitored.run(**monitor), ""), made(pulled=pulled))
 
 
 def blocks(own: alloy.Block) -> list[alloy.Block]:
@@ -124,7 +123,7 @@ def test_where_no_image_can_be_pulled_nothing_names_them() -> None:
 
 
 def inspected(name: str, path: str, status: str = "running") -> dict[str, Any]:
-    return {**test_monitoring.container(name, status=status), "LogPath": path}
+    return {**monitored.container(name, status=status), "LogPath": path}
 
 
 def test_the_files_of_containers_that_stopped_are_tailed_as_well() -> None:

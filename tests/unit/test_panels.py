@@ -11,7 +11,7 @@ from deploy.config.settings import ROOT
 from deploy.core import yaml
 from deploy.monitoring import images, panels, stack
 from deploy.monitoring.panels import Panel
-from tests.unit import test_monitoring
+from tests.support import monitored
 
 TWO = (Panel("Requests", "rate(a[1m])", "all"), Panel("Errors", "b / c or 0 * c", "5xx"))
 
@@ -61,7 +61,7 @@ def test_no_two_panels_have_one_title() -> None:
 
 # what a host surely has on which a file of rules is loaded; a panel of the edge has the public address, too
 SURELY = {"slo": {"edge"}, "public": {"edge"}, "certificates": {"edge"}}
-LINKED = [(name, rule) for name, rules in test_monitoring.RULES.items() for rule in rules if "alert" in rule]
+LINKED = [(name, rule) for name, rules in monitored.RULES.items() for rule in rules if "alert" in rule]
 
 
 @pytest.mark.parametrize(("name", "rule"), LINKED, ids=[rule["alert"] for _, rule in LINKED])
@@ -73,17 +73,15 @@ def test_an_alert_leads_to_a_panel_that_its_host_has(name: str, rule: dict[str, 
 
 def provisioned(*services: Any) -> dict[str, Any]:
     """Every file of Grafana's that `inv monitor.up` writes where images are pulled."""
-    pulled = images.Images({**test_monitoring.IMAGES.references, "grafana": "grafana/grafana:1"}, {
-        **test_monitoring.IMAGES.entrypoints, "grafana": ""
+    pulled = images.Images({**monitored.IMAGES.references, "grafana": "grafana/grafana:1"}, {
+        **monitored.IMAGES.entrypoints, "grafana": ""
     })  # fmt: skip
-    own = stack.stack_of(test_monitoring.run(*services), "")
+    own = stack.stack_of(monitored.run(*services), "")
     return stack.files(own, pulled)
 
 
 def test_grafana_gets_the_same_panels_in_the_form_that_is_provisioned() -> None:
-    files = {
-        path: text for path, text in provisioned(test_monitoring.service("edge", "edge")).items() if "grafana" in path
-    }
+    files = {path: text for path, text in provisioned(monitored.service("edge", "edge")).items() if "grafana" in path}
     folder = "monitoring/config/grafana"
     shown = {path.rpartition("/")[2]: json.loads(text) for path, text in files.items() if path.endswith(".json")}
     assert set(shown) == {"overview.json", "app.json", "data.json", "deploys.json"}
@@ -109,6 +107,6 @@ def test_grafana_is_there_where_its_image_is_pulled_and_its_port_is_the_hosts_ow
     assert (own["read_only"], own["cap_drop"], own["mem_limit"]) == (True, ["ALL"], "256m")
     assert "password" not in str(own).lower()
     assert "grafana:3000" in pulled["monitoring/config/prometheus.yml"], "it is watched"
-    without = test_monitoring.rendered()
+    without = monitored.rendered()
     assert not [path for path, text in without.items() if "grafana" in path + text]
     assert "grafana" in (ROOT / images.FILE).read_text()

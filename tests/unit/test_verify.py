@@ -20,7 +20,7 @@ from deploy.monitoring.faults import Fault, Place
 from deploy.site.checks import Check
 from monitoring.programs import halt, receiver
 from tests.support import samples
-from tests.unit.test_monitoring import group, run, service
+from tests.support.monitored import group, run, service
 
 STAMP = "2026-11-30T10:00:0{}.000000000Z"
 
