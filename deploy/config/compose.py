@@ -266,8 +266,8 @@ def unfit(spec: Mapping[str, Any], checkout: Path) -> Iterable[str]:
     for mount in spec.get("volumes", []):
         if mount.get("type") == "bind" and Path(mount["source"]).is_relative_to(checkout):
             source = Path(mount["source"]).relative_to(checkout)
-            then = "put it into the image or a volume"
-            yield f"mounts {source} of this checkout, which another host does not have; {then}"
+            owner = "whoever deploys" if source.parts[:1] == ("~",) else "this checkout"
+            yield f"mounts {source} of {owner}, which another host does not have; put it into the image or a volume"
     shares_network = str(spec.get("network_mode", "")).partition(":")[0] in ("service", "container")
     if shares_network or spec.get("links") or spec.get("external_links"):
         yield "shares another service's network; colours have names of their own, use networks"

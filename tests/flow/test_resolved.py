@@ -335,6 +335,12 @@ def test_a_placeholder_of_the_files_themselves_is_refused(tmp_path: Path, entry:
         compose.require_chosen(model)
 
 
+def test_a_home_folder_is_that_of_whoever_deploys(tmp_path: Path) -> None:
+    (tmp_path / "c.yml").write_text(f"services:\n  web: {{{WEB}, volumes: ['~/data:/data']}}\n{EDGE}")
+    with pytest.raises(Refused, match="mounts ~/data of whoever deploys"):
+        compose.read(tmp_path, ["c.yml"], {}, LocalHost())
+
+
 def test_words_that_read_like_an_env_file_stay_as_they_are(tmp_path: Path) -> None:
     text = f"  app: {{{WEB}, environment: {{format: raw, env_file: web.env}}, labels: {{format: raw}}, command: ['format: raw']}}"
     spec = service(written(tmp_path, text))
