@@ -109,7 +109,8 @@ class Site:
         for name, host in self.hosts.items():
             host.site, host.front = self, self.hosts.get(self.settings.fronts.get(name, ""))
         self.observed: dict[str, str] = once(
-            (Behind, *SERVERS, repr(rollout)), root, self.hosts, lambda: {name: self.deploy(name).release for name in ("r1", "r2")}
+            (Behind, *SERVERS, repr(rollout)), root, self.hosts,
+            lambda: {name: self.deploy(name).release for name in ("r1", "r2")}
         )  # fmt: skip
 
     @property

@@ -419,5 +419,6 @@ def test_after_a_rollback_to_a_release_from_before_https_certificates_are_those_
 
 def record(release: str) -> Record:
     """A line of the ledger."""
-    return Record(release=release, revision=release, command="deploy", outcome="in service", colour="blue", generation=1,
+    return Record(release=release, revision=release, command="deploy", outcome="in service", colour="blue",
+                  generation=1,
                   schema_revision=None, who="", started="2026-11-20T00:00:00Z", seconds=1, commit_time="")  # fmt: skip

@@ -128,8 +128,8 @@ def test_certificates_are_kept_by_one_service_that_reaches_the_edge(others: str,
 @pytest.mark.parametrize(
     ("server", "extra", "refused"),
     [
-        ("postgres", "", True), ("db", "", False), ("data", "", False), ("localhost", "", False), ("10.0.0.9", "", False),
-        ("pg.example.com", "", False), ("old", "extra_hosts: ['old:10.0.0.9'], ", False),
+        ("postgres", "", True), ("db", "", False), ("data", "", False), ("localhost", "", False),
+        ("10.0.0.9", "", False), ("pg.example.com", "", False), ("old", "extra_hosts: ['old:10.0.0.9'], ", False),
         ("older", "extra_hosts: ['old:10.0.0.9'], ", True),
     ],
 )  # fmt: skip

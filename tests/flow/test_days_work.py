@@ -77,8 +77,8 @@ TOGETHER = "backend | GET /1\nredis   | ready\nbackend | ERROR four\nredis   | E
         pytest.param(["backend"], "", "no such thing", "", "", id="nothing"),
     ],
 )
-def test_logs(place: Place, monkeypatch: pytest.MonkeyPatch, capsys: Printed, names: list[str], since: str, grep: str, shown: str,
-              asked: str) -> None:  # fmt: skip
+def test_logs(place: Place, monkeypatch: pytest.MonkeyPatch, capsys: Printed, names: list[str], since: str, grep: str,
+              shown: str, asked: str) -> None:  # fmt: skip
     commands = say(place.host, monkeypatch, SAID)
     logs.show(place.at, names, logs.query(since, grep), follow=False)
     printed = capsys.readouterr()
@@ -99,8 +99,8 @@ def test_a_time_without_a_zone_is_of_this_machine(since: str) -> None:
 
 
 @pytest.mark.parametrize(("since", "grep", "words"), [
-    ("yesterday", "", "--since=10m"), ("2026-06-31", "", "nor a time"), ("9999999999d", "", "2d"), ("10", "a(b", "at character 2"),
-    ("1w", "*", "nothing to repeat"),
+    ("yesterday", "", "--since=10m"), ("2026-06-31", "", "nor a time"), ("9999999999d", "", "2d"),
+    ("10", "a(b", "at character 2"), ("1w", "*", "nothing to repeat"),
 ])  # fmt: skip
 def test_what_since_and_grep_refuse(since: str, grep: str, words: str) -> None:
     with pytest.raises(Refused) as refused:

@@ -157,7 +157,8 @@ def test_checks_are_one_document_and_close_the_gate(result: Result, capsys: pyte
     *_, last = document = json.loads(capsys.readouterr().out)
     assert [check["result"] for check in document] == ["PASS", "FAIL", result]
     assert last == {
-        "asked": "docker", "result": result, "advice": False, "evidence": "it is not there", "next": "apt-get install docker.io"
+        "asked": "docker", "result": result, "advice": False, "evidence": "it is not there",
+        "next": "apt-get install docker.io"
     }  # fmt: skip
 
 

@@ -26,8 +26,8 @@ MANIFEST = Manifest(
     taken="2026-11-30T00:00:00Z", server=150000, database="books", bytes=9, revision="2", rows={"public.books": 3}
 )
 NAMES = [
-    "rows", "amcheck", "current release starts", "current release's smoke", "previous release starts", "previous release's smoke",
-    "within 900 s",
+    "rows", "amcheck", "current release starts", "current release's smoke", "previous release starts",
+    "previous release's smoke", "within 900 s",
 ]  # fmt: skip
 DONE = Result(0, "", "")
 
@@ -119,8 +119,10 @@ class Place:
         self.state.keep(
             Bundle(backed_up.release(name, text), backed_up.rendered(text), 'POSTGRES_PASSWORD="hunter2hunter2"\n')
         )
-        record = Record(release=name, revision=name, command="deploy", outcome="in service", colour="blue", generation=1, who="",
-                        schema_revision=name[1:], started="2026-11-20T00:00:00Z", seconds=1, commit_time="")  # fmt: skip
+        record = Record(release=name, revision=name, command="deploy", outcome="in service", colour="blue",
+                        generation=1, who="",
+                        schema_revision=name[1:], started="2026-11-20T00:00:00Z", seconds=1,
+                        commit_time="")  # fmt: skip
         self.state.record(record)
 
     def drill(self, wanted: str = "") -> tuple[drill.Drilled, ...]:

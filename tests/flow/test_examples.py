@@ -78,8 +78,10 @@ def documented() -> list[str]:
 @pytest.mark.parametrize(
     ("address", "reserved"),
     [
-        ("192.0.2.1", True), ("198.51.100.9", True), ("203.0.113.7", True), ("2001:db8::1", True), ("example.com", True),
-        ("db.example.org", True), ("app.EXAMPLE", True), ("192.0.3.1", False), ("10.0.0.1", False), ("2001:db9::1", False),
+        ("192.0.2.1", True), ("198.51.100.9", True), ("203.0.113.7", True), ("2001:db8::1", True),
+        ("example.com", True),
+        ("db.example.org", True), ("app.EXAMPLE", True), ("192.0.3.1", False), ("10.0.0.1", False),
+        ("2001:db9::1", False),
         ("myexample.com", False), ("example.com.au", False), ("books.net", False), ("localhost", False),
     ],
 )  # fmt: skip

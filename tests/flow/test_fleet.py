@@ -168,7 +168,8 @@ def test_all_locks_or_none(site: Site) -> None:
 
 
 STEP = st.sampled_from([
-    steps.StartShared(("x",)), steps.Migrate("blue", "b", ()), steps.RunJob("blue", "s"), steps.StartColour("blue", ("b",)),
+    steps.StartShared(("x",)), steps.Migrate("blue", "b", ()), steps.RunJob("blue", "s"),
+    steps.StartColour("blue", ("b",)),
     steps.Quiet("blue", ("w",)), steps.Switch("blue", "r", 2), steps.Watch("blue", "r"), steps.Drain("green"),
     steps.StopColour("green", ()),
 ])  # fmt: skip

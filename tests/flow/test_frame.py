@@ -266,10 +266,9 @@ def before_the_split(name: str) -> Bundle:
     """Make a release as an older toolkit did: each configuration in one file."""
     made = bundled(name)
     main = frame.render(Place(Path("/nowhere")).settings)["nginx.conf"].text
-    files = {
-        file.replace("routes.", "edge."): main.replace("include routes.conf;", text) if file.startswith("routes.") else text
-        for file, text in made.files.items()
-    }  # fmt: skip
+    files = dict(made.files)
+    for file in [file for file in files if file.startswith("routes.")]:
+        files[file.replace("routes.", "edge.")] = main.replace("include routes.conf;", files.pop(file))
     return replace(made, files=files)
 
 

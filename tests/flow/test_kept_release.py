@@ -37,9 +37,11 @@ DAMAGED: dict[str, tuple[Callable[[Place], None], str, str]] = {
     "compose file": (lambda place: edit(place, "blue.yml"), "release-edited", "releases/r1/blue.yml"),
     "routes": (lambda place: edit(place, "routes.green.conf"), "release-edited", "releases/r1/routes.green.conf"),
     "gone": (
-        lambda place: (place.state.bundle_folder("r1") / "routes.blue.conf").unlink(), "release-edited", "routes.blue.conf",
+        lambda place: (place.state.bundle_folder("r1") / "routes.blue.conf").unlink(), "release-edited",
+        "routes.blue.conf",
     ),
-    "sums gone": (lambda place: (place.state.bundle_folder("r1") / "SHA256SUMS").unlink(), "release-edited", "SHA256SUMS"),
+    "sums gone": (lambda place: (place.state.bundle_folder("r1") / "SHA256SUMS").unlink(), "release-edited",
+                  "SHA256SUMS"),
     "sums edited": (lambda place: edit(place, "SHA256SUMS"), "release-edited", "releases/r1/SHA256SUMS"),
     "image": (remove_image, "image-missing", "backend"),
 }  # fmt: skip

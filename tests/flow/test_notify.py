@@ -100,8 +100,8 @@ def test_people_are_told_what_they_want_to_know_most_urgent_first(
     done, failed = receiver.taken
     assert (done["title"], done["type"]) == ("shop-local: deploy done, r2 serves", "success")
     assert done["message"].splitlines() == [
-        "serves: release r2 (green)", "next: inv rollback --env=local goes back", "env: local", "release: r2", "commit: c2",
-        "served before: r1", "by: ann@host", "took: 12.3 s",
+        "serves: release r2 (green)", "next: inv rollback --env=local goes back", "env: local", "release: r2",
+        "commit: c2", "served before: r1", "by: ann@host", "took: 12.3 s",
     ]  # fmt: skip
     assert (failed["title"], failed["type"]) == ("shop-local: rollback FAILED; release r2 (green) serves", "failure")
     assert failed["message"].splitlines()[:3] == [

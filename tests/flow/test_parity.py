@@ -44,12 +44,14 @@ DIFFERENCES = {
 }
 # parts of a configuration that are one difference together, each by where it begins and ends
 PURPOSES = {
-    "STRANGERS": [r"# whoever asks for another name.*?\n    }", r"server {\n        listen 8443 ssl default_server;.*?\n    }"],
+    "STRANGERS": [r"# whoever asks for another name.*?\n    }",
+                  r"server {\n        listen 8443 ssl default_server;.*?\n    }"],
     "ACME": [r"location \^~ /\.well-known/acme-challenge/ {.*?\n        }"],
     "HTTPS": [
         r"# Mozilla's guideline.*?ssl_certificate_key [^\n]*", r"listen 8443 ssl;\n +http2 on;",
         r"# 308, not 301.*?return 308.*?\n        }", r"9180 (https|\$scheme);",
-        r"# the same for the toolkit.*?\n    }", r'map "\$visitor_scheme:\$upstream_http_strict_transport_security"[^\n]*',
+        r"# the same for the toolkit.*?\n    }",
+        r'map "\$visitor_scheme:\$upstream_http_strict_transport_security"[^\n]*',
     ],
 }  # fmt: skip
 Rendered = Mapping[str, str]

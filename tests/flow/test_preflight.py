@@ -75,7 +75,8 @@ def test_a_name_that_no_dns_can_know_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_clock_behind_the_ledger_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    entry = Record(release="r1", revision="c1", command="deploy", outcome="in service", colour="blue", generation=2, schema_revision=None,
+    entry = Record(release="r1", revision="c1", command="deploy", outcome="in service", colour="blue", generation=2,
+                   schema_revision=None,
                    who="me", started="2999-01-01T00:00:00Z", seconds=1, commit_time="")  # fmt: skip
     preflight.warn_of_clock(LocalHost(), [entry.model_copy(update={"started": "2020-01-01T00:00:00Z"})])
     assert capsys.readouterr().err == ""

@@ -215,9 +215,10 @@ def no_edge(place: Place) -> None:
 
 
 @pytest.mark.parametrize(("change", "words"), [
-    (another_release, "containers of r9 are beside them"), (none, "it has no containers here"), (one_removed, "has no container"),
-    (another_image, "is of another image than its compose file says"), (no_label, "without the label that says what it is for"),
-    (no_edge, "the edge's configuration for it is gone too"),
+    (another_release, "containers of r9 are beside them"), (none, "it has no containers here"),
+    (one_removed, "has no container"),
+    (another_image, "is of another image than its compose file says"),
+    (no_label, "without the label that says what it is for"), (no_edge, "the edge's configuration for it is gone too"),
 ], ids=lambda value: getattr(value, "__name__", ""))  # fmt: skip
 def test_what_does_not_fit_is_refused_before_anything_changes(
     site: Place, change: Callable[[Place], None], words: str
@@ -292,7 +293,8 @@ def route(place: Place) -> Path:
 
 
 ROUTES = {
-    "half": b'{"generation": 4, "col', "NULs": b"\0" * 90, "no text": b"\xff\xfe", "a list": b"[1]", "a number": b"7", "empty": b"",
+    "half": b'{"generation": 4, "col', "NULs": b"\0" * 90, "no text": b"\xff\xfe", "a list": b"[1]", "a number": b"7",
+    "empty": b"",
     "of other kinds": b'{"generation": "x", "colour": 3, "release": [], "members": {"a": 1}}', "deep": b"[" * 100_000,
 }  # fmt: skip
 A_FOLDER = b"a folder in its place"

@@ -29,8 +29,8 @@ from tests.support.faults import fail_at, when
 from tests.support.place import STEPS, Killed, Place, whole
 
 GOOD = Record(
-    release="r9", revision="r9", command="deploy", outcome="in service", colour="blue", generation=9, schema_revision=None, who="me",
-    started="2026-01-01T00:00:00Z", seconds=1, commit_time="2026-01-01T00:00:00Z",
+    release="r9", revision="r9", command="deploy", outcome="in service", colour="blue", generation=9,
+    schema_revision=None, who="me", started="2026-01-01T00:00:00Z", seconds=1, commit_time="2026-01-01T00:00:00Z",
 ).model_dump_json()  # fmt: skip
 LINES = {
     "half a line": GOOD[:50].encode(),
@@ -130,7 +130,8 @@ def all_zeros(path: Path, _: bytes) -> None:
 
 
 WAYS: dict[str, tuple[Callable[[Path, bytes], None], bytes]] = {
-    **{f"{name}, in the middle": (in_the_middle, LINES[name]) for name in ("half a line", "NULs", "bad UTF-8", "a newer toolkit's")},
+    **{f"{name}, in the middle": (in_the_middle, LINES[name]) for name in ("half a line", "NULs", "bad UTF-8",
+        "a newer toolkit's")},
     **{f"{name}, last": (at_the_end, line) for name, line in LINES.items()},
     "NULs without an end": (without_end, LINES["NULs"]),
     "gone": (gone, b""), "a folder": (folder, b""), "emptied": (emptied, b""), "zeros alone": (all_zeros, b""),

@@ -161,9 +161,10 @@ def test_scaling_up_and_down(place: Place) -> None:
 @pytest.mark.parametrize(
     ("wish", "message"),
     [
-        ("backend", "not SERVICE=N"), ("backend=x", "not SERVICE=N"), ("backend=-1", "not SERVICE=N"), ("=2", "not SERVICE=N"),
-        ("backnd=2", "did you mean backend"), ("backend=0", "0 replicas; a web has 1 to 50"), ("beat=2", "a scheduler has 1"),
-        ("worker=51", "a worker has 0 to 50"), ("redis=2", "a data has 1"),
+        ("backend", "not SERVICE=N"), ("backend=x", "not SERVICE=N"), ("backend=-1", "not SERVICE=N"),
+        ("=2", "not SERVICE=N"),
+        ("backnd=2", "did you mean backend"), ("backend=0", "0 replicas; a web has 1 to 50"),
+        ("beat=2", "a scheduler has 1"), ("worker=51", "a worker has 0 to 50"), ("redis=2", "a data has 1"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_scaled_is_refused(place: Place, wish: str, message: str) -> None:

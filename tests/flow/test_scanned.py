@@ -54,7 +54,8 @@ class Prod(Shop):
             digest = IMAGES[name] if by == "digest" else "sha256:of-another-manifest"
             config = "" if by == "digest" else IMAGES[name]
             scan = Scan(image=name, digest=digest, config=config, result=result, scanned=ago(days), who="ann",
-                        database=ago(database), revision="r2", scanner="trivy", reasons=("CVE-2999-1 flask 1.0",))  # fmt: skip
+                        database=ago(database), revision="r2", scanner="trivy",
+                        reasons=("CVE-2999-1 flask 1.0",))  # fmt: skip
             Scans(self.host, self.settings.state_dir).keep(scan, "")
 
     def last(self) -> Record:

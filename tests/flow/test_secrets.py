@@ -405,7 +405,8 @@ def test_the_check_names_what_is_missing_weak_a_placeholder_unused_and_nowhere_s
     app.replace("docker/compose.yml", 'BEHAVIOUR: "$', 'SIGNING_KEY: , API_KEY: , BEHAVIOUR: "$')
     rows = check(app, "SIGNING_KEY=hunter2\nOLD_TOKEN=six red boats at dawn\nSMTP_PASSWORD=changethis\n", code=3)
     assert {asked: row["result"] for asked, row in rows.items()} == {
-        "source": "PASS", "missing": "FAIL", "placeholders": "FAIL", "weak": "FAIL", "used": "FAIL", "compose files": "FAIL",
+        "source": "PASS", "missing": "FAIL", "placeholders": "FAIL", "weak": "FAIL", "used": "FAIL",
+        "compose files": "FAIL",
     }  # fmt: skip
     evidence = {asked: row["evidence"] for asked, row in rows.items()}
     assert evidence["missing"] == "MAIL_PASSWORD"

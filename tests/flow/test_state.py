@@ -41,8 +41,8 @@ def state(tmp_path: Path) -> State:
 
 def record(name: str, outcome: str = "in service") -> Record:
     return Record(
-        release=name, revision=name, command="deploy", outcome=outcome, colour="blue", generation=2, schema_revision=None, who="me",
-        started="2026-01-01T00:00:00Z", seconds=1, commit_time="2026-01-01T00:00:00Z",
+        release=name, revision=name, command="deploy", outcome=outcome, colour="blue", generation=2,
+        schema_revision=None, who="me", started="2026-01-01T00:00:00Z", seconds=1, commit_time="2026-01-01T00:00:00Z",
     )  # fmt: skip
 
 

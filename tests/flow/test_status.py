@@ -66,7 +66,8 @@ STOPPED = {"state": "exited", "health": "", "exit_code": 137}
         (gone("worker"), "worker has no container: queued tasks wait", "inv deploy --to=r2"),
         (gone("beat"), "beat has no container: nothing is scheduled", "inv deploy --to=r2"),
         (gone("redis"), "redis has no container: the app cannot reach it", "inv deploy --to=r2"),
-        (change("worker", **STOPPED), "worker has stopped (exited, exit code 137): queued tasks wait", "inv deploy --to=r2"),
+        (change("worker", **STOPPED), "worker has stopped (exited, exit code 137): queued tasks wait",
+         "inv deploy --to=r2"),
         (
             change("redis", state="restarting", health="", restarts=7),
             "redis is restarting, restarted 7 times: the app cannot reach it",
@@ -120,7 +121,8 @@ def both(place: Place) -> None:
     ("fault", "words", "then"),
     [
         (gone("edge"), "edge has no container: visitors get nothing", "inv deploy --to=r2"),
-        (change("edge", **STOPPED), "edge has stopped (exited, exit code 137): visitors get nothing", "inv deploy --to=r2"),
+        (change("edge", **STOPPED), "edge has stopped (exited, exit code 137): visitors get nothing",
+         "inv deploy --to=r2"),
         (deaf, "backend answers 502 through its edge", "inv logs backend --since=15m"),
         (change("backend", **STOPPED), "backend answers 502 through its edge", "inv deploy --to=r2"),
         (both, "backend answers 502", "inv deploy --to=r2"),

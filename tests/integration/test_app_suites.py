@@ -25,7 +25,8 @@ def bake(target: str, *words: str) -> None:
     names = ["python-build", "node"]
     references = bases.prepare(ROOT, "auto", names, LocalHost())
     contexts = [f"--set=*.contexts.{name}=docker-image://{reference}" for name, reference in references.items()]
-    ran = subprocess.run(["docker", "buildx", "bake", "--file", "docker/bake.hcl", "--progress=plain", *words, *contexts, target],
+    ran = subprocess.run(["docker", "buildx", "bake", "--file", "docker/bake.hcl", "--progress=plain", *words,
+                          *contexts, target],
                          cwd=ROOT, capture_output=True, text=True)  # fmt: skip
     assert ran.returncode == 0, ran.stderr[-6000:]
 

@@ -32,7 +32,8 @@ def registry(tmp_path: Path) -> Iterator[str]:
     name, port = f"registry-{uuid.uuid4().hex[:8]}", free_port()
     (tmp_path / "config.yml").write_text(CONFIGURATION.format(port=port))
     docker("run", "--detach", f"--name={name}", "--label=bookreader-ops.test-host", "--network=host", "--tmpfs=/data",
-           f"--volume={tmp_path}:/etc/registry:ro", base.local_tag, "docker-registry", "serve", "/etc/registry/config.yml")  # fmt: skip
+           f"--volume={tmp_path}:/etc/registry:ro", base.local_tag, "docker-registry", "serve",
+           "/etc/registry/config.yml")  # fmt: skip
     address = f"127.0.0.1:{port}"
     references = bases.prepare(ROOT, "debian", ["python", "busybox", "nginx"], LocalHost())
     try:

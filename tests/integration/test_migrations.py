@@ -32,8 +32,8 @@ UNSAFE = "ALTER TABLE notes ADD COLUMN luck double precision DEFAULT random()"
 ALLOWED = "# migrate: allow adding-field-with-default owner=ann until=2999-12-31 reason=the table is small"
 ROWS = 1_000_000 if os.environ.get("NIGHTS") else 20_000
 READERS = load.Scenario(
-    kinds=("get", "new", "post"), paths=("/api/books", "/api/version"), connections=4, rate=60, new_rate=10, post_rate=5,
-    minimums={"get": 100, "post": 10},
+    kinds=("get", "new", "post"), paths=("/api/books", "/api/version"), connections=4, rate=60, new_rate=10,
+    post_rate=5, minimums={"get": 100, "post": 10},
 )  # fmt: skip
 
 

@@ -45,7 +45,8 @@ def bare_host(tmp_path: Path) -> Iterator[str]:
         bases.build(base, ROOT, LocalHost())
     volumes = [f"--volume={name}-{place}:/var/lib/{place}" for place in ("docker", "containerd")]
     docker("run", "--detach", "--privileged", "--init", f"--name={name}", f"--label={LABEL}", *volumes,
-           "--tmpfs=/tmp:exec,dev,suid", f"--volume={OWN_CA}:{OWN_CA}:ro", base.local_tag, "sleep", "infinity")  # fmt: skip
+           "--tmpfs=/tmp:exec,dev,suid", f"--volume={OWN_CA}:{OWN_CA}:ro", base.local_tag, "sleep",
+           "infinity")  # fmt: skip
     try:
         run(name, "update-ca-certificates")
         site = Site(tmp_path)

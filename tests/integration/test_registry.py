@@ -121,7 +121,8 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     (folder / "config.yml").write_text(CONFIGURATION.format(port=port))
     (folder / "htpasswd").write_text(HTPASSWD)
     docker("run", "--detach", f"--name={name}", "--label=bookreader-ops.test-host", "--network=host", "--tmpfs=/data",
-           f"--volume={folder}:/etc/registry:ro", base.local_tag, "docker-registry", "serve", "/etc/registry/config.yml")  # fmt: skip
+           f"--volume={folder}:/etc/registry:ro", base.local_tag, "docker-registry", "serve",
+           "/etc/registry/config.yml")  # fmt: skip
     server = Proxy(port)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
@@ -242,8 +243,8 @@ def test_what_passes_is_waited_for(
 @pytest.mark.parametrize(
     ("always", "password", "slug", "then"),
     [
-        (500, WORD, "registry-error", "log"), (429, WORD, "registry-busy", "minutes"), (403, WORD, "registry-denied", "ship.user"),
-        (0, "wrong", "registry-unauthorized", "REGISTRY_PASSWORD"),
+        (500, WORD, "registry-error", "log"), (429, WORD, "registry-busy", "minutes"),
+        (403, WORD, "registry-denied", "ship.user"), (0, "wrong", "registry-unauthorized", "REGISTRY_PASSWORD"),
     ],
 )  # fmt: skip
 def test_a_registry_that_refuses_is_told(

@@ -40,7 +40,8 @@ if os.environ.get("NIGHTS"):
     CHANGES = {"added": ADDED, "renamed": RENAMED, "on other ports": MOVED, "removed": REMOVED}
 
 CLIENTS = load.Scenario(
-    kinds=("get", "new"), paths=("/", "/api/version", "/users/version"), connections=8, rate=120, new_rate=20, minimums={"get": 100}
+    kinds=("get", "new"), paths=("/", "/api/version", "/users/version"), connections=8, rate=120, new_rate=20,
+    minimums={"get": 100}
 )  # fmt: skip
 
 

@@ -89,7 +89,8 @@ def replay(site: Site, commands: list[str]) -> str:
     }
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     ran = subprocess.run(
-        ["bash", "-c", script], cwd=site.root, env={**site.environment, **who, "GIT_CONFIG_GLOBAL": os.devnull, "PATH": path},
+        ["bash", "-c", script], cwd=site.root,
+        env={**site.environment, **who, "GIT_CONFIG_GLOBAL": os.devnull, "PATH": path},
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600,
     )  # fmt: skip
     printed = ran.stdout.replace(f"127.0.0.1:{site.port}", "127.0.0.1:8080").replace(site.app, "bookreader")

@@ -74,7 +74,8 @@ def name_host(site: Site, host: Machine, proxy: Proxy, scan: str) -> None:
     """Fill in the environments' files, and make it the branch main."""
     for env in workflows.ENVIRONMENTS:
         text = ENVIRONMENT.format(
-            port=free_port(), probe_port=free_port(), registry=proxy.address, user=USER, address=host.address, key=host.key
+            port=free_port(), probe_port=free_port(), registry=proxy.address, user=USER, address=host.address,
+            key=host.key
         )  # fmt: skip
         site.write(f"deploy/environments/{env}.toml", text)
     for path in (site.root / "deploy/environments").glob("*.toml"):

@@ -116,8 +116,10 @@ class Fleet:
             "SSHD": "\n".join(sshd),
         }
         docker(
-            "run", "--detach", "--init", f"--name={container}", f"--hostname={name}", *self.labels, f"--network={self.network}",
-            f"--ip={address}", "--tmpfs=/run:exec", *(f"--env={key}={value}" for key, value in env.items()), *options, image(),
+            "run", "--detach", "--init", f"--name={container}", f"--hostname={name}", *self.labels,
+            f"--network={self.network}",
+            f"--ip={address}", "--tmpfs=/run:exec", *(f"--env={key}={value}" for key, value in env.items()), *options,
+            image(),
         )  # fmt: skip
         machine = self.machines[name] = Machine(name, container, address, operator, host_keys)
         machine.await_sshd()

@@ -15,7 +15,8 @@ from tests.support.site import ROOT
 HERE = Path(__file__).parent
 FILES = ("Dockerfile", "boot")
 PACKAGES = (
-    "openssh-server", "sudo", "docker.io", "docker-cli", "docker-buildx", "docker-compose", "iptables", "ca-certificates"
+    "openssh-server", "sudo", "docker.io", "docker-cli", "docker-buildx", "docker-compose", "iptables",
+    "ca-certificates"
 )  # fmt: skip
 BASE = bases.Base("machine", "", "trixie", "essential", PACKAGES)
 

@@ -40,8 +40,8 @@ class Pair:
 
 
 def signed(
-    *names: str, by: Pair | None = None, authority: bool = False, start: timedelta = timedelta(days=-1), days: float = 30,
-    rsa_bits: int = 0,
+    *names: str, by: Pair | None = None, authority: bool = False, start: timedelta = timedelta(days=-1),
+    days: float = 30, rsa_bits: int = 0,
 ) -> Pair:  # fmt: skip
     """Make a certificate for names, signed by another, or by itself."""
     key = rsa.generate_private_key(65537, rsa_bits) if rsa_bits else ec.generate_private_key(ec.SECP256R1())

@@ -127,7 +127,8 @@ class Registry(http.server.ThreadingHTTPServer):
         self.faults, config = list[int](), b"{}"
         manifest = json.dumps({
             "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "config": {"mediaType": "application/vnd.aquasec.trivy.config.v1+json", "digest": digest(config), "size": 2},
+            "config": {"mediaType": "application/vnd.aquasec.trivy.config.v1+json", "digest": digest(config),
+                       "size": 2},
             "layers": [{"mediaType": LAYER, "digest": digest(layer), "size": len(layer),
                         "annotations": {"org.opencontainers.image.title": "db.tar.gz"}}],
         }).encode()  # fmt: skip

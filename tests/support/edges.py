@@ -213,7 +213,8 @@ def running(folder: Path, **sections: Any) -> Iterator[Edge]:
         assert docker("inspect", "--format={{.State.Running}}", app).strip() == "true", docker_errors("logs", app)
         script = f"--volume={ROOT / 'tests/support/echo.py'}:/echo.py:ro"
         docker("run", "--detach", label, f"--name={app}-app", f"--network=container:{app}", script,
-               bases.references(ROOT, "auto", ("python",), LocalHost())["python"], "python3.11", "/echo.py")  # fmt: skip
+               bases.references(ROOT, "auto", ("python",), LocalHost())["python"], "python3.11",
+               "/echo.py")  # fmt: skip
         addresses = docker("inspect", "--format={{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}", app).split()
         networks = docker(
             "inspect", "--format={{range $n, $_ := .NetworkSettings.Networks}}{{$n}} {{end}}", app

@@ -72,8 +72,8 @@ def engines(*stores: str, disk: str = "", base: str = "", shown: Path | None = N
             folders = ("/var/lib/docker", "/var/lib/containerd")
             disks = [f"--tmpfs={place}:size={disk}" if disk else f"--volume={place}" for place in folders]
             disks += [f"--volume={shown}:{shown}:ro"] if shown else []
-            docker("run", "--detach", "--privileged", "--init", f"--name={host.name}", f"--label={LABEL}", *disks, "--tmpfs=/run:exec",
-                   base or image(), "sleep", "infinity")  # fmt: skip
+            docker("run", "--detach", "--privileged", "--init", f"--name={host.name}", f"--label={LABEL}", *disks,
+                   "--tmpfs=/run:exec", base or image(), "sleep", "infinity")  # fmt: skip
             setting = json.dumps({"features": {"containerd-snapshotter": store == "containerd"}})
             docker("exec", host.name, "sh", "-c", f"mkdir -p /etc/docker && echo '{setting}' > /etc/docker/daemon.json")
             docker("exec", "--detach", host.name, "sh", "-c", "dockerd > /var/log/dockerd.log 2>&1")

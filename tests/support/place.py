@@ -41,8 +41,8 @@ def bundled(name: str, replicas: int = 1) -> Bundle:
     found = model()
     services = tuple(ReleasedService(name=s.name, image=IMAGES[s.image], deploy=s.deploy) for s in found.services)
     made = Release(
-        id=name, revision=name, commit=name, commit_time="2026-01-01T00:00:00Z", images=IMAGES, config_digests={}, files="f",
-        secrets="s", strategy="rolling" if replicas > 1 else "blue_green", services=services,
+        id=name, revision=name, commit=name, commit_time="2026-01-01T00:00:00Z", images=IMAGES, config_digests={},
+        files="f", secrets="s", strategy="rolling" if replicas > 1 else "blue_green", services=services,
     ).scaled({"backend": replicas, "worker": replicas})  # fmt: skip
     return Bundle(made, desired.render_all(settings(ROOT), found, IMAGES, name, "/env"), "A=1\n")
 
@@ -104,8 +104,8 @@ def whole(name: str) -> set[tuple[str, str]]:
 
 
 STEPS = [
-    "StartShared", "Migrate", "RunJob", "StartColour", "AwaitHealthy", "AwaitServed", "Quiet", "Switch", "Watch", "Drain", "StopColour",
-    "StopColour", "StartColour", "AwaitHealthy", "Prune",
+    "StartShared", "Migrate", "RunJob", "StartColour", "AwaitHealthy", "AwaitServed", "Quiet", "Switch", "Watch",
+    "Drain", "StopColour", "StopColour", "StartColour", "AwaitHealthy", "Prune",
 ]  # fmt: skip
 EVERY_STEP = pytest.mark.parametrize(
     "number", range(len(STEPS)), ids=[f"{n} {name}" for n, name in enumerate(STEPS, 1)]

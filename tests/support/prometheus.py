@@ -14,7 +14,8 @@ ALERT = {
     "state": "firing",
     "labels": {"alertname": "ServiceDown", "severity": "critical"},
     "annotations": {
-        "summary": "app does not run <b>", "next": "inv status --env=local", "dashboard": "app: Containers that are missing"
+        "summary": "app does not run <b>", "next": "inv status --env=local",
+        "dashboard": "app: Containers that are missing"
     },
 }  # fmt: skip
 

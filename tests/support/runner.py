@@ -71,8 +71,10 @@ class Runner:
         }
         (place / "output").touch()
         return kept | {
-            "CI": "true", "GITHUB_ACTIONS": "true", "GITHUB_EVENT_NAME": event_of(ref), "GITHUB_REF": ref, "GITHUB_SHA": commit,
-            "GITHUB_REF_NAME": ref.split("/", 2)[2], "GITHUB_WORKSPACE": str(checkout), "GITHUB_REPOSITORY": "team/books",
+            "CI": "true", "GITHUB_ACTIONS": "true", "GITHUB_EVENT_NAME": event_of(ref), "GITHUB_REF": ref,
+            "GITHUB_SHA": commit,
+            "GITHUB_REF_NAME": ref.split("/", 2)[2], "GITHUB_WORKSPACE": str(checkout),
+            "GITHUB_REPOSITORY": "team/books",
             "GITHUB_OUTPUT": str(place / "output"), "RUNNER_TEMP": str(place / "temp"), "RUNNER_OS": "Linux",
             "HOME": str(place / "home"),
         }  # fmt: skip

@@ -62,8 +62,8 @@ def release(name: str, without: tuple[str, ...] = (), extra: dict[str, str] | No
         for service, role in roles.items()
     )
     return Release(
-        id=name, revision=name, commit=name * 40, commit_time="2026-01-01T00:00:00Z", images={}, config_digests={}, files="f",
-        secrets="s", strategy="blue_green", services=services,
+        id=name, revision=name, commit=name * 40, commit_time="2026-01-01T00:00:00Z", images={}, config_digests={},
+        files="f", secrets="s", strategy="blue_green", services=services,
     )  # fmt: skip
 
 
@@ -107,7 +107,7 @@ def serving(name: str, colour: str, generation: int = 2) -> Facts:
 def log_line(**changed: Any) -> str:
     """Make a line of the edge's access log: a request that an app answered, but for what is changed."""
     found = {
-        "time": "2026-11-23T15:37:10+00:00", "colour": "green", "release": "r2", "method": "GET", "path": "/", "status": 200, "bytes": 5,
-        "seconds": 6.1, "upstream_seconds": "0.127", "upstream": "172.23.0.4:8000",
+        "time": "2026-11-23T15:37:10+00:00", "colour": "green", "release": "r2", "method": "GET", "path": "/",
+        "status": 200, "bytes": 5, "seconds": 6.1, "upstream_seconds": "0.127", "upstream": "172.23.0.4:8000",
     }  # fmt: skip
     return json.dumps({**found, **changed})

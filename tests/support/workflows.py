@@ -42,7 +42,8 @@ def steps(name: str) -> list[Step]:
     """List the steps of a workflow's jobs; a job comes after those that it needs."""
     jobs = read(name)["jobs"]
     return [
-        Step(job, one.get("run", ""), one.get("uses", ""), one.get("id", ""), one.get("if", ""), one.get("env", {}), one.get("with", {}))
+        Step(job, one.get("run", ""), one.get("uses", ""), one.get("id", ""), one.get("if", ""), one.get("env", {}),
+             one.get("with", {}))
         for job in in_order(jobs)
         for one in jobs[job]["steps"]
     ]  # fmt: skip

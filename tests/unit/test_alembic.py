@@ -41,7 +41,8 @@ MERGED = history(
 
 def test_history_is_read_newest_first() -> None:
     assert [(r.id, r.parent, r.current, r.contract) for r in HISTORY] == [
-        ("0004", "0003", False, False), ("0003", "0002", True, True), ("0002", "0001", False, False), ("0001", "<base>", False, False),
+        ("0004", "0003", False, False), ("0003", "0002", True, True), ("0002", "0001", False, False),
+        ("0001", "<base>", False, False),
     ]  # fmt: skip
 
 

@@ -70,8 +70,8 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_one_bake_builds_all() -> None:
     words = bake.arguments("b.hcl", TARGETS, {"python": "base:1"}, "/meta")
     assert words == (
-        "docker", "buildx", "bake", "--file", "b.hcl", "--load", "--provenance=false", "--progress=rawjson", "--metadata-file", "/meta",
-        "--set=*.contexts.python=docker-image://base:1",
+        "docker", "buildx", "bake", "--file", "b.hcl", "--load", "--provenance=false", "--progress=rawjson",
+        "--metadata-file", "/meta", "--set=*.contexts.python=docker-image://base:1",
         "--set=backend.labels.bookreader-ops.image=app/backend", "--set=edge.labels.bookreader-ops.image=app/edge",
     )  # fmt: skip
 

@@ -228,7 +228,8 @@ def test_every_mistake_of_an_output_is_named_at_once_and_no_value() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "the whole"), (b"\xff{", "the whole"), ("null", "the whole"), ("[]", "the whole"), ("{}", "hosts: it is missing"),
+        ("", "the whole"), (b"\xff{", "the whole"), ("null", "the whole"), ("[]", "the whole"),
+        ("{}", "hosts: it is missing"),
         (output(), "hosts.value: "), (json.dumps({"hosts": [{"name": "a"}]}), "hosts: "),
         (output({"name": "a", "address": "a.test"}, {"name": "a", "address": "b.test"}), "a is there twice"),
     ],

@@ -21,7 +21,8 @@ def entry(release: str, ago: timedelta, command: str = "deploy", outcome: str = 
     started = (NOW - ago).strftime("%Y-%m-%dT%H:%M:%SZ")
     found: dict[str, Any] = {
         "release": release, "revision": f"{release:0<12}", "command": command, "outcome": outcome, "colour": "blue",
-        "generation": 2, "schema_revision": None, "who": "a", "started": started, "seconds": 60.0, "commit_time": started,
+        "generation": 2, "schema_revision": None, "who": "a", "started": started, "seconds": 60.0,
+        "commit_time": started,
     }  # fmt: skip
     return Record.model_validate({**found, **more})
 

@@ -371,7 +371,8 @@ def test_an_edge_is_closed_to_other_names_where_its_own_are_of_the_dns(domain: s
 @pytest.mark.parametrize(
     ("tls", "hsts"),
     [
-        ({}, ""), ({"by": "acme"}, ""), ({"by": "acme", "server": "https://acme-staging-v02.api.letsencrypt.org/directory"}, ""),
+        ({}, ""), ({"by": "acme"}, ""),
+        ({"by": "acme", "server": "https://acme-staging-v02.api.letsencrypt.org/directory"}, ""),
         ({"by": "acme", "server": "production"}, "max-age=63072000"),
         ({"by": "file", "certificate": "a", "key": "b", "hsts_seconds": 0}, "max-age=0"),
     ],

@@ -48,7 +48,8 @@ REPLACE_BLUE = [
 MIGRATE = "migrate the database: alembic upgrade head"
 CLEAR_GREEN = ["drain green", "stop green: backend", "stop green: worker"]
 DRAINED = B.model_copy(update={"services": tuple(
-    s.model_copy(update={"deploy": s.deploy.model_copy(update={"drain": ("drain",)})}) if s.role == "web" else s for s in B.services
+    s.model_copy(update={"deploy": s.deploy.model_copy(update={"drain": ("drain",
+        )})}) if s.role == "web" else s for s in B.services
 )})  # fmt: skip
 ABLE = able(B)
 SECURE = release("a", extra={"certificates": "certificates"})
@@ -78,27 +79,34 @@ PLANS = [
     pytest.param(B, serving("a", "blue"), [MIGRATE, *START_GREEN, *REPLACE_BLUE], id="second deploy"),
     pytest.param(A, serving("a", "blue"), [], id="nothing to do"),
     pytest.param(B, Facts(NOT_YET_RETIRED),
-                 [*FIRST[:2], "drain blue", "stop blue: backend", "stop blue: worker", *FIRST[2:]], id="an edge that knows of nothing"),
-    pytest.param(B, Facts(LEFT), [*FIRST[:-2], *CLEAR_GREEN, *FIRST[-2:]], id="an edge that knows of nothing, and the other colour"),
+                 [*FIRST[:2], "drain blue", "stop blue: backend", "stop blue: worker", *FIRST[2:]],
+                 id="an edge that knows of nothing"),
+    pytest.param(B, Facts(LEFT), [*FIRST[:-2], *CLEAR_GREEN, *FIRST[-2:]],
+                 id="an edge that knows of nothing, and the other colour"),
     pytest.param(A, without(serving("a", "blue"), "edge"), ["start edge"], id="edge down"),
     pytest.param(A, without(serving("a", "blue"), "worker"),
                  [MIGRATE, *START_GREEN, *REPLACE_BLUE[:4], "stop blue: beat", *REPLACE_BLUE[5:]],
                  id="live colour with a stopped worker"),
-    pytest.param(A, beside(serving("a", "blue"), *LEFT), CLEAR_GREEN, id="serves already, leftovers in the idle colour"),
+    pytest.param(A, beside(serving("a", "blue"), *LEFT), CLEAR_GREEN,
+                 id="serves already, leftovers in the idle colour"),
     pytest.param(B, beside(serving("a", "blue"), *OLD), [*CLEAR_GREEN, MIGRATE, *START_GREEN, *REPLACE_BLUE],
                  id="leftovers of another release go first"),
-    pytest.param(B, beside(serving("a", "blue"), *LEFT), [MIGRATE, START_GREEN[3], *REPLACE_BLUE], id="leftovers of this release are used"),
+    pytest.param(B, beside(serving("a", "blue"), *LEFT), [MIGRATE, START_GREEN[3], *REPLACE_BLUE],
+                 id="leftovers of this release are used"),
     pytest.param(DRAINED, beside(serving("a", "blue"), *LEFT), [*CLEAR_GREEN, MIGRATE, *START_GREEN, *REPLACE_BLUE],
                  id="but not those whose drain cannot be taken back"),
     pytest.param(ABLE, beside(serving("a", "blue"), *LEFT),
                  [MIGRATE, "let green work as before: backend, worker", START_GREEN[3],
                   "let blue take no new tasks: worker", *REPLACE_BLUE],
                  id="a drain that can be taken back is taken back; old workers take nothing new before the switch"),
-    pytest.param(A, without(serving("a", "blue"), "beat"), ["start blue: beat", "wait until blue is healthy"], id="a stopped scheduler"),
+    pytest.param(A, without(serving("a", "blue"), "beat"), ["start blue: beat", "wait until blue is healthy"],
+                 id="a stopped scheduler"),
     pytest.param(B, beside(replace(serving("b", "green", 3), accepted="a"), *NOT_YET_RETIRED),
-                 ["watch green under real traffic", "drain blue", "stop blue: backend", "stop blue: worker"], id="cut off in the watch"),
+                 ["watch green under real traffic", "drain blue", "stop blue: backend", "stop blue: worker"],
+                 id="cut off in the watch"),
     pytest.param(B, replace(serving("a", "blue"), orphans=("migration",)),
-                 ["wait for what an interrupted run left: migration", MIGRATE, *START_GREEN, *REPLACE_BLUE], id="orphaned migration"),
+                 ["wait for what an interrupted run left: migration", MIGRATE, *START_GREEN, *REPLACE_BLUE],
+                 id="orphaned migration"),
     pytest.param(B, replace(serving("a", "blue"), edge=replace(serving("a", "blue").edge, unproven=3)),
                  ["take back the edge's generation 3, which was never proven", MIGRATE, *START_GREEN,
                   "switch traffic to green (generation 4) and prove it", *REPLACE_BLUE[1:]], id="unproven generation"),
@@ -117,7 +125,8 @@ def test_exact_plan(wanted: Release, facts: Facts, steps: list[str]) -> None:
 START_WEB = ["start green: backend", "wait until green is healthy", "probe green through the edge"]
 HAND_BACK = [
     "switch traffic to green (generation 3) and prove it", "drain blue", "stop blue: backend", "stop blue: beat",
-    "start green: worker", "wait until green is healthy", "stop blue: worker", "start green: beat", "wait until green is healthy",
+    "start green: worker", "wait until green is healthy", "stop blue: worker", "start green: beat",
+    "wait until green is healthy",
 ]  # fmt: skip
 
 
@@ -156,7 +165,8 @@ def test_a_rollback_keeps_the_workers_until_their_own_tasks_are_done() -> None:
 def test_a_warm_colour_is_one_switch_away() -> None:
     kept = beside(serving("a", "blue"), container("backend", "green", "b"))
     assert [str(step) for step in Transition(ABLE, kept, forward=False, warm=True).plan().steps][:3] == [
-        "let green work as before: backend", "probe green through the edge", "switch traffic to green (generation 3) and prove it",
+        "let green work as before: backend", "probe green through the edge",
+        "switch traffic to green (generation 3) and prove it",
     ]  # fmt: skip
     assert Transition(able(A), kept, warm=True).plan().steps == ()
     assert [str(step) for step in Transition(able(A), kept).plan().steps][-2:] == ["drain green", "stop green: backend"]
@@ -174,8 +184,8 @@ TWO = replace(
 ROLLING = [
     MIGRATE, "run site",
     "start green: backend, worker, up to 1 of each", "wait until green is healthy", "probe green through the edge",
-    "switch traffic to green, mixed with 1 of the other colour (generation 3) and prove it", "watch green under real traffic",
-    "drain blue", "stop blue: backend (but 1)", "stop blue: worker (but 1)",
+    "switch traffic to green, mixed with 1 of the other colour (generation 3) and prove it",
+    "watch green under real traffic", "drain blue", "stop blue: backend (but 1)", "stop blue: worker (but 1)",
     "start green: backend, worker", "wait until green is healthy", "probe green through the edge",
     "switch traffic to green (generation 4) and prove it", "watch green under real traffic",
     "drain blue", "stop blue: backend", "stop blue: worker, beat", "start green: beat", "wait until green is healthy",
@@ -254,7 +264,8 @@ def test_the_way_back_of_a_first_deploy_leaves_nothing_running(done: int) -> Non
 
 
 RELEASES = [
-    A, B, release("c", without=("worker",)), able(release("d", extra={"mailer": "worker"})), release("e", without=("beat", "worker")),
+    A, B, release("c", without=("worker",)), able(release("d", extra={"mailer": "worker"})),
+    release("e", without=("beat", "worker")),
     able(release("f")), rolling(release("g"), 3), rolling(able(release("h", extra={"mailer": "worker"})), 2),
     release("i").scaled({"backend": 2}),
 ]  # fmt: skip

@@ -82,7 +82,8 @@ def test_another_version_is_asked_itself_and_not_answered_for_by_the_one_before(
     """Its answer is read where it has the shape that is known here, else it is UNKNOWN."""
     assert results(bench.look("app"))["vulnerabilities"] == "PASS"
     for version, document, result in (
-        ("0.76.0", answer(found=True), "PASS"), ("0.77.0", answer(found=True), "FAIL"), ("1.0.0", answer(SchemaVersion=3), "UNKNOWN")
+        ("0.76.0", answer(found=True), "PASS"), ("0.77.0", answer(found=True), "FAIL"),
+        ("1.0.0", answer(SchemaVersion=3), "UNKNOWN")
     ):  # fmt: skip
         bench.answers(document, version=version)
         assert results(bench.look("app"))["vulnerabilities"] == result, version

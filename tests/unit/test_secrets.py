@@ -75,7 +75,8 @@ def test_all_reasons_at_once_and_no_value(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("text", "words"), [
-    (b"A=ok\n\nEXTRA='it is\nC=y\n=z\n", "line 3\n    line 5"), ("A=ok\nB=\u00e9".encode("latin-1"), r"\.env\.prod is not UTF-8, line 2"),
+    (b"A=ok\n\nEXTRA='it is\nC=y\n=z\n", "line 3\n    line 5"),
+    ("A=ok\nB=\u00e9".encode("latin-1"), r"\.env\.prod is not UTF-8, line 2"),
 ])  # fmt: skip
 def test_what_cannot_be_understood_is_refused_and_not_left_out(tmp_path: Path, text: bytes, words: str) -> None:
     (tmp_path / ".env.prod").write_bytes(text)

@@ -30,8 +30,8 @@ def files(*changes: tuple[str, str]) -> dict[str, str]:
 def there(rendered: dict[str, str], **states: str) -> dict[str, Container]:
     """Make the containers that rendered files describe."""
     return {
-        name: replace(container(name, state=states.get(name, "running")), networks=tuple(spec.networks), mounts=tuple(spec.mounts),
-                      made_of=spec.made_of)
+        name: replace(container(name, state=states.get(name, "running")), networks=tuple(spec.networks),
+                      mounts=tuple(spec.mounts), made_of=spec.made_of)
         for name, spec in shared.read(rendered["shared.yml"]).items()
     }  # fmt: skip
 
@@ -136,7 +136,8 @@ def test_what_a_release_needs_and_the_services_that_are_there_lack(
     ("desired", "anew", "joined"),
     [
         pytest.param(PLAIN, ["edge", "redis"], [], id="all is as it was"),
-        pytest.param(STREET, ["edge"], ["shop-local_street blue-backend", "shop-local_street green-backend"], id="the edge's network"),
+        pytest.param(STREET, ["edge"], ["shop-local_street blue-backend", "shop-local_street green-backend"],
+                     id="the edge's network"),
         pytest.param(OTHER_DATA, ["edge"], [], id="of a service that stays"),
         pytest.param(OTHER_DATA, ["redis"], ["shop-local_store blue-backend", "shop-local_store blue-worker",
                                              "shop-local_store green-backend"], id="data's network"),

@@ -110,7 +110,8 @@ BLOBS = {
     "blobs/sha256/c": json.dumps({"rootfs": {"diff_ids": ["sha256:d1", "sha256:d2"]}}).encode(),
     "blobs/sha256/l1": b"12345", "blobs/sha256/l2": b"1",
     "index.json": json.dumps({"manifests": [{"digest": "sha256:m"}]}).encode(),
-    "manifest.json": json.dumps([{"Config": "blobs/sha256/c", "Layers": ["blobs/sha256/l1", "blobs/sha256/l2"]}]).encode(),
+    "manifest.json": json.dumps([{"Config": "blobs/sha256/c",
+                                  "Layers": ["blobs/sha256/l1", "blobs/sha256/l2"]}]).encode(),
 }  # fmt: skip
 
 

@@ -44,8 +44,8 @@ HINT = "service=worker or alertname=~Backup.*"
 
 def test_a_silence_is_shown_as_it_is_typed() -> None:
     one = {
-        "id": "1-2", "status": {"state": "active"}, "endsAt": "2026-11-30T10:00:00.123Z", "comment": "why", "createdBy": "ann",
-        "matchers": [
+        "id": "1-2", "status": {"state": "active"}, "endsAt": "2026-11-30T10:00:00.123Z", "comment": "why",
+        "createdBy": "ann", "matchers": [
             {"name": "service", "value": "worker", "isRegex": False, "isEqual": True},
             {"name": "alertname", "value": "Backup.*", "isRegex": True, "isEqual": False},
         ],

@@ -63,16 +63,20 @@ def test_judge(now: Traffic, before: Traffic, elapsed: float, words: str) -> Non
 @pytest.mark.parametrize(
     ("now", "before", "words"),
     [
-        (Answers(NONE, Traffic(4781, 0.78)), Answers(BUSY, BUSY), "78% of 4781 requests that the edge answered itself were 5xx; before"),
+        (Answers(NONE, Traffic(4781, 0.78)), Answers(BUSY, BUSY),
+         "78% of 4781 requests that the edge answered itself were 5xx; before"),
         (Answers(NONE, Traffic(19, 1)), Answers(), ""),
         (Answers(NONE, Traffic(100, 0.1)), Answers(BUSY, Traffic(100, 0.08)), ""),
         (Answers(NONE, Traffic(100, 0, 60)), Answers(BUSY, BUSY), ""),
         (Answers(Traffic(100, 0.06), Traffic(9000, 0)), Answers(), "6% of 100 requests that an app answered were 5xx"),
-        (Answers(Traffic(9000, 0), Traffic(100, 0.06)), Answers(), "6% of 100 requests that the edge answered itself were 5xx"),
+        (Answers(Traffic(9000, 0), Traffic(100, 0.06)), Answers(),
+         "6% of 100 requests that the edge answered itself were 5xx"),
         (Answers(Traffic(1000, 0.08), NONE), Answers(Traffic(100, 0.08), Traffic(9000, 0)), ""),
-        (Answers(Traffic(100, 0.06), NONE), Answers(NONE, Traffic(100, 0.5)), "6% of 100 requests that an app answered were 5xx"),
+        (Answers(Traffic(100, 0.06), NONE), Answers(NONE, Traffic(100, 0.5)),
+         "6% of 100 requests that an app answered were 5xx"),
     ],
-    ids=["a wrong root", "too few", "as before", "a slow client", "files beside", "apps beside", "another mix", "another's minute before"],
+    ids=["a wrong root", "too few", "as before", "a slow client", "files beside", "apps beside", "another mix",
+         "another's minute before"],
 )  # fmt: skip
 def test_what_the_edge_answers_itself_is_judged_apart(now: Answers, before: Answers, words: str) -> None:
     reason = judge(now, before, 9, LIMITS)
@@ -119,9 +123,11 @@ EDGE = replace(APP, status=500, seconds=6.1, address="", app=False)
         (log_line(), APP),
         (log_line(page=""), APP),
         (log_line(upstream="10.0.0.1:80, 172.23.0.4:8000", upstream_seconds="5.000, 0.200"), replace(APP, seconds=0.2)),
-        (log_line(upstream="10.0.0.1:80 : 172.23.0.4:8000", upstream_seconds="5.000 : 0.200"), replace(APP, seconds=0.2)),
+        (log_line(upstream="10.0.0.1:80 : 172.23.0.4:8000", upstream_seconds="5.000 : 0.200"),
+         replace(APP, seconds=0.2)),
         (log_line(status=504, upstream_seconds="-"), replace(APP, status=504, seconds=6.1)),
-        (log_line(status=502, upstream="app_green", upstream_seconds="0.000"), replace(APP, status=502, seconds=0, address="")),
+        (log_line(status=502, upstream="app_green", upstream_seconds="0.000"),
+         replace(APP, status=502, seconds=0, address="")),
         (log_line(method="POST"), replace(APP, path="")),
         (log_line(upstream="", upstream_seconds="", status=500), EDGE),
         (log_line(upstream="", upstream_seconds="", status=503, page="maintenance"), None),
@@ -133,7 +139,8 @@ EDGE = replace(APP, status=500, seconds=6.1, address="", app=False)
         (log_line(status="x"), None),
     ],
     ids=[
-        "an edge of before", "a request", "tried twice", "sent on", "no answer", "no replica", "a POST", "the edge's own",
+        "an edge of before", "a request", "tried twice", "sent on", "no answer", "no replica", "a POST",
+        "the edge's own",
         "maintenance", "before a release", "a WebSocket", "an error line", "a list", "nothing", "no number",
     ],
 )  # fmt: skip
