@@ -6,9 +6,11 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import tarfile
-import zlib
+from collections import deque
 from collections.abc import Container, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import accumulate
 from pathlib import Path
 from typing import IO
@@ -21,7 +23,7 @@ METADATA = 4 << 20  # a larger blob is a layer
 SMALL = 1 << 16
 COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")  # gzip, zstd
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-GZIP = 31  # zlib's wbits for a gzip header
+LEVEL = 1  # of gzip: a tenth more bytes than by 6, in a third of its time, which a line of 70 Mbit/s would wait for
 
 
 class Layer(Frozen):
@@ -109,11 +111,22 @@ def manifest_of(data: bytes, config: str) -> str:
 
 
 def copied(source: IO[bytes], without: Container[str]) -> Iterator[bytes]:
-    """Yield a saved archive without some blobs, compressed once; the files that name the images come last.
+    """Yield a saved archive without some blobs, compressed; the files that name the images come last.
 
-    The whole is one gzip file of several members: those of blobs that are compressed already only store them. All small
-    files share the last member, where they compress well together.
+    The whole is one gzip file of many members, one a chunk, so that every processor compresses. What is compressed
+    already is only stored. All small files share the last member, where they compress well together.
     """
+    ahead = deque[Future[bytes]]()
+    with ThreadPoolExecutor() as pool:
+        for part, level in parts(source, without):
+            ahead.append(pool.submit(gzip.compress, part, level, mtime=0))
+            if len(ahead) > (os.cpu_count() or 1):
+                yield ahead.popleft().result()
+        yield from (done.result() for done in ahead)
+
+
+def parts(source: IO[bytes], without: Container[str]) -> Iterator[tuple[bytes, int]]:
+    """Yield what a saved archive is made of, in chunks with the level at which to compress each."""
     small = list[bytes]()
     with tarfile.open(fileobj=source, mode="r|") as tar:
         for member in tar:
@@ -124,13 +137,12 @@ def copied(source: IO[bytes], without: Container[str]) -> Iterator[bytes]:
             if member.size < SMALL and not (first.startswith(COMPRESSED) and member.size > BLOCK):
                 small.append(member.tobuf() + first + padding(member))
                 continue
-            yield gzip.compress(member.tobuf(), mtime=0)
-            press = zlib.compressobj(0 if first.startswith(COMPRESSED) else 6, wbits=GZIP)
-            yield press.compress(first)
+            level = 0 if first.startswith(COMPRESSED) else LEVEL
+            yield member.tobuf() + first, level
             while part := file.read(CHUNK):
-                yield press.compress(part)
-            yield press.flush() + gzip.compress(padding(member), mtime=0)
-    yield gzip.compress(b"".join(small) + bytes(2 * BLOCK), mtime=0)
+                yield part, level
+            yield padding(member), level
+    yield b"".join(small) + bytes(2 * BLOCK), LEVEL
 
 
 def padding(member: tarfile.TarInfo) -> bytes:

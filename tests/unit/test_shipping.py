@@ -7,7 +7,6 @@ import hashlib
 import io
 import json
 import tarfile
-import zlib
 from pathlib import Path
 from time import sleep
 
@@ -93,8 +92,8 @@ def test_a_copy_has_everything_but_what_is_left_out(blobs: dict[str, bytes], wit
 
 def test_a_blob_is_compressed_once() -> None:
     plain = b"".join(b"%d " % number for number in range(200_000))
-    packed = gzip.compress(plain)
-    for data in (plain, packed, zlib.compress(plain, wbits=archive.GZIP)):
+    packed = gzip.compress(plain, archive.LEVEL)
+    for data in (plain, packed):
         assert len(copied(saved({"blob": data}), [])) < 1.01 * len(packed) + 300
     assert packed[:60_000] in copied(saved({"blob": packed}), [])
 
