@@ -11,7 +11,7 @@ from uuid import uuid4
 from deploy.core.errors import OpsError
 from deploy.core.facts import Container
 from deploy.core.poll import poll
-from deploy.core.shell import Result, docker
+from deploy.core.shell import Command, docker
 from deploy.hosts.host import Host
 from deploy.insight import logs
 
@@ -45,32 +45,26 @@ class Arrival:
 
 
 def arrivals(host: Host, containers: Iterable[Container]) -> list[Arrival]:
-    """Try every container that runs on a host, one by one, so that no line waits for another's turn."""
-    return [arrive(host, one.name) for one in containers if one.state == "running"]
-
-
-def arrive(host: Host, container: str) -> Arrival:
-    """Write a line into a container's output, and wait until it is read back."""
+    """Try every container that runs on a host."""
+    running = [one.name for one in containers if one.state == "running"]
     since = host.now()  # its clock dates the lines
-    marker, trouble = write(host, container)
-    if trouble:
-        return Arrival(container, trouble=trouble, unsure=True)
-    return await_line(host, container, since, marker) if marker else await_own(host, container)
+    sent = {name: write(host, name) for name in running}
+    return [await_line(host, name, since, *sent[name]) for name in running]
 
 
-def write(host: Host, container: str) -> tuple[str, str]:
-    """Write a line into a container's output; return its marker, empty where nothing can write, and what failed."""
+def write(host: Host, container: str) -> tuple[str, str, float]:
+    """Write a line into a container's output; return its marker, empty where nothing can write, why, and when."""
     marker = uuid4().hex
     line = json.dumps({"level": "info", "message": "inv validate: do logs arrive?", "marker": marker})
     for words in writers(host, container):
         done = host.try_run(docker("exec", container, *words, line), timeout=WITHIN)
         if done.returncode == 0:
-            return marker, ""
+            return marker, "", time.monotonic()
         if DENIED in done.output.lower():
             break
         if done.returncode not in MISSING:
-            return "", last_line(done.output) or "it cannot be written to"
-    return "", ""
+            return "", done.output.strip().splitlines()[-1] if done.output.strip() else "it cannot be written to", 0
+    return "", "", 0
 
 
 def writers(host: Host, container: str) -> Iterator[tuple[str, ...]]:
@@ -82,31 +76,25 @@ def writers(host: Host, container: str) -> Iterator[tuple[str, ...]]:
     yield ("python3", *INTERPRETERS["python"])
 
 
-def await_line(host: Host, container: str, since: str, marker: str) -> Arrival:
-    """Wait until a container's line is read back; a log that cannot be read says nothing about the line."""
-    sent, read = time.monotonic(), Result(1, "", "")
-    for _ in poll(WITHIN, pause=0.3):
-        read = host.try_run(logs.read(container, "--since", since))
-        if read.returncode == 0 and marker in read.whole:
+def await_line(host: Host, container: str, since: str, marker: str, trouble: str, sent: float) -> Arrival:
+    """Wait until a container's line is read back."""
+    if trouble:
+        return Arrival(container, trouble=trouble, unsure=True)
+    if not marker:
+        own = any(lines(host, logs.read(container, "--tail", "1")))
+        words = "nothing in it can write a line, and it has written none itself"
+        return Arrival(container, own=True) if own else Arrival(container, trouble=words, unsure=True)
+    for _ in poll(max(0.0, sent + WITHIN - time.monotonic()), pause=0.3):
+        if any(marker in line for line in lines(host, logs.read(container, "--since", since))):
             return Arrival(container, time.monotonic() - sent)
-    if read.returncode:
-        return Arrival(container, trouble=last_line(read.output) or "its log cannot be read", unsure=True)
-    others = len(read.whole.splitlines())
-    trouble = f"a line that was written did not come within {WITHIN:.0f} s; {others} others did"
-    return Arrival(container, trouble=trouble)
+    return Arrival(container, trouble=f"a line that was written did not come within {WITHIN:.0f} s")
 
 
-def await_own(host: Host, container: str) -> Arrival:
-    """Read a line that a container wrote itself, where nothing in it can write one."""
-    read = host.try_run(logs.read(container, "--tail", "1"))
-    if read.returncode == 0 and read.whole.strip():
-        return Arrival(container, own=True)
-    return Arrival(container, trouble="nothing in it can write a line, and it has written none itself", unsure=True)
-
-
-def last_line(output: str) -> str:
-    """Take the line that says why a command failed. Pure."""
-    return output.strip().rpartition("\n")[2]
+def lines(host: Host, read: Command) -> Iterator[str]:
+    """Yield what a container's log holds; nothing where it cannot be read."""
+    done = host.try_run(read, timeout=WITHIN)
+    if done.returncode == 0:
+        yield from done.output.splitlines()
 
 
 def tried(host: Host, containers: Iterable[Container]) -> list[Arrival]:

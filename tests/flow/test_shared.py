@@ -107,7 +107,7 @@ def test_what_fails_as_it_is_and_is_right_in_the_files_is_named_with_the_way_out
     assert shop.serving() == "r2"
 
 
-def test_what_fails_and_is_the_same_in_the_files_is_told_with_the_way_out(shop: Shop) -> None:
+def test_what_fails_and_is_the_same_in_the_files_is_named_with_the_way_out_after_it_failed(shop: Shop) -> None:
     shop.loop("redis")
     shop.host.bad = {shop.there("redis").made_of}
     with pytest.raises(OpsError) as raised:

@@ -113,7 +113,7 @@ WRITERS = [*arrival.SHELLS[:1], ("python3", *arrival.INTERPRETERS["python"]), ("
 def test_a_file_that_a_container_writes_its_output_into_is_added_to(tmp_path: Path, words: tuple[str, ...]) -> None:
     """`exec app >/data/app.log` makes the first process's output a file: to open it anew would empty it."""
     if not shutil.which(words[0]):
-        pytest.skip(f"there is no {words[0]}")
+        pytest.skip(f"UNKNOWN: {words[0]} is not on this machine")
     output = tmp_path / "output"
     output.write_text("what was there\n")
     subprocess.run([*(word.replace("/proc/1/fd/1", str(output)) for word in words), "the line"], check=True)

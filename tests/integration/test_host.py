@@ -39,7 +39,7 @@ def host(request: pytest.FixtureRequest) -> Host:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     if os.geteuid():
-        pytest.skip("only root may mount")
+        pytest.skip("UNKNOWN: only root may mount a disk that is full")
     folder = tmp_path / "small"
     folder.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)], check=True)

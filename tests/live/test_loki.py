@@ -47,7 +47,7 @@ def test_a_line_of_every_container_is_in_loki_within_15_seconds(site: Site) -> N
 
 def test_lines_of_a_container_that_was_removed_are_shown_and_loki_that_is_away_is_named(site: Site) -> None:
     (name,) = [one for one in site.containers() if "-app-" in one]
-    marker, _ = arrival.write(LocalHost(), name)
+    marker, _, _ = arrival.write(LocalHost(), name)
     assert wait_until(lambda: marker in kept(site, name), arrival.WITHIN)
     for words in ("good day", "good evening"):  # the second release takes this colour's place
         text = (site.root / "app/app.py").read_text()
