@@ -28,8 +28,8 @@ class Bundle:
 
 
 def sums(files: Mapping[str, str]) -> str:
-    """Return what `sha256sum` prints of these files, by which it checks them again. Pure."""
-    return "".join(f"{digest(text)}  {name}\n" for name, text in files.items())
+    """Return what `sha256sum` prints of these files, by which it checks them again, in the order of names. Pure."""
+    return "".join(f"{digest(text)}  {name}\n" for name, text in sorted(files.items()))
 
 
 def digest(text: str) -> str:

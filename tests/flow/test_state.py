@@ -57,6 +57,9 @@ def test_a_bundle_comes_back_as_it_was_kept(state: State) -> None:
     assert {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()} == {
         "env": 0o600, "blue.yml": 0o600, "routes.blue.conf": 0o600, "release.json": 0o600, "SHA256SUMS": 0o600,
     }  # fmt: skip
+    before = (folder / "SHA256SUMS").read_text()
+    state.keep(replace(kept, files=dict(reversed([*kept.files.items()]))))
+    assert (folder / "SHA256SUMS").read_text() == before, "to write it again, in whatever order, changes no sums"
     subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=folder, check=True)  # by hand, too
 
 
