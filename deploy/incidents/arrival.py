@@ -11,7 +11,7 @@ from uuid import uuid4
 from deploy.core.errors import OpsError
 from deploy.core.facts import Container
 from deploy.core.poll import poll
-from deploy.core.shell import Command, docker
+from deploy.core.shell import docker
 from deploy.hosts.host import Host
 from deploy.insight import logs
 
@@ -45,7 +45,7 @@ class Arrival:
 
 
 def arrivals(host: Host, containers: Iterable[Container]) -> list[Arrival]:
-    """Try every container that runs on a host."""
+    """Try every container that runs on a host: all lines are written first, so that they share the time to wait."""
     running = [one.name for one in containers if one.state == "running"]
     since = host.now()  # its clock dates the lines
     sent = {name: write(host, name) for name in running}
@@ -81,20 +81,25 @@ def await_line(host: Host, container: str, since: str, marker: str, trouble: str
     if trouble:
         return Arrival(container, trouble=trouble, unsure=True)
     if not marker:
-        own = any(lines(host, logs.read(container, "--tail", "1")))
-        words = "nothing in it can write a line, and it has written none itself"
-        return Arrival(container, own=True) if own else Arrival(container, trouble=words, unsure=True)
+        return await_own(host, container)
+    others = 0
     for _ in poll(max(0.0, sent + WITHIN - time.monotonic()), pause=0.3):
-        if any(marker in line for line in lines(host, logs.read(container, "--since", since))):
+        read = host.try_run(logs.read(container, "--since", since), timeout=WITHIN)
+        if read.returncode:  # it says nothing about the line
+            return Arrival(container, trouble=f"its log cannot be read: {read.output}", unsure=True)
+        if marker in read.whole:
             return Arrival(container, time.monotonic() - sent)
-    return Arrival(container, trouble=f"a line that was written did not come within {WITHIN:.0f} s")
+        others = len(read.whole.splitlines())
+    trouble = f"a line that was written did not come within {WITHIN:.0f} s; {others} others did"
+    return Arrival(container, trouble=trouble)
 
 
-def lines(host: Host, read: Command) -> Iterator[str]:
-    """Yield what a container's log holds; nothing where it cannot be read."""
-    done = host.try_run(read, timeout=WITHIN)
-    if done.returncode == 0:
-        yield from done.output.splitlines()
+def await_own(host: Host, container: str) -> Arrival:
+    """Read a line that a container wrote itself, where nothing in it can write one."""
+    read = host.try_run(logs.read(container, "--tail", "1"), timeout=WITHIN)
+    if read.returncode == 0 and read.whole.strip():
+        return Arrival(container, own=True)
+    return Arrival(container, trouble="nothing in it can write a line, and it has written none itself", unsure=True)
 
 
 def tried(host: Host, containers: Iterable[Container]) -> list[Arrival]:
