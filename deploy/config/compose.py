@@ -142,12 +142,12 @@ def require_set(model: Model) -> None:
 def require_chosen(model: Model) -> None:
     """Refuse placeholders that the files hold, often as Compose's own default: `${DB_PASSWORD:-changethis}`."""
     held = [
-        f"{service.name}: {name} under environment is a placeholder: put a value of your own into {place_of(name)}"
+        f"{service.name}: {name} under environment is a placeholder: its value belongs into {place_of(name)}"
         for service in model.services
         for name, value in (service.spec.get("environment") or {}).items()
         if is_placeholder_of(name, str(value or ""))
     ]
-    then = "that, then inv plan"
+    then = "put values of your own there, then inv plan"
     refuse("compose files hold placeholders:", held, where="compose files", then=then, slug="compose-invalid")
 
 
@@ -179,8 +179,10 @@ def left_out(model: Model, root: Path, own: Path, keys: Iterable[str], place: st
     for service in model.services:
         empty = [name for name, value in (service.spec.get("environment") or {}).items() if value is None]
         unset = [name for name in empty if not (service.has_secrets and name in given)]
-        has_no_value = "has no value under environment: it belongs into"
-        words += [f"{service.name}: {name} {has_no_value} {place_of(name, place)}" for name in unset]
+        places = {name: place_of(name, place) for name in unset}
+        words += [
+            f"{service.name}: {name} has no value under environment: it belongs into {places[name]}" for name in unset
+        ]
     return tuple(dict.fromkeys(words))
 
 

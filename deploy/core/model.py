@@ -133,7 +133,7 @@ class Release(Kept):
     services: tuple[ReleasedService, ...]
     resources: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
-    sums: str = ""  # SHA-256 of the SHA256SUMS that a host keeps beside it; empty as an older toolkit kept it
+    sums: str = ""  # SHA-256 of the release's SHA256SUMS; empty where an older toolkit kept it
 
     def of(self, *roles: Role) -> tuple[ReleasedService, ...]:
         """Return the services with one of these roles."""

@@ -244,7 +244,8 @@ def folder_conflicts(settings: Settings, host: Host, facts: Facts, include: str 
     theirs, ours = host.engine.mounted(edge, switch.MOUNTED) if edge else None, edge_path(settings)
     if theirs not in (None, str(ours)):
         return [f"{edge} is configured from {theirs}, not from {ours}; deploy as its owner, or set `state`"]
-    gone = facts.edge.release and not host.readlink(ours / switch.CURRENT)  # one that serves nothing reads it again
+    # an edge that serves nothing is started again, and reads the folder that the deploy writes
+    gone = facts.edge.release and not host.readlink(ours / switch.CURRENT)
     if edge and running[edge] not in include.split(",") and gone:
         what = f"{ours} was removed while {edge} ran, which still serves what it has read"
         restored = f"where a backup has that folder, put it back, then `{host.command_line(f'docker restart {edge}')}`"

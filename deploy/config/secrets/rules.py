@@ -22,8 +22,7 @@ SECRETIVE = {"password", "passwd", "pass", "passphrase", "secret", "key", "token
 # but a file that git keeps is advised for them only where it holds none
 SUSPECT = SECRETIVE | {
     "pw", "pwd", "url", "uri", "dsn", "credential", "cred", "auth", "authorization", "jwt", "salt", "pepper", "pin",
-    "pem", "cookie", "webhook", "hmac", "fernet",
-    "apikey", "pgpass", "htpasswd", "connection", "conn", "private",
+    "pem", "cookie", "webhook", "hmac", "fernet", "apikey", "pgpass", "htpasswd", "connection", "conn", "private",
 }  # fmt: skip
 SHELL = {"PWD", "OLDPWD"}  # its folders, no passwords
 SHORTEST = 12
@@ -79,8 +78,8 @@ def placeholders(values: Mapping[str, str], documented: Documented) -> list[str]
 
 def is_placeholder(value: str) -> bool:
     """Tell whether a value is one that nobody chose."""
-    asks = "<" in value and ">" in value and "random" in value
-    return value.strip().lower() in PLACEHOLDERS or asks_for_change(value) or asks
+    to_generate = "<" in value and ">" in value and "random" in value
+    return value.strip().lower() in PLACEHOLDERS or asks_for_change(value) or to_generate
 
 
 def is_placeholder_of(key: str, value: str) -> bool:
