@@ -105,7 +105,7 @@ def test_one_off_containers_and_names_of_a_far_engine_need_no_sdk() -> None:
     assert engine.resources() == {"n", "v"}
 
 
-def test_a_far_engine_that_breaks_off_is_told_as_that() -> None:
+def test_a_far_engine_that_breaks_off_is_reported_as_that() -> None:
     def broken(*_: object) -> list[Any]:
         raise OSError("eof")
 

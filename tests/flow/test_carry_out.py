@@ -87,7 +87,7 @@ def test_a_failure_at_any_step_leads_back(place: Place, number: int, fault: str 
     assert place.deploy("r3").release == place.serving() == "r3"
 
 
-def test_what_an_app_answers_is_told_without_its_secrets(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_an_app_answers_is_reported_without_its_secrets(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     secret, get = "correct-horse-battery", place.host.get
     bundle = replace(bundled("r3"), env=f'PGPASSWORD="{secret}"\n')
     place.state.keep(bundle)
@@ -129,7 +129,7 @@ def test_ctrl_c_at_any_step_keeps_something_serving_and_deploy_goes_on(place: Pl
 
 
 @pytest.mark.parametrize("expected", ["hooks.follow", "notify.send"])
-def test_ctrl_c_while_people_are_told_leaves_a_deploy_that_is_done(
+def test_ctrl_c_while_people_are_notified_leaves_a_deploy_that_is_done(
     place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], expected: str
 ) -> None:
     monkeypatch.setattr(f"deploy.site.{expected}", raising(KeyboardInterrupt))
@@ -224,7 +224,7 @@ def test_containers_that_the_engine_lists_as_running_although_they_stopped_are_s
     assert (place.serving(), place.running()) == ("r3", whole("r3"))
 
 
-def test_a_second_failure_on_the_way_back_is_said_and_the_first_is_reported(
+def test_a_second_failure_on_the_way_back_is_shown_and_the_first_is_reported(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def also() -> OpsError:

@@ -288,7 +288,7 @@ def test_of_a_file_with_both_the_certificates_alone_are_kept_as_such(
     assert place.host.serves == own.chain.decode()
 
 
-def test_everything_that_is_wrong_with_ones_own_is_said_before_anything_changes(
+def test_everything_that_is_wrong_with_ones_own_is_reported_before_anything_changes(
     make: Callable[..., Place], tmp_path: Path
 ) -> None:
     own = signed("a.test")
@@ -329,7 +329,7 @@ def test_a_key_of_another_certificate_is_not_kept(make: Callable[..., Place]) ->
     assert [path.name for path in (place.host.volume / "versions").iterdir()] == ["temporary"]
 
 
-def test_staging_is_asked_until_something_else_is_said(make: Callable[..., Place]) -> None:
+def test_staging_is_asked_until_the_settings_name_another(make: Callable[..., Place]) -> None:
     words = make().store.issuing()
     assert f"--server={SERVERS['staging']}" in words
     assert words[-2:] == ("a.test", "b.test")

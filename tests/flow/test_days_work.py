@@ -236,7 +236,9 @@ def test_a_second_ctrl_c_says_that_something_may_still_run(developing: Place, mo
     assert "next:   inv down --env=dev" in str(raised.value)
 
 
-def test_what_keeps_from_following_is_told_once(place: Place, monkeypatch: pytest.MonkeyPatch, capsys: Printed) -> None:
+def test_what_keeps_from_following_is_reported_once(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: Printed
+) -> None:
     looks = list(range(3))
 
     def look() -> tuple[dict[str, services.ServiceContainer], dict[str, OpsError]]:

@@ -183,7 +183,7 @@ def test_what_an_earlier_drill_left_goes_before_anything_is_made(place: Place) -
         pytest.param(("exec", "0-drill-shop-local-backend-previous-1"), NAMES[5], [], id="its smoke command, too"),
     ],
 )  # fmt: skip
-def test_a_failure_is_told_and_the_point_does_not_count(
+def test_a_failure_is_reported_and_the_point_does_not_count(
     place: Place, fails: tuple[str, ...], failed: str, unknown: list[str]
 ) -> None:
     place.host.fails = fails

@@ -132,7 +132,7 @@ def test_one_that_breaks_as_it_is_to_go_back_keeps_no_other_from_it(site: Site) 
     assert site.serving == ["r2"] * 3
 
 
-def test_ctrl_c_while_people_are_told_of_a_failure_does_not_hide_it(
+def test_ctrl_c_while_people_are_notified_of_a_failure_does_not_hide_it(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def typed(_: object, name: str, __: object) -> str:

@@ -70,7 +70,7 @@ def test_a_hook_runs_in_the_checkout_and_is_told_of_the_release_and_of_no_secret
 
 
 @pytest.mark.parametrize("error", ["x" * 300_000, "\ud800"], ids=["longer than the kernel takes", "no unicode"])
-def test_any_error_can_be_told(made: Made, tmp_path: Path, error: str) -> None:
+def test_any_error_can_be_reported(made: Made, tmp_path: Path, error: str) -> None:
     assert (
         hooks.follow(
             made(on_failure="printenv HOOK_ERROR > told"), "on_failure", Event("deploy", "failed", error=error)
@@ -145,7 +145,7 @@ def test_a_hook_is_asked_to_end_before_it_is_killed(made: Made, tmp_path: Path) 
     assert (tmp_path / "done").read_text() == "tidied\n"
 
 
-def test_what_a_hook_said_is_shown_although_that_takes_longer_than_the_hook(tmp_path: Path) -> None:
+def test_the_output_of_a_hook_is_shown_although_that_takes_longer_than_the_hook(tmp_path: Path) -> None:
     seen: list[str] = []
 
     def slowly(line: str) -> None:

@@ -139,7 +139,7 @@ def test_a_person_who_says_that_the_schema_fits_is_believed_and_recorded(shop: L
     assert (bool(line.who), bool(line.started)) == (True, True)
 
 
-def test_what_a_person_said_is_recorded_also_when_the_rollback_was_interrupted(shop: Listing) -> None:
+def test_what_a_person_decided_is_recorded_also_when_the_rollback_was_interrupted(shop: Listing) -> None:
     shop.deploy_with("r1", "1_books")
     shop.deploy_with("r2", "1_books", "2_drop_title")
     shop.host.kill_at(2, "begin", Killed)

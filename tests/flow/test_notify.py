@@ -92,9 +92,7 @@ class Instead(LocalHost):
         raise CommandFailed("python", 124, "no end", "here")
 
 
-def test_people_are_told_what_they_want_to_know_most_urgent_first(
-    made: Made, receiver: Receiver, capsys: Printed
-) -> None:
+def test_people_are_notified_of_what_is_most_urgent_first(made: Made, receiver: Receiver, capsys: Printed) -> None:
     for event in (DONE, FAILED):
         notify.send(made(address(receiver.server_port)), LocalHost(), event)
     done, failed = receiver.taken
@@ -111,7 +109,7 @@ def test_people_are_told_what_they_want_to_know_most_urgent_first(
     assert capsys.readouterr().err == ""
 
 
-def test_a_service_that_is_down_is_a_warning_and_the_others_are_told(
+def test_a_service_that_is_down_is_a_warning_and_the_others_are_reported(
     made: Made, receiver: Receiver, down: str, capsys: Printed
 ) -> None:
     notify.send(made(down, address(receiver.server_port), "nonsense://x"), LocalHost(), DONE)
@@ -169,7 +167,7 @@ def test_what_lies_where_inv_is_typed_is_not_run(
         (ALL, Event("deploy", "unchanged"), False),
     ],
 )
-def test_only_what_the_settings_ask_for_is_told(made: Made, on: list[str], event: Event, expected: bool) -> None:
+def test_only_what_the_settings_ask_for_is_reported(made: Made, on: list[str], event: Event, expected: bool) -> None:
     for urls in (["json://x"], []):
         host = Instead(Result(0, "[]", ""))
         notify.send(made(*urls, on=on), host, event)
@@ -220,7 +218,7 @@ def test_the_title_says_it_all(made: Made, event: Event, title: str) -> None:
     assert notify.headline(made(), event) == f"shop-local: {title}"
 
 
-def test_the_summary_of_ci_says_the_same_although_nobody_is_told(
+def test_the_summary_of_ci_says_the_same_although_nobody_is_notified(
     made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = tmp_path / "page.md"

@@ -88,7 +88,7 @@ def test_a_point_that_is_here_is_found_without_the_other_repository(place: Place
         place.repository.point("none")
 
 
-def test_a_copy_counts_once_it_was_read_back_and_what_fails_is_said_without_a_secret(place: Place) -> None:
+def test_a_copy_counts_once_it_was_read_back_and_what_fails_is_reported_without_a_secret(place: Place) -> None:
     point = place.repository.point("latest")
     vault(place).down = True
     failed = take.attempt_copy(place.repository, point)

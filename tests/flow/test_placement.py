@@ -133,7 +133,7 @@ def test_what_would_leave_data_or_an_edge_behind_is_refused(kept: dict[str, Fact
         roles.require_in_place(settings(hosts=servers), found, placed, facts)
 
 
-def test_hosts_that_are_not_fit_are_told_beside_roles_that_do_not_fit(
+def test_hosts_that_are_not_fit_are_reported_beside_roles_that_do_not_fit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site = Site(tmp_path)
@@ -165,7 +165,7 @@ class Asked(Apart):
         return Result(1 if self.words else 0, "", self.words)
 
 
-def test_one_address_for_all_is_said_to_prove_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_address_for_all_proves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     servers = {
         "a": Server(address="10.0.0.2", roles=["edge", "app", "worker"]),
         "d": server("data", private="10.0.0.9"),

@@ -74,7 +74,7 @@ def test_a_name_that_no_dns_can_know_is_refused(tmp_path: Path) -> None:
         preflight.require_names_fit(settings(tmp_path).model_copy(update={"app": "a" * 31}), found)
 
 
-def test_a_clock_behind_the_ledger_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_clock_behind_the_ledger_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     entry = Record(release="r1", revision="c1", command="deploy", outcome="in service", colour="blue", generation=2,
                    schema_revision=None,
                    who="me", started="2999-01-01T00:00:00Z", seconds=1, commit_time="")  # fmt: skip
@@ -117,7 +117,7 @@ def test_a_host_that_did_not_migrate_judges_by_what_it_knows(revision: str | Non
         reversible.schema_fits(elsewhere, revision, schema, "")
 
 
-def test_a_state_folder_that_was_removed_under_the_edge_is_told(
+def test_a_state_folder_that_was_removed_under_the_edge_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The edge's container goes on with the folder that it had, and would not hear of a new release."""

@@ -65,7 +65,7 @@ def test_a_database_with_tables_is_refused_before_anything_changes(place: Place)
     assert changes(place) == []
 
 
-def test_a_database_that_was_named_is_swapped_out_and_kept_and_that_is_said_before(
+def test_a_database_that_was_named_is_swapped_out_and_kept_and_that_is_reported_before(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
     host(place).tables = 57

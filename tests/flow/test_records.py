@@ -316,7 +316,7 @@ def test_a_rollback_goes_to_no_older_release_than_the_one_before(site: Place, li
     assert site.serving() == "r1"
 
 
-def test_a_rollback_is_told_by_the_idle_colour_where_the_journal_is_gone_too(site: Place) -> None:
+def test_a_rollback_is_recognised_by_the_idle_colour_where_the_journal_is_gone_too(site: Place) -> None:
     ledger(site).unlink()
     (site.state.folder / "journal.jsonl").unlink()
     schema(site, "r1")

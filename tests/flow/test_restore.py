@@ -94,7 +94,7 @@ def test_a_restore_whose_database_dies_is_interrupted_and_both_ways_lead_on(plac
     assert asked(place, "swap") == ["swap"]
 
 
-def test_an_app_that_names_no_database_is_not_asked_and_that_is_said(
+def test_an_app_that_names_no_database_is_not_asked_and_that_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_waiting: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(test_drill, "Host", Host)

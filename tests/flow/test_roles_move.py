@@ -217,7 +217,7 @@ def test_an_edge_whose_folder_was_lost_is_no_edge_that_comes(site: Roles) -> Non
     assert site.where("backend") == {"main", "z"}
 
 
-def test_a_worker_that_was_told_to_take_no_tasks_goes_on_in_whatever_comes_next(site: Roles) -> None:
+def test_a_worker_that_was_asked_to_take_no_tasks_goes_on_in_whatever_comes_next(site: Roles) -> None:
     first = site.deploy("r1", {"main": "edge app data", "w": "worker", "z": "edge app"}).release
 
     def dies() -> None:

@@ -194,7 +194,7 @@ def test_replicas_that_do_not_get_well_leave_the_old_number(place: Place) -> Non
 
 
 @pytest.mark.parametrize("number", range(5))
-def test_scaling_that_was_killed_can_be_said_again(place: Place, number: int) -> None:
+def test_scaling_that_was_killed_can_be_run_again(place: Place, number: int) -> None:
     place.host.kill_at(number, "done", Killed)
     with pytest.raises(Killed):
         scale.scale(place.at, "backend=2")

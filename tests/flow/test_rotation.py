@@ -299,7 +299,7 @@ def test_a_secret_that_the_app_holds_twice_is_rotated_in_two_steps(app: Site) ->
     assert (app.root / ".env.local").read_text().startswith("# ours\n")
 
 
-def test_a_secret_that_the_app_holds_once_is_revoked_at_once_and_what_ends_is_said(app: Site) -> None:
+def test_a_secret_that_the_app_holds_once_is_revoked_at_once_and_what_ends_is_reported(app: Site) -> None:
     printed = rotated(app, "SESSION_KEY")
     assert "ends with the switch of the deploy" in printed
     assert held(app)["SESSION_KEY"] != f"{OLD}s"
@@ -325,7 +325,9 @@ def test_a_secret_of_somebody_else_is_typed_and_changed_wherever_it_stands(app: 
         ("NOPE", "there is no secret `NOPE`"),
     ],
 )
-def test_what_something_else_holds_too_is_not_changed_and_the_order_is_said(app: Site, key: str, words: str) -> None:
+def test_what_something_else_holds_too_is_not_changed_and_the_order_is_reported(
+    app: Site, key: str, words: str
+) -> None:
     before = (app.root / ".env.local").read_bytes()
     assert words in rotated(app, key, code=2)
     assert ((app.root / ".env.local").read_bytes(), revoked(app)) == (before, set())

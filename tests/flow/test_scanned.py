@@ -161,7 +161,7 @@ def test_a_scan_at_no_time_is_none(prod: Prod) -> None:
 
 
 @pytest.mark.parametrize("by", ["digest", "config"])
-def test_what_was_scanned_is_deployed_and_nothing_is_said_of_it(prod: Prod, by: str) -> None:
+def test_what_was_scanned_is_deployed_and_nothing_is_reported(prod: Prod, by: str) -> None:
     """By the manifest's digest, or the configuration's, which is all that the classic store has."""
     prod.scanned(by=by)
     assert commands.deploy(prod.at).release == "r2"

@@ -181,7 +181,7 @@ def test_an_edit_whose_terminal_closes_leaves_no_secret_in_clear(
     assert not Path((team.folder / "seen").read_text().strip()).parent.exists()
 
 
-def test_whoever_is_removed_cannot_read_what_is_written_then_and_it_is_said_what_to_rotate(
+def test_whoever_is_removed_cannot_read_what_is_written_then_and_what_to_rotate_is_named(
     team: Team, monkeypatch: pytest.MonkeyPatch, capsys: Printed
 ) -> None:
     team.write("alice", "alice", "bob")

@@ -340,7 +340,7 @@ def test_what_serves_joins_the_network_of_a_recreated_edge_before_the_old_one_go
     assert shop.serving() == "r1"
 
 
-def test_what_serves_is_told_of_while_the_edge_has_no_mount_for_it(shop: Shop, capsys: Printed) -> None:
+def test_what_serves_is_named_while_the_edge_has_no_mount_for_it(shop: Shop, capsys: Printed) -> None:
     shop.put("r2", EDGE, VOLUME, include="edge")
     shop.put("r3", include="edge")
     assert "until the switch the edge of release r2 lacks volume assets at /assets" in capsys.readouterr().err

@@ -191,7 +191,7 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-def test_a_second_operator_is_told_who_holds_the_lock(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
+def test_a_second_operator_learns_who_holds_the_lock(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
     with pytest.raises(Locked) as raised, locks.held([LocalHost()], tmp_path, "rollback"):
         pass
     assert locks.who() in str(raised.value)

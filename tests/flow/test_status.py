@@ -184,7 +184,7 @@ def test_the_maintenance_page_is_no_error_and_the_next_command_ends_it(well: Pla
     assert capsys.readouterr().err.splitlines()[-1] == "next: inv maintenance --off ends it"
 
 
-def test_what_was_taken_down_is_said_and_one_that_was_cut_off_too(well: Place, capsys: Printed) -> None:
+def test_what_was_taken_down_is_reported_and_one_that_was_cut_off_too(well: Place, capsys: Printed) -> None:
     well.state.note(step="TakeDown", state="begin")
     gone("worker")(well)
     status.show(well.at, json=False)

@@ -106,7 +106,7 @@ def test_a_part_that_hangs_is_unknown_and_stops_no_other(
     assert document["next"] == "inv deploy --to=r2"
 
 
-def test_an_engine_that_hangs_is_said_with_what_the_edge_answers(
+def test_an_engine_that_hangs_is_reported_with_what_the_edge_answers(
     place: Place, capsys: Printed, monkeypatch: pytest.MonkeyPatch, hung: Event
 ) -> None:
     monkeypatch.setattr(sight, "FIRST", 0.5)

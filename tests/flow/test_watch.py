@@ -235,7 +235,7 @@ def test_a_release_that_the_log_judged_says_nothing_of_it(place: Place, capsys: 
     watch_is_shown(place, capsys, "r3", "")
 
 
-def test_a_release_keeps_what_was_said_of_it_while_others_serve(place: Place, capsys: Printed) -> None:
+def test_a_release_keeps_its_verdict_while_others_serve(place: Place, capsys: Printed) -> None:
     place.host.log = [TORN]
     place.deploy("r3")
     place.deploy("r4")

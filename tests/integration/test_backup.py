@@ -97,7 +97,7 @@ def test_what_was_lost_comes_back_and_the_database_before_is_kept(shelf: Site) -
     kept = shelf.inv("backup.restore", point["id"], "--json").document["kept"]
     journal = (shelf.state / "journal.jsonl").read_text()
     assert "is healthy on it; Fox: 1 chapters" in journal, "the app has read what was restored, before the swap"
-    assert wait_until(lambda: titles(shelf) == ["Fox"], 10), titles(shelf)
+    assert wait_until(lambda: titles(shelf) == ["Fox"], 60), titles(shelf)
     assert sql(shelf, "SELECT title FROM books", kept) == "Later", "nothing of the database before is lost"
     member = "SELECT pg_has_role('ann', 'reader', 'MEMBER')"
     assert (sql(shelf, member), sql(shelf, "SHOW search_path")) == ("t", "public, pg_catalog")
@@ -144,7 +144,7 @@ def test_a_dump_of_another_host_takes_the_place_of_the_database(shelf: Site, tmp
         assert (refused["slug"], words in refused["error"]) == ("no-dump", True), refused
     assert titles(shelf) == ["Fox", "Newer"]
     kept = shelf.inv("backup.restore", f"--from={dump}", "--without-health", "--json").document["kept"]
-    assert wait_until(lambda: titles(shelf) == ["Fox"], 10), titles(shelf)
+    assert wait_until(lambda: titles(shelf) == ["Fox"], 60), titles(shelf)
     assert sql(shelf, "SELECT count(*) FROM books", kept) == "2", "nothing of the database before is lost"
 
 
@@ -165,7 +165,7 @@ def test_the_database_of_a_moment_comes_back_from_a_base_backup_and_wal(shelf: S
     assert " to 20" in refused["error"], "the range that is held"
     there = states(shelf)
     kept = shelf.inv("backup.restore", f"--at={moment}", "--json").document["kept"]
-    assert wait_until(lambda: titles(shelf) == before, 10), titles(shelf)
+    assert wait_until(lambda: titles(shelf) == before, 60), titles(shelf)
     assert sql(shelf, "SELECT count(*) FROM books WHERE title = 'Mistake'", kept) == "1", "the one before is kept"
     assert len(states(shelf).keys() - there.keys()) == 2, "the moment, and a backup of what serves now"
 
@@ -181,12 +181,12 @@ def test_killed_at_the_swap_one_of_the_two_serves_and_the_way_out_leads_on(
     before = titles(shelf)
     after = [title for title in before if title != f"After {state}"]
     assert shelf.killed(SWAP, state, "backup.restore", point, "--without-health") == "SwapDatabases"
-    assert wait_until(lambda: titles(shelf) in (before, after), 10), titles(shelf)
+    assert wait_until(lambda: titles(shelf) in (before, after), 60), titles(shelf)
     refused = shelf.inv("deploy", code=5).stderr
     assert "restore of" in refused
     assert "inv resume" in refused
     shelf.inv(way_out)
-    assert wait_until(lambda: titles(shelf) == (before if way_out == "abort" else after), 10), titles(shelf)
+    assert wait_until(lambda: titles(shelf) == (before if way_out == "abort" else after), 60), titles(shelf)
 
 
 def test_a_backup_that_lost_what_the_one_before_had_is_no_success(shelf: Site) -> None:
@@ -331,7 +331,7 @@ def test_a_point_is_in_s3_and_by_sftp_on_another_host_and_is_read_back_from_both
     (away,) = shelf.inv("backup.list", "--json").document
     assert (away["id"], away["places"], away["state"]) == (point["id"], ["off-site"], "read")
     shelf.inv("backup.restore", "latest", "--without-health")
-    assert wait_until(lambda: titles(shelf) == before, 10), titles(shelf)
+    assert wait_until(lambda: titles(shelf) == before, 60), titles(shelf)
     (fetched,) = shelf.inv("backup.list", "--json").document
     assert (fetched["id"], fetched["places"]) == (point["id"], ["local", "off-site"]), "the same point, here again"
 
@@ -384,7 +384,7 @@ def test_a_bare_host_serves_again_from_off_site_and_the_escrowed_sheet_alone(
 
     rebuilt = shelf.inv("backup.rebuild", f"--escrow={sheet}", "--json").document
     assert rebuilt["release"] == release, "the same release, with the secrets that it had"
-    assert wait_until(lambda: titles(shelf) == before, 10), titles(shelf)
+    assert wait_until(lambda: titles(shelf) == before, 60), titles(shelf)
     listed, *_ = shelf.inv("backup.list", "--json").document
     assert (listed["id"], listed["places"]) == (point, ["local", "off-site"])
     assert files(shelf, "cat /uploads/one /uploads/two") == "one\ntwo", "the declared volume came back, too"

@@ -33,7 +33,7 @@ def test_publishing_again_never_shows_half_an_asset(bookreader: Site) -> None:
     assert report.verdict == load.PASS, f"{report.losses}\n{report.table()}"
 
 
-def test_a_balancer_is_told_when_the_app_does_not_answer(bookreader: Site) -> None:
+def test_a_balancer_sees_that_the_app_does_not_answer(bookreader: Site) -> None:
     """What visitors get is asked, through the edge; not whether the edge itself is up."""
     backends = docker("ps", "--format={{.Names}}", f"--filter=name={bookreader.app}-local-.*-backend-").split()
     assert bookreader.get("/edge-health") == (200, "ok\n")

@@ -40,7 +40,7 @@ def test_the_edge_comes_back_by_itself_after_a_crash(tiny: Site) -> None:
     tiny.inv("deploy")
     edge = next(name for name in tiny.containers() if "-edge-" in name)
     os.kill(int(docker("inspect", "--format", "{{.State.Pid}}", edge)), signal.SIGKILL)
-    assert wait_until(lambda: tiny.get("/version")[0] == 200, 15), tiny.containers()
+    assert wait_until(lambda: tiny.get("/version")[0] == 200, 60), tiny.containers()
     assert docker("inspect", "--format", "{{.RestartCount}}", edge).strip() == "1"
 
 

@@ -307,4 +307,4 @@ def test_a_deploy_tells_nobody_and_a_stopped_service_is_in_somebodys_hand(
     assert causes.count("app does not run") == 1, "notified once"
     record_property("report", f"stopped -> notified: {timing['seconds']} s; all messages: {causes}")
     assert site.get("/")[0] == 200, "the fault is reverted"
-    assert wait_until(lambda: site.inv("monitor.check", code=None).code == 0, 15), "the check sees it all again"
+    assert wait_until(lambda: site.inv("monitor.check", code=None).code == 0, 60), "the check sees it all again"

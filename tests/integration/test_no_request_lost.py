@@ -92,7 +92,7 @@ def test_the_clients_see_what_a_plain_reload_loses(bookreader: Site) -> None:
             for _ in range(5):
                 workers = accepting(edge)
                 docker("exec", edge, "busybox", "kill", "-HUP", "1")
-                assert wait_until(functools.partial(lambda before: not before & accepting(edge), workers), 10)
+                assert wait_until(functools.partial(lambda before: not before & accepting(edge), workers), 60)
             report = clients.report()
     finally:
         current.write_text(careful)

@@ -133,7 +133,7 @@ def test_a_key_of_another_kind_that_the_host_has_as_well_is_unchanged(tmp_path: 
         assert (done.returncode, "unchanged" in done.stderr) == (0, True), done.stderr
 
 
-def test_an_environment_without_hosts_is_not_said_to_be_well() -> None:
+def test_an_environment_without_hosts_is_not_called_well() -> None:
     done = subprocess.run([sys.executable, "-m", "invoke", "hosts.check"], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, "local has no hosts" in done.stderr) == (2, True), done.stderr
 

@@ -127,10 +127,10 @@ def test_what_is_published_to_the_world_is_closed_and_the_edge_is_open(provision
     busybox = load_busybox(provisioned.server)
     for name, port in (("edge", EDGE), ("other", OTHER)):
         provisioned.server.sh(SERVED, name, str(port), busybox)
-    assert wait_until(lambda: provisioned.opens(EDGE), 10)
+    assert wait_until(lambda: provisioned.opens(EDGE), 60)
     assert not provisioned.opens(OTHER)
     provisioned.server.sh("nft insert rule inet ops forward accept")
-    assert wait_until(lambda: provisioned.opens(OTHER), 10), "it was closed by something else"
+    assert wait_until(lambda: provisioned.opens(OTHER), 60), "it was closed by something else"
     provisioned.server.sh("bookreader-ops-firewall load")
     assert not provisioned.opens(OTHER)
 

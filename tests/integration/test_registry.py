@@ -247,7 +247,7 @@ def test_what_passes_is_waited_for(
         (403, WORD, "registry-denied", "ship.user"), (0, "wrong", "registry-unauthorized", "REGISTRY_PASSWORD"),
     ],
 )  # fmt: skip
-def test_a_registry_that_refuses_is_told(
+def test_a_registry_that_refuses_is_reported(
     always: int,
     password: str,
     slug: str,
@@ -268,7 +268,7 @@ def test_a_registry_that_refuses_is_told(
     assert len(waited) == (5 if always in (500, 429) else 0)
 
 
-def test_a_registry_that_cannot_be_reached_is_told(
+def test_a_registry_that_cannot_be_reached_is_reported(
     transfer: inventory.ImageTransfer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     patient(monkeypatch)

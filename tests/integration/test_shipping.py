@@ -206,7 +206,7 @@ def test_the_record_is_believed_as_long_as_the_engine_has_the_images(
 
 
 @pytest.mark.parametrize("store", STORES)
-def test_a_full_disk_is_told_and_leaves_nothing_that_is_believed(store: str, source: Source) -> None:
+def test_a_full_disk_is_reported_and_leaves_nothing_that_is_believed(store: str, source: Source) -> None:
     with engines(store, disk="3m") as (host,):
         with pytest.raises(OpsError, match="no space left") as failed:
             sent(source, "r1", host)

@@ -246,7 +246,7 @@ def test_nothing_listens_there(server: Sshd) -> None:
 
 def test_what_kept_from_connecting_is_not_waited_for_again(server: Sshd) -> None:
     """A command asks each host several times; a dead one would cost it as many times the limit."""
-    host, began = host_of(server, connect_within=1), 0.0
+    host, began = host_of(server, connect_within=2), 0.0
     os.kill(server.process.pid, signal.SIGSTOP)
     try:
         first = refused(lambda: host.run(command("true")))
@@ -254,7 +254,7 @@ def test_what_kept_from_connecting_is_not_waited_for_again(server: Sshd) -> None
         assert refused(lambda: host.run(command("true"))) == first
     finally:
         os.kill(server.process.pid, signal.SIGCONT)
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 1.5
     host.link.ssh = host.link.ssh.model_copy(update={"connect_within": 20})
     host.renew()
     assert host.run(command("echo", "x")) == "x\n"

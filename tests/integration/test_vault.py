@@ -49,7 +49,7 @@ def vault(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vault]:
     """A vault that has the secrets of an environment."""
     started = Vault(tmp_path_factory.mktemp("vault"))
     try:
-        assert wait_until(lambda: started.bao("status") == 0, 10), "the server did not start"
+        assert wait_until(lambda: started.bao("status") == 0, 60), "the server did not start"
         assert (
             started.bao("kv", "put", "-mount=secret", "shop", "env=-", stdin=secrets.render(HARD).replace("$$", "$"))
             == 0
@@ -83,14 +83,14 @@ def test_a_path_without_secrets_is_not_taken_for_none(vault: Vault, asked: Setti
     assert refused.value.slug == "secrets-command"
 
 
-def test_a_login_that_is_over_is_said(asked: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_login_that_is_over_is_reported(asked: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BAO_TOKEN", "the-token-of-yesterday")
     with pytest.raises(Refused, match="permission denied") as refused:
         secrets.read(asked)
     assert "yesterday" not in str(refused.value)
 
 
-def test_a_sealed_vault_is_said_with_what_to_do_and_ends_a_command(vault: Vault, asked: Settings) -> None:
+def test_a_sealed_vault_is_reported_with_what_to_do_and_ends_a_command(vault: Vault, asked: Settings) -> None:
     assert vault.bao("operator", "seal") == 0
     with pytest.raises(Refused, match="Vault is sealed") as refused:
         secrets.read(asked)

@@ -167,7 +167,7 @@ def test_a_torn_log_condemns_no_release(unvisited: Site) -> None:
     assert "watch: probed" in unvisited.inv("status").stderr
     as_root(edge, path.parent, "truncate", "-s", "0", str(path))
     docker("restart", edge)
-    assert wait_until(lambda: unvisited.get("/")[0] == 200, 10)
+    assert wait_until(lambda: unvisited.get("/")[0] == 200, 60)
     assert "low traffic: " in change(unvisited, 2)
     assert judged_by(unvisited) == ("", "")
     assert docker("logs", "--tail=3", edge)

@@ -136,7 +136,7 @@ def alone(pair: Pair) -> bytes:
         pytest.param(alone(OWN) * 2, OWN.key, ["a.test"], "is not signed by the one after it", id="in another order"),
     ],
 )
-def test_what_is_wrong_with_a_certificate_is_said(chain: bytes, key: bytes, names: list[str], words: str) -> None:
+def test_what_is_wrong_with_a_certificate_is_reported(chain: bytes, key: bytes, names: list[str], words: str) -> None:
     (mistake,) = mistakes(chain, key, names, datetime.now(UTC))
     assert words in mistake
 

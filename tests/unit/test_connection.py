@@ -22,7 +22,7 @@ def message(kind: int) -> Message:
     return message
 
 
-def test_a_connection_that_breaks_is_told_as_an_error_of_the_machine_and_by_who_reads_not_at_all() -> None:
+def test_a_connection_that_breaks_is_reported_as_an_error_of_the_machine_and_by_who_reads_not_at_all() -> None:
     """A reader asks for more as it takes what came; that there is no more it learns by reading on."""
     ours, theirs = socket.socketpair()
     with ours, theirs:

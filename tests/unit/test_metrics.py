@@ -114,7 +114,7 @@ def test_one_that_failed_once_and_serves_now_counts_once_as_each() -> None:
     assert (measured.value, measured.evidence) == (0.5, "1 of 2 deploy(s)")
 
 
-def test_without_a_journal_every_failed_deploy_counts_and_it_is_said() -> None:
+def test_without_a_journal_every_failed_deploy_counts_and_it_is_reported() -> None:
     measured = keys(OLD, entry("b", 2 * DAY), entry("c", DAY, outcome="failed"), switches=None)["change failure rate"]
     assert (measured.value, "the journal cannot be read" in measured.evidence) == (0.5, True)
 

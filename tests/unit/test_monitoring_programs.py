@@ -274,7 +274,7 @@ def test_a_message_links_pages_and_dashboards_where_the_settings_have_their_addr
     assert (given["GRAFANA_URL"], given["PLAYBOOKS_URL"]) == (*addresses.values(),)
 
 
-def test_people_are_told_once_that_nobody_watches_and_once_that_somebody_does_again() -> None:
+def test_people_are_notified_once_that_nobody_watches_and_once_that_somebody_does_again() -> None:
     now = [0.0]
     life = receiver.Life(lambda: now[0])
     assert life.change() == ""

@@ -52,7 +52,7 @@ def test_the_nearest_layer_wins_and_the_others_stay(
     assert (found.edge.port, found.edge.probe_port, found.name) == (port, 77, "shop-local")
 
 
-def test_all_mistakes_are_told_at_once_with_file_path_and_nearest_key(read: Load) -> None:
+def test_all_mistakes_are_reported_at_once_with_file_path_and_nearest_key(read: Load) -> None:
     with pytest.raises(Refused) as raised:
         read(APP + "[edge]\nprot = 1\n", "[rollout]\nhealthy_within = 0\n[bild]\n", OPS_EDGE__PROBE_PORT="x")
     text = str(raised.value)

@@ -229,7 +229,7 @@ def test_one_that_never_came_fails_and_is_reverted(
     assert (timing.result, timing.evidence, done) == ("FAIL", "nothing within 0 s", ["revert"])
 
 
-def test_what_was_not_reverted_is_said_with_what_to_type(
+def test_what_was_not_reverted_is_reported_with_what_to_type(
     monkeypatch: pytest.MonkeyPatch, quick: list[alerts.Notification]
 ) -> None:
     def broken() -> None:

@@ -85,7 +85,7 @@ def test_where_the_last_segments_are_gone_nothing_is_held() -> None:
     assert held(stretch(2, 3, lsn=4 * SIZE))[0].gap == "", "it ends where the next one would begin"
 
 
-def test_a_stretch_without_any_wal_is_said_to_hold_nothing() -> None:
+def test_a_stretch_without_any_wal_holds_nothing() -> None:
     lines = [line for line in stretch(2, 3) if not line.startswith("wal")]
     (one,) = held(lines)
     assert one.usable == ()
