@@ -72,7 +72,7 @@ def of_edge(store: Store, status: dict[str, Any] | OpsError, prefix: str) -> lis
     certificate = model.leaf(chain)
     window = model.window_of(status["window"])
     checks = [presented(store, asked, certificate), *of_certificate(certificate, window, names, now, prefix)]
-    checks += [of_files(chain, str(status["mode"]), prefix)]
+    checks += [of_files(chain, str(status["mode"]), now, prefix)]
     return checks + (renewal(store, now, prefix) if store.run.settings.tls.by == "acme" else [])
 
 
@@ -126,11 +126,15 @@ def in_time(certificate: model.Certificate, window: model.Window | None, now: da
     )
 
 
-def of_files(chain: str, mode: str, prefix: str) -> Check:
-    """Check the chain, and that nobody else may read the key. Pure."""
+def of_files(chain: str, mode: str, now: datetime, prefix: str) -> Check:
+    """Check the chain, of which any certificate may expire first, and that nobody else may read the key. Pure."""
     asked = f"{prefix}its chain is complete, and its key is the edge's alone"
-    wrong = [*model.unlinked(model.read(chain)), *([] if mode == "0o600" else [f"the key has mode {mode}"])]
-    return Check(asked, "FAIL", "; ".join(wrong), ISSUE) if wrong else Check(asked, "PASS", "each signed by the next")
+    wrong = [*model.unlinked(model.read(chain), now), *([] if mode == "0o600" else [f"the key has mode {mode}"])]
+    return (
+        Check(asked, "FAIL", "; ".join(wrong), ISSUE)
+        if wrong
+        else Check(asked, "PASS", "each valid, and signed by the next")
+    )
 
 
 def renewal(store: Store, now: datetime, prefix: str) -> list[Check]:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 SHORT = timedelta(days=10)  # what lives for less is renewed at half of its life, all else when a third is left
 KEY = b"PRIVATE KEY-----"
+BEGIN = b"-----BEGIN CERTIFICATE-----"
+# the keys that browsers take: CA/Browser Forum, Baseline Requirements 6.1.5
+RSA_BITS, CURVES = 2048, (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 STAGING = "(STAGING)"  # stands in the name of whoever signs for Let's Encrypt's staging server
 
 
@@ -112,8 +118,17 @@ def mistakes(chain: bytes, key: bytes, names: Sequence[str], now: datetime) -> l
         certificates = read(chain)
     except ValueError:
         return ["the certificate is none in PEM: it must hold BEGIN CERTIFICATE, the server's own first"]
-    first = describe(certificates[0])
-    return [*unfit(first, names, now), *unlinked(certificates), *unmatched(certificates[0], key)]
+    first = certificates[0]
+    return [
+        *cut_off(chain, certificates), *unfit(describe(first), names, now), *not_for_servers(first),
+        *unlinked(certificates, now), *unmatched(first, key),
+    ]  # fmt: skip
+
+
+def cut_off(chain: bytes, certificates: Sequence[x509.Certificate]) -> Iterator[str]:
+    """Say that a file ends within a certificate, which is read as if it were not there."""
+    if chain.count(BEGIN) > len(certificates):
+        yield f"the file is cut off: {chain.count(BEGIN)} certificates begin in it, and {len(certificates)} are whole"
 
 
 def unfit(certificate: Certificate, names: Sequence[str], now: datetime) -> Iterator[str]:
@@ -126,17 +141,52 @@ def unfit(certificate: Certificate, names: Sequence[str], now: datetime) -> Iter
         yield f"it is not for {', '.join(lacking)}; its names are {', '.join(certificate.names) or '(none)'}"
 
 
-def unlinked(certificates: Sequence[x509.Certificate]) -> Iterator[str]:
-    """Name what is wrong with a chain: each must be signed by the next, and the last by somebody who is not missing."""
+def not_for_servers(certificate: x509.Certificate) -> Iterator[str]:
+    """Say why browsers take no server that has this certificate: its purpose, its key, or how it is signed."""
+    with suppress(x509.ExtensionNotFound):
+        purposes = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+        if not {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE} & {*purposes}:
+            yield "it is not for servers: its extended key usage lacks serverAuth"
+    key = certificate.public_key()
+    fits = isinstance(key, rsa.RSAPublicKey) and key.key_size >= RSA_BITS
+    if not fits and not (isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, CURVES)):
+        yield f"browsers refuse its key: it must be RSA of {RSA_BITS} bits and more, or ECDSA on P-256, P-384 or P-521"
+    if isinstance(certificate.signature_hash_algorithm, hashes.MD5 | hashes.SHA1):
+        yield f"browsers refuse what is signed with {certificate.signature_hash_algorithm.name.upper()}"
+
+
+def unlinked(certificates: Sequence[x509.Certificate], now: datetime) -> Iterator[str]:
+    """Name what is wrong with a chain: each must be signed by the next, and the last by somebody who is not missing.
+
+    Whether a further intermediate is missing after the last cannot be seen: roots are left out of chains.
+    """
     for at, (own, signer) in enumerate(pairwise(certificates), 1):
         try:
             own.verify_directly_issued_by(signer)
         except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
             yield f"certificate {at} of the file is not signed by the one after it: the server's own comes first"
+    for at, signer in enumerate(certificates[1:], 2):
+        yield from (
+            f"certificate {at} of the file, {signer.subject.rfc4514_string()}, {why}" for why in unable(signer, now)
+        )
     first = certificates[0]
     if len(certificates) == 1 and first.issuer != first.subject:
         issuer = first.issuer.rfc4514_string()
         yield f"the chain is incomplete: the certificate of {issuer} must follow; browsers may not have it"
+
+
+def unable(signer: x509.Certificate, now: datetime) -> Iterator[str]:
+    """Say why a certificate of a chain signs for nobody: its time, or that it is no authority's."""
+    if now >= signer.not_valid_after_utc:
+        yield f"expired at {when(signer.not_valid_after_utc)}"
+    if now < signer.not_valid_before_utc:
+        yield f"is not valid before {when(signer.not_valid_before_utc)}"
+    try:
+        is_authority = signer.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        is_authority = signer.issuer == signer.subject  # old roots say nothing
+    if not is_authority:
+        yield "is no authority's: clients take nothing that it signed"
 
 
 def unmatched(certificate: x509.Certificate, key: bytes) -> Iterator[str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from deploy.core.poll import wait_until
 from deploy.hosts.local import LocalHost
@@ -39,17 +39,20 @@ class Pair:
     key: bytes
 
 
+Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
+
+
 def signed(
     *names: str, by: Pair | None = None, authority: bool = False, start: timedelta = timedelta(days=-1),
-    days: float = 30, rsa_bits: int = 0,
+    days: float = 30, rsa_bits: int = 0, key: Key | None = None, purpose: x509.ObjectIdentifier | None = None,
 ) -> Pair:  # fmt: skip
     """Make a certificate for names, signed by another, or by itself."""
-    key = rsa.generate_private_key(65537, rsa_bits) if rsa_bits else ec.generate_private_key(ec.SECP256R1())
+    key = key or (rsa.generate_private_key(65537, rsa_bits) if rsa_bits else ec.generate_private_key(ec.SECP256R1()))
     now = datetime.now(UTC)
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, names[0])])
     issuer = x509.load_pem_x509_certificate(by.chain).subject if by else subject
     signer = serialization.load_pem_private_key(by.key, None) if by else key
-    assert isinstance(signer, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey)
+    assert isinstance(signer, Key)
     builder = (
         x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key.public_key())
         .serial_number(x509.random_serial_number())
@@ -59,7 +62,11 @@ def signed(
     if not authority:
         alternative = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
         builder = builder.add_extension(alternative, critical=False)
-    made = builder.sign(signer, hashes.SHA256()).public_bytes(PEM)
+    if purpose:
+        builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+    made = builder.sign(
+        signer, None if isinstance(signer, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+    ).public_bytes(PEM)
     chain = made + (by.chain if by else b"")
     return Pair(chain, key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, PLAIN))
 

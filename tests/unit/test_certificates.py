@@ -16,6 +16,8 @@ from threading import Thread
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -109,6 +111,15 @@ def test_a_renewal_that_fails_for_long_is_overdue() -> None:
 
 AUTHORITY = signed("an authority", authority=True)
 OWN = signed("a.test", "*.b.test", by=AUTHORITY)
+BETWEEN = signed("between", by=AUTHORITY, authority=True)
+CUT_OFF = signed("a.test", by=BETWEEN)
+EXPIRED = signed("a.test", by=signed("between", by=AUTHORITY, authority=True, start=-9 * DAY, days=8))
+FUTURE = signed("a.test", by=signed("between", by=AUTHORITY, authority=True, start=DAY))
+NO_AUTHORITY = signed("a.test", by=signed("between", by=AUTHORITY))
+FOR_CLIENTS = signed("a.test", by=AUTHORITY, purpose=ExtendedKeyUsageOID.CLIENT_AUTH)
+ED25519 = signed("a.test", by=AUTHORITY, key=ed25519.Ed25519PrivateKey.generate())
+SECP256K1 = signed("a.test", by=AUTHORITY, key=ec.generate_private_key(ec.SECP256K1()))
+SHORT = signed("a.test", by=AUTHORITY, rsa_bits=1024)
 
 
 def test_a_certificate_that_can_be_served_has_no_mistake() -> None:
@@ -133,7 +144,22 @@ def alone(pair: Pair) -> bytes:
         pytest.param(OWN.chain, signed("a.test").key, ["a.test"], "does not belong", id="another key"),
         pytest.param(OWN.chain, OWN.key, ["a.test", "c.test"], "it is not for c.test", id="a name is missing"),
         pytest.param(alone(OWN), OWN.key, ["a.test"], "the chain is incomplete", id="without its authority"),
-        pytest.param(alone(OWN) * 2, OWN.key, ["a.test"], "is not signed by the one after it", id="in another order"),
+        pytest.param(
+            CUT_OFF.chain[:-99], CUT_OFF.key, ["a.test"], "3 certificates begin in it, and 2 are", id="cut off"
+        ),
+        pytest.param(
+            EXPIRED.chain, EXPIRED.key, ["a.test"], "2 of the file, CN=between, expired at", id="its authority expired"
+        ),
+        pytest.param(
+            FUTURE.chain, FUTURE.key, ["a.test"], "CN=between, is not valid before", id="its authority is of tomorrow"
+        ),
+        pytest.param(
+            NO_AUTHORITY.chain, NO_AUTHORITY.key, ["a.test"], "is no authority's", id="signed by no authority"
+        ),
+        pytest.param(FOR_CLIENTS.chain, FOR_CLIENTS.key, ["a.test"], "it is not for servers", id="for clients"),
+        pytest.param(ED25519.chain, ED25519.key, ["a.test"], "browsers refuse its key", id="Ed25519"),
+        pytest.param(SECP256K1.chain, SECP256K1.key, ["a.test"], "browsers refuse its key", id="another curve"),
+        pytest.param(SHORT.chain, SHORT.key, ["a.test"], "browsers refuse its key", id="a short key"),
     ],
 )
 def test_what_is_wrong_with_a_certificate_is_reported(chain: bytes, key: bytes, names: list[str], words: str) -> None:
@@ -145,6 +171,12 @@ def test_one_that_has_expired_or_is_of_tomorrow_is_refused() -> None:
     old, new = signed("a.test", start=-9 * DAY, days=8), signed("a.test", start=DAY)
     output = [mistakes(pair.chain, pair.key, ["a.test"], datetime.now(UTC)) for pair in (old, new)]
     assert [words[0][:14] for words in output] == ["it expired at ", "it is not vali"]
+
+
+def test_a_check_sees_that_the_one_which_signed_it_has_expired() -> None:
+    of_files = [check.of_files(pair.chain.decode(), "0o600", datetime.now(UTC), "") for pair in (CUT_OFF, EXPIRED)]
+    assert [one.result for one in of_files] == ["PASS", "FAIL"]
+    assert "CN=between, expired at" in of_files[1].evidence
 
 
 def judged(own: Certificate, now: datetime = NOW + DAY) -> dict[str, str]:
