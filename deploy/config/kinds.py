@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated
@@ -18,12 +19,15 @@ EnvName = Annotated[
     str,
     like(r"[a-z0-9][a-z0-9_-]*", "it must be lower-case letters, digits, _ and -, a letter or digit first"),
 ]
-# nginx reads the setting as it stands
+LABEL = r"[\w-]{1,63}"
+# nginx reads the setting as it stands: a star is the first or last label, a dot before a name takes all below it too
+SERVED = rf"(?=[^ ]{{1,253}}(?: |$))(?:\*?\.)?{LABEL}(?:\.{LABEL})*(?:\.\*)?"
 Domain = Annotated[
     str,
     like(
-        r"(?a)[\w.*-]+( [\w.*-]+)*",
-        "it must be a name as in books.example.org; several have a space between them",
+        rf"(?a){SERVED}(?: {SERVED})*",
+        "it must be a name as in books.example.org, of 253 characters at most and 63 between its dots; "
+        "several have a space between them",
     ),
 ]
 # one of version 6 may stand in brackets, as Compose has it
@@ -36,15 +40,25 @@ Numeric = Annotated[
 ]
 Hostname = Annotated[
     str,
-    like(r"(?a)([\w-]+\.)*[\w-]+", "it must be one name as in www.example.org, without a wildcard or a port"),
+    like(
+        rf"(?a)(?=.{{1,253}}$)({LABEL}\.)*{LABEL}",
+        "it must be one name as in www.example.org, without a wildcard or a port",
+    ),
 ]
+# as nginx and nftables take it: neither a netmask nor the scope of an address
 Network = Annotated[
-    str, must(lambda net: ip_network(net, strict=True), "it must be an address or a network as in 10.0.0.0/8")
+    str,
+    must(
+        lambda net: re.fullmatch(r"[\da-fA-F:.]+(/\d+)?", net) and ip_network(net, strict=True),
+        "it must be an address or a network as in 10.0.0.0/8",
+    ),
 ]
+WIDEST = {4: 8, 6: 7}  # the private networks 10.0.0.0/8 and fc00::/7
 Proxies = Annotated[
     Network,
     must(
-        lambda net: ip_network(net).prefixlen > 0, "it is everybody; it must be where the balancer or CDN connects from"
+        lambda net: ip_network(net).prefixlen >= WIDEST[ip_network(net).version],
+        "it is nearly everybody; it must be where the balancer or CDN connects from, a /8 or fc00::/7 at most",
     ),
 ]
 UrlPrefix = Annotated[

@@ -23,6 +23,8 @@ from deploy.config.kinds import (
 from deploy.config.repositories import Offsite, Repository
 from deploy.hosts.sections import File, HostKey, Port, Section, like
 
+DAY = 86_400  # seconds
+
 
 class Edge(Section):
     """Where the edge listens, what it believes, what it lets through; times in seconds."""
@@ -33,11 +35,13 @@ class Edge(Section):
     probe_port: Port = 9180
     canonical: Hostname | Literal[""] = ""
     trusted_proxies: list[Proxies] = Field(default=[])
-    body_mb: int = Field(default=33, gt=0, description="megabytes that a request's body may have")
-    header_within: float = Field(default=10, gt=0)
-    body_within: float = Field(default=30, gt=0)
+    body_mb: int = Field(default=33, gt=0, le=1_000_000, description="megabytes that a request's body may have")
+    header_within: float = Field(default=10, ge=0.1, le=DAY)
+    body_within: float = Field(default=30, ge=0.1, le=DAY)
     login: SecretName = ""
-    limits: dict[UrlPrefix, Annotated[int, Field(gt=0)]] = Field(default={}, description="path -> requests a minute")
+    limits: dict[UrlPrefix, Annotated[int, Field(gt=0, le=1_000_000)]] = Field(
+        default={}, description="path -> requests a minute"
+    )
 
     @model_validator(mode="after")
     def _two_ports(self) -> Edge:
@@ -51,7 +55,7 @@ class Tls(Section):
 
     by: Literal["", "file", "acme"] = ""
     names: list[Hostname] = Field(default=[], description="what the certificate is for; none: the names of domain")
-    hsts_seconds: int = Field(default=63_072_000, ge=0)
+    hsts_seconds: int = Field(default=63_072_000, ge=0, le=10 * 365 * DAY)
     certificate: str = ""
     key: str = ""
     server: Annotated[

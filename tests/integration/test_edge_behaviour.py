@@ -125,6 +125,8 @@ def test_behind_a_balancer_that_ends_tls_nothing_is_sent_in_a_circle(edge: Edge)
     got = received(edge.get("/api/echo", by=edge.trusted, tls=False, **output))
     assert (got["x-forwarded-proto"], got["host"]) == ("https", NAME)
     assert (got["x-forwarded-for"], got["x-real-ip"]) == ("198.51.100.7", "198.51.100.7"), "what the balancer has seen"
+    output["X_Forwarded_Proto"] = "https, http"  # through two proxies, with plain HTTP between them
+    assert received(edge.get("/api/echo", by=edge.trusted, tls=False, **output))["x-forwarded-proto"] == "https"
     output["X_Forwarded_Proto"] = "http"
     moved = edge.get("/api/echo", by=edge.trusted, tls=False, **output)
     assert (moved.status, moved.headers["location"]) == (308, f"https://{NAME}/api/echo")

@@ -33,6 +33,7 @@ from deploy.images import bases
 from tests.support.site import ROOT, SWEPT, docker
 
 NAME = "www.shop.test"
+LONG = ".".join(["a" * 60] * 4)  # more than nginx takes by default
 PEM = serialization.Encoding.PEM
 ROUTES_OF_A_TEST = """
         location = /api/more {
@@ -175,7 +176,7 @@ def render(settings: Settings, generation: int = 1) -> None:
 def settings_of(folder: Path, app: str, trusted: str, **sections: Any) -> Settings:
     """Return the settings of an edge that trusts an address."""
     edge = {"trusted_proxies": [trusted], **sections.pop("edge", {})}
-    own = {"env": "local", "app": app, "compose": ["c.yml"], "domain": f"{NAME} shop.test", "root": folder}
+    own = {"env": "local", "app": app, "compose": ["c.yml"], "domain": f"{NAME} shop.test {LONG}", "root": folder}
     return Settings.model_validate({**own, "state": folder / "state", "edge": edge, **sections})
 
 
