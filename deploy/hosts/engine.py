@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -125,6 +126,24 @@ class Engine:
     def folder(self) -> Path:
         """Where the engine keeps images and volumes."""
         return Path(self.client.api.info()["DockerRootDir"])
+
+    def has_image(self, name: str) -> bool:
+        """Tell whether there is an image under this name; a question of milliseconds, where `docker` takes 80."""
+        from docker.errors import DockerException, ImageNotFound
+
+        with self.answering(DockerException, OSError), suppress(ImageNotFound):
+            return bool(self.client.api.inspect_image(name))
+        return False
+
+    def layers(self, image: str) -> Counter[str]:
+        """Add up an image's layers as `docker history` does: instruction -> uncompressed bytes; none without image."""
+        from docker.errors import DockerException, ImageNotFound
+
+        sizes = Counter[str]()
+        with self.answering(DockerException, OSError), suppress(ImageNotFound):
+            for layer in self.client.api.history(image):
+                sizes[layer["CreatedBy"]] += layer["Size"]
+        return sizes
 
     def inspect(self, name: str) -> Container | None:
         """Look at one container; None when it is gone."""

@@ -159,7 +159,7 @@ def registry_answers(bases: list[Base], host: LocalHost) -> bool:
 
 def present(tag: str, host: LocalHost) -> bool:
     """Tell whether the engine has an image under this name."""
-    return host.try_run(docker("image", "inspect", "--format", "{{.Id}}", tag)).returncode == 0
+    return host.engine.has_image(tag)
 
 
 def require_mmdebstrap() -> None:

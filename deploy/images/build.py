@@ -66,7 +66,6 @@ class Order:
 def prepare_order(settings: Settings, host: LocalHost) -> Order:
     """Check what a build needs and build nothing; raise Refused with every reason at once."""
     host.engine.require()
-    require_buildx(host)
     reasons = Reasons()
     with reasons:
         source = checkout.read(settings.root, host)
@@ -77,10 +76,11 @@ def prepare_order(settings: Settings, host: LocalHost) -> Order:
 
 
 def read_targets(settings: Settings, host: LocalHost) -> tuple[bake.Target, ...]:
-    """Read the bake file; raise Refused when Bake cannot."""
+    """Read the bake file; raise Refused when Bake cannot, or where Docker has no buildx."""
     try:
         printed = host.run(without_shell(settings, bake.print_targets(str(settings.root / settings.bake))))
     except CommandFailed as error:
+        require_buildx(host)
         what, then = f"docker buildx bake cannot read {settings.bake}:\n{error.output}", f"fix {settings.bake}"
         raise Refused(what, where=settings.bake, then=then, slug="bake-file-invalid") from None
     return bake.targets(printed, settings.build.budget)
@@ -107,7 +107,7 @@ def build(settings: Settings, host: LocalHost, order: Order | None = None, *, no
         console.warn(f"not pinned, so that another build may take another: {', '.join(foreign)}; {PIN}")
     cache_to = exported_caches(settings, host)
     references = bases.prepare(settings.root, settings.build.bases, contexts(settings), host)
-    before = {target.image: layers(target.image, host) for target in targets}
+    before = {target.image: host.engine.layers(target.image) for target in targets}
     with tempfile.TemporaryDirectory(prefix="ops-build-") as folder:
         metadata = Path(folder, "metadata.json")
         words = bake.arguments(
@@ -222,19 +222,13 @@ def describe(target: bake.Target, metadata: Mapping[str, str], progress: str, ho
     cached, steps = bake.cached_steps(progress, target.name)
     digest = metadata["containerimage.digest"]
     return Image(
-        target.image, digest, metadata.get("containerimage.config.digest", ""), layers(digest, host), cached, steps
+        target.image,
+        digest,
+        metadata.get("containerimage.config.digest", ""),
+        host.engine.layers(digest),
+        cached,
+        steps,
     )
-
-
-def layers(image: str, host: LocalHost) -> Counter[str]:
-    """Add up an image's layers: instruction -> uncompressed bytes; none when there is no such image."""
-    done = host.try_run(
-        docker("history", "--human=false", "--no-trunc", "--format", "{{.Size}}\t{{.CreatedBy}}", image)
-    )
-    sizes = Counter[str]()
-    for size, instruction in (line.split("\t", 1) for line in done.stdout.splitlines()):
-        sizes[instruction] += int(size)
-    return sizes
 
 
 def enforce_budget(targets: Iterable[bake.Target], images: Iterable[Image], before: Mapping[str, Counter[str]]) -> None:

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from deploy.config.loader import load
 from deploy.core.errors import Refused
 from deploy.core.shell import Command, Result
 from deploy.doctor import attest
 from deploy.hosts.local import LocalHost
-from deploy.images import builder
+from deploy.images import build, builder
 from deploy.images.builder import Named
 from tests.support import samples
 
@@ -72,6 +73,18 @@ def test_the_builder_is_the_engines_own_and_others_are_named(client: Path, monke
         output
         == "the engine's own; BUILDX_BUILDER=ci of this shell is not used; mine, which is selected here, is not used"
     )
+
+
+class WithoutBuildx(LocalHost):
+    """This machine with a Docker that knows no buildx."""
+
+    def try_run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> Result:
+        return Result(1, "", "docker: 'buildx' is not a docker command.")
+
+
+def test_a_docker_without_buildx_is_named_and_not_the_bake_file() -> None:
+    error = refused(build.read_targets, load("local"), WithoutBuildx())
+    assert (error.slug, error.what) == ("builder-missing", "docker has no buildx plugin")
 
 
 @pytest.mark.parametrize(

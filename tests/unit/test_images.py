@@ -13,6 +13,7 @@ from deploy.config.checkout import Checkout
 from deploy.config.settings import ROOT
 from deploy.core.errors import CommandFailed, GateClosed, Refused
 from deploy.core.shell import Command, Result
+from deploy.hosts.engine import Engine
 from deploy.hosts.local import LocalHost
 from deploy.images import bake, bases, build, tags
 from tests.support.samples import settings
@@ -120,13 +121,16 @@ def test_layers_of_every_commit_have_one_time() -> None:
     assert output["VERSION"] == "cccccccccccc-dirty-dddddd"
 
 
-def test_an_image_is_what_its_own_build_made_whoever_took_its_name_meanwhile() -> None:
+def test_an_image_is_what_its_own_build_made_whoever_took_its_name_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     class Taken(LocalHost):
         def try_run(self, command: Command, *, stdin: str | None = None, timeout: float = 600) -> Result:
             return Result(0, "sha256:another" if "inspect" in command.argv else "", "")
 
+    monkeypatch.setattr(Engine, "layers", lambda _, image: Counter({image: 1}))
     image = build.describe(TARGETS[0], {"containerimage.digest": "sha256:mine"}, PROGRESS, Taken())
-    assert image.digest == "sha256:mine"
+    assert (image.digest, [*image.layers]) == ("sha256:mine", ["sha256:mine"])
     assert build.resolve(["app/backend", "redis"], [image], Taken()) == {
         "app/backend": "sha256:mine",
         "redis": "sha256:another",

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from deploy.config import checkout as source
 from deploy.config.sections import Scan
 from deploy.core.errors import Refused
+from deploy.hosts.engine import Engine
 from deploy.hosts.local import LocalHost
 from deploy.images import build
 from deploy.security import inspect, linters
@@ -80,6 +81,7 @@ def test_the_build_check_is_given_the_base_images_and_passes_only_what_it_checke
     (tmp_path / "answer.json").write_text(answer if isinstance(answer, str) else json.dumps(answer))
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.setattr(build, "contexts", lambda *_: ["python"])
+    monkeypatch.setattr(Engine, "has_image", lambda *_: True)
     monkeypatch.setattr(source, "read", lambda *_: source.Checkout("c", "2026-11-30T00:00:00Z"))
     monkeypatch.setenv("BUILDX_BUILDER", "of the shell")
     settings = SETTINGS.model_copy(update={"root": tmp_path})
