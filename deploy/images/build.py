@@ -23,6 +23,8 @@ from deploy.hosts.local import PLATFORM, LocalHost
 from deploy.images import bake, bases, dockerfile, tags
 
 MEGABYTE = 1_000_000
+# Buildx would ask git three things for each image, one after the other, for an attestation that is not made
+WITHOUT_GIT = {"BUILDX_GIT_INFO": "false"}
 PIN = "name it by digest, as in redis:7@sha256:..., or, but for `# syntax=`, give it an entry in docker/bases.toml"
 
 IGNORED = "is not read: a value for the bake file belongs into [variables]"
@@ -115,7 +117,7 @@ def build(settings: Settings, host: LocalHost, order: Order | None = None, *, no
             platform=settings.build.platform, cache_from=settings.build.cache_from, cache_to=cache_to,
             no_cache=no_cache,
         )  # fmt: skip
-        act = without_shell(settings, Command(words, variables(settings, source)))
+        act = without_shell(settings, Command(words, variables(settings, source) | WITHOUT_GIT))
         progress = run_bake(act, settings.root, host)
         metadata_of = json.loads(metadata.read_text())
     images = tuple(describe(target, metadata_of[target.name], progress, host) for target in targets)
